@@ -1,1 +1,18 @@
-//! stub
+//! What the end-to-end tests share: the real binary in a home of its own, and the real servers it is tested against.
+
+#![expect(clippy::print_stderr, reason = "tests say what they skipped and why")]
+
+mod docker;
+mod occopus;
+
+pub use docker::Docker;
+pub use occopus::{Finished, Occopus};
+
+/// What to do when a test's server is not there: fail where `CI=true`, otherwise say so and skip.
+///
+/// # Panics
+/// Where `CI=true`.
+pub fn skip(test: &str, why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {why}");
+    eprintln!("skipped {test}: {why}");
+}

@@ -1,2 +1,34 @@
-//! Tasks.
-fn main() {}
+//! The project's own tasks: `cargo xtask demo | test | bench`.
+#![expect(clippy::print_stdout, reason = "a program for people to run by hand")]
+
+mod demo;
+mod tools;
+
+use clap::Parser;
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Build everything, deploy examples/hello on this machine, show it working, tear it down.
+    Demo,
+    /// Run all tests. Those that need a server which is not there say so and are skipped (with CI=true they fail).
+    Test {
+        /// Passed on to `cargo test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Print the figures that the project watches, each beside a baseline or a limit of the same run.
+    Bench {
+        /// Only benchmarks whose name contains this.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Demo => demo::run(),
+        Task::Test { arguments } => tools::test(&arguments),
+        Task::Bench { filter } => tools::bench(filter.as_deref()),
+    }
+}

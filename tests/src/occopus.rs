@@ -1,0 +1,124 @@
+//! The real binary, with a home directory of its own.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The `occopus` program in a fresh home and an empty working directory. What is still deployed at the end is destroyed.
+pub struct Occopus {
+    program: PathBuf,
+    directory: TempDir,
+}
+
+/// A run of the program that has ended.
+pub struct Finished {
+    /// Exit status; none when it was killed by a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Occopus {
+    /// A fresh home.
+    ///
+    /// # Panics
+    /// When there is no program: `cargo xtask test` builds it first.
+    #[expect(clippy::new_without_default, reason = "it makes a directory and may panic")]
+    pub fn new() -> Self {
+        let program = std::env::var_os("OCCOPUS_BIN").map_or_else(beside_the_tests, PathBuf::from);
+        assert!(program.is_file(), "no program at {}; run `cargo build -p occopus` first", program.display());
+        Self { program, directory: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// The working directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where the program keeps its state.
+    pub fn home(&self) -> PathBuf {
+        self.directory().join("home")
+    }
+
+    /// Writes a file in the working directory, with its parents.
+    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.directory().join(path);
+        std::fs::create_dir_all(path.parent().expect("a file has a parent")).expect("a directory");
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    /// A command that has not been started.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .current_dir(self.directory())
+            .env("OCCOPUS_HOME", self.home())
+            .env_remove("OCCOPUS_AUTH_DATA_PATH")
+            .env_remove("OCCOPUS_CONFIG_PATH")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
+        self.command(arguments).output().expect("the program starts").into()
+    }
+
+    /// Runs to the end, which must be a success.
+    pub fn ok<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
+        let finished = self.run(arguments);
+        assert_eq!(finished.code, Some(0), "stdout:\n{}\nstderr:\n{}", finished.stdout, finished.stderr);
+        finished
+    }
+
+    /// `occopus status` as JSON.
+    pub fn status(&self, id: &str) -> Value {
+        let finished = self.ok(["status", "-i", id, "--output", "json"]);
+        serde_json::from_str(&finished.stdout).expect("JSON")
+    }
+}
+
+impl Drop for Occopus {
+    fn drop(&mut self) {
+        // Whatever a failed test left; errors don't matter here.
+        let list = self.run(["maintain", "-l"]);
+        for id in list.stdout.split_whitespace() {
+            if id.len() >= 8 {
+                self.run(["destroy", "-i", id]);
+            }
+        }
+    }
+}
+
+impl Finished {
+    /// The infrastructure's id: the last line of standard output.
+    ///
+    /// # Panics
+    /// When nothing was printed.
+    pub fn id(&self) -> String {
+        self.stdout.lines().last().expect("an id on stdout").to_owned()
+    }
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+/// `target/PROFILE/occopus`, from `target/PROFILE/deps/TEST`.
+fn beside_the_tests() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the test");
+    test.ancestors().nth(2).expect("target/PROFILE").join("occopus")
+}

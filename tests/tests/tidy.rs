@@ -1,0 +1,127 @@
+//! The house rules that a program can check.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What a room may know. Everything else that belongs to this workspace, it may not.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("occopus-model", &[]),
+    ("occopus-engine", &["occopus-model"]),
+    ("occopus-store", &["occopus-engine"]),
+    ("occopus-runtime", &["occopus-engine", "occopus-model"]),
+    ("occopus", &["occopus-engine", "occopus-model", "occopus-plugins", "occopus-runtime", "occopus-store"]),
+    ("occopus-plugins", &[]),
+    ("occopus-sdk", &[]),
+];
+
+/// Crates that only one room may name.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("wasmtime", &["occopus-runtime"]),
+    ("hyper", &["occopus-runtime"]),
+    ("rusqlite", &["occopus-store"]),
+    ("clap", &["occopus", "xtask"]),
+    ("saphyr-parser", &["occopus-model"]),
+];
+
+/// Licences of dependencies that go with Apache-2.0. Each name of an OR is enough; each name of an AND is needed.
+const LICENCES: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The packages of this workspace with the names of what they depend on, tests and build scripts aside.
+fn workspace() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let own = packages.iter().filter(|package| package["source"].is_null());
+    own.map(|package| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies");
+        let ordinary = dependencies.iter().filter(|dependency| dependency["kind"].is_null());
+        (text(&package["name"]).to_owned(), ordinary.map(|dependency| text(&dependency["name"]).to_owned()).collect())
+    })
+    .collect()
+}
+
+#[test]
+fn arrows_between_rooms_go_one_way() {
+    let workspace = workspace();
+    for (room, allowed) in ARROWS {
+        let known: Vec<_> = workspace[*room].iter().filter(|name| workspace.contains_key(*name)).collect();
+        for name in known {
+            assert!(allowed.contains(&name.as_str()), "{room} must not know {name}");
+        }
+    }
+    for (name, dependencies) in workspace.iter().filter(|(name, _)| {
+        ["occopus-driver-", "occopus-health-", "occopus-context-"].iter().any(|kind| name.starts_with(kind))
+    }) {
+        let known: Vec<_> = dependencies.iter().filter(|name| workspace.contains_key(*name)).collect();
+        assert_eq!(known, ["occopus-sdk"], "{name} is a plugin: the SDK is all it may know");
+    }
+}
+
+#[test]
+fn some_crates_are_named_in_one_room_only() {
+    let workspace = workspace();
+    for (dependency, rooms) in ONLY_IN {
+        for (room, dependencies) in &workspace {
+            let named = dependencies.contains(*dependency);
+            assert!(!named || rooms.contains(&room.as_str()), "{room} must not name {dependency}");
+        }
+    }
+}
+
+#[test]
+fn licences_of_dependencies_are_compatible() {
+    let allowed = |licence: &str| LICENCES.contains(&licence.trim_matches(['(', ')', ' ']));
+    for package in metadata()["packages"].as_array().expect("packages") {
+        let expression = text(&package["license"]).replace('/', " OR ");
+        let fits = expression
+            .split(" AND ")
+            .all(|part| part.split(" OR ").any(allowed) || allowed(part) || expression.split(" OR ").any(allowed));
+        assert!(fits, "{} is licensed under {expression:?}", text(&package["name"]));
+    }
+}
+
+#[test]
+fn plugin_crates_are_small_and_name_no_host() {
+    for name in ["wasmtime", "tokio", "hyper", "rusqlite"] {
+        for (plugin, dependencies) in workspace() {
+            let is_guest = plugin == "occopus-sdk" || plugin.starts_with("occopus-driver-");
+            assert!(!(is_guest && dependencies.contains(name)), "{plugin} must not name {name}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Calls of cargo and rustup.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// What plugins and the example's services are compiled for.
+const GUEST_TARGET: &str = "wasm32-wasip2";
+
+/// The root of the workspace.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |path| root().join(path))
+}
+
+/// A cargo command in the root of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end; an error unless it succeeds.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("could not start {:?}", command.get_program()))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
+
+/// Adds the target for plugins to the toolchain, when it is missing.
+pub(crate) fn ensure_guest_target() -> Result<()> {
+    if guest_target_installed()? {
+        return Ok(());
+    }
+    println!("Adding the target {GUEST_TARGET} to the toolchain ...");
+    let added = Command::new("rustup").current_dir(root()).args(["target", "add", GUEST_TARGET]).status();
+    match added {
+        Ok(status) if status.success() => Ok(()),
+        _ => bail!(
+            "the Rust toolchain has no {GUEST_TARGET} target, and `rustup target add {GUEST_TARGET}` did not work. \
+             Without rustup, install the target with the package manager that Rust came from."
+        ),
+    }
+}
+
+fn guest_target_installed() -> Result<bool> {
+    let output = Command::new("rustc")
+        .current_dir(root())
+        .args(["--print", "target-libdir", "--target", GUEST_TARGET])
+        .stderr(Stdio::null())
+        .output()
+        .context("could not start rustc")?;
+    let libraries = String::from_utf8(output.stdout).context("the path of Rust's libraries is not UTF-8")?;
+    Ok(output.status.success() && Path::new(libraries.trim()).is_dir())
+}
+
+/// Builds the `occopus` program and gives its path.
+pub(crate) fn build_occopus(release: bool) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--package", "occopus", "--bin", "occopus"]);
+    if release {
+        command.arg("--release");
+    }
+    run(&mut command)?;
+    Ok(target_directory().join(if release { "release" } else { "debug" }).join("occopus"))
+}
+
+/// Builds the services of `examples/hello` and puts them where its node definitions look for them.
+pub(crate) fn build_hello_services() -> Result<()> {
+    let services = ["backend", "frontend"];
+    let target = target_directory().join("plugins");
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--profile", "plugin", "--target", GUEST_TARGET, "--target-dir"]).arg(&target);
+    for service in services {
+        command.arg("--package").arg(format!("hello-{service}"));
+    }
+    run(&mut command)?;
+    let components = root().join("examples/hello/components");
+    std::fs::create_dir_all(&components)?;
+    for service in services {
+        let built = target.join(GUEST_TARGET).join("plugin").join(format!("hello_{service}.wasm"));
+        std::fs::copy(&built, components.join(format!("{service}.wasm")))
+            .with_context(|| format!("could not copy {}", built.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs all tests of the workspace.
+pub(crate) fn test(arguments: &[String]) -> Result<()> {
+    ensure_guest_target()?;
+    let occopus = build_occopus(false)?;
+    build_hello_services()?;
+    run(cargo().args(["test", "--workspace"]).args(arguments).env("OCCOPUS_BIN", occopus))
+}
+
+/// Runs the benchmarks, optimised.
+pub(crate) fn bench(filter: Option<&str>) -> Result<()> {
+    ensure_guest_target()?;
+    let occopus = build_occopus(true)?;
+    build_hello_services()?;
+    let mut command = cargo();
+    command.args(["bench", "--quiet", "--package", "occopus-tests", "--bench", "figures", "--"]);
+    run(command.args(filter).env("OCCOPUS_BIN", occopus))
+}
