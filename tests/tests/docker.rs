@@ -1,0 +1,135 @@
+//! Deployments on a real Docker engine.
+
+use occopus_tests::{Docker, Occopus};
+
+/// Two containers, the second knows the address of the first.
+fn write_pair(occopus: &Occopus, docker: &Docker) -> &'static str {
+    occopus.write(
+        "infra.yaml",
+        "infra_name: docker-pair\n\
+         user_id: tester\n\
+         nodes:\n\
+         - &first\n  name: first\n  type: first_node\n  variables:\n    greeting: 'Hello from the first node.'\n\
+         - &second\n  name: second\n  type: second_node\n\
+         dependencies:\n- [*second, *first]\n",
+    );
+    let node = |name: &str, env: &str| {
+        format!(
+            "'node_def:{name}':\n\
+             - resource:\n    type: docker\n    endpoint: {}\n    origin: local\n    image: occopus-test-busybox\n    tag: '1'\n  \
+               contextualisation:\n    type: docker\n    env: [\"{env}\"]\n    command: sh -c /root/start.sh\n  \
+               health_check:\n    ping: False\n",
+            docker.endpoint
+        )
+    };
+    occopus.write(
+        "nodes/node_definitions.yaml",
+        node("first_node", "message={{variables.greeting}}") + &node("second_node", "target_ip={{getip('first')}}"),
+    );
+    "infra.yaml"
+}
+
+#[test]
+fn builds_maintains_and_destroys() {
+    let Some(docker) = Docker::connect("builds_maintains_and_destroys") else { return };
+    let occopus = Occopus::new();
+    let file = write_pair(&occopus, &docker);
+    occopus.ok(["validate", file]);
+    let id = occopus.ok(["build", file]).id();
+
+    let containers = docker.containers(&id);
+    assert_eq!(containers.len(), 2);
+    let status = occopus.status(&id);
+    for (node, instance) in [("first", 0), ("second", 1)].map(|(node, at)| (node, &status["nodes"][at])) {
+        assert_eq!(instance["name"], node);
+        assert_eq!(instance["instances"][0]["state"], "ready", "{status:#}");
+    }
+    let address = status["nodes"][0]["instances"][0]["addresses"][0]["value"].as_str().expect("an address").to_owned();
+    let second = docker.run(&[
+        "ps",
+        "-q",
+        "--filter",
+        &format!("label=occopus.infrastructure={id}"),
+        "--filter",
+        "label=occopus.node=second",
+    ]);
+    assert!(docker.run(&["logs", &second]).contains(&format!("target_ip={address}")));
+    let first = docker.run(&[
+        "ps",
+        "-q",
+        "--filter",
+        &format!("label=occopus.infrastructure={id}"),
+        "--filter",
+        "label=occopus.node=first",
+    ]);
+    assert!(docker.run(&["logs", &first]).contains("message=Hello from the first node."));
+
+    // Nothing to do: nothing changes.
+    occopus.ok(["maintain", "-i", &id]);
+    assert_eq!(docker.containers(&id), containers);
+
+    // A container that vanished is replaced, the other one stays.
+    docker.run(&["rm", "-f", &second]);
+    occopus.ok(["maintain", "-i", &id]);
+    let healed = docker.containers(&id);
+    assert_eq!(healed.len(), 2);
+    assert!(healed.contains(&first) && !healed.contains(&second));
+
+    occopus.ok(["destroy", "-i", &id]);
+    assert!(docker.containers(&id).is_empty());
+}
+
+#[test]
+fn a_missing_image_leaves_nothing_behind() {
+    let Some(docker) = Docker::connect("a_missing_image_leaves_nothing_behind") else { return };
+    let occopus = Occopus::new();
+    let file = write_pair(&occopus, &docker);
+    let definitions = occopus.directory().join("nodes/node_definitions.yaml");
+    let text = std::fs::read_to_string(&definitions).expect("the definitions");
+    let (head, tail) = text.split_at(text.rfind("occopus-test-busybox").expect("the second image"));
+    std::fs::write(&definitions, format!("{head}{}", tail.replacen("occopus-test-busybox", "no-such-image", 1)))
+        .expect("written");
+
+    let built = occopus.run(["build", "-i", "missing-image", file]);
+    assert_eq!(built.code, Some(1), "{}", built.stderr);
+    assert!(built.stderr.contains("no-such-image"), "{}", built.stderr);
+    assert!(built.stderr.contains("node_definitions.yaml:"), "the user's line is named: {}", built.stderr);
+    assert!(docker.containers("missing-image").is_empty());
+    assert!(!occopus.ok(["maintain", "-l"]).stdout.contains("missing-image"));
+}
+
+#[test]
+fn an_unreachable_engine_is_a_clear_error() {
+    if Docker::connect("an_unreachable_engine_is_a_clear_error").is_none() {
+        return;
+    }
+    let occopus = Occopus::new();
+    let file = write_pair(&occopus, &Docker { endpoint: "unix:///nowhere/docker.sock".to_owned() });
+    let built = occopus.run(["build", file]);
+    assert_eq!(built.code, Some(1), "{}", built.stderr);
+    assert!(built.stderr.contains("/nowhere/docker.sock"), "{}", built.stderr);
+}
+
+#[test]
+fn kill_at_any_moment_loses_and_doubles_nothing() {
+    let test = "kill_at_any_moment_loses_and_doubles_nothing";
+    let Some(docker) = Docker::connect(test) else { return };
+    for round in 0..10_u64 {
+        let occopus = Occopus::new();
+        let file = write_pair(&occopus, &docker);
+        let id = format!("kill-{}-{round}", std::process::id());
+        let mut build = occopus.command(["build", "-i", &id, file]).spawn().expect("starts");
+        std::thread::sleep(std::time::Duration::from_millis(40 + round * 120));
+        build.kill().expect("killed");
+        build.wait().expect("ended");
+
+        if round % 2 == 0 {
+            occopus.ok(["build", "-i", &id, file]);
+            assert_eq!(docker.containers(&id).len(), 2, "round {round}: neither lost nor doubled");
+        }
+        let destroyed = occopus.run(["destroy", "-i", &id]);
+        // Killed before the first record, there is nothing of that name.
+        assert!(destroyed.code == Some(0) || docker.containers(&id).is_empty(), "{}", destroyed.stderr);
+        assert!(docker.containers(&id).is_empty(), "round {round}: nothing is left");
+    }
+}

@@ -1,0 +1,212 @@
+//! Deployments as processes on this machine: needs nothing but the binary.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use occopus_tests::Occopus;
+
+/// `count` sleeping processes in a row: each depends on the one before it.
+fn write_chain(occopus: &Occopus, count: usize, mark: &str) -> &'static str {
+    let mut description = String::from("infra_name: chain\nuser_id: tester\nnodes:\n");
+    for at in 0..count {
+        description += &format!("- {{name: n{at}, type: sleeper}}\n");
+    }
+    if count > 1 {
+        description += "dependencies:\n";
+        for at in 1..count {
+            description += &format!("- [n{at}, n{}]\n", at - 1);
+        }
+    }
+    occopus.write("infra.yaml", description);
+    write_sleeper(occopus, &format!("exec sleep {mark}"), "ping: false");
+    "infra.yaml"
+}
+
+fn write_sleeper(occopus: &Occopus, script: &str, health_check: &str) {
+    occopus.write(
+        "nodes/node_definitions.yaml",
+        format!(
+            "'node_def:sleeper':\n\
+             - resource:\n    type: local\n  \
+               contextualisation:\n    type: basic\n    attributes:\n      command: [sh, -c, '{script}']\n  \
+               health_check:\n    {health_check}\n"
+        ),
+    );
+}
+
+/// How many processes have this argument.
+fn processes_with(argument: &str) -> usize {
+    let commands = std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| {
+        let path = entry.ok()?.path();
+        path.file_name()?.to_str()?.parse::<u32>().ok()?;
+        std::fs::read(path.join("cmdline")).ok()
+    });
+    commands.filter(|command| command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())).count()
+}
+
+/// A number of seconds to sleep that no other test uses.
+fn mark(test: u32) -> String {
+    format!("{}.{test}", 100_000 + std::process::id())
+}
+
+#[test]
+fn processes_outlive_the_program_and_end_with_destroy() {
+    let occopus = Occopus::new();
+    let mark = mark(1);
+    let file = write_chain(&occopus, 3, &mark);
+    let id = occopus.ok(["build", file]).id();
+    assert_eq!(processes_with(&mark), 3);
+    let status = occopus.status(&id);
+    let mut addresses: Vec<_> = (0..3)
+        .map(|at| status["nodes"][at]["instances"][0]["addresses"][0]["value"].as_str().expect("address").to_owned())
+        .collect();
+    assert!(addresses.iter().all(|address| address.starts_with("127.")), "{addresses:?}");
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), 3, "each has an address of its own");
+    occopus.ok(["maintain", "-i", &id]);
+    assert_eq!(processes_with(&mark), 3, "maintaining what is well changes nothing");
+    occopus.ok(["destroy", "-i", &id]);
+    assert_eq!(processes_with(&mark), 0);
+    assert_eq!(occopus.run(["status", "-i", &id]).code, Some(1));
+}
+
+#[test]
+fn kill_at_any_moment_loses_and_doubles_nothing() {
+    let mark = mark(2);
+    for round in 0..10_u64 {
+        let occopus = Occopus::new();
+        let file = write_chain(&occopus, 5, &mark);
+        let id = format!("kill-{round}");
+        let mut build = occopus.command(["build", "-i", &id, file]).spawn().expect("starts");
+        std::thread::sleep(Duration::from_millis(30 + round * 70));
+        build.kill().expect("killed");
+        build.wait().expect("ended");
+        if round % 2 == 0 {
+            occopus.ok(["build", "-i", &id, file]);
+            assert_eq!(processes_with(&mark), 5, "round {round}: neither lost nor doubled");
+        }
+        occopus.run(["destroy", "-i", &id]);
+        assert_eq!(processes_with(&mark), 0, "round {round}: nothing is left");
+    }
+}
+
+#[test]
+fn a_killed_node_is_replaced() {
+    let occopus = Occopus::new();
+    let mark = mark(3);
+    let file = write_chain(&occopus, 2, &mark);
+    let id = occopus.ok(["build", file]).id();
+    let before = occopus.status(&id);
+    let victim = before["nodes"][1]["instances"][0]["id"].as_str().expect("an id").to_owned();
+    kill_instance(&victim);
+    occopus.ok(["maintain", "-i", &id]);
+    let after = occopus.status(&id);
+    assert_eq!(after["nodes"][0]["instances"][0]["id"], before["nodes"][0]["instances"][0]["id"]);
+    assert_ne!(after["nodes"][1]["instances"][0]["id"], victim.as_str());
+    assert_eq!(after["nodes"][1]["instances"][0]["state"], "ready");
+    assert_eq!(processes_with(&mark), 2);
+    occopus.ok(["destroy", "-i", &id]);
+}
+
+/// Kills the process that has this instance id in its environment, from outside.
+fn kill_instance(instance: &str) {
+    let wanted = format!("OCCOPUS_INSTANCE_ID={instance}");
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+            let pid = entry.file_name();
+            let status = std::process::Command::new("kill").arg("-9").arg(pid).status().expect("kill runs");
+            assert!(status.success());
+            return;
+        }
+    }
+    panic!("no process of instance {instance}");
+}
+
+#[test]
+fn a_node_that_never_gets_healthy_is_rolled_back() {
+    let occopus = Occopus::new();
+    let mark = mark(4);
+    let file = write_chain(&occopus, 2, &mark);
+    write_sleeper(&occopus, &format!("exec sleep {mark}"), "ping: false\n    ports: [9]\n    timeout: 2");
+    let began = Instant::now();
+    let built = occopus.run(["build", file]);
+    assert_eq!(built.code, Some(1), "{}", built.stderr);
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert!(built.stderr.contains("n0"), "{}", built.stderr);
+    assert_eq!(processes_with(&mark), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_rolled_back() {
+    let occopus = Occopus::new();
+    let mark = mark(5);
+    let file = write_chain(&occopus, 1, &mark);
+    write_sleeper(&occopus, "x", "ping: false");
+    let definitions = occopus.directory().join("nodes/node_definitions.yaml");
+    let text = std::fs::read_to_string(&definitions).expect("definitions");
+    std::fs::write(&definitions, text.replace("[sh, -c, 'x']", "[/no/such/program]")).expect("written");
+    let built = occopus.run(["build", file]);
+    assert_eq!(built.code, Some(1), "{}", built.stderr);
+    assert!(built.stderr.contains("/no/such/program"), "{}", built.stderr);
+}
+
+#[test]
+fn two_builds_of_one_id_at_once() {
+    let occopus = Occopus::new();
+    let mark = mark(6);
+    let file = write_chain(&occopus, 4, &mark);
+    // The owner is stopped in the middle, so that the second meets it for certain.
+    let script = format!("sleep 1; exec sleep {mark}");
+    write_sleeper(&occopus, &script, "ping: false\n    ports: [9]\n    timeout: 20");
+    let mut first = occopus.command(["build", "-i", "shared", file]).spawn().expect("starts");
+    let owned = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        occopus.run(["status", "-i", "shared"]).code == Some(0)
+    });
+    assert!(owned, "the first build is under way");
+    let second = occopus.run(["build", "-i", "shared", file]);
+    assert_eq!(second.code, Some(4), "{}", second.stderr);
+    interrupt(first.id());
+    assert_eq!(first.wait().expect("ends").code(), Some(130));
+    assert_eq!(processes_with(&mark), 0, "Ctrl-C rolls back");
+}
+
+fn interrupt(pid: u32) {
+    let status = std::process::Command::new("kill").args(["-INT", &pid.to_string()]).status().expect("kill runs");
+    assert!(status.success());
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_unharmed() {
+    let occopus = Occopus::new();
+    let mark = mark(7);
+    let file = write_chain(&occopus, 1, &mark);
+    let id = occopus.ok(["build", file]).id();
+    occopus.ok(["destroy", "-i", &id]);
+    let store = find_store(&occopus.home());
+    // `user_version` is the four bytes at offset 60 of an SQLite file.
+    let mut bytes = std::fs::read(&store).expect("the store");
+    bytes[60..64].copy_from_slice(&9_999_u32.to_be_bytes());
+    std::fs::write(&store, &bytes).expect("written");
+    let refused = occopus.run(["build", file]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("newer"), "{}", refused.stderr);
+    assert_eq!(std::fs::read(&store).expect("the store")[60..64], bytes[60..64]);
+}
+
+fn find_store(home: &Path) -> std::path::PathBuf {
+    let mut folders = vec![home.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if std::fs::read(&path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3\0")) {
+                return path;
+            }
+        }
+    }
+    panic!("no store in {}", home.display());
+}
