@@ -18,8 +18,7 @@ const FRONTEND_PORT: u16 = 8080;
 pub(crate) fn run() -> Result<()> {
     tools::ensure_guest_target()?;
     println!("Building occopus, its plugins and the example's services (minutes the first time) ...");
-    let demo =
-        Demo { occopus: tools::build_occopus(false)?, home: tools::target_directory().join("demo") };
+    let demo = Demo { occopus: tools::build_occopus(false)?, home: tools::target_directory().join("demo") };
     tools::build_hello_services()?;
 
     let id = demo.build()?;
@@ -79,7 +78,8 @@ fn frontend_address(status: &Value) -> Option<&str> {
 
 /// The body of a page. The plainest HTTP there is, so that the demo needs no client.
 fn fetch(address: &str, port: u16) -> Result<String> {
-    let mut stream = TcpStream::connect((address, port)).with_context(|| format!("could not reach {address}:{port}"))?;
+    let mut stream =
+        TcpStream::connect((address, port)).with_context(|| format!("could not reach {address}:{port}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(stream, "GET / HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut answer = String::new();

@@ -1,0 +1,18 @@
+//! The figures that the project watches: `cargo xtask bench [FILTER]`. Each stands beside a baseline or a limit that was
+//! measured in the same run; quote ratios, not absolute times.
+#![expect(clippy::print_stdout, reason = "prints a report")]
+
+mod containers;
+mod measure;
+mod status;
+
+/// Name and function of each benchmark.
+const FIGURES: &[(&str, fn())] = &[("status", status::run), ("containers", containers::run)];
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for (name, figure) in FIGURES.iter().filter(|(name, _)| name.contains(&filter)) {
+        println!("\n{name}");
+        figure();
+    }
+}
