@@ -2,5 +2,27 @@
 //!
 //! It knows about order, state, retries and time, and nothing about any cloud, database or sandbox: those are behind the
 //! traits in [`ports`].
+//!
+//! [`Engine`] is the way in. `dispatch` decides what may start, `act` does the slow things, `session` owns an
+//! infrastructure and writes its state, `state` says what is stored.
+
+mod error;
+mod event;
+mod plan;
+mod request;
+mod settings;
+mod status;
 
 pub mod ports;
+
+mod engine;
+
+pub use engine::Engine;
+pub use error::{EngineError, NodeFailure, Pointed, Reason};
+pub use event::{Event, StoredEvent, What};
+pub use plan::{Action, ActionKind, Plan};
+pub use request::{BuildRequest, MaintainOptions, OnFailure, Run, Stop};
+pub use settings::{HolderProbe, Settings};
+pub use status::{
+    DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Owner, Status, Summary,
+};

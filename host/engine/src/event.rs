@@ -1,0 +1,303 @@
+//! What happens, as one closed set. Reporters get all of it; the store keeps all but [`What::is_fleeting`].
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
+use crate::ports::Address;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place among the stored events of its infrastructure, from 1; none when it is not stored. Numbers may be
+    /// missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// When.
+    pub time: Timestamp,
+    /// The infrastructure's id.
+    pub infra_id: String,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// An event from the store; its `id` is there.
+pub type StoredEvent = Event;
+
+/// What happened. The names without hyphens are those of the events of Occopus 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    /// The first build of an infrastructure begins.
+    #[serde(rename = "infrastart")]
+    InfraStart {
+        /// `infra_name`.
+        name: String,
+    },
+    /// A change of an existing infrastructure begins, or a pass changed something.
+    #[serde(rename = "infraupdated")]
+    InfraUpdated,
+    /// Every node is ready.
+    #[serde(rename = "infraready")]
+    InfraReady,
+    /// Nothing is left of it.
+    #[serde(rename = "infradrop")]
+    InfraDrop,
+    /// A machine is about to be asked for.
+    #[serde(rename = "nodecreating")]
+    NodeCreating {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// The driver's keyword.
+        driver: String,
+    },
+    /// The cloud has accepted it, and its reference is known.
+    NodePlaced {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// It was found, after a lost answer or a crash.
+        adopted: bool,
+    },
+    /// The machine runs.
+    NodeRunning {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// Its addresses.
+        addresses: Vec<Address>,
+    },
+    /// The node is ready.
+    #[serde(rename = "nodecreated")]
+    NodeCreated {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// Its addresses.
+        addresses: Vec<Address>,
+    },
+    /// An answer was lost; the cloud is asked what became of it.
+    NodeUnknown {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// What happened.
+        message: String,
+    },
+    /// No capacity; the next implementation is tried.
+    NodeFallback {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// The driver that has none.
+        driver: String,
+        /// Its words.
+        message: String,
+    },
+    /// The node can't become ready.
+    #[serde(rename = "nodefailed")]
+    NodeFailed {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// Why.
+        message: String,
+    },
+    /// Its checks pass again, or not any more.
+    NodeHealth {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// Whether they pass.
+        healthy: bool,
+        /// What the check said.
+        message: String,
+    },
+    /// The machine is about to be removed.
+    #[serde(rename = "nodedropping")]
+    NodeDropping {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+    },
+    /// The machine is gone.
+    #[serde(rename = "nodedropped")]
+    NodeDropped {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// It had vanished by itself.
+        vanished: bool,
+    },
+    /// The machine could not be removed; its record stays.
+    NodeLeft {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// Why.
+        message: String,
+    },
+    /// A dead instance will be replaced.
+    NodeReplacing {
+        /// UUID of the dead instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// Why.
+        message: String,
+    },
+    /// So much looks dead at once that nothing is replaced.
+    Hold {
+        /// How many look dead.
+        dead: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// The picture has cleared.
+    HoldEnded,
+    /// What this run made is about to be removed.
+    RollingBack {
+        /// How many instances.
+        instances: usize,
+    },
+    /// What is going to be done. Not stored.
+    Planned {
+        /// The plan.
+        plan: Plan,
+    },
+    /// A plugin tells what it is doing. Not stored.
+    Progress {
+        /// Name of the node.
+        node_name: String,
+        /// What: "pulling image".
+        phase: String,
+        /// How far: "42 %".
+        detail: Option<String>,
+    },
+    /// A call did not succeed and is about to be repeated. Not stored.
+    Retrying {
+        /// Name of the node.
+        node_name: String,
+        /// Which call: "create".
+        call: String,
+        /// Why.
+        message: String,
+        /// Seconds until then.
+        seconds: f64,
+    },
+    /// What keeps a node from being ready. Not stored.
+    Waiting {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// What the check said.
+        message: String,
+    },
+    /// Written by a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl What {
+    /// Shown while it happens, and not stored.
+    pub fn is_fleeting(&self) -> bool {
+        matches!(self, Self::Planned { .. } | Self::Progress { .. } | Self::Retrying { .. } | Self::Waiting { .. })
+    }
+
+    /// The node that it is about.
+    pub fn node_name(&self) -> Option<&str> {
+        match self {
+            Self::NodeCreating { node_name, .. }
+            | Self::NodePlaced { node_name, .. }
+            | Self::NodeRunning { node_name, .. }
+            | Self::NodeCreated { node_name, .. }
+            | Self::NodeUnknown { node_name, .. }
+            | Self::NodeFallback { node_name, .. }
+            | Self::NodeFailed { node_name, .. }
+            | Self::NodeHealth { node_name, .. }
+            | Self::NodeDropping { node_name, .. }
+            | Self::NodeDropped { node_name, .. }
+            | Self::NodeLeft { node_name, .. }
+            | Self::NodeReplacing { node_name, .. }
+            | Self::Progress { node_name, .. }
+            | Self::Retrying { node_name, .. }
+            | Self::Waiting { node_name, .. } => Some(node_name),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what.fmt(f)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InfraStart { name } => write!(f, "building {name}"),
+            Self::InfraUpdated => f.write_str("updated"),
+            Self::InfraReady => f.write_str("ready"),
+            Self::InfraDrop => f.write_str("nothing is left"),
+            Self::NodeCreating { node_name, driver, .. } => write!(f, "{node_name}: creating on {driver}"),
+            Self::NodePlaced { node_name, adopted: false, .. } => write!(f, "{node_name}: accepted"),
+            Self::NodePlaced { node_name, adopted: true, .. } => write!(f, "{node_name}: found again"),
+            Self::NodeRunning { node_name, addresses, .. } => {
+                write!(f, "{node_name}: running")?;
+                at(f, addresses)
+            }
+            Self::NodeCreated { node_name, addresses, .. } => {
+                write!(f, "{node_name}: ready")?;
+                at(f, addresses)
+            }
+            Self::NodeUnknown { node_name, message, .. } => write!(f, "{node_name}: answer lost, looking: {message}"),
+            Self::NodeFallback { node_name, driver, message, .. } => {
+                write!(f, "{node_name}: no capacity on {driver}, trying the next: {message}")
+            }
+            Self::NodeFailed { node_name, message, .. } => write!(f, "{node_name}: failed: {message}"),
+            Self::NodeHealth { node_name, healthy: true, .. } => write!(f, "{node_name}: healthy again"),
+            Self::NodeHealth { node_name, message, .. } => write!(f, "{node_name}: unhealthy: {message}"),
+            Self::NodeDropping { node_name, .. } => write!(f, "{node_name}: removing"),
+            Self::NodeDropped { node_name, vanished: false, .. } => write!(f, "{node_name}: removed"),
+            Self::NodeDropped { node_name, vanished: true, .. } => write!(f, "{node_name}: vanished"),
+            Self::NodeLeft { node_name, message, .. } => write!(f, "{node_name}: not removed: {message}"),
+            Self::NodeReplacing { node_name, message, .. } => write!(f, "{node_name}: replacing: {message}"),
+            Self::Hold { dead, of } => write!(f, "{dead} of {of} instances look dead: replacing nothing"),
+            Self::HoldEnded => f.write_str("going on"),
+            Self::RollingBack { instances: 1 } => f.write_str("rolling back 1 instance"),
+            Self::RollingBack { instances } => write!(f, "rolling back {instances} instances"),
+            Self::Planned { plan } => write!(f, "plan: {}", plan.summary()),
+            Self::Progress { node_name, phase, detail: Some(detail) } => write!(f, "{node_name}: {phase} {detail}"),
+            Self::Progress { node_name, phase, detail: None } => write!(f, "{node_name}: {phase}"),
+            Self::Retrying { node_name, call, message, seconds } => {
+                write!(f, "{node_name}: {call} again in {seconds:.1} s: {message}")
+            }
+            Self::Waiting { node_name, message, .. } => write!(f, "{node_name}: waiting: {message}"),
+            Self::Unknown => f.write_str("something that this version does not know"),
+        }
+    }
+}
+
+fn at(f: &mut fmt::Formatter<'_>, addresses: &[Address]) -> fmt::Result {
+    match addresses.first() {
+        Some(address) => write!(f, " at {}", address.value),
+        None => Ok(()),
+    }
+}

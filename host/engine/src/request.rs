@@ -1,0 +1,77 @@
+//! What a caller asks for, and how it follows and stops what it asked for.
+
+use std::time::Duration;
+
+use occopus_model::Infrastructure;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Event;
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The infrastructure's id; a new one is made when there is none.
+    pub id: Option<String>,
+    /// What should exist.
+    pub infrastructure: Infrastructure,
+    /// What to do when a node fails.
+    pub on_failure: OnFailure,
+}
+
+/// What a failed build leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Nothing that this build made.
+    #[default]
+    Rollback,
+    /// Everything, to be looked at.
+    Keep,
+}
+
+/// How to maintain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MaintainOptions {
+    /// The pause between passes; a single pass when there is none.
+    pub cyclic: Option<Duration>,
+}
+
+/// The caller's side of something that takes time.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Gets everything that happens. Events are not lost when the receiver is slow; they are when it is gone.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// Stops it.
+    pub stop: Stop,
+}
+
+impl Run {
+    /// A run, and where its events come out.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        (Self { events, stop: Stop::default() }, receiver)
+    }
+}
+
+/// A request to stop. Clones are the same request.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    pub(crate) orderly: CancellationToken,
+    pub(crate) now: CancellationToken,
+}
+
+impl Stop {
+    /// The first time: finish the calls in progress, and roll back what this run made. The second time: stop now.
+    pub fn request(&self) {
+        if self.orderly.is_cancelled() {
+            self.now.cancel();
+        } else {
+            self.orderly.cancel();
+        }
+    }
+
+    /// How often [`Stop::request`] was called: 0, 1 or 2.
+    pub fn level(&self) -> u8 {
+        u8::from(self.orderly.is_cancelled()) + u8::from(self.now.is_cancelled())
+    }
+}

@@ -1,0 +1,77 @@
+//! Numbers that the engine works with.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Says whether the holder of a lease, by the text that it wrote, is surely dead. `false` when it can't be told.
+pub type HolderProbe = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// How the engine works. The defaults are right for the command line.
+#[derive(Clone)]
+pub struct Settings {
+    /// Who we are, for others that find the infrastructure owned: host and process.
+    pub holder: String,
+    /// Lets a new owner follow a dead one at once. Without it the lease must end first.
+    pub holder_is_dead: Option<HolderProbe>,
+    /// A lease ends after this, unless kept alive.
+    pub lease_ttl: Duration,
+    /// How often a lease is kept alive.
+    pub keep_alive: Duration,
+    /// Calls at the same time, for each driver and endpoint.
+    pub calls_per_endpoint: usize,
+    /// Handles in one call of `observe`.
+    pub observe_batch: usize,
+    /// The first pause between two looks at a node that starts.
+    pub poll_first: Duration,
+    /// The longest one.
+    pub poll_longest: Duration,
+    /// Attempts at a call that answers `retry`, in all.
+    pub attempts: u32,
+    /// The first pause before another attempt. It doubles each time.
+    pub retry_first: Duration,
+    /// The longest one, unless the cloud asks for more.
+    pub retry_longest: Duration,
+    /// How long `create` and `destroy` may take.
+    pub long_call: Duration,
+    /// How long other calls may take.
+    pub short_call: Duration,
+    /// How long a machine may take to run.
+    pub start_timeout: Duration,
+    /// At most this part of all instances, but at least one, is replaced at a time.
+    pub replace_at_once: f64,
+    /// When more than this part of all instances, but more than one, looks dead at once, nothing is replaced.
+    pub hold_above: f64,
+    /// How long to try again while the store does not answer.
+    pub store_patience: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            holder: format!("process {}", std::process::id()),
+            holder_is_dead: None,
+            lease_ttl: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(5),
+            calls_per_endpoint: 32,
+            observe_batch: 500,
+            poll_first: Duration::from_millis(200),
+            poll_longest: Duration::from_secs(10),
+            attempts: 5,
+            retry_first: Duration::from_millis(500),
+            retry_longest: Duration::from_secs(30),
+            long_call: Duration::from_secs(1800),
+            short_call: Duration::from_secs(60),
+            start_timeout: Duration::from_secs(3600),
+            replace_at_once: 0.2,
+            hold_above: 0.4,
+            store_patience: Duration::from_secs(5),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("holder", &self.holder).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! What is known of an infrastructure.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ports::Address;
+
+/// Where an infrastructure stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InfrastructureState {
+    /// Nodes are being made, or were when the process died.
+    Building,
+    /// Every node has its instances, and they were ready when last looked at.
+    Ready,
+    /// Something is missing or failing.
+    Degraded,
+    /// So much looks dead at once that nothing is replaced.
+    Held,
+    /// Nodes are being removed, or could not be.
+    Destroying,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    /// Its machine is being asked for; it may or may not exist.
+    Creating,
+    /// The cloud's answer was lost; the machine may or may not exist.
+    UnknownOutcome,
+    /// The machine exists and does not run yet.
+    Pending,
+    /// The machine runs; its checks have not passed yet.
+    Running,
+    /// Its checks have passed.
+    Ready,
+    /// It was ready, and its checks fail now.
+    Unhealthy,
+    /// It can't become ready.
+    Failed,
+    /// Its machine is being removed.
+    Destroying,
+}
+
+/// An infrastructure, in full.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Its id.
+    pub id: String,
+    /// `infra_name`.
+    pub name: String,
+    /// Where it stands.
+    pub state: InfrastructureState,
+    /// Why, when there is more to say.
+    pub message: Option<String>,
+    /// Who works on it now.
+    pub owner: Option<Owner>,
+    /// When it was first built.
+    pub created: Timestamp,
+    /// In the order of the description; nodes that are no longer described come last.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// A node of the description.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeStatus {
+    /// `name`.
+    pub name: String,
+    /// `type`; empty when it is no longer described.
+    #[serde(rename = "type")]
+    pub node_type: String,
+    /// Names of the nodes it depends on.
+    pub depends_on: Vec<String>,
+    /// How many instances there should be.
+    pub target: u32,
+    /// The least.
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+    /// Its instances, oldest first.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// One running copy of a node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstanceStatus {
+    /// UUID.
+    pub id: String,
+    /// Where it stands.
+    pub state: InstanceState,
+    /// The driver's keyword.
+    pub driver: String,
+    /// The first one is the node's address.
+    pub addresses: Vec<Address>,
+    /// What the driver tells of the machine.
+    pub attributes: Vec<(String, String)>,
+    /// Why it is failed, or what the cloud said last.
+    pub message: Option<String>,
+    /// What the last check that did not pass said.
+    pub health: Option<String>,
+    /// Since when its checks fail.
+    pub failing_since: Option<Timestamp>,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// Seconds from the request to the running machine.
+    pub seconds_to_running: Option<f64>,
+    /// Seconds from the request until it was ready.
+    pub seconds_to_ready: Option<f64>,
+}
+
+/// Who works on an infrastructure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Host and process.
+    pub holder: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// An infrastructure, in a line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Its id.
+    pub id: String,
+    /// `infra_name`.
+    pub name: String,
+    /// Where it stands.
+    pub state: InfrastructureState,
+    /// When it was first built.
+    pub created: Timestamp,
+    /// Who works on it now.
+    pub owner: Option<Owner>,
+}
+
+/// What became of a `destroy`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DestroyReport {
+    /// The infrastructure's id.
+    pub id: String,
+    /// How many instances are gone.
+    pub removed: usize,
+    /// What could not be removed. When empty, nothing is left of the infrastructure.
+    pub left: Vec<Leftover>,
+}
+
+/// Something that was not removed. Its record stays, and `destroy` tries again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Leftover {
+    /// The node's name.
+    pub node: String,
+    /// UUID of the instance; the machine carries it as a label.
+    pub instance: String,
+    /// The driver's keyword.
+    pub driver: String,
+    /// Where it stands.
+    pub state: InstanceState,
+    /// The driver's own reference, when it is known.
+    pub handle: Option<String>,
+    /// Why it was not removed.
+    pub message: String,
+}
+
+impl Status {
+    /// Whether every node has at least as many ready instances as it should, and nothing else is left over.
+    pub fn is_ready(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            node.instances.iter().all(|instance| instance.state == InstanceState::Ready)
+                && node.instances.len() >= node.target as usize
+        })
+    }
+}
+
+impl fmt::Display for InfrastructureState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Building => "building",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Held => "held",
+            Self::Destroying => "destroying",
+        })
+    }
+}
+
+impl fmt::Display for InstanceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "creating",
+            Self::UnknownOutcome => "unknown-outcome",
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Ready => "ready",
+            Self::Unhealthy => "unhealthy",
+            Self::Failed => "failed",
+            Self::Destroying => "destroying",
+        })
+    }
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}) on {}: {}", self.node, self.instance, self.driver, self.message)
+    }
+}
