@@ -1,0 +1,243 @@
+//! The grants of one call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use occopus_engine::ports::Fault;
+use uuid::Uuid;
+
+use super::address::{Class, class};
+use super::endpoint::{Endpoint, node_target};
+use super::target::{Kind, Target, join, normal_host};
+use super::{Interface, PluginGrants, Refusal, Subject};
+
+/// What one call may reach. Made for the call, and gone with it.
+#[derive(Debug)]
+pub struct CallGrants {
+    plugin: String,
+    granted: Vec<(Target, Source)>,
+    interfaces: BTreeSet<Interface>,
+    /// Made-up host names of unix sockets.
+    sockets: Mutex<BTreeMap<String, PathBuf>>,
+    /// What granted names resolved to, in this call.
+    resolved: Mutex<BTreeMap<IpAddr, BTreeSet<String>>>,
+}
+
+/// Why something is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The user wrote it into the section at hand.
+    Endpoint,
+    /// It is the node at hand.
+    Node,
+    /// The operator wrote it into the configuration.
+    Operator,
+    /// A plugin that came with this program needs it.
+    Bundled,
+}
+
+impl CallGrants {
+    pub(super) fn new(subject: &Subject<'_>, operator: Option<&PluginGrants>) -> Self {
+        let needs = |need: &str| subject.needs_network.iter().any(|line| line == need);
+        let mut granted = Vec::new();
+        if needs("endpoint") {
+            // What is no endpoint grants nothing; `url_for` tells the user.
+            let endpoints = subject.endpoints.iter().filter_map(|text| Endpoint::parse(text).ok());
+            granted.extend(endpoints.map(|endpoint| (endpoint.target(), Source::Endpoint)));
+        }
+        if needs("node-address") {
+            let nodes = subject.node_addresses.iter().filter_map(|address| node_target(address));
+            granted.extend(nodes.map(|target| (target, Source::Node)));
+        }
+        if subject.bundled {
+            let lines = subject.needs_network.iter().filter_map(|line| line.parse().ok());
+            granted.extend(lines.map(|target| (target, Source::Bundled)));
+        }
+        let mut interfaces = BTreeSet::new();
+        if subject.bundled {
+            // Never `reveal`: the operator alone may take the secrets' protection away.
+            let own = [Interface::Icmp, Interface::Process].into_iter();
+            interfaces.extend(own.filter(|one| subject.needs_interfaces.iter().any(|need| need == one.name())));
+        }
+        if let Some(operator) = operator {
+            granted.extend(operator.network.iter().map(|target| (target.clone(), Source::Operator)));
+            interfaces.extend(&operator.interfaces);
+        }
+        Self {
+            plugin: subject.plugin.to_owned(),
+            granted,
+            interfaces,
+            sockets: Mutex::default(),
+            resolved: Mutex::default(),
+        }
+    }
+
+    /// May this call talk to this host, by the name or the address that it wrote? To be asked before resolution.
+    pub fn check_name(&self, host: &str, port: u16) -> Result<(), Refusal> {
+        let host = normal_host(host);
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return self.check_address(address, port, None);
+        }
+        if lock(&self.sockets).contains_key(&host) || self.targets().any(|target| target.covers_name(&host, port)) {
+            return Ok(());
+        }
+        Err(self.refused(&join(&host, port), NOT_GRANTED, &join(&host, port)))
+    }
+
+    /// May it talk to this address? `name` is the host name that was resolved to it, none when the guest wrote the address
+    /// itself. To be asked for each address that will be connected to, right before.
+    pub fn check_address(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), Refusal> {
+        let address = address.to_canonical();
+        match name {
+            Some(name) => {
+                self.check_name(name, port)?;
+                self.check_class(address, port, Some(&normal_host(name)))
+            }
+            None if self.targets().any(|target| target.covers_address(address, Some(port))) => {
+                self.check_class(address, port, None)
+            }
+            None => {
+                // The guest may have resolved a granted name by itself.
+                let names = lock(&self.resolved).get(&address).cloned().unwrap_or_default();
+                let by_name = names.iter().any(|name| self.check_address(address, port, Some(name)).is_ok());
+                let line = join(&address.to_string(), port);
+                if by_name { Ok(()) } else { Err(self.refused(&line, NOT_GRANTED, &line)) }
+            }
+        }
+    }
+
+    /// May it send an ICMP echo there?
+    pub fn check_echo(&self, address: IpAddr) -> Result<(), Refusal> {
+        let address = address.to_canonical();
+        let line = join(&address.to_string(), 0).replace(":0", ":*");
+        let request = format!("an ICMP echo of {address}");
+        let by_name = || {
+            let names = lock(&self.resolved).get(&address).cloned().unwrap_or_default();
+            names.iter().any(|name| self.names_node(name))
+        };
+        if !self.targets().any(|target| target.covers_address(address, None)) && !by_name() {
+            return Err(self.refused(&request, NOT_GRANTED, &line));
+        }
+        if self.reachable(address, None, None) { Ok(()) } else { Err(self.refused(&request, reason(address), &line)) }
+    }
+
+    /// May it use this host interface?
+    pub fn check_interface(&self, interface: Interface) -> Result<(), Refusal> {
+        if self.interfaces.contains(&interface) {
+            Ok(())
+        } else {
+            Err(Refusal::interface(&self.plugin, interface.name()))
+        }
+    }
+
+    /// May secrets go to this host? Not to a node just because it is the node at hand: it is not the credential's owner.
+    pub fn check_secrets(&self, host: &str, port: u16) -> Result<(), Refusal> {
+        let host = normal_host(host);
+        let address = host.parse::<IpAddr>().ok();
+        let covers = |target: &Target| match address {
+            Some(address) => target.covers_address(address, Some(port)),
+            None => target.covers_name(&host, port),
+        };
+        let is_socket = lock(&self.sockets).contains_key(&host);
+        if is_socket || self.granted.iter().any(|(target, source)| *source != Source::Node && covers(target)) {
+            return Ok(());
+        }
+        let line = join(&host, port);
+        Err(self.refused(&format!("a secret to be sent to {line}"), "secrets go to granted targets only", &line))
+    }
+
+    /// Remembers that a name resolved to these addresses in this call, so that the guest may connect to them by address
+    /// where the name is granted.
+    pub fn note_resolution(&self, name: &str, addresses: &[IpAddr]) {
+        let name = normal_host(name);
+        let mut resolved = lock(&self.resolved);
+        for address in addresses {
+            resolved.entry(address.to_canonical()).or_default().insert(name.clone());
+        }
+    }
+
+    /// The URL under which the guest reaches an endpoint (`call.context.url-for`).
+    pub fn url_for(&self, endpoint: &str) -> Result<String, Fault> {
+        let path = match Endpoint::parse(endpoint)? {
+            Endpoint::Url { url, .. } => return Ok(url),
+            Endpoint::Socket(path) => path,
+        };
+        if !self.targets().any(|target| matches!(&target.0, Kind::Socket(granted) if *granted == path)) {
+            let line = format!("unix://{}", path.display());
+            return Err(self.refused(&line, NOT_GRANTED, &line).into());
+        }
+        let mut sockets = lock(&self.sockets);
+        let known = sockets.iter().find(|(_, known)| **known == path).map(|(host, _)| host.clone());
+        let host = known.unwrap_or_else(|| {
+            // `.invalid` never resolves (RFC 6761), and nobody guesses the rest.
+            let host = format!("socket-{}.invalid", Uuid::new_v4().simple());
+            sockets.insert(host.clone(), path);
+            host
+        });
+        Ok(format!("http://{host}"))
+    }
+
+    /// The unix socket behind a host name that [`url_for`](Self::url_for) made up.
+    pub fn socket_of(&self, host: &str) -> Option<PathBuf> {
+        lock(&self.sockets).get(&normal_host(host)).cloned()
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.granted.iter().map(|(target, _)| target)
+    }
+
+    /// Is this name a node of the call, or granted on some port?
+    fn names_node(&self, name: &str) -> bool {
+        self.targets().any(|target| match &target.0 {
+            Kind::Host { port, .. } => target.covers_name(name, port.unwrap_or(1)),
+            Kind::Socket(_) => false,
+        })
+    }
+
+    fn check_class(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), Refusal> {
+        if self.reachable(address, Some(port), name) {
+            return Ok(());
+        }
+        let line = join(&address.to_string(), port);
+        let request = name.map_or(line.clone(), |name| format!("{} at {address}", join(name, port)));
+        Err(self.refused(&request, reason(address), &line))
+    }
+
+    /// Is what was granted enough for the class of this address?
+    fn reachable(&self, address: IpAddr, port: Option<u16>, name: Option<&str>) -> bool {
+        match class(address) {
+            Class::Ordinary => true,
+            Class::Loopback => {
+                // Whoever writes `localhost` means this machine. Any other name that resolves to it may be a trick.
+                name.is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
+                    || self.targets().any(|target| {
+                        target.names_address(address, port, |network| class(network) == Class::Loopback)
+                    })
+            }
+            Class::Guarded => self
+                .granted
+                .iter()
+                .any(|(target, source)| *source == Source::Operator && target.is_address(address, port)),
+        }
+    }
+
+    fn refused(&self, request: &str, reason: &str, line: &str) -> Refusal {
+        Refusal::network(&self.plugin, request, reason, line)
+    }
+}
+
+const NOT_GRANTED: &str = "this is neither the endpoint of its section nor granted to it";
+
+fn reason(address: IpAddr) -> &'static str {
+    match class(address) {
+        Class::Loopback => "this machine itself must be granted by its address",
+        _ => "metadata, link-local and reserved addresses must be granted one by one",
+    }
+}
+
+/// What is behind these locks is whole at any time, also after a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,50 @@
+//! A refusal says how to allow what it refuses.
+
+use occopus_engine::ports::{Fault, Reaction};
+
+/// The call asked for something that it was not granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "plugin `{plugin}` asked for {request}: {reason}. To allow it, add this to the configuration:\n{configuration}"
+)]
+pub struct Refusal {
+    /// Who asked.
+    pub plugin: String,
+    /// For what.
+    pub request: String,
+    /// Why not.
+    pub reason: String,
+    /// The configuration (YAML) that would allow it.
+    pub configuration: String,
+}
+
+impl Refusal {
+    /// Of a network target. `target` is the line that would allow it.
+    pub(super) fn network(plugin: &str, request: &str, reason: &str, target: &str) -> Self {
+        Self::new(plugin, request, reason, "network", target)
+    }
+
+    /// Of a host interface.
+    pub(super) fn interface(plugin: &str, name: &str) -> Self {
+        Self::new(plugin, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
+    }
+
+    fn new(plugin: &str, request: &str, reason: &str, key: &str, item: &str) -> Self {
+        // A guest chose some of this text: nothing of it may break out of its line. JSON strings are YAML strings.
+        let configuration = format!("plugins:\n  {}:\n    {key}: [{}]", quoted(plugin), quoted(item));
+        let printable = |text: &str| text.replace(char::is_control, "?");
+        Self { plugin: printable(plugin), request: printable(request), reason: reason.to_owned(), configuration }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Reaction::GiveUp, "host.not-granted", refusal.to_string())
+    }
+}

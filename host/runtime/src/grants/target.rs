@@ -1,0 +1,249 @@
+//! One line of a network grant.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::endpoint::socket_path;
+
+/// Where a plugin may connect to: `HOST:PORT`, where the host is a name, `*.DOMAIN`, an address, a network in CIDR form or
+/// `*`, an IPv6 address or network stands in brackets, and the port is a number or `*`; or `unix:///PATH`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Target(pub(super) Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    Host { host: Host, port: Option<u16> },
+    Socket(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Host {
+    Any,
+    Name(String),
+    /// All names below a domain, not the domain itself.
+    Below(String),
+    /// An address, or a network with the length of its prefix.
+    Network(IpAddr, u8),
+}
+
+/// A line that is no target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no network target: {reason}; write HOST:PORT, *.DOMAIN:PORT, ADDRESS/BITS:PORT or unix:///PATH")]
+pub struct InvalidTarget {
+    text: String,
+    reason: &'static str,
+}
+
+impl Target {
+    pub(super) fn new(host: Host, port: Option<u16>) -> Self {
+        Self(Kind::Host { host, port })
+    }
+
+    /// Does it name this host? `host` is normal: see [`normal_host`].
+    pub(super) fn covers_name(&self, host: &str, port: u16) -> bool {
+        self.host_on(port).is_some_and(|pattern| match pattern {
+            Host::Any => true,
+            Host::Name(name) => name == host,
+            Host::Below(domain) => {
+                host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
+            Host::Network(..) => false,
+        })
+    }
+
+    /// Does it hold this address, as an address? With no port, on any port.
+    pub(super) fn covers_address(&self, address: IpAddr, port: Option<u16>) -> bool {
+        self.host_pattern(port).is_some_and(|pattern| match pattern {
+            Host::Any => true,
+            Host::Network(network, bits) => in_network(address, *network, *bits),
+            Host::Name(_) | Host::Below(_) => false,
+        })
+    }
+
+    /// Is it a network of addresses of this kind alone, or one such address, and does it hold this one?
+    pub(super) fn names_address(&self, address: IpAddr, port: Option<u16>, kind: impl Fn(IpAddr) -> bool) -> bool {
+        match self.host_pattern(port) {
+            Some(Host::Network(network, bits)) => in_network(address, *network, *bits) && kind(*network),
+            _ => false,
+        }
+    }
+
+    /// Is it this very address?
+    pub(super) fn is_address(&self, address: IpAddr, port: Option<u16>) -> bool {
+        matches!(self.host_pattern(port), Some(Host::Network(network, bits))
+            if *network == address.to_canonical() && *bits == full(*network))
+    }
+
+    fn host_on(&self, port: u16) -> Option<&Host> {
+        self.host_pattern(Some(port))
+    }
+
+    fn host_pattern(&self, port: Option<u16>) -> Option<&Host> {
+        match &self.0 {
+            Kind::Host { host, port: own } if port.is_none() || own.is_none() || *own == port => Some(host),
+            _ => None,
+        }
+    }
+}
+
+/// A host as it is compared: lower case, no dot at the end, no brackets.
+pub(super) fn normal_host(host: &str) -> String {
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+/// `host:port`, with brackets where they are needed.
+pub(super) fn join(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The pattern that a name or an address makes.
+pub(super) fn host(text: &str) -> Host {
+    let normal = normal_host(text);
+    normal.parse::<IpAddr>().map_or(Host::Name(normal), |address| {
+        let address = address.to_canonical();
+        Host::Network(address, full(address))
+    })
+}
+
+fn full(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn in_network(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    let leading = |address: u128, width: u8| address.checked_shr(u32::from(width.saturating_sub(bits))).unwrap_or(0);
+    match (address.to_canonical(), network) {
+        (IpAddr::V4(a), IpAddr::V4(n)) => leading(u32::from(a).into(), 32) == leading(u32::from(n).into(), 32),
+        (IpAddr::V6(a), IpAddr::V6(n)) => leading(a.into(), 128) == leading(n.into(), 128),
+        _ => false,
+    }
+}
+
+impl FromStr for Target {
+    type Err = InvalidTarget;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTarget> {
+        let invalid = |reason| InvalidTarget { text: text.to_owned(), reason };
+        if text.starts_with("unix:") {
+            return socket_path(text).map(|path| Self(Kind::Socket(path))).ok_or(invalid("the path is not absolute"));
+        }
+        let (host_text, port) = text.rsplit_once(':').ok_or(invalid("the port is missing"))?;
+        let port = match port {
+            "*" => None,
+            number => Some(number.parse::<u16>().ok().filter(|port| *port > 0).ok_or(invalid("the port is no port"))?),
+        };
+        let (bare, bracketed) = match host_text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(inside) => (inside, true),
+            None => (host_text, false),
+        };
+        let pattern = if bare == "*" {
+            Host::Any
+        } else if let Some(domain) = bare.strip_prefix("*.") {
+            Host::Below(name(domain).ok_or(invalid("the domain is no domain"))?)
+        } else if let Some((network, bits)) = bare.split_once('/') {
+            let network: IpAddr = network.parse().map_err(|_| invalid("the network is no network"))?;
+            let bits = bits.parse().ok().filter(|bits| *bits <= full(network));
+            Host::Network(network, bits.ok_or(invalid("the length of the prefix is wrong"))?)
+        } else if bare.parse::<IpAddr>().is_ok() {
+            host(bare)
+        } else {
+            Host::Name(name(bare).ok_or(invalid("the host is no host"))?)
+        };
+        if matches!(&pattern, Host::Network(address, _) if address.is_ipv6()) && !bracketed {
+            return Err(invalid("an IPv6 address stands in brackets"));
+        }
+        Ok(Self::new(pattern, port))
+    }
+}
+
+fn name(text: &str) -> Option<String> {
+    let normal = normal_host(text);
+    let fine = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    normal.split('.').all(fine).then_some(normal)
+}
+
+impl TryFrom<String> for Target {
+    type Error = InvalidTarget;
+
+    fn try_from(text: String) -> Result<Self, InvalidTarget> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Socket(path) => return write!(f, "unix://{}", path.display()),
+            Kind::Host { host: Host::Any, .. } => f.write_str("*")?,
+            Kind::Host { host: Host::Name(name), .. } => f.write_str(name)?,
+            Kind::Host { host: Host::Below(domain), .. } => write!(f, "*.{domain}")?,
+            Kind::Host { host: Host::Network(address, bits), .. } => {
+                let bits = if *bits == full(*address) { String::new() } else { format!("/{bits}") };
+                if address.is_ipv6() { write!(f, "[{address}{bits}]")? } else { write!(f, "{address}{bits}")? }
+            }
+        }
+        match &self.0 {
+            Kind::Host { port: Some(port), .. } => write!(f, ":{port}"),
+            _ => f.write_str(":*"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> Target {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn lines_are_read_and_written() {
+        for text in [
+            "example.com:443",
+            "*.example.com:443",
+            "10.0.0.0/8:*",
+            "10.1.2.3:80",
+            "[2001:db8::1]:443",
+            "[2001:db8::/32]:*",
+            "*:443",
+            "unix:///run/docker.sock",
+        ] {
+            assert_eq!(target(text).to_string(), text);
+        }
+        for text in ["", "example.com", "example.com:0", "a b:1", "10.0.0.0/33:1", "::1:80", ":80", "unix://x", "*.:1"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_match_whole_labels() {
+        assert!(target("*.example.com:443").covers_name("a.b.example.com", 443));
+        assert!(!target("*.example.com:443").covers_name("example.com", 443));
+        assert!(!target("*.example.com:443").covers_name("evilexample.com", 443));
+        assert!(!target("*.example.com:443").covers_name(".example.com", 443));
+        assert!(!target("*.example.com:443").covers_name("a.example.com", 80));
+        assert!(target("Example.COM:*").covers_name("example.com", 1));
+        assert!(!target("0.0.0.0/0:*").covers_name("example.com", 1));
+    }
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(target("10.0.0.0/8:*").covers_address(address("10.255.0.1"), Some(9)));
+        assert!(target("10.0.0.0/8:*").covers_address(address("::ffff:10.0.0.1"), Some(9)));
+        assert!(!target("10.0.0.0/8:*").covers_address(address("11.0.0.1"), Some(9)));
+        assert!(target("0.0.0.0/0:*").covers_address(address("11.0.0.1"), None));
+        assert!(!target("0.0.0.0/0:*").covers_address(address("2001:db8::1"), None));
+        assert!(target("[::/0]:*").covers_address(address("2001:db8::1"), None));
+        assert!(target("10.1.2.3:80").is_address(address("10.1.2.3"), Some(80)));
+        assert!(!target("10.1.2.0/24:80").is_address(address("10.1.2.3"), Some(80)));
+    }
+}
