@@ -1,7 +1,17 @@
 //! The credential of one call: the guest holds placeholders, the host holds the values.
 
-use std::collections::BTreeSet;
+mod fill;
+mod redact;
+mod sign;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// How a secret is written where its placeholder stands.
@@ -15,72 +25,143 @@ pub enum Encoding {
     Percent,
 }
 
-/// The credential of one call. Share it by `Arc`: all methods take `&self`.
-pub struct CallSecrets {}
+/// The credential of one call. Share it by `Arc`: all methods take `&self`. Its values are wiped from memory with it.
+pub struct CallSecrets {
+    values: BTreeMap<String, Zeroizing<String>>,
+    public: BTreeSet<String>,
+    issued: Mutex<BTreeMap<String, Form>>,
+    needles: OnceLock<Vec<Zeroizing<String>>>,
+}
+
+/// What a placeholder stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    Value(String, Encoding),
+    /// base64(user:value) of this field and user.
+    Basic(String, String),
+}
+
+/// The start of every placeholder; 32 hexadecimal digits follow.
+const PREFIX: &str = "occopus-secret-";
+const DIGITS: usize = 32;
+/// A guest that asks for more placeholders than this gets worthless ones.
+const MOST: usize = 1024;
 
 impl CallSecrets {
-    /// From the values by name, and the names of those that are not secret (`x-public` in the schema).
+    /// From the values by name, and the names of those that are not secret (see [`public_fields`]).
     pub fn new(values: impl IntoIterator<Item = (String, Zeroizing<String>)>, public: BTreeSet<String>) -> Self {
-        let _ = (values.into_iter(), public);
-        todo!()
+        Self {
+            values: values.into_iter().collect(),
+            public,
+            issued: Mutex::default(),
+            needles: OnceLock::new(),
+        }
     }
 
     /// Names of the values, sorted.
     pub fn fields(&self) -> Vec<String> {
-        todo!()
+        self.values.keys().cloned().collect()
     }
 
     /// Is there a value of this name?
     pub fn has(&self, field: &str) -> bool {
-        let _ = field;
-        todo!()
+        self.values.contains_key(field)
     }
 
     /// A value that is not secret.
     pub fn public(&self, field: &str) -> Option<String> {
-        let _ = field;
-        todo!()
+        self.public.contains(field).then(|| self.values.get(field).map(|value| value.to_string())).flatten()
     }
 
     /// The value itself, for the `reveal` interface alone.
     pub fn reveal(&self, field: &str) -> Option<Zeroizing<String>> {
-        let _ = field;
-        todo!()
+        self.values.get(field).cloned()
     }
 
     /// A placeholder for a value.
     pub fn placeholder(&self, field: &str, encoding: Encoding) -> Option<String> {
-        let _ = (field, encoding);
-        todo!()
+        self.has(field).then(|| self.issue(Form::Value(field.to_owned(), encoding)))
     }
 
     /// A placeholder for base64(user:value).
     pub fn basic(&self, field: &str, user: &str) -> Option<String> {
-        let _ = (field, user);
-        todo!()
+        self.has(field).then(|| self.issue(Form::Basic(field.to_owned(), user.to_owned())))
     }
 
-    /// HMAC-SHA1 under a value.
-    pub fn hmac_sha1(&self, field: &str, message: &[u8]) -> Option<Vec<u8>> {
-        let _ = (field, message);
-        todo!()
+    /// Has the guest asked for any placeholder? If not, nothing in its requests can be one.
+    pub fn any_issued(&self) -> bool {
+        !self.issued().is_empty()
     }
 
-    /// HMAC-SHA256 chained, as in the contract.
-    pub fn hmac_sha256(&self, field: &str, prefix: &[u8], messages: &[Vec<u8>]) -> Option<Vec<u8>> {
-        let _ = (field, prefix, messages);
-        todo!()
+    fn issue(&self, form: Form) -> String {
+        let mut issued = self.issued();
+        if let Some((known, _)) = issued.iter().find(|(_, known)| **known == form) {
+            return known.clone();
+        }
+        // 122 random bits from the system.
+        let placeholder = format!("{PREFIX}{}", Uuid::new_v4().simple());
+        if issued.len() < MOST {
+            issued.insert(placeholder.clone(), form);
+        }
+        placeholder
     }
 
-    /// RSASSA-PKCS1-v1_5 over a digest; the algorithm is empty, `sha1` or `sha256`.
-    pub fn rsa_sign(&self, field: &str, algorithm: &str, digest: &[u8]) -> Option<Vec<u8>> {
-        let _ = (field, algorithm, digest);
-        todo!()
+    /// What is written where a placeholder stands.
+    fn written(&self, form: &Form) -> Option<Zeroizing<String>> {
+        match form {
+            Form::Value(field, encoding) => {
+                let value = self.values.get(field)?;
+                Some(match encoding {
+                    Encoding::Plain => value.clone(),
+                    Encoding::Json => json_inside(value),
+                    Encoding::Percent => percent(value),
+                })
+            }
+            Form::Basic(field, user) => {
+                let pair = Zeroizing::new(format!("{user}:{}", self.values.get(field)?.as_str()));
+                Some(Zeroizing::new(STANDARD.encode(pair.as_bytes())))
+            }
+        }
     }
 
-    /// Takes the values out of any text that leaves the call: faults, logs, progress.
-    pub fn redact(&self, text: &str) -> String {
-        let _ = text;
-        todo!()
+    /// The map is whole at any time, also after a panic.
+    fn issued(&self) -> MutexGuard<'_, BTreeMap<String, Form>> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl fmt::Debug for CallSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallSecrets").field("fields", &self.fields()).finish_non_exhaustive()
+    }
+}
+
+/// The fields that are not secret by the schema of the credentials: those with `"x-public": true`.
+pub fn public_fields(schema: &Value) -> BTreeSet<String> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let public = |property: &Value| property.get("x-public") == Some(&Value::Bool(true));
+    properties.into_iter().flatten().filter(|(_, property)| public(property)).map(|(name, _)| name.clone()).collect()
+}
+
+/// The inside of a JSON string.
+fn json_inside(value: &str) -> Zeroizing<String> {
+    let quoted = Zeroizing::new(Value::from(value).to_string());
+    Zeroizing::new(quoted[1..quoted.len() - 1].to_owned())
+}
+
+/// All but the unreserved characters of RFC 3986, escaped.
+fn percent(value: &str) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(3 * value.len()));
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            text.push(char::from(byte));
+        } else {
+            text.push('%');
+            text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

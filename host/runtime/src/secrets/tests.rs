@@ -1,0 +1,132 @@
+//! Placeholders, signatures, and what is taken out of texts. The key under `testdata` was made for these tests; the
+//! signatures beside it are OpenSSL's.
+
+use sha1::Digest;
+
+use super::*;
+
+fn secrets(values: &[(&str, &str)]) -> CallSecrets {
+    let values = values.iter().map(|(name, value)| ((*name).to_owned(), Zeroizing::new((*value).to_owned())));
+    CallSecrets::new(values, BTreeSet::from(["user".to_owned()]))
+}
+
+fn filled(secrets: &CallSecrets, text: &str) -> String {
+    String::from_utf8(secrets.fill(text.as_bytes()).unwrap().to_vec()).unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn placeholders_become_values() {
+    let secrets = secrets(&[("user", "me"), ("password", "a\"b c/ü")]);
+    let plain = secrets.placeholder("password", Encoding::Plain).unwrap();
+    let json = secrets.placeholder("password", Encoding::Json).unwrap();
+    let percent = secrets.placeholder("password", Encoding::Percent).unwrap();
+    let basic = secrets.basic("password", "me").unwrap();
+    assert!(plain.starts_with("occopus-secret-") && plain.len() == 47 && plain != json);
+    assert_eq!(filled(&secrets, &format!("<{plain}{plain}>")), "<a\"b c/üa\"b c/ü>");
+    assert_eq!(filled(&secrets, &json), r#"a\"b c/ü"#);
+    assert_eq!(filled(&secrets, &percent), "a%22b%20c%2F%C3%BC");
+    assert_eq!(filled(&secrets, &format!("Basic {basic}")), format!("Basic {}", STANDARD.encode("me:a\"b c/ü")));
+    assert_eq!(secrets.placeholder("password", Encoding::Plain).unwrap(), plain);
+    assert_eq!(secrets.placeholder("other", Encoding::Plain), None);
+}
+
+#[test]
+fn a_placeholder_works_in_its_own_call_only() {
+    let mine = secrets(&[("password", "hunter2")]);
+    let other = secrets(&[("password", "hunter2")]);
+    assert!(!mine.any_issued());
+    let placeholder = mine.placeholder("password", Encoding::Plain).unwrap();
+    assert!(mine.any_issued());
+    assert!(other.fill(placeholder.as_bytes()).is_none());
+    other.placeholder("password", Encoding::Plain).unwrap();
+    assert!(other.fill(placeholder.as_bytes()).is_none());
+    for text in ["", "occopus-secret-", &placeholder[..46], "occopus-secret-00000000000000000000000000000000"] {
+        assert!(mine.fill(text.as_bytes()).is_none(), "{text}");
+    }
+    assert_eq!(filled(&mine, &format!("occopus-secret-{placeholder}")), "occopus-secret-hunter2");
+}
+
+#[test]
+fn placeholders_are_bounded() {
+    let secrets = secrets(&[("password", "hunter2")]);
+    for number in 0..MOST {
+        secrets.basic("password", &number.to_string()).unwrap();
+    }
+    let worthless = secrets.basic("password", "one more").unwrap();
+    assert!(secrets.fill(worthless.as_bytes()).is_none());
+}
+
+#[test]
+fn public_values_are_given_and_others_are_not() {
+    let secrets = secrets(&[("user", "me"), ("password", "hunter2")]);
+    assert_eq!(secrets.public("user").as_deref(), Some("me"));
+    assert_eq!(secrets.public("password"), None);
+    assert_eq!(secrets.fields(), ["password", "user"]);
+    assert!(!format!("{secrets:?}").contains("hunter2"));
+    let schema = serde_json::json!({"properties": {"a": {"x-public": true}, "b": {"x-public": false}, "c": {}}});
+    assert_eq!(public_fields(&schema), BTreeSet::from(["a".to_owned()]));
+    assert_eq!(public_fields(&Value::Null), BTreeSet::new());
+}
+
+#[test]
+fn hmacs_are_those_of_the_standards() {
+    // RFC 2202 case 2 and RFC 4231 case 2.
+    let jefe = secrets(&[("key", "Jefe")]);
+    let message = b"what do ya want for nothing?";
+    assert_eq!(hex(&jefe.hmac_sha1("key", message).unwrap()), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+    assert_eq!(
+        hex(&jefe.hmac_sha256("key", b"", &[message.to_vec()]).unwrap()),
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    );
+    // The signing key of the example in the documentation of AWS Signature Version 4.
+    let aws = secrets(&[("key", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")]);
+    let chain = ["20120215", "us-east-1", "iam", "aws4_request"].map(|text| text.as_bytes().to_vec());
+    assert_eq!(
+        hex(&aws.hmac_sha256("key", b"AWS4", &chain).unwrap()),
+        "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
+    );
+    assert_eq!(aws.hmac_sha256("key", b"AWS4", &[]).unwrap(), b"");
+    assert_eq!(aws.hmac_sha1("none", b""), None);
+}
+
+#[test]
+fn rsa_signatures_are_those_of_openssl() {
+    for pem in [include_str!("testdata/rsa-pkcs1.pem"), include_str!("testdata/rsa-pkcs8.pem")] {
+        let secrets = secrets(&[("key", pem), ("text", "no key")]);
+        let sign = |algorithm: &str, digest: &[u8]| secrets.rsa_sign("key", algorithm, digest).map(|bytes| hex(&bytes));
+        let sha256 = sha2::Sha256::digest(b"hello");
+        assert_eq!(sign("sha256", &sha256).unwrap(), include_str!("testdata/hello.sha256.hex"));
+        assert_eq!(sign("sha1", &sha1::Sha1::digest(b"hello")).unwrap(), include_str!("testdata/hello.sha1.hex"));
+        assert_eq!(sign("", b"hello").unwrap(), include_str!("testdata/hello.raw.hex"));
+        assert_eq!(sign("sha1", &sha256), None);
+        assert_eq!(sign("md5", b"hello"), None);
+        assert_eq!(sign("", &[0; 1000]), None);
+        assert_eq!(secrets.rsa_sign("text", "sha256", &sha256), None);
+    }
+}
+
+#[test]
+fn values_are_taken_out_of_texts_in_every_form() {
+    let value = "correct horse/battery\"staple";
+    let secrets = secrets(&[("password", value), ("user", "visible-user"), ("short", "ab")]);
+    let mut forms = vec![value.to_owned(), json_inside(value).to_string(), percent(value).to_string()];
+    for around in ["", "x", "xy", "xyz", "user:"] {
+        forms.push(STANDARD.encode(format!("{around}{value}{around}")));
+        forms.push(base64::engine::general_purpose::URL_SAFE.encode(format!("{around}{value}{around}")));
+    }
+    forms.push(hex(value.as_bytes()));
+    for form in forms {
+        let redacted = secrets.redact(&format!("before {form} after"));
+        assert!(redacted.contains("***") && redacted.starts_with("before "), "{form} -> {redacted}");
+        assert!(!redacted.contains(&form), "{form} -> {redacted}");
+    }
+    assert_eq!(secrets.redact("visible-user, abc"), "visible-user, abc");
+    let pem = include_str!("testdata/rsa-pkcs1.pem");
+    let key = super::tests::secrets(&[("key", pem)]);
+    let line = pem.lines().nth(3).unwrap();
+    assert_eq!(key.redact(&format!("bad key: {line}")), "bad key: ***");
+}
