@@ -1,16 +1,30 @@
-//! Processes on this machine, for the `local` driver.
+//! Processes on this machine, for the `local` driver (Linux only).
+//!
+//! Each process has a directory with a record that is written before the process is started. What was started is found
+//! again by pid and start time, or, when the host died before it could note them, by the instance id in the process's
+//! environment. So the host may be killed at any moment and neither loses nor doubles a process.
+
+mod address;
+mod directory;
+mod members;
+mod procfs;
+mod spawn;
 
 use std::path::PathBuf;
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use occopus_engine::ports::Fault;
+use occopus_engine::ports::{Fault, Reaction};
+
+use directory::{Directory, Record};
 
 /// What to run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Command {
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// Added to a minimal environment.
+    /// Added to a minimal environment. Not kept: it may hold secrets.
     pub environment: Vec<(String, String)>,
     /// Working directory.
     pub directory: Option<String>,
@@ -46,38 +60,184 @@ pub struct Process {
     pub labels: Vec<(String, String)>,
 }
 
-/// All processes under one directory of state; cheap to clone. Several hosts may use the same directory.
+/// All processes under one directory of state; cheap to clone. Several hosts may use the same directory at once.
 #[derive(Debug, Clone)]
-pub struct Processes {}
+pub struct Processes {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state_dir: PathBuf,
+    program: PathBuf,
+    /// Those that this host started, to be reaped when they end.
+    children: Mutex<Vec<Child>>,
+}
+
+/// How many [`Processes::list_all`] answers with at once.
+const PAGE: usize = 100;
 
 impl Processes {
     /// Nothing is touched before the first call. `program` is what processes get as `OCCOPUS`.
     pub fn new(state_dir: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
-        let _ = (state_dir.into(), program.into());
-        todo!()
+        let (state_dir, program) = (state_dir.into(), program.into());
+        Self { inner: Arc::new(Inner { state_dir, program, children: Mutex::default() }) }
     }
 
-    /// Starts a process, once for each id.
+    /// Starts a process, once for each id: when one was started under it before, that one is the answer, running or not.
+    /// Only a process that ended in the very moment in which the host was killed may be started a second time.
     pub async fn start(&self, instance_id: &str, command: Command) -> Result<Process, Fault> {
-        let _ = (instance_id, command);
-        todo!()
+        let id = instance_id.to_owned();
+        self.blocking(Reaction::UnknownOutcome, move |inner| inner.start(&id, &command)).await
     }
 
     /// As many answers as ids, in their order.
     pub async fn inspect(&self, instance_ids: &[String]) -> Result<Vec<Process>, Fault> {
-        let _ = instance_ids;
-        todo!()
+        let ids = instance_ids.to_vec();
+        self.blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.inspect(id)).collect()).await
     }
 
-    /// Ends the whole group and forgets it.
+    /// Ends the whole group and forgets it: SIGTERM, after the grace SIGKILL. Ok when there is none.
     pub async fn stop(&self, instance_id: &str, grace: Duration) -> Result<(), Fault> {
-        let _ = (instance_id, grace);
-        todo!()
+        let id = instance_id.to_owned();
+        self.blocking(Reaction::UnknownOutcome, move |inner| inner.stop(&id, grace)).await
     }
 
-    /// All that have not been stopped, a page at a time.
+    /// All that have not been stopped, by id, a page at a time.
     pub async fn list_all(&self, cursor: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
-        let _ = cursor;
-        todo!()
+        let after = cursor.map(str::to_owned);
+        self.blocking(Reaction::Retry, move |inner| inner.list(after.as_deref())).await
+    }
+
+    /// Files, locks and `/proc` block; a caller that goes away does not interrupt them half-way.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        when_lost: Reaction,
+        work: impl FnOnce(&Inner) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let inner = Arc::clone(&self.inner);
+        let done = tokio::task::spawn_blocking(move || {
+            inner.reap();
+            work(&inner)
+        });
+        let lost = |_| Fault::new(when_lost, "process.interrupted", "the host is shutting down");
+        done.await.unwrap_or_else(|error| Err(lost(error)))
     }
 }
+
+impl Inner {
+    fn start(&self, id: &str, command: &Command) -> Result<Process, Fault> {
+        let directory = Directory::new(&self.state_dir, id)?;
+        let program = spawn::Program::find(command)?;
+        let lock = directory.create_and_lock()?;
+        let record = match directory.read()? {
+            Some(record) if record.started.is_some() => return Ok(self.process(&directory, &record)),
+            Some(record) => match members::find_started(id) {
+                // An earlier host was killed between the start and the note of it.
+                Some(started) => {
+                    let record = Record { started: Some(started), ..record };
+                    directory.write(&record)?;
+                    return Ok(self.process(&directory, &record));
+                }
+                None => record,
+            },
+            None => {
+                let address = address::claim(&self.state_dir, id)?;
+                let labels = command.labels.clone();
+                let record = Record { version: Record::VERSION, address: address.to_string(), labels, started: None };
+                directory.write(&record)?;
+                record
+            }
+        };
+        // From here on the record tells every later host to look for the process.
+        let child = match spawn::spawn(&program, command, id, &record.address, &self.program, &directory) {
+            Ok(child) => child,
+            Err(fault) => {
+                directory.forget(&self.state_dir, &record)?;
+                return Err(fault);
+            }
+        };
+        let started = procfs::identity(child.id());
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        let record = Record { started, ..record };
+        directory.write(&record)?;
+        drop(lock);
+        Ok(self.process(&directory, &record))
+    }
+
+    fn inspect(&self, id: &str) -> Result<Process, Fault> {
+        let directory = Directory::new(&self.state_dir, id)?;
+        let Some(record) = directory.read()? else { return Ok(gone(id)) };
+        if record.started.is_some() {
+            return Ok(self.process(&directory, &record));
+        }
+        // Somebody is starting it at this moment, or was killed while starting it: the lock tells.
+        let Some(_lock) = directory.lock()? else { return Ok(gone(id)) };
+        let Some(record) = directory.read()? else { return Ok(gone(id)) };
+        if record.started.is_some() {
+            return Ok(self.process(&directory, &record));
+        }
+        if let Some(started) = members::find_started(id) {
+            let record = Record { started: Some(started), ..record };
+            directory.write(&record)?;
+            return Ok(self.process(&directory, &record));
+        }
+        directory.forget(&self.state_dir, &record)?;
+        Ok(gone(id))
+    }
+
+    fn stop(&self, id: &str, grace: Duration) -> Result<(), Fault> {
+        let directory = Directory::new(&self.state_dir, id)?;
+        let Some(_lock) = directory.lock()? else { return Ok(()) };
+        let record = directory.read()?.unwrap_or_default();
+        members::end(id, record.started.as_ref(), grace, || self.reap())?;
+        directory.forget(&self.state_dir, &record)
+    }
+
+    fn list(&self, after: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
+        let mut ids = Directory::all(&self.state_dir)?;
+        ids.retain(|id| after.is_none_or(|after| id.as_str() > after));
+        ids.sort();
+        let more = ids.len() > PAGE;
+        ids.truncate(PAGE);
+        let cursor = more.then(|| ids.last().cloned()).flatten();
+        let mut processes = Vec::with_capacity(ids.len());
+        for id in &ids {
+            processes.push(self.inspect(id)?);
+        }
+        processes.retain(|process| process.state != State::Gone);
+        Ok((processes, cursor))
+    }
+
+    fn process(&self, directory: &Directory, record: &Record) -> Process {
+        let running = record.started.as_ref().is_some_and(procfs::Identity::runs);
+        Process {
+            instance_id: directory.id().to_owned(),
+            state: if running { State::Running } else { State::Exited },
+            pid: record.started.as_ref().map_or(0, |started| started.pid),
+            address: record.address.clone(),
+            output: directory.output().display().to_string(),
+            labels: record.labels.clone(),
+        }
+    }
+
+    /// Children of this host that ended would stay as zombies until it ends too.
+    fn reap(&self) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+}
+
+fn gone(id: &str) -> Process {
+    Process {
+        instance_id: id.to_owned(),
+        state: State::Gone,
+        pid: 0,
+        address: String::new(),
+        output: String::new(),
+        labels: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! What Linux says of a process.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// Variable that marks all processes of an instance.
+pub(super) const MARK: &str = "OCCOPUS_INSTANCE_ID";
+
+/// A process, told apart from any other that has or had its pid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub(super) pid: u32,
+    /// In clock ticks since the boot.
+    pub(super) start_time: u64,
+    pub(super) boot_id: String,
+}
+
+/// The part of `/proc/PID/stat` that matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) zombie: bool,
+    pub(super) group: u32,
+    pub(super) start_time: u64,
+}
+
+impl Identity {
+    /// Is it still there? A zombie is not: it has ended.
+    pub(super) fn runs(&self) -> bool {
+        self.stat().is_some_and(|stat| !stat.zombie)
+    }
+
+    /// Its stat, unless the pid is another process's by now.
+    pub(super) fn stat(&self) -> Option<Stat> {
+        let found = stat(self.pid)?;
+        (found.start_time == self.start_time && boot_id() == self.boot_id).then_some(found)
+    }
+}
+
+/// The identity of a process that exists now.
+pub(super) fn identity(pid: u32) -> Option<Identity> {
+    Some(Identity { pid, start_time: stat(pid)?.start_time, boot_id: boot_id() })
+}
+
+/// None when there is no such process.
+pub(super) fn stat(pid: u32) -> Option<Stat> {
+    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The second field is the program's name in parentheses, and may itself hold spaces and parentheses.
+fn parse(text: &str) -> Option<Stat> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // `rest` begins with field 3.
+    let field = |number: usize| fields.get(number - 3);
+    Some(Stat {
+        zombie: matches!(*field(3)?, "Z" | "X" | "x"),
+        group: field(5)?.parse().ok()?,
+        start_time: field(22)?.parse().ok()?,
+    })
+}
+
+/// Does the process carry the mark of this instance in the environment it was started with?
+pub(super) fn is_marked(pid: u32, id: &str) -> bool {
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    let entry = |bytes: &[u8]| bytes.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) == Some(id.as_bytes());
+    environment.split(|byte| *byte == 0).any(entry)
+}
+
+/// All pids but our own.
+pub(super) fn pids() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    entries.filter_map(pid).filter(|pid| *pid != std::process::id()).collect()
+}
+
+/// Changes with every boot, so that a start time of an earlier one means nothing.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_is_read_whatever_the_name_is() {
+        let rest = "7 6 6 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1";
+        let expected = |zombie| Some(Stat { zombie, group: 6, start_time: 987_654 });
+        assert_eq!(parse(&format!("5 (sleep) S {rest}")), expected(false));
+        assert_eq!(parse(&format!("5 (a) Z (b c) Z {rest}")), expected(true));
+        assert_eq!(parse("5 (sleep) S 1 2"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn this_process_is_found() {
+        let me = identity(std::process::id()).unwrap();
+        assert!(me.runs());
+        assert!(!Identity { start_time: me.start_time + 1, ..me.clone() }.runs());
+        assert!(!Identity { boot_id: "another".into(), ..me }.runs());
+    }
+}

@@ -1,0 +1,100 @@
+//! Starting a process that outlives the host.
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use occopus_engine::ports::{Fault, Reaction};
+
+use super::Command;
+use super::directory::{Directory, failed};
+use super::procfs::MARK;
+
+/// What processes get of the host's own environment.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
+/// A program that exists and may be run, and where.
+pub(super) struct Program {
+    path: PathBuf,
+    directory: PathBuf,
+}
+
+impl Program {
+    /// Looks at everything that can be wrong with a command before anything is done.
+    pub(super) fn find(command: &Command) -> Result<Self, Fault> {
+        let texts = command.argv.iter().chain(command.environment.iter().flat_map(|(name, value)| [name, value]));
+        if texts.chain(&command.directory).any(|text| text.contains('\0')) {
+            return Err(unusable("process.bad-command", "a command can't hold a zero byte".into()));
+        }
+        if let Some((name, _)) = command.environment.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
+            return Err(unusable("process.bad-command", format!("`{name}` is no name of an environment variable")));
+        }
+        let Some(name) = command.argv.first().filter(|name| !name.is_empty()) else {
+            return Err(unusable("process.bad-command", "the command is empty".into()));
+        };
+        let current = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let directory = command.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
+        if !directory.is_dir() {
+            let message = format!("there is no directory {}", directory.display());
+            return Err(unusable("process.no-such-directory", message));
+        }
+        let path = if name.contains('/') {
+            Some(directory.join(name)).filter(|path| is_executable(path))
+        } else {
+            let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+            env::split_paths(&path).map(|part| current.join(part).join(name)).find(|path| is_executable(path))
+        };
+        let message = || format!("there is no program `{name}` that can be run");
+        let path = path.ok_or_else(|| unusable("process.no-such-program", message()))?;
+        Ok(Self { path, directory })
+    }
+}
+
+/// Starts it in a group of its own, which neither Ctrl-C nor the end of the terminal reaches, without input, and with its
+/// output in a file.
+pub(super) fn spawn(
+    program: &Program,
+    command: &Command,
+    id: &str,
+    address: &str,
+    occopus: &Path,
+    directory: &Directory,
+) -> Result<Child, Fault> {
+    let path = directory.output();
+    let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let output = output.and_then(|file| Ok((file.try_clone()?, file)));
+    let (stdout, stderr) = output.map_err(|error| failed("open", &path, &error))?;
+    let mut process = std::process::Command::new(&program.path);
+    process
+        .arg0(&command.argv[0])
+        .args(&command.argv[1..])
+        .current_dir(&program.directory)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
+        .process_group(0)
+        .env_clear()
+        .envs(INHERITED.iter().filter_map(|name| Some((name, env::var_os(name)?))))
+        .envs(command.environment.iter().map(|(name, value)| (name, value)))
+        .env("OCCOPUS", occopus)
+        .env("OCCOPUS_ADDRESS", address)
+        .env(MARK, id);
+    process.spawn().map_err(|error| {
+        let message = format!("can't start {}: {error}", program.path.display());
+        let passing = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory | ErrorKind::ExecutableFileBusy);
+        let reaction = if passing { Reaction::Retry } else { Reaction::GiveUp };
+        Fault::new(reaction, "process.not-started", message)
+    })
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+fn unusable(code: &str, message: String) -> Fault {
+    Fault::new(Reaction::GiveUp, code, message)
+}

@@ -1,0 +1,354 @@
+//! Real processes, and hosts that die.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+
+/// A place of its own for each test; what is left of its processes ends with it.
+struct Place {
+    state: TempDir,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for id in Directory::all(self.state.path()).unwrap() {
+            members::end(&id, None, Duration::ZERO, || {}).unwrap();
+        }
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { state: tempfile::tempdir().unwrap() }
+    }
+
+    fn host(&self) -> Processes {
+        Processes::new(self.state.path(), "/opt/occopus")
+    }
+
+    fn directory(&self, id: &str) -> Directory {
+        Directory::new(self.state.path(), id).unwrap()
+    }
+
+    fn record(&self, id: &str) -> Record {
+        self.directory(id).read().unwrap().unwrap()
+    }
+}
+
+fn new_id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+fn shell(script: &str) -> Command {
+    Command { argv: ["sh", "-c", script].map(str::to_owned).to_vec(), ..Command::default() }
+}
+
+fn sleeper() -> Command {
+    Command { argv: ["sleep", "600"].map(str::to_owned).to_vec(), ..Command::default() }
+}
+
+fn marked(id: &str) -> BTreeSet<u32> {
+    let running = |pid: &u32| procfs::is_marked(*pid, id) && procfs::stat(*pid).is_some_and(|stat| !stat.zombie);
+    procfs::pids().into_iter().filter(running).collect()
+}
+
+fn kill(pid: u32) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn state(host: &Processes, id: &str) -> State {
+    host.inspect(&[id.to_owned()]).await.unwrap()[0].state
+}
+
+#[tokio::test]
+async fn a_process_is_started_seen_and_stopped() {
+    let (place, id) = (Place::new(), new_id());
+    let host = place.host();
+    let command = Command { labels: vec![("a".into(), "b".into())], ..sleeper() };
+    let process = host.start(&id, command.clone()).await.unwrap();
+    assert_eq!((process.state, process.labels.as_slice()), (State::Running, command.labels.as_slice()));
+    assert!(process.address.starts_with("127.") && !process.address.starts_with("127.0."));
+    assert_eq!(host.inspect(std::slice::from_ref(&id)).await.unwrap(), [process.clone()]);
+    assert_eq!(host.start(&id, command).await.unwrap(), process);
+    assert_eq!(procfs::stat(process.pid).unwrap().group, process.pid);
+    host.stop(&id, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(state(&host, &id).await, State::Gone);
+    assert!(procfs::stat(process.pid).is_none());
+    assert_eq!(std::fs::read_dir(place.state.path().join("addresses")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(place.state.path().join("instances")).unwrap().count(), 0);
+    host.stop(&id, Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn it_gets_a_minimal_environment_and_its_output_is_kept() {
+    let (place, id) = (Place::new(), new_id());
+    let host = place.host();
+    let mut command = shell("env; pwd; echo problem >&2; cat");
+    command.environment = vec![("GREETING".into(), "hello".into()), ("OCCOPUS".into(), "fake".into())];
+    command.directory = Some("/usr".into());
+    let process = host.start(&id, command).await.unwrap();
+    until("it exits", || !place.record(&id).started.unwrap().runs()).await;
+    assert_eq!(state(&host, &id).await, State::Exited);
+    let output = std::fs::read_to_string(&process.output).unwrap();
+    let lines: BTreeSet<&str> = output.lines().collect();
+    let (mark, address) = (format!("OCCOPUS_INSTANCE_ID={id}"), format!("OCCOPUS_ADDRESS={}", process.address));
+    for line in ["GREETING=hello", "OCCOPUS=/opt/occopus", "/usr", "problem", &mark, &address] {
+        assert!(lines.contains(line), "{line} in {output}");
+    }
+    assert!(!output.contains("CARGO"), "{output}");
+    let record = std::fs::read_to_string(place.state.path().join("instances").join(&id).join("record.json")).unwrap();
+    assert!(!record.contains("hello"), "{record}");
+}
+
+#[tokio::test]
+async fn a_zombie_has_exited() {
+    let (place, id) = (Place::new(), new_id());
+    let parent = place.host();
+    let process = parent.start(&id, sleeper()).await.unwrap();
+    kill(process.pid);
+    until("it ends", || procfs::stat(process.pid).is_some_and(|stat| stat.zombie)).await;
+    // Another host, which can't reap it, sees the truth and can stop it.
+    let other = place.host();
+    assert_eq!(state(&other, &id).await, State::Exited);
+    assert_eq!(other.start(&id, sleeper()).await.unwrap().state, State::Exited);
+    assert!(procfs::stat(process.pid).unwrap().zombie);
+    other.stop(&id, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(state(&parent, &id).await, State::Gone);
+    assert!(procfs::stat(process.pid).is_none(), "its parent reaped it");
+}
+
+#[tokio::test]
+async fn a_recycled_pid_is_never_touched() {
+    let (place, id, innocent_id) = (Place::new(), new_id(), new_id());
+    let host = place.host();
+    let mine = host.start(&id, sleeper()).await.unwrap();
+    // Start times are counted in hundredths of a second.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let innocent = host.start(&innocent_id, sleeper()).await.unwrap();
+    kill(mine.pid);
+    let record = place.record(&id);
+    let mut started = record.started.clone().unwrap();
+    started.pid = innocent.pid;
+    place.directory(&id).write(&Record { started: Some(started), ..record }).unwrap();
+    assert_eq!(state(&host, &id).await, State::Exited);
+    host.stop(&id, Duration::ZERO).await.unwrap();
+    assert_eq!(state(&host, &innocent_id).await, State::Running);
+}
+
+#[tokio::test]
+async fn a_process_of_an_earlier_boot_has_exited() {
+    let (place, id) = (Place::new(), new_id());
+    let host = place.host();
+    host.start(&id, sleeper()).await.unwrap();
+    let record = place.record(&id);
+    let started = procfs::Identity { boot_id: "earlier".into(), ..record.started.clone().unwrap() };
+    place.directory(&id).write(&Record { started: Some(started), ..record }).unwrap();
+    assert_eq!(state(&host, &id).await, State::Exited);
+}
+
+#[tokio::test]
+async fn what_an_interrupted_start_left_is_adopted() {
+    let (place, id) = (Place::new(), new_id());
+    let first = place.host().start(&id, sleeper()).await.unwrap();
+    let forget_pid = || place.directory(&id).write(&Record { started: None, ..place.record(&id) }).unwrap();
+    forget_pid();
+    assert_eq!(place.host().inspect(std::slice::from_ref(&id)).await.unwrap(), [first.clone()]);
+    forget_pid();
+    assert_eq!(place.host().start(&id, sleeper()).await.unwrap(), first);
+    forget_pid();
+    assert_eq!(place.host().list_all(None).await.unwrap(), (vec![first], None));
+    forget_pid();
+    place.host().stop(&id, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(marked(&id), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn an_intent_without_a_process_is_nothing() {
+    let (place, id) = (Place::new(), new_id());
+    let host = place.host();
+    let process = host.start(&id, sleeper()).await.unwrap();
+    kill(process.pid);
+    until("it ends", || marked(&id).is_empty()).await;
+    place.directory(&id).write(&Record { started: None, ..place.record(&id) }).unwrap();
+    assert_eq!(host.list_all(None).await.unwrap(), (vec![], None));
+    assert_eq!(state(&host, &id).await, State::Gone);
+    assert_eq!(std::fs::read_dir(place.state.path().join("addresses")).unwrap().count(), 0);
+    assert_eq!(host.start(&id, sleeper()).await.unwrap().state, State::Running);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn starts_at_once_make_one_process() {
+    let (place, id) = (Place::new(), new_id());
+    let starts = (0..8).map(|_| {
+        let (host, id) = (place.host(), id.clone());
+        tokio::spawn(async move { host.start(&id, sleeper()).await.unwrap() })
+    });
+    let mut pids = BTreeSet::new();
+    for start in starts.collect::<Vec<_>>() {
+        pids.insert(start.await.unwrap().pid);
+    }
+    assert_eq!(pids, marked(&id));
+    assert_eq!(pids.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn starts_and_stops_at_once_leave_one_or_none() {
+    let (place, id) = (Place::new(), new_id());
+    let works = (0..12).map(|number| {
+        let (host, id) = (place.host(), id.clone());
+        tokio::spawn(async move {
+            if number % 2 == 0 {
+                host.start(&id, sleeper()).await.map(drop)
+            } else {
+                host.stop(&id, Duration::from_secs(5)).await
+            }
+        })
+    });
+    for work in works.collect::<Vec<_>>() {
+        work.await.unwrap().unwrap();
+    }
+    let left = usize::from(state(&place.host(), &id).await == State::Running);
+    assert_eq!(marked(&id).len(), left);
+}
+
+#[tokio::test]
+async fn stop_ends_the_whole_group_and_those_that_left_it() {
+    let (place, id) = (Place::new(), new_id());
+    let host = place.host();
+    // One that ignores SIGTERM, one in a session of its own, and one without the mark, whose leader then ends.
+    let script = "trap '' TERM; sleep 601 & setsid sleep 602 & env -i sleep 603 & wait";
+    let process = host.start(&id, shell(script)).await.unwrap();
+    let group = || {
+        let member = |pid: &u32| procfs::stat(*pid).is_some_and(|stat| !stat.zombie && stat.group == process.pid);
+        procfs::pids().into_iter().filter(member).count()
+    };
+    until("all run", || {
+        let all = procfs::pids().into_iter().map(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default());
+        marked(&id).len() == 3 && group() == 3 && all.filter(|line| line == b"sleep\x00603\x00").count() >= 1
+    })
+    .await;
+    host.stop(&id, Duration::from_millis(100)).await.unwrap();
+    assert_eq!((marked(&id), group()), (BTreeSet::new(), 0));
+}
+
+#[tokio::test]
+async fn stop_lets_a_process_end_by_itself() {
+    let (place, id) = (Place::new(), new_id());
+    let host = place.host();
+    let witness = place.state.path().join("witness");
+    let script = format!("trap 'echo bye > {}; exit' TERM; echo up; while :; do sleep 0.05; done", witness.display());
+    let process = host.start(&id, shell(&script)).await.unwrap();
+    until("it is up", || std::fs::read_to_string(&process.output).is_ok_and(|text| text == "up\n")).await;
+    host.stop(&id, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(std::fs::read_to_string(witness).unwrap(), "bye\n");
+}
+
+#[tokio::test]
+async fn all_are_listed_by_page() {
+    let place = Place::new();
+    let host = place.host();
+    let mut ids: Vec<String> = (0..PAGE + 3).map(|number| format!("id-{number:03}")).collect();
+    for id in &ids {
+        let started = Some(procfs::Identity { pid: 1, start_time: 0, boot_id: "earlier".into() });
+        let directory = place.directory(id);
+        let _lock = directory.create_and_lock().unwrap();
+        directory.write(&Record { started, ..Record::default() }).unwrap();
+    }
+    let (first, cursor) = host.list_all(None).await.unwrap();
+    let (second, end) = host.list_all(cursor.as_deref()).await.unwrap();
+    assert_eq!((first.len(), second.len(), end), (PAGE, 3, None));
+    let mut listed: Vec<String> = first.into_iter().chain(second).map(|process| process.instance_id).collect();
+    listed.sort();
+    ids.sort();
+    assert_eq!(listed, ids);
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_leaves_nothing() {
+    let place = Place::new();
+    let host = place.host();
+    let text = place.state.path().join("text");
+    std::fs::write(&text, "no program").unwrap();
+    let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let bad = [
+        (Command::default(), "process.bad-command"),
+        (Command { argv: argv(&["a\0b"]), ..Command::default() }, "process.bad-command"),
+        (Command { environment: vec![("a=b".into(), String::new())], ..sleeper() }, "process.bad-command"),
+        (Command { argv: argv(&["no-such-program-here"]), ..Command::default() }, "process.no-such-program"),
+        (Command { argv: argv(&[text.to_str().unwrap()]), ..Command::default() }, "process.no-such-program"),
+        (Command { directory: Some("/no/such".into()), ..sleeper() }, "process.no-such-directory"),
+    ];
+    for (command, code) in bad {
+        let fault = host.start(&new_id(), command).await.unwrap_err();
+        assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::GiveUp, code), "{}", fault.message);
+    }
+    // Executable by its mode, and by nothing else.
+    std::fs::set_permissions(&text, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let command = Command { argv: argv(&[text.to_str().unwrap()]), ..Command::default() };
+    assert_eq!(host.start(&new_id(), command).await.unwrap_err().code, "process.not-started");
+    assert_eq!(host.list_all(None).await.unwrap(), (vec![], None));
+    assert_eq!(Directory::all(place.state.path()).unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_id_that_is_a_path_is_refused() {
+    let place = Place::new();
+    let host = place.host();
+    for id in ["", ".", "..", "a/b", "../x", "a\0", "a.b", &"x".repeat(129)] {
+        assert_eq!(host.start(id, sleeper()).await.unwrap_err().code, "process.bad-instance-id", "{id}");
+        assert_eq!(host.stop(id, Duration::ZERO).await.unwrap_err().code, "process.bad-instance-id", "{id}");
+        assert!(host.inspect(&[id.to_owned()]).await.is_err(), "{id}");
+    }
+}
+
+/// Not a test: the host that the next test kills. It starts and stops the same process until it dies.
+#[tokio::test]
+async fn host_to_be_killed() {
+    let Ok(state) = std::env::var("OCCOPUS_TEST_STATE") else { return };
+    let host = Processes::new(Path::new(&state), "/opt/occopus");
+    for _ in 0..1000 {
+        host.start("victim", sleeper()).await.unwrap();
+        host.stop("victim", Duration::from_secs(5)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_killed_neither_loses_nor_doubles_a_process() {
+    let place = Place::new();
+    for round in 0..30_u64 {
+        let mut dying = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("{}::host_to_be_killed", module_path!().split_once("::").unwrap().1)])
+            .env("OCCOPUS_TEST_STATE", place.state.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let instances = place.state.path().join("instances");
+        until("it works", || instances.exists()).await;
+        tokio::time::sleep(Duration::from_micros(997 * round)).await;
+        dying.kill().unwrap();
+        dying.wait().unwrap();
+        let host = place.host();
+        let running = state(&host, "victim").await == State::Running;
+        assert_eq!(marked("victim").len(), usize::from(running), "found again, round {round}");
+        let process = host.start("victim", sleeper()).await.unwrap();
+        if process.state == State::Running {
+            assert_eq!(marked("victim"), BTreeSet::from([process.pid]), "started once, round {round}");
+        }
+        host.stop("victim", Duration::from_secs(5)).await.unwrap();
+        assert_eq!(marked("victim"), BTreeSet::new(), "nothing left, round {round}");
+    }
+}
