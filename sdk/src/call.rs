@@ -1,0 +1,34 @@
+//! The call in progress.
+
+use std::time::Duration;
+
+use crate::{Fault, host};
+
+/// The call in progress. There is no ambient state: everything about a call comes through here.
+#[derive(Debug)]
+pub struct Call(pub(crate) host::Context);
+
+impl Call {
+    /// Time until the host ends this call.
+    pub fn remaining(&self) -> Duration {
+        Duration::from_millis(self.0.remaining_ms())
+    }
+
+    /// The user gave up: return soon, with a fault that tells what happened.
+    pub fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+
+    /// Tells the user what is going on, in a few words.
+    pub fn progress(&self, phase: &str, detail: Option<&str>) {
+        self.0.progress(phase, detail);
+    }
+
+    /// The URL under which the HTTP client reaches an endpoint that the user wrote, such as `unix:///var/run/docker.sock`.
+    ///
+    /// # Errors
+    /// `give-up` when it is no endpoint.
+    pub fn url_for(&self, endpoint: &str) -> Result<String, Fault> {
+        self.0.url_for(endpoint)
+    }
+}

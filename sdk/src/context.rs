@@ -1,0 +1,89 @@
+//! Contextualisers: render what a node gets to know when it starts.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{About, Address, Call, Fault, host};
+
+/// A contextualiser. Pure: the same answer for the same inputs.
+pub trait Contextualiser: 'static {
+    /// The `contextualisation` section without `type`.
+    type Section: DeserializeOwned + JsonSchema;
+    /// What it says of itself.
+    const ABOUT: About<'static>;
+
+    /// Renders for one node.
+    ///
+    /// # Errors
+    /// A template error is `give-up`, with the pointer of the string that failed.
+    fn render(request: &ContextRequest<Self::Section>) -> Result<Rendered, Fault>;
+}
+
+/// The node to contextualise.
+#[derive(Debug)]
+pub struct ContextRequest<S> {
+    /// What the user wrote, templates unrendered.
+    pub section: S,
+    /// The `resource` section, unrendered.
+    pub resource_section: Value,
+    /// The variables for templates.
+    pub template_data: Map<String, Value>,
+    /// The node's connections: an array of objects.
+    pub connections: Value,
+    /// What templates may ask for.
+    pub facts: Arc<Facts>,
+    pub(crate) call: Call,
+}
+
+impl<S> ContextRequest<S> {
+    /// The call in progress.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+}
+
+/// An instance that exists already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instance {
+    /// Its identity.
+    pub instance_id: String,
+    /// The node's name in the description.
+    pub node_name: String,
+    /// The first one is the node's address.
+    pub addresses: Vec<Address>,
+    /// All that is known of it.
+    pub data: Value,
+}
+
+/// What the host knows when a template asks.
+#[derive(Debug)]
+pub struct Facts(pub(crate) host::Facts);
+
+impl Facts {
+    /// The instances of a node, oldest first; of all nodes when no name is given.
+    pub fn instances(&self, node_name: Option<&str>) -> Vec<Instance> {
+        self.0.instances(node_name)
+    }
+
+    /// Runs a command on the host, if the operator allowed it.
+    ///
+    /// # Errors
+    /// `denied` when not allowed.
+    pub fn command(&self, line: &str) -> Result<String, Fault> {
+        self.0.command(line)
+    }
+}
+
+/// What was rendered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rendered {
+    /// For the machine's first boot.
+    pub user_data: Option<Vec<u8>>,
+    /// For the driver.
+    pub attributes: Map<String, Value>,
+    /// Sections rendered by the way, by name. They replace what the user wrote.
+    pub sections: Vec<(String, Value)>,
+}

@@ -1,0 +1,213 @@
+//! Drivers: create, find, observe and destroy nodes on one kind of cloud.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{About, Address, Call, Credential, Credentials, Fault, Http};
+
+/// A driver. Keep nothing between calls: the host makes each in a fresh instance.
+pub trait Driver: 'static {
+    /// The `resource` section without `type`; put `deny_unknown_fields` on it.
+    type Section: DeserializeOwned + JsonSchema;
+    /// What it logs in with; [`crate::NoCredentials`] when nothing.
+    type Credentials: Credentials;
+    /// What it says of itself.
+    const ABOUT: About<'static>;
+
+    /// Creates the machine, or answers with the one that carries this instance id already. Return as soon as the
+    /// cloud's id is known. On `give-up`, `denied`, `no-capacity` leave nothing behind.
+    ///
+    /// # Errors
+    /// A fault that says what the host should do.
+    fn create(request: &NodeRequest<Self::Section>) -> Result<Observed, Fault>;
+
+    /// The machine that carries this instance id. None means that nothing exists and nothing will appear.
+    ///
+    /// # Errors
+    /// A fault that says what the host should do.
+    fn find(scope: &Scope<Self::Section>, instance_id: &str) -> Result<Option<Observed>, Fault>;
+
+    /// As many answers as handles, in the same order; `Gone` for what does not exist.
+    ///
+    /// # Errors
+    /// A fault that says what the host should do.
+    fn observe(scope: &Scope<Self::Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault>;
+
+    /// Removes the machine and everything made for it. Ok when it does not exist.
+    ///
+    /// # Errors
+    /// A fault that says what the host should do.
+    fn destroy(scope: &Scope<Self::Section>, handle: &Handle) -> Result<(), Fault>;
+}
+
+/// The optional ability to list everything that carries our mark, for the sweep for orphans.
+pub trait Inventory: Driver {
+    /// One page, from the cursor of the page before.
+    ///
+    /// # Errors
+    /// A fault that says what the host should do.
+    fn list_owned(scope: &Scope<Self::Section>, cursor: Option<&str>) -> Result<Page, Fault>;
+}
+
+/// One access to one cloud.
+#[derive(Debug)]
+pub struct Scope<S> {
+    /// What the user wrote.
+    pub section: S,
+    call: Call,
+    credential: Option<Credential>,
+}
+
+impl<S> Scope<S> {
+    pub(crate) fn new(section: S, call: Call, credential: Option<Credential>) -> Self {
+        Self {
+            section,
+            call,
+            credential,
+        }
+    }
+
+    /// The call in progress: time left, cancellation, progress.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// The HTTP client.
+    pub fn http(&self) -> Http<'_> {
+        Http::new(&self.call)
+    }
+
+    /// None when no rule of the user's credentials matches.
+    pub fn credential(&self) -> Option<&Credential> {
+        self.credential.as_ref()
+    }
+}
+
+/// A node instance that should exist.
+#[derive(Debug)]
+pub struct NodeRequest<S> {
+    /// The access to the cloud.
+    pub scope: Scope<S>,
+    /// The identity of this instance, the same at every attempt.
+    pub instance_id: String,
+    /// The node's name in the description.
+    pub node_name: String,
+    /// The infrastructure's id.
+    pub infrastructure_id: String,
+    /// The infrastructure's name.
+    pub infrastructure_name: String,
+    /// A readable unique name of at most 80 characters.
+    pub machine_name: String,
+    /// What the contextualiser rendered for the first boot.
+    pub user_data: Option<Vec<u8>>,
+    /// The rendered attributes: `command`, `env` and the like.
+    pub attributes: Map<String, Value>,
+    /// Our mark, to be put on the machine.
+    pub labels: Vec<(String, String)>,
+}
+
+/// The driver's own reference to a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handle {
+    /// Of the format of `data`.
+    pub version: u32,
+    /// At most 4 KiB.
+    pub data: String,
+}
+
+impl Handle {
+    /// A handle in this format.
+    pub fn new(version: u32, data: impl Into<String>) -> Self {
+        Self {
+            version,
+            data: data.into(),
+        }
+    }
+}
+
+/// Where a machine is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Being made, booting, or anything that may still become running.
+    Pending,
+    /// Up, as far as the cloud can tell.
+    Running,
+    /// Exists and does not run.
+    Stopped,
+    /// Exists and can't recover.
+    Failed,
+    /// Does not exist (any more).
+    Gone,
+    /// Something this driver does not know.
+    Unknown,
+}
+
+/// What the cloud says of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The driver's reference.
+    pub handle: Handle,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The first one is the node's address.
+    pub addresses: Vec<Address>,
+    /// For people and templates: id, image, zone.
+    pub attributes: Vec<(String, String)>,
+    /// Why it is stopped or failed, in the cloud's words.
+    pub message: Option<String>,
+}
+
+impl Observed {
+    /// A machine with nothing known but its phase.
+    pub fn new(handle: Handle, phase: Phase) -> Self {
+        Self {
+            handle,
+            phase,
+            addresses: Vec::new(),
+            attributes: Vec::new(),
+            message: None,
+        }
+    }
+
+    /// Adds an address.
+    #[must_use]
+    pub fn address(mut self, address: Address) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.push((name.into(), value.into()));
+        self
+    }
+
+    /// Says why it is stopped or failed.
+    #[must_use]
+    pub fn because(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+}
+
+/// A machine that carries our mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// From its mark.
+    pub instance_id: String,
+    /// From its mark.
+    pub infrastructure_id: String,
+    /// What the cloud says of it.
+    pub observed: Observed,
+}
+
+/// One page of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The machines.
+    pub machines: Vec<Owned>,
+    /// For the next page; none on the last.
+    pub cursor: Option<String>,
+}

@@ -1,0 +1,72 @@
+//! From the contract's types to this crate's and back, and the macros that make a component of a plugin.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::Fault;
+
+#[cfg(target_arch = "wasm32")]
+mod adapters;
+#[cfg(target_arch = "wasm32")]
+pub use adapters::{ContextAdapter, DriverAdapter, HealthAdapter};
+
+/// Exports a [`crate::Driver`] as a component; `export_driver!(T, inventory)` one that is also an [`crate::Inventory`].
+#[macro_export]
+macro_rules! export_driver {
+    ($driver:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::DriverAdapter<$driver>;
+            $crate::bindings::driver::export!(Exported with_types_in $crate::bindings::driver);
+        };
+    };
+    ($driver:ty, inventory) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::DriverAdapter<$driver>;
+            $crate::bindings::driver_full::export!(Exported with_types_in $crate::bindings::driver_full);
+        };
+    };
+}
+
+/// Exports a [`crate::HealthChecker`] as a component.
+#[macro_export]
+macro_rules! export_health_checker {
+    ($checker:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::HealthAdapter<$checker>;
+            $crate::bindings::health::export!(Exported with_types_in $crate::bindings::health);
+        };
+    };
+}
+
+/// Exports a [`crate::Contextualiser`] as a component.
+#[macro_export]
+macro_rules! export_contextualiser {
+    ($contextualiser:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::ContextAdapter<$contextualiser>;
+            $crate::bindings::context::export!(Exported with_types_in $crate::bindings::context);
+        };
+    };
+}
+
+/// The user's section as the plugin's type. `type` belongs to the host and is taken out.
+pub(crate) fn section<S: DeserializeOwned>(json: &str) -> Result<S, Fault> {
+    let unusable = |error: serde_json::Error| {
+        Fault::give_up("occopus.bad-section", format!("the section does not fit the plugin: {error}"))
+    };
+    let mut value: Value = serde_json::from_str(json).map_err(unusable)?;
+    if let Value::Object(keys) = &mut value {
+        keys.remove("type");
+    }
+    S::deserialize(value).map_err(unusable)
+}
+
+/// JSON from the host; null when it is none.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
