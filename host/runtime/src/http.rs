@@ -1,15 +1,40 @@
 //! Outgoing HTTP of all plugins: one pooled client for the process.
+//!
+//! A request is checked by name, its placeholders are filled in, and it goes out over a connection to an address that this
+//! very call is granted. Whatever fails says whether the server may have seen the request.
 
+mod body;
+mod connect;
+mod error;
+mod pool;
+mod prepare;
+mod route;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty};
+use tokio::time::timeout;
 
 use crate::grants::CallGrants;
 use crate::secrets::CallSecrets;
 
+use connect::{Connector, Exchange};
+use pool::Pool;
+use prepare::Prepared;
+use route::Route;
+
+pub use error::{HttpError, HttpErrorKind, Sent};
+
 /// The body of a response.
 pub type ResponseBody = UnsyncBoxBody<Bytes, HttpError>;
+
+/// The body of a request, once it is bounded.
+type RequestBody = UnsyncBoxBody<Bytes, HttpError>;
 
 /// Bounds of one exchange.
 #[derive(Debug, Clone, Copy)]
@@ -26,84 +51,72 @@ pub struct HttpLimits {
     pub response_body: u64,
 }
 
-/// May the server have seen the request?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// No byte of it left this machine.
-    No,
-    /// Perhaps: the outcome is unknown.
-    Maybe,
-}
-
-/// What went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpErrorKind {
-    /// Not granted. The message has the whole refusal.
-    Refused,
-    /// The request can't be sent as it is.
-    InvalidRequest,
-    /// The name can't be resolved.
-    Dns,
-    /// No connection.
-    Connect,
-    /// No TLS session.
-    Tls,
-    /// Not connected in time.
-    ConnectTimeout,
-    /// No answer in time.
-    FirstByteTimeout,
-    /// The answer stalled.
-    BetweenBytesTimeout,
-    /// The request's body is larger than the limit.
-    RequestTooLarge,
-    /// The response's body is larger than the limit.
-    ResponseTooLarge,
-    /// The connection broke, or the server does not speak HTTP.
-    Protocol,
-}
-
-/// A failed exchange.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct HttpError {
-    /// What went wrong.
-    pub kind: HttpErrorKind,
-    /// May the server have seen the request?
-    pub sent: Sent,
-    /// For people.
-    pub message: String,
-}
-
 /// One client for the whole process; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct HttpClient {}
+#[derive(Debug, Clone, Default)]
+pub struct HttpClient {
+    connector: Arc<Connector>,
+    pool: Pool,
+}
 
 impl HttpClient {
     /// A client without connections. Opens nothing until it is used.
     pub fn new() -> Self {
-        todo!()
+        Self::default()
     }
 
     /// Sends a request with an absolute `http` or `https` URI. Follows no redirect: that is a new request of the guest,
     /// checked like the first.
     pub async fn send<B>(
         &self,
-        request: http::Request<B>,
+        request: Request<B>,
         grants: &CallGrants,
         secrets: Option<&CallSecrets>,
         limits: &HttpLimits,
-    ) -> Result<http::Response<ResponseBody>, HttpError>
+    ) -> Result<Response<ResponseBody>, HttpError>
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display + Send + Sync + 'static,
     {
-        let _ = (request, grants, secrets, limits);
-        todo!()
+        let route = Route::of(request.uri(), grants)?;
+        let Prepared { mut head, body } = prepare::prepare(request, &route, grants, secrets, limits).await?;
+        // A question without a body can be asked again; anything else is sent once.
+        let repeatable = matches!(*head.method(), Method::GET | Method::HEAD) && body.is_end_stream();
+        let mut body = Some(body);
+        loop {
+            let pooled = self.pool.take(&route, grants);
+            let reused = pooled.is_some();
+            let connection = match pooled {
+                Some(connection) => connection,
+                None => self.connector.connect(&route, grants, limits.connect).await?,
+            };
+            let content = body.take().unwrap_or_else(|| Empty::new().map_err(|never| match never {}).boxed_unsync());
+            let (sent, connection) = {
+                let mut connection = connection;
+                let sending = connection.send(head.clone().map(|()| content), &route);
+                (timeout(limits.first_byte, sending).await, connection)
+            };
+            match sent {
+                Err(_) => return Err(HttpError::timeout(HttpErrorKind::FirstByteTimeout, &route, limits.first_byte)),
+                Ok(Exchange::Answered(response)) => {
+                    self.pool.put_when_ready(route, connection);
+                    return Ok(prepare::answer(response, limits));
+                }
+                // The server closed a connection that was kept for later: nothing of the request has left.
+                Ok(Exchange::NotSent(request)) if reused => {
+                    let (parts, content) = request.into_parts();
+                    head = Request::from_parts(parts, ());
+                    body = Some(content);
+                }
+                Ok(Exchange::NotSent(_)) => {
+                    let message = format!("{route} closed the connection before the request was sent");
+                    return Err(HttpError::new(HttpErrorKind::Protocol, Sent::No, message));
+                }
+                Ok(Exchange::Failed(_)) if reused && repeatable => {}
+                Ok(Exchange::Failed(error)) => return Err(HttpError::of_exchange(&route, &error)),
+            }
+        }
     }
 }
 
-impl Default for HttpClient {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Bodies with bounds.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+
+use super::error::chain;
+use super::{HttpError, HttpErrorKind, HttpLimits, RequestBody, Sent};
+
+/// The guest's body, up to a number of bytes.
+pub(super) struct BoundedRequest<B> {
+    inner: Pin<Box<B>>,
+    left: u64,
+}
+
+impl<B> BoundedRequest<B> {
+    pub(super) fn new(inner: B, most: u64) -> Self {
+        Self { inner: Box::pin(inner), left: most }
+    }
+}
+
+impl<B> Body for BoundedRequest<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let frame = match ready!(self.inner.as_mut().poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                // The guest gave up in the middle of its request. The server may have seen the beginning.
+                let message = format!("the plugin did not finish the request's body: {error}");
+                return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::InvalidRequest, Sent::Maybe, message))));
+            }
+        };
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        Poll::Ready(Some(match self.left.checked_sub(length) {
+            Some(left) => {
+                self.left = left;
+                Ok(frame)
+            }
+            None => {
+                let message = "the request's body is larger than a plugin may send";
+                Err(HttpError::new(HttpErrorKind::RequestTooLarge, Sent::Maybe, message))
+            }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A body that is in memory.
+pub(super) fn whole(bytes: Full<Bytes>, trailers: Option<HeaderMap>) -> RequestBody {
+    let bytes = bytes.map_err(|never| match never {});
+    match trailers {
+        None => bytes.boxed_unsync(),
+        Some(trailers) => bytes.with_trailers(async move { Some(Ok(trailers)) }).boxed_unsync(),
+    }
+}
+
+/// The server's body, up to a number of bytes, each part within a time.
+pub(super) struct BoundedResponse {
+    inner: Incoming,
+    left: u64,
+    patience: Duration,
+    /// Runs while the reader waits for the server, not while the server waits for the reader.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl BoundedResponse {
+    pub(super) fn new(inner: Incoming, limits: &HttpLimits) -> Self {
+        Self { inner, left: limits.response_body, patience: limits.between_bytes, timer: None }
+    }
+}
+
+impl Body for BoundedResponse {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let failed = |kind, message: String| Poll::Ready(Some(Err(HttpError::new(kind, Sent::Maybe, message))));
+        let patience = self.patience;
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Pending => {
+                ready!(self.timer.get_or_insert_with(|| Box::pin(sleep(patience))).as_mut().poll(cx));
+                let message = format!("the server sent no more of its answer within {patience:?}");
+                return failed(HttpErrorKind::BetweenBytesTimeout, message);
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                return failed(HttpErrorKind::Protocol, format!("the answer broke off: {}", chain(&error)));
+            }
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        self.timer = None;
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(left) = self.left.checked_sub(length) else {
+            return failed(HttpErrorKind::ResponseTooLarge, "the answer is larger than a plugin may receive".into());
+        };
+        self.left = left;
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

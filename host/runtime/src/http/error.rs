@@ -1,0 +1,108 @@
+//! What can go wrong, and what may have happened nevertheless.
+
+use std::error::Error;
+use std::time::Duration;
+
+use super::route::Route;
+use crate::grants::Refusal;
+
+/// May the server have seen the request?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// No: nothing happened.
+    No,
+    /// Perhaps: the outcome is unknown.
+    Maybe,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpErrorKind {
+    /// Not granted. The message has the whole refusal.
+    Refused,
+    /// The request can't be sent as it is.
+    InvalidRequest,
+    /// The name can't be resolved.
+    Dns,
+    /// No connection.
+    Connect,
+    /// No TLS session.
+    Tls,
+    /// Not connected in time.
+    ConnectTimeout,
+    /// No answer in time.
+    FirstByteTimeout,
+    /// The answer stalled.
+    BetweenBytesTimeout,
+    /// The request's body is larger than the limit.
+    RequestTooLarge,
+    /// The response's body is larger than the limit.
+    ResponseTooLarge,
+    /// The connection broke, or the server does not speak HTTP.
+    Protocol,
+}
+
+/// A failed exchange.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct HttpError {
+    /// What went wrong.
+    pub kind: HttpErrorKind,
+    /// May the server have seen the request?
+    pub sent: Sent,
+    /// For people.
+    pub message: String,
+}
+
+impl HttpError {
+    pub(super) fn new(kind: HttpErrorKind, sent: Sent, message: impl Into<String>) -> Self {
+        Self { kind, sent, message: message.into() }
+    }
+
+    /// The guest made a request that can't be sent.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(HttpErrorKind::InvalidRequest, Sent::No, message)
+    }
+
+    pub(super) fn timeout(kind: HttpErrorKind, route: &Route, after: Duration) -> Self {
+        let (what, sent) = match kind {
+            HttpErrorKind::ConnectTimeout => ("did not accept a connection", Sent::No),
+            _ => ("did not answer", Sent::Maybe),
+        };
+        Self::new(kind, sent, format!("{route} {what} within {after:?}"))
+    }
+
+    /// The connection failed after the request began to leave.
+    pub(super) fn of_exchange(route: &Route, error: &hyper::Error) -> Self {
+        // The request's own body may be the cause.
+        match causes(error).find_map(|cause| cause.downcast_ref()) {
+            Some(own) => Self::clone(own),
+            None => Self::new(HttpErrorKind::Protocol, Sent::Maybe, format!("{route}: {}", chain(error))),
+        }
+    }
+}
+
+/// An error with its causes, each once.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in causes(error) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&'a (dyn Error + 'static)| {
+        let cause: &'a (dyn Error + 'static) = *cause;
+        cause.source()
+    })
+}
+
+impl From<Refusal> for HttpError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(HttpErrorKind::Refused, Sent::No, refusal.to_string())
+    }
+}

@@ -1,0 +1,81 @@
+//! Connections that are kept for later.
+//!
+//! A connection is made under the grants of one call and may serve another. Two checks make that safe: every request is
+//! checked by its host's name before it comes here, and a connection is handed out only if the call that asks for it may
+//! talk to the address at its other end. So a call never gets, by way of the pool, where it could not have connected itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connect::Connection;
+use super::route::Route;
+use crate::grants::CallGrants;
+
+/// Servers close idle connections after about a minute; one that is about to be closed is worse than none.
+const IDLE: Duration = Duration::from_secs(50);
+const MOST_PER_ROUTE: usize = 32;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pool {
+    idle: Arc<Mutex<HashMap<Route, Vec<Idle>>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Idle {
+    fn usable(&self) -> bool {
+        !self.connection.is_closed() && self.since.elapsed() < IDLE
+    }
+}
+
+impl Pool {
+    /// A connection that this call may use.
+    pub(super) fn take(&self, route: &Route, grants: &CallGrants) -> Option<Connection> {
+        let mut idle = self.lock();
+        let kept = idle.get_mut(route)?;
+        kept.retain(Idle::usable);
+        // The one used last is the one that lives longest.
+        let position = kept.iter().rposition(|one| one.connection.is_granted(route, grants))?;
+        match kept[position].connection.share() {
+            Some(shared) => {
+                kept[position].since = Instant::now();
+                Some(shared)
+            }
+            None => Some(kept.remove(position).connection),
+        }
+    }
+
+    /// Keeps a connection as soon as its response has been read to the end. If it never is, the connection is closed.
+    pub(super) fn put_when_ready(&self, route: Route, mut connection: Connection) {
+        let pool = self.clone();
+        tokio::spawn(async move {
+            if connection.ready().await {
+                pool.put(route, connection);
+            }
+        });
+    }
+
+    fn put(&self, route: Route, connection: Connection) {
+        let mut idle = self.lock();
+        idle.retain(|_, kept| {
+            kept.retain(Idle::usable);
+            !kept.is_empty()
+        });
+        let kept = idle.entry(route).or_default();
+        // Requests over HTTP/2 share one connection: it is here once.
+        let known = kept.iter().any(|one| one.connection.is_shared_with(&connection));
+        if !known && kept.len() < MOST_PER_ROUTE {
+            kept.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// The map is whole at any time, also after a panic.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Route, Vec<Idle>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

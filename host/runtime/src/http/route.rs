@@ -1,0 +1,67 @@
+//! Where a request goes.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use http::Uri;
+use http::uri::Scheme;
+
+use super::HttpError;
+use crate::grants::CallGrants;
+
+/// A server as the pool tells it from others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Route {
+    Host { tls: bool, host: String, port: u16 },
+    Socket(PathBuf),
+}
+
+impl Route {
+    /// Checks the name and finds the socket behind a made-up one.
+    pub(super) fn of(uri: &Uri, grants: &CallGrants) -> Result<Self, HttpError> {
+        let Some(authority) = uri.authority() else {
+            return Err(HttpError::invalid("the request has no host"));
+        };
+        if authority.as_str().contains('@') {
+            return Err(HttpError::invalid("user names and passwords do not belong into a URL"));
+        }
+        let tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            _ => return Err(HttpError::invalid("only http and https can be sent")),
+        };
+        let port = match (authority.port_u16(), authority.port().is_some()) {
+            (Some(port), _) => port,
+            (None, false) if tls => 443,
+            (None, false) => 80,
+            (None, true) => return Err(HttpError::invalid("the port is no port")),
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        if let Some(path) = grants.socket_of(&host) {
+            return if tls { Err(HttpError::invalid("a unix socket has no TLS")) } else { Ok(Self::Socket(path)) };
+        }
+        grants.check_name(&host, port)?;
+        Ok(Self::Host { tls, host, port })
+    }
+
+    /// The value of `Host` and of `:authority`.
+    pub(super) fn authority(&self) -> String {
+        match self {
+            Self::Socket(_) => "localhost".to_owned(),
+            Self::Host { tls, host, port } => {
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                if *port == if *tls { 443 } else { 80 } { host } else { format!("{host}:{port}") }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Host { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host { host, port, .. } => write!(f, "{host}:{port}"),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Real servers on this machine: what they see, what they answer, and when they fail.
+
+mod server;
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use http_body_util::Full;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::grants::{Grants, Subject};
+use crate::secrets::Encoding;
+use server::{Seen, Server};
+
+const LIMITS: HttpLimits = HttpLimits {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(5),
+    between_bytes: Duration::from_secs(5),
+    request_body: 1 << 20,
+    response_body: 1 << 20,
+};
+
+fn call(needs: &str, endpoint: &str, nodes: &[&str], granted: &[&str]) -> CallGrants {
+    let configuration = serde_json::json!({"plugins": {"test": {"network": granted}}});
+    serde_json::from_value::<Grants>(configuration).unwrap().for_call(&Subject {
+        plugin: "test",
+        needs_network: &[needs.to_owned()],
+        endpoints: &[endpoint.to_owned()],
+        node_addresses: &nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>(),
+        ..Subject::default()
+    })
+}
+
+fn endpoint(url: &str) -> CallGrants {
+    call("endpoint", url, &[], &[])
+}
+
+fn secrets() -> CallSecrets {
+    CallSecrets::new([("key".to_owned(), Zeroizing::new("s3cr\"t/value".to_owned()))], BTreeSet::new())
+}
+
+fn get(url: &str) -> Request<Full<Bytes>> {
+    Request::get(url).body(Full::default()).unwrap()
+}
+
+fn post(url: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    Request::post(url).body(Full::new(body.into())).unwrap()
+}
+
+async fn seen(response: Response<ResponseBody>) -> Seen {
+    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+async fn fails(url: &str, limits: &HttpLimits) -> HttpError {
+    let response = HttpClient::new().send(post(url, "x"), &endpoint(url), None, limits).await;
+    match response {
+        Err(error) => error,
+        Ok(response) => response.into_body().collect().await.unwrap_err(),
+    }
+}
+
+#[tokio::test]
+async fn requests_share_a_connection() {
+    let server = Server::start().await;
+    let (client, grants) = (HttpClient::new(), endpoint(&server.url("")));
+    for number in 0..5 {
+        let path = format!("/a/b?number={number}");
+        let request = seen(client.send(get(&server.url(&path)), &grants, None, &LIMITS).await.unwrap()).await;
+        assert_eq!(request.path, path);
+        assert_eq!(request.headers["host"], server.url("").trim_start_matches("http://"));
+        // The connection comes back as soon as its task has run.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_body_has_its_length_and_the_server_sees_no_header_of_the_connection() {
+    let server = Server::start().await;
+    let mut request = post(&server.url("/"), "hello");
+    for (name, value) in
+        [("host", "evil"), ("connection", "x-mine"), ("x-mine", "1"), ("te", "trailers"), ("upgrade", "h2c"), ("x-kept", "1")]
+    {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let request = seen(HttpClient::new().send(request, &endpoint(&server.url("")), None, &LIMITS).await.unwrap()).await;
+    let names: BTreeSet<&str> = request.headers.keys().map(String::as_str).collect();
+    assert_eq!(names, BTreeSet::from(["content-length", "host", "x-kept"]));
+    assert_eq!((request.headers["content-length"].as_str(), request.body.as_str()), ("5", "hello"));
+    assert_ne!(request.headers["host"], "evil");
+}
+
+#[tokio::test]
+async fn a_request_that_could_smuggle_another_is_refused() {
+    let server = Server::start().await;
+    let grants = endpoint(&server.url(""));
+    for lengths in [["5", "6"], ["+5", "5"], ["x", "x"]] {
+        let mut request = post(&server.url("/"), "hello");
+        for length in lengths {
+            request.headers_mut().append("content-length", length.parse().unwrap());
+        }
+        let error = HttpClient::new().send(request, &grants, None, &LIMITS).await.unwrap_err();
+        assert_eq!((error.kind, error.sent), (HttpErrorKind::InvalidRequest, Sent::No));
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_granted_is_not_connected() {
+    let server = Server::start().await;
+    let (client, grants) = (HttpClient::new(), endpoint("http://cloud.invalid"));
+    let error = client.send(get(&server.url("/")), &grants, None, &LIMITS).await.unwrap_err();
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Refused, Sent::No));
+    assert!(error.message.contains("plugins:\n  test:\n    network: [\"127.0.0.1:"), "{error}");
+    let error = client.send(get("http://169.254.169.254/latest"), &grants, None, &LIMITS).await.unwrap_err();
+    assert_eq!(error.kind, HttpErrorKind::Refused);
+    for url in ["ftp://cloud.invalid/", "http://me:secret@cloud.invalid/", "/only/a/path"] {
+        let error = client.send(get(url), &grants, None, &LIMITS).await.unwrap_err();
+        assert_eq!(error.kind, HttpErrorKind::InvalidRequest, "{url}");
+        assert!(!error.message.contains("secret"));
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_kept_connection_serves_only_calls_that_may_use_its_address() {
+    let server = Server::start().await;
+    let pool = Pool::default();
+    let here = call("endpoint", "", &[], &[&format!("127.0.0.1:{}", server.port())]);
+    let route = Route::of(&server.url("/").parse().unwrap(), &here).unwrap();
+    let connection = Connector::default().connect(&route, &here, LIMITS.connect).await.unwrap();
+    // As if the name had resolved to this machine when the connection was made.
+    let named = Route::Host { tls: false, host: "cloud.internal".into(), port: server.port() };
+    pool.put_when_ready(named.clone(), connection);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let url = format!("http://cloud.internal:{}", server.port());
+    assert!(pool.take(&named, &endpoint(&url)).is_none());
+    let both = call("endpoint", &url, &[], &[&format!("127.0.0.1:{}", server.port())]);
+    assert!(pool.take(&named, &both).is_some());
+    assert!(pool.take(&named, &both).is_none());
+}
+
+#[tokio::test]
+async fn placeholders_are_filled_in_headers_queries_and_bodies() {
+    let server = Server::start().await;
+    let (grants, secrets) = (endpoint(&server.url("")), secrets());
+    let plain = secrets.placeholder("key", Encoding::Plain).unwrap();
+    let json = secrets.placeholder("key", Encoding::Json).unwrap();
+    let percent = secrets.placeholder("key", Encoding::Percent).unwrap();
+    let mut request = post(&server.url(&format!("/x?key={percent}")), format!("{{\"key\":\"{json}\"}}"));
+    request.headers_mut().insert("x-auth", plain.parse().unwrap());
+    request.headers_mut().insert("content-length", "999".parse().unwrap());
+    let request = seen(HttpClient::new().send(request, &grants, Some(&secrets), &LIMITS).await.unwrap()).await;
+    assert_eq!(request.path, "/x?key=s3cr%22t%2Fvalue");
+    assert_eq!(request.headers["x-auth"], "s3cr\"t/value");
+    assert_eq!(request.body, r#"{"key":"s3cr\"t/value"}"#);
+    assert_eq!(request.headers["content-length"], request.body.len().to_string());
+}
+
+#[tokio::test]
+async fn secrets_do_not_go_where_they_do_not_belong() {
+    let server = Server::start().await;
+    let secrets = secrets();
+    let node = call("node-address", "", &["127.0.0.1"], &[]);
+    let client = HttpClient::new();
+    let fine = client.send(post(&server.url("/"), "nothing"), &node, Some(&secrets), &LIMITS).await.unwrap();
+    assert_eq!(seen(fine).await.body, "nothing");
+    let placeholder = secrets.placeholder("key", Encoding::Plain).unwrap();
+    let error = client.send(post(&server.url("/"), placeholder.clone()), &node, Some(&secrets), &LIMITS).await.unwrap_err();
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Refused, Sent::No));
+    // Without this call's secrets it is a text like any other.
+    let other = client.send(post(&server.url("/"), placeholder.clone()), &node, None, &LIMITS).await.unwrap();
+    assert_eq!(seen(other).await.body, placeholder);
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_fit_is_not_shown() {
+    let secrets = CallSecrets::new([("key".to_owned(), Zeroizing::new("line\nhunter2".to_owned()))], BTreeSet::new());
+    let mut request = get("http://cloud.invalid/");
+    request.headers_mut().insert("x-auth", secrets.placeholder("key", Encoding::Plain).unwrap().parse().unwrap());
+    let grants = endpoint("http://cloud.invalid");
+    let error = HttpClient::new().send(request, &grants, Some(&secrets), &LIMITS).await.unwrap_err();
+    assert_eq!(error.kind, HttpErrorKind::InvalidRequest);
+    assert!(error.message.contains("x-auth") && !error.message.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn unix_sockets_are_reached_under_their_made_up_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("engine.sock");
+    let server = Server::start_unix(&path).await;
+    let client = HttpClient::new();
+    for _ in 0..3 {
+        let grants = endpoint(&format!("unix://{}", path.display()));
+        let url = grants.url_for(&format!("unix://{}", path.display())).unwrap();
+        let request = seen(client.send(get(&format!("{url}/info")), &grants, None, &LIMITS).await.unwrap()).await;
+        assert_eq!((request.path.as_str(), request.headers["host"].as_str()), ("/info", "localhost"));
+        // The name is worth nothing in another call.
+        let other = endpoint(&format!("unix://{}", path.display()));
+        let error = client.send(get(&url), &other, None, &LIMITS).await.unwrap_err();
+        assert_eq!(error.kind, HttpErrorKind::Refused);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn tls_speaks_http2_over_one_connection_and_trusts_only_its_authorities() {
+    let server = Server::start_tls().await;
+    let url = format!("https://localhost:{}", server.port());
+    let grants = endpoint(&url);
+    let client = HttpClient { connector: Arc::new(Connector::trusting(server::authority())), pool: Pool::default() };
+    seen(client.send(get(&url), &grants, None, &LIMITS).await.unwrap()).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let many = (0..20).map(|_| async { seen(client.send(post(&url, "x"), &grants, None, &LIMITS).await.unwrap()).await });
+    for request in futures::future::join_all(many).await {
+        assert_eq!((request.version.as_str(), request.body.as_str()), ("HTTP/2.0", "x"));
+    }
+    assert_eq!(server.connections(), 1);
+    let untrusting = HttpClient { connector: Arc::new(Connector::trusting(rustls::RootCertStore::empty())), ..client };
+    let untrusting = HttpClient { pool: Pool::default(), ..untrusting };
+    let error = untrusting.send(get(&url), &grants, None, &LIMITS).await.unwrap_err();
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Tls, Sent::No), "{error}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_the_guests_to_follow() {
+    let server = Server::start().await;
+    let grants = endpoint(&server.url(""));
+    let response = HttpClient::new().send(get(&server.url("/redirect")), &grants, None, &LIMITS).await.unwrap();
+    assert_eq!(response.status(), StatusCode::FOUND);
+    assert_eq!(response.headers()["location"], "http://169.254.169.254/");
+}
+
+#[tokio::test]
+async fn failures_tell_whether_something_may_have_happened() {
+    let server = Server::start().await;
+    let closed = Server::closed_port().await;
+    let quick = HttpLimits { first_byte: Duration::from_millis(100), between_bytes: Duration::from_millis(100), ..LIMITS };
+    let small = HttpLimits { response_body: 10, ..LIMITS };
+    for (url, limits, kind, sent) in [
+        (format!("http://127.0.0.1:{closed}"), &LIMITS, HttpErrorKind::Connect, Sent::No),
+        ("http://no-such-host.invalid".to_owned(), &LIMITS, HttpErrorKind::Dns, Sent::No),
+        (server.url("/silent"), &quick, HttpErrorKind::FirstByteTimeout, Sent::Maybe),
+        (server.url("/stall"), &quick, HttpErrorKind::BetweenBytesTimeout, Sent::Maybe),
+        (server.url("/hang-up"), &LIMITS, HttpErrorKind::Protocol, Sent::Maybe),
+        (server.url("/"), &small, HttpErrorKind::ResponseTooLarge, Sent::Maybe),
+        (server.url("/"), &HttpLimits { request_body: 0, ..LIMITS }, HttpErrorKind::RequestTooLarge, Sent::Maybe),
+    ] {
+        let error = fails(&url, limits).await;
+        assert_eq!((error.kind, error.sent), (kind, sent), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_address_ends_with_a_connect_timeout() {
+    // A listener whose queue is full accepts nobody; without one, a server that never answers TLS does as well.
+    let server = Server::start_mute().await;
+    let url = format!("https://localhost:{}", server.port());
+    let limits = HttpLimits { connect: Duration::from_millis(200), ..LIMITS };
+    let error = fails(&url, &limits).await;
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::ConnectTimeout, Sent::No), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_is_replaced() {
+    let server = Server::start().await;
+    let (client, grants) = (HttpClient::new(), endpoint(&server.url("")));
+    for _ in 0..3 {
+        // It says that it keeps the connection, and closes it after the answer.
+        let response = client.send(post(&server.url("/close-later"), "x"), &grants, None, &LIMITS).await.unwrap();
+        response.into_body().collect().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.connections(), 3);
+}
