@@ -1,1 +1,14 @@
-//! stub
+//! Where state lives: the engine's [`Store`](occopus_engine::ports::Store) in one SQLite file.
+//!
+//! Several processes may use one file at once. Writes are durable when they return: SQLite runs in WAL mode with
+//! `synchronous=FULL`, so that a power cut takes nothing that was acknowledged. Writers that wait at the same time share one
+//! such step (group commit).
+
+mod lease;
+mod open;
+mod read;
+mod sqlite;
+mod watch;
+mod write;
+
+pub use sqlite::SqliteStore;

@@ -1,0 +1,80 @@
+//! Watching: what changed since a revision, again and again. Other processes tell nothing, so the file is looked at in
+//! short intervals; `data_version` says for almost nothing whether another process has written.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures::stream;
+use occopus_engine::ports::{Change, Changes, Revision, StoreError};
+use rusqlite::{Connection, params};
+
+use crate::SqliteStore;
+use crate::read::{end_of, entry, number, revision};
+
+/// Between two looks at the file.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+struct Watching {
+    store: SqliteStore,
+    prefix: String,
+    seen: Revision,
+    ready: VecDeque<Change>,
+}
+
+pub(crate) fn changes(store: SqliteStore, prefix: String, after: Revision) -> Changes {
+    let watching = Watching { store, prefix, seen: after, ready: VecDeque::new() };
+    Box::pin(stream::unfold(watching, |mut watching| async {
+        let next = watching.next().await;
+        Some((next, watching))
+    }))
+}
+
+impl Watching {
+    async fn next(&mut self) -> Result<Change, StoreError> {
+        let mut written = self.store.written();
+        loop {
+            if let Some(change) = self.ready.pop_front() {
+                return Ok(change);
+            }
+            let (prefix, seen) = (self.prefix.clone(), self.seen);
+            let (newest, changes) = self.store.read(move |connection| since(connection, &prefix, seen)).await?;
+            self.seen = newest;
+            self.ready = changes.into();
+            if self.ready.is_empty() {
+                // An error means that the writer has ended; other processes may go on.
+                let _ = tokio::time::timeout(INTERVAL, written.changed()).await;
+            }
+        }
+    }
+}
+
+/// The newest revision, and what changed after `seen` up to it, in the order of the revisions.
+fn since(connection: &Connection, prefix: &str, seen: Revision) -> rusqlite::Result<(Revision, Vec<Change>)> {
+    let transaction = connection.unchecked_transaction()?;
+    let newest = revision(&transaction)?;
+    if newest == seen {
+        return Ok((newest, Vec::new()));
+    }
+    let end = end_of(prefix);
+    let written = |row: &rusqlite::Row<'_>| {
+        let entry = entry(row)?;
+        Ok(Change { revision: entry.modified, key: entry.key.clone(), entry: Some(entry) })
+    };
+    let mut changes = transaction
+        .prepare_cached(
+            "SELECT key, value, created, modified FROM entry
+             WHERE modified > ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)",
+        )?
+        .query_map(params![seen.cast_signed(), prefix, end], written)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let removed = |row: &rusqlite::Row<'_>| Ok(Change { revision: number(row, 0)?, key: row.get(1)?, entry: None });
+    let removals = transaction
+        .prepare_cached(
+            "SELECT revision, key FROM removed WHERE revision > ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)",
+        )?
+        .query_map(params![seen.cast_signed(), prefix, end], removed)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    changes.extend(removals);
+    changes.sort_by(|a, b| (a.revision, &a.key).cmp(&(b.revision, &b.key)));
+    Ok((newest, changes))
+}

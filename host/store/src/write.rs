@@ -1,0 +1,97 @@
+//! Transactions on one connection, inside a transaction of SQLite that the caller began.
+
+use occopus_engine::ports::{Committed, Compare, LeaseId, Revision, Transaction, Write};
+use rusqlite::{Connection, params};
+
+use crate::lease;
+use crate::read;
+
+/// Removals kept for watchers. A watcher that lags behind by more misses some, and sees their absence when it reads.
+const REMOVALS_KEPT: u64 = 100_000;
+
+/// Checks and writes. All of a batch's transactions, expired leases first.
+pub(crate) fn apply(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<Committed> {
+    for compare in &transaction.compares {
+        let Compare::Modified(key, wanted) = compare;
+        let actual = read::get(connection, key)?.map_or(0, |entry| entry.modified);
+        if actual != *wanted {
+            return Ok(Committed::No);
+        }
+    }
+    if transaction.writes.is_empty() {
+        return Ok(Committed::Yes(read::revision(connection)?));
+    }
+    let revision = next_revision(connection)?;
+    for write in &transaction.writes {
+        match write {
+            Write::Put { key, value, lease } => put(connection, revision, key, value, *lease)?,
+            Write::Delete { key } => remove(connection, revision, key)?,
+            Write::DeletePrefix { prefix } => remove_all(connection, revision, prefix)?,
+        }
+    }
+    Ok(Committed::Yes(revision))
+}
+
+/// Removes what hung on leases that have ended.
+pub(crate) fn purge(connection: &Connection) -> rusqlite::Result<()> {
+    let expired = lease::purge(connection)?;
+    if !expired.is_empty() {
+        let revision = next_revision(connection)?;
+        for key in expired {
+            remove(connection, revision, &key)?;
+        }
+    }
+    Ok(())
+}
+
+fn next_revision(connection: &Connection) -> rusqlite::Result<Revision> {
+    connection
+        .prepare_cached("UPDATE counter SET revision = revision + 1 RETURNING revision")?
+        .query_row([], |row| read::number(row, 0))
+}
+
+fn put(
+    connection: &Connection,
+    revision: Revision,
+    key: &str,
+    value: &[u8],
+    lease: Option<LeaseId>,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO entry (key, value, created, modified, lease) VALUES (?1, ?2, ?3, ?3, ?4)
+             ON CONFLICT (key) DO UPDATE SET value = ?2, modified = ?3, lease = ?4",
+        )?
+        .execute(params![key, value, revision.cast_signed(), lease.map(u64::cast_signed)])?;
+    Ok(())
+}
+
+fn remove(connection: &Connection, revision: Revision, key: &str) -> rusqlite::Result<()> {
+    if connection.prepare_cached("DELETE FROM entry WHERE key = ?1")?.execute([key])? > 0 {
+        remember(connection, revision, key)?;
+    }
+    Ok(())
+}
+
+fn remove_all(connection: &Connection, revision: Revision, prefix: &str) -> rusqlite::Result<()> {
+    let keys = connection
+        .prepare_cached("SELECT key FROM entry WHERE key >= ?1 AND (?2 IS NULL OR key < ?2)")?
+        .query_map(params![prefix, read::end_of(prefix)], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    for key in keys {
+        remove(connection, revision, &key)?;
+    }
+    Ok(())
+}
+
+fn remember(connection: &Connection, revision: Revision, key: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO removed (revision, key) VALUES (?1, ?2)")?
+        .execute(params![revision.cast_signed(), key])?;
+    if revision % 1024 == 0 {
+        connection
+            .prepare_cached("DELETE FROM removed WHERE revision < ?1")?
+            .execute([revision.saturating_sub(REMOVALS_KEPT).cast_signed()])?;
+    }
+    Ok(())
+}

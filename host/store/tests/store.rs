@@ -1,0 +1,309 @@
+//! What the engine relies on, on real files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::StreamExt;
+use occopus_engine::ports::{Committed, Compare, Store, StoreError, Transaction, Write};
+use occopus_store::SqliteStore;
+use proptest::prelude::*;
+
+fn put(key: &str, value: &str) -> Write {
+    Write::Put { key: key.to_owned(), value: value.as_bytes().to_vec(), lease: None }
+}
+
+fn writes(writes: Vec<Write>) -> Transaction {
+    Transaction { compares: Vec::new(), writes }
+}
+
+struct Fixture {
+    directory: tempfile::TempDir,
+    store: SqliteStore,
+}
+
+fn fixture() -> Fixture {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = SqliteStore::open(directory.path().join("deep/state.db")).expect("a store");
+    Fixture { directory, store }
+}
+
+impl Fixture {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("deep/state.db")
+    }
+}
+
+async fn keys(store: &SqliteStore, prefix: &str) -> Vec<String> {
+    store.range(prefix, None, 100).await.expect("entries").into_iter().map(|entry| entry.key).collect()
+}
+
+#[tokio::test]
+async fn transactions_are_all_or_nothing() {
+    let fixture = fixture();
+    let store = &fixture.store;
+    assert_eq!(store.commit(writes(vec![put("a", "1"), put("b", "1")])).await.expect("ok"), Committed::Yes(1));
+    let stale = Transaction {
+        compares: vec![Compare::Modified("a".into(), 1), Compare::Modified("b".into(), 0)],
+        writes: vec![put("a", "2")],
+    };
+    assert_eq!(store.commit(stale).await.expect("ok"), Committed::No);
+    let a = store.get("a").await.expect("ok").expect("an entry");
+    assert_eq!((a.value.as_slice(), a.created, a.modified), (&b"1"[..], 1, 1));
+    let fresh = Transaction { compares: vec![Compare::Modified("a".into(), 1)], writes: vec![put("a", "2")] };
+    assert_eq!(store.commit(fresh).await.expect("ok"), Committed::Yes(2));
+    assert_eq!(store.get("a").await.expect("ok").expect("an entry").created, 1);
+    assert_eq!(store.revision().await.expect("ok"), 2);
+}
+
+#[tokio::test]
+async fn prefixes_are_taken_literally() {
+    let fixture = fixture();
+    let store = &fixture.store;
+    let all = ["a/1", "a/2", "a0", "a%b", "a_b", "aa", "á", "a/\u{10ffff}", "a/\u{d7ff}"];
+    store.commit(writes(all.iter().map(|key| put(key, "x")).collect())).await.expect("ok");
+    assert_eq!(keys(store, "a/").await, ["a/1", "a/2", "a/\u{d7ff}", "a/\u{10ffff}"]);
+    assert_eq!(keys(store, "a%").await, ["a%b"]);
+    assert_eq!(keys(store, "a/\u{d7ff}").await, ["a/\u{d7ff}"]);
+    assert_eq!(keys(store, "").await.len(), all.len());
+    let after = store.range("a/", Some("a/1"), 1).await.expect("ok");
+    assert_eq!(after[0].key, "a/2");
+    store.commit(writes(vec![Write::DeletePrefix { prefix: "a/".into() }])).await.expect("ok");
+    assert!(keys(store, "a/").await.is_empty());
+    assert_eq!(keys(store, "").await.len(), all.len() - 4);
+}
+
+#[tokio::test]
+async fn a_lease_takes_its_keys_along() {
+    let fixture = fixture();
+    let store = &fixture.store;
+    let lease = store.grant_lease(Duration::from_millis(300)).await.expect("a lease");
+    let owned = Write::Put { key: "owner".into(), value: b"me".to_vec(), lease: Some(lease) };
+    store.commit(writes(vec![owned])).await.expect("ok");
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(store.keep_alive(lease).await.expect("ok"));
+    }
+    assert!(store.get("owner").await.expect("ok").is_some(), "kept alive");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(store.get("owner").await.expect("ok").is_none(), "hidden as soon as it ends");
+    assert!(!store.keep_alive(lease).await.expect("ok"), "an ended lease stays ended");
+    let absent =
+        Transaction { compares: vec![Compare::Modified("owner".into(), 0)], writes: vec![put("owner", "you")] };
+    assert!(matches!(store.commit(absent).await.expect("ok"), Committed::Yes(_)));
+
+    let lease = store.grant_lease(Duration::from_secs(60)).await.expect("a lease");
+    let key = Write::Put { key: "k".into(), value: Vec::new(), lease: Some(lease) };
+    store.commit(writes(vec![key])).await.expect("ok");
+    store.revoke_lease(lease).await.expect("ok");
+    assert!(store.get("k").await.expect("ok").is_none());
+}
+
+#[tokio::test]
+async fn watchers_see_what_other_handles_write() {
+    let fixture = fixture();
+    let other = SqliteStore::open(fixture.path()).expect("a second handle");
+    other.commit(writes(vec![put("w/old", "1")])).await.expect("ok");
+    let mut changes = fixture.store.watch("w/", 1).await.expect("changes");
+    other.commit(writes(vec![put("w/a", "1"), put("x", "1")])).await.expect("ok");
+    other.commit(writes(vec![Write::Delete { key: "w/a".into() }, put("w/b", "1")])).await.expect("ok");
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|(key, _)| key != "w/b") {
+        let change = tokio::time::timeout(Duration::from_secs(5), changes.next()).await.expect("in time");
+        let change = change.expect("a change").expect("ok");
+        seen.push((change.key, change.entry.is_some()));
+    }
+    assert!(seen.contains(&("w/a".to_owned(), false)) && seen.contains(&("w/b".to_owned(), true)), "{seen:?}");
+    assert!(!seen.iter().any(|(key, _)| key == "x" || key == "w/old"), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_update_is_lost_between_handles() {
+    let fixture = fixture();
+    let handles = [fixture.store.clone(), SqliteStore::open(fixture.path()).expect("a second handle")];
+    let tasks = handles.into_iter().map(|store| {
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                loop {
+                    let entry = store.get("n").await.expect("ok");
+                    let (count, revision) = entry.map_or((0, 0), |entry| {
+                        (
+                            String::from_utf8(entry.value).expect("text").parse::<u32>().expect("a number"),
+                            entry.modified,
+                        )
+                    });
+                    let next = Transaction {
+                        compares: vec![Compare::Modified("n".into(), revision)],
+                        writes: vec![put("n", &(count + 1).to_string())],
+                    };
+                    if let Committed::Yes(_) = store.commit(next).await.expect("ok") {
+                        break;
+                    }
+                }
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("done");
+    }
+    assert_eq!(fixture.store.get("n").await.expect("ok").expect("n").value, b"100");
+}
+
+fn refused(path: &Path) -> String {
+    match SqliteStore::open(path) {
+        Err(StoreError::Unusable { message }) => message,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("opened {}", path.display()),
+    }
+}
+
+#[tokio::test]
+async fn foreign_newer_and_broken_files_are_refused_unharmed() {
+    let fixture = fixture();
+    let garbage = fixture.directory.path().join("garbage");
+    std::fs::write(&garbage, "this is no database, and it is long enough to be read as one".repeat(30))
+        .expect("written");
+    assert!(refused(&garbage).contains("not a database"));
+
+    fixture.store.commit(writes(vec![put("a", "1")])).await.expect("ok");
+    let connection = rusqlite::Connection::open(fixture.path()).expect("opened");
+    connection.pragma_update(None, "user_version", 999).expect("set");
+    assert!(refused(&fixture.path()).contains("newer"));
+    let kept: String = connection.query_row("SELECT key FROM entry", [], |row| row.get(0)).expect("still there");
+    assert_eq!(kept, "a");
+
+    let foreign = fixture.directory.path().join("foreign.db");
+    rusqlite::Connection::open(&foreign).and_then(|c| c.execute_batch("CREATE TABLE t (x)")).expect("made");
+    assert!(refused(&foreign).contains("another program"));
+}
+
+#[tokio::test]
+async fn a_full_disk_writes_nothing() {
+    let fixture = fixture();
+    fixture.store.commit(writes(vec![put("a", "1")])).await.expect("ok");
+    // A disk of 256 KiB, where the machine lets us make one.
+    let disk = fixture.directory.path().join("disk");
+    std::fs::create_dir(&disk).expect("a directory");
+    let mounted =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&disk).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped a_full_disk_writes_nothing: may not mount");
+        return;
+    }
+    let store = SqliteStore::open(disk.join("state.db")).expect("a store");
+    store.commit(writes(vec![put("a", "1")])).await.expect("ok");
+    let error = store.commit(writes(vec![put("a", "2"), put("big", &"x".repeat(1 << 20))])).await.expect_err("full");
+    assert!(matches!(&error, StoreError::Unavailable { message } if message.contains("full")), "{error:?}");
+    assert_eq!(store.get("a").await.expect("ok").expect("a").value, b"1");
+    store.commit(writes(vec![put("b", "2")])).await.expect("small ones still fit");
+    drop(store);
+    std::process::Command::new("umount").arg("-l").arg(&disk).status().expect("unmounted");
+}
+
+/// Not a test by itself: the process that the next test kills. Prints each number once its commit has been acknowledged.
+#[tokio::test]
+async fn writer_to_be_killed() {
+    let Ok(path) = std::env::var("OCCOPUS_TEST_STORE") else { return };
+    let store = SqliteStore::open(path).expect("a store");
+    for number in 0.. {
+        store.commit(writes(vec![put(&format!("n/{number:09}"), "x")])).await.expect("ok");
+        println!("acknowledged {number}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill() {
+    use std::io::{BufRead, BufReader};
+    let fixture = fixture();
+    for _ in 0..3 {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["writer_to_be_killed", "--exact", "--nocapture"])
+            .env("OCCOPUS_TEST_STORE", fixture.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut last = None;
+        for line in lines.by_ref().map_while(Result::ok) {
+            last = line.split("acknowledged ").nth(1).and_then(|number| number.parse::<usize>().ok()).or(last);
+            if last.is_some_and(|last| last >= 40) {
+                break;
+            }
+        }
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let acknowledged = last.expect("some commits") + 1;
+        let kept = fixture.store.range("n/", None, usize::MAX).await.expect("ok").len();
+        assert!(kept >= acknowledged, "{kept} of {acknowledged}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(String, u8),
+    Delete(String),
+    DeletePrefix(String),
+    CompareAndPut(String, bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let key = "[ab/]{1,3}";
+    proptest::collection::vec(
+        prop_oneof![
+            (key, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
+            key.prop_map(Step::Delete),
+            key.prop_map(Step::DeletePrefix),
+            (key, any::<bool>()).prop_map(|(key, right)| Step::CompareAndPut(key, right)),
+        ],
+        1..30,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn behaves_like_a_map(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
+        runtime.block_on(async {
+            let fixture = fixture();
+            let mut model: BTreeMap<String, (Vec<u8>, u64)> = BTreeMap::new();
+            let mut revision = 0;
+            for step in steps {
+                let mut transaction = Transaction::default();
+                let mut holds = true;
+                match step {
+                    Step::Put(key, value) => {
+                        transaction.writes.push(Write::Put { key: key.clone(), value: vec![value], lease: None });
+                        model.insert(key, (vec![value], revision + 1));
+                    }
+                    Step::Delete(key) => {
+                        model.remove(&key);
+                        transaction.writes.push(Write::Delete { key });
+                    }
+                    Step::DeletePrefix(prefix) => {
+                        model.retain(|key, _| !key.starts_with(&prefix));
+                        transaction.writes.push(Write::DeletePrefix { prefix });
+                    }
+                    Step::CompareAndPut(key, right) => {
+                        let actual = model.get(&key).map_or(0, |(_, modified)| *modified);
+                        holds = right;
+                        let wanted = if right { actual } else { actual + 1 };
+                        transaction.compares.push(Compare::Modified(key.clone(), wanted));
+                        transaction.writes.push(Write::Put { key: key.clone(), value: vec![7], lease: None });
+                        if right {
+                            model.insert(key, (vec![7], revision + 1));
+                        }
+                    }
+                }
+                let committed = fixture.store.commit(transaction).await.expect("ok");
+                assert_eq!(committed, if holds { Committed::Yes(revision + 1) } else { Committed::No });
+                revision += u64::from(holds);
+            }
+            let stored = fixture.store.range("", None, usize::MAX).await.expect("ok");
+            let stored: Vec<_> = stored.into_iter().map(|entry| (entry.key, (entry.value, entry.modified))).collect();
+            assert_eq!(stored, model.into_iter().collect::<Vec<_>>());
+        });
+    }
+}
