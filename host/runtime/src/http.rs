@@ -5,6 +5,7 @@
 
 mod body;
 mod connect;
+mod connection;
 mod error;
 mod pool;
 mod prepare;
@@ -23,7 +24,8 @@ use tokio::time::timeout;
 use crate::grants::CallGrants;
 use crate::secrets::CallSecrets;
 
-use connect::{Connector, Exchange};
+use connect::Connector;
+use connection::Exchange;
 use pool::Pool;
 use prepare::Prepared;
 use route::Route;
@@ -85,17 +87,13 @@ impl HttpClient {
         loop {
             let pooled = self.pool.take(&route, grants);
             let reused = pooled.is_some();
-            let connection = match pooled {
+            let mut connection = match pooled {
                 Some(connection) => connection,
                 None => self.connector.connect(&route, grants, limits.connect).await?,
             };
             let content = body.take().unwrap_or_else(|| Empty::new().map_err(|never| match never {}).boxed_unsync());
-            let (sent, connection) = {
-                let mut connection = connection;
-                let sending = connection.send(head.clone().map(|()| content), &route);
-                (timeout(limits.first_byte, sending).await, connection)
-            };
-            match sent {
+            let sending = connection.send(head.clone().map(|()| content), &route);
+            match timeout(limits.first_byte, sending).await {
                 Err(_) => return Err(HttpError::timeout(HttpErrorKind::FirstByteTimeout, &route, limits.first_byte)),
                 Ok(Exchange::Answered(response)) => {
                     self.pool.put_when_ready(route, connection);

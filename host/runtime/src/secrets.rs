@@ -50,12 +50,7 @@ const MOST: usize = 1024;
 impl CallSecrets {
     /// From the values by name, and the names of those that are not secret (see [`public_fields`]).
     pub fn new(values: impl IntoIterator<Item = (String, Zeroizing<String>)>, public: BTreeSet<String>) -> Self {
-        Self {
-            values: values.into_iter().collect(),
-            public,
-            issued: Mutex::default(),
-            needles: OnceLock::new(),
-        }
+        Self { values: values.into_iter().collect(), public, issued: Mutex::default(), needles: OnceLock::new() }
     }
 
     /// Names of the values, sorted.

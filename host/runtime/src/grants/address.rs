@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn loopback_is_seen_in_every_form() {
-        for text in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"] {
+        for text in
+            ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
+        {
             assert_eq!(class(text.parse().unwrap()), Class::Loopback, "{text}");
         }
     }

@@ -212,9 +212,9 @@ impl CallGrants {
             Class::Loopback => {
                 // Whoever writes `localhost` means this machine. Any other name that resolves to it may be a trick.
                 name.is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
-                    || self.targets().any(|target| {
-                        target.names_address(address, port, |network| class(network) == Class::Loopback)
-                    })
+                    || self
+                        .targets()
+                        .any(|target| target.names_address(address, port, |network| class(network) == Class::Loopback))
             }
             Class::Guarded => self
                 .granted

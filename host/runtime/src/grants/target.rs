@@ -218,7 +218,8 @@ mod tests {
         ] {
             assert_eq!(target(text).to_string(), text);
         }
-        for text in ["", "example.com", "example.com:0", "a b:1", "10.0.0.0/33:1", "::1:80", ":80", "unix://x", "*.:1"] {
+        for text in ["", "example.com", "example.com:0", "a b:1", "10.0.0.0/33:1", "::1:80", ":80", "unix://x", "*.:1"]
+        {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

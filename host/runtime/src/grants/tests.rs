@@ -64,7 +64,9 @@ fn a_granted_name_may_be_private_but_neither_metadata_nor_this_machine() {
     for fine in ["10.0.0.7", "192.168.1.1", "fd12::1", "8.8.8.8"] {
         assert!(grants.check_address(ip(fine), 8080, Some("cloud.internal")).is_ok(), "{fine}");
     }
-    for wrong in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "127.0.0.1", "::1", "0.0.0.0"] {
+    for wrong in
+        ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "127.0.0.1", "::1", "0.0.0.0"]
+    {
         assert!(grants.check_address(ip(wrong), 8080, Some("cloud.internal")).is_err(), "{wrong}");
     }
     assert!(grants.check_address(ip("10.0.0.7"), 8080, Some("other.internal")).is_err());

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connect::Connection;
+use super::connection::Connection;
 use super::route::Route;
 use crate::grants::CallGrants;
 

@@ -104,7 +104,8 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HttpError> {
 
 fn clean(headers: &mut HeaderMap) {
     let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named: Vec<HeaderName> = named.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+    let named: Vec<HeaderName> =
+        named.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
     for name in named {
         headers.remove(name);
     }

@@ -79,9 +79,14 @@ async fn requests_share_a_connection() {
 async fn a_body_has_its_length_and_the_server_sees_no_header_of_the_connection() {
     let server = Server::start().await;
     let mut request = post(&server.url("/"), "hello");
-    for (name, value) in
-        [("host", "evil"), ("connection", "x-mine"), ("x-mine", "1"), ("te", "trailers"), ("upgrade", "h2c"), ("x-kept", "1")]
-    {
+    for (name, value) in [
+        ("host", "evil"),
+        ("connection", "x-mine"),
+        ("x-mine", "1"),
+        ("te", "trailers"),
+        ("upgrade", "h2c"),
+        ("x-kept", "1"),
+    ] {
         request.headers_mut().insert(name, value.parse().unwrap());
     }
     let request = seen(HttpClient::new().send(request, &endpoint(&server.url("")), None, &LIMITS).await.unwrap()).await;
@@ -167,7 +172,8 @@ async fn secrets_do_not_go_where_they_do_not_belong() {
     let fine = client.send(post(&server.url("/"), "nothing"), &node, Some(&secrets), &LIMITS).await.unwrap();
     assert_eq!(seen(fine).await.body, "nothing");
     let placeholder = secrets.placeholder("key", Encoding::Plain).unwrap();
-    let error = client.send(post(&server.url("/"), placeholder.clone()), &node, Some(&secrets), &LIMITS).await.unwrap_err();
+    let error =
+        client.send(post(&server.url("/"), placeholder.clone()), &node, Some(&secrets), &LIMITS).await.unwrap_err();
     assert_eq!((error.kind, error.sent), (HttpErrorKind::Refused, Sent::No));
     // Without this call's secrets it is a text like any other.
     let other = client.send(post(&server.url("/"), placeholder.clone()), &node, None, &LIMITS).await.unwrap();
@@ -213,7 +219,8 @@ async fn tls_speaks_http2_over_one_connection_and_trusts_only_its_authorities() 
     let client = HttpClient { connector: Arc::new(Connector::trusting(server::authority())), pool: Pool::default() };
     seen(client.send(get(&url), &grants, None, &LIMITS).await.unwrap()).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
-    let many = (0..20).map(|_| async { seen(client.send(post(&url, "x"), &grants, None, &LIMITS).await.unwrap()).await });
+    let many =
+        (0..20).map(|_| async { seen(client.send(post(&url, "x"), &grants, None, &LIMITS).await.unwrap()).await });
     for request in futures::future::join_all(many).await {
         assert_eq!((request.version.as_str(), request.body.as_str()), ("HTTP/2.0", "x"));
     }
@@ -237,7 +244,8 @@ async fn a_redirect_is_the_guests_to_follow() {
 async fn failures_tell_whether_something_may_have_happened() {
     let server = Server::start().await;
     let closed = Server::closed_port().await;
-    let quick = HttpLimits { first_byte: Duration::from_millis(100), between_bytes: Duration::from_millis(100), ..LIMITS };
+    let quick =
+        HttpLimits { first_byte: Duration::from_millis(100), between_bytes: Duration::from_millis(100), ..LIMITS };
     let small = HttpLimits { response_body: 10, ..LIMITS };
     for (url, limits, kind, sent) in [
         (format!("http://127.0.0.1:{closed}"), &LIMITS, HttpErrorKind::Connect, Sent::No),

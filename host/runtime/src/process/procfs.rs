@@ -63,7 +63,9 @@ fn parse(text: &str) -> Option<Stat> {
 /// Does the process carry the mark of this instance in the environment it was started with?
 pub(super) fn is_marked(pid: u32, id: &str) -> bool {
     let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
-    let entry = |bytes: &[u8]| bytes.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) == Some(id.as_bytes());
+    let entry = |bytes: &[u8]| {
+        bytes.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) == Some(id.as_bytes())
+    };
     environment.split(|byte| *byte == 0).any(entry)
 }
 

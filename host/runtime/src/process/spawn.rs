@@ -85,7 +85,8 @@ pub(super) fn spawn(
         .env(MARK, id);
     process.spawn().map_err(|error| {
         let message = format!("can't start {}: {error}", program.path.display());
-        let passing = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory | ErrorKind::ExecutableFileBusy);
+        let passing =
+            matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory | ErrorKind::ExecutableFileBusy);
         let reaction = if passing { Reaction::Retry } else { Reaction::GiveUp };
         Fault::new(reaction, "process.not-started", message)
     })

@@ -1,0 +1,158 @@
+//! One connection to one server, over HTTP/1.1 or HTTP/2.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{Request, Response, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::error::chain;
+use super::route::Route;
+use super::{HttpError, HttpErrorKind, RequestBody, Sent};
+use crate::grants::CallGrants;
+
+pub(super) struct Connection {
+    sender: Sender,
+    /// The other end; none for a unix socket.
+    address: Option<IpAddr>,
+    number: u64,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// What became of a request.
+pub(super) enum Exchange {
+    Answered(Response<Incoming>),
+    /// Nothing of it left; here it is again.
+    NotSent(Box<Request<RequestBody>>),
+    /// It may have arrived.
+    Failed(hyper::Error),
+}
+
+impl Connection {
+    pub(super) async fn http1<S>(stream: S, address: Option<IpAddr>) -> Result<Self, HttpError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_session(&error))?;
+        // Its errors reach whoever waits for an answer.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Self::new(Sender::Http1(sender), address))
+    }
+
+    pub(super) async fn http2<S>(stream: S, address: IpAddr) -> Result<Self, HttpError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new());
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| no_session(&error))?;
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Self::new(Sender::Http2(sender), Some(address)))
+    }
+
+    fn new(sender: Sender, address: Option<IpAddr>) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        Self { sender, address, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Sends a request with an absolute URI.
+    pub(super) async fn send(&mut self, mut request: Request<RequestBody>, route: &Route) -> Exchange {
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                let absolute = request.uri().clone();
+                *request.version_mut() = Version::HTTP_11;
+                if let Ok(host) = route.authority().parse() {
+                    request.headers_mut().insert(header::HOST, host);
+                }
+                // A server that is no proxy wants the path alone.
+                if let Some(path) = absolute.path_and_query() {
+                    *request.uri_mut() = path.clone().into();
+                }
+                let mut exchange = Exchange::from(sender.try_send_request(request).await);
+                if let Exchange::NotSent(request) = &mut exchange {
+                    *request.uri_mut() = absolute;
+                }
+                exchange
+            }
+            Sender::Http2(sender) => {
+                *request.version_mut() = Version::HTTP_2;
+                // `:authority` says it.
+                request.headers_mut().remove(header::HOST);
+                Exchange::from(sender.try_send_request(request).await)
+            }
+        }
+    }
+
+    /// Waits until another request may be sent. False when it never may.
+    pub(super) async fn ready(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// May this call talk to the address at the other end? A unix socket has none: its route was found by the call's own
+    /// grants.
+    pub(super) fn is_granted(&self, route: &Route, grants: &CallGrants) -> bool {
+        match (route, self.address) {
+            (Route::Host { host, port, .. }, Some(address)) => {
+                let name = host.parse::<IpAddr>().is_err().then_some(host.as_str());
+                grants.check_address(address, *port, name).is_ok()
+            }
+            (Route::Socket(_), None) => true,
+            _ => false,
+        }
+    }
+
+    /// Another handle of a connection that takes many requests at once.
+    pub(super) fn share(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(sender) => {
+                Some(Self { sender: Sender::Http2(sender.clone()), address: self.address, number: self.number })
+            }
+        }
+    }
+
+    /// Are these two handles of one connection?
+    pub(super) fn is_shared_with(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl From<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> for Exchange {
+    fn from(sent: Result<Response<Incoming>, TrySendError<Request<RequestBody>>>) -> Self {
+        match sent {
+            Ok(response) => Self::Answered(response),
+            Err(mut error) => match error.take_message() {
+                Some(request) => Self::NotSent(Box::new(request)),
+                None => Self::Failed(error.into_error()),
+            },
+        }
+    }
+}
+
+fn no_session(error: &hyper::Error) -> HttpError {
+    HttpError::new(HttpErrorKind::Connect, Sent::No, format!("can't open a session: {}", chain(error)))
+}
