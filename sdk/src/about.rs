@@ -3,31 +3,47 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-/// The constant part of a plugin's description.
+/// The constant part of a plugin's description. Begin with `..About::DRIVER` or its kin.
 #[derive(Debug, Clone, Copy)]
-pub struct About<'a> {
+pub struct About {
     /// For people: `docker`.
-    pub name: &'a str,
+    pub name: &'static str,
     /// By semantic versioning; usually `env!("CARGO_PKG_VERSION")`.
-    pub version: &'a str,
+    pub version: &'static str,
     /// What the user writes to choose this plugin.
-    pub keyword: &'a str,
+    pub keyword: &'static str,
     /// One line for `occopus plugin list`.
-    pub summary: &'a str,
+    pub summary: &'static str,
     /// Network targets: `endpoint`, `node-address` or `HOST:PORT`.
-    pub network: &'a [&'a str],
+    pub network: &'static [&'static str],
     /// Host interfaces beyond the ordinary ones: `icmp`, `process`, `reveal`.
-    pub interfaces: &'a [&'a str],
+    pub interfaces: &'static [&'static str],
+}
+
+impl About {
+    /// A plugin that only computes, as a contextualiser does.
+    pub const CONTEXT: Self = Self {
+        name: "",
+        version: "",
+        keyword: "",
+        summary: "",
+        network: &[],
+        interfaces: &[],
+    };
+    /// A driver that talks to the `endpoint` of its section.
+    pub const DRIVER: Self = Self { network: &["endpoint"], ..Self::CONTEXT };
+    /// A health checker that talks to the node.
+    pub const HEALTH: Self = Self { network: &["node-address"], ..Self::CONTEXT };
 }
 
 /// The credentials of a plugin that takes none.
 #[derive(Debug, Clone, Copy)]
 pub enum NoCredentials {}
 
-/// The credentials that a plugin takes: a struct of strings, or [`NoCredentials`]. A field that is no secret carries
-/// `#[schemars(extend("x-public" = true))]`.
-pub trait Credentials: 'static {
-    /// Their JSON Schema, or an empty string.
+/// What a driver logs in with: a struct of strings with a JSON Schema, or [`NoCredentials`]. A field that is no secret
+/// carries `#[schemars(extend("x-public" = true))]`.
+pub trait Credentials {
+    /// Their JSON Schema; empty when there are none.
     fn schema() -> String;
 }
 
@@ -37,15 +53,19 @@ impl Credentials for NoCredentials {
     }
 }
 
-impl<T: JsonSchema + 'static> Credentials for T {
+impl<T: JsonSchema> Credentials for T {
     fn schema() -> String {
-        schema_of::<T>()
+        schema::<T>()
     }
 }
 
-/// The JSON Schema (draft 2020-12) of a type, as text. Subschemas are inlined, so that it can be read in one piece.
-pub fn schema_of<T: JsonSchema>() -> String {
+/// The JSON Schema (draft 2020-12) of a type. Subschemas are inlined, so that it can be read in one piece.
+pub(crate) fn schema<T: JsonSchema>() -> String {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let schema = settings.into_generator().into_root_schema_for::<T>();
-    schema.as_value().to_string()
+    settings.into_generator().into_root_schema_for::<T>().as_value().to_string()
+}
+
+#[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "only components describe themselves"))]
+pub(crate) fn credentials_schema<T: Credentials>() -> String {
+    T::schema()
 }

@@ -1,15 +1,21 @@
-//! A small memory across calls, for short-lived tokens. Kept by the host, apart for each plugin and credential.
+//! A small memory across calls.
 
 use std::time::Duration;
 
-use crate::host;
+use crate::platform;
 
-/// What was put under this key, unless it has vanished.
-pub fn get(key: &str) -> Option<Vec<u8>> {
-    host::cache_get(key)
-}
+/// The host's memory for short-lived tokens, kept apart for each plugin and credential. An entry may vanish at any time.
+#[derive(Debug, Clone, Copy)]
+pub struct Cache(pub(crate) ());
 
-/// Keeps a value for a while; at most an hour.
-pub fn put(key: &str, value: &[u8], lifetime: Duration) {
-    host::cache_put(key, value, u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX));
+impl Cache {
+    /// What was put under this key.
+    pub fn get(self, key: &str) -> Option<Vec<u8>> {
+        platform::cache_get(key)
+    }
+
+    /// Keeps a value; at most one hour.
+    pub fn put(self, key: &str, value: &[u8], lifetime: Duration) {
+        platform::cache_put(key, value, lifetime);
+    }
 }

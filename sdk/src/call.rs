@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{Fault, host};
+use crate::{Fault, platform};
 
 /// The call in progress. There is no ambient state: everything about a call comes through here.
-#[derive(Debug)]
-pub struct Call(pub(crate) host::Context);
+pub struct Call(pub(crate) platform::Context);
 
 impl Call {
     /// Time until the host ends this call.

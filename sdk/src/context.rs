@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{About, Address, Call, Fault, host};
+use crate::{About, Address, Call, Fault};
 
 /// A contextualiser. Pure: the same answer for the same inputs.
 pub trait Contextualiser: 'static {
     /// The `contextualisation` section without `type`.
     type Section: DeserializeOwned + JsonSchema;
     /// What it says of itself.
-    const ABOUT: About<'static>;
+    const ABOUT: About;
 
     /// Renders for one node.
     ///
@@ -23,18 +23,17 @@ pub trait Contextualiser: 'static {
 }
 
 /// The node to contextualise.
-#[derive(Debug)]
 pub struct ContextRequest<S> {
     /// What the user wrote, templates unrendered.
     pub section: S,
     /// The `resource` section, unrendered.
-    pub resource_section: Value,
-    /// The variables for templates.
-    pub template_data: Map<String, Value>,
+    pub resource: Value,
+    /// The variables for templates, an object.
+    pub template_data: Value,
     /// The node's connections: an array of objects.
     pub connections: Value,
     /// What templates may ask for.
-    pub facts: Arc<Facts>,
+    pub facts: Arc<dyn Facts>,
     pub(crate) call: Call,
 }
 
@@ -46,7 +45,7 @@ impl<S> ContextRequest<S> {
 }
 
 /// An instance that exists already.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Instance {
     /// Its identity.
     pub instance_id: String,
@@ -54,27 +53,20 @@ pub struct Instance {
     pub node_name: String,
     /// The first one is the node's address.
     pub addresses: Vec<Address>,
-    /// All that is known of it.
+    /// All that is known of it, an object.
     pub data: Value,
 }
 
 /// What the host knows when a template asks.
-#[derive(Debug)]
-pub struct Facts(pub(crate) host::Facts);
-
-impl Facts {
+pub trait Facts: Send + Sync {
     /// The instances of a node, oldest first; of all nodes when no name is given.
-    pub fn instances(&self, node_name: Option<&str>) -> Vec<Instance> {
-        self.0.instances(node_name)
-    }
+    fn instances(&self, node_name: Option<&str>) -> Vec<Instance>;
 
     /// Runs a command on the host, if the operator allowed it.
     ///
     /// # Errors
     /// `denied` when not allowed.
-    pub fn command(&self, line: &str) -> Result<String, Fault> {
-        self.0.command(line)
-    }
+    fn command(&self, line: &str) -> Result<String, Fault>;
 }
 
 /// What was rendered.
@@ -82,8 +74,8 @@ impl Facts {
 pub struct Rendered {
     /// For the machine's first boot.
     pub user_data: Option<Vec<u8>>,
-    /// For the driver.
-    pub attributes: Map<String, Value>,
-    /// Sections rendered by the way, by name. They replace what the user wrote.
-    pub sections: Vec<(String, Value)>,
+    /// For the driver, an object.
+    pub attributes: Value,
+    /// The `resource` section, when it was rendered by the way. It replaces what the user wrote.
+    pub resource: Option<Value>,
 }

@@ -2,9 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{About, Address, Call, Credential, Credentials, Fault, Http};
+use crate::http::Http;
+use crate::{About, Address, Cache, Call, Credential, Credentials, Fault};
 
 /// A driver. Keep nothing between calls: the host makes each in a fresh instance.
 pub trait Driver: 'static {
@@ -13,7 +14,7 @@ pub trait Driver: 'static {
     /// What it logs in with; [`crate::NoCredentials`] when nothing.
     type Credentials: Credentials;
     /// What it says of itself.
-    const ABOUT: About<'static>;
+    const ABOUT: About;
 
     /// Creates the machine, or answers with the one that carries this instance id already. Return as soon as the
     /// cloud's id is known. On `give-up`, `denied`, `no-capacity` leave nothing behind.
@@ -51,31 +52,27 @@ pub trait Inventory: Driver {
 }
 
 /// One access to one cloud.
-#[derive(Debug)]
 pub struct Scope<S> {
     /// What the user wrote.
     pub section: S,
-    call: Call,
-    credential: Option<Credential>,
+    pub(crate) call: Call,
+    pub(crate) credential: Option<Credential>,
 }
 
 impl<S> Scope<S> {
-    pub(crate) fn new(section: S, call: Call, credential: Option<Credential>) -> Self {
-        Self {
-            section,
-            call,
-            credential,
-        }
-    }
-
     /// The call in progress: time left, cancellation, progress.
     pub fn call(&self) -> &Call {
         &self.call
     }
 
     /// The HTTP client.
-    pub fn http(&self) -> Http<'_> {
+    pub fn http(&self) -> Http {
         Http::new(&self.call)
+    }
+
+    /// A small memory across calls.
+    pub fn cache(&self) -> Cache {
+        Cache(())
     }
 
     /// None when no rule of the user's credentials matches.
@@ -85,7 +82,6 @@ impl<S> Scope<S> {
 }
 
 /// A node instance that should exist.
-#[derive(Debug)]
 pub struct NodeRequest<S> {
     /// The access to the cloud.
     pub scope: Scope<S>,
@@ -101,8 +97,8 @@ pub struct NodeRequest<S> {
     pub machine_name: String,
     /// What the contextualiser rendered for the first boot.
     pub user_data: Option<Vec<u8>>,
-    /// The rendered attributes: `command`, `env` and the like.
-    pub attributes: Map<String, Value>,
+    /// The rendered attributes, an object: `command`, `env` and the like.
+    pub attributes: Value,
     /// Our mark, to be put on the machine.
     pub labels: Vec<(String, String)>,
 }
@@ -144,7 +140,7 @@ pub enum Phase {
 }
 
 /// What the cloud says of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Observed {
     /// The driver's reference.
     pub handle: Handle,
@@ -193,7 +189,7 @@ impl Observed {
 }
 
 /// A machine that carries our mark.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Owned {
     /// From its mark.
     pub instance_id: String,
@@ -204,7 +200,7 @@ pub struct Owned {
 }
 
 /// One page of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Page {
     /// The machines.
     pub machines: Vec<Owned>,

@@ -1,27 +1,9 @@
 //! Why a call failed, said in terms of what the host should do next.
 
 use std::fmt;
+use std::time::Duration;
 
-/// What the host should do next. The host branches on this and on nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reaction {
-    /// Nothing happened, and the same call may succeed later.
-    Retry,
-    /// This will not succeed until the user changes something.
-    GiveUp,
-    /// It may have happened. The host asks `find` before anything else.
-    UnknownOutcome,
-    /// The thing does not exist.
-    NotFound,
-    /// It clashes with something that exists and is not ours.
-    Conflict,
-    /// Refused: credentials missing, wrong or without permission.
-    Denied,
-    /// No capacity or quota here. The host may try another implementation.
-    NoCapacity,
-    /// This cloud, or this version of it, cannot do that.
-    Unsupported,
-}
+use crate::Reaction;
 
 /// One thing that the user should see beside the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +23,8 @@ pub struct Fault {
     pub code: String,
     /// For people: what failed, and the server's own words.
     pub message: String,
-    /// Not before this many milliseconds, when the server says so.
-    pub retry_after_ms: Option<u64>,
+    /// Not before this time has passed, when the server says so.
+    pub retry_after: Option<Duration>,
     /// Request ids, positions in the user's section and the like.
     pub details: Vec<Detail>,
 }
@@ -82,22 +64,13 @@ reactions! {
 impl Fault {
     /// A fault with this reaction.
     pub fn new(reaction: Reaction, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            reaction,
-            code: code.into(),
-            message: message.into(),
-            retry_after_ms: None,
-            details: Vec::new(),
-        }
+        Self { reaction, code: code.into(), message: message.into(), retry_after: None, details: Vec::new() }
     }
 
     /// Points at a place in the user's section, by JSON pointer.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        self.details.push(Detail {
-            pointer: pointer.into(),
-            message: message.into(),
-        });
+        self.details.push(Detail { pointer: pointer.into(), message: message.into() });
         self
     }
 
@@ -107,10 +80,10 @@ impl Fault {
         self.at("", message)
     }
 
-    /// Not before this many milliseconds.
+    /// Not before this time has passed.
     #[must_use]
-    pub fn retry_after(mut self, ms: u64) -> Self {
-        self.retry_after_ms = Some(ms);
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
         self
     }
 }

@@ -2,16 +2,19 @@
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{About, Address, Call, Fault, Http};
+use crate::http::Http;
+use crate::{About, Address, Call, Fault};
+
+pub use crate::bindings::health::exports::occopus::health::checker::Verdict;
 
 /// A health checker. Thresholds, time-outs and what follows are the host's.
 pub trait HealthChecker: 'static {
     /// What the user writes under the checker's key in `health_check`.
     type Section: DeserializeOwned + JsonSchema;
     /// What it says of itself.
-    const ABOUT: About<'static>;
+    const ABOUT: About;
 
     /// One look.
     ///
@@ -21,7 +24,6 @@ pub trait HealthChecker: 'static {
 }
 
 /// The node to look at.
-#[derive(Debug)]
 pub struct Target<S> {
     /// What the user wrote.
     pub section: S,
@@ -33,8 +35,8 @@ pub struct Target<S> {
     pub node_name: String,
     /// The identity of the instance.
     pub instance_id: String,
-    /// Variables for templates in the section.
-    pub template_data: Map<String, Value>,
+    /// Variables for templates in the section, an object.
+    pub template_data: Value,
     pub(crate) call: Call,
 }
 
@@ -45,24 +47,13 @@ impl<S> Target<S> {
     }
 
     /// The HTTP client.
-    pub fn http(&self) -> Http<'_> {
+    pub fn http(&self) -> Http {
         Http::new(&self.call)
     }
 }
 
-/// What one look concludes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// All is well.
-    Healthy,
-    /// It is not.
-    Unhealthy,
-    /// Nothing can be concluded; our own fault, not the node's.
-    CannotTell,
-}
-
 /// The result of one look.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Observation {
     /// The conclusion.
     pub verdict: Verdict,
@@ -73,33 +64,22 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// An observation without details.
-    pub fn new(verdict: Verdict, reason: impl Into<String>) -> Self {
-        Self {
-            verdict,
-            reason: reason.into(),
-            details: Vec::new(),
-        }
+    fn new(verdict: Verdict, reason: impl Into<String>) -> Self {
+        Self { verdict, reason: reason.into(), details: Vec::new() }
     }
 
-    /// Concludes from several looks: each is what was looked at and `Ok` with a word, or `Err` with the complaint.
-    /// Healthy when there is no complaint; the reason names the first.
-    pub fn of_all(looks: Vec<(String, Result<String, String>)>) -> Self {
-        let complaint = looks
-            .iter()
-            .find_map(|(what, result)| result.as_ref().err().map(|why| format!("{what}: {why}")));
-        let verdict = if complaint.is_some() {
-            Verdict::Unhealthy
-        } else {
-            Verdict::Healthy
-        };
-        Self {
-            verdict,
-            reason: complaint.unwrap_or_else(|| "ready".to_owned()),
-            details: looks
-                .into_iter()
-                .map(|(what, result)| (what, result.unwrap_or_else(|why| why)))
-                .collect(),
-        }
+    /// All is well.
+    pub fn healthy(reason: impl Into<String>) -> Self {
+        Self::new(Verdict::Healthy, reason)
+    }
+
+    /// It is not.
+    pub fn unhealthy(reason: impl Into<String>) -> Self {
+        Self::new(Verdict::Unhealthy, reason)
+    }
+
+    /// Nothing can be concluded; our own fault, not the node's.
+    pub fn cannot_tell(reason: impl Into<String>) -> Self {
+        Self::new(Verdict::CannotTell, reason)
     }
 }

@@ -3,80 +3,85 @@
 //! A plugin is a struct for what the user writes, a trait, and one macro:
 //!
 //! ```
-//! use occopus_sdk::{About, Fault, HealthChecker, Observation, Target, Verdict};
+//! use occopus_sdk::{About, Fault, HealthChecker, Observation, Target};
 //!
 //! /// What the user writes.
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(deny_unknown_fields)]
 //! struct Section {
-//!     /// The parity to insist on.
-//!     even: bool,
+//!     /// The ending to insist on.
+//!     ends_with: String,
 //! }
 //!
-//! struct Parity;
+//! struct Ending;
 //!
-//! impl HealthChecker for Parity {
+//! impl HealthChecker for Ending {
 //!     type Section = Section;
-//!     const ABOUT: About<'static> = About {
-//!         name: "parity",
+//!
+//!     const ABOUT: About = About {
+//!         name: "ending",
 //!         version: env!("CARGO_PKG_VERSION"),
-//!         keyword: "parity",
-//!         summary: "The length of the address is even",
-//!         network: &[],
-//!         interfaces: &[],
+//!         keyword: "ending",
+//!         summary: "the address ends as it should",
+//!         ..About::HEALTH
 //!     };
 //!
 //!     fn check(target: &Target<Section>) -> Result<Observation, Fault> {
-//!         let even = target.address.len() % 2 == 0;
-//!         Ok(if even == target.section.even {
-//!             Observation::new(Verdict::Healthy, "ready")
+//!         Ok(if target.address.ends_with(&target.section.ends_with) {
+//!             Observation::healthy("it does")
 //!         } else {
-//!             Observation::new(Verdict::Unhealthy, "wrong parity")
+//!             Observation::unhealthy("it does not")
 //!         })
 //!     }
 //! }
 //!
-//! occopus_sdk::export_health_checker!(Parity);
+//! occopus_sdk::export_health_checker!(Ending);
 //! ```
 //!
-//! The crate is a `cdylib` for `wasm32-wasip2`, and an ordinary library for its tests: natively the same code runs
-//! against a fake host (`testing`).
+//! The crate is a `cdylib` for `wasm32-wasip2`, and an ordinary library for its tests: there the same code runs against
+//! the fake host of `testing`.
 
 mod about;
-mod address;
+mod cache;
 mod call;
 mod context;
-mod credential;
 mod driver;
 mod export;
 mod fault;
 mod health;
-mod host;
+mod launch;
+mod platform;
+mod secrets;
 
-pub mod cache;
 pub mod http;
 pub mod icmp;
 pub mod jinja;
 pub mod log;
 pub mod process;
-pub mod section;
-pub mod tcp;
-
-#[cfg(target_arch = "wasm32")]
-#[doc(hidden)]
-pub mod bindings;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-pub use about::{About, Credentials, NoCredentials, schema_of};
-pub use address::Address;
+/// What wit-bindgen makes of the contract, for the export macros.
+#[doc(hidden)]
+pub mod bindings {
+    pub use occopus_bindings_config as config;
+    pub use occopus_bindings_context as context;
+    pub use occopus_bindings_driver as driver;
+    pub use occopus_bindings_driver_full as driver_full;
+    pub use occopus_bindings_health as health;
+    pub use occopus_bindings_imports as imports;
+}
+
+pub use about::{About, Credentials, NoCredentials};
+pub use bindings::imports::occopus::types::types::{Address, Reaction};
+pub use cache::Cache;
 pub use call::Call;
 pub use context::{ContextRequest, Contextualiser, Facts, Instance, Rendered};
-pub use credential::{Credential, Encoding, Secret};
 pub use driver::{Driver, Handle, Inventory, NodeRequest, Observed, Owned, Page, Phase, Scope};
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
-pub use export::Exported;
-pub use fault::{Detail, Fault, Reaction};
+pub use export::{ContextAdapter, DriverAdapter, HealthAdapter};
+pub use fault::{Detail, Fault};
 pub use health::{HealthChecker, Observation, Target, Verdict};
-pub use http::{Http, HttpError, HttpErrorKind, Response};
+pub use launch::Launch;
+pub use secrets::{Credential, Encoding, Secret};
