@@ -15,7 +15,14 @@ mod status;
 
 pub mod ports;
 
+mod act;
+mod dispatch;
 mod engine;
+mod session;
+mod state;
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use engine::Engine;
 pub use error::{EngineError, NodeFailure, Pointed, Reason};

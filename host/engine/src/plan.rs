@@ -1,8 +1,14 @@
 //! What is to be done, as an ordered graph: a pure function of what should exist and what does.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use indexmap::IndexMap;
+use occopus_model::{Infrastructure, Node};
 use serde::{Deserialize, Serialize};
+
+use crate::state::InstanceRecord;
+use crate::status::InstanceState;
 
 /// What a build does. What `plan` prints is what runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +48,80 @@ pub enum ActionKind {
     Replace,
     /// Remove it.
     Destroy,
+}
+
+/// What has to be done so that what exists (oldest first) becomes what is desired.
+///
+/// What is ready is only looked at. What an earlier run left unfinished is finished. What is dead is replaced. A node keeps
+/// as many instances as it has, within its limits; of too many the youngest go.
+pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord]) -> Plan {
+    let mut by_node = IndexMap::<&str, Vec<&InstanceRecord>>::new();
+    for record in actual {
+        by_node.entry(&record.node).or_default().push(record);
+    }
+    let (mut actions, mut removals) = (Vec::new(), Vec::new());
+    for node in &desired.nodes {
+        let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+        plan_node(node, records, &mut actions, &mut removals);
+    }
+    let described: HashSet<_> = desired.nodes.iter().map(|node| node.name.as_str()).collect();
+    for record in by_node.iter().filter(|(name, _)| !described.contains(*name)).flat_map(|(_, records)| records) {
+        removals.push((*record, "the node is no longer described"));
+    }
+    let mut dependents = IndexMap::<&str, Vec<String>>::new();
+    for (record, _) in &removals {
+        for dependee in &record.depends_on {
+            let names = dependents.entry(dependee).or_default();
+            if !names.contains(&record.node) {
+                names.push(record.node.clone());
+            }
+        }
+    }
+    actions.extend(removals.iter().map(|(record, reason)| Action {
+        kind: ActionKind::Destroy,
+        node: record.node.clone(),
+        instance: Some(record.id.clone()),
+        reason: (*reason).into(),
+        after: dependents.get(record.node.as_str()).cloned().unwrap_or_default(),
+    }));
+    Plan { actions }
+}
+
+fn plan_node<'a>(
+    node: &Node,
+    records: &[&'a InstanceRecord],
+    actions: &mut Vec<Action>,
+    removals: &mut Vec<(&'a InstanceRecord, &'static str)>,
+) {
+    let is_dead = |record: &InstanceRecord| matches!(record.state, InstanceState::Failed | InstanceState::Destroying);
+    let (dead, alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
+        records.iter().copied().partition(|record| is_dead(record));
+    let present = u32::try_from(alive.len()).unwrap_or(u32::MAX);
+    let target = present.clamp(node.scaling.min, node.scaling.max.max(node.scaling.min)) as usize;
+    let action = |kind, instance: Option<&InstanceRecord>, reason: &str| Action {
+        kind,
+        node: node.name.clone(),
+        instance: instance.map(|record| record.id.clone()),
+        reason: reason.into(),
+        after: node.depends_on.clone(),
+    };
+    for (index, record) in alive.iter().copied().enumerate() {
+        if index >= target {
+            removals.push((record, "there are more instances than the node may have"));
+        } else if matches!(record.state, InstanceState::Ready | InstanceState::Unhealthy) {
+            actions.push(action(ActionKind::Check, Some(record), "it exists"));
+        } else {
+            actions.push(action(ActionKind::Resume, Some(record), "an earlier run did not finish it"));
+        }
+    }
+    let mut dead = dead.into_iter();
+    for _ in alive.len()..target {
+        actions.push(match dead.next() {
+            Some(record) => action(ActionKind::Replace, Some(record), record.message.as_deref().unwrap_or("it failed")),
+            None => action(ActionKind::Create, None, "it does not exist"),
+        });
+    }
+    removals.extend(dead.map(|record| (record, "it is dead, and enough others exist")));
 }
 
 impl Plan {

@@ -1,16 +1,27 @@
 //! The way in.
 
+mod build;
+mod check;
+mod destroy;
+mod maintain;
+mod view;
+
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use occopus_model::{Implementation, Infrastructure};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use crate::act::World;
 use crate::error::EngineError;
-use crate::event::StoredEvent;
+use crate::event::{Event, StoredEvent};
 use crate::plan::Plan;
 use crate::ports::{Clock, Plugins, Store};
 use crate::request::{BuildRequest, MaintainOptions, Run};
+use crate::session::Session;
 use crate::settings::Settings;
+use crate::state::{decode, keys, load_instances};
 use crate::status::{DestroyReport, Status, Summary};
 
 /// Builds, maintains and destroys infrastructures. Cheap to clone.
@@ -34,47 +45,78 @@ impl Engine {
     }
 
     /// What a build would do. Reads the store, calls no cloud.
-    pub async fn plan(&self, _id: Option<&str>, _desired: &Infrastructure) -> Result<Plan, EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+    pub async fn plan(&self, id: Option<&str>, desired: &Infrastructure) -> Result<Plan, EngineError> {
+        check::infrastructure(desired, &*self.plugins)?;
+        let actual = match id {
+            Some(id) => {
+                check::id(id)?;
+                load_instances(&*self.store, id).await?
+            }
+            None => Vec::new(),
+        };
+        Ok(crate::plan::plan(desired, &actual))
     }
 
     /// Makes what is described, and returns when every node is ready. With an id that exists: finishes or changes it.
-    pub async fn build(&self, _request: BuildRequest, _run: Run) -> Result<Status, EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+    ///
+    /// When a node fails, everything that this call made is removed again, unless the request says to keep it; what was
+    /// ready before stays.
+    pub async fn build(&self, request: BuildRequest, run: Run) -> Result<Status, EngineError> {
+        build::build(self, request, run).await
     }
 
     /// Looks at every node and heals what is dead: one pass, or passes until stopped.
-    pub async fn maintain(&self, _id: &str, _options: MaintainOptions, _run: Run) -> Result<Status, EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+    pub async fn maintain(&self, id: &str, options: MaintainOptions, run: Run) -> Result<Status, EngineError> {
+        maintain::maintain(self, id, options, run).await
     }
 
     /// Removes every node, dependents first. What can't be removed is in the report.
-    pub async fn destroy(&self, _id: &str, _run: Run) -> Result<DestroyReport, EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+    pub async fn destroy(&self, id: &str, run: Run) -> Result<DestroyReport, EngineError> {
+        destroy::destroy(self, id, run).await
     }
 
-    /// What is known. With `refresh` the clouds are asked, without it only the store.
-    pub async fn status(&self, _id: &str, _refresh: bool) -> Result<Status, EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+    /// What is known. With `refresh` the clouds are asked first, unless another process works on it (which then keeps the
+    /// store fresh); without it only the store is read.
+    pub async fn status(&self, id: &str, refresh: bool) -> Result<Status, EngineError> {
+        check::id(id)?;
+        if refresh {
+            match maintain::refresh(self, id).await {
+                Ok(()) | Err(EngineError::Owned { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        view::status(&*self.store, id).await
     }
 
     /// Every infrastructure in the store.
     pub async fn list(&self) -> Result<Vec<Summary>, EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+        view::list(&*self.store).await
     }
 
     /// Stored events after the one with the id `after`, at most `limit`.
-    pub async fn events(&self, _id: &str, _after: u64, _limit: usize) -> Result<Vec<StoredEvent>, EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+    pub async fn events(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, EngineError> {
+        check::id(id)?;
+        let after = keys::event(id, after);
+        let entries = self.store.range(&keys::events(id), Some(&after), limit).await?;
+        entries.iter().map(|entry| decode(&entry.key, &entry.value)).collect()
     }
 
     /// Keeps node definitions in the store, by type; replaces those of the same types.
-    pub async fn save_definitions(&self, _types: &IndexMap<String, Vec<Implementation>>) -> Result<(), EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+    pub async fn save_definitions(&self, types: &IndexMap<String, Vec<Implementation>>) -> Result<(), EngineError> {
+        view::save_definitions(&*self.store, types).await
     }
 
     /// The node definitions in the store, by type.
     pub async fn definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, EngineError> {
-        Err(EngineError::Invalid { message: "not yet".into() })
+        view::definitions(&*self.store).await
+    }
+
+    async fn begin(&self, id: &str, events: mpsc::UnboundedSender<Event>) -> Result<Session, EngineError> {
+        Session::begin(id, self.store.clone(), self.clock.clone(), &self.settings, events).await
+    }
+
+    fn world(&self, id: &str, session: &Session, cancel: CancellationToken) -> Arc<World> {
+        let (plugins, clock, settings) = (self.plugins.clone(), self.clock.clone(), self.settings.clone());
+        World::new(id, plugins, clock, settings, session.journal.clone(), cancel)
     }
 }

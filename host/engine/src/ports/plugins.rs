@@ -242,7 +242,7 @@ pub struct ContextRequest {
     /// `connections`: an array of objects.
     pub connections: Value,
     /// All instances of the infrastructure in the order of the description, oldest first within a node.
-    pub instances: Arc<Vec<InstanceFacts>>,
+    pub instances: Arc<Vec<Arc<InstanceFacts>>>,
 }
 
 /// What a node gets to know.

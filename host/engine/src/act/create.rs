@@ -1,0 +1,370 @@
+//! From nothing, or from what a crash left, to a ready instance.
+
+use std::sync::Arc;
+
+use occopus_model::{Implementation, Node};
+use serde_json::{Value, json};
+
+use super::calls::{self, Ended, Spent};
+use super::ready::{Death, Look, look, until_ready};
+use super::remove::{Removal, remove};
+use super::{Desired, Facts, Trouble, World, context};
+use crate::error::{NodeFailure, Pointed, Reason};
+use crate::event::What;
+use crate::ports::{ContextRequest, CreateRequest, Detail, Fault, Observed, Phase, Reaction, Rendered};
+use crate::state::{InstanceRecord, digest};
+use crate::status::InstanceState;
+
+/// Where a story begins.
+#[derive(Debug, Clone)]
+pub(crate) enum Start {
+    /// There is nothing yet.
+    New,
+    /// An earlier run did not finish it.
+    Resume(InstanceRecord),
+    /// It was ready; is it still?
+    Check(InstanceRecord),
+    /// It is dead: remove it, then make another.
+    Replace(InstanceRecord, Death),
+}
+
+/// One instance of a node, ready. `id` is for a new one, if it takes one.
+pub(crate) async fn bring_up(
+    world: Arc<World>,
+    desired: Arc<Desired>,
+    node: usize,
+    start: Start,
+    id: String,
+    facts: Facts,
+) -> Result<InstanceRecord, Trouble> {
+    let story = Story { world, desired, node, facts };
+    match start {
+        Start::New => story.create(id).await,
+        Start::Resume(record) => story.resume(record, id).await,
+        Start::Check(mut record) => match look(&story.world, &story.desired, &mut record).await? {
+            Look::Fine | Look::Unclear => Ok(record),
+            Look::Failing => story.wait(record, Phase::Running).await,
+            Look::Dead(death) => story.replace(record, death, id).await,
+        },
+        Start::Replace(record, death) => story.replace(record, death, id).await,
+    }
+}
+
+struct Story {
+    world: Arc<World>,
+    desired: Arc<Desired>,
+    node: usize,
+    facts: Facts,
+}
+
+/// What became of one implementation.
+enum Tried {
+    Placed(InstanceRecord, Phase),
+    NoCapacity(String),
+}
+
+impl Story {
+    fn node(&self) -> Result<&Node, Trouble> {
+        self.desired.node(self.node).ok_or(Trouble::Cancelled)
+    }
+
+    async fn resume(&self, mut record: InstanceRecord, id: String) -> Result<InstanceRecord, Trouble> {
+        if record.is_unsettled() {
+            let found = calls::find(&self.world, &record).await;
+            return match found.map_err(|ended| Trouble::of(ended, |spent| self.failed_call(&record, spent)))? {
+                Some(observed) => {
+                    let phase = self.place(&mut record, observed, true).await?;
+                    self.wait(record, phase).await
+                }
+                // Nothing is there and nothing will come, so the same id may be used again.
+                None => self.create(record.id).await,
+            };
+        }
+        match look(&self.world, &self.desired, &mut record).await? {
+            Look::Fine => Ok(record),
+            Look::Failing | Look::Unclear => self.wait(record, Phase::Unknown).await,
+            Look::Dead(death) => self.replace(record, death, id).await,
+        }
+    }
+
+    async fn replace(&self, old: InstanceRecord, death: Death, id: String) -> Result<InstanceRecord, Trouble> {
+        let event = What::NodeReplacing { node_id: old.id.clone(), node_name: old.node.clone(), message: death.why };
+        self.world.journal.write(Vec::new(), vec![event]).await?;
+        // What can't be removed keeps its record and is tried again later; it does not keep the node from coming back.
+        if let Removal::Left(left) = remove(&self.world, old, death.vanished).await? {
+            tracing::warn!(node = left.node, instance = left.instance, reason = left.message, "not removed");
+        }
+        if self.world.cancel.is_cancelled() {
+            return Err(Trouble::Cancelled);
+        }
+        self.create(id).await
+    }
+
+    async fn create(&self, id: String) -> Result<InstanceRecord, Trouble> {
+        let node = self.node()?;
+        let mut candidates: Vec<_> = self.desired.infrastructure.candidates(node).collect();
+        if candidates.is_empty() {
+            let message = format!("no implementation of type {} matches the node's filter", node.node_type);
+            return Err(self.failure(&id, None, Reason::NoImplementation { message }));
+        }
+        // Spreads instances over equal implementations, and always the same way for one instance.
+        let first = digest(id.as_bytes()) % candidates.len() as u64;
+        candidates.rotate_left(usize::try_from(first).unwrap_or_default());
+        let mut tried = Vec::new();
+        let mut last = None;
+        for (index, implementation) in candidates {
+            let mut record = self.new_record(&id, node, index, implementation);
+            match self.try_one(&mut record, node, implementation).await? {
+                Tried::Placed(record, phase) => return self.wait(record, phase).await,
+                Tried::NoCapacity(message) => {
+                    let (node_id, node_name, driver) = (id.clone(), node.name.clone(), record.driver().to_owned());
+                    tried.push(format!("{driver}: {message}"));
+                    let event = What::NodeFallback { node_id, node_name, driver, message };
+                    self.world.journal.write(Vec::new(), vec![event]).await?;
+                    last = Some(record);
+                }
+            }
+        }
+        let reason = Reason::NoCapacity { tried };
+        match last {
+            Some(mut record) => Err(self.fail(&mut record, reason).await),
+            None => Err(self.failure(&id, None, reason)),
+        }
+    }
+
+    fn new_record(&self, id: &str, node: &Node, index: usize, implementation: &Implementation) -> InstanceRecord {
+        let now = self.world.now();
+        InstanceRecord {
+            id: id.into(),
+            node: node.name.clone(),
+            state: InstanceState::Creating,
+            depends_on: node.depends_on.clone(),
+            implementation: index,
+            section: implementation.resource.clone(),
+            health_check: implementation.health_check.clone(),
+            handle: None,
+            addresses: Vec::new(),
+            attributes: Vec::new(),
+            message: None,
+            health: None,
+            failing_since: None,
+            created: now,
+            since: now,
+            running_at: None,
+            ready_at: None,
+            user_data_digest: None,
+        }
+    }
+
+    async fn try_one(
+        &self,
+        record: &mut InstanceRecord,
+        node: &Node,
+        implementation: &Implementation,
+    ) -> Result<Tried, Trouble> {
+        let rendered = match self.render(record, node, implementation).await {
+            Ok(rendered) => rendered,
+            Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
+            // No machine was asked for; a record of an earlier try may exist, and says so from now on.
+            Err(Ended::Spent(spent)) => return Err(self.fail(record, spent.into()).await),
+        };
+        if let Some(section) = rendered.resource {
+            record.section = with_type(section, &implementation.resource);
+        }
+        record.user_data_digest = rendered.user_data.as_deref().map(|data| format!("{:016x}", digest(data)));
+        let infrastructure = &self.desired.infrastructure;
+        let request = CreateRequest {
+            scope: self.world.long_scope(record),
+            instance_id: record.id.clone(),
+            node_name: node.name.clone(),
+            infrastructure_id: self.world.id.clone(),
+            infrastructure_name: infrastructure.name.clone(),
+            machine_name: context::machine_name(&infrastructure.name, &self.world.id, &node.name, &record.id),
+            user_data: rendered.user_data,
+            attributes: rendered.attributes,
+        };
+        // From here on a machine may exist. The record says so before anyone is asked for it.
+        let (node_id, node_name, driver) = (record.id.clone(), node.name.clone(), record.driver().to_owned());
+        self.world.journal.put(record, vec![What::NodeCreating { node_id, node_name, driver }]).await?;
+        self.ask(record, &request).await
+    }
+
+    async fn render(
+        &self,
+        record: &InstanceRecord,
+        node: &Node,
+        implementation: &Implementation,
+    ) -> Result<Rendered, Ended> {
+        let section = implementation.contextualisation.clone().unwrap_or_else(|| json!({}));
+        let keyword = section.get("type").and_then(Value::as_str).unwrap_or("basic");
+        let Some(contextualiser) = self.world.plugins.contextualiser(keyword) else {
+            let message = format!("there is no contextualiser for {keyword:?}");
+            let fault = Fault::new(Reaction::GiveUp, "engine.no-plugin", message);
+            return Err(Ended::Spent(Spent { call: "render", fault, attempts: 1 }));
+        };
+        let infrastructure = &self.desired.infrastructure;
+        let request = ContextRequest {
+            context: self.world.call(&node.name, self.world.settings.short_call),
+            resource: Arc::new(implementation.resource.clone()),
+            template_data: context::template_data(&self.world.id, infrastructure, node, implementation, &record.id),
+            connections: context::connections(&self.world.id, node),
+            instances: self.facts.clone(),
+            section: Arc::new(section),
+        };
+        let mut attempt = 1;
+        loop {
+            match contextualiser.render(&request).await {
+                Ok(rendered) => return Ok(rendered),
+                Err(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
+                    calls::again(&self.world, record, "render", attempt, fault).await?;
+                }
+                Err(fault) => return Err(Ended::Spent(Spent { call: "render", fault, attempts: attempt })),
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Asks for the machine until it is there or certainly is not.
+    async fn ask(&self, record: &mut InstanceRecord, request: &CreateRequest) -> Result<Tried, Trouble> {
+        let world = &self.world;
+        let driver = match calls::driver(world, record) {
+            Ok(driver) => driver,
+            Err(fault) => return Err(self.fail(record, Spent { call: "create", fault, attempts: 1 }.into()).await),
+        };
+        let mut attempt = 1;
+        loop {
+            let answer = calls::create_once(world, &driver, request, record).await;
+            let fault = match answer.map_err(|_| Trouble::Cancelled)? {
+                Ok(observed) => {
+                    let phase = self.place(record, observed, false).await?;
+                    return Ok(Tried::Placed(record.clone(), phase));
+                }
+                Err(fault) => fault,
+            };
+            match fault.reaction {
+                Reaction::NoCapacity => return Ok(Tried::NoCapacity(fault.message)),
+                Reaction::Retry => {}
+                Reaction::UnknownOutcome => {
+                    if let Some(observed) = self.settle(record, &fault).await? {
+                        let phase = self.place(record, observed, true).await?;
+                        return Ok(Tried::Placed(record.clone(), phase));
+                    }
+                }
+                _ => return Err(self.fail(record, Spent { call: "create", fault, attempts: attempt }.into()).await),
+            }
+            match calls::again(world, record, "create", attempt, fault).await {
+                Ok(()) => attempt += 1,
+                Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
+                // Each attempt either had no effect, or `find` has said that it had none.
+                Err(Ended::Spent(spent)) => return Err(self.fail(record, spent.into()).await),
+            }
+        }
+    }
+
+    /// After a lost answer: what is there? Writes down that it is not known before asking.
+    async fn settle(&self, record: &mut InstanceRecord, fault: &Fault) -> Result<Option<Observed>, Trouble> {
+        record.enter(InstanceState::UnknownOutcome, self.world.now());
+        record.message = Some(fault.message.clone());
+        let (node_id, node_name, message) = (record.id.clone(), record.node.clone(), fault.message.clone());
+        self.world.journal.put(record, vec![What::NodeUnknown { node_id, node_name, message }]).await?;
+        let found = calls::find(&self.world, record).await;
+        match found {
+            Ok(found) => Ok(found),
+            Err(Ended::Cancelled) => Err(Trouble::Cancelled),
+            // Still not known: the record stays as it is, and the next run asks again.
+            Err(Ended::Spent(spent)) => Err(self.failed_call(record, spent)),
+        }
+    }
+
+    /// The machine is known: written down before anything else.
+    async fn place(
+        &self,
+        record: &mut InstanceRecord,
+        observed: Observed,
+        adopted: bool,
+    ) -> Result<Phase, Trouble> {
+        let phase = observed.phase;
+        // Even when nothing else can be concluded, the reference is known from here on.
+        record.handle = Some(observed.handle.clone());
+        record.absorb(observed);
+        record.enter(InstanceState::Pending, self.world.now());
+        let mut events =
+            vec![What::NodePlaced { node_id: record.id.clone(), node_name: record.node.clone(), adopted }];
+        if phase == Phase::Running {
+            events.extend(super::ready::note_running(&self.world, record));
+        }
+        self.world.journal.put(record, events).await?;
+        Ok(phase)
+    }
+
+    async fn wait(&self, mut record: InstanceRecord, phase: Phase) -> Result<InstanceRecord, Trouble> {
+        match until_ready(&self.world, &self.desired, &mut record, phase).await? {
+            Ok(()) => Ok(record),
+            Err(reason) => Err(self.fail(&mut record, reason).await),
+        }
+    }
+
+    /// Writes down that an instance has failed.
+    async fn fail(&self, record: &mut InstanceRecord, reason: Reason) -> Trouble {
+        record.enter(InstanceState::Failed, self.world.now());
+        let message = reason.to_string();
+        record.message = Some(message.clone());
+        let event = What::NodeFailed { node_id: record.id.clone(), node_name: record.node.clone(), message };
+        match self.world.journal.put(record, vec![event]).await {
+            Ok(()) => self.failure(&record.id, Some(record), reason),
+            Err(refused) => Trouble::Refused(refused),
+        }
+    }
+
+    fn failed_call(&self, record: &InstanceRecord, spent: Spent) -> Trouble {
+        self.failure(&record.id, Some(record), spent.into())
+    }
+
+    /// A failure with the places in the user's files that it is about.
+    fn failure(&self, instance: &str, record: Option<&InstanceRecord>, reason: Reason) -> Trouble {
+        let node = self.desired.node(self.node);
+        let implementations = node.and_then(|node| self.desired.infrastructure.definitions.get(&node.node_type));
+        let implementation = record.and_then(|record| implementations?.get(record.implementation));
+        let faulty: &[Detail] = if let Reason::Call { fault, .. } = &reason { &fault.details } else { &[] };
+        let details = faulty.iter().map(|detail| Pointed {
+            message: detail.message.clone(),
+            pointer: detail.pointer.clone(),
+            location: implementation.and_then(|found| line_of(found, &detail.pointer)),
+        });
+        let details = details.collect();
+        Trouble::Failed(Box::new(NodeFailure {
+            node: node.map(|node| node.name.clone()).unwrap_or_default(),
+            instance: instance.into(),
+            driver: record.map(|record| record.driver().to_owned()).unwrap_or_default(),
+            origin: implementation.map(|found| found.origin.clone()).unwrap_or_default(),
+            reason,
+            details,
+        }))
+    }
+}
+
+impl From<Spent> for Reason {
+    fn from(Spent { call, fault, attempts }: Spent) -> Self {
+        Self::Call { call: call.into(), fault, attempts }
+    }
+}
+
+/// The line of what a pointer leads to, or of the nearest thing around it.
+fn line_of(implementation: &Implementation, pointer: &str) -> Option<String> {
+    let mut pointer = pointer;
+    while !pointer.is_empty() {
+        if let Some(line) = implementation.lines.get(pointer) {
+            return Some(line.clone());
+        }
+        pointer = pointer.rsplit_once('/').map(|(around, _)| around).unwrap_or_default();
+    }
+    None
+}
+
+/// A rendered section keeps the `type` that chose its driver.
+fn with_type(mut section: Value, original: &Value) -> Value {
+    if let (Some(section), Some(kind)) = (section.as_object_mut(), original.get("type")) {
+        section.insert("type".into(), kind.clone());
+    }
+    section
+}

@@ -1,0 +1,140 @@
+//! The slow things: calls of plugins, waiting, and writing down what came of it. Each function here is one instance's
+//! own story, told in order; who may start when is not decided here.
+
+mod backoff;
+mod calls;
+mod context;
+mod create;
+mod endpoints;
+mod observer;
+mod ready;
+mod remove;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use occopus_model::{Infrastructure, Node};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use context::{Facts, facts};
+pub(crate) use create::{Start, bring_up};
+pub(crate) use ready::{Death, Look, elapsed, look};
+pub(crate) use remove::{Removal, leftover, remove};
+
+use crate::error::NodeFailure;
+use crate::event::What;
+use crate::ports::{CallContext, Clock, Plugins, Progress, Scope};
+use crate::session::{Journal, Refused};
+use crate::settings::Settings;
+use crate::state::InstanceRecord;
+use endpoints::Endpoints;
+use observer::Observer;
+
+/// What every story needs.
+pub(crate) struct World {
+    pub(crate) id: String,
+    pub(crate) plugins: Arc<dyn Plugins>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) journal: Arc<Journal>,
+    /// Cancelled when the story should come to an end.
+    pub(crate) cancel: CancellationToken,
+    endpoints: Endpoints,
+    observer: Observer,
+}
+
+/// What should exist, with its nodes by name.
+pub(crate) struct Desired {
+    pub(crate) infrastructure: Infrastructure,
+    by_name: HashMap<String, usize>,
+}
+
+/// Why a story ended early.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It was told to.
+    Cancelled,
+    /// State can't be written: everything stops.
+    Refused(Refused),
+    /// The node can't be made.
+    Failed(Box<NodeFailure>),
+}
+
+impl From<Refused> for Trouble {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl Desired {
+    pub(crate) fn new(infrastructure: Infrastructure) -> Self {
+        let by_name = infrastructure.nodes.iter().enumerate().map(|(index, node)| (node.name.clone(), index)).collect();
+        Self { infrastructure, by_name }
+    }
+
+    pub(crate) fn index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn node(&self, index: usize) -> Option<&Node> {
+        self.infrastructure.nodes.get(index)
+    }
+}
+
+impl World {
+    pub(crate) fn new(
+        id: &str,
+        plugins: Arc<dyn Plugins>,
+        clock: Arc<dyn Clock>,
+        settings: Arc<Settings>,
+        journal: Arc<Journal>,
+        cancel: CancellationToken,
+    ) -> Arc<Self> {
+        let endpoints = Endpoints::new(settings.calls_per_endpoint);
+        let observer = Observer::new(settings.observe_batch);
+        Arc::new(Self { id: id.into(), plugins, clock, settings, journal, cancel, endpoints, observer })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Waits; false when cancelled meanwhile.
+    async fn pause(&self, duration: std::time::Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => false,
+            () = self.clock.sleep(duration) => true,
+        }
+    }
+
+    fn call(self: &Arc<Self>, node: &str, timeout: std::time::Duration) -> CallContext {
+        let (world, name) = (self.clone(), node.to_owned());
+        let progress: Progress = Arc::new(move |phase, detail| {
+            world.journal.tell(What::Progress {
+                node_name: name.clone(),
+                phase: phase.into(),
+                detail: detail.map(str::to_owned),
+            });
+        });
+        CallContext {
+            infrastructure_id: self.id.clone(),
+            node: node.into(),
+            timeout,
+            cancel: self.cancel.clone(),
+            progress: Some(progress),
+        }
+    }
+
+    fn short_scope(self: &Arc<Self>, record: &InstanceRecord) -> Scope {
+        Scope {
+            context: self.call(&record.node, self.settings.short_call),
+            section: Arc::new(record.section.clone()),
+        }
+    }
+
+    fn long_scope(self: &Arc<Self>, record: &InstanceRecord) -> Scope {
+        Scope { context: self.call(&record.node, self.settings.long_call), section: Arc::new(record.section.clone()) }
+    }
+}

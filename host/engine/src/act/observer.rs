@@ -1,0 +1,101 @@
+//! Observation in batches: whoever asks about the same access to the same cloud shares a call.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::ports::{Driver, Fault, Handle, Observed, Reaction, Scope};
+use crate::state::digest;
+
+type Answer = Result<Observed, Fault>;
+
+struct Question {
+    handle: Handle,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Collects questions while a call is on its way.
+pub(super) struct Observer {
+    batch: usize,
+    // Who finds no queue asks for all; who finds one only adds to it.
+    queues: Arc<Mutex<HashMap<(String, u64), Vec<Question>>>>,
+}
+
+impl Observer {
+    pub(super) fn new(batch: usize) -> Self {
+        Self { batch: batch.max(1), queues: Arc::default() }
+    }
+
+    /// One machine's state. Equal `resource` sections mean the same access to the same cloud.
+    pub(super) async fn observe(&self, driver: &Arc<dyn Driver>, scope: &Scope, handle: &Handle) -> Answer {
+        let kind = scope.section.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let key = (kind.to_owned(), digest(scope.section.to_string().as_bytes()));
+        let (answer, receive) = oneshot::channel();
+        let question = Question { handle: handle.clone(), answer };
+        let first = {
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            match queues.get_mut(&key) {
+                Some(queue) => {
+                    queue.push(question);
+                    false
+                }
+                None => {
+                    queues.insert(key.clone(), vec![question]);
+                    true
+                }
+            }
+        };
+        if first {
+            let (queues, batch) = (self.queues.clone(), self.batch);
+            let (driver, scope) = (driver.clone(), scope.clone());
+            tokio::spawn(async move { serve(&queues, key, batch, &driver, &scope).await });
+        }
+        receive.await.unwrap_or_else(|_| {
+            Err(Fault::new(Reaction::Retry, "engine.observe", "the call that would have answered was given up"))
+        })
+    }
+}
+
+async fn serve(
+    queues: &Mutex<HashMap<(String, u64), Vec<Question>>>,
+    key: (String, u64),
+    batch: usize,
+    driver: &Arc<dyn Driver>,
+    scope: &Scope,
+) {
+    loop {
+        // Lets those that wake up at the same time ask in the same call.
+        tokio::task::yield_now().await;
+        let questions: Vec<_> = {
+            let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+            match queues.get_mut(&key) {
+                Some(queue) if !queue.is_empty() => {
+                    let n = queue.len().min(batch);
+                    queue.drain(..n).collect()
+                }
+                _ => {
+                    queues.remove(&key);
+                    return;
+                }
+            }
+        };
+        ask(driver, scope, questions).await;
+    }
+}
+
+async fn ask(driver: &Arc<dyn Driver>, scope: &Scope, questions: Vec<Question>) {
+    let handles: Vec<_> = questions.iter().map(|question| question.handle.clone()).collect();
+    let answers = match driver.observe(scope, &handles).await {
+        Ok(answers) if answers.len() == handles.len() => answers.into_iter().map(Ok).collect(),
+        Ok(answers) => {
+            let message = format!("the driver gave {} answers to {} questions", answers.len(), handles.len());
+            vec![Err(Fault::new(Reaction::Retry, "driver.wrong-count", message)); handles.len()]
+        }
+        Err(fault) => vec![Err(fault); handles.len()],
+    };
+    for (question, answer) in questions.into_iter().zip(answers) {
+        // Whoever asked may have been stopped.
+        let _ = question.answer.send(answer);
+    }
+}

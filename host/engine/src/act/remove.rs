@@ -1,0 +1,108 @@
+//! From whatever there is to nothing.
+
+use std::sync::Arc;
+
+use super::calls::{self, Ended, Spent};
+use super::{Trouble, World};
+use crate::event::What;
+use crate::ports::Reaction;
+use crate::session::Refused;
+use crate::state::InstanceRecord;
+use crate::status::{InstanceState, Leftover};
+
+/// What became of an instance that should go.
+#[derive(Debug)]
+pub(crate) enum Removal {
+    /// The cloud says that it is gone; so is its record.
+    Gone,
+    /// It may still be there. Its record stays.
+    Left(Leftover),
+}
+
+/// Removes an instance's machine, then its record. A machine that has `vanished` is removed all the same, since its cloud
+/// may still keep something that was made for it.
+pub(crate) async fn remove(world: &Arc<World>, mut record: InstanceRecord, vanished: bool) -> Result<Removal, Trouble> {
+    if record.has_no_machine() {
+        forget(world, &record, false).await?;
+        return Ok(Removal::Gone);
+    }
+    if record.is_unsettled() {
+        match calls::find(world, &record).await {
+            Ok(None) => {
+                forget(world, &record, false).await?;
+                return Ok(Removal::Gone);
+            }
+            // Written down with the next step, before the machine is touched.
+            Ok(Some(observed)) => {
+                record.handle = Some(observed.handle.clone());
+                record.absorb(observed);
+            }
+            Err(ended) => return left(world, record, ended).await,
+        }
+    }
+    record.enter(InstanceState::Destroying, world.now());
+    let event = What::NodeDropping { node_id: record.id.clone(), node_name: record.node.clone() };
+    world.journal.put(&record, vec![event]).await?;
+    match destroy(world, &record).await {
+        Ok(()) => {
+            forget(world, &record, vanished).await?;
+            Ok(Removal::Gone)
+        }
+        Err(ended) => left(world, record, ended).await,
+    }
+}
+
+/// Asks for the end of the machine until it is gone.
+async fn destroy(world: &Arc<World>, record: &InstanceRecord) -> Result<(), Ended> {
+    let spent = |fault, attempts| Ended::Spent(Spent { call: "destroy", fault, attempts });
+    let driver = calls::driver(world, record).map_err(|fault| spent(fault, 1))?;
+    let scope = world.long_scope(record);
+    let mut attempt = 1;
+    loop {
+        let fault = match calls::destroy_once(world, &driver, &scope, record).await? {
+            Ok(()) => return Ok(()),
+            Err(fault) => fault,
+        };
+        match fault.reaction {
+            Reaction::NotFound => return Ok(()),
+            Reaction::Retry | Reaction::NoCapacity => {}
+            Reaction::UnknownOutcome => {
+                if calls::find(world, record).await?.is_none() {
+                    return Ok(());
+                }
+            }
+            _ => return Err(spent(fault, attempt)),
+        }
+        calls::again(world, record, "destroy", attempt, fault).await?;
+        attempt += 1;
+    }
+}
+
+async fn forget(world: &World, record: &InstanceRecord, vanished: bool) -> Result<(), Refused> {
+    let event = What::NodeDropped { node_id: record.id.clone(), node_name: record.node.clone(), vanished };
+    world.journal.forget(&record.id, event).await
+}
+
+async fn left(world: &World, mut record: InstanceRecord, ended: Ended) -> Result<Removal, Trouble> {
+    let message = match ended {
+        Ended::Cancelled => "stopped before it was removed".into(),
+        Ended::Spent(spent) => crate::error::Reason::from(spent).to_string(),
+    };
+    record.message = Some(message.clone());
+    let event =
+        What::NodeLeft { node_id: record.id.clone(), node_name: record.node.clone(), message: message.clone() };
+    world.journal.put(&record, vec![event]).await?;
+    Ok(Removal::Left(leftover(&record, message)))
+}
+
+/// An instance as something that is left.
+pub(crate) fn leftover(record: &InstanceRecord, message: String) -> Leftover {
+    Leftover {
+        node: record.node.clone(),
+        instance: record.id.clone(),
+        driver: record.driver().into(),
+        state: record.state,
+        handle: record.handle.as_ref().map(|handle| handle.data.clone()),
+        message,
+    }
+}

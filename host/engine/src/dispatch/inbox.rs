@@ -1,0 +1,76 @@
+//! Everything that a dispatcher hears of, one at a time.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::request::Stop;
+use crate::session::Refused;
+
+/// Something that a dispatcher reacts to.
+pub(super) enum Input<T> {
+    /// A task has ended; `None` when it panicked, which is a bug.
+    Finished(usize, Option<T>),
+    /// The user asked to stop in an orderly way.
+    StopOrderly,
+    /// The user asked to stop now.
+    StopNow,
+    /// The infrastructure belongs to another process.
+    Lost,
+    /// There is nothing to wait for.
+    Idle,
+}
+
+/// How a dispatcher ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Ending {
+    /// Nothing was left to do.
+    Done,
+    /// The user stopped it, and what was in progress has come to an end.
+    Stopped,
+    /// The user stopped it at once; what was in progress may have happened.
+    Aborted,
+    /// State can't be written any more.
+    Refused(Refused),
+}
+
+/// Running tasks, and the signals that matter beside them. Dropping it ends the tasks.
+pub(super) struct Inbox<T> {
+    tasks: JoinSet<(usize, Option<T>)>,
+    stop: Stop,
+    lost: CancellationToken,
+    stopping: bool,
+}
+
+impl<T: Send + 'static> Inbox<T> {
+    pub(super) fn new(stop: Stop, lost: CancellationToken) -> Self {
+        Self { tasks: JoinSet::new(), stop, lost, stopping: false }
+    }
+
+    /// Starts a task; `tag` comes back with its result.
+    pub(super) fn start(&mut self, tag: usize, task: impl Future<Output = T> + Send + 'static) {
+        self.tasks.spawn(async move { (tag, AssertUnwindSafe(task).catch_unwind().await.ok()) });
+    }
+
+    pub(super) async fn next(&mut self) -> Input<T> {
+        if self.tasks.is_empty() {
+            return Input::Idle;
+        }
+        tokio::select! {
+            biased;
+            () = self.lost.cancelled() => Input::Lost,
+            () = self.stop.now.cancelled() => Input::StopNow,
+            () = self.stop.orderly.cancelled(), if !self.stopping => {
+                self.stopping = true;
+                Input::StopOrderly
+            }
+            finished = self.tasks.join_next() => match finished {
+                Some(Ok((tag, outcome))) => Input::Finished(tag, outcome),
+                // Panics are caught in the task, and nobody cancels a task but by dropping this.
+                Some(Err(_)) | None => Input::Idle,
+            },
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Building: from the description to ready nodes, or back.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Engine, check, view};
+use crate::act::{Death, Desired, Start, leftover};
+use crate::dispatch::{Ending, OnTrouble, Raise, Raised, Slot, lower, raise};
+use crate::error::EngineError;
+use crate::event::What;
+use crate::plan::{ActionKind, Plan, plan};
+use crate::ports::Write;
+use crate::request::{BuildRequest, OnFailure, Run, Stop};
+use crate::session::Session;
+use crate::state::{DesiredRecord, InfrastructureRecord, InstanceRecord, encode, get, keys, load_instances};
+use crate::status::{InfrastructureState, Leftover, Status};
+
+pub(super) async fn build(engine: &Engine, request: BuildRequest, run: Run) -> Result<Status, EngineError> {
+    let id = request.id.unwrap_or_else(|| Uuid::new_v4().to_string());
+    check::id(&id)?;
+    check::infrastructure(&request.infrastructure, &*engine.plugins)?;
+    let session = engine.begin(&id, run.events).await?;
+    let desired = Arc::new(Desired::new(request.infrastructure));
+    let build = Build { engine, id: &id, session: &session, desired, stop: run.stop };
+    let outcome = build.run(request.on_failure).await;
+    session.end().await;
+    outcome?;
+    view::status(&*engine.store, &id).await
+}
+
+struct Build<'a> {
+    engine: &'a Engine,
+    id: &'a str,
+    session: &'a Session,
+    desired: Arc<Desired>,
+    stop: Stop,
+}
+
+/// What the store said before this build.
+struct Before {
+    infrastructure: Option<InfrastructureRecord>,
+    desired: Option<DesiredRecord>,
+}
+
+impl Build<'_> {
+    async fn run(&self, on_failure: OnFailure) -> Result<(), EngineError> {
+        let store = &*self.engine.store;
+        let before = Before {
+            infrastructure: get(store, &keys::infrastructure(self.id)).await?,
+            desired: get(store, &keys::desired(self.id)).await?,
+        };
+        let actual = load_instances(store, self.id).await?;
+        self.announce(&before).await?;
+        let plan = plan(&self.desired.infrastructure, &actual);
+        self.session.journal.tell(What::Planned { plan: plan.clone() });
+
+        let (slots, surplus) = slots(&plan, &self.desired, actual);
+        let made: HashSet<_> = slots.iter().map(|slot| slot.id.clone()).collect();
+        let on_trouble = if on_failure == OnFailure::Rollback { OnTrouble::Halt } else { OnTrouble::Finish };
+        let job = Raise { slots, kept: Vec::new(), on_trouble, replace_at_once: usize::MAX };
+        let world = self.engine.world(self.id, self.session, CancellationToken::new());
+        let raised = raise(&world, &self.desired, job, &self.stop, &self.session.lost).await;
+        match &raised.ending {
+            Ending::Done if raised.failures.is_empty() => self.finish(surplus).await,
+            Ending::Done | Ending::Stopped if on_failure == OnFailure::Rollback => {
+                self.roll_back(&before, &made, raised).await
+            }
+            Ending::Done | Ending::Stopped => self.keep(raised).await,
+            Ending::Aborted => Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(&made).await? }),
+            Ending::Refused(refused) => Err(refused.clone().into_error(self.id)),
+        }
+    }
+
+    /// Writes down what is wanted, before anything is done for it.
+    async fn announce(&self, before: &Before) -> Result<(), EngineError> {
+        let infrastructure = &self.desired.infrastructure;
+        let desired = DesiredRecord { infrastructure: infrastructure.clone() };
+        let event = match before.infrastructure {
+            None => What::InfraStart { name: infrastructure.name.clone() },
+            Some(_) => What::InfraUpdated,
+        };
+        let created = before.infrastructure.as_ref().map_or_else(|| self.engine.clock.now(), |record| record.created);
+        let record = InfrastructureRecord {
+            name: infrastructure.name.clone(),
+            state: InfrastructureState::Building,
+            message: None,
+            created,
+        };
+        let writes =
+            vec![put(keys::desired(self.id), encode(desired)), put(keys::infrastructure(self.id), encode(record))];
+        self.write(writes, vec![event]).await
+    }
+
+    /// Every node is ready: what is not wanted any more can go.
+    async fn finish(&self, surplus: Vec<InstanceRecord>) -> Result<(), EngineError> {
+        let world = self.engine.world(self.id, self.session, CancellationToken::new());
+        let lowered = lower(&world, surplus, &self.stop, &self.session.lost).await;
+        if let Ending::Refused(refused) = lowered.ending {
+            return Err(refused.into_error(self.id));
+        }
+        if lowered.left.is_empty() {
+            self.enter(InfrastructureState::Ready, None, vec![What::InfraReady]).await
+        } else {
+            let message = format!("not removed: {}", names(&lowered.left));
+            self.enter(InfrastructureState::Degraded, Some(message), Vec::new()).await
+        }
+    }
+
+    /// Leaves everything as it is, to be looked at.
+    async fn keep(&self, raised: Raised) -> Result<(), EngineError> {
+        let message = raised.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
+        self.enter(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
+        let left = load_instances(&*self.engine.store, self.id).await?;
+        let left = left.iter().map(|record| leftover(record, format!("kept: {}", record.state))).collect();
+        Err(ended(raised, false, left))
+    }
+
+    /// Removes what this build made, and everything that was never ready.
+    async fn roll_back(&self, before: &Before, made: &HashSet<String>, raised: Raised) -> Result<(), EngineError> {
+        let store = &*self.engine.store;
+        // The store knows best how far each instance has come.
+        let (gone, stay): (Vec<_>, Vec<_>) = load_instances(store, self.id)
+            .await?
+            .into_iter()
+            .partition(|record| made.contains(&record.id) || record.ready_at.is_none());
+        self.write(Vec::new(), vec![What::RollingBack { instances: gone.len() }]).await?;
+        // Only a second request to stop ends this.
+        let stop = Stop { orderly: CancellationToken::new(), now: self.stop.now.clone() };
+        let world = self.engine.world(self.id, self.session, self.stop.now.child_token());
+        let lowered = lower(&world, gone, &stop, &self.session.lost).await;
+        match lowered.ending {
+            Ending::Refused(refused) => return Err(refused.into_error(self.id)),
+            Ending::Aborted => {
+                return Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(made).await? });
+            }
+            Ending::Done | Ending::Stopped => {}
+        }
+        let left = lowered.left;
+        let nothing_stays = stay.is_empty() && left.is_empty();
+        match (&before.infrastructure, &before.desired) {
+            (None, _) if nothing_stays => {
+                self.session.journal.forget_all().await.map_err(|refused| refused.into_error(self.id))?;
+            }
+            (Some(record), Some(desired)) => {
+                // What was described before is what is wanted again; it is what still exists.
+                let mut writes = vec![put(keys::desired(self.id), encode(desired))];
+                let mut record = record.clone();
+                if !left.is_empty() {
+                    record.state = InfrastructureState::Degraded;
+                    record.message = Some(format!("not removed: {}", names(&left)));
+                }
+                writes.push(put(keys::infrastructure(self.id), encode(record)));
+                self.write(writes, vec![What::InfraUpdated]).await?;
+            }
+            _ => {
+                let message = format!("not removed: {}", names(&left));
+                self.enter(InfrastructureState::Destroying, Some(message), Vec::new()).await?;
+            }
+        }
+        Err(ended(raised, true, left))
+    }
+
+    async fn unfinished(&self, made: &HashSet<String>) -> Result<Vec<Leftover>, EngineError> {
+        let records = load_instances(&*self.engine.store, self.id).await?;
+        let unfinished = records.iter().filter(|record| made.contains(&record.id) || record.ready_at.is_none());
+        Ok(unfinished.map(|record| leftover(record, format!("left {} when stopped", record.state))).collect())
+    }
+
+    async fn enter(
+        &self,
+        state: InfrastructureState,
+        message: Option<String>,
+        events: Vec<What>,
+    ) -> Result<(), EngineError> {
+        enter(self.engine, self.session, self.id, state, message, events).await
+    }
+
+    async fn write(&self, writes: Vec<Write>, events: Vec<What>) -> Result<(), EngineError> {
+        self.session.journal.write(writes, events).await.map_err(|refused| refused.into_error(self.id))
+    }
+}
+
+/// An infrastructure's new state.
+pub(super) async fn enter(
+    engine: &Engine,
+    session: &Session,
+    id: &str,
+    state: InfrastructureState,
+    message: Option<String>,
+    events: Vec<What>,
+) -> Result<(), EngineError> {
+    let key = keys::infrastructure(id);
+    let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
+    let record: InfrastructureRecord = get(&*engine.store, &key).await?.ok_or_else(unknown)?;
+    let record = InfrastructureRecord { state, message, ..record };
+    session.journal.write(vec![put(key, encode(record))], events).await.map_err(|refused| refused.into_error(id))
+}
+
+/// A plan as something to run: what to bring up, and what to remove.
+pub(super) fn slots(plan: &Plan, desired: &Desired, actual: Vec<InstanceRecord>) -> (Vec<Slot>, Vec<InstanceRecord>) {
+    let mut records: HashMap<_, _> = actual.into_iter().map(|record| (record.id.clone(), record)).collect();
+    let (mut slots, mut surplus) = (Vec::new(), Vec::new());
+    for action in &plan.actions {
+        let record = action.instance.as_ref().and_then(|instance| records.remove(instance));
+        let start = match (action.kind, record) {
+            (ActionKind::Destroy, Some(record)) => {
+                surplus.push(record);
+                continue;
+            }
+            (ActionKind::Create, _) => Start::New,
+            (ActionKind::Resume, Some(record)) => Start::Resume(record),
+            (ActionKind::Check, Some(record)) => Start::Check(record),
+            (ActionKind::Replace, Some(record)) => {
+                Start::Replace(record, Death { why: action.reason.clone(), vanished: false })
+            }
+            // The plan was made from these very records.
+            (_, None) => continue,
+        };
+        if let Some(node) = desired.index(&action.node) {
+            slots.push(Slot { node, start, id: Uuid::now_v7().to_string() });
+        }
+    }
+    (slots, surplus)
+}
+
+fn ended(raised: Raised, rolled_back: bool, left: Vec<Leftover>) -> EngineError {
+    match (raised.ending, raised.failures.into_iter().next()) {
+        (Ending::Done, Some(failure)) => EngineError::Node { failure: Box::new(failure), rolled_back, left },
+        _ => EngineError::Stopped { rolled_back, left },
+    }
+}
+
+pub(super) fn names(left: &[Leftover]) -> String {
+    left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+pub(super) fn put(key: String, value: Vec<u8>) -> Write {
+    Write::Put { key, value, lease: None }
+}

@@ -1,0 +1,104 @@
+//! What can be refused before anything is done.
+
+use std::collections::{HashMap, HashSet};
+
+use occopus_model::{Implementation, Infrastructure, Node};
+use serde_json::Value;
+
+use crate::error::EngineError;
+use crate::ports::Plugins;
+use crate::state::keys;
+
+/// An id that can be part of a key.
+pub(super) fn id(id: &str) -> Result<(), EngineError> {
+    if keys::is_id(id) { Ok(()) } else { Err(EngineError::InvalidId { id: id.into() }) }
+}
+
+/// A graph that can be deployed, with plugins for all of it.
+pub(super) fn infrastructure(desired: &Infrastructure, plugins: &dyn Plugins) -> Result<(), EngineError> {
+    graph(&desired.nodes)?;
+    for node in &desired.nodes {
+        let mut candidates = desired.candidates(node).peekable();
+        if candidates.peek().is_none() {
+            return Err(invalid(format!(
+                "node {}: no implementation of type {} matches the node's filter",
+                node.name, node.node_type
+            )));
+        }
+        for (_, implementation) in candidates {
+            node_plugins(node, implementation, plugins)?;
+        }
+    }
+    Ok(())
+}
+
+fn node_plugins(node: &Node, implementation: &Implementation, plugins: &dyn Plugins) -> Result<(), EngineError> {
+    let missing = |kind, keyword: &str, pointer: &str| {
+        let line = implementation.lines.get(pointer).unwrap_or(&implementation.origin);
+        let location = Some(line.clone()).filter(|line| !line.is_empty());
+        Err(EngineError::NoPlugin { node: node.name.clone(), kind, keyword: keyword.into(), location })
+    };
+    let keyword = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
+    if plugins.driver(keyword).is_none() {
+        return missing("driver", keyword, "/resource/type");
+    }
+    let contextualisation = implementation.contextualisation.as_ref();
+    let keyword = contextualisation.and_then(|section| section.get("type")).and_then(Value::as_str).unwrap_or("basic");
+    if plugins.contextualiser(keyword).is_none() {
+        return missing("contextualiser", keyword, "/contextualisation/type");
+    }
+    for keyword in implementation.health_check.checks.keys() {
+        if plugins.health_checker(keyword).is_none() {
+            return missing("health checker", keyword, &format!("/health_check/{keyword}"));
+        }
+    }
+    Ok(())
+}
+
+/// The model has checked this; other callers of the library may not have.
+fn graph(nodes: &[Node]) -> Result<(), EngineError> {
+    let mut index_of = HashMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        if index_of.insert(node.name.as_str(), index).is_some() {
+            return Err(invalid(format!("there are two nodes with the name {}", node.name)));
+        }
+        if node.scaling.min < 1 || node.scaling.max < node.scaling.min {
+            return Err(invalid(format!("node {}: its limits must be 1 <= min <= max", node.name)));
+        }
+    }
+    let mut waits_for = vec![0_usize; nodes.len()];
+    let mut dependents = vec![Vec::new(); nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for name in &node.depends_on {
+            let Some(dependee) = index_of.get(name.as_str()) else {
+                return Err(invalid(format!("node {} depends on {name}, which does not exist", node.name)));
+            };
+            if !seen.insert(name) {
+                return Err(invalid(format!("node {} depends on {name} twice", node.name)));
+            }
+            waits_for[index] += 1;
+            dependents[*dependee].push(index);
+        }
+    }
+    let mut free: Vec<_> = (0..nodes.len()).filter(|index| waits_for[*index] == 0).collect();
+    let mut reached = 0;
+    while let Some(index) = free.pop() {
+        reached += 1;
+        for dependent in &dependents[index] {
+            waits_for[*dependent] -= 1;
+            if waits_for[*dependent] == 0 {
+                free.push(*dependent);
+            }
+        }
+    }
+    if reached == nodes.len() {
+        return Ok(());
+    }
+    let circle: Vec<_> = nodes.iter().zip(&waits_for).filter(|(_, n)| **n > 0).map(|(node, _)| &*node.name).collect();
+    Err(invalid(format!("these nodes depend on each other in a circle, or on one: {}", circle.join(", "))))
+}
+
+fn invalid(message: String) -> EngineError {
+    EngineError::Invalid { message }
+}

@@ -1,0 +1,239 @@
+//! Writing state: transitions that finish at about the same time share one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::EngineError;
+use crate::event::{Event, What};
+use crate::ports::{Clock, Committed, Compare, Revision, Store, StoreError, Transaction, Write};
+use crate::settings::Settings;
+use crate::state::{HeadRecord, InstanceRecord, decode, encode, keys};
+
+/// The most requests in one transaction.
+const BATCH: usize = 500;
+
+/// Why nothing was written.
+#[derive(Debug, Clone)]
+pub(crate) enum Refused {
+    /// Another process owns the infrastructure.
+    Lost,
+    /// The store does not work.
+    Store(Arc<StoreError>),
+}
+
+impl Refused {
+    /// As an error about an infrastructure.
+    pub(crate) fn into_error(self, id: &str) -> EngineError {
+        match self {
+            Self::Lost => EngineError::LeaseLost { id: id.into() },
+            Self::Store(error) => {
+                let source = match &*error {
+                    StoreError::Unavailable { message } => StoreError::Unavailable { message: message.clone() },
+                    StoreError::Unusable { message } => StoreError::Unusable { message: message.clone() },
+                    StoreError::Unknown { message } => StoreError::Unknown { message: message.clone() },
+                };
+                EngineError::Store { source }
+            }
+        }
+    }
+}
+
+struct Request {
+    writes: Vec<Write>,
+    events: Vec<What>,
+    /// Nothing is kept after this, not even the events.
+    last: bool,
+    done: oneshot::Sender<Result<(), Refused>>,
+}
+
+/// Writes the state of one infrastructure, in order, and tells reporters what is durable.
+pub(crate) struct Journal {
+    id: String,
+    requests: mpsc::UnboundedSender<Request>,
+    events: mpsc::UnboundedSender<Event>,
+    clock: Arc<dyn Clock>,
+    _writer: AbortOnDropHandle<()>,
+}
+
+impl Journal {
+    pub(super) async fn open(
+        id: &str,
+        owner: Revision,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: &Settings,
+        events: mpsc::UnboundedSender<Event>,
+        lost: CancellationToken,
+    ) -> Result<Self, EngineError> {
+        let entry = store.get(&keys::head(id)).await?;
+        let (head, head_revision) = match &entry {
+            Some(entry) => (decode(&entry.key, &entry.value)?, entry.modified),
+            None => (HeadRecord::default(), 0),
+        };
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let writer = Writer {
+            id: id.into(),
+            owner,
+            head,
+            head_revision,
+            store,
+            clock: clock.clone(),
+            patience: settings.store_patience,
+            events: events.clone(),
+            lost,
+        };
+        let writer = AbortOnDropHandle::new(tokio::spawn(writer.run(receiver)));
+        Ok(Self { id: id.into(), requests, events, clock, _writer: writer })
+    }
+
+    /// Makes changes and events durable, together.
+    pub(crate) async fn write(&self, writes: Vec<Write>, events: Vec<What>) -> Result<(), Refused> {
+        self.request(writes, events, false).await
+    }
+
+    /// Forgets the infrastructure: nothing is left of it. Nothing can be written after this.
+    pub(crate) async fn forget_all(&self) -> Result<(), Refused> {
+        let writes = vec![
+            Write::Delete { key: keys::infrastructure(&self.id) },
+            Write::DeletePrefix { prefix: keys::all(&self.id) },
+        ];
+        self.request(writes, vec![What::InfraDrop], true).await
+    }
+
+    async fn request(&self, writes: Vec<Write>, events: Vec<What>, last: bool) -> Result<(), Refused> {
+        let (done, answer) = oneshot::channel();
+        // The writer lives as long as this journal; when it is gone all the same, nothing was written for us.
+        self.requests.send(Request { writes, events, last, done }).map_err(|_| Refused::Lost)?;
+        answer.await.unwrap_or(Err(Refused::Lost))
+    }
+
+    /// An instance's new state, with what happened.
+    pub(crate) async fn put(&self, record: &InstanceRecord, events: Vec<What>) -> Result<(), Refused> {
+        let key = keys::instance(&self.id, &record.id);
+        let put = Write::Put { key, value: encode(record), lease: None };
+        self.write(vec![put], events).await
+    }
+
+    /// Forgets an instance: its machine is gone.
+    pub(crate) async fn forget(&self, instance: &str, event: What) -> Result<(), Refused> {
+        self.write(vec![Write::Delete { key: keys::instance(&self.id, instance) }], vec![event]).await
+    }
+
+    /// Tells reporters something that is not stored.
+    pub(crate) fn tell(&self, what: What) {
+        let event = Event { id: None, time: self.clock.now(), infra_id: self.id.clone(), what };
+        // Nobody listens any more: that is their choice.
+        let _ = self.events.send(event);
+    }
+}
+
+struct Writer {
+    id: String,
+    owner: Revision,
+    head: HeadRecord,
+    head_revision: Revision,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+    events: mpsc::UnboundedSender<Event>,
+    lost: CancellationToken,
+}
+
+impl Writer {
+    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while requests.recv_many(&mut batch, BATCH).await > 0 {
+            let outcome = self.commit(&mut batch).await;
+            if let Err(Refused::Lost) = outcome {
+                self.lost.cancel();
+            }
+            for request in batch.drain(..) {
+                // Whoever asked may have been stopped.
+                let _ = request.done.send(outcome.clone());
+            }
+        }
+    }
+
+    async fn commit(&mut self, batch: &mut [Request]) -> Result<(), Refused> {
+        let mut head = HeadRecord { transaction: self.head.transaction + 1, ..self.head };
+        let mut writes = Vec::new();
+        let mut events = Vec::new();
+        let last = batch.iter().any(|request| request.last);
+        let time = self.clock.now();
+        for request in batch {
+            writes.append(&mut request.writes);
+            for what in request.events.drain(..) {
+                if last {
+                    events.push(Event { id: None, time, infra_id: self.id.clone(), what });
+                    continue;
+                }
+                head.event += 1;
+                let event = Event { id: Some(head.event), time, infra_id: self.id.clone(), what };
+                let key = keys::event(&self.id, head.event);
+                writes.push(Write::Put { key, value: encode(&event), lease: None });
+                events.push(event);
+            }
+        }
+        // A transaction that comes late is refused, since the head has moved on.
+        let compares = vec![
+            Compare::Modified(keys::owner(&self.id), self.owner),
+            Compare::Modified(keys::head(&self.id), self.head_revision),
+        ];
+        if last {
+            self.persist(Transaction { compares, writes }, None).await?;
+        } else {
+            writes.push(Write::Put { key: keys::head(&self.id), value: encode(head), lease: None });
+            self.head_revision = self.persist(Transaction { compares, writes }, Some(head)).await?;
+            self.head = head;
+        }
+        for event in events {
+            // Nobody listens any more: that is their choice.
+            let _ = self.events.send(event);
+        }
+        Ok(())
+    }
+
+    /// Commits, with patience. A commit whose answer was lost is recognised by the head that it leaves.
+    async fn persist(&self, transaction: Transaction, head: Option<HeadRecord>) -> Result<Revision, Refused> {
+        let mut waited = Duration::ZERO;
+        let mut pause = Duration::from_millis(20);
+        let mut in_doubt = false;
+        loop {
+            let error = match self.store.commit(transaction.clone()).await {
+                Ok(Committed::Yes(revision)) => return Ok(revision),
+                Ok(Committed::No) if !in_doubt => return Err(Refused::Lost),
+                Ok(Committed::No) => match self.arrived(head).await {
+                    Ok(arrived) => return arrived.ok_or(Refused::Lost),
+                    Err(error) => error,
+                },
+                Err(error @ StoreError::Unusable { .. }) => return Err(Refused::Store(Arc::new(error))),
+                Err(error) => {
+                    in_doubt |= matches!(error, StoreError::Unknown { .. });
+                    error
+                }
+            };
+            if waited >= self.patience {
+                return Err(Refused::Store(Arc::new(error)));
+            }
+            self.clock.sleep(pause).await;
+            waited += pause;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// The revision of the head, if it is this one.
+    async fn arrived(&self, head: Option<HeadRecord>) -> Result<Option<Revision>, StoreError> {
+        let key = keys::head(&self.id);
+        Ok(match (self.store.get(&key).await?, head) {
+            (None, None) => Some(0),
+            (Some(entry), Some(head)) => {
+                decode::<HeadRecord>(&key, &entry.value).ok().filter(|found| *found == head).map(|_| entry.modified)
+            }
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! Owning an infrastructure: one process at a time, and every write under the number of its ownership.
+
+mod journal;
+mod owner;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+pub(crate) use journal::{Journal, Refused};
+
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::ports::{Clock, LeaseId, Store};
+use crate::settings::Settings;
+
+/// The right to change an infrastructure. Ends with [`Session::end`]; when it is dropped, the lease runs out.
+pub(crate) struct Session {
+    pub(crate) journal: Arc<Journal>,
+    /// Cancelled when another may have taken over.
+    pub(crate) lost: CancellationToken,
+    store: Arc<dyn Store>,
+    lease: LeaseId,
+    _keep_alive: AbortOnDropHandle<()>,
+}
+
+impl Session {
+    /// Becomes the owner, or says who is.
+    pub(crate) async fn begin(
+        id: &str,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: &Settings,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Self, EngineError> {
+        let (lease, revision) = owner::acquire(id, &*store, &*clock, settings).await?;
+        let lost = CancellationToken::new();
+        let keep_alive = owner::keep_alive(lease, store.clone(), clock.clone(), settings, lost.clone());
+        let keep_alive = AbortOnDropHandle::new(tokio::spawn(keep_alive));
+        let journal = Journal::open(id, revision, store.clone(), clock, settings, events, lost.clone()).await;
+        let journal = match journal {
+            Ok(journal) => Arc::new(journal),
+            Err(error) => {
+                drop(keep_alive);
+                // The lease would end by itself; this only spares the next one the wait.
+                let _ = store.revoke_lease(lease).await;
+                return Err(error);
+            }
+        };
+        Ok(Self { journal, lost, store, lease, _keep_alive: keep_alive })
+    }
+
+    /// Gives the infrastructure back. Failing to say so costs the next owner the rest of the lease, and nothing else.
+    pub(crate) async fn end(self) {
+        let _ = self.store.revoke_lease(self.lease).await;
+    }
+}

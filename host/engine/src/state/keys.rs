@@ -1,0 +1,62 @@
+//! The keys of the store.
+
+/// One short record for each infrastructure, so that a list reads nothing else.
+pub(crate) const INFRASTRUCTURES: &str = "infrastructure/";
+/// Node definitions, by type.
+pub(crate) const DEFINITIONS: &str = "definition/";
+
+/// The short record.
+pub(crate) fn infrastructure(id: &str) -> String {
+    format!("{INFRASTRUCTURES}{id}")
+}
+
+/// The start of everything else of an infrastructure.
+pub(crate) fn all(id: &str) -> String {
+    format!("infra/{id}/")
+}
+
+/// What should exist.
+pub(crate) fn desired(id: &str) -> String {
+    format!("infra/{id}/desired")
+}
+
+/// Who works on it; hangs on a lease. Every write compares its revision.
+pub(crate) fn owner(id: &str) -> String {
+    format!("infra/{id}/owner")
+}
+
+/// Number of the last event, rewritten in every transaction.
+pub(crate) fn head(id: &str) -> String {
+    format!("infra/{id}/head")
+}
+
+/// The start of the instances.
+pub(crate) fn instances(id: &str) -> String {
+    format!("infra/{id}/instance/")
+}
+
+/// One instance.
+pub(crate) fn instance(id: &str, instance: &str) -> String {
+    format!("infra/{id}/instance/{instance}")
+}
+
+/// The start of the events.
+pub(crate) fn events(id: &str) -> String {
+    format!("infra/{id}/event/")
+}
+
+/// One event. The zeros make the order of the keys that of the numbers.
+pub(crate) fn event(id: &str, number: u64) -> String {
+    format!("infra/{id}/event/{number:020}")
+}
+
+/// The definitions of a type.
+pub(crate) fn definition(node_type: &str) -> String {
+    format!("{DEFINITIONS}{node_type}")
+}
+
+/// Whether an infrastructure may have this id: it becomes part of keys.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}

@@ -1,0 +1,182 @@
+//! The records.
+
+use std::hash::Hasher;
+
+use jiff::Timestamp;
+use occopus_model::{HealthCheck, Implementation, Infrastructure};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::EngineError;
+use crate::ports::{Address, Handle, Observed, Phase};
+use crate::status::{InfrastructureState, InstanceState, Owner};
+
+/// Of every record that this program writes.
+pub(crate) const VERSION: u32 = 1;
+
+/// A record with its version.
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    /// Version of the record's format.
+    v: u32,
+    #[serde(flatten)]
+    record: T,
+}
+
+/// For lists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct InfrastructureRecord {
+    pub(crate) name: String,
+    pub(crate) state: InfrastructureState,
+    pub(crate) message: Option<String>,
+    pub(crate) created: Timestamp,
+}
+
+/// What should exist.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct DesiredRecord {
+    pub(crate) infrastructure: Infrastructure,
+}
+
+/// Who works on an infrastructure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OwnerRecord {
+    #[serde(flatten)]
+    pub(crate) owner: Owner,
+    /// Tells two owners of the same name apart.
+    pub(crate) token: String,
+}
+
+/// Goes along with every transaction of an owner, so that a transaction whose answer was lost is recognised.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeadRecord {
+    /// Number of the last event.
+    pub(crate) event: u64,
+    /// Number of the last transaction.
+    pub(crate) transaction: u64,
+}
+
+/// Node definitions of one type.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct DefinitionRecord {
+    pub(crate) implementations: Vec<Implementation>,
+}
+
+/// One instance of a node. It holds all that is needed to find and destroy its machine, so that this works when the
+/// description has changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct InstanceRecord {
+    pub(crate) id: String,
+    pub(crate) node: String,
+    pub(crate) state: InstanceState,
+    /// What the node depended on, for the order of removal.
+    #[serde(default)]
+    pub(crate) depends_on: Vec<String>,
+    /// Which implementation of its type was chosen.
+    pub(crate) implementation: usize,
+    /// The `resource` section, rendered.
+    pub(crate) section: Value,
+    pub(crate) health_check: HealthCheck,
+    /// Absent until the cloud has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) handle: Option<Handle>,
+    #[serde(default)]
+    pub(crate) addresses: Vec<Address>,
+    #[serde(default)]
+    pub(crate) attributes: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failing_since: Option<Timestamp>,
+    pub(crate) created: Timestamp,
+    pub(crate) since: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) running_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_at: Option<Timestamp>,
+    /// Of the user data that the machine got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user_data_digest: Option<String>,
+}
+
+impl InstanceRecord {
+    /// The driver's keyword.
+    pub(crate) fn driver(&self) -> &str {
+        self.section.get("type").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whether it is certain that no machine belongs to it. Only a create that failed for good says so.
+    pub(crate) fn has_no_machine(&self) -> bool {
+        self.state == InstanceState::Failed && self.handle.is_none()
+    }
+
+    /// Whether its machine may be there without its reference being known.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.handle.is_none() && !self.has_no_machine()
+    }
+
+    /// Another state, from now on.
+    pub(crate) fn enter(&mut self, state: InstanceState, now: Timestamp) {
+        if self.state != state {
+            self.state = state;
+            self.since = now;
+        }
+    }
+
+    /// Takes over what the cloud said. True when that is worth writing down.
+    pub(crate) fn absorb(&mut self, observed: Observed) -> bool {
+        let Observed { handle, phase, addresses, attributes, message } = observed;
+        // An answer that nothing can be concluded from, or about a machine that is gone, tells nothing of these.
+        if matches!(phase, Phase::Unknown | Phase::Gone) {
+            return false;
+        }
+        let handle = Some(handle);
+        let changed = self.handle != handle
+            || self.addresses != addresses
+            || self.attributes != attributes
+            || self.message != message;
+        (self.handle, self.addresses, self.attributes, self.message) = (handle, addresses, attributes, message);
+        changed
+    }
+}
+
+/// The bytes of a record.
+pub(crate) fn encode<T: Serialize>(record: T) -> Vec<u8> {
+    // Records are maps with text keys, and all their members can be written as JSON: this does not fail.
+    serde_json::to_vec(&Versioned { v: VERSION, record }).unwrap_or_default()
+}
+
+/// A record from its bytes.
+pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, EngineError> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let corrupt = |error: serde_json::Error| EngineError::Corrupt { key: key.into(), message: error.to_string() };
+    let Version { v } = serde_json::from_slice(bytes).map_err(corrupt)?;
+    if v > VERSION {
+        return Err(EngineError::Newer { key: key.into(), found: v, known: VERSION });
+    }
+    serde_json::from_slice(bytes).map_err(corrupt)
+}
+
+/// A short fingerprint that stays the same in later versions (FNV-1a). Not for secrets: it is no cryptographic digest.
+pub(crate) fn digest(bytes: &[u8]) -> u64 {
+    struct Fnv(u64);
+    impl Hasher for Fnv {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+    }
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    hasher.write(bytes);
+    hasher.finish()
+}
