@@ -160,7 +160,8 @@ impl Inner {
         let started = procfs::identity(child.id());
         self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
         let record = Record { started, ..record };
-        directory.write(&record)?;
+        // It runs, and the record says that it may: the next call finds it.
+        directory.write(&record).map_err(|fault| Fault { reaction: Reaction::UnknownOutcome, ..fault })?;
         drop(lock);
         Ok(self.process(&directory, &record))
     }

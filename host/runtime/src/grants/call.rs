@@ -108,14 +108,26 @@ impl CallGrants {
         }
     }
 
+    /// May it ask for the addresses of this name? Only where it may talk to some port of it: a look-up tells the name to
+    /// servers of others.
+    pub fn check_lookup(&self, name: &str) -> Result<(), Refusal> {
+        let name = normal_host(name);
+        let granted = self.targets().any(|target| match &target.0 {
+            Kind::Host { port, .. } => target.covers_name(&name, port.unwrap_or(1)),
+            Kind::Socket(_) => false,
+        });
+        let request = format!("the addresses of {name}");
+        if granted { Ok(()) } else { Err(self.refused(&request, NOT_GRANTED, &format!("{name}:*"))) }
+    }
+
     /// May it send an ICMP echo there?
     pub fn check_echo(&self, address: IpAddr) -> Result<(), Refusal> {
         let address = address.to_canonical();
-        let line = join(&address.to_string(), 0).replace(":0", ":*");
+        let line = super::target::any_port(address);
         let request = format!("an ICMP echo of {address}");
         let by_name = || {
             let names = lock(&self.resolved).get(&address).cloned().unwrap_or_default();
-            names.iter().any(|name| self.names_node(name))
+            names.iter().any(|name| self.check_lookup(name).is_ok())
         };
         if !self.targets().any(|target| target.covers_address(address, None)) && !by_name() {
             return Err(self.refused(&request, NOT_GRANTED, &line));
@@ -186,14 +198,6 @@ impl CallGrants {
 
     fn targets(&self) -> impl Iterator<Item = &Target> {
         self.granted.iter().map(|(target, _)| target)
-    }
-
-    /// Is this name a node of the call, or granted on some port?
-    fn names_node(&self, name: &str) -> bool {
-        self.targets().any(|target| match &target.0 {
-            Kind::Host { port, .. } => target.covers_name(name, port.unwrap_or(1)),
-            Kind::Socket(_) => false,
-        })
     }
 
     fn check_class(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), Refusal> {

@@ -102,6 +102,11 @@ pub(super) fn join(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
+/// The grant of all ports of an address.
+pub(super) fn any_port(address: IpAddr) -> String {
+    Target::new(Host::Network(address, full(address)), None).to_string()
+}
+
 /// The pattern that a name or an address makes.
 pub(super) fn host(text: &str) -> Host {
     let normal = normal_host(text);

@@ -115,11 +115,22 @@ fn an_echo_goes_to_the_node_only() {
     assert!(checker("127.0.3.4").check_echo(ip("127.0.3.4")).is_ok());
     let refusal = checker("10.0.0.7").check_echo(ip("10.0.0.8")).unwrap_err();
     assert!(refusal.configuration.contains("\"10.0.0.8:*\""), "{refusal}");
+    let refusal = checker("10.0.0.7").check_echo(ip("2001:db8:0:1::1")).unwrap_err();
+    assert!(refusal.configuration.contains("\"[2001:db8:0:1::1]:*\""), "{refusal}");
     assert!(checker("169.254.169.254").check_echo(ip("169.254.169.254")).is_err());
     let named = checker("node.internal");
     assert!(named.check_echo(ip("10.0.0.8")).is_err());
     named.note_resolution("node.internal", &[ip("10.0.0.8")]);
     assert!(named.check_echo(ip("10.0.0.8")).is_ok());
+}
+
+#[test]
+fn only_granted_names_are_looked_up() {
+    let grants = driver("http://db.internal:5432", &["*.example.com:443"]);
+    assert!(grants.check_lookup("db.internal").is_ok());
+    assert!(grants.check_lookup("a.example.com").is_ok());
+    let refusal = grants.check_lookup("stolen-data.evil.example").unwrap_err();
+    assert!(refusal.configuration.contains("\"stolen-data.evil.example:*\""), "{refusal}");
 }
 
 #[test]

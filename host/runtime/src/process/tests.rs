@@ -321,21 +321,22 @@ async fn an_id_that_is_a_path_is_refused() {
 /// Not a test: the host that the next test kills. It starts and stops the same process until it dies.
 #[tokio::test]
 async fn host_to_be_killed() {
-    let Ok(state) = std::env::var("OCCOPUS_TEST_STATE") else { return };
+    let (Ok(state), Ok(id)) = (std::env::var("OCCOPUS_TEST_STATE"), std::env::var("OCCOPUS_TEST_ID")) else { return };
     let host = Processes::new(Path::new(&state), "/opt/occopus");
     for _ in 0..1000 {
-        host.start("victim", sleeper()).await.unwrap();
-        host.stop("victim", Duration::from_secs(5)).await.unwrap();
+        host.start(&id, sleeper()).await.unwrap();
+        host.stop(&id, Duration::from_secs(5)).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_host_that_is_killed_neither_loses_nor_doubles_a_process() {
-    let place = Place::new();
+    let (place, id) = (Place::new(), new_id());
     for round in 0..30_u64 {
         let mut dying = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("{}::host_to_be_killed", module_path!().split_once("::").unwrap().1)])
             .env("OCCOPUS_TEST_STATE", place.state.path())
+            .env("OCCOPUS_TEST_ID", &id)
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
@@ -345,13 +346,13 @@ async fn a_host_that_is_killed_neither_loses_nor_doubles_a_process() {
         dying.kill().unwrap();
         dying.wait().unwrap();
         let host = place.host();
-        let running = state(&host, "victim").await == State::Running;
-        assert_eq!(marked("victim").len(), usize::from(running), "found again, round {round}");
-        let process = host.start("victim", sleeper()).await.unwrap();
+        let running = state(&host, &id).await == State::Running;
+        assert_eq!(marked(&id).len(), usize::from(running), "found again, round {round}");
+        let process = host.start(&id, sleeper()).await.unwrap();
         if process.state == State::Running {
-            assert_eq!(marked("victim"), BTreeSet::from([process.pid]), "started once, round {round}");
+            assert_eq!(marked(&id), BTreeSet::from([process.pid]), "started once, round {round}");
         }
-        host.stop("victim", Duration::from_secs(5)).await.unwrap();
-        assert_eq!(marked("victim"), BTreeSet::new(), "nothing left, round {round}");
+        host.stop(&id, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(marked(&id), BTreeSet::new(), "nothing left, round {round}");
     }
 }
