@@ -1,0 +1,157 @@
+//! One Docker engine: its address, the version of its API, and its refusals as faults.
+
+use std::time::Duration;
+
+use occopus_sdk::http::{HttpError, Request, Response};
+use occopus_sdk::{Fault, Scope};
+use serde::Deserialize;
+
+use crate::section::Section;
+
+/// All that this driver uses is the same in every version from 1.24 on. Engines refuse what is newer than they are, and
+/// lately also what is old.
+const PREFERRED: Version = Version(1, 44);
+/// An engine may be upgraded while the host runs.
+const VERSION_LIFETIME: Duration = Duration::from_secs(300);
+
+/// A Docker engine.
+pub(crate) struct Engine<'a> {
+    pub(crate) scope: &'a Scope<Section>,
+    /// With the version.
+    base: String,
+}
+
+impl<'a> Engine<'a> {
+    /// Agrees on a version, by asking the engine unless that was done a short while ago.
+    pub(crate) fn connect(scope: &'a Scope<Section>) -> Result<Self, Fault> {
+        let endpoint = &scope.section.endpoint;
+        let root = scope.call().url_for(endpoint).map_err(|fault| {
+            fault.at("/endpoint", "write `unix:///var/run/docker.sock` or `tcp://HOST:2375` (or http, https)")
+        })?;
+        let key = format!("api-version {endpoint}");
+        let known = scope.cache().get(&key).and_then(|bytes| String::from_utf8(bytes).ok());
+        let version = if let Some(version) = known {
+            version
+        } else {
+            let engine = Self { scope, base: root.clone() };
+            let version = engine.version()?;
+            scope.cache().put(&key, version.as_bytes(), VERSION_LIFETIME);
+            version
+        };
+        Ok(Self { scope, base: format!("{root}/v{version}") })
+    }
+
+    fn version(&self) -> Result<String, Fault> {
+        let response = self.read("/version")?;
+        let versions = response.json::<Versions>().ok().filter(|_| response.is_success()).and_then(|versions| {
+            let newest = Version::parse(&versions.newest)?;
+            let oldest = versions.oldest.as_deref().and_then(Version::parse).unwrap_or(newest);
+            Some(PREFERRED.min(newest).max(oldest.min(newest)))
+        });
+        let Version(major, minor) = versions.ok_or_else(|| {
+            Fault::give_up(
+                "docker.no-engine",
+                format!("what listens at {} does not answer like a Docker engine", self.scope.section.endpoint),
+            )
+            .at("/endpoint", format!("`GET /version` answered with status {}: {}", response.status, words(&response)))
+        })?;
+        Ok(format!("{major}.{minor}"))
+    }
+
+    /// `GET`; a lost answer may be asked for again.
+    pub(crate) fn read(&self, path: &str) -> Result<Response, Fault> {
+        let request = self.scope.http().get(format!("{}{path}", self.base));
+        request.send().map_err(|error| self.unreachable(error, HttpError::of_reading))
+    }
+
+    /// `POST`; whoever calls must know what a lost answer means.
+    pub(crate) fn post(&self, path: &str) -> Request {
+        self.scope.http().post(format!("{}{path}", self.base))
+    }
+
+    /// `DELETE`.
+    pub(crate) fn delete(&self, path: &str) -> Request {
+        self.scope.http().delete(format!("{}{path}", self.base))
+    }
+
+    /// Sends what changes something: a lost answer is an unknown outcome.
+    pub(crate) fn change(&self, request: Request) -> Result<Response, Fault> {
+        request.send().map_err(|error| self.unreachable(error, HttpError::of_change))
+    }
+
+    /// The fault for an answer that did not come.
+    pub(crate) fn unreachable(&self, error: HttpError, typed: fn(HttpError, &str) -> Fault) -> Fault {
+        let endpoint = &self.scope.section.endpoint;
+        let mut fault = typed(error, "docker.unreachable");
+        fault.message = format!("no answer from the Docker engine at {endpoint}: {}", fault.message);
+        fault.at("/endpoint", "is this where the engine listens, and may this user connect to it?")
+    }
+
+    /// The fault for an answer that is a refusal.
+    pub(crate) fn refusal(&self, doing: &str, response: &Response) -> Fault {
+        let words = words(response);
+        let message = format!("the Docker engine at {} can't {doing}: {words}", self.scope.section.endpoint);
+        let fault = match response.status {
+            _ if words.contains("no space left on device") => Fault::no_capacity("docker.no-space", message),
+            401 | 403 => Fault::denied("docker.denied", message),
+            404 => Fault::not_found("docker.not-found", message),
+            409 => Fault::conflict("docker.conflict", message),
+            429 | 500 | 502..=504 => Fault::retry("docker.engine-error", message),
+            501 => Fault::unsupported("docker.unsupported", message),
+            _ => Fault::give_up("docker.refused", message),
+        };
+        match response.header("retry-after").and_then(|seconds| seconds.parse().ok()) {
+            Some(seconds) => fault.retry_after(Duration::from_secs(seconds)),
+            None => fault,
+        }
+    }
+}
+
+/// The engine's own words, at most a few lines of them.
+pub(crate) fn words(response: &Response) -> String {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let text = response.json::<Refusal>().map_or_else(|_| response.text(), |refusal| refusal.message);
+    shortened(&text)
+}
+
+pub(crate) fn shortened(text: &str) -> String {
+    const ENOUGH: usize = 600;
+    let text = text.trim();
+    match text.char_indices().nth(ENOUGH) {
+        Some((end, _)) => format!("{} ...", &text[..end]),
+        None if text.is_empty() => "(no explanation)".to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+/// Percent-encoded for a query or a part of a path.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// What `GET /version` says of versions.
+#[derive(Deserialize)]
+struct Versions {
+    #[serde(rename = "ApiVersion")]
+    newest: String,
+    #[serde(rename = "MinAPIVersion")]
+    oldest: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Version(u32, u32);
+
+impl Version {
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
+}

@@ -1,0 +1,112 @@
+//! Images that the engine does not have yet.
+
+use occopus_sdk::Fault;
+use occopus_sdk::http::{HttpError, Response};
+use serde::Deserialize;
+
+use crate::engine::{Engine, encoded, shortened, words};
+use crate::section::Origin;
+
+/// Makes the engine fetch the image. It stops by itself when the connection ends, so a lost answer may be tried again.
+pub(crate) fn fetch(engine: &Engine<'_>, origin: &Origin<'_>) -> Result<(), Fault> {
+    let section = &engine.scope.section;
+    let call = engine.scope.call();
+    let (image, tag, reference) = (encoded(&section.image), encoded(&section.tag), section.reference());
+    let path = match origin {
+        Origin::Nowhere => return Err(absent(engine)),
+        Origin::Registry => {
+            call.progress("pulling image", Some(&reference));
+            format!("/images/create?fromImage={image}&tag={tag}")
+        }
+        Origin::Url(url) => {
+            call.progress("importing image", Some(url));
+            format!("/images/create?fromSrc={}&repo={image}&tag={tag}", encoded(url))
+        }
+    };
+    // Silence is normal while the engine unpacks a large layer.
+    let request = engine.post(&path).timeouts(std::time::Duration::from_secs(10), call.remaining());
+    let response = request.send().map_err(|error| engine.unreachable(error, HttpError::of_reading))?;
+    if response.is_success() {
+        // The engine has answered 200 before it begins; how it ended is in the stream of progress.
+        return match stream_error(&response) {
+            None => Ok(()),
+            Some(error) => Err(failed(engine, origin, error, !matches!(origin, Origin::Url(_)))),
+        };
+    }
+    Err(failed(engine, origin, words(&response), response.status >= 500 || response.status == 429))
+}
+
+/// The image is not there, and nothing can be done about it.
+pub(crate) fn absent(engine: &Engine<'_>) -> Fault {
+    let section = &engine.scope.section;
+    let message = format!("the Docker engine at {} has no image `{}`", section.endpoint, section.reference());
+    let hint = match section.origin() {
+        Some(Origin::Nowhere) => "no such image; with `origin: local` it must be there already",
+        _ => "no such image, although fetching it did not fail",
+    };
+    Fault::give_up("docker.no-such-image", message).at("/image", hint)
+}
+
+fn failed(engine: &Engine<'_>, origin: &Origin<'_>, why: String, may_pass: bool) -> Fault {
+    let section = &engine.scope.section;
+    let (code, doing, pointer) = match origin {
+        Origin::Url(url) => ("docker.import-failed", format!("import an image from {url}"), "/origin"),
+        Origin::Registry | Origin::Nowhere => {
+            ("docker.pull-failed", format!("pull the image `{}`", section.reference()), "/image")
+        }
+    };
+    let message = format!("the Docker engine at {} can't {doing}: {why}", section.endpoint);
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| why.contains(phrase));
+    let fault = if says(&["no space left on device"]) {
+        Fault::no_capacity(code, message)
+    } else if says(&["unauthorized", "access denied", "authentication required"]) {
+        // Registries answer so for what does not exist, too.
+        Fault::denied(code, message)
+    } else if may_pass && !says(&["unsupported protocol scheme", "manifest unknown", "no matching manifest", "not found"]) {
+        Fault::retry(code, message)
+    } else {
+        Fault::give_up(code, message)
+    };
+    fault.at(pointer, why)
+}
+
+/// The first error in a stream of progress: JSON objects, one after the other.
+fn stream_error(response: &Response) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Progress {
+        error: Option<String>,
+        error_detail: Option<Detail>,
+    }
+    #[derive(Deserialize)]
+    struct Detail {
+        message: Option<String>,
+    }
+    let lines = serde_json::Deserializer::from_slice(&response.body).into_iter::<Progress>();
+    let errors = lines.map_while(Result::ok).filter_map(|line| {
+        let detail = line.error_detail.and_then(|detail| detail.message);
+        detail.or(line.error)
+    });
+    errors.map(|error| shortened(&error)).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(body: &str) -> Option<String> {
+        stream_error(&Response { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec() })
+    }
+
+    #[test]
+    fn an_error_within_a_success_is_seen() {
+        // As Docker 20.10 answered for a tarball that is none.
+        let broken = "{\"status\":\"Downloading from http://127.0.0.1:18999/bad.tar\"}\r\n{}\r\n\
+            {\"errorDetail\":{\"message\":\"Error processing tar file(exit status 1): unexpected EOF\"},\
+            \"error\":\"Error processing tar file(exit status 1): unexpected EOF\"}\r\n";
+        assert_eq!(stream(broken).unwrap(), "Error processing tar file(exit status 1): unexpected EOF");
+        assert_eq!(stream("{\"error\":\"short\"}").unwrap(), "short");
+        assert_eq!(stream("{\"status\":\"Importing\",\"progressDetail\":{\"current\":1}}\n{\"status\":\"sha256:5b\"}\n"), None);
+        assert_eq!(stream(""), None);
+    }
+}

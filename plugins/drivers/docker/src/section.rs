@@ -1,0 +1,89 @@
+//! What the user writes.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A container on a Docker engine.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Section {
+    /// Where the engine listens: `unix:///var/run/docker.sock`, `tcp://HOST:2375`, `http://` or `https://`.
+    pub endpoint: String,
+    /// Where the image comes from when the engine does not have it: `dockerhub` (any registry, by the image's name),
+    /// `local` (nowhere: it must be there), or the URL of a root file system's tarball. By default it is pulled.
+    #[serde(default)]
+    pub origin: Option<String>,
+    /// Name of the image, such as `nginx` or `registry.example.org:5000/team/app`.
+    #[schemars(length(min = 1))]
+    pub image: String,
+    /// Tag of the image, or a digest (`sha256:...`).
+    #[serde(default = "latest")]
+    pub tag: String,
+    /// How the containers' names begin. The instance's id follows, since a node may have several containers.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+fn latest() -> String {
+    "latest".to_owned()
+}
+
+/// Where the image comes from when the engine does not have it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Origin<'a> {
+    Registry,
+    Nowhere,
+    Url(&'a str),
+}
+
+impl Section {
+    /// None when `origin` is nothing that this driver knows.
+    pub(crate) fn origin(&self) -> Option<Origin<'_>> {
+        match self.origin.as_deref().map(str::trim).unwrap_or_default() {
+            "" | "dockerhub" | "registry" => Some(Origin::Registry),
+            "local" => Some(Origin::Nowhere),
+            // The engine adds `http://` where a host stands alone.
+            url if url.contains(['/', '.']) => Some(Origin::Url(url)),
+            _ => None,
+        }
+    }
+
+    /// The image as the engine names it.
+    pub(crate) fn reference(&self) -> String {
+        let separator = if self.tag.contains(':') { '@' } else { ':' };
+        format!("{}{separator}{}", self.image, self.tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn section(origin: Option<&str>, tag: &str) -> Section {
+        serde_json::from_value(json!({"endpoint": "unix:///s", "origin": origin, "image": "a/b", "tag": tag})).unwrap()
+    }
+
+    #[test]
+    fn origins() {
+        for (text, origin) in [
+            (None, Some(Origin::Registry)),
+            (Some(""), Some(Origin::Registry)),
+            (Some("dockerhub"), Some(Origin::Registry)),
+            (Some("local"), Some(Origin::Nowhere)),
+            (Some("https://host/a.tar"), Some(Origin::Url("https://host/a.tar"))),
+            (Some("dokcerhub"), None),
+        ] {
+            assert_eq!(section(text, "1").origin(), origin, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn references() {
+        assert_eq!(section(None, "1").reference(), "a/b:1");
+        assert_eq!(section(None, "sha256:12").reference(), "a/b@sha256:12");
+        let least: Section = serde_json::from_value(json!({"endpoint": "unix:///s", "image": "a"})).unwrap();
+        assert_eq!(least.reference(), "a:latest");
+    }
+}

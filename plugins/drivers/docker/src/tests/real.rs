@@ -1,0 +1,270 @@
+//! The same driver on a real engine: the one at `DOCKER_HOST`, or at the usual socket. Images are made here; no registry is
+//! asked.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use occopus_sdk::http::{HttpError, HttpErrorKind, Request, Response};
+use occopus_sdk::testing::{self, DriverHarness, FakeHost};
+use occopus_sdk::{Handle, Phase, Reaction};
+use serde_json::{Value, json};
+
+use super::bridge;
+use crate::Docker;
+use crate::container::handle;
+
+/// A real engine, and the mark of one test in it.
+struct Engine {
+    endpoint: String,
+    mark: String,
+}
+
+impl Engine {
+    /// None, with a line that says so, when there is no engine. On CI that is an error.
+    fn connect(test: &str) -> Option<Self> {
+        let endpoint = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let mark = format!("occopus-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let engine = Self { endpoint, mark };
+        match bridge::send(&engine.endpoint, &request("GET", "/_ping", Vec::new())) {
+            Ok(_) => Some(engine),
+            Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("no Docker engine at {}: {error}", engine.endpoint),
+            Err(error) => {
+                eprintln!("{test} is skipped: no Docker engine at {}: {error}", engine.endpoint);
+                None
+            }
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Vec<u8>) -> Response {
+        bridge::send(&self.endpoint, &request(method, path, body)).expect("the engine answers")
+    }
+
+    /// A driver whose requests reach the engine. `meddle` may break what comes back.
+    fn driver(&self, section: &Value, meddle: impl Fn(&Request, Response) -> Result<Response, HttpError> + 'static) -> DriverHarness<Docker> {
+        let endpoint = self.endpoint.clone();
+        let host = FakeHost::default().http(move |request| meddle(request, bridge::send(&endpoint, request)?));
+        let mut section = section.clone();
+        section["endpoint"] = json!(self.endpoint);
+        testing::driver::<Docker>(host, section).expect("a section that fits")
+    }
+
+    fn honest(&self, section: &Value) -> DriverHarness<Docker> {
+        self.driver(section, |_, response| Ok(response))
+    }
+
+    /// Imports an image with `busybox` in it, when there is none yet.
+    fn image(&self) -> Value {
+        let image = json!({"origin": "local", "image": "occopus-test-driver", "tag": "1"});
+        if self.ask("GET", "/images/occopus-test-driver:1/json", Vec::new()).status != 200 {
+            let made = self.ask("POST", "/images/create?fromSrc=-&repo=occopus-test-driver&tag=1", root());
+            assert!(made.is_success() && !made.text().contains("errorDetail"), "{}", made.text());
+        }
+        image
+    }
+
+    fn instance(&self, name: &str) -> String {
+        format!("{}-{name}", self.mark)
+    }
+
+    fn containers(&self, instance: &str) -> usize {
+        let filters = format!("%7B%22label%22%3A%5B%22occopus.instance%3D{instance}%22%5D%7D");
+        let listed = self.ask("GET", &format!("/containers/json?all=1&filters={filters}"), Vec::new());
+        listed.json::<Vec<Value>>().expect("a list").len()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let listed = self.ask("GET", "/containers/json?all=1", Vec::new()).json::<Vec<Value>>().unwrap_or_default();
+        for container in listed {
+            let ours = container["Labels"]["occopus.instance"].as_str().is_some_and(|id| id.starts_with(&self.mark));
+            if let Some(id) = container["Id"].as_str().filter(|_| ours) {
+                self.ask("DELETE", &format!("/containers/{id}?force=true&v=true"), Vec::new());
+            }
+        }
+    }
+}
+
+fn request(method: &str, path: &str, body: Vec<u8>) -> Request {
+    Request {
+        method: method.to_owned(),
+        url: format!("http://docker{path}"),
+        headers: vec![("content-type".to_owned(), "application/x-tar".to_owned())],
+        body,
+        connect_timeout: Duration::from_secs(10),
+        answer_timeout: Duration::from_secs(60),
+    }
+}
+
+/// A tarball with a static busybox.
+fn root() -> Vec<u8> {
+    let script = "set -e; T=$(mktemp -d); trap 'rm -rf $T' EXIT; mkdir $T/bin $T/tmp; cp $(command -v busybox) $T/bin/busybox; \
+                  for a in sh sleep true; do ln -s busybox $T/bin/$a; done; tar -C $T -cf - .";
+    let made = std::process::Command::new("sh").args(["-c", script]).output().expect("sh runs");
+    assert!(made.status.success(), "busybox-static is needed: {}", String::from_utf8_lossy(&made.stderr));
+    made.stdout
+}
+
+fn sleeping() -> Value {
+    json!({"command": ["/bin/sleep", "600"], "env": ["A=1"]})
+}
+
+#[test]
+fn one_container_from_its_creation_to_its_end() {
+    let Some(engine) = Engine::connect("one_container_from_its_creation_to_its_end") else { return };
+    let (docker, id) = (engine.honest(&engine.image()), engine.instance("a"));
+    let first = docker.create(&id, sleeping()).unwrap();
+    assert_eq!(first.phase, Phase::Running);
+    assert!(!first.addresses.is_empty());
+    let second = docker.create(&id, sleeping()).unwrap();
+    assert_eq!(first.handle, second.handle);
+    assert_eq!(engine.containers(&id), 1, "created twice, there once");
+
+    let found = docker.find(&id).unwrap().unwrap();
+    assert_eq!((found.handle, found.addresses), (first.handle.clone(), first.addresses));
+    assert!(docker.find(&engine.instance("other")).unwrap().is_none());
+    let mut cursor = None;
+    let mut owned = Vec::new();
+    loop {
+        let page = docker.list_owned(cursor.as_deref()).unwrap();
+        owned.extend(page.machines);
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let owned: Vec<_> = owned.iter().filter(|owned| owned.instance_id == id).collect();
+    assert_eq!((owned.len(), owned[0].infrastructure_id.is_empty()), (1, false));
+
+    docker.destroy(&first.handle).unwrap();
+    assert_eq!(engine.containers(&id), 0);
+    docker.destroy(&first.handle).unwrap();
+    assert!(docker.find(&id).unwrap().is_none());
+    assert_eq!(docker.observe(&[first.handle]).unwrap()[0].phase, Phase::Gone);
+}
+
+#[test]
+fn lost_answers_neither_lose_nor_double() {
+    let Some(engine) = Engine::connect("lost_answers_neither_lose_nor_double") else { return };
+    let section = engine.image();
+    for (name, lost) in [("create", "/containers/create"), ("start", "/start")] {
+        let id = engine.instance(name);
+        let flaky = engine.driver(&section, move |request, response| {
+            if request.url.contains(lost) {
+                return Err(HttpError { kind: HttpErrorKind::MaybeSent, message: "connection broken".to_owned() });
+            }
+            Ok(response)
+        });
+        assert_eq!(flaky.create(&id, sleeping()).unwrap_err().reaction, Reaction::UnknownOutcome);
+        let docker = engine.honest(&section);
+        let found = docker.find(&id).unwrap().expect("it is there");
+        assert_eq!(found.phase, Phase::Running, "and it was started");
+        assert_eq!(docker.create(&id, sleeping()).unwrap().handle, found.handle);
+        assert_eq!(engine.containers(&id), 1);
+        docker.destroy(&found.handle).unwrap();
+    }
+}
+
+#[test]
+fn three_hundred_are_observed_at_once() {
+    let Some(engine) = Engine::connect("three_hundred_are_observed_at_once") else { return };
+    let docker = engine.honest(&engine.image());
+    let running = docker.create(&engine.instance("running"), sleeping()).unwrap().handle;
+    let ended = docker.create(&engine.instance("ended"), json!({"command": "sh -c 'exit 3'"})).unwrap().handle;
+    let mut handles: Vec<Handle> = (0..298).map(|n| handle(format!("{n:064x}"))).collect();
+    handles.insert(150, running);
+    handles.push(ended);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let observed = loop {
+        let observed = docker.observe(&handles).unwrap();
+        if observed[299].phase == Phase::Stopped || Instant::now() > deadline {
+            break observed;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(observed.len(), 300);
+    assert!(observed.iter().zip(&handles).all(|(seen, asked)| seen.handle == *asked));
+    assert_eq!(observed[150].phase, Phase::Running);
+    assert_eq!(observed[299].phase, Phase::Stopped);
+    assert!(observed[299].message.as_ref().unwrap().contains("code 3"));
+    assert_eq!(observed.iter().filter(|seen| seen.phase == Phase::Gone).count(), 298);
+    docker.destroy(&handles[150]).unwrap();
+    docker.destroy(&handles[299]).unwrap();
+}
+
+#[test]
+fn what_can_not_run_leaves_nothing_behind() {
+    let Some(engine) = Engine::connect("what_can_not_run_leaves_nothing_behind") else { return };
+    let id = engine.instance("bad");
+    let docker = engine.honest(&engine.image());
+    for command in [json!("nosuch"), json!("/tmp"), json!(null)] {
+        let fault = docker.create(&id, json!({"command": command})).unwrap_err();
+        assert_eq!(fault.reaction, Reaction::GiveUp, "{fault:?}");
+        assert!(fault.details.iter().any(|detail| detail.message.contains("`command`")), "{fault:?}");
+        assert_eq!(engine.containers(&id), 0);
+    }
+    let fault = engine.honest(&json!({"origin": "local", "image": "occopus-no-such-image"})).create(&id, sleeping()).unwrap_err();
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::GiveUp, "docker.no-such-image"));
+    let fault = engine.honest(&json!({"origin": "local", "image": "No Such Image"})).create(&id, sleeping()).unwrap_err();
+    assert_eq!(fault.reaction, Reaction::GiveUp);
+    assert!(fault.details.iter().any(|detail| detail.pointer == "/image"), "{fault:?}");
+    assert_eq!(engine.containers(&id), 0);
+}
+
+#[test]
+fn an_unreachable_engine_is_named() {
+    let nowhere = Engine { endpoint: "unix:///nowhere/docker.sock".to_owned(), mark: String::new() };
+    let fault = nowhere.honest(&json!({"image": "a"})).create("i1", sleeping()).unwrap_err();
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "docker.unreachable"));
+    assert!(fault.message.contains("unix:///nowhere/docker.sock"), "{fault}");
+    std::mem::forget(nowhere);
+}
+
+/// Serves `/good.tar` and `/bad.tar` on loopback, until the test's process ends.
+fn serve_tarballs() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let good = root();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 2048];
+            let read = stream.read(&mut head).unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            let (status, body) = match head.split(' ').nth(1) {
+                Some("/good.tar") => ("200 OK", good.as_slice()),
+                Some("/bad.tar") => ("200 OK", b"no tarball at all".as_slice()),
+                _ => ("404 Not Found", b"nothing here".as_slice()),
+            };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            // A client that goes away early is its own business.
+            let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.write_all(body));
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn images_are_imported_from_a_url() {
+    let Some(engine) = Engine::connect("images_are_imported_from_a_url") else { return };
+    let (url, id, image) = (serve_tarballs(), engine.instance("import"), engine.mark.clone());
+    let section = |file: &str| json!({"origin": format!("{url}/{file}"), "image": image, "tag": "1"});
+    for file in ["bad.tar", "missing.tar"] {
+        let fault = engine.honest(&section(file)).create(&id, sleeping()).unwrap_err();
+        assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::GiveUp, "docker.import-failed"), "{file}: {fault:?}");
+        assert!(fault.details.iter().any(|detail| detail.pointer == "/origin"), "{fault:?}");
+        assert_eq!(engine.containers(&id), 0);
+    }
+    let docker = engine.honest(&section("good.tar"));
+    let observed = docker.create(&id, sleeping()).unwrap();
+    assert_eq!(observed.phase, Phase::Running);
+    docker.destroy(&observed.handle).unwrap();
+
+    // The image is there now, so the URL is not asked again.
+    let docker = engine.honest(&section("missing.tar"));
+    let observed = docker.create(&id, sleeping()).unwrap();
+    docker.destroy(&observed.handle).unwrap();
+    assert_eq!(engine.ask("DELETE", &format!("/images/{}:1?force=true", engine.mark), Vec::new()).status, 200);
+}

@@ -1,0 +1,362 @@
+//! Recorded answers of Docker 20.10 (API 1.41), in the order in which they are asked for.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use occopus_sdk::http::{HttpError, HttpErrorKind, Request, Response};
+use occopus_sdk::testing::{self, DriverHarness, FakeHost};
+use occopus_sdk::{Fault, Handle, Phase, Reaction};
+use serde_json::{Value, json};
+
+use crate::Docker;
+use crate::container::handle;
+
+const ID: &str = "dfd44c8185e1a69f410f009b51f3ec79feb24ee647d22bb09c2c7bdf48795c7a";
+const VERSION: (&str, &str, u16, &str) = ("GET", "/version", 200, r#"{"ApiVersion":"1.41","MinAPIVersion":"1.12"}"#);
+const LOST: u16 = 0;
+const NO_CONNECTION: u16 = 1;
+
+/// Answers each request by the next line, and insists that it is the one that was expected.
+fn script(section: Value, lines: &[(&str, &str, u16, &str)]) -> DriverHarness<Docker> {
+    let lines: VecDeque<_> = lines
+        .iter()
+        .map(|(method, path, status, body)| ((*method).to_owned(), (*path).to_owned(), *status, (*body).to_owned()))
+        .collect();
+    let lines = Mutex::new(lines);
+    let host = FakeHost::default().http(move |request: &Request| {
+        let next = lines.lock().unwrap().pop_front();
+        let (method, path, status, body) = next.unwrap_or_else(|| panic!("not expected: {} {}", request.method, request.url));
+        let asked = request.url.strip_prefix("http://engine:2375").expect("the engine's address");
+        assert!(request.method == method && asked.starts_with(&path), "{} {asked}, not {method} {path}", request.method);
+        let broken = |kind| Err(HttpError { kind, message: "connection broken".to_owned() });
+        match status {
+            LOST => broken(HttpErrorKind::MaybeSent),
+            NO_CONNECTION => broken(HttpErrorKind::NotSent),
+            _ => Ok(Response { status, headers: Vec::new(), body: body.into_bytes() }),
+        }
+    });
+    testing::driver::<Docker>(host, section).unwrap()
+}
+
+fn section() -> Value {
+    json!({"type": "docker", "endpoint": "tcp://engine:2375", "origin": "local", "image": "beds/busybox", "tag": "1"})
+}
+
+fn with_origin(origin: &str) -> Value {
+    let mut section = section();
+    section["origin"] = json!(origin);
+    section
+}
+
+fn attributes() -> Value {
+    json!({"command": "sh -c 'sleep 9'", "env": {"A": "1"}, "connections": []})
+}
+
+fn asked() -> usize {
+    testing::host(|host| host.requests.len())
+}
+
+fn created() -> String {
+    json!({"Id": ID, "Warnings": []}).to_string()
+}
+
+fn listed(state: &str) -> String {
+    json!([{
+        "Id": ID, "Names": ["/occopus-t1"], "Image": "beds/busybox:1", "State": state, "Status": "Exited (3) 1 second ago",
+        "Labels": {"occopus.instance": "i1", "occopus.infrastructure": "f1"},
+        "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2", "GlobalIPv6Address": ""}}},
+    }])
+    .to_string()
+}
+
+fn refused(words: &str) -> String {
+    json!({"message": words}).to_string()
+}
+
+fn points_at(fault: &Fault, pointer: &str) -> bool {
+    fault.details.iter().any(|detail| detail.pointer == pointer)
+}
+
+#[test]
+fn create_is_two_requests_and_a_look() {
+    let (created, listed) = (created(), listed("running"));
+    let docker = script(
+        section(),
+        &[
+            VERSION,
+            ("POST", "/v1.41/containers/create?name=occopus-", 201, &created),
+            ("POST", &format!("/v1.41/containers/{ID}/start"), 204, ""),
+            ("GET", "/v1.41/containers/json?all=true&filters=%7B%22id%22", 200, &listed),
+        ],
+    );
+    let observed = docker.create("i1", attributes()).unwrap();
+    assert_eq!(observed.phase, Phase::Running);
+    assert_eq!(observed.handle, handle(ID));
+    assert_eq!(observed.addresses[0].value, "172.17.0.2");
+    let body: Value = testing::host(|host| serde_json::from_slice(&host.requests[1].body).unwrap());
+    assert_eq!(body["Image"], "beds/busybox:1");
+    assert_eq!(body["Cmd"], json!(["sh", "-c", "sleep 9"]));
+    assert_eq!(body["Env"], json!(["A=1"]));
+    assert_eq!(body["Labels"]["occopus.instance"], "i1");
+    assert_eq!(asked(), 4);
+}
+
+#[test]
+fn a_second_create_takes_the_first_container() {
+    let inspected = json!({"Id": ID, "State": {"Status": "running"}, "Config": {"Labels": {"occopus.instance": "i1"}}}).to_string();
+    let (taken, listed) = (refused("Conflict. The container name is already in use"), listed("running"));
+    for status in [409, 500] {
+        let docker = script(
+            section(),
+            &[
+                VERSION,
+                ("POST", "/v1.41/containers/create", status, &taken),
+                ("GET", "/v1.41/containers/occopus-", 200, &inspected),
+                ("GET", "/v1.41/containers/json", 200, &listed),
+            ],
+        );
+        assert_eq!(docker.create("i1", attributes()).unwrap().handle.data, ID);
+    }
+}
+
+#[test]
+fn a_container_of_someone_else_is_left_alone() {
+    let inspected = json!({"Id": ID, "State": {"Status": "running"}, "Config": {"Labels": {}}}).to_string();
+    let taken = refused("Conflict. The container name is already in use");
+    let docker = script(
+        section(),
+        &[VERSION, ("POST", "/v1.41/containers/create", 409, &taken), ("GET", "/v1.41/containers/occopus-", 200, &inspected)],
+    );
+    assert_eq!(docker.create("i1", attributes()).unwrap_err().reaction, Reaction::Conflict);
+}
+
+#[test]
+fn a_lost_answer_is_an_unknown_outcome() {
+    let docker = script(section(), &[VERSION, ("POST", "/v1.41/containers/create", LOST, "")]);
+    assert_eq!(docker.create("i1", attributes()).unwrap_err().reaction, Reaction::UnknownOutcome);
+
+    let created = created();
+    for lost in [LOST, NO_CONNECTION] {
+        let docker = script(
+            section(),
+            &[
+                VERSION,
+                ("POST", "/v1.41/containers/create", 201, &created),
+                ("POST", &format!("/v1.41/containers/{ID}/start"), lost, ""),
+            ],
+        );
+        let fault = docker.create("i1", attributes()).unwrap_err();
+        assert_eq!(fault.reaction, Reaction::UnknownOutcome, "the container is there: {fault}");
+    }
+
+    // Before anything was sent there is nothing to find.
+    let docker = script(section(), &[VERSION, ("POST", "/v1.41/containers/create", NO_CONNECTION, "")]);
+    let fault = docker.create("i1", attributes()).unwrap_err();
+    assert_eq!(fault.reaction, Reaction::Retry);
+    assert!(fault.message.contains("tcp://engine:2375") && points_at(&fault, "/endpoint"), "{fault:?}");
+}
+
+#[test]
+fn find_finishes_what_was_interrupted() {
+    let (new, running, start) = (listed("created"), listed("running"), format!("/v1.41/containers/{ID}/start"));
+    let find = "/v1.41/containers/json?all=true&filters=%7B%22label%22%3A%5B%22occopus.instance%3Di1%22";
+    let docker =
+        script(section(), &[VERSION, ("GET", find, 200, &new), ("POST", &start, 204, ""), ("GET", find, 200, &running)]);
+    assert_eq!(docker.find("i1").unwrap().unwrap().phase, Phase::Running);
+
+    let words = refused("failed to create shim task: OCI runtime create failed: exec: \"nosuch\": executable file not found");
+    let docker = script(section(), &[VERSION, ("GET", find, 200, &new), ("POST", &start, 400, &words)]);
+    let observed = docker.find("i1").unwrap().unwrap();
+    assert_eq!(observed.phase, Phase::Failed);
+    assert!(observed.message.unwrap().contains("nosuch"));
+}
+
+#[test]
+fn nothing_is_found_only_after_a_second_look() {
+    let (find, listed) = ("/v1.41/containers/json", listed("running"));
+    let docker = script(section(), &[VERSION, ("GET", find, 200, "[]"), ("GET", find, 200, &listed)]);
+    assert!(docker.find("i1").unwrap().is_some());
+    let docker = script(section(), &[VERSION, ("GET", find, 200, "[]"), ("GET", find, 200, "[]")]);
+    assert!(docker.find("i1").unwrap().is_none());
+}
+
+#[test]
+fn a_command_that_does_not_start_leaves_nothing_behind() {
+    let created = created();
+    let words = refused("OCI runtime create failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH");
+    let (start, remove) = (format!("/v1.41/containers/{ID}/start"), format!("/v1.41/containers/{ID}?force=true&v=true"));
+    let lines = |removal| {
+        [VERSION, ("POST", "/v1.41/containers/create", 201, created.as_str()), ("POST", &start, 400, &words), ("DELETE", &remove, removal, "")]
+    };
+    let fault = script(section(), &lines(204)).create("i1", attributes()).unwrap_err();
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::GiveUp, "docker.start-failed"));
+    assert!(fault.message.contains("nosuch"));
+    assert!(fault.details.iter().any(|detail| detail.message.contains("`command`")), "{fault:?}");
+
+    let fault = script(section(), &lines(LOST)).create("i1", attributes()).unwrap_err();
+    assert_eq!(fault.reaction, Reaction::UnknownOutcome, "it may still be there");
+}
+
+#[test]
+fn images_are_fetched_only_when_they_are_missing() {
+    let (no_image, created, listed) = (refused("No such image: beds/busybox:1"), created(), listed("running"));
+    let create = "/v1.41/containers/create";
+    for (origin, path) in [
+        ("dockerhub", "/v1.41/images/create?fromImage=beds%2Fbusybox&tag=1"),
+        ("", "/v1.41/images/create?fromImage=beds%2Fbusybox&tag=1"),
+        ("http://h/a.tar", "/v1.41/images/create?fromSrc=http%3A%2F%2Fh%2Fa.tar&repo=beds%2Fbusybox&tag=1"),
+    ] {
+        let docker = script(
+            with_origin(origin),
+            &[
+                VERSION,
+                ("POST", create, 404, &no_image),
+                ("POST", path, 200, "{\"status\":\"done\"}\r\n"),
+                ("POST", create, 201, &created),
+                ("POST", &format!("/v1.41/containers/{ID}/start"), 204, ""),
+                ("GET", "/v1.41/containers/json", 200, &listed),
+            ],
+        );
+        docker.create("i1", attributes()).unwrap();
+        assert_eq!(testing::host(|host| host.progress.len()), 1, "the user is told why it takes longer");
+    }
+
+    let docker = script(section(), &[VERSION, ("POST", create, 404, &no_image)]);
+    let fault = docker.create("i1", attributes()).unwrap_err();
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::GiveUp, "docker.no-such-image"));
+    assert!(fault.message.contains("beds/busybox:1") && points_at(&fault, "/image"), "{fault:?}");
+}
+
+#[test]
+fn failures_to_fetch_are_told_apart() {
+    let no_image = refused("No such image: beds/busybox:1");
+    let denied = refused("pull access denied for nosuch/image, repository does not exist or may require 'docker login'");
+    let absent = refused("failed to GET http://h/a.tar with status 404 File not found");
+    let lookup = refused("Get \"http://h/a.tar\": dial tcp: lookup h: no such host");
+    let scheme = refused("Get \"ftp://h/a.tar\": unsupported protocol scheme \"ftp\"");
+    let broken = "{\"status\":\"Importing\"}\r\n{\"errorDetail\":{\"message\":\"unexpected EOF\"},\"error\":\"unexpected EOF\"}\r\n";
+    let full = "{\"error\":\"write /x: no space left on device\"}";
+    for (origin, status, body, reaction, pointer) in [
+        ("dockerhub", 404, denied.as_str(), Reaction::Denied, "/image"),
+        ("dockerhub", 500, &lookup, Reaction::Retry, "/image"),
+        ("dockerhub", 200, broken, Reaction::Retry, "/image"),
+        ("dockerhub", 200, full, Reaction::NoCapacity, "/image"),
+        ("http://h/a.tar", 404, &absent, Reaction::GiveUp, "/origin"),
+        ("http://h/a.tar", 500, &lookup, Reaction::Retry, "/origin"),
+        ("ftp://h/a.tar", 500, &scheme, Reaction::GiveUp, "/origin"),
+        ("http://h/a.tar", 200, broken, Reaction::GiveUp, "/origin"),
+        ("dockerhub", LOST, "", Reaction::Retry, "/endpoint"),
+    ] {
+        let docker = script(
+            with_origin(origin),
+            &[VERSION, ("POST", "/v1.41/containers/create", 404, &no_image), ("POST", "/v1.41/images/create", status, body)],
+        );
+        let fault = docker.create("i1", attributes()).unwrap_err();
+        assert_eq!(fault.reaction, reaction, "{origin} {body}");
+        assert!(points_at(&fault, pointer), "{fault:?}");
+    }
+}
+
+#[test]
+fn an_origin_that_is_none_is_refused_before_anything_else() {
+    let fault = script(with_origin("dokcerhub"), &[]).create("i1", attributes()).unwrap_err();
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::GiveUp, "docker.bad-origin"));
+    assert!(points_at(&fault, "/origin"));
+}
+
+#[test]
+fn many_are_observed_in_few_requests() {
+    let listed = listed("exited");
+    let find = "/v1.41/containers/json?all=true&filters=%7B%22id%22";
+    let docker = script(
+        section(),
+        &[VERSION, ("GET", find, 200, &listed), ("GET", find, 200, "[]"), ("GET", find, 200, "[]")],
+    );
+    let handles: Vec<Handle> = std::iter::once(ID.to_owned()).chain((1..300).map(|n| format!("{n:064x}"))).map(handle).collect();
+    let observed = docker.observe(&handles).unwrap();
+    assert_eq!(observed.len(), 300);
+    assert_eq!(observed[0].phase, Phase::Stopped);
+    assert!(observed[0].message.as_ref().unwrap().contains("code 3"));
+    assert!(observed[1..].iter().zip(&handles[1..]).all(|(seen, asked)| seen.phase == Phase::Gone && seen.handle == *asked));
+    assert_eq!(asked(), 4);
+    assert!(testing::host(|host| host.requests.iter().all(|request| request.url.len() < 8000)));
+
+    assert!(script(section(), &[]).observe(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn destroy_is_idempotent() {
+    for (status, words, expected) in [
+        (204, "", None),
+        (404, "No such container: x", None),
+        (409, "removal of container x is already in progress", None),
+        (409, "something else", Some(Reaction::Retry)),
+        (500, "could not kill", Some(Reaction::Retry)),
+        (LOST, "", Some(Reaction::UnknownOutcome)),
+        (NO_CONNECTION, "", Some(Reaction::Retry)),
+        (403, "no", Some(Reaction::Denied)),
+    ] {
+        let words = refused(words);
+        let docker = script(section(), &[VERSION, ("DELETE", &format!("/v1.41/containers/{ID}?force=true&v=true"), status, &words)]);
+        let reaction = docker.destroy(&handle(ID)).err().map(|fault| fault.reaction);
+        assert_eq!(reaction, expected, "{status} {words}");
+    }
+}
+
+#[test]
+fn the_inventory_comes_in_pages_and_survives_a_lost_place() {
+    let entry = |n: usize| json!({"Id": format!("{n:064x}"), "State": "running", "Labels": {"occopus.instance": format!("i{n}")}});
+    let full = Value::Array((0..500).map(entry).collect()).to_string();
+    let rest = Value::Array((500..502).map(entry).collect()).to_string();
+    let lost = refused("no such container 01f3");
+    let list = "/v1.41/containers/json?all=true&limit=500&filters=";
+    let docker = script(
+        section(),
+        &[
+            VERSION,
+            ("GET", list, 200, &full),
+            ("GET", list, 200, &rest),
+            ("GET", list, 500, &lost),
+            ("GET", "/v1.41/containers/json?all=true&filters=", 200, &full),
+        ],
+    );
+    let first = docker.list_owned(None).unwrap();
+    assert_eq!(first.machines.len(), 500);
+    let cursor = first.cursor.unwrap();
+    let second = docker.list_owned(Some(&cursor)).unwrap();
+    assert_eq!((second.machines.len(), second.cursor), (2, None));
+    let again = docker.list_owned(Some(&cursor)).unwrap();
+    assert_eq!((again.machines.len(), again.cursor), (500, None));
+}
+
+#[test]
+fn the_version_is_agreed_on_and_remembered() {
+    for (newest, oldest, agreed) in [("1.41", "1.12", "1.41"), ("1.52", "1.44", "1.44"), ("1.60", "1.50", "1.50"), ("1.47", "1.24", "1.44")] {
+        let version = json!({"ApiVersion": newest, "MinAPIVersion": oldest}).to_string();
+        let (list, handles) = (format!("/v{agreed}/containers/json"), [handle(ID)]);
+        let docker = script(
+            section(),
+            &[("GET", "/version", 200, &version), ("GET", &list, 200, "[]"), ("GET", &list, 200, "[]")],
+        );
+        docker.observe(&handles).unwrap();
+        docker.observe(&handles).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_engine_is_said_so() {
+    for (status, body) in [(200, "<html>"), (404, "not here"), (200, "{\"ApiVersion\":\"new\"}")] {
+        let fault = script(section(), &[("GET", "/version", status, body)]).observe(&[handle(ID)]).unwrap_err();
+        assert_eq!(fault.reaction, Reaction::GiveUp);
+        assert!(points_at(&fault, "/endpoint"), "{fault:?}");
+    }
+    let fault = script(section(), &[("GET", "/version", NO_CONNECTION, "")]).find("i1").unwrap_err();
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "docker.unreachable"));
+}
+
+#[test]
+fn the_schema_names_what_is_needed() {
+    let schema = testing::section_schema::<crate::Section>();
+    assert_eq!(schema["required"], json!(["endpoint", "image"]));
+    assert_eq!(schema["additionalProperties"], json!(false));
+}
