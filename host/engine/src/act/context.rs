@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn names_of_machines_are_short_and_end_in_what_differs() {
         let id = "01936e1c-aaaa-7000-8000-1234deadbeef";
-        let name = machine_name("an infrastructure with a long name", "0f6b2c1e-1111", "münchner-knoten-nummer-1", id);
-        assert_eq!(name, "occopus-an infrastructure-0f6b2c1e-münchner-knoten-nu-deadbeef");
+        let name = machine_name("kubernetes-cluster-of-mine", "0f6b2c1e-1111", "münchner-knoten-nummer-1", id);
+        assert_eq!(name, "occopus-kubernetes-cluster-0f6b2c1e-münchner-knoten-nu-deadbeef");
         assert!(name.chars().count() <= 80);
     }
 }

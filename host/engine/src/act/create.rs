@@ -277,19 +277,13 @@ impl Story {
     }
 
     /// The machine is known: written down before anything else.
-    async fn place(
-        &self,
-        record: &mut InstanceRecord,
-        observed: Observed,
-        adopted: bool,
-    ) -> Result<Phase, Trouble> {
+    async fn place(&self, record: &mut InstanceRecord, observed: Observed, adopted: bool) -> Result<Phase, Trouble> {
         let phase = observed.phase;
         // Even when nothing else can be concluded, the reference is known from here on.
         record.handle = Some(observed.handle.clone());
         record.absorb(observed);
         record.enter(InstanceState::Pending, self.world.now());
-        let mut events =
-            vec![What::NodePlaced { node_id: record.id.clone(), node_name: record.node.clone(), adopted }];
+        let mut events = vec![What::NodePlaced { node_id: record.id.clone(), node_name: record.node.clone(), adopted }];
         if phase == Phase::Running {
             events.extend(super::ready::note_running(&self.world, record));
         }

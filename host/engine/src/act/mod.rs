@@ -128,10 +128,7 @@ impl World {
     }
 
     fn short_scope(self: &Arc<Self>, record: &InstanceRecord) -> Scope {
-        Scope {
-            context: self.call(&record.node, self.settings.short_call),
-            section: Arc::new(record.section.clone()),
-        }
+        Scope { context: self.call(&record.node, self.settings.short_call), section: Arc::new(record.section.clone()) }
     }
 
     fn long_scope(self: &Arc<Self>, record: &InstanceRecord) -> Scope {

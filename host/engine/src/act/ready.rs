@@ -153,11 +153,7 @@ pub(super) fn note_running(world: &World, record: &mut InstanceRecord) -> Vec<Wh
 }
 
 /// One look at an instance whose machine is known. What changed is written down.
-pub(crate) async fn look(
-    world: &Arc<World>,
-    desired: &Desired,
-    record: &mut InstanceRecord,
-) -> Result<Look, Trouble> {
+pub(crate) async fn look(world: &Arc<World>, desired: &Desired, record: &mut InstanceRecord) -> Result<Look, Trouble> {
     let before = record.clone();
     let mut events = Vec::new();
     let conclusion = match observe(world, record).await {
@@ -189,12 +185,7 @@ pub(crate) async fn look(
 }
 
 /// What the checks mean for a running machine, given what they said before.
-fn judge(
-    world: &World,
-    record: &mut InstanceRecord,
-    health: Result<Health, Fault>,
-    events: &mut Vec<What>,
-) -> Look {
+fn judge(world: &World, record: &mut InstanceRecord, health: Result<Health, Fault>, events: &mut Vec<What>) -> Look {
     let now = world.now();
     let (node_id, node_name) = (record.id.clone(), record.node.clone());
     match health {

@@ -89,8 +89,7 @@ async fn left(world: &World, mut record: InstanceRecord, ended: Ended) -> Result
         Ended::Spent(spent) => crate::error::Reason::from(spent).to_string(),
     };
     record.message = Some(message.clone());
-    let event =
-        What::NodeLeft { node_id: record.id.clone(), node_name: record.node.clone(), message: message.clone() };
+    let event = What::NodeLeft { node_id: record.id.clone(), node_name: record.node.clone(), message: message.clone() };
     world.journal.put(&record, vec![event]).await?;
     Ok(Removal::Left(leftover(&record, message)))
 }

@@ -112,7 +112,8 @@ impl<'a> Dispatcher<'a> {
                 Input::Idle if self.stopped => return Ending::Stopped,
                 Input::Idle => {
                     // Records of different descriptions may depend on each other in a circle: then the order is given up.
-                    let stuck: Vec<_> = (0..self.nodes.len()).filter(|at| !self.nodes[*at].waiting.is_empty()).collect();
+                    let stuck: Vec<_> =
+                        (0..self.nodes.len()).filter(|at| !self.nodes[*at].waiting.is_empty()).collect();
                     if stuck.is_empty() {
                         return Ending::Done;
                     }

@@ -96,13 +96,7 @@ pub(crate) async fn raise(
 }
 
 impl<'a> Dispatcher<'a> {
-    fn new(
-        world: &'a Arc<World>,
-        desired: &Arc<Desired>,
-        raise: Raise,
-        stop: &Stop,
-        lost: &CancellationToken,
-    ) -> Self {
+    fn new(world: &'a Arc<World>, desired: &Arc<Desired>, raise: Raise, stop: &Stop, lost: &CancellationToken) -> Self {
         let described = &desired.infrastructure.nodes;
         let mut nodes: Vec<_> = described
             .iter()

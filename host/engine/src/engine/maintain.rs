@@ -92,8 +92,10 @@ impl Keeper<'_> {
         let Picture { desired, mut records, dead, total } = self.observe_all().await?;
         let held = dead.len() > allowed(total, self.engine.settings.hold_above);
         if held {
-            let message =
-                format!("{} of {total} instances look dead at once, so nothing is replaced; `build` replaces", dead.len());
+            let message = format!(
+                "{} of {total} instances look dead at once, so nothing is replaced; `build` replaces",
+                dead.len()
+            );
             let event = What::Hold { dead: dead.len(), of: total };
             let events = if before == InfrastructureState::Held { Vec::new() } else { vec![event] };
             return self.enter(InfrastructureState::Held, Some(message), events).await;
@@ -193,7 +195,8 @@ impl Keeper<'_> {
             }
             work.push(slot);
         }
-        let tried: Vec<_> = work.iter().filter_map(|slot| desired.node(slot.node)).map(|node| node.name.clone()).collect();
+        let tried: Vec<_> =
+            work.iter().filter_map(|slot| desired.node(slot.node)).map(|node| node.name.clone()).collect();
         let replace_at_once = allowed(total, self.engine.settings.replace_at_once);
         let job = Raise { slots: work, kept, on_trouble: OnTrouble::GoOn, replace_at_once };
         let world = self.engine.world(self.id, self.session, CancellationToken::new());

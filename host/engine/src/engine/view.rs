@@ -15,8 +15,7 @@ use crate::status::{InstanceStatus, NodeStatus, Status, Summary};
 /// An infrastructure, in full.
 pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, EngineError> {
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
-    let infrastructure: InfrastructureRecord =
-        get(store, &keys::infrastructure(id)).await?.ok_or_else(unknown)?;
+    let infrastructure: InfrastructureRecord = get(store, &keys::infrastructure(id)).await?.ok_or_else(unknown)?;
     let desired: Option<DesiredRecord> = get(store, &keys::desired(id)).await?;
     let owner: Option<OwnerRecord> = get(store, &keys::owner(id)).await?;
     let mut by_node = IndexMap::<String, Vec<InstanceStatus>>::new();

@@ -1,0 +1,284 @@
+//! A cloud in memory: one driver, one checker, one contextualiser.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::ports::{
+    Address, ContextRequest, Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, HealthTarget,
+    Observation, Observed, Phase, Plugins, Reaction, Rendered, Scope, Verdict,
+};
+
+/// What happens at the next call of a kind for a node.
+#[derive(Debug, Clone)]
+pub enum Script {
+    /// Nothing is done.
+    Fault(Fault),
+    /// It is done, and the answer is lost.
+    LostAnswer,
+    /// Nothing is done, and the answer is lost.
+    LostRequest,
+}
+
+/// A machine of the cloud.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The cloud's own number.
+    pub number: u64,
+    /// The instance id that it carries.
+    pub instance: String,
+    /// The infrastructure's id that it carries.
+    pub infrastructure: String,
+    /// The node's name that it carries.
+    pub node: String,
+    /// When it was asked for.
+    pub since: Instant,
+    /// What it is now, if not what its age says.
+    pub phase: Option<Phase>,
+}
+
+/// A cloud in memory. Clones are the same cloud.
+#[derive(Clone, Default)]
+pub struct FakeCloud {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    machines: Vec<Machine>,
+    number: u64,
+    create: Duration,
+    boot: Duration,
+    healthy_after: Duration,
+    destroy: Duration,
+    scripts: HashMap<(String, String), VecDeque<Script>>,
+    sick: HashSet<String>,
+    full: HashSet<String>,
+    calls: Vec<(String, String)>,
+    seen: Vec<(String, Vec<String>)>,
+}
+
+impl FakeCloud {
+    /// A cloud where everything takes no time.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long calls of `create` take, machines boot, nodes take to be healthy then, and calls of `destroy` take.
+    pub fn timing(&self, create: Duration, boot: Duration, healthy_after: Duration, destroy: Duration) {
+        let mut state = self.lock();
+        (state.create, state.boot, state.healthy_after, state.destroy) = (create, boot, healthy_after, destroy);
+    }
+
+    /// What happens at the next call ("create", "find", "destroy", "observe") for a node ("" for `observe`).
+    pub fn script(&self, call: &str, node: &str, script: Script) {
+        self.lock().scripts.entry((call.into(), node.into())).or_default().push_back(script);
+    }
+
+    /// A node's instances are unhealthy, or not any more.
+    pub fn sick(&self, node: &str, sick: bool) {
+        let mut state = self.lock();
+        if sick {
+            state.sick.insert(node.into())
+        } else {
+            state.sick.remove(node)
+        };
+    }
+
+    /// A zone (`zone` in the `resource` section) has no capacity.
+    pub fn full(&self, zone: &str) {
+        self.lock().full.insert(zone.into());
+    }
+
+    /// Something outside removes every machine of a node.
+    pub fn vanish(&self, node: &str) {
+        self.lock().machines.retain(|machine| machine.node != node);
+    }
+
+    /// Something outside changes every machine of a node.
+    pub fn force(&self, node: &str, phase: Phase) {
+        for machine in self.lock().machines.iter_mut().filter(|machine| machine.node == node) {
+            machine.phase = Some(phase);
+        }
+    }
+
+    /// All machines.
+    pub fn machines(&self) -> Vec<Machine> {
+        self.lock().machines.clone()
+    }
+
+    /// Names of the nodes of all machines, sorted.
+    pub fn nodes(&self) -> Vec<String> {
+        let mut nodes: Vec<_> = self.lock().machines.iter().map(|machine| machine.node.clone()).collect();
+        nodes.sort();
+        nodes
+    }
+
+    /// Every call so far that began: its kind and node.
+    pub fn calls(&self) -> Vec<(String, String)> {
+        self.lock().calls.clone()
+    }
+
+    /// How many calls of a kind there were.
+    pub fn count(&self, call: &str) -> usize {
+        self.lock().calls.iter().filter(|(kind, _)| kind == call).count()
+    }
+
+    /// For each node that was contextualised: the instances' nodes that it was told of.
+    pub fn told(&self) -> Vec<(String, Vec<String>)> {
+        self.lock().seen.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a call, and gives what is scripted for it.
+    fn called(&self, call: &str, node: &str) -> Option<Script> {
+        let mut state = self.lock();
+        state.calls.push((call.into(), node.into()));
+        state.scripts.get_mut(&(call.to_owned(), node.to_owned())).and_then(VecDeque::pop_front)
+    }
+
+    fn lost() -> Fault {
+        Fault::new(Reaction::UnknownOutcome, "fake.lost", "the answer was lost")
+    }
+}
+
+impl State {
+    fn observed(&self, machine: &Machine) -> Observed {
+        let age = machine.since.elapsed();
+        let by_age = if age >= self.boot { Phase::Running } else { Phase::Pending };
+        Observed {
+            handle: Handle { version: 1, data: machine.number.to_string() },
+            phase: machine.phase.unwrap_or(by_age),
+            addresses: vec![Address { value: format!("10.0.0.{}", machine.number), internal: false }],
+            attributes: vec![("number".into(), machine.number.to_string())],
+            message: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for FakeCloud {
+    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
+        let script = self.called("create", &request.node_name);
+        let take = self.lock().create;
+        if !take.is_zero() {
+            tokio::time::sleep(take).await;
+        }
+        match script {
+            Some(Script::Fault(fault)) => return Err(fault),
+            Some(Script::LostRequest) => return Err(Self::lost()),
+            Some(Script::LostAnswer) | None => {}
+        }
+        let zone = request.scope.section.get("zone").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut state = self.lock();
+        if state.full.contains(&zone) {
+            return Err(Fault::new(Reaction::NoCapacity, "fake.full", format!("zone {zone} is full")));
+        }
+        // Not idempotent, on purpose: a blind retry makes a second machine, and the tests see it.
+        state.number += 1;
+        let machine = Machine {
+            number: state.number,
+            instance: request.instance_id.clone(),
+            infrastructure: request.infrastructure_id.clone(),
+            node: request.node_name.clone(),
+            since: Instant::now(),
+            phase: None,
+        };
+        let observed = state.observed(&machine);
+        state.machines.push(machine);
+        if script.is_some() { Err(Self::lost()) } else { Ok(observed) }
+    }
+
+    async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
+        match self.called("find", &scope.context.node) {
+            Some(Script::Fault(fault)) => return Err(fault),
+            Some(_) => return Err(Self::lost()),
+            None => {}
+        }
+        let state = self.lock();
+        let found = state.machines.iter().find(|machine| machine.instance == instance_id);
+        Ok(found.map(|machine| state.observed(machine)))
+    }
+
+    async fn observe(&self, _scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+        match self.called("observe", "") {
+            Some(Script::Fault(fault)) => return Err(fault),
+            Some(_) => return Err(Self::lost()),
+            None => {}
+        }
+        let state = self.lock();
+        let answers = handles.iter().map(|handle| {
+            let found = state.machines.iter().find(|machine| machine.number.to_string() == handle.data);
+            found.map(|machine| state.observed(machine)).unwrap_or_else(|| Observed {
+                handle: handle.clone(),
+                phase: Phase::Gone,
+                addresses: Vec::new(),
+                attributes: Vec::new(),
+                message: None,
+            })
+        });
+        Ok(answers.collect())
+    }
+
+    async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
+        let script = self.called("destroy", &scope.context.node);
+        let take = self.lock().destroy;
+        if !take.is_zero() {
+            tokio::time::sleep(take).await;
+        }
+        match script {
+            Some(Script::Fault(fault)) => return Err(fault),
+            Some(Script::LostRequest) => return Err(Self::lost()),
+            Some(Script::LostAnswer) | None => {}
+        }
+        self.lock().machines.retain(|machine| machine.number.to_string() != handle.data);
+        if script.is_some() { Err(Self::lost()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl HealthChecker for FakeCloud {
+    async fn check(&self, target: &HealthTarget) -> Result<Observation, Fault> {
+        let state = self.lock();
+        let machine = state.machines.iter().find(|machine| machine.instance == target.instance_id);
+        let ready = state.boot + state.healthy_after;
+        let healthy = machine.is_some_and(|machine| {
+            machine.since.elapsed() >= ready && machine.phase.is_none() && !state.sick.contains(&machine.node)
+        });
+        let (verdict, reason) = match healthy {
+            true => (Verdict::Healthy, "it answers"),
+            false => (Verdict::Unhealthy, "it does not answer"),
+        };
+        Ok(Observation { verdict, reason: reason.into(), details: Vec::new() })
+    }
+}
+
+#[async_trait]
+impl Contextualiser for FakeCloud {
+    async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault> {
+        let told = request.instances.iter().map(|instance| instance.node_name.clone()).collect();
+        self.lock().seen.push((request.context.node.clone(), told));
+        Ok(Rendered { user_data: Some(b"user data".to_vec()), attributes: json!({}), resource: None })
+    }
+}
+
+impl Plugins for FakeCloud {
+    fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
+        (keyword == "fake").then(|| Arc::new(self.clone()) as Arc<dyn Driver>)
+    }
+
+    fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
+        (keyword == "fake").then(|| Arc::new(self.clone()) as Arc<dyn HealthChecker>)
+    }
+
+    fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
+        (keyword == "basic").then(|| Arc::new(self.clone()) as Arc<dyn Contextualiser>)
+    }
+}

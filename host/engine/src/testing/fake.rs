@@ -1,0 +1,112 @@
+//! An engine over fakes, and small infrastructures.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use occopus_model::{HealthCheck, Implementation, Infrastructure, Mappings, Node, Scaling};
+use serde_json::{Map, Value, json};
+
+use super::{FakeCloud, MemoryStore, VirtualClock};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::request::{BuildRequest, MaintainOptions, OnFailure, Run};
+use crate::settings::Settings;
+use crate::status::{DestroyReport, Status};
+
+/// An engine with its fakes.
+#[derive(Clone)]
+pub struct Fakes {
+    /// The cloud.
+    pub cloud: FakeCloud,
+    /// The store.
+    pub store: MemoryStore,
+    /// The engine over them.
+    pub engine: Engine,
+}
+
+impl Fakes {
+    /// With Tokio's time.
+    pub fn new() -> Self {
+        let clock = Arc::new(VirtualClock::new());
+        let (cloud, store) = (FakeCloud::new(), MemoryStore::new(clock.clone()));
+        let engine = Engine::new(Arc::new(cloud.clone()), Arc::new(store.clone()), clock);
+        Self { cloud, store, engine }
+    }
+
+    /// The same cloud and store, with an engine of other settings.
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self { engine: self.engine.with_settings(settings), ..self }
+    }
+
+    /// Builds under the id `test`.
+    pub async fn build(&self, infrastructure: &Infrastructure) -> Result<Status, EngineError> {
+        self.build_with(infrastructure, OnFailure::Rollback, Run::new().0).await
+    }
+
+    /// Builds under the id `test`.
+    pub async fn build_with(
+        &self,
+        infrastructure: &Infrastructure,
+        on_failure: OnFailure,
+        run: Run,
+    ) -> Result<Status, EngineError> {
+        let request = BuildRequest { id: Some("test".into()), infrastructure: infrastructure.clone(), on_failure };
+        self.engine.build(request, run).await
+    }
+
+    /// Destroys the id `test`.
+    pub async fn destroy(&self) -> Result<DestroyReport, EngineError> {
+        self.engine.destroy("test", Run::new().0).await
+    }
+
+    /// One pass over the id `test`.
+    pub async fn maintain(&self) -> Result<Status, EngineError> {
+        self.engine.maintain("test", MaintainOptions::default(), Run::new().0).await
+    }
+
+    /// The stored events of the id `test`.
+    pub async fn events(&self) -> Result<Vec<Event>, EngineError> {
+        self.engine.events("test", 0, 100_000).await
+    }
+}
+
+impl Default for Fakes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A node of type `small` with its dependencies.
+pub fn node(name: &str, count: u32, depends_on: &[&str]) -> Node {
+    Node {
+        name: name.into(),
+        node_type: "small".into(),
+        scaling: Scaling { min: count, max: count },
+        scaling_section: Value::Null,
+        filter: Map::new(),
+        variables: json!({}),
+        depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
+        mappings: Mappings::default(),
+    }
+}
+
+/// An infrastructure of such nodes. The type `small` has one implementation, on the fake cloud, with its checker.
+pub fn infrastructure(nodes: Vec<Node>) -> Infrastructure {
+    let implementation = Implementation {
+        resource: json!({ "type": "fake", "endpoint": "fake://", "zone": "a" }),
+        contextualisation: None,
+        config_management: None,
+        health_check: HealthCheck { checks: IndexMap::from([("fake".to_owned(), json!({}))]), timeout: 60 },
+        definition_dir: String::new(),
+        origin: "nodes.yaml:1:1".into(),
+        lines: IndexMap::from([("/resource/zone".to_owned(), "nodes.yaml:4:11".to_owned())]),
+    };
+    Infrastructure {
+        name: "test infrastructure".into(),
+        user_id: Value::Null,
+        variables: json!({}),
+        nodes,
+        definitions: IndexMap::from([("small".to_owned(), vec![implementation])]),
+    }
+}

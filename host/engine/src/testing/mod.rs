@@ -1,0 +1,12 @@
+//! A cloud, a store and a clock that tests can script. With Tokio's time paused, whole deployments take no time and go
+//! the same way every time.
+
+mod clock;
+mod cloud;
+mod fake;
+mod store;
+
+pub use clock::VirtualClock;
+pub use cloud::{FakeCloud, Machine, Script};
+pub use fake::{Fakes, infrastructure, node};
+pub use store::{Crash, MemoryStore};

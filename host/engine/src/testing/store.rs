@@ -1,0 +1,283 @@
+//! A store in memory, with everything that [`Store`] promises but durability.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::{
+    Change, Changes, Clock, Committed, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write,
+};
+
+/// When the process that uses the store dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// Just before its transaction with this number (from 1) is written.
+    Before(u64),
+    /// Just after.
+    After(u64),
+}
+
+/// A store in memory. Clones are the same store.
+#[derive(Clone)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    clock: Arc<dyn Clock>,
+    changes: broadcast::Sender<Change>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<String, Entry>,
+    revision: Revision,
+    leases: HashMap<LeaseId, Lease>,
+    next_lease: LeaseId,
+    commits: u64,
+    crash: Option<Crash>,
+    dead: CancellationToken,
+    unavailable: u32,
+    lost_answers: u32,
+}
+
+struct Lease {
+    ends: Timestamp,
+    ttl: Duration,
+    keys: Vec<String>,
+}
+
+impl MemoryStore {
+    /// An empty store, whose leases end by this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { state: Arc::default(), clock, changes: broadcast::channel(4096).0 }
+    }
+
+    /// Transactions so far.
+    pub fn commits(&self) -> u64 {
+        self.lock().commits
+    }
+
+    /// Lets the process die; the number counts from now. The token is cancelled when it is dead: its calls of the store
+    /// then never return, and the test drops it.
+    pub fn crash(&self, crash: Crash) -> CancellationToken {
+        let mut state = self.lock();
+        let commits = state.commits;
+        state.crash = Some(match crash {
+            Crash::Before(n) => Crash::Before(commits + n),
+            Crash::After(n) => Crash::After(commits + n),
+        });
+        state.dead = CancellationToken::new();
+        state.dead.clone()
+    }
+
+    /// Another process uses the store from now on.
+    pub fn revive(&self) {
+        let mut state = self.lock();
+        state.crash = None;
+        state.dead = CancellationToken::new();
+    }
+
+    /// The next transactions are refused.
+    pub fn refuse(&self, transactions: u32) {
+        self.lock().unavailable = transactions;
+    }
+
+    /// The next transactions are written, and their answers are lost.
+    pub fn lose_answers(&self, transactions: u32) {
+        self.lock().lost_answers = transactions;
+    }
+
+    /// Ends every lease, as a long pause would.
+    pub fn end_leases(&self) {
+        let mut state = self.lock();
+        let leases: Vec<_> = state.leases.keys().copied().collect();
+        for lease in leases {
+            self.end_lease(&mut state, lease);
+        }
+    }
+
+    /// All keys, in order.
+    pub fn keys(&self) -> Vec<String> {
+        self.lock().entries.keys().cloned().collect()
+    }
+
+    /// All values as text, to look for what should not be there.
+    pub fn text(&self) -> String {
+        self.lock().entries.values().map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let ended: Vec<_> = state.leases.iter().filter(|(_, lease)| lease.ends <= now).map(|(id, _)| *id).collect();
+        for lease in ended {
+            self.end_lease(&mut state, lease);
+        }
+        state
+    }
+
+    fn end_lease(&self, state: &mut State, lease: LeaseId) {
+        let Some(lease) = state.leases.remove(&lease) else { return };
+        let writes = lease.keys.into_iter().map(|key| Write::Delete { key }).collect();
+        self.apply(state, writes);
+    }
+
+    fn apply(&self, state: &mut State, writes: Vec<Write>) -> Revision {
+        state.revision += 1;
+        let revision = state.revision;
+        for write in writes {
+            match write {
+                Write::Put { key, value, lease } => {
+                    let created = state.entries.get(&key).map_or(revision, |entry| entry.created);
+                    let entry = Entry { key: key.clone(), value, created, modified: revision };
+                    for lease in state.leases.values_mut() {
+                        lease.keys.retain(|other| *other != key);
+                    }
+                    if let Some(lease) = lease.and_then(|lease| state.leases.get_mut(&lease)) {
+                        lease.keys.push(key.clone());
+                    }
+                    state.entries.insert(key.clone(), entry.clone());
+                    let _ = self.changes.send(Change { revision, key, entry: Some(entry) });
+                }
+                Write::Delete { key } => {
+                    if state.entries.remove(&key).is_some() {
+                        let _ = self.changes.send(Change { revision, key, entry: None });
+                    }
+                }
+                Write::DeletePrefix { prefix } => {
+                    let keys: Vec<_> = state.entries.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
+                    for key in keys {
+                        state.entries.remove(&key);
+                        let _ = self.changes.send(Change { revision, key, entry: None });
+                    }
+                }
+            }
+        }
+        revision
+    }
+
+    /// Never returns when the process is dead.
+    async fn alive(&self) {
+        let dead = self.lock().dead.is_cancelled();
+        if dead {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn commit_now(&self, transaction: Transaction) -> Option<Result<Committed, StoreError>> {
+        let mut state = self.lock();
+        state.commits += 1;
+        let number = state.commits;
+        if state.crash == Some(Crash::Before(number)) {
+            state.dead.cancel();
+            return None;
+        }
+        if state.unavailable > 0 {
+            state.unavailable -= 1;
+            return Some(Err(StoreError::Unavailable { message: "the disk is full".into() }));
+        }
+        let holds = transaction.compares.iter().all(|Compare::Modified(key, revision)| {
+            state.entries.get(key).map_or(0, |entry| entry.modified) == *revision
+        });
+        let committed = match holds {
+            true => Committed::Yes(self.apply(&mut state, transaction.writes)),
+            false => Committed::No,
+        };
+        if state.crash == Some(Crash::After(number)) {
+            state.dead.cancel();
+            return None;
+        }
+        if state.lost_answers > 0 {
+            state.lost_answers -= 1;
+            return Some(Err(StoreError::Unknown { message: "the connection was lost".into() }));
+        }
+        Some(Ok(committed))
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.alive().await;
+        Ok(self.lock().entries.get(key).cloned())
+    }
+
+    async fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.alive().await;
+        let state = self.lock();
+        let from = state.entries.range(prefix.to_owned()..).map(|(_, entry)| entry);
+        let inside = from.take_while(|entry| entry.key.starts_with(prefix));
+        Ok(inside.filter(|entry| after.is_none_or(|after| entry.key.as_str() > after)).take(limit).cloned().collect())
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Committed, StoreError> {
+        self.alive().await;
+        match self.commit_now(transaction) {
+            Some(outcome) => outcome,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.alive().await;
+        let ends = self.clock.now().checked_add(ttl).unwrap_or(Timestamp::MAX);
+        let mut state = self.lock();
+        state.next_lease += 1;
+        let id = state.next_lease;
+        state.leases.insert(id, Lease { ends, ttl, keys: Vec::new() });
+        Ok(id)
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<bool, StoreError> {
+        self.alive().await;
+        let now = self.clock.now();
+        Ok(match self.lock().leases.get_mut(&lease) {
+            Some(lease) => {
+                lease.ends = now.checked_add(lease.ttl).unwrap_or(Timestamp::MAX);
+                true
+            }
+            None => false,
+        })
+    }
+
+    async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.alive().await;
+        let mut state = self.lock();
+        self.end_lease(&mut state, lease);
+        Ok(())
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Changes, StoreError> {
+        self.alive().await;
+        let (prefix, receiver) = (prefix.to_owned(), self.changes.subscribe());
+        let past: Vec<_> = {
+            let state = self.lock();
+            let entries = state.entries.values().filter(|entry| entry.modified > after);
+            let inside = entries.filter(|entry| entry.key.starts_with(&prefix));
+            inside
+                .map(|entry| {
+                    Ok(Change { revision: entry.modified, key: entry.key.clone(), entry: Some(entry.clone()) })
+                })
+                .collect()
+        };
+        let live = futures::stream::unfold((receiver, prefix), |(mut receiver, prefix)| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(change) if change.key.starts_with(&prefix) => return Some((Ok(change), (receiver, prefix))),
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        Ok(Box::pin(futures::stream::iter(past).chain(live)))
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.alive().await;
+        Ok(self.lock().revision)
+    }
+}

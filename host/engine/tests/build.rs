@@ -1,0 +1,376 @@
+//! Building and destroying, on a scripted cloud.
+
+use std::time::Duration;
+
+use occopus_engine::ports::{Fault, Phase, Reaction};
+use occopus_engine::testing::{Fakes, Script, infrastructure, node};
+use occopus_engine::{EngineError, InfrastructureState, InstanceState, OnFailure, Reason, Run, Settings, What};
+use occopus_model::Infrastructure;
+use serde_json::json;
+use tokio::time::Instant;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+fn tiers() -> Infrastructure {
+    infrastructure(vec![node("db", 1, &[]), node("web", 2, &["db"]), node("probe", 1, &["web", "db"])])
+}
+
+fn fault(reaction: Reaction) -> Script {
+    Script::Fault(Fault::new(reaction, "fake.scripted", "scripted"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_start_when_their_own_dependencies_are_ready() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    let status = fakes.build(&tiers()).await.unwrap();
+    assert_eq!(status.state, InfrastructureState::Ready);
+    assert!(status.is_ready());
+    assert!(status.owner.is_none());
+    let creates: Vec<_> = fakes.cloud.calls().into_iter().filter(|(call, _)| call == "create").collect();
+    let names: Vec<_> = creates.iter().map(|(_, node)| node.as_str()).collect();
+    assert_eq!(names, ["db", "web", "web", "probe"]);
+    let told = fakes.cloud.told();
+    assert_eq!(told[0], ("db".into(), vec![]));
+    assert_eq!(told[1], ("web".into(), vec!["db".into()]));
+    assert_eq!(told[3], ("probe".into(), vec!["db".into(), "web".into(), "web".into()]));
+
+    let web = &status.nodes[1].instances;
+    assert_eq!(web.len(), 2);
+    assert!(web.iter().all(|instance| instance.state == InstanceState::Ready && instance.addresses.len() == 1));
+    assert!(web[0].seconds_to_ready.unwrap() >= 2.0);
+
+    let report = fakes.destroy().await.unwrap();
+    assert_eq!((report.removed, report.left.len()), (4, 0));
+    let drops: Vec<_> = fakes.cloud.calls().into_iter().filter(|(call, _)| call == "destroy").collect();
+    let names: Vec<_> = drops.iter().map(|(_, node)| node.as_str()).collect();
+    assert_eq!(names, ["probe", "web", "web", "db"]);
+    assert!(fakes.cloud.machines().is_empty());
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    assert!(matches!(fakes.destroy().await, Err(EngineError::UnknownInfrastructure { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_independent_branch_does_not_wait_for_a_slow_one() {
+    let fakes = Fakes::new();
+    fakes.cloud.sick("slow", true);
+    let graph = infrastructure(vec![
+        node("slow", 1, &[]),
+        node("a", 1, &[]),
+        node("b", 1, &["a"]),
+        node("after-slow", 1, &["slow"]),
+    ]);
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build(&graph).await }
+    });
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(fakes.cloud.nodes(), ["a", "b", "slow"]);
+    fakes.cloud.sick("slow", false);
+    assert!(building.await.unwrap().unwrap().is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_stored_in_order() {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("db", 1, &[])])).await.unwrap();
+    let events = fakes.events().await.unwrap();
+    let names: Vec<_> =
+        events.iter().map(|event| serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned()).collect();
+    let expected = ["infrastart", "nodecreating", "node-placed", "node-running", "nodecreated", "infraready"];
+    assert_eq!(names, expected);
+    let ids: Vec<_> = events.iter().map(|event| event.id.unwrap()).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_build_leaves_nothing() {
+    let fakes = Fakes::new();
+    fakes.cloud.script("create", "probe", fault(Reaction::GiveUp));
+    let Err(EngineError::Node { failure, rolled_back, left }) = fakes.build(&tiers()).await else { panic!() };
+    assert_eq!((failure.node.as_str(), rolled_back, left.len()), ("probe", true, 0));
+    assert_eq!(failure.location(), Some("nodes.yaml:1:1"));
+    assert!(fakes.cloud.machines().is_empty());
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_build_is_kept_when_asked() {
+    let fakes = Fakes::new();
+    fakes.cloud.script("create", "probe", fault(Reaction::Denied));
+    let outcome = fakes.build_with(&tiers(), OnFailure::Keep, Run::new().0).await;
+    assert!(matches!(outcome, Err(EngineError::Node { rolled_back: false, .. })));
+    assert_eq!(fakes.cloud.nodes(), ["db", "web", "web"]);
+    assert_eq!(fakes.engine.status("test", false).await.unwrap().state, InfrastructureState::Degraded);
+    // The next build finishes it, and keeps what is ready.
+    assert!(fakes.build(&tiers()).await.unwrap().is_ready());
+    assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_change_keeps_what_was_healthy() {
+    let fakes = Fakes::new();
+    fakes.build(&tiers()).await.unwrap();
+    let before: Vec<_> = fakes.cloud.machines().iter().map(|machine| machine.number).collect();
+    let mut changed = tiers();
+    changed.nodes.push(node("extra", 1, &["db"]));
+    changed.nodes.retain(|node| node.name != "probe");
+    fakes.cloud.script("create", "extra", fault(Reaction::GiveUp));
+    assert!(matches!(fakes.build(&changed).await, Err(EngineError::Node { rolled_back: true, .. })));
+    let after: Vec<_> = fakes.cloud.machines().iter().map(|machine| machine.number).collect();
+    assert_eq!(before, after);
+    let status = fakes.engine.status("test", true).await.unwrap();
+    assert_eq!(status.state, InfrastructureState::Ready);
+    assert!(status.nodes.iter().any(|node| node.name == "probe"));
+    // And when it succeeds, what is no longer described goes.
+    fakes.build(&changed).await.unwrap();
+    assert_eq!(fakes.cloud.nodes(), ["db", "extra", "web", "web"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_never_gets_healthy_fails_after_its_timeout() {
+    let fakes = Fakes::new();
+    fakes.cloud.sick("db", true);
+    let begun = Instant::now();
+    let Err(EngineError::Node { failure, .. }) = fakes.build(&tiers()).await else { panic!() };
+    assert!(matches!(failure.reason, Reason::Unhealthy { seconds: 60, .. }));
+    let passed = begun.elapsed();
+    assert!(passed > MS(60_000) && passed < MS(75_000), "{passed:?}");
+    assert!(fakes.cloud.machines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_stops_while_awaited_fails_at_once() {
+    let fakes = Fakes::new();
+    fakes.cloud.sick("db", true);
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build(&tiers()).await }
+    });
+    tokio::time::sleep(MS(5000)).await;
+    fakes.cloud.force("db", Phase::Stopped);
+    let Err(EngineError::Node { failure, .. }) = building.await.unwrap() else { panic!() };
+    assert!(matches!(failure.reason, Reason::Machine { .. }));
+    assert!(fakes.cloud.machines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_answers_lead_to_find_and_never_to_a_double() {
+    let fakes = Fakes::new();
+    fakes.cloud.script("create", "db", Script::LostAnswer);
+    fakes.cloud.script("create", "web", Script::LostRequest);
+    fakes.cloud.script("find", "web", fault(Reaction::Retry));
+    fakes.cloud.script("destroy", "db", Script::LostAnswer);
+    fakes.cloud.script("destroy", "web", Script::LostRequest);
+    assert!(fakes.build(&tiers()).await.unwrap().is_ready());
+    assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"]);
+    assert_eq!(fakes.cloud.count("find"), 3);
+    let report = fakes.destroy().await.unwrap();
+    assert!(report.left.is_empty());
+    assert!(fakes.cloud.machines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_have_a_budget_and_honour_the_cloud() {
+    let fakes = Fakes::new();
+    let mut slow_down = Fault::new(Reaction::Retry, "fake.rate", "slow down");
+    slow_down.retry_after = Some(Duration::from_secs(20));
+    fakes.cloud.script("create", "db", Script::Fault(slow_down));
+    let begun = Instant::now();
+    fakes.build(&infrastructure(vec![node("db", 1, &[])])).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(20));
+    fakes.destroy().await.unwrap();
+
+    for _ in 0..5 {
+        fakes.cloud.script("create", "db", fault(Reaction::Retry));
+    }
+    let Err(EngineError::Node { failure, .. }) = fakes.build(&tiers()).await else { panic!() };
+    assert!(matches!(failure.reason, Reason::Call { attempts: 5, .. }));
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_capacity_the_next_implementation_is_tried() {
+    let fakes = Fakes::new();
+    let mut graph = infrastructure(vec![node("db", 8, &[])]);
+    let mut other = graph.definitions["small"][0].clone();
+    other.resource = json!({ "type": "fake", "zone": "b" });
+    graph.definitions["small"].push(other);
+    fakes.cloud.full("a");
+    let status = fakes.build(&graph).await.unwrap();
+    assert_eq!(status.nodes[0].instances.len(), 8);
+    let events = fakes.events().await.unwrap();
+    let fell_back = events.iter().filter(|event| matches!(event.what, What::NodeFallback { .. })).count();
+    assert!((1..8).contains(&fell_back), "the load is spread: {fell_back}");
+    fakes.destroy().await.unwrap();
+
+    fakes.cloud.full("b");
+    let Err(EngineError::Node { failure, .. }) = fakes.build(&graph).await else { panic!() };
+    assert!(matches!(&failure.reason, Reason::NoCapacity { tried } if tried.len() == 2));
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_removed_is_told_and_kept() {
+    let fakes = Fakes::new();
+    fakes.build(&tiers()).await.unwrap();
+    fakes.cloud.script("destroy", "db", fault(Reaction::Denied));
+    let report = fakes.destroy().await.unwrap();
+    assert_eq!((report.removed, report.left.len()), (3, 1));
+    assert_eq!((report.left[0].node.as_str(), report.left[0].state), ("db", InstanceState::Destroying));
+    let status = fakes.engine.status("test", false).await.unwrap();
+    assert_eq!(status.state, InfrastructureState::Destroying);
+    assert!(fakes.destroy().await.unwrap().left.is_empty());
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_to_stop_rolls_back() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    for after in [0, 1, 500, 1100, 2000, 2100, 3500, 4500] {
+        let (run, _events) = Run::new();
+        let stop = run.stop.clone();
+        let building = tokio::spawn({
+            let fakes = fakes.clone();
+            async move { fakes.build_with(&tiers(), OnFailure::Rollback, run).await }
+        });
+        tokio::time::sleep(MS(after)).await;
+        stop.request();
+        let outcome = building.await.unwrap();
+        assert!(matches!(outcome, Err(EngineError::Stopped { rolled_back: true, ref left }) if left.is_empty()));
+        assert!(fakes.cloud.machines().is_empty(), "after {after} ms");
+        assert_eq!(fakes.store.keys(), Vec::<String>::new(), "after {after} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_requests_stop_now_and_tell_what_is_left() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    let (run, _events) = Run::new();
+    let stop = run.stop.clone();
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build_with(&tiers(), OnFailure::Rollback, run).await }
+    });
+    tokio::time::sleep(MS(2600)).await;
+    stop.request();
+    stop.request();
+    let Err(error @ EngineError::Stopped { rolled_back: false, .. }) = building.await.unwrap() else { panic!() };
+    assert_eq!(error.left().len(), 3);
+    let report = fakes.destroy().await.unwrap();
+    assert!(report.left.is_empty());
+    assert!(fakes.cloud.machines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_process_is_told_who_works_on_it() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(MS(60_000), MS(0), MS(0), MS(0));
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build(&tiers()).await }
+    });
+    tokio::time::sleep(MS(30_000)).await;
+    let Err(EngineError::Owned { holder, .. }) = fakes.build(&tiers()).await else { panic!() };
+    assert!(holder.contains(&std::process::id().to_string()));
+    assert!(matches!(fakes.destroy().await, Err(EngineError::Owned { .. })));
+    assert!(fakes.engine.list().await.unwrap()[0].owner.is_some());
+    building.await.unwrap().unwrap();
+    assert_eq!(fakes.cloud.nodes().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_the_lease_stops_and_writes_nothing() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build(&tiers()).await }
+    });
+    tokio::time::sleep(MS(1500)).await;
+    fakes.store.end_leases();
+    let commits = fakes.store.keys().len();
+    assert!(matches!(building.await.unwrap(), Err(EngineError::LeaseLost { .. })));
+    assert_eq!(fakes.store.keys().len(), commits);
+    // The next owner goes on from there.
+    assert!(fakes.build(&tiers()).await.unwrap().is_ready());
+    assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_holder_is_followed_at_once() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build(&tiers()).await }
+    });
+    tokio::time::sleep(MS(1500)).await;
+    building.abort();
+    assert!(matches!(fakes.build(&tiers()).await, Err(EngineError::Owned { .. })));
+    let settings = Settings {
+        holder_is_dead: Some(std::sync::Arc::new(|holder| holder.contains("process"))),
+        ..Settings::default()
+    };
+    let fakes = fakes.with_settings(settings);
+    assert!(fakes.build(&tiers()).await.unwrap().is_ready());
+    assert_eq!(fakes.cloud.nodes().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_for_a_moment_or_loses_answers_does_no_harm() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build(&tiers()).await }
+    });
+    tokio::time::sleep(MS(500)).await;
+    fakes.store.refuse(3);
+    tokio::time::sleep(MS(1500)).await;
+    fakes.store.lose_answers(2);
+    assert!(building.await.unwrap().unwrap().is_ready());
+    assert_eq!(fakes.cloud.nodes().len(), 4);
+    let ids: Vec<_> = fakes.events().await.unwrap().iter().map(|event| event.id.unwrap()).collect();
+    let expected: Vec<_> = (1..=ids.len() as u64).collect();
+    assert_eq!(ids, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_full_is_an_error() {
+    let fakes = Fakes::new();
+    fakes.store.refuse(1_000);
+    let error = fakes.build(&tiers()).await.unwrap_err();
+    assert_eq!(error.code(), "store.unavailable");
+    assert!(fakes.cloud.calls().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_deployed_is_refused_before_anything_is_written() {
+    let fakes = Fakes::new();
+    let circle = infrastructure(vec![node("a", 1, &["b"]), node("b", 1, &["a"])]);
+    let missing = infrastructure(vec![node("a", 1, &["nobody"])]);
+    let double = infrastructure(vec![node("a", 1, &[]), node("a", 1, &[])]);
+    let none = infrastructure(vec![node("a", 0, &[])]);
+    for graph in [circle, missing, double, none] {
+        assert!(matches!(fakes.build(&graph).await, Err(EngineError::Invalid { .. })));
+    }
+    let mut unknown = tiers();
+    unknown.definitions["small"][0].resource = json!({ "type": "nobody's" });
+    let Err(EngineError::NoPlugin { keyword, location, .. }) = fakes.build(&unknown).await else { panic!() };
+    assert_eq!((keyword.as_str(), location.as_deref()), ("nobody's", Some("nodes.yaml:1:1")));
+    assert_eq!(fakes.store.commits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_faults_pointer_leads_to_the_users_line() {
+    let fakes = Fakes::new();
+    let mut bad = Fault::new(Reaction::GiveUp, "fake.zone", "no such zone");
+    bad.details.push(occopus_engine::ports::Detail { pointer: "/resource/zone/0".into(), message: "unknown".into() });
+    fakes.cloud.script("create", "db", Script::Fault(bad));
+    let Err(EngineError::Node { failure, .. }) = fakes.build(&tiers()).await else { panic!() };
+    assert_eq!(failure.location(), Some("nodes.yaml:4:11"));
+    assert_eq!(failure.code(), "fake.zone");
+}
