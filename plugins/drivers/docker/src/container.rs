@@ -30,7 +30,9 @@ impl NewContainer {
             image,
             cmd: launch.command,
             // A name without a value removes a variable of the image.
-            env: environment.map(|(name, value)| value.map_or(name.clone(), |value| format!("{name}={value}"))).collect(),
+            env: environment
+                .map(|(name, value)| value.map_or(name.clone(), |value| format!("{name}={value}")))
+                .collect(),
             labels: labels.into_iter().collect(),
         }
     }
@@ -216,7 +218,8 @@ mod tests {
 
     #[test]
     fn an_answer_with_nulls_and_gaps_is_read() {
-        let bare: Container = serde_json::from_value(json!({"Id": "ab", "Labels": null, "NetworkSettings": null})).unwrap();
+        let bare: Container =
+            serde_json::from_value(json!({"Id": "ab", "Labels": null, "NetworkSettings": null})).unwrap();
         assert_eq!(bare.observed().phase, Phase::Unknown);
         assert!(bare.owned().is_none());
     }

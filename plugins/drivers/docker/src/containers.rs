@@ -156,7 +156,8 @@ impl Engine<'_> {
 
     fn list(&self, filters: &Value, limit: Option<usize>) -> Result<Vec<Container>, Fault> {
         let limit = limit.map_or(String::new(), |limit| format!("&limit={limit}"));
-        let response = self.read(&format!("/containers/json?all=true{limit}&filters={}", encoded(&filters.to_string())))?;
+        let response =
+            self.read(&format!("/containers/json?all=true{limit}&filters={}", encoded(&filters.to_string())))?;
         if !response.is_success() {
             return Err(self.refusal("list its containers", &response));
         }

@@ -62,7 +62,9 @@ fn failed(engine: &Engine<'_>, origin: &Origin<'_>, why: String, may_pass: bool)
     } else if says(&["unauthorized", "access denied", "authentication required"]) {
         // Registries answer so for what does not exist, too.
         Fault::denied(code, message)
-    } else if may_pass && !says(&["unsupported protocol scheme", "manifest unknown", "no matching manifest", "not found"]) {
+    } else if may_pass
+        && !says(&["unsupported protocol scheme", "manifest unknown", "no matching manifest", "not found"])
+    {
         Fault::retry(code, message)
     } else {
         Fault::give_up(code, message)
@@ -106,7 +108,10 @@ mod tests {
             \"error\":\"Error processing tar file(exit status 1): unexpected EOF\"}\r\n";
         assert_eq!(stream(broken).unwrap(), "Error processing tar file(exit status 1): unexpected EOF");
         assert_eq!(stream("{\"error\":\"short\"}").unwrap(), "short");
-        assert_eq!(stream("{\"status\":\"Importing\",\"progressDetail\":{\"current\":1}}\n{\"status\":\"sha256:5b\"}\n"), None);
+        assert_eq!(
+            stream("{\"status\":\"Importing\",\"progressDetail\":{\"current\":1}}\n{\"status\":\"sha256:5b\"}\n"),
+            None
+        );
         assert_eq!(stream(""), None);
     }
 }

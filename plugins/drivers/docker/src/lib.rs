@@ -15,7 +15,9 @@ mod section;
 #[cfg(test)]
 mod tests;
 
-use occopus_sdk::{About, Driver, Fault, Handle, Inventory, Launch, NoCredentials, NodeRequest, Observed, Page, Phase, Scope, log};
+use occopus_sdk::{
+    About, Driver, Fault, Handle, Inventory, Launch, NoCredentials, NodeRequest, Observed, Page, Phase, Scope, log,
+};
 
 use container::{Container, NewContainer};
 use containers::Created;

@@ -103,7 +103,8 @@ fn observed(process: Process) -> Observed {
         State::Exited => Phase::Stopped,
         State::Gone => return Observed::new(handle, Phase::Gone),
     };
-    let message = (phase == Phase::Stopped).then(|| format!("the process ended; what it wrote is in {}", process.output));
+    let message =
+        (phase == Phase::Stopped).then(|| format!("the process ended; what it wrote is in {}", process.output));
     let mut attributes = vec![("output".to_owned(), process.output)];
     if process.pid != 0 {
         attributes.push(("pid".to_owned(), process.pid.to_string()));
@@ -113,3 +114,6 @@ fn observed(process: Process) -> Observed {
 }
 
 occopus_sdk::export_driver!(Local, inventory);
+
+#[cfg(test)]
+mod tests;

@@ -25,9 +25,14 @@ fn script(section: Value, lines: &[(&str, &str, u16, &str)]) -> DriverHarness<Do
     let lines = Mutex::new(lines);
     let host = FakeHost::default().http(move |request: &Request| {
         let next = lines.lock().unwrap().pop_front();
-        let (method, path, status, body) = next.unwrap_or_else(|| panic!("not expected: {} {}", request.method, request.url));
+        let (method, path, status, body) =
+            next.unwrap_or_else(|| panic!("not expected: {} {}", request.method, request.url));
         let asked = request.url.strip_prefix("http://engine:2375").expect("the engine's address");
-        assert!(request.method == method && asked.starts_with(&path), "{} {asked}, not {method} {path}", request.method);
+        assert!(
+            request.method == method && asked.starts_with(&path),
+            "{} {asked}, not {method} {path}",
+            request.method
+        );
         let broken = |kind| Err(HttpError { kind, message: "connection broken".to_owned() });
         match status {
             LOST => broken(HttpErrorKind::MaybeSent),
@@ -103,7 +108,8 @@ fn create_is_two_requests_and_a_look() {
 
 #[test]
 fn a_second_create_takes_the_first_container() {
-    let inspected = json!({"Id": ID, "State": {"Status": "running"}, "Config": {"Labels": {"occopus.instance": "i1"}}}).to_string();
+    let inspected =
+        json!({"Id": ID, "State": {"Status": "running"}, "Config": {"Labels": {"occopus.instance": "i1"}}}).to_string();
     let (taken, listed) = (refused("Conflict. The container name is already in use"), listed("running"));
     for status in [409, 500] {
         let docker = script(
@@ -125,7 +131,11 @@ fn a_container_of_someone_else_is_left_alone() {
     let taken = refused("Conflict. The container name is already in use");
     let docker = script(
         section(),
-        &[VERSION, ("POST", "/v1.41/containers/create", 409, &taken), ("GET", "/v1.41/containers/occopus-", 200, &inspected)],
+        &[
+            VERSION,
+            ("POST", "/v1.41/containers/create", 409, &taken),
+            ("GET", "/v1.41/containers/occopus-", 200, &inspected),
+        ],
     );
     assert_eq!(docker.create("i1", attributes()).unwrap_err().reaction, Reaction::Conflict);
 }
@@ -160,11 +170,14 @@ fn a_lost_answer_is_an_unknown_outcome() {
 fn find_finishes_what_was_interrupted() {
     let (new, running, start) = (listed("created"), listed("running"), format!("/v1.41/containers/{ID}/start"));
     let find = "/v1.41/containers/json?all=true&filters=%7B%22label%22%3A%5B%22occopus.instance%3Di1%22";
-    let docker =
-        script(section(), &[VERSION, ("GET", find, 200, &new), ("POST", &start, 204, ""), ("GET", find, 200, &running)]);
+    let docker = script(
+        section(),
+        &[VERSION, ("GET", find, 200, &new), ("POST", &start, 204, ""), ("GET", find, 200, &running)],
+    );
     assert_eq!(docker.find("i1").unwrap().unwrap().phase, Phase::Running);
 
-    let words = refused("failed to create shim task: OCI runtime create failed: exec: \"nosuch\": executable file not found");
+    let words =
+        refused("failed to create shim task: OCI runtime create failed: exec: \"nosuch\": executable file not found");
     let docker = script(section(), &[VERSION, ("GET", find, 200, &new), ("POST", &start, 400, &words)]);
     let observed = docker.find("i1").unwrap().unwrap();
     assert_eq!(observed.phase, Phase::Failed);
@@ -183,10 +196,18 @@ fn nothing_is_found_only_after_a_second_look() {
 #[test]
 fn a_command_that_does_not_start_leaves_nothing_behind() {
     let created = created();
-    let words = refused("OCI runtime create failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH");
-    let (start, remove) = (format!("/v1.41/containers/{ID}/start"), format!("/v1.41/containers/{ID}?force=true&v=true"));
+    let words = refused(
+        "OCI runtime create failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH",
+    );
+    let (start, remove) =
+        (format!("/v1.41/containers/{ID}/start"), format!("/v1.41/containers/{ID}?force=true&v=true"));
     let lines = |removal| {
-        [VERSION, ("POST", "/v1.41/containers/create", 201, created.as_str()), ("POST", &start, 400, &words), ("DELETE", &remove, removal, "")]
+        [
+            VERSION,
+            ("POST", "/v1.41/containers/create", 201, created.as_str()),
+            ("POST", &start, 400, &words),
+            ("DELETE", &remove, removal, ""),
+        ]
     };
     let fault = script(section(), &lines(204)).create("i1", attributes()).unwrap_err();
     assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::GiveUp, "docker.start-failed"));
@@ -230,7 +251,8 @@ fn images_are_fetched_only_when_they_are_missing() {
 #[test]
 fn failures_to_fetch_are_told_apart() {
     let no_image = refused("No such image: beds/busybox:1");
-    let denied = refused("pull access denied for nosuch/image, repository does not exist or may require 'docker login'");
+    let denied =
+        refused("pull access denied for nosuch/image, repository does not exist or may require 'docker login'");
     let absent = refused("failed to GET http://h/a.tar with status 404 File not found");
     let lookup = refused("Get \"http://h/a.tar\": dial tcp: lookup h: no such host");
     let scheme = refused("Get \"ftp://h/a.tar\": unsupported protocol scheme \"ftp\"");
@@ -249,7 +271,11 @@ fn failures_to_fetch_are_told_apart() {
     ] {
         let docker = script(
             with_origin(origin),
-            &[VERSION, ("POST", "/v1.41/containers/create", 404, &no_image), ("POST", "/v1.41/images/create", status, body)],
+            &[
+                VERSION,
+                ("POST", "/v1.41/containers/create", 404, &no_image),
+                ("POST", "/v1.41/images/create", status, body),
+            ],
         );
         let fault = docker.create("i1", attributes()).unwrap_err();
         assert_eq!(fault.reaction, reaction, "{origin} {body}");
@@ -268,16 +294,17 @@ fn an_origin_that_is_none_is_refused_before_anything_else() {
 fn many_are_observed_in_few_requests() {
     let listed = listed("exited");
     let find = "/v1.41/containers/json?all=true&filters=%7B%22id%22";
-    let docker = script(
-        section(),
-        &[VERSION, ("GET", find, 200, &listed), ("GET", find, 200, "[]"), ("GET", find, 200, "[]")],
-    );
-    let handles: Vec<Handle> = std::iter::once(ID.to_owned()).chain((1..300).map(|n| format!("{n:064x}"))).map(handle).collect();
+    let docker =
+        script(section(), &[VERSION, ("GET", find, 200, &listed), ("GET", find, 200, "[]"), ("GET", find, 200, "[]")]);
+    let handles: Vec<Handle> =
+        std::iter::once(ID.to_owned()).chain((1..300).map(|n| format!("{n:064x}"))).map(handle).collect();
     let observed = docker.observe(&handles).unwrap();
     assert_eq!(observed.len(), 300);
     assert_eq!(observed[0].phase, Phase::Stopped);
     assert!(observed[0].message.as_ref().unwrap().contains("code 3"));
-    assert!(observed[1..].iter().zip(&handles[1..]).all(|(seen, asked)| seen.phase == Phase::Gone && seen.handle == *asked));
+    assert!(
+        observed[1..].iter().zip(&handles[1..]).all(|(seen, asked)| seen.phase == Phase::Gone && seen.handle == *asked)
+    );
     assert_eq!(asked(), 4);
     assert!(testing::host(|host| host.requests.iter().all(|request| request.url.len() < 8000)));
 
@@ -297,7 +324,10 @@ fn destroy_is_idempotent() {
         (403, "no", Some(Reaction::Denied)),
     ] {
         let words = refused(words);
-        let docker = script(section(), &[VERSION, ("DELETE", &format!("/v1.41/containers/{ID}?force=true&v=true"), status, &words)]);
+        let docker = script(
+            section(),
+            &[VERSION, ("DELETE", &format!("/v1.41/containers/{ID}?force=true&v=true"), status, &words)],
+        );
         let reaction = docker.destroy(&handle(ID)).err().map(|fault| fault.reaction);
         assert_eq!(reaction, expected, "{status} {words}");
     }
@@ -331,7 +361,9 @@ fn the_inventory_comes_in_pages_and_survives_a_lost_place() {
 
 #[test]
 fn the_version_is_agreed_on_and_remembered() {
-    for (newest, oldest, agreed) in [("1.41", "1.12", "1.41"), ("1.52", "1.44", "1.44"), ("1.60", "1.50", "1.50"), ("1.47", "1.24", "1.44")] {
+    for (newest, oldest, agreed) in
+        [("1.41", "1.12", "1.41"), ("1.52", "1.44", "1.44"), ("1.60", "1.50", "1.50"), ("1.47", "1.24", "1.44")]
+    {
         let version = json!({"ApiVersion": newest, "MinAPIVersion": oldest}).to_string();
         let (list, handles) = (format!("/v{agreed}/containers/json"), [handle(ID)]);
         let docker = script(
