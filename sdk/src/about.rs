@@ -22,14 +22,7 @@ pub struct About {
 
 impl About {
     /// A plugin that only computes, as a contextualiser does.
-    pub const CONTEXT: Self = Self {
-        name: "",
-        version: "",
-        keyword: "",
-        summary: "",
-        network: &[],
-        interfaces: &[],
-    };
+    pub const CONTEXT: Self = Self { name: "", version: "", keyword: "", summary: "", network: &[], interfaces: &[] };
     /// A driver that talks to the `endpoint` of its section.
     pub const DRIVER: Self = Self { network: &["endpoint"], ..Self::CONTEXT };
     /// A health checker that talks to the node.

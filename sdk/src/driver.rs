@@ -115,10 +115,7 @@ pub struct Handle {
 impl Handle {
     /// A handle in this format.
     pub fn new(version: u32, data: impl Into<String>) -> Self {
-        Self {
-            version,
-            data: data.into(),
-        }
+        Self { version, data: data.into() }
     }
 }
 
@@ -157,13 +154,7 @@ pub struct Observed {
 impl Observed {
     /// A machine with nothing known but its phase.
     pub fn new(handle: Handle, phase: Phase) -> Self {
-        Self {
-            handle,
-            phase,
-            addresses: Vec::new(),
-            attributes: Vec::new(),
-            message: None,
-        }
+        Self { handle, phase, addresses: Vec::new(), attributes: Vec::new(), message: None }
     }
 
     /// Adds an address.

@@ -1,1 +1,144 @@
-//! Jinja.
+//! Templates with the semantics that existing descriptions rely on: Jinja2 with Python's texts.
+//!
+//! Undefined prints nothing, but an attribute of it is an error; nothing is escaped; one trailing newline is dropped;
+//! there is nothing to include. A template can neither run for ever nor make a text without end.
+
+mod functions;
+mod python;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::sync::Arc;
+
+use minijinja::value::Serde;
+use minijinja::{Environment, Value};
+use serde_json::Value as Json;
+
+use crate::{Facts, Fault};
+
+/// Bounds the work of one template: roughly this many instructions, or 64 times as many bytes.
+const FUEL: u64 = 500_000;
+/// Of macros that call each other. A component's stack is small.
+const DEPTH: usize = 50;
+
+/// An environment with its variables.
+pub struct Templates {
+    environment: Environment<'static>,
+    variables: BTreeMap<String, Value>,
+}
+
+impl Templates {
+    /// With these variables, an object.
+    pub fn new(variables: &Json) -> Self {
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(DEPTH);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("b64encode", functions::b64encode);
+        environment.add_filter("string", |value: Value| python::str(&value));
+        environment.set_formatter(|out, _, value| Ok(out.write_str(&python::str(value))?));
+        Self { environment, variables: BTreeMap::new() }.with(variables)
+    }
+
+    /// Adds variables, an object; they hide those of the same name.
+    #[must_use]
+    pub fn with(mut self, variables: &Json) -> Self {
+        let added = variables.as_object().into_iter().flatten();
+        self.variables.extend(added.map(|(name, value)| (name.clone(), Value::from(Serde(value)))));
+        self
+    }
+
+    /// Adds the functions that ask for facts: `getip` and its kin. They hide variables of the same name.
+    #[must_use]
+    pub fn with_facts(mut self, facts: &Arc<dyn Facts>) -> Self {
+        self.variables.extend(functions::all(facts).into_iter().map(|(name, value)| (name.to_owned(), value)));
+        self
+    }
+
+    /// What is inserted is folded as inside a double-quoted YAML text: a line break becomes a space, and n empty lines
+    /// become n line breaks. Existing cloud-init descriptions write keys with empty lines between their lines for this.
+    #[must_use]
+    pub fn folding(mut self) -> Self {
+        self.environment.set_formatter(|out, _, value| Ok(out.write_str(&fold(&python::str(value)))?));
+        self
+    }
+
+    /// Renders one text. The pointer says where in the user's section it stands.
+    ///
+    /// # Errors
+    /// A `give-up` with the pointer, and the line within the text.
+    pub fn text(&self, pointer: &str, source: &str) -> Result<String, Fault> {
+        let rendered = self
+            .environment
+            .template_from_str(source)
+            .and_then(|template| template.render(Value::from(self.variables.clone())));
+        rendered.map_err(|error| explain(pointer, &error))
+    }
+
+    /// Renders every text in a value, and leaves the rest (and all keys) as it is. A text stays a text.
+    ///
+    /// # Errors
+    /// A `give-up` with the pointer of the text that failed.
+    pub fn value(&self, pointer: &str, value: &Json) -> Result<Json, Fault> {
+        Ok(match value {
+            Json::String(source) => Json::String(self.text(pointer, source)?),
+            Json::Array(items) => Json::Array(
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| self.value(&format!("{pointer}/{index}"), item))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Json::Object(fields) => Json::Object(
+                fields
+                    .iter()
+                    .map(|(key, field)| Ok((key.clone(), self.value(&format!("{pointer}/{}", escape(key)), field)?)))
+                    .collect::<Result<_, Fault>>()?,
+            ),
+            other => other.clone(),
+        })
+    }
+}
+
+/// One step of a JSON pointer (RFC 6901).
+pub fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn explain(pointer: &str, error: &minijinja::Error) -> Fault {
+    // A refused `cmd` is the host's fault, and keeps its reaction and its advice.
+    let cause = error.source().and_then(|source| source.downcast_ref::<Fault>());
+    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let place = error.line().map_or_else(|| what.clone(), |line| format!("line {line}: {what}"));
+    let fault =
+        cause.cloned().unwrap_or_else(|| Fault::give_up("template.failed", format!("a template failed: {what}")));
+    fault.at(pointer, place)
+}
+
+fn fold(text: &str) -> String {
+    let mut lines = text.split('\n');
+    let mut folded = lines.next().unwrap_or_default().to_owned();
+    let mut breaks = 0;
+    let mut rest = lines.peekable();
+    while let Some(line) = rest.next() {
+        breaks += 1;
+        let line = if rest.peek().is_some() {
+            line.trim_matches([' ', '\t', '\r'])
+        } else {
+            line.trim_start_matches([' ', '\t'])
+        };
+        if line.is_empty() && rest.peek().is_some() {
+            continue;
+        }
+        folded.truncate(folded.trim_end_matches([' ', '\t', '\r']).len());
+        if breaks == 1 {
+            folded.push(' ');
+        }
+        folded.extend(std::iter::repeat_n('\n', breaks - 1));
+        folded.push_str(line);
+        breaks = 0;
+    }
+    folded
+}

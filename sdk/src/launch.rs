@@ -18,8 +18,10 @@ impl Launch {
     /// variables); `env` is a list of `NAME=VALUE` or a mapping.
     pub fn read(attributes: &Value) -> Result<Self, Fault> {
         Ok(Self {
-            command: command(attributes.get("command").unwrap_or(&Value::Null)).map_err(|why| fault("command", &why))?,
-            environment: environment(attributes.get("env").unwrap_or(&Value::Null)).map_err(|why| fault("env", &why))?,
+            command: command(attributes.get("command").unwrap_or(&Value::Null))
+                .map_err(|why| fault("command", &why))?,
+            environment: environment(attributes.get("env").unwrap_or(&Value::Null))
+                .map_err(|why| fault("env", &why))?,
         })
     }
 }

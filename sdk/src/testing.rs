@@ -217,7 +217,12 @@ impl<T: Inventory> DriverHarness<T> {
 ///
 /// # Errors
 /// Those of the checker.
-pub fn check<T: HealthChecker>(host: FakeHost, section_json: &Value, address: &str, data: Value) -> Result<Observation, Fault> {
+pub fn check<T: HealthChecker>(
+    host: FakeHost,
+    section_json: &Value,
+    address: &str,
+    data: Value,
+) -> Result<Observation, Fault> {
     install(host);
     T::check(&Target {
         section: section(&section_json.to_string())?,
@@ -249,7 +254,12 @@ impl Facts for FakeFacts {
 ///
 /// # Errors
 /// Those of the contextualiser.
-pub fn render<T: Contextualiser>(section_json: &Value, resource: Value, data: Value, facts: FakeFacts) -> Result<Rendered, Fault> {
+pub fn render<T: Contextualiser>(
+    section_json: &Value,
+    resource: Value,
+    data: Value,
+    facts: FakeFacts,
+) -> Result<Rendered, Fault> {
     install(FakeHost::default());
     T::render(&ContextRequest {
         section: section(&section_json.to_string())?,

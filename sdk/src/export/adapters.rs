@@ -24,7 +24,9 @@ impl From<Fault> for wit::Fault {
             reaction: fault.reaction,
             code: fault.code,
             message: fault.message,
-            retry_after_ms: fault.retry_after.map(|delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+            retry_after_ms: fault
+                .retry_after
+                .map(|delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
             details: fault.details.into_iter().map(detail).collect(),
         }
     }
@@ -226,7 +228,11 @@ impl<T: Contextualiser> context::exports::occopus::context::renderer::Guest for 
         Ok(context::exports::occopus::context::renderer::Rendered {
             user_data: rendered.user_data,
             attributes: rendered.attributes.to_string(),
-            sections: rendered.resource.map(|resource| ("resource".to_owned(), resource.to_string())).into_iter().collect(),
+            sections: rendered
+                .resource
+                .map(|resource| ("resource".to_owned(), resource.to_string()))
+                .into_iter()
+                .collect(),
         })
     }
 }

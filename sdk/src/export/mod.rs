@@ -17,14 +17,14 @@ macro_rules! export_driver {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Exported = $crate::DriverAdapter<$driver>;
-            $crate::bindings::driver::export!(Exported with_types_in $crate::bindings::driver);
+    $crate::bindings::driver::export!(Exported with_types_in $crate::bindings::driver);
         };
     };
     ($driver:ty, inventory) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Exported = $crate::DriverAdapter<$driver>;
-            $crate::bindings::driver_full::export!(Exported with_types_in $crate::bindings::driver_full);
+    $crate::bindings::driver_full::export!(Exported with_types_in $crate::bindings::driver_full);
         };
     };
 }
@@ -36,7 +36,7 @@ macro_rules! export_health_checker {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Exported = $crate::HealthAdapter<$checker>;
-            $crate::bindings::health::export!(Exported with_types_in $crate::bindings::health);
+    $crate::bindings::health::export!(Exported with_types_in $crate::bindings::health);
         };
     };
 }
@@ -48,7 +48,7 @@ macro_rules! export_contextualiser {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Exported = $crate::ContextAdapter<$contextualiser>;
-            $crate::bindings::context::export!(Exported with_types_in $crate::bindings::context);
+    $crate::bindings::context::export!(Exported with_types_in $crate::bindings::context);
         };
     };
 }

@@ -129,7 +129,8 @@ pub(crate) fn send(request: Request) -> Result<Response, HttpError> {
         .map_err(|_| unusable(format!("`{}` is no HTTP method", request.method)))?;
     let mut wasi = WasiRequest::builder().method(method).uri(&request.url);
     for (name, value) in &request.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable(format!("bad header name `{name}`")))?;
+        let name =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable(format!("bad header name `{name}`")))?;
         let value = HeaderValue::from_str(value).map_err(|_| unusable(format!("bad value of header `{name}`")))?;
         wasi = wasi.header(name, value);
     }

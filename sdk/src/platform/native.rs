@@ -31,7 +31,9 @@ impl Context {
             Some(("tcp", target)) => Ok(format!("http://{target}")),
             Some(("unix", path)) => Ok(format!("http://unix{}", path.replace('/', "-"))),
             None if endpoint.contains(':') => Ok(format!("http://{endpoint}")),
-            _ => Err(Fault::give_up("occopus.bad-endpoint", format!("`{endpoint}` is no endpoint")).at("/endpoint", "")),
+            _ => {
+                Err(Fault::give_up("occopus.bad-endpoint", format!("`{endpoint}` is no endpoint")).at("/endpoint", ""))
+            }
         }
     }
 }

@@ -1,0 +1,105 @@
+//! What templates may ask for: `getip`, `getprivip`, `getipall`, `find_node_id`, `cut`, `cmd`, and the filter `b64encode`.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{Error, ErrorKind, Value};
+
+use crate::{Address, Facts, Instance};
+
+/// The functions by name.
+pub(super) fn all(facts: &Arc<dyn Facts>) -> Vec<(&'static str, Value)> {
+    let by = |answer: fn(&dyn Facts, &Value) -> Result<Value, Error>| {
+        let facts = Arc::clone(facts);
+        Value::from_function(move |name: Value| answer(facts.as_ref(), &name))
+    };
+    let nodes = Arc::clone(facts);
+    let commands = Arc::clone(facts);
+    vec![
+        ("getip", by(|facts, name| first_address(&first(facts, name)?))),
+        ("getprivip", by(|facts, name| private_address(&first(facts, name)?))),
+        (
+            "getipall",
+            by(|facts, name| {
+                some(facts, name)?.iter().map(first_address).collect::<Result<Vec<_>, _>>().map(Value::from)
+            }),
+        ),
+        (
+            "find_node_id",
+            Value::from_function(move |name: Value, options: Kwargs| find_node(nodes.as_ref(), &name, &options)),
+        ),
+        ("cut", Value::from_function(cut)),
+        (
+            "cmd",
+            Value::from_function(move |line: String| {
+                commands
+                    .command(&line)
+                    .map_err(|fault| Error::new(ErrorKind::InvalidOperation, fault.message.clone()).with_source(fault))
+            }),
+        ),
+    ]
+}
+
+/// The instances of the node with this name. An undefined name (`getip(master)` without quotes) means every node.
+fn some(facts: &dyn Facts, name: &Value) -> Result<Vec<Instance>, Error> {
+    let wanted = match name.as_str() {
+        Some(name) => Some(name),
+        None if name.is_undefined() || name.is_none() => None,
+        None => return Err(unusable(format!("a node is asked for by its name, not by {name}"))),
+    };
+    let found = facts.instances(wanted);
+    if found.is_empty() {
+        return Err(unusable(match wanted {
+            Some(name) => format!("there is no instance of node `{name}` (yet); does this node depend on it?"),
+            None => "there is no instance of any node yet".to_owned(),
+        }));
+    }
+    Ok(found)
+}
+
+fn first(facts: &dyn Facts, name: &Value) -> Result<Instance, Error> {
+    some(facts, name)?.into_iter().next().ok_or_else(|| unusable("there is no instance".to_owned()))
+}
+
+fn first_address(instance: &Instance) -> Result<Value, Error> {
+    address(instance, instance.addresses.first())
+}
+
+/// The first internal one. A cloud without internal addresses has only the others to give.
+fn private_address(instance: &Instance) -> Result<Value, Error> {
+    let internal = instance.addresses.iter().find(|address| address.internal);
+    address(instance, internal.or(instance.addresses.first()))
+}
+
+fn address(instance: &Instance, address: Option<&Address>) -> Result<Value, Error> {
+    let none = || unusable(format!("node `{}` has no address (yet)", instance.node_name));
+    address.map(|address| Value::from(&address.value)).ok_or_else(none)
+}
+
+/// Despite its name: the data of the first instance, or of all.
+fn find_node(facts: &dyn Facts, name: &Value, options: &Kwargs) -> Result<Value, Error> {
+    let all = options.get::<Option<bool>>("allnodes")?.unwrap_or(false);
+    options.assert_all_used()?;
+    let found = some(facts, name)?;
+    let mut data = found.iter().map(|instance| Value::from(Serde(&instance.data)));
+    Ok(if all { data.collect() } else { data.next().unwrap_or_default() })
+}
+
+/// Python's `text[start:end]`.
+fn cut(text: &str, start: Option<i64>, end: Option<i64>) -> String {
+    let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+    let place = |index: i64| if index < 0 { index.saturating_add(length).max(0) } else { index.min(length) };
+    let (start, end) = (place(start.unwrap_or(0)), place(end.unwrap_or(length)));
+    let count = |index: i64| usize::try_from(index).unwrap_or(0);
+    text.chars().skip(count(start)).take(count(end.saturating_sub(start))).collect()
+}
+
+pub(super) fn b64encode(text: &str) -> String {
+    BASE64.encode(text)
+}
+
+fn unusable(message: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}

@@ -1,0 +1,97 @@
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::Templates;
+use crate::testing::FakeFacts;
+use crate::{Address, Facts, Instance, Reaction};
+
+fn instance(node: &str, addresses: &[(&str, bool)]) -> Instance {
+    Instance {
+        instance_id: format!("{node}-id"),
+        node_name: node.to_owned(),
+        addresses: addresses
+            .iter()
+            .map(|(value, internal)| Address { value: (*value).to_owned(), internal: *internal })
+            .collect(),
+        data: json!({"node_id": format!("{node}-id")}),
+    }
+}
+
+fn templates() -> Templates {
+    let facts: Arc<dyn Facts> = Arc::new(FakeFacts(vec![
+        instance("master", &[("10.0.0.1", false), ("192.168.0.1", true)]),
+        instance("worker", &[("10.0.0.2", false)]),
+        instance("worker", &[("10.0.0.3", false)]),
+    ]));
+    Templates::new(&json!({
+        "name": "x",
+        "variables": {"list": ["a", "it's"], "map": {"k": 1, "b": true, "n": null}, "flowbster": {"app": {"in": "deep"}}},
+    }))
+    .with_facts(&facts)
+}
+
+#[track_caller]
+fn renders(source: &str, expected: &str) {
+    assert_eq!(templates().text("", source).expect("it renders"), expected, "{source}");
+}
+
+#[test]
+fn values_print_as_in_python() {
+    renders("{{ variables.list }}", r#"['a', "it's"]"#);
+    renders("{{ variables.map }}", "{'k': 1, 'b': True, 'n': None}");
+    renders("{{ variables.map.b }} {{ variables.map.n }} {{ nowhere }}|{{ 1.0 }}", "True None |1.0");
+    renders("{% for k, v in variables.map.items() %}{{ k }}={{ v }};{% endfor %}", "k=1;b=True;n=None;");
+    renders("{{ variables.map.get('none', 'other') }}", "other");
+}
+
+#[test]
+fn syntax_is_that_of_jinja2() {
+    renders("{{variables.flowbster.app.in}}", "deep");
+    renders("a\n\n", "a\n");
+    renders("<{{ '<b>' }}>", "<<b>>");
+    renders("{% raw %}{{ x }}{% endraw %}", "{{ x }}");
+    renders("{{ 'hi' | b64encode }}", "aGk=");
+}
+
+#[test]
+fn addresses_are_found() {
+    renders(
+        "{{ getip('master') }} {{ getprivip('master') }} {{ getprivip('worker') }}",
+        "10.0.0.1 192.168.0.1 10.0.0.2",
+    );
+    renders("{{ getipall('worker') }}", "['10.0.0.2', '10.0.0.3']");
+    renders("{{ getip(master) }}", "10.0.0.1");
+    renders("{{ find_node_id('worker').node_id }}", "worker-id");
+    renders("{{ find_node_id('worker', allnodes=True) | length }}", "2");
+    renders("{{ cut('abcdef', 1, -1) }}{{ cut('abc', -2, 99) }}{{ cut('abc', 2, 1) }}", "bcdebc");
+}
+
+#[test]
+fn errors_tell_the_place() {
+    let fault = templates().value("", &json!({"a/b": ["ok", "one\n{{ nowhere.at_all }}"]})).expect_err("undefined");
+    assert_eq!(fault.reaction, Reaction::GiveUp);
+    assert_eq!(fault.details[0].pointer, "/a~1b/1");
+    assert!(fault.details[0].message.starts_with("line 2: "), "{fault:?}");
+    let missing = templates().text("/x", "{{ getip('nobody') }}").expect_err("no such node");
+    assert!(missing.message.contains("`nobody`"), "{missing}");
+    assert_eq!(templates().text("", "{{ cmd('ls') }}").expect_err("not allowed").reaction, Reaction::Denied);
+}
+
+#[test]
+fn templates_end() {
+    for endless in [
+        "{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ 'x' * 999999999 }}",
+    ] {
+        assert!(templates().text("", endless).is_err(), "{endless}");
+    }
+}
+
+#[test]
+fn inserted_lines_fold() {
+    let keys = Templates::new(&json!({"single": "l1\nl2", "spaced": "l1\n\nl2 \n\n\n l3\n"})).folding();
+    assert_eq!(keys.text("", "{{ single }}\nkept\n\nkept").expect("it renders"), "l1 l2\nkept\n\nkept");
+    assert_eq!(keys.text("", "<{{ spaced }}>").expect("it renders"), "<l1\nl2\n\nl3 >");
+}
