@@ -108,15 +108,12 @@ impl Inventory for Docker {
     }
 }
 
-/// Unique for each instance: that is what makes `create` idempotent.
+/// The same at every attempt and unique for each instance: that is what makes `create` idempotent.
 fn name(request: &NodeRequest<Section>) -> String {
-    let id = &request.instance_id;
-    let readable = match request.scope.section.name.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) => format!("{name}-{id}"),
-        None if request.machine_name.contains(id.as_str()) => request.machine_name.clone(),
-        None => format!("{}-{id}", request.machine_name),
-    };
-    container::safe_name(&readable)
+    container::safe_name(&match request.scope.section.name.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => format!("{name}-{}", request.instance_id),
+        None => request.machine_name.clone(),
+    })
 }
 
 occopus_sdk::export_driver!(Docker, inventory);

@@ -107,6 +107,14 @@ fn create_is_two_requests_and_a_look() {
 }
 
 #[test]
+fn a_name_of_the_users_begins_the_containers_name() {
+    let mut section = section();
+    section["name"] = json!("my web");
+    let docker = script(section, &[VERSION, ("POST", "/v1.41/containers/create?name=my-web-i1", LOST, "")]);
+    assert_eq!(docker.create("i1", attributes()).unwrap_err().reaction, Reaction::UnknownOutcome);
+}
+
+#[test]
 fn a_second_create_takes_the_first_container() {
     let inspected =
         json!({"Id": ID, "State": {"Status": "running"}, "Config": {"Labels": {"occopus.instance": "i1"}}}).to_string();
