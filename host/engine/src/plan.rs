@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use occopus_model::{Infrastructure, Node};
 use serde::{Deserialize, Serialize};
 
@@ -68,21 +68,19 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord]) -> Plan 
     for record in by_node.iter().filter(|(name, _)| !described.contains(*name)).flat_map(|(_, records)| records) {
         removals.push((*record, "the node is no longer described"));
     }
-    let mut dependents = IndexMap::<&str, Vec<String>>::new();
+    let mut dependents = IndexMap::<&str, IndexSet<&str>>::new();
     for (record, _) in &removals {
         for dependee in &record.depends_on {
-            let names = dependents.entry(dependee).or_default();
-            if !names.contains(&record.node) {
-                names.push(record.node.clone());
-            }
+            dependents.entry(dependee).or_default().insert(&record.node);
         }
     }
+    let after = |node: &str| dependents.get(node).into_iter().flatten().map(|name| (*name).to_owned()).collect();
     actions.extend(removals.iter().map(|(record, reason)| Action {
         kind: ActionKind::Destroy,
         node: record.node.clone(),
         instance: Some(record.id.clone()),
         reason: (*reason).into(),
-        after: dependents.get(record.node.as_str()).cloned().unwrap_or_default(),
+        after: after(&record.node),
     }));
     Plan { actions }
 }

@@ -374,3 +374,20 @@ async fn a_faults_pointer_leads_to_the_users_line() {
     assert_eq!(failure.location(), Some("nodes.yaml:4:11"));
     assert_eq!(failure.code(), "fake.zone");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_second_attempt_that_fails_too_leaves_nothing_either() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    let graph = tiers();
+    // The first one dies.
+    let died = tokio::time::timeout(MS(1500), fakes.build(&graph)).await;
+    assert!(died.is_err());
+    assert_eq!(fakes.cloud.nodes(), ["db"]);
+    tokio::time::sleep(MS(16_000)).await;
+    fakes.cloud.script("create", "web", fault(Reaction::GiveUp));
+    assert!(matches!(fakes.build(&graph).await, Err(EngineError::Node { rolled_back: true, .. })));
+    // What the first one began became ready only now, so it goes as well.
+    assert!(fakes.cloud.machines().is_empty());
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}

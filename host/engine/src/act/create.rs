@@ -59,7 +59,9 @@ struct Story {
 
 /// What became of one implementation.
 enum Tried {
-    Placed(InstanceRecord, Phase),
+    /// `record` knows its machine.
+    Placed(Phase),
+    /// In the cloud's words.
     NoCapacity(String),
 }
 
@@ -115,7 +117,7 @@ impl Story {
         for (index, implementation) in candidates {
             let mut record = self.new_record(&id, node, index, implementation);
             match self.try_one(&mut record, node, implementation).await? {
-                Tried::Placed(record, phase) => return self.wait(record, phase).await,
+                Tried::Placed(phase) => return self.wait(record, phase).await,
                 Tried::NoCapacity(message) => {
                     let (node_id, node_name, driver) = (id.clone(), node.name.clone(), record.driver().to_owned());
                     tried.push(format!("{driver}: {message}"));
@@ -237,7 +239,7 @@ impl Story {
             let fault = match answer.map_err(|_| Trouble::Cancelled)? {
                 Ok(observed) => {
                     let phase = self.place(record, observed, false).await?;
-                    return Ok(Tried::Placed(record.clone(), phase));
+                    return Ok(Tried::Placed(phase));
                 }
                 Err(fault) => fault,
             };
@@ -247,7 +249,7 @@ impl Story {
                 Reaction::UnknownOutcome => {
                     if let Some(observed) = self.settle(record, &fault).await? {
                         let phase = self.place(record, observed, true).await?;
-                        return Ok(Tried::Placed(record.clone(), phase));
+                        return Ok(Tried::Placed(phase));
                     }
                 }
                 _ => return Err(self.fail(record, Spent { call: "create", fault, attempts: attempt }.into()).await),

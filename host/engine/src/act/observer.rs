@@ -10,6 +10,10 @@ use crate::state::digest;
 
 type Answer = Result<Observed, Fault>;
 
+/// The driver's keyword and the digest of the `resource` section.
+type Access = (String, u64);
+type Queues = Mutex<HashMap<Access, Vec<Question>>>;
+
 struct Question {
     handle: Handle,
     answer: oneshot::Sender<Answer>,
@@ -19,7 +23,7 @@ struct Question {
 pub(super) struct Observer {
     batch: usize,
     // Who finds no queue asks for all; who finds one only adds to it.
-    queues: Arc<Mutex<HashMap<(String, u64), Vec<Question>>>>,
+    queues: Arc<Queues>,
 }
 
 impl Observer {
@@ -57,13 +61,7 @@ impl Observer {
     }
 }
 
-async fn serve(
-    queues: &Mutex<HashMap<(String, u64), Vec<Question>>>,
-    key: (String, u64),
-    batch: usize,
-    driver: &Arc<dyn Driver>,
-    scope: &Scope,
-) {
+async fn serve(queues: &Queues, key: Access, batch: usize, driver: &Arc<dyn Driver>, scope: &Scope) {
     loop {
         // Lets those that wake up at the same time ask in the same call.
         tokio::task::yield_now().await;

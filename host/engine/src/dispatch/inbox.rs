@@ -54,6 +54,11 @@ impl<T: Send + 'static> Inbox<T> {
         self.tasks.spawn(async move { (tag, AssertUnwindSafe(task).catch_unwind().await.ok()) });
     }
 
+    /// A task that has ended already, without waiting. Lets a dispatcher take in all that is known before it acts on it.
+    pub(super) fn finished(&mut self) -> Option<(usize, Option<T>)> {
+        self.tasks.try_join_next().and_then(Result::ok)
+    }
+
     pub(super) async fn next(&mut self) -> Input<T> {
         if self.tasks.is_empty() {
             return Input::Idle;

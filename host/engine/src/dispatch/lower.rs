@@ -1,6 +1,6 @@
 //! Downwards: an instance goes as soon as those that depend on its node have been dealt with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -69,11 +69,12 @@ impl<'a> Dispatcher<'a> {
             nodes[index].waiting.push(task);
             node_of.push(index);
         }
+        let mut edges = HashSet::new();
         for (task, record) in records.iter().enumerate() {
             for dependee in record.depends_on.iter().filter_map(|name| index_of.get(name.as_str()).copied()) {
-                let node = &mut nodes[node_of[task]];
-                if dependee != node_of[task] && !node.dependees.contains(&dependee) {
-                    node.dependees.push(dependee);
+                let dependent = node_of[task];
+                if dependee != dependent && edges.insert((dependent, dependee)) {
+                    nodes[dependent].dependees.push(dependee);
                     nodes[dependee].blockers += 1;
                 }
             }

@@ -155,8 +155,12 @@ impl<'a> Dispatcher<'a> {
             self.start();
             match self.inbox.next().await {
                 Input::Finished(task, outcome) => {
-                    if let Some(refused) = self.finished(task, outcome) {
-                        return Ending::Refused(refused);
+                    let mut next = Some((task, outcome));
+                    while let Some((task, outcome)) = next {
+                        if let Some(refused) = self.finished(task, outcome) {
+                            return Ending::Refused(refused);
+                        }
+                        next = self.inbox.finished();
                     }
                 }
                 Input::StopOrderly => {

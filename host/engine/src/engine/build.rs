@@ -58,7 +58,12 @@ impl Build<'_> {
         self.session.journal.tell(What::Planned { plan: plan.clone() });
 
         let (slots, surplus) = slots(&plan, &self.desired, actual);
-        let made: HashSet<_> = slots.iter().map(|slot| slot.id.clone()).collect();
+        let made = slots.iter().flat_map(|slot| match &slot.start {
+            // Not healthy when this build began: whatever it becomes, this build made it so.
+            Start::Resume(record) => vec![slot.id.clone(), record.id.clone()],
+            _ => vec![slot.id.clone()],
+        });
+        let made: HashSet<_> = made.collect();
         let on_trouble = if on_failure == OnFailure::Rollback { OnTrouble::Halt } else { OnTrouble::Finish };
         let job = Raise { slots, kept: Vec::new(), on_trouble, replace_at_once: usize::MAX };
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
@@ -140,25 +145,24 @@ impl Build<'_> {
         }
         let left = lowered.left;
         let nothing_stays = stay.is_empty() && left.is_empty();
-        match (&before.infrastructure, &before.desired) {
-            (None, _) if nothing_stays => {
-                self.session.journal.forget_all().await.map_err(|refused| refused.into_error(self.id))?;
-            }
-            (Some(record), Some(desired)) => {
-                // What was described before is what is wanted again; it is what still exists.
-                let mut writes = vec![put(keys::desired(self.id), encode(desired))];
-                let mut record = record.clone();
-                if !left.is_empty() {
-                    record.state = InfrastructureState::Degraded;
-                    record.message = Some(format!("not removed: {}", names(&left)));
-                }
-                writes.push(put(keys::infrastructure(self.id), encode(record)));
-                self.write(writes, vec![What::InfraUpdated]).await?;
-            }
-            _ => {
-                let message = format!("not removed: {}", names(&left));
-                self.enter(InfrastructureState::Destroying, Some(message), Vec::new()).await?;
-            }
+        // An earlier build that was not finished either is no reason to keep an empty infrastructure.
+        let was_something = |record: &InfrastructureRecord| record.state != InfrastructureState::Building;
+        if nothing_stays && !before.infrastructure.as_ref().is_some_and(was_something) {
+            self.session.journal.forget_all().await.map_err(|refused| refused.into_error(self.id))?;
+            return Err(ended(raised, true, left));
+        }
+        if let Some(desired) = &before.desired {
+            // What was described before is what is wanted again; it is what still exists.
+            let mut writes = vec![put(keys::desired(self.id), encode(desired))];
+            writes.extend(before.infrastructure.iter().map(|it| put(keys::infrastructure(self.id), encode(it))));
+            self.write(writes, vec![What::InfraUpdated]).await?;
+        }
+        if !left.is_empty() {
+            let message = format!("not removed: {}", names(&left));
+            self.enter(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
+        } else if !view::status(store, self.id).await?.is_ready() {
+            let message = raised.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
+            self.enter(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
         }
         Err(ended(raised, true, left))
     }

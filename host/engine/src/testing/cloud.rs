@@ -1,6 +1,6 @@
 //! A cloud in memory: one driver, one checker, one contextualiser.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ pub struct FakeCloud {
 
 #[derive(Default)]
 struct State {
-    machines: Vec<Machine>,
+    machines: BTreeMap<u64, Machine>,
+    by_instance: HashMap<String, u64>,
     number: u64,
     create: Duration,
     boot: Duration,
@@ -96,24 +97,24 @@ impl FakeCloud {
 
     /// Something outside removes every machine of a node.
     pub fn vanish(&self, node: &str) {
-        self.lock().machines.retain(|machine| machine.node != node);
+        self.lock().machines.retain(|_, machine| machine.node != node);
     }
 
     /// Something outside changes every machine of a node.
     pub fn force(&self, node: &str, phase: Phase) {
-        for machine in self.lock().machines.iter_mut().filter(|machine| machine.node == node) {
+        for machine in self.lock().machines.values_mut().filter(|machine| machine.node == node) {
             machine.phase = Some(phase);
         }
     }
 
     /// All machines.
     pub fn machines(&self) -> Vec<Machine> {
-        self.lock().machines.clone()
+        self.lock().machines.values().cloned().collect()
     }
 
     /// Names of the nodes of all machines, sorted.
     pub fn nodes(&self) -> Vec<String> {
-        let mut nodes: Vec<_> = self.lock().machines.iter().map(|machine| machine.node.clone()).collect();
+        let mut nodes: Vec<_> = self.lock().machines.values().map(|machine| machine.node.clone()).collect();
         nodes.sort();
         nodes
     }
@@ -150,6 +151,11 @@ impl FakeCloud {
 }
 
 impl State {
+    /// The first machine that was made for an instance.
+    fn of(&self, instance: &str) -> Option<&Machine> {
+        self.by_instance.get(instance).and_then(|number| self.machines.get(number))
+    }
+
     fn observed(&self, machine: &Machine) -> Observed {
         let age = machine.since.elapsed();
         let by_age = if age >= self.boot { Phase::Running } else { Phase::Pending };
@@ -192,7 +198,8 @@ impl Driver for FakeCloud {
             phase: None,
         };
         let observed = state.observed(&machine);
-        state.machines.push(machine);
+        state.by_instance.entry(machine.instance.clone()).or_insert(machine.number);
+        state.machines.insert(machine.number, machine);
         if script.is_some() { Err(Self::lost()) } else { Ok(observed) }
     }
 
@@ -203,7 +210,7 @@ impl Driver for FakeCloud {
             None => {}
         }
         let state = self.lock();
-        let found = state.machines.iter().find(|machine| machine.instance == instance_id);
+        let found = state.of(instance_id);
         Ok(found.map(|machine| state.observed(machine)))
     }
 
@@ -215,7 +222,7 @@ impl Driver for FakeCloud {
         }
         let state = self.lock();
         let answers = handles.iter().map(|handle| {
-            let found = state.machines.iter().find(|machine| machine.number.to_string() == handle.data);
+            let found = handle.data.parse().ok().and_then(|number: u64| state.machines.get(&number));
             found.map(|machine| state.observed(machine)).unwrap_or_else(|| Observed {
                 handle: handle.clone(),
                 phase: Phase::Gone,
@@ -238,7 +245,9 @@ impl Driver for FakeCloud {
             Some(Script::LostRequest) => return Err(Self::lost()),
             Some(Script::LostAnswer) | None => {}
         }
-        self.lock().machines.retain(|machine| machine.number.to_string() != handle.data);
+        if let Ok(number) = handle.data.parse() {
+            self.lock().machines.remove(&number);
+        }
         if script.is_some() { Err(Self::lost()) } else { Ok(()) }
     }
 }
@@ -247,7 +256,7 @@ impl Driver for FakeCloud {
 impl HealthChecker for FakeCloud {
     async fn check(&self, target: &HealthTarget) -> Result<Observation, Fault> {
         let state = self.lock();
-        let machine = state.machines.iter().find(|machine| machine.instance == target.instance_id);
+        let machine = state.of(&target.instance_id);
         let ready = state.boot + state.healthy_after;
         let healthy = machine.is_some_and(|machine| {
             machine.since.elapsed() >= ready && machine.phase.is_none() && !state.sick.contains(&machine.node)
