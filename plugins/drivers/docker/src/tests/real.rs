@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,18 +24,18 @@ struct Engine {
 
 impl Engine {
     /// None, with a line that says so, when there is no engine. On CI that is an error.
+    #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
     fn connect(test: &str) -> Option<Self> {
         let endpoint = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let mark = format!("occopus-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let engine = Self { endpoint, mark };
-        match bridge::send(&engine.endpoint, &request("GET", "/_ping", Vec::new())) {
-            Ok(_) => Some(engine),
+        match bridge::send(&endpoint, &request("GET", "/_ping", Vec::new())) {
+            Ok(_) => Some(Self { endpoint, mark }),
             Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-                panic!("no Docker engine at {}: {error}", engine.endpoint)
+                panic!("no Docker engine at {endpoint}: {error}")
             }
             Err(error) => {
-                eprintln!("{test} is skipped: no Docker engine at {}: {error}", engine.endpoint);
+                eprintln!("{test} is skipped: no Docker engine at {endpoint}: {error}");
                 None
             }
         }
@@ -63,6 +64,9 @@ impl Engine {
 
     /// Imports an image with `busybox` in it, when there is none yet.
     fn image(&self) -> Value {
+        // Tests run at once; the second import would leave the first one's image without a name.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap();
         let image = json!({"origin": "local", "image": "occopus-test-driver", "tag": "1"});
         if self.ask("GET", "/images/occopus-test-driver:1/json", Vec::new()).status != 200 {
             let made = self.ask("POST", "/images/create?fromSrc=-&repo=occopus-test-driver&tag=1", root());
@@ -83,12 +87,14 @@ impl Engine {
 }
 
 impl Drop for Engine {
+    /// Removes what a failed test left.
     fn drop(&mut self) {
-        let listed = self.ask("GET", "/containers/json?all=1", Vec::new()).json::<Vec<Value>>().unwrap_or_default();
-        for container in listed {
+        let ask = |method, path: &str| bridge::send(&self.endpoint, &request(method, path, Vec::new())).ok();
+        let listed = ask("GET", "/containers/json?all=1").and_then(|response| response.json::<Vec<Value>>().ok());
+        for container in listed.into_iter().flatten() {
             let ours = container["Labels"]["occopus.instance"].as_str().is_some_and(|id| id.starts_with(&self.mark));
             if let Some(id) = container["Id"].as_str().filter(|_| ours) {
-                self.ask("DELETE", &format!("/containers/{id}?force=true&v=true"), Vec::new());
+                ask("DELETE", &format!("/containers/{id}?force=true&v=true"));
             }
         }
     }
@@ -231,7 +237,6 @@ fn an_unreachable_engine_is_named() {
     let fault = nowhere.honest(&json!({"image": "a"})).create("i1", sleeping()).unwrap_err();
     assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "docker.unreachable"));
     assert!(fault.message.contains("unix:///nowhere/docker.sock"), "{fault}");
-    std::mem::forget(nowhere);
 }
 
 /// Serves `/good.tar` and `/bad.tar` on loopback, until the test's process ends.
