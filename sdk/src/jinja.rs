@@ -27,6 +27,7 @@ const DEPTH: usize = 50;
 pub struct Templates {
     environment: Environment<'static>,
     variables: BTreeMap<String, Value>,
+    keeps_newline: bool,
 }
 
 impl Templates {
@@ -39,7 +40,7 @@ impl Templates {
         environment.add_filter("b64encode", functions::b64encode);
         environment.add_filter("string", |value: Value| python::str(&value));
         environment.set_formatter(|out, _, value| Ok(out.write_str(&python::str(value))?));
-        Self { environment, variables: BTreeMap::new() }.with(variables)
+        Self { environment, variables: BTreeMap::new(), keeps_newline: false }.with(variables)
     }
 
     /// Adds variables, an object; they hide those of the same name.
@@ -57,6 +58,13 @@ impl Templates {
         self
     }
 
+    /// Texts keep their last newline: they are parts of a greater text, such as a YAML document.
+    #[must_use]
+    pub fn keeping_newlines(mut self) -> Self {
+        self.keeps_newline = true;
+        self
+    }
+
     /// What is inserted is folded as inside a double-quoted YAML text: a line break becomes a space, and n empty lines
     /// become n line breaks. Existing cloud-init descriptions write keys with empty lines between their lines for this.
     #[must_use]
@@ -70,9 +78,12 @@ impl Templates {
     /// # Errors
     /// A `give-up` with the pointer, and the line within the text.
     pub fn text(&self, pointer: &str, source: &str) -> Result<String, Fault> {
+        // Jinja drops one, so it gets one more.
+        let newline = if self.keeps_newline && source.ends_with('\n') { "\n" } else { "" };
+        let source = format!("{source}{newline}");
         let rendered = self
             .environment
-            .template_from_str(source)
+            .template_from_str(&source)
             .and_then(|template| template.render(Value::from(self.variables.clone())));
         rendered.map_err(|error| explain(pointer, &error))
     }

@@ -95,3 +95,8 @@ fn inserted_lines_fold() {
     assert_eq!(keys.text("", "{{ single }}\nkept\n\nkept").expect("it renders"), "l1 l2\nkept\n\nkept");
     assert_eq!(keys.text("", "<{{ spaced }}>").expect("it renders"), "<l1\nl2\n\nl3 >");
 }
+
+#[test]
+fn parts_of_a_text_keep_their_last_newline() {
+    assert_eq!(templates().keeping_newlines().text("", "{{ name }}\n").expect("it renders"), "x\n");
+}

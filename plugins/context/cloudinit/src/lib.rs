@@ -1,1 +1,101 @@
-//! The `cloudinit` plugin.
+//! `cloudinit`: user data for cloud-init, from a text or from a document, and the `resource` section rendered by the way.
+
+mod yaml;
+
+use occopus_sdk::jinja::{Templates, escape};
+use occopus_sdk::{About, ContextRequest, Contextualiser, Fault, Rendered};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// What cloud-init recognises its configuration by.
+const HEADER: &str = "#cloud-config";
+
+/// What the user writes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Section {
+    /// A text, or the cloud-config document itself. Every text in it is a template.
+    #[schemars(required)]
+    context_template: Option<Template>,
+    /// For the driver or the config manager. Every text in it is a template.
+    attributes: Option<Map<String, Value>>,
+}
+
+/// Both forms.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Template {
+    Text(String),
+    Document(Map<String, Value>),
+}
+
+/// The plugin.
+pub struct CloudInit;
+
+impl Contextualiser for CloudInit {
+    type Section = Section;
+
+    const ABOUT: About = About {
+        name: "cloudinit",
+        version: env!("CARGO_PKG_VERSION"),
+        keyword: "cloudinit",
+        summary: "user data for cloud-init",
+        ..About::CONTEXT
+    };
+
+    fn render(request: &ContextRequest<Section>) -> Result<Rendered, Fault> {
+        let templates = || Templates::new(&request.template_data).with_facts(&request.facts);
+        let resource = templates().keeping_newlines().value("/resource", &request.resource).map_err(in_resource)?;
+        let user_data = match &request.section.context_template {
+            None => None,
+            Some(Template::Text(source)) => Some(templates().text("/context_template", source)?),
+            Some(Template::Document(document)) => {
+                let document = render_document(&templates().keeping_newlines().folding(), document)?;
+                Some(format!("{HEADER}\n{}", yaml::write(&document)))
+            }
+        };
+        if let Some(text) = &user_data {
+            check(text)?;
+        }
+        let attributes = Value::Object(request.section.attributes.clone().unwrap_or_default());
+        let mut attributes = templates().value("/attributes", &attributes)?;
+        attributes["connections"] = request.connections.clone();
+        Ok(Rendered { user_data: user_data.map(String::into_bytes), attributes, resource: Some(resource) })
+    }
+}
+
+/// A document was once rendered as a whole, so its top keys may be templates too.
+fn render_document(templates: &Templates, document: &Map<String, Value>) -> Result<Value, Fault> {
+    let mut rendered = Map::new();
+    for (key, value) in document {
+        let pointer = format!("/context_template/{}", escape(key));
+        rendered.insert(templates.text(&pointer, key)?, templates.value(&pointer, value)?);
+    }
+    Ok(Value::Object(rendered))
+}
+
+/// Pointers lead into the section that this plugin was given, and `resource` is not in it.
+fn in_resource(mut fault: Fault) -> Fault {
+    for detail in &mut fault.details {
+        detail.message = format!("resource{}: {}", detail.pointer.trim_start_matches("/resource"), detail.message);
+        detail.pointer.clear();
+    }
+    fault
+}
+
+/// A broken configuration would only be noticed on the machine, where nobody looks.
+fn check(user_data: &str) -> Result<(), Fault> {
+    if !user_data.starts_with(HEADER) {
+        return Ok(());
+    }
+    serde_yaml_ng::from_str::<serde_yaml_ng::Value>(user_data).map(|_| ()).map_err(|error| {
+        Fault::give_up("cloudinit.bad-yaml", "the rendered cloud-config is not valid YAML")
+            .at("/context_template", format!("after rendering: {error}"))
+    })
+}
+
+occopus_sdk::export_contextualiser!(CloudInit);
+
+#[cfg(test)]
+mod tests;
