@@ -1,1 +1,198 @@
-//! The `urls` plugin.
+//! `urls`: does each of these URLs answer with success?
+
+use std::time::Duration;
+
+use occopus_sdk::http::{Http, HttpErrorKind};
+use occopus_sdk::jinja::Templates;
+use occopus_sdk::{About, Fault, HealthChecker, Observation, Target, Verdict};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// For each request.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How many redirects to follow.
+const REDIRECTS: usize = 10;
+
+/// URLs, each a template that knows `ip`, `variables`, `node_id` and `instance_data`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Urls(Vec<String>);
+
+/// The plugin.
+pub struct UrlsChecker;
+
+impl HealthChecker for UrlsChecker {
+    type Section = Urls;
+
+    const ABOUT: About = About {
+        name: "urls",
+        version: env!("CARGO_PKG_VERSION"),
+        keyword: "urls",
+        summary: "URLs answer HEAD requests with success",
+        ..About::HEALTH
+    };
+
+    fn check(target: &Target<Urls>) -> Result<Observation, Fault> {
+        let templates = Templates::new(&target.template_data);
+        let mut urls = Vec::new();
+        for (index, source) in target.section.0.iter().enumerate() {
+            let pointer = format!("/{index}");
+            let url = templates.text(&pointer, source)?;
+            if !is_http(&url) {
+                return Err(
+                    Fault::give_up("urls.bad-url", format!("`{url}` is no http or https URL")).at(pointer, "this one")
+                );
+            }
+            urls.push(url);
+        }
+
+        let mut observation = Observation::healthy("all URLs answer");
+        for url in urls {
+            let (verdict, result) = look(target.http(), &url);
+            // The first complaint is the reason, but a certain one counts for more than an uncertain one.
+            let worse = match observation.verdict {
+                Verdict::Healthy => verdict != Verdict::Healthy,
+                Verdict::CannotTell => verdict == Verdict::Unhealthy,
+                Verdict::Unhealthy => false,
+            };
+            if worse {
+                observation.verdict = verdict;
+                observation.reason = format!("{url}: {result}");
+            }
+            observation.details.push((url, result));
+        }
+        Ok(observation)
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    url.strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
+        .is_some_and(|rest| !rest.starts_with(['/', '?', '#']) && !rest.is_empty())
+}
+
+/// One URL, and those it leads to.
+fn look(http: Http, url: &str) -> (Verdict, String) {
+    let mut url = url.to_owned();
+    for _ in 0..=REDIRECTS {
+        let sent = url.split('#').next().unwrap_or_default();
+        let response = match http.head(sent).timeouts(TIMEOUT, TIMEOUT).send() {
+            Ok(response) => response,
+            Err(error) if error.kind == HttpErrorKind::Refused => return (Verdict::CannotTell, error.message),
+            Err(error) => return (Verdict::Unhealthy, error.message),
+        };
+        let location = response.header("location").filter(|_| (300..400).contains(&response.status));
+        match location {
+            Some(location) => url = join(&url, location),
+            None if response.is_success() => return (Verdict::Healthy, "ready".to_owned()),
+            None => return (Verdict::Unhealthy, format!("status {}", response.status)),
+        }
+        if !is_http(&url) {
+            return (Verdict::Unhealthy, format!("it leads to `{url}`"));
+        }
+    }
+    (Verdict::Unhealthy, format!("more than {REDIRECTS} redirects"))
+}
+
+/// Where a `Location` leads from here (RFC 9110, section 10.2.2). Steps such as `..` are left to the server.
+fn join(base: &str, location: &str) -> String {
+    if location.contains("://") {
+        return location.to_owned();
+    }
+    let (scheme, rest) = base.split_once("://").unwrap_or(("http", base));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if let Some(other_host) = location.strip_prefix("//") {
+        format!("{scheme}://{other_host}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{host}{location}")
+    } else if location.starts_with('?') {
+        format!("{scheme}://{host}/{path}{location}")
+    } else {
+        let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        format!("{scheme}://{host}/{folder}{location}")
+    }
+}
+
+occopus_sdk::export_health_checker!(UrlsChecker);
+
+#[cfg(test)]
+mod tests {
+    use occopus_sdk::http::{HttpError, Response};
+    use occopus_sdk::testing::{self, FakeHost, check};
+    use occopus_sdk::{Fault, Observation, Verdict};
+    use serde_json::json;
+
+    use super::{UrlsChecker, join};
+
+    fn look(urls: &[&str]) -> Result<Observation, Fault> {
+        let host = FakeHost::default().http(|request| {
+            assert_eq!(request.method, "HEAD");
+            let (status, location) = match request.url.as_str() {
+                "http://10.0.0.1/ok" => (204, None),
+                "http://10.0.0.1/moved" => (302, Some("ok")),
+                "http://10.0.0.1/loop" => (301, Some("/loop")),
+                "http://10.0.0.1/away" => (301, Some("ftp://elsewhere/")),
+                "http://10.0.0.1/down" => {
+                    let message = "connection refused".to_owned();
+                    return Err(HttpError { kind: occopus_sdk::http::HttpErrorKind::NotSent, message });
+                }
+                "http://10.0.0.1/secret" => {
+                    let message = "not granted".to_owned();
+                    return Err(HttpError { kind: occopus_sdk::http::HttpErrorKind::Refused, message });
+                }
+                _ => (404, None),
+            };
+            let headers = location.map(|to: &str| ("Location".to_owned(), to.to_owned())).into_iter().collect();
+            Ok(Response { status, headers, body: Vec::new() })
+        });
+        check::<UrlsChecker>(host, &json!(urls), "10.0.0.1", json!({"ip": "10.0.0.1"}))
+    }
+
+    #[test]
+    fn all_must_answer_with_success() {
+        for (url, verdict, reason) in [
+            ("ok", Verdict::Healthy, "all URLs answer"),
+            ("moved", Verdict::Healthy, "all URLs answer"),
+            ("nothing", Verdict::Unhealthy, "http://10.0.0.1/nothing: status 404"),
+            ("loop", Verdict::Unhealthy, "http://10.0.0.1/loop: more than 10 redirects"),
+            ("away", Verdict::Unhealthy, "http://10.0.0.1/away: it leads to `ftp://elsewhere/`"),
+            ("down", Verdict::Unhealthy, "http://10.0.0.1/down: connection refused"),
+            ("secret", Verdict::CannotTell, "http://10.0.0.1/secret: not granted"),
+        ] {
+            let observation = look(&[&format!("http://{{{{ ip }}}}/{url}")]).expect("an observation");
+            assert_eq!((observation.verdict, observation.reason.as_str()), (verdict, reason));
+        }
+        let both = look(&["http://{{ip}}/secret", "http://{{ip}}/down", "http://{{ip}}/ok"]).expect("an observation");
+        assert_eq!((both.verdict, both.details.len()), (Verdict::Unhealthy, 3));
+    }
+
+    #[test]
+    fn redirects_are_bounded() {
+        look(&["http://{{ ip }}/loop"]).expect("an observation");
+        assert_eq!(testing::host(|host| host.requests.len()), 11);
+    }
+
+    #[test]
+    fn what_is_no_url_is_the_users_mistake() {
+        for bad in ["{{ ip }}:80", "ftp://{{ ip }}", "http://{{ nothing }}", "{{ a.b }}", ""] {
+            let fault = look(&["http://{{ ip }}/ok", bad]).expect_err("a fault");
+            assert_eq!(fault.details[0].pointer, "/1", "{bad}");
+        }
+    }
+
+    #[test]
+    fn locations_join() {
+        let base = "http://h:1/a/b?q#f";
+        for (location, expected) in [
+            ("https://x/", "https://x/"),
+            ("//x/y", "http://x/y"),
+            ("/c", "http://h:1/c"),
+            ("c", "http://h:1/a/c"),
+            ("?c", "http://h:1/a/b?c"),
+        ] {
+            assert_eq!(join(base, location), expected);
+        }
+        assert_eq!(join("http://h", "c"), "http://h/c");
+    }
+}
