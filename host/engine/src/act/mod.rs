@@ -110,8 +110,10 @@ impl World {
     }
 
     fn call(self: &Arc<Self>, node: &str, timeout: std::time::Duration) -> CallContext {
-        let (world, name) = (self.clone(), node.to_owned());
+        // Weak, since a plugin may keep it for longer than the run lasts.
+        let (world, name) = (Arc::downgrade(self), node.to_owned());
         let progress: Progress = Arc::new(move |phase, detail| {
+            let Some(world) = world.upgrade() else { return };
             world.journal.tell(What::Progress {
                 node_name: name.clone(),
                 phase: phase.into(),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::ports::{Driver, Fault, Handle, Observed, Reaction, Scope};
 use crate::state::digest;
@@ -24,11 +25,13 @@ pub(super) struct Observer {
     batch: usize,
     // Who finds no queue asks for all; who finds one only adds to it.
     queues: Arc<Queues>,
+    // Ends the calls on their way when this goes.
+    ended: DropGuard,
 }
 
 impl Observer {
     pub(super) fn new(batch: usize) -> Self {
-        Self { batch: batch.max(1), queues: Arc::default() }
+        Self { batch: batch.max(1), queues: Arc::default(), ended: CancellationToken::new().drop_guard() }
     }
 
     /// One machine's state. Equal `resource` sections mean the same access to the same cloud.
@@ -53,7 +56,14 @@ impl Observer {
         if first {
             let (queues, batch) = (self.queues.clone(), self.batch);
             let (driver, scope) = (driver.clone(), scope.clone());
-            tokio::spawn(async move { serve(&queues, key, batch, &driver, &scope).await });
+            let ended = self.ended.token().clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = ended.cancelled() => {}
+                    () = serve(&queues, key, batch, &driver, &scope) => {}
+                }
+            });
         }
         receive.await.unwrap_or_else(|_| {
             Err(Fault::new(Reaction::Retry, "engine.observe", "the call that would have answered was given up"))

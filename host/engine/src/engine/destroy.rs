@@ -33,8 +33,9 @@ async fn destroy_owned(
     session: &Session,
     stop: &Stop,
 ) -> Result<DestroyReport, EngineError> {
-    enter(engine, session, id, InfrastructureState::Destroying, None, Vec::new()).await?;
+    // Before anything is written: a record that can't be read stops it here.
     let records = load_instances(&*engine.store, id).await?;
+    enter(engine, session, id, InfrastructureState::Destroying, None, Vec::new()).await?;
     let world = engine.world(id, session, CancellationToken::new());
     let lowered = lower(&world, records, stop, &session.lost).await;
     match lowered.ending {

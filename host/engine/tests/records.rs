@@ -1,0 +1,132 @@
+//! What is stored, and what readers make of it.
+
+use occopus_engine::ports::{Phase, Store, Transaction, Write};
+use occopus_engine::testing::{Fakes, infrastructure, node};
+use occopus_engine::{BuildRequest, EngineError, InstanceState, OnFailure, Run, What};
+use serde_json::{Value, json};
+
+async fn put(fakes: &Fakes, key: &str, value: Value) {
+    let write = Write::Put { key: key.into(), value: value.to_string().into_bytes(), lease: None };
+    fakes.store.commit(Transaction { compares: Vec::new(), writes: vec![write] }).await.unwrap();
+}
+
+async fn edit(fakes: &Fakes, key: &str, edit: impl FnOnce(&mut Value)) {
+    let entry = fakes.store.get(key).await.unwrap().unwrap();
+    let mut value = serde_json::from_slice(&entry.value).unwrap();
+    edit(&mut value);
+    put(fakes, key, value).await;
+}
+
+async fn built() -> Fakes {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("db", 1, &[])])).await.unwrap();
+    fakes
+}
+
+fn instance_key(fakes: &Fakes) -> String {
+    fakes.store.keys().into_iter().find(|key| key.contains("/instance/")).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn user_data_is_not_stored() {
+    let fakes = built().await;
+    assert!(!fakes.store.text().contains("user data"));
+    assert!(fakes.store.text().contains("user_data_digest"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_fields_entries_and_events_are_tolerated() {
+    let fakes = built().await;
+    edit(&fakes, &instance_key(&fakes), |record| record["added_later"] = json!([1])).await;
+    put(&fakes, "infra/test/added-later/x", json!("anything")).await;
+    let event =
+        json!({ "v": 1, "id": 99, "time": "2026-01-01T00:00:00Z", "infra_id": "test", "event": "later", "x": 1 });
+    put(&fakes, "infra/test/event/00000000000000000099", event).await;
+    let status = fakes.engine.status("test", true).await.unwrap();
+    assert!(status.is_ready());
+    let events = fakes.events().await.unwrap();
+    assert_eq!((events.last().unwrap().id, &events.last().unwrap().what), (Some(99), &What::Unknown));
+    assert_eq!(fakes.engine.events("test", 2, 2).await.unwrap()[0].id, Some(3));
+    assert!(fakes.destroy().await.unwrap().left.is_empty());
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_or_a_damaged_record_is_a_clear_error_and_nothing_is_touched() {
+    let fakes = built().await;
+    let key = instance_key(&fakes);
+    edit(&fakes, &key, |record| record["v"] = json!(2)).await;
+    let graph = infrastructure(vec![node("db", 1, &[])]);
+    for error in [fakes.build(&graph).await.unwrap_err(), fakes.destroy().await.unwrap_err()] {
+        assert!(matches!(error, EngineError::Newer { found: 2, known: 1, .. }), "{error}");
+    }
+    put(&fakes, &key, json!({ "v": 1, "id": 5 })).await;
+    for error in [fakes.maintain().await.unwrap_err(), fakes.destroy().await.unwrap_err()] {
+        assert!(matches!(&error, EngineError::Corrupt { key: found, .. } if *found == key), "{error}");
+    }
+    assert_eq!(fakes.cloud.machines().len(), 1);
+    assert_eq!(fakes.cloud.count("destroy"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_reads_the_store_and_refresh_asks_the_cloud() {
+    let fakes = built().await;
+    fakes.cloud.sick("db", true);
+    let calls = fakes.cloud.calls().len();
+    let state = |status: occopus_engine::Status| status.nodes[0].instances[0].state;
+    assert_eq!(state(fakes.engine.status("test", false).await.unwrap()), InstanceState::Ready);
+    assert_eq!(fakes.cloud.calls().len(), calls);
+    assert_eq!(state(fakes.engine.status("test", true).await.unwrap()), InstanceState::Unhealthy);
+    fakes.cloud.force("db", Phase::Stopped);
+    fakes.engine.status("test", true).await.unwrap();
+    assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn infrastructures_and_definitions_are_listed() {
+    let fakes = built().await;
+    let graph = infrastructure(vec![node("db", 1, &[])]);
+    let request = BuildRequest { id: None, infrastructure: graph.clone(), on_failure: OnFailure::Rollback };
+    let other = fakes.engine.build(request, Run::new().0).await.unwrap();
+    let mut ids: Vec<_> = fakes.engine.list().await.unwrap().into_iter().map(|summary| summary.id).collect();
+    ids.sort();
+    let mut expected = vec!["test".to_owned(), other.id];
+    expected.sort();
+    assert_eq!(ids, expected);
+    fakes.engine.save_definitions(&graph.definitions).await.unwrap();
+    assert_eq!(fakes.engine.definitions().await.unwrap(), graph.definitions);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_shows_what_runs() {
+    let fakes = built().await;
+    let graph = infrastructure(vec![node("db", 1, &[]), node("web", 2, &["db"])]);
+    let calls = fakes.cloud.calls().len();
+    let plan = fakes.engine.plan(Some("test"), &graph).await.unwrap();
+    assert_eq!(plan.summary(), "2 to create, 1 unchanged");
+    assert!(!plan.is_unchanged());
+    let none = infrastructure(vec![node("web", 1, &[])]);
+    let plan = fakes.engine.plan(Some("test"), &none).await.unwrap();
+    assert_eq!(plan.summary(), "1 to create, 1 to destroy");
+    assert_eq!(fakes.cloud.calls().len(), calls);
+    let text = plan.to_string();
+    assert!(text.starts_with("create web: it does not exist\ndestroy db ("), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_that_can_not_be_keys_are_refused() {
+    let fakes = Fakes::new();
+    for id in ["", "a/b", "../x", "a b", "ä", &"x".repeat(65)] {
+        assert!(matches!(fakes.engine.status(id, false).await, Err(EngineError::InvalidId { .. })), "{id}");
+    }
+    assert!(matches!(fakes.engine.status("none", true).await, Err(EngineError::UnknownInfrastructure { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destroy_that_can_not_read_changes_nothing() {
+    let fakes = built().await;
+    let key = instance_key(&fakes);
+    edit(&fakes, &key, |record| record["v"] = json!(2)).await;
+    fakes.destroy().await.unwrap_err();
+    assert_eq!(fakes.engine.list().await.unwrap()[0].state, occopus_engine::InfrastructureState::Ready);
+}
