@@ -5,3 +5,4 @@ pub mod http;
 pub mod icmp;
 pub mod process;
 pub mod secrets;
+pub mod serve;

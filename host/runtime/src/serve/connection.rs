@@ -1,0 +1,54 @@
+//! One client's connection.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use super::program::Program;
+
+/// Serves a connection (HTTP/1 or HTTP/2) until the client closes it, or until `ending` and its last request.
+pub(super) async fn run(stream: TcpStream, program: Arc<Program>, ending: CancellationToken) {
+    let service = service_fn(move |request| {
+        let program = program.clone();
+        async move { Ok::<_, Infallible>(answer(&program, request).await) }
+    });
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = ending.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        // Clients go as they like.
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn answer(program: &Program, mut request: Request<Incoming>) -> Response<HyperOutgoingBody> {
+    // HTTP/1.0 knows no `host`, but components have to be told one.
+    if request.uri().authority().is_none() {
+        request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("localhost"));
+    }
+    program.answer(request).await.unwrap_or_else(|error| {
+        tracing::warn!(error = format!("{error:#}"), "the component did not answer a request");
+        let body = Full::from("The component did not answer. Its log says why.\n");
+        let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    })
+}
