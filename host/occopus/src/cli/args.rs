@@ -1,0 +1,399 @@
+//! What can be typed.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const EXIT_CODES: &str = "\
+Exit status:
+    0  done
+    1  failed; what was begun is rolled back
+    2  wrong usage
+    3  the description, the node definitions or the credentials are wrong
+    4  another process works on this infrastructure
+    5  something is left behind; it is named, with the command that removes it
+  130  interrupted
+
+Ctrl-C stops and removes what this run made; a second Ctrl-C stops at once and says what is left.
+
+Environment:
+  OCCOPUS_CONFIG_PATH     the configuration; otherwise ~/.occopus/occopus_config.yaml, ./occopus_config.yaml
+  OCCOPUS_AUTH_DATA_PATH  the credentials; otherwise ~/.occopus/auth_data.yaml, ./auth_data.yaml
+  OCCOPUS_HOME            one folder for everything: configuration, credentials, state, cache
+  OCCOPUS_LOG             what to log, such as `debug` or `occopus_runtime=trace`
+  NO_COLOR                no colours";
+
+/// Deploys virtual infrastructures: nodes on one or several clouds, in the order of their dependencies.
+#[derive(Debug, Parser)]
+#[command(name = "occopus", version, infer_long_args = true, after_help = EXIT_CODES, max_term_width = 120)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// What goes with everything.
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The configuration of the operator.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) cfg: Option<PathBuf>,
+    /// The credentials.
+    #[arg(long = "auth_data_path", alias = "auth-data-path", value_name = "PATH", global = true)]
+    pub(crate) auth_data_path: Option<PathBuf>,
+    /// Say more; twice for even more.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+/// What to print on standard output.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Output {
+    /// Text for people, or one JSON document.
+    #[arg(long = "output", value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+/// A form of output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Which infrastructure.
+#[derive(Debug, Args)]
+pub(crate) struct Id {
+    /// The infrastructure's id.
+    #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
+    pub(crate) infra_id: String,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a description and its node definitions; touches nothing.
+    Validate(Validate),
+    /// Show what `build` would do.
+    Plan(Plan),
+    /// Build an infrastructure, or finish or change one.
+    Build(Build),
+    /// Show the nodes with states, addresses and times; without an id, all infrastructures.
+    Status(Status),
+    /// Look at every node and replace what has failed.
+    Maintain(Maintain),
+    /// Remove every node, dependents first.
+    Destroy(Destroy),
+    /// Keep node definitions in the store, for descriptions that have none beside them.
+    Import(Import),
+    /// Show what happened.
+    Events(Events),
+    /// Show the output of a node.
+    Logs(Logs),
+    /// What plugins there are, and what they may do.
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Components of your own.
+    #[command(subcommand)]
+    Component(Component),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Where the description and its node definitions are.
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// The description of the infrastructure.
+    #[arg(value_name = "FILE")]
+    pub(crate) description: PathBuf,
+    /// Node definitions, a file or a folder; may be repeated. Otherwise `nodes/node_definitions.yaml` beside the
+    /// description, then those that `import` keeps.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) nodes: Vec<PathBuf>,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// The id of an infrastructure that exists, or that is to get this id.
+    #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
+    pub(crate) infra_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `build`
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// The id: of an infrastructure that exists, to finish or change it, or for a new one.
+    #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
+    pub(crate) infra_id: Option<String>,
+    /// What to do with what was made when a node fails.
+    #[arg(long = "on-failure", alias = "on_failure", value_name = "WHAT", default_value = "rollback")]
+    pub(crate) on_failure: OnFailure,
+    #[command(flatten)]
+    pub(crate) parallelize: Parallelize,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// After a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnFailure {
+    /// Remove it.
+    Rollback,
+    /// Keep it, to be looked at.
+    Keep,
+}
+
+/// Accepted for old scripts.
+#[derive(Debug, Args)]
+pub(crate) struct Parallelize {
+    /// Has no effect: nodes always start as soon as what they depend on is ready.
+    #[arg(long)]
+    pub(crate) parallelize: bool,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The infrastructure's id.
+    #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
+    pub(crate) infra_id: Option<String>,
+    /// Ask the clouds, instead of showing what was seen last.
+    #[arg(long, requires = "infra_id")]
+    pub(crate) refresh: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `maintain`
+#[derive(Debug, Args)]
+pub(crate) struct Maintain {
+    /// The infrastructure's id.
+    #[arg(
+        short = 'i',
+        long = "infraid",
+        aliases = ["infra_id", "infra-id"],
+        value_name = "ID",
+        required_unless_present = "list"
+    )]
+    pub(crate) infra_id: Option<String>,
+    /// List the ids of all infrastructures.
+    #[arg(short, long)]
+    pub(crate) list: bool,
+    /// Only look, and report the nodes with their instances and addresses.
+    #[arg(short, long)]
+    pub(crate) report: bool,
+    /// Look again and again, until interrupted.
+    #[arg(short, long)]
+    pub(crate) cyclic: bool,
+    /// Seconds between two looks.
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) parallelize: Parallelize,
+    /// With -r: write a line with the addresses of each instance to this file. `text` and `json` choose the form of
+    /// standard output instead.
+    #[arg(short, long, value_name = "FILE|FORMAT", default_value = "text")]
+    pub(crate) output: ReportTarget,
+    /// With -r: only nodes whose name contains this.
+    #[arg(short, long, value_name = "NAME", requires = "report")]
+    pub(crate) filter: Option<String>,
+}
+
+/// Where a report goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReportTarget {
+    /// To standard output.
+    Stdout(Format),
+    /// To a file.
+    File(PathBuf),
+}
+
+impl ReportTarget {
+    /// The form of standard output.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Stdout(format) => *format,
+            Self::File(_) => Format::Text,
+        }
+    }
+}
+
+impl FromStr for ReportTarget {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "text" => Self::Stdout(Format::Text),
+            "json" => Self::Stdout(Format::Json),
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// `destroy`
+#[derive(Debug, Args)]
+pub(crate) struct Destroy {
+    #[command(flatten)]
+    pub(crate) id: Id,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Node definitions.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    pub(crate) id: Id,
+    /// Go on showing what happens, until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The node's name, or the id of an instance.
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) id: Id,
+}
+
+/// `plugin`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// All plugins.
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// What a plugin says of itself, with the schema of its section.
+    Inspect {
+        /// Its name or keyword.
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// What a plugin may do, why, and what would allow more.
+    Explain {
+        /// Its name or keyword.
+        name: String,
+    },
+}
+
+/// `component`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Component {
+    /// Serve a `wasi:http` component.
+    Serve {
+        /// The component.
+        #[arg(value_name = "FILE")]
+        component: PathBuf,
+        /// Where to listen.
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: SocketAddr,
+        /// A variable for the component; may be repeated.
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+        env: Vec<(String, String)>,
+    },
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("not NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Command {
+        Cli::try_parse_from(line.split(' ')).expect(line).command
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn build_as_existing_scripts_call_it() {
+        let line = "occopus build infra.yaml -i micado_worker_infra --auth_data_path creds.yaml --parallelize";
+        let Command::Build(build) = parse(line) else { panic!("not build") };
+        assert_eq!(build.infra_id.as_deref(), Some("micado_worker_infra"));
+        assert!(build.parallelize.parallelize);
+        for spelling in ["--infra_id x", "--infra-id x", "--infraid x", "--infra_i x", "-i x"] {
+            let Command::Build(build) = parse(&format!("occopus build {spelling} infra.yaml")) else { panic!() };
+            assert_eq!(build.infra_id.as_deref(), Some("x"), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn maintain_writes_to_a_file_unless_a_format_is_named() {
+        let target = |line: &str| match parse(line) {
+            Command::Maintain(maintain) => maintain.output,
+            _ => panic!("not maintain"),
+        };
+        assert_eq!(target("occopus maintain -i x -r -o out.txt"), ReportTarget::File("out.txt".into()));
+        assert_eq!(target("occopus maintain -i x --output json"), ReportTarget::Stdout(Format::Json));
+        assert_eq!(target("occopus maintain -l"), ReportTarget::Stdout(Format::Text));
+    }
+
+    #[test]
+    fn intervals_are_positive_numbers() {
+        assert!(Cli::try_parse_from(["occopus", "maintain", "-i", "x", "-t", "0.5"]).is_ok());
+        assert!(Cli::try_parse_from(["occopus", "maintain", "-i", "x", "-t", "-1"]).is_err());
+        assert!(Cli::try_parse_from(["occopus", "maintain", "-i", "x", "-t", "nan"]).is_err());
+    }
+}

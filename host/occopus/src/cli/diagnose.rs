@@ -1,0 +1,46 @@
+//! Log lines and panics: what people see when they ask for more, or when we made a mistake.
+
+use std::panic;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::print;
+use super::report::LogWriter;
+
+/// Log lines go to standard error; only warnings unless asked for more.
+pub(crate) fn log(verbose: u8) {
+    let directives = match verbose {
+        0 => "warn",
+        1 => "warn,occopus=info,occopus_model=info,occopus_engine=info,occopus_store=info,occopus_runtime=info,plugin=info",
+        _ => "info,occopus=trace,occopus_model=trace,occopus_engine=trace,occopus_store=debug,occopus_runtime=debug,plugin=trace",
+    };
+    let filter = std::env::var("OCCOPUS_LOG").ok().filter(|value| !value.is_empty());
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::WARN.into())
+        .parse_lossy(filter.as_deref().unwrap_or(directives));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(LogWriter)
+        .with_ansi(print::colours_on_stderr())
+        .with_target(verbose > 1);
+    // Fails only when there is one already, which there is not.
+    let _ = subscriber.try_init();
+}
+
+/// A panic is our mistake: say so in a few words, and that nothing is lost.
+pub(crate) fn catch_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        print::note(format_args!(
+            "\nThis is a mistake in Occopus {}, not yours: {text}{place}.\n\
+             What was begun is on record: `occopus status` shows it, and the same command again, or `occopus destroy`, finishes it.\n\
+             Please report these lines at {}/issues.",
+            env!("CARGO_PKG_VERSION"),
+            env!("CARGO_PKG_REPOSITORY"),
+        ));
+    }));
+}

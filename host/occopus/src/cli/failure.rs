@@ -1,0 +1,319 @@
+//! Why a command did not do what it was asked: shown to people with the lines that they wrote, to programs as JSON.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+use occopus::{ConfigError, OpenError};
+use occopus_engine::{EngineError, Leftover};
+use occopus_model::Problems;
+use serde_json::{Value, json};
+
+use super::source;
+
+/// How the program ends. The numbers are part of the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// As asked.
+    Done = 0,
+    /// Not done; nothing is left of what was begun.
+    Failed = 1,
+    /// Typed wrongly.
+    Usage = 2,
+    /// The user's files are wrong.
+    Invalid = 3,
+    /// Another process works on it.
+    Owned = 4,
+    /// Something exists that should not.
+    Left = 5,
+    /// By the user.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The user's files, with all that is wrong in them.
+    Files(Problems),
+    /// The engine, at an infrastructure.
+    Engine(Box<EngineError>, Option<String>),
+    /// What is left after `destroy`.
+    Left(String, Vec<Leftover>),
+    /// Anything else.
+    Other(Message),
+}
+
+/// A failure that needs no more than words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) exit: Exit,
+    pub(crate) code: String,
+    pub(crate) text: String,
+    pub(crate) help: Option<String>,
+}
+
+impl Failure {
+    /// In words.
+    pub(crate) fn new(exit: Exit, code: &str, text: impl fmt::Display) -> Self {
+        Self::Other(Message { exit, code: code.to_owned(), text: text.to_string(), help: None })
+    }
+
+    /// With a way to mend it.
+    pub(crate) fn help(self, help: impl fmt::Display) -> Self {
+        match self {
+            Self::Other(message) => Self::Other(Message { help: Some(help.to_string()), ..message }),
+            other => other,
+        }
+    }
+
+    /// How the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Files(_) => Exit::Invalid,
+            Self::Left(..) => Exit::Left,
+            Self::Other(message) => message.exit,
+            Self::Engine(error, _) if !error.left().is_empty() => Exit::Left,
+            Self::Engine(error, _) => match **error {
+                EngineError::InvalidId { .. } => Exit::Usage,
+                EngineError::Owned { .. } => Exit::Owned,
+                EngineError::Invalid { .. } | EngineError::NoPlugin { .. } => Exit::Invalid,
+                EngineError::Stopped { .. } => Exit::Interrupted,
+                _ => Exit::Failed,
+            },
+        }
+    }
+
+    /// For programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let (code, message) = match self {
+            Self::Files(_) => ("files.invalid", "the files are not usable".to_owned()),
+            Self::Engine(error, _) => (error.code(), error.to_string()),
+            Self::Left(..) => ("engine.left", "something could not be removed".to_owned()),
+            Self::Other(message) => (message.code.as_str(), message.text.clone()),
+        };
+        let mut error = json!({ "code": code, "message": message, "exit": self.exit() as u8 });
+        match self {
+            Self::Files(problems) => error["problems"] = problems_json(problems),
+            Self::Engine(engine, id) => {
+                error["infrastructure"] = json!(id);
+                error["left"] = json!(engine.left());
+                if let EngineError::Node { failure, rolled_back, .. } = &**engine {
+                    error["failure"] = json!(failure);
+                    error["rolled_back"] = json!(rolled_back);
+                }
+            }
+            Self::Left(id, left) => {
+                error["infrastructure"] = json!(id);
+                error["left"] = json!(left);
+            }
+            Self::Other(message) => error["help"] = json!(message.help),
+        }
+        json!({ "error": error })
+    }
+
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        match self {
+            Self::Files(problems) => render_problems(problems),
+            Self::Engine(error, id) => render(&explain(error, id.as_deref())),
+            Self::Left(id, left) => render(&Shown {
+                code: "engine.left".into(),
+                message: format!("{} could not be removed", instances(left.len())),
+                help: Some(left_help(id, left)),
+                ..Shown::default()
+            }),
+            Self::Other(message) => render(&Shown {
+                code: message.code.clone(),
+                message: message.text.clone(),
+                help: message.help.clone(),
+                ..Shown::default()
+            }),
+        }
+    }
+}
+
+/// Problems for programs.
+pub(crate) fn problems_json(problems: &Problems) -> Value {
+    problems.iter().map(occopus_model::Problem::to_json).collect()
+}
+
+/// All problems, each with its excerpt, and their number.
+pub(crate) fn render_problems(problems: &Problems) -> String {
+    let mut text = String::new();
+    for problem in problems.iter() {
+        text += &render(problem);
+    }
+    text
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Files(problems)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error), None)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Invalid, "config.invalid", error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(source) => EngineError::from(source).into(),
+            OpenError::Files(problems) => problems.into(),
+            other => Self::new(Exit::Failed, "start.failed", other),
+        }
+    }
+}
+
+/// What happened, where, why, and how to mend it.
+fn explain(error: &EngineError, id: Option<&str>) -> Shown {
+    let mut shown = Shown { code: error.code().to_owned(), message: error.to_string(), ..Shown::default() };
+    let mut help = Vec::new();
+    match error {
+        EngineError::UnknownInfrastructure { .. } => help.push("`occopus status` lists all infrastructures".to_owned()),
+        EngineError::Owned { .. } => {
+            help.push("wait for it to end, or end it; a process that died frees it after a few seconds".to_owned());
+        }
+        EngineError::NoPlugin { location, .. } => {
+            shown.point(location.as_deref(), "here".to_owned());
+            help.push("`occopus plugin list` shows what there is".to_owned());
+        }
+        EngineError::Node { failure, rolled_back, left } => {
+            for detail in &failure.details {
+                shown.point(detail.location.as_deref(), detail.message.clone());
+                if detail.location.is_none() {
+                    help.push(detail.message.clone());
+                }
+            }
+            if shown.labels.is_empty() {
+                shown.point(failure.location(), "defined here".to_owned());
+            }
+            match id {
+                _ if *rolled_back && left.is_empty() => help.push("everything that this run made was removed".to_owned()),
+                Some(id) if left.is_empty() => help.push(format!(
+                    "what was made is kept. Look at it: occopus status -i {id}; remove it: occopus destroy -i {id}"
+                )),
+                _ => {}
+            }
+        }
+        EngineError::Stopped { rolled_back: true, left } if left.is_empty() => {
+            help.push("everything that this run made was removed".to_owned());
+        }
+        _ => {}
+    }
+    if let (Some(id), false) = (id, error.left().is_empty()) {
+        help.push(left_help(id, error.left()));
+    }
+    shown.help = (!help.is_empty()).then(|| help.join("\n"));
+    shown
+}
+
+fn left_help(id: &str, left: &[Leftover]) -> String {
+    let mut text = "still there:".to_owned();
+    for leftover in left {
+        text += &format!("\n  {leftover}");
+        if let Some(handle) = &leftover.handle {
+            text += &format!(" [{handle}]");
+        }
+    }
+    text + &format!("\nto remove it: occopus destroy -i {id}")
+}
+
+fn instances(number: usize) -> String {
+    if number == 1 { "1 instance".to_owned() } else { format!("{number} instances") }
+}
+
+/// An error with lines of files that the user wrote.
+#[derive(Debug, Default)]
+struct Shown {
+    code: String,
+    message: String,
+    help: Option<String>,
+    source: Option<NamedSource<String>>,
+    file: String,
+    labels: Vec<LabeledSpan>,
+    /// What points into other files than the first.
+    elsewhere: Vec<String>,
+}
+
+impl Shown {
+    /// Shows the line at `FILE:LINE:COLUMN`.
+    fn point(&mut self, location: Option<&str>, message: String) {
+        let Some(place) = location.and_then(source::Place::parse) else { return };
+        if self.source.is_none() {
+            self.source = place.read().map(|text| NamedSource::new(place.file, text));
+            place.file.clone_into(&mut self.file);
+        }
+        let offset = self.source.as_ref().and_then(|source| place.offset(source.inner()));
+        match offset {
+            Some(offset) if place.file == self.file => {
+                self.labels.push(LabeledSpan::new(Some(message), offset.start, offset.len()));
+            }
+            // The file has changed or is another one: the place must do.
+            _ => self.elsewhere.push(format!("{}:{}:{}: {message}", place.file, place.line, place.column)),
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.elsewhere.iter().try_for_each(|line| write!(f, "\n{line}"))
+    }
+}
+
+impl StdError for Shown {}
+
+impl Diagnostic for Shown {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(&self.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(Severity::Error)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        (!self.labels.is_empty()).then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = LabeledSpan>>)
+    }
+}
+
+/// A diagnostic as it is printed on standard error.
+fn render(diagnostic: &dyn Diagnostic) -> String {
+    let theme = if super::print::colours_on_stderr() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let mut handler = GraphicalReportHandler::new_themed(theme).with_links(false).without_cause_chain();
+    // Lines in files and pipes are searched, not read on a screen of some width.
+    handler = if io::stderr().is_terminal() { handler.with_width(110) } else { handler.with_wrap_lines(false) };
+    let mut text = String::new();
+    match handler.render_report(&mut text, diagnostic) {
+        Ok(()) => text,
+        // Only when a source can't be read; the message is what matters.
+        Err(_) => format!("error: {diagnostic}\n"),
+    }
+}

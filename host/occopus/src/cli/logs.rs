@@ -1,0 +1,75 @@
+//! `occopus logs`
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use occopus_engine::{InstanceStatus, NodeStatus};
+
+use super::args::{Common, Logs};
+use super::failure::{Exit, Failure};
+use super::{print, session};
+
+/// The attribute in which drivers that keep a node's output in a file on this machine tell where.
+const OUTPUT: &str = "output";
+
+pub(crate) async fn run(logs: Logs, common: &Common) -> Result<(), Failure> {
+    let status = session::open(common)?.reader().await?.status(&logs.id.infra_id, false).await?;
+    let instances = wanted(&status.nodes, &logs.node);
+    if instances.is_empty() {
+        let names: Vec<_> = status.nodes.iter().map(|node| node.name.as_str()).collect();
+        let text = format!("no node or instance {} in {}", logs.node, status.id);
+        return Err(Failure::new(Exit::Failed, "logs.unknown-node", text)
+            .help(format_args!("its nodes are {}", names.join(", "))));
+    }
+    let mut missing = None;
+    for instance in &instances {
+        if instances.len() > 1 {
+            print::line(format_args!("==> {} <==", instance.id));
+        }
+        match instance.attributes.iter().find(|(name, _)| name == OUTPUT) {
+            Some((_, path)) => copy(Path::new(path))?,
+            None => missing = Some(elsewhere(instance)),
+        }
+    }
+    missing.map_or(Ok(()), Err)
+}
+
+/// The instances of a node, or one by its id.
+fn wanted<'a>(nodes: &'a [NodeStatus], name: &str) -> Vec<&'a InstanceStatus> {
+    if let Some(node) = nodes.iter().find(|node| node.name == name) {
+        return node.instances.iter().collect();
+    }
+    nodes.iter().flat_map(|node| &node.instances).filter(|instance| instance.id == name).collect()
+}
+
+fn copy(path: &Path) -> Result<(), Failure> {
+    let unreadable = |error: io::Error| {
+        Failure::new(Exit::Failed, "logs.unreadable", format_args!("{} can't be read: {error}", path.display()))
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    match io::copy(&mut file, &mut io::stdout().lock()) {
+        Ok(_) => Ok(()),
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Where else output may be.
+fn elsewhere(instance: &InstanceStatus) -> Failure {
+    let attribute = |wanted: &str| instance.attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    let text = format!("the driver {} keeps no output of {} on this machine", instance.driver, instance.id);
+    let failure = Failure::new(Exit::Failed, "logs.elsewhere", text);
+    match (instance.driver.as_str(), attribute("container")) {
+        ("docker", Some(container)) => failure.help(format_args!("ask its engine: docker logs {container}")),
+        ("docker", None) => failure.help(format_args!(
+            "ask its engine: docker logs $(docker ps -aq --filter label=occopus.instance={})",
+            instance.id
+        )),
+        _ => failure.help(match instance.addresses.first() {
+            Some(address) => format!("look on the machine itself, at {}", address.value),
+            None => "it has no address yet".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,126 @@
+//! The command line.
+
+mod args;
+mod build;
+mod component;
+mod destroy;
+mod diagnose;
+mod events;
+mod failure;
+mod import;
+mod logs;
+mod maintain;
+mod plan;
+mod plugin;
+mod print;
+mod report;
+mod session;
+mod signals;
+mod source;
+mod status;
+mod validate;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use tokio::runtime::Builder;
+
+use args::{Cli, Command, Common, Component, Format};
+use failure::{Exit, Failure};
+
+/// Runs what was typed.
+pub(crate) fn main() -> ExitCode {
+    diagnose::catch_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are wishes, not errors. Nobody may be there to read them.
+            let _ = error.print();
+            let wish = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if wish { Exit::Done } else { Exit::Usage }.into();
+        }
+    };
+    diagnose::log(cli.common.verbose);
+    let format = format(&cli.command);
+    match start(cli) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            if format == Format::Json {
+                print::json(&failure.to_json());
+            }
+            print::note(failure.render().trim_end());
+            failure.exit().into()
+        }
+    }
+}
+
+/// What only reads the store gets along with one thread, which starts faster.
+fn start(cli: Cli) -> Result<(), Failure> {
+    if let Command::Completions { shell } = cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "occopus", &mut script);
+        // A reader that has gone wants no more.
+        let _ = io::Write::write_all(&mut io::stdout(), &script);
+        return Ok(());
+    }
+    let mut builder = if works(&cli.command) { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    let runtime = builder.enable_all().build().map_err(|error| {
+        Failure::new(Exit::Failed, "start.failed", format_args!("the program could not start its threads: {error}"))
+    })?;
+    let result = runtime.block_on(run(cli.command, &cli.common));
+    // Threads that still wait for something must not keep the program.
+    runtime.shutdown_background();
+    result
+}
+
+/// Whether plugins are called.
+fn works(command: &Command) -> bool {
+    match command {
+        Command::Status(status) => status.refresh,
+        Command::Maintain(maintain) => !maintain.list,
+        Command::Events(_) | Command::Logs(_) | Command::Completions { .. } => false,
+        _ => true,
+    }
+}
+
+async fn run(command: Command, common: &Common) -> Result<(), Failure> {
+    match command {
+        Command::Validate(it) => validate::run(it, common).await,
+        Command::Plan(it) => plan::run(it, common).await,
+        Command::Build(it) => build::run(it, common).await,
+        Command::Status(it) => status::run(it, common).await,
+        Command::Maintain(it) => maintain::run(it, common).await,
+        Command::Destroy(it) => destroy::run(it, common).await,
+        Command::Import(it) => import::run(it, common).await,
+        Command::Events(it) => events::run(it, common).await,
+        Command::Logs(it) => logs::run(it, common).await,
+        Command::Plugin(it) => plugin::run(it, common).await,
+        Command::Component(Component::Serve { component, listen, env }) => {
+            component::serve(&component, listen, env).await
+        }
+        // Done before anything was started.
+        Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// In which form a failure is told on standard output.
+fn format(command: &Command) -> Format {
+    match command {
+        Command::Validate(it) => it.output.format,
+        Command::Plan(it) => it.output.format,
+        Command::Build(it) => it.output.format,
+        Command::Status(it) => it.output.format,
+        Command::Maintain(it) => it.output.format(),
+        Command::Destroy(it) => it.output.format,
+        Command::Import(it) => it.output.format,
+        Command::Plugin(args::Plugin::List { output } | args::Plugin::Inspect { output, .. }) => output.format,
+        // Events are a document a line; a failure is told on standard error alone.
+        Command::Events(_)
+        | Command::Logs(_)
+        | Command::Plugin(args::Plugin::Explain { .. })
+        | Command::Component(_)
+        | Command::Completions { .. } => Format::Text,
+    }
+}

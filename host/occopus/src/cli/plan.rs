@@ -1,0 +1,16 @@
+//! `occopus plan`
+
+use super::args::{Common, Format, Plan};
+use super::failure::Failure;
+use super::{print, session};
+
+pub(crate) async fn run(plan: Plan, common: &Common) -> Result<(), Failure> {
+    let occopus = session::open(common)?;
+    let compiled = session::compile(&occopus, plan.files).await?;
+    let planned = occopus.reader().await?.plan(plan.infra_id.as_deref(), &compiled.infrastructure).await?;
+    match plan.output.format {
+        Format::Json => print::json(&planned),
+        Format::Text => print::line(planned),
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Standard output and standard error, which may be closed at any time: whoever reads them may have gone, and that must
+//! not end a deployment half way.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+/// Prints a line on standard output. When nobody reads it, that is not our failure.
+pub(crate) fn line(text: impl Display) {
+    // A closed pipe, a full disk: the work is done, and there is nobody to tell.
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Prints a JSON document on standard output.
+pub(crate) fn json(value: &impl Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => line(text),
+        Err(error) => note(format_args!("error: the result can't be written as JSON: {error}")),
+    }
+}
+
+/// Prints a JSON document on one line of standard output. False when nobody reads any more.
+pub(crate) fn json_line(value: &impl Serialize) -> bool {
+    serde_json::to_string(value).is_ok_and(|text| try_line(text))
+}
+
+/// Prints a line on standard output. False when nobody reads any more.
+pub(crate) fn try_line(text: impl Display) -> bool {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok()
+}
+
+/// Prints a line on standard error.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether standard output may have colours.
+pub(crate) fn colours_on_stdout() -> bool {
+    allowed() && io::stdout().is_terminal()
+}
+
+/// Whether standard error may have colours.
+pub(crate) fn colours_on_stderr() -> bool {
+    allowed() && io::stderr().is_terminal()
+}
+
+/// <https://no-color.org>
+fn allowed() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}

@@ -1,0 +1,71 @@
+//! Progress as lines, for files and pipes.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use occopus_engine::{Event, What};
+
+/// Turns events into lines, without saying the same thing twice.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    began: Option<Timestamp>,
+    /// What was said last about a node.
+    said: HashMap<String, String>,
+}
+
+impl Lines {
+    /// The line for an event; none when it says nothing new.
+    pub(crate) fn line(&mut self, event: &Event) -> Option<String> {
+        let began = *self.began.get_or_insert(event.time);
+        let text = one_line(&event.to_string());
+        if let Some(node) = event.what.node_name() {
+            let repeats = matches!(event.what, What::Waiting { .. } | What::Progress { .. });
+            if repeats && self.said.get(node) == Some(&text) {
+                return None;
+            }
+            self.said.insert(node.to_owned(), text.clone());
+        }
+        let seconds = event.time.duration_since(began).as_secs_f64();
+        Some(format!("{seconds:7.1} s  {text}"))
+    }
+}
+
+/// Text of clouds and checks may hold anything; nothing of it may move the cursor.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.trim_end().chars() {
+        match character {
+            '\n' => line.push_str("; "),
+            control if control.is_control() => {}
+            other => line.push(other),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(what: What) -> Event {
+        Event { id: None, time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), what }
+    }
+
+    fn waiting(message: &str) -> Event {
+        event(What::Waiting { node_id: "n".into(), node_name: "web".into(), message: message.into() })
+    }
+
+    #[test]
+    fn what_is_said_again_is_left_out() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.line(&waiting("port 80: refused")).as_deref(), Some("    0.0 s  web: waiting: port 80: refused"));
+        assert_eq!(lines.line(&waiting("port 80: refused")), None);
+        assert!(lines.line(&waiting("port 80: timed out")).is_some());
+        assert!(lines.line(&waiting("port 80: refused")).is_some());
+    }
+
+    #[test]
+    fn a_line_stays_a_line() {
+        assert_eq!(one_line("a\nb\u{1b}[2J\tc\r\n"), "a; b[2Jc");
+    }
+}

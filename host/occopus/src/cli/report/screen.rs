@@ -1,0 +1,86 @@
+//! A few lines at the end of a terminal that are drawn again and again, with log lines above them.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How many lines are drawn now. One terminal, one lock.
+static DRAWN: Mutex<usize> = Mutex::new(0);
+
+fn drawn() -> MutexGuard<'static, usize> {
+    DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Replaces the lines that are drawn by those for a terminal of this width and height.
+pub(crate) fn draw(lines: impl FnOnce(usize, usize) -> Vec<String>) {
+    let (width, height) = size();
+    let lines = lines(width, height.saturating_sub(1).max(1));
+    let mut drawn = drawn();
+    let mut text = up(*drawn);
+    for line in &lines {
+        text.push_str(line);
+        text.push_str("\x1b[K\n");
+    }
+    text.push_str("\x1b[J");
+    *drawn = lines.len();
+    write(&text);
+}
+
+/// Removes the lines that are drawn.
+pub(crate) fn clear() {
+    let mut drawn = drawn();
+    if *drawn > 0 {
+        write(&(up(*drawn) + "\x1b[J"));
+        *drawn = 0;
+    }
+}
+
+fn up(lines: usize) -> String {
+    if lines == 0 { String::new() } else { format!("\x1b[{lines}A\r") }
+}
+
+/// The terminal may have gone; the work goes on.
+fn write(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// Width and height of the terminal.
+fn size() -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => (80, 24),
+    }
+}
+
+/// Where log lines go: to standard error, above what is drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut drawn = drawn();
+        let mut stderr = io::stderr().lock();
+        if *drawn > 0 {
+            let _ = stderr.write_all((up(*drawn) + "\x1b[J").as_bytes());
+            *drawn = 0;
+        }
+        // A closed standard error must not become an endless story of errors about it.
+        let _ = stderr.write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = io::stderr().flush();
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for LogWriter {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}

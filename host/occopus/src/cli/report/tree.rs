@@ -1,0 +1,207 @@
+//! The tree of nodes: names, states, addresses, times, and below a line why it is as it is.
+
+use jiff::Timestamp;
+use occopus_engine::{InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Status};
+
+use super::plain::one_line;
+use super::words::{ago, duration};
+
+/// How a state is to be felt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// As it should be.
+    Good,
+    /// On its way.
+    Busy,
+    /// Something is wrong.
+    Bad,
+    /// Nothing to see.
+    Quiet,
+}
+
+impl Tone {
+    fn paint(self, text: &str, colours: bool) -> String {
+        let code = match self {
+            Self::Good => 32,
+            Self::Busy => 33,
+            Self::Bad => 31,
+            Self::Quiet => 2,
+        };
+        if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// One line of the tree, and perhaps a note below it.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    /// Children of a node are drawn below it.
+    pub(crate) children: Vec<Row>,
+    /// Name of the node, or number of the instance.
+    pub(crate) name: String,
+    /// In a word or two.
+    pub(crate) state: String,
+    /// Of the state.
+    pub(crate) tone: Tone,
+    /// Empty when there is none yet.
+    pub(crate) address: String,
+    /// Empty when there is none to tell.
+    pub(crate) time: String,
+    /// Why.
+    pub(crate) note: Option<String>,
+}
+
+/// A row with what stands before its name.
+struct Placed<'a> {
+    row: &'a Row,
+    before: String,
+    below: String,
+}
+
+/// The lines of a tree, in columns.
+pub(crate) fn lines(rows: &[Row], colours: bool) -> Vec<String> {
+    let mut placed = Vec::new();
+    place(rows, "", &mut placed);
+    let wide = |cell: fn(&Placed<'_>) -> usize| placed.iter().map(cell).max().unwrap_or_default();
+    let name = wide(|it| it.before.chars().count() + it.row.name.chars().count());
+    let state = wide(|it| it.row.state.chars().count());
+    let address = wide(|it| it.row.address.chars().count());
+    let mut lines = Vec::with_capacity(placed.len());
+    for Placed { row, before, below } in &placed {
+        let label = format!("{before}{}", row.name);
+        let painted = row.tone.paint(&format!("{:state$}", row.state), colours);
+        let line = format!("{label:name$}  {painted}  {:address$}  {}", row.address, row.time);
+        lines.push(line.trim_end().to_owned());
+        if let Some(note) = &row.note {
+            let note = one_line(note);
+            lines.push(format!("{below}  {}", row.tone.paint(&note, colours)));
+        }
+    }
+    lines
+}
+
+fn place<'a>(rows: &'a [Row], indent: &str, placed: &mut Vec<Placed<'a>>) {
+    for (at, row) in rows.iter().enumerate() {
+        let last = at + 1 == rows.len();
+        let below = format!("{indent}{}", if last { "   " } else { "│  " });
+        let before = format!("{indent}{}", if last { "└─ " } else { "├─ " });
+        let under = if row.children.is_empty() { below.clone() } else { format!("{below}│") };
+        placed.push(Placed { row, before, below: under });
+        place(&row.children, &below, placed);
+    }
+}
+
+/// The whole of an infrastructure as it is known.
+pub(crate) fn of_status(status: &Status, now: Timestamp, colours: bool) -> Vec<String> {
+    let tone = match status.state {
+        InfrastructureState::Ready => Tone::Good,
+        InfrastructureState::Building | InfrastructureState::Destroying => Tone::Busy,
+        InfrastructureState::Degraded | InfrastructureState::Held => Tone::Bad,
+    };
+    let state = tone.paint(&status.state.to_string(), colours);
+    let age = duration(ago(now, status.created));
+    let mut all = vec![format!("{} ({}): {state}, begun {age} ago", status.name, status.id)];
+    if let Some(message) = &status.message {
+        all.push(one_line(message));
+    }
+    if let Some(owner) = &status.owner {
+        all.push(format!("{} works on it, since {}", owner.holder, duration(ago(now, owner.since))));
+    }
+    let rows: Vec<_> = status.nodes.iter().map(|node| node_row(node, now)).collect();
+    all.extend(lines(&rows, colours));
+    all
+}
+
+fn node_row(node: &NodeStatus, now: Timestamp) -> Row {
+    let ready = node.instances.iter().filter(|instance| instance.state == InstanceState::Ready).count();
+    match &node.instances[..] {
+        [only] if node.target <= 1 => Row { name: node.name.clone(), ..instance_row(only, now) },
+        instances => {
+            let target = node.target as usize;
+            let row = |(at, instance)| Row { name: format!("#{}", at + 1), ..instance_row(instance, now) };
+            Row {
+                name: node.name.clone(),
+                state: format!("{ready} of {target} ready"),
+                tone: if ready >= target { Tone::Good } else { Tone::Bad },
+                address: String::new(),
+                time: String::new(),
+                note: None,
+                children: instances.iter().enumerate().map(row).collect(),
+            }
+        }
+    }
+}
+
+fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
+    let mut time = format!("for {}", duration(ago(now, instance.since)));
+    if let Some(seconds) = instance.seconds_to_ready {
+        time += &format!(", ready after {seconds:.1} s");
+    }
+    let mut why: Vec<_> = [&instance.message, &instance.health].into_iter().flatten().cloned().collect();
+    if let Some(since) = instance.failing_since {
+        why.push(format!("failing for {}", duration(ago(now, since))));
+    }
+    if instance.state == InstanceState::Ready {
+        why.clear();
+    }
+    Row {
+        name: instance.id.clone(),
+        state: instance.state.to_string(),
+        tone: tone(instance.state),
+        address: instance.addresses.first().map(|address| address.value.clone()).unwrap_or_default(),
+        time,
+        note: (!why.is_empty()).then(|| why.join("; ")),
+        children: Vec::new(),
+    }
+}
+
+fn tone(state: InstanceState) -> Tone {
+    match state {
+        InstanceState::Ready => Tone::Good,
+        InstanceState::Creating | InstanceState::Pending | InstanceState::Running | InstanceState::Destroying => {
+            Tone::Busy
+        }
+        InstanceState::UnknownOutcome | InstanceState::Unhealthy | InstanceState::Failed => Tone::Bad,
+    }
+}
+
+/// A line for each instance of the nodes whose name contains the filter, with its addresses.
+pub(crate) fn report_lines(status: &Status, filter: &str) -> Vec<String> {
+    let nodes = status.nodes.iter().filter(|node| node.name.contains(filter));
+    let line = |instance: &InstanceStatus| {
+        let addresses: Vec<_> = instance.addresses.iter().map(|address| address.value.as_str()).collect();
+        addresses.join(" ")
+    };
+    nodes.flat_map(|node| &node.instances).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, state: &str, children: Vec<Row>) -> Row {
+        let note = (state == "failed").then(|| "port 80:\nrefused".to_owned());
+        let (name, state) = (name.to_owned(), state.to_owned());
+        Row { name, state, tone: Tone::Good, address: "127.0.0.1".into(), time: "1 s".into(), note, children }
+    }
+
+    #[test]
+    fn rows_are_drawn_in_columns_with_notes_below() {
+        let rows = [
+            row("db", "ready", Vec::new()),
+            row("web", "1 of 2 ready", vec![row("#1", "ready", Vec::new()), row("#2", "failed", Vec::new())]),
+        ];
+        insta::assert_snapshot!(lines(&rows, false).join("\n"), @r"
+        ├─ db     ready         127.0.0.1  1 s
+        └─ web    1 of 2 ready  127.0.0.1  1 s
+           ├─ #1  ready         127.0.0.1  1 s
+           └─ #2  failed        127.0.0.1  1 s
+                port 80:; refused
+        ");
+    }
+
+    #[test]
+    fn colours_do_not_move_columns() {
+        let rows = [row("db", "ready", Vec::new())];
+        assert_eq!(lines(&rows, true)[0], "└─ db  \x1b[32mready\x1b[0m  127.0.0.1  1 s");
+    }
+}

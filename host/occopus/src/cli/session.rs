@@ -1,0 +1,58 @@
+//! What commands share: opening Occopus, reading files, and working on an infrastructure while somebody watches.
+
+use occopus::{Config, Need, Occopus, Overrides};
+use occopus_engine::{EngineError, Run};
+use occopus_model::{Compiled, Problems};
+
+use super::args::{Common, Files};
+use super::failure::{Failure, render_problems};
+use super::report::{Live, follow};
+use super::{print, signals};
+
+/// Reads the configuration and opens what there is.
+pub(crate) fn open(common: &Common) -> Result<Occopus, Failure> {
+    let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
+    let (config, warnings) = Config::load(&overrides)?;
+    for warning in warnings {
+        print::note(format_args!("warning: {warning}"));
+    }
+    Ok(Occopus::new(config))
+}
+
+/// Reads a description with its node definitions; tells the warnings on standard error.
+pub(crate) async fn compile(occopus: &Occopus, files: Files) -> Result<Compiled, Failure> {
+    let compiled = occopus.compile(files.description, files.nodes).await?;
+    warn(&compiled.warnings);
+    Ok(compiled)
+}
+
+/// Tells warnings on standard error.
+pub(crate) fn warn(warnings: &Problems) {
+    if !warnings.is_empty() {
+        print::note(render_problems(warnings).trim_end());
+    }
+}
+
+/// Makes everything ready that a deployment needs, so that nothing of it happens half way.
+pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), Failure> {
+    let warnings = occopus.credentials().await?;
+    warn(&warnings);
+    occopus.preload(needs, |plugin| print::note(format_args!("preparing the plugin {plugin} (once; it is kept)"))).await?;
+    Ok(())
+}
+
+/// Does something to an infrastructure, with progress on standard error and Ctrl-C as it should be.
+pub(crate) async fn watch<T>(
+    id: &str,
+    live: Live,
+    first_signal: &'static str,
+    work: impl AsyncFnOnce(Run) -> Result<T, EngineError>,
+) -> Result<T, Failure> {
+    let (run, events) = Run::new();
+    signals::listen(run.stop.clone(), first_signal);
+    let reporter = follow(events, live);
+    let result = work(run).await;
+    // It ends with the events; if it broke, what it would have shown is lost and nothing else.
+    let _ = reporter.await;
+    result.map_err(|error| Failure::Engine(Box::new(error), Some(id.to_owned())))
+}

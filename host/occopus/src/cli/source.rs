@@ -1,0 +1,68 @@
+//! Places as the engine names them, `FILE:LINE:COLUMN`, and what stands there.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+
+/// More of a file is not read for an excerpt.
+const MOST: u64 = 4 << 20;
+
+/// A place in a file of the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place<'a> {
+    pub(crate) file: &'a str,
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+}
+
+impl<'a> Place<'a> {
+    /// Names of files may have colons in them.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let (rest, column) = text.rsplit_once(':')?;
+        let (file, line) = rest.rsplit_once(':')?;
+        Some(Self { file, line: line.parse().ok()?, column: column.parse().ok()? })
+    }
+
+    /// The file's text, if it can still be read.
+    pub(crate) fn read(&self) -> Option<String> {
+        let mut text = String::new();
+        File::open(self.file).ok()?.take(MOST).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// From the place to the end of the line, comments aside, as bytes of the text.
+    pub(crate) fn offset(&self, text: &str) -> Option<Range<usize>> {
+        let before: usize = text.split_inclusive('\n').take(self.line.checked_sub(1)?).map(str::len).sum();
+        let line = text.get(before..)?.lines().next()?;
+        let (start, _) = line.char_indices().nth(self.column.checked_sub(1)?)?;
+        let rest = &line[start..];
+        let value = rest.split(" #").next().unwrap_or(rest).trim_end();
+        Some(before + start..before + start + value.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_from_the_end() {
+        let place = Place::parse("/a:b/c.yaml:3:14").expect("a place");
+        assert_eq!((place.file, place.line, place.column), ("/a:b/c.yaml", 3, 14));
+        assert_eq!(Place::parse("c.yaml:3"), None);
+        assert_eq!(Place::parse(""), None);
+    }
+
+    #[test]
+    fn the_rest_of_the_line_is_marked() {
+        let text = "a: 1\nimage: ngïnx  # comment\n";
+        let at = |line, column| Place { file: "f", line, column }.offset(text).map(|range| &text[range]);
+        assert_eq!(at(2, 8), Some("ngïnx"));
+        assert_eq!(at(1, 4), Some("1"));
+        assert_eq!(at(1, 40), None, "the file has changed");
+        assert_eq!(at(9, 1), None);
+        assert_eq!(at(0, 0), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! The operator's configuration: where state is kept, which plugins there are, and what they may do.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use occopus_runtime::Limits;
+use occopus_runtime::grants::{Grants, PluginGrants};
+use serde::Deserialize;
+
+use crate::places::Places;
+
+/// What is used, after all files and variables were looked at.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The user's directories.
+    pub places: Places,
+    /// The file of the store.
+    pub store: PathBuf,
+    /// The user's credentials, if there are any.
+    pub auth_data: Option<PathBuf>,
+    /// Where plugins are found beside the bundled ones; later ones replace earlier ones of the same keyword.
+    pub plugin_directories: Vec<PathBuf>,
+    /// What plugins may do.
+    pub grants: Grants,
+    /// What a call may use up.
+    pub limits: Limits,
+    /// Whether templates may run commands on this machine (`cmd`).
+    pub allow_commands: bool,
+}
+
+/// What the command line says of it.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Of the configuration.
+    pub config: Option<PathBuf>,
+    /// Of the credentials.
+    pub auth_data: Option<PathBuf>,
+}
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Neither `$HOME` nor `$OCCOPUS_HOME`.
+    #[error("there is no home directory: set HOME, or OCCOPUS_HOME to a folder for everything")]
+    NoHome,
+    /// A file that somebody named is not there.
+    #[error("there is no file {path}, which {by} names")]
+    NotThere {
+        /// The file.
+        path: PathBuf,
+        /// Who named it.
+        by: &'static str,
+    },
+    /// It can't be read.
+    #[error("the configuration {path} can't be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("the configuration {path} is not usable: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+}
+
+/// The file, as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    store: Option<PathBuf>,
+    plugin_directories: Vec<PathBuf>,
+    plugins: BTreeMap<String, PluginGrants>,
+    limits: Limits,
+    allow_commands: bool,
+}
+
+impl Config {
+    /// Reads it from the usual places. Also gives warnings.
+    pub fn load(overrides: &Overrides) -> Result<(Self, Vec<String>), ConfigError> {
+        let places = Places::find()?;
+        let auth_data = places.auth_data(overrides.auth_data.as_deref())?;
+        let mut warnings = Vec::new();
+        let file = match places.config(overrides.config.as_deref())? {
+            Some(path) => read(&path, &mut warnings)?,
+            None => File::default(),
+        };
+        let mut plugin_directories = vec![places.data.join("plugins")];
+        plugin_directories.extend(file.plugin_directories);
+        let config = Self {
+            store: file.store.unwrap_or_else(|| places.data.join("store.db")),
+            auth_data,
+            plugin_directories,
+            grants: Grants { plugins: file.plugins },
+            limits: file.limits,
+            allow_commands: file.allow_commands,
+            places,
+        };
+        Ok((config, warnings))
+    }
+}
+
+fn read(path: &Path, warnings: &mut Vec<String>) -> Result<File, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    if is_of_occopus_1(&text) {
+        warnings.push(format!(
+            "{} is a configuration of the Python Occopus; nothing of it applies here and it is ignored",
+            path.display()
+        ));
+        return Ok(File::default());
+    }
+    let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
+    let mut file: File = yaml(&text, path).map_err(invalid)?;
+    // Paths in a file are meant from where the file is.
+    let base = path.parent().unwrap_or(Path::new(""));
+    file.store = file.store.map(|store| base.join(store));
+    file.plugin_directories.iter_mut().for_each(|directory| *directory = base.join(&directory));
+    Ok(file)
+}
+
+/// Its `components` and the tag by which it names Python modules exist nowhere else.
+fn is_of_occopus_1(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("components:") || line.contains("!python_import"))
+}

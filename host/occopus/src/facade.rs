@@ -1,0 +1,143 @@
+//! Store, runtime and engine put together, each opened when it is first needed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use occopus_engine::ports::{StoreError, SystemClock};
+use occopus_engine::{Engine, EngineError, Settings};
+use occopus_model::{Compiled, Implementation, Input, Problems};
+use occopus_runtime::{Runtime, RuntimeConfig, RuntimeError};
+use occopus_store::SqliteStore;
+use tokio::sync::OnceCell;
+
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::holder;
+use crate::needs::Need;
+use crate::nothing::NoPlugins;
+use crate::sources;
+
+/// Everything that Occopus can do on this machine.
+pub struct Occopus {
+    config: Config,
+    store: OnceCell<Arc<SqliteStore>>,
+    runtime: OnceCell<Arc<Runtime>>,
+    credentials: Arc<Credentials>,
+}
+
+/// Why something could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in the store.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The plugins.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The user's files.
+    #[error("the files are not usable")]
+    Files(Problems),
+}
+
+impl From<Problems> for OpenError {
+    fn from(problems: Problems) -> Self {
+        Self::Files(problems)
+    }
+}
+
+impl Occopus {
+    /// Opens nothing yet.
+    pub fn new(config: Config) -> Self {
+        let credentials = Arc::new(Credentials::new(config.auth_data.clone()));
+        Self { config, store: OnceCell::new(), runtime: OnceCell::new(), credentials }
+    }
+
+    /// An engine that knows what is stored and calls no plugins: for `plan`, `status`, `list` and `events`.
+    pub async fn reader(&self) -> Result<Engine, OpenError> {
+        let engine = Engine::new(Arc::new(NoPlugins), self.store().await?, Arc::new(SystemClock));
+        Ok(engine.with_settings(settings()))
+    }
+
+    /// An engine for everything.
+    pub async fn engine(&self) -> Result<Engine, OpenError> {
+        let engine = Engine::new(self.runtime().await?, self.store().await?, Arc::new(SystemClock));
+        Ok(engine.with_settings(settings()))
+    }
+
+    /// The plugins.
+    pub async fn runtime(&self) -> Result<Arc<Runtime>, OpenError> {
+        let open = async || -> Result<_, OpenError> {
+            let config = RuntimeConfig {
+                cache_dir: self.config.places.cache.clone(),
+                state_dir: self.config.places.data.join("processes"),
+                grants: self.config.grants.clone(),
+                limits: self.config.limits.clone(),
+            };
+            let sources = sources::all(&self.config.plugin_directories);
+            Ok(Runtime::new(config, sources, self.credentials.clone())?)
+        };
+        Ok(self.runtime.get_or_try_init(open).await?.clone())
+    }
+
+    /// Reads a description with its node definitions: those that are named, otherwise those beside it, otherwise those
+    /// that `import` keeps.
+    pub async fn compile(&self, description: PathBuf, definitions: Vec<PathBuf>) -> Result<Compiled, OpenError> {
+        let stored = self.stored_definitions().await?;
+        let runtime = self.runtime().await?;
+        let input = Input { description, definitions, stored };
+        let compiled = blocking(move || occopus_model::compile(&input, &*runtime)).await?;
+        Ok(compiled)
+    }
+
+    /// Reads node definitions.
+    pub async fn read_definitions(
+        &self,
+        files: Vec<PathBuf>,
+    ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), OpenError> {
+        let runtime = self.runtime().await?;
+        Ok(blocking(move || occopus_model::read_definitions(&files, &*runtime)).await?)
+    }
+
+    /// Reads the user's credentials, so that what is wrong with them shows before anything is done. Gives warnings.
+    pub async fn credentials(&self) -> Result<Problems, OpenError> {
+        let (credentials, runtime) = (self.credentials.clone(), self.runtime().await?);
+        Ok(blocking(move || credentials.read(&*runtime)).await?)
+    }
+
+    /// Compiles plugins that are not compiled yet, and tells of each before it begins.
+    pub async fn preload(&self, needs: Vec<Need>, tell: impl Fn(&str)) -> Result<(), OpenError> {
+        let _ = (needs, tell);
+        Ok(())
+    }
+
+    async fn store(&self) -> Result<Arc<SqliteStore>, OpenError> {
+        let open = async || SqliteStore::open(&self.config.store).map(Arc::new);
+        Ok(self.store.get_or_try_init(open).await?.clone())
+    }
+
+    /// Does not make a store where there is none.
+    async fn stored_definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, OpenError> {
+        if self.store.initialized() || self.config.store.exists() {
+            Ok(self.reader().await?.definitions().await?)
+        } else {
+            Ok(IndexMap::new())
+        }
+    }
+}
+
+fn settings() -> Settings {
+    Settings { holder: holder::this_process(), holder_is_dead: Some(Arc::new(holder::is_dead)), ..Settings::default() }
+}
+
+/// Reading files and checking them takes a while and does not wait for anything.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // It is not cancelled by anybody, so it has panicked.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

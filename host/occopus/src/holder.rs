@@ -1,0 +1,89 @@
+//! Who owns an infrastructure: a text that names this process, and by which another one sees whether it still lives.
+//!
+//! A lease ends by itself, but only after a while. When the owner was a process of this machine that is dead, whoever comes
+//! next need not wait.
+
+use std::fs;
+
+/// Names this process: `process 4711 on myhost (31415926/4026531836)`. In brackets are its start time and its process-id
+/// namespace, since numbers of processes are used again, and mean something else in a container.
+pub(crate) fn this_process() -> String {
+    describe(std::process::id()).unwrap_or_else(|| format!("process {}", std::process::id()))
+}
+
+/// Whether this text names a process of this machine that is surely dead. In doubt: no.
+pub(crate) fn is_dead(holder: &str) -> bool {
+    let Some(pid) = holder.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse::<u32>().ok()) else {
+        return false;
+    };
+    // Everything but the start time must be ours for the number to mean the same process.
+    let Some((place, _)) = split(holder) else { return false };
+    let Some(ours) = describe(std::process::id()) else { return false };
+    if split(&ours).map(|(place, _)| place) != Some(place) {
+        return false;
+    }
+    describe(pid).is_none_or(|now| now != holder)
+}
+
+/// What tells one process table from another, and the whole text's start time.
+fn split(holder: &str) -> Option<((&str, &str), &str)> {
+    let (head, mark) = holder.strip_suffix(')')?.rsplit_once(" (")?;
+    let (started, namespace) = mark.split_once('/')?;
+    let (_, host) = head.split_once(" on ")?;
+    Some(((host, namespace), started))
+}
+
+/// None when there is no such process, or no `/proc`.
+fn describe(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets that may hold anything; the start time is the 22nd field.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    let started = fields.nth(18)?;
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    let namespace = namespace.to_str()?.trim_start_matches("pid:[").trim_end_matches(']').to_owned();
+    let boot = boot.get(..8)?;
+    Some(format!("process {pid} on {} ({started}/{namespace}-{boot})", host.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_lives() {
+        assert!(!is_dead(&this_process()));
+    }
+
+    #[test]
+    fn a_process_that_ended_is_dead() {
+        let mut child = std::process::Command::new("true").spawn().expect("starts");
+        let holder = describe(child.id()).unwrap_or_else(|| {
+            // It was faster than we: any start time will do.
+            this_process().replacen(&std::process::id().to_string(), &child.id().to_string(), 1)
+        });
+        child.wait().expect("ends");
+        assert!(is_dead(&holder), "{holder}");
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_not_the_same_process() {
+        let ours = this_process();
+        let ((_, _), started) = split(&ours).expect("a mark");
+        assert!(is_dead(&ours.replacen(&format!("({started}/"), "(1/", 1)));
+    }
+
+    #[test]
+    fn nothing_is_concluded_about_other_machines_and_other_texts() {
+        let elsewhere = this_process().replacen(" on ", " on not-", 1);
+        assert!(!is_dead(&elsewhere.replacen(&std::process::id().to_string(), "4194304999", 1)));
+        assert!(!is_dead(&elsewhere));
+        assert!(!is_dead("process 4194303"));
+        assert!(!is_dead("somebody"));
+    }
+}

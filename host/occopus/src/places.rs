@@ -1,0 +1,69 @@
+//! Where things are on this machine.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use etcetera::{BaseStrategy, choose_base_strategy};
+
+use crate::config::ConfigError;
+
+/// Name of the operator's configuration, wherever it lies.
+const CONFIG: &str = "occopus_config.yaml";
+/// Name of the user's credentials, wherever they lie.
+const AUTH_DATA: &str = "auth_data.yaml";
+
+/// The directories of this user, or everything below `$OCCOPUS_HOME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Configuration and credentials of the user.
+    pub settings: PathBuf,
+    /// What must be kept: the store, installed plugins, what is known of local processes.
+    pub data: PathBuf,
+    /// What may be lost: compiled plugins.
+    pub cache: PathBuf,
+}
+
+impl Places {
+    /// From the environment.
+    pub fn find() -> Result<Self, ConfigError> {
+        if let Some(home) = variable("OCCOPUS_HOME") {
+            let home = std::path::absolute(&home).unwrap_or(home);
+            return Ok(Self { cache: home.join("cache"), settings: home.clone(), data: home });
+        }
+        let base = choose_base_strategy().map_err(|_| ConfigError::NoHome)?;
+        Ok(Self {
+            settings: base.home_dir().join(".occopus"),
+            data: base.data_dir().join("occopus"),
+            cache: base.cache_dir().join("occopus"),
+        })
+    }
+
+    /// The operator's configuration: as asked for, otherwise the first that exists.
+    pub(crate) fn config(&self, asked: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
+        choose(asked, "OCCOPUS_CONFIG_PATH", &self.settings, CONFIG)
+    }
+
+    /// The user's credentials: as asked for, otherwise the first that exist.
+    pub(crate) fn auth_data(&self, asked: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
+        choose(asked, "OCCOPUS_AUTH_DATA_PATH", &self.settings, AUTH_DATA)
+    }
+}
+
+/// What somebody named must be there; what lies at a usual place need not.
+fn choose(
+    asked: Option<&Path>,
+    variable_name: &'static str,
+    settings: &Path,
+    name: &str,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let named = asked.map(|path| (path.to_owned(), "the command line"));
+    let named = named.or_else(|| variable(variable_name).map(|path| (path, variable_name)));
+    if let Some((path, by)) = named {
+        return if path.is_file() { Ok(Some(path)) } else { Err(ConfigError::NotThere { path, by }) };
+    }
+    Ok([settings.join(name), PathBuf::from(name)].into_iter().find(|path| path.is_file()))
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
