@@ -209,7 +209,8 @@ impl Store for MemoryStore {
     async fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.alive().await;
         let state = self.lock();
-        let from = state.entries.range(prefix.to_owned()..).map(|(_, entry)| entry);
+        let start = after.filter(|after| *after > prefix).unwrap_or(prefix);
+        let from = state.entries.range(start.to_owned()..).map(|(_, entry)| entry);
         let inside = from.take_while(|entry| entry.key.starts_with(prefix));
         Ok(inside.filter(|entry| after.is_none_or(|after| entry.key.as_str() > after)).take(limit).cloned().collect())
     }
