@@ -10,6 +10,7 @@ use occopus_runtime::serve::{ServeError, serve};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A component of the hello example. They are built by `cargo xtask test`; under it they have to be there.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn hello(service: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/hello/components/{service}.wasm"));
     if path.is_file() {
