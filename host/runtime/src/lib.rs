@@ -6,3 +6,25 @@ pub mod icmp;
 pub mod process;
 pub mod secrets;
 pub mod serve;
+
+mod bindings;
+mod cache;
+mod contextualisers;
+mod convert;
+mod drivers;
+mod error;
+mod explain;
+mod health;
+mod host;
+mod invoke;
+mod kind;
+mod limits;
+mod plugin;
+mod runtime;
+mod wasm;
+
+pub use error::RuntimeError;
+pub use kind::Kind;
+pub use limits::Limits;
+pub use plugin::{Description, Origin, PluginSource};
+pub use runtime::{CredentialSource, PluginInfo, Runtime, RuntimeConfig};

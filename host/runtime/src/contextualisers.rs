@@ -1,0 +1,47 @@
+//! Contextualisers, for the engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Reaction, Rendered};
+use serde_json::Value;
+
+use crate::bindings::context::ContextualiserPre;
+use crate::convert::fault_from;
+use crate::host::{ContextRequest as RequestHandle, Input};
+use crate::invoke::{Acts, finish};
+use crate::plugin::Plugin;
+use crate::runtime::Shared;
+
+/// Where the section stands in an implementation.
+const SECTION: &str = "/contextualisation";
+
+pub(crate) struct SandboxedContextualiser {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plugin: Arc<Plugin>,
+}
+
+fn json(what: &str, text: &str) -> Result<Value, Fault> {
+    serde_json::from_str(text).map_err(|error| {
+        Fault::new(Reaction::GiveUp, "occopus.bad-answer", format!("the contextualiser's {what} are not JSON: {error}"))
+    })
+}
+
+#[async_trait]
+impl Contextualiser for SandboxedContextualiser {
+    async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault> {
+        let call = self.shared.prepare(&self.plugin, Input::Context(request.clone()), &request.context)?;
+        let rendered = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+            let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
+            let request = store.data_mut().push(RequestHandle)?;
+            contextualiser.occopus_context_renderer().call_render(&mut *store, request).await
+        });
+        let rendered = rendered.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        let resource = rendered.sections.iter().find(|(name, _)| name == "resource");
+        Ok(Rendered {
+            user_data: rendered.user_data,
+            attributes: json("attributes", &rendered.attributes)?,
+            resource: resource.map(|(_, text)| json("sections", text)).transpose()?,
+        })
+    }
+}

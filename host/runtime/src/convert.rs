@@ -1,0 +1,91 @@
+//! Between the contract's types and the engine's.
+
+use std::time::Duration;
+
+use occopus_engine::ports::{Address, Detail, Fault, Handle, Observed, Phase, Reaction};
+
+use crate::bindings::driver::exports::occopus::driver::nodes;
+use crate::bindings::imports::occopus::types::types as wit;
+
+fn reaction(reaction: wit::Reaction) -> Reaction {
+    match reaction {
+        wit::Reaction::Retry => Reaction::Retry,
+        wit::Reaction::GiveUp => Reaction::GiveUp,
+        wit::Reaction::UnknownOutcome => Reaction::UnknownOutcome,
+        wit::Reaction::NotFound => Reaction::NotFound,
+        wit::Reaction::Conflict => Reaction::Conflict,
+        wit::Reaction::Denied => Reaction::Denied,
+        wit::Reaction::NoCapacity => Reaction::NoCapacity,
+        wit::Reaction::Unsupported => Reaction::Unsupported,
+    }
+}
+
+/// From a plugin. `section` is the pointer of the plugin's section in the implementation, such as `/resource`.
+pub(crate) fn fault_from(fault: wit::Fault, section: &str) -> Fault {
+    let detail = |detail: wit::Detail| Detail {
+        // A note that is about nothing that the user wrote stays so.
+        pointer: if detail.pointer.is_empty() { String::new() } else { format!("{section}{}", detail.pointer) },
+        message: detail.message,
+    };
+    Fault {
+        reaction: reaction(fault.reaction),
+        code: fault.code,
+        message: fault.message,
+        retry_after: fault.retry_after_ms.map(Duration::from_millis),
+        details: fault.details.into_iter().map(detail).collect(),
+    }
+}
+
+/// To a plugin.
+pub(crate) fn fault_to(fault: Fault) -> wit::Fault {
+    let reaction = match fault.reaction {
+        Reaction::Retry => wit::Reaction::Retry,
+        Reaction::GiveUp => wit::Reaction::GiveUp,
+        Reaction::UnknownOutcome => wit::Reaction::UnknownOutcome,
+        Reaction::NotFound => wit::Reaction::NotFound,
+        Reaction::Conflict => wit::Reaction::Conflict,
+        Reaction::Denied => wit::Reaction::Denied,
+        Reaction::NoCapacity => wit::Reaction::NoCapacity,
+        Reaction::Unsupported => wit::Reaction::Unsupported,
+    };
+    wit::Fault {
+        reaction,
+        code: fault.code,
+        message: fault.message,
+        retry_after_ms: fault.retry_after.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+        details: fault
+            .details
+            .into_iter()
+            .map(|detail| wit::Detail { pointer: detail.pointer, message: detail.message })
+            .collect(),
+    }
+}
+
+pub(crate) fn address_to(address: &Address) -> wit::Address {
+    wit::Address { value: address.value.clone(), internal: address.internal }
+}
+
+pub(crate) fn handle_to(handle: &Handle) -> nodes::Handle {
+    nodes::Handle { version: handle.version, data: handle.data.clone() }
+}
+
+pub(crate) fn observed_from(observed: nodes::Observed) -> Observed {
+    Observed {
+        handle: Handle { version: observed.handle.version, data: observed.handle.data },
+        phase: match observed.phase {
+            nodes::Phase::Pending => Phase::Pending,
+            nodes::Phase::Running => Phase::Running,
+            nodes::Phase::Stopped => Phase::Stopped,
+            nodes::Phase::Failed => Phase::Failed,
+            nodes::Phase::Gone => Phase::Gone,
+            nodes::Phase::Unknown => Phase::Unknown,
+        },
+        addresses: observed
+            .addresses
+            .into_iter()
+            .map(|address| Address { value: address.value, internal: address.internal })
+            .collect(),
+        attributes: observed.attributes,
+        message: observed.message,
+    }
+}

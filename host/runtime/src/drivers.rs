@@ -1,0 +1,108 @@
+//! Drivers, for the engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use occopus_engine::ports::{CreateRequest, Driver, Fault, Handle, Observed, Owned, OwnedPage, Reaction, Scope};
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre};
+
+use crate::bindings::driver::exports::occopus::driver::{inventory, nodes};
+use crate::convert::{fault_from, handle_to, observed_from};
+use crate::host::{Input, NodeRequest, Scope as ScopeHandle, State};
+use crate::invoke::{Acts, finish};
+use crate::plugin::Plugin;
+use crate::runtime::Shared;
+
+/// Where the section of a driver stands in an implementation.
+const SECTION: &str = "/resource";
+
+pub(crate) struct SandboxedDriver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plugin: Arc<Plugin>,
+}
+
+/// `nodes` of a fresh instance. The worlds with and without `inventory` are one to the host.
+async fn instantiate(pre: &InstancePre<State>, store: &mut Store<State>) -> wasmtime::Result<(Instance, nodes::Guest)> {
+    let indices = nodes::GuestIndices::new(pre)?;
+    let instance = pre.instantiate_async(&mut *store).await?;
+    let guest = indices.load(&mut *store, &instance)?;
+    Ok((instance, guest))
+}
+
+#[async_trait]
+impl Driver for SandboxedDriver {
+    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
+        let call = self.shared.prepare(&self.plugin, Input::Node(request.clone()), &request.scope.context)?;
+        let created = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Maybe, async |pre, store| {
+            let (_, nodes) = instantiate(pre, store).await?;
+            let request = store.data_mut().push(NodeRequest)?;
+            nodes.call_create(&mut *store, request).await
+        });
+        created.await?.map(observed_from).map_err(|fault| finish(&call, fault_from(fault, SECTION)))
+    }
+
+    async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
+        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
+        let found = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+            let (_, nodes) = instantiate(pre, store).await?;
+            let scope = store.data_mut().push(ScopeHandle)?;
+            nodes.call_find(&mut *store, scope, instance_id).await
+        });
+        let found = found.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        Ok(found.map(observed_from))
+    }
+
+    async fn observe(&self, scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+        if handles.is_empty() {
+            return Ok(Vec::new());
+        }
+        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
+        let given: Vec<_> = handles.iter().map(handle_to).collect();
+        let observed = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+            let (_, nodes) = instantiate(pre, store).await?;
+            let scope = store.data_mut().push(ScopeHandle)?;
+            nodes.call_observe(&mut *store, scope, &given).await
+        });
+        let observed = observed.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        if observed.len() != handles.len() {
+            let message = format!("the driver answered about {} machines of {}", observed.len(), handles.len());
+            return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
+        }
+        Ok(observed.into_iter().map(observed_from).collect())
+    }
+
+    async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
+        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
+        let given = handle_to(handle);
+        let destroyed = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Maybe, async |pre, store| {
+            let (_, nodes) = instantiate(pre, store).await?;
+            let scope = store.data_mut().push(ScopeHandle)?;
+            nodes.call_destroy(&mut *store, scope, &given).await
+        });
+        destroyed.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))
+    }
+
+    async fn list_owned(&self, scope: &Scope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
+        let page = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+            // Optional: looked for by name.
+            let Ok(indices) = inventory::GuestIndices::new(pre) else { return Ok(None) };
+            let instance = pre.instantiate_async(&mut *store).await?;
+            let guest = indices.load(&mut *store, &instance)?;
+            let scope = store.data_mut().push(ScopeHandle)?;
+            guest.call_list_owned(&mut *store, scope, cursor).await.map(Some)
+        });
+        let Some(page) = page.await? else {
+            let message = format!("the driver `{}` can't list its machines", call.plugin);
+            return Err(Fault::new(Reaction::Unsupported, "driver.no-inventory", message));
+        };
+        let page = page.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        let owned = |machine: inventory::Owned| Owned {
+            instance_id: machine.instance_id,
+            infrastructure_id: machine.infrastructure_id,
+            observed: observed_from(machine.observed),
+        };
+        Ok(OwnedPage { machines: page.machines.into_iter().map(owned).collect(), cursor: page.cursor })
+    }
+}

@@ -1,0 +1,51 @@
+//! Health checkers, for the engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use occopus_engine::ports::{Fault, HealthChecker, HealthTarget, Observation, Reaction, Verdict};
+
+use crate::bindings::health::HealthCheckerPre;
+use crate::bindings::health::exports::occopus::health::checker;
+use crate::convert::fault_from;
+use crate::host::{Input, Target};
+use crate::invoke::{Acts, finish};
+use crate::plugin::Plugin;
+use crate::runtime::Shared;
+
+pub(crate) struct SandboxedChecker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plugin: Arc<Plugin>,
+}
+
+#[async_trait]
+impl HealthChecker for SandboxedChecker {
+    async fn check(&self, target: &HealthTarget) -> Result<Observation, Fault> {
+        let call = self.shared.prepare(&self.plugin, Input::Health(target.clone()), &target.context)?;
+        let checked = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+            let checker = HealthCheckerPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
+            let target = store.data_mut().push(Target)?;
+            checker.occopus_health_checker().call_check(&mut *store, target).await
+        });
+        let checked = match checked.await {
+            Ok(checked) => checked,
+            // The plugin's own trouble says nothing of the node.
+            Err(fault) if fault.reaction == Reaction::Retry => {
+                return Ok(Observation { verdict: Verdict::CannotTell, reason: fault.message, details: Vec::new() });
+            }
+            Err(fault) => return Err(fault),
+        };
+        let keyword = self.plugin.description.get().map_or("", |description| description.keyword.as_str());
+        let section = format!("/health_check/{keyword}");
+        let observation = checked.map_err(|fault| finish(&call, fault_from(fault, &section)))?;
+        Ok(Observation {
+            verdict: match observation.verdict {
+                checker::Verdict::Healthy => Verdict::Healthy,
+                checker::Verdict::Unhealthy => Verdict::Unhealthy,
+                checker::Verdict::CannotTell => Verdict::CannotTell,
+            },
+            reason: call.redact(&observation.reason),
+            details: observation.details,
+        })
+    }
+}

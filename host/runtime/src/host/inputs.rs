@@ -1,0 +1,258 @@
+//! What plugins are called with, as resources.
+
+use occopus_engine::ports::{CreateRequest, Fault, HealthTarget, Reaction};
+use serde_json::{Map, Value};
+use wasmtime::component::Resource;
+use wasmtime::{Result, format_err};
+
+use super::{
+    ConfigScope, Context, ContextRequest, Credential, Facts, Input, NodeRequest, Registration, Scope, State, Target,
+};
+use crate::bindings::imports::occopus::config::inputs as config;
+use crate::bindings::imports::occopus::context::inputs as context;
+use crate::bindings::imports::occopus::driver::inputs as driver;
+use crate::bindings::imports::occopus::health::inputs as health;
+use crate::bindings::imports::occopus::types::types as wit;
+use crate::convert::{address_to, fault_to};
+
+impl State {
+    fn credential(&mut self) -> Result<Option<Resource<Credential>>> {
+        if self.call.secrets.is_some() { Ok(Some(self.push(Credential)?)) } else { Ok(None) }
+    }
+
+    fn section(&self) -> String {
+        self.call.input.section().to_string()
+    }
+
+    fn node(&self) -> Result<&CreateRequest> {
+        match &self.call.input {
+            Input::Node(request) => Ok(request),
+            _ => Err(format_err!("this call is about no node")),
+        }
+    }
+
+    fn target(&self) -> Result<&HealthTarget> {
+        match &self.call.input {
+            Input::Health(target) => Ok(target),
+            _ => Err(format_err!("this call is no check")),
+        }
+    }
+
+    fn rendering(&self) -> Result<&occopus_engine::ports::ContextRequest> {
+        match &self.call.input {
+            Input::Context(request) => Ok(request),
+            _ => Err(format_err!("this call renders nothing")),
+        }
+    }
+}
+
+impl driver::Host for State {}
+
+impl driver::HostScope for State {
+    async fn context(&mut self, _scope: Resource<Scope>) -> Result<Resource<Context>> {
+        self.push(Context)
+    }
+
+    async fn section(&mut self, _scope: Resource<Scope>) -> Result<String> {
+        Ok(State::section(self))
+    }
+
+    async fn credential(&mut self, _scope: Resource<Scope>) -> Result<Option<Resource<Credential>>> {
+        State::credential(self)
+    }
+
+    async fn drop(&mut self, scope: Resource<Scope>) -> Result<()> {
+        self.table.delete(scope)?;
+        Ok(())
+    }
+}
+
+impl driver::HostNodeRequest for State {
+    async fn scope(&mut self, _request: Resource<NodeRequest>) -> Result<Resource<Scope>> {
+        self.push(Scope)
+    }
+
+    async fn instance_id(&mut self, _request: Resource<NodeRequest>) -> Result<String> {
+        Ok(self.node()?.instance_id.clone())
+    }
+
+    async fn node_name(&mut self, _request: Resource<NodeRequest>) -> Result<String> {
+        Ok(self.node()?.node_name.clone())
+    }
+
+    async fn infrastructure_id(&mut self, _request: Resource<NodeRequest>) -> Result<String> {
+        Ok(self.node()?.infrastructure_id.clone())
+    }
+
+    async fn infrastructure_name(&mut self, _request: Resource<NodeRequest>) -> Result<String> {
+        Ok(self.node()?.infrastructure_name.clone())
+    }
+
+    async fn machine_name(&mut self, _request: Resource<NodeRequest>) -> Result<String> {
+        Ok(self.node()?.machine_name.clone())
+    }
+
+    async fn user_data(&mut self, _request: Resource<NodeRequest>) -> Result<Option<Vec<u8>>> {
+        Ok(self.node()?.user_data.clone())
+    }
+
+    async fn attributes(&mut self, _request: Resource<NodeRequest>) -> Result<String> {
+        Ok(self.node()?.attributes.to_string())
+    }
+
+    async fn labels(&mut self, _request: Resource<NodeRequest>) -> Result<Vec<(String, String)>> {
+        Ok(self.node()?.labels())
+    }
+
+    async fn drop(&mut self, request: Resource<NodeRequest>) -> Result<()> {
+        self.table.delete(request)?;
+        Ok(())
+    }
+}
+
+impl health::Host for State {}
+
+impl health::HostTarget for State {
+    async fn context(&mut self, _target: Resource<Target>) -> Result<Resource<Context>> {
+        self.push(Context)
+    }
+
+    async fn section(&mut self, _target: Resource<Target>) -> Result<String> {
+        Ok(State::section(self))
+    }
+
+    async fn address(&mut self, _target: Resource<Target>) -> Result<String> {
+        Ok(State::target(self)?.addresses.first().map(|address| address.value.clone()).unwrap_or_default())
+    }
+
+    async fn addresses(&mut self, _target: Resource<Target>) -> Result<Vec<wit::Address>> {
+        Ok(State::target(self)?.addresses.iter().map(address_to).collect())
+    }
+
+    async fn node_name(&mut self, _target: Resource<Target>) -> Result<String> {
+        Ok(State::target(self)?.node_name.clone())
+    }
+
+    async fn instance_id(&mut self, _target: Resource<Target>) -> Result<String> {
+        Ok(State::target(self)?.instance_id.clone())
+    }
+
+    async fn template_data(&mut self, _target: Resource<Target>) -> Result<String> {
+        Ok(State::target(self)?.template_data.to_string())
+    }
+
+    async fn drop(&mut self, target: Resource<Target>) -> Result<()> {
+        self.table.delete(target)?;
+        Ok(())
+    }
+}
+
+impl context::Host for State {}
+
+impl context::HostRequest for State {
+    async fn context(&mut self, _request: Resource<ContextRequest>) -> Result<Resource<Context>> {
+        self.push(Context)
+    }
+
+    async fn section(&mut self, _request: Resource<ContextRequest>) -> Result<String> {
+        Ok(State::section(self))
+    }
+
+    async fn resource_section(&mut self, _request: Resource<ContextRequest>) -> Result<String> {
+        Ok(self.rendering()?.resource.to_string())
+    }
+
+    async fn template_data(&mut self, _request: Resource<ContextRequest>) -> Result<String> {
+        Ok(self.rendering()?.template_data.to_string())
+    }
+
+    async fn connections(&mut self, _request: Resource<ContextRequest>) -> Result<String> {
+        Ok(self.rendering()?.connections.to_string())
+    }
+
+    async fn facts(&mut self, _request: Resource<ContextRequest>) -> Result<Resource<Facts>> {
+        self.push(Facts)
+    }
+
+    async fn drop(&mut self, request: Resource<ContextRequest>) -> Result<()> {
+        self.table.delete(request)?;
+        Ok(())
+    }
+}
+
+impl context::HostFacts for State {
+    async fn instances(
+        &mut self,
+        _facts: Resource<Facts>,
+        node_name: Option<String>,
+    ) -> Result<Vec<context::Instance>> {
+        let instances = self.rendering()?.instances.iter();
+        let wanted = instances.filter(|instance| node_name.as_ref().is_none_or(|name| instance.node_name == *name));
+        let instance = |instance: &occopus_engine::ports::InstanceFacts| context::Instance {
+            instance_id: instance.instance_id.clone(),
+            node_name: instance.node_name.clone(),
+            addresses: instance.addresses.iter().map(address_to).collect(),
+            data: instance.data.to_string(),
+        };
+        Ok(wanted.map(|found| instance(found)).collect())
+    }
+
+    async fn command(&mut self, _facts: Resource<Facts>, line: String) -> Result<Result<String, wit::Fault>> {
+        let message = format!("`cmd` is not run ({line}): this version runs no commands for templates");
+        Ok(Err(fault_to(Fault::new(Reaction::Denied, "occopus.commands-not-allowed", message))))
+    }
+
+    async fn drop(&mut self, facts: Resource<Facts>) -> Result<()> {
+        self.table.delete(facts)?;
+        Ok(())
+    }
+}
+
+impl config::Host for State {}
+
+impl config::HostScope for State {
+    async fn context(&mut self, _scope: Resource<ConfigScope>) -> Result<Resource<Context>> {
+        self.push(Context)
+    }
+
+    async fn section(&mut self, _scope: Resource<ConfigScope>) -> Result<String> {
+        Ok(State::section(self))
+    }
+
+    async fn credential(&mut self, _scope: Resource<ConfigScope>) -> Result<Option<Resource<Credential>>> {
+        State::credential(self)
+    }
+
+    async fn infrastructure_id(&mut self, _scope: Resource<ConfigScope>) -> Result<String> {
+        Ok(self.call.context.infrastructure_id.clone())
+    }
+
+    async fn drop(&mut self, scope: Resource<ConfigScope>) -> Result<()> {
+        self.table.delete(scope)?;
+        Ok(())
+    }
+}
+
+impl config::HostRegistration for State {
+    async fn scope(&mut self, _registration: Resource<Registration>) -> Result<Resource<ConfigScope>> {
+        self.push(ConfigScope)
+    }
+
+    async fn instance_id(&mut self, _registration: Resource<Registration>) -> Result<String> {
+        Ok(self.node()?.instance_id.clone())
+    }
+
+    async fn node_name(&mut self, _registration: Resource<Registration>) -> Result<String> {
+        Ok(self.node()?.node_name.clone())
+    }
+
+    async fn attributes(&mut self, _registration: Resource<Registration>) -> Result<String> {
+        let attributes = self.node().map(|node| node.attributes.clone());
+        Ok(attributes.unwrap_or(Value::Object(Map::new())).to_string())
+    }
+
+    async fn drop(&mut self, registration: Resource<Registration>) -> Result<()> {
+        self.table.delete(registration)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! `occopus:host/log`: to `tracing`, with the plugin's and the node's names, bounded and without secrets.
+
+use std::sync::atomic::Ordering;
+
+use wasmtime::Result;
+
+use super::{Call, State};
+use crate::bindings::imports::occopus::host::log;
+
+impl log::Host for State {
+    async fn write(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
+        let mut line = message;
+        for (key, value) in fields {
+            line.push_str(&format!(" {key}={value}"));
+        }
+        self.call.log(level, &line);
+        Ok(())
+    }
+}
+
+impl Call {
+    /// Logs a line of the plugin's, as long as its allowance lasts; says once when it is used up.
+    pub(crate) fn log(&self, level: log::Level, line: &str) {
+        let left = self.log_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            (left > 0).then(|| left.saturating_sub(line.len().max(1)))
+        });
+        let Ok(left) = left else { return };
+        if line.len() > left {
+            tracing::warn!(target: "plugin", plugin = %self.plugin, node = %self.context.node, "logs too much; the rest of this call's lines is dropped");
+            return;
+        }
+        // A plugin's text must not move the reader's cursor, or look like two lines.
+        let line = self.redact(line).replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
+        let (plugin, node) = (&self.plugin, &self.context.node);
+        match level {
+            log::Level::Trace => tracing::trace!(target: "plugin", %plugin, %node, "{line}"),
+            log::Level::Debug => tracing::debug!(target: "plugin", %plugin, %node, "{line}"),
+            log::Level::Info => tracing::info!(target: "plugin", %plugin, %node, "{line}"),
+            log::Level::Warn => tracing::warn!(target: "plugin", %plugin, %node, "{line}"),
+            log::Level::Error => tracing::error!(target: "plugin", %plugin, %node, "{line}"),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `wasi:sockets/ip-name-lookup`, for granted names only. A lookup of any other name would be a way out: the name itself
+//! tells something to whoever runs its domain.
+
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime_wasi::p2::DynPollable;
+use wasmtime_wasi::p2::SocketError;
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
+    Host, HostResolveAddressStream, ResolveAddressStream, add_to_linker as add,
+};
+use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, Network};
+use wasmtime_wasi::sockets::WasiSocketsView;
+
+use super::State;
+
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+    add::<State, HasSelf<State>>(linker, |state| state)
+}
+
+impl Host for State {
+    fn resolve_addresses(
+        &mut self,
+        network: Resource<Network>,
+        name: String,
+    ) -> Result<Resource<ResolveAddressStream>, SocketError> {
+        // A lookup has no port; a name that is granted on any port may be looked up.
+        if let Err(refusal) = self.call.grants.check_lookup(&name) {
+            tracing::warn!(plugin = %self.call.plugin, "{refusal}");
+            self.call.refused(refusal.to_string());
+            return Err(ErrorCode::AccessDenied.into());
+        }
+        let stream = Host::resolve_addresses(&mut self.sockets(), network, name.clone())?;
+        self.lookups.insert(stream.rep(), name);
+        Ok(stream)
+    }
+}
+
+impl HostResolveAddressStream for State {
+    fn resolve_next_address(
+        &mut self,
+        stream: Resource<ResolveAddressStream>,
+    ) -> Result<Option<IpAddress>, SocketError> {
+        let name = self.lookups.get(&stream.rep()).cloned();
+        let next = HostResolveAddressStream::resolve_next_address(&mut self.sockets(), stream)?;
+        if let (Some(name), Some(address)) = (name, &next) {
+            let address = match address {
+                IpAddress::Ipv4((a, b, c, d)) => std::net::Ipv4Addr::new(*a, *b, *c, *d).into(),
+                IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => {
+                    std::net::Ipv6Addr::new(*a, *b, *c, *d, *e, *f, *g, *h).into()
+                }
+            };
+            self.call.grants.note_resolution(&name, &[address]);
+        }
+        Ok(next)
+    }
+
+    fn subscribe(&mut self, stream: Resource<ResolveAddressStream>) -> Result<Resource<DynPollable>> {
+        HostResolveAddressStream::subscribe(&mut self.sockets(), stream)
+    }
+
+    fn drop(&mut self, stream: Resource<ResolveAddressStream>) -> Result<()> {
+        self.lookups.remove(&stream.rep());
+        HostResolveAddressStream::drop(&mut self.sockets(), stream)
+    }
+}
+
+impl network::Host for State {
+    fn convert_error_code(&mut self, error: SocketError) -> Result<ErrorCode> {
+        network::Host::convert_error_code(&mut self.sockets(), error)
+    }
+
+    fn network_error_code(&mut self, error: Resource<wasmtime::Error>) -> Result<Option<ErrorCode>> {
+        network::Host::network_error_code(&mut self.sockets(), error)
+    }
+}
+
+impl network::HostNetwork for State {
+    fn drop(&mut self, network: Resource<Network>) -> Result<()> {
+        network::HostNetwork::drop(&mut self.sockets(), network)
+    }
+}

@@ -1,0 +1,227 @@
+//! What a plugin can call: the host's side of the contract. The state belongs to one call and goes with it.
+
+mod call;
+mod handles;
+mod inputs;
+mod log;
+mod lookup;
+mod outgoing;
+mod process;
+mod secrets;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use occopus_engine::ports::{CallContext, ContextRequest as ContextInput, CreateRequest, HealthTarget};
+use serde_json::Value;
+use tokio::time::Instant;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::cache::TokenCache;
+use crate::grants::CallGrants;
+use crate::http::HttpClient;
+use crate::limits::Limits;
+use crate::process::Processes;
+use crate::secrets::CallSecrets;
+
+pub(crate) use handles::{
+    ConfigScope, Context, ContextRequest, Credential, Facts, NodeRequest, Registration, Scope, Secret, Target,
+};
+pub(crate) use outgoing::Outgoing;
+
+/// What all calls share.
+pub(crate) struct Services {
+    pub(crate) http: HttpClient,
+    pub(crate) processes: Processes,
+    pub(crate) tokens: TokenCache,
+    pub(crate) limits: Limits,
+}
+
+/// One call.
+pub(crate) struct Call {
+    /// The plugin's name.
+    pub(crate) plugin: String,
+    pub(crate) context: CallContext,
+    pub(crate) deadline: Instant,
+    pub(crate) grants: CallGrants,
+    pub(crate) secrets: Option<CallSecrets>,
+    /// Under which tokens are kept: the plugin and the credential.
+    pub(crate) token_scope: String,
+    pub(crate) input: Input,
+    pub(crate) services: Arc<Services>,
+    /// Bytes that may still be logged.
+    pub(crate) log_left: AtomicUsize,
+    /// What was refused, with the lines that would allow it, to be shown with the call's fault.
+    pub(crate) refusals: Mutex<Vec<String>>,
+}
+
+/// What the plugin is called with.
+pub(crate) enum Input {
+    /// `describe`.
+    Nothing,
+    /// One access to a cloud, or to a configuration server.
+    Scope(Arc<Value>),
+    /// `create`.
+    Node(CreateRequest),
+    Health(HealthTarget),
+    Context(ContextInput),
+}
+
+impl Input {
+    /// The user's section.
+    pub(crate) fn section(&self) -> &Value {
+        match self {
+            Self::Nothing => &Value::Null,
+            Self::Scope(section) => section,
+            Self::Node(request) => &request.scope.section,
+            Self::Health(target) => &target.section,
+            Self::Context(request) => &request.section,
+        }
+    }
+}
+
+impl Call {
+    /// Remembers a refusal.
+    pub(crate) fn refused(&self, refusal: String) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who keeps trying gets no longer list.
+        if refusals.len() < 8 && !refusals.contains(&refusal) {
+            refusals.push(refusal);
+        }
+    }
+
+    /// Without the secrets of this call.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        self.secrets.as_ref().map_or_else(|| text.to_owned(), |secrets| secrets.redact(text))
+    }
+}
+
+/// The state of one store.
+pub(crate) struct State {
+    pub(crate) call: Arc<Call>,
+    pub(crate) limits: StoreLimits,
+    /// What the plugin wrote to its standard output and error.
+    pub(crate) output: MemoryOutputPipe,
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
+    /// Names that are being resolved, by the handle of the stream of addresses.
+    lookups: HashMap<u32, String>,
+}
+
+impl State {
+    pub(crate) fn new(call: Arc<Call>) -> Self {
+        let limits = &call.services.limits;
+        let output = MemoryOutputPipe::new(limits.log_bytes);
+        let grants = Arc::clone(&call);
+        let wasi = WasiCtxBuilder::new()
+            .stdout(output.clone())
+            .stderr(output.clone())
+            .allow_tcp(true)
+            .allow_udp(false)
+            // Lookups are answered by `lookup`, for granted names only.
+            .allow_ip_name_lookup(true)
+            .socket_addr_check(move |address, usage| {
+                let call = Arc::clone(&grants);
+                Box::pin(async move {
+                    use wasmtime_wasi::sockets::SocketAddrUse;
+                    // A socket is bound to nothing in particular before it connects; that reaches nobody.
+                    if matches!(usage, SocketAddrUse::TcpBind) {
+                        return address.ip().is_unspecified() && address.port() == 0;
+                    }
+                    match call.grants.check_address(address.ip(), address.port(), None) {
+                        Ok(()) => matches!(usage, SocketAddrUse::TcpConnect),
+                        Err(refusal) => {
+                            tracing::warn!(plugin = %call.plugin, "{refusal}");
+                            call.refused(refusal.to_string());
+                            false
+                        }
+                    }
+                })
+            })
+            .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        let store_limits = StoreLimitsBuilder::new()
+            .memory_size(limits.memory_bytes)
+            .table_elements(20_000)
+            .instances(64)
+            .tables(64)
+            .memories(16)
+            .trap_on_grow_failure(true)
+            .build();
+        Self {
+            limits: store_limits,
+            output,
+            table,
+            wasi,
+            http: WasiHttpCtx::new(),
+            outgoing: Outgoing::new(Arc::clone(&call)),
+            lookups: HashMap::new(),
+            call,
+        }
+    }
+
+    pub(crate) fn push<T: Send + 'static>(
+        &mut self,
+        resource: T,
+    ) -> wasmtime::Result<wasmtime::component::Resource<T>> {
+        Ok(self.table.push(resource)?)
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// Everything that a component may import.
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    use crate::bindings::imports::occopus;
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    lookup::add_to_linker(linker)?;
+    linker.allow_shadowing(false);
+    occopus::types::types::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::host::log::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::host::call::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::host::secrets::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::host::reveal::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::host::cache::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::host::icmp::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::host::process::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::driver::inputs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::health::inputs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::context::inputs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    occopus::config::inputs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+}
+
+/// The interfaces of [`link`] that are ours, for messages.
+pub(crate) const INTERFACES: &[&str] = &[
+    "occopus:types/types@0.1.0",
+    "occopus:host/log@0.1.0",
+    "occopus:host/call@0.1.0",
+    "occopus:host/secrets@0.1.0",
+    "occopus:host/reveal@0.1.0",
+    "occopus:host/cache@0.1.0",
+    "occopus:host/icmp@0.1.0",
+    "occopus:host/process@0.1.0",
+    "occopus:driver/inputs@0.1.0",
+    "occopus:health/inputs@0.1.0",
+    "occopus:context/inputs@0.1.0",
+    "occopus:config/inputs@0.1.0",
+];

@@ -1,0 +1,135 @@
+//! One call of a plugin: a fresh store and instance, three timers, and a typed fault for whatever goes wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use occopus_engine::ports::{Detail, Fault, Reaction};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+use wasmtime::component::InstancePre;
+use wasmtime::{Store, Trap, UpdateDeadline};
+
+use crate::bindings::imports::occopus::host::log::Level;
+use crate::host::{Call, State};
+
+/// How long a call may go on after the user gave up, to tidy up and to tell what happened.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What a trap or a time-out means in this function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Acts {
+    /// It may have changed something: the outcome is unknown.
+    Maybe,
+    /// It only looks: it may be repeated.
+    Never,
+}
+
+impl Acts {
+    fn reaction(self) -> Reaction {
+        match self {
+            Self::Maybe => Reaction::UnknownOutcome,
+            Self::Never => Reaction::Retry,
+        }
+    }
+}
+
+/// Runs `work` on a fresh instance.
+pub(crate) async fn invoke<T, W>(
+    instance: &InstancePre<State>,
+    slots: &Semaphore,
+    call: Arc<Call>,
+    acts: Acts,
+    work: W,
+) -> Result<T, Fault>
+where
+    W: AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T>,
+{
+    let ended = |code: &str, message: String| Fault::new(acts.reaction(), code, message);
+    let Ok(_slot) = slots.acquire().await else {
+        return Err(Fault::new(Reaction::Retry, "occopus.shutting-down", "the host is shutting down"));
+    };
+    let mut store = Store::new(instance.engine(), State::new(Arc::clone(&call)));
+    store.limiter(|state| &mut state.limits);
+    store.set_hostcall_fuel(call.services.limits.transfer_bytes);
+    bound_computing(&mut store, call.services.limits.compute_ticks());
+    let cancelled = async {
+        call.context.cancel.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let plugin = call.plugin.clone();
+    let outcome = tokio::select! {
+        done = work(&mut store) => done.map_err(|error| explain(&call, &error, acts)),
+        () = sleep_until(call.deadline) => Err(ended(
+            "occopus.plugin-timeout",
+            format!("the plugin `{plugin}` gave no answer within {:?}", call.context.timeout),
+        )),
+        () = cancelled => Err(ended("occopus.cancelled", format!("the call of the plugin `{plugin}` was cancelled"))),
+    };
+    let output = store.data().output.contents();
+    if !output.is_empty() {
+        for line in String::from_utf8_lossy(&output).lines() {
+            call.log(Level::Debug, line);
+        }
+    }
+    outcome
+}
+
+/// A plugin that computes is interrupted at every tick of the epoch, so that the timers get their turn; after so many ticks it
+/// is ended. Waiting does not count: the callback runs in the guest's own code only.
+fn bound_computing(store: &mut Store<State>, ticks: u64) {
+    let mut used = 0;
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        used += 1;
+        if used > ticks {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+}
+
+/// A trap in words; Wasmtime's backtrace goes to the log.
+fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
+    tracing::debug!(plugin = %call.plugin, node = %call.context.node, "{}", call.redact(&format!("{error:?}")));
+    let plugin = &call.plugin;
+    let (code, message) = match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => (
+            "occopus.plugin-compute",
+            format!(
+                "the plugin `{plugin}` computed for more than {} ms and was ended",
+                call.services.limits.compute_ms
+            ),
+        ),
+        Some(Trap::StackOverflow) => ("occopus.plugin-stack", format!("the plugin `{plugin}` used up its stack")),
+        Some(Trap::UnreachableCodeReached) => {
+            ("occopus.plugin-trapped", format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
+        }
+        Some(trap) => ("occopus.plugin-trapped", format!("the plugin `{plugin}` crashed: {trap}")),
+        None if error.to_string().contains("memory") => {
+            let limit = call.services.limits.memory_bytes >> 20;
+            ("occopus.plugin-memory", format!("the plugin `{plugin}` needs more memory than its limit of {limit} MiB"))
+        }
+        None => ("occopus.plugin-failed", format!("the plugin `{plugin}` could not be called: {}", root(error))),
+    };
+    finish(call, Fault::new(acts.reaction(), code, message))
+}
+
+fn root(error: &wasmtime::Error) -> String {
+    error.root_cause().to_string()
+}
+
+/// Takes the secrets out of a fault and adds what was refused in the call.
+pub(crate) fn finish(call: &Call, mut fault: Fault) -> Fault {
+    fault.message = call.redact(&fault.message);
+    for detail in &mut fault.details {
+        detail.message = call.redact(&detail.message);
+    }
+    let mut refusals = call.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fault.details.extend(refusals.drain(..).map(|message| Detail { pointer: String::new(), message }));
+    fault
+}
+
+/// When a call that may take this long has to end.
+pub(crate) fn deadline(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(Duration::from_secs(24 * 3600))
+}

@@ -1,0 +1,97 @@
+//! What kind of plugin a component is: by what it exports, without compiling it.
+
+use serde::{Deserialize, Serialize};
+use wasmparser::{Encoding, Parser, Payload};
+
+use crate::error::RuntimeError;
+
+/// The kinds of plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// World `occopus:driver/driver`.
+    Driver,
+    /// World `occopus:health/health-checker`.
+    HealthChecker,
+    /// World `occopus:context/contextualiser`.
+    Contextualiser,
+    /// World `occopus:config/config-manager`.
+    ConfigManager,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Driver, Self::HealthChecker, Self::Contextualiser, Self::ConfigManager];
+
+    /// The interface by whose export it is recognised.
+    fn interface(self) -> &'static str {
+        match self {
+            Self::Driver => "occopus:driver/nodes",
+            Self::HealthChecker => "occopus:health/checker",
+            Self::Contextualiser => "occopus:context/renderer",
+            Self::ConfigManager => "occopus:config/manager",
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Driver => "driver",
+            Self::HealthChecker => "health-checker",
+            Self::Contextualiser => "contextualiser",
+            Self::ConfigManager => "config-manager",
+        }
+    }
+}
+
+/// The kind of a component, and the version of the contract that it was built for.
+pub(crate) fn of(bytes: &[u8], origin: &str) -> Result<(Kind, String), RuntimeError> {
+    let exports = exports(bytes, origin)?;
+    for kind in Kind::ALL {
+        let export = exports.iter().find_map(|export| export.strip_prefix(kind.interface())?.strip_prefix('@'));
+        let Some(version) = export else { continue };
+        // Within 0.x a minor version is a break.
+        if !version.starts_with("0.1.") {
+            return Err(RuntimeError::WrongWorld {
+                origin: origin.to_owned(),
+                message: format!(
+                    "it is a {} of the contract {version}, and this host knows 0.1. Rebuild it with an SDK of 0.1, or use another version of Occopus",
+                    kind.name()
+                ),
+            });
+        }
+        return Ok((kind, version.to_owned()));
+    }
+    let listed = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+    let wanted: Vec<_> = Kind::ALL.iter().map(|kind| format!("{}@0.1.0 ({})", kind.interface(), kind.name())).collect();
+    Err(RuntimeError::WrongWorld {
+        origin: origin.to_owned(),
+        message: format!("it exports {listed}; a plugin exports one of {}", wanted.join(", ")),
+    })
+}
+
+/// The names of a component's own exports, not of components inside it.
+fn exports(bytes: &[u8], origin: &str) -> Result<Vec<String>, RuntimeError> {
+    let not = |message: String| RuntimeError::NotAComponent { origin: origin.to_owned(), message };
+    let mut exports = Vec::new();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|error| not(format!("it is not WebAssembly ({error})")))? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err(not(
+                    "it is a core module. Build it for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+                        .to_owned(),
+                ));
+            }
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    let export = export.map_err(|error| not(format!("its exports are broken ({error})")))?;
+                    exports.push(export.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(exports)
+}

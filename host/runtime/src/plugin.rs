@@ -1,0 +1,174 @@
+//! One plugin: its bytes, what it says of itself, and its compiled form once it is needed.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use crate::error::RuntimeError;
+use crate::host::{INTERFACES, State, link};
+use crate::kind::{self, Kind};
+
+/// Where a plugin comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It came with this program.
+    Bundled,
+    /// A file of the operator's.
+    File(std::path::PathBuf),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bundled => f.write_str("bundled"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A plugin that has not been looked at.
+#[derive(Debug, Clone)]
+pub struct PluginSource {
+    /// For messages about bundled ones.
+    pub name: String,
+    /// The component.
+    pub bytes: Cow<'static, [u8]>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// What a plugin says of itself (`describe`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Description {
+    /// For people.
+    pub name: String,
+    /// Of the plugin.
+    pub version: String,
+    /// What the user writes to choose it.
+    pub keyword: String,
+    /// One line.
+    pub summary: String,
+    /// JSON Schema of its section.
+    pub section_schema: Arc<Value>,
+    /// JSON Schema of its credentials.
+    pub credentials_schema: Option<Arc<Value>>,
+    /// Network targets that it asks for.
+    pub needs_network: Vec<String>,
+    /// Host interfaces that it asks for.
+    pub needs_interfaces: Vec<String>,
+}
+
+pub(crate) struct Plugin {
+    pub(crate) kind: Kind,
+    pub(crate) contract: String,
+    pub(crate) origin: Origin,
+    /// SHA-256 of the bytes, in hexadecimal.
+    pub(crate) digest: String,
+    pub(crate) description: OnceLock<Description>,
+    label: String,
+    bytes: Cow<'static, [u8]>,
+    compiled: OnceLock<InstancePre<State>>,
+}
+
+impl Plugin {
+    pub(crate) fn new(source: PluginSource) -> Result<Self, RuntimeError> {
+        let label = match &source.origin {
+            Origin::Bundled => format!("the bundled plugin {}", source.name),
+            Origin::File(path) => path.display().to_string(),
+        };
+        let (kind, contract) = kind::of(&source.bytes, &label)?;
+        let digest = Sha256::digest(&source.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self {
+            kind,
+            contract,
+            origin: source.origin,
+            digest,
+            description: OnceLock::new(),
+            label,
+            bytes: source.bytes,
+            compiled: OnceLock::new(),
+        })
+    }
+
+    /// For messages.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    pub(crate) fn is_bundled(&self) -> bool {
+        self.origin == Origin::Bundled
+    }
+
+    pub(crate) fn is_compiled(&self) -> bool {
+        self.compiled.get().is_some()
+    }
+
+    /// Compiled and linked; from the cache on disk when it was compiled before. Blocks.
+    pub(crate) fn instance(&self, engine: &Engine) -> Result<&InstancePre<State>, RuntimeError> {
+        if let Some(compiled) = self.compiled.get() {
+            return Ok(compiled);
+        }
+        let component = Component::new(engine, &self.bytes)
+            .map_err(|error| RuntimeError::Compile { origin: self.label.clone(), message: format!("{error:#}") })?;
+        let mut linker = Linker::new(engine);
+        link(&mut linker).map_err(|error| RuntimeError::Engine { message: format!("{error:#}") })?;
+        let linked = linker.instantiate_pre(&component).map_err(|error| RuntimeError::Link {
+            origin: self.label.clone(),
+            message: missing(engine, &component, &error),
+        })?;
+        Ok(self.compiled.get_or_init(|| linked))
+    }
+
+    /// The description that an earlier run kept.
+    pub(crate) fn kept_description(&self, cache: &Path) -> Option<Description> {
+        serde_json::from_slice(&std::fs::read(self.description_file(cache)).ok()?).ok()
+    }
+
+    /// Keeps the description for later runs. It can be had again, so failing to keep it is no error.
+    pub(crate) fn keep_description(&self, cache: &Path, description: &Description) {
+        let file = self.description_file(cache);
+        let Ok(bytes) = serde_json::to_vec(description) else { return };
+        let Some(directory) = file.parent() else { return };
+        let new = directory.join(format!("{}.{}.new", self.digest, std::process::id()));
+        let kept = std::fs::create_dir_all(directory)
+            .and_then(|()| std::fs::write(&new, bytes))
+            .and_then(|()| std::fs::rename(&new, &file));
+        if let Err(error) = kept {
+            tracing::debug!("the description of {} is not kept: {error}", self.label);
+        }
+    }
+
+    fn description_file(&self, cache: &Path) -> std::path::PathBuf {
+        cache.join("described").join(format!("{}.json", self.digest))
+    }
+}
+
+/// A link error in words: which interface, what there is, what to do.
+fn missing(engine: &Engine, component: &Component, error: &wasmtime::Error) -> String {
+    let ty = component.component_type();
+    let unknown: Vec<_> = ty
+        .imports(engine)
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with("occopus:") && !INTERFACES.contains(&name.as_str()) || !known_package(name))
+        .collect();
+    if unknown.is_empty() {
+        return format!("{error:#}. It was probably built for another version of the contract; this host has 0.1.0");
+    }
+    format!(
+        "it imports {}, which this host does not have. The host has {}, and WASI 0.2 (cli, clocks, filesystem, http, io, \
+         random, sockets). Build the plugin against these, or use a newer version of Occopus",
+        unknown.join(", "),
+        INTERFACES.join(", ")
+    )
+}
+
+fn known_package(name: &str) -> bool {
+    let wasi = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
+    name.starts_with("occopus:") || wasi.iter().any(|package| name.starts_with(&format!("wasi:{package}/")))
+}

@@ -1,0 +1,436 @@
+//! All plugins of this host, and how they are called.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use occopus_engine::ports::{CallContext, Contextualiser, Driver, Fault, HealthChecker, Plugins, Reaction};
+use occopus_model::{Credential, Schemas, Section};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::bindings::{config, context, driver, health};
+use crate::contextualisers::SandboxedContextualiser;
+use crate::drivers::SandboxedDriver;
+use crate::error::RuntimeError;
+use crate::grants::{CallGrants, Grants, Subject};
+use crate::health::SandboxedChecker;
+use crate::host::{Call, Input, Services};
+use crate::http::HttpClient;
+use crate::invoke::{Acts, deadline, invoke};
+use crate::kind::Kind;
+use crate::limits::Limits;
+use crate::plugin::{Description, Plugin, PluginSource};
+use crate::process::Processes;
+use crate::secrets::{CallSecrets, public_fields};
+use crate::wasm::{SLOTS, Wasm};
+
+/// Where the runtime keeps things, and what plugins may do.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// For compiled plugins; may be deleted at any time.
+    pub cache_dir: PathBuf,
+    /// For local processes.
+    pub state_dir: PathBuf,
+    /// What the operator grants.
+    pub grants: Grants,
+    /// What a call may use up.
+    pub limits: Limits,
+}
+
+/// Finds the user's credential for a section.
+pub trait CredentialSource: Send + Sync {
+    /// None when no rule fits.
+    ///
+    /// # Errors
+    /// When several fit, or the user's file can't be read.
+    fn credential(&self, section: Section, settings: &Value) -> Result<Option<Credential>, Fault>;
+}
+
+/// What is known of a plugin.
+#[derive(Debug, Clone)]
+pub struct PluginInfo {
+    /// Its kind.
+    pub kind: Kind,
+    /// Where it comes from, for people.
+    pub origin: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub digest: String,
+    /// The version of the contract that it was built for.
+    pub contract: String,
+    /// What it says of itself.
+    pub description: Description,
+}
+
+/// All plugins of this host. Nothing is compiled before it is needed.
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+/// What the plugins' callers need of the runtime.
+pub(crate) struct Shared {
+    wasm: OnceLock<Wasm>,
+    /// Guards the making of `wasm`, which may fail.
+    making: Mutex<()>,
+    cache_dir: PathBuf,
+    grants: Grants,
+    services: Arc<Services>,
+    slots: Semaphore,
+    credentials: Arc<dyn CredentialSource>,
+    /// In the order of their sources.
+    plugins: Vec<Arc<Plugin>>,
+    /// What could not be loaded, and why.
+    broken: Vec<RuntimeError>,
+    by_keyword: OnceLock<HashMap<(Kind, String), Arc<Plugin>>>,
+}
+
+impl Runtime {
+    /// Takes the plugins in; a later one replaces an earlier one of the same kind and keyword. One that is broken is left out,
+    /// and said in [`Runtime::broken`].
+    ///
+    /// # Errors
+    /// When there is nothing that plugins could run on.
+    pub fn new(
+        config: RuntimeConfig,
+        sources: Vec<PluginSource>,
+        credentials: Arc<dyn CredentialSource>,
+    ) -> Result<Arc<Self>, RuntimeError> {
+        let (mut plugins, mut broken) = (Vec::new(), Vec::new());
+        for source in sources {
+            match Plugin::new(source) {
+                Ok(plugin) => plugins.push(Arc::new(plugin)),
+                Err(error) => broken.push(error),
+            }
+        }
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("occopus"));
+        let services = Services {
+            http: HttpClient::new(),
+            processes: Processes::new(config.state_dir, program),
+            tokens: crate::cache::TokenCache::default(),
+            limits: config.limits,
+        };
+        let shared = Shared {
+            wasm: OnceLock::new(),
+            making: Mutex::new(()),
+            cache_dir: config.cache_dir,
+            grants: config.grants,
+            services: Arc::new(services),
+            slots: Semaphore::new(SLOTS as usize - 8),
+            credentials,
+            plugins,
+            broken,
+            by_keyword: OnceLock::new(),
+        };
+        Ok(Arc::new(Self { shared: Arc::new(shared) }))
+    }
+
+    /// Plugins that could not be loaded.
+    pub fn broken(&self) -> Vec<String> {
+        let described = self.shared.plugins.iter().filter_map(|plugin| self.shared.describe(plugin).err());
+        self.shared.broken.iter().map(ToString::to_string).chain(described.map(|error| error.to_string())).collect()
+    }
+
+    /// All plugins that work, sorted by kind and keyword. Those that were replaced are left out.
+    pub fn list(&self) -> Vec<PluginInfo> {
+        let mut list: Vec<_> =
+            self.shared.index().values().filter_map(|plugin| self.shared.info(plugin).ok()).collect();
+        list.sort_by(|a, b| (a.kind, &a.description.keyword).cmp(&(b.kind, &b.description.keyword)));
+        list
+    }
+
+    /// What a plugin may do and why, as text; none when there is no plugin of this name or keyword.
+    pub fn explain(&self, name: &str) -> Option<String> {
+        let found: Vec<_> = self
+            .list()
+            .into_iter()
+            .filter(|info| info.description.name == name || info.description.keyword == name)
+            .collect();
+        let texts: Vec<_> = found.iter().map(|info| crate::explain::explain(info, &self.shared.grants)).collect();
+        (!texts.is_empty()).then(|| texts.join("\n"))
+    }
+
+    /// Compiles plugins, so that none is compiled in the middle of a deployment. Calls `tell` with the name of each that is
+    /// not ready yet. Blocks.
+    ///
+    /// # Errors
+    /// When one can't be compiled.
+    pub fn preload(&self, wanted: &[(Kind, String)], tell: &dyn Fn(&str)) -> Result<(), RuntimeError> {
+        for key in wanted {
+            if let Some(plugin) = self.shared.index().get(key) {
+                if !plugin.is_compiled() {
+                    tell(&key.1);
+                }
+                plugin.instance(&self.shared.wasm()?.engine)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn plugin(&self, kind: Kind, keyword: &str) -> Option<Arc<Plugin>> {
+        self.shared.index().get(&(kind, keyword.to_owned())).cloned()
+    }
+}
+
+impl Shared {
+    fn wasm(&self) -> Result<&Wasm, RuntimeError> {
+        let _making = self.making.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(wasm) = self.wasm.get() {
+            return Ok(wasm);
+        }
+        let made = Wasm::new(&self.cache_dir, &self.services.limits)?;
+        Ok(self.wasm.get_or_init(|| made))
+    }
+
+    fn index(&self) -> &HashMap<(Kind, String), Arc<Plugin>> {
+        self.by_keyword.get_or_init(|| {
+            let mut index = HashMap::new();
+            for plugin in &self.plugins {
+                match self.describe(plugin) {
+                    Ok(description) => {
+                        index.insert((plugin.kind, description.keyword.clone()), Arc::clone(plugin));
+                    }
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+            index
+        })
+    }
+
+    fn info(&self, plugin: &Plugin) -> Result<PluginInfo, RuntimeError> {
+        Ok(PluginInfo {
+            kind: plugin.kind,
+            origin: plugin.origin.to_string(),
+            digest: plugin.digest.clone(),
+            contract: plugin.contract.clone(),
+            description: self.describe(plugin)?.clone(),
+        })
+    }
+
+    /// What a plugin says of itself: kept from an earlier run, or asked now. Blocks.
+    fn describe<'a>(&self, plugin: &'a Plugin) -> Result<&'a Description, RuntimeError> {
+        if let Some(description) = plugin.description.get() {
+            return Ok(description);
+        }
+        let description = match plugin.kept_description(&self.cache_dir) {
+            Some(kept) => kept,
+            None => {
+                let asked = self.ask(plugin)?;
+                plugin.keep_description(&self.cache_dir, &asked);
+                asked
+            }
+        };
+        Ok(plugin.description.get_or_init(|| description))
+    }
+
+    /// Calls `describe`, on a thread of its own: this is asked from synchronous code, inside a runtime or not.
+    fn ask(&self, plugin: &Plugin) -> Result<Description, RuntimeError> {
+        let instance = plugin.instance(&self.wasm()?.engine)?;
+        let failed = |message: String| RuntimeError::Describe { origin: plugin.label().to_owned(), message };
+        let call = self.call_of(
+            plugin.label(),
+            self.grants.for_call(&Subject { plugin: plugin.label(), ..Subject::default() }),
+            None,
+            Input::Nothing,
+            describing(),
+        );
+        let work = async {
+            invoke(instance, &self.slots, Arc::new(call), Acts::Never, async |store| {
+                macro_rules! describe {
+                    ($world:ident) => {{
+                        let indices = $world::exports::occopus::types::plugin::GuestIndices::new(instance)?;
+                        let plugin = instance.instantiate_async(&mut *store).await?;
+                        let described = indices.load(&mut *store, &plugin)?.call_describe(&mut *store).await?;
+                        Ok((
+                            [described.name, described.version, described.keyword, described.summary],
+                            described.section_schema,
+                            described.credentials_schema,
+                            described.needs.network,
+                            described.needs.interfaces,
+                        ))
+                    }};
+                }
+                match plugin.kind {
+                    Kind::Driver => describe!(driver),
+                    Kind::HealthChecker => describe!(health),
+                    Kind::Contextualiser => describe!(context),
+                    Kind::ConfigManager => describe!(config),
+                }
+            })
+            .await
+        };
+        let asked = std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                    let runtime = runtime.map_err(|error| failed(error.to_string()))?;
+                    runtime.block_on(work).map_err(|fault| failed(fault.message))
+                })
+                .join()
+                .unwrap_or_else(|_| Err(failed("it could not be asked".to_owned())))
+        })?;
+        let ([name, version, keyword, summary], section, credentials, needs_network, needs_interfaces) = asked;
+        let schema = |what: &str, text: &str| -> Result<Arc<Value>, RuntimeError> {
+            let value: Value = serde_json::from_str(text)
+                .map_err(|error| failed(format!("its schema of {what} is not JSON: {error}")))?;
+            jsonschema::meta::validate(&value)
+                .map_err(|error| failed(format!("its schema of {what} is invalid: {error}")))?;
+            Ok(Arc::new(value))
+        };
+        if keyword.is_empty() || name.is_empty() {
+            return Err(failed("its name or its keyword is empty".to_owned()));
+        }
+        Ok(Description {
+            section_schema: schema("the section", &section)?,
+            credentials_schema: (!credentials.is_empty())
+                .then(|| schema("the credentials", &credentials))
+                .transpose()?,
+            name,
+            version,
+            keyword,
+            summary,
+            needs_network,
+            needs_interfaces,
+        })
+    }
+
+    fn call_of(
+        &self,
+        plugin: &str,
+        grants: CallGrants,
+        secrets: Option<(CallSecrets, String)>,
+        input: Input,
+        context: CallContext,
+    ) -> Call {
+        let (secrets, rule) = secrets.map_or((None, String::new()), |(secrets, rule)| (Some(secrets), rule));
+        Call {
+            plugin: plugin.to_owned(),
+            deadline: deadline(context.timeout),
+            context,
+            grants,
+            secrets,
+            token_scope: format!("{plugin}\n{rule}"),
+            input,
+            services: Arc::clone(&self.services),
+            log_left: AtomicUsize::new(self.services.limits.log_bytes),
+            refusals: Mutex::default(),
+        }
+    }
+
+    /// Makes a call of a plugin with the grants and the credential of the section at hand.
+    pub(crate) fn prepare(&self, plugin: &Plugin, input: Input, context: &CallContext) -> Result<Arc<Call>, Fault> {
+        let description = self.describe(plugin).map_err(|error| unusable(&error))?;
+        let endpoint: Vec<String> =
+            input.section().get("endpoint").and_then(Value::as_str).map(str::to_owned).into_iter().collect();
+        let nodes: Vec<String> = match &input {
+            Input::Health(target) => target.addresses.iter().map(|address| address.value.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let grants = self.grants.for_call(&Subject {
+            plugin: &description.name,
+            bundled: plugin.is_bundled(),
+            needs_network: &description.needs_network,
+            needs_interfaces: &description.needs_interfaces,
+            endpoints: if plugin.kind == Kind::Contextualiser { &[] } else { &endpoint },
+            node_addresses: &nodes,
+        });
+        let secrets = match (plugin.kind, &description.credentials_schema) {
+            (Kind::Driver, Some(schema)) => self.secrets(Section::Resource, input.section(), schema)?,
+            (Kind::ConfigManager, Some(schema)) => self.secrets(Section::ConfigManagement, input.section(), schema)?,
+            _ => None,
+        };
+        Ok(Arc::new(self.call_of(&description.name, grants, secrets, input, context.clone())))
+    }
+
+    fn secrets(
+        &self,
+        section: Section,
+        settings: &Value,
+        schema: &Value,
+    ) -> Result<Option<(CallSecrets, String)>, Fault> {
+        let Some(credential) = self.credentials.credential(section, settings)? else { return Ok(None) };
+        let values = credential
+            .fields
+            .iter()
+            .map(|(name, secret)| (name.clone(), zeroize::Zeroizing::new(secret.expose().to_owned())));
+        Ok(Some((CallSecrets::new(values, public_fields(schema)), credential.rule.clone())))
+    }
+
+    /// Runs a prepared call.
+    pub(crate) async fn run<T>(
+        &self,
+        plugin: &Plugin,
+        call: Arc<Call>,
+        acts: Acts,
+        work: impl AsyncFnOnce(
+            &wasmtime::component::InstancePre<crate::host::State>,
+            &mut wasmtime::Store<crate::host::State>,
+        ) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        let wasm = self.wasm().map_err(|error| unusable(&error))?;
+        let instance = plugin.instance(&wasm.engine).map_err(|error| unusable(&error))?;
+        invoke(instance, &self.slots, call, acts, async |store| work(instance, store).await).await
+    }
+}
+
+fn describing() -> CallContext {
+    CallContext {
+        infrastructure_id: String::new(),
+        node: String::new(),
+        timeout: Duration::from_secs(30),
+        cancel: CancellationToken::new(),
+        progress: None,
+    }
+}
+
+fn unusable(error: &RuntimeError) -> Fault {
+    Fault::new(Reaction::GiveUp, "occopus.plugin-unusable", error.to_string())
+}
+
+impl Plugins for Runtime {
+    fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
+        let plugin = self.plugin(Kind::Driver, keyword)?;
+        Some(Arc::new(SandboxedDriver { shared: Arc::clone(&self.shared), plugin }))
+    }
+
+    fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
+        let plugin = self.plugin(Kind::HealthChecker, keyword)?;
+        Some(Arc::new(SandboxedChecker { shared: Arc::clone(&self.shared), plugin }))
+    }
+
+    fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
+        let plugin = self.plugin(Kind::Contextualiser, keyword)?;
+        Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin }))
+    }
+}
+
+fn kind_of(section: Section) -> Kind {
+    match section {
+        Section::Resource => Kind::Driver,
+        Section::Contextualisation => Kind::Contextualiser,
+        Section::ConfigManagement => Kind::ConfigManager,
+        Section::HealthCheck => Kind::HealthChecker,
+    }
+}
+
+impl Schemas for Runtime {
+    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+        let plugin = self.plugin(kind_of(section), keyword)?;
+        self.shared.describe(&plugin).ok().map(|description| Arc::clone(&description.section_schema))
+    }
+
+    fn keywords(&self, section: Section) -> Vec<String> {
+        let kind = kind_of(section);
+        let mut keywords: Vec<_> =
+            self.shared.index().keys().filter(|(of, _)| *of == kind).map(|(_, keyword)| keyword.clone()).collect();
+        keywords.sort();
+        keywords
+    }
+
+    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+        let plugin = self.plugin(kind_of(section), keyword)?;
+        self.shared.describe(&plugin).ok()?.credentials_schema.clone()
+    }
+}

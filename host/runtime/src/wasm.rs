@@ -1,0 +1,85 @@
+//! The Wasmtime engine: one for the process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Weak;
+
+use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::error::RuntimeError;
+use crate::limits::{Limits, TICK};
+
+/// Calls that may run at once; further ones wait.
+pub(crate) const SLOTS: u32 = 256;
+
+/// An engine with its ticking epoch.
+pub(crate) struct Wasm {
+    pub(crate) engine: Engine,
+    /// Alive as long as the epoch ticks.
+    _ticking: Arc<()>,
+}
+
+impl Wasm {
+    /// Compiled plugins are kept in `cache`.
+    pub(crate) fn new(cache: &Path, limits: &Limits) -> Result<Self, RuntimeError> {
+        let failed = |error: wasmtime::Error| RuntimeError::Engine { message: format!("{error:#}") };
+        let engine = Engine::new(&config(cache, limits, true)).or_else(|error| {
+            // The pool reserves address space by the terabyte; where that is not to be had, instances are slower.
+            tracing::debug!("no instance pool: {error:#}");
+            Engine::new(&config(cache, limits, false)).map_err(failed)
+        })?;
+        let ticking = Arc::new(());
+        tick(&engine, Arc::downgrade(&ticking)).map_err(|error| RuntimeError::Engine { message: error.to_string() })?;
+        Ok(Self { engine, _ticking: ticking })
+    }
+}
+
+fn config(cache: &Path, limits: &Limits, pooling: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(1 << 20)
+        .async_stack_size(2 << 20);
+    let mut kept = CacheConfig::new();
+    kept.with_directory(cache.join("compiled"));
+    match Cache::new(kept) {
+        Ok(kept) => {
+            config.cache(Some(kept));
+        }
+        Err(error) => tracing::warn!("compiled plugins are not kept: {error:#}"),
+    }
+    if pooling {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(SLOTS)
+            .total_core_instances(SLOTS * 8)
+            .total_memories(SLOTS)
+            .total_tables(SLOTS * 4)
+            .total_stacks(SLOTS)
+            .max_memories_per_component(4)
+            .max_tables_per_component(16)
+            .max_core_instances_per_component(64)
+            .max_component_instance_size(4 << 20)
+            .max_core_instance_size(4 << 20)
+            .table_elements(20_000)
+            .max_memory_size(limits.memory_bytes)
+            .linear_memory_keep_resident(256 << 10)
+            .async_stack_keep_resident(64 << 10);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}
+
+/// Raises the epoch until the engine is gone.
+fn tick(engine: &Engine, alive: Weak<()>) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("occopus-epoch".to_owned()).spawn(move || {
+        while alive.strong_count() > 0 {
+            std::thread::sleep(TICK);
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+        }
+    })?;
+    Ok(())
+}
