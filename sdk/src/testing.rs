@@ -155,7 +155,7 @@ impl<T: Driver> DriverHarness<T> {
         Ok(Scope {
             section: section(&self.section.to_string())?,
             call: Call(Context(())),
-            credential: credential.then(|| Credential(crate::platform::Credential(()))),
+            credential: credential.then_some(Credential(crate::platform::Credential(()))),
         })
     }
 

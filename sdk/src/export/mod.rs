@@ -55,18 +55,45 @@ macro_rules! export_contextualiser {
 
 /// The user's section as the plugin's type. `type` belongs to the host and is taken out.
 pub(crate) fn section<S: DeserializeOwned>(json: &str) -> Result<S, Fault> {
-    let unusable = |error: serde_json::Error| {
-        Fault::give_up("occopus.bad-section", format!("the section does not fit the plugin: {error}"))
-    };
-    let mut value: Value = serde_json::from_str(json).map_err(unusable)?;
+    let mut value: Value = serde_json::from_str(json)
+        .map_err(|error| Fault::give_up("occopus.bad-section", format!("the section is not JSON: {error}")))?;
     if let Value::Object(keys) = &mut value {
-        keys.remove("type");
+        keys.shift_remove("type");
     }
-    S::deserialize(value).map_err(unusable)
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let why = error.inner().to_string();
+        Fault::give_up("occopus.bad-section", format!("the section does not fit the plugin: {why}"))
+            .at(pointer(error.path()), why)
+    })
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let steps = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(format!("/{index}")),
+        Segment::Map { key } => Some(format!("/{}", crate::jinja::escape(key))),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    steps.collect()
 }
 
 /// JSON from the host; null when it is none.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::section;
+
+    #[test]
+    fn the_place_that_does_not_fit_is_told() {
+        type Section = BTreeMap<String, Vec<u16>>;
+        assert_eq!(section::<Section>(r#"{"type":"x","a":[1]}"#), Ok(BTreeMap::from([("a".to_owned(), vec![1])])));
+        let fault = section::<Section>(r#"{"a/b":[1,"two"]}"#).expect_err("no number");
+        assert_eq!(fault.details[0].pointer, "/a~1b/1");
+    }
 }

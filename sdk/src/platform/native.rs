@@ -119,7 +119,6 @@ pub(crate) fn process_stop(instance_id: &str, _grace: Duration) -> Result<(), Fa
     })
 }
 
-#[expect(clippy::type_complexity, reason = "the same as in a component")]
 pub(crate) fn process_list_all(_cursor: Option<&str>) -> Result<(Vec<process::Process>, Option<String>), Fault> {
     with(|host| Ok((host.processes.values().cloned().collect(), None)))
 }
