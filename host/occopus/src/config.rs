@@ -26,8 +26,6 @@ pub struct Config {
     pub grants: Grants,
     /// What a call may use up.
     pub limits: Limits,
-    /// Whether templates may run commands on this machine (`cmd`).
-    pub allow_commands: bool,
 }
 
 /// What the command line says of it.
@@ -79,6 +77,7 @@ struct File {
     plugin_directories: Vec<PathBuf>,
     plugins: BTreeMap<String, PluginGrants>,
     limits: Limits,
+    /// Whether templates may run commands on this machine (`cmd`).
     allow_commands: bool,
 }
 
@@ -100,7 +99,6 @@ impl Config {
             plugin_directories,
             grants: Grants { plugins: file.plugins },
             limits: file.limits,
-            allow_commands: file.allow_commands,
             places,
         };
         Ok((config, warnings))
@@ -117,7 +115,12 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<File, ConfigError> {
         return Ok(File::default());
     }
     let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
-    let mut file: File = yaml(&text, path).map_err(invalid)?;
+    // An empty file is a mapping without keys.
+    let file = serde_yaml_ng::from_str::<Option<File>>(&text).map_err(|error| invalid(error.to_string()))?;
+    let mut file = file.unwrap_or_default();
+    if file.allow_commands {
+        warnings.push(format!("{}: allow_commands: this version runs no commands for templates", path.display()));
+    }
     // Paths in a file are meant from where the file is.
     let base = path.parent().unwrap_or(Path::new(""));
     file.store = file.store.map(|store| base.join(store));
@@ -128,4 +131,59 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<File, ConfigError> {
 /// Its `components` and the tag by which it names Python modules exist nowhere else.
 fn is_of_occopus_1(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("components:") || line.contains("!python_import"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> (Result<File, String>, Vec<String>) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("occopus_config.yaml");
+        fs::write(&path, text).expect("written");
+        let mut warnings = Vec::new();
+        let file = read(&path, &mut warnings).map_err(|error| error.to_string());
+        (file, warnings)
+    }
+
+    #[test]
+    fn a_refusal_can_be_pasted() {
+        let (file, warnings) = read_text("plugins:\n  docker:\n    network: [\"registry.example:443\"]\n    interfaces: [icmp]\n");
+        let file = file.expect("valid");
+        assert_eq!(file.plugins["docker"].network.len(), 1);
+        assert_eq!(file.plugins["docker"].interfaces.len(), 1);
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn paths_are_meant_from_the_file() {
+        let file = read_text("store: state/occopus.db\nplugin_directories: [mine, /opt/plugins]\n").0.expect("valid");
+        assert!(file.store.is_some_and(|store| store.is_absolute() && store.ends_with("state/occopus.db")));
+        assert!(file.plugin_directories[0].is_absolute());
+        assert_eq!(file.plugin_directories[1], Path::new("/opt/plugins"));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        let message = read_text("store: x\nplugin_directory: y\n").0.expect_err("a wrong key");
+        assert!(message.contains("plugin_directory") && message.contains("line 2"), "{message}");
+        let message = read_text("plugins: {docker: {network: [nonsense]}}\n").0.expect_err("a wrong target");
+        assert!(message.contains("nonsense"), "{message}");
+        assert!(read_text("[").0.is_err());
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert!(read_text("").0.expect("valid").store.is_none());
+        assert!(read_text("# only a comment\n").0.is_ok());
+    }
+
+    #[test]
+    fn a_configuration_of_the_python_program_is_ignored() {
+        let old = "logging:\n  version: 1\ncomponents:\n  resourcehandler: !ResourceHandler &rh\n    protocol: null\n";
+        let (file, warnings) = read_text(old);
+        assert!(file.is_ok());
+        assert_eq!(warnings.len(), 1);
+        assert_eq!(read_text("plugins: !python_import\n  - occo.plugins.x\n").1.len(), 1);
+    }
 }

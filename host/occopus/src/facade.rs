@@ -77,7 +77,10 @@ impl Occopus {
                 grants: self.config.grants.clone(),
                 limits: self.config.limits.clone(),
             };
-            let sources = sources::all(&self.config.plugin_directories);
+            let (sources, unreadable) = sources::all(&self.config.plugin_directories);
+            for message in unreadable {
+                tracing::warn!("{message}");
+            }
             Ok(Runtime::new(config, sources, self.credentials.clone())?)
         };
         Ok(self.runtime.get_or_try_init(open).await?.clone())
@@ -109,9 +112,13 @@ impl Occopus {
     }
 
     /// Compiles plugins that are not compiled yet, and tells of each before it begins.
-    pub async fn preload(&self, needs: Vec<Need>, tell: impl Fn(&str)) -> Result<(), OpenError> {
-        let _ = (needs, tell);
-        Ok(())
+    pub async fn preload(
+        &self,
+        needs: Vec<Need>,
+        tell: impl Fn(&str) + Send + 'static,
+    ) -> Result<(), OpenError> {
+        let runtime = self.runtime().await?;
+        Ok(blocking(move || runtime.preload(&needs, &tell)).await?)
     }
 
     async fn store(&self) -> Result<Arc<SqliteStore>, OpenError> {
