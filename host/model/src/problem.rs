@@ -1,0 +1,241 @@
+//! What is wrong with the user's files: where, why, and how to mend it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use miette::{Diagnostic, LabeledSpan, Severity, SourceCode};
+use serde_json::{Value, json};
+
+use crate::yaml::{Source, Span};
+
+/// One problem.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    severity: Severity,
+    code: &'static str,
+    message: String,
+    place: Place,
+    labels: Vec<(Span, String)>,
+    help: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Nowhere,
+    File(PathBuf),
+    At(Span),
+}
+
+impl Problem {
+    pub(crate) fn error(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            place: Place::Nowhere,
+            labels: Vec::new(),
+            help: None,
+        }
+    }
+
+    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
+    }
+
+    /// Where it is, and what is there.
+    pub(crate) fn at(mut self, span: &Span, label: impl Into<String>) -> Self {
+        self.place = Place::At(span.clone());
+        self.labels.insert(0, (span.clone(), label.into()));
+        self
+    }
+
+    /// In which file it is, when no place in it is to blame.
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        self.place = Place::File(path.to_owned());
+        self
+    }
+
+    /// Another place that has to do with it.
+    pub(crate) fn also(mut self, span: &Span, label: impl Into<String>) -> Self {
+        self.labels.push((span.clone(), label.into()));
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        let help = help.into();
+        self.help = (!help.is_empty()).then_some(help);
+        self
+    }
+
+    /// Does it keep the files from being used?
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Stable code for programs, such as `yaml.duplicate-key`.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// For programs: `severity`, `code`, `message`, `file`, `line`, `column`, `end_line`, `end_column`, `help`; null where
+    /// unknown. Lines and columns begin with 1.
+    pub fn to_json(&self) -> Value {
+        let (file, span) = match &self.place {
+            Place::Nowhere => (None, None),
+            Place::File(path) => (Some(path.display().to_string()), None),
+            Place::At(span) => (Some(span.source.path.display().to_string()), Some(span)),
+        };
+        let end = span.map(Span::end);
+        json!({
+            "severity": if self.is_error() { "error" } else { "warning" },
+            "code": self.code,
+            "message": self.message,
+            "file": file,
+            "line": span.map(|span| span.line),
+            "column": span.map(|span| span.column),
+            "end_line": end.map(|(line, _)| line),
+            "end_column": end.map(|(_, column)| column),
+            "help": self.help,
+        })
+    }
+
+    fn source(&self) -> Option<&Arc<Source>> {
+        match &self.place {
+            Place::At(span) => Some(&span.source),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Diagnostic for Problem {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        // Places in other files can't be drawn; they are named.
+        let others: Vec<_> = self
+            .labels
+            .iter()
+            .filter(|(span, _)| !self.source().is_some_and(|source| Arc::ptr_eq(source, &span.source)))
+            .map(|(span, label)| format!("{label}: {span}"))
+            .collect();
+        let lines: Vec<_> = others.into_iter().chain(self.help.clone()).collect();
+        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source().map(|source| &**source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let source = self.source()?;
+        let drawn = self.labels.iter().filter(|(span, _)| Arc::ptr_eq(source, &span.source));
+        Some(Box::new(drawn.map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.bytes()))))
+    }
+}
+
+/// All that is wrong, in the order in which it was found.
+#[derive(Debug, Clone, Default)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(crate) fn push(&mut self, problem: Problem) {
+        // Nobody reads more; a broken file can have any number.
+        const MOST: usize = 200;
+        if self.0.len() < MOST {
+            self.0.push(problem);
+        }
+    }
+
+    /// Adds others.
+    pub fn merge(&mut self, others: Self) {
+        for problem in others.0 {
+            self.push(problem);
+        }
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// At least one that is more than a warning.
+    pub fn has_errors(&self) -> bool {
+        self.0.iter().any(Problem::is_error)
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl IntoIterator for Problems {
+    type Item = Problem;
+    type IntoIter = std::vec::IntoIter<Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The known word that an unknown one was probably meant to be.
+pub(crate) fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase()), known))
+        .filter(|(distance, known)| *distance <= (known.chars().count() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// "did you mean ...?", or the list of what there is.
+pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    if let Some(known) = meant(word, known.clone()) {
+        return format!("did you mean `{known}`?");
+    }
+    let known: Vec<_> = known.into_iter().map(|known| format!("`{known}`")).collect();
+    if known.is_empty() { String::new() } else { format!("known are {}", known.join(", ")) }
+}

@@ -1,0 +1,265 @@
+//! From the parser's events to nodes, without recursion, so that no input can use up the stack.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
+
+use super::import::Loader;
+use super::{Entry, Item, Node, Source, Span, Value, scalar};
+use crate::problem::Problem;
+
+/// Levels of lists and mappings, aliases followed.
+const MOST_LEVELS: usize = 100;
+/// Nodes of one file, aliases followed: what an alias bomb would blow up.
+const MOST_NODES: usize = 2_000_000;
+
+/// A list or mapping that is not complete.
+struct Open {
+    children: Children,
+    start: Span,
+    anchor: usize,
+    tag: Option<Tag>,
+}
+
+enum Children {
+    Sequence(Vec<Item>),
+    Mapping { entries: Vec<Entry>, merges: Vec<Item>, key: Option<(String, Span)> },
+}
+
+/// Why reading stops. The problem is with the loader already.
+pub(super) struct Stop;
+
+pub(super) struct Builder<'a> {
+    loader: &'a mut Loader,
+    source: Arc<Source>,
+    stack: Vec<Open>,
+    anchors: HashMap<usize, Arc<Node>>,
+    nodes: usize,
+    root: Option<Item>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(loader: &'a mut Loader, source: Arc<Source>) -> Self {
+        Self { loader, source, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None }
+    }
+
+    /// The one document of the file.
+    pub(super) fn run(mut self) -> Option<Item> {
+        let source = Arc::clone(&self.source);
+        let mut documents = 0;
+        for event in Parser::new_from_str(&source.text) {
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    self.syntax(&error);
+                    return None;
+                }
+            };
+            let at = Span::new(&source, span.start, span.end);
+            if matches!(event, Event::DocumentStart(_)) {
+                documents += 1;
+                if documents > 1 {
+                    self.fail(
+                        "yaml.documents",
+                        "there is a second document in this file",
+                        &at,
+                        "keep one document in a file",
+                    );
+                    return None;
+                }
+            }
+            if self.event(event, at).is_err() {
+                return None;
+            }
+        }
+        if self.root.is_none() {
+            let whole = Span::whole(&source);
+            let problem = Problem::error("yaml.empty", "the file is empty").at(&whole, "nothing is here");
+            self.loader.problems.push(problem);
+        }
+        self.root
+    }
+
+    fn syntax(&mut self, error: &ScanError) {
+        let mark = *error.marker();
+        let at = Span::new(&self.source, mark, mark);
+        self.fail("yaml.syntax", &format!("this is not valid YAML: {}", error.info()), &at, "");
+    }
+
+    fn fail(&mut self, code: &'static str, message: &str, at: &Span, help: &str) -> Stop {
+        let mut problem = Problem::error(code, message).at(at, "here");
+        if !help.is_empty() {
+            problem = problem.help(help);
+        }
+        self.loader.problems.push(problem);
+        Stop
+    }
+
+    fn event(&mut self, event: Event<'_>, at: Span) -> Result<(), Stop> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain;
+                let value =
+                    if plain && tag.is_none() { scalar::resolve(&text) } else { Value::String(text.into_owned()) };
+                self.complete(value, at, anchor, tag.map(std::borrow::Cow::into_owned))
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.open(Children::Sequence(Vec::new()), at, anchor, tag.map(std::borrow::Cow::into_owned))
+            }
+            Event::MappingStart(anchor, tag) => {
+                let children = Children::Mapping { entries: Vec::new(), merges: Vec::new(), key: None };
+                self.open(children, at, anchor, tag.map(std::borrow::Cow::into_owned))
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(open) = self.stack.pop() else { return Ok(()) };
+                let value = match open.children {
+                    Children::Sequence(items) => Value::Sequence(items),
+                    Children::Mapping { entries, merges, .. } => Value::Mapping(self.merged(entries, &merges)?),
+                };
+                self.complete(value, open.start, open.anchor, open.tag)
+            }
+            Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
+                Some(node) => {
+                    self.count(node.weight, &at)?;
+                    self.add(Item { node, at })
+                }
+                None => Err(self.fail(
+                    "yaml.alias",
+                    "this alias names an anchor around itself",
+                    &at,
+                    "an alias stands for something that is complete above it",
+                )),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&mut self, children: Children, start: Span, anchor: usize, tag: Option<Tag>) -> Result<(), Stop> {
+        if self.stack.len() >= MOST_LEVELS {
+            let message = format!("this is nested in more than {MOST_LEVELS} levels");
+            return Err(self.fail("yaml.depth", &message, &start, "no description needs so many levels"));
+        }
+        self.stack.push(Open { children, start, anchor, tag });
+        Ok(())
+    }
+
+    fn count(&mut self, weight: usize, at: &Span) -> Result<(), Stop> {
+        self.nodes = self.nodes.saturating_add(weight);
+        if self.nodes > MOST_NODES {
+            let message = format!(
+                "there are more than {MOST_NODES} values in this file, counting each alias as what it stands for"
+            );
+            return Err(self.fail(
+                "yaml.size",
+                &message,
+                at,
+                "aliases of lists of aliases multiply; write less of them",
+            ));
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, value: Value, at: Span, anchor: usize, tag: Option<Tag>) -> Result<(), Stop> {
+        let (height, weight) = match &value {
+            Value::Sequence(items) => measure(items.iter()),
+            Value::Mapping(entries) => measure(entries.iter().map(|entry| &entry.value)),
+            _ => (0, 1),
+        };
+        if height > MOST_LEVELS {
+            return Err(self.fail(
+                "yaml.depth",
+                &format!("this is nested in more than {MOST_LEVELS} levels"),
+                &at,
+                "aliases count as what they stand for",
+            ));
+        }
+        self.count(1, &at)?;
+        let node = Arc::new(Node { value, span: at.clone(), height, weight });
+        let item = Item { node, at };
+        let item = match tag {
+            Some(tag) => self.loader.tagged(&tag, item).ok_or(Stop)?,
+            None => item,
+        };
+        if anchor > 0 {
+            self.anchors.insert(anchor, Arc::clone(&item.node));
+        }
+        self.add(item)
+    }
+
+    /// Puts a complete item where it belongs.
+    fn add(&mut self, item: Item) -> Result<(), Stop> {
+        let Some(open) = self.stack.last_mut() else {
+            self.root = Some(item);
+            return Ok(());
+        };
+        match &mut open.children {
+            Children::Sequence(items) => items.push(item),
+            Children::Mapping { key: key @ None, .. } => match text_of(&item) {
+                Some(text) => *key = Some((text, item.at)),
+                None => {
+                    return Err(self.fail(
+                        "yaml.key",
+                        &format!("a key must be a text, and this is {}", item.kind()),
+                        &item.at,
+                        "",
+                    ));
+                }
+            },
+            Children::Mapping { entries, merges, key } => {
+                let Some((key, key_at)) = key.take() else { return Ok(()) };
+                if key == "<<" {
+                    merges.push(item);
+                    return Ok(());
+                }
+                if let Some(first) = entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_at.clone()) {
+                    let problem = Problem::error("yaml.duplicate-key", format!("the key `{key}` is here twice"))
+                        .at(&key_at, "again")
+                        .also(&first, "first here")
+                        .help("remove one of them, or give it another name");
+                    self.loader.problems.push(problem);
+                    return Ok(());
+                }
+                entries.push(Entry { key, key_at, value: item });
+            }
+        }
+        Ok(())
+    }
+
+    /// `<<`: what the merged mappings have and this one has not.
+    fn merged(&mut self, mut entries: Vec<Entry>, merges: &[Item]) -> Result<Vec<Entry>, Stop> {
+        for merge in merges {
+            let mappings = merge.sequence().map_or_else(|| vec![merge.clone()], <[Item]>::to_vec);
+            for mapping in mappings {
+                let Some(from) = mapping.mapping() else {
+                    let message = format!("`<<` merges mappings, and this is {}", mapping.kind());
+                    return Err(self.fail("yaml.merge", &message, &mapping.at, ""));
+                };
+                self.count(mapping.node.weight, &mapping.at)?;
+                for entry in from {
+                    if !entries.iter().any(|own| own.key == entry.key) {
+                        entries.push(entry.clone());
+                    }
+                }
+            }
+        }
+        Ok(entries)
+    }
+}
+
+fn measure<'a>(items: impl Iterator<Item = &'a Item>) -> (usize, usize) {
+    items.fold((1, 1), |(height, weight), item| {
+        (height.max(item.node.height + 1), weight.saturating_add(item.node.weight))
+    })
+}
+
+/// A key as text: numbers and booleans as they print.
+fn text_of(item: &Item) -> Option<String> {
+    match &item.node.value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Null => Some("null".to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,214 @@
+//! Files and tags: `!yaml_import`, `!text_import`, `!env`. No other tag does anything, and none runs anything.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use saphyr_parser::Tag;
+
+use super::build::Builder;
+use super::{Item, Node, Source, Span, Value, scalar};
+use crate::problem::{Problem, Problems};
+
+/// Bytes of one file.
+const MOST_BYTES: u64 = 32 << 20;
+/// Imports within imports.
+const MOST_IMPORTS: usize = 32;
+/// Files altogether.
+const MOST_FILES: usize = 10_000;
+
+/// Which tags are allowed beside the imports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tags {
+    /// None.
+    Imports,
+    /// Also `!env NAME`, for credentials.
+    Environment,
+}
+
+/// Reads files.
+pub(crate) struct Loader {
+    pub(crate) problems: Problems,
+    tags: Tags,
+    /// The files that are being read, each imported by the one before it.
+    stack: Vec<PathBuf>,
+    files: usize,
+}
+
+impl Loader {
+    pub(crate) fn new(tags: Tags) -> Self {
+        Self { problems: Problems::default(), tags, stack: Vec::new(), files: 0 }
+    }
+
+    /// Reads a file; its problems are in `problems`, also when there is a result.
+    pub(crate) fn load(&mut self, path: &Path) -> Option<Item> {
+        let source = self.read(path, None)?;
+        self.parse(source)
+    }
+
+    fn parse(&mut self, source: Arc<Source>) -> Option<Item> {
+        self.stack.push(identity(&source.path));
+        let item = Builder::new(self, source).run();
+        self.stack.pop();
+        item
+    }
+
+    /// The text of a file. `importer` is the place that names it.
+    fn read(&mut self, path: &Path, importer: Option<&Span>) -> Option<Arc<Source>> {
+        self.files += 1;
+        let fail = |this: &mut Self, message: String, help: &str| {
+            let problem = Problem::error("file.unreadable", message).help(help);
+            this.problems.push(match importer {
+                Some(at) => problem.at(at, "named here"),
+                None => problem.in_file(path),
+            });
+            None
+        };
+        let shown = path.display();
+        let is_large = |length: u64| length > MOST_BYTES;
+        match std::fs::metadata(path) {
+            Ok(data) if data.is_dir() => {
+                return fail(self, format!("{shown} is a directory, not a file"), "name a file");
+            }
+            Ok(data) if is_large(data.len()) => {
+                let message = format!(
+                    "{shown} is too large: {} MB, and {} MB are read at most",
+                    data.len() >> 20,
+                    MOST_BYTES >> 20
+                );
+                return fail(self, message, "is it the right file?");
+            }
+            _ if self.files > MOST_FILES => {
+                return fail(self, format!("more than {MOST_FILES} files are imported"), "");
+            }
+            _ => {}
+        }
+        let bytes = match read_bounded(path) {
+            Ok(bytes) if is_large(bytes.len() as u64) => {
+                return fail(self, format!("{shown} is too large"), "is it the right file?");
+            }
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let message = format!("{shown} can't be read: {error}");
+                return fail(
+                    self,
+                    message,
+                    "check the name; a relative name is meant from the directory of the file that has it",
+                );
+            }
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => {
+                let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+                Some(Arc::new(Source { path: path.to_owned(), text }))
+            }
+            Err(error) => {
+                let line =
+                    error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count()
+                        + 1;
+                fail(self, format!("{shown} is not UTF-8: line {line} has bytes that are no text"), "save it as UTF-8")
+            }
+        }
+    }
+
+    /// What a tag makes of an item. None after a problem.
+    pub(super) fn tagged(&mut self, tag: &Tag, item: Item) -> Option<Item> {
+        let name = format!("{}{}", tag.handle, tag.suffix);
+        match name.as_str() {
+            "!yaml_import" => self.import(&item, true),
+            "!text_import" => self.import(&item, false),
+            "!env" if self.tags == Tags::Environment => self.environment(&item),
+            "!" | "tag:yaml.org,2002:str" | "tag:yaml.org,2002:seq" | "tag:yaml.org,2002:map" => Some(item),
+            "tag:yaml.org,2002:int"
+            | "tag:yaml.org,2002:float"
+            | "tag:yaml.org,2002:bool"
+            | "tag:yaml.org,2002:null" => {
+                let value = scalar::resolve(item.str().unwrap_or_default());
+                Some(replaced(value, &item.at))
+            }
+            _ => {
+                let shown = name.replace("tag:yaml.org,2002:", "!!");
+                let problem = if name.contains("python") {
+                    Problem::error("yaml.tag", format!("the Python tag `{shown}` is refused, and never run"))
+                        .help("write the value itself")
+                } else {
+                    Problem::error("yaml.tag", format!("the tag `{shown}` is not known"))
+                        .help("known are `!yaml_import` and `!text_import`, and `!env` in credentials")
+                };
+                self.problems.push(problem.at(&item.at, "here"));
+                // What is wrong with the rest of the file is still found.
+                Some(replaced(Value::Null, &item.at))
+            }
+        }
+    }
+
+    fn environment(&mut self, item: &Item) -> Option<Item> {
+        let name = item.str().unwrap_or_default();
+        if let Ok(value) = std::env::var(name) {
+            return Some(replaced(Value::String(value), &item.at));
+        }
+        self.problems.push(
+            Problem::error("credentials.environment", format!("the environment has no `{name}`"))
+                .at(&item.at, "asked for here")
+                .help("set it, or write another name"),
+        );
+        Some(replaced(Value::String(String::new()), &item.at))
+    }
+
+    fn import(&mut self, item: &Item, yaml: bool) -> Option<Item> {
+        let tag = if yaml { "!yaml_import" } else { "!text_import" };
+        let nothing = Some(replaced(Value::Null, &item.at));
+        let Some(url) = item.get("url") else {
+            let problem = Problem::error("import.url", format!("`{tag}` needs a mapping with `url`"))
+                .at(&item.at, "here")
+                .help(format!("write `{tag}` and, below it, `url: file://NAME`"));
+            self.problems.push(problem);
+            return nothing;
+        };
+        let Some(name) = url.str().and_then(|text| text.strip_prefix("file://")) else {
+            let problem = Problem::error("import.scheme", format!("`{tag}` reads files, and this names none"))
+                .at(&url.at, "no `file://` here")
+                .help("write `file://NAME`; a relative name is meant from the directory of this file");
+            self.problems.push(problem);
+            return nothing;
+        };
+        let base = url.node.span.source.path.parent().unwrap_or(Path::new(""));
+        let path = tidy(&base.join(name));
+        if self.stack.contains(&identity(&path)) || self.stack.len() >= MOST_IMPORTS {
+            let problem = Problem::error(
+                "import.cycle",
+                format!("{} imports itself, directly or through others", path.display()),
+            )
+            .at(&url.at, "imported here again");
+            self.problems.push(problem);
+            return nothing;
+        }
+        let Some(source) = self.read(&path, Some(&url.at)) else { return nothing };
+        if yaml {
+            return self.parse(source).or(nothing);
+        }
+        let at = Span::whole(&source);
+        Some(replaced(Value::String(source.text.clone()), &at))
+    }
+}
+
+/// No more than what is judged too large, whatever the file's size says (`/dev/zero` has none).
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn replaced(value: Value, at: &Span) -> Item {
+    Item { node: Arc::new(Node { value, span: at.clone(), height: 0, weight: 1 }), at: at.clone() }
+}
+
+/// To recognise a file by whatever name.
+fn identity(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// `a/./b` as `a/b`, for messages.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().filter(|component| *component != Component::CurDir).collect()
+}

@@ -1,0 +1,146 @@
+//! YAML as the existing tool reads it, with the place of everything kept.
+
+mod build;
+mod import;
+mod scalar;
+mod source;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Number, Value as Json};
+
+pub(crate) use import::{Loader, Tags};
+pub(crate) use source::{Source, Span};
+
+/// A value with its place. Aliases share the node that they name: two aliases of one node are equal by pointer.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    /// Where it is written.
+    pub(crate) span: Span,
+    /// Levels below it, and nodes in it with itself, aliases followed. Both are bounded while it is read.
+    height: usize,
+    weight: usize,
+}
+
+/// A node at the place where it is used: its own, or that of an alias.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) node: Arc<Node>,
+    pub(crate) at: Span,
+}
+
+#[derive(Debug)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(String),
+    Sequence(Vec<Item>),
+    Mapping(Vec<Entry>),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_at: Span,
+    pub(crate) value: Item,
+}
+
+impl Item {
+    pub(crate) fn mapping(&self) -> Option<&[Entry]> {
+        match &self.node.value {
+            Value::Mapping(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn sequence(&self) -> Option<&[Item]> {
+        match &self.node.value {
+            Value::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn str(&self) -> Option<&str> {
+        match &self.node.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The entry of a mapping.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.mapping()?.iter().find(|entry| entry.key == key)
+    }
+
+    /// The value of an entry of a mapping.
+    pub(crate) fn get(&self, key: &str) -> Option<&Item> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// "a list", for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.node.value {
+            Value::Null => "empty",
+            Value::Bool(_) => "true or false",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a text",
+            Value::Sequence(_) => "a list",
+            Value::Mapping(_) => "a mapping",
+        }
+    }
+
+    pub(crate) fn json(&self) -> Json {
+        match &self.node.value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::Bool(*value),
+            Value::Number(value) => Json::Number(value.clone()),
+            Value::String(value) => Json::String(value.clone()),
+            Value::Sequence(items) => Json::Array(items.iter().map(Self::json).collect()),
+            Value::Mapping(entries) => {
+                Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.value.json())).collect::<Map<_, _>>())
+            }
+        }
+    }
+
+    /// What a JSON pointer leads to: the value, and the key if it is an entry of a mapping.
+    pub(crate) fn pointed(&self, pointer: &str) -> (Item, Option<Span>) {
+        let (mut item, mut key) = (self.clone(), None);
+        for step in pointer.split('/').skip(1) {
+            let step = step.replace("~1", "/").replace("~0", "~");
+            let next = match &item.node.value {
+                Value::Sequence(items) => {
+                    step.parse::<usize>().ok().and_then(|at| items.get(at)).map(|item| (item.clone(), None))
+                }
+                Value::Mapping(entries) => entries
+                    .iter()
+                    .find(|entry| entry.key == step)
+                    .map(|entry| (entry.value.clone(), Some(entry.key_at.clone()))),
+                _ => None,
+            };
+            let Some((value, at)) = next else { break };
+            (item, key) = (value, at);
+        }
+        (item, key)
+    }
+
+    /// Calls `visit` with the pointer and the place of this item and of everything in it.
+    pub(crate) fn places(&self, pointer: &str, visit: &mut impl FnMut(&str, &Span)) {
+        visit(pointer, &self.at);
+        match &self.node.value {
+            Value::Sequence(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    item.places(&format!("{pointer}/{at}"), visit);
+                }
+            }
+            Value::Mapping(entries) => {
+                for entry in entries {
+                    let key = entry.key.replace('~', "~0").replace('/', "~1");
+                    entry.value.places(&format!("{pointer}/{key}"), visit);
+                }
+            }
+            _ => {}
+        }
+    }
+}
