@@ -29,7 +29,8 @@ use crate::limits::Limits;
 use crate::process::Processes;
 use crate::secrets::CallSecrets;
 
-pub(crate) use handles::{
+#[allow(unreachable_pub, reason = "the generated bindings want them public")]
+pub use handles::{
     ConfigScope, Context, ContextRequest, Credential, Facts, NodeRequest, Registration, Scope, Secret, Target,
 };
 pub(crate) use outgoing::Outgoing;
