@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_refusal_can_be_pasted() {
-        let (file, warnings) = read_text("plugins:\n  docker:\n    network: [\"registry.example:443\"]\n    interfaces: [icmp]\n");
+        let (file, warnings) =
+            read_text("plugins:\n  docker:\n    network: [\"registry.example:443\"]\n    interfaces: [icmp]\n");
         let file = file.expect("valid");
         assert_eq!(file.plugins["docker"].network.len(), 1);
         assert_eq!(file.plugins["docker"].interfaces.len(), 1);

@@ -56,7 +56,7 @@ impl Occopus {
         Self { config, store: OnceCell::new(), runtime: OnceCell::new(), credentials }
     }
 
-    /// An engine that knows what is stored and calls no plugins: for `plan`, `status`, `list` and `events`.
+    /// An engine that knows what is stored and knows no plugins: for `status`, `list` and `events`.
     pub async fn reader(&self) -> Result<Engine, OpenError> {
         let engine = Engine::new(Arc::new(NoPlugins), self.store().await?, Arc::new(SystemClock));
         Ok(engine.with_settings(settings()))
@@ -112,11 +112,7 @@ impl Occopus {
     }
 
     /// Compiles plugins that are not compiled yet, and tells of each before it begins.
-    pub async fn preload(
-        &self,
-        needs: Vec<Need>,
-        tell: impl Fn(&str) + Send + 'static,
-    ) -> Result<(), OpenError> {
+    pub async fn preload(&self, needs: Vec<Need>, tell: impl Fn(&str) + Send + 'static) -> Result<(), OpenError> {
         let runtime = self.runtime().await?;
         Ok(blocking(move || runtime.preload(&needs, &tell)).await?)
     }

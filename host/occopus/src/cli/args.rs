@@ -22,9 +22,9 @@ Exit status:
 Ctrl-C stops and removes what this run made; a second Ctrl-C stops at once and says what is left.
 
 Environment:
-  OCCOPUS_CONFIG_PATH     the configuration; otherwise ~/.occopus/occopus_config.yaml, ./occopus_config.yaml
-  OCCOPUS_AUTH_DATA_PATH  the credentials; otherwise ~/.occopus/auth_data.yaml, ./auth_data.yaml
-  OCCOPUS_HOME            one folder for everything: configuration, credentials, state, cache
+  OCCOPUS_CONFIG_PATH     the configuration, otherwise occopus_config.yaml in ~/.occopus or here
+  OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus or here
+  OCCOPUS_HOME            one folder for everything: configuration, state, cache
   OCCOPUS_LOG             what to log, such as `debug` or `occopus_runtime=trace`
   NO_COLOR                no colours";
 

@@ -12,8 +12,12 @@ use super::report::LogWriter;
 pub(crate) fn log(verbose: u8) {
     let directives = match verbose {
         0 => "warn",
-        1 => "warn,occopus=info,occopus_model=info,occopus_engine=info,occopus_store=info,occopus_runtime=info,plugin=info",
-        _ => "info,occopus=trace,occopus_model=trace,occopus_engine=trace,occopus_store=debug,occopus_runtime=debug,plugin=trace",
+        1 => {
+            "warn,occopus=info,occopus_model=info,occopus_engine=info,occopus_store=info,occopus_runtime=info,plugin=info"
+        }
+        _ => {
+            "info,occopus=trace,occopus_model=trace,occopus_engine=trace,occopus_store=debug,occopus_runtime=debug,plugin=trace"
+        }
     };
     let filter = std::env::var("OCCOPUS_LOG").ok().filter(|value| !value.is_empty());
     let filter = EnvFilter::builder()

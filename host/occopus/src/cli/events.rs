@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) async fn run(events: Events, common: &Common) -> Result<(), Failure> {
     let engine = session::open(common)?.reader().await?;
     let id = &events.id.infra_id;
+    // Of what does not exist there is nothing to tell.
+    engine.status(id, false).await?;
     let mut after = 0;
     loop {
         let page = engine.events(id, after, PAGE).await?;

@@ -207,7 +207,9 @@ fn explain(error: &EngineError, id: Option<&str>) -> Shown {
                 shown.point(failure.location(), "defined here".to_owned());
             }
             match id {
-                _ if *rolled_back && left.is_empty() => help.push("everything that this run made was removed".to_owned()),
+                _ if *rolled_back && left.is_empty() => {
+                    help.push("everything that this run made was removed".to_owned())
+                }
                 Some(id) if left.is_empty() => help.push(format!(
                     "what was made is kept. Look at it: occopus status -i {id}; remove it: occopus destroy -i {id}"
                 )),
@@ -300,13 +302,15 @@ impl Diagnostic for Shown {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        (!self.labels.is_empty()).then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = LabeledSpan>>)
+        (!self.labels.is_empty())
+            .then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = LabeledSpan>>)
     }
 }
 
 /// A diagnostic as it is printed on standard error.
 fn render(diagnostic: &dyn Diagnostic) -> String {
-    let theme = if super::print::colours_on_stderr() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let theme =
+        if super::print::colours_on_stderr() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let mut handler = GraphicalReportHandler::new_themed(theme).with_links(false).without_cause_chain();
     // Lines in files and pipes are searched, not read on a screen of some width.
     handler = if io::stderr().is_terminal() { handler.with_width(110) } else { handler.with_wrap_lines(false) };

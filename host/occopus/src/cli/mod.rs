@@ -45,6 +45,10 @@ pub(crate) fn main() -> ExitCode {
     diagnose::log(cli.common.verbose);
     let format = format(&cli.command);
     match start(cli) {
+        Ok(()) if print::is_lost() => {
+            print::note("error: it is done, but standard output could not be written");
+            Exit::Failed.into()
+        }
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
             if format == Format::Json {

@@ -3,13 +3,25 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-/// Prints a line on standard output. When nobody reads it, that is not our failure.
+/// Whether something that was to be printed on standard output is lost.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line on standard output. That nobody reads it any more is no failure; that it can't be written is, and
+/// [`is_lost`] remembers it until the work is done.
 pub(crate) fn line(text: impl Display) {
-    // A closed pipe, a full disk: the work is done, and there is nobody to tell.
-    let _ = writeln!(io::stdout().lock(), "{text}");
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => LOST.store(true, Ordering::Relaxed),
+        _ => {}
+    }
+}
+
+/// Whether standard output could not be written: a full disk, for example.
+pub(crate) fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Prints a JSON document on standard output.

@@ -1,13 +1,20 @@
 //! What commands share: opening Occopus, reading files, and working on an infrastructure while somebody watches.
 
+use std::time::Duration;
+
 use occopus::{Config, Need, Occopus, Overrides};
 use occopus_engine::{EngineError, Run};
 use occopus_model::{Compiled, Problems};
+
+use tokio::sync::mpsc;
 
 use super::args::{Common, Files};
 use super::failure::{Failure, render_problems};
 use super::report::{Live, follow};
 use super::{print, signals};
+
+/// Something that takes longer is told.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// Reads the configuration and opens what there is.
 pub(crate) fn open(common: &Common) -> Result<Occopus, Failure> {
@@ -37,8 +44,24 @@ pub(crate) fn warn(warnings: &Problems) {
 pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), Failure> {
     let warnings = occopus.credentials().await?;
     warn(&warnings);
-    occopus.preload(needs, |plugin| print::note(format_args!("preparing the plugin {plugin} (once; it is kept)"))).await?;
-    Ok(())
+    let (tell, mut told) = mpsc::unbounded_channel();
+    // Nobody listens any more once everything is ready.
+    let preload = occopus.preload(needs, move |plugin| drop(tell.send(plugin.to_owned())));
+    let slow = async {
+        let mut name = told.recv().await;
+        while let Some(plugin) = name {
+            // What was compiled before takes a few milliseconds, which nobody needs to know of.
+            name = match tokio::time::timeout(SLOW, told.recv()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    print::note(format_args!("compiling the plugin {plugin} (only this time)"));
+                    told.recv().await
+                }
+            };
+        }
+    };
+    let (done, ()) = tokio::join!(preload, slow);
+    Ok(done?)
 }
 
 /// Does something to an infrastructure, with progress on standard error and Ctrl-C as it should be.

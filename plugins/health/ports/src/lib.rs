@@ -62,8 +62,10 @@ fn connect(host: &str, port: u16) -> Result<(), String> {
 }
 
 fn reach(address: SocketAddr) -> Result<(), String> {
-    match TcpStream::connect_timeout(&address, TIMEOUT) {
+    // In WASI 0.2 `connect_timeout` may take a refused connection for an open one; who is connected has a peer.
+    match TcpStream::connect_timeout(&address, TIMEOUT).and_then(|stream| stream.peer_addr()) {
         Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotConnected => Err("connection refused".to_owned()),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Err("connection refused".to_owned()),
         Err(error) if error.kind() == ErrorKind::TimedOut => Err("no answer".to_owned()),
         Err(error) => Err(error.to_string()),

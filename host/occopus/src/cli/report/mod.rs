@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use live::Live;
+pub(crate) use plain::one_line;
 pub(crate) use screen::LogWriter;
 pub(crate) use tree::{of_status, report_lines};
-pub(crate) use plain::one_line;
 pub(crate) use words::{ago, duration};
 
 /// Redraw at most so often.

@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn what_is_said_again_is_left_out() {
         let mut lines = Lines::default();
-        assert_eq!(lines.line(&waiting("port 80: refused")).as_deref(), Some("    0.0 s  web: waiting: port 80: refused"));
+        assert_eq!(
+            lines.line(&waiting("port 80: refused")).as_deref(),
+            Some("    0.0 s  web: waiting: port 80: refused")
+        );
         assert_eq!(lines.line(&waiting("port 80: refused")), None);
         assert!(lines.line(&waiting("port 80: timed out")).is_some());
         assert!(lines.line(&waiting("port 80: refused")).is_some());
