@@ -1,86 +1,108 @@
-//! From files to an [`Infrastructure`].
+//! From files to a deployable graph.
 
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use crate::definition::Definitions;
-use crate::description;
+use crate::definitions::{self, Definitions};
+use crate::description::{self, Description};
 use crate::infrastructure::{Implementation, Infrastructure};
-use crate::problem::{Problem, Problems};
-use crate::schemas::Schemas;
+use crate::problem::{Problem, Problems, suggestion};
+use crate::schema::Schemas;
 use crate::yaml::{Loader, Tags};
 
-/// Where the user's files are.
+/// Where the definitions are when they are not named, beside the description.
+const BESIDE: &str = "nodes/node_definitions.yaml";
+
+/// What to compile.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
     /// The infrastructure description.
     pub description: PathBuf,
-    /// Node definitions: files and directories. When empty, `nodes/node_definitions.yaml` beside the description.
+    /// Files of node definitions, and directories of such files. When empty: `nodes/node_definitions.yaml` beside the
+    /// description, if there is one.
     pub definitions: Vec<PathBuf>,
-    /// Definitions that were imported earlier, for types that the files don't define.
+    /// Definitions that are kept from before, for the types that no file defines.
     pub stored: IndexMap<String, Vec<Implementation>>,
 }
 
-/// An infrastructure that can be deployed.
+/// What comes of it.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    /// It.
+    /// The graph.
     pub infrastructure: Infrastructure,
-    /// What is odd and does no harm.
+    /// What is doubtful, but no error.
     pub warnings: Problems,
 }
 
-/// Reads and checks everything.
-///
-/// # Errors
-/// All problems at once, warnings among them.
+/// Reads, checks and compiles. All problems are told of at once.
 pub fn compile(input: &Input, schemas: &dyn Schemas) -> Result<Compiled, Problems> {
     let mut loader = Loader::new(Tags::Imports);
     let root = loader.load(&input.description);
     let mut problems = std::mem::take(&mut loader.problems);
-    let beside = input.description.parent().unwrap_or(Path::new("")).join("nodes/node_definitions.yaml");
-    let (paths, looked) = if !input.definitions.is_empty() {
-        (input.definitions.clone(), "the named definitions have no types".to_owned())
-    } else if beside.is_file() {
-        (vec![beside.clone()], format!("{} defines no types", beside.display()))
-    } else {
-        let help = format!(
-            "write its definition into {}, name a file with --nodes, or `occopus import` one",
-            beside.display()
-        );
-        (Vec::new(), help)
+    let description = root.and_then(|root| description::check(&root, &mut problems));
+
+    let beside = input.description.parent().unwrap_or(Path::new("")).join(BESIDE);
+    let paths = match input.definitions.as_slice() {
+        [] if beside.exists() => vec![beside],
+        named => named.to_vec(),
     };
-    let mut definitions = Definitions::read(&paths, schemas, &mut problems);
-    for (name, implementations) in &input.stored {
-        definitions.0.entry(name.clone()).or_insert_with(|| (implementations.clone(), None));
-    }
-    let infrastructure = root.and_then(|root| description::compile(&root, definitions, &looked, &mut problems));
+    let defined = definitions::read(&paths, schemas, &mut problems);
+
+    let infrastructure = description.map(|description| link(description, &defined, &input.stored, &mut problems));
     match infrastructure {
         Some(infrastructure) if !problems.has_errors() => Ok(Compiled { infrastructure, warnings: problems }),
-        _ => {
-            if problems.is_empty() {
-                problems.push(
-                    Problem::error("description.unusable", "the description can't be used").in_file(&input.description),
-                );
-            }
-            Err(problems)
-        }
+        _ => Err(problems),
     }
 }
 
-/// Node definitions by type, and what is odd about them.
-pub type ReadDefinitions = (IndexMap<String, Vec<Implementation>>, Problems);
-
-/// Reads and checks node definitions.
-///
-/// # Errors
-/// All problems at once.
-pub fn read_definitions(paths: &[PathBuf], schemas: &dyn Schemas) -> Result<ReadDefinitions, Problems> {
-    let mut problems = Problems::default();
-    let definitions = Definitions::read(paths, schemas, &mut problems);
-    if problems.has_errors() {
-        return Err(problems);
+/// Gives every node its definitions.
+fn link(
+    description: Description,
+    defined: &Definitions,
+    stored: &IndexMap<String, Vec<Implementation>>,
+    problems: &mut Problems,
+) -> Infrastructure {
+    let Description { mut infrastructure, places } = description;
+    for (node, place) in infrastructure.nodes.iter().zip(&places) {
+        if infrastructure.definitions.contains_key(&node.node_type) {
+            continue;
+        }
+        let implementations = defined.types.get(&node.node_type).or_else(|| stored.get(&node.node_type));
+        if let Some(implementations) = implementations {
+            infrastructure.definitions.insert(node.node_type.clone(), implementations.clone());
+        } else if !defined.is_incomplete && !defined.broken.contains(&node.node_type) {
+            problems.push(unknown_type(&node.node_type, &place.node_type, defined, stored));
+        }
     }
-    Ok((definitions.0.into_iter().map(|(name, (list, _))| (name, list)).collect(), problems))
+    for (node, place) in infrastructure.nodes.iter().zip(&places) {
+        let is_defined =
+            infrastructure.definitions.contains_key(&node.node_type) && !defined.broken.contains(&node.node_type);
+        if let (true, Some(at), None) = (is_defined, &place.filter, infrastructure.candidates(node).next()) {
+            let message = format!(
+                "no implementation of `{}` has what the filter of node `{}` asks for",
+                node.node_type, node.name
+            );
+            let problem = Problem::error("filter.nothing", message).at(at, "this filter");
+            problems.push(problem.help("every pair must be in the `resource` section, with an equal value"));
+        }
+    }
+    description::order_by_templates(&mut infrastructure);
+    infrastructure
+}
+
+fn unknown_type(
+    name: &str,
+    at: &crate::yaml::Span,
+    defined: &Definitions,
+    stored: &IndexMap<String, Vec<Implementation>>,
+) -> Problem {
+    let known: Vec<_> = defined.types.keys().chain(&defined.broken).chain(stored.keys()).map(String::as_str).collect();
+    let help = match known.as_slice() {
+        [] => format!(
+            "there are no node definitions: write them to `{BESIDE}` beside the description, or name their file"
+        ),
+        known => suggestion(name, known.iter().copied()),
+    };
+    Problem::error("type.unknown", format!("the node type `{name}` is not defined")).at(at, "not defined").help(help)
 }

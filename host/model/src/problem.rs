@@ -100,9 +100,10 @@ impl Problem {
         })
     }
 
+    /// The file to show an excerpt of.
     fn source(&self) -> Option<&Arc<Source>> {
         match &self.place {
-            Place::At(span) => Some(&span.source),
+            Place::At(span) if !span.source.secret => Some(&span.source),
             _ => None,
         }
     }
@@ -144,7 +145,10 @@ impl Diagnostic for Problem {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let source = self.source()?;
         let drawn = self.labels.iter().filter(|(span, _)| Arc::ptr_eq(source, &span.source));
-        Some(Box::new(drawn.map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.bytes()))))
+        Some(Box::new(drawn.enumerate().map(|(at, (span, label))| match at {
+            0 => LabeledSpan::new_primary_with_span(Some(label.clone()), span.bytes()),
+            _ => LabeledSpan::new_with_span(Some(label.clone()), span.bytes()),
+        })))
     }
 }
 
@@ -156,7 +160,9 @@ impl Problems {
     pub(crate) fn push(&mut self, problem: Problem) {
         // Nobody reads more; a broken file can have any number.
         const MOST: usize = 200;
-        if self.0.len() < MOST {
+        // An alias leads to the same place again.
+        let known = self.0.iter().any(|known| known.message == problem.message && known.to_json() == problem.to_json());
+        if self.0.len() < MOST && !known {
             self.0.push(problem);
         }
     }

@@ -24,7 +24,13 @@ struct Open {
 
 enum Children {
     Sequence(Vec<Item>),
-    Mapping { entries: Vec<Entry>, merges: Vec<Item>, key: Option<(String, Span)> },
+    Mapping {
+        entries: Vec<Entry>,
+        merges: Vec<Item>,
+        key: Option<(String, Span)>,
+        /// Where in `entries` a key is: a search through them would take hours for a file of a million.
+        known: HashMap<String, usize>,
+    },
 }
 
 /// Why reading stops. The problem is with the loader already.
@@ -108,14 +114,17 @@ impl<'a> Builder<'a> {
                 self.open(Children::Sequence(Vec::new()), at, anchor, tag.map(std::borrow::Cow::into_owned))
             }
             Event::MappingStart(anchor, tag) => {
-                let children = Children::Mapping { entries: Vec::new(), merges: Vec::new(), key: None };
+                let children =
+                    Children::Mapping { entries: Vec::new(), merges: Vec::new(), key: None, known: HashMap::new() };
                 self.open(children, at, anchor, tag.map(std::borrow::Cow::into_owned))
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.stack.pop() else { return Ok(()) };
                 let value = match open.children {
                     Children::Sequence(items) => Value::Sequence(items),
-                    Children::Mapping { entries, merges, .. } => Value::Mapping(self.merged(entries, &merges)?),
+                    Children::Mapping { entries, merges, known, .. } => {
+                        Value::Mapping(self.merged(entries, &merges, known)?)
+                    }
                 };
                 self.complete(value, open.start, open.anchor, open.tag)
             }
@@ -206,13 +215,13 @@ impl<'a> Builder<'a> {
                     ));
                 }
             },
-            Children::Mapping { entries, merges, key } => {
+            Children::Mapping { entries, merges, key, known } => {
                 let Some((key, key_at)) = key.take() else { return Ok(()) };
                 if key == "<<" {
                     merges.push(item);
                     return Ok(());
                 }
-                if let Some(first) = entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_at.clone()) {
+                if let Some(first) = known.get(&key).and_then(|at| entries.get(*at)).map(|entry| entry.key_at.clone()) {
                     let problem = Problem::error("yaml.duplicate-key", format!("the key `{key}` is here twice"))
                         .at(&key_at, "again")
                         .also(&first, "first here")
@@ -220,6 +229,7 @@ impl<'a> Builder<'a> {
                     self.loader.problems.push(problem);
                     return Ok(());
                 }
+                known.insert(key.clone(), entries.len());
                 entries.push(Entry { key, key_at, value: item });
             }
         }
@@ -227,7 +237,12 @@ impl<'a> Builder<'a> {
     }
 
     /// `<<`: what the merged mappings have and this one has not.
-    fn merged(&mut self, mut entries: Vec<Entry>, merges: &[Item]) -> Result<Vec<Entry>, Stop> {
+    fn merged(
+        &mut self,
+        mut entries: Vec<Entry>,
+        merges: &[Item],
+        mut known: HashMap<String, usize>,
+    ) -> Result<Vec<Entry>, Stop> {
         for merge in merges {
             let mappings = merge.sequence().map_or_else(|| vec![merge.clone()], <[Item]>::to_vec);
             for mapping in mappings {
@@ -237,7 +252,8 @@ impl<'a> Builder<'a> {
                 };
                 self.count(mapping.node.weight, &mapping.at)?;
                 for entry in from {
-                    if !entries.iter().any(|own| own.key == entry.key) {
+                    if !known.contains_key(&entry.key) {
+                        known.insert(entry.key.clone(), entries.len());
                         entries.push(entry.clone());
                     }
                 }

@@ -99,7 +99,7 @@ impl Loader {
         match String::from_utf8(bytes) {
             Ok(text) => {
                 let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-                Some(Arc::new(Source { path: path.to_owned(), text }))
+                Some(Arc::new(Source { path: path.to_owned(), text, secret: self.tags == Tags::Environment }))
             }
             Err(error) => {
                 let line =

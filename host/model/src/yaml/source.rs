@@ -13,6 +13,8 @@ pub(crate) struct Source {
     /// As the user named it.
     pub(crate) path: PathBuf,
     pub(crate) text: String,
+    /// It is never shown.
+    pub(crate) secret: bool,
 }
 
 /// A place in a file. Lines and columns begin with 1.

@@ -1,0 +1,85 @@
+//! The rules of a file of credentials.
+
+use std::collections::BTreeMap;
+
+use serde_json::Map;
+
+use super::{Credential, Rule, Secret};
+use crate::check::{self, wrong_kind};
+use crate::problem::{Problem, Problems, suggestion};
+use crate::schema::{self, Schemas, Section};
+use crate::yaml::Item;
+
+const SECTIONS: [Section; 2] = [Section::Resource, Section::ConfigManagement];
+
+pub(super) fn check(root: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Vec<Rule> {
+    let what = "a file of credentials";
+    let Some(entries) = check::mapping(root, what, problems) else { return Vec::new() };
+    check::keys(root, entries, what, &SECTIONS.map(Section::key), &[], problems);
+    let mut rules = Vec::new();
+    for section in SECTIONS {
+        // Blank means none.
+        let Some(list) = root.get(section.key()).filter(|list| !check::is_null(list)) else { continue };
+        let items = check::sequence(list, &format!("`{}`", section.key()), problems).unwrap_or_default();
+        rules.extend(items.iter().filter_map(|item| rule(section, item, schemas, problems)));
+    }
+    rules
+}
+
+fn rule(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Option<Rule> {
+    let entries = check::mapping(item, "a rule for credentials", problems)?;
+    let Some(data) = item.get("auth_data") else {
+        problems.push(check::missing_key("auth_data", "a rule for credentials", item));
+        return None;
+    };
+    let selectors: Map<_, _> = entries
+        .iter()
+        .filter(|entry| entry.key != "auth_data")
+        .map(|entry| (entry.key.clone(), entry.value.json()))
+        .collect();
+    check::mapping(data, "`auth_data`", problems)?;
+    if let Some(keyword) = item.get("type")
+        && let Some(name) = keyword.str()
+    {
+        check_type(section, name, keyword, data, schemas, problems);
+    }
+    let rule = format!("{}:{}", item.at.source.path.display(), item.at.line);
+    Some(Rule { section, selectors, credential: Credential { fields: fields(data, problems), rule } })
+}
+
+fn check_type(
+    section: Section,
+    name: &str,
+    keyword: &Item,
+    data: &Item,
+    schemas: &dyn Schemas,
+    problems: &mut Problems,
+) {
+    if let Some(schema) = schemas.credentials_schema(section, name) {
+        schema::check(&schema, data, None, &format!("`auth_data` for the type `{name}`"), problems);
+        return;
+    }
+    let known = schemas.keywords(section);
+    if !known.iter().any(|known| known == name) {
+        let problem =
+            Problem::warning("plugin.unknown", format!("no plugin serves the type `{name}` of `{}`", section.key()));
+        let help = suggestion(name, known.iter().map(String::as_str));
+        problems.push(problem.at(&keyword.at, "this rule is never used").help(help));
+    }
+}
+
+fn fields(data: &Item, problems: &mut Problems) -> BTreeMap<String, Secret> {
+    let mut fields = BTreeMap::new();
+    for entry in data.mapping().unwrap_or_default() {
+        match entry.value.str() {
+            Some(text) => {
+                fields.insert(entry.key.clone(), Secret::new(text.to_owned()));
+            }
+            None => {
+                let problem = wrong_kind(&format!("`{}`", entry.key), "a text", &entry.value);
+                problems.push(problem.help("put it in quotes"));
+            }
+        }
+    }
+    fields
+}

@@ -1,0 +1,65 @@
+//! Which files have node definitions.
+
+use std::path::{Path, PathBuf};
+
+use super::PREFIX;
+use crate::problem::{Problem, Problems};
+
+/// The files that paths name. A directory stands for the files in it that have definitions. None when one can't be read.
+pub(super) fn expand(paths: &[PathBuf], problems: &mut Problems) -> Option<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut is_complete = true;
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        match in_directory(path) {
+            Ok(found) if found.is_empty() => {
+                is_complete = false;
+                let message = format!("no file in {} has node definitions", path.display());
+                let problem = Problem::error("file.nothing", message).in_file(path);
+                problems.push(
+                    problem
+                        .help("files that end in `.yaml` or `.yml` and have a key such as `'node_def:web'` are read"),
+                );
+            }
+            Ok(found) => files.extend(found),
+            Err(error) => {
+                is_complete = false;
+                let message = format!("{} can't be read: {error}", path.display());
+                problems.push(Problem::error("file.unreadable", message).in_file(path));
+            }
+        }
+    }
+    is_complete.then_some(files)
+}
+
+fn in_directory(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if is_yaml && path.is_file() && mentions_definitions(&path)? {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Other files in the directory are there to be imported, and need not be YAML at all.
+fn mentions_definitions(path: &Path) -> std::io::Result<bool> {
+    use std::io::BufRead as _;
+    let mut lines = std::io::BufReader::new(std::fs::File::open(path)?);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        if line.trim_ascii_start().starts_with(PREFIX.as_bytes())
+            || line.get(1..).is_some_and(|rest| rest.starts_with(PREFIX.as_bytes()))
+        {
+            return Ok(true);
+        }
+        line.clear();
+    }
+    Ok(false)
+}

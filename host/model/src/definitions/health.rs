@@ -1,0 +1,65 @@
+//! `health_check`: a checker for each key, and a limit of time.
+
+use indexmap::IndexMap;
+use serde_json::Value as Json;
+
+use crate::check::{self, wrong_kind};
+use crate::infrastructure::HealthCheck;
+use crate::problem::Problems;
+use crate::schema::{self, Schemas, Section};
+use crate::yaml::{Item, Value};
+
+/// Seconds of failure that are put up with when nothing is said.
+const TIMEOUT: u64 = 600;
+/// The checks of the existing tool, in its order; others follow.
+const ORDER: [&str; 4] = ["ping", "ports", "urls", "mysqldbs"];
+
+/// The checks of a section; the default ones without it.
+pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, problems: &mut Problems) -> HealthCheck {
+    let mut known = schemas.keywords(Section::HealthCheck);
+    let mut health = HealthCheck { checks: IndexMap::new(), timeout: TIMEOUT };
+    let can_ping = known.iter().any(|keyword| keyword == "ping");
+    if can_ping {
+        health.checks.insert("ping".to_owned(), Json::Bool(true));
+    }
+    let Some(section) = section else { return health };
+    let Some(entries) = check::mapping(section, "`health_check`", problems) else { return health };
+    known.extend(["timeout", "type"].map(str::to_owned));
+    for entry in entries {
+        let (key, value) = (entry.key.as_str(), &entry.value);
+        match key {
+            "timeout" => health.timeout = timeout(value, problems).unwrap_or(TIMEOUT),
+            "type" if value.str() == Some("basic") => {}
+            "type" => {
+                problems.push(wrong_kind("`type` of `health_check`", "`basic`", value).help("it can be left out"))
+            }
+            "ping" if matches!(value.node.value, Value::Bool(false)) => {
+                health.checks.shift_remove("ping");
+            }
+            _ if !known.iter().any(|keyword| keyword == key) => {
+                let known: Vec<_> = known.iter().map(String::as_str).collect();
+                problems.push(check::unknown_key(key, &entry.key_at, "`health_check`", &known));
+            }
+            _ => {
+                if let Some(schema) = schemas.schema(Section::HealthCheck, key) {
+                    schema::check(&schema, value, None, &format!("`{key}`"), problems);
+                }
+                health.checks.insert(key.to_owned(), value.json());
+            }
+        }
+    }
+    let rank = |key: &str| ORDER.iter().position(|first| *first == key).unwrap_or(ORDER.len());
+    health.checks.sort_by(|one, _, other, _| rank(one).cmp(&rank(other)));
+    health
+}
+
+fn timeout(item: &Item, problems: &mut Problems) -> Option<u64> {
+    let seconds = match &item.node.value {
+        Value::Number(number) => number.as_u64(),
+        _ => None,
+    };
+    if seconds.is_none() {
+        problems.push(wrong_kind("`timeout` of `health_check`", "a whole number of seconds", item));
+    }
+    seconds
+}

@@ -1,0 +1,81 @@
+//! One implementation: its sections, each checked against what its plugin says of it.
+
+use indexmap::IndexMap;
+use serde_json::Value as Json;
+
+use super::health;
+use crate::check;
+use crate::infrastructure::Implementation;
+use crate::problem::{Problem, Problems, suggestion};
+use crate::schema::{self, Schemas, Section};
+use crate::yaml::Item;
+
+const SECTIONS: [&str; 4] = ["resource", "contextualisation", "config_management", "health_check"];
+
+/// None when it is not even a mapping; flaws are in `problems`.
+pub(super) fn check(item: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Option<Implementation> {
+    let entries = check::mapping(item, "an implementation", problems)?;
+    check::keys(item, entries, "an implementation", &SECTIONS, &["resource"], problems);
+    let mut section = |section: Section| {
+        let item = item.get(section.key())?;
+        plugin_section(section, item, schemas, problems);
+        Some(item.json())
+    };
+    let resource = section(Section::Resource);
+    let contextualisation = section(Section::Contextualisation);
+    let config_management = section(Section::ConfigManagement);
+    let health_check = health::check(item.get("health_check"), schemas, problems);
+
+    let mut lines = IndexMap::new();
+    item.places("", &mut |pointer, at| {
+        lines.insert(pointer.to_owned(), at.to_string());
+    });
+    Some(Implementation {
+        resource: resource.unwrap_or(Json::Null),
+        contextualisation,
+        config_management,
+        health_check,
+        definition_dir: directory(item),
+        origin: item.at.to_string(),
+        lines,
+    })
+}
+
+/// Absolute path of the directory of the file that has the implementation.
+fn directory(item: &Item) -> String {
+    let file = &item.node.span.source.path;
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+    file.parent().map(|parent| parent.display().to_string()).unwrap_or_default()
+}
+
+fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Problems) {
+    let what = format!("`{}`", section.key());
+    if check::mapping(item, &what, problems).is_none() {
+        return;
+    }
+    let known = schemas.keywords(section);
+    let Some(keyword) = item.get("type") else {
+        let problem = check::missing_key("type", &what, item);
+        problems.push(problem.help(suggestion("", known.iter().map(String::as_str))));
+        return;
+    };
+    let Some(name) = check::text(keyword, &format!("`type` of {what}"), problems) else { return };
+    match schemas.schema(section, name) {
+        Some(schema) => schema::check(&schema, item, Some("type"), &format!("{what} of type `{name}`"), problems),
+        // It is there, but does not tell; the run will.
+        None if known.iter().any(|known| known == name) => {}
+        None => {
+            let list: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
+            let mut help = if list.is_empty() {
+                "there is no plugin for this section".to_owned()
+            } else {
+                format!("there are {}", list.join(", "))
+            };
+            if let Some(meant) = crate::problem::meant(name, known.iter().map(String::as_str)) {
+                help = format!("did you mean `{meant}`? {help}");
+            }
+            let problem = Problem::error("plugin.unknown", format!("no plugin serves the type `{name}` of {what}"));
+            problems.push(problem.at(&keyword.at, "not known").help(help));
+        }
+    }
+}

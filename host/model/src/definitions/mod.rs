@@ -1,0 +1,111 @@
+//! Node definitions: which implementations there are of each node type.
+
+mod files;
+mod health;
+mod implementation;
+
+use std::path::PathBuf;
+
+use indexmap::{IndexMap, IndexSet};
+
+use crate::check;
+use crate::infrastructure::Implementation;
+use crate::problem::{Problem, Problems};
+use crate::schema::Schemas;
+use crate::yaml::{Entry, Item, Loader, Span, Tags};
+
+/// What a key of a definition file begins with.
+const PREFIX: &str = "node_def:";
+
+/// What definition files have.
+#[derive(Default)]
+pub(crate) struct Definitions {
+    /// Types without a flaw.
+    pub(crate) types: IndexMap<String, Vec<Implementation>>,
+    /// Types with one.
+    pub(crate) broken: IndexSet<String>,
+    /// A file could not be read, so that types may be missing.
+    pub(crate) is_incomplete: bool,
+    places: IndexMap<String, Span>,
+}
+
+/// Reads definitions from files, and from all files in directories that have some. Gives warnings as well.
+pub fn read_definitions(
+    paths: &[PathBuf],
+    schemas: &dyn Schemas,
+) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), Problems> {
+    let mut problems = Problems::default();
+    let definitions = read(paths, schemas, &mut problems);
+    if problems.has_errors() { Err(problems) } else { Ok((definitions.types, problems)) }
+}
+
+pub(crate) fn read(paths: &[PathBuf], schemas: &dyn Schemas, problems: &mut Problems) -> Definitions {
+    let mut definitions = Definitions::default();
+    let files = files::expand(paths, problems);
+    definitions.is_incomplete = files.is_none();
+    for path in files.unwrap_or_default() {
+        let mut loader = Loader::new(Tags::Imports);
+        let root = loader.load(&path);
+        problems.merge(loader.problems);
+        match root {
+            Some(root) => definitions.add_file(&root, schemas, problems),
+            None => definitions.is_incomplete = true,
+        }
+    }
+    definitions
+}
+
+impl Definitions {
+    fn add_file(&mut self, root: &Item, schemas: &dyn Schemas, problems: &mut Problems) {
+        let Some(entries) = check::mapping(root, "a file of node definitions", problems) else {
+            self.is_incomplete = true;
+            return;
+        };
+        for entry in entries {
+            match entry.key.strip_prefix(PREFIX) {
+                Some("") | None => {
+                    let problem = Problem::error("key.unknown", format!("`{}` is no node definition", entry.key))
+                        .at(&entry.key_at, "not known here")
+                        .help("each key is `node_def:` and the name of a type: `'node_def:web':`");
+                    problems.push(problem);
+                }
+                Some(name) => self.add_type(name, entry, schemas, problems),
+            }
+        }
+    }
+
+    fn add_type(&mut self, name: &str, entry: &Entry, schemas: &dyn Schemas, problems: &mut Problems) {
+        if let Some(first) = self.places.get(name) {
+            let problem = Problem::error("type.twice", format!("the node type `{name}` is defined twice"))
+                .at(&entry.key_at, "again")
+                .also(first, "first here");
+            problems.push(problem);
+            return;
+        }
+        self.places.insert(name.to_owned(), entry.key_at.clone());
+        let mut own = Problems::default();
+        let implementations = implementations(name, &entry.value, schemas, &mut own);
+        if own.has_errors() {
+            self.broken.insert(name.to_owned());
+        } else {
+            self.types.insert(name.to_owned(), implementations);
+        }
+        problems.merge(own);
+    }
+}
+
+fn implementations(name: &str, list: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Vec<Implementation> {
+    // A tag or an import that failed stands for nothing, and was told of.
+    let what = format!("the definition of `{name}`");
+    if list.mapping().is_some() {
+        let problem = check::wrong_kind(&what, "a list", list);
+        problems.push(problem.help("it is a list of implementations: begin the first one with `- `"));
+        return Vec::new();
+    }
+    let Some(items) = check::sequence(list, &what, problems) else { return Vec::new() };
+    if items.is_empty() {
+        let problem = Problem::error("type.empty", format!("{what} is empty")).at(&list.at, "no implementation");
+        problems.push(problem.help("a type needs one implementation at least"));
+    }
+    items.iter().filter_map(|item| implementation::check(item, schemas, problems)).collect()
+}

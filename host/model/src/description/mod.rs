@@ -1,0 +1,92 @@
+//! The infrastructure description: checked, and compiled but for the definitions of its types.
+
+mod dependencies;
+mod name;
+mod node;
+mod order;
+mod templates;
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value as Json};
+
+use crate::check;
+use crate::infrastructure::Infrastructure;
+use crate::problem::{Problem, Problems};
+use crate::yaml::{Item, Span};
+
+pub(crate) use templates::order_by_templates;
+
+const KEYS: [&str; 5] = ["infra_name", "nodes", "user_id", "dependencies", "variables"];
+
+/// A description without its definitions.
+pub(crate) struct Description {
+    pub(crate) infrastructure: Infrastructure,
+    /// Of each node, in the same order.
+    pub(crate) places: Vec<Places>,
+}
+
+/// Where parts of a node are that can only be checked later.
+pub(crate) struct Places {
+    pub(crate) node_type: Span,
+    pub(crate) filter: Option<Span>,
+}
+
+/// None when too little of it is there to go on with.
+pub(crate) fn check(root: &Item, problems: &mut Problems) -> Option<Description> {
+    let what = "the infrastructure description";
+    let entries = check::mapping(root, what, problems)?;
+    check::keys(root, entries, what, &KEYS, &["infra_name", "nodes"], problems);
+    let infra_name = root.get("infra_name").and_then(|item| name::check(item, "`infra_name`", problems));
+    if root.get("user_id").is_none() {
+        let problem =
+            Problem::warning("user_id", "the description has no `user_id`").at(&root.at, "`user_id` is missing here");
+        problems.push(problem.help("templates that use it will find nothing"));
+    }
+    let variables = variables(root, "`variables`", problems);
+    let list = check::sequence(root.get("nodes")?, "`nodes`", problems)?;
+    let checked: Vec<_> =
+        list.iter().filter_map(|item| Some((item, node::check(item, &variables, problems)?))).collect();
+    twice(&checked, problems);
+
+    let items: Vec<_> = checked.iter().map(|(item, _)| (*item).clone()).collect();
+    let (mut nodes, places): (Vec<_>, Vec<_>) = checked.into_iter().map(|(_, node)| node).unzip();
+    if let Some(list) = root.get("dependencies") {
+        dependencies::check(list, &items, &mut nodes, problems);
+    }
+    let infrastructure = Infrastructure {
+        name: infra_name.unwrap_or_default(),
+        user_id: root.get("user_id").map(Item::json).unwrap_or_default(),
+        variables: Json::Object(variables),
+        nodes,
+        definitions: IndexMap::new(),
+    };
+    Some(Description { infrastructure, places })
+}
+
+/// `variables` of the infrastructure or of a node. Blank means none.
+fn variables(item: &Item, what: &str, problems: &mut Problems) -> Map<String, Json> {
+    let Some(item) = item.get("variables").filter(|item| !check::is_null(item)) else { return Map::new() };
+    check::mapping(item, what, problems);
+    match item.json() {
+        Json::Object(variables) => variables,
+        _ => Map::new(),
+    }
+}
+
+fn twice(nodes: &[(&Item, (crate::infrastructure::Node, Places))], problems: &mut Problems) {
+    let mut first: HashMap<&str, &Item> = HashMap::new();
+    for (item, (node, _)) in nodes {
+        let Some(name) = item.get("name").filter(|_| !node.name.is_empty()) else { continue };
+        if let Some(first) = first.get(node.name.as_str()) {
+            let problem = Problem::error("name.twice", format!("two nodes have the name `{}`", node.name))
+                .at(&name.at, "again")
+                .also(&first.at, format!("first in line {}", first.at.line))
+                .help("give one of them another name");
+            problems.push(problem);
+        } else {
+            first.insert(&node.name, name);
+        }
+    }
+}

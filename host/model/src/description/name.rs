@@ -1,0 +1,30 @@
+//! Names of infrastructures and nodes: they become parts of host names.
+
+use crate::check;
+use crate::problem::{Problem, Problems};
+use crate::yaml::{Item, Value};
+
+const LONGEST: usize = 63;
+
+/// The name, when it may be one.
+pub(super) fn check(item: &Item, what: &str, problems: &mut Problems) -> Option<String> {
+    if let Value::Number(_) | Value::Bool(_) = item.node.value {
+        let problem = check::wrong_kind(what, "a text", item);
+        problems.push(problem.help("put it in quotes"));
+        return None;
+    }
+    let name = check::text(item, what, problems)?;
+    let wrong = |c: &char| !(c.is_ascii_alphanumeric() || *c == '-');
+    let reason = if name.is_empty() {
+        "it is empty".to_owned()
+    } else if let Some(character) = name.chars().find(wrong) {
+        format!("it has {character:?} in it")
+    } else if name.len() > LONGEST {
+        format!("it has {} characters", name.len())
+    } else {
+        return Some(name.to_owned());
+    };
+    let problem = Problem::error("name", format!("{what} can't be a host name: {reason}")).at(&item.at, "not allowed");
+    problems.push(problem.help(format!("letters, digits and hyphens are allowed, {LONGEST} at most")));
+    None
+}

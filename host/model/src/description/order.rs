@@ -1,0 +1,97 @@
+//! The order that dependencies give, and cycles, which give none.
+
+use crate::infrastructure::Node;
+use crate::problem::{Problem, Problems};
+use crate::yaml::Span;
+
+/// A dependency by the positions of its nodes.
+pub(super) struct Edge {
+    pub(super) dependent: usize,
+    pub(super) dependee: usize,
+    pub(super) at: Span,
+}
+
+/// Writes `depends_on`, and tells of cycles.
+pub(super) fn check(edges: &[Edge], nodes: &mut [Node], problems: &mut Problems) {
+    let mut needs = vec![Vec::new(); nodes.len()];
+    for edge in edges {
+        needs[edge.dependent].push(edge.dependee);
+    }
+    for (node, dependees) in needs.iter_mut().enumerate() {
+        dependees.sort_unstable();
+        dependees.dedup();
+        let names = dependees.iter().map(|dependee| nodes[*dependee].name.clone()).collect();
+        nodes[node].depends_on = names;
+    }
+    for cycle in cycles(needs) {
+        problems.push(tell(&cycle, edges, nodes));
+    }
+}
+
+/// Cycles that have no node in common, so that each is worth a message. Each begins with its first node.
+fn cycles(mut needs: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+    let mut found = Vec::new();
+    let mut is_left = vec![true; needs.len()];
+    loop {
+        peel(&mut needs, &mut is_left);
+        // What is left needs something that is left: whoever follows that comes round.
+        let Some(start) = is_left.iter().position(|left| *left) else { return found };
+        let mut seen = vec![None; needs.len()];
+        let (mut path, mut at) = (Vec::new(), start);
+        while seen[at].is_none() {
+            seen[at] = Some(path.len());
+            path.push(at);
+            let Some(next) = needs[at].iter().find(|dependee| is_left[**dependee]) else { return found };
+            at = *next;
+        }
+        let mut cycle = path.split_off(seen[at].unwrap_or_default());
+        for node in &cycle {
+            is_left[*node] = false;
+        }
+        let first = cycle.iter().enumerate().min_by_key(|(_, node)| **node).map_or(0, |(place, _)| place);
+        cycle.rotate_left(first);
+        found.push(cycle);
+    }
+}
+
+/// Takes away whatever has all it needs, again and again.
+fn peel(needs: &mut [Vec<usize>], is_left: &mut [bool]) {
+    let mut dependents = vec![Vec::new(); needs.len()];
+    let mut missing = vec![0_usize; needs.len()];
+    for (node, dependees) in needs.iter_mut().enumerate().filter(|(node, _)| is_left[*node]) {
+        dependees.retain(|dependee| is_left[*dependee]);
+        missing[node] = dependees.len();
+        for dependee in dependees {
+            dependents[*dependee].push(node);
+        }
+    }
+    let mut ready: Vec<_> = (0..needs.len()).filter(|node| is_left[*node] && missing[*node] == 0).collect();
+    while let Some(node) = ready.pop() {
+        is_left[node] = false;
+        for dependent in &dependents[node] {
+            missing[*dependent] -= 1;
+            if missing[*dependent] == 0 {
+                ready.push(*dependent);
+            }
+        }
+    }
+}
+
+fn tell(cycle: &[usize], edges: &[Edge], nodes: &[Node]) -> Problem {
+    let path: Vec<_> = cycle.iter().chain(cycle.first()).copied().collect();
+    let name = |node: usize| format!("`{}`", nodes[node].name);
+    let message = match cycle {
+        [node] => format!("cycle: node {} needs itself", name(*node)),
+        _ => format!("cycle: {}", path.iter().map(|node| name(*node)).collect::<Vec<_>>().join(" needs ")),
+    };
+    let steps = path.windows(2).filter_map(|step| {
+        let edge = edges.iter().find(|edge| step == [edge.dependent, edge.dependee])?;
+        Some((&edge.at, format!("{} needs {}", name(edge.dependent), name(edge.dependee))))
+    });
+    let mut problem = Problem::error("dependency.cycle", message)
+        .help("none of them could ever be the first: take out one dependency");
+    for (at, (place, label)) in steps.enumerate() {
+        problem = if at == 0 { problem.at(place, label) } else { problem.also(place, label) };
+    }
+    problem
+}

@@ -1,0 +1,97 @@
+//! Order that nobody declared: a template that asks for the address of an earlier node needs that node.
+//!
+//! The existing tool creates nodes of one level one after the other, so descriptions without dependencies work there.
+//! Here they would start at once, and the template would find nothing.
+
+use std::collections::HashMap;
+
+use serde_json::Value as Json;
+
+use crate::infrastructure::{Implementation, Infrastructure};
+use crate::schema::has_template;
+
+/// Functions of templates that look for a node by its name.
+const FUNCTIONS: [&str; 4] = ["getip", "getprivip", "getipall", "find_node_id"];
+
+/// Adds to `depends_on` what templates ask for, where that makes no cycle.
+pub(crate) fn order_by_templates(infrastructure: &mut Infrastructure) {
+    let positions: HashMap<_, _> =
+        infrastructure.nodes.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
+    let asked: HashMap<_, _> =
+        infrastructure.definitions.iter().map(|(name, list)| (name.clone(), names_in(list))).collect();
+    let mut needs: Vec<Vec<usize>> = infrastructure
+        .nodes
+        .iter()
+        .map(|node| node.depends_on.iter().filter_map(|name| positions.get(name).copied()).collect())
+        .collect();
+    for at in 0..infrastructure.nodes.len() {
+        let names = asked.get(&infrastructure.nodes[at].node_type).map(Vec::as_slice).unwrap_or_default();
+        let earlier: Vec<_> =
+            names.iter().filter_map(|name| positions.get(name).copied()).filter(|other| *other < at).collect();
+        for other in earlier {
+            // Also when it is needed already, through others.
+            if !reaches(&needs, at, other) && !reaches(&needs, other, at) {
+                needs[at].push(other);
+            }
+        }
+        needs[at].sort_unstable();
+        needs[at].dedup();
+        let names = needs[at].iter().map(|other| infrastructure.nodes[*other].name.clone()).collect();
+        infrastructure.nodes[at].depends_on = names;
+    }
+}
+
+fn reaches(needs: &[Vec<usize>], from: usize, to: usize) -> bool {
+    let mut seen = vec![false; needs.len()];
+    let mut left = vec![from];
+    while let Some(node) = left.pop() {
+        if node == to {
+            return true;
+        }
+        if !std::mem::replace(&mut seen[node], true) {
+            left.extend(&needs[node]);
+        }
+    }
+    false
+}
+
+fn names_in(implementations: &[Implementation]) -> Vec<String> {
+    let mut names = Vec::new();
+    for implementation in implementations {
+        let sections = [
+            Some(&implementation.resource),
+            implementation.contextualisation.as_ref(),
+            implementation.config_management.as_ref(),
+        ];
+        for section in sections.into_iter().flatten().chain(implementation.health_check.checks.values()) {
+            collect(section, &mut names);
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn collect(value: &Json, names: &mut Vec<String>) {
+    match value {
+        Json::String(text) if has_template(text) => calls(text, names),
+        Json::Array(items) => items.iter().for_each(|item| collect(item, names)),
+        Json::Object(entries) => entries.values().for_each(|item| collect(item, names)),
+        _ => {}
+    }
+}
+
+/// The literal names in calls such as `getip('db')`.
+fn calls(text: &str, names: &mut Vec<String>) {
+    for function in FUNCTIONS {
+        for (at, _) in text.match_indices(function) {
+            let is_word = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let Some(argument) = text[at + function.len()..].trim_start().strip_prefix('(') else { continue };
+            let argument = argument.trim_start();
+            let Some(quote) = argument.chars().next().filter(|c| matches!(c, '\'' | '"')) else { continue };
+            if let Some((name, _)) = argument[1..].split_once(quote).filter(|_| !is_word) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+}

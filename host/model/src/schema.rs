@@ -1,0 +1,70 @@
+//! What plugins say of their sections, and the check of a section against it.
+
+mod explain;
+
+pub(crate) use explain::has_template;
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::problem::{Problem, Problems};
+use crate::yaml::Item;
+
+/// A section of a node definition that a plugin is responsible for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Section {
+    /// `resource`: a driver.
+    Resource,
+    /// `contextualisation`: a contextualiser.
+    Contextualisation,
+    /// `config_management`: a configuration manager.
+    ConfigManagement,
+    /// A key of `health_check`: a checker.
+    HealthCheck,
+}
+
+impl Section {
+    /// The key in a node definition.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Resource => "resource",
+            Self::Contextualisation => "contextualisation",
+            Self::ConfigManagement => "config_management",
+            Self::HealthCheck => "health_check",
+        }
+    }
+}
+
+/// What is known of the plugins' sections.
+pub trait Schemas {
+    /// The JSON Schema of a section, `type` left out. For [`Section::HealthCheck`] the keyword is the key in the section,
+    /// and the schema is that of its value.
+    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Json>>;
+
+    /// The keywords that there are.
+    fn keywords(&self, section: Section) -> Vec<String>;
+
+    /// The JSON Schema of the credentials that go with a section.
+    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Json>>;
+}
+
+/// Checks a value against a schema, and tells of what does not fit at the user's lines. `omit` is a key of the value that
+/// the schema does not know.
+pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, problems: &mut Problems) {
+    let mut value = item.json();
+    if let (Some(key), Some(object)) = (omit, value.as_object_mut()) {
+        object.shift_remove(key);
+    }
+    let validator = match jsonschema::options().should_validate_formats(true).build(schema) {
+        Ok(validator) => validator,
+        Err(error) => {
+            let message = format!("{what} can't be checked: the plugin's schema is not valid: {error}");
+            problems.push(Problem::warning("schema.invalid", message).at(&item.at, "not checked"));
+            return;
+        }
+    };
+    for error in validator.iter_errors(&value) {
+        explain::explain(&error, schema, item, what, problems);
+    }
+}

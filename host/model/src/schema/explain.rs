@@ -1,0 +1,160 @@
+//! A schema's complaint in plain words, at the user's line.
+
+use jsonschema::ValidationError;
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use serde_json::Value as Json;
+
+use crate::check::{missing_key, unknown_key, wrong_kind};
+use crate::problem::{Problem, Problems, suggestion};
+use crate::yaml::Item;
+
+/// Tells of an error, unless a template is to blame: its value is not known before it is rendered.
+pub(super) fn explain(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, problems: &mut Problems) {
+    if !is_excused(error) {
+        tell(error, schema, whole, what, problems);
+    }
+}
+
+fn tell(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, problems: &mut Problems) {
+    let pointer = error.instance_path().as_str();
+    let (item, _) = whole.pointed(pointer);
+    let named = name(pointer).map_or_else(|| what.to_owned(), |name| format!("`{name}`"));
+    match error.kind() {
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            let known = properties(error, schema);
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            let inside = if pointer.is_empty() { what } else { &named };
+            for key in unexpected {
+                let at = item.entry(key).map_or(&item.at, |entry| &entry.key_at);
+                problems.push(unknown_key(key, at, inside, &known));
+            }
+        }
+        Kind::Required { property } => {
+            let key = property.as_str().unwrap_or_default();
+            let inside = if pointer.is_empty() { what } else { &named };
+            problems.push(missing_key(key, inside, &item));
+        }
+        Kind::Type { kind } => problems.push(wrong_kind(&named, &types(kind), &item)),
+        Kind::Enum { options } => {
+            let options: Vec<_> = options.as_array().into_iter().flatten().map(plain).collect();
+            let message = format!("{named} can't be {}", shown(error.instance(), &item));
+            let help = suggestion(&plain(error.instance()), options.iter().map(String::as_str));
+            problems.push(Problem::error("value", message).at(&item.at, "not one of the choices").help(help));
+        }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            alternatives(context, (pointer, &named, &item), schema, whole, what, problems);
+        }
+        _ => {
+            let message = format!("{named}: {}", error.masked_with("this value"));
+            problems.push(Problem::error("value", message).at(&item.at, "does not fit"));
+        }
+    }
+}
+
+/// None of several forms fits. The one that fits deepest is probably meant.
+fn alternatives(
+    context: &[Vec<ValidationError<'static>>],
+    (pointer, named, item): (&str, &str, &Item),
+    schema: &Json,
+    whole: &Item,
+    what: &str,
+    problems: &mut Problems,
+) {
+    let is_of_type = |errors: &&Vec<ValidationError<'_>>| {
+        !errors
+            .iter()
+            .any(|error| error.instance_path().as_str() == pointer && matches!(error.kind(), Kind::Type { .. }))
+    };
+    match context.iter().filter(is_of_type).min_by_key(|errors| errors.len()) {
+        Some(errors) => {
+            for error in errors {
+                explain(error, schema, whole, what, problems);
+            }
+        }
+        None => {
+            let mut wanted: Vec<_> = context
+                .iter()
+                .flatten()
+                .filter_map(|error| match error.kind() {
+                    Kind::Type { kind } => Some(types(kind)),
+                    _ => None,
+                })
+                .collect();
+            wanted.dedup();
+            problems.push(wrong_kind(named, &wanted.join(" or "), item));
+        }
+    }
+}
+
+/// A template is text now and anything later.
+fn is_excused(error: &ValidationError<'_>) -> bool {
+    let is_template = matches!(&**error.instance(), Json::String(text) if has_template(text));
+    match error.kind() {
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            is_template || context.iter().any(|errors| errors.iter().all(is_excused))
+        }
+        Kind::AdditionalProperties { .. } | Kind::UnevaluatedProperties { .. } | Kind::Required { .. } => false,
+        Kind::UniqueItems | Kind::OneOfMultipleValid { .. } | Kind::Not { .. } | Kind::Contains => {
+            any_template(error.instance())
+        }
+        _ => is_template,
+    }
+}
+
+pub(crate) fn has_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+fn any_template(value: &Json) -> bool {
+    match value {
+        Json::String(text) => has_template(text),
+        Json::Array(items) => items.iter().any(any_template),
+        Json::Object(entries) => entries.values().any(any_template),
+        _ => false,
+    }
+}
+
+/// The last key of a pointer, with what follows it: `ports/0`.
+fn name(pointer: &str) -> Option<String> {
+    let steps: Vec<_> = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+    let is_key = |step: &String| !step.chars().all(|c| c.is_ascii_digit());
+    let from = steps.iter().rposition(is_key).unwrap_or(0);
+    (!steps.is_empty()).then(|| steps[from..].join("/"))
+}
+
+/// The keys that the schema knows where the error is.
+fn properties(error: &ValidationError<'_>, schema: &Json) -> Vec<String> {
+    let path = error.schema_path().as_str();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let properties = schema.pointer(parent).and_then(|schema| schema.get("properties")).and_then(Json::as_object);
+    properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn types(kind: &TypeKind) -> String {
+    let words = |name: &str| match name {
+        "array" => "a list",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        "null" => "empty",
+        "number" => "a number",
+        "object" => "a mapping",
+        _ => "a text",
+    };
+    match kind {
+        TypeKind::Single(kind) => words(&kind.to_string()).to_owned(),
+        TypeKind::Multiple(kinds) => {
+            let kinds: Vec<_> =
+                kinds.iter().map(|kind| words(&kind.to_string())).filter(|word| *word != "empty").collect();
+            kinds.join(" or ")
+        }
+    }
+}
+
+fn plain(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn shown(value: &Json, item: &Item) -> String {
+    let text = plain(value);
+    if item.at.source.secret || text.len() > 60 { "what it is".to_owned() } else { format!("`{text}`") }
+}
