@@ -6,8 +6,9 @@ use crate::yaml::{Entry, Item, Span, Value};
 /// "must be a list, and this is a text".
 pub(crate) fn wrong_kind(what: &str, wanted: &str, item: &Item) -> Problem {
     let label = format!("this is {}", item.kind());
-    let problem =
-        Problem::error("type", format!("{what} must be {wanted}, and it is {}", item.kind())).at(&item.at, label);
+    let problem = Problem::error("value.kind", format!("{what} must be {wanted}, and it is {}", item.kind()))
+        .at(&item.at, label)
+        .moot(item.is_broken());
     match item.str() {
         Some("yes" | "Yes" | "YES" | "on" | "On" | "ON") if wanted.contains("true or false") => {
             problem.help("in YAML 1.2 only `true` and `false` are truth values: write `true`")

@@ -65,7 +65,8 @@ fn link(
 ) -> Infrastructure {
     let Description { mut infrastructure, places } = description;
     for (node, place) in infrastructure.nodes.iter().zip(&places) {
-        if infrastructure.definitions.contains_key(&node.node_type) {
+        // Without a type it was told of already.
+        if node.node_type.is_empty() || infrastructure.definitions.contains_key(&node.node_type) {
             continue;
         }
         let implementations = defined.types.get(&node.node_type).or_else(|| stored.get(&node.node_type));

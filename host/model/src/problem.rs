@@ -18,6 +18,8 @@ pub struct Problem {
     place: Place,
     labels: Vec<(Span, String)>,
     help: Option<String>,
+    /// It follows from another one that was told.
+    is_moot: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +38,7 @@ impl Problem {
             place: Place::Nowhere,
             labels: Vec::new(),
             help: None,
+            is_moot: false,
         }
     }
 
@@ -59,6 +62,12 @@ impl Problem {
     /// Another place that has to do with it.
     pub(crate) fn also(mut self, span: &Span, label: impl Into<String>) -> Self {
         self.labels.push((span.clone(), label.into()));
+        self
+    }
+
+    /// Not to be told when it is about something that is broken anyway.
+    pub(crate) fn moot(mut self, is_moot: bool) -> Self {
+        self.is_moot = is_moot;
         self
     }
 
@@ -103,7 +112,7 @@ impl Problem {
     /// The file to show an excerpt of.
     fn source(&self) -> Option<&Arc<Source>> {
         match &self.place {
-            Place::At(span) if !span.source.secret => Some(&span.source),
+            Place::At(span) if !span.source.secret && span.has_short_lines() => Some(&span.source),
             _ => None,
         }
     }
@@ -162,7 +171,7 @@ impl Problems {
         const MOST: usize = 200;
         // An alias leads to the same place again.
         let known = self.0.iter().any(|known| known.message == problem.message && known.to_json() == problem.to_json());
-        if self.0.len() < MOST && !known {
+        if self.0.len() < MOST && !known && !problem.is_moot {
             self.0.push(problem);
         }
     }

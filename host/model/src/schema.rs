@@ -64,7 +64,6 @@ pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, 
             return;
         }
     };
-    for error in validator.iter_errors(&value) {
-        explain::explain(&error, schema, item, what, problems);
-    }
+    let errors: Vec<_> = validator.iter_errors(&value).collect();
+    explain::explain(&errors, schema, item, what, problems);
 }

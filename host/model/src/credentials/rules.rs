@@ -38,13 +38,16 @@ fn rule(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Pro
         .map(|entry| (entry.key.clone(), entry.value.json()))
         .collect();
     check::mapping(data, "`auth_data`", problems)?;
+    let before = problems.len();
+    let fields = fields(data, problems);
     if let Some(keyword) = item.get("type")
         && let Some(name) = keyword.str()
+        && problems.len() == before
     {
         check_type(section, name, keyword, data, schemas, problems);
     }
     let rule = format!("{}:{}", item.at.source.path.display(), item.at.line);
-    Some(Rule { section, selectors, credential: Credential { fields: fields(data, problems), rule } })
+    Some(Rule { section, selectors, credential: Credential { fields, rule } })
 }
 
 fn check_type(

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use crate::check::{self, wrong_kind};
 use crate::infrastructure::HealthCheck;
-use crate::problem::Problems;
+use crate::problem::{Problem, Problems};
 use crate::schema::{self, Schemas, Section};
 use crate::yaml::{Item, Value};
 
@@ -31,7 +31,8 @@ pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, problems: &mu
             "timeout" => health.timeout = timeout(value, problems).unwrap_or(TIMEOUT),
             "type" if value.str() == Some("basic") => {}
             "type" => {
-                problems.push(wrong_kind("`type` of `health_check`", "`basic`", value).help("it can be left out"))
+                let problem = Problem::error("value.choice", "`type` of `health_check` can only be `basic`");
+                problems.push(problem.at(&value.at, "not `basic`").help("it can be left out"));
             }
             "ping" if matches!(value.node.value, Value::Bool(false)) => {
                 health.checks.shift_remove("ping");

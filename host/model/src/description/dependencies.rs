@@ -85,7 +85,7 @@ impl<'a> Graph<'a> {
         };
         let [dependent, dependee] = ends else {
             let message = format!("a dependency is a pair of nodes, and this has {}", ends.len());
-            problems.push(Problem::error("dependency", message).at(&item.at, "not a pair").help(help));
+            problems.push(Problem::error("dependency.pair", message).at(&item.at, "not a pair").help(help));
             return None;
         };
         // Both are looked up, so that both are told of.
@@ -116,8 +116,10 @@ impl<'a> Graph<'a> {
                         .help("name a node, or use an alias of one"),
                 }
             }
-            _ => Problem::error("dependency", format!("a dependency is between nodes, and this is {}", item.kind()))
-                .help("name a node, or use an alias of one"),
+            _ => {
+                Problem::error("dependency.pair", format!("a dependency is between nodes, and this is {}", item.kind()))
+                    .help("name a node, or use an alias of one")
+            }
         };
         problems.push(problem.at(&item.at, "not a node"));
         None
@@ -156,7 +158,8 @@ fn mapping(item: &Item, problems: &mut Problems) -> Option<Mapping> {
     {
         return Some(Mapping { attributes: (source.to_owned(), destination.to_owned()), synch, extra });
     }
-    let problem = Problem::error("mapping", format!("{what} is a pair of texts")).at(&pair.at, "not a pair of texts");
+    let problem =
+        Problem::error("mapping.pair", format!("{what} is a pair of texts")).at(&pair.at, "not a pair of texts");
     problems.push(problem.help("write `[source, destination]`"));
     None
 }

@@ -40,8 +40,8 @@ pub(crate) fn check(root: &Item, problems: &mut Problems) -> Option<Description>
     check::keys(root, entries, what, &KEYS, &["infra_name", "nodes"], problems);
     let infra_name = root.get("infra_name").and_then(|item| name::check(item, "`infra_name`", problems));
     if root.get("user_id").is_none() {
-        let problem =
-            Problem::warning("user_id", "the description has no `user_id`").at(&root.at, "`user_id` is missing here");
+        let problem = Problem::warning("user_id.missing", "the description has no `user_id`")
+            .at(&root.at, "`user_id` is missing here");
         problems.push(problem.help("templates that use it will find nothing"));
     }
     let variables = variables(root, "`variables`", problems);

@@ -24,7 +24,8 @@ pub(super) fn check(item: &Item, what: &str, problems: &mut Problems) -> Option<
     } else {
         return Some(name.to_owned());
     };
-    let problem = Problem::error("name", format!("{what} can't be a host name: {reason}")).at(&item.at, "not allowed");
+    let problem =
+        Problem::error("name.invalid", format!("{what} can't be a host name: {reason}")).at(&item.at, "not allowed");
     problems.push(problem.help(format!("letters, digits and hyphens are allowed, {LONGEST} at most")));
     None
 }

@@ -69,7 +69,7 @@ fn limits(item: &Item, what: &str, problems: &mut Problems) -> Scaling {
     let max = wanted_max.unwrap_or(min).max(min);
     if let (Some(wanted), Some(at)) = (wanted_max.filter(|wanted| *wanted < min), item.get("max")) {
         let message = format!("{section}: `max` is {wanted}, less than `min`; it counts as {min}");
-        problems.push(Problem::warning("scaling", message).at(&at.at, "less than `min`"));
+        problems.push(Problem::warning("scaling.order", message).at(&at.at, "less than `min`"));
     }
     Scaling { min, max }
 }

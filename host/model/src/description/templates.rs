@@ -13,6 +13,23 @@ use crate::schema::has_template;
 /// Functions of templates that look for a node by its name.
 const FUNCTIONS: [&str; 4] = ["getip", "getprivip", "getipall", "find_node_id"];
 
+/// How a template says which node it means.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Argument {
+    Name(String),
+    /// A path in `variables`.
+    Variable(String),
+}
+
+impl Argument {
+    fn node<'a>(&'a self, variables: &'a Json) -> Option<&'a str> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Variable(path) => path.split('.').try_fold(variables, |value, key| value.get(key))?.as_str(),
+        }
+    }
+}
+
 /// Adds to `depends_on` what templates ask for, where that makes no cycle.
 pub(crate) fn order_by_templates(infrastructure: &mut Infrastructure) {
     let positions: HashMap<_, _> =
@@ -26,10 +43,12 @@ pub(crate) fn order_by_templates(infrastructure: &mut Infrastructure) {
         .collect();
     for at in 0..infrastructure.nodes.len() {
         let names = asked.get(&infrastructure.nodes[at].node_type).map(Vec::as_slice).unwrap_or_default();
-        let earlier: Vec<_> =
-            names.iter().filter_map(|name| positions.get(name).copied()).filter(|other| *other < at).collect();
+        let variables = &infrastructure.nodes[at].variables;
+        let asked_for = names.iter().filter_map(|argument| positions.get(argument.node(variables)?).copied());
+        // Later nodes may well ask back for this one.
+        let earlier: Vec<_> = asked_for.filter(|other| *other < at).collect();
         for other in earlier {
-            // Also when it is needed already, through others.
+            // Not when it is needed already, maybe through others.
             if !reaches(&needs, at, other) && !reaches(&needs, other, at) {
                 needs[at].push(other);
             }
@@ -55,7 +74,7 @@ fn reaches(needs: &[Vec<usize>], from: usize, to: usize) -> bool {
     false
 }
 
-fn names_in(implementations: &[Implementation]) -> Vec<String> {
+fn names_in(implementations: &[Implementation]) -> Vec<Argument> {
     let mut names = Vec::new();
     for implementation in implementations {
         let sections = [
@@ -72,7 +91,7 @@ fn names_in(implementations: &[Implementation]) -> Vec<String> {
     names
 }
 
-fn collect(value: &Json, names: &mut Vec<String>) {
+fn collect(value: &Json, names: &mut Vec<Argument>) {
     match value {
         Json::String(text) if has_template(text) => calls(text, names),
         Json::Array(items) => items.iter().for_each(|item| collect(item, names)),
@@ -81,17 +100,25 @@ fn collect(value: &Json, names: &mut Vec<String>) {
     }
 }
 
-/// The literal names in calls such as `getip('db')`.
-fn calls(text: &str, names: &mut Vec<String>) {
+/// The arguments of calls such as `getip('db')` and `getip(variables.target)`.
+fn calls(text: &str, names: &mut Vec<Argument>) {
     for function in FUNCTIONS {
         for (at, _) in text.match_indices(function) {
             let is_word = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
             let Some(argument) = text[at + function.len()..].trim_start().strip_prefix('(') else { continue };
-            let argument = argument.trim_start();
-            let Some(quote) = argument.chars().next().filter(|c| matches!(c, '\'' | '"')) else { continue };
-            if let Some((name, _)) = argument[1..].split_once(quote).filter(|_| !is_word) {
-                names.push(name.to_owned());
+            if !is_word {
+                names.extend(argument_of(argument.trim_start()));
             }
         }
     }
+}
+
+fn argument_of(text: &str) -> Option<Argument> {
+    if let Some(quote) = text.chars().next().filter(|c| matches!(c, '\'' | '"')) {
+        let (name, _) = text[1..].split_once(quote)?;
+        return Some(Argument::Name(name.to_owned()));
+    }
+    let path = text.strip_prefix("variables.")?;
+    let end = path.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).unwrap_or(path.len());
+    Some(Argument::Variable(path[..end].to_owned()))
 }

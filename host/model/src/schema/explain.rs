@@ -5,48 +5,68 @@ use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde_json::Value as Json;
 
 use crate::check::{missing_key, unknown_key, wrong_kind};
-use crate::problem::{Problem, Problems, suggestion};
+use crate::problem::{Problem, Problems, meant, suggestion};
 use crate::yaml::Item;
 
-/// Tells of an error, unless a template is to blame: its value is not known before it is rendered.
-pub(super) fn explain(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, problems: &mut Problems) {
-    if !is_excused(error) {
+/// Tells of errors, unless a template is to blame: its value is not known before it is rendered.
+pub(super) fn explain(
+    errors: &[ValidationError<'_>],
+    schema: &Json,
+    whole: &Item,
+    what: &str,
+    problems: &mut Problems,
+) {
+    for error in errors.iter().filter(|error| !is_excused(error) && !is_mistyped(error, errors)) {
         tell(error, schema, whole, what, problems);
     }
+}
+
+/// A key that is missing because it has a slip in it, which is told of by itself.
+fn is_mistyped(error: &ValidationError<'_>, errors: &[ValidationError<'_>]) -> bool {
+    let Kind::Required { property: Json::String(missing) } = error.kind() else { return false };
+    errors.iter().filter(|other| other.instance_path() == error.instance_path()).any(|other| match other.kind() {
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            unexpected.iter().any(|key| meant(key, [missing.as_str()]).is_some())
+        }
+        _ => false,
+    })
 }
 
 fn tell(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, problems: &mut Problems) {
     let pointer = error.instance_path().as_str();
     let (item, _) = whole.pointed(pointer);
-    let named = name(pointer).map_or_else(|| what.to_owned(), |name| format!("`{name}`"));
+    if item.is_broken() {
+        return;
+    }
+    let named = name(pointer, what);
     match error.kind() {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             let known = properties(error, schema);
             let known: Vec<_> = known.iter().map(String::as_str).collect();
-            let inside = if pointer.is_empty() { what } else { &named };
+
             for key in unexpected {
                 let at = item.entry(key).map_or(&item.at, |entry| &entry.key_at);
-                problems.push(unknown_key(key, at, inside, &known));
+                problems.push(unknown_key(key, at, &named, &known));
             }
         }
         Kind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            let inside = if pointer.is_empty() { what } else { &named };
-            problems.push(missing_key(key, inside, &item));
+
+            problems.push(missing_key(key, &named, &item));
         }
         Kind::Type { kind } => problems.push(wrong_kind(&named, &types(kind), &item)),
         Kind::Enum { options } => {
             let options: Vec<_> = options.as_array().into_iter().flatten().map(plain).collect();
             let message = format!("{named} can't be {}", shown(error.instance(), &item));
             let help = suggestion(&plain(error.instance()), options.iter().map(String::as_str));
-            problems.push(Problem::error("value", message).at(&item.at, "not one of the choices").help(help));
+            problems.push(Problem::error("value.choice", message).at(&item.at, "not one of the choices").help(help));
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
             alternatives(context, (pointer, &named, &item), schema, whole, what, problems);
         }
         _ => {
             let message = format!("{named}: {}", error.masked_with("this value"));
-            problems.push(Problem::error("value", message).at(&item.at, "does not fit"));
+            problems.push(Problem::error("value.invalid", message).at(&item.at, "does not fit"));
         }
     }
 }
@@ -67,9 +87,7 @@ fn alternatives(
     };
     match context.iter().filter(is_of_type).min_by_key(|errors| errors.len()) {
         Some(errors) => {
-            for error in errors {
-                explain(error, schema, whole, what, problems);
-            }
+            explain(errors, schema, whole, what, problems);
         }
         None => {
             let mut wanted: Vec<_> = context
@@ -80,6 +98,7 @@ fn alternatives(
                     _ => None,
                 })
                 .collect();
+            wanted.retain(|wanted| wanted != "empty");
             wanted.dedup();
             problems.push(wrong_kind(named, &wanted.join(" or "), item));
         }
@@ -114,12 +133,16 @@ fn any_template(value: &Json) -> bool {
     }
 }
 
-/// The last key of a pointer, with what follows it: `ports/0`.
-fn name(pointer: &str) -> Option<String> {
-    let steps: Vec<_> = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
-    let is_key = |step: &String| !step.chars().all(|c| c.is_ascii_digit());
-    let from = steps.iter().rposition(is_key).unwrap_or(0);
-    (!steps.is_empty()).then(|| steps[from..].join("/"))
+/// What a pointer leads to: the last key in it, or an item of that.
+fn name(pointer: &str, what: &str) -> String {
+    let (above, last) = match pointer.rsplit_once('/') {
+        Some((above, last)) => (above, last.replace("~1", "/").replace("~0", "~")),
+        None => return what.to_owned(),
+    };
+    match last.parse::<usize>() {
+        Ok(at) => format!("item {} of {}", at.saturating_add(1), name(above, what)),
+        Err(_) => format!("`{last}`"),
+    }
 }
 
 /// The keys that the schema knows where the error is.

@@ -136,7 +136,7 @@ impl Loader {
                 };
                 self.problems.push(problem.at(&item.at, "here"));
                 // What is wrong with the rest of the file is still found.
-                Some(replaced(Value::Null, &item.at))
+                Some(replaced(Value::Broken, &item.at))
             }
         }
     }
@@ -151,12 +151,12 @@ impl Loader {
                 .at(&item.at, "asked for here")
                 .help("set it, or write another name"),
         );
-        Some(replaced(Value::String(String::new()), &item.at))
+        Some(replaced(Value::Broken, &item.at))
     }
 
     fn import(&mut self, item: &Item, yaml: bool) -> Option<Item> {
         let tag = if yaml { "!yaml_import" } else { "!text_import" };
-        let nothing = Some(replaced(Value::Null, &item.at));
+        let nothing = Some(replaced(Value::Broken, &item.at));
         let Some(url) = item.get("url") else {
             let problem = Problem::error("import.url", format!("`{tag}` needs a mapping with `url`"))
                 .at(&item.at, "here")

@@ -38,6 +38,8 @@ pub(crate) enum Value {
     String(String),
     Sequence(Vec<Item>),
     Mapping(Vec<Entry>),
+    /// A tag or an import that failed, and was told of.
+    Broken,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +81,11 @@ impl Item {
         self.entry(key).map(|entry| &entry.value)
     }
 
+    /// What is wrong with it was told.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.node.value, Value::Broken)
+    }
+
     /// "a list", for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.node.value {
@@ -88,12 +95,13 @@ impl Item {
             Value::String(_) => "a text",
             Value::Sequence(_) => "a list",
             Value::Mapping(_) => "a mapping",
+            Value::Broken => "broken",
         }
     }
 
     pub(crate) fn json(&self) -> Json {
         match &self.node.value {
-            Value::Null => Json::Null,
+            Value::Null | Value::Broken => Json::Null,
             Value::Bool(value) => Json::Bool(*value),
             Value::Number(value) => Json::Number(value.clone()),
             Value::String(value) => Json::String(value.clone()),

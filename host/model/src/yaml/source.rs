@@ -54,6 +54,16 @@ impl Span {
         (start, length).into()
     }
 
+    /// Whether it and the lines around it are fit for a screen.
+    pub(crate) fn has_short_lines(&self) -> bool {
+        const LONGEST: usize = 500;
+        let text = self.source.text.as_bytes();
+        let at = self.bytes().offset();
+        let lines_before = text[..at].rsplit(|byte| *byte == b'\n').take(2);
+        let lines_after = text[at..].split(|byte| *byte == b'\n').take(2);
+        lines_before.chain(lines_after).all(|line| line.len() <= LONGEST)
+    }
+
     /// Line and column of its end.
     pub(crate) fn end(&self) -> (usize, usize) {
         (self.line, self.column + self.bytes().len())
