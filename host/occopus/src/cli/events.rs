@@ -17,8 +17,6 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) async fn run(events: Events, common: &Common) -> Result<(), Failure> {
     let engine = session::open(common)?.reader().await?;
     let id = &events.id.infra_id;
-    // Of what does not exist there is nothing to tell.
-    engine.status(id, false).await?;
     let mut after = 0;
     loop {
         let page = engine.events(id, after, PAGE).await?;
@@ -29,6 +27,10 @@ pub(crate) async fn run(events: Events, common: &Common) -> Result<(), Failure> 
             }
         }
         if page.is_empty() {
+            if after == 0 {
+                // Either nothing has happened yet, or there is no such infrastructure.
+                engine.status(id, false).await?;
+            }
             if !events.follow {
                 return Ok(());
             }
