@@ -117,7 +117,7 @@ fn deep_nesting() {
 #[test]
 fn a_missing_import() {
     let definitions = format!("{DEFINITIONS}'node_def:other': !yaml_import\n  url: file://not_there.yaml\n");
-    refused(&build(DESCRIPTION, definitions), &["not_there.yaml", "node_definitions.yaml:5:"]);
+    refused(&build(DESCRIPTION, definitions), &["not_there.yaml", "node_definitions.yaml:6:"]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn remember(connection: &Connection, revision: Revision, key: &str) -> rusqlite:
     connection
         .prepare_cached("INSERT OR IGNORE INTO removed (revision, key) VALUES (?1, ?2)")?
         .execute(params![revision.cast_signed(), key])?;
-    if revision % 1024 == 0 {
+    if revision.is_multiple_of(1024) {
         connection
             .prepare_cached("DELETE FROM removed WHERE revision < ?1")?
             .execute([revision.saturating_sub(REMOVALS_KEPT).cast_signed()])?;

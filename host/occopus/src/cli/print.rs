@@ -34,7 +34,7 @@ pub(crate) fn json(value: &impl Serialize) {
 
 /// Prints a JSON document on one line of standard output. False when nobody reads any more.
 pub(crate) fn json_line(value: &impl Serialize) -> bool {
-    serde_json::to_string(value).is_ok_and(|text| try_line(text))
+    serde_json::to_string(value).is_ok_and(try_line)
 }
 
 /// Prints a line on standard output. False when nobody reads any more.
