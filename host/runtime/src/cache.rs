@@ -12,9 +12,12 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const MOST_BYTES: usize = 64 << 10;
 const MOST_ENTRIES: usize = 4_096;
 
+/// Plugin and credential, and the plugin's own key.
+type Place = (String, String);
+
 #[derive(Default)]
 pub(crate) struct TokenCache {
-    entries: Mutex<HashMap<(String, String), (Instant, Vec<u8>)>>,
+    entries: Mutex<HashMap<Place, (Instant, Vec<u8>)>>,
 }
 
 impl TokenCache {

@@ -70,6 +70,12 @@ impl Span {
     }
 }
 
+impl PartialEq for Span {
+    fn eq(&self, other: &Self) -> bool {
+        (self.start, self.end, &self.source.path) == (other.start, other.end, &other.source.path)
+    }
+}
+
 /// `FILE:LINE:COLUMN`.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
