@@ -32,7 +32,17 @@ impl Occopus {
     pub fn new() -> Self {
         let program = std::env::var_os("OCCOPUS_BIN").map_or_else(beside_the_tests, PathBuf::from);
         assert!(program.is_file(), "no program at {}; run `cargo build -p occopus` first", program.display());
-        Self { program, directory: tempfile::tempdir().expect("a temporary directory") }
+        let occopus = Self { program, directory: tempfile::tempdir().expect("a temporary directory") };
+        occopus.share_cache();
+        occopus
+    }
+
+    /// Compiled plugins are shared by all tests: a debug build takes seconds for each.
+    fn share_cache(&self) {
+        let shared = self.program.with_file_name("plugins-compiled-for-tests");
+        std::fs::create_dir_all(&shared).expect("a directory");
+        std::fs::create_dir(self.home()).expect("a directory");
+        std::os::unix::fs::symlink(shared, self.home().join("cache")).expect("a link");
     }
 
     /// The working directory.
@@ -91,11 +101,10 @@ impl Occopus {
 impl Drop for Occopus {
     fn drop(&mut self) {
         // Whatever a failed test left; errors don't matter here.
-        let list = self.run(["maintain", "-l"]);
-        for id in list.stdout.split_whitespace() {
-            if id.len() >= 8 {
-                self.run(["destroy", "-i", id]);
-            }
+        let list = self.run(["maintain", "-l", "--output", "json"]);
+        let list: Value = serde_json::from_str(&list.stdout).unwrap_or_default();
+        for id in list.as_array().into_iter().flatten().filter_map(Value::as_str) {
+            self.run(["destroy", "-i", id]);
         }
     }
 }

@@ -186,14 +186,22 @@ fn a_store_of_a_newer_version_is_refused_and_unharmed() {
     let id = occopus.ok(["build", file]).id();
     occopus.ok(["destroy", "-i", &id]);
     let store = find_store(&occopus.home());
-    // `user_version` is the four bytes at offset 60 of an SQLite file.
-    let mut bytes = std::fs::read(&store).expect("the store");
-    bytes[60..64].copy_from_slice(&9_999_u32.to_be_bytes());
-    std::fs::write(&store, &bytes).expect("written");
+    set_version(&store, 9_999);
     let refused = occopus.run(["build", file]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(refused.stderr.contains("newer"), "{}", refused.stderr);
-    assert_eq!(std::fs::read(&store).expect("the store")[60..64], bytes[60..64]);
+    assert_eq!(version(&store), 9_999);
+    assert_eq!(processes_with(&mark), 0);
+}
+
+fn set_version(store: &Path, version: u32) {
+    let store = rusqlite::Connection::open(store).expect("the store");
+    store.pragma_update(None, "user_version", version).expect("written");
+}
+
+fn version(store: &Path) -> u32 {
+    let store = rusqlite::Connection::open(store).expect("the store");
+    store.pragma_query_value(None, "user_version", |row| row.get(0)).expect("read")
 }
 
 fn find_store(home: &Path) -> std::path::PathBuf {

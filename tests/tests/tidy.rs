@@ -14,7 +14,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("occopus-runtime", &["occopus-engine", "occopus-model"]),
     ("occopus", &["occopus-engine", "occopus-model", "occopus-plugins", "occopus-runtime", "occopus-store"]),
     ("occopus-plugins", &[]),
-    ("occopus-sdk", &[]),
+    (
+        "occopus-sdk",
+        &[
+            "occopus-bindings-config",
+            "occopus-bindings-context",
+            "occopus-bindings-driver",
+            "occopus-bindings-driver-full",
+            "occopus-bindings-health",
+            "occopus-bindings-imports",
+        ],
+    ),
+    ("occopus-bindings-imports", &[]),
 ];
 
 /// Crates that only one room may name.

@@ -1,6 +1,6 @@
 //! Occopus as a library: a small facade that puts store, runtime and engine together as the command line uses them.
 //!
-//! [`Config::load`] finds what the operator set, [`Occopus::open`] gives access to everything else. Nothing is opened
+//! [`Config::load`] finds what the operator set, [`Occopus::new`] gives access to everything else. Nothing is opened
 //! before it is used.
 
 mod config;

@@ -134,6 +134,12 @@ pub(crate) fn send(request: Request) -> Result<Response, HttpError> {
         let value = HeaderValue::from_str(value).map_err(|_| unusable(format!("bad value of header `{name}`")))?;
         wasi = wasi.header(name, value);
     }
+    // Without a length the body goes in chunks, and servers take even an empty one for content.
+    let has_content = !request.body.is_empty() || !matches!(request.method.as_str(), "GET" | "HEAD");
+    let names_length = request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if has_content && !names_length {
+        wasi = wasi.header("content-length", request.body.len());
+    }
     let wasi = wasi.body(Body::from(request.body)).map_err(|_| unusable(format!("`{}` is no URL", request.url)))?;
     let mut client = Client::new();
     client.set_connect_timeout(wstd::time::Duration::from_millis(millis(request.connect_timeout)));
