@@ -6,6 +6,7 @@ use occopus_engine::ports::{Address, Detail, Fault, Handle, Observed, Phase, Rea
 
 use crate::bindings::driver::exports::occopus::driver::nodes;
 use crate::bindings::imports::occopus::types::types as wit;
+use crate::host::Call;
 
 fn reaction(reaction: wit::Reaction) -> Reaction {
     match reaction {
@@ -69,7 +70,8 @@ pub(crate) fn handle_to(handle: &Handle) -> nodes::Handle {
     nodes::Handle { version: handle.version, data: handle.data.clone() }
 }
 
-pub(crate) fn observed_from(observed: nodes::Observed) -> Observed {
+/// From a driver, without the secrets of the call. The handle is the driver's own, and stays as it is.
+pub(crate) fn observed_from(call: &Call, observed: nodes::Observed) -> Observed {
     Observed {
         handle: Handle { version: observed.handle.version, data: observed.handle.data },
         phase: match observed.phase {
@@ -85,7 +87,7 @@ pub(crate) fn observed_from(observed: nodes::Observed) -> Observed {
             .into_iter()
             .map(|address| Address { value: address.value, internal: address.internal })
             .collect(),
-        attributes: observed.attributes,
-        message: observed.message,
+        attributes: observed.attributes.into_iter().map(|(name, value)| (name, call.redact(&value))).collect(),
+        message: observed.message.map(|message| call.redact(&message)),
     }
 }

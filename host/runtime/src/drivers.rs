@@ -39,7 +39,8 @@ impl Driver for SandboxedDriver {
             let request = store.data_mut().push(NodeRequest)?;
             nodes.call_create(&mut *store, request).await
         });
-        created.await?.map(observed_from).map_err(|fault| finish(&call, fault_from(fault, SECTION)))
+        let created = created.await?.map(|observed| observed_from(&call, observed));
+        created.map_err(|fault| finish(&call, fault_from(fault, SECTION)))
     }
 
     async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
@@ -50,7 +51,7 @@ impl Driver for SandboxedDriver {
             nodes.call_find(&mut *store, scope, instance_id).await
         });
         let found = found.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
-        Ok(found.map(observed_from))
+        Ok(found.map(|observed| observed_from(&call, observed)))
     }
 
     async fn observe(&self, scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
@@ -69,7 +70,7 @@ impl Driver for SandboxedDriver {
             let message = format!("the driver answered about {} machines of {}", observed.len(), handles.len());
             return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
         }
-        Ok(observed.into_iter().map(observed_from).collect())
+        Ok(observed.into_iter().map(|observed| observed_from(&call, observed)).collect())
     }
 
     async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
@@ -101,7 +102,7 @@ impl Driver for SandboxedDriver {
         let owned = |machine: inventory::Owned| Owned {
             instance_id: machine.instance_id,
             infrastructure_id: machine.infrastructure_id,
-            observed: observed_from(machine.observed),
+            observed: observed_from(&call, machine.observed),
         };
         Ok(OwnedPage { machines: page.machines.into_iter().map(owned).collect(), cursor: page.cursor })
     }

@@ -45,7 +45,7 @@ impl HealthChecker for SandboxedChecker {
                 checker::Verdict::CannotTell => Verdict::CannotTell,
             },
             reason: call.redact(&observation.reason),
-            details: observation.details,
+            details: observation.details.into_iter().map(|(what, result)| (what, call.redact(&result))).collect(),
         })
     }
 }

@@ -105,7 +105,8 @@ fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
             ("occopus.plugin-trapped", format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
         }
         Some(trap) => ("occopus.plugin-trapped", format!("the plugin `{plugin}` crashed: {trap}")),
-        None if error.to_string().contains("memory") => {
+        // Wasmtime has no type for what its limiter refused.
+        None if root(error).contains("growing memory") => {
             let limit = call.services.limits.memory_bytes >> 20;
             ("occopus.plugin-memory", format!("the plugin `{plugin}` needs more memory than its limit of {limit} MiB"))
         }

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    pub(crate) fn new(text: String) -> Self {
+    /// This text.
+    pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 

@@ -18,11 +18,14 @@ impl log::Host for State {
     }
 }
 
+/// Instead of the bytes left: the allowance is used up, and this has been said.
+const NO_MORE: usize = usize::MAX;
+
 impl Call {
     /// Logs a line of the plugin's, as long as its allowance lasts; says once when it is used up.
     pub(crate) fn log(&self, level: log::Level, line: &str) {
         let left = self.log_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            (left > 0).then(|| left.saturating_sub(line.len().max(1)))
+            (left != NO_MORE).then(|| left.checked_sub(line.len().max(1)).unwrap_or(NO_MORE))
         });
         let Ok(left) = left else { return };
         if line.len() > left {

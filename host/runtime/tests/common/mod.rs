@@ -1,0 +1,123 @@
+//! A runtime with the compiled plugins of `tests/fixtures`, and what its plugins log.
+
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use occopus_engine::ports::{CallContext, CreateRequest, Fault, Plugins as _, Scope};
+use occopus_model::{Credential, Secret, Section};
+use occopus_runtime::grants::Grants;
+use occopus_runtime::{CredentialSource, Limits, Origin, PluginSource, Runtime, RuntimeConfig};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The only secret there is.
+pub(crate) const PASSWORD: &str = "correct-horse-battery";
+
+/// The same for every section.
+struct OneCredential;
+
+impl CredentialSource for OneCredential {
+    fn credential(&self, _: Section, _: &Value) -> Result<Option<Credential>, Fault> {
+        let fields = BTreeMap::from([("password".to_owned(), Secret::new(PASSWORD.to_owned()))]);
+        Ok(Some(Credential { fields, rule: "auth_data.yaml:1".to_owned() }))
+    }
+}
+
+/// A compiled plugin of `tests/fixtures/plugins`.
+pub(crate) fn fixture(name: &str) -> PluginSource {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/plugins").join(name);
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    from_bytes(name, bytes)
+}
+
+/// A plugin of the operator's.
+pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> PluginSource {
+    PluginSource { name: name.to_owned(), bytes: bytes.into(), origin: Origin::File(PathBuf::from(name)) }
+}
+
+/// With these plugins and grants; compiled plugins are shared by all tests.
+pub(crate) fn runtime(plugins: Vec<PluginSource>, grants: Grants, limits: Limits) -> Arc<Runtime> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let config =
+        RuntimeConfig { cache_dir: directory.join("cache"), state_dir: directory.join("state"), grants, limits };
+    Runtime::new(config, plugins, Arc::new(OneCredential)).expect("a runtime")
+}
+
+/// What goes with a call.
+pub(crate) fn context(timeout: Duration) -> CallContext {
+    CallContext {
+        infrastructure_id: "i".to_owned(),
+        node: "the-node".to_owned(),
+        timeout,
+        cancel: CancellationToken::new(),
+        progress: None,
+    }
+}
+
+/// A request to create an instance with this section.
+pub(crate) fn request(section: Value, timeout: Duration) -> CreateRequest {
+    CreateRequest {
+        scope: Scope { context: context(timeout), section: Arc::new(section) },
+        instance_id: "0b0e6b3c-0000-4000-8000-000000000001".to_owned(),
+        node_name: "the-node".to_owned(),
+        infrastructure_id: "i".to_owned(),
+        infrastructure_name: "infra".to_owned(),
+        machine_name: "occopus-infra-the-node".to_owned(),
+        user_data: None,
+        attributes: serde_json::json!({}),
+    }
+}
+
+/// Calls `create` of the driver with this keyword.
+pub(crate) async fn create(
+    runtime: &Runtime,
+    keyword: &str,
+    request: &CreateRequest,
+) -> Result<occopus_engine::ports::Observed, Fault> {
+    runtime.driver(keyword).unwrap_or_else(|| panic!("no driver: {:?}", runtime.broken())).create(request).await
+}
+
+/// All that is logged on this thread, whatever its level.
+#[derive(Clone, Default)]
+pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    pub(crate) fn here() -> (Self, tracing::subscriber::DefaultGuard) {
+        let logged = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(logged.clone())
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .finish();
+        (logged, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no panic")).into_owned()
+    }
+}
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Logged {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,161 @@
+//! Plugins that were compiled against earlier contracts go on working, and what is no plugin is told clearly.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{context, create, fixture, from_bytes, request, runtime};
+use occopus_engine::ports::{
+    Address, ContextRequest, HealthTarget, InstanceFacts, Phase, Plugins as _, Reaction, Verdict,
+};
+use occopus_runtime::grants::Grants;
+use occopus_runtime::{Kind, Limits, Runtime};
+use serde_json::json;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn with(name: &str) -> Arc<Runtime> {
+    runtime(vec![fixture(name)], Grants::default(), Limits::default())
+}
+
+#[tokio::test]
+async fn a_driver_of_contract_0_1_0() {
+    let runtime = with("0.1.0/driver.wasm");
+    let section = json!({"type": "fixture-driver", "size": {"cores": 2}});
+    let request = request(section.clone(), MINUTE);
+    let observed = create(&runtime, "fixture-driver", &request).await.expect("created");
+    assert_eq!((observed.phase, observed.addresses[0].value.as_str()), (Phase::Running, "127.0.0.1"));
+    let seen: serde_json::Value = serde_json::from_str(&observed.attributes[0].1).expect("JSON");
+    assert_eq!(seen, section, "the driver sees the section as it is");
+
+    let driver = runtime.driver("fixture-driver").expect("a driver");
+    let found = driver.find(&request.scope, &request.instance_id).await.expect("found");
+    assert_eq!(found.expect("there").handle, observed.handle);
+    let handles = [observed.handle.clone(), observed.handle.clone()];
+    assert_eq!(driver.observe(&request.scope, &handles).await.expect("observed").len(), 2);
+    assert!(driver.observe(&request.scope, &[]).await.expect("nothing to ask").is_empty());
+    driver.destroy(&request.scope, &observed.handle).await.expect("destroyed");
+    let unsupported = driver.list_owned(&request.scope, None).await.expect_err("not exported");
+    assert_eq!(unsupported.reaction, Reaction::Unsupported);
+}
+
+#[tokio::test]
+async fn a_health_checker_of_contract_0_1_0() {
+    let runtime = with("0.1.0/health-checker.wasm");
+    let checker = runtime.health_checker("fixture-health-checker").expect("a checker");
+    for (section, verdict) in [(json!(true), Verdict::Healthy), (json!(false), Verdict::Unhealthy)] {
+        let target = HealthTarget {
+            context: context(MINUTE),
+            section: Arc::new(section),
+            addresses: vec![Address { value: "192.0.2.7".to_owned(), internal: false }],
+            node_name: "web".to_owned(),
+            instance_id: "0b0e6b3c-0000-4000-8000-000000000001".to_owned(),
+            template_data: json!({}),
+        };
+        let observation = checker.check(&target).await.expect("checked");
+        assert_eq!(observation.verdict, verdict);
+        assert_eq!(observation.details, [("address".to_owned(), "192.0.2.7".to_owned())]);
+    }
+}
+
+#[tokio::test]
+async fn a_contextualiser_of_contract_0_1_0() {
+    let runtime = with("0.1.0/contextualiser.wasm");
+    let contextualiser = runtime.contextualiser("fixture-contextualiser").expect("a contextualiser");
+    let facts = InstanceFacts {
+        instance_id: "0b0e6b3c-0000-4000-8000-000000000001".to_owned(),
+        node_name: "db".to_owned(),
+        addresses: Vec::new(),
+        data: json!({}),
+    };
+    let rendered = contextualiser
+        .render(&ContextRequest {
+            context: context(MINUTE),
+            section: Arc::new(json!({"type": "fixture-contextualiser"})),
+            resource: Arc::new(json!({"type": "cloud"})),
+            template_data: json!({"name": "web"}),
+            connections: json!([{"to": "db"}]),
+            instances: Arc::new(vec![Arc::new(facts)]),
+        })
+        .await
+        .expect("rendered");
+    assert_eq!(rendered.attributes, json!({"instances": 1, "connections": [{"to": "db"}]}));
+    assert_eq!(rendered.resource, Some(json!({"type": "cloud"})));
+    assert_eq!(rendered.user_data.as_deref(), Some(br#"{"name":"web"}"#.as_slice()));
+}
+
+#[test]
+fn a_config_manager_of_contract_0_1_0() {
+    let runtime = with("0.1.0/config-manager.wasm");
+    let list = runtime.list();
+    assert_eq!(list.len(), 1, "{:?}", runtime.broken());
+    assert_eq!((list[0].kind, list[0].contract.as_str()), (Kind::ConfigManager, "0.1.0"));
+    assert_eq!(list[0].description.name, "fixture-config-manager");
+}
+
+/// What is said of a plugin of these bytes, beside one that works.
+fn said(bytes: Vec<u8>) -> String {
+    let plugins = vec![from_bytes("strange.wasm", bytes), fixture("0.1.0/driver.wasm")];
+    let runtime = runtime(plugins, Grants::default(), Limits::default());
+    assert!(runtime.driver("fixture-driver").is_some(), "the others are not harmed");
+    let broken = runtime.broken();
+    assert_eq!(broken.len(), 1, "{broken:?}");
+    assert!(broken[0].starts_with("strange.wasm"), "{}", broken[0]);
+    broken[0].clone()
+}
+
+fn component(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("a component")
+}
+
+#[test]
+fn what_is_no_component() {
+    assert!(said(b"#!/bin/sh\n".to_vec()).contains("it is not WebAssembly"));
+    assert!(said(Vec::new()).contains("not"));
+    assert!(said(component("(module)")).contains("it is a core module. Build it for wasm32-wasip2"));
+    let mut cut_off = fixture("0.1.0/driver.wasm").bytes.into_owned();
+    cut_off.truncate(cut_off.len() / 2);
+    assert!(said(cut_off).contains("not"));
+}
+
+#[test]
+fn a_component_of_another_world() {
+    let said = said(component(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#));
+    assert!(said.contains("it exports wasi:cli/run@0.2.0"), "{said}");
+    assert!(said.contains("occopus:driver/nodes@0.1.0 (driver)"), "{said}");
+}
+
+#[test]
+fn a_plugin_of_a_contract_to_come() {
+    let said = said(component(r#"(component (instance $i) (export "occopus:driver/nodes@0.9.0" (instance $i)))"#));
+    assert!(said.contains("the contract 0.9.0, and this host knows 0.1"), "{said}");
+}
+
+#[test]
+fn a_plugin_that_wants_an_interface_that_there_is_not() {
+    let said = said(component(
+        r#"(component
+            (import "occopus:host/teleport@0.1.0" (instance (export "beam" (func))))
+            (instance $i)
+            (export "occopus:driver/nodes@0.1.0" (instance $i)))"#,
+    ));
+    assert!(said.contains("it imports occopus:host/teleport@0.1.0, which this host does not have"), "{said}");
+    assert!(said.contains("occopus:host/log@0.1.0"), "what there is: {said}");
+}
+
+#[test]
+fn a_plugin_without_a_description() {
+    let said = said(component(r#"(component (instance $i) (export "occopus:driver/nodes@0.1.0" (instance $i)))"#));
+    assert!(said.contains("does not describe itself"), "{said}");
+}
+
+#[test]
+fn a_later_plugin_replaces_an_earlier_one() {
+    let mut first = fixture("0.1.0/driver.wasm");
+    first.origin = occopus_runtime::Origin::Bundled;
+    let runtime = runtime(vec![first, fixture("0.1.0/driver.wasm")], Grants::default(), Limits::default());
+    let list = runtime.list();
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].origin, "0.1.0/driver.wasm");
+}
