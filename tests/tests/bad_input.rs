@@ -19,7 +19,7 @@ fn build(description: impl AsRef<[u8]>, definitions: impl AsRef<[u8]>) -> Finish
     occopus.write("infra.yaml", description);
     occopus.write("nodes/node_definitions.yaml", definitions);
     let finished = occopus.run(["build", "infra.yaml"]);
-    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("panicked at"), "{}", finished.stderr);
     let list = occopus.ok(["maintain", "-l"]);
     assert!(!list.stdout.contains('-'), "nothing is registered: {}", list.stdout);
     finished
@@ -165,5 +165,5 @@ fn a_home_on_a_full_disk() {
     let finished = occopus.command(["build", "infra.yaml"]).env("OCCOPUS_HOME", "/dev/full").output().expect("starts");
     let said = String::from_utf8_lossy(&finished.stderr).into_owned();
     assert_eq!(finished.status.code(), Some(1), "{said}");
-    assert!(said.contains("/dev/full") && !said.contains("panicked"), "{said}");
+    assert!(said.contains("/dev/full") && !said.contains("panicked at"), "{said}");
 }
