@@ -19,6 +19,8 @@ mod host;
 mod invoke;
 mod kind;
 mod limits;
+#[cfg(feature = "measure")]
+mod measure;
 mod plugin;
 mod runtime;
 mod wasm;

@@ -67,7 +67,7 @@ pub struct PluginInfo {
 
 /// All plugins of this host. Nothing is compiled before it is needed.
 pub struct Runtime {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the plugins' callers need of the runtime.
@@ -169,7 +169,7 @@ impl Runtime {
         Ok(())
     }
 
-    fn plugin(&self, kind: Kind, keyword: &str) -> Option<Arc<Plugin>> {
+    pub(crate) fn plugin(&self, kind: Kind, keyword: &str) -> Option<Arc<Plugin>> {
         self.shared.index().get(&(kind, keyword.to_owned())).cloned()
     }
 }

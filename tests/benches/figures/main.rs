@@ -2,12 +2,15 @@
 //! measured in the same run; quote ratios, not absolute times.
 #![expect(clippy::print_stdout, reason = "prints a report")]
 
+mod calls;
 mod containers;
+mod engine;
 mod measure;
 mod status;
 
 /// Name and function of each benchmark.
-const FIGURES: &[(&str, fn())] = &[("status", status::run), ("containers", containers::run)];
+const FIGURES: &[(&str, fn())] =
+    &[("calls", calls::run), ("status", status::run), ("containers", containers::run), ("engine", engine::run)];
 
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();

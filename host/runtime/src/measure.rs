@@ -1,0 +1,46 @@
+//! What the sandbox costs, for benchmarks: the call that every other one is compared with.
+
+use std::time::{Duration, Instant};
+
+use occopus_engine::ports::{ContextRequest, Fault, Reaction};
+use wasmtime::component::Resource;
+
+use crate::bindings::context::ContextualiserPre;
+use crate::convert::fault_from;
+use crate::host::{ContextRequest as RequestHandle, Input};
+use crate::invoke::{Acts, finish};
+use crate::kind::Kind;
+use crate::runtime::Runtime;
+
+impl Runtime {
+    /// Renders so many times on one instance, and gives the time of each. Outside of benchmarks no instance is used twice.
+    ///
+    /// # Errors
+    /// Those of the contextualiser.
+    pub async fn render_on_one_instance(
+        &self,
+        keyword: &str,
+        request: &ContextRequest,
+        times: usize,
+    ) -> Result<Vec<Duration>, Fault> {
+        let missing = || Fault::new(Reaction::GiveUp, "occopus.no-plugin", format!("no contextualiser `{keyword}`"));
+        let plugin = self.plugin(Kind::Contextualiser, keyword).ok_or_else(missing)?;
+        let call = self.shared.prepare(&plugin, Input::Context(request.clone()), &request.context)?;
+        let measured = self.shared.run(&plugin, std::sync::Arc::clone(&call), Acts::Never, async |pre, store| {
+            let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
+            let request: Resource<RequestHandle> = store.data_mut().push(RequestHandle)?;
+            let mut measured = Vec::with_capacity(times);
+            for _ in 0..times {
+                let began = Instant::now();
+                let request = Resource::new_borrow(request.rep());
+                let rendered = contextualiser.occopus_context_renderer().call_render(&mut *store, request).await?;
+                measured.push(began.elapsed());
+                if let Err(fault) = rendered {
+                    return Ok(Err(fault));
+                }
+            }
+            Ok(Ok(measured))
+        });
+        measured.await?.map_err(|fault| finish(&call, fault_from(fault, "/contextualisation")))
+    }
+}
