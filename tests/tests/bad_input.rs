@@ -1,7 +1,12 @@
 //! What is wrong with the user's files is found before anything is touched: exit status 3, all problems at once, each with
 //! its place.
 
+#![expect(clippy::print_stderr, reason = "tests say what they skipped and why")]
+
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use occopus_tests::{Finished, Occopus};
@@ -157,8 +162,7 @@ fn a_plugin_that_is_no_component() {
 }
 
 #[test]
-fn a_home_on_a_full_disk() {
-    // /dev/full answers "no space left" to every write; as a folder it is simply unusable. Either way: no panic, a reason.
+fn a_home_that_is_no_folder() {
     let occopus = Occopus::new();
     occopus.write("infra.yaml", DESCRIPTION);
     occopus.write("nodes/node_definitions.yaml", DEFINITIONS);
@@ -166,4 +170,52 @@ fn a_home_on_a_full_disk() {
     let said = String::from_utf8_lossy(&finished.stderr).into_owned();
     assert_eq!(finished.status.code(), Some(1), "{said}");
     assert!(said.contains("/dev/full") && !said.contains("panicked at"), "{said}");
+}
+
+/// A small disk of memory; gone with this.
+struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    fn mount(at: &'a Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(at).output();
+        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Self(at))
+    }
+
+    /// Leaves no byte free.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).expect("a file");
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_store_on_a_full_disk() {
+    let occopus = Occopus::new();
+    occopus.write("infra.yaml", DESCRIPTION);
+    occopus.write("nodes/node_definitions.yaml", DEFINITIONS);
+    let path = occopus.directory().join("small");
+    std::fs::create_dir(&path).expect("a folder");
+    let Some(disk) = Disk::mount(&path) else {
+        // As root only, also in CI.
+        assert!(std::env::var("USER").as_deref() != Ok("root"), "root can mount");
+        return eprintln!("skipped a_store_on_a_full_disk: may not mount a small disk");
+    };
+    occopus.write("home/occopus_config.yaml", format!("store: {}/store.db\n", path.display()));
+    assert!(occopus.ok(["maintain", "-l"]).stdout.contains("No active"));
+    disk.fill();
+    let finished = occopus.run(["build", "-i", "full", "infra.yaml"]);
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("full") && finished.stderr.contains("store.db"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("panicked at"), "{}", finished.stderr);
+    // With room again, the same build goes through.
+    std::fs::remove_file(path.join("filler")).expect("removed");
+    occopus.ok(["build", "-i", "full", "infra.yaml"]);
+    occopus.ok(["destroy", "-i", "full"]);
 }

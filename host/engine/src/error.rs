@@ -43,7 +43,7 @@ pub enum EngineError {
         id: String,
     },
     /// The store did not answer.
-    #[error("the store does not answer: {source}")]
+    #[error("{source}")]
     Store {
         /// Why.
         #[from]

@@ -21,7 +21,7 @@ use crate::ports::{Clock, Plugins, Store};
 use crate::request::{BuildRequest, MaintainOptions, Run};
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::state::{decode, keys, load_instances};
+use crate::state::{DesiredRecord, decode, get, keys, load_instances};
 use crate::status::{DestroyReport, Status, Summary};
 
 /// Builds, maintains and destroys infrastructures. Cheap to clone.
@@ -86,6 +86,13 @@ impl Engine {
             }
         }
         view::status(&*self.store, id).await
+    }
+
+    /// What is to be there; none when the infrastructure was to be destroyed.
+    pub async fn desired(&self, id: &str) -> Result<Option<Infrastructure>, EngineError> {
+        check::id(id)?;
+        let record: Option<DesiredRecord> = get(&*self.store, &keys::desired(id)).await?;
+        Ok(record.map(|record| record.infrastructure))
     }
 
     /// Every infrastructure in the store.

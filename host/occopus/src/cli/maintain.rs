@@ -3,7 +3,7 @@
 use std::fs;
 
 use jiff::Timestamp;
-use occopus::needs_of_status;
+use occopus::{needs_of_description, needs_of_status};
 use occopus_engine::{MaintainOptions, Status};
 use serde_json::json;
 
@@ -35,7 +35,9 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<(), Failu
         return report(&status, &maintain);
     }
     let before = engine.status(id, false).await?;
-    session::prepare(&occopus, needs_of_status(&before)).await?;
+    let mut needs = needs_of_status(&before);
+    needs.extend(engine.desired(id).await?.iter().flat_map(needs_of_description));
+    session::prepare(&occopus, needs).await?;
     let live = Live::of_status("maintaining", &before, print::colours_on_stderr());
     let options = MaintainOptions { cyclic: maintain.cyclic.then_some(maintain.interval) };
     let first = "stopping after what is under way (once more: stop at once)";

@@ -52,7 +52,7 @@ impl Driver for Local {
         let launch = Launch::read(&request.attributes)?;
         let argv = launch.command.ok_or_else(|| {
             Fault::give_up("local.no-command", format!("the node `{}` has no command to run", request.node_name))
-                .detail("Write it in the node's contextualisation section: `type: docker` and `command: [PROGRAM, ARGUMENT]`.")
+                .detail("Write it in the node's contextualisation section: `type: basic` and `attributes: {command: [PROGRAM, ARGUMENT]}`.")
         })?;
         let command = Command {
             argv,
