@@ -121,6 +121,11 @@ pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DiskFull) => {
             unavailable(path, "the disk is full. Nothing was written; make room and try again")
         }
+        // A disk without room for the journal's index is told like a broken one.
+        Some(ErrorCode::SystemIoFailure) => {
+            let message = format!("reading or writing failed ({error}). Is the disk full, or broken?");
+            unavailable(path, &message)
+        }
         Some(ErrorCode::ReadOnly) => unavailable(path, "it is read-only. Nothing was written"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             unavailable(path, "other processes kept it busy for too long. Nothing was written; try again")
