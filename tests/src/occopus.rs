@@ -30,11 +30,19 @@ impl Occopus {
     /// When there is no program: `cargo xtask test` builds it first.
     #[expect(clippy::new_without_default, reason = "it makes a directory and may panic")]
     pub fn new() -> Self {
-        let program = std::env::var_os("OCCOPUS_BIN").map_or_else(beside_the_tests, PathBuf::from);
-        assert!(program.is_file(), "no program at {}; run `cargo build -p occopus` first", program.display());
-        let occopus = Self { program, directory: tempfile::tempdir().expect("a temporary directory") };
+        let occopus = Self::with_fresh_cache();
         occopus.share_cache();
         occopus
+    }
+
+    /// A fresh home in which no plugin is compiled yet.
+    ///
+    /// # Panics
+    /// When there is no program.
+    pub fn with_fresh_cache() -> Self {
+        let program = std::env::var_os("OCCOPUS_BIN").map_or_else(beside_the_tests, PathBuf::from);
+        assert!(program.is_file(), "no program at {}; run `cargo build -p occopus` first", program.display());
+        Self { program, directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
     /// Compiled plugins are shared by all tests: a debug build takes seconds for each.

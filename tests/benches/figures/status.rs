@@ -7,7 +7,7 @@ use occopus_tests::Occopus;
 use crate::measure::{line, median, time};
 
 pub(crate) fn run() {
-    let occopus = Occopus::new();
+    let occopus = Occopus::with_fresh_cache();
     let description = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello/infra-hello.yaml");
     let description = description.to_str().expect("a path in UTF-8");
     let mut id = String::new();
