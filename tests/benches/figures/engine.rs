@@ -55,7 +55,9 @@ pub(crate) fn run() {
     line("100 nodes in 10 layers: create 1 s, ready 0.5 s later", built);
     line("the critical path", path);
     ratio("ratio", built, path, 1.05);
-    let (built, destroyed) = deploy(&layers(10, 200), Duration::ZERO, Duration::ZERO);
-    line("2000 nodes that cost nothing: build", built);
-    line("2000 nodes that cost nothing: destroy", destroyed);
+    for width in [200, 2_000] {
+        let (built, destroyed) = deploy(&layers(10, width), Duration::ZERO, Duration::ZERO);
+        line(&format!("{} nodes that cost nothing: build", 10 * width), built);
+        line(&format!("{} nodes that cost nothing: destroy", 10 * width), destroyed);
+    }
 }
