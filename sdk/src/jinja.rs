@@ -113,6 +113,11 @@ impl Templates {
     }
 }
 
+/// A value as Python's `str()` prints it: `True`, `None`, `['a', 'b']`, `{'k': 'v'}`.
+pub fn python_str(value: &Json) -> String {
+    python::str(&Value::from(Serde(value)))
+}
+
 /// One step of a JSON pointer (RFC 6901).
 pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")

@@ -44,6 +44,7 @@
 mod about;
 mod cache;
 mod call;
+mod config;
 mod context;
 mod driver;
 mod export;
@@ -76,11 +77,12 @@ pub use about::{About, Credentials, NoCredentials};
 pub use bindings::imports::occopus::types::types::{Address, Reaction};
 pub use cache::Cache;
 pub use call::Call;
+pub use config::{ConfigManager, ConfigPhase, ConfigScope, Registration};
 pub use context::{ContextRequest, Contextualiser, Facts, Instance, Rendered};
 pub use driver::{Driver, Handle, Inventory, NodeRequest, Observed, Owned, Page, Phase, Scope};
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
-pub use export::{ContextAdapter, DriverAdapter, HealthAdapter};
+pub use export::{ConfigAdapter, ContextAdapter, DriverAdapter, HealthAdapter};
 pub use fault::{Detail, Fault};
 pub use health::{HealthChecker, Observation, Target, Verdict};
 pub use launch::Launch;

@@ -18,8 +18,8 @@ use crate::http::{HttpError, HttpErrorKind, Request, Response};
 use crate::platform::Context;
 use crate::process::{Command, Process, State};
 use crate::{
-    Address, Call, ContextRequest, Contextualiser, Credential, Driver, Facts, Fault, Handle, HealthChecker, Instance,
-    Inventory, NodeRequest, Observation, Observed, Page, Rendered, Scope, Target,
+    Address, Call, ConfigManager, ConfigScope, ContextRequest, Contextualiser, Credential, Driver, Facts, Fault,
+    Handle, HealthChecker, Instance, Inventory, NodeRequest, Observation, Observed, Page, Rendered, Scope, Target,
 };
 
 /// Answers HTTP requests.
@@ -268,6 +268,20 @@ pub fn render<T: Contextualiser>(
         connections: json!([]),
         facts: Arc::new(facts),
         call: Call(Context(())),
+    })
+}
+
+/// The template data of a config manager.
+///
+/// # Errors
+/// Those of the config manager.
+pub fn template_data<T: ConfigManager>(section_json: &Value) -> Result<Value, Fault> {
+    install(FakeHost::default());
+    T::template_data(&ConfigScope {
+        section: section(&section_json.to_string())?,
+        infrastructure_id: "infra-1".to_owned(),
+        call: Call(Context(())),
+        credential: None,
     })
 }
 

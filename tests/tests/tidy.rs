@@ -98,7 +98,9 @@ fn arrows_between_rooms_go_one_way() {
         }
     }
     for (name, dependencies) in workspace.iter().filter(|(name, _)| {
-        ["occopus-driver-", "occopus-health-", "occopus-context-"].iter().any(|kind| name.starts_with(kind))
+        ["occopus-config-", "occopus-driver-", "occopus-health-", "occopus-context-"]
+            .iter()
+            .any(|kind| name.starts_with(kind))
     }) {
         let known: Vec<_> = dependencies.iter().filter(|name| workspace.contains_key(*name)).collect();
         assert_eq!(known, ["occopus-sdk"], "{name} is a plugin: the SDK is all it may know");

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use occopus_model::Implementation;
 use serde::Serialize;
 
-use crate::ports::{Fault, StoreError};
+use crate::ports::{Detail, Fault, StoreError};
 use crate::status::Leftover;
 
 /// Why the engine did not do what it was asked.
@@ -207,6 +208,30 @@ impl EngineError {
 }
 
 impl NodeFailure {
+    /// With the places in the user's files that it is about.
+    pub(crate) fn new(
+        node: String,
+        instance: &str,
+        driver: String,
+        implementation: Option<&Implementation>,
+        reason: Reason,
+    ) -> Self {
+        let faulty: &[Detail] = if let Reason::Call { fault, .. } = &reason { &fault.details } else { &[] };
+        let details = faulty.iter().map(|detail| Pointed {
+            message: detail.message.clone(),
+            pointer: detail.pointer.clone(),
+            location: implementation.and_then(|found| line_of(found, &detail.pointer)),
+        });
+        Self {
+            node,
+            instance: instance.into(),
+            driver,
+            origin: implementation.map(|found| found.origin.clone()).unwrap_or_default(),
+            details: details.collect(),
+            reason,
+        }
+    }
+
     /// A stable code for programs: the plugin's own, when a call failed.
     pub fn code(&self) -> &str {
         match &self.reason {
@@ -245,4 +270,16 @@ impl fmt::Display for Reason {
             Self::NoImplementation { message } => f.write_str(message),
         }
     }
+}
+
+/// The line of what a pointer leads to, or of the nearest thing around it.
+fn line_of(implementation: &Implementation, pointer: &str) -> Option<String> {
+    let mut pointer = pointer;
+    while !pointer.is_empty() {
+        if let Some(line) = implementation.lines.get(pointer) {
+            return Some(line.clone());
+        }
+        pointer = pointer.rsplit_once('/').map(|(around, _)| around).unwrap_or_default();
+    }
+    None
 }

@@ -31,5 +31,6 @@ pub use plan::{Action, ActionKind, Plan};
 pub use request::{BuildRequest, MaintainOptions, OnFailure, Run, Stop};
 pub use settings::{HolderProbe, Settings};
 pub use status::{
-    DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Owner, Status, Summary,
+    DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Owner, Preview, Status,
+    Summary,
 };

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::ports::Address;
 
@@ -206,4 +207,21 @@ impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}) on {}: {}", self.node, self.instance, self.driver, self.message)
     }
+}
+
+/// What a new instance of a node would get to know.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Preview {
+    /// The node's name.
+    pub node: String,
+    /// The place of the implementation in the list of its type.
+    pub implementation: usize,
+    /// Where the implementation stands: `FILE:LINE:COLUMN`; empty when unknown.
+    pub origin: String,
+    /// The `resource` section, rendered if its contextualiser renders it.
+    pub resource: Value,
+    /// For the driver: an object.
+    pub attributes: Value,
+    /// For the first boot.
+    pub user_data: Option<String>,
 }

@@ -42,6 +42,11 @@ pub trait Schemas {
     /// and the schema is that of its value.
     fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Json>>;
 
+    /// Why a keyword that has a schema can't be used all the same; none when it can.
+    fn unavailable(&self, _section: Section, _keyword: &str) -> Option<String> {
+        None
+    }
+
     /// The keywords that there are.
     fn keywords(&self, section: Section) -> Vec<String>;
 

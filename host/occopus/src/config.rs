@@ -26,6 +26,8 @@ pub struct Config {
     pub grants: Grants,
     /// What a call may use up.
     pub limits: Limits,
+    /// Whether templates may run commands on this machine (`cmd`).
+    pub allow_commands: bool,
 }
 
 /// What the command line says of it.
@@ -99,6 +101,7 @@ impl Config {
             plugin_directories,
             grants: Grants { plugins: file.plugins },
             limits: file.limits,
+            allow_commands: file.allow_commands,
             places,
         };
         Ok((config, warnings))
@@ -118,9 +121,6 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<File, ConfigError> {
     // An empty file is a mapping without keys.
     let file = serde_yaml_ng::from_str::<Option<File>>(&text).map_err(|error| invalid(error.to_string()))?;
     let mut file = file.unwrap_or_default();
-    if file.allow_commands {
-        warnings.push(format!("{}: allow_commands: this version runs no commands for templates", path.display()));
-    }
     // Paths in a file are meant from where the file is.
     let base = path.parent().unwrap_or(Path::new(""));
     file.store = file.store.map(|store| base.join(store));

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use occopus_engine::ports::{StoreError, SystemClock};
-use occopus_engine::{Engine, EngineError, Settings};
-use occopus_model::{Compiled, Implementation, Input, Problems};
+use occopus_engine::{Engine, EngineError, Preview, Settings};
+use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems};
 use occopus_runtime::{Runtime, RuntimeConfig, RuntimeError};
 use occopus_store::SqliteStore;
 use tokio::sync::OnceCell;
 
+use crate::authentication::{self, Authentication};
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::holder;
 use crate::needs::Need;
 use crate::nothing::NoPlugins;
+use crate::planned::WithPlanned;
 use crate::sources;
 
 /// Everything that Occopus can do on this machine.
@@ -76,6 +78,7 @@ impl Occopus {
                 state_dir: self.config.places.data.join("processes"),
                 grants: self.config.grants.clone(),
                 limits: self.config.limits.clone(),
+                allow_commands: self.config.allow_commands,
             };
             let (sources, unreadable) = sources::all(&self.config.plugin_directories);
             for message in unreadable {
@@ -92,7 +95,7 @@ impl Occopus {
         let stored = self.stored_definitions().await?;
         let runtime = self.runtime().await?;
         let input = Input { description, definitions, stored };
-        let compiled = blocking(move || occopus_model::compile(&input, &*runtime)).await?;
+        let compiled = blocking(move || occopus_model::compile(&input, &WithPlanned(&*runtime))).await?;
         Ok(compiled)
     }
 
@@ -102,13 +105,23 @@ impl Occopus {
         files: Vec<PathBuf>,
     ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), OpenError> {
         let runtime = self.runtime().await?;
-        Ok(blocking(move || occopus_model::read_definitions(&files, &*runtime)).await?)
+        Ok(blocking(move || occopus_model::read_definitions(&files, &WithPlanned(&*runtime))).await?)
     }
 
     /// Reads the user's credentials, so that what is wrong with them shows before anything is done. Gives warnings.
     pub async fn credentials(&self) -> Result<Problems, OpenError> {
         let (credentials, runtime) = (self.credentials.clone(), self.runtime().await?);
-        Ok(blocking(move || credentials.read(&*runtime)).await?)
+        Ok(blocking(move || credentials.read(&WithPlanned(&*runtime))).await?)
+    }
+
+    /// Which credentials serve the sections of these nodes. Call [`Occopus::credentials`] first.
+    pub async fn authentications(
+        &self,
+        infrastructure: &Infrastructure,
+        previews: &[Preview],
+    ) -> Result<Vec<Authentication>, OpenError> {
+        let runtime = self.runtime().await?;
+        Ok(authentication::all(infrastructure, previews, &WithPlanned(&*runtime), &*self.credentials))
     }
 
     /// Compiles plugins that are not compiled yet, and tells of each before it begins.

@@ -18,6 +18,9 @@ pub fn needs_of_description(infrastructure: &Infrastructure) -> Vec<Need> {
         needs.extend(typed(&implementation.resource).map(|keyword| (Kind::Driver, keyword)));
         let context = implementation.contextualisation.as_ref().and_then(typed);
         needs.extend(context.map(|keyword| (Kind::Contextualiser, keyword)));
+        if let Some(keyword) = implementation.config_management.as_ref().and_then(typed) {
+            needs.extend([(Kind::ConfigManager, keyword), (Kind::Contextualiser, "basic".to_owned())]);
+        }
         let checks = implementation.health_check.checks.keys();
         needs.extend(checks.map(|keyword| (Kind::HealthChecker, keyword.clone())));
     }

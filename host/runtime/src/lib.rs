@@ -9,6 +9,8 @@ pub mod serve;
 
 mod bindings;
 mod cache;
+mod commands;
+mod config_managers;
 mod contextualisers;
 mod convert;
 mod drivers;

@@ -6,13 +6,16 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use occopus_engine::ports::{CallContext, Contextualiser, Driver, Fault, HealthChecker, Plugins, Reaction};
+use occopus_engine::ports::{
+    CallContext, ConfigManager, Contextualiser, Driver, Fault, HealthChecker, Plugins, Reaction,
+};
 use occopus_model::{Credential, Schemas, Section};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::bindings::{config, context, driver, health};
+use crate::config_managers::SandboxedConfigManager;
 use crate::contextualisers::SandboxedContextualiser;
 use crate::drivers::SandboxedDriver;
 use crate::error::RuntimeError;
@@ -39,6 +42,8 @@ pub struct RuntimeConfig {
     pub grants: Grants,
     /// What a call may use up.
     pub limits: Limits,
+    /// Whether templates may run commands on this machine (`cmd`).
+    pub allow_commands: bool,
 }
 
 /// Finds the user's credential for a section.
@@ -111,6 +116,7 @@ impl Runtime {
             processes: Processes::new(config.state_dir, program),
             tokens: crate::cache::TokenCache::default(),
             limits: config.limits,
+            allow_commands: config.allow_commands,
         };
         let shared = Shared {
             wasm: OnceLock::new(),
@@ -382,6 +388,7 @@ fn describing() -> CallContext {
         timeout: Duration::from_secs(30),
         cancel: CancellationToken::new(),
         progress: None,
+        preview: false,
     }
 }
 
@@ -398,6 +405,11 @@ impl Plugins for Runtime {
     fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
         let plugin = self.plugin(Kind::HealthChecker, keyword)?;
         Some(Arc::new(SandboxedChecker { shared: Arc::clone(&self.shared), plugin }))
+    }
+
+    fn config_manager(&self, keyword: &str) -> Option<Arc<dyn ConfigManager>> {
+        let plugin = self.plugin(Kind::ConfigManager, keyword)?;
+        Some(Arc::new(SandboxedConfigManager { shared: Arc::clone(&self.shared), plugin }))
     }
 
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {

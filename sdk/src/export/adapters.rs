@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::{json, section};
 use crate::about::{credentials_schema, schema};
+use crate::bindings::imports::occopus::config::inputs as config_inputs;
 use crate::bindings::imports::occopus::context::inputs as context_inputs;
 use crate::bindings::imports::occopus::driver::inputs as driver_inputs;
 use crate::bindings::imports::occopus::health::inputs as health_inputs;
 use crate::bindings::imports::occopus::types::types as wit;
-use crate::bindings::{context, driver, driver_full, health};
+use crate::bindings::{config, context, driver, driver_full, health};
 use crate::{
-    Call, ContextRequest, Contextualiser, Credential, Driver, Facts, Fault, HealthChecker, Instance, Inventory,
-    NodeRequest, Scope, Target, platform,
+    Call, ConfigManager, ConfigScope, ContextRequest, Contextualiser, Credential, Driver, Facts, Fault, HealthChecker,
+    Instance, Inventory, NodeRequest, Registration, Scope, Target, platform,
 };
 
 impl From<Fault> for wit::Fault {
@@ -234,5 +235,61 @@ impl<T: Contextualiser> context::exports::occopus::context::renderer::Guest for 
                 .into_iter()
                 .collect(),
         })
+    }
+}
+
+pub struct ConfigAdapter<T>(PhantomData<T>);
+
+fn config_scope<S: serde::de::DeserializeOwned>(scope: &config_inputs::Scope) -> Result<ConfigScope<S>, Fault> {
+    Ok(ConfigScope {
+        section: section(&scope.section())?,
+        infrastructure_id: scope.infrastructure_id(),
+        call: Call(platform::Context(scope.context())),
+        credential: scope.credential().map(|credential| Credential(platform::Credential(credential))),
+    })
+}
+
+impl<T: ConfigManager> config::exports::occopus::types::plugin::Guest for ConfigAdapter<T> {
+    fn describe() -> config::exports::occopus::types::plugin::Description {
+        describe!(config, T, credentials_schema::<T::Credentials>())
+    }
+}
+
+impl<T: ConfigManager> config::exports::occopus::config::manager::Guest for ConfigAdapter<T> {
+    fn prepare(scope: &config_inputs::Scope) -> Result<(), wit::Fault> {
+        Ok(T::prepare(&config_scope(scope)?)?)
+    }
+
+    fn remove(scope: &config_inputs::Scope) -> Result<(), wit::Fault> {
+        Ok(T::remove(&config_scope(scope)?)?)
+    }
+
+    fn template_data(scope: &config_inputs::Scope) -> Result<String, wit::Fault> {
+        Ok(T::template_data(&config_scope(scope)?)?.to_string())
+    }
+
+    fn register(node: &config_inputs::Registration) -> Result<(), wit::Fault> {
+        Ok(T::register(&Registration {
+            scope: config_scope(&node.scope())?,
+            instance_id: node.instance_id(),
+            node_name: node.node_name(),
+            attributes: json(&node.attributes()),
+        })?)
+    }
+
+    fn deregister(scope: &config_inputs::Scope, instance_id: String) -> Result<(), wit::Fault> {
+        Ok(T::deregister(&config_scope(scope)?, &instance_id)?)
+    }
+
+    fn observe(scope: &config_inputs::Scope, instance_ids: Vec<String>) -> Result<Vec<crate::ConfigPhase>, wit::Fault> {
+        Ok(T::observe(&config_scope(scope)?, &instance_ids)?)
+    }
+
+    fn attribute(
+        scope: &config_inputs::Scope,
+        instance_id: String,
+        name: String,
+    ) -> Result<Option<String>, wit::Fault> {
+        Ok(T::attribute(&config_scope(scope)?, &instance_id, &name)?.map(|value| value.to_string()))
     }
 }

@@ -8,7 +8,7 @@ use crate::Fault;
 #[cfg(target_arch = "wasm32")]
 mod adapters;
 #[cfg(target_arch = "wasm32")]
-pub use adapters::{ContextAdapter, DriverAdapter, HealthAdapter};
+pub use adapters::{ConfigAdapter, ContextAdapter, DriverAdapter, HealthAdapter};
 
 /// Exports a [`crate::Driver`] as a component; `export_driver!(T, inventory)` one that is also an [`crate::Inventory`].
 #[macro_export]
@@ -49,6 +49,18 @@ macro_rules! export_contextualiser {
         const _: () = {
             type Exported = $crate::ContextAdapter<$contextualiser>;
     $crate::bindings::context::export!(Exported with_types_in $crate::bindings::context);
+        };
+    };
+}
+
+/// Exports a [`crate::ConfigManager`] as a component.
+#[macro_export]
+macro_rules! export_config_manager {
+    ($manager:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::ConfigAdapter<$manager>;
+    $crate::bindings::config::export!(Exported with_types_in $crate::bindings::config);
         };
     };
 }

@@ -30,6 +30,7 @@ fn runtime(directory: &std::path::Path) -> Arc<Runtime> {
         state_dir: directory.join("state"),
         grants: Grants::default(),
         limits: Limits::default(),
+        allow_commands: false,
     };
     let bundled = occopus_plugins::PLUGINS.iter().map(|plugin| PluginSource {
         name: plugin.name.to_owned(),
@@ -52,6 +53,7 @@ fn context() -> CallContext {
         timeout: Duration::from_secs(60),
         cancel: CancellationToken::new(),
         progress: None,
+        preview: false,
     }
 }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use occopus_model::{Implementation, Node};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::calls::{self, Ended, Spent};
 use super::ready::{Death, Look, look, until_ready};
 use super::remove::{Removal, remove};
+use super::render::{Rendering, render};
 use super::{Desired, Facts, Trouble, World, context};
-use crate::error::{NodeFailure, Pointed, Reason};
+use crate::error::{NodeFailure, Reason};
 use crate::event::What;
-use crate::ports::{ContextRequest, CreateRequest, Detail, Fault, Observed, Phase, Reaction, Rendered};
+use crate::ports::{CreateRequest, Fault, Observed, Phase, Reaction, Rendered};
 use crate::state::{InstanceRecord, digest};
 use crate::status::InstanceState;
 
@@ -197,25 +198,18 @@ impl Story {
         node: &Node,
         implementation: &Implementation,
     ) -> Result<Rendered, Ended> {
-        let section = implementation.contextualisation.clone().unwrap_or_else(|| json!({}));
-        let keyword = section.get("type").and_then(Value::as_str).unwrap_or("basic");
-        let Some(contextualiser) = self.world.plugins.contextualiser(keyword) else {
-            let message = format!("there is no contextualiser for {keyword:?}");
-            let fault = Fault::new(Reaction::GiveUp, "engine.no-plugin", message);
-            return Err(Ended::Spent(Spent { call: "render", fault, attempts: 1 }));
-        };
-        let infrastructure = &self.desired.infrastructure;
-        let request = ContextRequest {
+        let rendering = Rendering {
+            infra_id: &self.world.id,
+            infrastructure: &self.desired.infrastructure,
+            node,
+            implementation,
+            instance: &record.id,
+            facts: self.facts.clone(),
             context: self.world.call(&node.name, self.world.settings.short_call),
-            resource: Arc::new(implementation.resource.clone()),
-            template_data: context::template_data(&self.world.id, infrastructure, node, implementation, &record.id),
-            connections: context::connections(&self.world.id, node),
-            instances: self.facts.clone(),
-            section: Arc::new(section),
         };
         let mut attempt = 1;
         loop {
-            match contextualiser.render(&request).await {
+            match render(&*self.world.plugins, &rendering).await {
                 Ok(rendered) => return Ok(rendered),
                 Err(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
                     calls::again(&self.world, record, "render", attempt, fault).await?;
@@ -321,21 +315,13 @@ impl Story {
         let node = self.desired.node(self.node);
         let implementations = node.and_then(|node| self.desired.infrastructure.definitions.get(&node.node_type));
         let implementation = record.and_then(|record| implementations?.get(record.implementation));
-        let faulty: &[Detail] = if let Reason::Call { fault, .. } = &reason { &fault.details } else { &[] };
-        let details = faulty.iter().map(|detail| Pointed {
-            message: detail.message.clone(),
-            pointer: detail.pointer.clone(),
-            location: implementation.and_then(|found| line_of(found, &detail.pointer)),
-        });
-        let details = details.collect();
-        Trouble::Failed(Box::new(NodeFailure {
-            node: node.map(|node| node.name.clone()).unwrap_or_default(),
-            instance: instance.into(),
-            driver: record.map(|record| record.driver().to_owned()).unwrap_or_default(),
-            origin: implementation.map(|found| found.origin.clone()).unwrap_or_default(),
+        Trouble::Failed(Box::new(NodeFailure::new(
+            node.map(|node| node.name.clone()).unwrap_or_default(),
+            instance,
+            record.map(|record| record.driver().to_owned()).unwrap_or_default(),
+            implementation,
             reason,
-            details,
-        }))
+        )))
     }
 }
 
@@ -345,20 +331,8 @@ impl From<Spent> for Reason {
     }
 }
 
-/// The line of what a pointer leads to, or of the nearest thing around it.
-fn line_of(implementation: &Implementation, pointer: &str) -> Option<String> {
-    let mut pointer = pointer;
-    while !pointer.is_empty() {
-        if let Some(line) = implementation.lines.get(pointer) {
-            return Some(line.clone());
-        }
-        pointer = pointer.rsplit_once('/').map(|(around, _)| around).unwrap_or_default();
-    }
-    None
-}
-
 /// A rendered section keeps the `type` that chose its driver.
-fn with_type(mut section: Value, original: &Value) -> Value {
+pub(crate) fn with_type(mut section: Value, original: &Value) -> Value {
     if let (Some(section), Some(kind)) = (section.as_object_mut(), original.get("type")) {
         section.insert("type".into(), kind.clone());
     }

@@ -9,6 +9,7 @@ mod endpoints;
 mod observer;
 mod ready;
 mod remove;
+mod render;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use occopus_model::{Infrastructure, Node};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use context::{Facts, facts};
-pub(crate) use create::{Start, bring_up};
+pub(crate) use create::{Start, bring_up, with_type};
 pub(crate) use ready::{Death, Look, elapsed, look};
 pub(crate) use remove::{Removal, leftover, remove};
+pub(crate) use render::{Rendering, render};
 
 use crate::error::NodeFailure;
 use crate::event::What;
@@ -126,6 +128,7 @@ impl World {
             timeout,
             cancel: self.cancel.clone(),
             progress: Some(progress),
+            preview: false,
         }
     }
 

@@ -47,6 +47,12 @@ fn node_plugins(node: &Node, implementation: &Implementation, plugins: &dyn Plug
     if plugins.contextualiser(keyword).is_none() {
         return missing("contextualiser", keyword, "/contextualisation/type");
     }
+    let managed = implementation.config_management.as_ref();
+    if let Some(keyword) = managed.and_then(|section| section.get("type")).and_then(Value::as_str)
+        && plugins.config_manager(keyword).is_none()
+    {
+        return missing("config manager", keyword, "/config_management/type");
+    }
     for keyword in implementation.health_check.checks.keys() {
         if plugins.health_checker(keyword).is_none() {
             return missing("health checker", keyword, &format!("/health_check/{keyword}"));
@@ -56,7 +62,7 @@ fn node_plugins(node: &Node, implementation: &Implementation, plugins: &dyn Plug
 }
 
 /// The model has checked this; other callers of the library may not have.
-fn graph(nodes: &[Node]) -> Result<(), EngineError> {
+pub(super) fn graph(nodes: &[Node]) -> Result<(), EngineError> {
     let mut index_of = HashMap::new();
     for (index, node) in nodes.iter().enumerate() {
         if index_of.insert(node.name.as_str(), index).is_some() {

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod destroy;
 mod maintain;
+mod preview;
 mod view;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::World;
-use crate::error::EngineError;
+use crate::error::{EngineError, NodeFailure};
 use crate::event::{Event, StoredEvent};
 use crate::plan::Plan;
 use crate::ports::{Clock, Plugins, Store};
@@ -22,7 +23,7 @@ use crate::request::{BuildRequest, MaintainOptions, Run};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{DesiredRecord, decode, get, keys, load_instances};
-use crate::status::{DestroyReport, Status, Summary};
+use crate::status::{DestroyReport, Preview, Status, Summary};
 
 /// Builds, maintains and destroys infrastructures. Cheap to clone.
 #[derive(Clone)]
@@ -44,9 +45,9 @@ impl Engine {
         Self { settings: Arc::new(settings), ..self }
     }
 
-    /// What a build would do. Reads the store, calls no cloud.
+    /// What a build would do. Reads the store, calls no cloud, and needs no plugin.
     pub async fn plan(&self, id: Option<&str>, desired: &Infrastructure) -> Result<Plan, EngineError> {
-        check::infrastructure(desired, &*self.plugins)?;
+        check::graph(&desired.nodes)?;
         let actual = match id {
             Some(id) => {
                 check::id(id)?;
@@ -55,6 +56,18 @@ impl Engine {
             None => Vec::new(),
         };
         Ok(crate::plan::plan(desired, &actual))
+    }
+
+    /// What these nodes (by their places in `nodes`) would get to know, in every implementation that they may use. Where
+    /// an address is not known yet, one of RFC 5737 stands for it. Reads the store, calls no cloud and runs no command.
+    pub async fn preview(
+        &self,
+        id: Option<&str>,
+        desired: &Infrastructure,
+        nodes: &[usize],
+    ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
+        id.map_or(Ok(()), check::id)?;
+        preview::preview(self, id, desired, nodes).await
     }
 
     /// Makes what is described, and returns when every node is ready. With an id that exists: finishes or changes it.
@@ -111,6 +124,11 @@ impl Engine {
     /// Keeps node definitions in the store, by type; replaces those of the same types.
     pub async fn save_definitions(&self, types: &IndexMap<String, Vec<Implementation>>) -> Result<(), EngineError> {
         view::save_definitions(&*self.store, types).await
+    }
+
+    /// Forgets the node definitions of a type; false when there are none. What is deployed keeps its own.
+    pub async fn remove_definitions(&self, node_type: &str) -> Result<bool, EngineError> {
+        view::remove_definitions(&*self.store, node_type).await
     }
 
     /// The node definitions in the store, by type.

@@ -112,6 +112,16 @@ pub(super) async fn save_definitions(
     Ok(())
 }
 
+/// Forgets those of a type; false when there are none.
+pub(super) async fn remove_definitions(store: &dyn Store, node_type: &str) -> Result<bool, EngineError> {
+    let key = keys::definition(node_type);
+    let there = store.get(&key).await?.is_some();
+    if there {
+        store.commit(Transaction { compares: Vec::new(), writes: vec![Write::Delete { key }] }).await?;
+    }
+    Ok(there)
+}
+
 /// The node definitions that were kept.
 pub(super) async fn definitions(store: &dyn Store) -> Result<IndexMap<String, Vec<Implementation>>, EngineError> {
     let entries = range_all(store, keys::DEFINITIONS).await?;

@@ -18,6 +18,10 @@ pub trait Plugins: Send + Sync + 'static {
     fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>>;
     /// The contextualiser for a `contextualisation.type`.
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>>;
+    /// The config manager for a `config_management.type`.
+    fn config_manager(&self, _keyword: &str) -> Option<Arc<dyn ConfigManager>> {
+        None
+    }
 }
 
 /// What goes with every call.
@@ -33,6 +37,8 @@ pub struct CallContext {
     pub cancel: CancellationToken,
     /// Where the plugin's progress goes.
     pub progress: Option<Progress>,
+    /// Only to see what would be: nothing may be run or changed.
+    pub preview: bool,
 }
 
 /// Receives a phase and perhaps a detail: ("pulling image", "42 %").
@@ -261,4 +267,11 @@ pub struct Rendered {
 pub trait Contextualiser: Send + Sync {
     /// Same inputs, same answer.
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault>;
+}
+
+/// Configures nodes by other means than their first boot.
+#[async_trait]
+pub trait ConfigManager: Send + Sync {
+    /// Variables that it adds to the templates of a node: an object. The scope has the rendered `config_management` section.
+    async fn template_data(&self, scope: &Scope) -> Result<Value, Fault>;
 }

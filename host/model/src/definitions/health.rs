@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
+use super::implementation::unavailable;
 use crate::check::{self, wrong_kind};
 use crate::infrastructure::HealthCheck;
 use crate::problem::{Problem, Problems};
@@ -44,6 +45,7 @@ pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, problems: &mu
             _ => {
                 if let Some(schema) = schemas.schema(Section::HealthCheck, key) {
                     schema::check(&schema, value, None, &format!("`{key}`"), problems);
+                    unavailable(Section::HealthCheck, key, &entry.key_at, schemas, problems);
                 }
                 health.checks.insert(key.to_owned(), value.json());
             }

@@ -8,7 +8,7 @@ use crate::check;
 use crate::infrastructure::Implementation;
 use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::{self, Schemas, Section};
-use crate::yaml::Item;
+use crate::yaml::{Item, Span};
 
 const SECTIONS: [&str; 4] = ["resource", "contextualisation", "config_management", "health_check"];
 
@@ -61,7 +61,10 @@ fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems
     };
     let Some(name) = check::text(keyword, &format!("`type` of {what}"), problems) else { return };
     match schemas.schema(section, name) {
-        Some(schema) => schema::check(&schema, item, Some("type"), &format!("{what} of type `{name}`"), problems),
+        Some(schema) => {
+            schema::check(&schema, item, Some("type"), &format!("{what} of type `{name}`"), problems);
+            unavailable(section, name, &keyword.at, schemas, problems);
+        }
         // It is there, but does not tell; the run will.
         None if known.iter().any(|known| known == name) => {}
         None => {
@@ -77,5 +80,17 @@ fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems
             let problem = Problem::error("plugin.unknown", format!("no plugin serves the type `{name}` of {what}"));
             problems.push(problem.at(&keyword.at, "not known").help(help));
         }
+    }
+}
+
+/// Warns of a plugin whose section can be checked, and no more.
+pub(super) fn unavailable(section: Section, keyword: &str, at: &Span, schemas: &dyn Schemas, problems: &mut Problems) {
+    if let Some(why) = schemas.unavailable(section, keyword) {
+        let message = format!("nothing can be deployed with `{keyword}`: {why}");
+        // Once is enough.
+        if problems.iter().any(|known| known.to_string() == message) {
+            return;
+        }
+        problems.push(Problem::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed"));
     }
 }

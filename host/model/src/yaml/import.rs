@@ -1,4 +1,5 @@
-//! Files and tags: `!yaml_import`, `!text_import`, `!env`. No other tag does anything, and none runs anything.
+//! Files and tags: `!yaml_import`, `!text_import`, and in credentials `!env` and `!command`. No other tag does anything,
+//! and in no other file does one run anything.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ const MOST_FILES: usize = 10_000;
 pub(crate) enum Tags {
     /// None.
     Imports,
-    /// Also `!env NAME`, for credentials.
+    /// Also `!env NAME` and `!command LINE`, for credentials.
     Environment,
 }
 
@@ -117,6 +118,7 @@ impl Loader {
             "!yaml_import" => self.import(&item, true),
             "!text_import" => self.import(&item, false),
             "!env" if self.tags == Tags::Environment => self.environment(&item),
+            "!command" if self.tags == Tags::Environment => self.command(&item),
             "!" | "tag:yaml.org,2002:str" | "tag:yaml.org,2002:seq" | "tag:yaml.org,2002:map" => Some(item),
             "tag:yaml.org,2002:int"
             | "tag:yaml.org,2002:float"
@@ -132,7 +134,7 @@ impl Loader {
                         .help("write the value itself")
                 } else {
                     Problem::error("yaml.tag", format!("the tag `{shown}` is not known"))
-                        .help("known are `!yaml_import` and `!text_import`, and `!env` in credentials")
+                        .help("known are `!yaml_import` and `!text_import`, and, in credentials, `!env` and `!command`")
                 };
                 self.problems.push(problem.at(&item.at, "here"));
                 // What is wrong with the rest of the file is still found.
@@ -151,6 +153,24 @@ impl Loader {
                 .at(&item.at, "asked for here")
                 .help("set it, or write another name"),
         );
+        Some(replaced(Value::Broken, &item.at))
+    }
+
+    /// The output of a command without its last line break. The file is the user's own, and so is the command.
+    fn command(&mut self, item: &Item) -> Option<Item> {
+        let words: Vec<String> = match &item.node.value {
+            Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
+            Value::Sequence(items) => items.iter().filter_map(|item| item.str().map(str::to_owned)).collect(),
+            _ => Vec::new(),
+        };
+        let why = match output(&words) {
+            Ok(text) => return Some(replaced(Value::String(text), &item.at)),
+            Err(why) => why,
+        };
+        let problem = Problem::error("credentials.command", format!("the command for this value {why}"))
+            .at(&item.at, "run for this value")
+            .help("write `!command` and a line of words, or a list of words; there is no shell");
+        self.problems.push(problem);
         Some(replaced(Value::Broken, &item.at))
     }
 
@@ -189,6 +209,19 @@ impl Loader {
         let at = Span::whole(&source);
         Some(replaced(Value::String(source.text.clone()), &at))
     }
+}
+
+/// What a command prints. It may ask the user for a password: it has the terminal.
+fn output(words: &[String]) -> Result<String, String> {
+    use std::process::{Command, Stdio};
+    let [program, arguments @ ..] = words else { return Err("is empty".to_owned()) };
+    let output = Command::new(program).args(arguments).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("can't be started: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("failed ({})", output.status));
+    }
+    let text = String::from_utf8(output.stdout).map_err(|_| "prints what is not UTF-8".to_owned())?;
+    Ok(text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned())
 }
 
 /// No more than what is judged too large, whatever the file's size says (`/dev/zero` has none).

@@ -87,6 +87,10 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Show what `build` would do.
     Plan(Plan),
+    /// Print what a node would get: its resource section, attributes and user data.
+    Render(Render),
+    /// Print the graph of dependencies.
+    Graph(Graph),
     /// Build an infrastructure, or finish or change one.
     Build(Build),
     /// Show the nodes with states, addresses and times; without an id, all infrastructures.
@@ -97,6 +101,15 @@ pub(crate) enum Command {
     Destroy(Destroy),
     /// Keep node definitions in the store, for descriptions that have none beside them.
     Import(Import),
+    /// Node definitions that `import` keeps.
+    #[command(subcommand)]
+    Definitions(Definitions),
+    /// Credentials.
+    #[command(subcommand)]
+    Auth(Auth),
+    /// Print a JSON Schema of the files, for editors.
+    #[command(subcommand)]
+    Schema(Schema),
     /// Show what happened.
     Events(Events),
     /// Show the output of a node.
@@ -131,6 +144,9 @@ pub(crate) struct Files {
 pub(crate) struct Validate {
     #[command(flatten)]
     pub(crate) files: Files,
+    /// Warnings are errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -145,6 +161,90 @@ pub(crate) struct Plan {
     pub(crate) infra_id: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// `render`
+#[derive(Debug, Args)]
+pub(crate) struct Render {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// The node's name.
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    /// The id of an infrastructure whose addresses are to be used. Otherwise addresses of RFC 5737 stand for those that are
+    /// not known yet.
+    #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
+    pub(crate) infra_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `graph`
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// In which language.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Drawing,
+}
+
+/// A form of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Drawing {
+    /// A line for each node.
+    Text,
+    /// For Graphviz.
+    Dot,
+    /// For Mermaid.
+    Mermaid,
+    /// A drawing.
+    Svg,
+}
+
+/// `definitions`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Definitions {
+    /// All types, with the places that they came from.
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The definitions of a type.
+    Show {
+        /// The type.
+        #[arg(value_name = "TYPE")]
+        node_type: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Forget types. What is deployed keeps its own copy.
+    Remove {
+        /// The types.
+        #[arg(value_name = "TYPE", required = true)]
+        node_types: Vec<String>,
+    },
+}
+
+/// `auth`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Auth {
+    /// Tell which rule serves which section of a description's nodes, without the secrets.
+    Check {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// `schema`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schema {
+    /// Of infrastructure descriptions.
+    Description,
+    /// Of node definitions, with the sections of all installed plugins.
+    Definitions,
 }
 
 /// `build`

@@ -15,6 +15,8 @@ pub(crate) async fn run(build: Build, common: &Common) -> Result<(), Failure> {
     let infrastructure = session::compile(&occopus, build.files).await?.infrastructure;
     let engine = occopus.engine().await?;
     session::prepare(&occopus, needs_of_description(&infrastructure)).await?;
+    let previews = session::rehearse(&occopus, build.infra_id.as_deref(), &infrastructure).await?;
+    session::credentials_for(&occopus, &infrastructure, &previews).await?;
 
     let id = build.infra_id.unwrap_or_else(|| Uuid::new_v4().to_string());
     // Early, for those who interrupt it.

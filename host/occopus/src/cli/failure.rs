@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use occopus::{ConfigError, OpenError};
-use occopus_engine::{EngineError, Leftover};
+use occopus_engine::{EngineError, Leftover, NodeFailure};
 use occopus_model::Problems;
 use serde_json::{Value, json};
 
@@ -48,6 +48,8 @@ pub(crate) enum Failure {
     Engine(Box<EngineError>, Option<String>),
     /// What is left after `destroy`.
     Left(String, Vec<Leftover>),
+    /// Nodes that could not be deployed, found before anything was touched.
+    Nodes(Vec<NodeFailure>),
     /// Anything else.
     Other(Message),
 }
@@ -78,7 +80,7 @@ impl Failure {
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Files(_) => Exit::Invalid,
+            Self::Files(_) | Self::Nodes(_) => Exit::Invalid,
             Self::Left(..) => Exit::Left,
             Self::Other(message) => message.exit,
             Self::Engine(error, _) if !error.left().is_empty() => Exit::Left,
@@ -97,6 +99,7 @@ impl Failure {
         let (code, message) = match self {
             Self::Files(_) => ("files.invalid", "the files are not usable".to_owned()),
             Self::Engine(error, _) => (error.code(), error.to_string()),
+            Self::Nodes(_) => ("files.invalid", "the nodes can't be deployed".to_owned()),
             Self::Left(..) => ("engine.left", "something could not be removed".to_owned()),
             Self::Other(message) => (message.code.as_str(), message.text.clone()),
         };
@@ -115,6 +118,7 @@ impl Failure {
                 error["infrastructure"] = json!(id);
                 error["left"] = json!(left);
             }
+            Self::Nodes(failures) => error["failures"] = json!(failures),
             Self::Other(message) => error["help"] = json!(message.help),
         }
         json!({ "error": error })
@@ -125,6 +129,17 @@ impl Failure {
         match self {
             Self::Files(problems) => render_problems(problems),
             Self::Engine(error, id) => render(&explain(error, id.as_deref())),
+            Self::Nodes(failures) => failures
+                .iter()
+                .map(|failure| {
+                    let code = failure.code().to_owned();
+                    let (mut shown, mut help) =
+                        (Shown { code, message: failure.to_string(), ..Shown::default() }, Vec::new());
+                    shown.point_at(failure, &mut help);
+                    shown.help = (!help.is_empty()).then(|| help.join("\n"));
+                    render(&shown)
+                })
+                .collect(),
             Self::Left(id, left) => render(&Shown {
                 code: "engine.left".into(),
                 message: format!("{} could not be removed", instances(left.len())),
@@ -197,15 +212,7 @@ fn explain(error: &EngineError, id: Option<&str>) -> Shown {
             help.push("`occopus plugin list` shows what there is".to_owned());
         }
         EngineError::Node { failure, rolled_back, left } => {
-            for detail in &failure.details {
-                shown.point(detail.location.as_deref(), detail.message.clone());
-                if detail.location.is_none() {
-                    help.push(detail.message.clone());
-                }
-            }
-            if shown.labels.is_empty() {
-                shown.point(failure.location(), "defined here".to_owned());
-            }
+            shown.point_at(failure, &mut help);
             match id {
                 _ if *rolled_back && left.is_empty() => {
                     help.push("everything that this run made was removed".to_owned())
@@ -257,6 +264,19 @@ struct Shown {
 }
 
 impl Shown {
+    /// Shows the lines that a failure is about.
+    fn point_at(&mut self, failure: &NodeFailure, help: &mut Vec<String>) {
+        for detail in &failure.details {
+            self.point(detail.location.as_deref(), detail.message.clone());
+            if detail.location.is_none() {
+                help.push(detail.message.clone());
+            }
+        }
+        if self.labels.is_empty() && self.elsewhere.is_empty() {
+            self.point(failure.location(), "defined here".to_owned());
+        }
+    }
+
     /// Shows the line at `FILE:LINE:COLUMN`.
     fn point(&mut self, location: Option<&str>, message: String) {
         let Some(place) = location.and_then(source::Place::parse) else { return };
@@ -264,7 +284,15 @@ impl Shown {
             self.source = place.read().map(|text| NamedSource::new(place.file, text));
             place.file.clone_into(&mut self.file);
         }
-        let offset = self.source.as_ref().and_then(|source| place.offset(source.inner()));
+        // A template says on which of its lines it failed.
+        let line = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
+        let line = line.and_then(|(number, what)| Some((number.parse::<usize>().ok()?, what.to_owned())));
+        let text = self.source.as_ref().map(|source| source.inner().as_str()).unwrap_or_default();
+        let within = line.and_then(|(number, what)| Some((place.line_within(text, number)?, what)));
+        let (offset, message) = match within {
+            Some((range, what)) => (Some(range), what),
+            None => (place.offset(text), message),
+        };
         match offset {
             Some(offset) if place.file == self.file => {
                 self.labels.push(LabeledSpan::new(Some(message), offset.start, offset.len()));

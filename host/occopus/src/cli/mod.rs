@@ -1,19 +1,24 @@
 //! The command line.
 
 mod args;
+mod auth;
 mod build;
 mod component;
+mod definitions;
 mod destroy;
 mod diagnose;
 mod events;
 mod failure;
+mod graph;
 mod import;
 mod logs;
 mod maintain;
 mod plan;
 mod plugin;
 mod print;
+mod render;
 mod report;
+mod schema;
 mod session;
 mod signals;
 mod source;
@@ -84,7 +89,7 @@ fn works(command: &Command) -> bool {
     match command {
         Command::Status(status) => status.refresh,
         Command::Maintain(maintain) => !maintain.list,
-        Command::Events(_) | Command::Logs(_) | Command::Completions { .. } => false,
+        Command::Events(_) | Command::Logs(_) | Command::Definitions(_) | Command::Completions { .. } => false,
         _ => true,
     }
 }
@@ -93,11 +98,16 @@ async fn run(command: Command, common: &Common) -> Result<(), Failure> {
     match command {
         Command::Validate(it) => validate::run(it, common).await,
         Command::Plan(it) => plan::run(it, common).await,
+        Command::Render(it) => render::run(it, common).await,
+        Command::Graph(it) => graph::run(it, common).await,
         Command::Build(it) => build::run(it, common).await,
         Command::Status(it) => status::run(it, common).await,
         Command::Maintain(it) => maintain::run(it, common).await,
         Command::Destroy(it) => destroy::run(it, common).await,
         Command::Import(it) => import::run(it, common).await,
+        Command::Definitions(it) => definitions::run(it, common).await,
+        Command::Auth(it) => auth::run(it, common).await,
+        Command::Schema(it) => schema::run(it, common).await,
         Command::Events(it) => events::run(it, common).await,
         Command::Logs(it) => logs::run(it, common).await,
         Command::Plugin(it) => plugin::run(it, common).await,
@@ -119,10 +129,18 @@ fn format(command: &Command) -> Format {
         Command::Maintain(it) => it.output.format(),
         Command::Destroy(it) => it.output.format,
         Command::Import(it) => it.output.format,
+        Command::Render(it) => it.output.format,
+        Command::Definitions(args::Definitions::List { output } | args::Definitions::Show { output, .. }) => {
+            output.format
+        }
+        Command::Auth(args::Auth::Check { output, .. }) => output.format,
         Command::Plugin(args::Plugin::List { output } | args::Plugin::Inspect { output, .. }) => output.format,
         // Events are a document a line; a failure is told on standard error alone.
         Command::Events(_)
         | Command::Logs(_)
+        | Command::Graph(_)
+        | Command::Schema(_)
+        | Command::Definitions(args::Definitions::Remove { .. })
         | Command::Plugin(args::Plugin::Explain { .. })
         | Command::Component(_)
         | Command::Completions { .. } => Format::Text,

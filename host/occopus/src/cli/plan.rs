@@ -7,6 +7,7 @@ use super::{print, session};
 pub(crate) async fn run(plan: Plan, common: &Common) -> Result<(), Failure> {
     let occopus = session::open(common)?;
     let compiled = session::compile(&occopus, plan.files).await?;
+    session::rehearse(&occopus, plan.infra_id.as_deref(), &compiled.infrastructure).await?;
     let planned = occopus.engine().await?.plan(plan.infra_id.as_deref(), &compiled.infrastructure).await?;
     match plan.output.format {
         Format::Json => print::json(&planned),

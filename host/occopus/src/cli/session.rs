@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use occopus::{Config, Need, Occopus, Overrides};
-use occopus_engine::{EngineError, Run};
-use occopus_model::{Compiled, Problems};
+use occopus::{Authentication, Config, Need, Occopus, Overrides};
+use occopus_engine::{EngineError, Preview, Run};
+use occopus_model::{Compiled, Infrastructure, Problems};
 
 use tokio::sync::mpsc;
 
 use super::args::{Common, Files};
-use super::failure::{Failure, render_problems};
+use super::failure::{Exit, Failure, render_problems};
 use super::report::{Live, follow};
 use super::{print, signals};
 
@@ -31,6 +31,40 @@ pub(crate) async fn compile(occopus: &Occopus, files: Files) -> Result<Compiled,
     let compiled = occopus.compile(files.description, files.nodes).await?;
     warn(&compiled.warnings);
     Ok(compiled)
+}
+
+/// Finds what would go wrong when templates are rendered.
+pub(crate) async fn rehearse(
+    occopus: &Occopus,
+    id: Option<&str>,
+    infrastructure: &Infrastructure,
+) -> Result<Vec<Preview>, Failure> {
+    let (previews, failures) = occopus::rehearse(&occopus.engine().await?, id, infrastructure).await?;
+    if failures.is_empty() { Ok(previews) } else { Err(Failure::Nodes(failures)) }
+}
+
+/// Finds out whether there are credentials for all that needs some, before anything is touched.
+pub(crate) async fn credentials_for(
+    occopus: &Occopus,
+    infrastructure: &Infrastructure,
+    previews: &[Preview],
+) -> Result<(), Failure> {
+    refuse(&occopus.authentications(infrastructure, previews).await?)
+}
+
+/// A failure when there is something that can't authenticate.
+pub(crate) fn refuse(found: &[Authentication]) -> Result<(), Failure> {
+    let problem = |found: &Authentication| {
+        let problem = found.problem.as_ref()?;
+        Some(format!("{} of `{}` at {}: {problem}", found.section, found.node_type, found.origin))
+    };
+    let problems: Vec<_> = found.iter().filter_map(problem).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let help = "credentials are read from auth_data.yaml in ~/.occopus, or from --auth_data_path; \
+                `occopus auth check FILE` tells which rule serves what";
+    Err(Failure::new(Exit::Invalid, "credentials.missing", problems.join("\n")).help(help))
 }
 
 /// Tells warnings on standard error.

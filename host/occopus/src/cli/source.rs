@@ -32,6 +32,23 @@ impl<'a> Place<'a> {
         Some(text)
     }
 
+    /// A line of the text that begins at the place, from 1. In a block (`|`, `>`) the first one is the next line of the file.
+    pub(crate) fn line_within(&self, text: &str, number: usize) -> Option<Range<usize>> {
+        let start = self.offset(text)?.start;
+        let is_block = text.get(start..)?.starts_with(['|', '>']);
+        let below = if is_block { number } else { number.checked_sub(1)? };
+        if below == 0 {
+            return self.offset(text);
+        }
+        let mut begin = start;
+        for _ in 0..below {
+            begin += text.get(begin..)?.find('\n')? + 1;
+        }
+        let line = text.get(begin..)?.lines().next()?;
+        let indent = line.len() - line.trim_start().len();
+        Some(begin + indent..begin + line.trim_end().len().max(indent))
+    }
+
     /// From the place to the end of the line, comments aside, as bytes of the text.
     pub(crate) fn offset(&self, text: &str) -> Option<Range<usize>> {
         let before: usize = text.split_inclusive('\n').take(self.line.checked_sub(1)?).map(str::len).sum();
@@ -53,6 +70,19 @@ mod tests {
         assert_eq!((place.file, place.line, place.column), ("/a:b/c.yaml", 3, 14));
         assert_eq!(Place::parse("c.yaml:3"), None);
         assert_eq!(Place::parse(""), None);
+    }
+
+    #[test]
+    fn lines_of_a_text_are_found() {
+        let text = "a: |\n  one\n  two\nb: 'one\n  two'\n";
+        let within = |line, column, number| {
+            Place { file: "f", line, column }.line_within(text, number).map(|range| &text[range])
+        };
+        assert_eq!(within(1, 4, 2), Some("two"));
+        assert_eq!(within(1, 4, 1), Some("one"));
+        assert_eq!(within(4, 4, 1), Some("'one"));
+        assert_eq!(within(4, 4, 2), Some("two'"));
+        assert_eq!(within(4, 4, 9), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::{Common, Format, Validate};
-use super::failure::{Failure, problems_json};
+use super::failure::{Exit, Failure, problems_json};
 use super::{print, session};
 
 pub(crate) async fn run(validate: Validate, common: &Common) -> Result<(), Failure> {
@@ -11,6 +11,15 @@ pub(crate) async fn run(validate: Validate, common: &Common) -> Result<(), Failu
     let file = validate.files.description.display().to_string();
     let compiled = session::compile(&occopus, validate.files).await?;
     let infrastructure = &compiled.infrastructure;
+    if validate.strict && !compiled.warnings.is_empty() {
+        let number = count(compiled.warnings.len() as u64, "warning");
+        return Err(Failure::new(
+            Exit::Invalid,
+            "files.warnings",
+            format_args!("{number}, and with --strict none is allowed"),
+        ));
+    }
+    session::rehearse(&occopus, None, infrastructure).await?;
     match validate.output.format {
         Format::Json => print::json(&json!({
             "valid": true,

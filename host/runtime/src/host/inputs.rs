@@ -13,6 +13,7 @@ use crate::bindings::imports::occopus::context::inputs as context;
 use crate::bindings::imports::occopus::driver::inputs as driver;
 use crate::bindings::imports::occopus::health::inputs as health;
 use crate::bindings::imports::occopus::types::types as wit;
+use crate::commands;
 use crate::convert::{address_to, fault_to};
 
 impl State {
@@ -198,8 +199,18 @@ impl context::HostFacts for State {
     }
 
     async fn command(&mut self, _facts: Resource<Facts>, line: String) -> Result<Result<String, wit::Fault>> {
-        let message = format!("`cmd` is not run ({line}): this version runs no commands for templates");
-        Ok(Err(fault_to(Fault::new(Reaction::Denied, "occopus.commands-not-allowed", message))))
+        if !self.call.services.allow_commands {
+            let message = format!(
+                "`cmd({line:?})` is not run: commands of templates run on this machine as you, so they are off. To allow \
+                 them, write `allow_commands: true` into the configuration"
+            );
+            return Ok(Err(fault_to(Fault::new(Reaction::Denied, "occopus.commands-not-allowed", message))));
+        }
+        if self.call.context.preview {
+            return Ok(Ok("output-of-a-command".to_owned()));
+        }
+        let left = self.call.deadline.saturating_duration_since(tokio::time::Instant::now());
+        Ok(commands::run(&line, left).await.map_err(fault_to))
     }
 
     async fn drop(&mut self, facts: Resource<Facts>) -> Result<()> {

@@ -41,6 +41,7 @@ pub(crate) struct Services {
     pub(crate) processes: Processes,
     pub(crate) tokens: TokenCache,
     pub(crate) limits: Limits,
+    pub(crate) allow_commands: bool,
 }
 
 /// One call.

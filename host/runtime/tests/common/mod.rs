@@ -44,8 +44,13 @@ pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> PluginSource {
 /// With these plugins and grants; compiled plugins are shared by all tests.
 pub(crate) fn runtime(plugins: Vec<PluginSource>, grants: Grants, limits: Limits) -> Arc<Runtime> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let config =
-        RuntimeConfig { cache_dir: directory.join("cache"), state_dir: directory.join("state"), grants, limits };
+    let config = RuntimeConfig {
+        cache_dir: directory.join("cache"),
+        state_dir: directory.join("state"),
+        grants,
+        limits,
+        allow_commands: false,
+    };
     Runtime::new(config, plugins, Arc::new(OneCredential)).expect("a runtime")
 }
 
@@ -57,6 +62,7 @@ pub(crate) fn context(timeout: Duration) -> CallContext {
         timeout,
         cancel: CancellationToken::new(),
         progress: None,
+        preview: false,
     }
 }
 

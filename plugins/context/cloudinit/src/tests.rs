@@ -38,7 +38,7 @@ fn a_document_becomes_sorted_yaml() {
         user_data(json!({"context_template": template})),
         "#cloud-config\n\
          runcmd:\n- ping 10.0.0.1\n- - a\n  - 1\n  - true\n  - null\n\
-         write_files:\n- content: |\n    n1\n  \"on\": \"yes\"\n  path: /tmp/x\n  permissions: \"0644\"\n"
+         write_files:\n- content: |\n    n1\n  on: yes\n  path: /tmp/x\n  permissions: \"0644\"\n"
     );
 }
 

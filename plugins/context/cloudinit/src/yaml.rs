@@ -1,5 +1,5 @@
-//! Writes YAML that readers of 1.1 (cloud-init's) and of 1.2 understand alike: what could be taken for another type is
-//! quoted, long texts are left in one piece, and keys are sorted.
+//! Writes YAML that readers of 1.1 (cloud-init's) and of 1.2 understand alike, `yes` and its kin aside: what could be taken
+//! for another type is quoted, long texts are left in one piece, and keys are sorted.
 
 use serde_json::{Map, Value};
 
@@ -71,7 +71,9 @@ fn scalar(text: &str) -> Vec<String> {
 
 /// Can it stand without quotes, and be nothing but a text?
 fn is_plain(text: &str) -> bool {
-    const OTHER_TYPES: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+    // `yes` and `no` are texts in YAML 1.2, in which users write, and booleans in 1.1, in which cloud-init reads: without
+    // quotes they arrive as what who writes `package_upgrade: yes` means, and as the existing tool passes them on.
+    const OTHER_TYPES: [&str; 3] = ["null", "true", "false"];
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_')
         && text.chars().all(|c| c == ' ' || c.is_ascii_graphic())
         && !text.ends_with([' ', ':'])

@@ -1,0 +1,155 @@
+//! What nodes would get to know, with stand-ins for what does not exist yet.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream;
+use occopus_model::{Implementation, Infrastructure, Node};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use crate::act::{Desired, Facts, Rendering, facts, render, with_type};
+use crate::error::{EngineError, NodeFailure, Reason};
+use crate::ports::{Address, CallContext, Fault, InstanceFacts};
+use crate::state::load_instances;
+use crate::status::Preview;
+
+/// Stands for the id of an instance that does not exist yet.
+const INSTANCE: &str = "00000000-0000-4000-8000-000000000000";
+/// Renders at once.
+const WIDTH: usize = 8;
+
+/// Previews of these nodes, or why there is none.
+pub(super) async fn preview(
+    engine: &Engine,
+    id: Option<&str>,
+    desired: &Infrastructure,
+    nodes: &[usize],
+) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
+    let infra_id = id.unwrap_or(INSTANCE);
+    let others = Others::new(infra_id, desired, known(engine, id, desired).await?);
+    let others = &others;
+    let wanted = nodes.iter().filter_map(|index| Some((*index, desired.nodes.get(*index)?)));
+    let renders = wanted.flat_map(|(index, node)| {
+        desired
+            .candidates(node)
+            .map(move |(number, found)| one(engine, infra_id, desired, others, index, node, number, found))
+    });
+    Ok(stream::iter(renders).buffered(WIDTH).collect().await)
+}
+
+#[expect(clippy::too_many_arguments, reason = "all of them are what is rendered")]
+async fn one(
+    engine: &Engine,
+    infra_id: &str,
+    infrastructure: &Infrastructure,
+    others: &Others,
+    index: usize,
+    node: &Node,
+    number: usize,
+    implementation: &Implementation,
+) -> Result<Preview, NodeFailure> {
+    let context = CallContext {
+        infrastructure_id: infra_id.to_owned(),
+        node: node.name.clone(),
+        timeout: engine.settings.short_call,
+        cancel: CancellationToken::new(),
+        progress: None,
+        preview: true,
+    };
+    let instance = INSTANCE;
+    let facts = others.of(index);
+    let rendering = Rendering { infra_id, infrastructure, node, implementation, instance, facts, context };
+    let rendered = render(&*engine.plugins, &rendering).await.map_err(|fault: Fault| {
+        let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
+        let reason = Reason::Call { call: "render".into(), fault, attempts: 1 };
+        NodeFailure::new(node.name.clone(), instance, driver.to_owned(), Some(implementation), reason)
+    })?;
+    let resource = rendered.resource.map(|section| with_type(section, &implementation.resource));
+    Ok(Preview {
+        node: node.name.clone(),
+        implementation: number,
+        origin: implementation.origin.clone(),
+        resource: resource.unwrap_or_else(|| implementation.resource.clone()),
+        attributes: rendered.attributes,
+        user_data: rendered.user_data.map(|data| String::from_utf8_lossy(&data).into_owned()),
+    })
+}
+
+/// What exists already, by node.
+async fn known(
+    engine: &Engine,
+    id: Option<&str>,
+    desired: &Infrastructure,
+) -> Result<HashMap<String, Vec<Arc<InstanceFacts>>>, EngineError> {
+    let mut known: HashMap<_, Vec<_>> = HashMap::new();
+    let Some(id) = id else { return Ok(known) };
+    let desired = Desired::new(desired.clone());
+    for record in load_instances(&*engine.store, id).await? {
+        if !record.addresses.is_empty() {
+            known.entry(record.node.clone()).or_default().push(Arc::new(facts(id, &desired, &record)));
+        }
+    }
+    Ok(known)
+}
+
+/// The other nodes, as a node finds them when it starts.
+struct Others {
+    /// By node.
+    instances: Vec<Vec<Arc<InstanceFacts>>>,
+    /// By node: those that need it.
+    dependents: Vec<Vec<usize>>,
+}
+
+impl Others {
+    fn new(infra_id: &str, desired: &Infrastructure, mut known: HashMap<String, Vec<Arc<InstanceFacts>>>) -> Self {
+        let index: HashMap<_, _> =
+            desired.nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
+        let mut dependents = vec![Vec::new(); desired.nodes.len()];
+        for (at, node) in desired.nodes.iter().enumerate() {
+            for dependee in node.depends_on.iter().filter_map(|name| index.get(name.as_str())) {
+                if let Some(dependents) = dependents.get_mut(*dependee) {
+                    dependents.push(at);
+                }
+            }
+        }
+        let instances = desired.nodes.iter().enumerate();
+        let instances = instances
+            .map(|(at, node)| known.remove(&node.name).unwrap_or_else(|| stand_ins(infra_id, desired, at, node)));
+        Self { instances: instances.collect(), dependents }
+    }
+
+    /// All but the node itself and those that need it, directly or not: they start later.
+    fn of(&self, node: usize) -> Facts {
+        let mut later = HashSet::from([node]);
+        let mut open = vec![node];
+        while let Some(next) = open.pop() {
+            let dependents = self.dependents.get(next).into_iter().flatten();
+            open.extend(dependents.filter(|dependent| later.insert(**dependent)));
+        }
+        let earlier = self.instances.iter().enumerate().filter(|(at, _)| !later.contains(at));
+        Arc::new(earlier.flat_map(|(_, instances)| instances.iter().cloned()).collect())
+    }
+}
+
+/// Addresses that belong to nobody (RFC 5737), the same ones every time.
+fn stand_ins(infra_id: &str, desired: &Infrastructure, at: usize, node: &Node) -> Vec<Arc<InstanceFacts>> {
+    let stand_in = |number: u32| {
+        let last = (at + usize::try_from(number).unwrap_or_default()) % 254 + 1;
+        let addresses = [(format!("192.0.2.{last}"), false), (format!("198.51.100.{last}"), true)];
+        let data = json!({
+            "node_id": INSTANCE,
+            "name": node.name,
+            "infra_id": infra_id,
+            "infra_name": desired.name,
+            "user_id": desired.user_id,
+            "resource_address": addresses.iter().map(|(address, _)| address.as_str()).collect::<Vec<_>>(),
+            "attributes": {},
+        });
+        let addresses = addresses.into_iter().map(|(value, internal)| Address { value, internal }).collect();
+        Arc::new(InstanceFacts { instance_id: INSTANCE.to_owned(), node_name: node.name.clone(), addresses, data })
+    };
+    (0..node.scaling.min.min(16)).map(stand_in).collect()
+}

@@ -1,0 +1,92 @@
+//! Which credentials serve which section: told without the secrets, and before anything is touched.
+
+use std::collections::BTreeSet;
+
+use occopus_engine::Preview;
+use occopus_model::{Implementation, Infrastructure, Schemas, Section};
+use occopus_runtime::CredentialSource;
+use serde_json::Value;
+
+/// A section of a node definition, and what it authenticates with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Authentication {
+    /// The type of the nodes.
+    pub node_type: String,
+    /// `resource` or `config_management`.
+    pub section: &'static str,
+    /// Its `type`.
+    pub keyword: String,
+    /// Where its implementation stands: `FILE:LINE:COLUMN`.
+    pub origin: String,
+    /// The rule that serves it, as `FILE:LINE`.
+    pub rule: Option<String>,
+    /// Names of the values.
+    pub fields: Vec<String>,
+    /// Why it can't work.
+    pub problem: Option<String>,
+}
+
+/// One for each section of each implementation that may be used.
+pub(crate) fn all(
+    infrastructure: &Infrastructure,
+    previews: &[Preview],
+    schemas: &dyn Schemas,
+    credentials: &dyn CredentialSource,
+) -> Vec<Authentication> {
+    let mut found = BTreeSet::new();
+    for preview in previews {
+        let Some(node) = infrastructure.node(&preview.node) else { continue };
+        let implementations = infrastructure.definitions.get(&node.node_type);
+        let Some(implementation) = implementations.and_then(|all| all.get(preview.implementation)) else { continue };
+        let one = |section, value: &Value| one(&node.node_type, implementation, section, value, schemas, credentials);
+        found.insert(one(Section::Resource, &preview.resource));
+        if let Some(value) = &implementation.config_management {
+            found.insert(one(Section::ConfigManagement, value));
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn one(
+    node_type: &str,
+    implementation: &Implementation,
+    section: Section,
+    value: &Value,
+    schemas: &dyn Schemas,
+    credentials: &dyn CredentialSource,
+) -> Authentication {
+    let keyword = value.get("type").and_then(Value::as_str).unwrap_or_default();
+    let mut found = Authentication {
+        node_type: node_type.to_owned(),
+        section: section.key(),
+        keyword: keyword.to_owned(),
+        origin: implementation.origin.clone(),
+        rule: None,
+        fields: Vec::new(),
+        problem: None,
+    };
+    let Some(schema) = schemas.credentials_schema(section, keyword) else { return found };
+    match credentials.credential(section, value) {
+        Ok(Some(credential)) => {
+            found.fields = credential.fields.keys().cloned().collect();
+            found.rule = Some(credential.rule);
+            let missing = required(&schema).into_iter().filter(|key| !found.fields.contains(key)).collect::<Vec<_>>();
+            if !missing.is_empty() {
+                found.problem = Some(format!("its credentials have no {}", missing.join(", ")));
+            }
+        }
+        Ok(None) => {
+            let needed = required(&schema);
+            if !needed.is_empty() {
+                found.problem = Some(format!("it needs credentials ({}), and no rule serves it", needed.join(", ")));
+            }
+        }
+        Err(fault) => found.problem = Some(fault.message),
+    }
+    found
+}
+
+fn required(schema: &Value) -> Vec<String> {
+    let keys = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    keys.filter_map(Value::as_str).map(str::to_owned).collect()
+}

@@ -1,0 +1,54 @@
+//! `occopus render`
+
+use serde_json::Value;
+
+use super::args::{Common, Format, Render};
+use super::failure::{Exit, Failure};
+use super::{print, session};
+
+pub(crate) async fn run(render: Render, common: &Common) -> Result<(), Failure> {
+    let occopus = session::open(common)?;
+    let infrastructure = session::compile(&occopus, render.files).await?.infrastructure;
+    let Some(index) = infrastructure.nodes.iter().position(|node| node.name == render.node) else {
+        let names: Vec<_> = infrastructure.nodes.iter().map(|node| node.name.as_str()).collect();
+        let text = format!("the description has no node `{}`", render.node);
+        return Err(
+            Failure::new(Exit::Usage, "node.unknown", text).help(format_args!("there are {}", names.join(", ")))
+        );
+    };
+    let engine = occopus.engine().await?;
+    let outcomes = engine.preview(render.infra_id.as_deref(), &infrastructure, &[index]).await?;
+    let (mut previews, mut failures) = (Vec::new(), Vec::new());
+    for outcome in outcomes {
+        match outcome {
+            Ok(preview) => previews.push(preview),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if !failures.is_empty() {
+        return Err(Failure::Nodes(failures));
+    }
+    match render.output.format {
+        Format::Json => print::json(&previews),
+        Format::Text => {
+            for (at, preview) in previews.iter().enumerate() {
+                if at > 0 {
+                    print::line("");
+                }
+                print::line(format_args!("# {}, implementation {} ({})", preview.node, at + 1, preview.origin));
+                section("resource", &preview.resource);
+                section("attributes", &preview.attributes);
+                match &preview.user_data {
+                    Some(text) => print::line(format_args!("# user data\n{}", text.trim_end_matches('\n'))),
+                    None => print::line("# no user data"),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn section(name: &str, value: &Value) {
+    let text = serde_yaml_ng::to_string(value).unwrap_or_else(|_| value.to_string());
+    print::line(format_args!("# {name}\n{}", text.trim_end()));
+}

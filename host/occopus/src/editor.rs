@@ -1,0 +1,143 @@
+//! JSON Schemas of the user's files, for the YAML language servers of editors.
+
+use occopus_model::{Schemas, Section};
+use serde_json::{Map, Value, json};
+
+use crate::planned::WithPlanned;
+
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// Of an infrastructure description.
+pub fn description() -> Value {
+    let name = json!({
+        "type": "string",
+        "pattern": "^[A-Za-z0-9-]{1,63}$",
+        "description": "Letters, digits and hyphens; at most 63.",
+    });
+    let pair = |what: &str| json!({"type": "array", "minItems": 2, "maxItems": 2, "description": what});
+    let connection = pair("The first node needs the second: aliases of nodes (`*A`), or their names.");
+    let node = json!({
+        "type": "object",
+        "required": ["name", "type"],
+        "additionalProperties": false,
+        "properties": {
+            "name": name,
+            "type": {"type": "string", "description": "The type of a node definition: `node_def:TYPE`."},
+            "scaling": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "min": {"type": "integer", "minimum": 1, "description": "Instances to begin with."},
+                    "max": {"type": "integer", "minimum": 1, "description": "Instances at most."},
+                },
+            },
+            "filter": {
+                "type": "object",
+                "description": "Keys and values that the `resource` section of the definition must have.",
+            },
+            "variables": {"type": "object", "description": "Merged over those of the infrastructure."},
+        },
+    });
+    let mapping = json!({
+        "type": "object",
+        "required": ["attributes"],
+        "properties": {
+            "attributes": pair("Source and destination attribute."),
+            "synch": {"type": "boolean", "description": "Must be there before the other node starts."},
+        },
+    });
+    let edge = json!({
+        "type": "object",
+        "required": ["connection"],
+        "properties": {
+            "connection": connection,
+            "mappings": {"type": "array", "items": {"anyOf": [pair("Source and destination attribute."), mapping]}},
+        },
+    });
+    json!({
+        "$schema": DIALECT,
+        "title": "Occopus infrastructure description",
+        "type": "object",
+        "required": ["infra_name", "nodes"],
+        "additionalProperties": false,
+        "properties": {
+            "infra_name": name,
+            "user_id": {"description": "Whose it is."},
+            "variables": {"type": "object", "description": "For the templates of all nodes."},
+            "nodes": {"type": "array", "items": node},
+            "dependencies": {"type": "array", "items": {"anyOf": [connection, edge]}},
+        },
+    })
+}
+
+/// Of a file of node definitions, with the sections of these plugins.
+pub fn definitions(plugins: &dyn Schemas) -> Value {
+    let schemas = WithPlanned(plugins);
+    let mut properties = Map::new();
+    for section in [Section::Resource, Section::Contextualisation, Section::ConfigManagement] {
+        let types = schemas.keywords(section).into_iter().filter_map(|keyword| {
+            let schema = schemas.schema(section, &keyword)?;
+            Some(of_type(&keyword, &schema))
+        });
+        properties.insert(section.key().to_owned(), one_of_types(types.collect()));
+    }
+    properties.insert(Section::HealthCheck.key().to_owned(), health_check(&schemas));
+    let implementation = json!({
+        "type": "object",
+        "required": ["resource"],
+        "additionalProperties": false,
+        "properties": properties,
+    });
+    json!({
+        "$schema": DIALECT,
+        "title": "Occopus node definitions",
+        "type": "object",
+        "additionalProperties": false,
+        "patternProperties": {"^node_def:.+$": {"type": "array", "minItems": 1, "items": implementation}},
+    })
+}
+
+/// The plugin's schema, with the `type` that chooses it. Texts may be templates, so what is not text may be one too.
+fn of_type(keyword: &str, schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    if let Some(object) = schema.as_object_mut() {
+        object.shift_remove("$schema");
+        object.shift_remove("title");
+        let properties = object.entry("properties").or_insert_with(|| json!({}));
+        if let Some(properties) = properties.as_object_mut() {
+            properties.insert("type".to_owned(), json!({ "const": keyword }));
+        }
+        let required = object.entry("required").or_insert_with(|| json!([]));
+        if let Some(required) = required.as_array_mut() {
+            required.push(json!("type"));
+        }
+    }
+    schema
+}
+
+/// Chooses by `type`, so that an editor tells what is wrong in that one type, and not that none of them fits.
+fn one_of_types(types: Vec<Value>) -> Value {
+    let keywords: Vec<_> = types.iter().map(|schema| schema["properties"]["type"]["const"].clone()).collect();
+    let choices = types.into_iter().map(|schema| {
+        let chosen = json!({"properties": {"type": schema["properties"]["type"]}, "required": ["type"]});
+        json!({"if": chosen, "then": schema})
+    });
+    json!({
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"enum": keywords}},
+        "allOf": choices.collect::<Vec<_>>(),
+    })
+}
+
+fn health_check(schemas: &dyn Schemas) -> Value {
+    let mut properties = Map::new();
+    for keyword in schemas.keywords(Section::HealthCheck) {
+        let schema = schemas.schema(Section::HealthCheck, &keyword).map(|schema| Value::clone(&schema));
+        properties.insert(keyword, schema.unwrap_or_else(|| json!({})));
+    }
+    properties.insert("type".to_owned(), json!({"const": "basic"}));
+    let timeout = "Seconds of continuous failure after which a node has failed.";
+    properties.insert("timeout".to_owned(), json!({"type": "integer", "minimum": 0, "description": timeout}));
+    json!({"type": "object", "additionalProperties": false, "properties": properties})
+}

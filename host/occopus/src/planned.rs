@@ -1,0 +1,82 @@
+//! What the existing tool knows and no plugin serves yet: the sections are checked, so that users can see what their files
+//! are worth, and building is refused before anything is touched.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use occopus_model::{Schemas, Section};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// By section and keyword.
+type Table = BTreeMap<String, BTreeMap<String, Planned>>;
+
+#[derive(Deserialize)]
+struct Planned {
+    section: Arc<Value>,
+    credentials: Option<Arc<Value>>,
+}
+
+static TABLE: LazyLock<Table> =
+    LazyLock::new(|| serde_json::from_str(include_str!("planned.json")).unwrap_or_default());
+
+/// The plugins that there are, and behind them those that are planned.
+pub(crate) struct WithPlanned<'a>(pub(crate) &'a dyn Schemas);
+
+fn planned(section: Section, keyword: &str) -> Option<&'static Planned> {
+    TABLE.get(section.key())?.get(keyword)
+}
+
+impl WithPlanned<'_> {
+    fn exists(&self, section: Section, keyword: &str) -> bool {
+        self.0.keywords(section).iter().any(|known| known == keyword)
+    }
+}
+
+impl Schemas for WithPlanned<'_> {
+    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+        match self.exists(section, keyword) {
+            true => self.0.schema(section, keyword),
+            false => planned(section, keyword).map(|planned| Arc::clone(&planned.section)),
+        }
+    }
+
+    fn unavailable(&self, section: Section, keyword: &str) -> Option<String> {
+        (!self.exists(section, keyword) && planned(section, keyword).is_some())
+            .then(|| "this version of Occopus has no plugin for it".to_owned())
+    }
+
+    fn keywords(&self, section: Section) -> Vec<String> {
+        let mut keywords = self.0.keywords(section);
+        // For checks, only known keys may stand in the section.
+        keywords.extend(TABLE.get(section.key()).into_iter().flatten().map(|(keyword, _)| keyword.clone()));
+        keywords.sort();
+        keywords.dedup();
+        keywords
+    }
+
+    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+        match self.exists(section, keyword) {
+            true => self.0.credentials_schema(section, keyword),
+            false => planned(section, keyword)?.credentials.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_can_be_read() {
+        let table: Table = serde_json::from_str(include_str!("planned.json")).expect("a table");
+        assert!(table["resource"].contains_key("ec2") && table["config_management"].contains_key("chef"));
+        for planned in table.values().flat_map(BTreeMap::values) {
+            let required = planned.section["required"].as_array();
+            let properties = planned.section.get("properties");
+            for key in required.into_iter().flatten().filter_map(Value::as_str) {
+                assert!(properties.is_some_and(|properties| properties.get(key).is_some()), "{key}");
+            }
+        }
+    }
+}

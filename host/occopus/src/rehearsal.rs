@@ -1,0 +1,42 @@
+//! What would go wrong in a deployment, found before anything is touched: every template is rendered once, with stand-ins for
+//! what does not exist yet.
+
+use std::collections::HashSet;
+
+use occopus_engine::{Engine, EngineError, NodeFailure, Preview, Reason};
+use occopus_model::Infrastructure;
+
+/// Renders one node of each kind: nodes that differ in nothing that templates usually see are alike.
+///
+/// # Errors
+/// Those of [`Engine::preview`].
+pub async fn rehearse(
+    engine: &Engine,
+    id: Option<&str>,
+    infrastructure: &Infrastructure,
+) -> Result<(Vec<Preview>, Vec<NodeFailure>), EngineError> {
+    let mut seen = HashSet::new();
+    let nodes = infrastructure.nodes.iter().enumerate();
+    let kinds = nodes.filter(|(_, node)| {
+        seen.insert((
+            &node.node_type,
+            node.variables.to_string(),
+            serde_json::Value::from(node.filter.clone()).to_string(),
+        ))
+    });
+    let kinds: Vec<_> = kinds.map(|(index, _)| index).collect();
+    let (mut previews, mut failures) = (Vec::new(), Vec::new());
+    for outcome in engine.preview(id, infrastructure, &kinds).await? {
+        match outcome {
+            Ok(preview) => previews.push(preview),
+            // That a plugin is missing is said elsewhere, with the line that names it.
+            Err(failure) if is_missing_plugin(&failure) => {}
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Ok((previews, failures))
+}
+
+fn is_missing_plugin(failure: &NodeFailure) -> bool {
+    matches!(&failure.reason, Reason::Call { fault, .. } if fault.code == "engine.no-plugin")
+}
