@@ -85,7 +85,7 @@ impl Templates {
             .environment
             .template_from_str(&source)
             .and_then(|template| template.render(Value::from(self.variables.clone())));
-        rendered.map_err(|error| explain(pointer, &error))
+        rendered.map_err(|error| explain(pointer, &source, &error))
     }
 
     /// Renders every text in a value, and leaves the rest (and all keys) as it is. A text stays a text.
@@ -123,13 +123,17 @@ pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-fn explain(pointer: &str, error: &minijinja::Error) -> Fault {
+fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
     // A refused `cmd` is the host's fault, and keeps its reaction and its advice.
     let cause = error.source().and_then(|source| source.downcast_ref::<Fault>());
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let mut what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    // Which of several it is.
+    let expression = error.range().and_then(|range| source.get(range)).map(str::trim);
+    if let Some(expression) = expression.filter(|it| !it.is_empty() && it.len() <= 100 && !it.contains('\n')) {
+        what = format!("{what}: `{expression}`");
+    }
     let place = error.line().map_or_else(|| what.clone(), |line| format!("line {line}: {what}"));
-    let fault =
-        cause.cloned().unwrap_or_else(|| Fault::give_up("template.failed", format!("a template failed: {what}")));
+    let fault = cause.cloned().unwrap_or_else(|| Fault::give_up("template.failed", what));
     fault.at(pointer, place)
 }
 

@@ -260,6 +260,8 @@ impl fmt::Display for NodeFailure {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // The name of this call means nothing to those who wrote the template.
+            Self::Call { call, fault, attempts: 0 | 1 } if call == "render" => fault.fmt(f),
             Self::Call { call, fault, attempts: 0 | 1 } => write!(f, "{call} failed: {fault}"),
             Self::Call { call, fault, attempts } => write!(f, "{call} failed {attempts} times: {fault}"),
             Self::Machine { what, message: Some(message) } => write!(f, "the machine {what}: {message}"),

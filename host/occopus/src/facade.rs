@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::holder;
 use crate::needs::Need;
-use crate::nothing::NoPlugins;
+use crate::nothing::{NoPlugins, NoStore};
 use crate::planned::WithPlanned;
 use crate::sources;
 
@@ -68,6 +68,14 @@ impl Occopus {
     pub async fn engine(&self) -> Result<Engine, OpenError> {
         let engine = Engine::new(self.runtime().await?, self.store().await?, Arc::new(SystemClock));
         Ok(engine.with_settings(settings()))
+    }
+
+    /// An engine for plans and previews. Without the id of an infrastructure, nothing is read from the store, and none is made.
+    pub async fn planner(&self, id: Option<&str>) -> Result<Engine, OpenError> {
+        match id {
+            Some(_) => self.engine().await,
+            None => Ok(Engine::new(self.runtime().await?, Arc::new(NoStore), Arc::new(SystemClock))),
+        }
     }
 
     /// The plugins.

@@ -1,8 +1,13 @@
-//! For those who only read: no plugins, so that none are opened.
+//! For those who need less: no plugins, or no store, so that none is opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use occopus_engine::ports::{Contextualiser, Driver, HealthChecker, Plugins};
+use async_trait::async_trait;
+use occopus_engine::ports::{
+    Changes, Committed, Contextualiser, Driver, Entry, HealthChecker, LeaseId, Plugins, Revision, Store, StoreError,
+    Transaction,
+};
 
 /// No plugins.
 pub(crate) struct NoPlugins;
@@ -18,5 +23,47 @@ impl Plugins for NoPlugins {
 
     fn contextualiser(&self, _keyword: &str) -> Option<Arc<dyn Contextualiser>> {
         None
+    }
+}
+
+/// No store.
+pub(crate) struct NoStore;
+
+fn closed<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable { message: "this command opens no store".to_owned() })
+}
+
+#[async_trait]
+impl Store for NoStore {
+    async fn get(&self, _key: &str) -> Result<Option<Entry>, StoreError> {
+        closed()
+    }
+
+    async fn range(&self, _prefix: &str, _after: Option<&str>, _limit: usize) -> Result<Vec<Entry>, StoreError> {
+        closed()
+    }
+
+    async fn commit(&self, _transaction: Transaction) -> Result<Committed, StoreError> {
+        closed()
+    }
+
+    async fn grant_lease(&self, _ttl: Duration) -> Result<LeaseId, StoreError> {
+        closed()
+    }
+
+    async fn keep_alive(&self, _lease: LeaseId) -> Result<bool, StoreError> {
+        closed()
+    }
+
+    async fn revoke_lease(&self, _lease: LeaseId) -> Result<(), StoreError> {
+        closed()
+    }
+
+    async fn watch(&self, _prefix: &str, _after: Revision) -> Result<Changes, StoreError> {
+        closed()
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        closed()
     }
 }

@@ -118,7 +118,7 @@ impl Failure {
                 error["infrastructure"] = json!(id);
                 error["left"] = json!(left);
             }
-            Self::Nodes(failures) => error["failures"] = json!(failures),
+            Self::Nodes(failures) => error["problems"] = failures.iter().flat_map(node_problems).collect(),
             Self::Other(message) => error["help"] = json!(message.help),
         }
         json!({ "error": error })
@@ -159,6 +159,42 @@ impl Failure {
 /// Problems for programs.
 pub(crate) fn problems_json(problems: &Problems) -> Value {
     problems.iter().map(occopus_model::Problem::to_json).collect()
+}
+
+/// What is wrong with a node, as [`problems_json`] tells it.
+fn node_problems(failure: &NodeFailure) -> Vec<Value> {
+    let whole = failure.to_string();
+    let problem = |message: String, location: Option<&str>| {
+        let place = location.and_then(source::Place::parse);
+        let text = place.and_then(|place| place.read()).unwrap_or_default();
+        let (found, message) = place.map_or((None, message.clone()), |place| source::find(&place, &text, &message));
+        let (line, column) = found.map_or_else(
+            || place.map(|place| (place.line, place.column)).unzip(),
+            |range| {
+                let before = text.get(..range.start).unwrap_or_default();
+                let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+                (Some(before.matches('\n').count() + 1), Some(column))
+            },
+        );
+        json!({
+            "severity": "error",
+            "code": failure.code(),
+            "message": if whole.contains(&message) { whole.clone() } else { format!("{whole}: {message}") },
+            "node": failure.node,
+            "file": place.map(|place| place.file),
+            "line": line,
+            "column": column,
+            "help": null,
+        })
+    };
+    if failure.details.is_empty() {
+        return vec![problem(String::new(), failure.location())];
+    }
+    failure
+        .details
+        .iter()
+        .map(|detail| problem(detail.message.clone(), detail.location.as_deref().or(failure.location())))
+        .collect()
 }
 
 /// All problems, each with its excerpt, and their number.
@@ -284,15 +320,8 @@ impl Shown {
             self.source = place.read().map(|text| NamedSource::new(place.file, text));
             place.file.clone_into(&mut self.file);
         }
-        // A template says on which of its lines it failed.
-        let line = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
-        let line = line.and_then(|(number, what)| Some((number.parse::<usize>().ok()?, what.to_owned())));
         let text = self.source.as_ref().map(|source| source.inner().as_str()).unwrap_or_default();
-        let within = line.and_then(|(number, what)| Some((place.line_within(text, number)?, what)));
-        let (offset, message) = match within {
-            Some((range, what)) => (Some(range), what),
-            None => (place.offset(text), message),
-        };
+        let (offset, message) = source::find(&place, text, &message);
         match offset {
             Some(offset) if place.file == self.file => {
                 self.labels.push(LabeledSpan::new(Some(message), offset.start, offset.len()));

@@ -16,7 +16,7 @@ pub(crate) async fn run(render: Render, common: &Common) -> Result<(), Failure> 
             Failure::new(Exit::Usage, "node.unknown", text).help(format_args!("there are {}", names.join(", ")))
         );
     };
-    let engine = occopus.engine().await?;
+    let engine = occopus.planner(render.infra_id.as_deref()).await?;
     let outcomes = engine.preview(render.infra_id.as_deref(), &infrastructure, &[index]).await?;
     let (mut previews, mut failures) = (Vec::new(), Vec::new());
     for outcome in outcomes {

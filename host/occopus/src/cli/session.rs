@@ -39,7 +39,7 @@ pub(crate) async fn rehearse(
     id: Option<&str>,
     infrastructure: &Infrastructure,
 ) -> Result<Vec<Preview>, Failure> {
-    let (previews, failures) = occopus::rehearse(&occopus.engine().await?, id, infrastructure).await?;
+    let (previews, failures) = occopus::rehearse(&occopus.planner(id).await?, id, infrastructure).await?;
     if failures.is_empty() { Ok(previews) } else { Err(Failure::Nodes(failures)) }
 }
 

@@ -60,6 +60,16 @@ impl<'a> Place<'a> {
     }
 }
 
+/// What a message is about. A template says on which of its lines it failed, and that is taken out of the message.
+pub(crate) fn find(place: &Place<'_>, text: &str, message: &str) -> (Option<Range<usize>>, String) {
+    let line = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
+    let within = line.and_then(|(number, what)| Some((place.line_within(text, number.parse().ok()?)?, what)));
+    match within {
+        Some((range, what)) => (Some(range), what.to_owned()),
+        None => (place.offset(text), message.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

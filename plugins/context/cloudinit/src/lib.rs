@@ -47,16 +47,20 @@ impl Contextualiser for CloudInit {
     fn render(request: &ContextRequest<Section>) -> Result<Rendered, Fault> {
         let templates = || Templates::new(&request.template_data).with_facts(&request.facts);
         let resource = templates().keeping_newlines().value("/resource", &request.resource).map_err(in_resource)?;
+        let mut source_lines = None;
         let user_data = match &request.section.context_template {
             None => None,
-            Some(Template::Text(source)) => Some(templates().text("/context_template", source)?),
+            Some(Template::Text(source)) => {
+                source_lines = Some(source.trim_end().lines().count());
+                Some(templates().text("/context_template", source)?)
+            }
             Some(Template::Document(document)) => {
                 let document = render_document(&templates().keeping_newlines().folding(), document)?;
                 Some(format!("{HEADER}\n{}", yaml::write(&document)))
             }
         };
         if let Some(text) = &user_data {
-            check(text)?;
+            check(text, source_lines)?;
         }
         let attributes = Value::Object(request.section.attributes.clone().unwrap_or_default());
         let mut attributes = templates().value("/attributes", &attributes)?;
@@ -85,13 +89,17 @@ fn in_resource(mut fault: Fault) -> Fault {
 }
 
 /// A broken configuration would only be noticed on the machine, where nobody looks.
-fn check(user_data: &str) -> Result<(), Fault> {
+fn check(user_data: &str, source_lines: Option<usize>) -> Result<(), Fault> {
     if !user_data.starts_with(HEADER) {
         return Ok(());
     }
     serde_yaml_ng::from_str::<serde_yaml_ng::Value>(user_data).map(|_| ()).map_err(|error| {
+        // Where nothing that was inserted has moved the lines, the line is the user's own.
+        let line = error.location().map(|location| location.line());
+        let same = source_lines == Some(user_data.trim_end().lines().count());
+        let place = line.filter(|_| same).map(|line| format!("line {line}: ")).unwrap_or_default();
         Fault::give_up("cloudinit.bad-yaml", "the rendered cloud-config is not valid YAML")
-            .at("/context_template", format!("after rendering: {error}"))
+            .at("/context_template", format!("{place}after rendering: {error}"))
     })
 }
 
