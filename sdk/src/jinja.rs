@@ -13,7 +13,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use minijinja::value::Serde;
-use minijinja::{Environment, Value};
+use minijinja::{Environment, ErrorKind, Value};
 use serde_json::Value as Json;
 
 use crate::{Facts, Fault};
@@ -126,15 +126,19 @@ pub fn escape(key: &str) -> String {
 fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
     // A refused `cmd` is the host's fault, and keeps its reaction and its advice.
     let cause = error.source().and_then(|source| source.downcast_ref::<Fault>());
-    let mut what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    // Which of several it is.
+    let what = match error.kind() {
+        ErrorKind::UndefinedError => "a part of something that is not defined is asked for".to_owned(),
+        ErrorKind::OutOfFuel => "the template works too long, or would never end".to_owned(),
+        kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
+    };
+    // Which of several expressions it is.
     let expression = error.range().and_then(|range| source.get(range)).map(str::trim);
-    if let Some(expression) = expression.filter(|it| !it.is_empty() && it.len() <= 100 && !it.contains('\n')) {
-        what = format!("{what}: `{expression}`");
-    }
-    let place = error.line().map_or_else(|| what.clone(), |line| format!("line {line}: {what}"));
-    let fault = cause.cloned().unwrap_or_else(|| Fault::give_up("template.failed", what));
-    fault.at(pointer, place)
+    let place = match expression.filter(|it| !it.is_empty() && it.len() <= 100 && !it.contains('\n')) {
+        Some(expression) => format!("at `{expression}`"),
+        None => "here".to_owned(),
+    };
+    let place = error.line().map_or_else(|| place.clone(), |line| format!("line {line}: {place}"));
+    cause.cloned().unwrap_or_else(|| Fault::give_up("template.failed", what)).at(pointer, place)
 }
 
 fn fold(text: &str) -> String {

@@ -16,6 +16,7 @@ fn hostile(deed: &str) -> Occopus {
         "nodes/node_definitions.yaml",
         format!("'node_def:odd':\n- resource:\n    type: hostile\n    do: '{deed}'\n  health_check: {{ping: false}}\n"),
     );
+    write_credentials(&occopus, "resource:\n- type: hostile\n  auth_data: {password: any}\n");
     occopus
 }
 
@@ -82,6 +83,16 @@ fn wrong_credentials() {
         ),
         (format!("resource:\n- type: hostile\n  auth_data: {secret}\n"), ["auth_data", "auth_data.yaml:3:"]),
         (format!("resource: [{secret}\n"), ["YAML", "auth_data.yaml:"]),
+        (
+            format!("resource:\n- type: other\n  auth_data: {{password: {secret}}}\n"),
+            ["it needs credentials (password)", "node_definitions.yaml:2:"],
+        ),
+        (
+            format!(
+                "resource:\n- type: hostile\n  auth_data: {{password: {secret}}}\n- type: hostile\n  auth_data: {{password: b}}\n"
+            ),
+            ["several rules", "auth_data.yaml:4"],
+        ),
     ] {
         write_credentials(&occopus, &content);
         let built = fails(&occopus, 3, &words);
