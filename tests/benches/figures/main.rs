@@ -5,12 +5,18 @@
 mod calls;
 mod containers;
 mod engine;
+mod language;
 mod measure;
 mod status;
 
 /// Name and function of each benchmark.
-const FIGURES: &[(&str, fn())] =
-    &[("calls", calls::run), ("status", status::run), ("containers", containers::run), ("engine", engine::run)];
+const FIGURES: &[(&str, fn())] = &[
+    ("calls", calls::run),
+    ("status", status::run),
+    ("containers", containers::run),
+    ("engine", engine::run),
+    ("language", language::run),
+];
 
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();

@@ -211,7 +211,7 @@ impl<'a> Builder<'a> {
                         "yaml.key",
                         &format!("a key must be a text, and this is {}", item.kind()),
                         &item.at,
-                        "",
+                        "if it is a template, put it in quotes: `'{{ ... }}'`",
                     ));
                 }
             },
