@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 use minijinja::value::Serde;
@@ -132,13 +133,22 @@ fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
         kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
     };
     // Which of several expressions it is.
-    let expression = error.range().and_then(|range| source.get(range)).map(str::trim);
+    let expression = error.range().and_then(|range| source.get(whole(source, range))).map(str::trim);
     let place = match expression.filter(|it| !it.is_empty() && it.len() <= 100 && !it.contains('\n')) {
         Some(expression) => format!("at `{expression}`"),
         None => "here".to_owned(),
     };
     let place = error.line().map_or_else(|| place.clone(), |line| format!("line {line}: {place}"));
     cause.cloned().unwrap_or_else(|| Fault::give_up("template.failed", what)).at(pointer, place)
+}
+
+/// An attribute with what it is an attribute of: the engine names `.b.c` of `a.b.c`.
+fn whole(source: &str, range: Range<usize>) -> Range<usize> {
+    let before = source.get(..range.start).unwrap_or_default();
+    let is_attribute = source.get(range.clone()).is_some_and(|text| text.starts_with('.'));
+    let name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+    let start = if is_attribute { before.trim_end_matches(name).len() } else { range.start };
+    start..range.end
 }
 
 fn fold(text: &str) -> String {

@@ -140,3 +140,30 @@ fn a_plugin_is_listed_and_explained() {
     assert!(explained.contains("network: none"), "{explained}");
     assert!(explained.contains("credentials: used through the host, never seen"), "{explained}");
 }
+
+#[test]
+fn secrets_from_the_environment_and_from_commands() {
+    let secret = "correct-horse-battery";
+    let occopus = hostile("secret");
+    for value in
+        [format!("!command echo {secret}"), "!command [sh, -c, 'echo $SECRET']".to_owned(), "!env SECRET".to_owned()]
+    {
+        write_credentials(&occopus, &format!("resource:\n- type: hostile\n  auth_data: {{password: {value}}}\n"));
+        let checked = occopus.command(["auth", "check", "infra.yaml"]).env("SECRET", secret).output().expect("runs");
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(0), "{said}");
+        assert!(said.contains("password from") && said.contains("auth_data.yaml:2"), "{said}");
+        assert!(!said.contains(secret), "{said}");
+    }
+    for (value, word) in [
+        ("!command 'false'", "failed"),
+        ("!command no-such-program-here", "can't be started"),
+        ("!env NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE"),
+    ] {
+        write_credentials(&occopus, &format!("resource:\n- type: hostile\n  auth_data: {{password: {value}}}\n"));
+        fails(&occopus, 3, &[word, "auth_data.yaml:3:"]);
+    }
+    // Descriptions may come from anywhere: there, the tags do nothing.
+    occopus.write("infra.yaml", "infra_name: !command echo x\nuser_id: !env HOME\nnodes: []\n");
+    fails(&occopus, 3, &["the tag `!command` is not known", "the tag `!env` is not known"]);
+}

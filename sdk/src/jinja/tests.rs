@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::Templates;
@@ -72,7 +73,9 @@ fn errors_tell_the_place() {
     let fault = templates().value("", &json!({"a/b": ["ok", "one\n{{ nowhere.at_all }}"]})).expect_err("undefined");
     assert_eq!(fault.reaction, Reaction::GiveUp);
     assert_eq!(fault.details[0].pointer, "/a~1b/1");
-    assert!(fault.details[0].message.starts_with("line 2: "), "{fault:?}");
+    assert_eq!(fault.details[0].message, "line 2: at `nowhere.at_all`");
+    let deeper = templates().text("", "{{ variables.map.none.at_all }}").expect_err("undefined");
+    assert_eq!(deeper.details[0].message, "line 1: at `variables.map.none.at_all`");
     let missing = templates().text("/x", "{{ getip('nobody') }}").expect_err("no such node");
     assert!(missing.message.contains("`nobody`"), "{missing}");
     assert_eq!(templates().text("", "{{ cmd('ls') }}").expect_err("not allowed").reaction, Reaction::Denied);
@@ -99,4 +102,111 @@ fn inserted_lines_fold() {
 #[test]
 fn parts_of_a_text_keep_their_last_newline() {
     assert_eq!(templates().keeping_newlines().text("", "{{ name }}\n").expect("it renders"), "x\n");
+}
+
+/// Pieces of which templates are made, in any order.
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{#",
+        "#}",
+        "{{ ",
+        " }}",
+        "{% ",
+        " %}",
+        "-%}",
+        "{%-",
+        "raw",
+        "endraw",
+        "for x in ",
+        "endfor",
+        "if ",
+        "elif ",
+        "else",
+        "endif",
+        "set x = ",
+        "macro m(a) ",
+        "endmacro",
+        "m(1)",
+        "block b",
+        "endblock",
+        "include 'x'",
+        "import 'x' as y",
+        "extends 'x'",
+        "filter upper",
+        "endfilter",
+        "variables",
+        ".list",
+        ".map",
+        ".none",
+        "['a']",
+        "[0]",
+        "[1:]",
+        "[::-1]",
+        "(",
+        ")",
+        ", ",
+        "getip",
+        "('master')",
+        "getipall",
+        "cut",
+        "('abc', 1, -1)",
+        "cmd",
+        "('ls')",
+        "find_node_id",
+        "range(3)",
+        "range(99999)",
+        "loop.index",
+        " * 99999",
+        " ** 99",
+        " // 0",
+        " % 0",
+        " ~ ",
+        "|upper",
+        "|b64encode",
+        "|join(',')",
+        "|list",
+        "|length",
+        "|tojson",
+        "|batch(9999)",
+        ".items()",
+        ".get('a')",
+        ".format(1)",
+        "'text'",
+        "\"",
+        "'",
+        "1",
+        "1.5e300",
+        "-",
+        "not ",
+        "is defined",
+        "in ",
+        "none",
+        "true",
+        "\n",
+        " ",
+        "\u{0}",
+        "é",
+    ]);
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// It renders or it fails, and what it renders has bounds.
+    #[test]
+    fn any_template_comes_to_an_end(source in pieces()) {
+        if let Ok(text) = templates().text("", &source) {
+            prop_assert!(text.len() < 64 << 20);
+        }
+    }
+
+    #[test]
+    fn any_text_comes_to_an_end(source in "\\PC{0,100}") {
+        let _ = templates().text("", &source);
+    }
 }

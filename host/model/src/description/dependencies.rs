@@ -9,7 +9,7 @@ use super::order::{self, Edge};
 use crate::check::{self, wrong_kind};
 use crate::infrastructure::{Mapping, Node};
 use crate::problem::{Problem, Problems, meant, suggestion};
-use crate::yaml::{Item, Value};
+use crate::yaml::{Item, Node as YamlNode, Value};
 
 /// Checks the list, and writes what it says to the nodes. `items` are the nodes as they are written.
 pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &mut Problems) {
@@ -53,8 +53,11 @@ pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &
 
 /// Other keys are allowed and do nothing, so a slip in a known one would go unseen.
 fn slips(item: &Item, problems: &mut Problems) {
+    let known = ["connection", "mappings"];
     for entry in item.mapping().unwrap_or_default() {
-        let known = ["connection", "mappings"];
+        if known.contains(&entry.key.as_str()) {
+            continue;
+        }
         if let Some(known) = meant(&entry.key, known).filter(|known| *known != entry.key && item.get(known).is_none()) {
             let problem = Problem::error("key.unknown", format!("unknown key `{}` in a dependency", entry.key));
             problems.push(problem.at(&entry.key_at, "not known here").help(format!("did you mean `{known}`?")));
@@ -67,13 +70,16 @@ struct Graph<'a> {
     items: &'a [Item],
     names: Vec<String>,
     by_name: HashMap<String, usize>,
+    /// By the place of the node in memory, which an alias shares.
+    by_identity: HashMap<*const YamlNode, usize>,
 }
 
 impl<'a> Graph<'a> {
     fn new(items: &'a [Item], nodes: &[Node]) -> Self {
         let names: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
         let by_name = names.iter().cloned().enumerate().rev().map(|(at, name)| (name, at)).collect();
-        Self { items, names, by_name }
+        let by_identity = items.iter().enumerate().rev().map(|(at, item)| (Arc::as_ptr(&item.node), at)).collect();
+        Self { items, names, by_name, by_identity }
     }
 
     /// `[dependent, dependee]`.
@@ -105,12 +111,11 @@ impl<'a> Graph<'a> {
                 }
             },
             Value::Mapping(_) => {
-                let same = |node: &Item| Arc::ptr_eq(&node.node, &item.node);
                 let equal = || {
                     let copy = item.json();
                     self.items.iter().position(|node| node.json() == copy)
                 };
-                match self.items.iter().position(same).or_else(equal) {
+                match self.by_identity.get(&Arc::as_ptr(&item.node)).copied().or_else(equal) {
                     Some(at) => return Some(at),
                     None => Problem::error("dependency.unknown", "this is none of the nodes")
                         .help("name a node, or use an alias of one"),

@@ -11,8 +11,10 @@ use crate::problem::Problem;
 
 /// Levels of lists and mappings, aliases followed.
 const MOST_LEVELS: usize = 100;
-/// Nodes of one file, aliases followed: what an alias bomb would blow up.
+/// Nodes of one file, aliases followed: what an alias bomb would blow up. More are taken where they are written out.
 const MOST_NODES: usize = 2_000_000;
+/// How much larger aliases may make a large file.
+const MOST_TIMES: usize = 16;
 
 /// A list or mapping that is not complete.
 struct Open {
@@ -24,13 +26,26 @@ struct Open {
 
 enum Children {
     Sequence(Vec<Item>),
-    Mapping {
-        entries: Vec<Entry>,
-        merges: Vec<Item>,
-        key: Option<(String, Span)>,
-        /// Where in `entries` a key is: a search through them would take hours for a file of a million.
-        known: HashMap<String, usize>,
-    },
+    Mapping { entries: Vec<Entry>, merges: Vec<Item>, key: Option<(String, Span)>, known: Known },
+}
+
+/// Where in the entries of a mapping a key is. Few are searched; a search through a million would take hours.
+#[derive(Default)]
+struct Known(HashMap<String, usize>);
+
+impl Known {
+    const FEW: usize = 16;
+
+    fn get(&mut self, entries: &[Entry], key: &str) -> Option<usize> {
+        if entries.len() <= Self::FEW {
+            return entries.iter().position(|entry| entry.key == key);
+        }
+        if self.0.len() < entries.len() {
+            let new = entries.iter().enumerate().skip(self.0.len());
+            self.0.extend(new.map(|(at, entry)| (entry.key.clone(), at)));
+        }
+        self.0.get(key).copied()
+    }
 }
 
 /// Why reading stops. The problem is with the loader already.
@@ -42,12 +57,14 @@ pub(super) struct Builder<'a> {
     stack: Vec<Open>,
     anchors: HashMap<usize, Arc<Node>>,
     nodes: usize,
+    /// Those of them that are written out.
+    written: usize,
     root: Option<Item>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(loader: &'a mut Loader, source: Arc<Source>) -> Self {
-        Self { loader, source, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None }
+        Self { loader, source, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, written: 0, root: None }
     }
 
     /// The one document of the file.
@@ -115,7 +132,7 @@ impl<'a> Builder<'a> {
             }
             Event::MappingStart(anchor, tag) => {
                 let children =
-                    Children::Mapping { entries: Vec::new(), merges: Vec::new(), key: None, known: HashMap::new() };
+                    Children::Mapping { entries: Vec::new(), merges: Vec::new(), key: None, known: Known::default() };
                 self.open(children, at, anchor, tag.map(std::borrow::Cow::into_owned))
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -155,10 +172,10 @@ impl<'a> Builder<'a> {
 
     fn count(&mut self, weight: usize, at: &Span) -> Result<(), Stop> {
         self.nodes = self.nodes.saturating_add(weight);
-        if self.nodes > MOST_NODES {
-            let message = format!(
-                "there are more than {MOST_NODES} values in this file, counting each alias as what it stands for"
-            );
+        let most = MOST_NODES.max(self.written.saturating_mul(MOST_TIMES));
+        if self.nodes > most {
+            let written = self.written;
+            let message = format!("aliases make more than {most} values of the {written} that are written here");
             return Err(self.fail(
                 "yaml.size",
                 &message,
@@ -183,6 +200,7 @@ impl<'a> Builder<'a> {
                 "aliases count as what they stand for",
             ));
         }
+        self.written += 1;
         self.count(1, &at)?;
         let node = Arc::new(Node { value, span: at.clone(), height, weight });
         let item = Item { node, at };
@@ -221,7 +239,8 @@ impl<'a> Builder<'a> {
                     merges.push(item);
                     return Ok(());
                 }
-                if let Some(first) = known.get(&key).and_then(|at| entries.get(*at)).map(|entry| entry.key_at.clone()) {
+                if let Some(first) = known.get(entries, &key).and_then(|at| entries.get(at)) {
+                    let first = first.key_at.clone();
                     let problem = Problem::error("yaml.duplicate-key", format!("the key `{key}` is here twice"))
                         .at(&key_at, "again")
                         .also(&first, "first here")
@@ -229,7 +248,6 @@ impl<'a> Builder<'a> {
                     self.loader.problems.push(problem);
                     return Ok(());
                 }
-                known.insert(key.clone(), entries.len());
                 entries.push(Entry { key, key_at, value: item });
             }
         }
@@ -237,12 +255,7 @@ impl<'a> Builder<'a> {
     }
 
     /// `<<`: what the merged mappings have and this one has not.
-    fn merged(
-        &mut self,
-        mut entries: Vec<Entry>,
-        merges: &[Item],
-        mut known: HashMap<String, usize>,
-    ) -> Result<Vec<Entry>, Stop> {
+    fn merged(&mut self, mut entries: Vec<Entry>, merges: &[Item], mut known: Known) -> Result<Vec<Entry>, Stop> {
         for merge in merges {
             let mappings = merge.sequence().map_or_else(|| vec![merge.clone()], <[Item]>::to_vec);
             for mapping in mappings {
@@ -252,8 +265,7 @@ impl<'a> Builder<'a> {
                 };
                 self.count(mapping.node.weight, &mapping.at)?;
                 for entry in from {
-                    if !known.contains_key(&entry.key) {
-                        known.insert(entry.key.clone(), entries.len());
+                    if known.get(&entries, &entry.key).is_none() {
                         entries.push(entry.clone());
                     }
                 }
