@@ -6,6 +6,7 @@ use std::fmt;
 use indexmap::{IndexMap, IndexSet};
 use occopus_model::{Infrastructure, Node};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::state::InstanceRecord;
 use crate::status::InstanceState;
@@ -27,6 +28,9 @@ pub struct Action {
     /// UUID of the instance, when it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// The driver of the instance; of a new one, all that it may get.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<String>,
     /// One sentence: why.
     pub reason: String,
     /// Names of the nodes that must be ready before this starts; for a removal: that must be gone.
@@ -62,7 +66,7 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord]) -> Plan 
     let (mut actions, mut removals) = (Vec::new(), Vec::new());
     for node in &desired.nodes {
         let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-        plan_node(node, records, &mut actions, &mut removals);
+        plan_node(desired, node, records, &mut actions, &mut removals);
     }
     let described: HashSet<_> = desired.nodes.iter().map(|node| node.name.as_str()).collect();
     for record in by_node.iter().filter(|(name, _)| !described.contains(*name)).flat_map(|(_, records)| records) {
@@ -79,6 +83,7 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord]) -> Plan 
         kind: ActionKind::Destroy,
         node: record.node.clone(),
         instance: Some(record.id.clone()),
+        on: vec![record.driver().to_owned()],
         reason: (*reason).into(),
         after: after(&record.node),
     }));
@@ -86,6 +91,7 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord]) -> Plan 
 }
 
 fn plan_node<'a>(
+    desired: &Infrastructure,
     node: &Node,
     records: &[&'a InstanceRecord],
     actions: &mut Vec<Action>,
@@ -96,10 +102,17 @@ fn plan_node<'a>(
         records.iter().copied().partition(|record| is_dead(record));
     let present = u32::try_from(alive.len()).unwrap_or(u32::MAX);
     let target = present.clamp(node.scaling.min, node.scaling.max.max(node.scaling.min)) as usize;
+    let keyword = |resource: &Value| resource.get("type").and_then(Value::as_str).map(str::to_owned);
+    let drivers = desired.candidates(node).filter_map(|(_, found)| keyword(&found.resource)).collect::<IndexSet<_>>();
+    let on = |kind, instance: Option<&InstanceRecord>| match instance {
+        Some(record) if kind != ActionKind::Replace => vec![record.driver().to_owned()],
+        _ => drivers.iter().cloned().collect(),
+    };
     let action = |kind, instance: Option<&InstanceRecord>, reason: &str| Action {
         kind,
         node: node.name.clone(),
         instance: instance.map(|record| record.id.clone()),
+        on: on(kind, instance),
         reason: reason.into(),
         after: node.depends_on.clone(),
     };
@@ -162,6 +175,9 @@ impl fmt::Display for Action {
         write!(f, "{} {}", self.kind, self.node)?;
         if let Some(instance) = &self.instance {
             write!(f, " ({instance})")?;
+        }
+        if !self.on.is_empty() {
+            write!(f, " on {}", self.on.join(" or "))?;
         }
         if !self.after.is_empty() {
             write!(f, " after {}", self.after.join(", "))?;

@@ -110,7 +110,7 @@ async fn a_plan_shows_what_runs() {
     assert_eq!(plan.summary(), "1 to create, 1 to destroy");
     assert_eq!(fakes.cloud.calls().len(), calls);
     let text = plan.to_string();
-    assert!(text.starts_with("create web: it does not exist\ndestroy db ("), "{text}");
+    assert!(text.starts_with("create web on fake: it does not exist\ndestroy db ("), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

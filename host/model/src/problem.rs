@@ -20,6 +20,8 @@ pub struct Problem {
     help: Option<String>,
     /// It follows from another one that was told.
     is_moot: bool,
+    /// The first of its kind is enough, wherever the others are.
+    is_general: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +41,7 @@ impl Problem {
             labels: Vec::new(),
             help: None,
             is_moot: false,
+            is_general: false,
         }
     }
 
@@ -68,6 +71,12 @@ impl Problem {
     /// Not to be told when it is about something that is broken anyway.
     pub(crate) fn moot(mut self, is_moot: bool) -> Self {
         self.is_moot = is_moot;
+        self
+    }
+
+    /// To be told once, however often it applies.
+    pub(crate) fn general(mut self) -> Self {
+        self.is_general = true;
         self
     }
 
@@ -173,7 +182,8 @@ impl Problems {
             return;
         }
         // An alias leads to the same place again.
-        let is_known = |known: &Problem| known.message == problem.message && known.place == problem.place;
+        let is_known =
+            |known: &Problem| known.message == problem.message && (problem.is_general || known.place == problem.place);
         if !self.0.iter().any(is_known) {
             self.0.push(problem);
         }

@@ -126,7 +126,10 @@ fn mistakes_in_files_are_shown_all_at_once_and_validating_makes_no_store() {
     assert_eq!((code, stdout.as_str()), (Some(0), "infra.yaml is valid: pair, 2 nodes, 2 instances\n"), "{stderr}");
     assert!(!place.0.path().join("home/store.db").exists());
     let (_, stdout, _) = place.run(&["plan", "infra.yaml"]);
-    assert_eq!(stdout, "create one: it does not exist\ncreate two after one: it does not exist\n2 to create\n");
+    assert_eq!(
+        stdout,
+        "create one on local: it does not exist\ncreate two on local after one: it does not exist\n2 to create\n"
+    );
 }
 
 #[test]

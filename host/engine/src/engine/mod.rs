@@ -58,6 +58,11 @@ impl Engine {
         Ok(crate::plan::plan(desired, &actual))
     }
 
+    /// Whether it can be built: a graph without flaws, and plugins for all of it. Calls none of them.
+    pub fn check(&self, desired: &Infrastructure) -> Result<(), EngineError> {
+        check::infrastructure(desired, &*self.plugins)
+    }
+
     /// What these nodes (by their places in `nodes`) would get to know, in every implementation that they may use. Where
     /// an address is not known yet, one of RFC 5737 stands for it. Reads the store, calls no cloud and runs no command.
     pub async fn preview(

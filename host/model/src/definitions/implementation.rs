@@ -87,10 +87,7 @@ fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems
 pub(super) fn unavailable(section: Section, keyword: &str, at: &Span, schemas: &dyn Schemas, problems: &mut Problems) {
     if let Some(why) = schemas.unavailable(section, keyword) {
         let message = format!("nothing can be deployed with `{keyword}`: {why}");
-        // Once is enough.
-        if problems.iter().any(|known| known.to_string() == message) {
-            return;
-        }
-        problems.push(Problem::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed"));
+        let problem = Problem::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed");
+        problems.push(problem.general());
     }
 }

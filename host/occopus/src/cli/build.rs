@@ -14,6 +14,7 @@ pub(crate) async fn run(build: Build, common: &Common) -> Result<(), Failure> {
     let occopus = session::open(common)?;
     let infrastructure = session::compile(&occopus, build.files).await?.infrastructure;
     let engine = occopus.engine().await?;
+    engine.check(&infrastructure)?;
     session::prepare(&occopus, needs_of_description(&infrastructure)).await?;
     let previews = session::rehearse(&occopus, build.infra_id.as_deref(), &infrastructure).await?;
     session::credentials_for(&occopus, &infrastructure, &previews).await?;
