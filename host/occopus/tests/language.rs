@@ -150,6 +150,19 @@ fn mistakes_in_templates_are_shown_at_the_users_line() {
 }
 
 #[test]
+fn mistakes_in_templates_of_health_checks() {
+    let place = text("x");
+    let definitions = SERVER.replace(
+        "health_check: {ping: false}",
+        "health_check:\n    ping: false\n    urls: ['http://{{ ip }}/', 'http://{{ ip.nothing.at_all }}/']",
+    );
+    place.write("nodes/node_definitions.yaml", &(definitions + &SERVER.replace("server", "client")));
+    let (code, _, stderr) = place.run(&["validate", "infra.yaml"]);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("node_definitions.yaml:5:32") && stderr.contains("`ip.nothing.at_all`"), "{stderr}");
+}
+
+#[test]
 fn mistakes_in_templates_for_programs() {
     let place = text("#cloud-config\n  runcmd:\n  - {{ nowhere.at_all }}");
     let (code, stdout, _) = place.run(&["validate", "infra.yaml", "--output", "json"]);

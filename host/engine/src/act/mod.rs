@@ -22,7 +22,7 @@ pub(crate) use context::{Facts, facts};
 pub(crate) use create::{Start, bring_up, with_type};
 pub(crate) use ready::{Death, Look, elapsed, look};
 pub(crate) use remove::{Removal, leftover, remove};
-pub(crate) use render::{Rendering, render};
+pub(crate) use render::{Rendering, render, try_checks};
 
 use crate::error::NodeFailure;
 use crate::event::What;

@@ -51,7 +51,8 @@ async fn manage(
     }
     // Its texts are templates like those of attributes, which `basic` renders.
     let as_attributes = json!({"type": "basic", "attributes": section});
-    let rendered = ask(plugins, of, "basic", as_attributes, data.clone()).await.map_err(in_config_management)?;
+    let rendered = ask(plugins, of, "basic", as_attributes, data.clone()).await;
+    let rendered = rendered.map_err(|fault| moved(fault, "/config_management"))?;
     let mut section = rendered.attributes;
     if let Some(section) = section.as_object_mut() {
         section.shift_remove("connections");
@@ -63,6 +64,23 @@ async fn manage(
         None => json!({}),
     };
     Ok((Value::clone(&section), added))
+}
+
+/// Renders the texts of the health checks, to see whether they can be. At work each checker renders its own.
+pub(crate) async fn try_checks(plugins: &dyn Plugins, of: &Rendering<'_>, address: &str) -> Result<(), Fault> {
+    let checks = &of.implementation.health_check.checks;
+    let data = json!({
+        "ip": address,
+        "variables": of.node.variables,
+        "node_id": of.instance,
+        "name": of.node.name,
+        "infra_id": of.infra_id,
+        "infra_name": of.infrastructure.name,
+        "instance_data": {"resource_address": [address]},
+    });
+    let as_attributes = json!({"type": "basic", "attributes": checks});
+    ask(plugins, of, "basic", as_attributes, data).await.map_err(|fault| moved(fault, "/health_check"))?;
+    Ok(())
 }
 
 async fn ask(
@@ -88,11 +106,11 @@ fn missing(kind: &str, keyword: &str) -> Fault {
     Fault::new(Reaction::GiveUp, "engine.no-plugin", format!("there is no {kind} for {keyword:?}"))
 }
 
-/// Leads to what the user wrote.
-fn in_config_management(mut fault: Fault) -> Fault {
+/// What was rendered as attributes stands in another section.
+fn moved(mut fault: Fault, section: &str) -> Fault {
     for detail in &mut fault.details {
         if let Some(rest) = detail.pointer.strip_prefix("/contextualisation/attributes") {
-            detail.pointer = format!("/config_management{rest}");
+            detail.pointer = format!("{section}{rest}");
         }
     }
     fault

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use crate::act::{Desired, Facts, Rendering, facts, render, with_type};
+use crate::act::{Desired, Facts, Rendering, facts, render, try_checks, with_type};
 use crate::error::{EngineError, NodeFailure, Reason};
 use crate::ports::{Address, CallContext, Fault, InstanceFacts};
 use crate::state::load_instances;
@@ -18,6 +18,8 @@ use crate::status::Preview;
 
 /// Stands for the id of an instance that does not exist yet.
 const INSTANCE: &str = "00000000-0000-4000-8000-000000000000";
+/// Stands for its address.
+const ADDRESS: &str = "192.0.2.254";
 /// Renders at once.
 const WIDTH: usize = 8;
 
@@ -62,11 +64,15 @@ async fn one(
     let instance = INSTANCE;
     let facts = others.of(index);
     let rendering = Rendering { infra_id, infrastructure, node, implementation, instance, facts, context };
-    let rendered = render(&*engine.plugins, &rendering).await.map_err(|fault: Fault| {
+    let failed = |fault: Fault| {
         let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
         let reason = Reason::Call { call: "render".into(), fault, attempts: 1 };
         NodeFailure::new(node.name.clone(), instance, driver.to_owned(), Some(implementation), reason)
-    })?;
+    };
+    let rendered = render(&*engine.plugins, &rendering).await.map_err(failed)?;
+    if implementation.health_check.checks.values().any(has_template) {
+        try_checks(&*engine.plugins, &rendering, ADDRESS).await.map_err(failed)?;
+    }
     let resource = rendered.resource.map(|section| with_type(section, &implementation.resource));
     Ok(Preview {
         node: node.name.clone(),
@@ -76,6 +82,15 @@ async fn one(
         attributes: rendered.attributes,
         user_data: rendered.user_data.map(|data| String::from_utf8_lossy(&data).into_owned()),
     })
+}
+
+fn has_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("{{") || text.contains("{%"),
+        Value::Array(items) => items.iter().any(has_template),
+        Value::Object(fields) => fields.values().any(has_template),
+        _ => false,
+    }
 }
 
 /// What exists already, by node.
