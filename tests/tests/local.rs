@@ -153,6 +153,43 @@ fn a_program_that_does_not_exist_is_rolled_back() {
 }
 
 #[test]
+fn nodes_are_scaled() {
+    let occopus = Occopus::new();
+    let mark = mark(8);
+    occopus.write(
+        "infra.yaml",
+        "infra_name: scaled\nuser_id: tester\nnodes:\n- {name: web, type: sleeper, scaling: {min: 1, max: 4}}\n",
+    );
+    write_sleeper(&occopus, &format!("exec sleep {mark}"), "ping: false");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    occopus.ok(["scale", "-i", &id, "-n", "web", "-c", "2"]);
+    assert_eq!(processes_with(&mark), 3);
+    let status = occopus.status(&id);
+    let first = status["nodes"][0]["instances"][0]["addresses"][0]["value"].as_str().expect("an address").to_owned();
+    occopus.ok(["scale", "--infraid", &id, "--node", "web", "--filter", &first]);
+    assert_eq!(processes_with(&mark), 2);
+    assert!(!occopus.status(&id)["nodes"].to_string().contains(&first));
+    let later = occopus.ok(["scale", "-i", &id, "-n", "web", "-s", "4", "--later"]);
+    assert!(later.stdout.contains("maintain"), "{}", later.stdout);
+    assert_eq!(processes_with(&mark), 2);
+    occopus.ok(["maintain", "-i", &id]);
+    assert_eq!(processes_with(&mark), 4);
+    for (arguments, code, word) in [
+        (["-n", "web", "-c", "1"], 1, "allows 1 to 4"),
+        (["-n", "web", "-s", "9"], 1, "allows 1 to 4"),
+        (["-n", "wbe", "-s", "2"], 2, "it has web"),
+        (["-n", "web", "-c", "0"], 2, "changes nothing"),
+        (["-n", "web", "-f", "10.9.9.9"], 1, "no instance"),
+    ] {
+        let refused = occopus.run(["scale", "-i", &id].into_iter().chain(arguments));
+        assert_eq!(refused.code, Some(code), "{arguments:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(word), "{arguments:?}: {}", refused.stderr);
+    }
+    occopus.ok(["destroy", "-i", &id]);
+    assert_eq!(processes_with(&mark), 0);
+}
+
+#[test]
 fn two_builds_of_one_id_at_once() {
     let occopus = Occopus::new();
     let mark = mark(6);

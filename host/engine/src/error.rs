@@ -18,6 +18,42 @@ pub enum EngineError {
         /// As it was given.
         id: String,
     },
+    /// The infrastructure has no such node.
+    #[error("infrastructure {id} has no node {node}; it has {}", known.join(", "))]
+    UnknownNode {
+        /// The infrastructure.
+        id: String,
+        /// As it was given.
+        node: String,
+        /// The nodes that there are.
+        known: Vec<String>,
+    },
+    /// The node has no such instance.
+    #[error("node {node} has no instance with the id or address {instance}")]
+    UnknownInstance {
+        /// The node's name.
+        node: String,
+        /// As it was given.
+        instance: String,
+    },
+    /// The description does not allow so many, or so few.
+    #[error("node {node} can't have {wanted} instances: its description allows {min} to {max}")]
+    Limits {
+        /// The node's name.
+        node: String,
+        /// How many were asked for, requests that wait included.
+        wanted: i64,
+        /// At least.
+        min: u32,
+        /// At most.
+        max: u32,
+    },
+    /// It is about to be gone.
+    #[error("infrastructure {id} is being destroyed")]
+    Destroying {
+        /// The infrastructure.
+        id: String,
+    },
     /// Not usable as an id.
     #[error("{id:?} can't be an id: use 1 to 64 letters, digits, '.', '_' and '-'")]
     InvalidId {
@@ -183,6 +219,10 @@ impl EngineError {
     pub fn code(&self) -> &str {
         match self {
             Self::UnknownInfrastructure { .. } => "engine.unknown-infrastructure",
+            Self::UnknownNode { .. } => "engine.unknown-node",
+            Self::UnknownInstance { .. } => "engine.unknown-instance",
+            Self::Limits { .. } => "engine.limits",
+            Self::Destroying { .. } => "engine.destroying",
             Self::InvalidId { .. } => "engine.invalid-id",
             Self::Owned { .. } => "engine.owned",
             Self::LeaseLost { .. } => "engine.lease-lost",

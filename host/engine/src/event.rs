@@ -161,6 +161,16 @@ pub enum What {
         /// Why.
         message: String,
     },
+    /// A node is to have another number of instances.
+    #[serde(rename = "nodescaled")]
+    NodeScaled {
+        /// Name of the node.
+        node_name: String,
+        /// How many it was to have.
+        from: u32,
+        /// How many it is to have.
+        to: u32,
+    },
     /// So much looks dead at once that nothing is replaced.
     Hold {
         /// How many look dead.
@@ -235,6 +245,7 @@ impl What {
             | Self::NodeDropped { node_name, .. }
             | Self::NodeLeft { node_name, .. }
             | Self::NodeReplacing { node_name, .. }
+            | Self::NodeScaled { node_name, .. }
             | Self::Progress { node_name, .. }
             | Self::Retrying { node_name, .. }
             | Self::Waiting { node_name, .. } => Some(node_name),
@@ -279,6 +290,7 @@ impl fmt::Display for What {
             Self::NodeDropped { node_name, vanished: true, .. } => write!(f, "{node_name}: vanished"),
             Self::NodeLeft { node_name, message, .. } => write!(f, "{node_name}: not removed: {message}"),
             Self::NodeReplacing { node_name, message, .. } => write!(f, "{node_name}: replacing: {message}"),
+            Self::NodeScaled { node_name, from, to } => write!(f, "{node_name}: scaling from {from} to {to}"),
             Self::Hold { dead, of } => write!(f, "{dead} of {of} instances look dead: replacing nothing"),
             Self::HoldEnded => f.write_str("going on"),
             Self::RollingBack { instances: 1 } => f.write_str("rolling back 1 instance"),

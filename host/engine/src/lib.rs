@@ -28,7 +28,7 @@ pub use engine::Engine;
 pub use error::{EngineError, NodeFailure, Pointed, Reason};
 pub use event::{Event, StoredEvent, What};
 pub use plan::{Action, ActionKind, Plan};
-pub use request::{BuildRequest, MaintainOptions, OnFailure, Run, Stop};
+pub use request::{BuildRequest, MaintainOptions, OnFailure, Run, Scale, Stop};
 pub use settings::{HolderProbe, Settings};
 pub use status::{
     DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Owner, Preview, Status,

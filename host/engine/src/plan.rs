@@ -1,6 +1,6 @@
 //! What is to be done, as an ordered graph: a pure function of what should exist and what does.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use indexmap::{IndexMap, IndexSet};
@@ -8,8 +8,11 @@ use occopus_model::{Infrastructure, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::state::InstanceRecord;
+use crate::state::{InstanceRecord, TargetRecord};
 use crate::status::InstanceState;
+
+/// The numbers of nodes that were scaled, by name.
+pub(crate) type Targets = HashMap<String, TargetRecord>;
 
 /// What a build does. What `plan` prints is what runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -58,7 +61,7 @@ pub enum ActionKind {
 ///
 /// What is ready is only looked at. What an earlier run left unfinished is finished. What is dead is replaced. A node keeps
 /// as many instances as it has, within its limits; of too many the youngest go.
-pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord]) -> Plan {
+pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], targets: &Targets) -> Plan {
     let mut by_node = IndexMap::<&str, Vec<&InstanceRecord>>::new();
     for record in actual {
         by_node.entry(&record.node).or_default().push(record);
@@ -66,7 +69,7 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord]) -> Plan 
     let (mut actions, mut removals) = (Vec::new(), Vec::new());
     for node in &desired.nodes {
         let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-        plan_node(desired, node, records, &mut actions, &mut removals);
+        plan_node(desired, node, targets.get(&node.name), records, &mut actions, &mut removals);
     }
     let described: HashSet<_> = desired.nodes.iter().map(|node| node.name.as_str()).collect();
     for record in by_node.iter().filter(|(name, _)| !described.contains(*name)).flat_map(|(_, records)| records) {
@@ -93,15 +96,18 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord]) -> Plan 
 fn plan_node<'a>(
     desired: &Infrastructure,
     node: &Node,
+    target: Option<&TargetRecord>,
     records: &[&'a InstanceRecord],
     actions: &mut Vec<Action>,
     removals: &mut Vec<(&'a InstanceRecord, &'static str)>,
 ) {
     let is_dead = |record: &InstanceRecord| matches!(record.state, InstanceState::Failed | InstanceState::Destroying);
-    let (dead, alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
+    let (dead, mut alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
         records.iter().copied().partition(|record| is_dead(record));
-    let present = u32::try_from(alive.len()).unwrap_or(u32::MAX);
-    let target = present.clamp(node.scaling.min, node.scaling.max.max(node.scaling.min)) as usize;
+    let wanted = count(node, target, alive.len()) as usize;
+    // Those that are to go come last, and what is too much goes from the end.
+    alive.sort_by_key(|record| target.is_some_and(|target| target.victims.contains(&record.id)));
+    let target = wanted;
     let keyword = |resource: &Value| resource.get("type").and_then(Value::as_str).map(str::to_owned);
     let drivers = desired.candidates(node).filter_map(|(_, found)| keyword(&found.resource)).collect::<IndexSet<_>>();
     let on = |kind, instance: Option<&InstanceRecord>| match instance {
@@ -133,6 +139,12 @@ fn plan_node<'a>(
         });
     }
     removals.extend(dead.map(|record| (record, "it is dead, and enough others exist")));
+}
+
+/// How many instances a node is to have: as many as it was scaled to, otherwise as many as it has; within its limits.
+pub(crate) fn count(node: &Node, target: Option<&TargetRecord>, alive: usize) -> u32 {
+    let present = u32::try_from(alive).unwrap_or(u32::MAX);
+    target.map_or(present, |target| target.count).clamp(node.scaling.min, node.scaling.max.max(node.scaling.min))
 }
 
 impl Plan {

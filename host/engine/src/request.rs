@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use occopus_model::Infrastructure;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,18 @@ pub enum OnFailure {
 pub struct MaintainOptions {
     /// The pause between passes; a single pass when there is none.
     pub cyclic: Option<Duration>,
+}
+
+/// How many instances a node is to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// So many more, or fewer.
+    By(i32),
+    /// So many.
+    To(u32),
+    /// One less: this one, by its id or one of its addresses.
+    Remove(String),
 }
 
 /// The caller's side of something that takes time.

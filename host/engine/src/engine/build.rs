@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Engine, check, view};
+use super::{Engine, check, scale, view};
 use crate::act::{Death, Desired, Start, leftover};
 use crate::dispatch::{Ending, OnTrouble, Raise, Raised, Slot, lower, raise};
 use crate::error::EngineError;
@@ -54,7 +54,9 @@ impl Build<'_> {
         };
         let actual = load_instances(store, self.id).await?;
         self.announce(&before).await?;
-        let plan = plan(&self.desired.infrastructure, &actual);
+        let infrastructure = &self.desired.infrastructure;
+        let targets = scale::take_in(self.engine, self.session, self.id, infrastructure, &actual).await?;
+        let plan = plan(infrastructure, &actual, &targets);
         self.session.journal.tell(What::Planned { plan: plan.clone() });
 
         let (slots, surplus) = slots(&plan, &self.desired, actual);

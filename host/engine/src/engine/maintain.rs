@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::{enter, slots};
 use super::destroy::known;
-use super::{Engine, check, view};
+use super::{Engine, check, scale, view};
 use crate::act::{Death, Desired, Look, Start, Trouble, World, look};
 use crate::dispatch::{Ending, OnTrouble, Raise, lower, raise};
 use crate::error::{EngineError, NodeFailure};
 use crate::event::What;
-use crate::plan::{ActionKind, plan};
+use crate::plan::{ActionKind, Targets, plan};
 use crate::request::{MaintainOptions, Run, Stop};
 use crate::session::Session;
 use crate::state::{DesiredRecord, InstanceRecord, get, keys, load_instances};
@@ -107,7 +107,8 @@ impl Keeper<'_> {
                 record.message = Some(death.why.clone());
             }
         }
-        let (changed, failures) = self.heal(&desired, records, &dead, total).await?;
+        let targets = scale::take_in(self.engine, self.session, self.id, &desired.infrastructure, &records).await?;
+        let (changed, failures) = self.heal(&desired, records, &targets, &dead, total).await?;
         let now_ready = view::status(&*self.engine.store, self.id).await?.is_ready();
         let mut events = Vec::new();
         if before == InfrastructureState::Held {
@@ -168,11 +169,12 @@ impl Keeper<'_> {
         &mut self,
         desired: &Arc<Desired>,
         records: Vec<InstanceRecord>,
+        targets: &Targets,
         dead: &HashMap<String, Death>,
         total: usize,
     ) -> Result<(bool, Vec<NodeFailure>), EngineError> {
         let now = self.engine.clock.now();
-        let mut plan = plan(&desired.infrastructure, &records);
+        let mut plan = plan(&desired.infrastructure, &records, targets);
         let penalised = |node: &str| self.penalties.get(node).is_some_and(|(_, until)| *until > now);
         plan.actions.retain(|action| {
             !(matches!(action.kind, ActionKind::Create | ActionKind::Replace) && penalised(&action.node))

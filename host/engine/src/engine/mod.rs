@@ -5,6 +5,7 @@ mod check;
 mod destroy;
 mod maintain;
 mod preview;
+mod scale;
 mod view;
 
 use std::sync::Arc;
@@ -17,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::act::World;
 use crate::error::{EngineError, NodeFailure};
 use crate::event::{Event, StoredEvent};
-use crate::plan::Plan;
+use crate::plan::{Plan, Targets};
 use crate::ports::{Clock, Plugins, Store};
-use crate::request::{BuildRequest, MaintainOptions, Run};
+use crate::request::{BuildRequest, MaintainOptions, Run, Scale};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{DesiredRecord, decode, get, keys, load_instances};
@@ -55,7 +56,11 @@ impl Engine {
             }
             None => Vec::new(),
         };
-        Ok(crate::plan::plan(desired, &actual))
+        let targets = match id {
+            Some(id) => scale::expected(&*self.store, id, desired, &actual).await?,
+            None => Targets::new(),
+        };
+        Ok(crate::plan::plan(desired, &actual, &targets))
     }
 
     /// Whether it can be built: a graph without flaws, and plugins for all of it. Calls none of them.
@@ -86,6 +91,12 @@ impl Engine {
     /// Looks at every node and heals what is dead: one pass, or passes until stopped.
     pub async fn maintain(&self, id: &str, options: MaintainOptions, run: Run) -> Result<Status, EngineError> {
         maintain::maintain(self, id, options, run).await
+    }
+
+    /// Asks for another number of instances, and gives the number that the node is going to have. The next pass of whoever
+    /// owns the infrastructure takes it in, once: [`Engine::maintain`], or a process that maintains it already.
+    pub async fn scale(&self, id: &str, node: &str, scale: Scale) -> Result<u32, EngineError> {
+        scale::request(self, id, node, scale).await
     }
 
     /// Removes every node, dependents first. What can't be removed is in the report.

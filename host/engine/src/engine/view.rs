@@ -3,8 +3,10 @@
 use indexmap::IndexMap;
 use occopus_model::Implementation;
 
+use super::scale;
 use crate::act::elapsed;
 use crate::error::EngineError;
+use crate::plan::{Targets, count};
 use crate::ports::{Store, Transaction, Write};
 use crate::state::{
     DefinitionRecord, DesiredRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, decode, encode, get, keys,
@@ -19,7 +21,12 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
     let desired: Option<DesiredRecord> = get(store, &keys::desired(id)).await?;
     let owner: Option<OwnerRecord> = get(store, &keys::owner(id)).await?;
     let mut by_node = IndexMap::<String, Vec<InstanceStatus>>::new();
-    for record in load_instances(store, id).await? {
+    let records = load_instances(store, id).await?;
+    let targets = match &desired {
+        Some(desired) => scale::expected(store, id, &desired.infrastructure, &records).await?,
+        None => Targets::new(),
+    };
+    for record in records {
         by_node.entry(record.node.clone()).or_default().push(instance(record));
     }
     let described = desired.map(|desired| desired.infrastructure.nodes).unwrap_or_default();
@@ -27,13 +34,13 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         .into_iter()
         .map(|node| {
             let instances = by_node.get_mut(&node.name).map(std::mem::take).unwrap_or_default();
-            let present = u32::try_from(instances.len()).unwrap_or(u32::MAX);
+            let target = count(&node, targets.get(&node.name), instances.len());
             let (min, max) = (node.scaling.min, node.scaling.max.max(node.scaling.min));
             NodeStatus {
                 name: node.name,
                 node_type: node.node_type,
                 depends_on: node.depends_on,
-                target: present.clamp(min, max),
+                target,
                 min,
                 max,
                 instances,

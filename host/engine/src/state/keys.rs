@@ -40,6 +40,26 @@ pub(crate) fn instance(id: &str, instance: &str) -> String {
     format!("infra/{id}/instance/{instance}")
 }
 
+/// How many instances of a node there are to be, once it was scaled.
+pub(crate) fn target(id: &str, node: &str) -> String {
+    format!("{}{node}", targets(id))
+}
+
+/// The start of those numbers.
+pub(crate) fn targets(id: &str) -> String {
+    format!("infra/{id}/target/")
+}
+
+/// A request that the owner has not taken in.
+pub(crate) fn request(id: &str, request: &str) -> String {
+    format!("{}{request}", requests(id))
+}
+
+/// The start of the requests.
+pub(crate) fn requests(id: &str) -> String {
+    format!("infra/{id}/request/")
+}
+
 /// The start of the events.
 pub(crate) fn events(id: &str) -> String {
     format!("infra/{id}/event/")

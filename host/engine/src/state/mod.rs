@@ -10,6 +10,6 @@ mod records;
 
 pub(crate) use load::{get, load_instances, range_all};
 pub(crate) use records::{
-    DefinitionRecord, DesiredRecord, HeadRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, decode, digest,
-    encode,
+    DefinitionRecord, DesiredRecord, HeadRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, ScaleRecord,
+    TargetRecord, decode, digest, encode,
 };

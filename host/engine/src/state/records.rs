@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::EngineError;
 use crate::ports::{Address, Handle, Observed, Phase};
+use crate::request::Scale;
 use crate::status::{InfrastructureState, InstanceState, Owner};
 
 /// Of every record that this program writes.
@@ -37,6 +38,22 @@ pub(crate) struct InfrastructureRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct DesiredRecord {
     pub(crate) infrastructure: Infrastructure,
+}
+
+/// How many instances of a node there are to be, since it was scaled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TargetRecord {
+    pub(crate) count: u32,
+    /// Instances that are to go first.
+    #[serde(default)]
+    pub(crate) victims: Vec<String>,
+}
+
+/// What somebody asked for, until the owner takes it in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScaleRecord {
+    pub(crate) node: String,
+    pub(crate) scale: Scale,
 }
 
 /// Who works on an infrastructure.

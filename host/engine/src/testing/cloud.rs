@@ -100,6 +100,11 @@ impl FakeCloud {
         self.lock().machines.retain(|_, machine| machine.node != node);
     }
 
+    /// Something outside removes the machine of an instance.
+    pub fn lose(&self, instance: &str) {
+        self.lock().machines.retain(|_, machine| machine.instance != instance);
+    }
+
     /// Something outside changes every machine of a node.
     pub fn force(&self, node: &str, phase: Phase) {
         for machine in self.lock().machines.values_mut().filter(|machine| machine.node == node) {

@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Look at every node and replace what has failed.
     Maintain(Maintain),
+    /// Give a node more or fewer instances.
+    Scale(ScaleTo),
     /// Remove every node, dependents first.
     Destroy(Destroy),
     /// Keep node definitions in the store, for descriptions that have none beside them.
@@ -363,6 +365,40 @@ impl FromStr for ReportTarget {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// `scale`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true))]
+pub(crate) struct ScaleTo {
+    /// The infrastructure's id.
+    #[arg(short = 'i', long = "infraid", aliases = ["infra_id", "infra-id"], value_name = "ID")]
+    pub(crate) infra_id: String,
+    /// The node's name.
+    #[arg(short, long, value_name = "NODE")]
+    pub(crate) node: String,
+    /// So many more; fewer with a minus. The youngest go first.
+    #[arg(short, long = "changescale", value_name = "NUMBER", group = "how", allow_negative_numbers = true, value_parser = change)]
+    pub(crate) change: Option<i32>,
+    /// So many.
+    #[arg(short, long = "setscale", value_name = "NUMBER", group = "how", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) set: Option<u32>,
+    /// One less: the instance with this id or address.
+    #[arg(short, long, value_name = "ID|ADDRESS", group = "how")]
+    pub(crate) filter: Option<String>,
+    /// Only record it, for the next pass of `maintain`.
+    #[arg(long)]
+    pub(crate) later: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+fn change(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(0) => Err("0 changes nothing".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("not a whole number".to_owned()),
+    }
 }
 
 /// `destroy`

@@ -85,7 +85,7 @@ impl Failure {
             Self::Other(message) => message.exit,
             Self::Engine(error, _) if !error.left().is_empty() => Exit::Left,
             Self::Engine(error, _) => match **error {
-                EngineError::InvalidId { .. } => Exit::Usage,
+                EngineError::InvalidId { .. } | EngineError::UnknownNode { .. } => Exit::Usage,
                 EngineError::Owned { .. } => Exit::Owned,
                 EngineError::Invalid { .. } | EngineError::NoPlugin { .. } => Exit::Invalid,
                 EngineError::Stopped { .. } => Exit::Interrupted,

@@ -18,6 +18,7 @@ mod plugin;
 mod print;
 mod render;
 mod report;
+mod scale;
 mod schema;
 mod session;
 mod signals;
@@ -103,6 +104,7 @@ async fn run(command: Command, common: &Common) -> Result<(), Failure> {
         Command::Build(it) => build::run(it, common).await,
         Command::Status(it) => status::run(it, common).await,
         Command::Maintain(it) => maintain::run(it, common).await,
+        Command::Scale(it) => scale::run(it, common).await,
         Command::Destroy(it) => destroy::run(it, common).await,
         Command::Import(it) => import::run(it, common).await,
         Command::Definitions(it) => definitions::run(it, common).await,
@@ -127,6 +129,7 @@ fn format(command: &Command) -> Format {
         Command::Build(it) => it.output.format,
         Command::Status(it) => it.output.format,
         Command::Maintain(it) => it.output.format(),
+        Command::Scale(it) => it.output.format,
         Command::Destroy(it) => it.output.format,
         Command::Import(it) => it.output.format,
         Command::Render(it) => it.output.format,

@@ -161,7 +161,12 @@ impl Live {
                 self.note_busy(node_name, format!("{call} again in {seconds:.1} s: {message}"));
             }
             What::Hold { .. } | What::HoldEnded | What::RollingBack { .. } => self.title = event.to_string(),
-            What::InfraStart { .. } | What::InfraUpdated | What::InfraReady | What::InfraDrop | What::Unknown => {}
+            What::InfraStart { .. }
+            | What::InfraUpdated
+            | What::InfraReady
+            | What::InfraDrop
+            | What::NodeScaled { .. }
+            | What::Unknown => {}
         }
     }
 

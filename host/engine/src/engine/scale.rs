@@ -1,0 +1,198 @@
+//! Scaling: anyone may ask, and the owner of the infrastructure takes it in, once.
+
+use occopus_model::{Infrastructure, Node};
+use uuid::Uuid;
+
+use super::build::put;
+use super::destroy::known;
+use super::{Engine, check};
+use crate::error::EngineError;
+use crate::event::What;
+use crate::plan::{Targets, count};
+use crate::ports::{Committed, Compare, Store, Transaction, Write};
+use crate::request::Scale;
+use crate::session::Session;
+use crate::state::{
+    DesiredRecord, InstanceRecord, ScaleRecord, TargetRecord, decode, encode, keys, load_instances, range_all,
+};
+use crate::status::{InfrastructureState, InstanceState};
+
+/// Records a request, and gives the number of instances that the node is going to have.
+pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale) -> Result<u32, EngineError> {
+    check::id(id)?;
+    loop {
+        let store = &*engine.store;
+        if known(engine, id).await?.state == InfrastructureState::Destroying {
+            return Err(EngineError::Destroying { id: id.into() });
+        }
+        let key = keys::desired(id);
+        let gone = || EngineError::UnknownInfrastructure { id: id.into() };
+        let entry = store.get(&key).await?.ok_or_else(gone)?;
+        let desired: DesiredRecord = decode(&key, &entry.value)?;
+        let infrastructure = &desired.infrastructure;
+        let Some(node) = infrastructure.node(node) else {
+            let known = infrastructure.nodes.iter().map(|node| node.name.clone()).collect();
+            return Err(EngineError::UnknownNode { id: id.into(), node: node.into(), known });
+        };
+        let records = load_instances(store, id).await?;
+        let mut targets = load_targets(store, id).await?;
+        for (_, waiting) in load_requests(store, id).await? {
+            take(infrastructure, &records, &mut targets, &waiting);
+        }
+        let scale = resolved(node, &records, &scale)?;
+        let before = number(node, &records, targets.get(&node.name));
+        let wanted = match &scale {
+            Scale::By(change) => i64::from(before) + i64::from(*change),
+            Scale::To(number) => i64::from(*number),
+            Scale::Remove(instance) if is_victim(targets.get(&node.name), instance) => return Ok(before),
+            Scale::Remove(_) => i64::from(before) - 1,
+        };
+        let (min, max) = (node.scaling.min, node.scaling.max);
+        let Some(number) = u32::try_from(wanted).ok().filter(|number| (min..=max).contains(number)) else {
+            return Err(EngineError::Limits { node: node.name.clone(), wanted, min, max });
+        };
+        // Not under the feet of somebody who changes or destroys it.
+        let compares = vec![Compare::Modified(key, entry.modified)];
+        let record = ScaleRecord { node: node.name.clone(), scale };
+        let writes = vec![put(keys::request(id, &Uuid::now_v7().to_string()), encode(record))];
+        if let Committed::Yes(_) = store.commit(Transaction { compares, writes }).await? {
+            return Ok(number);
+        }
+    }
+}
+
+/// An instance by its id, whatever it was named by.
+fn resolved(node: &Node, records: &[InstanceRecord], scale: &Scale) -> Result<Scale, EngineError> {
+    let Scale::Remove(wanted) = scale else { return Ok(scale.clone()) };
+    let is_it = |record: &&InstanceRecord| {
+        record.node == node.name
+            && (record.id == *wanted || record.addresses.iter().any(|address| address.value == *wanted))
+    };
+    let unknown = || EngineError::UnknownInstance { node: node.name.clone(), instance: wanted.clone() };
+    records.iter().find(is_it).map(|record| Scale::Remove(record.id.clone())).ok_or_else(unknown)
+}
+
+/// Takes in what was asked for. What is told is in one transaction with the new numbers: nothing is applied twice.
+pub(super) async fn take_in(
+    engine: &Engine,
+    session: &Session,
+    id: &str,
+    infrastructure: &Infrastructure,
+    records: &[InstanceRecord],
+) -> Result<Targets, EngineError> {
+    let store = &*engine.store;
+    let mut targets = load_targets(store, id).await?;
+    let requests = load_requests(store, id).await?;
+    if requests.is_empty() {
+        return Ok(targets);
+    }
+    let mut writes = Vec::new();
+    let mut events = Vec::new();
+    for (key, request) in requests {
+        if let Some((from, to)) = take(infrastructure, records, &mut targets, &request) {
+            events.push(What::NodeScaled { node_name: request.node.clone(), from, to });
+        }
+        writes.push(Write::Delete { key });
+    }
+    writes.extend(targets.iter().map(|(node, target)| put(keys::target(id, node), encode(target))));
+    session.journal.write(writes, events).await.map_err(|refused| refused.into_error(id))?;
+    Ok(targets)
+}
+
+/// One request, within the limits: the number before and after, if it changes anything.
+fn take(
+    infrastructure: &Infrastructure,
+    records: &[InstanceRecord],
+    targets: &mut Targets,
+    request: &ScaleRecord,
+) -> Option<(u32, u32)> {
+    let node = infrastructure.node(&request.node)?;
+    let before = number(node, records, targets.get(&node.name));
+    let mut target = targets.get(&node.name).cloned().unwrap_or_default();
+    // Those that are gone are not waited for.
+    target.victims.retain(|victim| records.iter().any(|record| record.id == *victim));
+    let wanted = match &request.scale {
+        Scale::By(change) => before.saturating_add_signed(*change),
+        Scale::To(number) => *number,
+        Scale::Remove(instance) => {
+            let exists = records.iter().any(|record| record.id == *instance);
+            if !exists || target.victims.contains(instance) || before <= node.scaling.min {
+                return None;
+            }
+            target.victims.push(instance.clone());
+            before - 1
+        }
+    };
+    target.count = wanted.clamp(node.scaling.min, node.scaling.max);
+    let after = target.count;
+    targets.insert(node.name.clone(), target);
+    (after != before).then_some((before, after))
+}
+
+fn is_victim(target: Option<&TargetRecord>, instance: &str) -> bool {
+    target.is_some_and(|target| target.victims.iter().any(|victim| victim == instance))
+}
+
+fn number(node: &Node, records: &[InstanceRecord], target: Option<&TargetRecord>) -> u32 {
+    let dead = |record: &InstanceRecord| matches!(record.state, InstanceState::Failed | InstanceState::Destroying);
+    let alive = records.iter().filter(|record| record.node == node.name && !dead(record)).count();
+    count(node, target, alive)
+}
+
+pub(super) async fn load_targets(store: &dyn Store, id: &str) -> Result<Targets, EngineError> {
+    let prefix = keys::targets(id);
+    let entries = range_all(store, &prefix).await?;
+    let target = |entry: &crate::ports::Entry| {
+        let node = entry.key.strip_prefix(&prefix).unwrap_or_default().to_owned();
+        Ok((node, decode(&entry.key, &entry.value)?))
+    };
+    entries.iter().map(target).collect()
+}
+
+/// In the order in which they were made.
+async fn load_requests(store: &dyn Store, id: &str) -> Result<Vec<(String, ScaleRecord)>, EngineError> {
+    let entries = range_all(store, &keys::requests(id)).await?;
+    entries.into_iter().map(|entry| Ok((entry.key.clone(), decode(&entry.key, &entry.value)?))).collect()
+}
+
+/// Of each node, whether a request waits: for those who only look.
+pub(super) async fn expected(
+    store: &dyn Store,
+    id: &str,
+    infrastructure: &Infrastructure,
+    records: &[InstanceRecord],
+) -> Result<Targets, EngineError> {
+    let mut targets = load_targets(store, id).await?;
+    for (_, request) in load_requests(store, id).await? {
+        take(infrastructure, records, &mut targets, &request);
+    }
+    Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{infrastructure, node};
+
+    fn graph() -> Infrastructure {
+        let mut web = node("web", 2, &[]);
+        web.scaling.max = 5;
+        infrastructure(vec![web])
+    }
+
+    fn asked(scale: Scale) -> ScaleRecord {
+        ScaleRecord { node: "web".into(), scale }
+    }
+
+    #[test]
+    fn requests_add_up_within_the_limits() {
+        let (graph, mut targets) = (graph(), Targets::new());
+        let mut take = |scale| take(&graph, &[], &mut targets, &asked(scale));
+        assert_eq!(take(Scale::By(2)), Some((2, 4)));
+        assert_eq!(take(Scale::By(-1)), Some((4, 3)));
+        assert_eq!(take(Scale::By(100)), Some((3, 5)));
+        assert_eq!(take(Scale::To(5)), None);
+        assert_eq!(take(Scale::By(i32::MIN)), Some((5, 2)));
+        assert_eq!(take(Scale::Remove("gone".into())), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! Scaling: requests of anyone, taken in once by the owner.
+
+use occopus_engine::testing::{Fakes, infrastructure, node};
+use occopus_engine::{EngineError, OnFailure, Run, Scale, What};
+use occopus_model::Infrastructure;
+
+/// A database, and 2 to 5 web servers that need it.
+fn graph() -> Infrastructure {
+    let mut web = node("web", 2, &["db"]);
+    web.scaling.max = 5;
+    infrastructure(vec![node("db", 1, &[]), web])
+}
+
+async fn built() -> Fakes {
+    let fakes = Fakes::new();
+    fakes.build(&graph()).await.expect("built");
+    fakes
+}
+
+/// Ids of the instances of `web`, oldest first.
+async fn webs(fakes: &Fakes) -> Vec<String> {
+    let status = fakes.engine.status("test", false).await.expect("status");
+    let web = status.nodes.iter().find(|node| node.name == "web").expect("web");
+    web.instances.iter().map(|instance| instance.id.clone()).collect()
+}
+
+async fn target(fakes: &Fakes) -> u32 {
+    let status = fakes.engine.status("test", false).await.expect("status");
+    status.nodes.iter().find(|node| node.name == "web").expect("web").target
+}
+
+#[tokio::test(start_paused = true)]
+async fn up_and_down_the_youngest_go_first() {
+    let fakes = built().await;
+    let first = webs(&fakes).await;
+    assert_eq!(fakes.engine.scale("test", "web", Scale::By(2)).await.expect("recorded"), 4);
+    assert_eq!((webs(&fakes).await.len(), target(&fakes).await), (2, 4), "recorded, and not done yet");
+    assert!(fakes.maintain().await.expect("a pass").is_ready());
+    let four = webs(&fakes).await;
+    assert_eq!((four.len(), &four[..2]), (4, &first[..]));
+    assert_eq!(fakes.cloud.machines().len(), 5);
+
+    fakes.engine.scale("test", "web", Scale::To(3)).await.expect("recorded");
+    fakes.maintain().await.expect("a pass");
+    assert_eq!(webs(&fakes).await, four[..3]);
+    // Taken in once: further passes change nothing.
+    fakes.maintain().await.expect("a pass");
+    assert_eq!(webs(&fakes).await, four[..3]);
+    let events = fakes.events().await.expect("events");
+    let scaled: Vec<_> = events.iter().filter(|event| matches!(event.what, What::NodeScaled { .. })).collect();
+    assert_eq!(scaled.len(), 2, "{scaled:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certain_instance_by_id_or_address() {
+    let fakes = built().await;
+    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    fakes.maintain().await.expect("a pass");
+    let four = webs(&fakes).await;
+    let status = fakes.engine.status("test", false).await.expect("status");
+    let address = status.nodes[1].instances[1].addresses[0].value.clone();
+    assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
+    // Asked for twice, it is removed once.
+    assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
+    assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(address)).await.expect("recorded"), 2);
+    fakes.maintain().await.expect("a pass");
+    assert_eq!(webs(&fakes).await, four[2..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_add_up() {
+    let fakes = built().await;
+    for (scale, number) in [(Scale::By(3), 5), (Scale::By(-2), 3), (Scale::By(1), 4)] {
+        assert_eq!(fakes.engine.scale("test", "web", scale).await.expect("recorded"), number);
+    }
+    fakes.maintain().await.expect("a pass");
+    assert_eq!(webs(&fakes).await.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_scaled_is_healed_to_its_number() {
+    let fakes = built().await;
+    fakes.engine.scale("test", "web", Scale::To(5)).await.expect("recorded");
+    fakes.maintain().await.expect("a pass");
+    let victim = webs(&fakes).await[4].clone();
+    fakes.cloud.lose(&victim);
+    for _ in 0..3 {
+        fakes.maintain().await.expect("a pass");
+    }
+    let healed = webs(&fakes).await;
+    assert!(healed.len() == 5 && !healed.contains(&victim), "{healed:?}");
+    // A build of the same description does not forget it.
+    fakes.build(&graph()).await.expect("built");
+    assert_eq!(webs(&fakes).await.len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_is_refused() {
+    let fakes = built().await;
+    let scale = async |id: &str, node: &str, scale| fakes.engine.scale(id, node, scale).await.expect_err("refused");
+    assert!(matches!(scale("nobody", "web", Scale::To(3)).await, EngineError::UnknownInfrastructure { .. }));
+    assert!(matches!(scale("test", "wbe", Scale::To(3)).await, EngineError::UnknownNode { .. }));
+    for wrong in [Scale::To(6), Scale::To(1), Scale::To(0), Scale::By(4), Scale::By(-1), Scale::By(i32::MAX)] {
+        assert!(matches!(scale("test", "web", wrong.clone()).await, EngineError::Limits { .. }), "{wrong:?}");
+    }
+    let instance = fakes.engine.status("test", false).await.expect("status").nodes[0].instances[0].id.clone();
+    assert!(matches!(scale("test", "web", Scale::Remove(instance)).await, EngineError::UnknownInstance { .. }));
+    fakes.destroy().await.expect("destroyed");
+    assert!(matches!(scale("test", "web", Scale::To(3)).await, EngineError::UnknownInfrastructure { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_limits_move_the_number() {
+    let fakes = built().await;
+    fakes.engine.scale("test", "web", Scale::To(5)).await.expect("recorded");
+    fakes.maintain().await.expect("a pass");
+    let mut smaller = graph();
+    smaller.nodes[1].scaling.max = 3;
+    fakes.build_with(&smaller, OnFailure::Rollback, Run::new().0).await.expect("built");
+    assert_eq!(webs(&fakes).await.len(), 3);
+}
