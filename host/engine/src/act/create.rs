@@ -77,6 +77,11 @@ impl Story {
             return match found.map_err(|ended| Trouble::of(ended, |spent| self.failed_call(&record, spent)))? {
                 Some(observed) => {
                     let phase = self.place(&mut record, observed, true).await?;
+                    if matches!(phase, Phase::Stopped | Phase::Failed | Phase::Gone) {
+                        // It died while nobody looked, as one that was ready may.
+                        let death = Death { why: "the machine was found dead".into(), vanished: phase == Phase::Gone };
+                        return self.replace(record, death, id).await;
+                    }
                     self.wait(record, phase).await
                 }
                 // Nothing is there and nothing will come, so the same id may be used again.

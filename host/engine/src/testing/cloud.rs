@@ -80,6 +80,18 @@ impl FakeCloud {
         self.lock().scripts.entry((call.into(), node.into())).or_default().push_back(script);
     }
 
+    /// Nothing is scripted any more, nobody is sick, there is room everywhere, and it is known what machines are. What is
+    /// stopped or failed stays so.
+    pub fn recover(&self) {
+        let mut state = self.lock();
+        for machine in state.machines.values_mut().filter(|machine| machine.phase == Some(Phase::Unknown)) {
+            machine.phase = None;
+        }
+        state.scripts.clear();
+        state.sick.clear();
+        state.full.clear();
+    }
+
     /// A node's instances are unhealthy, or not any more.
     pub fn sick(&self, node: &str, sick: bool) {
         let mut state = self.lock();
@@ -203,7 +215,9 @@ impl Driver for FakeCloud {
             phase: None,
         };
         let observed = state.observed(&machine);
-        state.by_instance.entry(machine.instance.clone()).or_insert(machine.number);
+        if state.of(&machine.instance).is_none() {
+            state.by_instance.insert(machine.instance.clone(), machine.number);
+        }
         state.machines.insert(machine.number, machine);
         if script.is_some() { Err(Self::lost()) } else { Ok(observed) }
     }

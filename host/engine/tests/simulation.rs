@@ -1,0 +1,307 @@
+//! Whole histories of an infrastructure, one for each seed: builds, passes, scaling and destruction under faults of every
+//! kind, lost answers, machines that vanish, and a process that dies at any moment. Time is simulated, and a seed always gives
+//! the same history.
+//!
+//! `OCCOPUS_SEEDS=100000 cargo test -p occopus-engine --test simulation` runs more; `OCCOPUS_SEED=17` one, with its history.
+#![expect(clippy::print_stderr, reason = "a failing seed tells its history")]
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use fastrand::Rng;
+use occopus_engine::ports::{Fault, Phase, Reaction};
+use occopus_engine::testing::{Crash, Fakes, Script, infrastructure, node};
+use occopus_engine::{BuildRequest, EngineError, InstanceState, MaintainOptions, OnFailure, Run, Scale, What};
+use occopus_model::Infrastructure;
+
+const SEEDS: u64 = 2_000;
+/// More calls than any history of a sane engine makes.
+const MOST_CALLS: usize = 20_000;
+
+#[test]
+fn histories() {
+    let variable = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let (from, to) = match variable("OCCOPUS_SEED") {
+        Some(seed) => (seed, seed + 1),
+        None => (0, variable("OCCOPUS_SEEDS").unwrap_or(SEEDS)),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |number| number.get() as u64);
+    let failed: Vec<u64> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let seeds = (from..to).filter(move |seed| seed % threads == worker);
+                    seeds.filter(|seed| catch_unwind(AssertUnwindSafe(|| history(*seed))).is_err()).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker")).collect()
+    });
+    assert!(failed.is_empty(), "{} of {} seeds fail: {failed:?}", failed.len(), to - from);
+}
+
+fn history(seed: u64) {
+    let tokio =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    tokio.block_on(World::new(seed).live());
+}
+
+struct World {
+    seed: u64,
+    rng: Rng,
+    fakes: Fakes,
+    graph: Infrastructure,
+    /// What happened, to be told when it goes wrong.
+    told: Vec<String>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() || std::env::var_os("OCCOPUS_SEED").is_some() {
+            eprintln!("seed {}:\n  {}", self.seed, self.told.join("\n  "));
+        }
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let graph = graph(&mut rng);
+        Self { seed, rng, fakes: Fakes::new(), graph, told: Vec::new() }
+    }
+
+    fn tell(&mut self, what: impl Into<String>) {
+        self.told.push(what.into());
+    }
+
+    async fn live(mut self) {
+        let mut time = || Duration::from_millis(self.rng.u64(0..1500));
+        self.fakes.cloud.timing(time(), time(), time(), time());
+        self.tell(format!(
+            "nodes {:?}",
+            self.graph
+                .nodes
+                .iter()
+                .map(|node| (&node.name, node.scaling.min, node.scaling.max, &node.depends_on))
+                .collect::<Vec<_>>()
+        ));
+        for _ in 0..self.rng.usize(2..9) {
+            self.trouble();
+            self.step().await;
+            self.check_always().await;
+        }
+        self.fakes.cloud.recover();
+        self.fakes.store.refuse(0);
+        self.fakes.store.lose_answers(0);
+        self.settle().await;
+        self.end().await;
+    }
+
+    /// Something that the next step meets.
+    fn trouble(&mut self) {
+        for _ in 0..self.rng.usize(0..4) {
+            let call = *self.rng.choice(&["create", "find", "observe", "destroy"]).expect("some");
+            let at = self.rng.usize(0..self.graph.nodes.len());
+            let node = if call == "observe" { String::new() } else { self.graph.nodes[at].name.clone() };
+            let script = match self.rng.u8(0..8) {
+                0 | 1 => Script::LostAnswer,
+                2 | 3 => Script::LostRequest,
+                4 => Script::Fault(Fault::new(Reaction::GiveUp, "sim.give-up", "no")),
+                5 => Script::Fault(Fault::new(Reaction::NoCapacity, "sim.full", "full")),
+                6 => Script::Fault(Fault::new(Reaction::UnknownOutcome, "sim.unknown", "who knows")),
+                _ => Script::Fault(Fault::new(Reaction::Retry, "sim.retry", "later")),
+            };
+            self.tell(format!("  next {call} of {node:?}: {script:?}"));
+            self.fakes.cloud.script(call, &node, script);
+        }
+        if self.rng.u8(0..4) == 0 {
+            let machines = self.fakes.cloud.machines();
+            if let Some(machine) = self.rng.choice(&machines) {
+                self.tell(format!("  {} vanishes", machine.node));
+                self.fakes.cloud.lose(&machine.instance);
+            }
+        }
+        if self.rng.u8(0..6) == 0 {
+            let at = self.rng.usize(0..self.graph.nodes.len());
+            let name = self.graph.nodes[at].name.clone();
+            let phase = *self.rng.choice(&[Phase::Stopped, Phase::Failed, Phase::Unknown]).expect("some");
+            self.tell(format!("  all of {name} are {phase:?}"));
+            self.fakes.cloud.force(&name, phase);
+        }
+        match self.rng.u8(0..8) {
+            0 => self.fakes.store.refuse(self.rng.u32(1..4)),
+            1 => self.fakes.store.lose_answers(self.rng.u32(1..3)),
+            _ => {}
+        }
+    }
+
+    /// One command, which may be broken off.
+    async fn step(&mut self) {
+        let fakes = self.fakes.clone();
+        let (run, _events) = Run::new();
+        let stop = run.stop.clone();
+        let mut what = String::new();
+        let command: std::pin::Pin<Box<dyn Future<Output = String>>> = match self.rng.u8(0..10) {
+            0..=3 => {
+                if self.rng.u8(0..4) == 0 {
+                    self.graph = changed(&mut self.rng, &self.graph);
+                }
+                let on_failure = if self.rng.bool() { OnFailure::Rollback } else { OnFailure::Keep };
+                what += &format!("build ({on_failure:?})");
+                let request = BuildRequest { id: Some("test".into()), infrastructure: self.graph.clone(), on_failure };
+                Box::pin(async move { told(fakes.engine.build(request, run).await.map(|status| status.state)) })
+            }
+            4..=6 => {
+                what += "maintain";
+                Box::pin(async move {
+                    told(
+                        fakes.engine.maintain("test", MaintainOptions::default(), run).await.map(|status| status.state),
+                    )
+                })
+            }
+            7 | 8 => {
+                let at = self.rng.usize(0..self.graph.nodes.len());
+                let name = self.graph.nodes[at].name.clone();
+                let scale =
+                    if self.rng.bool() { Scale::By(self.rng.i32(-2..3)) } else { Scale::To(self.rng.u32(0..5)) };
+                what += &format!("scale {name} {scale:?}");
+                Box::pin(async move { told(fakes.engine.scale("test", &name, scale).await) })
+            }
+            _ => {
+                what += "destroy";
+                Box::pin(async move { told(fakes.engine.destroy("test", run).await.map(|report| report.left.len())) })
+            }
+        };
+        let ended = match self.rng.u8(0..6) {
+            0 => {
+                let number = self.rng.u64(1..12);
+                let crash = if self.rng.bool() { Crash::Before(number) } else { Crash::After(number) };
+                what += &format!(", dies {crash:?}");
+                let dead = self.fakes.store.crash(crash);
+                let ended = tokio::select! { biased; () = dead.cancelled() => None, ended = command => Some(ended) };
+                self.fakes.store.revive();
+                ended
+            }
+            1 => {
+                let after = Duration::from_millis(self.rng.u64(0..6000));
+                what += &format!(", dies after {after:?}");
+                tokio::select! { biased; () = tokio::time::sleep(after) => None, ended = command => Some(ended) }
+            }
+            2 => {
+                let after = Duration::from_millis(self.rng.u64(0..6000));
+                what += &format!(", interrupted after {after:?}");
+                let interrupt = async {
+                    tokio::time::sleep(after).await;
+                    stop.request();
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! { biased; ended = command => Some(ended), () = interrupt => None }
+            }
+            _ => Some(command.await),
+        };
+        self.tell(format!("{what}: {}", ended.unwrap_or_else(|| "died".to_owned())));
+        if self.rng.bool() {
+            // Otherwise the next one meets the lease of the dead.
+            tokio::time::sleep(Duration::from_secs(16)).await;
+        }
+    }
+
+    /// At every moment: no machine twice, and none without a record.
+    async fn check_always(&self) {
+        // What was sent when the process died may still arrive.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let machines = self.fakes.cloud.machines();
+        let instances: HashSet<_> = machines.iter().map(|machine| machine.instance.as_str()).collect();
+        assert_eq!(instances.len(), machines.len(), "a machine was made twice");
+        let keys = self.fakes.store.keys();
+        for instance in instances {
+            assert!(keys.contains(&format!("infra/test/instance/{instance}")), "{instance} is an orphan");
+        }
+        assert!(self.fakes.cloud.calls().len() < MOST_CALLS, "too many calls");
+    }
+
+    /// Without faults, the same command again leads to what is described.
+    async fn settle(&mut self) {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let status = self.fakes.build(&self.graph).await.unwrap_or_else(|error| panic!("does not settle: {error}"));
+        assert!(status.is_ready(), "not ready: {status:?}");
+        self.check_always().await;
+        let status = self.fakes.engine.status("test", false).await.expect("status");
+        let mut machines = BTreeMap::new();
+        for machine in self.fakes.cloud.machines() {
+            *machines.entry(machine.node).or_insert(0_u32) += 1;
+        }
+        for described in &self.graph.nodes {
+            let number = machines.remove(&described.name).unwrap_or_default();
+            let (min, max) = (described.scaling.min, described.scaling.max);
+            assert!((min..=max).contains(&number), "{} has {number} machines of {min} to {max}", described.name);
+            let known = status.nodes.iter().find(|node| node.name == described.name).expect("the node");
+            assert_eq!((known.instances.len(), known.target), (number as usize, number), "{}", described.name);
+            assert!(known.instances.iter().all(|instance| instance.state == InstanceState::Ready));
+        }
+        assert!(machines.is_empty(), "machines of nodes that are not described: {machines:?}");
+        self.check_order().await;
+    }
+
+    /// The first instance of a node was not begun before what it needs was ready.
+    async fn check_order(&self) {
+        let needs: HashMap<_, _> = self.graph.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on)).collect();
+        let (mut begun, mut ready) = (HashSet::new(), HashSet::new());
+        for event in self.fakes.events().await.expect("events") {
+            match event.what {
+                What::NodeCreated { node_name, .. } => drop(ready.insert(node_name)),
+                What::NodeCreating { node_name, .. } if begun.insert(node_name.clone()) => {
+                    for needed in needs.get(node_name.as_str()).into_iter().copied().flatten() {
+                        assert!(ready.contains(needed), "{node_name} began before {needed} was ready");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Nothing is left, in the cloud or in the store.
+    async fn end(&mut self) {
+        let report = self.fakes.destroy().await.unwrap_or_else(|error| panic!("not destroyed: {error}"));
+        assert!(report.left.is_empty(), "{:?}", report.left);
+        assert!(self.fakes.cloud.machines().is_empty(), "machines are left");
+        assert_eq!(self.fakes.store.keys(), Vec::<String>::new(), "entries are left");
+    }
+}
+
+fn told<T: std::fmt::Debug>(outcome: Result<T, EngineError>) -> String {
+    match outcome {
+        Ok(value) => format!("{value:?}"),
+        Err(error) => format!("failed: {error}"),
+    }
+}
+
+/// Up to six nodes, each needing some of those before it.
+fn graph(rng: &mut Rng) -> Infrastructure {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let count = rng.usize(1..=names.len());
+    let nodes = (0..count).map(|at| {
+        let needs: Vec<_> = names[..at].iter().copied().filter(|_| rng.u8(0..3) == 0).collect();
+        let mut node = node(names[at], rng.u32(1..4), &needs);
+        node.scaling.max = node.scaling.min + rng.u32(0..3);
+        node
+    });
+    infrastructure(nodes.collect())
+}
+
+/// The same with one node less, or with other limits. The needs stay, so that the order of events can be judged.
+fn changed(rng: &mut Rng, graph: &Infrastructure) -> Infrastructure {
+    let mut graph = graph.clone();
+    if graph.nodes.len() > 1 && rng.bool() {
+        let last = graph.nodes.pop().expect("a node");
+        for node in &mut graph.nodes {
+            node.depends_on.retain(|name| *name != last.name);
+        }
+    } else {
+        let at = rng.usize(0..graph.nodes.len());
+        graph.nodes[at].scaling.min = rng.u32(1..4);
+        graph.nodes[at].scaling.max = graph.nodes[at].scaling.min + rng.u32(0..3);
+    }
+    graph
+}
