@@ -52,6 +52,8 @@ struct World {
     rng: Rng,
     fakes: Fakes,
     graph: Infrastructure,
+    /// Its cloud keeps the contract: then calls of two owners may overlap.
+    idempotent: bool,
     /// What happened, to be told when it goes wrong.
     told: Vec<String>,
 }
@@ -68,7 +70,10 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let graph = graph(&mut rng);
-        Self { seed, rng, fakes: Fakes::new(), graph, told: Vec::new() }
+        let idempotent = rng.bool();
+        let fakes = Fakes::new();
+        fakes.cloud.idempotent(idempotent);
+        Self { seed, rng, fakes, graph, idempotent, told: Vec::new() }
     }
 
     fn tell(&mut self, what: impl Into<String>) {
@@ -197,6 +202,30 @@ impl World {
                     std::future::pending::<()>().await;
                 };
                 tokio::select! { biased; ended = command => Some(ended), () = interrupt => None }
+            }
+            3 if self.idempotent => {
+                let after = Duration::from_millis(self.rng.u64(0..6000));
+                let (rival, graph) = (self.fakes.clone(), self.graph.clone());
+                let takes_over = async {
+                    tokio::time::sleep(after).await;
+                    // A lease ends when its owner was silent for long, and what it had sent has arrived by then. A call
+                    // that is on its way for longer than that can leave an orphan, which only a sweep finds.
+                    loop {
+                        // What is about to be sent at this very moment is sent first.
+                        for _ in 0..60 {
+                            tokio::task::yield_now().await;
+                        }
+                        if !rival.cloud.is_busy() {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    rival.store.end_leases();
+                    told(rival.build(&graph).await.map(|status| status.state))
+                };
+                let (ended, taken) = tokio::join!(command, takes_over);
+                what += &format!(", after {after:?} another takes over ({taken})");
+                Some(ended)
             }
             _ => Some(command.await),
         };

@@ -76,14 +76,18 @@ pub(super) async fn find(world: &Arc<World>, record: &InstanceRecord) -> Result<
     }
 }
 
-/// A create that may be repeated under the same id.
+/// A create that may be repeated under the same id. From here on a machine may exist: the record says so before anyone is
+/// asked for it. It is written anew for every attempt, and as late as can be: the write is refused when another owns the
+/// infrastructure by now, and then nobody is asked.
 pub(super) async fn create_once(
     world: &Arc<World>,
     driver: &Arc<dyn Driver>,
     request: &CreateRequest,
     record: &InstanceRecord,
-) -> Result<Result<Observed, Fault>, Ended> {
-    let _turn = turn(world, &world.cancel, record).await?;
+    events: Vec<What>,
+) -> Result<Result<Observed, Fault>, Trouble> {
+    let _turn = turn(world, &world.cancel, record).await.map_err(|_| Trouble::Cancelled)?;
+    world.journal.put(record, events).await?;
     Ok(driver.create(request).await)
 }
 

@@ -191,10 +191,8 @@ impl Story {
             user_data: rendered.user_data,
             attributes: rendered.attributes,
         };
-        // From here on a machine may exist. The record says so before anyone is asked for it.
         let (node_id, node_name, driver) = (record.id.clone(), node.name.clone(), record.driver().to_owned());
-        self.world.journal.put(record, vec![What::NodeCreating { node_id, node_name, driver }]).await?;
-        self.ask(record, &request).await
+        self.ask(record, &request, What::NodeCreating { node_id, node_name, driver }).await
     }
 
     async fn render(
@@ -226,16 +224,22 @@ impl Story {
     }
 
     /// Asks for the machine until it is there or certainly is not.
-    async fn ask(&self, record: &mut InstanceRecord, request: &CreateRequest) -> Result<Tried, Trouble> {
+    async fn ask(
+        &self,
+        record: &mut InstanceRecord,
+        request: &CreateRequest,
+        announcement: What,
+    ) -> Result<Tried, Trouble> {
         let world = &self.world;
         let driver = match calls::driver(world, record) {
             Ok(driver) => driver,
             Err(fault) => return Err(self.fail(record, Spent { call: "create", fault, attempts: 1 }.into()).await),
         };
         let mut attempt = 1;
+        let mut announced = vec![announcement];
         loop {
-            let answer = calls::create_once(world, &driver, request, record).await;
-            let fault = match answer.map_err(|_| Trouble::Cancelled)? {
+            let answer = calls::create_once(world, &driver, request, record, std::mem::take(&mut announced)).await?;
+            let fault = match answer {
                 Ok(observed) => {
                     let phase = self.place(record, observed, false).await?;
                     return Ok(Tried::Placed(phase));

@@ -56,6 +56,9 @@ struct State {
     boot: Duration,
     healthy_after: Duration,
     destroy: Duration,
+    idempotent: bool,
+    /// Calls that change something and have not been answered.
+    in_flight: usize,
     scripts: HashMap<(String, String), VecDeque<Script>>,
     sick: HashSet<String>,
     full: HashSet<String>,
@@ -73,6 +76,22 @@ impl FakeCloud {
     pub fn timing(&self, create: Duration, boot: Duration, healthy_after: Duration, destroy: Duration) {
         let mut state = self.lock();
         (state.create, state.boot, state.healthy_after, state.destroy) = (create, boot, healthy_after, destroy);
+    }
+
+    /// Whether a call that changes something is on its way.
+    pub fn is_busy(&self) -> bool {
+        self.lock().in_flight > 0
+    }
+
+    fn begin(&self) -> InFlight<'_> {
+        self.lock().in_flight += 1;
+        InFlight(self)
+    }
+
+    /// Whether `create` answers with the machine that an instance has already, as the contract wants it. It does not at first:
+    /// then a blind retry makes a second machine, and the tests see it.
+    pub fn idempotent(&self, idempotent: bool) {
+        self.lock().idempotent = idempotent;
     }
 
     /// What happens at the next call ("create", "find", "destroy", "observe") for a node ("" for `observe`).
@@ -186,10 +205,20 @@ impl State {
     }
 }
 
+/// A call on its way.
+struct InFlight<'a>(&'a FakeCloud);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+    }
+}
+
 #[async_trait]
 impl Driver for FakeCloud {
     async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
         let script = self.called("create", &request.node_name);
+        let _in_flight = self.begin();
         let take = self.lock().create;
         if !take.is_zero() {
             tokio::time::sleep(take).await;
@@ -204,7 +233,9 @@ impl Driver for FakeCloud {
         if state.full.contains(&zone) {
             return Err(Fault::new(Reaction::NoCapacity, "fake.full", format!("zone {zone} is full")));
         }
-        // Not idempotent, on purpose: a blind retry makes a second machine, and the tests see it.
+        if let Some(machine) = state.of(&request.instance_id).filter(|_| state.idempotent) {
+            return Ok(state.observed(machine));
+        }
         state.number += 1;
         let machine = Machine {
             number: state.number,
@@ -255,6 +286,7 @@ impl Driver for FakeCloud {
 
     async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
         let script = self.called("destroy", &scope.context.node);
+        let _in_flight = self.begin();
         let take = self.lock().destroy;
         if !take.is_zero() {
             tokio::time::sleep(take).await;
