@@ -1,7 +1,8 @@
-//! The project's own tasks: `cargo xtask demo | test | bench`.
+//! The project's own tasks: `cargo xtask demo | test | mutants | bench`.
 #![expect(clippy::print_stdout, reason = "a program for people to run by hand")]
 
 mod demo;
+mod mutants;
 mod tools;
 
 use clap::Parser;
@@ -18,6 +19,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Break the engine on purpose, in a copy, and expect its simulation to notice.
+    Mutants,
     /// Print the figures that the project watches, each beside a baseline or a limit of the same run.
     Bench {
         /// Only benchmarks whose name contains this.
@@ -29,6 +32,7 @@ fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Demo => demo::run(),
         Task::Test { arguments } => tools::test(&arguments),
+        Task::Mutants => mutants::run(),
         Task::Bench { filter } => tools::bench(filter.as_deref()),
     }
 }
