@@ -133,3 +133,26 @@ fn kill_at_any_moment_loses_and_doubles_nothing() {
         assert!(docker.containers(&id).is_empty(), "round {round}: nothing is left");
     }
 }
+
+#[test]
+fn machines_of_a_lost_store_are_swept() {
+    let Some(docker) = Docker::connect("machines_of_a_lost_store_are_swept") else { return };
+    let occopus = Occopus::new();
+    let file = write_pair(&occopus, &docker);
+    let (id, other) = (format!("lost-{}", std::process::id()), format!("kept-{}", std::process::id()));
+    occopus.ok(["build", "-i", &id, file]);
+    occopus.ok(["build", "-i", &other, file]);
+    assert!(occopus.ok(["destroy", "-i", &id, "--orphans", file]).stdout.contains("no orphans"));
+    // As if it had been made by a process whose store is gone.
+    let forgetful = Occopus::new();
+    let file = write_pair(&forgetful, &docker);
+    let listed = forgetful.ok(["destroy", "-i", &id, "--orphans", file, "--dry-run"]);
+    assert_eq!(listed.stdout.matches("found").count(), 2, "{}", listed.stdout);
+    assert_eq!(docker.containers(&id).len(), 2);
+    let swept = forgetful.ok(["destroy", "-i", &id, "--orphans", file]);
+    assert_eq!(swept.stdout.matches("removed").count(), 2, "{}", swept.stdout);
+    assert!(docker.containers(&id).is_empty());
+    assert_eq!(docker.containers(&other).len(), 2, "those of others are not touched");
+    occopus.ok(["destroy", "-i", &other]);
+    occopus.run(["destroy", "-i", &id]);
+}

@@ -31,6 +31,6 @@ pub use plan::{Action, ActionKind, Plan};
 pub use request::{BuildRequest, MaintainOptions, OnFailure, Run, Scale, Stop};
 pub use settings::{HolderProbe, Settings};
 pub use status::{
-    DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Owner, Preview, Status,
-    Summary,
+    DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan, Owner, Preview,
+    Status, Summary,
 };

@@ -225,3 +225,20 @@ pub struct Preview {
     /// For the first boot.
     pub user_data: Option<String>,
 }
+
+/// A machine that carries our mark and has no record.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Orphan {
+    /// UUID of the instance that it carries.
+    pub instance: String,
+    /// The driver's keyword.
+    pub driver: String,
+    /// The driver's own reference.
+    pub handle: String,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+    /// Whether it was removed.
+    pub removed: bool,
+    /// Why it was not, when it was to be.
+    pub message: Option<String>,
+}

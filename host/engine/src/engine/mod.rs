@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod destroy;
 mod maintain;
+mod orphans;
 mod preview;
 mod scale;
 mod view;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use occopus_model::{Implementation, Infrastructure};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +26,7 @@ use crate::request::{BuildRequest, MaintainOptions, Run, Scale};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{DesiredRecord, decode, get, keys, load_instances};
-use crate::status::{DestroyReport, Preview, Status, Summary};
+use crate::status::{DestroyReport, Orphan, Preview, Status, Summary};
 
 /// Builds, maintains and destroys infrastructures. Cheap to clone.
 #[derive(Clone)]
@@ -102,6 +104,12 @@ impl Engine {
     /// Removes every node, dependents first. What can't be removed is in the report.
     pub async fn destroy(&self, id: &str, run: Run) -> Result<DestroyReport, EngineError> {
         destroy::destroy(self, id, run).await
+    }
+
+    /// Finds machines that carry the mark of this infrastructure and have no record, in the clouds of these rendered
+    /// `resource` sections, and removes them if that is wanted. The infrastructure need not exist (any more).
+    pub async fn sweep(&self, id: &str, sections: &[Value], remove: bool) -> Result<Vec<Orphan>, EngineError> {
+        orphans::sweep(self, id, sections, remove).await
     }
 
     /// What is known. With `refresh` the clouds are asked first, unless another process works on it (which then keeps the

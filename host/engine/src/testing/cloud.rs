@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::ports::{
     Address, ContextRequest, Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, HealthTarget,
-    Observation, Observed, Phase, Plugins, Reaction, Rendered, Scope, Verdict,
+    Observation, Observed, Owned, OwnedPage, Phase, Plugins, Reaction, Rendered, Scope, Verdict,
 };
 
 /// What happens at the next call of a kind for a node.
@@ -282,6 +282,21 @@ impl Driver for FakeCloud {
             })
         });
         Ok(answers.collect())
+    }
+
+    async fn list_owned(&self, _scope: &Scope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+        // Pages of two.
+        let after: u64 = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
+        let state = self.lock();
+        let machines: Vec<_> = state.machines.range(after + 1..).take(2).map(|(_, machine)| machine).collect();
+        let last = machines.last().filter(|last| state.machines.range(last.number + 1..).next().is_some());
+        let cursor = last.map(|last| last.number.to_string());
+        let owned = |machine: &&Machine| Owned {
+            instance_id: machine.instance.clone(),
+            infrastructure_id: machine.infrastructure.clone(),
+            observed: state.observed(machine),
+        };
+        Ok(OwnedPage { machines: machines.iter().map(owned).collect(), cursor })
     }
 
     async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {

@@ -406,6 +406,15 @@ fn change(text: &str) -> Result<i32, String> {
 pub(crate) struct Destroy {
     #[command(flatten)]
     pub(crate) id: Id,
+    /// Remove instead what carries the infrastructure's mark and has no record, in the clouds that this description names.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) orphans: Option<PathBuf>,
+    /// With --orphans: node definitions, a file or a folder; may be repeated.
+    #[arg(long, value_name = "PATH", requires = "orphans")]
+    pub(crate) nodes: Vec<PathBuf>,
+    /// With --orphans: only list them.
+    #[arg(long, requires = "orphans")]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -1,14 +1,18 @@
 //! `occopus destroy`
 
-use occopus::needs_of_status;
+use occopus::{Occopus, needs_of_description, needs_of_status};
 
-use super::args::{Common, Destroy, Format};
-use super::failure::Failure;
+use super::args::{Common, Destroy, Files, Format};
+use super::failure::{Exit, Failure};
 use super::report::Live;
 use super::{print, session};
 
 pub(crate) async fn run(destroy: Destroy, common: &Common) -> Result<(), Failure> {
     let occopus = session::open(common)?;
+    if let Some(description) = destroy.orphans {
+        let files = Files { description, nodes: destroy.nodes };
+        return sweep(&occopus, &destroy.id.infra_id, files, destroy.dry_run, destroy.output.format).await;
+    }
     let engine = occopus.engine().await?;
     let id = destroy.id.infra_id;
     let before = engine.status(&id, false).await?;
@@ -22,6 +26,35 @@ pub(crate) async fn run(destroy: Destroy, common: &Common) -> Result<(), Failure
     match destroy.output.format {
         Format::Json => print::json(&report),
         Format::Text => print::line(format_args!("{id} is destroyed: nothing is left of it")),
+    }
+    Ok(())
+}
+
+/// Looks in every cloud of the description.
+async fn sweep(occopus: &Occopus, id: &str, files: Files, only_list: bool, format: Format) -> Result<(), Failure> {
+    let infrastructure = session::compile(occopus, files).await?.infrastructure;
+    session::prepare(occopus, needs_of_description(&infrastructure)).await?;
+    let previews = session::rehearse(occopus, None, &infrastructure).await?;
+    let mut sections: Vec<_> = previews.into_iter().map(|preview| preview.resource).collect();
+    sections.dedup();
+    let orphans = occopus.engine().await?.sweep(id, &sections, !only_list).await?;
+    match format {
+        Format::Json => print::json(&orphans),
+        Format::Text if orphans.is_empty() => print::line(format_args!("{id} has no orphans")),
+        Format::Text => {
+            for orphan in &orphans {
+                let state = match (&orphan.message, orphan.removed) {
+                    (_, true) => "removed".to_owned(),
+                    (Some(message), _) => format!("not removed: {message}"),
+                    (None, _) => "found".to_owned(),
+                };
+                print::line(format_args!("{} on {} [{}]: {state}", orphan.instance, orphan.driver, orphan.handle));
+            }
+        }
+    }
+    let left = orphans.iter().filter(|orphan| !orphan.removed && !only_list).count();
+    if left > 0 {
+        return Err(Failure::new(Exit::Left, "engine.left", format_args!("{left} could not be removed")));
     }
     Ok(())
 }

@@ -283,3 +283,47 @@ async fn a_connection_that_the_server_closed_is_replaced() {
     }
     assert_eq!(server.connections(), 3);
 }
+
+/// A body without content that ends a moment after the request was handed over, as guests end theirs.
+struct LateEnd {
+    end: std::pin::Pin<Box<tokio::time::Sleep>>,
+    /// Set when it has come to its end, and not just been dropped.
+    ended: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl http_body::Body for LateEnd {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        use std::future::Future as _;
+        self.end.as_mut().poll(cx).map(|()| {
+            self.ended.store(true, std::sync::atomic::Ordering::SeqCst);
+            None
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_content_is_awaited_and_not_sent_in_chunks() {
+    let server = Server::start().await;
+    let (client, grants) = (HttpClient::new(), endpoint(&server.url("")));
+    for (method, declared) in [("GET", None), ("DELETE", None), ("POST", None), ("POST", Some("0"))] {
+        let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let body = LateEnd {
+            end: Box::pin(tokio::time::sleep(Duration::from_millis(30))),
+            ended: std::sync::Arc::clone(&ended),
+        };
+        let mut request = Request::builder().method(method).uri(server.url("/"));
+        if let Some(length) = declared {
+            request = request.header("content-length", length);
+        }
+        let request = request.body(body).unwrap();
+        let request = seen(client.send(request, &grants, None, &LIMITS).await.unwrap()).await;
+        assert!(ended.load(std::sync::atomic::Ordering::SeqCst), "{method}: the guest was cut off");
+        assert!(!request.headers.contains_key("transfer-encoding"), "{method}: {:?}", request.headers);
+    }
+}

@@ -1,0 +1,97 @@
+//! The sweep: machines that carry the mark of an infrastructure and have no record.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, check};
+use crate::error::{EngineError, NodeFailure, Reason};
+use crate::ports::{CallContext, Driver, Fault, Phase, Reaction, Scope};
+use crate::session::Session;
+use crate::state::load_instances;
+use crate::status::Orphan;
+
+/// Finds them in the clouds of these `resource` sections, and removes them if that is wanted.
+pub(super) async fn sweep(
+    engine: &Engine,
+    id: &str,
+    sections: &[Value],
+    remove: bool,
+) -> Result<Vec<Orphan>, EngineError> {
+    check::id(id)?;
+    // Whoever makes machines for it now has records of them soon: not at the same time.
+    let (events, _) = mpsc::unbounded_channel();
+    let session = Session::begin(id, engine.store.clone(), engine.clock.clone(), &engine.settings, events).await?;
+    let outcome = tokio::select! {
+        biased;
+        () = session.lost.cancelled() => Err(EngineError::LeaseLost { id: id.into() }),
+        outcome = owned(engine, id, sections, remove) => outcome,
+    };
+    session.end().await;
+    outcome
+}
+
+async fn owned(engine: &Engine, id: &str, sections: &[Value], remove: bool) -> Result<Vec<Orphan>, EngineError> {
+    let known: HashSet<_> = load_instances(&*engine.store, id).await?.into_iter().map(|record| record.id).collect();
+    let mut orphans: Vec<Orphan> = Vec::new();
+    let mut seen = HashSet::new();
+    for section in sections {
+        let keyword = section.get("type").and_then(Value::as_str).unwrap_or_default();
+        let failed = |call: &str, fault: Fault| {
+            let reason = Reason::Call { call: call.into(), fault, attempts: 1 };
+            let failure = NodeFailure::new(String::new(), "", keyword.to_owned(), None, reason);
+            EngineError::Node { failure: Box::new(failure), rolled_back: false, left: Vec::new() }
+        };
+        let Some(driver) = engine.plugins.driver(keyword) else { continue };
+        let context = CallContext {
+            infrastructure_id: id.to_owned(),
+            node: String::new(),
+            timeout: engine.settings.long_call,
+            cancel: CancellationToken::new(),
+            progress: None,
+            preview: false,
+        };
+        let scope = Scope { context, section: Arc::new(section.clone()) };
+        let machines = all(&*driver, &scope).await.map_err(|fault| failed("list", fault))?;
+        for machine in machines.into_iter().filter(|machine| machine.infrastructure_id == id) {
+            let handle = machine.observed.handle;
+            let is_new = seen.insert((keyword.to_owned(), handle.data.clone()));
+            if !is_new || known.contains(&machine.instance_id) || machine.observed.phase == Phase::Gone {
+                continue;
+            }
+            let mut orphan = Orphan {
+                instance: machine.instance_id,
+                driver: keyword.to_owned(),
+                handle: handle.data.clone(),
+                addresses: machine.observed.addresses,
+                removed: false,
+                message: None,
+            };
+            if remove {
+                match driver.destroy(&scope, &handle).await {
+                    Ok(()) => orphan.removed = true,
+                    Err(fault) if fault.reaction == Reaction::NotFound => orphan.removed = true,
+                    Err(fault) => orphan.message = Some(fault.message),
+                }
+            }
+            orphans.push(orphan);
+        }
+    }
+    Ok(orphans)
+}
+
+/// All pages.
+async fn all(driver: &dyn Driver, scope: &Scope) -> Result<Vec<crate::ports::Owned>, Fault> {
+    let (mut machines, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let page = driver.list_owned(scope, cursor.as_deref()).await?;
+        machines.extend(page.machines);
+        match page.cursor {
+            Some(next) if Some(&next) != cursor.as_ref() => cursor = Some(next),
+            _ => return Ok(machines),
+        }
+    }
+}
