@@ -293,6 +293,10 @@ impl NodeFailure {
 
 impl fmt::Display for NodeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A sweep is about no node.
+        if self.node.is_empty() {
+            return write!(f, "{}: {}", self.driver, self.reason);
+        }
         write!(f, "node {}: {}", self.node, self.reason)
     }
 }
