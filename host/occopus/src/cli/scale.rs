@@ -38,10 +38,13 @@ pub(crate) async fn run(arguments: ScaleTo, common: &Common) -> Result<(), Failu
     let done = session::watch(id, live, first, async |run| engine.maintain(id, MaintainOptions::default(), run).await);
     let status = match done.await {
         Ok(status) => status,
-        Err(Failure::Engine(error, _)) if matches!(*error, EngineError::Owned { .. }) => {
-            print::note(format_args!("{error}, and will do it"));
-            reader.status(id, false).await?
-        }
+        Err(Failure::Engine(error, infrastructure)) => match *error {
+            EngineError::Owned { holder, .. } => {
+                print::note(format_args!("{holder} works on it, and will do it"));
+                reader.status(id, false).await?
+            }
+            error => return Err(Failure::Engine(Box::new(error), infrastructure)),
+        },
         Err(failure) => return Err(failure),
     };
     match arguments.output.format {
