@@ -153,6 +153,24 @@ fn a_program_that_does_not_exist_is_rolled_back() {
 }
 
 #[test]
+fn what_is_suspended_is_left_alone() {
+    let occopus = Occopus::new();
+    let mark = mark(9);
+    let file = write_chain(&occopus, 1, &mark);
+    let id = occopus.ok(["build", file]).id();
+    occopus.ok(["suspend", "-i", &id]);
+    assert!(occopus.ok(["status", "-i", &id]).stdout.contains("suspended"));
+    kill_instance(occopus.status(&id)["nodes"][0]["instances"][0]["id"].as_str().expect("an id"));
+    occopus.ok(["maintain", "-i", &id]);
+    assert_eq!(processes_with(&mark), 0);
+    occopus.ok(["resume", "-i", &id]);
+    occopus.ok(["maintain", "-i", &id]);
+    assert_eq!(processes_with(&mark), 1);
+    occopus.ok(["destroy", "-i", &id]);
+    assert_eq!(occopus.run(["suspend", "-i", &id]).code, Some(1));
+}
+
+#[test]
 fn nodes_are_scaled() {
     let occopus = Occopus::new();
     let mark = mark(8);

@@ -57,6 +57,8 @@ pub struct Status {
     pub state: InfrastructureState,
     /// Why, when there is more to say.
     pub message: Option<String>,
+    /// It is not to be maintained until it is resumed.
+    pub suspended: bool,
     /// Who works on it now.
     pub owner: Option<Owner>,
     /// When it was first built.

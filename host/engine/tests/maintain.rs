@@ -148,3 +148,26 @@ async fn cyclic_maintenance_heals_and_stops() {
     }
     assert_eq!(replaced, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_suspended_is_left_alone_until_it_is_resumed() {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("a", 2, &[])])).await.unwrap();
+    fakes.engine.suspend("test").await.unwrap();
+    fakes.cloud.vanish("a");
+    let calls = fakes.cloud.calls().len();
+    let status = fakes.maintain().await.unwrap();
+    assert!(status.suspended);
+    assert_eq!((fakes.cloud.calls().len(), fakes.cloud.machines().len()), (calls, 0), "nothing is asked or made");
+    fakes.engine.resume("test").await.unwrap();
+    fakes.engine.resume("test").await.unwrap();
+    for _ in 0..3 {
+        fakes.build(&infrastructure(vec![node("a", 2, &[])])).await.unwrap();
+    }
+    assert!(!fakes.engine.status("test", false).await.unwrap().suspended);
+    assert_eq!(fakes.cloud.machines().len(), 2);
+    assert!(fakes.engine.suspend("nobody").await.is_err());
+    fakes.engine.suspend("test").await.unwrap();
+    fakes.destroy().await.unwrap();
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}

@@ -89,6 +89,9 @@ impl Keeper<'_> {
 
     async fn pass(&mut self) -> Result<(), EngineError> {
         let before = known(self.engine, self.id).await?.state;
+        if self.engine.store.get(&keys::suspended(self.id)).await?.is_some() {
+            return Ok(());
+        }
         let Picture { desired, mut records, dead, total } = self.observe_all().await?;
         let held = dead.len() > allowed(total, self.engine.settings.hold_above);
         if held {

@@ -7,6 +7,7 @@ mod maintain;
 mod orphans;
 mod preview;
 mod scale;
+mod suspend;
 mod view;
 
 use std::sync::Arc;
@@ -99,6 +100,17 @@ impl Engine {
     /// owns the infrastructure takes it in, once: [`Engine::maintain`], or a process that maintains it already.
     pub async fn scale(&self, id: &str, node: &str, scale: Scale) -> Result<u32, EngineError> {
         scale::request(self, id, node, scale).await
+    }
+
+    /// Leaves an infrastructure alone: passes of [`Engine::maintain`] look at nothing and replace nothing, whoever makes
+    /// them, until it is resumed. What runs goes on running.
+    pub async fn suspend(&self, id: &str) -> Result<(), EngineError> {
+        suspend::set(self, id, true).await
+    }
+
+    /// Maintains an infrastructure again. Ok when it was not suspended.
+    pub async fn resume(&self, id: &str) -> Result<(), EngineError> {
+        suspend::set(self, id, false).await
     }
 
     /// Removes every node, dependents first. What can't be removed is in the report.

@@ -62,6 +62,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         name: infrastructure.name,
         state: infrastructure.state,
         message: infrastructure.message,
+        suspended: store.get(&keys::suspended(id)).await?.is_some(),
         owner: owner.map(|record| record.owner),
         created: infrastructure.created,
         nodes,

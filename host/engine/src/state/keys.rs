@@ -60,6 +60,11 @@ pub(crate) fn requests(id: &str) -> String {
     format!("infra/{id}/request/")
 }
 
+/// Is there while the infrastructure is not to be maintained.
+pub(crate) fn suspended(id: &str) -> String {
+    format!("infra/{id}/suspended")
+}
+
 /// The start of the events.
 pub(crate) fn events(id: &str) -> String {
     format!("infra/{id}/event/")

@@ -99,6 +99,10 @@ pub(crate) enum Command {
     Maintain(Maintain),
     /// Give a node more or fewer instances.
     Scale(ScaleTo),
+    /// Do not maintain an infrastructure until it is resumed; it runs on.
+    Suspend(Suspend),
+    /// Maintain an infrastructure again.
+    Resume(Suspend),
     /// Remove every node, dependents first.
     Destroy(Destroy),
     /// Keep node definitions in the store, for descriptions that have none beside them.
@@ -399,6 +403,15 @@ fn change(text: &str) -> Result<i32, String> {
         Ok(number) => Ok(number),
         Err(_) => Err("not a whole number".to_owned()),
     }
+}
+
+/// `suspend` and `resume`
+#[derive(Debug, Args)]
+pub(crate) struct Suspend {
+    #[command(flatten)]
+    pub(crate) id: Id,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// `destroy`

@@ -24,6 +24,7 @@ mod session;
 mod signals;
 mod source;
 mod status;
+mod suspend;
 mod validate;
 
 use std::io;
@@ -90,7 +91,12 @@ fn works(command: &Command) -> bool {
     match command {
         Command::Status(status) => status.refresh,
         Command::Maintain(maintain) => !maintain.list,
-        Command::Events(_) | Command::Logs(_) | Command::Definitions(_) | Command::Completions { .. } => false,
+        Command::Events(_)
+        | Command::Logs(_)
+        | Command::Definitions(_)
+        | Command::Suspend(_)
+        | Command::Resume(_)
+        | Command::Completions { .. } => false,
         _ => true,
     }
 }
@@ -105,6 +111,8 @@ async fn run(command: Command, common: &Common) -> Result<(), Failure> {
         Command::Status(it) => status::run(it, common).await,
         Command::Maintain(it) => maintain::run(it, common).await,
         Command::Scale(it) => scale::run(it, common).await,
+        Command::Suspend(it) => suspend::run(it, true, common).await,
+        Command::Resume(it) => suspend::run(it, false, common).await,
         Command::Destroy(it) => destroy::run(it, common).await,
         Command::Import(it) => import::run(it, common).await,
         Command::Definitions(it) => definitions::run(it, common).await,
@@ -130,6 +138,7 @@ fn format(command: &Command) -> Format {
         Command::Status(it) => it.output.format,
         Command::Maintain(it) => it.output.format(),
         Command::Scale(it) => it.output.format,
+        Command::Suspend(it) | Command::Resume(it) => it.output.format,
         Command::Destroy(it) => it.output.format,
         Command::Import(it) => it.output.format,
         Command::Render(it) => it.output.format,

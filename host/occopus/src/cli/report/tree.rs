@@ -103,6 +103,9 @@ pub(crate) fn of_status(status: &Status, now: Timestamp, colours: bool) -> Vec<S
     if let Some(message) = &status.message {
         all.push(one_line(message));
     }
+    if status.suspended {
+        all.push("suspended: not maintained until it is resumed".to_owned());
+    }
     if let Some(owner) = &status.owner {
         all.push(format!("{} works on it, since {}", owner.holder, duration(ago(now, owner.since))));
     }
