@@ -161,6 +161,15 @@ pub enum What {
         /// Why.
         message: String,
     },
+    /// An instance that works will be replaced by one that is made anew.
+    NodeRenewing {
+        /// UUID of the old instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+        /// Why.
+        message: String,
+    },
     /// A node is to have another number of instances.
     #[serde(rename = "nodescaled")]
     NodeScaled {
@@ -171,6 +180,10 @@ pub enum What {
         /// How many it is to have.
         to: u32,
     },
+    /// It is left alone from now on, until it is resumed.
+    Suspended,
+    /// It is maintained again.
+    Resumed,
     /// So much looks dead at once that nothing is replaced.
     Hold {
         /// How many look dead.
@@ -245,6 +258,7 @@ impl What {
             | Self::NodeDropped { node_name, .. }
             | Self::NodeLeft { node_name, .. }
             | Self::NodeReplacing { node_name, .. }
+            | Self::NodeRenewing { node_name, .. }
             | Self::NodeScaled { node_name, .. }
             | Self::Progress { node_name, .. }
             | Self::Retrying { node_name, .. }
@@ -290,7 +304,10 @@ impl fmt::Display for What {
             Self::NodeDropped { node_name, vanished: true, .. } => write!(f, "{node_name}: vanished"),
             Self::NodeLeft { node_name, message, .. } => write!(f, "{node_name}: not removed: {message}"),
             Self::NodeReplacing { node_name, message, .. } => write!(f, "{node_name}: replacing: {message}"),
+            Self::NodeRenewing { node_name, message, .. } => write!(f, "{node_name}: renewing: {message}"),
             Self::NodeScaled { node_name, from, to } => write!(f, "{node_name}: scaling from {from} to {to}"),
+            Self::Suspended => f.write_str("suspended: not maintained until it is resumed"),
+            Self::Resumed => f.write_str("resumed"),
             Self::Hold { dead, of } => write!(f, "{dead} of {of} instances look dead: replacing nothing"),
             Self::HoldEnded => f.write_str("going on"),
             Self::RollingBack { instances: 1 } => f.write_str("rolling back 1 instance"),

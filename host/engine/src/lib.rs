@@ -6,6 +6,7 @@
 //! [`Engine`] is the way in. `dispatch` decides what may start, `act` does the slow things, `session` owns an
 //! infrastructure and writes its state, `state` says what is stored.
 
+mod change;
 mod error;
 mod event;
 mod plan;
@@ -28,7 +29,7 @@ pub use engine::Engine;
 pub use error::{EngineError, NodeFailure, Pointed, Reason};
 pub use event::{Event, StoredEvent, What};
 pub use plan::{Action, ActionKind, Plan};
-pub use request::{BuildRequest, MaintainOptions, OnFailure, Run, Scale, Stop};
+pub use request::{BuildRequest, MaintainOptions, OnFailure, Renew, Run, Scale, Stop};
 pub use settings::{HolderProbe, Settings};
 pub use status::{
     DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan, Owner, Preview,

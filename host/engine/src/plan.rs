@@ -1,6 +1,6 @@
 //! What is to be done, as an ordered graph: a pure function of what should exist and what does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 
 use indexmap::{IndexMap, IndexSet};
@@ -8,11 +8,27 @@ use occopus_model::{Infrastructure, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::change::Fingerprints;
+use crate::request::Renew;
 use crate::state::{InstanceRecord, TargetRecord};
 use crate::status::InstanceState;
 
 /// The numbers of nodes that were scaled, by name.
 pub(crate) type Targets = HashMap<String, TargetRecord>;
+
+/// What goes into a plan beside what should be and what is.
+pub(crate) struct Wishes<'a> {
+    pub(crate) targets: &'a Targets,
+    /// Instances that are being made already, by node: they are not among the actual ones.
+    pub(crate) under_way: Option<&'a HashMap<String, usize>>,
+    pub(crate) renew: Renew,
+}
+
+impl<'a> Wishes<'a> {
+    pub(crate) fn of(targets: &'a Targets) -> Self {
+        Self { targets, under_way: None, renew: Renew::default() }
+    }
+}
 
 /// What a build does. What `plan` prints is what runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +55,12 @@ pub struct Action {
     /// Names of the nodes that must be ready before this starts; for a removal: that must be gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
+    /// What has changed since the instance was made: "type", "variables", "definition".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// Addresses that the instance was told of and that no longer exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<String>,
 }
 
 /// What to do with an instance.
@@ -51,8 +73,10 @@ pub enum ActionKind {
     Resume,
     /// It is ready: look whether it still is.
     Check,
-    /// Remove it and make a new one.
+    /// It is dead: remove it and make a new one.
     Replace,
+    /// It works, and is not what it should be: make a new one, and when that is ready, remove it.
+    Renew,
     /// Remove it.
     Destroy,
 }
@@ -61,15 +85,16 @@ pub enum ActionKind {
 ///
 /// What is ready is only looked at. What an earlier run left unfinished is finished. What is dead is replaced. A node keeps
 /// as many instances as it has, within its limits; of too many the youngest go.
-pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], targets: &Targets) -> Plan {
+pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], wishes: &Wishes<'_>) -> Plan {
     let mut by_node = IndexMap::<&str, Vec<&InstanceRecord>>::new();
     for record in actual {
         by_node.entry(&record.node).or_default().push(record);
     }
     let (mut actions, mut removals) = (Vec::new(), Vec::new());
+    let differences = Differences::of(desired, &by_node, wishes.renew);
     for node in &desired.nodes {
         let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-        plan_node(desired, node, targets.get(&node.name), records, &mut actions, &mut removals);
+        plan_node(desired, node, wishes, &differences, records, &mut actions, &mut removals);
     }
     let described: HashSet<_> = desired.nodes.iter().map(|node| node.name.as_str()).collect();
     for record in by_node.iter().filter(|(name, _)| !described.contains(*name)).flat_map(|(_, records)| records) {
@@ -89,6 +114,8 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], targets:
         on: vec![record.driver().to_owned()],
         reason: (*reason).into(),
         after: after(&record.node),
+        changed: Vec::new(),
+        stale: Vec::new(),
     }));
     Plan { actions }
 }
@@ -96,15 +123,17 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], targets:
 fn plan_node<'a>(
     desired: &Infrastructure,
     node: &Node,
-    target: Option<&TargetRecord>,
+    wishes: &Wishes<'_>,
+    differences: &Differences<'_>,
     records: &[&'a InstanceRecord],
     actions: &mut Vec<Action>,
     removals: &mut Vec<(&'a InstanceRecord, &'static str)>,
 ) {
-    let is_dead = |record: &InstanceRecord| matches!(record.state, InstanceState::Failed | InstanceState::Destroying);
+    let target = wishes.targets.get(&node.name);
     let (dead, mut alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
         records.iter().copied().partition(|record| is_dead(record));
-    let wanted = count(node, target, alive.len()) as usize;
+    let under_way = wishes.under_way.and_then(|all| all.get(&node.name)).copied().unwrap_or_default();
+    let wanted = count(node, target, alive.len() + under_way) as usize;
     // Those that are to go come last, and what is too much goes from the end.
     alive.sort_by_key(|record| target.is_some_and(|target| target.victims.contains(&record.id)));
     let target = wanted;
@@ -121,24 +150,132 @@ fn plan_node<'a>(
         on: on(kind, instance),
         reason: reason.into(),
         after: node.depends_on.clone(),
+        changed: Vec::new(),
+        stale: Vec::new(),
     };
     for (index, record) in alive.iter().copied().enumerate() {
         if index >= target {
             removals.push((record, "there are more instances than the node may have"));
         } else if matches!(record.state, InstanceState::Ready | InstanceState::Unhealthy) {
-            actions.push(action(ActionKind::Check, Some(record), "it exists"));
+            actions.push(match differences.by_instance.get(record.id.as_str()) {
+                None => action(ActionKind::Check, Some(record), "it exists"),
+                Some(difference) => {
+                    let kind = if difference.renew { ActionKind::Renew } else { ActionKind::Check };
+                    let (changed, stale) = (difference.changed.clone(), difference.stale.clone());
+                    Action { changed, stale, ..action(kind, Some(record), &difference.reason()) }
+                }
+            });
         } else {
             actions.push(action(ActionKind::Resume, Some(record), "an earlier run did not finish it"));
         }
     }
     let mut dead = dead.into_iter();
-    for _ in alive.len()..target {
+    for _ in (alive.len() + under_way)..target {
         actions.push(match dead.next() {
             Some(record) => action(ActionKind::Replace, Some(record), record.message.as_deref().unwrap_or("it failed")),
             None => action(ActionKind::Create, None, "it does not exist"),
         });
     }
     removals.extend(dead.map(|record| (record, "it is dead, and enough others exist")));
+}
+
+fn is_dead(record: &InstanceRecord) -> bool {
+    matches!(record.state, InstanceState::Failed | InstanceState::Destroying)
+}
+
+/// Of each instance that differs from what it would be if it were made now: what has changed, and which addresses that it
+/// was told of are gone.
+pub(crate) fn differences(
+    desired: &Infrastructure,
+    actual: &[InstanceRecord],
+) -> HashMap<String, (Vec<String>, Vec<String>)> {
+    let mut by_node = IndexMap::<&str, Vec<&InstanceRecord>>::new();
+    for record in actual {
+        by_node.entry(&record.node).or_default().push(record);
+    }
+    let all = Differences::of(desired, &by_node, Renew::default()).by_instance;
+    all.into_iter().map(|(id, it)| (id.to_owned(), (it.changed, it.stale))).collect()
+}
+
+/// What differs between instances that work and what they would be if they were made now.
+struct Differences<'a> {
+    by_instance: HashMap<&'a str, Difference>,
+}
+
+struct Difference {
+    changed: Vec<String>,
+    stale: Vec<String>,
+    renew: bool,
+}
+
+impl<'a> Differences<'a> {
+    fn of(desired: &Infrastructure, by_node: &IndexMap<&str, Vec<&'a InstanceRecord>>, renew: Renew) -> Self {
+        let alive = |record: &&&InstanceRecord| !is_dead(record);
+        let all = by_node.values().flatten().filter(alive).flat_map(|record| &record.addresses);
+        let mut exists: HashSet<_> = all.map(|address| address.value.as_str()).collect();
+        let fingerprints = Fingerprints::of(desired);
+        let mut by_instance = HashMap::new();
+        // What needs others comes after them: when they are made anew, their addresses go.
+        for node in in_order(&desired.nodes) {
+            let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let works =
+                |record: &&&InstanceRecord| matches!(record.state, InstanceState::Ready | InstanceState::Unhealthy);
+            for record in records.iter().filter(works) {
+                let changed: Vec<_> =
+                    fingerprints.changes(desired, node, record).into_iter().map(str::to_owned).collect();
+                let gone = record.mentions.iter().filter(|mention| !exists.contains(mention.address.as_str()));
+                let stale: Vec<_> = gone.map(|mention| mention.address.clone()).collect();
+                if changed.is_empty() && stale.is_empty() {
+                    continue;
+                }
+                let renew = (renew.changed && !changed.is_empty()) || (renew.dependents && !stale.is_empty());
+                if renew {
+                    for address in &record.addresses {
+                        exists.remove(address.value.as_str());
+                    }
+                }
+                by_instance.insert(record.id.as_str(), Difference { changed, stale, renew });
+            }
+        }
+        Self { by_instance }
+    }
+}
+
+impl Difference {
+    fn reason(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.changed.is_empty() {
+            parts.push(format!("changed since it was made: {}", self.changed.join(", ")));
+        }
+        if !self.stale.is_empty() {
+            parts.push(format!("it was told of what is gone: {}", self.stale.join(", ")));
+        }
+        parts.join("; ")
+    }
+}
+
+/// Each node after those that it depends on.
+pub(crate) fn in_order(nodes: &[Node]) -> Vec<&Node> {
+    let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
+    let mut waits_for: Vec<_> = nodes.iter().map(|node| node.depends_on.len()).collect();
+    let mut dependents = vec![Vec::new(); nodes.len()];
+    for (at, node) in nodes.iter().enumerate() {
+        for dependee in node.depends_on.iter().filter_map(|name| index.get(name.as_str())) {
+            dependents[*dependee].push(at);
+        }
+    }
+    let mut free: VecDeque<_> = (0..nodes.len()).filter(|at| waits_for[*at] == 0).collect();
+    let mut ordered = Vec::with_capacity(nodes.len());
+    while let Some(at) = free.pop_front() {
+        ordered.push(&nodes[at]);
+        for dependent in &dependents[at] {
+            waits_for[*dependent] -= 1;
+            if waits_for[*dependent] == 0 {
+                free.push_back(*dependent);
+            }
+        }
+    }
+    ordered
 }
 
 /// How many instances a node is to have: as many as it was scaled to, otherwise as many as it has; within its limits.
@@ -164,12 +301,22 @@ impl Plan {
             (ActionKind::Create, "to create"),
             (ActionKind::Resume, "to finish"),
             (ActionKind::Replace, "to replace"),
+            (ActionKind::Renew, "to renew"),
             (ActionKind::Destroy, "to destroy"),
-            (ActionKind::Check, "unchanged"),
         ];
-        let parts = kinds.map(|(kind, words)| (self.count(kind), words));
+        let differs = self.actions.iter().filter(|action| action.kind == ActionKind::Check && action.differs()).count();
+        let mut parts = kinds.map(|(kind, words)| (self.count(kind), words)).to_vec();
+        parts.push((differs, "changed, and not to be renewed"));
+        parts.push((self.count(ActionKind::Check) - differs, "unchanged"));
         let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, words)| format!("{n} {words}")).collect();
         if parts.is_empty() { "nothing to do".into() } else { parts.join(", ") }
+    }
+}
+
+impl Action {
+    /// Whether the instance is not what it would be if it were made now.
+    pub fn differs(&self) -> bool {
+        !self.changed.is_empty() || !self.stale.is_empty()
     }
 }
 
@@ -205,6 +352,7 @@ impl fmt::Display for ActionKind {
             Self::Resume => "finish",
             Self::Check => "check",
             Self::Replace => "replace",
+            Self::Renew => "renew",
             Self::Destroy => "destroy",
         })
     }

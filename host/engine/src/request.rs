@@ -18,6 +18,25 @@ pub struct BuildRequest {
     pub infrastructure: Infrastructure,
     /// What to do when a node fails.
     pub on_failure: OnFailure,
+    /// Which of the instances that work are made anew.
+    pub renew: Renew,
+}
+
+impl BuildRequest {
+    /// A new infrastructure, that is rolled back when a node fails.
+    pub fn new(infrastructure: Infrastructure) -> Self {
+        Self { id: None, infrastructure, on_failure: OnFailure::Rollback, renew: Renew::default() }
+    }
+}
+
+/// Which of the instances that work are made anew, one by one: first another one is made; when it is ready, the old one is
+/// removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Renew {
+    /// Those whose type, variables or definition have changed since they were made.
+    pub changed: bool,
+    /// Those that were told of an address that no longer exists.
+    pub dependents: bool,
 }
 
 /// What a failed build leaves.

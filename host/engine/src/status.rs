@@ -106,6 +106,12 @@ pub struct InstanceStatus {
     pub health: Option<String>,
     /// Since when its checks fail.
     pub failing_since: Option<Timestamp>,
+    /// What has changed since it was made: "type", "variables", "definition".
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// Addresses that it was told of and that no longer exist.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<String>,
     /// When it was asked for.
     pub created: Timestamp,
     /// Since when it is in this state.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Phase, Reaction};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
-use occopus_engine::{InfrastructureState, InstanceState, MaintainOptions, Run, What};
+use occopus_engine::{EngineError, InfrastructureState, InstanceState, MaintainOptions, Run, What};
 use occopus_model::Infrastructure;
 
 fn ten() -> Infrastructure {
@@ -170,4 +170,152 @@ async fn what_is_suspended_is_left_alone_until_it_is_resumed() {
     fakes.engine.suspend("test").await.unwrap();
     fakes.destroy().await.unwrap();
     assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bounds_are_those_of_the_infrastructure() {
+    for (percent, held) in [(80.0, false), (30.0, true)] {
+        let fakes = Fakes::new();
+        let mut graph = ten();
+        graph.maintenance.hold_above_percent = Some(percent);
+        graph.maintenance.replace_at_once_percent = Some(100.0);
+        fakes.build(&graph).await.unwrap();
+        for n in 0..5 {
+            fakes.cloud.force(&format!("n{n}"), Phase::Stopped);
+        }
+        fakes.cloud.timing(Duration::from_secs(1), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let begun = tokio::time::Instant::now();
+        let status = fakes.maintain().await.unwrap();
+        assert_eq!(status.state == InfrastructureState::Held, held, "{percent}");
+        assert_eq!(status.state == InfrastructureState::Ready, !held, "{percent}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "all at once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_replacement_keeps_nobody_else_from_being_healed() {
+    let fakes = Fakes::new();
+    // Of twenty, four may be replaced at a time.
+    fakes.build(&infrastructure(vec![node("a", 10, &[]), node("b", 10, &[])])).await.unwrap();
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    fakes.cloud.timing(Duration::from_secs(600), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let lose = |node: &str| {
+        let machines = fakes.cloud.machines();
+        let lost = machines.iter().find(|machine| machine.node == node).unwrap();
+        fakes.cloud.lose(&lost.instance);
+    };
+    lose("a");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fakes.cloud.machines().len(), 19, "it takes ten minutes");
+    fakes.cloud.timing(Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    lose("b");
+    lose("a");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(fakes.cloud.machines().len(), 19, "only the first one is missing");
+    let status = fakes.engine.status("test", false).await.unwrap();
+    assert_eq!(status.state, InfrastructureState::Degraded);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(fakes.cloud.machines().len(), 20);
+    stop.request();
+    assert!(keeping.await.unwrap().unwrap().is_ready());
+    assert_eq!(fakes.cloud.machines().len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_are_spread_over_the_time_between_passes_and_clouds_are_asked_by_the_page() {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("a", 200, &[])])).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let (asked, checked) = (fakes.cloud.count("observe"), fakes.cloud.checked().len());
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(101)).await;
+    stop.request();
+    keeping.await.unwrap().unwrap();
+    assert!(fakes.cloud.count("observe") - asked <= 11, "a call for each pass");
+    let mut seconds = [0; 101];
+    for (_, when) in &fakes.cloud.checked()[checked..] {
+        seconds[when.duration_since(begun).as_secs() as usize] += 1;
+    }
+    assert_eq!(seconds[0], 200, "the first pass is at once");
+    assert!(seconds[11..100].iter().all(|number| (5..60).contains(number)), "{seconds:?}");
+    let total: i32 = seconds[11..101].iter().sum();
+    assert!((1700..=1900).contains(&total), "{total}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_that_the_machine_has_slept_makes_nothing_dead() {
+    let fakes = Fakes::new();
+    fakes.build(&ten()).await.unwrap();
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    fakes.cloud.sick("n4", true);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    for jump in [3_600_000, -7_200_000] {
+        fakes.clock.jump(jump);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!(fakes.cloud.count("create"), 10, "it fails for less than a minute");
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fakes.cloud.count("create"), 11);
+    stop.request();
+    stop.request();
+    assert!(keeping.await.unwrap().is_err(), "stopped at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_is_taken_up_again_unless_another_has_it() {
+    let fakes = Fakes::new();
+    fakes.build(&ten()).await.unwrap();
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    fakes.store.end_leases();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    fakes.cloud.vanish("n1");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(fakes.cloud.machines().len(), 10);
+    stop.request();
+    assert!(keeping.await.unwrap().is_ok());
+    let (_stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    fakes.store.end_leases();
+    let (_other, others) = fakes.keep();
+    let error = keeping.await.unwrap().unwrap_err();
+    assert!(matches!(error, EngineError::Owned { .. }), "{error}");
+    assert!(!others.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_maintains_lets_go_when_asked() {
+    let fakes = Fakes::new();
+    fakes.build(&ten()).await.unwrap();
+    assert!(!fakes.engine.detach("test").await.unwrap(), "nobody does");
+    let (_stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(fakes.engine.detach("test").await.unwrap());
+    assert!(keeping.await.unwrap().unwrap().is_ready());
+    // That was not meant for the next one.
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!keeping.is_finished());
+    stop.request();
+    keeping.await.unwrap().unwrap();
+    assert!(matches!(fakes.engine.detach("nobody").await, Err(EngineError::UnknownInfrastructure { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspending_and_resuming_are_events_told_once() {
+    let fakes = Fakes::new();
+    fakes.build(&ten()).await.unwrap();
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    fakes.engine.suspend("test").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    fakes.engine.resume("test").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    stop.request();
+    keeping.await.unwrap().unwrap();
+    let told: Vec<_> = fakes.events().await.unwrap().into_iter().map(|event| event.what).collect();
+    let told: Vec<_> = told.iter().filter(|what| matches!(what, What::Suspended | What::Resumed)).collect();
+    assert_eq!(told, [&What::Suspended, &What::Resumed]);
 }

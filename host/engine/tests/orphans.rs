@@ -1,12 +1,12 @@
 //! Machines without a record are found and removed, and no others.
 
 use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{BuildRequest, OnFailure, Run};
+use occopus_engine::{BuildRequest, Run};
 use serde_json::json;
 
 async fn build(fakes: &Fakes, id: &str) {
     let infrastructure = infrastructure(vec![node("a", 3, &[])]);
-    let request = BuildRequest { id: Some(id.into()), infrastructure, on_failure: OnFailure::Rollback };
+    let request = BuildRequest { id: Some(id.into()), ..BuildRequest::new(infrastructure) };
     fakes.engine.build(request, Run::new().0).await.expect("built");
 }
 

@@ -2,7 +2,7 @@
 
 use occopus_engine::ports::{Phase, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{BuildRequest, EngineError, InstanceState, OnFailure, Run, What};
+use occopus_engine::{BuildRequest, EngineError, InstanceState, Renew, Run, What};
 use serde_json::{Value, json};
 
 async fn put(fakes: &Fakes, key: &str, value: Value) {
@@ -86,7 +86,7 @@ async fn status_reads_the_store_and_refresh_asks_the_cloud() {
 async fn infrastructures_and_definitions_are_listed() {
     let fakes = built().await;
     let graph = infrastructure(vec![node("db", 1, &[])]);
-    let request = BuildRequest { id: None, infrastructure: graph.clone(), on_failure: OnFailure::Rollback };
+    let request = BuildRequest::new(graph.clone());
     let other = fakes.engine.build(request, Run::new().0).await.unwrap();
     let mut ids: Vec<_> = fakes.engine.list().await.unwrap().into_iter().map(|summary| summary.id).collect();
     ids.sort();
@@ -102,11 +102,11 @@ async fn a_plan_shows_what_runs() {
     let fakes = built().await;
     let graph = infrastructure(vec![node("db", 1, &[]), node("web", 2, &["db"])]);
     let calls = fakes.cloud.calls().len();
-    let plan = fakes.engine.plan(Some("test"), &graph).await.unwrap();
+    let plan = fakes.engine.plan(Some("test"), &graph, Renew::default()).await.unwrap();
     assert_eq!(plan.summary(), "2 to create, 1 unchanged");
     assert!(!plan.is_unchanged());
     let none = infrastructure(vec![node("web", 1, &[])]);
-    let plan = fakes.engine.plan(Some("test"), &none).await.unwrap();
+    let plan = fakes.engine.plan(Some("test"), &none, Renew::default()).await.unwrap();
     assert_eq!(plan.summary(), "1 to create, 1 to destroy");
     assert_eq!(fakes.cloud.calls().len(), calls);
     let text = plan.to_string();

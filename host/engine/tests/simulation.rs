@@ -12,7 +12,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use occopus_engine::ports::{Fault, Phase, Reaction};
 use occopus_engine::testing::{Crash, Fakes, Script, infrastructure, node};
-use occopus_engine::{BuildRequest, EngineError, InstanceState, MaintainOptions, OnFailure, Run, Scale, What};
+use occopus_engine::{BuildRequest, EngineError, InstanceState, MaintainOptions, OnFailure, Renew, Run, Scale, What};
 use occopus_model::Infrastructure;
 
 const SEEDS: u64 = 2_000;
@@ -154,7 +154,12 @@ impl World {
                 }
                 let on_failure = if self.rng.bool() { OnFailure::Rollback } else { OnFailure::Keep };
                 what += &format!("build ({on_failure:?})");
-                let request = BuildRequest { id: Some("test".into()), infrastructure: self.graph.clone(), on_failure };
+                let request = BuildRequest {
+                    id: Some("test".into()),
+                    infrastructure: self.graph.clone(),
+                    on_failure,
+                    renew: Renew::default(),
+                };
                 Box::pin(async move { told(fakes.engine.build(request, run).await.map(|status| status.state)) })
             }
             4..=6 => {

@@ -19,6 +19,33 @@ pub struct Infrastructure {
     pub nodes: Vec<Node>,
     /// The definitions of all types that `nodes` name, by type.
     pub definitions: IndexMap<String, Vec<Implementation>>,
+    /// How it is kept alive.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+    /// Who is told of what happens to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<Webhook>,
+}
+
+/// `maintenance`: what differs from the defaults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// When more than this part of all instances (0 to 100), but more than one, looks dead at once, nothing is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_above_percent: Option<f64>,
+    /// At most this part of all instances (0 to 100), but at least one, is replaced at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace_at_once_percent: Option<f64>,
+}
+
+/// An item of `webhooks`: gets an HTTP POST for each stored event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// `http://` or `https://`. Its secret, if any, is among the credentials.
+    pub url: String,
+    /// Names of the events to be told of; all when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
 }
 
 /// A node of the description: a template of one or more instances.

@@ -15,6 +15,8 @@ mod yaml;
 pub use compile::{Compiled, Input, compile};
 pub use credentials::{AmbiguousCredentials, AuthData, Credential, Secret};
 pub use definitions::read_definitions;
-pub use infrastructure::{HealthCheck, Implementation, Infrastructure, Mapping, Mappings, Node, Scaling};
+pub use infrastructure::{
+    HealthCheck, Implementation, Infrastructure, Maintenance, Mapping, Mappings, Node, Scaling, Webhook,
+};
 pub use problem::{Problem, Problems};
 pub use schema::{Schemas, Section};

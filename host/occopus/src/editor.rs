@@ -54,6 +54,24 @@ pub fn description() -> Value {
             "mappings": {"type": "array", "items": {"anyOf": [pair("Source and destination attribute."), mapping]}},
         },
     });
+    let percent = |what: &str| json!({"type": "number", "minimum": 0, "maximum": 100, "description": what});
+    let maintenance = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "hold_above_percent": percent("When more than this part looks dead at once, nothing is replaced (40)."),
+            "replace_at_once_percent": percent("At most this part, but at least one, is replaced at a time (20)."),
+        },
+    });
+    let webhook = json!({
+        "type": "object",
+        "required": ["url"],
+        "additionalProperties": false,
+        "properties": {
+            "url": {"type": "string", "pattern": "^https?://", "description": "Gets a POST for each event."},
+            "events": {"type": "array", "items": {"type": "string"}, "description": "Only these events."},
+        },
+    });
     json!({
         "$schema": DIALECT,
         "title": "Occopus infrastructure description",
@@ -66,6 +84,8 @@ pub fn description() -> Value {
             "variables": {"type": "object", "description": "For the templates of all nodes."},
             "nodes": {"type": "array", "items": node},
             "dependencies": {"type": "array", "items": {"anyOf": [connection, edge]}},
+            "maintenance": maintenance,
+            "webhooks": {"type": "array", "items": webhook},
         },
     })
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use occopus_model::{Implementation, Infrastructure, Node};
 use serde_json::{Map, Value, json};
 
-use super::Desired;
+use super::{Desired, Others};
 use crate::ports::InstanceFacts;
 use crate::state::InstanceRecord;
 
-/// All instances that have a machine, in the order of the description, oldest first within a node.
-pub(crate) type Facts = Arc<Vec<Arc<InstanceFacts>>>;
+/// What an instance may know of the others.
+pub(crate) type Facts = Arc<Others>;
 
 /// What templates may know of an instance.
 pub(crate) fn facts(infra_id: &str, desired: &Desired, record: &InstanceRecord) -> InstanceFacts {
@@ -32,7 +32,7 @@ pub(super) fn instance_data(infra_id: &str, infrastructure: &Infrastructure, rec
         "infra_id": infra_id,
         "infra_name": infrastructure.name,
         "user_id": infrastructure.user_id,
-        "resource": record.section,
+        "resource": &*record.section,
         "resource_address": addresses,
         "attributes": attributes,
         "state": record.state,

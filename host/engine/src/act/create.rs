@@ -148,8 +148,8 @@ impl Story {
             state: InstanceState::Creating,
             depends_on: node.depends_on.clone(),
             implementation: index,
-            section: implementation.resource.clone(),
-            health_check: implementation.health_check.clone(),
+            section: Arc::new(implementation.resource.clone()),
+            health_check: Arc::new(implementation.health_check.clone()),
             handle: None,
             addresses: Vec::new(),
             attributes: Vec::new(),
@@ -161,6 +161,8 @@ impl Story {
             running_at: None,
             ready_at: None,
             user_data_digest: None,
+            made: Some(self.desired.fingerprints.made(node, index)),
+            mentions: Vec::new(),
         }
     }
 
@@ -176,8 +178,9 @@ impl Story {
             // No machine was asked for; a record of an earlier try may exist, and says so from now on.
             Err(Ended::Spent(spent)) => return Err(self.fail(record, spent.into()).await),
         };
+        record.mentions = self.facts.mentioned(&rendered);
         if let Some(section) = rendered.resource {
-            record.section = with_type(section, &implementation.resource);
+            record.section = Arc::new(with_type(section, &implementation.resource));
         }
         record.user_data_digest = rendered.user_data.as_deref().map(|data| format!("{:016x}", digest(data)));
         let infrastructure = &self.desired.infrastructure;

@@ -6,10 +6,13 @@ mod calls;
 mod context;
 mod create;
 mod endpoints;
+mod mentions;
 mod observer;
 mod ready;
 mod remove;
 mod render;
+mod steady;
+mod survey;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,10 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use context::{Facts, facts};
 pub(crate) use create::{Start, bring_up, with_type};
-pub(crate) use ready::{Death, Look, elapsed, look};
+pub(crate) use mentions::Others;
+pub(crate) use ready::{Death, Look, elapsed};
 pub(crate) use remove::{Removal, leftover, remove};
 pub(crate) use render::{Rendering, render, try_checks};
+pub(crate) use survey::survey;
 
+use crate::change::Fingerprints;
 use crate::error::NodeFailure;
 use crate::event::What;
 use crate::ports::{CallContext, Clock, Plugins, Progress, Scope};
@@ -32,6 +38,7 @@ use crate::settings::Settings;
 use crate::state::InstanceRecord;
 use endpoints::Endpoints;
 use observer::Observer;
+pub(crate) use steady::Steady;
 
 /// What every story needs.
 pub(crate) struct World {
@@ -42,13 +49,16 @@ pub(crate) struct World {
     pub(crate) journal: Arc<Journal>,
     /// Cancelled when the story should come to an end.
     pub(crate) cancel: CancellationToken,
-    endpoints: Endpoints,
-    observer: Observer,
+    /// For what lasts.
+    pub(crate) steady: Arc<Steady>,
+    endpoints: Arc<Endpoints>,
+    observer: Arc<Observer>,
 }
 
 /// What should exist, with its nodes by name.
 pub(crate) struct Desired {
     pub(crate) infrastructure: Infrastructure,
+    pub(crate) fingerprints: Fingerprints,
     by_name: HashMap<String, usize>,
 }
 
@@ -72,7 +82,7 @@ impl From<Refused> for Trouble {
 impl Desired {
     pub(crate) fn new(infrastructure: Infrastructure) -> Self {
         let by_name = infrastructure.nodes.iter().enumerate().map(|(index, node)| (node.name.clone(), index)).collect();
-        Self { infrastructure, by_name }
+        Self { fingerprints: Fingerprints::of(&infrastructure), infrastructure, by_name }
     }
 
     pub(crate) fn index(&self, name: &str) -> Option<usize> {
@@ -92,10 +102,26 @@ impl World {
         settings: Arc<Settings>,
         journal: Arc<Journal>,
         cancel: CancellationToken,
+        steady: Arc<Steady>,
     ) -> Arc<Self> {
-        let endpoints = Endpoints::new(settings.calls_per_endpoint);
-        let observer = Observer::new(settings.observe_batch);
-        Arc::new(Self { id: id.into(), plugins, clock, settings, journal, cancel, endpoints, observer })
+        let endpoints = Arc::new(Endpoints::new(settings.calls_per_endpoint));
+        let observer = Arc::new(Observer::new(settings.observe_batch));
+        Arc::new(Self { id: id.into(), plugins, clock, settings, journal, cancel, steady, endpoints, observer })
+    }
+
+    /// The same, with an end of its own.
+    pub(crate) fn with_cancel(&self, cancel: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            id: self.id.clone(),
+            plugins: self.plugins.clone(),
+            clock: self.clock.clone(),
+            settings: self.settings.clone(),
+            journal: self.journal.clone(),
+            cancel,
+            steady: self.steady.clone(),
+            endpoints: self.endpoints.clone(),
+            observer: self.observer.clone(),
+        })
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -133,10 +159,10 @@ impl World {
     }
 
     fn short_scope(self: &Arc<Self>, record: &InstanceRecord) -> Scope {
-        Scope { context: self.call(&record.node, self.settings.short_call), section: Arc::new(record.section.clone()) }
+        Scope { context: self.call(&record.node, self.settings.short_call), section: record.section.clone() }
     }
 
     fn long_scope(self: &Arc<Self>, record: &InstanceRecord) -> Scope {
-        Scope { context: self.call(&record.node, self.settings.long_call), section: Arc::new(record.section.clone()) }
+        Scope { context: self.call(&record.node, self.settings.long_call), section: record.section.clone() }
     }
 }

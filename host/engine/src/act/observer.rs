@@ -100,10 +100,18 @@ async fn ask(driver: &Arc<dyn Driver>, scope: &Scope, questions: Vec<Question>) 
             let message = format!("the driver gave {} answers to {} questions", answers.len(), handles.len());
             vec![Err(Fault::new(Reaction::Retry, "driver.wrong-count", message)); handles.len()]
         }
-        Err(fault) => vec![Err(fault); handles.len()],
+        Err(fault) => vec![Err(of_many(fault, handles.len())); handles.len()],
     };
     for (question, answer) in questions.into_iter().zip(answers) {
         // Whoever asked may have been stopped.
         let _ = question.answer.send(answer);
     }
+}
+
+/// `not-found` as the answer to many questions does not say which of them it is about: nothing is gone for that.
+pub(super) fn of_many(mut fault: Fault, questions: usize) -> Fault {
+    if questions > 1 && fault.reaction == Reaction::NotFound {
+        fault.reaction = Reaction::Retry;
+    }
+    fault
 }

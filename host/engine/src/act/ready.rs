@@ -9,7 +9,7 @@ use super::backoff::Polling;
 use super::{Desired, Trouble, World, calls, context};
 use crate::error::Reason;
 use crate::event::What;
-use crate::ports::{Fault, HealthTarget, Observed, Phase, Reaction, Verdict};
+use crate::ports::{Fault, Handle, HealthTarget, Observed, Phase, Reaction, Verdict};
 use crate::state::InstanceRecord;
 use crate::status::InstanceState;
 
@@ -55,18 +55,19 @@ pub(super) async fn until_ready(
     record: &mut InstanceRecord,
     mut phase: Phase,
 ) -> Result<Result<(), Reason>, Trouble> {
-    let begun = world.now();
+    // Not by the wall clock: it may be set, and the machine may sleep.
+    let begun = world.clock.uptime();
     let mut unhealthy_since = None;
     let mut polling = Polling::new(&world.settings);
     loop {
         match phase {
             Phase::Running => match once_healthy(world, desired, record, &mut unhealthy_since).await? {
                 Some(outcome) => return Ok(outcome),
-                None => unhealthy_since = unhealthy_since.or(Some(world.now())),
+                None => unhealthy_since = unhealthy_since.or(Some(world.clock.uptime())),
             },
             Phase::Pending | Phase::Unknown => {
                 unhealthy_since = None;
-                if elapsed(begun, world.now()) > world.settings.start_timeout {
+                if world.clock.uptime().saturating_sub(begun) > world.settings.start_timeout {
                     return Ok(Err(Reason::Slow { seconds: world.settings.start_timeout.as_secs() }));
                 }
             }
@@ -109,7 +110,7 @@ async fn once_healthy(
     world: &Arc<World>,
     desired: &Desired,
     record: &mut InstanceRecord,
-    since: &mut Option<Timestamp>,
+    since: &mut Option<Duration>,
 ) -> Result<Option<Result<(), Reason>>, Trouble> {
     let running = note_running(world, record);
     if !running.is_empty() {
@@ -134,7 +135,7 @@ async fn once_healthy(
                 world.journal.tell(What::Waiting { node_id, node_name, message: message.clone() });
             }
             let allowed = Duration::from_secs(record.health_check.timeout);
-            let late = since.is_some_and(|since| elapsed(since, world.now()) > allowed);
+            let late = since.is_some_and(|since| world.clock.uptime().saturating_sub(since) > allowed);
             Ok(late.then_some(Err(Reason::Unhealthy { message, seconds: record.health_check.timeout })))
         }
     }
@@ -153,10 +154,21 @@ pub(super) fn note_running(world: &World, record: &mut InstanceRecord) -> Vec<Wh
 }
 
 /// One look at an instance whose machine is known. What changed is written down.
-pub(crate) async fn look(world: &Arc<World>, desired: &Desired, record: &mut InstanceRecord) -> Result<Look, Trouble> {
+pub(super) async fn look(world: &Arc<World>, desired: &Desired, record: &mut InstanceRecord) -> Result<Look, Trouble> {
+    let answer = observe(world, record).await;
+    examine(world, desired, record, answer).await
+}
+
+/// What an answer of the cloud means, together with the checks of a machine that runs. What changed is written down.
+pub(super) async fn examine(
+    world: &Arc<World>,
+    desired: &Desired,
+    record: &mut InstanceRecord,
+    answer: Result<Observed, Fault>,
+) -> Result<Look, Trouble> {
     let before = record.clone();
     let mut events = Vec::new();
-    let conclusion = match observe(world, record).await {
+    let conclusion = match answer {
         Err(fault) => {
             tracing::debug!(node = record.node, %fault, "could not be observed");
             Look::Unclear
@@ -186,7 +198,7 @@ pub(crate) async fn look(world: &Arc<World>, desired: &Desired, record: &mut Ins
 
 /// What the checks mean for a running machine, given what they said before.
 fn judge(world: &World, record: &mut InstanceRecord, health: Result<Health, Fault>, events: &mut Vec<What>) -> Look {
-    let now = world.now();
+    let now = world.steady.now();
     let (node_id, node_name) = (record.id.clone(), record.node.clone());
     match health {
         Err(_) | Ok(Health::Not(Verdict::CannotTell, _)) => Look::Unclear,
@@ -254,6 +266,11 @@ async fn observe(world: &Arc<World>, record: &InstanceRecord) -> Result<Observed
         return Err(Fault::new(Reaction::Retry, "engine.no-handle", "its machine is not known"));
     };
     let answer = world.observer.observe(&driver, &world.short_scope(record), handle).await;
+    gone_if_not_found(answer, handle)
+}
+
+/// `not-found` is an answer.
+pub(super) fn gone_if_not_found(answer: Result<Observed, Fault>, handle: &Handle) -> Result<Observed, Fault> {
     match answer {
         Err(fault) if fault.reaction == Reaction::NotFound => Ok(Observed {
             handle: handle.clone(),

@@ -96,7 +96,7 @@ async fn ask(
         resource: Arc::new(of.implementation.resource.clone()),
         template_data: data,
         connections: context::connections(of.infra_id, of.node),
-        instances: Arc::clone(&of.facts),
+        instances: Arc::clone(&of.facts.instances),
         section: Arc::new(section),
     };
     contextualiser.render(&request).await

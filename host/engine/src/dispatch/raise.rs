@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Ending, Inbox, Input};
-use crate::act::{Desired, Facts, Start, Trouble, World, bring_up, facts};
+use crate::act::{Desired, Facts, Others, Start, Trouble, World, bring_up, facts};
 use crate::error::{NodeFailure, Reason};
 use crate::ports::{Fault, InstanceFacts, Reaction};
 use crate::request::Stop;
@@ -255,7 +255,7 @@ impl<'a> Dispatcher<'a> {
         let newest = self.nodes[index].dependees.iter().map(|dependee| self.nodes[*dependee].changed).max();
         if self.snapshot.0 == 0 || newest.is_some_and(|newest| newest > self.snapshot.0) {
             let all = self.nodes.iter().flat_map(|node| node.facts.iter().cloned()).collect();
-            self.snapshot = (self.generation, Arc::new(all));
+            self.snapshot = (self.generation, Arc::new(Others::new(all)));
         }
         self.snapshot.1.clone()
     }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Engine, check, scale, view};
+use super::{Engine, check, scale, suspend, view};
 use crate::act::{Death, Desired, Start, leftover};
 use crate::dispatch::{Ending, OnTrouble, Raise, Raised, Slot, lower, raise};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::plan::{ActionKind, Plan, plan};
+use crate::plan::{ActionKind, Plan, Wishes, in_order, plan};
 use crate::ports::Write;
-use crate::request::{BuildRequest, OnFailure, Run, Stop};
+use crate::request::{BuildRequest, OnFailure, Renew, Run, Stop};
 use crate::session::Session;
 use crate::state::{DesiredRecord, InfrastructureRecord, InstanceRecord, encode, get, keys, load_instances};
 use crate::status::{InfrastructureState, Leftover, Status};
@@ -24,7 +24,7 @@ pub(super) async fn build(engine: &Engine, request: BuildRequest, run: Run) -> R
     check::infrastructure(&request.infrastructure, &*engine.plugins)?;
     let session = engine.begin(&id, run.events).await?;
     let desired = Arc::new(Desired::new(request.infrastructure));
-    let build = Build { engine, id: &id, session: &session, desired, stop: run.stop };
+    let build = Build { engine, id: &id, session: &session, desired, renew: request.renew, stop: run.stop };
     let outcome = build.run(request.on_failure).await;
     session.end().await;
     outcome?;
@@ -36,6 +36,7 @@ struct Build<'a> {
     id: &'a str,
     session: &'a Session,
     desired: Arc<Desired>,
+    renew: Renew,
     stop: Stop,
 }
 
@@ -52,11 +53,12 @@ impl Build<'_> {
             infrastructure: get(store, &keys::infrastructure(self.id)).await?,
             desired: get(store, &keys::desired(self.id)).await?,
         };
-        let actual = load_instances(store, self.id).await?;
-        self.announce(&before).await?;
+        let mut actual = load_instances(store, self.id).await?;
+        self.announce(&before, &mut actual).await?;
+        suspend::take_in(self.engine, self.session, self.id).await?;
         let infrastructure = &self.desired.infrastructure;
         let targets = scale::take_in(self.engine, self.session, self.id, infrastructure, &actual).await?;
-        let plan = plan(infrastructure, &actual, &targets);
+        let plan = plan(infrastructure, &actual, &Wishes { renew: self.renew, ..Wishes::of(&targets) });
         self.session.journal.tell(What::Planned { plan: plan.clone() });
 
         let (slots, surplus) = slots(&plan, &self.desired, actual);
@@ -71,7 +73,10 @@ impl Build<'_> {
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
         let raised = raise(&world, &self.desired, job, &self.stop, &self.session.lost).await;
         match &raised.ending {
-            Ending::Done if raised.failures.is_empty() => self.finish(surplus).await,
+            Ending::Done if raised.failures.is_empty() => {
+                self.renew(&plan).await?;
+                self.finish(surplus).await
+            }
             Ending::Done | Ending::Stopped if on_failure == OnFailure::Rollback => {
                 self.roll_back(&before, &made, raised).await
             }
@@ -82,7 +87,7 @@ impl Build<'_> {
     }
 
     /// Writes down what is wanted, before anything is done for it.
-    async fn announce(&self, before: &Before) -> Result<(), EngineError> {
+    async fn announce(&self, before: &Before, actual: &mut [InstanceRecord]) -> Result<(), EngineError> {
         let infrastructure = &self.desired.infrastructure;
         let desired = DesiredRecord { infrastructure: infrastructure.clone() };
         let event = match before.infrastructure {
@@ -96,9 +101,75 @@ impl Build<'_> {
             message: None,
             created,
         };
-        let writes =
+        let mut writes =
             vec![put(keys::desired(self.id), encode(desired)), put(keys::infrastructure(self.id), encode(record))];
+        // What exists is removed in the order of what is described now.
+        for record in actual {
+            let node = self.desired.index(&record.node).and_then(|index| self.desired.node(index));
+            if let Some(node) = node.filter(|node| node.depends_on != record.depends_on) {
+                record.depends_on.clone_from(&node.depends_on);
+                writes.push(put(keys::instance(self.id, &record.id), encode(&*record)));
+            }
+        }
         self.write(writes, vec![event]).await
+    }
+
+    /// One by one, in the order of the dependencies: another instance is made, and when it is ready, the old one goes. The
+    /// first that does not get ready ends it; the old one stays then, and so does what was renewed before.
+    async fn renew(&self, plan: &Plan) -> Result<(), EngineError> {
+        let store = &*self.engine.store;
+        let mut places: Vec<_> = plan.actions.iter().filter(|action| action.kind == ActionKind::Renew).collect();
+        let rank: HashMap<_, _> = in_order(&self.desired.infrastructure.nodes)
+            .into_iter()
+            .enumerate()
+            .map(|(rank, node)| (node.name.as_str(), rank))
+            .collect();
+        places.sort_by_key(|action| rank.get(action.node.as_str()));
+        for action in places {
+            let (Some(node), Some(old)) = (self.desired.index(&action.node), &action.instance) else { continue };
+            let kept = load_instances(store, self.id).await?;
+            // It was found dead, and was replaced.
+            if !kept.iter().any(|record| record.id == *old) {
+                continue;
+            }
+            let event = What::NodeRenewing {
+                node_id: old.clone(),
+                node_name: action.node.clone(),
+                message: action.reason.clone(),
+            };
+            self.write(Vec::new(), vec![event]).await?;
+            let id = Uuid::now_v7().to_string();
+            let slot = Slot { node, start: Start::New, id: id.clone() };
+            let job = Raise { slots: vec![slot], kept, on_trouble: OnTrouble::Halt, replace_at_once: usize::MAX };
+            let world = self.engine.world(self.id, self.session, CancellationToken::new());
+            let raised = raise(&world, &self.desired, job, &self.stop, &self.session.lost).await;
+            let goes = match &raised.ending {
+                Ending::Done if raised.failures.is_empty() => old,
+                Ending::Refused(refused) => return Err(refused.clone().into_error(self.id)),
+                Ending::Aborted => {
+                    return Err(EngineError::Stopped {
+                        rolled_back: false,
+                        left: self.unfinished(&HashSet::from([id])).await?,
+                    });
+                }
+                Ending::Done | Ending::Stopped => &id,
+            };
+            let records = load_instances(store, self.id).await?.into_iter().filter(|record| record.id == *goes);
+            // Only a second request to stop ends this.
+            let stop = Stop { orderly: CancellationToken::new(), now: self.stop.now.clone() };
+            let world = self.engine.world(self.id, self.session, self.stop.now.child_token());
+            let lowered = lower(&world, records.collect(), &stop, &self.session.lost).await;
+            if let Ending::Refused(refused) = lowered.ending {
+                return Err(refused.into_error(self.id));
+            }
+            if goes != old {
+                let message = raised.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
+                let message = format!("not everything is renewed: {message}");
+                self.enter(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
+                return Err(ended(raised, true, lowered.left));
+            }
+        }
+        Ok(())
     }
 
     /// Every node is ready: what is not wanted any more can go.
@@ -218,7 +289,8 @@ pub(super) fn slots(plan: &Plan, desired: &Desired, actual: Vec<InstanceRecord>)
             }
             (ActionKind::Create, _) => Start::New,
             (ActionKind::Resume, Some(record)) => Start::Resume(record),
-            (ActionKind::Check, Some(record)) => Start::Check(record),
+            // What is renewed is looked at first: when it is dead, it is replaced anyway.
+            (ActionKind::Check | ActionKind::Renew, Some(record)) => Start::Check(record),
             (ActionKind::Replace, Some(record)) => {
                 Start::Replace(record, Death { why: action.reason.clone(), vanished: false })
             }

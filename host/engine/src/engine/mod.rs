@@ -18,12 +18,12 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::World;
+use crate::act::{Steady, World};
 use crate::error::{EngineError, NodeFailure};
 use crate::event::{Event, StoredEvent};
-use crate::plan::{Plan, Targets};
+use crate::plan::{Plan, Targets, Wishes};
 use crate::ports::{Clock, Plugins, Store};
-use crate::request::{BuildRequest, MaintainOptions, Run, Scale};
+use crate::request::{BuildRequest, MaintainOptions, Renew, Run, Scale};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{DesiredRecord, decode, get, keys, load_instances};
@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// What a build would do. Reads the store, calls no cloud, and needs no plugin.
-    pub async fn plan(&self, id: Option<&str>, desired: &Infrastructure) -> Result<Plan, EngineError> {
+    pub async fn plan(&self, id: Option<&str>, desired: &Infrastructure, renew: Renew) -> Result<Plan, EngineError> {
         check::graph(&desired.nodes)?;
         let actual = match id {
             Some(id) => {
@@ -63,7 +63,7 @@ impl Engine {
             Some(id) => scale::expected(&*self.store, id, desired, &actual).await?,
             None => Targets::new(),
         };
-        Ok(crate::plan::plan(desired, &actual, &targets))
+        Ok(crate::plan::plan(desired, &actual, &Wishes { renew, ..Wishes::of(&targets) }))
     }
 
     /// Whether it can be built: a graph without flaws, and plugins for all of it. Calls none of them.
@@ -111,6 +111,11 @@ impl Engine {
     /// Maintains an infrastructure again. Ok when it was not suspended.
     pub async fn resume(&self, id: &str) -> Result<(), EngineError> {
         suspend::set(self, id, false).await
+    }
+
+    /// Asks whoever maintains it, in this process or another, to let go after its pass. False when nobody works on it.
+    pub async fn detach(&self, id: &str) -> Result<bool, EngineError> {
+        suspend::detach(self, id).await
     }
 
     /// Removes every node, dependents first. What can't be removed is in the report.
@@ -177,7 +182,11 @@ impl Engine {
     }
 
     fn world(&self, id: &str, session: &Session, cancel: CancellationToken) -> Arc<World> {
+        self.world_in_time(id, session, cancel, Arc::new(Steady::new(self.clock.clone())))
+    }
+
+    fn world_in_time(&self, id: &str, session: &Session, cancel: CancellationToken, steady: Arc<Steady>) -> Arc<World> {
         let (plugins, clock, settings) = (self.plugins.clone(), self.clock.clone(), self.settings.clone());
-        World::new(id, plugins, clock, settings, session.journal.clone(), cancel)
+        World::new(id, plugins, clock, settings, session.journal.clone(), cancel, steady)
     }
 }

@@ -145,7 +145,8 @@ impl Others {
             open.extend(dependents.filter(|dependent| later.insert(**dependent)));
         }
         let earlier = self.instances.iter().enumerate().filter(|(at, _)| !later.contains(at));
-        Arc::new(earlier.flat_map(|(_, instances)| instances.iter().cloned()).collect())
+        let earlier = earlier.flat_map(|(_, instances)| instances.iter().cloned());
+        Arc::new(crate::act::Others::new(earlier.collect()))
     }
 }
 

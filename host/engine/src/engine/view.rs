@@ -6,7 +6,7 @@ use occopus_model::Implementation;
 use super::scale;
 use crate::act::elapsed;
 use crate::error::EngineError;
-use crate::plan::{Targets, count};
+use crate::plan::{Targets, count, differences};
 use crate::ports::{Store, Transaction, Write};
 use crate::state::{
     DefinitionRecord, DesiredRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, decode, encode, get, keys,
@@ -26,8 +26,12 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         Some(desired) => scale::expected(store, id, &desired.infrastructure, &records).await?,
         None => Targets::new(),
     };
+    let differences =
+        desired.as_ref().map(|desired| differences(&desired.infrastructure, &records)).unwrap_or_default();
     for record in records {
-        by_node.entry(record.node.clone()).or_default().push(instance(record));
+        let (changed, stale) = differences.get(&record.id).cloned().unwrap_or_default();
+        let node = record.node.clone();
+        by_node.entry(node).or_default().push(InstanceStatus { changed, stale, ..instance(record) });
     }
     let described = desired.map(|desired| desired.infrastructure.nodes).unwrap_or_default();
     let mut nodes: Vec<_> = described
@@ -82,6 +86,8 @@ fn instance(record: InstanceRecord) -> InstanceStatus {
         message: record.message,
         health: record.health,
         failing_since: record.failing_since,
+        changed: Vec::new(),
+        stale: Vec::new(),
         created: record.created,
         since: record.since,
     }

@@ -1,6 +1,7 @@
 //! Time, so that tests can make their own.
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,6 +11,9 @@ use jiff::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// Now. May jump, in both directions.
     fn now(&self) -> Timestamp;
+    /// Time since some moment, without jumps: what is measured by it is not disturbed when the clock is set, or when the
+    /// machine sleeps.
+    fn uptime(&self) -> Duration;
     /// Waits at least this long.
     async fn sleep(&self, duration: Duration);
 }
@@ -22,6 +26,11 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn uptime(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -13,7 +13,7 @@ pub(crate) use journal::{Journal, Refused};
 
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::ports::{Clock, LeaseId, Store};
+use crate::ports::{Clock, LeaseId, Revision, Store};
 use crate::settings::Settings;
 
 /// The right to change an infrastructure. Ends with [`Session::end`]; when it is dropped, the lease runs out.
@@ -21,6 +21,8 @@ pub(crate) struct Session {
     pub(crate) journal: Arc<Journal>,
     /// Cancelled when another may have taken over.
     pub(crate) lost: CancellationToken,
+    /// Of the write that made us the owner: our fencing number.
+    pub(crate) revision: Revision,
     store: Arc<dyn Store>,
     lease: LeaseId,
     _keep_alive: AbortOnDropHandle<()>,
@@ -49,7 +51,7 @@ impl Session {
                 return Err(error);
             }
         };
-        Ok(Self { journal, lost, store, lease, _keep_alive: keep_alive })
+        Ok(Self { journal, lost, revision, store, lease, _keep_alive: keep_alive })
     }
 
     /// Gives the infrastructure back. Failing to say so costs the next owner the rest of the lease, and nothing else.

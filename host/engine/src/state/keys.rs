@@ -65,6 +65,16 @@ pub(crate) fn suspended(id: &str) -> String {
     format!("infra/{id}/suspended")
 }
 
+/// Is there while reporters have been told that it is suspended.
+pub(crate) fn told_suspended(id: &str) -> String {
+    format!("infra/{id}/told/suspended")
+}
+
+/// Asks the owner with this fencing number to let go.
+pub(crate) fn detach(id: &str) -> String {
+    format!("infra/{id}/detach")
+}
+
 /// The start of the events.
 pub(crate) fn events(id: &str) -> String {
     format!("infra/{id}/event/")

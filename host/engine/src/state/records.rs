@@ -1,6 +1,7 @@
 //! The records.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use occopus_model::{HealthCheck, Implementation, Infrastructure};
@@ -93,8 +94,8 @@ pub(crate) struct InstanceRecord {
     /// Which implementation of its type was chosen.
     pub(crate) implementation: usize,
     /// The `resource` section, rendered.
-    pub(crate) section: Value,
-    pub(crate) health_check: HealthCheck,
+    pub(crate) section: Arc<Value>,
+    pub(crate) health_check: Arc<HealthCheck>,
     /// Absent until the cloud has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) handle: Option<Handle>,
@@ -117,6 +118,27 @@ pub(crate) struct InstanceRecord {
     /// Of the user data that the machine got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user_data_digest: Option<String>,
+    /// What it was made from; absent in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) made: Option<Made>,
+    /// Addresses of other instances that it was told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mentions: Vec<Mention>,
+}
+
+/// Fingerprints of what an instance was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Made {
+    pub(crate) node_type: String,
+    pub(crate) variables: String,
+    pub(crate) definition: String,
+}
+
+/// An address of another instance.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Mention {
+    pub(crate) node: String,
+    pub(crate) address: String,
 }
 
 impl InstanceRecord {
@@ -180,20 +202,30 @@ pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, 
     serde_json::from_slice(bytes).map_err(corrupt)
 }
 
-/// A short fingerprint that stays the same in later versions (FNV-1a). Not for secrets: it is no cryptographic digest.
+/// A short fingerprint that stays the same in later versions. Not for secrets: it is no cryptographic digest.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
-    struct Fnv(u64);
-    impl Hasher for Fnv {
-        fn finish(&self) -> u64 {
-            self.0
-        }
-        fn write(&mut self, bytes: &[u8]) {
-            for byte in bytes {
-                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-    }
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    let mut hasher = Fnv::default();
     hasher.write(bytes);
     hasher.finish()
+}
+
+/// FNV-1a.
+pub(crate) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
 }

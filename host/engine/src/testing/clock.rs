@@ -1,5 +1,7 @@
 //! Wall-clock time that follows Tokio's.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,16 +10,23 @@ use tokio::time::Instant;
 
 use crate::ports::Clock;
 
-/// Starts at 2026-01-01 and goes on as Tokio's time does.
-#[derive(Debug, Clone, Copy)]
+/// Starts at 2026-01-01 and goes on as Tokio's time does. Clones are the same clock.
+#[derive(Debug, Clone)]
 pub struct VirtualClock {
     start: Instant,
+    /// Milliseconds that it was set forward.
+    jumped: Arc<AtomicI64>,
 }
 
 impl VirtualClock {
     /// A clock that starts now. Needs a Tokio runtime.
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), jumped: Arc::default() }
+    }
+
+    /// Somebody sets it forward, or back, or the machine sleeps for so long: so many milliseconds.
+    pub fn jump(&self, milliseconds: i64) {
+        self.jumped.fetch_add(milliseconds, Ordering::Relaxed);
     }
 }
 
@@ -31,7 +40,12 @@ impl Default for VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         let passed = i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let passed = passed.saturating_add(self.jumped.load(Ordering::Relaxed));
         Timestamp::from_millisecond(1_767_225_600_000_i64.saturating_add(passed)).unwrap_or(Timestamp::MAX)
+    }
+
+    fn uptime(&self) -> Duration {
+        self.start.elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -64,6 +64,7 @@ struct State {
     full: HashSet<String>,
     calls: Vec<(String, String)>,
     seen: Vec<(String, Vec<String>)>,
+    checked: Vec<(String, Instant)>,
 }
 
 impl FakeCloud {
@@ -163,6 +164,11 @@ impl FakeCloud {
     /// How many calls of a kind there were.
     pub fn count(&self, call: &str) -> usize {
         self.lock().calls.iter().filter(|(kind, _)| kind == call).count()
+    }
+
+    /// The nodes that were checked, and when.
+    pub fn checked(&self) -> Vec<(String, Instant)> {
+        self.lock().checked.clone()
     }
 
     /// For each node that was contextualised: the nodes of the first hundred instances that it was told of.
@@ -321,7 +327,8 @@ impl Driver for FakeCloud {
 #[async_trait]
 impl HealthChecker for FakeCloud {
     async fn check(&self, target: &HealthTarget) -> Result<Observation, Fault> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.checked.push((target.node_name.clone(), Instant::now()));
         let machine = state.of(&target.instance_id);
         let ready = state.boot + state.healthy_after;
         let healthy = machine.is_some_and(|machine| {
@@ -341,7 +348,12 @@ impl Contextualiser for FakeCloud {
         // Not all of thousands, which would cost more than everything else together.
         let told = request.instances.iter().take(100).map(|instance| instance.node_name.clone()).collect();
         self.lock().seen.push((request.context.node.clone(), told));
-        Ok(Rendered { user_data: Some(b"user data".to_vec()), attributes: json!({}), resource: None })
+        // The variable `tell` names a node whose addresses the instance is told of.
+        let tell = request.template_data.pointer("/variables/tell").and_then(Value::as_str);
+        let tell = tell.into_iter().flat_map(|node| request.instances.iter().filter(move |it| it.node_name == node));
+        let addresses: Vec<_> = tell.flat_map(|it| &it.addresses).map(|address| address.value.as_str()).collect();
+        let user_data = format!("user data {}", addresses.join(" "));
+        Ok(Rendered { user_data: Some(user_data.into_bytes()), attributes: json!({}), resource: None })
     }
 }
 

@@ -1,16 +1,18 @@
 //! An engine over fakes, and small infrastructures.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
-use occopus_model::{HealthCheck, Implementation, Infrastructure, Mappings, Node, Scaling};
+use occopus_model::{HealthCheck, Implementation, Infrastructure, Maintenance, Mappings, Node, Scaling};
 use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
 
 use super::{FakeCloud, MemoryStore, VirtualClock};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::request::{BuildRequest, MaintainOptions, OnFailure, Run};
+use crate::request::{BuildRequest, MaintainOptions, OnFailure, Renew, Run, Stop};
 use crate::settings::Settings;
 use crate::status::{DestroyReport, Status};
 
@@ -21,6 +23,8 @@ pub struct Fakes {
     pub cloud: FakeCloud,
     /// The store.
     pub store: MemoryStore,
+    /// The clock.
+    pub clock: VirtualClock,
     /// The engine over them.
     pub engine: Engine,
 }
@@ -28,10 +32,10 @@ pub struct Fakes {
 impl Fakes {
     /// With Tokio's time.
     pub fn new() -> Self {
-        let clock = Arc::new(VirtualClock::new());
-        let (cloud, store) = (FakeCloud::new(), MemoryStore::new(clock.clone()));
-        let engine = Engine::new(Arc::new(cloud.clone()), Arc::new(store.clone()), clock);
-        Self { cloud, store, engine }
+        let clock = VirtualClock::new();
+        let (cloud, store) = (FakeCloud::new(), MemoryStore::new(Arc::new(clock.clone())));
+        let engine = Engine::new(Arc::new(cloud.clone()), Arc::new(store.clone()), Arc::new(clock.clone()));
+        Self { cloud, store, clock, engine }
     }
 
     /// The same cloud and store, with an engine of other settings.
@@ -51,7 +55,12 @@ impl Fakes {
         on_failure: OnFailure,
         run: Run,
     ) -> Result<Status, EngineError> {
-        let request = BuildRequest { id: Some("test".into()), infrastructure: infrastructure.clone(), on_failure };
+        let request = BuildRequest {
+            id: Some("test".into()),
+            infrastructure: infrastructure.clone(),
+            on_failure,
+            renew: Renew::default(),
+        };
         self.engine.build(request, run).await
     }
 
@@ -63,6 +72,14 @@ impl Fakes {
     /// One pass over the id `test`.
     pub async fn maintain(&self) -> Result<Status, EngineError> {
         self.engine.maintain("test", MaintainOptions::default(), Run::new().0).await
+    }
+
+    /// Passes over the id `test`, every ten seconds until stopped.
+    pub fn keep(&self) -> (Stop, JoinHandle<Result<Status, EngineError>>) {
+        let (run, _) = Run::new();
+        let (stop, engine) = (run.stop.clone(), self.engine.clone());
+        let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)) };
+        (stop, tokio::spawn(async move { engine.maintain("test", options, run).await }))
     }
 
     /// The stored events of the id `test`.
@@ -108,5 +125,7 @@ pub fn infrastructure(nodes: Vec<Node>) -> Infrastructure {
         variables: json!({}),
         nodes,
         definitions: IndexMap::from([("small".to_owned(), vec![implementation])]),
+        maintenance: Maintenance::default(),
+        webhooks: Vec::new(),
     }
 }

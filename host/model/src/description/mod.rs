@@ -1,10 +1,12 @@
 //! The infrastructure description: checked, and compiled but for the definitions of its types.
 
 mod dependencies;
+mod maintenance;
 mod name;
 mod node;
 mod order;
 mod templates;
+mod webhooks;
 
 use std::collections::HashMap;
 
@@ -18,7 +20,7 @@ use crate::yaml::{Item, Span};
 
 pub(crate) use templates::order_by_templates;
 
-const KEYS: [&str; 5] = ["infra_name", "nodes", "user_id", "dependencies", "variables"];
+const KEYS: [&str; 7] = ["infra_name", "nodes", "user_id", "dependencies", "variables", "maintenance", "webhooks"];
 
 /// A description without its definitions.
 pub(crate) struct Description {
@@ -61,6 +63,8 @@ pub(crate) fn check(root: &Item, problems: &mut Problems) -> Option<Description>
         variables: Json::Object(variables),
         nodes,
         definitions: IndexMap::new(),
+        maintenance: root.get("maintenance").map(|item| maintenance::check(item, problems)).unwrap_or_default(),
+        webhooks: root.get("webhooks").map(|list| webhooks::check(list, problems)).unwrap_or_default(),
     };
     Some(Description { infrastructure, places })
 }

@@ -1,0 +1,156 @@
+//! Changing what exists: what has changed is told, and renewed only when that is asked for, one by one.
+
+use std::time::Duration;
+
+use occopus_engine::ports::{Fault, Reaction};
+use occopus_engine::testing::{Fakes, Script, infrastructure, node};
+use occopus_engine::{ActionKind, BuildRequest, EngineError, InfrastructureState, OnFailure, Renew, Run, Status, What};
+use occopus_model::Infrastructure;
+use serde_json::json;
+
+const CHANGED: Renew = Renew { changed: true, dependents: false };
+const DEPENDENTS: Renew = Renew { changed: false, dependents: true };
+const BOTH: Renew = Renew { changed: true, dependents: true };
+
+/// `web` is told of the addresses of `db`, `edge` of those of `web`.
+fn three() -> Infrastructure {
+    let (mut web, mut edge) = (node("web", 2, &["db"]), node("edge", 1, &["web"]));
+    web.variables = json!({"tell": "db"});
+    edge.variables = json!({"tell": "web"});
+    infrastructure(vec![edge, node("db", 1, &[]), web])
+}
+
+async fn build(fakes: &Fakes, graph: &Infrastructure, renew: Renew) -> Result<Status, EngineError> {
+    let id = Some("test".into());
+    let request = BuildRequest { id, infrastructure: graph.clone(), on_failure: OnFailure::Rollback, renew };
+    fakes.engine.build(request, Run::new().0).await
+}
+
+fn ids(status: &Status, node: &str) -> Vec<String> {
+    let node = status.nodes.iter().find(|it| it.name == node).unwrap();
+    node.instances.iter().map(|instance| instance.id.clone()).collect()
+}
+
+async fn renewed(fakes: &Fakes) -> Vec<String> {
+    let events = fakes.events().await.unwrap();
+    let renewing = events.into_iter().filter_map(|event| match event.what {
+        What::NodeRenewing { node_name, .. } => Some(node_name),
+        _ => None,
+    });
+    renewing.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_told_and_nothing_is_touched_unless_asked() {
+    let fakes = Fakes::new();
+    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let mut graph = three();
+    graph.definitions["small"][0].resource["size"] = json!("large");
+    graph.nodes[2].variables["x"] = json!(1);
+    let plan = fakes.engine.plan(Some("test"), &graph, Renew::default()).await.unwrap();
+    assert!(plan.is_unchanged());
+    assert_eq!(plan.summary(), "4 changed, and not to be renewed");
+    let found: Vec<_> = plan.actions.iter().map(|it| format!("{}: {}", it.node, it.changed.join(", "))).collect();
+    assert_eq!(
+        found,
+        ["edge: definition", "db: definition", "web: variables, definition", "web: variables, definition"]
+    );
+    let after = build(&fakes, &graph, Renew::default()).await.unwrap();
+    for node in ["db", "web", "edge"] {
+        assert_eq!(ids(&before, node), ids(&after, node));
+    }
+    assert_eq!(after.nodes[1].instances[0].changed, ["definition"]);
+    // Where a line stands in the user's file changes nothing.
+    let mut moved = graph.clone();
+    moved.definitions["small"][0].origin = "elsewhere.yaml:9:9".into();
+    moved.definitions["small"][0].lines.clear();
+    assert_eq!(fakes.engine.plan(Some("test"), &moved, CHANGED).await.unwrap().count(ActionKind::Renew), 4);
+    let plan = fakes.engine.plan(Some("test"), &three(), CHANGED).await.unwrap();
+    assert_eq!(plan.summary(), "4 unchanged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_changed_is_renewed_one_by_one_in_the_order_of_the_dependencies() {
+    let fakes = Fakes::new();
+    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let second = Duration::from_secs(1);
+    fakes.cloud.timing(second, second, second, second);
+    let mut graph = three();
+    graph.definitions["small"][0].resource["size"] = json!("large");
+    let building = tokio::spawn({
+        let (fakes, graph) = (fakes.clone(), graph.clone());
+        async move { build(&fakes, &graph, CHANGED).await }
+    });
+    let mut most = 0;
+    while !building.is_finished() {
+        most = most.max(fakes.cloud.machines().len());
+        for node in ["db", "web", "edge"] {
+            let wanted = if node == "web" { 2 } else { 1 };
+            assert!(fakes.cloud.nodes().iter().filter(|it| *it == node).count() >= wanted, "{node} is missing");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let after = building.await.unwrap().unwrap();
+    assert!(after.is_ready());
+    assert_eq!(most, 5, "one more at a time");
+    assert_eq!(renewed(&fakes).await, ["db", "web", "web", "edge"]);
+    for node in ["db", "web", "edge"] {
+        assert!(ids(&before, node).iter().all(|id| !ids(&after, node).contains(id)));
+    }
+    assert!(after.nodes.iter().flat_map(|node| &node.instances).all(|it| it.changed.is_empty() && it.stale.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_were_told_of_what_is_gone_are_shown_and_renewed_when_asked() {
+    let fakes = Fakes::new();
+    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let address = before.nodes[1].instances[0].addresses[0].value.clone();
+    fakes.cloud.vanish("db");
+    let healed = fakes.maintain().await.unwrap();
+    assert!(healed.is_ready());
+    let stale = |status: &Status, at: usize| status.nodes[at].instances[0].stale.clone();
+    assert_eq!(stale(&healed, 2), [address]);
+    assert!(stale(&healed, 0).is_empty());
+    // `edge` was told of `web`, which is about to be renewed.
+    let plan = fakes.engine.plan(Some("test"), &three(), DEPENDENTS).await.unwrap();
+    assert_eq!(plan.summary(), "3 to renew, 1 unchanged");
+    let after = build(&fakes, &three(), DEPENDENTS).await.unwrap();
+    assert_eq!(renewed(&fakes).await, ["web", "web", "edge"]);
+    assert_eq!(ids(&healed, "db"), ids(&after, "db"));
+    assert!((0..3).all(|at| stale(&after, at).is_empty()));
+    assert_eq!(fakes.engine.plan(Some("test"), &three(), BOTH).await.unwrap().summary(), "4 unchanged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_takes_nothing_down_that_was_healthy() {
+    let fakes = Fakes::new();
+    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let mut graph = three();
+    graph.definitions["small"][0].resource["size"] = json!("large");
+    let fault = Fault::new(Reaction::GiveUp, "fake.no", "no such size");
+    fakes.cloud.script("create", "web", Script::Fault(fault));
+    let error = build(&fakes, &graph, CHANGED).await.unwrap_err();
+    assert!(error.to_string().contains("no such size"), "{error}");
+    let after = fakes.engine.status("test", true).await.unwrap();
+    assert_eq!(after.state, InfrastructureState::Degraded);
+    assert!(after.message.as_ref().unwrap().contains("no such size"));
+    assert!(after.is_ready());
+    assert_ne!(ids(&before, "db"), ids(&after, "db"));
+    assert_eq!((ids(&before, "web"), ids(&before, "edge")), (ids(&after, "web"), ids(&after, "edge")));
+    // The same again goes on where it stopped.
+    let plan = fakes.engine.plan(Some("test"), &graph, CHANGED).await.unwrap();
+    assert_eq!(plan.summary(), "3 to renew, 1 unchanged");
+    assert!(build(&fakes, &graph, CHANGED).await.unwrap().is_ready());
+    assert_eq!(fakes.cloud.machines().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_what_is_needed_changes_the_order_of_removal() {
+    let fakes = Fakes::new();
+    let free = infrastructure(vec![node("a", 1, &[]), node("b", 1, &[])]);
+    fakes.build(&free).await.unwrap();
+    fakes.build(&infrastructure(vec![node("a", 1, &[]), node("b", 1, &["a"])])).await.unwrap();
+    fakes.destroy().await.unwrap();
+    let destroyed: Vec<_> = fakes.cloud.calls().into_iter().filter(|(call, _)| call == "destroy").collect();
+    assert_eq!(destroyed, [("destroy".into(), "b".into()), ("destroy".into(), "a".into())]);
+}

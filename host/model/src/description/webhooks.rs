@@ -1,0 +1,40 @@
+//! `webhooks`: who is told of what happens.
+
+use crate::check;
+use crate::infrastructure::Webhook;
+use crate::problem::{Problem, Problems};
+use crate::yaml::Item;
+
+const KEYS: [&str; 2] = ["url", "events"];
+
+/// Blank means none.
+pub(super) fn check(list: &Item, problems: &mut Problems) -> Vec<Webhook> {
+    if check::is_null(list) {
+        return Vec::new();
+    }
+    let items = check::sequence(list, "`webhooks`", problems).unwrap_or_default();
+    items.iter().filter_map(|item| webhook(item, problems)).collect()
+}
+
+fn webhook(item: &Item, problems: &mut Problems) -> Option<Webhook> {
+    let entries = check::mapping(item, "an item of `webhooks`", problems)?;
+    check::keys(item, entries, "an item of `webhooks`", &KEYS, &["url"], problems);
+    let at = item.get("url")?;
+    let url = check::text(at, "`url`", problems)?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    if host.is_none_or(str::is_empty) {
+        let problem = Problem::error("webhook.url", "the `url` of a webhook must begin with `https://` or `http://`");
+        problems.push(problem.at(&at.at, "not such a URL"));
+        return None;
+    }
+    if host.is_some_and(|host| host.contains('@')) {
+        let problem = Problem::error("webhook.secret", "a `url` must not contain a password");
+        let help = "put it into auth_data.yaml, under `webhook`: descriptions are kept in the store";
+        problems.push(problem.at(&at.at, "there is one before the `@`").help(help));
+        return None;
+    }
+    let names = item.get("events").and_then(|list| check::sequence(list, "`events`", problems)).unwrap_or_default();
+    let events = names.iter().filter_map(|name| check::text(name, "the name of an event", problems));
+    Some(Webhook { url: url.to_owned(), events: events.map(str::to_owned).collect() })
+}
