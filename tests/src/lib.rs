@@ -4,6 +4,7 @@
 
 mod docker;
 mod occopus;
+pub mod processes;
 
 pub use docker::Docker;
 pub use occopus::{Finished, Occopus};

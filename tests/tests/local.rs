@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use occopus_tests::Occopus;
+use occopus_tests::processes::{kill_instance, mark, processes_with, signal, write_sleeper};
 
 /// `count` sleeping processes in a row: each depends on the one before it.
 fn write_chain(occopus: &Occopus, count: usize, mark: &str) -> &'static str {
@@ -20,33 +21,6 @@ fn write_chain(occopus: &Occopus, count: usize, mark: &str) -> &'static str {
     occopus.write("infra.yaml", description);
     write_sleeper(occopus, &format!("exec sleep {mark}"), "ping: false");
     "infra.yaml"
-}
-
-fn write_sleeper(occopus: &Occopus, script: &str, health_check: &str) {
-    occopus.write(
-        "nodes/node_definitions.yaml",
-        format!(
-            "'node_def:sleeper':\n\
-             - resource:\n    type: local\n  \
-               contextualisation:\n    type: basic\n    attributes:\n      command: [sh, -c, '{script}']\n  \
-               health_check:\n    {health_check}\n"
-        ),
-    );
-}
-
-/// How many processes have this argument.
-fn processes_with(argument: &str) -> usize {
-    let commands = std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| {
-        let path = entry.ok()?.path();
-        path.file_name()?.to_str()?.parse::<u32>().ok()?;
-        std::fs::read(path.join("cmdline")).ok()
-    });
-    commands.filter(|command| command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())).count()
-}
-
-/// A number of seconds to sleep that no other test uses.
-fn mark(test: u32) -> String {
-    format!("{}.{test}", 100_000 + std::process::id())
 }
 
 #[test]
@@ -107,21 +81,6 @@ fn a_killed_node_is_replaced() {
     assert_eq!(after["nodes"][1]["instances"][0]["state"], "ready");
     assert_eq!(processes_with(&mark), 2);
     occopus.ok(["destroy", "-i", &id]);
-}
-
-/// Kills the process that has this instance id in its environment, from outside.
-fn kill_instance(instance: &str) {
-    let wanted = format!("OCCOPUS_INSTANCE_ID={instance}");
-    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
-            let pid = entry.file_name();
-            let status = std::process::Command::new("kill").arg("-9").arg(pid).status().expect("kill runs");
-            assert!(status.success());
-            return;
-        }
-    }
-    panic!("no process of instance {instance}");
 }
 
 #[test]
@@ -223,14 +182,9 @@ fn two_builds_of_one_id_at_once() {
     assert!(owned, "the first build is under way");
     let second = occopus.run(["build", "-i", "shared", file]);
     assert_eq!(second.code, Some(4), "{}", second.stderr);
-    interrupt(first.id());
+    signal(first.id(), "INT");
     assert_eq!(first.wait().expect("ends").code(), Some(130));
     assert_eq!(processes_with(&mark), 0, "Ctrl-C rolls back");
-}
-
-fn interrupt(pid: u32) {
-    let status = std::process::Command::new("kill").args(["-INT", &pid.to_string()]).status().expect("kill runs");
-    assert!(status.success());
 }
 
 #[test]

@@ -248,7 +248,7 @@ impl Difference {
             parts.push(format!("changed since it was made: {}", self.changed.join(", ")));
         }
         if !self.stale.is_empty() {
-            parts.push(format!("it was told of what is gone: {}", self.stale.join(", ")));
+            parts.push(format!("it was told of {}, which is gone or goes", self.stale.join(", ")));
         }
         parts.join("; ")
     }

@@ -17,6 +17,7 @@ use crate::credentials::Credentials;
 use crate::holder;
 use crate::needs::Need;
 use crate::nothing::{NoPlugins, NoStore};
+use crate::places::Places;
 use crate::planned::WithPlanned;
 use crate::sources;
 
@@ -56,6 +57,11 @@ impl Occopus {
     pub fn new(config: Config) -> Self {
         let credentials = Arc::new(Credentials::new(config.auth_data.clone()));
         Self { config, store: OnceCell::new(), runtime: OnceCell::new(), credentials }
+    }
+
+    /// The directories of this user.
+    pub fn places(&self) -> &Places {
+        &self.config.places
     }
 
     /// An engine that knows what is stored and knows no plugins: for `status`, `list` and `events`.

@@ -1,12 +1,14 @@
 //! Opening the file: who may read it, whose it is, and of which version.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use occopus_engine::ports::StoreError;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use url::Url;
 
 /// Marks a SQLite file as ours: "occo".
 const APPLICATION_ID: i32 = 0x6f63_636f;
@@ -48,16 +50,35 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
             .map_err(|error| unavailable(path, &format!("its directory can't be made: {error}")))?;
     }
     // SQLite would make the file readable by others, and its companions take over the file's mode.
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| unavailable(path, &format!("it can't be opened for writing: {error}")))?;
+    match OpenOptions::new().create(true).append(true).mode(0o600).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem && path.is_file() => return open_read_only(path),
+        Err(error) => return Err(unavailable(path, &format!("it can't be opened for writing: {error}"))),
+    }
     let mut connection = Connection::open(path).map_err(|error| explain(path, &error))?;
     prepare(&mut connection).map_err(|error| explain(path, &error))?;
     migrate(&mut connection, path)?;
     Ok(connection)
+}
+
+/// Nobody can write to it, so it may be read without locks. What a process that died had not yet moved from the journal into
+/// the file can't be seen this way.
+fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-wal");
+    if std::fs::metadata(journal).is_ok_and(|journal| journal.len() > 0) {
+        return Err(unavailable(path, "its disk is read-only, and it has a journal that must be worked in first"));
+    }
+    let url = Url::from_file_path(path).map(|url| format!("{url}?immutable=1"));
+    let url = url.map_err(|()| unavailable(path, "its disk is read-only, and its path is not absolute"))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(url, flags).map_err(|error| explain(path, &error))?;
+    let found = version(&connection).map_err(|error| explain(path, &error))?;
+    if found == (APPLICATION_ID, MIGRATIONS.len()) {
+        Ok(connection)
+    } else {
+        Err(unavailable(path, "its disk is read-only, and it is not of this version of Occopus"))
+    }
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{BuildRequest, Engine, OnFailure, Run};
+use occopus_engine::{BuildRequest, Engine, Run};
 use occopus_model::Infrastructure;
 use occopus_store::SqliteStore;
 
@@ -35,11 +35,7 @@ fn deploy(infrastructure: &Infrastructure, create: Duration, ready: Duration) ->
             Arc::new(store),
             Arc::new(occopus_engine::testing::VirtualClock::new()),
         );
-        let request = BuildRequest {
-            id: Some("bench".into()),
-            infrastructure: infrastructure.clone(),
-            on_failure: OnFailure::Rollback,
-        };
+        let request = BuildRequest { id: Some("bench".into()), ..BuildRequest::new(infrastructure.clone()) };
         let began = Instant::now();
         assert!(engine.build(request, Run::new().0).await.expect("built").is_ready());
         let built = began.elapsed();

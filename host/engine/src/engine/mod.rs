@@ -149,6 +149,12 @@ impl Engine {
         Ok(record.map(|record| record.infrastructure))
     }
 
+    /// Whether there is an infrastructure with this id.
+    pub async fn exists(&self, id: &str) -> Result<bool, EngineError> {
+        check::id(id)?;
+        Ok(self.store.get(&keys::infrastructure(id)).await?.is_some())
+    }
+
     /// Every infrastructure in the store.
     pub async fn list(&self) -> Result<Vec<Summary>, EngineError> {
         view::list(&*self.store).await

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use occopus_engine::Renew;
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -97,6 +98,10 @@ pub(crate) enum Command {
     Status(Status),
     /// Look at every node and replace what has failed.
     Maintain(Maintain),
+    /// Maintain an infrastructure in the background.
+    Attach(Attach),
+    /// Let whoever maintains an infrastructure stop.
+    Detach(Detach),
     /// Give a node more or fewer instances.
     Scale(ScaleTo),
     /// Do not maintain an infrastructure until it is resumed; it runs on.
@@ -166,7 +171,33 @@ pub(crate) struct Plan {
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
     #[command(flatten)]
+    pub(crate) replace: Replace,
+    #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// Which of the instances that work are to be made anew.
+#[derive(Debug, Args)]
+pub(crate) struct Replace {
+    /// Renew instances that work, one by one: another is made, and when it is ready, the old one is removed.
+    #[arg(long, value_name = "WHICH", value_delimiter = ',')]
+    pub(crate) replace: Vec<Which>,
+}
+
+/// Instances that work and are not what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Which {
+    /// Those whose type, variables or definition have changed since they were made.
+    Changed,
+    /// Those that were told of an address that is gone.
+    Dependents,
+}
+
+impl Replace {
+    /// For the engine.
+    pub(crate) fn renew(&self) -> Renew {
+        Renew { changed: self.replace.contains(&Which::Changed), dependents: self.replace.contains(&Which::Dependents) }
+    }
 }
 
 /// `render`
@@ -265,6 +296,11 @@ pub(crate) struct Build {
     #[arg(long = "on-failure", alias = "on_failure", value_name = "WHAT", default_value = "rollback")]
     pub(crate) on_failure: OnFailure,
     #[command(flatten)]
+    pub(crate) replace: Replace,
+    /// Do not ask before an infrastructure that exists is changed. Nobody is asked without a terminal.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
     pub(crate) parallelize: Parallelize,
     #[command(flatten)]
     pub(crate) output: Output,
@@ -333,6 +369,27 @@ pub(crate) struct Maintain {
     /// With -r: only nodes whose name contains this.
     #[arg(short, long, value_name = "NAME", requires = "report")]
     pub(crate) filter: Option<String>,
+}
+
+/// `attach`
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    #[command(flatten)]
+    pub(crate) id: Id,
+    /// Seconds between two looks.
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `detach`
+#[derive(Debug, Args)]
+pub(crate) struct Detach {
+    #[command(flatten)]
+    pub(crate) id: Id,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// Where a report goes.

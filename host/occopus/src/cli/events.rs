@@ -34,6 +34,10 @@ pub(crate) async fn run(events: Events, common: &Common) -> Result<(), Failure> 
             if !events.follow {
                 return Ok(());
             }
+            if !engine.exists(id).await? {
+                print::note(format_args!("{id} is gone, and its events with it"));
+                return Ok(());
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod args;
+mod attach;
 mod auth;
 mod build;
 mod component;
@@ -96,6 +97,8 @@ fn works(command: &Command) -> bool {
         | Command::Definitions(_)
         | Command::Suspend(_)
         | Command::Resume(_)
+        | Command::Attach(_)
+        | Command::Detach(_)
         | Command::Completions { .. } => false,
         _ => true,
     }
@@ -110,6 +113,8 @@ async fn run(command: Command, common: &Common) -> Result<(), Failure> {
         Command::Build(it) => build::run(it, common).await,
         Command::Status(it) => status::run(it, common).await,
         Command::Maintain(it) => maintain::run(it, common).await,
+        Command::Attach(it) => attach::attach(it, common).await,
+        Command::Detach(it) => attach::detach(it, common).await,
         Command::Scale(it) => scale::run(it, common).await,
         Command::Suspend(it) => suspend::run(it, true, common).await,
         Command::Resume(it) => suspend::run(it, false, common).await,
@@ -137,6 +142,8 @@ fn format(command: &Command) -> Format {
         Command::Build(it) => it.output.format,
         Command::Status(it) => it.output.format,
         Command::Maintain(it) => it.output.format(),
+        Command::Attach(it) => it.output.format,
+        Command::Detach(it) => it.output.format,
         Command::Scale(it) => it.output.format,
         Command::Suspend(it) | Command::Resume(it) => it.output.format,
         Command::Destroy(it) => it.output.format,

@@ -150,6 +150,9 @@ impl Live {
             What::NodeReplacing { node_id, node_name, message } => {
                 self.instance(node_name, node_id).go("replacing", Tone::Busy, Some(message.clone()));
             }
+            What::NodeRenewing { node_id, node_name, message } => {
+                self.instance(node_name, node_id).note = Some(format!("renewing: {message}"));
+            }
             What::Waiting { node_id, node_name, message } => {
                 self.instance(node_name, node_id).note = Some(message.clone());
             }
@@ -160,7 +163,9 @@ impl Live {
             What::Retrying { node_name, call, message, seconds } => {
                 self.note_busy(node_name, format!("{call} again in {seconds:.1} s: {message}"));
             }
-            What::Hold { .. } | What::HoldEnded | What::RollingBack { .. } => self.title = event.to_string(),
+            What::Hold { .. } | What::HoldEnded | What::RollingBack { .. } | What::Suspended | What::Resumed => {
+                self.title = event.to_string()
+            }
             What::InfraStart { .. }
             | What::InfraUpdated
             | What::InfraReady
@@ -174,7 +179,7 @@ impl Live {
         for action in &plan.actions {
             if let Some(id) = &action.instance {
                 let (state, tone) = match action.kind {
-                    ActionKind::Check => ("ready", Tone::Good),
+                    ActionKind::Check | ActionKind::Renew => ("ready", Tone::Good),
                     ActionKind::Create | ActionKind::Resume => ("known", Tone::Busy),
                     ActionKind::Replace => ("replacing", Tone::Busy),
                     ActionKind::Destroy => ("to remove", Tone::Busy),

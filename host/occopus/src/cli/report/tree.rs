@@ -146,6 +146,12 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
     if instance.state == InstanceState::Ready {
         why.clear();
     }
+    if !instance.changed.is_empty() {
+        why.push(format!("changed since it was made: {}", instance.changed.join(", ")));
+    }
+    if !instance.stale.is_empty() {
+        why.push(format!("was told of {}, which is gone", instance.stale.join(", ")));
+    }
     Row {
         name: instance.id.clone(),
         state: instance.state.to_string(),

@@ -1,0 +1,198 @@
+//! What comes in between: signals, a terminal that is closed, a store that can't be written, a machine that sleeps.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use occopus_tests::processes::{kill_instance, mark, processes_with, signal, write_sleeper};
+use occopus_tests::{Occopus, skip};
+
+/// Three nodes in a row of which the last one never gets healthy.
+fn write(occopus: &Occopus, mark: &str, healthy: bool) {
+    occopus.write(
+        "infra.yaml",
+        "infra_name: row\nuser_id: tester\nnodes:\n- {name: a, type: sleeper}\n- {name: b, type: sleeper}\n\
+         - {name: c, type: sick}\ndependencies:\n- [b, a]\n- [c, b]\n",
+    );
+    write_sleeper(occopus, &format!("exec sleep {mark}"), "ping: false");
+    let path = occopus.directory().join("nodes/node_definitions.yaml");
+    let well = std::fs::read_to_string(&path).expect("definitions");
+    let sick = well.replace("sleeper", "sick");
+    let sick = if healthy { sick } else { sick.replace("ping: false", "ping: false\n    ports: [9]") };
+    std::fs::write(path, format!("{well}{sick}")).expect("written");
+}
+
+fn until(what: &str, mut happens: impl FnMut() -> bool) {
+    let happened = (0..300).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        happens()
+    });
+    assert!(happened, "{what}");
+}
+
+/// A build that has started everything, and waits for the health of the last node.
+fn waiting(occopus: &Occopus, mark: &str) -> Child {
+    write(occopus, mark, false);
+    let build = occopus.command(["build", "-i", "it", "infra.yaml"]).spawn().expect("starts");
+    until("all three run", || processes_with(mark) == 3);
+    build
+}
+
+fn is_gone(occopus: &Occopus, mark: &str) {
+    assert_eq!(processes_with(mark), 0, "rolled back");
+    assert_eq!(occopus.run(["status", "-i", "it"]).code, Some(1), "nothing is left in the store");
+}
+
+#[test]
+fn signals_roll_a_build_back() {
+    for (at, name) in ["INT", "TERM", "HUP"].into_iter().enumerate() {
+        let occopus = Occopus::new();
+        let mark = mark(31 + at as u32);
+        let build = waiting(&occopus, &mark);
+        signal(build.id(), name);
+        let ended = build.wait_with_output().expect("ends");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(130), "{name}: {said}");
+        assert!(said.contains("what this run made is removed"), "{said}");
+        is_gone(&occopus, &mark);
+    }
+}
+
+#[test]
+fn a_second_signal_stops_at_once_and_says_what_is_left() {
+    let occopus = Occopus::new();
+    let mark = mark(35);
+    // They take their time to end.
+    write(&occopus, &mark, false);
+    let path = occopus.directory().join("nodes/node_definitions.yaml");
+    let stubborn = format!("trap \"\" TERM; sleep {mark} & wait; sleep {mark}");
+    let text = std::fs::read_to_string(&path).expect("definitions").replace(&format!("exec sleep {mark}"), &stubborn);
+    std::fs::write(&path, text).expect("written");
+    let build = occopus.command(["build", "-i", "it", "infra.yaml"]).spawn().expect("starts");
+    until("all run", || processes_with(&mark) >= 3);
+    std::thread::sleep(Duration::from_millis(300));
+    signal(build.id(), "TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    signal(build.id(), "TERM");
+    let ended = build.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(5), "{said}");
+    assert!(said.contains("destroy -i it"), "it says how to remove what is left: {said}");
+    occopus.ok(["destroy", "-i", "it"]);
+    is_gone(&occopus, &mark);
+}
+
+#[test]
+fn a_terminal_that_is_closed_rolls_a_build_back_but_not_under_nohup() {
+    let occopus = Occopus::new();
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return skip("a_terminal_that_is_closed", "there is no `script` (Debian: bsdutils)");
+    }
+    for (nohup, mark) in [("", mark(36)), ("nohup ", mark(37))] {
+        write(&occopus, &mark, false);
+        let plain = occopus.command(["build", "-i", "it", "infra.yaml"]);
+        let program = plain.get_program().to_str().expect("a path").to_owned();
+        let mut terminal = Command::new("script");
+        terminal.args(["-qec", &format!("{nohup}{program} build -i it infra.yaml"), "/dev/null"]);
+        terminal.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        terminal.current_dir(occopus.directory()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut terminal = terminal.spawn().expect("a terminal");
+        until("all three run", || processes_with(&mark) == 3);
+        terminal.kill().expect("closed");
+        terminal.wait().expect("ended");
+        if nohup.is_empty() {
+            until("rolled back", || occopus.run(["status", "-i", "it"]).code == Some(1));
+            is_gone(&occopus, &mark);
+        } else {
+            std::thread::sleep(Duration::from_secs(1));
+            assert_eq!(processes_with(&mark), 3, "it goes on");
+            let owner = occopus.status("it")["owner"]["holder"].as_str().expect("an owner").to_owned();
+            let pid = owner.split(' ').nth(1).and_then(|pid| pid.parse().ok()).expect("a number");
+            signal(pid, "TERM");
+            until("rolled back", || occopus.run(["status", "-i", "it"]).code == Some(1));
+            is_gone(&occopus, &mark);
+        }
+    }
+}
+
+/// The store on a disk that can be made read-only.
+struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    fn mount(at: &'a Path) -> Option<Self> {
+        std::fs::create_dir(at).expect("a folder");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(at).output();
+        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Self(at))
+    }
+
+    fn writable(&self, writable: bool) {
+        let how = if writable { "remount,rw" } else { "remount,ro" };
+        let status = Command::new("mount").args(["-o", how]).arg(self.0).status().expect("mount runs");
+        assert!(status.success());
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_store_that_can_not_be_written() {
+    let occopus = Occopus::new();
+    let mark = mark(38);
+    let path = occopus.directory().join("disk");
+    let Some(disk) = Disk::mount(&path) else {
+        // As root only, also in CI.
+        assert!(std::env::var("USER").as_deref() != Ok("root"), "root can mount");
+        return;
+    };
+    occopus.write("home/occopus_config.yaml", format!("store: {}/store.db\n", path.display()));
+    write(&occopus, &mark, true);
+    occopus.ok(["build", "-i", "it", "infra.yaml"]);
+    disk.writable(false);
+    let status = occopus.ok(["status", "-i", "it"]);
+    assert!(status.stdout.contains("ready"), "what only reads still works: {}", status.stdout);
+    for command in
+        [["maintain", "-i", "it"].as_slice(), &["destroy", "-i", "it"], &["build", "-i", "new", "infra.yaml"]]
+    {
+        let refused = occopus.run(command);
+        assert_eq!(refused.code, Some(1), "{command:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains("read") && refused.stderr.contains("store.db"), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+        assert_eq!(processes_with(&mark), 3, "nothing is touched");
+    }
+    disk.writable(true);
+    occopus.ok(["destroy", "-i", "it"]);
+    is_gone(&occopus, &mark);
+}
+
+#[test]
+fn a_machine_that_has_slept() {
+    let occopus = Occopus::new();
+    let mark = mark(39);
+    write(&occopus, &mark, true);
+    occopus.ok(["build", "-i", "it", "infra.yaml"]);
+    let keeper = occopus.command(["maintain", "-i", "it", "--cyclic", "-t", "0.2"]).spawn().expect("starts");
+    let owner = || occopus.status("it")["owner"]["holder"].as_str().map(str::to_owned);
+    until("it is owned", || owner().is_some());
+    signal(keeper.id(), "STOP");
+    // An hour later its lease has ended, as it would have.
+    let store = rusqlite::Connection::open(occopus.home().join("store.db")).expect("the store");
+    let expired = store.execute("UPDATE lease SET expires = expires - 3600000, renewed = renewed - 3600000", ());
+    assert_eq!(expired.expect("written"), 1);
+    // Somebody else looks after it meanwhile.
+    kill_instance(occopus.status("it")["nodes"][0]["instances"][0]["id"].as_str().expect("an id"));
+    occopus.ok(["maintain", "-i", "it"]);
+    assert_eq!(processes_with(&mark), 3);
+    kill_instance(occopus.status("it")["nodes"][1]["instances"][0]["id"].as_str().expect("an id"));
+    signal(keeper.id(), "CONT");
+    until("it is looked after again", || processes_with(&mark) == 3 && owner().is_some());
+    signal(keeper.id(), "TERM");
+    let ended = keeper.wait_with_output().expect("ends");
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(processes_with(&mark), 3, "neither lost nor doubled");
+    occopus.ok(["destroy", "-i", "it"]);
+    is_gone(&occopus, &mark);
+}

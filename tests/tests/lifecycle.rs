@@ -1,0 +1,165 @@
+//! Changing, attaching and detaching, as a user does it.
+
+use std::time::Duration;
+
+use occopus_tests::Occopus;
+use occopus_tests::processes::{kill_instance, mark, processes_with};
+
+/// `web` is told of the address of `db`.
+fn write(occopus: &Occopus, mark: &str, greeting: &str) {
+    occopus.write(
+        "infra.yaml",
+        format!(
+            "infra_name: pair\nuser_id: tester\nvariables: {{greeting: {greeting}}}\nnodes:\n\
+             - {{name: db, type: sleeper}}\n- {{name: web, type: told, scaling: {{min: 2, max: 4}}}}\n\
+             dependencies:\n- [web, db]\n"
+        ),
+    );
+    let sleeper = |attributes: &str| {
+        format!(
+            "\n- resource: {{type: local}}\n  contextualisation:\n    type: basic\n    attributes:\n      \
+             command: [sleep, '{mark}']\n      {attributes}\n  health_check: {{ping: false}}\n"
+        )
+    };
+    let told = sleeper("env: [\"DB={{getip('db')}}\", \"GREETING={{variables.greeting}}\"]");
+    let definitions = format!("'node_def:sleeper':{}'node_def:told':{told}", sleeper(""));
+    occopus.write("nodes/node_definitions.yaml", definitions);
+}
+
+fn ids(occopus: &Occopus, id: &str) -> Vec<String> {
+    let status = occopus.status(id);
+    let nodes = status["nodes"].as_array().expect("nodes").iter();
+    let instances = nodes.flat_map(|node| node["instances"].as_array().expect("instances"));
+    instances.map(|instance| instance["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[test]
+fn a_change_is_shown_and_renews_when_asked() {
+    let occopus = Occopus::new();
+    let mark = mark(21);
+    write(&occopus, &mark, "hello");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let before = ids(&occopus, &id);
+    write(&occopus, &mark, "bye");
+    let plan = occopus.ok(["plan", "-i", &id, "infra.yaml"]);
+    assert!(plan.stdout.contains("3 changed, and not to be renewed"), "{}", plan.stdout);
+    let built = occopus.ok(["build", "-i", &id, "infra.yaml"]);
+    assert!(built.stderr.contains("--replace changed"), "{}", built.stderr);
+    assert_eq!(ids(&occopus, &id), before, "nothing is touched unasked");
+    assert_eq!(occopus.status(&id)["nodes"][0]["instances"][0]["changed"][0], "variables");
+    let renewed = occopus.ok(["build", "-i", &id, "infra.yaml", "--replace", "changed"]);
+    assert!(renewed.stderr.contains("db: renewing"), "{}", renewed.stderr);
+    let after = ids(&occopus, &id);
+    assert_eq!((after.len(), processes_with(&mark)), (3, 3));
+    assert!(before.iter().all(|old| !after.contains(old)));
+    occopus.ok(["destroy", "-i", &id]);
+    assert_eq!(processes_with(&mark), 0);
+}
+
+#[test]
+fn dependents_of_what_was_replaced_are_shown_and_renewed_when_asked() {
+    let occopus = Occopus::new();
+    let mark = mark(22);
+    write(&occopus, &mark, "hello");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let before = ids(&occopus, &id);
+    kill_instance(&before[0]);
+    let healed = occopus.ok(["maintain", "-i", &id]);
+    assert_eq!(healed.stdout.matches("which is gone").count(), 2, "{}", healed.stdout);
+    occopus.ok(["build", "-i", &id, "infra.yaml", "--replace", "dependents"]);
+    assert!(!occopus.ok(["status", "-i", &id]).stdout.contains("which is gone"));
+    assert_eq!(processes_with(&mark), 3);
+    occopus.ok(["destroy", "-i", &id]);
+}
+
+#[test]
+fn a_type_that_is_no_longer_described_goes_in_order() {
+    let occopus = Occopus::new();
+    let mark = mark(23);
+    write(&occopus, &mark, "hello");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    // Neither the node nor its type: what runs keeps what is needed to remove it.
+    let all = std::fs::read_to_string(occopus.directory().join("nodes/node_definitions.yaml")).expect("definitions");
+    occopus.write("nodes/node_definitions.yaml", all.split("'node_def:told'").next().expect("the first"));
+    occopus.write("infra.yaml", "infra_name: pair\nuser_id: tester\nnodes:\n- {name: db, type: sleeper}\n");
+    let plan = occopus.ok(["plan", "-i", &id, "infra.yaml"]);
+    assert!(plan.stdout.contains("2 to destroy"), "{}", plan.stdout);
+    occopus.ok(["build", "-i", &id, "infra.yaml"]);
+    assert_eq!(processes_with(&mark), 1);
+    occopus.ok(["destroy", "-i", &id]);
+    assert_eq!(processes_with(&mark), 0);
+}
+
+#[test]
+fn attached_it_is_healed_and_detached_it_is_not() {
+    let occopus = Occopus::new();
+    let mark = mark(24);
+    write(&occopus, &mark, "hello");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let attached = occopus.ok(["attach", "-i", &id, "-t", "0.2"]);
+    assert!(attached.stdout.contains("maintains"), "{}", attached.stdout);
+    let twice = occopus.run(["attach", "-i", &id]);
+    assert_eq!(twice.code, Some(4), "{}", twice.stderr);
+    kill_instance(&ids(&occopus, &id)[2]);
+    let healed = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        processes_with(&mark) == 3
+    });
+    assert!(healed, "{:?}", occopus.status(&id));
+    // Whoever owns it does what is asked for.
+    occopus.ok(["scale", "-i", &id, "-n", "web", "-s", "3"]);
+    let scaled = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        processes_with(&mark) == 4
+    });
+    assert!(scaled);
+    assert!(occopus.ok(["detach", "-i", &id]).stdout.contains("not maintained any more"));
+    assert!(occopus.ok(["detach", "-i", &id]).stdout.contains("nobody maintains"));
+    assert_eq!(processes_with(&mark), 4, "it runs on");
+    occopus.ok(["destroy", "-i", &id]);
+    assert_eq!(processes_with(&mark), 0);
+    assert_eq!(occopus.run(["attach", "-i", &id]).code, Some(1));
+}
+
+#[test]
+fn requests_against_what_is_gone_are_refused() {
+    let occopus = Occopus::new();
+    let mark = mark(25);
+    write(&occopus, &mark, "hello");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    occopus.ok(["destroy", "-i", &id]);
+    for command in ["scale -n web -c 1", "suspend", "resume", "maintain", "detach", "attach", "destroy", "events"] {
+        let mut words = command.split(' ');
+        let name = words.next().expect("a command");
+        let refused = occopus.run([name, "-i", &id].into_iter().chain(words));
+        assert_eq!(refused.code, Some(1), "{command}: {}", refused.stderr);
+        assert!(refused.stderr.contains("there is no infrastructure"), "{command}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_store_edited_by_hand_is_a_clear_error_and_loses_nothing() {
+    let occopus = Occopus::new();
+    let mark = mark(26);
+    write(&occopus, &mark, "hello");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let store = rusqlite::Connection::open(occopus.home().join("store.db")).expect("the store");
+    let victim = ids(&occopus, &id).remove(0);
+    let key = format!("infra/{id}/instance/{victim}");
+    let read = "SELECT value FROM entry WHERE key = ?1";
+    let whole: Vec<u8> = store.query_row(read, [&key], |row| row.get(0)).expect("the record");
+    let write =
+        |value: &[u8]| store.execute("UPDATE entry SET value = ?2 WHERE key = ?1", (&key, value)).expect("written");
+    for (broken, word) in [(b"{".as_slice(), "can't be read"), (b"{\"v\":999}", "newer")] {
+        write(broken);
+        for command in ["status", "maintain", "destroy"] {
+            let refused = occopus.run([command, "-i", &id]);
+            assert_eq!(refused.code, Some(1), "{command}: {}", refused.stderr);
+            assert!(refused.stderr.contains(word) && refused.stderr.contains(&victim), "{}", refused.stderr);
+        }
+        assert_eq!(processes_with(&mark), 3, "nothing is touched");
+    }
+    write(&whole);
+    occopus.ok(["destroy", "-i", &id]);
+    assert_eq!(processes_with(&mark), 0);
+}
