@@ -238,6 +238,38 @@ pub enum What {
 }
 
 impl What {
+    /// Names of all events that are stored.
+    pub const NAMES: [&str; 22] = [
+        "infrastart",
+        "infraupdated",
+        "infraready",
+        "infradrop",
+        "nodecreating",
+        "node-placed",
+        "node-running",
+        "nodecreated",
+        "node-unknown",
+        "node-fallback",
+        "nodefailed",
+        "node-health",
+        "nodedropping",
+        "nodedropped",
+        "node-left",
+        "node-replacing",
+        "node-renewing",
+        "nodescaled",
+        "suspended",
+        "resumed",
+        "hold",
+        "hold-ended",
+    ];
+
+    /// The name, as it is in JSON under `event`.
+    pub fn name(&self) -> String {
+        let event = serde_json::to_value(self).unwrap_or_default();
+        event.get("event").and_then(|name| name.as_str()).unwrap_or_default().to_owned()
+    }
+
     /// Shown while it happens, and not stored.
     pub fn is_fleeting(&self) -> bool {
         matches!(self, Self::Planned { .. } | Self::Progress { .. } | Self::Retrying { .. } | Self::Waiting { .. })

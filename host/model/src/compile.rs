@@ -24,6 +24,8 @@ pub struct Input {
     pub definitions: Vec<PathBuf>,
     /// Definitions that are kept from before, for the types that no file defines.
     pub stored: IndexMap<String, Vec<Implementation>>,
+    /// Names of the events that webhooks may be told of; any when empty.
+    pub events: &'static [&'static str],
 }
 
 /// What comes of it.
@@ -40,7 +42,7 @@ pub fn compile(input: &Input, schemas: &dyn Schemas) -> Result<Compiled, Problem
     let mut loader = Loader::new(Tags::Imports);
     let root = loader.load(&input.description);
     let mut problems = std::mem::take(&mut loader.problems);
-    let description = root.and_then(|root| description::check(&root, &mut problems));
+    let description = root.and_then(|root| description::check(&root, input.events, &mut problems));
 
     let beside = input.description.parent().unwrap_or(Path::new("")).join(BESIDE);
     let paths = match input.definitions.as_slice() {

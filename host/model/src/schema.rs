@@ -22,6 +22,8 @@ pub enum Section {
     ConfigManagement,
     /// A key of `health_check`: a checker.
     HealthCheck,
+    /// An item of a description's `webhooks`. No plugin serves it; it has credentials.
+    Webhook,
 }
 
 impl Section {
@@ -32,6 +34,7 @@ impl Section {
             Self::Contextualisation => "contextualisation",
             Self::ConfigManagement => "config_management",
             Self::HealthCheck => "health_check",
+            Self::Webhook => "webhook",
         }
     }
 }

@@ -123,6 +123,22 @@ fn descriptions() {
 }
 
 #[test]
+fn maintenance_and_webhooks() {
+    let head = "infra_name: a\nuser_id: u\nnodes: [{name: one, type: web}]\n";
+    let owned = [
+        format!("{head}maintenance: 40\n"),
+        format!("{head}maintenance: {{hold_above: 40}}\n"),
+        format!("{head}maintenance: {{hold_above_percent: 40%, replace_at_once_percent: 101}}\n"),
+        format!("{head}webhooks: https://a.example\n"),
+        format!("{head}webhooks: [https://a.example, {{events: []}}]\n"),
+        format!("{head}webhooks: [{{url: ftp://a.example}}, {{url: \"http://\"}}, {{url: 5}}]\n"),
+        format!("{head}webhooks: [{{url: \"https://me:hush@a.example/hook\"}}]\n"),
+        format!("{head}webhooks: [{{url: \"https://a.example\", events: [nodecreate, 5], secret: hush}}]\n"),
+    ];
+    insta::assert_snapshot!(all(owned.iter().map(String::as_str), of_description));
+}
+
+#[test]
 fn definitions() {
     let section = |section: &str| format!("'node_def:web':\n- resource: {section}\n");
     let health = |check: &str| format!("'node_def:web':\n- resource: {{type: local}}\n  health_check: {check}\n");

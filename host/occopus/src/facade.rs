@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use occopus_engine::ports::{StoreError, SystemClock};
-use occopus_engine::{Engine, EngineError, Preview, Settings};
-use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems};
+use occopus_engine::{Engine, EngineError, Event, Preview, Settings, What};
+use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
 use occopus_runtime::{Runtime, RuntimeConfig, RuntimeError};
 use occopus_store::SqliteStore;
 use tokio::sync::OnceCell;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::authentication::{self, Authentication};
 use crate::config::Config;
@@ -20,6 +21,7 @@ use crate::nothing::{NoPlugins, NoStore};
 use crate::places::Places;
 use crate::planned::WithPlanned;
 use crate::sources;
+use crate::webhooks::Notifier;
 
 /// Everything that Occopus can do on this machine.
 pub struct Occopus {
@@ -84,6 +86,18 @@ impl Occopus {
         }
     }
 
+    /// Lets the webhooks of an infrastructure be told of events, which are passed on. To be called before anything happens, and
+    /// after [`Occopus::credentials`].
+    pub async fn notify(
+        &self,
+        id: &str,
+        webhooks: &[Webhook],
+        events: UnboundedReceiver<Event>,
+    ) -> Result<(UnboundedReceiver<Event>, Notifier), OpenError> {
+        let (engine, runtime) = (self.reader().await?, self.runtime().await?);
+        Ok(Notifier::start(&engine, &runtime, &*self.credentials, id, webhooks, events).await)
+    }
+
     /// The plugins.
     pub async fn runtime(&self) -> Result<Arc<Runtime>, OpenError> {
         let open = async || -> Result<_, OpenError> {
@@ -108,7 +122,7 @@ impl Occopus {
     pub async fn compile(&self, description: PathBuf, definitions: Vec<PathBuf>) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
         let runtime = self.runtime().await?;
-        let input = Input { description, definitions, stored };
+        let input = Input { description, definitions, stored, events: &What::NAMES };
         let compiled = blocking(move || occopus_model::compile(&input, &WithPlanned(&*runtime))).await?;
         Ok(compiled)
     }

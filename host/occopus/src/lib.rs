@@ -17,6 +17,7 @@ mod places;
 mod planned;
 mod rehearsal;
 mod sources;
+mod webhooks;
 
 pub use authentication::Authentication;
 pub use config::{Config, ConfigError, Overrides};
@@ -25,3 +26,4 @@ pub use facade::{Occopus, OpenError};
 pub use needs::{Need, needs_of_description, needs_of_status};
 pub use places::Places;
 pub use rehearsal::rehearse;
+pub use webhooks::Notifier;

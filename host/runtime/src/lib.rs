@@ -26,9 +26,11 @@ mod measure;
 mod plugin;
 mod runtime;
 mod wasm;
+mod webhook;
 
 pub use error::RuntimeError;
 pub use kind::Kind;
 pub use limits::Limits;
 pub use plugin::{Description, Origin, PluginSource};
 pub use runtime::{CredentialSource, PluginInfo, Runtime, RuntimeConfig};
+pub use webhook::Delivery;

@@ -81,8 +81,8 @@ pub(crate) struct Shared {
     /// Guards the making of `wasm`, which may fail.
     making: Mutex<()>,
     cache_dir: PathBuf,
-    grants: Grants,
-    services: Arc<Services>,
+    pub(crate) grants: Grants,
+    pub(crate) services: Arc<Services>,
     slots: Semaphore,
     credentials: Arc<dyn CredentialSource>,
     /// In the order of their sources.
@@ -418,31 +418,37 @@ impl Plugins for Runtime {
     }
 }
 
-fn kind_of(section: Section) -> Kind {
+fn kind_of(section: Section) -> Option<Kind> {
     match section {
-        Section::Resource => Kind::Driver,
-        Section::Contextualisation => Kind::Contextualiser,
-        Section::ConfigManagement => Kind::ConfigManager,
-        Section::HealthCheck => Kind::HealthChecker,
+        Section::Resource => Some(Kind::Driver),
+        Section::Contextualisation => Some(Kind::Contextualiser),
+        Section::ConfigManagement => Some(Kind::ConfigManager),
+        Section::HealthCheck => Some(Kind::HealthChecker),
+        Section::Webhook => None,
     }
 }
 
 impl Schemas for Runtime {
     fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
-        let plugin = self.plugin(kind_of(section), keyword)?;
+        let plugin = self.plugin(kind_of(section)?, keyword)?;
         self.shared.describe(&plugin).ok().map(|description| Arc::clone(&description.section_schema))
     }
 
     fn keywords(&self, section: Section) -> Vec<String> {
         let kind = kind_of(section);
-        let mut keywords: Vec<_> =
-            self.shared.index().keys().filter(|(of, _)| *of == kind).map(|(_, keyword)| keyword.clone()).collect();
+        let mut keywords: Vec<_> = self
+            .shared
+            .index()
+            .keys()
+            .filter(|(of, _)| Some(*of) == kind)
+            .map(|(_, keyword)| keyword.clone())
+            .collect();
         keywords.sort();
         keywords
     }
 
     fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
-        let plugin = self.plugin(kind_of(section), keyword)?;
+        let plugin = self.plugin(kind_of(section)?, keyword)?;
         self.shared.describe(&plugin).ok()?.credentials_schema.clone()
     }
 }

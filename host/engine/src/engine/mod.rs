@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod cursor;
 mod destroy;
 mod maintain;
 mod orphans;
@@ -166,6 +167,16 @@ impl Engine {
         let after = keys::event(id, after);
         let entries = self.store.range(&keys::events(id), Some(&after), limit).await?;
         entries.iter().map(|entry| decode(&entry.key, &entry.value)).collect()
+    }
+
+    /// After which event a reader of this name goes on. The first time, after all that has happened so far.
+    pub async fn cursor(&self, id: &str, reader: &str) -> Result<u64, EngineError> {
+        cursor::load(self, id, reader).await
+    }
+
+    /// Remembers for a reader how far it has come.
+    pub async fn set_cursor(&self, id: &str, reader: &str, event: u64) -> Result<(), EngineError> {
+        cursor::save(self, id, reader, event).await
     }
 
     /// Keeps node definitions in the store, by type; replaces those of the same types.

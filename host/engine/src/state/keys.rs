@@ -70,6 +70,11 @@ pub(crate) fn told_suspended(id: &str) -> String {
     format!("infra/{id}/told/suspended")
 }
 
+/// How far a reader of the events has come that goes on later.
+pub(crate) fn cursor(id: &str, reader: &str) -> String {
+    format!("infra/{id}/cursor/{reader}")
+}
+
 /// Asks the owner with this fencing number to let go.
 pub(crate) fn detach(id: &str) -> String {
     format!("infra/{id}/detach")

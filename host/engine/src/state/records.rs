@@ -75,6 +75,12 @@ pub(crate) struct HeadRecord {
     pub(crate) transaction: u64,
 }
 
+/// How far a reader has come.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct CursorRecord {
+    pub(crate) event: u64,
+}
+
 /// Node definitions of one type.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct DefinitionRecord {

@@ -10,7 +10,7 @@ use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::{self, Schemas, Section};
 use crate::yaml::Item;
 
-const SECTIONS: [Section; 2] = [Section::Resource, Section::ConfigManagement];
+const SECTIONS: [Section; 3] = [Section::Resource, Section::ConfigManagement, Section::Webhook];
 
 pub(super) fn check(root: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Vec<Rule> {
     let what = "a file of credentials";
@@ -40,7 +40,10 @@ fn rule(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Pro
     check::mapping(data, "`auth_data`", problems)?;
     let before = problems.len();
     let fields = fields(data, problems);
-    if let Some(keyword) = item.get("type")
+    if section == Section::Webhook {
+        let entries = data.mapping().unwrap_or_default();
+        check::keys(data, entries, "`auth_data` of a webhook", &["secret"], &["secret"], problems);
+    } else if let Some(keyword) = item.get("type")
         && let Some(name) = keyword.str()
         && problems.len() == before
     {

@@ -36,7 +36,7 @@ pub(crate) struct Places {
 }
 
 /// None when too little of it is there to go on with.
-pub(crate) fn check(root: &Item, problems: &mut Problems) -> Option<Description> {
+pub(crate) fn check(root: &Item, events: &[&str], problems: &mut Problems) -> Option<Description> {
     let what = "the infrastructure description";
     let entries = check::mapping(root, what, problems)?;
     check::keys(root, entries, what, &KEYS, &["infra_name", "nodes"], problems);
@@ -64,7 +64,7 @@ pub(crate) fn check(root: &Item, problems: &mut Problems) -> Option<Description>
         nodes,
         definitions: IndexMap::new(),
         maintenance: root.get("maintenance").map(|item| maintenance::check(item, problems)).unwrap_or_default(),
-        webhooks: root.get("webhooks").map(|list| webhooks::check(list, problems)).unwrap_or_default(),
+        webhooks: root.get("webhooks").map(|list| webhooks::check(list, events, problems)).unwrap_or_default(),
     };
     Some(Description { infrastructure, places })
 }

@@ -2,21 +2,21 @@
 
 use crate::check;
 use crate::infrastructure::Webhook;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, suggestion};
 use crate::yaml::Item;
 
 const KEYS: [&str; 2] = ["url", "events"];
 
 /// Blank means none.
-pub(super) fn check(list: &Item, problems: &mut Problems) -> Vec<Webhook> {
+pub(super) fn check(list: &Item, events: &[&str], problems: &mut Problems) -> Vec<Webhook> {
     if check::is_null(list) {
         return Vec::new();
     }
     let items = check::sequence(list, "`webhooks`", problems).unwrap_or_default();
-    items.iter().filter_map(|item| webhook(item, problems)).collect()
+    items.iter().filter_map(|item| webhook(item, events, problems)).collect()
 }
 
-fn webhook(item: &Item, problems: &mut Problems) -> Option<Webhook> {
+fn webhook(item: &Item, known: &[&str], problems: &mut Problems) -> Option<Webhook> {
     let entries = check::mapping(item, "an item of `webhooks`", problems)?;
     check::keys(item, entries, "an item of `webhooks`", &KEYS, &["url"], problems);
     let at = item.get("url")?;
@@ -35,6 +35,15 @@ fn webhook(item: &Item, problems: &mut Problems) -> Option<Webhook> {
         return None;
     }
     let names = item.get("events").and_then(|list| check::sequence(list, "`events`", problems)).unwrap_or_default();
-    let events = names.iter().filter_map(|name| check::text(name, "the name of an event", problems));
-    Some(Webhook { url: url.to_owned(), events: events.map(str::to_owned).collect() })
+    let mut events = Vec::new();
+    for item in names {
+        let Some(name) = check::text(item, "the name of an event", problems) else { continue };
+        if !known.is_empty() && !known.contains(&name) {
+            let problem = Problem::error("webhook.event", format!("there is no event `{name}`"));
+            let help = suggestion(name, known.iter().copied());
+            problems.push(problem.at(&item.at, "not the name of an event").help(help));
+        }
+        events.push(name.to_owned());
+    }
+    Some(Webhook { url: url.to_owned(), events })
 }

@@ -69,7 +69,7 @@ impl Schemas for Plugins {
         let keywords: &[&str] = match section {
             Section::Resource => &["cloud", "local"],
             Section::Contextualisation => &["basic", "cloudinit"],
-            Section::ConfigManagement => &[],
+            Section::ConfigManagement | Section::Webhook => &[],
             Section::HealthCheck => &["answers", "ping", "ports", "urls"],
         };
         keywords.iter().map(|keyword| (*keyword).to_owned()).collect()
@@ -114,7 +114,7 @@ impl Files {
     ) -> Result<Compiled, Problems> {
         let description = self.write("infra.yaml", description);
         self.write("nodes/node_definitions.yaml", definitions);
-        compile(&Input { description, ..Input::default() }, &Plugins)
+        compile(&Input { description, events: &["nodecreated", "hold"], ..Input::default() }, &Plugins)
     }
 
     pub(crate) fn credentials(&self, content: impl AsRef<[u8]>) -> Result<(AuthData, Problems), Problems> {

@@ -34,9 +34,11 @@ pub(crate) async fn run(build: Build, common: &Common) -> Result<(), Failure> {
         args::OnFailure::Rollback => OnFailure::Rollback,
         args::OnFailure::Keep => OnFailure::Keep,
     };
+    let webhooks = infrastructure.webhooks.clone();
     let request = BuildRequest { id: Some(id.clone()), infrastructure, on_failure, renew };
     let first = "stopping; what this run made is removed (once more: stop at once)";
-    let status = session::watch(&id, live, first, async |run| engine.build(request, run).await).await?;
+    let status =
+        session::watch(&occopus, &id, &webhooks, live, first, async |run| engine.build(request, run).await).await?;
 
     match build.output.format {
         Format::Json => print::json(&status),

@@ -16,10 +16,13 @@ pub(crate) async fn run(destroy: Destroy, common: &Common) -> Result<(), Failure
     let engine = occopus.engine().await?;
     let id = destroy.id.infra_id;
     let before = engine.status(&id, false).await?;
+    // A description that can't be read must not keep it from being removed.
+    let webhooks = engine.desired(&id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default();
     session::prepare(&occopus, needs_of_status(&before)).await?;
     let live = Live::of_status("removing", &before, print::colours_on_stderr());
     let first = "stopping after what is under way (once more: stop at once)";
-    let report = session::watch(&id, live, first, async |run| engine.destroy(&id, run).await).await?;
+    let report =
+        session::watch(&occopus, &id, &webhooks, live, first, async |run| engine.destroy(&id, run).await).await?;
     if !report.left.is_empty() {
         return Err(Failure::Left(id, report.left));
     }

@@ -36,12 +36,16 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<(), Failu
     }
     let before = engine.status(id, false).await?;
     let mut needs = needs_of_status(&before);
-    needs.extend(engine.desired(id).await?.iter().flat_map(needs_of_description));
+    let desired = engine.desired(id).await?;
+    needs.extend(desired.iter().flat_map(needs_of_description));
+    let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
     session::prepare(&occopus, needs).await?;
     let live = Live::of_status("maintaining", &before, print::colours_on_stderr());
     let options = MaintainOptions { cyclic: maintain.cyclic.then_some(maintain.interval) };
     let first = "stopping after what is under way (once more: stop at once)";
-    let status = session::watch(id, live, first, async |run| engine.maintain(id, options, run).await).await?;
+    let status =
+        session::watch(&occopus, id, &webhooks, live, first, async |run| engine.maintain(id, options, run).await)
+            .await?;
     show(&status, maintain.output.format());
     Ok(())
 }

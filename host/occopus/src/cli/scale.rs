@@ -30,12 +30,16 @@ pub(crate) async fn run(arguments: ScaleTo, common: &Common) -> Result<(), Failu
     }
     let before = reader.status(id, false).await?;
     let mut needs = needs_of_status(&before);
-    needs.extend(reader.desired(id).await?.iter().flat_map(needs_of_description));
+    let desired = reader.desired(id).await?;
+    needs.extend(desired.iter().flat_map(needs_of_description));
+    let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
     session::prepare(&occopus, needs).await?;
     let engine = occopus.engine().await?;
     let live = Live::of_status("scaling", &before, print::colours_on_stderr());
     let first = "stopping after what is under way (once more: stop at once)";
-    let done = session::watch(id, live, first, async |run| engine.maintain(id, MaintainOptions::default(), run).await);
+    let done = session::watch(&occopus, id, &webhooks, live, first, async |run| {
+        engine.maintain(id, MaintainOptions::default(), run).await
+    });
     let status = match done.await {
         Ok(status) => status,
         Err(Failure::Engine(error, infrastructure)) => match *error {

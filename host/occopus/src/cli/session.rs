@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use occopus::{Authentication, Config, Need, Occopus, Overrides};
 use occopus_engine::{EngineError, Preview, Run};
-use occopus_model::{Compiled, Infrastructure, Problems};
+use occopus_model::{Compiled, Infrastructure, Problems, Webhook};
 
 use tokio::sync::mpsc;
 
@@ -13,6 +13,8 @@ use super::failure::{Exit, Failure, render_problems};
 use super::report::{Live, follow};
 use super::{print, signals};
 
+/// For what webhooks have not been told when all is done.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Something that takes longer is told.
 const SLOW: Duration = Duration::from_millis(300);
 
@@ -100,16 +102,32 @@ pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), F
 
 /// Does something to an infrastructure, with progress on standard error and Ctrl-C as it should be.
 pub(crate) async fn watch<T>(
+    occopus: &Occopus,
     id: &str,
+    webhooks: &[Webhook],
     live: Live,
     first_signal: &'static str,
     work: impl AsyncFnOnce(Run) -> Result<T, EngineError>,
 ) -> Result<T, Failure> {
     let (run, events) = Run::new();
     signals::listen(run.stop.clone(), first_signal);
+    let (events, notifier) = match webhooks {
+        [] => (events, None),
+        webhooks => {
+            let (events, notifier) = occopus.notify(id, webhooks, events).await?;
+            (events, Some(notifier))
+        }
+    };
     let reporter = follow(events, live);
     let result = work(run).await;
     // It ends with the events; if it broke, what it would have shown is lost and nothing else.
     let _ = reporter.await;
+    if let Some(notifier) = notifier
+        && !notifier.finish(LAST_WORDS).await
+    {
+        print::note(
+            "warning: a webhook could not be told of everything; the next command on this infrastructure tries again",
+        );
+    }
     result.map_err(|error| Failure::Engine(Box::new(error), Some(id.to_owned())))
 }

@@ -1,0 +1,30 @@
+//! Readers of events that go on where they stopped, in another process perhaps.
+
+use super::build::put;
+use super::{Engine, check};
+use crate::error::EngineError;
+use crate::ports::{Compare, Transaction};
+use crate::state::{CursorRecord, HeadRecord, encode, get, keys};
+
+/// Where a reader goes on: after its last event. One that never read begins with what happens from now on.
+pub(super) async fn load(engine: &Engine, id: &str, reader: &str) -> Result<u64, EngineError> {
+    check::id(id)?;
+    let cursor: Option<CursorRecord> = get(&*engine.store, &keys::cursor(id, reader)).await?;
+    if let Some(cursor) = cursor {
+        return Ok(cursor.event);
+    }
+    let head: Option<HeadRecord> = get(&*engine.store, &keys::head(id)).await?;
+    Ok(head.map(|head| head.event).unwrap_or_default())
+}
+
+/// Nothing is written when the infrastructure is gone.
+pub(super) async fn save(engine: &Engine, id: &str, reader: &str, event: u64) -> Result<(), EngineError> {
+    check::id(id)?;
+    let key = keys::desired(id);
+    let Some(desired) = engine.store.get(&key).await? else { return Ok(()) };
+    let compares = vec![Compare::Modified(key, desired.modified)];
+    let writes = vec![put(keys::cursor(id, reader), encode(CursorRecord { event }))];
+    // When it was changed at this very moment, a few events are read again.
+    engine.store.commit(Transaction { compares, writes }).await?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Telling webhooks what happens, without holding anything up: each has a queue and a task of its own. What could not be told
+//! before the program ended is told by the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use occopus_engine::ports::Reaction;
+use occopus_engine::{Engine, Event};
+use occopus_model::{Secret, Section, Webhook};
+use occopus_runtime::{CredentialSource, Delivery, Runtime};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+/// The first pause before another attempt. It doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Events of earlier runs that are told at most.
+const BACKLOG: usize = 10_000;
+
+/// Tells the webhooks of one infrastructure. Dropping it ends it.
+pub struct Notifier {
+    tasks: JoinSet<()>,
+}
+
+impl Notifier {
+    /// Passes events on, and tells the webhooks of those that are stored. To be called before anything happens.
+    pub(crate) async fn start(
+        engine: &Engine,
+        runtime: &Arc<Runtime>,
+        credentials: &dyn CredentialSource,
+        id: &str,
+        webhooks: &[Webhook],
+        mut events: UnboundedReceiver<Event>,
+    ) -> (UnboundedReceiver<Event>, Self) {
+        let mut tasks = JoinSet::new();
+        let mut queues = Vec::new();
+        for webhook in webhooks {
+            let secret = match credentials.credential(Section::Webhook, &json!({"url": webhook.url})) {
+                Ok(found) => found.and_then(|mut credential| credential.fields.remove("secret")),
+                Err(fault) => {
+                    tracing::warn!(url = webhook.url, "the webhook is not told: {fault}");
+                    continue;
+                }
+            };
+            let (queue, waiting) = unbounded_channel();
+            let hook = Hook {
+                engine: engine.clone(),
+                runtime: runtime.clone(),
+                id: id.to_owned(),
+                reader: reader(&webhook.url),
+                webhook: webhook.clone(),
+                secret,
+            };
+            hook.refill(&queue).await;
+            queues.push(queue);
+            tasks.spawn(hook.tell(waiting));
+        }
+        let (pass_on, passed_on) = unbounded_channel();
+        tasks.spawn(async move {
+            while let Some(event) = events.recv().await {
+                if !event.what.is_fleeting() {
+                    queues.iter().for_each(|queue| drop(queue.send(event.clone())));
+                }
+                // Nobody listens any more: the webhooks do.
+                let _ = pass_on.send(event);
+            }
+        });
+        (passed_on, Self { tasks })
+    }
+
+    /// Waits until all is told, at most so long. False when something is left for the next run.
+    pub async fn finish(mut self, patience: Duration) -> bool {
+        let done = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(patience, done).await.is_ok()
+    }
+}
+
+struct Hook {
+    engine: Engine,
+    runtime: Arc<Runtime>,
+    id: String,
+    /// Its name among the readers of the events.
+    reader: String,
+    webhook: Webhook,
+    secret: Option<Secret>,
+}
+
+impl Hook {
+    /// What an earlier run could not tell.
+    async fn refill(&self, queue: &UnboundedSender<Event>) {
+        let left = async {
+            let after = self.engine.cursor(&self.id, &self.reader).await?;
+            self.engine.events(&self.id, after, BACKLOG).await
+        };
+        match left.await {
+            Ok(events) => events.into_iter().for_each(|event| drop(queue.send(event))),
+            Err(error) => tracing::warn!(url = self.webhook.url, "what is left to tell could not be read: {error}"),
+        }
+    }
+
+    async fn tell(self, mut waiting: UnboundedReceiver<Event>) {
+        let mut begun = false;
+        while let Some(event) = waiting.recv().await {
+            // Should we die before the first one is told, the next run begins with it.
+            if let (false, Some(number)) = (begun, event.id) {
+                self.remember(number.saturating_sub(1)).await;
+                begun = true;
+            }
+            let names = &self.webhook.events;
+            if names.is_empty() || names.contains(&event.what.name()) {
+                self.deliver(&event).await;
+            }
+            // Not after each of many: should they be told twice, they have the same id.
+            if let Some(number) = event.id.filter(|_| waiting.is_empty()) {
+                self.remember(number).await;
+            }
+        }
+    }
+
+    async fn remember(&self, number: u64) {
+        if let Err(error) = self.engine.set_cursor(&self.id, &self.reader, number).await {
+            tracing::warn!(url = self.webhook.url, "it could not be remembered what was told: {error}");
+        }
+    }
+
+    /// Until it is taken, or will never be.
+    async fn deliver(&self, event: &Event) {
+        let number = event.id.map_or_else(|| event.time.as_nanosecond().to_string(), |number| number.to_string());
+        let id = format!("{}.{number}", self.id);
+        let Ok(body) = serde_json::to_vec(event) else { return };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let timestamp = Timestamp::now().as_second();
+            let delivery = Delivery { url: self.webhook.url.clone(), id: id.clone(), timestamp, body: body.clone() };
+            match self.runtime.deliver(delivery, self.secret.as_ref().map(Secret::expose)).await {
+                Ok(()) => return,
+                Err((Reaction::Retry, why)) => {
+                    tracing::info!(url = self.webhook.url, "the webhook is told again in {pause:?}: {why}");
+                }
+                Err((_, why)) => {
+                    tracing::warn!(url = self.webhook.url, event = %event, "the webhook refuses an event: {why}");
+                    return;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Part of a key of the store.
+fn reader(url: &str) -> String {
+    let digest = Sha256::digest(url.as_bytes());
+    let hexadecimal: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("webhook-{hexadecimal}")
+}

@@ -1,0 +1,105 @@
+//! Webhooks: a POST to where the user wants to be told, over the client that plugins use, under the same rules. The headers are
+//! those of [Standard Webhooks](https://www.standardwebhooks.com) 1.0.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use occopus_engine::ports::Reaction;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::grants::Subject;
+use crate::http::HttpLimits;
+use crate::runtime::Runtime;
+
+/// Secrets with this beginning are bytes in base64; others are their own bytes.
+const ENCODED: &str = "whsec_";
+
+const LIMITS: HttpLimits = HttpLimits {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(15),
+    between_bytes: Duration::from_secs(5),
+    request_body: 1 << 20,
+    response_body: 1 << 16,
+};
+
+/// One message.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Where to.
+    pub url: String,
+    /// The same for every attempt, so that the receiver knows a repetition.
+    pub id: String,
+    /// Seconds since 1970: of this attempt.
+    pub timestamp: i64,
+    /// A JSON document.
+    pub body: Vec<u8>,
+}
+
+impl Runtime {
+    /// Posts a message, signed when there is a secret. An answer of 2xx is a success; nothing is repeated here.
+    ///
+    /// # Errors
+    /// Why it was not taken, and whether the same may succeed later.
+    pub async fn deliver(&self, delivery: Delivery, secret: Option<&str>) -> Result<(), (Reaction, String)> {
+        let Delivery { url, id, timestamp, body } = delivery;
+        let give_up = |why: String| (Reaction::GiveUp, why);
+        let mut request = Request::post(url.as_str())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("occopus/", env!("CARGO_PKG_VERSION")))
+            .header("webhook-id", id.as_str())
+            .header("webhook-timestamp", timestamp);
+        if let Some(secret) = secret {
+            let signature = sign(secret, &id, timestamp, &body).map_err(give_up)?;
+            request = request.header("webhook-signature", signature);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| give_up(error.to_string()))?;
+        let endpoints = [url];
+        let needs = ["endpoint".to_owned()];
+        let subject = Subject { plugin: "webhook", needs_network: &needs, endpoints: &endpoints, ..Subject::default() };
+        let grants = self.shared.grants.for_call(&subject);
+        let answer = self.shared.services.http.send(request, &grants, None, &LIMITS).await;
+        let status = answer.map_err(|error| (Reaction::Retry, error.to_string()))?.status();
+        match status {
+            status if status.is_success() => Ok(()),
+            StatusCode::REQUEST_TIMEOUT
+            | StatusCode::CONFLICT
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS => Err((Reaction::Retry, format!("it answered {status}"))),
+            status if status.is_server_error() => Err((Reaction::Retry, format!("it answered {status}"))),
+            status => Err(give_up(format!("it answered {status}"))),
+        }
+    }
+}
+
+fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> Result<String, String> {
+    let key = match secret.strip_prefix(ENCODED) {
+        Some(encoded) => STANDARD.decode(encoded).map_err(|_| "its secret is not in base64".to_owned())?,
+        None => secret.as_bytes().to_vec(),
+    };
+    let key = Zeroizing::new(key);
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|error| error.to_string())?;
+    mac.update(format!("{id}.{timestamp}.").as_bytes());
+    mac.update(body);
+    Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sign;
+
+    /// The example of the specification's own libraries.
+    #[test]
+    fn signatures_are_those_of_the_standard() {
+        let body = br#"{"test": 2432232314}"#;
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let signature = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+        assert_eq!(signature.as_deref(), Ok("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+        assert!(sign("whsec_%", "id", 0, body).is_err());
+    }
+}
