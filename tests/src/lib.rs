@@ -5,9 +5,11 @@
 mod docker;
 mod occopus;
 pub mod processes;
+mod server;
 
 pub use docker::Docker;
 pub use occopus::{Finished, Occopus};
+pub use server::{Post, Posted, collect};
 
 /// What to do when a test's server is not there: fail where `CI=true`, otherwise say so and skip.
 ///

@@ -119,6 +119,8 @@ fn survive(occopus: &Occopus, cloud: &dyn Cloud, id: &str) {
     occopus.ok(["build", "-i", id, "infra.yaml", "--yes"]);
     let whole = began.elapsed();
     assert_eq!(cloud.machines(id).len(), NODES);
+    // How long each command took when it was last let be.
+    let mut took = BTreeMap::new();
     let (mut killed, mut rounds) = (0, 0);
     while killed < kills() {
         rounds += 1;
@@ -135,7 +137,7 @@ fn survive(occopus: &Occopus, cloud: &dyn Cloud, id: &str) {
         words.extend(["-i".into(), id.into()]);
         if rng.bool() {
             let machines: Vec<_> = cloud.machines(id).into_keys().collect();
-            machines.iter().filter(|_| rng.u8(0..8) == 0).for_each(|instance| cloud.lose(instance));
+            machines.iter().filter(|_| rng.u8(0..10) == 0).for_each(|instance| cloud.lose(instance));
         }
         if rng.u8(0..6) == 0 {
             // Then there is something to renew.
@@ -144,10 +146,14 @@ fn survive(occopus: &Occopus, cloud: &dyn Cloud, id: &str) {
         }
         let what = format!("seed {seed}, round {rounds}, {}", words.join(" "));
         let mut program = occopus.command(&words).spawn().expect("starts");
-        // Rather early than late: most commands have less to do than the first one.
-        let moment = Instant::now() + whole.mul_f64(rng.f64().powi(2) * 1.1);
-        while program.try_wait().expect("a process").is_none() {
-            if Instant::now() >= moment {
+        let (began, usual) = (Instant::now(), took.entry(words[0].clone()).or_insert(whole));
+        let moment = usual.mul_f64(rng.f64() * 1.1);
+        loop {
+            if program.try_wait().expect("a process").is_some() {
+                *usual = began.elapsed();
+                break;
+            }
+            if began.elapsed() >= moment {
                 signal(program.id(), "KILL");
                 program.wait().expect("ended");
                 killed += 1;

@@ -1,48 +1,11 @@
 //! Webhooks against a server that misbehaves: it fails at first, and is away for a while.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use occopus_tests::Occopus;
 use occopus_tests::processes::{mark, write_sleeper};
+use occopus_tests::{Occopus, Posted, collect};
 use serde_json::Value;
-
-/// What was posted: its headers, and its document.
-type Posted = Arc<Mutex<Vec<(BTreeMap<String, String>, Value)>>>;
-
-/// Answers the first requests with these, all later ones with 204.
-fn serve(listener: TcpListener, first: &'static [&'static str]) -> Posted {
-    let posted = Posted::default();
-    let seen = posted.clone();
-    std::thread::spawn(move || {
-        let mut answers = first.iter();
-        for stream in listener.incoming().flatten() {
-            let mut reader = BufReader::new(stream);
-            let mut headers = BTreeMap::new();
-            let mut line = String::new();
-            while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
-                if let Some((name, value)) = line.trim().split_once(": ") {
-                    headers.insert(name.to_ascii_lowercase(), value.to_owned());
-                }
-                line.clear();
-            }
-            let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-            let mut body = vec![0; length];
-            if reader.read_exact(&mut body).is_err() {
-                continue;
-            }
-            let answer = answers.next().unwrap_or(&"204 No Content");
-            if answer.starts_with('2') {
-                seen.lock().unwrap().push((headers, serde_json::from_slice(&body).expect("JSON")));
-            }
-            let _ = write!(reader.get_mut(), "HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-        }
-    });
-    posted
-}
 
 fn write(occopus: &Occopus, port: u16, test: u32) {
     let description = format!(
@@ -56,8 +19,12 @@ fn write(occopus: &Occopus, port: u16, test: u32) {
     std::fs::set_permissions(credentials, std::fs::Permissions::from_mode(0o600)).expect("private");
 }
 
+fn event(body: &[u8]) -> Value {
+    serde_json::from_slice(body).expect("JSON")
+}
+
 fn names(posted: &Posted) -> Vec<String> {
-    posted.lock().unwrap().iter().map(|(_, event)| event["event"].as_str().expect("a name").to_owned()).collect()
+    posted.lock().unwrap().iter().map(|post| event(&post.body)["event"].as_str().expect("a name").to_owned()).collect()
 }
 
 #[test]
@@ -65,16 +32,16 @@ fn events_are_told_signed_in_order_and_again_after_a_failure() {
     let occopus = Occopus::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     write(&occopus, listener.local_addr().expect("an address").port(), 51);
-    let posted = serve(listener, &["500 Broken", "429 Too Many Requests"]);
+    let posted = collect(listener, &["500 Broken", "429 Too Many Requests"]);
     let id = occopus.ok(["build", "infra.yaml"]).id();
     assert_eq!(names(&posted), ["infrastart", "nodecreated", "infraready"]);
     {
         let posted = posted.lock().unwrap();
-        let (headers, event) = &posted[0];
-        assert_eq!(event["infra_id"], id.as_str());
+        let headers = &posted[0].headers;
+        assert_eq!(event(&posted[0].body)["infra_id"], id.as_str());
         assert_eq!(headers["webhook-id"], format!("{id}.1"));
         assert_eq!(headers["content-type"], "application/json");
-        let signed = posted.iter().all(|(headers, _)| headers["webhook-signature"].starts_with("v1,"));
+        let signed = posted.iter().all(|post| post.headers["webhook-signature"].starts_with("v1,"));
         assert!(signed && headers["webhook-timestamp"].parse::<u64>().is_ok());
     }
     occopus.ok(["destroy", "-i", &id]);
@@ -92,7 +59,7 @@ fn what_could_not_be_told_is_told_by_the_next_run() {
     write(&occopus, address.port(), 52);
     let built = occopus.ok(["build", "infra.yaml"]);
     assert!(built.stderr.contains("could not be told of everything"), "{}", built.stderr);
-    let posted = serve(TcpListener::bind(address).expect("the same port"), &[]);
+    let posted = collect(TcpListener::bind(address).expect("the same port"), &[]);
     occopus.ok(["maintain", "-i", &built.id()]);
     assert_eq!(names(&posted), ["infrastart", "nodecreated", "infraready"]);
     occopus.ok(["maintain", "-i", &built.id()]);

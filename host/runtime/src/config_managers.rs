@@ -25,11 +25,12 @@ pub(crate) struct SandboxedConfigManager {
 impl ConfigManager for SandboxedConfigManager {
     async fn template_data(&self, scope: &Scope) -> Result<Value, Fault> {
         let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
-        let answered = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
-            let manager = ConfigManagerPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
-            let scope = store.data_mut().push(ConfigScope)?;
-            manager.occopus_config_manager().call_template_data(&mut *store, scope).await
-        });
+        let answered =
+            self.shared.run(&self.plugin, "template_data", Arc::clone(&call), Acts::Never, async |pre, store| {
+                let manager = ConfigManagerPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
+                let scope = store.data_mut().push(ConfigScope)?;
+                manager.occopus_config_manager().call_template_data(&mut *store, scope).await
+            });
         let data = answered.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
         serde_json::from_str(&data).map_err(|error| {
             let message = format!("the template data of the config manager are not JSON: {error}");

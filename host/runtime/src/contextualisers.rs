@@ -31,7 +31,7 @@ fn json(what: &str, text: &str) -> Result<Value, Fault> {
 impl Contextualiser for SandboxedContextualiser {
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault> {
         let call = self.shared.prepare(&self.plugin, Input::Context(request.clone()), &request.context)?;
-        let rendered = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+        let rendered = self.shared.run(&self.plugin, "render", Arc::clone(&call), Acts::Never, async |pre, store| {
             let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
             let request = store.data_mut().push(RequestHandle)?;
             contextualiser.occopus_context_renderer().call_render(&mut *store, request).await

@@ -34,7 +34,7 @@ async fn instantiate(pre: &InstancePre<State>, store: &mut Store<State>) -> wasm
 impl Driver for SandboxedDriver {
     async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
         let call = self.shared.prepare(&self.plugin, Input::Node(request.clone()), &request.scope.context)?;
-        let created = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Maybe, async |pre, store| {
+        let created = self.shared.run(&self.plugin, "create", Arc::clone(&call), Acts::Maybe, async |pre, store| {
             let (_, nodes) = instantiate(pre, store).await?;
             let request = store.data_mut().push(NodeRequest)?;
             nodes.call_create(&mut *store, request).await
@@ -45,7 +45,7 @@ impl Driver for SandboxedDriver {
 
     async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
         let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
-        let found = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+        let found = self.shared.run(&self.plugin, "find", Arc::clone(&call), Acts::Never, async |pre, store| {
             let (_, nodes) = instantiate(pre, store).await?;
             let scope = store.data_mut().push(ScopeHandle)?;
             nodes.call_find(&mut *store, scope, instance_id).await
@@ -60,7 +60,7 @@ impl Driver for SandboxedDriver {
         }
         let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
         let given: Vec<_> = handles.iter().map(handle_to).collect();
-        let observed = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+        let observed = self.shared.run(&self.plugin, "observe", Arc::clone(&call), Acts::Never, async |pre, store| {
             let (_, nodes) = instantiate(pre, store).await?;
             let scope = store.data_mut().push(ScopeHandle)?;
             nodes.call_observe(&mut *store, scope, &given).await
@@ -76,7 +76,7 @@ impl Driver for SandboxedDriver {
     async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
         let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
         let given = handle_to(handle);
-        let destroyed = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Maybe, async |pre, store| {
+        let destroyed = self.shared.run(&self.plugin, "destroy", Arc::clone(&call), Acts::Maybe, async |pre, store| {
             let (_, nodes) = instantiate(pre, store).await?;
             let scope = store.data_mut().push(ScopeHandle)?;
             nodes.call_destroy(&mut *store, scope, &given).await
@@ -86,7 +86,7 @@ impl Driver for SandboxedDriver {
 
     async fn list_owned(&self, scope: &Scope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
         let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
-        let page = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+        let page = self.shared.run(&self.plugin, "list_owned", Arc::clone(&call), Acts::Never, async |pre, store| {
             // Optional: looked for by name.
             let Ok(indices) = inventory::GuestIndices::new(pre) else { return Ok(None) };
             let instance = pre.instantiate_async(&mut *store).await?;

@@ -22,7 +22,7 @@ pub(crate) struct SandboxedChecker {
 impl HealthChecker for SandboxedChecker {
     async fn check(&self, target: &HealthTarget) -> Result<Observation, Fault> {
         let call = self.shared.prepare(&self.plugin, Input::Health(target.clone()), &target.context)?;
-        let checked = self.shared.run(&self.plugin, Arc::clone(&call), Acts::Never, async |pre, store| {
+        let checked = self.shared.run(&self.plugin, "check", Arc::clone(&call), Acts::Never, async |pre, store| {
             let checker = HealthCheckerPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
             let target = store.data_mut().push(Target)?;
             checker.occopus_health_checker().call_check(&mut *store, target).await

@@ -33,4 +33,4 @@ pub use kind::Kind;
 pub use limits::Limits;
 pub use plugin::{Description, Origin, PluginSource};
 pub use runtime::{CredentialSource, PluginInfo, Runtime, RuntimeConfig};
-pub use webhook::Delivery;
+pub use webhook::{Delivery, TrustedClient};

@@ -26,21 +26,22 @@ impl Runtime {
         let missing = || Fault::new(Reaction::GiveUp, "occopus.no-plugin", format!("no contextualiser `{keyword}`"));
         let plugin = self.plugin(Kind::Contextualiser, keyword).ok_or_else(missing)?;
         let call = self.shared.prepare(&plugin, Input::Context(request.clone()), &request.context)?;
-        let measured = self.shared.run(&plugin, std::sync::Arc::clone(&call), Acts::Never, async |pre, store| {
-            let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
-            let request: Resource<RequestHandle> = store.data_mut().push(RequestHandle)?;
-            let mut measured = Vec::with_capacity(times);
-            for _ in 0..times {
-                let began = Instant::now();
-                let request = Resource::new_borrow(request.rep());
-                let rendered = contextualiser.occopus_context_renderer().call_render(&mut *store, request).await?;
-                measured.push(began.elapsed());
-                if let Err(fault) = rendered {
-                    return Ok(Err(fault));
+        let measured =
+            self.shared.run(&plugin, "find", std::sync::Arc::clone(&call), Acts::Never, async |pre, store| {
+                let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
+                let request: Resource<RequestHandle> = store.data_mut().push(RequestHandle)?;
+                let mut measured = Vec::with_capacity(times);
+                for _ in 0..times {
+                    let began = Instant::now();
+                    let request = Resource::new_borrow(request.rep());
+                    let rendered = contextualiser.occopus_context_renderer().call_render(&mut *store, request).await?;
+                    measured.push(began.elapsed());
+                    if let Err(fault) = rendered {
+                        return Ok(Err(fault));
+                    }
                 }
-            }
-            Ok(Ok(measured))
-        });
+                Ok(Ok(measured))
+            });
         measured.await?.map_err(|fault| finish(&call, fault_from(fault, "/contextualisation")))
     }
 }

@@ -364,10 +364,17 @@ impl Shared {
         Ok(Some((CallSecrets::new(values, public_fields(schema)), credential.rule.clone())))
     }
 
-    /// Runs a prepared call.
+    /// Runs a prepared call of this function.
+    #[tracing::instrument(
+        name = "plugin call",
+        level = "debug",
+        skip_all,
+        fields(plugin = %call.plugin, function = function, node = %call.context.node)
+    )]
     pub(crate) async fn run<T>(
         &self,
         plugin: &Plugin,
+        function: &'static str,
         call: Arc<Call>,
         acts: Acts,
         work: impl AsyncFnOnce(
@@ -377,7 +384,17 @@ impl Shared {
     ) -> Result<T, Fault> {
         let wasm = self.wasm().map_err(|error| unusable(&error))?;
         let instance = plugin.instance(&wasm.engine).map_err(|error| unusable(&error))?;
-        invoke(instance, &self.slots, call, acts, async |store| work(instance, store).await).await
+        let (name, began) = (call.plugin.clone(), std::time::Instant::now());
+        let outcome = invoke(instance, &self.slots, call, acts, async |store| work(instance, store).await).await;
+        tracing::debug!(
+            target: "occopus::metrics",
+            plugin = %name,
+            function,
+            answered = outcome.is_ok(),
+            monotonic_counter.occopus_plugin_calls = 1_u64,
+            histogram.occopus_plugin_call_seconds = began.elapsed().as_secs_f64(),
+        );
+        outcome
     }
 }
 

@@ -7,14 +7,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{Request, StatusCode, header};
-use http_body_util::Full;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
 use occopus_engine::ports::Reaction;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::grants::Subject;
-use crate::http::HttpLimits;
+use crate::grants::{CallGrants, Grants, Subject};
+use crate::http::{HttpClient, HttpError, HttpLimits};
 use crate::runtime::Runtime;
 
 /// Secrets with this beginning are bytes in base64; others are their own bytes.
@@ -75,6 +75,34 @@ impl Runtime {
             status => Err(give_up(format!("it answered {status}"))),
         }
     }
+}
+
+/// Outgoing HTTP of the program itself, to one endpoint that the operator named.
+#[derive(Debug)]
+pub struct TrustedClient {
+    http: HttpClient,
+    grants: CallGrants,
+}
+
+impl TrustedClient {
+    /// To the host of this URL only.
+    pub fn new(name: &str, url: String) -> Self {
+        Self { http: HttpClient::new(), grants: for_endpoint(&Grants::default(), name, url) }
+    }
+
+    /// Sends a request, and gives the answer with all of its body.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (head, body) = self.http.send(request.map(Full::new), &self.grants, None, &LIMITS).await?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
+}
+
+fn for_endpoint(grants: &Grants, name: &str, url: String) -> CallGrants {
+    let (endpoints, needs) = ([url], ["endpoint".to_owned()]);
+    grants.for_call(&Subject { plugin: name, needs_network: &needs, endpoints: &endpoints, ..Subject::default() })
 }
 
 fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> Result<String, String> {

@@ -30,6 +30,7 @@ pub(crate) enum Start {
 }
 
 /// One instance of a node, ready. `id` is for a new one, if it takes one.
+#[tracing::instrument(name = "bring up", level = "debug", skip_all, fields(node = desired.node(node).map(|node| &*node.name), instance = id))]
 pub(crate) async fn bring_up(
     world: Arc<World>,
     desired: Arc<Desired>,

@@ -21,6 +21,7 @@ pub(crate) enum Removal {
 
 /// Removes an instance's machine, then its record. A machine that has `vanished` is removed all the same, since its cloud
 /// may still keep something that was made for it.
+#[tracing::instrument(level = "debug", skip_all, fields(node = record.node, instance = record.id))]
 pub(crate) async fn remove(world: &Arc<World>, mut record: InstanceRecord, vanished: bool) -> Result<Removal, Trouble> {
     if record.has_no_machine() {
         forget(world, &record, false).await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::observer::of_many;
 use super::ready::{Look, examine, gone_if_not_found};
@@ -40,7 +41,7 @@ pub(crate) async fn survey(
     let mut tasks = JoinSet::new();
     for mut lane in lanes {
         lane.sort_by_key(|(due, _)| *due);
-        tasks.spawn(check_in_time(world.clone(), desired.clone(), lane, begun));
+        tasks.spawn(check_in_time(world.clone(), desired.clone(), lane, begun).in_current_span());
     }
     let mut seen = Vec::new();
     while let Some(lane) = tasks.join_next().await {

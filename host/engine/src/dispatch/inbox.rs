@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::request::Stop;
 use crate::session::Refused;
@@ -51,7 +52,8 @@ impl<T: Send + 'static> Inbox<T> {
 
     /// Starts a task; `tag` comes back with its result.
     pub(super) fn start(&mut self, tag: usize, task: impl Future<Output = T> + Send + 'static) {
-        self.tasks.spawn(async move { (tag, AssertUnwindSafe(task).catch_unwind().await.ok()) });
+        let task = async move { (tag, AssertUnwindSafe(task).catch_unwind().await.ok()) };
+        self.tasks.spawn(task.in_current_span());
     }
 
     /// A task that has ended already, without waiting. Lets a dispatcher take in all that is known before it acts on it.

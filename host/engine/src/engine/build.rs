@@ -47,6 +47,7 @@ struct Before {
 }
 
 impl Build<'_> {
+    #[tracing::instrument(name = "build", level = "debug", skip_all, fields(infrastructure = self.id))]
     async fn run(&self, on_failure: OnFailure) -> Result<(), EngineError> {
         let store = &*self.engine.store;
         let before = Before {

@@ -27,6 +27,7 @@ pub(super) async fn known(engine: &Engine, id: &str) -> Result<InfrastructureRec
     found.ok_or_else(|| EngineError::UnknownInfrastructure { id: id.into() })
 }
 
+#[tracing::instrument(name = "destroy", level = "debug", skip_all, fields(infrastructure = id))]
 async fn destroy_owned(
     engine: &Engine,
     id: &str,

@@ -191,6 +191,10 @@ impl Writer {
             self.head = head;
         }
         for event in events {
+            if tracing::enabled!(target: "occopus::metrics", tracing::Level::DEBUG) {
+                let name = event.what.name();
+                tracing::debug!(target: "occopus::metrics", event = name, monotonic_counter.occopus_events = 1_u64);
+            }
             // Nobody listens any more: that is their choice.
             let _ = self.events.send(event);
         }

@@ -2,14 +2,18 @@
 
 use std::panic;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::print;
 use super::report::LogWriter;
+use super::telemetry::Telemetry;
+
+const METRICS: &str = "occopus::metrics";
 
 /// Log lines go to standard error; only warnings unless asked for more.
-pub(crate) fn log(verbose: u8) {
+pub(crate) fn log(verbose: u8, telemetry: Option<&Telemetry>) {
     let directives = match verbose {
         0 => "warn",
         1 => {
@@ -23,11 +27,15 @@ pub(crate) fn log(verbose: u8) {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())
         .parse_lossy(filter.as_deref().unwrap_or(directives));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(LogWriter)
         .with_ansi(print::colours_on_stderr())
-        .with_target(verbose > 1);
+        .with_target(verbose > 1)
+        // What is counted is nothing to read.
+        .with_filter(
+            filter.and(Targets::new().with_default(LevelFilter::TRACE).with_target(METRICS, LevelFilter::OFF)),
+        );
+    let subscriber = tracing_subscriber::registry().with(lines).with(telemetry.map(Telemetry::layer));
     // Fails only when there is one already, which there is not.
     let _ = subscriber.try_init();
 }

@@ -26,6 +26,7 @@ mod signals;
 mod source;
 mod status;
 mod suspend;
+mod telemetry;
 mod validate;
 
 use std::io;
@@ -37,6 +38,7 @@ use tokio::runtime::Builder;
 
 use args::{Cli, Command, Common, Component, Format};
 use failure::{Exit, Failure};
+use telemetry::Telemetry;
 
 /// Runs what was typed.
 pub(crate) fn main() -> ExitCode {
@@ -50,9 +52,16 @@ pub(crate) fn main() -> ExitCode {
             return if wish { Exit::Done } else { Exit::Usage }.into();
         }
     };
-    diagnose::log(cli.common.verbose);
+    let telemetry = match Telemetry::from_environment().transpose() {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            print::note(format_args!("warning: traces and metrics are not sent: {error}"));
+            None
+        }
+    };
+    diagnose::log(cli.common.verbose, telemetry.as_ref());
     let format = format(&cli.command);
-    match start(cli) {
+    match start(cli, telemetry) {
         Ok(()) if print::is_lost() => {
             print::note("error: it is done, but standard output could not be written");
             Exit::Failed.into()
@@ -69,7 +78,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// What only reads the store gets along with one thread, which starts faster.
-fn start(cli: Cli) -> Result<(), Failure> {
+fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<(), Failure> {
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "occopus", &mut script);
@@ -81,7 +90,14 @@ fn start(cli: Cli) -> Result<(), Failure> {
     let runtime = builder.enable_all().build().map_err(|error| {
         Failure::new(Exit::Failed, "start.failed", format_args!("the program could not start its threads: {error}"))
     })?;
+    if let Some(telemetry) = &telemetry {
+        telemetry.run_on(runtime.handle().clone());
+    }
     let result = runtime.block_on(run(cli.command, &cli.common));
+    if let Some(telemetry) = telemetry {
+        // A panic in there is no reason to fail.
+        let _ = runtime.block_on(runtime.spawn_blocking(move || telemetry.finish()));
+    }
     // Threads that still wait for something must not keep the program.
     runtime.shutdown_background();
     result

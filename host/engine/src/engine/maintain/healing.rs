@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::act::{Desired, World};
 use crate::dispatch::{Ending, Raise, lower, raise};
@@ -80,7 +81,7 @@ impl Healing {
             *self.under_way.entry(node.clone()).or_default() += 1;
         }
         self.replacements += share.replacements;
-        self.jobs.spawn(async move {
+        let job = async move {
             let raised = raise(&world, &desired, what, &stop, &lost).await;
             let failures = raised.failures;
             let ending = match raised.ending {
@@ -88,7 +89,8 @@ impl Healing {
                 ending => ending,
             };
             Ended { ending, failures, share }
-        });
+        };
+        self.jobs.spawn(job.in_current_span());
     }
 
     /// The next job that ends. Never returns when there is none.

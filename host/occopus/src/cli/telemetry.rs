@@ -1,0 +1,97 @@
+//! Traces and metrics over OTLP, when `OTEL_EXPORTER_OTLP_ENDPOINT` says where to.
+//!
+//! The variables are those of the [OpenTelemetry specification](https://opentelemetry.io/docs/specs/otel/protocol/exporter/).
+//! What is sent over HTTP goes through the program's own client.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use occopus_runtime::TrustedClient;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::runtime::Handle;
+use tracing::Subscriber;
+use tracing_opentelemetry::MetricsLayer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::Layer;
+use tracing_subscriber::registry::LookupSpan;
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// At the end, for what has not been sent.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What has to be told of the end.
+pub(crate) struct Telemetry {
+    traces: SdkTracerProvider,
+    metrics: SdkMeterProvider,
+    client: Client,
+}
+
+impl Telemetry {
+    /// Nothing without an endpoint.
+    pub(crate) fn from_environment() -> Option<Result<Self, ExporterBuildError>> {
+        let endpoint = std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty())?;
+        Some(Self::to(endpoint))
+    }
+
+    fn to(endpoint: String) -> Result<Self, ExporterBuildError> {
+        let client = Client { http: Arc::new(TrustedClient::new("telemetry", endpoint)), tokio: Arc::default() };
+        let resource = Resource::builder().with_service_name("occopus").build();
+        let spans = SpanExporter::builder().with_http().with_http_client(client.clone()).build()?;
+        let metrics = MetricExporter::builder().with_http().with_http_client(client.clone()).build()?;
+        let traces = SdkTracerProvider::builder().with_batch_exporter(spans).with_resource(resource.clone()).build();
+        let metrics = SdkMeterProvider::builder().with_periodic_exporter(metrics).with_resource(resource).build();
+        Ok(Self { traces, metrics, client })
+    }
+
+    /// For the subscriber: our own spans, and what is counted.
+    pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        let ours = ["occopus", "occopus_engine", "occopus_runtime", "occopus_store"];
+        let spans = Targets::new().with_targets(ours.map(|target| (target, LevelFilter::DEBUG)));
+        let spans = spans.with_target("occopus::metrics", LevelFilter::OFF);
+        let counted = Targets::new().with_target("occopus::metrics", LevelFilter::DEBUG);
+        let traces = tracing_opentelemetry::layer().with_tracer(self.traces.tracer("occopus"));
+        traces.with_filter(spans).and_then(MetricsLayer::new(self.metrics.clone()).with_filter(counted))
+    }
+
+    /// Requests are sent by this runtime from now on.
+    pub(crate) fn run_on(&self, tokio: Handle) {
+        // Only the first one counts, and there is only one.
+        let _ = self.client.tokio.set(tokio);
+    }
+
+    /// Sends what has not been sent. Blocks; the runtime must still run.
+    pub(crate) fn finish(&self) {
+        let traces = self.traces.shutdown_with_timeout(LAST_WORDS);
+        let metrics = self.metrics.shutdown_with_timeout(LAST_WORDS);
+        for error in [traces.err(), metrics.err()].into_iter().flatten() {
+            tracing::warn!("not all traces and metrics could be sent: {error}");
+        }
+    }
+}
+
+/// The exporters have threads of their own; requests are sent where Tokio runs.
+#[derive(Clone, Debug)]
+struct Client {
+    http: Arc<TrustedClient>,
+    tokio: Arc<OnceLock<Handle>>,
+}
+
+#[async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let Some(tokio) = self.tokio.get() else { return Err("the program has not begun".into()) };
+        let http = self.http.clone();
+        Ok(tokio.spawn(async move { http.send(request).await }).await??)
+    }
+}

@@ -1,0 +1,58 @@
+//! A small HTTP server that collects what is posted to it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+/// A request that was taken.
+#[derive(Debug)]
+pub struct Post {
+    /// Its target.
+    pub path: String,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// As it came.
+    pub body: Vec<u8>,
+}
+
+/// All requests that were taken, in their order.
+pub type Posted = Arc<Mutex<Vec<Post>>>;
+
+/// Answers the first requests with these statuses, and all later ones with 204. Those that it answers with 2xx are taken.
+pub fn collect(listener: TcpListener, first: &'static [&'static str]) -> Posted {
+    let posted = Posted::default();
+    let taken = posted.clone();
+    std::thread::spawn(move || {
+        let mut answers = first.iter();
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            let (mut headers, mut line) = (BTreeMap::new(), String::new());
+            if reader.read_line(&mut line).is_err() {
+                continue;
+            }
+            let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            line.clear();
+            while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
+                if let Some((name, value)) = line.trim().split_once(": ") {
+                    headers.insert(name.to_ascii_lowercase(), value.to_owned());
+                }
+                line.clear();
+            }
+            let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            let mut body = vec![0; length];
+            if reader.read_exact(&mut body).is_err() {
+                continue;
+            }
+            let answer = answers.next().unwrap_or(&"204 No Content");
+            if answer.starts_with('2')
+                && let Ok(mut taken) = taken.lock()
+            {
+                taken.push(Post { path, headers, body });
+            }
+            // Whoever does not wait for the answer asks again.
+            let _ = write!(reader.get_mut(), "HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    posted
+}
