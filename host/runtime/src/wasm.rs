@@ -10,7 +10,7 @@ use crate::error::RuntimeError;
 use crate::limits::{Limits, TICK};
 
 /// Calls that may run at once; further ones wait.
-pub(crate) const SLOTS: u32 = 256;
+pub(crate) const SLOTS: u32 = 1_032;
 
 /// An engine with its ticking epoch.
 pub(crate) struct Wasm {

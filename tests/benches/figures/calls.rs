@@ -4,47 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use occopus_context_basic::Basic;
-use occopus_engine::ports::{CallContext, ContextRequest, Contextualiser, CreateRequest, Fault, Plugins as _, Scope};
-use occopus_model::{Credential, Section};
-use occopus_runtime::grants::Grants;
-use occopus_runtime::{CredentialSource, Limits, Origin, PluginSource, Runtime, RuntimeConfig};
+use occopus_engine::ports::{CallContext, ContextRequest, Contextualiser, CreateRequest, Plugins as _, Scope};
+use occopus_runtime::Runtime;
 use occopus_sdk::testing::{FakeFacts, render};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::measure::{count, line, middle, time};
+use crate::sandboxes::runtime;
 
 const CALLS: usize = 5_000;
-
-struct NoCredentials;
-
-impl CredentialSource for NoCredentials {
-    fn credential(&self, _: Section, _: &Value) -> Result<Option<Credential>, Fault> {
-        Ok(None)
-    }
-}
-
-fn runtime(directory: &std::path::Path) -> Arc<Runtime> {
-    let config = RuntimeConfig {
-        cache_dir: directory.join("cache"),
-        state_dir: directory.join("state"),
-        grants: Grants::default(),
-        limits: Limits::default(),
-        allow_commands: false,
-    };
-    let bundled = occopus_plugins::PLUGINS.iter().map(|plugin| PluginSource {
-        name: plugin.name.to_owned(),
-        bytes: plugin.bytes.into(),
-        origin: Origin::Bundled,
-    });
-    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/plugins/0.1.0/driver.wasm");
-    let fixture = PluginSource {
-        name: "fixture".to_owned(),
-        bytes: std::fs::read(fixture).expect("the fixture").into(),
-        origin: Origin::File(fixture.into()),
-    };
-    Runtime::new(config, bundled.chain([fixture]).collect(), Arc::new(NoCredentials)).expect("a runtime")
-}
 
 fn context() -> CallContext {
     CallContext {

@@ -1,17 +1,20 @@
-//! What engine and store add to the time that the cloud takes.
+//! What engine, sandboxes and store add to the time that the cloud takes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{BuildRequest, Engine, Run};
+use occopus_engine::ports::SystemClock;
+use occopus_engine::testing::{infrastructure, node};
+use occopus_engine::{BuildRequest, Engine, Renew, Run, Settings};
 use occopus_model::Infrastructure;
-use occopus_store::SqliteStore;
+use serde_json::{Value, json};
 
-use crate::measure::{line, ratio};
+use crate::measure::{amount, cpu, line, peak_memory, ratio, reset_peak_memory};
+use crate::sandboxes::runtime;
+use crate::store::{Counting, Written};
 
-/// Layers in which each node depends on one of the layer below.
-fn layers(layers: usize, width: usize) -> Infrastructure {
+/// Layers in which each node depends on one of the layer below. All have this `resource` section, and these checks.
+pub(crate) fn layers(layers: usize, width: usize, resource: Value, checks: Value) -> Infrastructure {
     let name = |layer: usize, n: usize| format!("l{layer}-{n}");
     let nodes = (0..layers).flat_map(|layer| {
         (0..width).map(move |n| {
@@ -19,41 +22,105 @@ fn layers(layers: usize, width: usize) -> Infrastructure {
             node(&name(layer, n), 1, &below.iter().map(String::as_str).collect::<Vec<_>>())
         })
     });
-    infrastructure(nodes.collect())
+    let mut infrastructure = infrastructure(nodes.collect());
+    for implementation in infrastructure.definitions.values_mut().flatten() {
+        implementation.resource = resource.clone();
+        let checks = checks.as_object().cloned().unwrap_or_default();
+        implementation.health_check.checks = checks.into_iter().collect();
+    }
+    infrastructure
 }
 
-/// Builds and destroys on a simulated cloud, with the real store. Gives the time of both.
-fn deploy(infrastructure: &Infrastructure, create: Duration, ready: Duration) -> (Duration, Duration) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let store = SqliteStore::open(directory.path().join("store.db")).expect("a store");
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-    tokio.block_on(async {
-        let fakes = Fakes::new();
-        fakes.cloud.timing(create, Duration::ZERO, ready, Duration::ZERO);
-        let engine = Engine::new(
-            Arc::new(fakes.cloud.clone()),
-            Arc::new(store),
-            Arc::new(occopus_engine::testing::VirtualClock::new()),
-        );
+/// An engine over real sandboxes and the real store, on two threads.
+pub(crate) struct Sandboxed {
+    pub(crate) tokio: tokio::runtime::Runtime,
+    pub(crate) engine: Engine,
+    pub(crate) written: Arc<Written>,
+    _directory: tempfile::TempDir,
+}
+
+impl Sandboxed {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tokio =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+        let (store, written) = Counting::open(directory.path());
+        let plugins = runtime(directory.path());
+        let wanted = [
+            (occopus_runtime::Kind::Driver, "simulated".to_owned()),
+            (occopus_runtime::Kind::Contextualiser, "basic".to_owned()),
+            (occopus_runtime::Kind::HealthChecker, "ports".to_owned()),
+        ];
+        plugins.preload(&wanted, &|_| {}).expect("compiled");
+        let engine = Engine::new(plugins, store, Arc::new(SystemClock));
+        // The simulated cloud takes as many calls at a time as one likes; a real one is asked 32 at a time.
+        let engine = engine.with_settings(Settings { calls_per_endpoint: 2_000, ..Settings::default() });
+        Self { tokio, engine, written, _directory: directory }
+    }
+
+    pub(crate) fn build(&self, infrastructure: &Infrastructure) -> Duration {
         let request = BuildRequest { id: Some("bench".into()), ..BuildRequest::new(infrastructure.clone()) };
         let began = Instant::now();
-        assert!(engine.build(request, Run::new().0).await.expect("built").is_ready());
-        let built = began.elapsed();
-        engine.destroy("bench", Run::new().0).await.expect("destroyed");
-        (built, began.elapsed() - built)
-    })
+        let status = self.tokio.block_on(self.engine.build(request, Run::new().0)).expect("built");
+        let took = began.elapsed();
+        assert!(status.is_ready());
+        took
+    }
+
+    pub(crate) fn destroy(&self) -> Duration {
+        let began = Instant::now();
+        let report = self.tokio.block_on(self.engine.destroy("bench", Run::new().0)).expect("destroyed");
+        assert!(report.left.is_empty());
+        began.elapsed()
+    }
 }
 
 pub(crate) fn run() {
-    let (create, ready) = (Duration::from_secs(1), Duration::from_millis(500));
-    let (built, _) = deploy(&layers(10, 10), create, ready);
-    let path = (create + ready) * 10;
-    line("100 nodes in 10 layers: create 1 s, ready 0.5 s later", built);
-    line("the critical path", path);
-    ratio("ratio", built, path, 1.05);
-    for width in [200, 2_000] {
-        let (built, destroyed) = deploy(&layers(10, width), Duration::ZERO, Duration::ZERO);
-        line(&format!("{} nodes that cost nothing: build", 10 * width), built);
-        line(&format!("{} nodes that cost nothing: destroy", 10 * width), destroyed);
+    slow();
+    for (width, build, plan) in [(100, 1.0, 0.05), (500, 5.0, 0.25), (2_000, 20.0, 1.0)] {
+        free(width, Duration::from_secs_f64(build), Duration::from_secs_f64(plan));
     }
+}
+
+/// Nodes that take their time: create 1 s, ready 0.5 s later.
+fn slow() {
+    let path = Duration::from_millis(1_500) * 10;
+    line("create 1 s, ready 0.5 s later, 10 layers: the critical path", path);
+    for (width, aim) in [(10, 1.05), (100, 1.05), (1_000, 1.25)] {
+        let sandboxed = Sandboxed::new();
+        let resource = json!({"type": "simulated", "create_ms": 1_000, "boot_ms": 500, "address": "127.0.0.1"});
+        let nodes = width * 10;
+        reset_peak_memory();
+        let before = (cpu(), peak_memory());
+        let built = sandboxed.build(&layers(10, width, resource, json!({})));
+        ratio(&format!("{nodes} nodes: build, of the critical path"), built, path, aim);
+        amount("  processor time for each node", (cpu() - before.0).as_secs_f64() * 1e6 / nodes as f64, "µs");
+        let memory = peak_memory().saturating_sub(before.1);
+        amount("  memory for each node, at most", memory as f64 / 1024.0 / nodes as f64, "KiB");
+        sandboxed.destroy();
+    }
+}
+
+/// Nodes that cost nothing.
+fn free(width: usize, build_limit: Duration, plan_limit: Duration) {
+    let nodes = width * 10;
+    let sandboxed = Sandboxed::new();
+    let graph = layers(10, width, json!({"type": "simulated", "address": "127.0.0.1"}), json!({}));
+    reset_peak_memory();
+    let built = sandboxed.build(&graph);
+    let memory = peak_memory();
+    let (transactions, bytes) = sandboxed.written.take();
+    line(&format!("{nodes} nodes that cost nothing: build"), built);
+    ratio("  of its limit", built, build_limit, 1.0);
+    let began = Instant::now();
+    let plan = sandboxed.engine.plan(Some("bench"), &graph, Renew::default());
+    let plan = sandboxed.tokio.block_on(plan).expect("planned");
+    let planned = began.elapsed();
+    assert!(plan.is_unchanged());
+    line("  plan without changes", planned);
+    ratio("  of its limit", planned, plan_limit, 1.0);
+    line("  destroy", sandboxed.destroy());
+    amount("  memory of the process, at most", memory as f64 / f64::from(1 << 20), "MiB");
+    amount("  written for each node: transactions", transactions as f64 / nodes as f64, "");
+    amount("  written for each node: bytes", bytes as f64 / nodes as f64, "");
 }

@@ -6,8 +6,11 @@ mod calls;
 mod containers;
 mod engine;
 mod language;
+mod maintenance;
 mod measure;
+mod sandboxes;
 mod status;
+mod store;
 
 /// Name and function of each benchmark.
 const FIGURES: &[(&str, fn())] = &[
@@ -15,6 +18,7 @@ const FIGURES: &[(&str, fn())] = &[
     ("status", status::run),
     ("containers", containers::run),
     ("engine", engine::run),
+    ("maintenance", maintenance::run),
     ("language", language::run),
 ];
 

@@ -31,6 +31,33 @@ pub(crate) fn count(what: &str, number: f64) {
     println!("  {what:<58} {number:>12.0}");
 }
 
+/// One line of the report, with a unit.
+pub(crate) fn amount(what: &str, number: f64, unit: &str) {
+    println!("  {what:<58} {number:>12.1} {unit}");
+}
+
+/// Processor time of this process so far, of all its threads.
+pub(crate) fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
+    let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_ascii_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number");
+    // A tick is a hundredth of a second on all that we run on.
+    Duration::from_millis(ticks * 10)
+}
+
+/// Lets the highest memory be measured from now on.
+pub(crate) fn reset_peak_memory() {
+    std::fs::write("/proc/self/clear_refs", "5").expect("/proc");
+}
+
+/// The highest resident memory, in bytes.
+pub(crate) fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kilobytes * 1024
+}
+
 /// A ratio with the aim.
 pub(crate) fn ratio(what: &str, time: Duration, baseline: Duration, aim: f64) {
     println!("  {what:<58} {:>12.2}    (aim {aim})", time.as_secs_f64() / baseline.as_secs_f64());
