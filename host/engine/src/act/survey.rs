@@ -109,13 +109,12 @@ async fn ask(world: &Arc<World>, records: Vec<InstanceRecord>) -> Vec<Answered> 
     }
     let mut groups: Vec<_> = by_access.into_values().collect();
     groups.sort_by(|one, other| one.first().map(|record| &record.id).cmp(&other.first().map(|record| &record.id)));
-    let mut pages = Vec::new();
-    for mut group in groups {
-        while group.len() > world.settings.observe_batch {
-            let rest = group.split_off(world.settings.observe_batch);
-            pages.push(std::mem::replace(&mut group, rest));
+    let mut pages = Vec::<Vec<_>>::new();
+    for group in groups {
+        let mut group = group.into_iter();
+        while group.len() > 0 {
+            pages.push(group.by_ref().take(world.settings.observe_batch).collect());
         }
-        pages.push(group);
     }
     let asked: FuturesUnordered<_> = pages.into_iter().map(|page| ask_one_page(world, page)).collect();
     asked.concat().await
