@@ -71,6 +71,36 @@ const MUTANTS: &[Mutant] = &[
         to: ".max(node.scaling.min + 1)",
     },
     Mutant {
+        what: "heal what a job heals already",
+        file: "engine/maintain/keeper.rs",
+        from: "let wishes = Wishes { under_way: Some(self.healing.under_way()), ..Wishes::of(&self.targets) };",
+        to: "let wishes = Wishes::of(&self.targets);",
+    },
+    Mutant {
+        what: "take over an instance of another job",
+        file: "engine/maintain/keeper.rs",
+        from: "            self.records.values().filter(|record| !self.healing.has(&record.id)).cloned().collect();",
+        to: "            self.records.values().cloned().collect();",
+    },
+    Mutant {
+        what: "renew nothing",
+        file: "engine/build.rs",
+        from: "        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &wishes);",
+        to: "        let plan = plan(&self.desired.infrastructure, &[], &wishes);",
+    },
+    Mutant {
+        what: "keep the old one beside the new one",
+        file: "engine/build.rs",
+        from: "                Ending::Done if raised.failures.is_empty() => old,",
+        to: "                Ending::Done if raised.failures.is_empty() => continue,",
+    },
+    Mutant {
+        what: "store what a machine gets to know",
+        file: "act/create.rs",
+        from: "        record.mentions = self.facts.mentioned(&rendered);",
+        to: "        record.mentions = self.facts.mentioned(&rendered);\n        record.message = rendered.user_data.as_deref().map(|data| String::from_utf8_lossy(data).into_owned());",
+    },
+    Mutant {
         what: "forget the infrastructure with something left of it",
         file: "engine/destroy.rs",
         from: "    if lowered.left.is_empty() {",

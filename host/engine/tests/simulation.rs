@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use occopus_engine::ports::{Fault, Phase, Reaction};
-use occopus_engine::testing::{Crash, Fakes, Script, infrastructure, node};
+use occopus_engine::testing::{Crash, Fakes, SECRET, Script, infrastructure, node};
 use occopus_engine::{BuildRequest, EngineError, InstanceState, MaintainOptions, OnFailure, Renew, Run, Scale, What};
 use occopus_model::Infrastructure;
+use serde_json::json;
 
 const SEEDS: u64 = 2_000;
 /// More calls than any history of a sane engine makes.
@@ -54,6 +55,8 @@ struct World {
     graph: Infrastructure,
     /// Its cloud keeps the contract: then calls of two owners may overlap.
     idempotent: bool,
+    /// The highest limit that each node ever had.
+    most: HashMap<String, u32>,
     /// What happened, to be told when it goes wrong.
     told: Vec<String>,
 }
@@ -73,7 +76,9 @@ impl World {
         let idempotent = rng.bool();
         let fakes = Fakes::new();
         fakes.cloud.idempotent(idempotent);
-        Self { seed, rng, fakes, graph, idempotent, told: Vec::new() }
+        fakes.cloud.jitter(seed);
+        fakes.cloud.late(Duration::from_millis(if rng.bool() { 0 } else { rng.u64(0..4000) }));
+        Self { seed, rng, fakes, graph, idempotent, most: HashMap::new(), told: Vec::new() }
     }
 
     fn tell(&mut self, what: impl Into<String>) {
@@ -91,6 +96,7 @@ impl World {
                 .map(|node| (&node.name, node.scaling.min, node.scaling.max, &node.depends_on))
                 .collect::<Vec<_>>()
         ));
+        self.note_limits();
         for _ in 0..self.rng.usize(2..9) {
             self.trouble();
             self.step().await;
@@ -101,6 +107,13 @@ impl World {
         self.fakes.store.lose_answers(0);
         self.settle().await;
         self.end().await;
+    }
+
+    fn note_limits(&mut self) {
+        for node in &self.graph.nodes {
+            let most = self.most.entry(node.name.clone()).or_default();
+            *most = node.scaling.max.max(*most);
+        }
     }
 
     /// Something that the next step meets.
@@ -134,6 +147,17 @@ impl World {
             self.tell(format!("  all of {name} are {phase:?}"));
             self.fakes.cloud.force(&name, phase);
         }
+        if self.rng.u8(0..8) == 0 {
+            let jump = self.rng.i64(-7_200_000..7_200_000);
+            self.tell(format!("  the clock jumps by {jump} ms"));
+            self.fakes.clock.jump(jump);
+        }
+        if self.rng.u8(0..6) == 0 {
+            let at = self.rng.usize(0..self.graph.nodes.len());
+            let (name, sick) = (self.graph.nodes[at].name.clone(), self.rng.bool());
+            self.tell(format!("  {name} is {}", if sick { "sick" } else { "well" }));
+            self.fakes.cloud.sick(&name, sick);
+        }
         match self.rng.u8(0..8) {
             0 => self.fakes.store.refuse(self.rng.u32(1..4)),
             1 => self.fakes.store.lose_answers(self.rng.u32(1..3)),
@@ -147,19 +171,47 @@ impl World {
         let (run, _events) = Run::new();
         let stop = run.stop.clone();
         let mut what = String::new();
-        let command: std::pin::Pin<Box<dyn Future<Output = String>>> = match self.rng.u8(0..10) {
+        let command: std::pin::Pin<Box<dyn Future<Output = String>>> = match self.rng.u8(0..13) {
+            10 | 11 => {
+                let seconds = self.rng.u64(1..200);
+                what += &format!("maintain for {seconds} s");
+                let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)) };
+                let (stop, faults) = (stop.clone(), self.rng.u8(0..4));
+                Box::pin(async move {
+                    let disturbed = async {
+                        for _ in 0..faults {
+                            tokio::time::sleep(Duration::from_secs(seconds) / 4).await;
+                            let machines = fakes.cloud.machines();
+                            if let Some(machine) = machines.get(machines.len() / 2) {
+                                fakes.cloud.lose(&machine.instance);
+                            }
+                        }
+                        tokio::time::sleep(Duration::from_secs(seconds)).await;
+                        stop.request();
+                    };
+                    let maintained = fakes.engine.maintain("test", options, run);
+                    let (ended, ()) = tokio::join!(maintained, disturbed);
+                    told(ended.map(|status| status.state))
+                })
+            }
+            12 => {
+                let suspend = self.rng.bool();
+                what += if suspend { "suspend" } else { "resume" };
+                Box::pin(async move {
+                    let engine = &fakes.engine;
+                    told(if suspend { engine.suspend("test").await } else { engine.resume("test").await })
+                })
+            }
             0..=3 => {
                 if self.rng.u8(0..4) == 0 {
                     self.graph = changed(&mut self.rng, &self.graph);
+                    self.note_limits();
                 }
                 let on_failure = if self.rng.bool() { OnFailure::Rollback } else { OnFailure::Keep };
-                what += &format!("build ({on_failure:?})");
-                let request = BuildRequest {
-                    id: Some("test".into()),
-                    infrastructure: self.graph.clone(),
-                    on_failure,
-                    renew: Renew::default(),
-                };
+                let renew = Renew { changed: self.rng.bool(), dependents: self.rng.bool() };
+                what += &format!("build ({on_failure:?}, {renew:?})");
+                let request =
+                    BuildRequest { id: Some("test".into()), infrastructure: self.graph.clone(), on_failure, renew };
                 Box::pin(async move { told(fakes.engine.build(request, run).await.map(|status| status.state)) })
             }
             4..=6 => {
@@ -253,12 +305,24 @@ impl World {
             assert!(keys.contains(&format!("infra/test/instance/{instance}")), "{instance} is an orphan");
         }
         assert!(self.fakes.cloud.calls().len() < MOST_CALLS, "too many calls");
+        assert!(!self.fakes.store.text().contains(SECRET), "a secret is stored");
+        let Ok(status) = self.fakes.engine.status("test", false).await else { return };
+        for node in &status.nodes {
+            let dead = [InstanceState::Failed, InstanceState::Destroying];
+            let alive = node.instances.iter().filter(|instance| !dead.contains(&instance.state)).count();
+            // One more while it is renewed.
+            let most = self.most.get(&node.name).copied().unwrap_or_default() as usize + 1;
+            assert!(alive <= most, "{} has {alive} instances, at most {most} are allowed", node.name);
+        }
     }
 
     /// Without faults, the same command again leads to what is described.
     async fn settle(&mut self) {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        let status = self.fakes.build(&self.graph).await.unwrap_or_else(|error| panic!("does not settle: {error}"));
+        let renew = Renew { changed: true, dependents: true };
+        let request = BuildRequest { id: Some("test".into()), renew, ..BuildRequest::new(self.graph.clone()) };
+        let built = self.fakes.engine.build(request, Run::new().0).await;
+        let status = built.unwrap_or_else(|error| panic!("does not settle: {error}"));
         assert!(status.is_ready(), "not ready: {status:?}");
         self.check_always().await;
         let status = self.fakes.engine.status("test", false).await.expect("status");
@@ -273,6 +337,8 @@ impl World {
             let known = status.nodes.iter().find(|node| node.name == described.name).expect("the node");
             assert_eq!((known.instances.len(), known.target), (number as usize, number), "{}", described.name);
             assert!(known.instances.iter().all(|instance| instance.state == InstanceState::Ready));
+            let differs = known.instances.iter().any(|it| !it.changed.is_empty() || !it.stale.is_empty());
+            assert!(!differs, "not all is renewed: {known:?}");
         }
         assert!(machines.is_empty(), "machines of nodes that are not described: {machines:?}");
         self.check_order().await;
@@ -319,6 +385,7 @@ fn graph(rng: &mut Rng) -> Infrastructure {
         let needs: Vec<_> = names[..at].iter().copied().filter(|_| rng.u8(0..3) == 0).collect();
         let mut node = node(names[at], rng.u32(1..4), &needs);
         node.scaling.max = node.scaling.min + rng.u32(0..3);
+        node.variables = json!({"tell": needs.first()});
         node
     });
     infrastructure(nodes.collect())
@@ -327,7 +394,11 @@ fn graph(rng: &mut Rng) -> Infrastructure {
 /// The same with one node less, or with other limits. The needs stay, so that the order of events can be judged.
 fn changed(rng: &mut Rng, graph: &Infrastructure) -> Infrastructure {
     let mut graph = graph.clone();
-    if graph.nodes.len() > 1 && rng.bool() {
+    if rng.u8(0..3) == 0 {
+        let at = rng.usize(0..graph.nodes.len());
+        let tell = graph.nodes[at].variables["tell"].clone();
+        graph.nodes[at].variables = json!({"tell": tell, "number": rng.u32(..)});
+    } else if graph.nodes.len() > 1 && rng.bool() {
         let last = graph.nodes.pop().expect("a node");
         for node in &mut graph.nodes {
             node.depends_on.retain(|name| *name != last.name);

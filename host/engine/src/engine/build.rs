@@ -11,7 +11,7 @@ use crate::act::{Death, Desired, Start, leftover};
 use crate::dispatch::{Ending, OnTrouble, Raise, Raised, Slot, lower, raise};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::plan::{ActionKind, Plan, Wishes, in_order, plan};
+use crate::plan::{ActionKind, Plan, Targets, Wishes, in_order, plan};
 use crate::ports::Write;
 use crate::request::{BuildRequest, OnFailure, Renew, Run, Stop};
 use crate::session::Session;
@@ -74,10 +74,7 @@ impl Build<'_> {
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
         let raised = raise(&world, &self.desired, job, &self.stop, &self.session.lost).await;
         match &raised.ending {
-            Ending::Done if raised.failures.is_empty() => {
-                self.renew(&plan).await?;
-                self.finish(surplus).await
-            }
+            Ending::Done if raised.failures.is_empty() => self.finish(surplus, &targets).await,
             Ending::Done | Ending::Stopped if on_failure == OnFailure::Rollback => {
                 self.roll_back(&before, &made, raised).await
             }
@@ -117,8 +114,14 @@ impl Build<'_> {
 
     /// One by one, in the order of the dependencies: another instance is made, and when it is ready, the old one goes. The
     /// first that does not get ready ends it; the old one stays then, and so does what was renewed before.
-    async fn renew(&self, plan: &Plan) -> Result<(), EngineError> {
+    async fn renew(&self, targets: &Targets) -> Result<(), EngineError> {
+        if self.renew == Renew::default() {
+            return Ok(());
+        }
         let store = &*self.engine.store;
+        // What was found dead meanwhile is replaced by now, so others may have been told of what is gone.
+        let wishes = Wishes { renew: self.renew, ..Wishes::of(targets) };
+        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &wishes);
         let mut places: Vec<_> = plan.actions.iter().filter(|action| action.kind == ActionKind::Renew).collect();
         let rank: HashMap<_, _> = in_order(&self.desired.infrastructure.nodes)
             .into_iter()
@@ -129,10 +132,6 @@ impl Build<'_> {
         for action in places {
             let (Some(node), Some(old)) = (self.desired.index(&action.node), &action.instance) else { continue };
             let kept = load_instances(store, self.id).await?;
-            // It was found dead, and was replaced.
-            if !kept.iter().any(|record| record.id == *old) {
-                continue;
-            }
             let event = What::NodeRenewing {
                 node_id: old.clone(),
                 node_name: action.node.clone(),
@@ -174,12 +173,14 @@ impl Build<'_> {
     }
 
     /// Every node is ready: what is not wanted any more can go.
-    async fn finish(&self, surplus: Vec<InstanceRecord>) -> Result<(), EngineError> {
+    async fn finish(&self, surplus: Vec<InstanceRecord>, targets: &Targets) -> Result<(), EngineError> {
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
         let lowered = lower(&world, surplus, &self.stop, &self.session.lost).await;
         if let Ending::Refused(refused) = lowered.ending {
             return Err(refused.into_error(self.id));
         }
+        // Nothing that is renewed is to be told of what has just gone.
+        self.renew(targets).await?;
         if lowered.left.is_empty() {
             self.enter(InfrastructureState::Ready, None, vec![What::InfraReady]).await
         } else {

@@ -12,6 +12,10 @@ use crate::ports::{
     Address, ContextRequest, Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, HealthTarget,
     Observation, Observed, Owned, OwnedPage, Phase, Plugins, Reaction, Rendered, Scope, Verdict,
 };
+use crate::state::digest;
+
+/// Is in the user data of every machine, and must be nowhere else.
+pub const SECRET: &str = "hush-hush";
 
 /// What happens at the next call of a kind for a node.
 #[derive(Debug, Clone)]
@@ -57,6 +61,10 @@ struct State {
     healthy_after: Duration,
     destroy: Duration,
     idempotent: bool,
+    /// Machines that are younger are not listed.
+    late: Duration,
+    /// Calls take up to twice as long, or no time at all.
+    jitter: Option<u64>,
     /// Calls that change something and have not been answered.
     in_flight: usize,
     scripts: HashMap<(String, String), VecDeque<Script>>,
@@ -77,6 +85,17 @@ impl FakeCloud {
     pub fn timing(&self, create: Duration, boot: Duration, healthy_after: Duration, destroy: Duration) {
         let mut state = self.lock();
         (state.create, state.boot, state.healthy_after, state.destroy) = (create, boot, healthy_after, destroy);
+    }
+
+    /// New machines are seen by `observe` only after so long: until then they seem to be gone. `find` sees them at once, as the
+    /// contract wants it.
+    pub fn late(&self, late: Duration) {
+        self.lock().late = late;
+    }
+
+    /// From now on calls take different times, so that later ones may end earlier.
+    pub fn jitter(&self, seed: u64) {
+        self.lock().jitter = Some(seed);
     }
 
     /// Whether a call that changes something is on its way.
@@ -193,6 +212,13 @@ impl FakeCloud {
 }
 
 impl State {
+    /// The number of the call decides, so that a history can be replayed.
+    fn jittered(&self, time: Duration) -> Duration {
+        let Some(seed) = self.jitter else { return time };
+        let factor = digest(format!("{seed}/{}", self.calls.len()).as_bytes()) % 1000;
+        time.mul_f64(factor as f64 / 500.0)
+    }
+
     /// The first machine that was made for an instance.
     fn of(&self, instance: &str) -> Option<&Machine> {
         self.by_instance.get(instance).and_then(|number| self.machines.get(number))
@@ -225,7 +251,10 @@ impl Driver for FakeCloud {
     async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
         let script = self.called("create", &request.node_name);
         let _in_flight = self.begin();
-        let take = self.lock().create;
+        let take = {
+            let state = self.lock();
+            state.jittered(state.create)
+        };
         if !take.is_zero() {
             tokio::time::sleep(take).await;
         }
@@ -279,7 +308,8 @@ impl Driver for FakeCloud {
         let state = self.lock();
         let answers = handles.iter().map(|handle| {
             let found = handle.data.parse().ok().and_then(|number: u64| state.machines.get(&number));
-            found.map(|machine| state.observed(machine)).unwrap_or_else(|| Observed {
+            let listed = found.filter(|machine| machine.since.elapsed() >= state.late);
+            listed.map(|machine| state.observed(machine)).unwrap_or_else(|| Observed {
                 handle: handle.clone(),
                 phase: Phase::Gone,
                 addresses: Vec::new(),
@@ -308,7 +338,10 @@ impl Driver for FakeCloud {
     async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
         let script = self.called("destroy", &scope.context.node);
         let _in_flight = self.begin();
-        let take = self.lock().destroy;
+        let take = {
+            let state = self.lock();
+            state.jittered(state.destroy)
+        };
         if !take.is_zero() {
             tokio::time::sleep(take).await;
         }
@@ -352,7 +385,7 @@ impl Contextualiser for FakeCloud {
         let tell = request.template_data.pointer("/variables/tell").and_then(Value::as_str);
         let tell = tell.into_iter().flat_map(|node| request.instances.iter().filter(move |it| it.node_name == node));
         let addresses: Vec<_> = tell.flat_map(|it| &it.addresses).map(|address| address.value.as_str()).collect();
-        let user_data = format!("user data {}", addresses.join(" "));
+        let user_data = format!("user data, {SECRET} {}", addresses.join(" "));
         Ok(Rendered { user_data: Some(user_data.into_bytes()), attributes: json!({}), resource: None })
     }
 }

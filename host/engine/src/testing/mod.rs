@@ -7,6 +7,6 @@ mod fake;
 mod store;
 
 pub use clock::VirtualClock;
-pub use cloud::{FakeCloud, Machine, Script};
+pub use cloud::{FakeCloud, Machine, SECRET, Script};
 pub use fake::{Fakes, infrastructure, node};
 pub use store::{Crash, MemoryStore};

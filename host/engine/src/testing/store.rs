@@ -45,6 +45,7 @@ struct State {
 }
 
 struct Lease {
+    renewed: Timestamp,
     ends: Timestamp,
     ttl: Duration,
     keys: Vec<String>,
@@ -113,6 +114,10 @@ impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
+        // As the real store does: a lease does not last longer because the clock was set back.
+        for lease in state.leases.values_mut().filter(|lease| lease.renewed > now) {
+            (lease.renewed, lease.ends) = (now, now.checked_add(lease.ttl).unwrap_or(Timestamp::MAX));
+        }
         let ended: Vec<_> = state.leases.iter().filter(|(_, lease)| lease.ends <= now).map(|(id, _)| *id).collect();
         for lease in ended {
             self.end_lease(&mut state, lease);
@@ -225,11 +230,12 @@ impl Store for MemoryStore {
 
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         self.alive().await;
-        let ends = self.clock.now().checked_add(ttl).unwrap_or(Timestamp::MAX);
+        let renewed = self.clock.now();
+        let ends = renewed.checked_add(ttl).unwrap_or(Timestamp::MAX);
         let mut state = self.lock();
         state.next_lease += 1;
         let id = state.next_lease;
-        state.leases.insert(id, Lease { ends, ttl, keys: Vec::new() });
+        state.leases.insert(id, Lease { renewed, ends, ttl, keys: Vec::new() });
         Ok(id)
     }
 
@@ -238,6 +244,7 @@ impl Store for MemoryStore {
         let now = self.clock.now();
         Ok(match self.lock().leases.get_mut(&lease) {
             Some(lease) => {
+                lease.renewed = now;
                 lease.ends = now.checked_add(lease.ttl).unwrap_or(Timestamp::MAX);
                 true
             }
