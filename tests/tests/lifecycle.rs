@@ -163,3 +163,42 @@ fn a_store_edited_by_hand_is_a_clear_error_and_loses_nothing() {
     occopus.ok(["destroy", "-i", &id]);
     assert_eq!(processes_with(&mark), 0);
 }
+
+/// Replaced in a compiled component, so that it was built for a contract that does not exist.
+fn with_other_contract(component: &[u8]) -> Vec<u8> {
+    let (from, to) = (b"/nodes@0.1.0", b"/nodes@9.1.0");
+    let mut bytes = component.to_vec();
+    let places: Vec<_> = (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to));
+    bytes
+}
+
+#[test]
+fn a_plugin_that_is_replaced_under_what_runs() {
+    let occopus = Occopus::new();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/plugins/0.1.0/driver.wasm");
+    let component = std::fs::read(fixture).expect("the fixture");
+    occopus.write("home/plugins/mine.wasm", &component);
+    occopus.write("infra.yaml", "infra_name: a\nuser_id: tester\nnodes:\n- {name: n, type: t}\n");
+    let definitions = "'node_def:t':\n- resource: {type: fixture-driver}\n  health_check: {ping: false}\n";
+    occopus.write("nodes/node_definitions.yaml", definitions);
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    let before = ids(&occopus, &id);
+    for broken in [with_other_contract(&component), b"no component".to_vec()] {
+        occopus.write("home/plugins/mine.wasm", broken);
+        assert_eq!(ids(&occopus, &id), before, "what only reads still works");
+        let maintained = occopus.run(["maintain", "-i", &id]);
+        assert!(
+            maintained.stderr.contains("mine.wasm") && !maintained.stderr.contains("panicked"),
+            "{}",
+            maintained.stderr
+        );
+        let destroyed = occopus.run(["destroy", "-i", &id]);
+        assert_ne!(destroyed.code, Some(0), "{}", destroyed.stdout);
+        assert!(destroyed.stderr.contains("fixture-driver"), "{}", destroyed.stderr);
+        assert_eq!(ids(&occopus, &id), before, "its record stays");
+    }
+    occopus.write("home/plugins/mine.wasm", &component);
+    occopus.ok(["destroy", "-i", &id]);
+}

@@ -175,7 +175,9 @@ impl World {
             10 | 11 => {
                 let seconds = self.rng.u64(1..200);
                 what += &format!("maintain for {seconds} s");
-                let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)) };
+                // Often shorter than a replacement takes, so that passes and jobs overlap.
+                let pause = Duration::from_millis(self.rng.u64(300..10_000));
+                let options = MaintainOptions { cyclic: Some(pause) };
                 let (stop, faults) = (stop.clone(), self.rng.u8(0..4));
                 Box::pin(async move {
                     let disturbed = async {

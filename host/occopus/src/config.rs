@@ -84,6 +84,21 @@ struct File {
 }
 
 impl Config {
+    /// The defaults, with everything in this folder: the store, compiled plugins, and `auth_data.yaml` if there is one.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        let places = Places { settings: folder.clone(), data: folder.clone(), cache: folder.join("cache") };
+        Self {
+            store: folder.join("store.db"),
+            auth_data: Some(folder.join("auth_data.yaml")).filter(|path| path.is_file()),
+            plugin_directories: vec![folder.join("plugins")],
+            grants: Grants::default(),
+            limits: Limits::default(),
+            allow_commands: false,
+            places,
+        }
+    }
+
     /// Reads it from the usual places. Also gives warnings.
     pub fn load(overrides: &Overrides) -> Result<(Self, Vec<String>), ConfigError> {
         let places = Places::find()?;

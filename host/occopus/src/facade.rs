@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use occopus_engine::ports::{StoreError, SystemClock};
+use occopus_engine::ports::{Driver, HealthChecker, StoreError, SystemClock};
 use occopus_engine::{Engine, EngineError, Event, Preview, Settings, What};
 use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
 use occopus_runtime::{Runtime, RuntimeConfig, RuntimeError};
 use occopus_store::SqliteStore;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -16,6 +17,7 @@ use crate::authentication::{self, Authentication};
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::holder;
+use crate::in_process::{AllPlugins, InProcess};
 use crate::needs::Need;
 use crate::nothing::{NoPlugins, NoStore};
 use crate::places::Places;
@@ -29,6 +31,7 @@ pub struct Occopus {
     store: OnceCell<Arc<SqliteStore>>,
     runtime: OnceCell<Arc<Runtime>>,
     credentials: Arc<Credentials>,
+    in_process: InProcess,
 }
 
 /// Why something could not be opened.
@@ -58,7 +61,23 @@ impl Occopus {
     /// Opens nothing yet.
     pub fn new(config: Config) -> Self {
         let credentials = Arc::new(Credentials::new(config.auth_data.clone()));
-        Self { config, store: OnceCell::new(), runtime: OnceCell::new(), credentials }
+        let (store, runtime) = (OnceCell::new(), OnceCell::new());
+        Self { config, store, runtime, credentials, in_process: InProcess::default() }
+    }
+
+    /// With a driver of this program, for the `resource.type` of this keyword. It runs in this process and with its rights, outside
+    /// of any sandbox. The JSON Schema is that of the `resource` section without `type`.
+    #[must_use]
+    pub fn with_driver(mut self, keyword: &str, driver: Arc<dyn Driver>, section_schema: Value) -> Self {
+        self.in_process.drivers.insert(keyword.to_owned(), (driver, Arc::new(section_schema)));
+        self
+    }
+
+    /// With a health checker of this program, for this key in `health_check`. The JSON Schema is that of its value.
+    #[must_use]
+    pub fn with_health_checker(mut self, keyword: &str, checker: Arc<dyn HealthChecker>, schema: Value) -> Self {
+        self.in_process.health_checkers.insert(keyword.to_owned(), (checker, Arc::new(schema)));
+        self
     }
 
     /// The directories of this user.
@@ -74,7 +93,7 @@ impl Occopus {
 
     /// An engine for everything.
     pub async fn engine(&self) -> Result<Engine, OpenError> {
-        let engine = Engine::new(self.runtime().await?, self.store().await?, Arc::new(SystemClock));
+        let engine = Engine::new(self.plugins().await?, self.store().await?, Arc::new(SystemClock));
         Ok(engine.with_settings(settings()))
     }
 
@@ -82,7 +101,7 @@ impl Occopus {
     pub async fn planner(&self, id: Option<&str>) -> Result<Engine, OpenError> {
         match id {
             Some(_) => self.engine().await,
-            None => Ok(Engine::new(self.runtime().await?, Arc::new(NoStore), Arc::new(SystemClock))),
+            None => Ok(Engine::new(self.plugins().await?, Arc::new(NoStore), Arc::new(SystemClock))),
         }
     }
 
@@ -121,7 +140,7 @@ impl Occopus {
     /// that `import` keeps.
     pub async fn compile(&self, description: PathBuf, definitions: Vec<PathBuf>) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
-        let runtime = self.runtime().await?;
+        let runtime = self.plugins().await?;
         let input = Input { description, definitions, stored, events: &What::NAMES };
         let compiled = blocking(move || occopus_model::compile(&input, &WithPlanned(&*runtime))).await?;
         Ok(compiled)
@@ -132,13 +151,13 @@ impl Occopus {
         &self,
         files: Vec<PathBuf>,
     ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), OpenError> {
-        let runtime = self.runtime().await?;
+        let runtime = self.plugins().await?;
         Ok(blocking(move || occopus_model::read_definitions(&files, &WithPlanned(&*runtime))).await?)
     }
 
     /// Reads the user's credentials, so that what is wrong with them shows before anything is done. Gives warnings.
     pub async fn credentials(&self) -> Result<Problems, OpenError> {
-        let (credentials, runtime) = (self.credentials.clone(), self.runtime().await?);
+        let (credentials, runtime) = (self.credentials.clone(), self.plugins().await?);
         Ok(blocking(move || credentials.read(&WithPlanned(&*runtime))).await?)
     }
 
@@ -148,7 +167,7 @@ impl Occopus {
         infrastructure: &Infrastructure,
         previews: &[Preview],
     ) -> Result<Vec<Authentication>, OpenError> {
-        let runtime = self.runtime().await?;
+        let runtime = self.plugins().await?;
         Ok(authentication::all(infrastructure, previews, &WithPlanned(&*runtime), &*self.credentials))
     }
 
@@ -156,6 +175,10 @@ impl Occopus {
     pub async fn preload(&self, needs: Vec<Need>, tell: impl Fn(&str) + Send + 'static) -> Result<(), OpenError> {
         let runtime = self.runtime().await?;
         Ok(blocking(move || runtime.preload(&needs, &tell)).await?)
+    }
+
+    async fn plugins(&self) -> Result<Arc<AllPlugins>, OpenError> {
+        Ok(Arc::new(AllPlugins { in_process: self.in_process.clone(), runtime: self.runtime().await? }))
     }
 
     async fn store(&self) -> Result<Arc<SqliteStore>, OpenError> {

@@ -1,7 +1,38 @@
 //! Occopus as a library: a small facade that puts store, runtime and engine together as the command line uses them.
 //!
-//! [`Config::load`] finds what the operator set, [`Occopus::new`] gives access to everything else. Nothing is opened
-//! before it is used.
+//! [`Config::load`] finds what the operator set, [`Config::in_folder`] keeps everything in one folder, and [`Occopus::new`] gives
+//! access to everything else. Nothing is opened before it is used.
+//!
+//! ```no_run
+//! use occopus::engine::{BuildRequest, Run};
+//! use occopus::{Config, Occopus, needs_of_description};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let occopus = Occopus::new(Config::in_folder("state"));
+//! let infrastructure = occopus.compile("infra.yaml".into(), Vec::new()).await?.infrastructure;
+//! occopus.credentials().await?;
+//! occopus.preload(needs_of_description(&infrastructure), |plugin| println!("compiling {plugin}")).await?;
+//!
+//! let (run, mut events) = Run::new();
+//! let watch = tokio::spawn(async move {
+//!     while let Some(event) = events.recv().await {
+//!         println!("{event}");
+//!     }
+//! });
+//! let status = occopus.engine().await?.build(BuildRequest::new(infrastructure), run).await?;
+//! watch.await?;
+//! println!("{} is {}", status.id, status.state);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/deploy.rs` deploys, watches, scales, maintains and destroys; `examples/own_driver.rs` has a driver of its own
+//! ([`Occopus::with_driver`]). For other stores or clocks, put an [`engine::Engine`] together from its [`engine::ports`].
+
+pub use occopus_engine as engine;
+pub use occopus_model as model;
+pub use occopus_runtime as runtime;
+pub use occopus_store as store;
 
 pub mod editor;
 pub mod graph;
@@ -11,6 +42,7 @@ mod config;
 mod credentials;
 mod facade;
 mod holder;
+mod in_process;
 mod needs;
 mod nothing;
 mod places;

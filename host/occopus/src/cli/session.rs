@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use occopus::engine::ports::Plugins as _;
+use occopus::runtime::Kind;
 use occopus::{Authentication, Config, Need, Occopus, Overrides};
 use occopus_engine::{EngineError, Preview, Run};
 use occopus_model::{Compiled, Infrastructure, Problems, Webhook};
@@ -82,6 +84,7 @@ pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), F
     warn(&warnings);
     let (tell, mut told) = mpsc::unbounded_channel();
     // Nobody listens any more once everything is ready.
+    let wanted = needs.clone();
     let preload = occopus.preload(needs, move |plugin| drop(tell.send(plugin.to_owned())));
     let slow = async {
         let mut name = told.recv().await;
@@ -97,7 +100,21 @@ pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), F
         }
     };
     let (done, ()) = tokio::join!(preload, slow);
-    Ok(done?)
+    done?;
+    let runtime = occopus.runtime().await?;
+    let missing = wanted.iter().filter(|(kind, keyword)| *kind == Kind::Driver && runtime.driver(keyword).is_none());
+    let missing: Vec<_> = missing.map(|(_, keyword)| keyword).collect();
+    if !missing.is_empty() {
+        for keyword in missing {
+            print::note(format_args!(
+                "warning: no plugin serves `{keyword}`: its nodes can't be looked at, nor removed"
+            ));
+        }
+        for message in runtime.broken() {
+            print::note(format_args!("warning: {message}"));
+        }
+    }
+    Ok(())
 }
 
 /// Does something to an infrastructure, with progress on standard error and Ctrl-C as it should be.

@@ -1,0 +1,102 @@
+//! Deploys two kinds of processes on this machine, watches what happens, scales, heals and destroys.
+//!
+//! `cargo run -p occopus --example deploy`
+#![expect(clippy::print_stdout, reason = "an example shows what happens")]
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use occopus::engine::{BuildRequest, MaintainOptions, Run, Scale};
+use occopus::{Config, Occopus, needs_of_description};
+use tokio::task::JoinHandle;
+
+const DESCRIPTION: &str = "
+infra_name: example
+user_id: me
+nodes:
+- &db  {name: db, type: db}
+- &web {name: web, type: web, scaling: {min: 1, max: 3}}
+dependencies:
+- [*web, *db]
+";
+
+const DEFINITIONS: &str = "
+'node_def:db':
+- resource: {type: local}
+  contextualisation:
+    type: basic
+    attributes: {command: [sleep, '1000']}
+  health_check: {ping: false}
+'node_def:web':
+- resource: {type: local}
+  contextualisation:
+    type: basic
+    attributes:
+      command: [sleep, '1000']
+      env: {DATABASE: '{{getip(\"db\")}}'}
+  health_check: {ping: false}
+";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::temp_dir().join("occopus-example");
+    std::fs::create_dir_all(&folder)?;
+    run(&folder).await
+}
+
+/// Everything is in this folder.
+pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::write(folder.join("infra.yaml"), DESCRIPTION)?;
+    std::fs::write(folder.join("definitions.yaml"), DEFINITIONS)?;
+    let occopus = Occopus::new(Config::in_folder(folder));
+
+    // Mistakes come back all at once, each with its place in the files.
+    let compiled = occopus.compile(folder.join("infra.yaml"), vec![folder.join("definitions.yaml")]).await?;
+    occopus.preload(needs_of_description(&compiled.infrastructure), |plugin| println!("compiling {plugin}")).await?;
+    let engine = occopus.engine().await?;
+
+    let (run, shown) = watched();
+    let status = engine.build(BuildRequest::new(compiled.infrastructure), run).await?;
+    shown.await?;
+    assert!(status.is_ready());
+
+    // Whoever maintains the infrastructure takes the request in; here, that is one pass of our own.
+    let id = status.id.as_str();
+    println!("web is to have {}", engine.scale(id, "web", Scale::By(2)).await?);
+    let (run, shown) = watched();
+    let status = engine.maintain(id, MaintainOptions::default(), run).await?;
+    shown.await?;
+    assert_eq!(status.nodes[1].instances.len(), 3);
+
+    // In the background, for as long as one likes.
+    let (run, shown) = watched();
+    let stop = run.stop.clone();
+    let keeping = tokio::spawn({
+        let (engine, id) = (engine.clone(), status.id.clone());
+        let options = MaintainOptions { cyclic: Some(Duration::from_millis(200)) };
+        async move { engine.maintain(&id, options, run).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.request();
+    keeping.await??;
+    shown.await?;
+
+    let (run, shown) = watched();
+    let report = engine.destroy(id, run).await?;
+    shown.await?;
+    println!("{} instances are gone", report.removed);
+    assert!(report.left.is_empty());
+    Ok(())
+}
+
+/// A run whose events are printed.
+fn watched() -> (Run, JoinHandle<()>) {
+    let (run, mut events) = Run::new();
+    let printer = tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            println!("{event}");
+        }
+    });
+    (run, printer)
+}

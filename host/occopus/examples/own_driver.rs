@@ -1,0 +1,110 @@
+//! A driver in the program itself: machines that are entries of a map. Everything else is as usual: the description is
+//! checked against the driver's schema, and the engine creates, finds, observes and destroys.
+//!
+//! `cargo run -p occopus --example own_driver`
+#![expect(clippy::print_stdout, reason = "an example shows what happens")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use occopus::engine::ports::{Address, CreateRequest, Driver, Fault, Handle, Observed, Phase, Reaction, Scope};
+use occopus::engine::{BuildRequest, Run};
+use occopus::{Config, Occopus, needs_of_description};
+use serde_json::json;
+
+const DESCRIPTION: &str = "
+infra_name: example
+user_id: me
+nodes:
+- {name: worker, type: worker, scaling: {min: 3, max: 3}}
+";
+
+const DEFINITIONS: &str = "
+'node_def:worker':
+- resource: {type: map, size: small}
+  health_check: {ping: false}
+";
+
+/// Machines by the id of their instance, with their sizes.
+#[derive(Clone, Default)]
+pub(crate) struct MapCloud(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl MapCloud {
+    /// How many machines there are.
+    pub(crate) fn count(&self) -> usize {
+        self.machines().len()
+    }
+
+    fn machines(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observed(&self, instance: &str) -> Observed {
+        let size = self.machines().get(instance).cloned();
+        Observed {
+            handle: Handle { version: 1, data: instance.to_owned() },
+            phase: if size.is_some() { Phase::Running } else { Phase::Gone },
+            addresses: vec![Address { value: "127.0.0.1".to_owned(), internal: false }],
+            attributes: size.into_iter().map(|size| ("size".to_owned(), size)).collect(),
+            message: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for MapCloud {
+    /// Twice with one id makes one machine: the engine may ask again when an answer was lost.
+    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
+        let size = request.scope.section.get("size").and_then(|size| size.as_str()).unwrap_or("small");
+        if size == "huge" {
+            return Err(Fault::new(Reaction::NoCapacity, "map.full", "there is no room for something huge"));
+        }
+        self.machines().insert(request.instance_id.clone(), size.to_owned());
+        Ok(self.observed(&request.instance_id))
+    }
+
+    async fn find(&self, _: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
+        Ok(Some(self.observed(instance_id)).filter(|found| found.phase != Phase::Gone))
+    }
+
+    async fn observe(&self, _: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+        Ok(handles.iter().map(|handle| self.observed(&handle.data)).collect())
+    }
+
+    async fn destroy(&self, _: &Scope, handle: &Handle) -> Result<(), Fault> {
+        self.machines().remove(&handle.data);
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::temp_dir().join("occopus-own-driver");
+    std::fs::create_dir_all(&folder)?;
+    run(&folder).await
+}
+
+/// Everything is in this folder.
+pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::write(folder.join("infra.yaml"), DESCRIPTION)?;
+    std::fs::write(folder.join("definitions.yaml"), DEFINITIONS)?;
+    let cloud = MapCloud::default();
+    let schema = json!({
+        "type": "object",
+        "properties": {"size": {"enum": ["small", "large", "huge"]}},
+        "additionalProperties": false,
+    });
+    let occopus = Occopus::new(Config::in_folder(folder)).with_driver("map", Arc::new(cloud.clone()), schema);
+    let compiled = occopus.compile(folder.join("infra.yaml"), vec![folder.join("definitions.yaml")]).await?;
+    occopus.preload(needs_of_description(&compiled.infrastructure), |plugin| println!("compiling {plugin}")).await?;
+    let engine = occopus.engine().await?;
+    let status = engine.build(BuildRequest::new(compiled.infrastructure), Run::new().0).await?;
+    println!("{} is {}, on {} machines", status.name, status.state, cloud.count());
+    assert_eq!(cloud.count(), 3);
+    engine.destroy(&status.id, Run::new().0).await?;
+    assert_eq!(cloud.count(), 0);
+    Ok(())
+}

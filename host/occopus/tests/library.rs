@@ -1,0 +1,55 @@
+//! The examples of the library, run.
+
+#[path = "../examples/deploy.rs"]
+#[expect(dead_code, reason = "its main function is not called")]
+mod deploy;
+#[path = "../examples/own_driver.rs"]
+#[expect(dead_code, reason = "its main function is not called")]
+mod own_driver;
+
+use occopus::{Config, Occopus, OpenError};
+use serde_json::json;
+
+/// Plugins are compiled once for all runs of the tests: a debug build takes seconds for each.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = std::env::current_exe().expect("a program");
+    let shared = program.ancestors().nth(2).expect("target/PROFILE").join("plugins-compiled-for-tests");
+    std::fs::create_dir_all(&shared).expect("a folder");
+    std::os::unix::fs::symlink(shared, folder.path().join("cache")).expect("a link");
+    folder
+}
+
+#[tokio::test]
+async fn deploys_watches_scales_and_destroys() {
+    let folder = folder();
+    deploy::run(folder.path()).await.expect("deployed");
+}
+
+#[tokio::test]
+async fn has_a_driver_of_its_own() {
+    let folder = folder();
+    own_driver::run(folder.path()).await.expect("deployed");
+}
+
+#[tokio::test]
+async fn sections_of_own_drivers_are_checked() {
+    let folder = folder();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let description = file("infra.yaml", "infra_name: a\nuser_id: me\nnodes: [{name: n, type: t}]\n");
+    let definitions = file("definitions.yaml", "'node_def:t':\n- resource: {type: map, sise: small}\n");
+    let schema = json!({"type": "object", "properties": {"size": {}}, "additionalProperties": false});
+    let cloud = std::sync::Arc::new(own_driver::MapCloud::default());
+    let occopus = Occopus::new(Config::in_folder(folder.path())).with_driver("map", cloud, schema);
+    match occopus.compile(description, vec![definitions]).await {
+        Err(OpenError::Files(problems)) => {
+            let told: Vec<_> = problems.iter().map(|problem| problem.to_json().to_string()).collect();
+            assert!(told.concat().contains("sise"), "{told:?}");
+        }
+        other => panic!("not refused: {:?}", other.map(|compiled| compiled.infrastructure.name)),
+    }
+}
