@@ -84,15 +84,15 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         what: "renew nothing",
-        file: "engine/build.rs",
+        file: "engine/renew.rs",
         from: "        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &wishes);",
         to: "        let plan = plan(&self.desired.infrastructure, &[], &wishes);",
     },
     Mutant {
         what: "keep the old one beside the new one",
-        file: "engine/build.rs",
-        from: "                Ending::Done if raised.failures.is_empty() => old,",
-        to: "                Ending::Done if raised.failures.is_empty() => continue,",
+        file: "engine/renew.rs",
+        from: "            let goes = if is_there { old } else { &id };",
+        to: "            if is_there {\n                continue;\n            }\n            let goes = &id;",
     },
     Mutant {
         what: "store what a machine gets to know",

@@ -1,6 +1,6 @@
 //! What is to be done, as an ordered graph: a pure function of what should exist and what does.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use indexmap::{IndexMap, IndexSet};
@@ -8,10 +8,9 @@ use occopus_model::{Infrastructure, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::change::Fingerprints;
+use crate::change::Differences;
 use crate::request::Renew;
 use crate::state::{InstanceRecord, TargetRecord};
-use crate::status::InstanceState;
 
 /// The numbers of nodes that were scaled, by name.
 pub(crate) type Targets = HashMap<String, TargetRecord>;
@@ -131,7 +130,7 @@ fn plan_node<'a>(
 ) {
     let target = wishes.targets.get(&node.name);
     let (dead, mut alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
-        records.iter().copied().partition(|record| is_dead(record));
+        records.iter().copied().partition(|record| record.is_dead());
     let under_way = wishes.under_way.and_then(|all| all.get(&node.name)).copied().unwrap_or_default();
     let wanted = count(node, target, alive.len() + under_way) as usize;
     // Those that are to go come last, and what is too much goes from the end.
@@ -156,7 +155,7 @@ fn plan_node<'a>(
     for (index, record) in alive.iter().copied().enumerate() {
         if index >= target {
             removals.push((record, "there are more instances than the node may have"));
-        } else if matches!(record.state, InstanceState::Ready | InstanceState::Unhealthy) {
+        } else if record.was_ready() {
             actions.push(match differences.by_instance.get(record.id.as_str()) {
                 None => action(ActionKind::Check, Some(record), "it exists"),
                 Some(difference) => {
@@ -177,105 +176,6 @@ fn plan_node<'a>(
         });
     }
     removals.extend(dead.map(|record| (record, "it is dead, and enough others exist")));
-}
-
-fn is_dead(record: &InstanceRecord) -> bool {
-    matches!(record.state, InstanceState::Failed | InstanceState::Destroying)
-}
-
-/// Of each instance that differs from what it would be if it were made now: what has changed, and which addresses that it
-/// was told of are gone.
-pub(crate) fn differences(
-    desired: &Infrastructure,
-    actual: &[InstanceRecord],
-) -> HashMap<String, (Vec<String>, Vec<String>)> {
-    let mut by_node = IndexMap::<&str, Vec<&InstanceRecord>>::new();
-    for record in actual {
-        by_node.entry(&record.node).or_default().push(record);
-    }
-    let all = Differences::of(desired, &by_node, Renew::default()).by_instance;
-    all.into_iter().map(|(id, it)| (id.to_owned(), (it.changed, it.stale))).collect()
-}
-
-/// What differs between instances that work and what they would be if they were made now.
-struct Differences<'a> {
-    by_instance: HashMap<&'a str, Difference>,
-}
-
-struct Difference {
-    changed: Vec<String>,
-    stale: Vec<String>,
-    renew: bool,
-}
-
-impl<'a> Differences<'a> {
-    fn of(desired: &Infrastructure, by_node: &IndexMap<&str, Vec<&'a InstanceRecord>>, renew: Renew) -> Self {
-        let alive = |record: &&&InstanceRecord| !is_dead(record);
-        let all = by_node.values().flatten().filter(alive).flat_map(|record| &record.addresses);
-        let mut exists: HashSet<_> = all.map(|address| address.value.as_str()).collect();
-        let fingerprints = Fingerprints::of(desired);
-        let mut by_instance = HashMap::new();
-        // What needs others comes after them: when they are made anew, their addresses go.
-        for node in in_order(&desired.nodes) {
-            let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-            let works =
-                |record: &&&InstanceRecord| matches!(record.state, InstanceState::Ready | InstanceState::Unhealthy);
-            for record in records.iter().filter(works) {
-                let changed: Vec<_> =
-                    fingerprints.changes(desired, node, record).into_iter().map(str::to_owned).collect();
-                let gone = record.mentions.iter().filter(|mention| !exists.contains(mention.address.as_str()));
-                let stale: Vec<_> = gone.map(|mention| mention.address.clone()).collect();
-                if changed.is_empty() && stale.is_empty() {
-                    continue;
-                }
-                let renew = (renew.changed && !changed.is_empty()) || (renew.dependents && !stale.is_empty());
-                if renew {
-                    for address in &record.addresses {
-                        exists.remove(address.value.as_str());
-                    }
-                }
-                by_instance.insert(record.id.as_str(), Difference { changed, stale, renew });
-            }
-        }
-        Self { by_instance }
-    }
-}
-
-impl Difference {
-    fn reason(&self) -> String {
-        let mut parts = Vec::new();
-        if !self.changed.is_empty() {
-            parts.push(format!("changed since it was made: {}", self.changed.join(", ")));
-        }
-        if !self.stale.is_empty() {
-            parts.push(format!("it was told of {}, which is gone or goes", self.stale.join(", ")));
-        }
-        parts.join("; ")
-    }
-}
-
-/// Each node after those that it depends on.
-pub(crate) fn in_order(nodes: &[Node]) -> Vec<&Node> {
-    let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-    let mut waits_for: Vec<_> = nodes.iter().map(|node| node.depends_on.len()).collect();
-    let mut dependents = vec![Vec::new(); nodes.len()];
-    for (at, node) in nodes.iter().enumerate() {
-        for dependee in node.depends_on.iter().filter_map(|name| index.get(name.as_str())) {
-            dependents[*dependee].push(at);
-        }
-    }
-    let mut free: VecDeque<_> = (0..nodes.len()).filter(|at| waits_for[*at] == 0).collect();
-    let mut ordered = Vec::with_capacity(nodes.len());
-    while let Some(at) = free.pop_front() {
-        ordered.push(&nodes[at]);
-        for dependent in &dependents[at] {
-            waits_for[*dependent] -= 1;
-            if waits_for[*dependent] == 0 {
-                free.push_back(*dependent);
-            }
-        }
-    }
-    ordered
 }
 
 /// How many instances a node is to have: as many as it was scaled to, otherwise as many as it has; within its limits.

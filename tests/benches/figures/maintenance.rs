@@ -56,26 +56,27 @@ fn native(nodes: usize) {
     amount("  calls of the cloud", (fakes.cloud.count("observe") - asked) as f64, "");
 }
 
-/// A driver and the `ports` check in real sandboxes.
-fn sandboxed(nodes: usize) {
+/// So many nodes, with the `ports` check against a port that answers.
+fn with_ports(nodes: usize) -> Sandboxed {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let sandboxed = Sandboxed::new();
     let resource = json!({"type": "simulated", "address": "127.0.0.1"});
     sandboxed.build(&layers(10, nodes / 10, resource, json!({"ports": [port]})));
+    sandboxed
+}
+
+/// A driver and the `ports` check in real sandboxes.
+fn sandboxed(nodes: usize) {
+    let sandboxed = with_ports(nodes);
     println!("  {nodes} nodes, `simulated` and `ports` in sandboxes");
     pass(&sandboxed.tokio, &sandboxed.engine, nodes, None);
 }
 
 /// Continuous maintenance at the default interval.
 fn idle(nodes: usize, time: Duration) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    std::thread::spawn(move || listener.incoming().for_each(drop));
-    let sandboxed = Sandboxed::new();
-    let resource = json!({"type": "simulated", "address": "127.0.0.1"});
-    sandboxed.build(&layers(10, nodes / 10, resource, json!({"ports": [port]})));
+    let sandboxed = with_ports(nodes);
     let (run, _events) = Run::new();
     let stop = run.stop.clone();
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)) };

@@ -11,7 +11,7 @@ use crate::act::{Death, Desired, Start, leftover};
 use crate::dispatch::{Ending, OnTrouble, Raise, Raised, Slot, lower, raise};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::plan::{ActionKind, Plan, Targets, Wishes, in_order, plan};
+use crate::plan::{ActionKind, Plan, Targets, Wishes, plan};
 use crate::ports::Write;
 use crate::request::{BuildRequest, OnFailure, Renew, Run, Stop};
 use crate::session::Session;
@@ -31,13 +31,13 @@ pub(super) async fn build(engine: &Engine, request: BuildRequest, run: Run) -> R
     view::status(&*engine.store, &id).await
 }
 
-struct Build<'a> {
-    engine: &'a Engine,
-    id: &'a str,
-    session: &'a Session,
-    desired: Arc<Desired>,
-    renew: Renew,
-    stop: Stop,
+pub(super) struct Build<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) id: &'a str,
+    pub(super) session: &'a Session,
+    pub(super) desired: Arc<Desired>,
+    pub(super) renew: Renew,
+    pub(super) stop: Stop,
 }
 
 /// What the store said before this build.
@@ -112,66 +112,6 @@ impl Build<'_> {
         self.write(writes, vec![event]).await
     }
 
-    /// One by one, in the order of the dependencies: another instance is made, and when it is ready, the old one goes. The
-    /// first that does not get ready ends it; the old one stays then, and so does what was renewed before.
-    async fn renew(&self, targets: &Targets) -> Result<(), EngineError> {
-        if self.renew == Renew::default() {
-            return Ok(());
-        }
-        let store = &*self.engine.store;
-        // What was found dead meanwhile is replaced by now, so others may have been told of what is gone.
-        let wishes = Wishes { renew: self.renew, ..Wishes::of(targets) };
-        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &wishes);
-        let mut places: Vec<_> = plan.actions.iter().filter(|action| action.kind == ActionKind::Renew).collect();
-        let rank: HashMap<_, _> = in_order(&self.desired.infrastructure.nodes)
-            .into_iter()
-            .enumerate()
-            .map(|(rank, node)| (node.name.as_str(), rank))
-            .collect();
-        places.sort_by_key(|action| rank.get(action.node.as_str()));
-        for action in places {
-            let (Some(node), Some(old)) = (self.desired.index(&action.node), &action.instance) else { continue };
-            let kept = load_instances(store, self.id).await?;
-            let event = What::NodeRenewing {
-                node_id: old.clone(),
-                node_name: action.node.clone(),
-                message: action.reason.clone(),
-            };
-            self.write(Vec::new(), vec![event]).await?;
-            let id = Uuid::now_v7().to_string();
-            let slot = Slot { node, start: Start::New, id: id.clone() };
-            let job = Raise { slots: vec![slot], kept, on_trouble: OnTrouble::Halt, replace_at_once: usize::MAX };
-            let world = self.engine.world(self.id, self.session, CancellationToken::new());
-            let raised = raise(&world, &self.desired, job, &self.stop, &self.session.lost).await;
-            let goes = match &raised.ending {
-                Ending::Done if raised.failures.is_empty() => old,
-                Ending::Refused(refused) => return Err(refused.clone().into_error(self.id)),
-                Ending::Aborted => {
-                    return Err(EngineError::Stopped {
-                        rolled_back: false,
-                        left: self.unfinished(&HashSet::from([id])).await?,
-                    });
-                }
-                Ending::Done | Ending::Stopped => &id,
-            };
-            let records = load_instances(store, self.id).await?.into_iter().filter(|record| record.id == *goes);
-            // Only a second request to stop ends this.
-            let stop = Stop { orderly: CancellationToken::new(), now: self.stop.now.clone() };
-            let world = self.engine.world(self.id, self.session, self.stop.now.child_token());
-            let lowered = lower(&world, records.collect(), &stop, &self.session.lost).await;
-            if let Ending::Refused(refused) = lowered.ending {
-                return Err(refused.into_error(self.id));
-            }
-            if goes != old {
-                let message = raised.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
-                let message = format!("not everything is renewed: {message}");
-                self.enter(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
-                return Err(ended(raised, true, lowered.left));
-            }
-        }
-        Ok(())
-    }
-
     /// Every node is ready: what is not wanted any more can go.
     async fn finish(&self, surplus: Vec<InstanceRecord>, targets: &Targets) -> Result<(), EngineError> {
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
@@ -180,7 +120,7 @@ impl Build<'_> {
             return Err(refused.into_error(self.id));
         }
         // Nothing that is renewed is to be told of what has just gone.
-        self.renew(targets).await?;
+        self.renew_all(targets).await?;
         if lowered.left.is_empty() {
             self.enter(InfrastructureState::Ready, None, vec![What::InfraReady]).await
         } else {
@@ -242,13 +182,13 @@ impl Build<'_> {
         Err(ended(raised, true, left))
     }
 
-    async fn unfinished(&self, made: &HashSet<String>) -> Result<Vec<Leftover>, EngineError> {
+    pub(super) async fn unfinished(&self, made: &HashSet<String>) -> Result<Vec<Leftover>, EngineError> {
         let records = load_instances(&*self.engine.store, self.id).await?;
         let unfinished = records.iter().filter(|record| made.contains(&record.id) || record.ready_at.is_none());
         Ok(unfinished.map(|record| leftover(record, format!("left {} when stopped", record.state))).collect())
     }
 
-    async fn enter(
+    pub(super) async fn enter(
         &self,
         state: InfrastructureState,
         message: Option<String>,
@@ -257,7 +197,7 @@ impl Build<'_> {
         enter(self.engine, self.session, self.id, state, message, events).await
     }
 
-    async fn write(&self, writes: Vec<Write>, events: Vec<What>) -> Result<(), EngineError> {
+    pub(super) async fn write(&self, writes: Vec<Write>, events: Vec<What>) -> Result<(), EngineError> {
         self.session.journal.write(writes, events).await.map_err(|refused| refused.into_error(self.id))
     }
 }
@@ -306,7 +246,7 @@ pub(super) fn slots(plan: &Plan, desired: &Desired, actual: Vec<InstanceRecord>)
     (slots, surplus)
 }
 
-fn ended(raised: Raised, rolled_back: bool, left: Vec<Leftover>) -> EngineError {
+pub(super) fn ended(raised: Raised, rolled_back: bool, left: Vec<Leftover>) -> EngineError {
     match (raised.ending, raised.failures.into_iter().next()) {
         (Ending::Done, Some(failure)) => EngineError::Node { failure: Box::new(failure), rolled_back, left },
         _ => EngineError::Stopped { rolled_back, left },

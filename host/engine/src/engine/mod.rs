@@ -7,6 +7,7 @@ mod destroy;
 mod maintain;
 mod orphans;
 mod preview;
+mod renew;
 mod scale;
 mod suspend;
 mod view;

@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::state::{
     DesiredRecord, InstanceRecord, ScaleRecord, TargetRecord, decode, encode, keys, load_instances, range_all,
 };
-use crate::status::{InfrastructureState, InstanceState};
+use crate::status::InfrastructureState;
 
 /// Records a request, and gives the number of instances that the node is going to have.
 pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale) -> Result<u32, EngineError> {
@@ -134,8 +134,7 @@ fn is_victim(target: Option<&TargetRecord>, instance: &str) -> bool {
 }
 
 fn number(node: &Node, records: &[InstanceRecord], target: Option<&TargetRecord>) -> u32 {
-    let dead = |record: &InstanceRecord| matches!(record.state, InstanceState::Failed | InstanceState::Destroying);
-    let alive = records.iter().filter(|record| record.node == node.name && !dead(record)).count();
+    let alive = records.iter().filter(|record| record.node == node.name && !record.is_dead()).count();
     count(node, target, alive)
 }
 

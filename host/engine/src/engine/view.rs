@@ -5,8 +5,9 @@ use occopus_model::Implementation;
 
 use super::scale;
 use crate::act::elapsed;
+use crate::change::differences;
 use crate::error::EngineError;
-use crate::plan::{Targets, count, differences};
+use crate::plan::{Targets, count};
 use crate::ports::{Store, Transaction, Write};
 use crate::state::{
     DefinitionRecord, DesiredRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, decode, encode, get, keys,

@@ -163,6 +163,16 @@ impl InstanceRecord {
         self.handle.is_none() && !self.has_no_machine()
     }
 
+    /// Whether it can't become ready any more.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.state, InstanceState::Failed | InstanceState::Destroying)
+    }
+
+    /// Whether it was ready when it was last looked at, or is ready.
+    pub(crate) fn was_ready(&self) -> bool {
+        matches!(self.state, InstanceState::Ready | InstanceState::Unhealthy)
+    }
+
     /// Another state, from now on.
     pub(crate) fn enter(&mut self, state: InstanceState, now: Timestamp) {
         if self.state != state {

@@ -241,7 +241,7 @@ fn explain(error: &EngineError, id: Option<&str>) -> Shown {
     match error {
         EngineError::UnknownInfrastructure { .. } => help.push("`occopus status` lists all infrastructures".to_owned()),
         EngineError::Owned { .. } => {
-            help.push("wait for it to end, or end it; a process that died frees it after a few seconds".to_owned());
+            help.push("wait for it to end; when it maintains the infrastructure, `occopus detach` lets it stop; one that died frees it after a few seconds".to_owned());
         }
         EngineError::NoPlugin { location, .. } => {
             shown.point(location.as_deref(), "here".to_owned());

@@ -131,10 +131,8 @@ impl<'a> Keeper<'a> {
     /// Looks at every instance that was ready before and that no job works on.
     async fn look(&mut self, spread: Duration) -> Result<Option<()>, EngineError> {
         self.follow_clock();
-        let was_ready = |record: &&InstanceRecord| {
-            matches!(record.state, InstanceState::Ready | InstanceState::Unhealthy) && !self.healing.has(&record.id)
-        };
-        let records: Vec<_> = self.records.values().filter(was_ready).cloned().collect();
+        let is_ours = |record: &&InstanceRecord| record.was_ready() && !self.healing.has(&record.id);
+        let records: Vec<_> = self.records.values().filter(is_ours).cloned().collect();
         let looking = survey(self.world.clone(), self.desired.clone(), records, spread);
         let Some(seen) = self.meanwhile(looking).await? else { return Ok(None) };
         let seen = match seen {

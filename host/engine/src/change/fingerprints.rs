@@ -1,4 +1,4 @@
-//! What has changed since an instance was made.
+//! Fingerprints of what an instance was made from.
 
 use std::collections::HashMap;
 use std::hash::Hasher;
