@@ -67,3 +67,25 @@ fn what_could_not_be_told_is_told_by_the_next_run() {
     assert_eq!(names(&posted).len(), 3, "nothing is told twice");
     occopus.ok(["destroy", "-i", &built.id()]);
 }
+
+#[test]
+fn the_url_may_be_a_secret() {
+    let occopus = Occopus::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    write(&occopus, address.port(), 53);
+    let text = std::fs::read_to_string(occopus.directory().join("infra.yaml")).expect("the description");
+    occopus.write("infra.yaml", text.replace(&format!("url: http://{address}/hook"), "name: ops"));
+    let credentials = format!("webhook:\n- name: ops\n  auth_data: {{url: 'http://{address}/services/h1dden'}}\n");
+    occopus.write("home/auth_data.yaml", credentials);
+    let posted = collect(listener, &["400 Bad Request"]);
+    let built = occopus.ok(["build", "-v", "infra.yaml"]);
+    assert_eq!(names(&posted), ["nodecreated", "infraready"], "what is refused is not repeated");
+    assert!(built.stderr.contains("refuses an event") && !built.stderr.contains("h1dden"), "{}", built.stderr);
+    assert_eq!(posted.lock().unwrap()[0].path, "/services/h1dden");
+    occopus.ok(["destroy", "-i", &built.id()]);
+    for file in ["store.db", "store.db-wal"] {
+        let stored = std::fs::read(occopus.home().join(file)).unwrap_or_default();
+        assert!(!stored.windows(6).any(|window| window == b"h1dden"), "{file}");
+    }
+}

@@ -41,8 +41,12 @@ pub struct Maintenance {
 /// An item of `webhooks`: gets an HTTP POST for each stored event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
-    /// `http://` or `https://`. Its secret, if any, is among the credentials.
-    pub url: String,
+    /// By which its credentials are found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `http://` or `https://`; otherwise it is among the credentials, as its secret is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Names of the events to be told of; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,

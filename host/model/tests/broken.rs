@@ -131,6 +131,7 @@ fn maintenance_and_webhooks() {
         format!("{head}maintenance: {{hold_above_percent: 40%, replace_at_once_percent: 101}}\n"),
         format!("{head}webhooks: https://a.example\n"),
         format!("{head}webhooks: [https://a.example, {{events: []}}]\n"),
+        format!("{head}webhooks: [{{name: 5}}, {{}}]\n"),
         format!("{head}webhooks: [{{url: ftp://a.example}}, {{url: \"http://\"}}, {{url: 5}}]\n"),
         format!("{head}webhooks: [{{url: \"https://me:hush@a.example/hook\"}}]\n"),
         format!("{head}webhooks: [{{url: \"https://a.example\", events: [nodecreate, 5], secret: hush}}]\n"),

@@ -65,10 +65,11 @@ pub fn description() -> Value {
     });
     let webhook = json!({
         "type": "object",
-        "required": ["url"],
+        "anyOf": [{"required": ["url"]}, {"required": ["name"]}],
         "additionalProperties": false,
         "properties": {
             "url": {"type": "string", "pattern": "^https?://", "description": "Gets a POST for each event."},
+            "name": {"type": "string", "description": "By which its credentials are found: a secret, or the URL itself."},
             "events": {"type": "array", "items": {"type": "string"}, "description": "Only these events."},
         },
     });

@@ -39,21 +39,30 @@ impl Notifier {
         let mut tasks = JoinSet::new();
         let mut queues = Vec::new();
         for webhook in webhooks {
-            let secret = match credentials.credential(Section::Webhook, &json!({"url": webhook.url})) {
-                Ok(found) => found.and_then(|mut credential| credential.fields.remove("secret")),
+            let label = label(webhook);
+            let wanted = json!({"url": webhook.url, "name": webhook.name});
+            let mut fields = match credentials.credential(Section::Webhook, &wanted) {
+                Ok(found) => found.map(|credential| credential.fields).unwrap_or_default(),
                 Err(fault) => {
-                    tracing::warn!(url = webhook.url, "the webhook is not told: {fault}");
+                    tracing::warn!(webhook = label, "it is not told: {fault}");
                     continue;
                 }
+            };
+            let url = webhook.url.clone().map(Secret::new).or_else(|| fields.remove("url"));
+            let Some(url) = url else {
+                tracing::warn!(webhook = label, "it is not told: auth_data.yaml has no `url` for it under `webhook`");
+                continue;
             };
             let (queue, waiting) = unbounded_channel();
             let hook = Hook {
                 engine: engine.clone(),
                 runtime: runtime.clone(),
                 id: id.to_owned(),
-                reader: reader(&webhook.url),
-                webhook: webhook.clone(),
-                secret,
+                reader: reader(&label),
+                label,
+                url,
+                events: webhook.events.clone(),
+                secret: fields.remove("secret"),
             };
             hook.refill(&queue).await;
             queues.push(queue);
@@ -85,7 +94,11 @@ struct Hook {
     id: String,
     /// Its name among the readers of the events.
     reader: String,
-    webhook: Webhook,
+    /// For log lines: not its URL when that is a secret.
+    label: String,
+    url: Secret,
+    /// All when empty.
+    events: Vec<String>,
     secret: Option<Secret>,
 }
 
@@ -98,7 +111,7 @@ impl Hook {
         };
         match left.await {
             Ok(events) => events.into_iter().for_each(|event| drop(queue.send(event))),
-            Err(error) => tracing::warn!(url = self.webhook.url, "what is left to tell could not be read: {error}"),
+            Err(error) => tracing::warn!(webhook = self.label, "what is left to tell could not be read: {error}"),
         }
     }
 
@@ -110,8 +123,7 @@ impl Hook {
                 self.remember(number.saturating_sub(1)).await;
                 begun = true;
             }
-            let names = &self.webhook.events;
-            if names.is_empty() || names.contains(&event.what.name()) {
+            if self.events.is_empty() || self.events.contains(&event.what.name()) {
                 self.deliver(&event).await;
             }
             // Not after each of many: should they be told twice, they have the same id.
@@ -123,8 +135,13 @@ impl Hook {
 
     async fn remember(&self, number: u64) {
         if let Err(error) = self.engine.set_cursor(&self.id, &self.reader, number).await {
-            tracing::warn!(url = self.webhook.url, "it could not be remembered what was told: {error}");
+            tracing::warn!(webhook = self.label, "it could not be remembered what was told: {error}");
         }
+    }
+
+    /// Without the URL, of which the path may be a secret.
+    fn hidden(&self, why: &str) -> String {
+        why.replace(self.url.expose(), &self.label)
     }
 
     /// Until it is taken, or will never be.
@@ -135,14 +152,17 @@ impl Hook {
         let mut pause = FIRST_PAUSE;
         loop {
             let timestamp = Timestamp::now().as_second();
-            let delivery = Delivery { url: self.webhook.url.clone(), id: id.clone(), timestamp, body: body.clone() };
+            let url = self.url.expose().to_owned();
+            let delivery = Delivery { url, id: id.clone(), timestamp, body: body.clone() };
             match self.runtime.deliver(delivery, self.secret.as_ref().map(Secret::expose)).await {
                 Ok(()) => return,
                 Err((Reaction::Retry, why)) => {
-                    tracing::info!(url = self.webhook.url, "the webhook is told again in {pause:?}: {why}");
+                    let why = self.hidden(&why);
+                    tracing::info!(webhook = self.label, "the webhook is told again in {pause:?}: {why}");
                 }
                 Err((_, why)) => {
-                    tracing::warn!(url = self.webhook.url, event = %event, "the webhook refuses an event: {why}");
+                    let why = self.hidden(&why);
+                    tracing::warn!(webhook = self.label, event = %event, "the webhook refuses an event: {why}");
                     return;
                 }
             }
@@ -152,9 +172,13 @@ impl Hook {
     }
 }
 
+fn label(webhook: &Webhook) -> String {
+    webhook.name.clone().or_else(|| webhook.url.clone()).unwrap_or_default()
+}
+
 /// Part of a key of the store.
-fn reader(url: &str) -> String {
-    let digest = Sha256::digest(url.as_bytes());
+fn reader(label: &str) -> String {
+    let digest = Sha256::digest(label.as_bytes());
     let hexadecimal: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("webhook-{hexadecimal}")
 }

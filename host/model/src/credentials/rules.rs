@@ -42,7 +42,7 @@ fn rule(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Pro
     let fields = fields(data, problems);
     if section == Section::Webhook {
         let entries = data.mapping().unwrap_or_default();
-        check::keys(data, entries, "`auth_data` of a webhook", &["secret"], &["secret"], problems);
+        check::keys(data, entries, "`auth_data` of a webhook", &["secret", "url"], &[], problems);
     } else if let Some(keyword) = item.get("type")
         && let Some(name) = keyword.str()
         && problems.len() == before

@@ -5,7 +5,7 @@ use crate::infrastructure::Webhook;
 use crate::problem::{Problem, Problems, suggestion};
 use crate::yaml::Item;
 
-const KEYS: [&str; 2] = ["url", "events"];
+const KEYS: [&str; 3] = ["url", "name", "events"];
 
 /// Blank means none.
 pub(super) fn check(list: &Item, events: &[&str], problems: &mut Problems) -> Vec<Webhook> {
@@ -18,8 +18,21 @@ pub(super) fn check(list: &Item, events: &[&str], problems: &mut Problems) -> Ve
 
 fn webhook(item: &Item, known: &[&str], problems: &mut Problems) -> Option<Webhook> {
     let entries = check::mapping(item, "an item of `webhooks`", problems)?;
-    check::keys(item, entries, "an item of `webhooks`", &KEYS, &["url"], problems);
-    let at = item.get("url")?;
+    check::keys(item, entries, "an item of `webhooks`", &KEYS, &[], problems);
+    let name = item.get("name").and_then(|name| check::text(name, "`name`", problems)).map(str::to_owned);
+    let url = match item.get("url") {
+        Some(at) => Some(url(at, problems)?),
+        None if item.get("name").is_some() => None,
+        None => {
+            let help = "or a `name`, with the `url` in auth_data.yaml under `webhook`";
+            problems.push(check::missing_key("url", "an item of `webhooks`", item).help(help));
+            return None;
+        }
+    };
+    Some(Webhook { name, url, events: events(item, known, problems) })
+}
+
+fn url(at: &Item, problems: &mut Problems) -> Option<String> {
     let url = check::text(at, "`url`", problems)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
@@ -34,6 +47,10 @@ fn webhook(item: &Item, known: &[&str], problems: &mut Problems) -> Option<Webho
         problems.push(problem.at(&at.at, "there is one before the `@`").help(help));
         return None;
     }
+    Some(url.to_owned())
+}
+
+fn events(item: &Item, known: &[&str], problems: &mut Problems) -> Vec<String> {
     let names = item.get("events").and_then(|list| check::sequence(list, "`events`", problems)).unwrap_or_default();
     let mut events = Vec::new();
     for item in names {
@@ -45,5 +62,5 @@ fn webhook(item: &Item, known: &[&str], problems: &mut Problems) -> Option<Webho
         }
         events.push(name.to_owned());
     }
-    Some(Webhook { url: url.to_owned(), events })
+    events
 }
