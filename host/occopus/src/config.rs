@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use occopus_runtime::Limits;
@@ -28,6 +29,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether templates may run commands on this machine (`cmd`).
     pub allow_commands: bool,
+    /// Calls that go to one endpoint of a cloud at the same time; the engine's own number when there is none.
+    pub calls_per_endpoint: Option<NonZeroUsize>,
 }
 
 /// What the command line says of it.
@@ -81,6 +84,7 @@ struct File {
     limits: Limits,
     /// Whether templates may run commands on this machine (`cmd`).
     allow_commands: bool,
+    calls_per_endpoint: Option<NonZeroUsize>,
 }
 
 impl Config {
@@ -95,6 +99,7 @@ impl Config {
             grants: Grants::default(),
             limits: Limits::default(),
             allow_commands: false,
+            calls_per_endpoint: None,
             places,
         }
     }
@@ -117,6 +122,7 @@ impl Config {
             grants: Grants { plugins: file.plugins },
             limits: file.limits,
             allow_commands: file.allow_commands,
+            calls_per_endpoint: file.calls_per_endpoint,
             places,
         };
         Ok((config, warnings))
@@ -177,6 +183,13 @@ mod tests {
         assert!(file.store.is_some_and(|store| store.is_absolute() && store.ends_with("state/occopus.db")));
         assert!(file.plugin_directories[0].is_absolute());
         assert_eq!(file.plugin_directories[1], Path::new("/opt/plugins"));
+    }
+
+    #[test]
+    fn calls_at_a_time_are_at_least_one() {
+        let file = read_text("calls_per_endpoint: 100\n").0.expect("valid");
+        assert_eq!(file.calls_per_endpoint.map(NonZeroUsize::get), Some(100));
+        assert!(read_text("calls_per_endpoint: 0\n").0.is_err());
     }
 
     #[test]

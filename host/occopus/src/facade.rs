@@ -1,5 +1,6 @@
 //! Store, runtime and engine put together, each opened when it is first needed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -88,13 +89,13 @@ impl Occopus {
     /// An engine that knows what is stored and knows no plugins: for `status`, `list` and `events`.
     pub async fn reader(&self) -> Result<Engine, OpenError> {
         let engine = Engine::new(Arc::new(NoPlugins), self.store().await?, Arc::new(SystemClock));
-        Ok(engine.with_settings(settings()))
+        Ok(engine.with_settings(settings(&self.config)))
     }
 
     /// An engine for everything.
     pub async fn engine(&self) -> Result<Engine, OpenError> {
         let engine = Engine::new(self.plugins().await?, self.store().await?, Arc::new(SystemClock));
-        Ok(engine.with_settings(settings()))
+        Ok(engine.with_settings(settings(&self.config)))
     }
 
     /// An engine for plans and previews. Without the id of an infrastructure, nothing is read from the store, and none is made.
@@ -196,8 +197,14 @@ impl Occopus {
     }
 }
 
-fn settings() -> Settings {
-    Settings { holder: holder::this_process(), holder_is_dead: Some(Arc::new(holder::is_dead)), ..Settings::default() }
+fn settings(config: &Config) -> Settings {
+    let usual = Settings::default();
+    Settings {
+        holder: holder::this_process(),
+        holder_is_dead: Some(Arc::new(holder::is_dead)),
+        calls_per_endpoint: config.calls_per_endpoint.map_or(usual.calls_per_endpoint, NonZeroUsize::get),
+        ..usual
+    }
 }
 
 /// Reading files and checking them takes a while and does not wait for anything.

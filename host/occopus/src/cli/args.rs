@@ -27,7 +27,9 @@ Environment:
   OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus or here
   OCCOPUS_HOME            one folder for everything: configuration, state, cache
   OCCOPUS_LOG             what to log, such as `debug` or `occopus_runtime=trace`
-  NO_COLOR                no colours";
+  NO_COLOR                no colours
+  OTEL_EXPORTER_OTLP_ENDPOINT
+                          where traces and metrics go, over OTLP (HTTP)";
 
 /// Deploys virtual infrastructures: nodes on one or several clouds, in the order of their dependencies.
 #[derive(Debug, Parser)]
