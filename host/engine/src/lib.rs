@@ -28,8 +28,8 @@ pub mod testing;
 pub use engine::Engine;
 pub use error::{EngineError, NodeFailure, Pointed, Reason};
 pub use event::{Event, StoredEvent, What};
-pub use plan::{Action, ActionKind, Plan};
-pub use request::{BuildRequest, MaintainOptions, OnFailure, Renew, Run, Scale, Stop};
+pub use plan::{Action, ActionKind, Plan, Renew};
+pub use request::{BuildRequest, MaintainOptions, OnFailure, Run, Scale, Stop};
 pub use settings::{HolderProbe, Settings};
 pub use status::{
     DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan, Owner, Preview,

@@ -9,11 +9,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::change::Differences;
-use crate::request::Renew;
 use crate::state::{InstanceRecord, TargetRecord};
 
 /// The numbers of nodes that were scaled, by name.
 pub(crate) type Targets = HashMap<String, TargetRecord>;
+
+/// Which of the instances that work are made anew, one by one: first another one is made; when it is ready, the old one is
+/// removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Renew {
+    /// Those whose type, variables or definition have changed since they were made.
+    pub changed: bool,
+    /// Those that were told of an address that no longer exists.
+    pub dependents: bool,
+}
 
 /// What goes into a plan beside what should be and what is.
 pub(crate) struct Wishes<'a> {

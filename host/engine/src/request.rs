@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
+use crate::plan::Renew;
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -27,16 +28,6 @@ impl BuildRequest {
     pub fn new(infrastructure: Infrastructure) -> Self {
         Self { id: None, infrastructure, on_failure: OnFailure::Rollback, renew: Renew::default() }
     }
-}
-
-/// Which of the instances that work are made anew, one by one: first another one is made; when it is ready, the old one is
-/// removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Renew {
-    /// Those whose type, variables or definition have changed since they were made.
-    pub changed: bool,
-    /// Those that were told of an address that no longer exists.
-    pub dependents: bool,
 }
 
 /// What a failed build leaves.

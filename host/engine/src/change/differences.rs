@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use occopus_model::{Infrastructure, Node};
 
 use super::Fingerprints;
-use crate::request::Renew;
+use crate::plan::Renew;
 use crate::state::InstanceRecord;
 
 /// Of each instance that differs from what it would be if it were made now: what has changed, and which addresses that it

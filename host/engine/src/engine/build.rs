@@ -6,14 +6,15 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::infrastructure::{enter, names, put};
 use super::{Engine, check, scale, suspend, view};
 use crate::act::{Death, Desired, Start, leftover};
 use crate::dispatch::{Ending, OnTrouble, Raise, Raised, Slot, lower, raise};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::plan::{ActionKind, Plan, Targets, Wishes, plan};
+use crate::plan::{ActionKind, Plan, Renew, Targets, Wishes, plan};
 use crate::ports::Write;
-use crate::request::{BuildRequest, OnFailure, Renew, Run, Stop};
+use crate::request::{BuildRequest, OnFailure, Run, Stop};
 use crate::session::Session;
 use crate::state::{DesiredRecord, InfrastructureRecord, InstanceRecord, encode, get, keys, load_instances};
 use crate::status::{InfrastructureState, Leftover, Status};
@@ -202,22 +203,6 @@ impl Build<'_> {
     }
 }
 
-/// An infrastructure's new state.
-pub(super) async fn enter(
-    engine: &Engine,
-    session: &Session,
-    id: &str,
-    state: InfrastructureState,
-    message: Option<String>,
-    events: Vec<What>,
-) -> Result<(), EngineError> {
-    let key = keys::infrastructure(id);
-    let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
-    let record: InfrastructureRecord = get(&*engine.store, &key).await?.ok_or_else(unknown)?;
-    let record = InfrastructureRecord { state, message, ..record };
-    session.journal.write(vec![put(key, encode(record))], events).await.map_err(|refused| refused.into_error(id))
-}
-
 /// A plan as something to run: what to bring up, and what to remove.
 pub(super) fn slots(plan: &Plan, desired: &Desired, actual: Vec<InstanceRecord>) -> (Vec<Slot>, Vec<InstanceRecord>) {
     let mut records: HashMap<_, _> = actual.into_iter().map(|record| (record.id.clone(), record)).collect();
@@ -251,12 +236,4 @@ pub(super) fn ended(raised: Raised, rolled_back: bool, left: Vec<Leftover>) -> E
         (Ending::Done, Some(failure)) => EngineError::Node { failure: Box::new(failure), rolled_back, left },
         _ => EngineError::Stopped { rolled_back, left },
     }
-}
-
-pub(super) fn names(left: &[Leftover]) -> String {
-    left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-pub(super) fn put(key: String, value: Vec<u8>) -> Write {
-    Write::Put { key, value, lease: None }
 }

@@ -1,6 +1,6 @@
 //! Readers of events that go on where they stopped, in another process perhaps.
 
-use super::build::put;
+use super::infrastructure::put;
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::ports::{Compare, Transaction};

@@ -2,14 +2,14 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::build::{enter, names};
+use super::infrastructure::{enter, known, names};
 use super::{Engine, check};
 use crate::act::leftover;
 use crate::dispatch::{Ending, lower};
 use crate::error::EngineError;
 use crate::request::{Run, Stop};
 use crate::session::Session;
-use crate::state::{InfrastructureRecord, get, keys, load_instances};
+use crate::state::load_instances;
 use crate::status::{DestroyReport, InfrastructureState};
 
 pub(super) async fn destroy(engine: &Engine, id: &str, run: Run) -> Result<DestroyReport, EngineError> {
@@ -19,12 +19,6 @@ pub(super) async fn destroy(engine: &Engine, id: &str, run: Run) -> Result<Destr
     let outcome = destroy_owned(engine, id, &session, &run.stop).await;
     session.end().await;
     outcome
-}
-
-/// Refuses an id that does not exist, before anything is written for it.
-pub(super) async fn known(engine: &Engine, id: &str) -> Result<InfrastructureRecord, EngineError> {
-    let found = get(&*engine.store, &keys::infrastructure(id)).await?;
-    found.ok_or_else(|| EngineError::UnknownInfrastructure { id: id.into() })
 }
 
 #[tracing::instrument(name = "destroy", level = "debug", skip_all, fields(infrastructure = id))]

@@ -11,8 +11,8 @@ use crate::change::in_order;
 use crate::dispatch::{Ending, OnTrouble, Raise, Slot, lower, raise};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::plan::{ActionKind, Targets, Wishes, plan};
-use crate::request::{Renew, Stop};
+use crate::plan::{ActionKind, Renew, Targets, Wishes, plan};
+use crate::request::Stop;
 use crate::state::{InstanceRecord, load_instances};
 use crate::status::{InfrastructureState, InstanceState};
 

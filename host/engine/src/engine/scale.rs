@@ -3,8 +3,7 @@
 use occopus_model::{Infrastructure, Node};
 use uuid::Uuid;
 
-use super::build::put;
-use super::destroy::known;
+use super::infrastructure::{known, put};
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::What;

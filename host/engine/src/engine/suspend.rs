@@ -1,7 +1,6 @@
 //! Leaving an infrastructure alone, and letting go of it. Anyone may ask; who owns it finds it at the next pass.
 
-use super::build::put;
-use super::destroy::known;
+use super::infrastructure::{known, put};
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::What;

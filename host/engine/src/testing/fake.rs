@@ -12,7 +12,8 @@ use super::{FakeCloud, MemoryStore, VirtualClock};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::request::{BuildRequest, MaintainOptions, OnFailure, Renew, Run, Stop};
+use crate::plan::Renew;
+use crate::request::{BuildRequest, MaintainOptions, OnFailure, Run, Stop};
 use crate::settings::Settings;
 use crate::status::{DestroyReport, Status};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::build::{enter, slots};
-use super::super::destroy::known;
+use super::super::build::slots;
+use super::super::infrastructure::{enter, known};
 use super::super::{Engine, scale, suspend};
 use super::healing::{Ended, Healing, Job, Share};
 use super::penalties::Penalties;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::destroy::known;
+use super::infrastructure::known;
 use super::{Engine, check, view};
 use crate::act::Steady;
 use crate::error::EngineError;
