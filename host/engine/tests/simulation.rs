@@ -248,9 +248,17 @@ impl World {
                 ended
             }
             1 => {
-                let after = Duration::from_millis(self.rng.u64(0..6000));
-                what += &format!(", dies after {after:?}");
-                tokio::select! { biased; () = tokio::time::sleep(after) => None, ended = command => Some(ended) }
+                let after = Duration::from_millis(if self.rng.bool() { 0 } else { self.rng.u64(0..6000) });
+                // While time stands still, each turn lets every task go on to its next `await`.
+                let turns = self.rng.u32(0..80);
+                what += &format!(", dies after {after:?} and {turns} turns");
+                let death = async {
+                    tokio::time::sleep(after).await;
+                    for _ in 0..turns {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::select! { biased; () = death => None, ended = command => Some(ended) }
             }
             2 => {
                 let after = Duration::from_millis(self.rng.u64(0..6000));
