@@ -101,6 +101,8 @@ pub struct NodeRequest<S> {
     pub attributes: Value,
     /// Our mark, to be put on the machine.
     pub labels: Vec<(String, String)>,
+    /// May an earlier `create` under this id have reached the cloud? When false, nothing exists under it.
+    pub repeated: bool,
 }
 
 /// The driver's own reference to a machine.

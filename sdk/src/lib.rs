@@ -53,6 +53,7 @@ mod health;
 mod launch;
 mod platform;
 mod secrets;
+mod text;
 
 pub mod http;
 pub mod icmp;
@@ -87,3 +88,4 @@ pub use fault::{Detail, Fault};
 pub use health::{HealthChecker, Observation, Target, Verdict};
 pub use launch::Launch;
 pub use secrets::{Credential, Encoding, Secret};
+pub use text::Text;

@@ -58,6 +58,11 @@ impl Secret {
         self.0.hmac_sha256(prefix, messages)
     }
 
+    /// SHA-256 of `before` + value + `after`.
+    pub fn sha256(&self, before: &[u8], after: &[u8]) -> Vec<u8> {
+        self.0.sha256(before, after)
+    }
+
     /// RSASSA-PKCS1-v1_5 over a digest; see `wit/host/host.wit`.
     pub fn rsa_sign(&self, digest_algorithm: &str, digest: &[u8]) -> Option<Vec<u8>> {
         self.0.rsa_sign(digest_algorithm, digest)

@@ -31,6 +31,10 @@ pub struct FakeHost {
     pub remaining_ms: u64,
     /// The user gave up.
     pub cancelled: bool,
+    /// What requests say of themselves.
+    pub repeated: bool,
+    /// What the contextualiser rendered.
+    pub user_data: Option<Vec<u8>>,
     /// Fields of the credential; none when empty.
     pub credential: BTreeMap<String, String>,
     /// Answers requests; refuses all by default.
@@ -59,6 +63,8 @@ impl Default for FakeHost {
         Self {
             remaining_ms: 60_000,
             cancelled: false,
+            repeated: false,
+            user_data: None,
             credential: BTreeMap::new(),
             http: Arc::new(refuse),
             requests: Vec::new(),
@@ -172,8 +178,9 @@ impl<T: Driver> DriverHarness<T> {
             infrastructure_id: "infra-1".to_owned(),
             infrastructure_name: "infra".to_owned(),
             machine_name: format!("occopus-infra-infra-1-node-{instance_id}"),
-            user_data: None,
+            user_data: with(|host| host.user_data.clone()),
             attributes,
+            repeated: with(|host| host.repeated),
             labels: vec![label("instance", instance_id), label("infrastructure", "infra-1"), label("node", "node")],
         })
     }

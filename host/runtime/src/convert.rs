@@ -25,7 +25,11 @@ fn reaction(reaction: wit::Reaction) -> Reaction {
 pub(crate) fn fault_from(fault: wit::Fault, section: &str) -> Fault {
     let detail = |detail: wit::Detail| Detail {
         // A note that is about nothing that the user wrote stays so.
-        pointer: if detail.pointer.is_empty() { String::new() } else { format!("{section}{}", detail.pointer) },
+        pointer: match detail.pointer.as_str() {
+            "" => String::new(),
+            "#user-data" => "/contextualisation/context_template".to_owned(),
+            inside => format!("{section}{inside}"),
+        },
         message: detail.message,
     };
     Fault {

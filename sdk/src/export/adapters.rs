@@ -74,6 +74,7 @@ fn node_request<S: serde::de::DeserializeOwned>(request: &driver_inputs::NodeReq
         user_data: request.user_data(),
         attributes: json(&request.attributes()),
         labels: request.labels(),
+        repeated: request.repeated(),
     })
 }
 

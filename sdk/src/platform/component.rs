@@ -82,6 +82,10 @@ impl Secret {
         self.0.hmac_sha256(prefix, messages)
     }
 
+    pub(crate) fn sha256(&self, before: &[u8], after: &[u8]) -> Vec<u8> {
+        self.0.sha256(before, after)
+    }
+
     pub(crate) fn rsa_sign(&self, digest_algorithm: &str, digest: &[u8]) -> Option<Vec<u8>> {
         self.0.rsa_sign(digest_algorithm, digest)
     }

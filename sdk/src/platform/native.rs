@@ -79,6 +79,11 @@ impl Secret {
         (text + ">").into_bytes()
     }
 
+    pub(crate) fn sha256(&self, before: &[u8], after: &[u8]) -> Vec<u8> {
+        let (before, after) = (String::from_utf8_lossy(before), String::from_utf8_lossy(after));
+        format!("<sha256 {before}<{}>{after}>", self.0).into_bytes()
+    }
+
     pub(crate) fn rsa_sign(&self, digest_algorithm: &str, digest: &[u8]) -> Option<Vec<u8>> {
         Some(format!("<rsa {} {digest_algorithm} {}>", self.0, digest.len()).into_bytes())
     }

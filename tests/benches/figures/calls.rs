@@ -39,6 +39,7 @@ fn least(tokio: &tokio::runtime::Runtime, runtime: &Runtime) {
     let driver = runtime.driver("fixture-driver").expect("the fixture");
     let scope = Scope { context: context(), section: Arc::new(json!({"type": "fixture-driver"})) };
     let request = CreateRequest {
+        repeated: false,
         scope: scope.clone(),
         instance_id: "instance".to_owned(),
         node_name: "n".to_owned(),

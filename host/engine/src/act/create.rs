@@ -41,7 +41,7 @@ pub(crate) async fn bring_up(
 ) -> Result<InstanceRecord, Trouble> {
     let story = Story { world, desired, node, facts };
     match start {
-        Start::New => story.create(id).await,
+        Start::New => story.create(id, false).await,
         Start::Resume(record) => story.resume(record, id).await,
         Start::Check(mut record) => match look(&story.world, &story.desired, &mut record).await? {
             Look::Fine | Look::Unclear => Ok(record),
@@ -86,7 +86,7 @@ impl Story {
                     self.wait(record, phase).await
                 }
                 // Nothing is there and nothing will come, so the same id may be used again.
-                None => self.create(record.id).await,
+                None => self.create(record.id, true).await,
             };
         }
         match look(&self.world, &self.desired, &mut record).await? {
@@ -106,10 +106,11 @@ impl Story {
         if self.world.cancel.is_cancelled() {
             return Err(Trouble::Cancelled);
         }
-        self.create(id).await
+        self.create(id, false).await
     }
 
-    async fn create(&self, id: String) -> Result<InstanceRecord, Trouble> {
+    /// `repeated`: an earlier run may have asked for it.
+    async fn create(&self, id: String, repeated: bool) -> Result<InstanceRecord, Trouble> {
         let node = self.node()?;
         let mut candidates: Vec<_> = self.desired.infrastructure.candidates(node).collect();
         if candidates.is_empty() {
@@ -123,7 +124,7 @@ impl Story {
         let mut last = None;
         for (index, implementation) in candidates {
             let mut record = self.new_record(&id, node, index, implementation);
-            match self.try_one(&mut record, node, implementation).await? {
+            match self.try_one(&mut record, node, implementation, repeated).await? {
                 Tried::Placed(phase) => return self.wait(record, phase).await,
                 Tried::NoCapacity(message) => {
                     let (node_id, node_name, driver) = (id.clone(), node.name.clone(), record.driver().to_owned());
@@ -172,6 +173,7 @@ impl Story {
         record: &mut InstanceRecord,
         node: &Node,
         implementation: &Implementation,
+        repeated: bool,
     ) -> Result<Tried, Trouble> {
         let rendered = match self.render(record, node, implementation).await {
             Ok(rendered) => rendered,
@@ -194,9 +196,10 @@ impl Story {
             machine_name: context::machine_name(&infrastructure.name, &self.world.id, &node.name, &record.id),
             user_data: rendered.user_data,
             attributes: rendered.attributes,
+            repeated,
         };
         let (node_id, node_name, driver) = (record.id.clone(), node.name.clone(), record.driver().to_owned());
-        self.ask(record, &request, What::NodeCreating { node_id, node_name, driver }).await
+        self.ask(record, request, What::NodeCreating { node_id, node_name, driver }).await
     }
 
     async fn render(
@@ -231,7 +234,7 @@ impl Story {
     async fn ask(
         &self,
         record: &mut InstanceRecord,
-        request: &CreateRequest,
+        mut request: CreateRequest,
         announcement: What,
     ) -> Result<Tried, Trouble> {
         let world = &self.world;
@@ -242,7 +245,7 @@ impl Story {
         let mut attempt = 1;
         let mut announced = vec![announcement];
         loop {
-            let answer = calls::create_once(world, &driver, request, record, std::mem::take(&mut announced)).await?;
+            let answer = calls::create_once(world, &driver, &request, record, std::mem::take(&mut announced)).await?;
             let fault = match answer {
                 Ok(observed) => {
                     let phase = self.place(record, observed, false).await?;
@@ -262,7 +265,10 @@ impl Story {
                 _ => return Err(self.fail(record, Spent { call: "create", fault, attempts: attempt }.into()).await),
             }
             match calls::again(world, record, "create", attempt, fault).await {
-                Ok(()) => attempt += 1,
+                Ok(()) => {
+                    attempt += 1;
+                    request.repeated = true;
+                }
                 Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
                 // Each attempt either had no effect, or `find` has said that it had none.
                 Err(Ended::Spent(spent)) => return Err(self.fail(record, spent.into()).await),

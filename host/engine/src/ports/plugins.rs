@@ -72,6 +72,8 @@ pub struct CreateRequest {
     pub user_data: Option<Vec<u8>>,
     /// What the contextualiser rendered for the driver: an object.
     pub attributes: Value,
+    /// May an earlier attempt under this id have reached the cloud?
+    pub repeated: bool,
 }
 
 impl CreateRequest {

@@ -105,6 +105,10 @@ impl driver::HostNodeRequest for State {
         Ok(self.node()?.labels())
     }
 
+    async fn repeated(&mut self, _request: Resource<NodeRequest>) -> Result<bool> {
+        Ok(self.node()?.repeated)
+    }
+
     async fn drop(&mut self, request: Resource<NodeRequest>) -> Result<()> {
         self.table.delete(request)?;
         Ok(())

@@ -74,6 +74,10 @@ impl secrets::HostSecret for State {
         self.with_secret(&secret, |secrets, field| secrets.hmac_sha256(field, &prefix, &messages))
     }
 
+    async fn sha256(&mut self, secret: Resource<Secret>, before: Vec<u8>, after: Vec<u8>) -> Result<Vec<u8>> {
+        self.with_secret(&secret, |secrets, field| secrets.sha256(field, &before, &after))
+    }
+
     async fn rsa_sign(
         &mut self,
         secret: Resource<Secret>,

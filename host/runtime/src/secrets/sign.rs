@@ -7,7 +7,7 @@ use rsa::pkcs8::DecodePrivateKey;
 use rsa::signature::SignatureEncoding;
 use rsa::signature::hazmat::PrehashSigner;
 use sha1::Sha1;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::CallSecrets;
@@ -31,6 +31,13 @@ impl CallSecrets {
             key = Zeroizing::new(mac.finalize().into_bytes().to_vec());
         }
         Some(if messages.is_empty() { Vec::new() } else { key.to_vec() })
+    }
+
+    /// SHA-256 of a text with a value in it.
+    pub fn sha256(&self, field: &str, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
+        let value = self.values.get(field)?;
+        let digest = Sha256::new().chain_update(before).chain_update(value.as_bytes()).chain_update(after);
+        Some(digest.finalize().to_vec())
     }
 
     /// RSASSA-PKCS1-v1_5 over a digest, under a private key in PEM. The algorithm is `sha1`, `sha256`, or empty to sign the

@@ -69,6 +69,7 @@ pub(crate) fn context(timeout: Duration) -> CallContext {
 /// A request to create an instance with this section.
 pub(crate) fn request(section: Value, timeout: Duration) -> CreateRequest {
     CreateRequest {
+        repeated: false,
         scope: Scope { context: context(timeout), section: Arc::new(section) },
         instance_id: "0b0e6b3c-0000-4000-8000-000000000001".to_owned(),
         node_name: "the-node".to_owned(),

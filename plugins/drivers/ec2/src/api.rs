@@ -1,0 +1,132 @@
+//! One EC2 endpoint: signed calls, and answers as XML
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>).
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use occopus_sdk::http::{HttpError, Response};
+use occopus_sdk::{Credential, Fault, Scope};
+use roxmltree::Document;
+
+use crate::refusal::{self, Refusal};
+use crate::section::Section;
+use crate::sign::signed;
+
+const VERSION: &str = "2016-11-15";
+
+/// What a lost answer means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing: the call only reads, or may be repeated.
+    None,
+    /// The cloud may have acted.
+    Perhaps,
+}
+
+/// An EC2 endpoint with a credential.
+pub(crate) struct Api<'a> {
+    pub(crate) section: &'a Section,
+    scope: &'a Scope<Section>,
+    credential: &'a Credential,
+    url: String,
+}
+
+/// The parameters of a call, in order.
+pub(crate) struct Form(String);
+
+impl Form {
+    pub(crate) fn new(action: &str) -> Self {
+        Self(format!("Action={action}&Version={VERSION}"))
+    }
+
+    pub(crate) fn add(mut self, name: &str, value: &str) -> Self {
+        self.push(name, value);
+        self
+    }
+
+    pub(crate) fn push(&mut self, name: &str, value: &str) {
+        self.0.push('&');
+        encode(&mut self.0, name);
+        self.0.push('=');
+        encode(&mut self.0, value);
+    }
+
+    /// The filter with this number, counted from 1.
+    pub(crate) fn filter<'t>(mut self, number: usize, name: &str, values: impl IntoIterator<Item = &'t str>) -> Self {
+        self.push(&format!("Filter.{number}.Name"), name);
+        for (index, value) in values.into_iter().enumerate() {
+            self.push(&format!("Filter.{number}.Value.{}", index + 1), value);
+        }
+        self
+    }
+}
+
+fn encode(form: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => form.push(char::from(byte)),
+            other => {
+                // Writing to a string can't fail.
+                let _ = write!(form, "%{other:02X}");
+            }
+        }
+    }
+}
+
+impl<'a> Api<'a> {
+    pub(crate) fn new(scope: &'a Scope<Section>) -> Result<Self, Fault> {
+        let section = &scope.section;
+        let url = scope.call().url_for(&section.endpoint).map_err(|fault| {
+            fault.at("/endpoint", "write the URL of the EC2 API, such as https://ec2.eu-west-1.amazonaws.com")
+        })?;
+        let credential = scope.credential().ok_or_else(|| {
+            Fault::denied("ec2.no-credential", format!("there are no credentials for {}", section.endpoint))
+                .detail("Add a rule for it to auth_data.yaml, with `accesskey` and `secretkey`.")
+        })?;
+        Ok(Self { section, scope, credential, url: format!("{}/", url.trim_end_matches('/')) })
+    }
+
+    /// Sends a call. The answer is a document of this call, or a fault.
+    pub(crate) fn call<T>(
+        &self,
+        effect: Effect,
+        form: Form,
+        read: impl FnOnce(&Document) -> Option<T>,
+    ) -> Result<T, Fault> {
+        let request = self.scope.http().post(&self.url).body(form.0);
+        let request = signed(request, self.credential, self.section.signing_region(), Timestamp::now())?;
+        let response = request.send().map_err(|error| self.unanswered(effect, error))?;
+        let text = response.text();
+        let document = Document::parse(&text).ok();
+        if response.is_success() {
+            return document.as_ref().and_then(read).ok_or_else(|| self.unreadable(effect, &response));
+        }
+        let refusal = document.as_ref().and_then(Refusal::read);
+        Err(refusal::fault(&self.section.endpoint, effect, &response, refusal))
+    }
+
+    fn unanswered(&self, effect: Effect, error: HttpError) -> Fault {
+        let mut fault = match effect {
+            Effect::None => error.of_reading("ec2.unreachable"),
+            Effect::Perhaps => error.of_change("ec2.unreachable"),
+        };
+        fault.message = format!("no answer from the EC2 API at {}: {}", self.section.endpoint, fault.message);
+        fault.at("/endpoint", "is this where the API listens?")
+    }
+
+    /// A success whose content was cut off, or that comes from something else.
+    fn unreadable(&self, effect: Effect, response: &Response) -> Fault {
+        let endpoint = &self.section.endpoint;
+        let start: String = response.text().trim().chars().take(200).collect();
+        let is_xml = start.starts_with("<?xml") || start.contains("Response");
+        if effect == Effect::Perhaps {
+            let message = format!("the answer of the EC2 API at {endpoint} can't be read: {start}");
+            return Fault::unknown_outcome("ec2.bad-answer", message);
+        }
+        if is_xml {
+            return Fault::retry("ec2.bad-answer", format!("the answer of the EC2 API at {endpoint} is cut off"));
+        }
+        Fault::give_up("ec2.not-ec2", format!("what listens at {endpoint} does not answer like an EC2 API"))
+            .at("/endpoint", format!("it answered: {start}"))
+    }
+}

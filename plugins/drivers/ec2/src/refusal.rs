@@ -1,0 +1,159 @@
+//! Refusals of the API as faults
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>).
+
+use std::time::Duration;
+
+use occopus_sdk::http::Response;
+use occopus_sdk::{Fault, Reaction};
+use roxmltree::Document;
+
+use crate::api::Effect;
+use crate::xml::text;
+
+/// What an error document says.
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    message: String,
+    request_id: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn read(document: &Document) -> Option<Self> {
+        let found = |name: &str| document.descendants().find(|node| node.tag_name().name() == name);
+        let error = found("Error")?;
+        let request_id = found("RequestID").or_else(|| found("RequestId"));
+        Some(Self {
+            code: text(error, "Code")?.to_owned(),
+            message: text(error, "Message").unwrap_or("(no explanation)").trim().to_owned(),
+            request_id: request_id.and_then(|node| node.text()).map(str::to_owned),
+        })
+    }
+}
+
+/// How long to wait where the API says nothing about it: its buckets refill by a few tokens a second.
+const THROTTLED: Duration = Duration::from_secs(2);
+
+pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal: Option<Refusal>) -> Fault {
+    let status = response.status;
+    let Some(refusal) = refusal else { return without_document(endpoint, effect, response) };
+    let (code, words) = (refusal.code.as_str(), &refusal.message);
+    let (reaction, pointer, hint) = meaning(code, words, status, effect);
+    let mut fault =
+        Fault::new(reaction, format!("ec2.{code}"), format!("the EC2 API at {endpoint} refuses: {words} ({code})"));
+    if !hint.is_empty() {
+        fault = fault.at(pointer, hint);
+    }
+    if let Some(id) = refusal.request_id {
+        fault = fault.detail(format!("request id {id}"));
+    }
+    match retry_after(response) {
+        Some(delay) => fault.retry_after(delay),
+        None if reaction == Reaction::Retry => fault.retry_after(THROTTLED),
+        None => fault,
+    }
+}
+
+/// The reaction, with a hint and the place in the section that it is about.
+fn meaning(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &'static str, &'static str) {
+    use Reaction::{Conflict, Denied, GiveUp, NoCapacity, NotFound, Retry, UnknownOutcome, Unsupported};
+    let about = |prefix: &str| code.starts_with(prefix);
+    match code {
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestThrottled"
+        | "Unavailable"
+        | "ServiceUnavailable"
+        | "EC2ThrottledException" => (Retry, "", ""),
+        "InsufficientInstanceCapacity"
+        | "InsufficientCapacity"
+        | "InsufficientHostCapacity"
+        | "InsufficientReservedInstanceCapacity"
+        | "InsufficientFreeAddressesInSubnet"
+        | "InsufficientAddressCapacity"
+        | "InsufficientVolumeCapacity"
+        | "InstanceLimitExceeded"
+        | "VcpuLimitExceeded"
+        | "ResourceLimitExceeded"
+        | "MaxSpotInstanceCountExceeded"
+        | "SpotMaxPriceTooLow"
+        | "VolumeLimitExceeded"
+        | "AddressLimitExceeded"
+        | "NetworkInterfaceLimitExceeded"
+        | "PrivateIpAddressLimitExceeded" => (NoCapacity, "", ""),
+        "AuthFailure" | "InvalidClientTokenId" | "MissingAuthenticationToken" | "UnrecognizedClientException" => {
+            (Denied, "", "Are `accesskey` and `secretkey` in auth_data.yaml those of this cloud?")
+        }
+        "SignatureDoesNotMatch" | "IncompleteSignature" if !words.contains("expired") && !words.contains("yet") => {
+            let hint =
+                "Is `secretkey` in auth_data.yaml the one of this access key, and `regionname` the cloud's region?";
+            (Denied, "/regionname", hint)
+        }
+        "RequestExpired"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "RequestInTheFuture"
+        | "RequestTimeTooSkewed" => {
+            (Denied, "", "Is the clock of this machine right? Signatures are good for a few minutes.")
+        }
+        "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" => {
+            (Denied, "", "The temporary credentials are no longer good: get new ones.")
+        }
+        "UnauthorizedOperation"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "OptInRequired"
+        | "PendingVerification"
+        | "Blocked" => (Denied, "", "The account behind this access key may not do this."),
+        "OperationNotPermitted" => (Conflict, "", "Is the machine protected against termination?"),
+        "InvalidInstanceID.NotFound" => (NotFound, "", ""),
+        "IdempotentParameterMismatch" => (Conflict, "", "A machine with other properties was made under the same id."),
+        "Unsupported" | "UnsupportedOperation" => (Unsupported, "/instance_type", "the cloud can't do this"),
+        _ if about("InvalidAMIID") || code == "InvalidAMIId.NotFound" => (GiveUp, "/image_id", "no such image here"),
+        _ if about("InvalidKeyPair") => (GiveUp, "/key_name", "no such key pair here"),
+        _ if about("InvalidGroup") || about("InvalidSecurityGroup") => {
+            (GiveUp, "/security_group_ids", "no such security group here")
+        }
+        _ if about("InvalidSubnet") => (GiveUp, "/subnet_id", "no such subnet here"),
+        _ if about("InvalidInstanceType") || words.to_lowercase().contains("instance type") => {
+            (GiveUp, "/instance_type", "no such instance type here")
+        }
+        _ if about("InvalidUserData") || words.contains("User data is limited") => {
+            (GiveUp, "#user-data", "the cloud does not take what was rendered here")
+        }
+        _ if about("InvalidTag") || code == "TagLimitExceeded" => {
+            (GiveUp, "/tags", "the cloud does not take these tags")
+        }
+        _ if status >= 500 && effect == Effect::Perhaps => (UnknownOutcome, "", ""),
+        _ if status >= 500 || status == 429 => (Retry, "", ""),
+        _ if status == 401 || status == 403 => (Denied, "", ""),
+        _ => (GiveUp, "", ""),
+    }
+}
+
+fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Fault {
+    let status = response.status;
+    let message = format!("the EC2 API at {endpoint} answers with status {status}");
+    let fault = match status {
+        300..=399 => {
+            let target = response.header("location").unwrap_or("another place");
+            Fault::give_up("ec2.redirect", format!("{endpoint} redirects to {target}; keys are not sent there"))
+                .at("/endpoint", "if that is the cloud, write its URL here")
+        }
+        429 => Fault::retry("ec2.throttled", message).retry_after(THROTTLED),
+        500.. if effect == Effect::Perhaps => Fault::unknown_outcome("ec2.server-error", message),
+        500.. => Fault::retry("ec2.server-error", message),
+        401 | 403 => Fault::denied("ec2.denied", message),
+        _ => Fault::give_up("ec2.not-ec2", format!("{message}, and not like an EC2 API"))
+            .at("/endpoint", "is this the URL of an EC2 API?"),
+    };
+    match retry_after(response) {
+        Some(delay) => fault.retry_after(delay),
+        None => fault,
+    }
+}
+
+/// In seconds (RFC 9110, 10.2.3).
+fn retry_after(response: &Response) -> Option<Duration> {
+    response.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
+}
