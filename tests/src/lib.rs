@@ -3,12 +3,16 @@
 #![expect(clippy::print_stderr, reason = "tests say what they skipped and why")]
 
 mod docker;
+mod moto;
 mod occopus;
 pub mod processes;
+mod proxy;
 mod server;
 
 pub use docker::Docker;
+pub use moto::Moto;
 pub use occopus::{Finished, Occopus};
+pub use proxy::{Meddling, Proxy};
 pub use server::{Post, Posted, collect};
 
 /// What to do when a test's server is not there: fail where `CI=true`, otherwise say so and skip.

@@ -212,8 +212,8 @@ fn schemas_take_what_is_valid_and_nothing_else() {
     assert!(!definitions.is_valid(&read(&SERVER.replace("type: local", "type: local, imgae: x"))));
     assert!(!definitions.is_valid(&read(&SERVER.replace("ping", "pong"))));
     // What no plugin serves yet is known all the same.
-    let ec2 = "{type: ec2, endpoint: e, regionname: r, image_id: i, instance_type: t}";
-    assert!(definitions.is_valid(&read(&SERVER.replace("{type: local}", ec2))));
+    let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
+    assert!(definitions.is_valid(&read(&SERVER.replace("{type: local}", planned))));
 }
 
 #[test]
@@ -239,11 +239,12 @@ fn definitions_are_kept_shown_and_removed() {
 fn warnings_are_errors_when_asked() {
     let place = text("x");
     place.ok(&["validate", "--strict", "infra.yaml"]);
-    let ec2 = SERVER.replace("{type: local}", "{type: ec2, endpoint: e, regionname: r, image_id: i, instance_type: t}");
-    place.write("nodes/node_definitions.yaml", &(ec2 + &SERVER.replace("server", "client")));
+    let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
+    let planned = SERVER.replace("{type: local}", planned);
+    place.write("nodes/node_definitions.yaml", &(planned + &SERVER.replace("server", "client")));
     place.ok(&["validate", "infra.yaml"]);
     assert_eq!(place.run(&["validate", "--strict", "infra.yaml"]).0, Some(3));
     let (code, _, stderr) = place.run(&["build", "infra.yaml"]);
     assert_eq!(code, Some(3), "{stderr}");
-    assert!(stderr.contains("ec2") && stderr.contains("node_definitions.yaml:2:"), "{stderr}");
+    assert!(stderr.contains("cloudsigma") && stderr.contains("node_definitions.yaml:2:"), "{stderr}");
 }

@@ -91,17 +91,19 @@ impl Api<'_> {
         let mut found = found.into_iter();
         let one = found.next();
         for other in found {
-            log::warn(&format!("{} carries the id of {instance_id} too: it is terminated", other.id));
+            log::warn(format!("{} carries the id of {instance_id} too: it is terminated", other.id));
             self.terminate(&other.id)?;
         }
         Ok(one)
     }
 
-    /// The same, once lists had time to show it.
+    /// The same, once lists had time to show it. A look that fails on the way is made up for by the next one.
     pub(crate) fn settled(&self, instance_id: &str) -> Result<Option<Ec2Instance>, Fault> {
         for pause in SETTLING {
-            if let Some(found) = self.the_one(instance_id)? {
-                return Ok(Some(found));
+            match self.the_one(instance_id) {
+                Ok(None) => {}
+                Err(fault) if fault.reaction == Reaction::Retry => {}
+                found_or_refused => return found_or_refused,
             }
             sleep(pause);
         }
@@ -159,7 +161,7 @@ impl Api<'_> {
         if let Some(cursor) = cursor {
             form.push("NextToken", cursor);
         }
-        self.call(Effect::None, form, |document| listed(document))
+        self.call(Effect::None, form, listed)
     }
 }
 

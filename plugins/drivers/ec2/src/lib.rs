@@ -12,6 +12,8 @@ mod instances;
 mod refusal;
 mod section;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod xml;
 
 use std::time::{Duration, Instant};

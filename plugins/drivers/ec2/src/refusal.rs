@@ -141,16 +141,21 @@ fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Faul
                 .at("/endpoint", "if that is the cloud, write its URL here")
         }
         429 => Fault::retry("ec2.throttled", message).retry_after(THROTTLED),
+        501 | 505 => not_ec2(message),
         500.. if effect == Effect::Perhaps => Fault::unknown_outcome("ec2.server-error", message),
         500.. => Fault::retry("ec2.server-error", message),
         401 | 403 => Fault::denied("ec2.denied", message),
-        _ => Fault::give_up("ec2.not-ec2", format!("{message}, and not like an EC2 API"))
-            .at("/endpoint", "is this the URL of an EC2 API?"),
+        _ => not_ec2(message),
     };
     match retry_after(response) {
         Some(delay) => fault.retry_after(delay),
         None => fault,
     }
+}
+
+fn not_ec2(message: String) -> Fault {
+    Fault::give_up("ec2.not-ec2", format!("{message}, and not like an EC2 API"))
+        .at("/endpoint", "is this the URL of an EC2 API?")
 }
 
 /// In seconds (RFC 9110, 10.2.3).

@@ -1,0 +1,127 @@
+//! A real implementation of the EC2 API: moto (<https://docs.getmoto.org>), with signatures checked.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{Occopus, skip};
+
+/// A server of one test.
+pub struct Moto {
+    server: Child,
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+    access_key: String,
+    secret_key: String,
+}
+
+impl Moto {
+    /// Starts `moto_server` (or what `MOTO_SERVER` names) with one user who may do everything. None, after saying why, when
+    /// it can't.
+    ///
+    /// # Panics
+    /// When the server starts and does not answer.
+    pub fn start(test: &str) -> Option<Self> {
+        let program = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "moto_server".to_owned());
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let started = Command::new(&program)
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            // So many calls make the user; from then on signatures are checked.
+            .env("INITIAL_NO_AUTH_ACTION_COUNT", "3")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(server) = started else {
+            skip(test, &format!("no EC2 server: `{program}` does not start (pip install 'moto[server]')"));
+            return None;
+        };
+        let mut moto =
+            Self { server, address: format!("127.0.0.1:{port}"), access_key: String::new(), secret_key: String::new() };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while moto.ask("GET", "/moto-api/", "").is_none() {
+            if moto.server.try_wait().is_ok_and(|ended| ended.is_some()) {
+                skip(test, &format!("no EC2 server: `{program}` ends at once (pip install 'moto[server]')"));
+                return None;
+            }
+            assert!(Instant::now() < deadline, "{program} does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let everything = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C\
+                          %22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
+        let call = |form: &str| moto.ask("POST", "/", &format!("{form}&Version=2010-05-08")).expect("an answer");
+        call("Action=CreateUser&UserName=tester");
+        call(&format!("Action=PutUserPolicy&UserName=tester&PolicyName=all&PolicyDocument={everything}"));
+        let key = call("Action=CreateAccessKey&UserName=tester");
+        let value = |tag: &str| {
+            let (_, rest) = key.split_once(&format!("<{tag}>")).expect("a key");
+            rest.split('<').next().unwrap_or_default().to_owned()
+        };
+        (moto.access_key, moto.secret_key) = (value("AccessKeyId"), value("SecretAccessKey"));
+        Some(moto)
+    }
+
+    /// Writes `auth_data.yaml`, and gives its name.
+    pub fn write_credentials(&self, occopus: &Occopus) -> &'static str {
+        let (access_key, secret_key) = (&self.access_key, &self.secret_key);
+        let rule =
+            format!("resource:\n- type: ec2\n  auth_data:\n    accesskey: {access_key}\n    secretkey: {secret_key}\n");
+        occopus.write("auth_data.yaml", rule);
+        "auth_data.yaml"
+    }
+
+    /// The secret access key.
+    pub fn secret_key(&self) -> &str {
+        &self.secret_key
+    }
+
+    /// The ids of the machines that live, asked for past the API.
+    ///
+    /// # Panics
+    /// When the server does not say.
+    pub fn machines(&self) -> Vec<String> {
+        let text = self.ask("GET", "/moto-api/data.json", "").expect("an answer");
+        let data: Value = serde_json::from_str(&text).expect("JSON");
+        let all = data["ec2"]["Instance"].as_array().cloned().unwrap_or_default();
+        let lives = |machine: &&Value| !matches!(machine["state"].as_str(), Some("terminated" | "shutting-down"));
+        all.iter().filter(lives).map(|machine| machine["id"].as_str().expect("an id").to_owned()).collect()
+    }
+
+    /// Ends a machine behind everybody's back.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn terminate(&self, id: &str) {
+        // The next call needs no signature.
+        self.ask("POST", "/moto-api/reset-auth", "1").expect("an answer");
+        let form = format!("Action=TerminateInstances&InstanceId.1={id}&Version=2016-11-15");
+        self.ask("POST", "/", &form).expect("an answer");
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        let (service, region) = if body.contains("Instance") { ("ec2", "eu-west-1") } else { ("iam", "us-east-1") };
+        let kind = if path == "/" { "application/x-www-form-urlencoded" } else { "text/plain" };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {service}.amazonaws.com\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Content-Type: {kind}\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=none/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=none\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        head.split(' ').nth(1)?.starts_with('2').then(|| body.to_owned())
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}

@@ -1,0 +1,136 @@
+//! Deployments on moto, an implementation of the EC2 API that checks signatures and ignores client tokens.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use occopus_tests::{Meddling, Moto, Occopus, Proxy};
+
+/// One node on which others depend. Addresses are invented by the server, so nothing is sent to them.
+fn write(occopus: &Occopus, address: &str, count: usize) {
+    occopus.write(
+        "infra.yaml",
+        format!(
+            "infra_name: ec2\nuser_id: tester\nnodes:\n- &head {{name: head, type: machine}}\n\
+             - &worker {{name: worker, type: machine, scaling: {{min: {count}, max: 200}}}}\n\
+             dependencies:\n- [*worker, *head]\n"
+        ),
+    );
+    occopus.write(
+        "nodes/node_definitions.yaml",
+        format!(
+            "'node_def:machine':\n- resource:\n    type: ec2\n    endpoint: http://{address}\n    regionname: eu-west-1\n    \
+             image_id: ami-12345678\n    instance_type: t3.small\n    tags: {{team: blue}}\n  contextualisation:\n    type: cloudinit\n    \
+             context_template: |\n      #cloud-config\n      runcmd: [echo {{{{name}}}}]\n  health_check:\n    ping: false\n"
+        ),
+    );
+}
+
+#[test]
+fn builds_heals_scales_and_destroys() {
+    let Some(moto) = Moto::start("builds_heals_scales_and_destroys") else { return };
+    let occopus = Occopus::new();
+    let proxy = Proxy::before(&moto.address, |_| Meddling::Pass);
+    write(&occopus, &proxy.address, 3);
+    let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
+    let run = |command: &[&str]| occopus.ok(command.iter().chain(&auth));
+    let built = run(&["build", "infra.yaml", "-i", "it"]);
+    assert!(!format!("{}{}", built.stdout, built.stderr).contains(moto.secret_key()));
+    let before = moto.machines();
+    assert_eq!(before.len(), 4);
+
+    let asked = proxy.requests();
+    run(&["maintain", "-i", "it"]);
+    assert_eq!(proxy.requests() - asked, 1, "a pass over one page is one call");
+    assert_eq!(moto.machines(), before);
+
+    moto.terminate(&before[2]);
+    run(&["maintain", "-i", "it"]);
+    let healed = moto.machines();
+    assert_eq!((healed.len(), healed.contains(&before[2])), (4, false));
+
+    run(&["scale", "-i", "it", "-n", "worker", "-s", "5"]);
+    run(&["maintain", "-i", "it"]);
+    assert_eq!(moto.machines().len(), 6);
+    run(&["destroy", "-i", "it"]);
+    assert!(moto.machines().is_empty());
+}
+
+#[test]
+fn whatever_the_network_does_no_machine_is_lost_or_doubled() {
+    let Some(moto) = Moto::start("whatever_the_network_does_no_machine_is_lost_or_doubled") else { return };
+    let count = AtomicUsize::new(0);
+    let proxy = Proxy::before(&moto.address, move |_| match count.fetch_add(1, Ordering::Relaxed) % 9 {
+        0 => Meddling::LoseAnswer,
+        2 => Meddling::HalfAnswer,
+        3 => Meddling::Cut,
+        5 => Meddling::Refuse("429 Too Many Requests\r\nRetry-After: 1"),
+        6 => Meddling::Refuse("503 Service Unavailable"),
+        7 => Meddling::Delay(Duration::from_millis(300)),
+        _ => Meddling::Pass,
+    });
+    let occopus = Occopus::new();
+    write(&occopus, &proxy.address, 8);
+    let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
+    let run = |command: &[&str]| occopus.run(command.iter().chain(&auth));
+    // It may give up; then the next run goes on where it stopped.
+    let again = |command: &[&str]| (0..10).any(|_| run(command).code == Some(0));
+    assert!(again(&["build", "infra.yaml", "-i", "it", "--on-failure", "keep"]), "built in the end");
+    assert_eq!(moto.machines().len(), 9);
+    assert!(again(&["destroy", "-i", "it"]), "destroyed in the end");
+    assert!(moto.machines().is_empty());
+}
+
+#[test]
+fn a_killed_build_goes_on() {
+    let Some(moto) = Moto::start("a_killed_build_goes_on") else { return };
+    let proxy = Proxy::before(&moto.address, |_| Meddling::Delay(Duration::from_millis(20)));
+    let occopus = Occopus::new();
+    write(&occopus, &proxy.address, 12);
+    let auth = moto.write_credentials(&occopus);
+    let build = ["build", "infra.yaml", "-i", "it", "--auth_data_path", auth];
+    // Fills the cache of compiled plugins, so that the kills hit the deployment.
+    occopus.ok(["validate", "infra.yaml", "--auth_data_path", auth]);
+    for wait in [150, 250, 350, 450] {
+        let mut running = occopus.command(build).spawn().expect("starts");
+        std::thread::sleep(Duration::from_millis(wait));
+        running.kill().expect("killed");
+        running.wait().expect("ended");
+    }
+    occopus.ok(build);
+    assert_eq!(moto.machines().len(), 13);
+    occopus.ok(["destroy", "-i", "it", "--auth_data_path", auth]);
+    assert!(moto.machines().is_empty());
+}
+
+#[test]
+fn refusals_point_at_what_the_user_wrote() {
+    let Some(moto) = Moto::start("refusals_point_at_what_the_user_wrote") else { return };
+    let occopus = Occopus::new();
+    write(&occopus, &moto.address, 1);
+    let auth = moto.write_credentials(&occopus);
+    let build = ["build", "infra.yaml", "-i", "it", "--auth_data_path", auth];
+    let definitions = occopus.directory().join("nodes/node_definitions.yaml");
+    let good = std::fs::read_to_string(&definitions).expect("definitions");
+    let long = format!("runcmd: [echo {}", "a".repeat(17_000));
+    for (from, to, said) in [
+        ("tags:", "security_group_ids: [sg-nosuch]\n    tags:", "no such security group here"),
+        ("runcmd: [echo", &long, "EC2 takes 16384 at most"),
+        (&moto.address, "127.0.0.1:9", "no answer from the EC2 API"),
+        ("tags: {team: blue}", "tags: {team: [blue]}", "`team` must be"),
+    ] {
+        occopus.write("nodes/node_definitions.yaml", good.replace(from, to));
+        let mut command = occopus.command(build);
+        let failed = command.output().expect("ends");
+        let stderr = String::from_utf8_lossy(&failed.stderr);
+        assert!(!failed.status.success() && stderr.contains("node_definitions.yaml:"), "{stderr}");
+        assert!(stderr.contains(said), "{said}: {stderr}");
+        assert!(moto.machines().is_empty(), "{said}: {stderr}");
+    }
+    occopus.write("nodes/node_definitions.yaml", &good);
+    let rule = std::fs::read_to_string(occopus.directory().join(auth)).expect("credentials");
+    occopus.write(auth, rule.replace("secretkey: ", "secretkey: wrong"));
+    let failed = occopus.run(build);
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.stderr.contains("`accesskey` and `secretkey`"), "{}", failed.stderr);
+    assert!(!failed.stderr.contains(moto.secret_key()), "{}", failed.stderr);
+}
