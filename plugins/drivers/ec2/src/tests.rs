@@ -20,13 +20,16 @@ struct Machine {
     tags: Vec<(String, String)>,
 }
 
+/// Status, headers, body.
+type Answer = (u16, Vec<(String, String)>, String);
+
 #[derive(Debug, Default)]
 struct Cloud {
     machines: Vec<Machine>,
     calls: Vec<HashMap<String, String>>,
     ignores_tags: bool,
-    /// The answer to a call of this name, instead of the honest one: status, headers, body.
-    instead: HashMap<&'static str, (u16, Vec<(String, String)>, String)>,
+    /// The answer to a call of this name, instead of the honest one.
+    instead: HashMap<&'static str, Answer>,
     /// These act, and their answers are lost.
     lost: Vec<&'static str>,
 }
