@@ -14,7 +14,7 @@ pub struct About {
     pub keyword: &'static str,
     /// One line for `occopus plugin list`.
     pub summary: &'static str,
-    /// Network targets: `endpoint`, `node-address` or `HOST:PORT`.
+    /// Network targets: `endpoint`, `announced` (what the endpoint names in its answers), `node-address` or `HOST:PORT`.
     pub network: &'static [&'static str],
     /// Host interfaces beyond the ordinary ones: `icmp`, `process`, `reveal`.
     pub interfaces: &'static [&'static str],

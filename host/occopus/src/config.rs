@@ -119,7 +119,7 @@ impl Config {
             store: file.store.unwrap_or_else(|| places.data.join("store.db")),
             auth_data,
             plugin_directories,
-            grants: Grants { plugins: file.plugins },
+            grants: Grants::of(file.plugins),
             limits: file.limits,
             allow_commands: file.allow_commands,
             calls_per_endpoint: file.calls_per_endpoint,

@@ -16,6 +16,7 @@ pub(crate) fn explain(info: &PluginInfo, grants: &Grants) -> String {
     for need in &description.needs_network {
         let line = match need.as_str() {
             "endpoint" => "network: host and port of the `endpoint` of the section at hand".to_owned(),
+            "announced" => "network: hosts that this endpoint names in its answers, without secrets".to_owned(),
             "node-address" => "network: the addresses of the node at hand".to_owned(),
             other if bundled => format!("network: {other} (bundled plugins get what they need)"),
             other => {

@@ -1,18 +1,22 @@
 //! What a plugin may reach: the operator's configuration, and what follows from it for one call.
 //!
 //! A call may reach the endpoint of its own section or the address of its own node, when the plugin says that it needs
-//! them, and what the operator granted to the plugin. Nothing else.
+//! them, and what the operator granted to the plugin. A plugin that says so may also reach the hosts that its endpoint names
+//! in its answers, without secrets. Nothing else.
 
 mod address;
+mod announced;
 mod call;
 mod endpoint;
 mod refusal;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+pub(crate) use announced::Announced;
 pub use call::CallGrants;
 pub use refusal::Refusal;
 pub use target::{InvalidTarget, Target};
@@ -23,6 +27,9 @@ pub use target::{InvalidTarget, Target};
 pub struct Grants {
     /// By the plugin's name.
     pub plugins: BTreeMap<String, PluginGrants>,
+    /// What endpoints named since the process began. Shared by clones.
+    #[serde(skip)]
+    announced: Arc<announced::Announcements>,
 }
 
 /// What the operator grants to one plugin.
@@ -76,9 +83,14 @@ pub struct Subject<'a> {
 }
 
 impl Grants {
+    /// What the operator grants, by the plugin's name.
+    pub fn of(plugins: impl IntoIterator<Item = (String, PluginGrants)>) -> Self {
+        Self { plugins: plugins.into_iter().collect(), ..Self::default() }
+    }
+
     /// What one call may reach.
     pub fn for_call(&self, subject: &Subject<'_>) -> CallGrants {
-        CallGrants::new(subject, self.plugins.get(subject.plugin))
+        CallGrants::new(subject, self.plugins.get(subject.plugin), &self.announced)
     }
 }
 

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::time::timeout;
 
-use crate::grants::CallGrants;
+use crate::grants::{Announced, CallGrants};
 use crate::secrets::CallSecrets;
 
 use connect::Connector;
@@ -96,8 +96,13 @@ impl HttpClient {
             match timeout(limits.first_byte, sending).await {
                 Err(_) => return Err(HttpError::timeout(HttpErrorKind::FirstByteTimeout, &route, limits.first_byte)),
                 Ok(Exchange::Answered(response)) => {
+                    let announced = announcements(grants, &route).cloned();
                     self.pool.put_when_ready(route, connection);
-                    return Ok(prepare::answer(response, limits));
+                    let answer = prepare::answer(response, limits);
+                    return match announced {
+                        Some(announced) => read_announcements(answer, &announced).await,
+                        None => Ok(answer),
+                    };
                 }
                 // The server closed a connection that was kept for later: nothing of the request has left.
                 Ok(Exchange::NotSent(request)) if reused => {
@@ -114,6 +119,29 @@ impl HttpClient {
             }
         }
     }
+}
+
+fn announcements<'a>(grants: &'a CallGrants, route: &Route) -> Option<&'a Arc<Announced>> {
+    match route {
+        Route::Host { host, port, .. } => grants.announcements_of(host, *port),
+        Route::Socket(_) => None,
+    }
+}
+
+/// Takes the answer in before the plugin sees any of it: what it names may be asked at once.
+async fn read_announcements(
+    answer: Response<ResponseBody>,
+    announced: &Announced,
+) -> Result<Response<ResponseBody>, HttpError> {
+    let (parts, content) = answer.into_parts();
+    let whole = content.collect().await?;
+    let trailers = whole.trailers().cloned();
+    let bytes = whole.to_bytes();
+    // Keystone lists its versions with `300 Multiple Choices`. An error may quote what the plugin sent.
+    if parts.status.is_success() || parts.status == StatusCode::MULTIPLE_CHOICES {
+        announced.learn(&bytes);
+    }
+    Ok(Response::from_parts(parts, body::whole(Full::new(bytes), trailers)))
 }
 
 #[cfg(test)]

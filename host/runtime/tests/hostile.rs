@@ -20,7 +20,7 @@ fn limits() -> Limits {
 fn granted(network: &[String]) -> Grants {
     let network = network.iter().map(|target| target.parse::<Target>().expect("a target")).collect();
     let plugin = PluginGrants { network, interfaces: [Interface::Icmp].into() };
-    Grants { plugins: [("hostile".to_owned(), plugin)].into() }
+    Grants::of([("hostile".to_owned(), plugin)])
 }
 
 /// What the plugin got, when it tries this with these grants.

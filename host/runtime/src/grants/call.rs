@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use occopus_engine::ports::Fault;
 use uuid::Uuid;
 
 use super::address::{Class, class};
+use super::announced::{Announced, Announcements};
 use super::endpoint::{Endpoint, node_target};
 use super::target::{Kind, Target, join, normal_host};
 use super::{Interface, PluginGrants, Refusal, Subject};
@@ -18,6 +19,8 @@ use super::{Interface, PluginGrants, Refusal, Subject};
 pub struct CallGrants {
     plugin: String,
     granted: Vec<(Target, Source)>,
+    /// What its endpoints name, where the plugin asks for that.
+    announced: Vec<Arc<Announced>>,
     interfaces: BTreeSet<Interface>,
     /// Made-up host names of unix sockets.
     sockets: Mutex<BTreeMap<String, PathBuf>>,
@@ -39,13 +42,17 @@ enum Source {
 }
 
 impl CallGrants {
-    pub(super) fn new(subject: &Subject<'_>, operator: Option<&PluginGrants>) -> Self {
+    pub(super) fn new(subject: &Subject<'_>, operator: Option<&PluginGrants>, known: &Announcements) -> Self {
         let needs = |need: &str| subject.needs_network.iter().any(|line| line == need);
-        let mut granted = Vec::new();
+        let (mut granted, mut announced) = (Vec::new(), Vec::new());
         if needs("endpoint") {
             // What is no endpoint grants nothing; `url_for` tells the user.
-            let endpoints = subject.endpoints.iter().filter_map(|text| Endpoint::parse(text).ok());
-            granted.extend(endpoints.map(|endpoint| (endpoint.target(), Source::Endpoint)));
+            for endpoint in subject.endpoints.iter().filter_map(|text| Endpoint::parse(text).ok()) {
+                granted.push((endpoint.target(), Source::Endpoint));
+                if let (true, Endpoint::Url { host, port, .. }) = (needs("announced"), &endpoint) {
+                    announced.push(known.of(subject.plugin, host, *port));
+                }
+            }
         }
         if needs("node-address") {
             let nodes = subject.node_addresses.iter().filter_map(|address| node_target(address));
@@ -68,6 +75,7 @@ impl CallGrants {
         Self {
             plugin: subject.plugin.to_owned(),
             granted,
+            announced,
             interfaces,
             sockets: Mutex::default(),
             resolved: Mutex::default(),
@@ -80,7 +88,7 @@ impl CallGrants {
         if let Ok(address) = host.parse::<IpAddr>() {
             return self.check_address(address, port, None);
         }
-        if lock(&self.sockets).contains_key(&host) || self.targets().any(|target| target.covers_name(&host, port)) {
+        if lock(&self.sockets).contains_key(&host) || self.any_target(|target| target.covers_name(&host, port)) {
             return Ok(());
         }
         Err(self.refused(&join(&host, port), NOT_GRANTED, &join(&host, port)))
@@ -95,7 +103,7 @@ impl CallGrants {
                 self.check_name(name, port)?;
                 self.check_class(address, port, Some(&normal_host(name)))
             }
-            None if self.targets().any(|target| target.covers_address(address, Some(port))) => {
+            None if self.any_target(|target| target.covers_address(address, Some(port))) => {
                 self.check_class(address, port, None)
             }
             None => {
@@ -112,7 +120,7 @@ impl CallGrants {
     /// servers of others.
     pub fn check_lookup(&self, name: &str) -> Result<(), Refusal> {
         let name = normal_host(name);
-        let granted = self.targets().any(|target| match &target.0 {
+        let granted = self.any_target(|target| match &target.0 {
             Kind::Host { port, .. } => target.covers_name(&name, port.unwrap_or(1)),
             Kind::Socket(_) => false,
         });
@@ -129,7 +137,7 @@ impl CallGrants {
             let names = lock(&self.resolved).get(&address).cloned().unwrap_or_default();
             names.iter().any(|name| self.check_lookup(name).is_ok())
         };
-        if !self.targets().any(|target| target.covers_address(address, None)) && !by_name() {
+        if !self.any_target(|target| target.covers_address(address, None)) && !by_name() {
             return Err(self.refused(&request, NOT_GRANTED, &line));
         }
         if self.reachable(address, None, None) { Ok(()) } else { Err(self.refused(&request, reason(address), &line)) }
@@ -144,7 +152,8 @@ impl CallGrants {
         }
     }
 
-    /// May secrets go to this host? Not to a node just because it is the node at hand: it is not the credential's owner.
+    /// May secrets go to this host? Not to a node just because it is the node at hand, and not to what an endpoint names: they
+    /// are not the credential's owner.
     pub fn check_secrets(&self, host: &str, port: u16) -> Result<(), Refusal> {
         let host = normal_host(host);
         let address = host.parse::<IpAddr>().ok();
@@ -176,7 +185,7 @@ impl CallGrants {
             Endpoint::Url { url, .. } => return Ok(url),
             Endpoint::Socket(path) => path,
         };
-        if !self.targets().any(|target| matches!(&target.0, Kind::Socket(granted) if *granted == path)) {
+        if !self.any_target(|target| matches!(&target.0, Kind::Socket(granted) if *granted == path)) {
             let line = format!("unix://{}", path.display());
             return Err(self.refused(&line, NOT_GRANTED, &line).into());
         }
@@ -196,8 +205,14 @@ impl CallGrants {
         lock(&self.sockets).get(&normal_host(host)).cloned()
     }
 
-    fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.granted.iter().map(|(target, _)| target)
+    /// Whose answers from this server are to be read for the hosts that it names.
+    pub(crate) fn announcements_of(&self, host: &str, port: u16) -> Option<&Arc<Announced>> {
+        self.announced.iter().find(|announced| announced.is_endpoint(host, port))
+    }
+
+    fn any_target(&self, test: impl Fn(&Target) -> bool) -> bool {
+        self.granted.iter().any(|(target, _)| test(target))
+            || self.announced.iter().any(|announced| announced.any(&test))
     }
 
     fn check_class(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), Refusal> {
@@ -216,9 +231,9 @@ impl CallGrants {
             Class::Loopback => {
                 // Whoever writes `localhost` means this machine. Any other name that resolves to it may be a trick.
                 name.is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
-                    || self
-                        .targets()
-                        .any(|target| target.names_address(address, port, |network| class(network) == Class::Loopback))
+                    || self.any_target(|target| {
+                        target.names_address(address, port, |network| class(network) == Class::Loopback)
+                    })
             }
             Class::Guarded => self
                 .granted

@@ -181,6 +181,37 @@ async fn secrets_do_not_go_where_they_do_not_belong() {
 }
 
 #[tokio::test]
+async fn what_the_endpoint_names_is_reached_without_secrets() {
+    let (identity, compute) = (Server::start().await, Server::start().await);
+    let grants = Grants::default();
+    let call = |needs: &[&str]| {
+        grants.for_call(&Subject {
+            plugin: "test",
+            needs_network: &needs.iter().map(|need| (*need).to_owned()).collect::<Vec<_>>(),
+            endpoints: &[identity.url("")],
+            ..Subject::default()
+        })
+    };
+    let client = HttpClient::new();
+    let asks = async |call: &CallGrants, request, secrets| client.send(request, call, secrets, &LIMITS).await;
+    let first = call(&["endpoint", "announced"]);
+    let refused = asks(&first, get(&compute.url("/")), None).await.unwrap_err();
+    assert_eq!(refused.kind, HttpErrorKind::Refused);
+    // The server repeats what it is sent.
+    asks(&first, post(&identity.url("/"), compute.url("/v2.1")), None).await.unwrap();
+    asks(&first, get(&compute.url("/")), None).await.unwrap();
+    // A later call knows it too, another plugin's does not, and one that does not ask for it does not.
+    asks(&call(&["endpoint", "announced"]), get(&compute.url("/")), None).await.unwrap();
+    assert!(asks(&call(&["endpoint"]), get(&compute.url("/")), None).await.is_err());
+    assert!(asks(&endpoint(&identity.url("")), get(&compute.url("/")), None).await.is_err());
+    let secrets = secrets();
+    let placeholder = secrets.placeholder("key", Encoding::Plain).unwrap();
+    let kept = asks(&first, post(&compute.url("/"), placeholder.clone()), Some(&secrets)).await.unwrap_err();
+    assert_eq!((kept.kind, kept.sent), (HttpErrorKind::Refused, Sent::No));
+    asks(&first, post(&identity.url("/"), placeholder), Some(&secrets)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_secret_that_does_not_fit_is_not_shown() {
     let secrets = CallSecrets::new([("key".to_owned(), Zeroizing::new("line\nhunter2".to_owned()))], BTreeSet::new());
     let mut request = get("http://cloud.invalid/");
