@@ -87,6 +87,13 @@ impl Request {
         self
     }
 
+    /// Adds a parameter to the URL's query, percent-encoded.
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        let separator = if self.url.contains('?') { '&' } else { '?' };
+        self.url.push_str(&format!("{separator}{}={}", encoded(name), encoded(value)));
+        self
+    }
+
     /// Sets the body.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
@@ -139,6 +146,11 @@ impl Response {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// When to come again, by the server's `Retry-After` in seconds (RFC 9110, section 10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -151,6 +163,18 @@ impl Response {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
+}
+
+/// Percent-encoded for a path's segment or a query (RFC 3986, section 2.1): all but unreserved characters.
+pub fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    encoded
 }
 
 /// Did the server see the request?

@@ -114,8 +114,10 @@ mod tests {
     fn urls_anywhere_in_an_answer_count() {
         let announced = Announcements::default().of("nova", "Cloud.example.com", 5000);
         assert!(announced.is_endpoint("cloud.example.com", 5000) && !announced.is_endpoint("cloud.example.com", 80));
-        announced.learn(br#"{"token": {"catalog": [{"endpoints": [{"url": "https://Compute.example.com/v2.1"},
-            {"url": "http://10.0.0.9:9696"}, {"url": "not a url"}, {"name": "see https://else.example.com"}]}]}}"#);
+        announced.learn(
+            br#"{"token": {"catalog": [{"endpoints": [{"url": "https://Compute.example.com/v2.1"},
+            {"url": "http://10.0.0.9:9696"}, {"url": "not a url"}, {"name": "see https://else.example.com"}]}]}}"#,
+        );
         assert!(reaches(&announced, "compute.example.com", 443) && reaches(&announced, "10.0.0.9", 9696));
         assert!(!reaches(&announced, "compute.example.com", 80) && !reaches(&announced, "else.example.com", 443));
         announced.learn(b"no JSON: http://other.example.com");

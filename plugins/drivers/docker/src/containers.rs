@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use occopus_sdk::http::encoded;
 use occopus_sdk::{Fault, Handle, Observed, Phase, Reaction};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::container::{Container, INSTANCE, NewContainer};
-use crate::engine::{Engine, encoded, words};
+use crate::engine::{Engine, words};
 
 /// Ids in one query: 73 bytes each, and proxies take lines of 8 KiB.
 const OBSERVED_AT_ONCE: usize = 100;

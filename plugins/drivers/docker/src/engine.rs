@@ -100,8 +100,8 @@ impl<'a> Engine<'a> {
             501 => Fault::unsupported("docker.unsupported", message),
             _ => Fault::give_up("docker.refused", message),
         };
-        match response.header("retry-after").and_then(|seconds| seconds.parse().ok()) {
-            Some(seconds) => fault.retry_after(Duration::from_secs(seconds)),
+        match response.retry_after() {
+            Some(delay) => fault.retry_after(delay),
             None => fault,
         }
     }
@@ -125,16 +125,6 @@ pub(crate) fn shortened(text: &str) -> String {
         None if text.is_empty() => "(no explanation)".to_owned(),
         None => text.to_owned(),
     }
-}
-
-/// Percent-encoded for a query or a part of a path.
-pub(crate) fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }
 
 /// What `GET /version` says of versions.

@@ -1,10 +1,10 @@
 //! Images that the engine does not have yet.
 
 use occopus_sdk::Fault;
-use occopus_sdk::http::{HttpError, Response};
+use occopus_sdk::http::{HttpError, Response, encoded};
 use serde::Deserialize;
 
-use crate::engine::{Engine, encoded, shortened, words};
+use crate::engine::{Engine, shortened, words};
 use crate::section::Origin;
 
 /// Makes the engine fetch the image. It stops by itself when the connection ends, so a lost answer may be tried again.

@@ -1,10 +1,8 @@
 //! One EC2 endpoint: signed calls, and answers as XML
 //! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>).
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
-use occopus_sdk::http::{HttpError, Response};
+use occopus_sdk::http::{HttpError, Response, encoded};
 use occopus_sdk::{Credential, Fault, Scope};
 use roxmltree::Document;
 
@@ -46,9 +44,9 @@ impl Form {
 
     pub(crate) fn push(&mut self, name: &str, value: &str) {
         self.0.push('&');
-        encode(&mut self.0, name);
+        self.0.push_str(&encoded(name));
         self.0.push('=');
-        encode(&mut self.0, value);
+        self.0.push_str(&encoded(value));
     }
 
     /// The filter with this number, counted from 1.
@@ -58,18 +56,6 @@ impl Form {
             self.push(&format!("Filter.{number}.Value.{}", index + 1), value);
         }
         self
-    }
-}
-
-fn encode(form: &mut String, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => form.push(char::from(byte)),
-            other => {
-                // Writing to a string can't fail.
-                let _ = write!(form, "%{other:02X}");
-            }
-        }
     }
 }
 

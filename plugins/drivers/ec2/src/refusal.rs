@@ -46,7 +46,7 @@ pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal
     if let Some(id) = refusal.request_id {
         fault = fault.detail(format!("request id {id}"));
     }
-    match retry_after(response) {
+    match response.retry_after() {
         Some(delay) => fault.retry_after(delay),
         None if reaction == Reaction::Retry => fault.retry_after(THROTTLED),
         None => fault,
@@ -147,7 +147,7 @@ fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Faul
         401 | 403 => Fault::denied("ec2.denied", message),
         _ => not_ec2(message),
     };
-    match retry_after(response) {
+    match response.retry_after() {
         Some(delay) => fault.retry_after(delay),
         None => fault,
     }
@@ -156,9 +156,4 @@ fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Faul
 fn not_ec2(message: String) -> Fault {
     Fault::give_up("ec2.not-ec2", format!("{message}, and not like an EC2 API"))
         .at("/endpoint", "is this the URL of an EC2 API?")
-}
-
-/// In seconds (RFC 9110, 10.2.3).
-fn retry_after(response: &Response) -> Option<Duration> {
-    response.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
 }

@@ -1,0 +1,121 @@
+//! Calls of one cloud's services, with a token.
+
+use std::cell::RefCell;
+
+use occopus_sdk::http::{HttpError, Response};
+use occopus_sdk::{Fault, Scope};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::catalogue::Service;
+use crate::refusal;
+use crate::section::Section;
+use crate::session::Session;
+
+/// What a lost answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing: the call only reads, or may be repeated.
+    None,
+    /// The cloud may have acted.
+    Perhaps,
+}
+
+/// A cloud that one has logged in to.
+pub(crate) struct Cloud<'a> {
+    pub(crate) section: &'a Section,
+    pub(crate) scope: &'a Scope<Section>,
+    session: RefCell<Session>,
+    /// The token was obtained in this call.
+    fresh: RefCell<bool>,
+}
+
+/// A request to a service, below its URL.
+pub(crate) struct Ask<'t> {
+    pub(crate) service: Service,
+    pub(crate) effect: Effect,
+    pub(crate) method: &'static str,
+    pub(crate) path: &'t str,
+    pub(crate) query: &'t [(&'t str, &'t str)],
+    pub(crate) body: Option<&'t Value>,
+    pub(crate) headers: &'t [(&'t str, String)],
+}
+
+impl<'t> Ask<'t> {
+    pub(crate) fn new(service: Service, method: &'static str, path: &'t str) -> Self {
+        Self { service, effect: Effect::None, method, path, query: &[], body: None, headers: &[] }
+    }
+}
+
+impl<'a> Cloud<'a> {
+    pub(crate) fn new(scope: &'a Scope<Section>) -> Result<Self, Fault> {
+        let kept = Session::kept(scope);
+        let fresh = kept.is_none();
+        let session = kept.map_or_else(|| Session::open(scope), Ok)?;
+        Ok(Self { section: &scope.section, scope, session: RefCell::new(session), fresh: RefCell::new(fresh) })
+    }
+
+    /// The answer, if it is a success.
+    pub(crate) fn send(&self, ask: &Ask) -> Result<Response, Fault> {
+        let response = self.attempt(ask)?;
+        // The token of an earlier call may have been revoked. Nothing was done, so it may be done again.
+        let response = if response.status == 401 && !self.fresh.replace(true) {
+            let session = Session::open(self.scope)?;
+            self.session.replace(session);
+            self.attempt(ask)?
+        } else {
+            response
+        };
+        if response.is_success() {
+            return Ok(response);
+        }
+        Err(refusal::fault(&self.section.endpoint, ask.service, ask.effect, &response))
+    }
+
+    /// What is in the answer.
+    pub(crate) fn read<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Fault> {
+        let response = self.send(ask)?;
+        response.json().map_err(|error| {
+            let message = format!(
+                "{} of the cloud at {} answers with what can't be read: {error}",
+                ask.service.kind(),
+                self.section.endpoint
+            );
+            match ask.effect {
+                Effect::None => Fault::retry("nova.bad-answer", message),
+                Effect::Perhaps => Fault::unknown_outcome("nova.bad-answer", message),
+            }
+        })
+    }
+
+    fn attempt(&self, ask: &Ask) -> Result<Response, Fault> {
+        let session = self.session.borrow();
+        let url = format!("{}{}", session.url(ask.service, self.section)?, ask.path);
+        let mut request = self.scope.http().request(ask.method, url).header("x-auth-token", &session.token);
+        request = request.header("accept", "application/json");
+        for (name, value) in ask.query {
+            request = request.query(name, value);
+        }
+        for (name, value) in ask.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(body) = ask.body {
+            request = request.json(body);
+        }
+        let host = request.url.split('/').nth(2).unwrap_or_default().to_owned();
+        request.send().map_err(|error| self.unanswered(ask, &host, error))
+    }
+
+    fn unanswered(&self, ask: &Ask, host: &str, error: HttpError) -> Fault {
+        let mut fault = match ask.effect {
+            Effect::None => error.of_reading("nova.unreachable"),
+            Effect::Perhaps => error.of_change("nova.unreachable"),
+        };
+        let kind = ask.service.kind();
+        fault.message = format!(
+            "no answer from {kind} of the cloud at {}, which is at {host}: {}",
+            self.section.endpoint, fault.message
+        );
+        fault
+    }
+}

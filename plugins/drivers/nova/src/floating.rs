@@ -1,0 +1,195 @@
+//! Floating IPs, through Neutron (<https://docs.openstack.org/api-ref/network/v2/#floating-ips-floatingips>).
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use occopus_sdk::http::encoded;
+use occopus_sdk::{Address, Fault, Observed, Phase, Reaction};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::catalogue::Service;
+use crate::cloud::{Ask, Cloud, Effect};
+use crate::section::given;
+
+/// A server has its port a few seconds after it was made.
+const PORT_POLLS: usize = 60;
+const PORT_POLL: Duration = Duration::from_secs(1);
+/// Time for the answer that says what happened.
+const MARGIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Deserialize)]
+struct FloatingIp {
+    id: String,
+    floating_ip_address: String,
+    #[serde(default)]
+    port_id: Option<String>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    revision_number: Option<u64>,
+    #[serde(default)]
+    port_details: Option<PortDetails>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PortDetails {
+    #[serde(default)]
+    device_id: String,
+}
+
+#[derive(Deserialize)]
+struct FloatingIps {
+    floatingips: Vec<FloatingIp>,
+}
+
+#[derive(Deserialize)]
+struct OneFloatingIp {
+    floatingip: FloatingIp,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Ports {
+    ports: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Networks {
+    networks: Vec<Named>,
+}
+
+/// On those that the driver allocated. Others are the user's, and stay.
+fn mark(server: &str) -> String {
+    format!("occopus.server={server}")
+}
+
+impl FloatingIp {
+    fn is_ours(&self) -> bool {
+        self.description.as_ref().is_some_and(|text| text.starts_with("occopus.server="))
+    }
+
+    fn address(&self) -> Address {
+        Address { value: self.floating_ip_address.clone(), internal: false }
+    }
+}
+
+impl Cloud<'_> {
+    /// Gives the server a floating IP: one of the user's that nobody uses, or a new one.
+    pub(crate) fn float(&self, server: &str) -> Result<Address, Fault> {
+        let port = self.port_of(server)?;
+        if let Some(there) = self.floating(&[("port_id", &port)])?.first() {
+            return Ok(there.address());
+        }
+        let network = self.external_network()?;
+        for free in self.floating(&[("floating_network_id", &network), ("status", "DOWN")])? {
+            if free.port_id.is_none() && !free.is_ours() && self.take(&free, &port)? {
+                return Ok(free.address());
+            }
+        }
+        let body = json!({"floatingip": {
+            "floating_network_id": network, "port_id": port, "description": mark(server),
+        }});
+        let ask =
+            Ask { effect: Effect::Perhaps, body: Some(&body), ..Ask::new(Service::Network, "POST", "/floatingips") };
+        self.read::<OneFloatingIp>(&ask).map(|made| made.floatingip.address())
+    }
+
+    /// Gives back what was allocated for this server.
+    pub(crate) fn release(&self, server: &str) -> Result<(), Fault> {
+        for ours in self.floating(&[("description", &mark(server))])? {
+            // A cloud without this filter lists all.
+            if ours.description.as_deref() != Some(&mark(server)) {
+                continue;
+            }
+            match self.send(&Ask::new(Service::Network, "DELETE", &format!("/floatingips/{}", encoded(&ours.id)))) {
+                Err(fault) if fault.reaction != Reaction::NotFound => return Err(fault),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Nova may show a floating IP a while after Neutron has it.
+    pub(crate) fn add_floating(&self, servers: &mut [Observed]) -> Result<(), Fault> {
+        let lacks = |server: &Observed| {
+            server.phase == Phase::Running && server.addresses.iter().all(|address| address.internal)
+        };
+        if !servers.iter().any(lacks) {
+            return Ok(());
+        }
+        let known = self.floating(&[])?;
+        for server in servers.iter_mut().filter(|server| lacks(server)) {
+            let is_its =
+                |ip: &&FloatingIp| ip.port_details.as_ref().is_some_and(|port| port.device_id == server.handle.data);
+            if let Some(ip) = known.iter().find(is_its) {
+                server.addresses.insert(0, ip.address());
+            }
+        }
+        Ok(())
+    }
+
+    /// Associates one that is free, unless another one was quicker.
+    fn take(&self, free: &FloatingIp, port: &str) -> Result<bool, Fault> {
+        let body = json!({"floatingip": {"port_id": port}});
+        let path = format!("/floatingips/{}", encoded(&free.id));
+        let expected: Vec<(&str, String)> =
+            free.revision_number.map(|number| ("if-match", format!("revision_number={number}"))).into_iter().collect();
+        let ask = Ask { body: Some(&body), headers: &expected, ..Ask::new(Service::Network, "PUT", &path) };
+        match self.send(&ask) {
+            Ok(_) => Ok(true),
+            // Changed since it was listed (412), taken (409), or gone.
+            Err(fault) if matches!(fault.reaction, Reaction::Conflict | Reaction::NotFound) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn floating(&self, query: &[(&str, &str)]) -> Result<Vec<FloatingIp>, Fault> {
+        let ask = Ask { query, ..Ask::new(Service::Network, "GET", "/floatingips") };
+        Ok(self.read::<FloatingIps>(&ask)?.floatingips)
+    }
+
+    fn port_of(&self, server: &str) -> Result<String, Fault> {
+        let network = given(self.section.network_id.as_ref());
+        let filters = [Some(("device_id", server)), network.map(|network| ("network_id", network))];
+        let query: Vec<(&str, &str)> = filters.into_iter().flatten().collect();
+        for _ in 0..PORT_POLLS {
+            let ports: Ports = self.read(&Ask { query: &query, ..Ask::new(Service::Network, "GET", "/ports") })?;
+            if let Some(port) = ports.ports.into_iter().next() {
+                return Ok(port.id);
+            }
+            if self.scope.call().remaining() < MARGIN || self.scope.call().cancelled() {
+                break;
+            }
+            self.scope.call().progress("waiting for the server's network", None);
+            sleep(PORT_POLL);
+        }
+        Err(Fault::retry("nova.no-port", format!("the server {server} has no port for a floating IP yet")))
+    }
+
+    fn external_network(&self) -> Result<String, Fault> {
+        let wanted = given(self.section.floating_ip_pool.as_ref());
+        let query = [("router:external", "true"), ("fields", "id"), ("fields", "name")];
+        let ask = Ask { query: &query, ..Ask::new(Service::Network, "GET", "/networks") };
+        let networks = self.read::<Networks>(&ask)?.networks;
+        let names: Vec<&str> = networks.iter().map(|network| network.name.as_str()).collect();
+        let found =
+            networks.iter().find(|network| wanted.is_none_or(|wanted| network.name == wanted || network.id == wanted));
+        if let Some(network) = found {
+            return Ok(network.id.clone());
+        }
+        let message = wanted.map_or_else(
+            || "the cloud has no external network to take a floating IP from".to_owned(),
+            |wanted| format!("the cloud has no external network `{wanted}`"),
+        );
+        let known =
+            if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+        Err(Fault::give_up("nova.no-floating-ip-pool", message).at("/floating_ip_pool", known))
+    }
+}

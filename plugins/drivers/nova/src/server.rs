@@ -1,0 +1,140 @@
+//! Servers as Nova gives them (<https://docs.openstack.org/api-ref/compute/#show-server-details>).
+
+use std::collections::BTreeMap;
+
+use occopus_sdk::{Address, Handle, Observed, Owned, Phase};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Carries the instance's id. Set by the host on every machine.
+pub(crate) const INSTANCE: &str = "occopus.instance";
+const INFRASTRUCTURE: &str = "occopus.infrastructure";
+
+/// Of the format of the handle: the server's id.
+const HANDLE_VERSION: u32 = 1;
+
+pub(crate) fn handle_of(id: &str) -> Handle {
+    Handle::new(HANDLE_VERSION, id)
+}
+
+/// A server.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Server {
+    pub(crate) id: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    addresses: BTreeMap<String, Vec<NetworkAddress>>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    created: String,
+    #[serde(default)]
+    fault: Option<ServerFault>,
+    /// An object, or an empty text when the server boots from a volume.
+    #[serde(default)]
+    image: Value,
+    #[serde(default)]
+    flavor: Value,
+    #[serde(default, rename = "OS-EXT-STS:task_state")]
+    task: Option<String>,
+    #[serde(default, rename = "OS-EXT-AZ:availability_zone")]
+    zone: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct NetworkAddress {
+    addr: String,
+    #[serde(default, rename = "OS-EXT-IPS:type")]
+    kind: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ServerFault {
+    #[serde(default)]
+    message: String,
+}
+
+impl NetworkAddress {
+    fn is_floating(&self) -> bool {
+        self.kind.as_deref() == Some("floating")
+    }
+}
+
+impl Server {
+    /// Does it carry this instance's id?
+    pub(crate) fn is(&self, instance_id: &str) -> bool {
+        self.metadata.get(INSTANCE).is_some_and(|id| id == instance_id)
+    }
+
+    /// Which of two servers with one id stays: the older one, and all who look agree on it.
+    pub(crate) fn age(&self) -> (&str, &str) {
+        (&self.created, &self.id)
+    }
+
+    /// Neither deleted nor about to be.
+    pub(crate) fn lives(&self) -> bool {
+        self.phase() != Phase::Gone
+    }
+
+    pub(crate) fn has_floating_ip(&self) -> bool {
+        self.addresses.values().flatten().any(NetworkAddress::is_floating)
+    }
+
+    pub(crate) fn owned(&self) -> Option<Owned> {
+        Some(Owned {
+            instance_id: self.metadata.get(INSTANCE)?.clone(),
+            infrastructure_id: self.metadata.get(INFRASTRUCTURE).cloned().unwrap_or_default(),
+            observed: self.observed(),
+        })
+    }
+
+    pub(crate) fn observed(&self) -> Observed {
+        let phase = self.phase();
+        let id = |value: &Value| value.get("id").and_then(Value::as_str).map(str::to_owned);
+        let attributes = [
+            ("instance_id", Some(self.id.clone())),
+            ("image_id", id(&self.image)),
+            ("flavor", id(&self.flavor)),
+            ("availability_zone", self.zone.clone().filter(|zone| !zone.is_empty())),
+        ];
+        let message = match &self.fault {
+            Some(fault) if phase == Phase::Failed => Some(fault.message.clone()),
+            _ if phase == Phase::Stopped => Some(format!("the server is {}", self.status)),
+            _ => None,
+        };
+        Observed {
+            handle: handle_of(&self.id),
+            phase,
+            addresses: self.addresses(),
+            attributes: attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
+            message,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        if self.task.as_deref() == Some("deleting") {
+            // There is no way back from here.
+            return Phase::Gone;
+        }
+        match self.status.as_str() {
+            "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE" | "REVERT_RESIZE" | "MIGRATING" | "REBOOT"
+            | "HARD_REBOOT" | "PASSWORD" => Phase::Pending,
+            "ACTIVE" => Phase::Running,
+            "SHUTOFF" | "STOPPED" | "PAUSED" | "SUSPENDED" | "SHELVED" | "SHELVED_OFFLOADED" | "RESCUE" => {
+                Phase::Stopped
+            }
+            "ERROR" => Phase::Failed,
+            "DELETED" | "SOFT_DELETED" => Phase::Gone,
+            _ => Phase::Unknown,
+        }
+    }
+
+    /// Floating ones come first: they are what others can reach.
+    fn addresses(&self) -> Vec<Address> {
+        let all = || self.addresses.values().flatten();
+        let floating = all().filter(|address| address.is_floating()).map(|address| (address, false));
+        let fixed = all().filter(|address| !address.is_floating()).map(|address| (address, true));
+        floating.chain(fixed).map(|(address, internal)| Address { value: address.addr.clone(), internal }).collect()
+    }
+}

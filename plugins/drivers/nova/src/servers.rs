@@ -1,0 +1,220 @@
+//! What is asked of Nova about servers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::thread::sleep;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use occopus_sdk::http::encoded;
+use occopus_sdk::{Fault, Handle, NodeRequest, Observed, Phase, Reaction, log};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::catalogue::Service;
+use crate::cloud::{Ask, Cloud, Effect};
+use crate::section::{Section, given};
+use crate::server::Server;
+
+/// Bytes in base64, by the API's own limit.
+const USER_DATA: usize = 65_535;
+/// GB of a volume whose size is given as 0, as the existing tool has it.
+const VOLUME: u32 = 50;
+/// So many are asked for one by one; more are looked up in the list of all.
+const ONE_BY_ONE: usize = 2;
+/// What was sent may take a while to be there: looked at again after these.
+const SETTLING: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3), Duration::from_secs(5)];
+
+#[derive(Deserialize)]
+struct Created {
+    server: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    server: Server,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    servers: Vec<Server>,
+    #[serde(default)]
+    servers_links: Vec<Value>,
+}
+
+/// The server's name in Nova.
+pub(crate) fn name(request: &NodeRequest<Section>) -> &str {
+    given(request.scope.section.server_name.as_ref()).unwrap_or(&request.machine_name)
+}
+
+impl Cloud<'_> {
+    /// Makes one. The answer is its id.
+    pub(crate) fn run(&self, request: &NodeRequest<Section>) -> Result<String, Fault> {
+        let section = self.section;
+        let (image, flavor) = (self.image()?, self.flavor()?);
+        let labels: BTreeMap<&str, &str> =
+            request.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let mut server = json!({
+            "name": name(request), "flavorRef": flavor, "min_count": 1, "max_count": 1, "metadata": labels,
+        });
+        match section.volume_size {
+            None => server["imageRef"] = json!(image),
+            // Nova makes the volume, and takes it back when the server can't be made.
+            Some(size) => {
+                server["block_device_mapping_v2"] = json!([{
+                    "boot_index": "0",
+                    "source_type": "image",
+                    "uuid": image,
+                    "destination_type": "volume",
+                    "volume_size": if size == 0 { VOLUME } else { size },
+                    "delete_on_termination": !section.volume_persist.unwrap_or(false),
+                }]);
+            }
+        }
+        if let Some(network) = given(section.network_id.as_ref()) {
+            server["networks"] = json!([{"uuid": network}]);
+        }
+        if let Some(key) = given(section.key_name.as_ref()) {
+            server["key_name"] = json!(key);
+        }
+        let groups: Vec<Value> = section
+            .security_groups
+            .iter()
+            .flatten()
+            .filter_map(|group| group.given().map(|name| json!({"name": name})))
+            .collect();
+        if !groups.is_empty() {
+            server["security_groups"] = json!(groups);
+        }
+        if let Some(data) = request.user_data.as_ref().filter(|data| !data.is_empty()) {
+            let data = STANDARD.encode(data);
+            if data.len() > USER_DATA {
+                let message =
+                    format!("the user data has {} bytes in base64; Nova takes {USER_DATA} at most", data.len());
+                return Err(Fault::give_up("nova.user-data-too-long", message)
+                    .at("#user-data", "this template makes it; let the machine fetch large files itself"));
+            }
+            server["user_data"] = json!(data);
+        }
+        let body = json!({"server": server});
+        let ask = Ask { effect: Effect::Perhaps, body: Some(&body), ..Ask::new(Service::Compute, "POST", "/servers") };
+        self.read::<Created>(&ask).map(|created| created.server.id)
+    }
+
+    /// The one that stays of those which carry this id; what else carries it is deleted. `name` makes the list short.
+    pub(crate) fn the_one(&self, instance_id: &str, name: Option<&str>) -> Result<Option<Server>, Fault> {
+        let mut found = self.all(name)?;
+        found.retain(|server| server.lives() && server.is(instance_id));
+        found.sort_by(|a, b| a.age().cmp(&b.age()));
+        let mut found = found.into_iter();
+        let one = found.next();
+        for other in found {
+            log::warn(format!("the server {} carries the id of {instance_id} too: it is deleted", other.id));
+            self.delete(&other.id)?;
+        }
+        Ok(one)
+    }
+
+    /// The same, once what was sent had time to arrive. A look that fails on the way is made up for by the next one.
+    pub(crate) fn settled(&self, instance_id: &str) -> Result<Option<Server>, Fault> {
+        for pause in SETTLING {
+            match self.the_one(instance_id, None) {
+                Ok(None) => {}
+                Err(fault) if fault.reaction == Reaction::Retry => {}
+                found_or_refused => return found_or_refused,
+            }
+            sleep(pause);
+        }
+        self.the_one(instance_id, None)
+    }
+
+    pub(crate) fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+        let mut seen: HashMap<String, Server> = HashMap::new();
+        if handles.len() > ONE_BY_ONE {
+            seen.extend(self.all(None)?.into_iter().map(|server| (server.id.clone(), server)));
+        }
+        let mut observed = Vec::with_capacity(handles.len());
+        for handle in handles {
+            // A list may leave out what is in a part of the cloud that is down: whoever is missing is asked for.
+            let server = match seen.remove(&handle.data) {
+                Some(server) => Some(server),
+                None => self.show(&handle.data)?,
+            };
+            observed.push(match server {
+                Some(server) => Observed { handle: handle.clone(), ..server.observed() },
+                None => Observed::new(handle.clone(), Phase::Gone),
+            });
+        }
+        if self.section.wants_floating_ip() {
+            self.add_floating(&mut observed)?;
+        }
+        Ok(observed)
+    }
+
+    /// Removes it, and the floating IP that was allocated for it.
+    pub(crate) fn delete(&self, id: &str) -> Result<(), Fault> {
+        if self.section.wants_floating_ip() {
+            self.release(id)?;
+        }
+        let path = format!("/servers/{}", encoded(id));
+        match self.send(&Ask::new(Service::Compute, "DELETE", &path)) {
+            Err(fault) if fault.reaction == Reaction::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// A page, and where the next one begins.
+    pub(crate) fn page(
+        &self,
+        name: Option<&str>,
+        marker: Option<&str>,
+    ) -> Result<(Vec<Server>, Option<String>), Fault> {
+        let name = name.map(pattern);
+        let filters = [name.as_deref().map(|name| ("name", name)), marker.map(|marker| ("marker", marker))];
+        let query: Vec<(&str, &str)> = filters.into_iter().flatten().collect();
+        let listed: Listed =
+            self.read(&Ask { query: &query, ..Ask::new(Service::Compute, "GET", "/servers/detail") })?;
+        // The link itself may name a host behind a proxy.
+        let more = listed.servers_links.iter().any(|link| link.get("rel").and_then(Value::as_str) == Some("next"));
+        let next = listed.servers.last().filter(|_| more).map(|server| server.id.clone());
+        Ok((listed.servers, next.filter(|next| marker != Some(next))))
+    }
+
+    fn all(&self, name: Option<&str>) -> Result<Vec<Server>, Fault> {
+        let (mut all, mut marker) = (Vec::new(), None);
+        loop {
+            let (page, next) = self.page(name, marker.as_deref())?;
+            all.extend(page);
+            if next.is_none() {
+                return Ok(all);
+            }
+            marker = next;
+        }
+    }
+
+    fn show(&self, id: &str) -> Result<Option<Server>, Fault> {
+        match self.read::<Shown>(&Ask::new(Service::Compute, "GET", &format!("/servers/{}", encoded(id)))) {
+            Ok(shown) => Ok(Some(shown.server)),
+            Err(fault) if fault.reaction == Reaction::NotFound => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+/// Nova takes names for regular expressions.
+fn pattern(name: &str) -> String {
+    let mut pattern = String::from("^");
+    for letter in name.chars() {
+        if !letter.is_alphanumeric() && !matches!(letter, '-' | '_' | ' ') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern + "$"
+}
