@@ -5,6 +5,7 @@
 mod docker;
 mod moto;
 mod occopus;
+mod openstack;
 pub mod processes;
 mod proxy;
 mod server;
@@ -12,6 +13,7 @@ mod server;
 pub use docker::Docker;
 pub use moto::Moto;
 pub use occopus::{Finished, Occopus};
+pub use openstack::OpenStack;
 pub use proxy::{Meddling, Proxy};
 pub use server::{Post, Posted, collect};
 

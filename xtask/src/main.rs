@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo | test | mutants | bench`.
+//! The project's own tasks: `cargo xtask demo | test | e2e | mutants | bench`.
 #![expect(clippy::print_stdout, reason = "a program for people to run by hand")]
 
 mod demo;
@@ -19,6 +19,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the tests that need a whole cloud, which must be there already.
+    E2e {
+        /// Which one. `openstack` is described by OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and OS_PROJECT_ID.
+        #[arg(long)]
+        bed: Bed,
+    },
     /// Break the engine on purpose, in a copy, and expect its simulation to notice.
     Mutants,
     /// Print the figures that the project watches, each beside a baseline or a limit of the same run.
@@ -28,10 +34,17 @@ enum Task {
     },
 }
 
+/// A cloud for tests.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Bed {
+    Openstack,
+}
+
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Demo => demo::run(),
         Task::Test { arguments } => tools::test(&arguments),
+        Task::E2e { bed: Bed::Openstack } => tools::e2e("nova"),
         Task::Mutants => mutants::run(),
         Task::Bench { filter } => tools::bench(filter.as_deref()),
     }

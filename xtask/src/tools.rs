@@ -109,3 +109,16 @@ pub(crate) fn bench(filter: Option<&str>) -> Result<()> {
     command.args(["bench", "--quiet", "--package", "occopus-tests", "--bench", "figures", "--"]);
     run(command.args(filter).env("OCCOPUS_BIN", occopus))
 }
+
+/// Runs the tests of this file that are ignored otherwise, one after the other: they share a cloud.
+pub(crate) fn e2e(test: &str) -> Result<()> {
+    for name in ["OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_ID"] {
+        if std::env::var_os(name).is_none() {
+            bail!("{name} is not set: the variables OS_* say which cloud to use, as for its own client");
+        }
+    }
+    ensure_guest_target()?;
+    run(cargo().args(["build", "--locked", "-p", "occopus"]))?;
+    let tests = ["test", "--locked", "-p", "occopus-tests", "--test", test, "--", "--ignored", "--test-threads=1"];
+    run(cargo().args(tests))
+}

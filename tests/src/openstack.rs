@@ -1,0 +1,123 @@
+//! An OpenStack that is there already, as the usual `OS_*` variables of the environment describe it.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::Occopus;
+
+/// A project of an OpenStack cloud, seen by its user.
+pub struct OpenStack {
+    /// URL of Keystone.
+    pub auth_url: String,
+    user: String,
+    password: String,
+    /// Id of the project.
+    pub project: String,
+    token: String,
+    compute: String,
+    network: String,
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
+}
+
+/// Status, head and body.
+fn curl(arguments: &[&str]) -> (String, String) {
+    let output = Command::new("curl").args(["-sS", "-i"]).args(arguments).output().expect("curl runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    (head.to_owned(), body.to_owned())
+}
+
+impl OpenStack {
+    /// From `OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD` and `OS_PROJECT_ID`, in the domain `Default`.
+    ///
+    /// # Panics
+    /// When the cloud does not answer.
+    pub fn from_environment() -> Self {
+        let (auth_url, user) = (variable("OS_AUTH_URL"), variable("OS_USERNAME"));
+        let (password, project) = (variable("OS_PASSWORD"), variable("OS_PROJECT_ID"));
+        let login = json!({"auth": {
+            "identity": {"methods": ["password"],
+                "password": {"user": {"name": user, "password": password, "domain": {"name": "Default"}}}},
+            "scope": {"project": {"id": project}},
+        }});
+        let url = format!("{auth_url}/auth/tokens");
+        let (head, body) = curl(&["-H", "content-type: application/json", "-d", &login.to_string(), &url]);
+        let token = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("x-subject-token").then(|| value.trim().to_owned())
+        });
+        let body: Value = serde_json::from_str(&body).expect("Keystone answers with JSON");
+        let service = |kind: &str| {
+            let catalogue = body["token"]["catalog"].as_array().expect("a catalogue");
+            let entry = catalogue.iter().find(|entry| entry["type"] == kind).expect("the service");
+            let endpoints = entry["endpoints"].as_array().expect("endpoints");
+            let public = endpoints.iter().find(|endpoint| endpoint["interface"] == "public").expect("a public one");
+            public["url"].as_str().expect("a URL").trim_end_matches('/').to_owned()
+        };
+        let (compute, network) = (service("compute"), service("network"));
+        Self { auth_url, user, password, project, token: token.expect("a token"), compute, network }
+    }
+
+    fn get(&self, url: &str) -> Value {
+        let (_, body) = curl(&["-H", &format!("x-auth-token: {}", self.token), url]);
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{url}: {error}: {body}"))
+    }
+
+    /// Ids of all servers of the project.
+    pub fn servers(&self) -> Vec<String> {
+        let listed = self.get(&format!("{}/servers", self.compute));
+        let servers = listed["servers"].as_array().expect("servers").clone();
+        servers.iter().map(|server| server["id"].as_str().expect("an id").to_owned()).collect()
+    }
+
+    /// Waits until so many servers are left: they go a while after they are deleted.
+    ///
+    /// # Panics
+    /// When that takes more than 30 s.
+    pub fn wait_for(&self, count: usize) -> Vec<String> {
+        for _ in 0..60 {
+            let servers = self.servers();
+            if servers.len() == count {
+                return servers;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        panic!("{:?} instead of {count} servers", self.servers());
+    }
+
+    /// Addresses of all floating IPs of the project.
+    pub fn floating_ips(&self) -> Vec<String> {
+        let listed = self.get(&format!("{}/v2.0/floatingips", self.network));
+        let all = listed["floatingips"].as_array().expect("floating IPs").clone();
+        all.iter().map(|ip| ip["floating_ip_address"].as_str().expect("an address").to_owned()).collect()
+    }
+
+    /// Deletes a server behind the program's back.
+    pub fn delete(&self, id: &str) {
+        let token = format!("x-auth-token: {}", self.token);
+        curl(&["-X", "DELETE", "-H", &token, &format!("{}/servers/{id}", self.compute)]);
+    }
+
+    /// Writes a file of credentials. The answer is its name.
+    pub fn write_credentials(&self, occopus: &Occopus) -> &'static str {
+        let path = occopus.write(
+            "auth_data.yaml",
+            format!(
+                "resource:\n- type: nova\n  endpoint: {}\n  auth_data:\n    username: {}\n    password: {}\n",
+                self.auth_url, self.user, self.password
+            ),
+        );
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path, permissions).expect("permissions");
+        "auth_data.yaml"
+    }
+
+    /// The password, to be found nowhere.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+}
