@@ -1,1 +1,435 @@
+//! The driver against answers in the shape of the APIs. A small cloud keeps servers, and can be told to misbehave.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use occopus_sdk::http::{HttpError, HttpErrorKind, Request, Response};
+use occopus_sdk::testing::{self, DriverHarness, FakeHost};
+use occopus_sdk::{Handle, Phase, Reaction};
+use serde_json::{Value, json};
+
+use crate::Nova;
+
+const KEYSTONE: &str = "http://keystone:5000";
+
+#[derive(Debug, Default)]
+struct Cloud {
+    servers: Vec<Value>,
+    floating: Vec<Value>,
+    calls: Vec<(String, Value)>,
+    logins: usize,
+    /// Tokens up to this number are no longer good.
+    revoked: usize,
+    /// The answer to a call that begins so, instead of the honest one.
+    instead: BTreeMap<&'static str, (u16, Vec<(String, String)>, Value)>,
+    /// These act, and their answers are lost.
+    lost: Vec<&'static str>,
+}
+
+type Shared = Arc<Mutex<Cloud>>;
+
+fn answer(status: u16, body: &Value) -> Response {
+    Response { status, headers: Vec::new(), body: body.to_string().into_bytes() }
+}
+
+fn refusal(status: u16, words: &str) -> (u16, Vec<(String, String)>, Value) {
+    let headers = vec![("x-openstack-request-id".to_owned(), "req-7".to_owned())];
+    (status, headers, json!({"error": {"code": status, "message": words}}))
+}
+
+impl Cloud {
+    fn answer(&mut self, request: &Request) -> Result<Response, HttpError> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let path = request.url.trim_start_matches("http://");
+        let what = format!("{} {path}", request.method);
+        self.calls.push((what.clone(), body.clone()));
+        if let Some((_, (status, headers, body))) = self.instead.iter().find(|(start, _)| what.starts_with(**start)) {
+            return Ok(Response { headers: headers.clone(), ..answer(*status, body) });
+        }
+        if what.starts_with("POST keystone:5000/v3/auth/tokens") {
+            return Ok(self.login());
+        }
+        let token = request.headers.iter().find(|(name, _)| name == "x-auth-token").map(|(_, token)| token.clone());
+        let token: usize = token.and_then(|token| token.strip_prefix("token-")?.parse().ok()).expect("a token");
+        if token <= self.revoked {
+            return Ok(answer(401, &json!({"error": {"message": "revoked"}})));
+        }
+        let answered = self.serve(&what, &body);
+        if self.lost.iter().any(|start| what.starts_with(start)) {
+            return Err(HttpError { kind: HttpErrorKind::MaybeSent, message: "connection reset".to_owned() });
+        }
+        Ok(answered)
+    }
+
+    fn login(&mut self) -> Response {
+        self.logins += 1;
+        let endpoint = |url: &str| json!([{"interface": "public", "region_id": "One", "url": url}]);
+        let body = json!({"token": {"expires_at": "2999-01-01T00:00:00.000000Z", "catalog": [
+            {"type": "compute", "endpoints": endpoint("http://nova/v2.1")},
+            {"type": "image", "endpoints": endpoint("http://glance")},
+            {"type": "network", "endpoints": endpoint("http://neutron")},
+        ]}});
+        let headers = vec![("X-Subject-Token".to_owned(), format!("token-{}", self.logins))];
+        Response { headers, ..answer(201, &body) }
+    }
+
+    fn serve(&mut self, what: &str, body: &Value) -> Response {
+        let id = what.rsplit('/').next().unwrap_or_default().to_owned();
+        if what.starts_with("GET glance/v2/images?name=tiny") {
+            answer(200, &json!({"images": [{"id": "image-1", "name": "tiny"}]}))
+        } else if what.starts_with("GET glance/v2/images?name=twice") {
+            answer(200, &json!({"images": [{"id": "a", "name": "twice"}, {"id": "b", "name": "twice"}]}))
+        } else if what.starts_with("GET glance/") {
+            answer(200, &json!({"images": []}))
+        } else if what == "GET nova/v2.1/flavors/4" {
+            answer(200, &json!({"flavor": {"id": "4"}}))
+        } else if what.starts_with("GET nova/v2.1/flavors/") {
+            answer(404, &json!({"itemNotFound": {"message": "Flavor could not be found."}}))
+        } else if what.starts_with("GET nova/v2.1/flavors?limit=1000&marker=") {
+            answer(200, &json!({"flavors": []}))
+        } else if what.starts_with("GET nova/v2.1/flavors") {
+            answer(200, &json!({"flavors": [{"id": "f-2", "name": "m1.tiny"}]}))
+        } else if what.starts_with("POST nova/v2.1/servers") {
+            self.make(&body["server"])
+        } else if what.starts_with("GET nova/v2.1/servers/detail") {
+            self.page(what)
+        } else if what.starts_with("GET nova/v2.1/servers/") {
+            match self.servers.iter().find(|server| server["id"] == id.as_str()) {
+                Some(server) => answer(200, &json!({"server": server})),
+                None => answer(404, &json!({"itemNotFound": {"message": "gone"}})),
+            }
+        } else if what.starts_with("DELETE nova/v2.1/servers/") {
+            let before = self.servers.len();
+            self.servers.retain(|server| server["id"] != id.as_str());
+            answer(if self.servers.len() == before { 404 } else { 204 }, &Value::Null)
+        } else {
+            self.network(what, body, &id)
+        }
+    }
+
+    fn make(&mut self, wanted: &Value) -> Response {
+        let id = format!("server-{}", self.servers.len());
+        let addresses = json!({"net": [{"addr": "10.0.0.9", "version": 4, "OS-EXT-IPS:type": "fixed"}]});
+        self.servers.push(json!({"id": id, "name": wanted["name"], "status": "ACTIVE", "metadata": wanted["metadata"],
+            "created": format!("2026-01-01T00:00:{:02}Z", self.servers.len()), "addresses": addresses, "image": "",
+            "flavor": {"id": wanted["flavorRef"]}}));
+        answer(202, &json!({"server": {"id": id}}))
+    }
+
+    /// Pages of two.
+    fn page(&self, what: &str) -> Response {
+        let start = what.split("marker=").nth(1).map_or(0, |marker| {
+            1 + self.servers.iter().position(|server| server["id"] == marker).expect("a known marker")
+        });
+        let page: Vec<&Value> = self.servers.iter().skip(start).take(2).collect();
+        let links =
+            if start + 2 < self.servers.len() { json!([{"rel": "next", "href": "http://inside/"}]) } else { json!([]) };
+        answer(200, &json!({"servers": page, "servers_links": links}))
+    }
+
+    fn network(&mut self, what: &str, body: &Value, id: &str) -> Response {
+        if let Some(query) = what.strip_prefix("GET neutron/v2.0/ports?device_id=") {
+            return answer(200, &json!({"ports": [{"id": format!("port-of-{query}")}]}));
+        }
+        if what.starts_with("GET neutron/v2.0/networks") {
+            return answer(200, &json!({"networks": [{"id": "ext-1", "name": "ext"}]}));
+        }
+        if what.starts_with("GET neutron/v2.0/floatingips") {
+            let (key, value) = what
+                .split_once('?')
+                .and_then(|(_, query)| query.split('&').next()?.split_once('='))
+                .unwrap_or(("", ""));
+            let matching: Vec<&Value> = self
+                .floating
+                .iter()
+                .filter(|ip| key.is_empty() || ip[key] == value.replace("%3D", "=").as_str())
+                .collect();
+            return answer(200, &json!({"floatingips": matching}));
+        }
+        if what.starts_with("POST neutron/v2.0/floatingips") {
+            let mut made = body["floatingip"].clone();
+            made["id"] = json!(format!("fip-{}", self.floating.len()));
+            made["floating_ip_address"] = json!("203.0.113.7");
+            self.floating.push(made.clone());
+            return answer(201, &json!({"floatingip": made}));
+        }
+        if what.starts_with("PUT neutron/v2.0/floatingips/") {
+            let ip = self.floating.iter_mut().find(|ip| ip["id"] == id).expect("a floating IP");
+            ip["port_id"] = body["floatingip"]["port_id"].clone();
+            return answer(200, &json!({"floatingip": ip}));
+        }
+        if what.starts_with("DELETE neutron/v2.0/floatingips/") {
+            self.floating.retain(|ip| ip["id"] != id);
+            return answer(204, &Value::Null);
+        }
+        panic!("{what} is not expected")
+    }
+
+    fn count(&self, start: &str) -> usize {
+        self.calls.iter().filter(|(what, _)| what.starts_with(start)).count()
+    }
+}
+
+fn section(more: &Value) -> Value {
+    let mut section = json!({"endpoint": KEYSTONE, "image_id": "tiny", "flavor_name": "m1.tiny", "project_id": "p-1"});
+    section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    section
+}
+
+fn harness(cloud: &Shared, more: &Value, prepare: impl FnOnce(&mut FakeHost)) -> DriverHarness<Nova> {
+    let cloud = Arc::clone(cloud);
+    let mut host = FakeHost::default()
+        .credential("username", "demo")
+        .credential("password", "hunter2")
+        .http(move |request| cloud.lock().unwrap().answer(request));
+    prepare(&mut host);
+    testing::driver::<Nova>(host, section(more)).unwrap()
+}
+
+fn plain(cloud: &Shared) -> DriverHarness<Nova> {
+    harness(cloud, &json!({}), |_| {})
+}
+
+#[test]
+fn a_server_is_made_seen_and_removed() {
+    let cloud = Shared::default();
+    let nova = harness(
+        &cloud,
+        &json!({"network_id": "net-1", "key_name": "mine", "security_groups": ["default", ""]}),
+        |host| {
+            host.user_data = Some(b"#cloud-config".to_vec());
+        },
+    );
+    let made = nova.create("instance-1", json!({})).unwrap();
+    assert_eq!(made.handle.data, "server-0");
+    let body = cloud.lock().unwrap().calls.iter().find(|(what, _)| what.starts_with("POST nova")).unwrap().1.clone();
+    let server = &body["server"];
+    assert_eq!((&server["imageRef"], &server["flavorRef"]), (&json!("image-1"), &json!("f-2")));
+    assert_eq!(server["networks"], json!([{"uuid": "net-1"}]));
+    assert_eq!(server["security_groups"], json!([{"name": "default"}]));
+    assert_eq!((&server["key_name"], &server["user_data"]), (&json!("mine"), &json!("I2Nsb3VkLWNvbmZpZw==")));
+    assert_eq!(server["metadata"]["occopus.instance"], "instance-1");
+    let seen = nova.observe(&[made.handle.clone()]).unwrap().remove(0);
+    assert_eq!((seen.phase, seen.addresses[0].value.as_str()), (Phase::Running, "10.0.0.9"));
+    nova.destroy(&made.handle).unwrap();
+    nova.destroy(&made.handle).unwrap();
+    assert_eq!(nova.observe(&[made.handle]).unwrap()[0].phase, Phase::Gone);
+    // One login, and names are asked for once.
+    nova.create("instance-2", json!({})).unwrap();
+    let cloud = cloud.lock().unwrap();
+    assert_eq!((cloud.logins, cloud.count("GET glance")), (1, 1));
+}
+
+#[test]
+fn the_password_goes_to_keystone_alone() {
+    let cloud = Shared::default();
+    plain(&cloud).create("instance-1", json!({})).unwrap();
+    let cloud = cloud.lock().unwrap();
+    let login = &cloud.calls[0].1["auth"];
+    assert_eq!(login["scope"], json!({"project": {"id": "p-1"}}));
+    assert_eq!(login["identity"]["password"]["user"]["domain"], json!({"name": "Default"}));
+    for (what, body) in &cloud.calls[1..] {
+        assert!(!body.to_string().contains("hunter2"), "{what}");
+    }
+}
+
+#[test]
+fn application_credentials_log_in_without_a_scope() {
+    let cloud = Shared::default();
+    let shared = Arc::clone(&cloud);
+    let host = FakeHost::default()
+        .credential("type", "application_credential")
+        .credential("id", "app-1")
+        .credential("secret", "s")
+        .http(move |request| shared.lock().unwrap().answer(request));
+    testing::driver::<Nova>(host, section(&json!({}))).unwrap().create("instance-1", json!({})).unwrap();
+    let login = cloud.lock().unwrap().calls[0].1["auth"].clone();
+    assert_eq!(login["identity"]["methods"], json!(["application_credential"]));
+    assert!(login.get("scope").is_none());
+}
+
+#[test]
+fn a_token_that_was_revoked_is_replaced() {
+    let cloud = Shared::default();
+    let nova = plain(&cloud);
+    let made = nova.create("instance-1", json!({})).unwrap();
+    cloud.lock().unwrap().revoked = 1;
+    assert_eq!(nova.observe(&[made.handle]).unwrap()[0].phase, Phase::Running);
+    assert_eq!(cloud.lock().unwrap().logins, 2);
+    // A cloud that takes none of its own tokens is not asked for ever.
+    cloud.lock().unwrap().revoked = 99;
+    let fault = nova.observe(&[Handle::new(1, "server-0")]).unwrap_err();
+    assert_eq!(fault.reaction, Reaction::Denied);
+}
+
+#[test]
+fn two_servers_with_one_id_become_one() {
+    let cloud = Shared::default();
+    let nova = harness(&cloud, &json!({}), |host| host.repeated = true);
+    let first = nova.create("instance-1", json!({})).unwrap();
+    assert_eq!(nova.create("instance-1", json!({})).unwrap().handle, first.handle);
+    // Somebody else's creation arrived at the same time.
+    let twin = cloud.lock().unwrap().servers[0].clone();
+    for (id, created) in [("server-7", "2026-01-01T00:00:07Z"), ("server-8", "2026-01-01T00:00:08Z")] {
+        let mut twin = twin.clone();
+        twin["id"] = json!(id);
+        twin["created"] = json!(created);
+        cloud.lock().unwrap().servers.push(twin);
+    }
+    assert_eq!(nova.find("instance-1").unwrap().unwrap().handle, first.handle);
+    assert_eq!(cloud.lock().unwrap().servers.len(), 1);
+    assert!(nova.find("instance-2").unwrap().is_none());
+}
+
+#[test]
+fn a_lost_answer_leaves_what_find_finds() {
+    let cloud = Shared::default();
+    cloud.lock().unwrap().lost = vec!["POST nova/v2.1/servers"];
+    let nova = plain(&cloud);
+    assert_eq!(nova.create("instance-1", json!({})).unwrap_err().reaction, Reaction::UnknownOutcome);
+    assert_eq!(nova.find("instance-1").unwrap().unwrap().handle.data, "server-0");
+}
+
+#[test]
+fn many_are_observed_by_the_page_and_the_missing_are_asked_for() {
+    let cloud = Shared::default();
+    let nova = plain(&cloud);
+    let mut handles: Vec<Handle> =
+        (0..5).map(|n| nova.create(&format!("instance-{n}"), json!({})).unwrap().handle).collect();
+    handles.push(Handle::new(1, "never-was"));
+    cloud.lock().unwrap().calls.clear();
+    let seen = nova.observe(&handles).unwrap();
+    assert!(seen[..5].iter().all(|one| one.phase == Phase::Running) && seen[5].phase == Phase::Gone);
+    let count = cloud.lock().unwrap().calls.len();
+    assert_eq!(count, 4, "three pages of two, and one that is missing");
+}
+
+#[test]
+fn states_are_told_apart() {
+    let cloud = Shared::default();
+    let nova = plain(&cloud);
+    let made = nova.create("instance-1", json!({})).unwrap();
+    for (status, phase) in [
+        ("BUILD", Phase::Pending),
+        ("SHUTOFF", Phase::Stopped),
+        ("ERROR", Phase::Failed),
+        ("DELETED", Phase::Gone),
+        ("SOMETHING_NEW", Phase::Unknown),
+    ] {
+        let mut cloud = cloud.lock().unwrap();
+        cloud.servers[0]["status"] = json!(status);
+        cloud.servers[0]["fault"] = json!({"code": 500, "message": "No valid host was found."});
+        drop(cloud);
+        let seen = nova.observe(&[made.handle.clone()]).unwrap().remove(0);
+        assert_eq!(seen.phase, phase);
+        assert_eq!(seen.message.is_some_and(|text| text.contains("No valid host")), phase == Phase::Failed);
+    }
+}
+
+#[test]
+fn a_volume_is_made_by_nova() {
+    let cloud = Shared::default();
+    for (size, expected) in [(0, 50), (7, 7)] {
+        harness(&cloud, &json!({"volume_size": size, "volume_persist": true}), |_| {}).create("i", json!({})).unwrap();
+        let body = cloud.lock().unwrap().calls.last().unwrap().1["server"].clone();
+        let volume = &body["block_device_mapping_v2"][0];
+        assert_eq!((&volume["volume_size"], &volume["delete_on_termination"]), (&json!(expected), &json!(false)));
+        assert!(body.get("imageRef").is_none());
+    }
+}
+
+#[test]
+fn floating_ips_are_taken_allocated_and_released() {
+    let cloud = Shared::default();
+    let nova = harness(&cloud, &json!({"floating_ip": "yes"}), |_| {});
+    cloud.lock().unwrap().floating.push(json!({"id": "own", "floating_network_id": "ext-1", "status": "DOWN",
+        "floating_ip_address": "203.0.113.1", "port_id": null, "description": "", "revision_number": 3}));
+    let first = nova.create("instance-1", json!({})).unwrap();
+    assert_eq!(first.addresses[0].value, "203.0.113.1");
+    let second = nova.create("instance-2", json!({})).unwrap();
+    assert_eq!(second.addresses[0].value, "203.0.113.7");
+    nova.destroy(&first.handle).unwrap();
+    nova.destroy(&second.handle).unwrap();
+    let cloud = cloud.lock().unwrap();
+    assert_eq!(cloud.floating.len(), 1, "the user's own stays");
+    assert!(cloud.servers.is_empty());
+}
+
+#[test]
+fn a_server_without_its_floating_ip_is_taken_back() {
+    let cloud = Shared::default();
+    cloud.lock().unwrap().instead.insert("POST neutron", refusal(409, "Quota exceeded for resources: ['floatingip']."));
+    let nova = harness(&cloud, &json!({"floating_ip_pool": "ext"}), |_| {});
+    let fault = nova.create("instance-1", json!({})).unwrap_err();
+    assert_eq!(fault.reaction, Reaction::NoCapacity);
+    assert!(cloud.lock().unwrap().servers.is_empty());
+    let nova = harness(&cloud, &json!({"floating_ip_pool": "nosuch"}), |_| {});
+    let fault = nova.create("instance-1", json!({})).unwrap_err();
+    assert_eq!((fault.reaction, fault.details[0].pointer.as_str()), (Reaction::GiveUp, "/floating_ip_pool"));
+    assert!(cloud.lock().unwrap().servers.is_empty());
+}
+
+#[test]
+fn refusals_say_where_and_what_to_do() {
+    for (call, status, words, reaction, pointer) in [
+        ("POST nova", 400, "Can not find requested image", Reaction::GiveUp, "/image_id"),
+        ("POST nova", 400, "Invalid key_name provided.", Reaction::GiveUp, "/key_name"),
+        ("POST nova", 400, "Security group x not found for project p.", Reaction::GiveUp, "/security_groups"),
+        ("POST nova", 400, "Network x could not be found.", Reaction::GiveUp, "/network_id"),
+        ("POST nova", 400, "Flavor's disk is too small for requested image.", Reaction::GiveUp, "/flavor_name"),
+        ("POST nova", 400, "User data needs to be valid base 64.", Reaction::GiveUp, "#user-data"),
+        ("POST nova", 409, "Multiple possible networks found, use a Network ID", Reaction::GiveUp, "/network_id"),
+        ("POST nova", 403, "Quota exceeded for instances: Requested 1", Reaction::NoCapacity, ""),
+        ("POST nova", 403, "Policy doesn't allow it", Reaction::Denied, ""),
+        ("POST nova", 429, "slow down", Reaction::Retry, ""),
+        ("POST nova", 503, "down", Reaction::UnknownOutcome, ""),
+        ("POST nova", 501, "not here", Reaction::Unsupported, ""),
+        ("POST nova", 302, "elsewhere", Reaction::GiveUp, ""),
+        ("GET glance", 503, "down", Reaction::Retry, ""),
+        ("POST keystone", 401, "The request requires authentication.", Reaction::Denied, "/project_id"),
+        ("POST keystone", 404, "Not here", Reaction::GiveUp, "/endpoint"),
+        ("POST keystone", 302, "elsewhere", Reaction::GiveUp, "/endpoint"),
+        ("POST keystone", 503, "down", Reaction::Retry, ""),
+    ] {
+        let cloud = Shared::default();
+        cloud.lock().unwrap().instead.insert(call, refusal(status, words));
+        let fault = plain(&cloud).create("instance-1", json!({})).unwrap_err();
+        assert_eq!(fault.reaction, reaction, "{call} {status} {words}: {fault:?}");
+        let pointed = fault.details.iter().any(|detail| detail.pointer == pointer);
+        assert!(pointer.is_empty() || pointed, "{words}: {fault:?}");
+        assert!(!format!("{fault:?}").contains("hunter2"));
+        let asked_twice = status == 429;
+        assert_eq!(fault.retry_after.is_some(), asked_twice, "{words}");
+    }
+}
+
+#[test]
+fn names_that_are_not_there_or_not_clear() {
+    let cloud = Shared::default();
+    for (key, value, code) in [
+        ("image_id", "nosuch", "nova.no-such-image"),
+        ("image_id", "twice", "nova.ambiguous-image"),
+        ("flavor_name", "nosuch", "nova.no-such-flavor"),
+        ("region_name", "Mars", "nova.no-such-region"),
+    ] {
+        let nova = harness(&cloud, &json!({key: value}), |_| {});
+        let fault = nova.create("instance-1", json!({})).unwrap_err();
+        assert_eq!((fault.code.as_str(), fault.details[0].pointer.as_str()), (code, format!("/{key}").as_str()));
+    }
+    // A flavor's id needs no list.
+    harness(&cloud, &json!({"flavor_name": 4}), |_| {}).create("instance-1", json!({})).unwrap();
+}
+
+#[test]
+fn everything_of_ours_is_listed() {
+    let cloud = Shared::default();
+    let nova = plain(&cloud);
+    for number in 0..3 {
+        nova.create(&format!("instance-{number}"), json!({})).unwrap();
+    }
+    cloud.lock().unwrap().servers[1]["metadata"] = json!({});
+    let first = nova.list_owned(None).unwrap();
+    assert_eq!((first.machines.len(), first.machines[0].instance_id.as_str()), (1, "instance-0"));
+    let rest = nova.list_owned(first.cursor.as_deref()).unwrap();
+    assert_eq!((rest.machines.len(), rest.cursor), (1, None));
+}
