@@ -12,6 +12,9 @@ use crate::Nova;
 
 const KEYSTONE: &str = "http://keystone:5000";
 
+/// Status, headers, body.
+type Answer = (u16, Vec<(String, String)>, Value);
+
 #[derive(Debug, Default)]
 struct Cloud {
     servers: Vec<Value>,
@@ -21,7 +24,7 @@ struct Cloud {
     /// Tokens up to this number are no longer good.
     revoked: usize,
     /// The answer to a call that begins so, instead of the honest one.
-    instead: BTreeMap<&'static str, (u16, Vec<(String, String)>, Value)>,
+    instead: BTreeMap<&'static str, Answer>,
     /// These act, and their answers are lost.
     lost: Vec<&'static str>,
 }
@@ -32,7 +35,7 @@ fn answer(status: u16, body: &Value) -> Response {
     Response { status, headers: Vec::new(), body: body.to_string().into_bytes() }
 }
 
-fn refusal(status: u16, words: &str) -> (u16, Vec<(String, String)>, Value) {
+fn refusal(status: u16, words: &str) -> Answer {
     let headers = vec![("x-openstack-request-id".to_owned(), "req-7".to_owned())];
     (status, headers, json!({"error": {"code": status, "message": words}}))
 }
@@ -209,7 +212,7 @@ fn a_server_is_made_seen_and_removed() {
     assert_eq!(server["security_groups"], json!([{"name": "default"}]));
     assert_eq!((&server["key_name"], &server["user_data"]), (&json!("mine"), &json!("I2Nsb3VkLWNvbmZpZw==")));
     assert_eq!(server["metadata"]["occopus.instance"], "instance-1");
-    let seen = nova.observe(&[made.handle.clone()]).unwrap().remove(0);
+    let seen = nova.observe(std::slice::from_ref(&made.handle)).unwrap().remove(0);
     assert_eq!((seen.phase, seen.addresses[0].value.as_str()), (Phase::Running, "10.0.0.9"));
     nova.destroy(&made.handle).unwrap();
     nova.destroy(&made.handle).unwrap();
@@ -320,7 +323,7 @@ fn states_are_told_apart() {
         cloud.servers[0]["status"] = json!(status);
         cloud.servers[0]["fault"] = json!({"code": 500, "message": "No valid host was found."});
         drop(cloud);
-        let seen = nova.observe(&[made.handle.clone()]).unwrap().remove(0);
+        let seen = nova.observe(std::slice::from_ref(&made.handle)).unwrap().remove(0);
         assert_eq!(seen.phase, phase);
         assert_eq!(seen.message.is_some_and(|text| text.contains("No valid host")), phase == Phase::Failed);
     }
