@@ -1,0 +1,161 @@
+//! The handshake and the two ways of proving a password
+//! (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html>).
+
+use std::io::{Read, Write};
+
+use rsa::PublicKey;
+use rsa::pkcs8::DecodePublicKey as _;
+use sha1::{Digest as _, Sha1};
+use sha2::Sha256;
+
+use crate::packet::{Packets, Reader};
+
+const LONG_PASSWORD: u32 = 1;
+const CONNECT_WITH_DB: u32 = 1 << 3;
+const PROTOCOL_41: u32 = 1 << 9;
+const SECURE_CONNECTION: u32 = 1 << 15;
+const PLUGIN_AUTH: u32 = 1 << 19;
+const UTF8MB4: u8 = 45;
+
+const NATIVE: &str = "mysql_native_password";
+const CACHING_SHA2: &str = "caching_sha2_password";
+
+/// Logs in, and out again. The error says why not, without the password.
+pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, database: &str) -> Result<(), String> {
+    let mut packets = Packets::new(stream);
+    let greeting = packets.receive()?;
+    let (mut nonce, mut plugin) = greet(&greeting)?;
+    // A server may name a way that is not known here; then it is asked for the one that is.
+    if plugin != CACHING_SHA2 {
+        NATIVE.clone_into(&mut plugin);
+    }
+    packets.send(&response(user, password, database, &nonce, &plugin))?;
+    loop {
+        let answer = packets.receive()?;
+        match answer.split_first() {
+            Some((0x00, _)) => break,
+            Some((0xff, rest)) => return Err(error(rest)),
+            Some((0xfe, [])) => return Err("the server asks for a password of before MySQL 4.1".to_owned()),
+            Some((0xfe, rest)) => {
+                let mut reader = Reader(rest);
+                plugin = reader.text();
+                nonce = trimmed(reader.0).to_vec();
+                packets.send(&proof(&plugin, password, &nonce)?)?;
+            }
+            // It has seen this password before.
+            Some((0x01, [0x03])) => {}
+            Some((0x01, [0x04])) if plugin == CACHING_SHA2 => prove_in_full(&mut packets, password, &nonce)?,
+            _ => return Err("the server answers the login with something unknown".to_owned()),
+        }
+    }
+    // COM_QUIT: otherwise the server counts an aborted connection, and blocks this host after a number of them.
+    packets.restart();
+    let _ = packets.send(&[0x01]);
+    Ok(())
+}
+
+/// Nonce and way of proof in the server's first packet.
+fn greet(greeting: &[u8]) -> Result<(Vec<u8>, String), String> {
+    let strange = || "what listens there does not speak MySQL's protocol".to_owned();
+    let mut reader = Reader(greeting);
+    match reader.byte() {
+        Some(10) => {}
+        Some(0xff) => return Err(error(reader.0)),
+        _ => return Err(strange()),
+    }
+    let read = |mut reader: Reader| {
+        reader.text(); // The server's version.
+        reader.bytes(4)?; // The connection's number.
+        let mut nonce = reader.bytes(8)?.to_vec();
+        reader.bytes(1)?;
+        let low = reader.short()?;
+        reader.bytes(1 + 2)?; // Character set, status.
+        let high = reader.short()?;
+        let length = usize::from(reader.byte()?);
+        reader.bytes(10)?;
+        nonce.extend_from_slice(trimmed(reader.bytes(length.saturating_sub(8).max(13))?));
+        let capabilities = u32::from(high) << 16 | u32::from(low);
+        let needed = PROTOCOL_41 | SECURE_CONNECTION;
+        let plugin = if capabilities & PLUGIN_AUTH == 0 { NATIVE.to_owned() } else { reader.text() };
+        (capabilities & needed == needed).then_some((nonce, plugin))
+    };
+    read(reader).ok_or_else(strange)
+}
+
+/// HandshakeResponse41.
+fn response(user: &str, password: &str, database: &str, nonce: &[u8], plugin: &str) -> Vec<u8> {
+    let flags = LONG_PASSWORD | CONNECT_WITH_DB | PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH;
+    let mut packet = flags.to_le_bytes().to_vec();
+    packet.extend((1u32 << 24).to_le_bytes());
+    packet.push(UTF8MB4);
+    packet.extend([0; 23]);
+    packet.extend(user.bytes().filter(|byte| *byte != 0));
+    packet.push(0);
+    // Both are known here, and their proofs are short.
+    let proof = proof(plugin, password, nonce).unwrap_or_default();
+    packet.push(u8::try_from(proof.len()).unwrap_or(0));
+    packet.extend(proof);
+    packet.extend(database.bytes().filter(|byte| *byte != 0));
+    packet.push(0);
+    packet.extend(plugin.bytes());
+    packet.push(0);
+    packet
+}
+
+fn proof(plugin: &str, password: &str, nonce: &[u8]) -> Result<Vec<u8>, String> {
+    if !matches!(plugin, NATIVE | CACHING_SHA2) {
+        return Err(format!("the server wants the login by `{plugin}`, which this check does not know"));
+    }
+    if password.is_empty() {
+        return Ok(Vec::new());
+    }
+    if plugin == NATIVE {
+        // SHA1(password) XOR SHA1(nonce + SHA1(SHA1(password)))
+        let once = Sha1::digest(password);
+        let salted = Sha1::new().chain_update(nonce).chain_update(Sha1::digest(once)).finalize();
+        Ok(xor(&once, &salted))
+    } else {
+        // SHA256(password) XOR SHA256(SHA256(SHA256(password)) + nonce)
+        let once = Sha256::digest(password);
+        let salted = Sha256::new().chain_update(Sha256::digest(once)).chain_update(nonce).finalize();
+        Ok(xor(&once, &salted))
+    }
+}
+
+/// The server has not seen this password since it started: it gets it, encrypted for its own key.
+fn prove_in_full<S: Read + Write>(packets: &mut Packets<S>, password: &str, nonce: &[u8]) -> Result<(), String> {
+    packets.send(&[0x02])?;
+    let answer = packets.receive()?;
+    let key = match answer.split_first() {
+        Some((0x01, key)) => {
+            std::str::from_utf8(key).ok().and_then(|pem| PublicKey::from_public_key_pem(pem.trim()).ok())
+        }
+        Some((0xff, rest)) => return Err(error(rest)),
+        _ => None,
+    };
+    let key = key.ok_or("the server has no key for a login without TLS")?;
+    let mut secret = password.as_bytes().to_vec();
+    secret.push(0);
+    let masked: Vec<u8> = secret.iter().zip(nonce.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    let encrypted = key.oaep_encrypt::<Sha1>(&masked).map_err(|error| error.to_string())?;
+    packets.send(&encrypted)
+}
+
+/// `ERR_Packet` after its first byte.
+fn error(rest: &[u8]) -> String {
+    let mut reader = Reader(rest);
+    let number = reader.short().unwrap_or(0);
+    if reader.0.first() == Some(&b'#') {
+        reader.bytes(6);
+    }
+    format!("{} ({number})", reader.text())
+}
+
+fn xor(left: &[u8], right: &[u8]) -> Vec<u8> {
+    left.iter().zip(right).map(|(a, b)| a ^ b).collect()
+}
+
+/// Without the zero at its end.
+fn trimmed(nonce: &[u8]) -> &[u8] {
+    nonce.strip_suffix(&[0]).unwrap_or(nonce)
+}
