@@ -10,6 +10,7 @@ use occopus_runtime::Limits;
 use occopus_runtime::grants::{Grants, PluginGrants};
 use serde::Deserialize;
 
+use crate::installed::{InstallError, Installed};
 use crate::places::Places;
 
 /// What is used, after all files and variables were looked at.
@@ -23,6 +24,8 @@ pub struct Config {
     pub auth_data: Option<PathBuf>,
     /// Where plugins are found beside the bundled ones; later ones replace earlier ones of the same keyword.
     pub plugin_directories: Vec<PathBuf>,
+    /// Plugins that were installed, which are in the first of these directories.
+    pub installed: Installed,
     /// What plugins may do.
     pub grants: Grants,
     /// What a call may use up.
@@ -64,6 +67,9 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// The list of installed plugins is broken.
+    #[error(transparent)]
+    Installed(#[from] InstallError),
     /// It is not what it should be.
     #[error("the configuration {path} is not usable: {message}")]
     Invalid {
@@ -96,6 +102,7 @@ impl Config {
             store: folder.join("store.db"),
             auth_data: Some(folder.join("auth_data.yaml")).filter(|path| path.is_file()),
             plugin_directories: vec![folder.join("plugins")],
+            installed: Installed::default(),
             grants: Grants::default(),
             limits: Limits::default(),
             allow_commands: false,
@@ -114,12 +121,16 @@ impl Config {
             None => File::default(),
         };
         let mut plugin_directories = vec![places.data.join("plugins")];
+        let installed = Installed::read(&plugin_directories[0])?;
+        let mut plugins = file.plugins;
+        installed.add_grants(&mut plugins);
         plugin_directories.extend(file.plugin_directories);
         let config = Self {
             store: file.store.unwrap_or_else(|| places.data.join("store.db")),
             auth_data,
             plugin_directories,
-            grants: Grants::of(file.plugins),
+            installed,
+            grants: Grants::of(plugins),
             limits: file.limits,
             allow_commands: file.allow_commands,
             calls_per_endpoint: file.calls_per_endpoint,

@@ -1,14 +1,14 @@
 //! Store, runtime and engine put together, each opened when it is first needed.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use occopus_engine::ports::{Driver, HealthChecker, StoreError, SystemClock};
 use occopus_engine::{Engine, EngineError, Event, Preview, Settings, What};
 use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
-use occopus_runtime::{Runtime, RuntimeConfig, RuntimeError};
+use occopus_runtime::{PluginSource, Runtime, RuntimeConfig, RuntimeError};
 use occopus_store::SqliteStore;
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -121,20 +121,38 @@ impl Occopus {
     /// The plugins.
     pub async fn runtime(&self) -> Result<Arc<Runtime>, OpenError> {
         let open = async || -> Result<_, OpenError> {
-            let config = RuntimeConfig {
-                cache_dir: self.config.places.cache.clone(),
-                state_dir: self.config.places.data.join("processes"),
-                grants: self.config.grants.clone(),
-                limits: self.config.limits.clone(),
-                allow_commands: self.config.allow_commands,
-            };
-            let (sources, unreadable) = sources::all(&self.config.plugin_directories);
+            let (sources, unreadable) = sources::all(&self.config.plugin_directories, &self.config.installed);
             for message in unreadable {
                 tracing::warn!("{message}");
             }
-            Ok(Runtime::new(config, sources, self.credentials.clone())?)
+            self.runtime_with(sources)
         };
         Ok(self.runtime.get_or_try_init(open).await?.clone())
+    }
+
+    /// A file as the only plugin of a runtime of its own, to look at it before it is installed.
+    pub async fn runtime_of(&self, file: &Path) -> Result<Arc<Runtime>, OpenError> {
+        let path = file.to_owned();
+        let source = blocking(move || sources::read(&path)).await;
+        let source =
+            source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
+        self.runtime_with(vec![source])
+    }
+
+    /// Where plugins are installed.
+    pub fn plugin_directory(&self) -> PathBuf {
+        self.config.places.data.join("plugins")
+    }
+
+    fn runtime_with(&self, sources: Vec<PluginSource>) -> Result<Arc<Runtime>, OpenError> {
+        let config = RuntimeConfig {
+            cache_dir: self.config.places.cache.clone(),
+            state_dir: self.config.places.data.join("processes"),
+            grants: self.config.grants.clone(),
+            limits: self.config.limits.clone(),
+            allow_commands: self.config.allow_commands,
+        };
+        Ok(Runtime::new(config, sources, self.credentials.clone())?)
     }
 
     /// Reads a description with its node definitions: those that are named, otherwise those beside it, otherwise those

@@ -6,20 +6,23 @@ use std::path::{Path, PathBuf};
 
 use occopus_runtime::{Origin, PluginSource};
 
+use crate::installed::Installed;
+
 /// More than any plugin has; a file that is larger is not read.
 const MOST: u64 = 256 << 20;
 
 /// All plugins. What can't be read is said in the second list.
-pub(crate) fn all(directories: &[PathBuf]) -> (Vec<PluginSource>, Vec<String>) {
+pub(crate) fn all(directories: &[PathBuf], installed: &Installed) -> (Vec<PluginSource>, Vec<String>) {
     let bundled = occopus_plugins::PLUGINS.iter().map(|plugin| PluginSource {
         name: plugin.name.to_owned(),
         bytes: Cow::Borrowed(plugin.bytes),
         origin: Origin::Bundled,
+        pinned: None,
     });
     let (mut sources, mut unreadable) = (bundled.collect::<Vec<_>>(), Vec::new());
     for file in directories.iter().flat_map(|directory| components(directory)) {
         match read(&file) {
-            Ok(source) => sources.push(source),
+            Ok(source) => sources.push(PluginSource { pinned: installed.digest_of(&file), ..source }),
             Err(message) => unreadable.push(format!("the plugin {} can't be read: {message}", file.display())),
         }
     }
@@ -35,14 +38,15 @@ fn components(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn read(file: &Path) -> Result<PluginSource, String> {
+/// Reads one plugin.
+pub(crate) fn read(file: &Path) -> Result<PluginSource, String> {
     let size = fs::metadata(file).map_err(|error| error.to_string())?.len();
     if size > MOST {
         return Err(format!("it has {size} bytes, and {MOST} are the most"));
     }
     let bytes = fs::read(file).map_err(|error| error.to_string())?;
     let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(PluginSource { name, bytes: Cow::Owned(bytes), origin: Origin::File(file.to_owned()) })
+    Ok(PluginSource { name, bytes: Cow::Owned(bytes), origin: Origin::File(file.to_owned()), pinned: None })
 }
 
 #[cfg(test)]
@@ -56,7 +60,8 @@ mod tests {
         fs::write(directory.path().join("a.wasm"), "a").expect("written");
         fs::write(directory.path().join("README.md"), "no plugin").expect("written");
         fs::create_dir(directory.path().join("folder.wasm")).expect("made");
-        let (sources, unreadable) = all(&[directory.path().to_owned(), directory.path().join("nowhere")]);
+        let (sources, unreadable) =
+            all(&[directory.path().to_owned(), directory.path().join("nowhere")], &Installed::default());
         let own: Vec<_> = sources.iter().filter(|source| source.origin != Origin::Bundled).collect();
         assert_eq!(own.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(sources.len(), own.len() + occopus_plugins::PLUGINS.len());

@@ -17,6 +17,19 @@ pub enum RuntimeError {
         /// Why.
         message: String,
     },
+    /// It is not what was installed.
+    #[error(
+        "{origin} has changed since it was installed, and is refused: its SHA-256 was {pinned}, and is {found}. Install it again \
+         if the change is yours: `occopus plugin install FILE`"
+    )]
+    Changed {
+        /// Where it came from.
+        origin: String,
+        /// The digest of what was installed.
+        pinned: String,
+        /// The digest of what is there.
+        found: String,
+    },
     /// It is no WebAssembly component.
     #[error("{origin} is not a component: {message}")]
     NotAComponent {

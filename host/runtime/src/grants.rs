@@ -55,6 +55,9 @@ pub enum Interface {
 }
 
 impl Interface {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Icmp, Self::Process, Self::Reveal];
+
     /// The name in the configuration and in `needs`.
     pub fn name(self) -> &'static str {
         match self {

@@ -71,8 +71,39 @@ pub(crate) fn of(bytes: &[u8], origin: &str) -> Result<(Kind, String), RuntimeEr
 
 /// The names of a component's own exports, not of components inside it.
 fn exports(bytes: &[u8], origin: &str) -> Result<Vec<String>, RuntimeError> {
-    let not = |message: String| RuntimeError::NotAComponent { origin: origin.to_owned(), message };
     let mut exports = Vec::new();
+    names(bytes, origin, |payload| {
+        if let Payload::ComponentExportSection(section) = payload {
+            for export in section {
+                exports.push(export?.name.name.to_owned());
+            }
+        }
+        Ok(())
+    })?;
+    Ok(exports)
+}
+
+/// The interfaces that a component imports; none where it can't be read.
+pub(crate) fn imports(bytes: &[u8]) -> Vec<String> {
+    let mut imports = Vec::new();
+    let read = names(bytes, "", |payload| {
+        if let Payload::ComponentImportSection(section) = payload {
+            for import in section {
+                imports.push(import?.name.name.to_owned());
+            }
+        }
+        Ok(())
+    });
+    if read.is_ok() { imports } else { Vec::new() }
+}
+
+/// Goes through the component's own sections.
+fn names(
+    bytes: &[u8],
+    origin: &str,
+    mut read: impl FnMut(Payload<'_>) -> wasmparser::Result<()>,
+) -> Result<(), RuntimeError> {
+    let not = |message: String| RuntimeError::NotAComponent { origin: origin.to_owned(), message };
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| not(format!("it is not WebAssembly ({error})")))? {
@@ -84,14 +115,11 @@ fn exports(bytes: &[u8], origin: &str) -> Result<Vec<String>, RuntimeError> {
             }
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentExportSection(section) if depth == 1 => {
-                for export in section {
-                    let export = export.map_err(|error| not(format!("its exports are broken ({error})")))?;
-                    exports.push(export.name.name.to_owned());
-                }
+            payload if depth == 1 => {
+                read(payload).map_err(|error| not(format!("its imports or exports are broken ({error})")))?;
             }
             _ => {}
         }
     }
-    Ok(exports)
+    Ok(())
 }

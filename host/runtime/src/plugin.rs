@@ -41,6 +41,8 @@ pub struct PluginSource {
     pub bytes: Cow<'static, [u8]>,
     /// Where it comes from.
     pub origin: Origin,
+    /// SHA-256 in hexadecimal, by which the operator installed it. Anything else is refused.
+    pub pinned: Option<String>,
 }
 
 /// What a plugin says of itself (`describe`).
@@ -82,8 +84,12 @@ impl Plugin {
             Origin::Bundled => format!("the bundled plugin {}", source.name),
             Origin::File(path) => path.display().to_string(),
         };
+        let digest: String = Sha256::digest(&source.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        // Before anything of it is read.
+        if let Some(pinned) = source.pinned.filter(|pinned| *pinned != digest) {
+            return Err(RuntimeError::Changed { origin: label, pinned, found: digest });
+        }
         let (kind, contract) = kind::of(&source.bytes, &label)?;
-        let digest = Sha256::digest(&source.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self {
             kind,
             contract,
@@ -99,6 +105,16 @@ impl Plugin {
     /// For messages.
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Bytes of the component.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Interfaces of ours that it imports.
+    pub(crate) fn imports(&self) -> Vec<String> {
+        kind::imports(&self.bytes)
     }
 
     pub(crate) fn is_bundled(&self) -> bool {

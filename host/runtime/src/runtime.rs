@@ -66,6 +66,10 @@ pub struct PluginInfo {
     pub digest: String,
     /// The version of the contract that it was built for.
     pub contract: String,
+    /// Bytes of the component.
+    pub size: usize,
+    /// The interfaces that it imports.
+    pub imports: Vec<String>,
     /// What it says of itself.
     pub description: Description,
 }
@@ -107,7 +111,10 @@ impl Runtime {
         for source in sources {
             match Plugin::new(source) {
                 Ok(plugin) => plugins.push(Arc::new(plugin)),
-                Err(error) => broken.push(error),
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    broken.push(error);
+                }
             }
         }
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("occopus"));
@@ -211,6 +218,8 @@ impl Shared {
             origin: plugin.origin.to_string(),
             digest: plugin.digest.clone(),
             contract: plugin.contract.clone(),
+            size: plugin.size(),
+            imports: plugin.imports(),
             description: self.describe(plugin)?.clone(),
         })
     }

@@ -30,11 +30,12 @@ pub(crate) fn runtime(directory: &Path) -> Arc<Runtime> {
         name: plugin.name.to_owned(),
         bytes: plugin.bytes.into(),
         origin: Origin::Bundled,
+        pinned: None,
     });
     let fixtures = ["0.1.0/driver.wasm", "simulated.wasm"].map(|name| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins").join(name);
         let bytes = std::fs::read(&path).expect("the fixture").into();
-        PluginSource { name: name.to_owned(), bytes, origin: Origin::File(path) }
+        PluginSource { name: name.to_owned(), bytes, origin: Origin::File(path), pinned: None }
     });
     Runtime::new(config, bundled.chain(fixtures).collect(), Arc::new(NoCredentials)).expect("a runtime")
 }

@@ -543,6 +543,26 @@ pub(crate) enum Plugin {
         /// Its name or keyword.
         name: String,
     },
+    /// Look at a file: is it a plugin, what does it need, and would it run here?
+    Check {
+        /// The component.
+        file: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Copy a plugin to the others, pinned by its digest, with what it asks for granted.
+    Install {
+        /// The component.
+        file: PathBuf,
+        /// Agree to what it asks for.
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Remove a plugin that was installed.
+    Remove {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// `component`

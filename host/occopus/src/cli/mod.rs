@@ -169,14 +169,16 @@ fn format(command: &Command) -> Format {
             output.format
         }
         Command::Auth(args::Auth::Check { output, .. }) => output.format,
-        Command::Plugin(args::Plugin::List { output } | args::Plugin::Inspect { output, .. }) => output.format,
+        Command::Plugin(
+            args::Plugin::List { output } | args::Plugin::Inspect { output, .. } | args::Plugin::Check { output, .. },
+        ) => output.format,
         // Events are a document a line; a failure is told on standard error alone.
         Command::Events(_)
         | Command::Logs(_)
         | Command::Graph(_)
         | Command::Schema(_)
         | Command::Definitions(args::Definitions::Remove { .. })
-        | Command::Plugin(args::Plugin::Explain { .. })
+        | Command::Plugin(args::Plugin::Explain { .. } | args::Plugin::Install { .. } | args::Plugin::Remove { .. })
         | Command::Component(_)
         | Command::Completions { .. } => Format::Text,
     }

@@ -1,7 +1,11 @@
 //! `occopus plugin`
 
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 
+use occopus::{InstallError, Installed, Occopus};
+use occopus_runtime::grants::Interface;
 use occopus_runtime::{PluginInfo, Runtime};
 use serde_json::{Value, json};
 
@@ -10,7 +14,13 @@ use super::failure::{Exit, Failure};
 use super::{print, session};
 
 pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> {
-    let runtime = session::open(common)?.runtime().await?;
+    let occopus = session::open(common)?;
+    let runtime = match &plugin {
+        Plugin::Check { file, output } => return check(&occopus, file, output.format).await,
+        Plugin::Install { file, yes } => return install(&occopus, file, *yes).await,
+        Plugin::Remove { name } => return remove(&occopus, name),
+        Plugin::List { .. } | Plugin::Inspect { .. } | Plugin::Explain { .. } => occopus.runtime().await?,
+    };
     match plugin {
         Plugin::List { output } => list(&runtime, output.format),
         Plugin::Inspect { name, output } => {
@@ -29,8 +39,118 @@ pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> 
             Some(text) => print::line(text.trim_end()),
             None => return Err(unknown(&runtime, &name)),
         },
+        Plugin::Check { .. } | Plugin::Install { .. } | Plugin::Remove { .. } => {}
     }
     Ok(())
+}
+
+/// A runtime with this one plugin, and what is known of it.
+async fn examine(occopus: &Occopus, file: &Path) -> Result<(Arc<Runtime>, PluginInfo), Failure> {
+    let runtime = occopus.runtime_of(file).await?;
+    match (runtime.list().pop(), runtime.broken().first()) {
+        (Some(info), None) => Ok((runtime, info)),
+        (_, problem) => {
+            let problem = problem.map_or("it can't be used", String::as_str);
+            Err(Failure::new(Exit::Failed, "plugin.unusable", problem))
+        }
+    }
+}
+
+async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Failure> {
+    let (runtime, info) = examine(occopus, file).await?;
+    let undeclared: Vec<&str> = Interface::ALL
+        .into_iter()
+        .map(Interface::name)
+        .filter(|name| info.imports.iter().any(|import| import.starts_with(&format!("occopus:host/{name}@"))))
+        .filter(|name| !info.description.needs_interfaces.iter().any(|need| need == name))
+        .collect();
+    match format {
+        Format::Json => {
+            let mut value = full(&info);
+            value["size"] = json!(info.size);
+            value["imports"] = json!(info.imports);
+            value["undeclared"] = json!(undeclared);
+            print::json(&value);
+        }
+        Format::Text => {
+            inspect(&info);
+            print::line(format_args!("size:        {} KiB", info.size.div_ceil(1024)));
+            print::line(format_args!("imports:     {}", info.imports.join(", ")));
+            print::line("");
+            print::line(runtime.explain(&info.description.name).unwrap_or_default().trim_end());
+        }
+    }
+    if undeclared.is_empty() {
+        return Ok(());
+    }
+    let list = undeclared.join(", ");
+    Err(Failure::new(
+        Exit::Failed,
+        "plugin.undeclared",
+        format_args!("it imports {list}, and does not say that it needs it"),
+    )
+    .help("name it in `needs.interfaces` of its description; otherwise every call of it is refused"))
+}
+
+async fn install(occopus: &Occopus, file: &Path, yes: bool) -> Result<(), Failure> {
+    let (runtime, info) = examine(occopus, file).await?;
+    let it = &info.description;
+    print::note(runtime.explain(&it.name).unwrap_or_default().trim_end());
+    let (kind, keyword) = (info.kind, &it.keyword);
+    let replaced = occopus
+        .runtime()
+        .await?
+        .list()
+        .into_iter()
+        .find(|other| other.kind == kind && other.description.keyword == *keyword);
+    if let Some(other) = replaced {
+        let (version, origin) = (&other.description.version, &other.origin);
+        print::note(format_args!("It replaces the {} `{keyword}` {version} ({origin}).", kind.name()));
+    }
+    let (network, interfaces) = Installed::asks_for(&info);
+    let asked: Vec<String> = network.into_iter().chain(interfaces).collect();
+    if !asked.is_empty() && !yes {
+        if !io::stdin().is_terminal() {
+            let text = format_args!("{} asks for {}, and nobody has agreed", it.name, asked.join(", "));
+            return Err(Failure::new(Exit::Failed, "plugin.consent", text).help("`--yes` agrees"));
+        }
+        eprint_question(&format!("Grant {} to {}? [y/N] ", asked.join(", "), it.name));
+        let mut answer = String::new();
+        let _ = io::stdin().read_line(&mut answer);
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Err(Failure::new(Exit::Failed, "plugin.consent", "nothing was installed"));
+        }
+    }
+    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let mut installed = Installed::read(&occopus.plugin_directory()).map_err(failed)?;
+    let path = installed.install(&info, &bytes).map_err(failed)?;
+    print::line(format_args!("{} {} is installed as {}", it.name, it.version, path.display()));
+    Ok(())
+}
+
+fn remove(occopus: &Occopus, name: &str) -> Result<(), Failure> {
+    let mut installed = Installed::read(&occopus.plugin_directory()).map_err(failed)?;
+    let removed = installed.remove(name).map_err(failed)?;
+    if removed.is_empty() {
+        return Err(Failure::new(Exit::Failed, "plugin.unknown", format_args!("no plugin {name} was installed")));
+    }
+    for path in removed {
+        print::line(format_args!("{} is removed", path.display()));
+    }
+    Ok(())
+}
+
+fn eprint_question(question: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::Failed, "plugin.unreadable", format_args!("{}: {error}", file.display()))
+}
+
+fn failed(error: InstallError) -> Failure {
+    Failure::new(Exit::Failed, "plugin.install", error)
 }
 
 fn is_named(info: &PluginInfo, name: &str) -> bool {

@@ -38,7 +38,7 @@ pub(crate) fn fixture(name: &str) -> PluginSource {
 
 /// A plugin of the operator's.
 pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> PluginSource {
-    PluginSource { name: name.to_owned(), bytes: bytes.into(), origin: Origin::File(PathBuf::from(name)) }
+    PluginSource { name: name.to_owned(), bytes: bytes.into(), origin: Origin::File(PathBuf::from(name)), pinned: None }
 }
 
 /// With these plugins and grants; compiled plugins are shared by all tests.

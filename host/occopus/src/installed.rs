@@ -1,0 +1,187 @@
+//! Installed plugins: copies of files, pinned by their digests, with what the operator granted to them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use occopus_runtime::PluginInfo;
+use occopus_runtime::grants::PluginGrants;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// The list, beside the files.
+const LOCK: &str = "plugins.lock.yaml";
+
+/// What is installed, by the name of its file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Installed {
+    plugins: BTreeMap<String, Entry>,
+    #[serde(skip)]
+    directory: PathBuf,
+}
+
+/// One plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    version: String,
+    sha256: String,
+    /// What it was granted, in the words of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    network: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    interfaces: Vec<String>,
+}
+
+/// Why a plugin can't be installed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The directory of plugins, or a file in it.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The list of what is installed is not readable.
+    #[error("the list of installed plugins {path} is broken: {message}")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// Its name can't be the name of a file.
+    #[error("the plugin calls itself `{0}`; a name has small letters, digits, `-` and `_`")]
+    BadName(String),
+    /// It asks for something that there is not.
+    #[error("the plugin asks for what can't be granted: {0}")]
+    BadNeed(String),
+}
+
+impl Installed {
+    /// Reads the list in a directory. Without one, nothing is installed.
+    pub fn read(directory: &Path) -> Result<Self, InstallError> {
+        let path = directory.join(LOCK);
+        let broken = |message: String| InstallError::Broken { path: path.clone(), message };
+        let mut installed = match fs::read_to_string(&path) {
+            Ok(text) => serde_yaml_ng::from_str::<Option<Self>>(&text)
+                .map_err(|error| broken(error.to_string()))?
+                .unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(source) => return Err(InstallError::Io { path, source }),
+        };
+        directory.clone_into(&mut installed.directory);
+        for entry in installed.plugins.values() {
+            entry.grants().map_err(&broken)?;
+        }
+        Ok(installed)
+    }
+
+    /// The digest that a file must have; none when it was put there by hand.
+    pub(crate) fn digest_of(&self, file: &Path) -> Option<String> {
+        if file.parent() != Some(&self.directory) {
+            return None;
+        }
+        self.plugins.get(file.file_name()?.to_str()?).map(|entry| entry.sha256.clone())
+    }
+
+    /// Adds what was granted at installation to the configuration's grants.
+    pub(crate) fn add_grants(&self, grants: &mut BTreeMap<String, PluginGrants>) {
+        for entry in self.plugins.values() {
+            let Ok(granted) = entry.grants() else { continue };
+            let all = grants.entry(entry.name.clone()).or_default();
+            all.network.extend(granted.network);
+            all.interfaces.extend(granted.interfaces);
+        }
+    }
+
+    /// What the operator has to agree to: targets and interfaces beyond what every plugin of its kind has.
+    pub fn asks_for(info: &PluginInfo) -> (Vec<String>, Vec<String>) {
+        let usual = ["endpoint", "announced", "node-address"];
+        let description = &info.description;
+        let network = description.needs_network.iter().filter(|need| !usual.contains(&need.as_str()));
+        (network.cloned().collect(), description.needs_interfaces.clone())
+    }
+
+    /// Copies a plugin in, and grants what it asks for. The answer is where it is.
+    pub fn install(&mut self, info: &PluginInfo, bytes: &[u8]) -> Result<PathBuf, InstallError> {
+        let description = &info.description;
+        let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
+        if description.name.is_empty() || !description.name.chars().all(is_plain) {
+            return Err(InstallError::BadName(description.name.clone()));
+        }
+        let (network, interfaces) = Self::asks_for(info);
+        let entry = Entry {
+            name: description.name.clone(),
+            version: description.version.clone(),
+            sha256: info.digest.clone(),
+            network,
+            interfaces,
+        };
+        entry.grants().map_err(InstallError::BadNeed)?;
+        let file = format!("{}-{}.wasm", info.kind.name(), description.name);
+        let path = self.directory.join(&file);
+        // In this order: a file that the list does not know yet has no grants.
+        self.plugins.remove(&file);
+        self.write()?;
+        put(&path, bytes)?;
+        self.plugins.insert(file, entry);
+        self.write()?;
+        Ok(path)
+    }
+
+    /// Removes what has this name. The answer is what was removed.
+    pub fn remove(&mut self, name: &str) -> Result<Vec<PathBuf>, InstallError> {
+        let files: Vec<String> =
+            self.plugins.iter().filter(|(_, entry)| entry.name == name).map(|(file, _)| file.clone()).collect();
+        let mut removed = Vec::new();
+        for file in files {
+            let path = self.directory.join(&file);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(InstallError::Io { path, source });
+                }
+                _ => {}
+            }
+            self.plugins.remove(&file);
+            self.write()?;
+            removed.push(path);
+        }
+        Ok(removed)
+    }
+
+    fn write(&self) -> Result<(), InstallError> {
+        let path = self.directory.join(LOCK);
+        let text = serde_yaml_ng::to_string(self)
+            .map_err(|error| InstallError::Broken { path: path.clone(), message: error.to_string() })?;
+        let head = "# Written by `occopus plugin install` and `occopus plugin remove`.\n";
+        put(&path, format!("{head}{text}").as_bytes())
+    }
+}
+
+impl Entry {
+    fn grants(&self) -> Result<PluginGrants, String> {
+        let asked = json!({"network": self.network, "interfaces": self.interfaces});
+        serde_json::from_value(asked).map_err(|error| error.to_string())
+    }
+}
+
+/// Writes a file as a whole, or not at all.
+fn put(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
+    let failed = |source| InstallError::Io { path: path.to_owned(), source };
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    let written = fs::File::create(&new).and_then(|mut file| {
+        io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&new, path)).map_err(|error| {
+        let _ = fs::remove_file(&new);
+        failed(error)
+    })
+}
