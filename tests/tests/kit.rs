@@ -67,3 +67,26 @@ fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     assert!(!copy.exists() && !is_installed());
     assert_eq!(occopus.run(["plugin", "remove", "ping"]).code, Some(1));
 }
+
+#[test]
+fn a_new_project_of_each_kind_builds_as_it_is() {
+    let occopus = Occopus::new();
+    for (name, kind) in [
+        ("my_driver", "driver"),
+        ("my_checker", "health-checker"),
+        ("my_context", "contextualiser"),
+        ("my_manager", "config-manager"),
+    ] {
+        occopus.ok(["plugin", "new", name, "--kind", kind]);
+        assert_eq!(occopus.run(["plugin", "new", name, "--kind", kind]).code, Some(1), "it is there already");
+        let mut build = occopus.command(["plugin", "build", name]);
+        // All four share what they are built on.
+        let built = build.env("CARGO_TARGET_DIR", occopus.directory().join("built")).output().expect("starts");
+        let stderr = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success() && !stderr.contains("warning:"), "{stderr}");
+        let component = String::from_utf8(built.stdout).expect("a path");
+        let checked = occopus.ok(["plugin", "check", component.trim()]).stdout;
+        assert!(checked.contains(&format!("kind:        {kind}")) && checked.contains(&format!("keyword:     {name}")));
+    }
+    assert_eq!(occopus.run(["plugin", "new", "No Name", "--kind", "driver"]).code, Some(2));
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use occopus_engine::Renew;
+use occopus_runtime::Kind;
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -543,6 +544,23 @@ pub(crate) enum Plugin {
         /// Its name or keyword.
         name: String,
     },
+    /// Make a project for a plugin in Rust, which builds as it is.
+    New {
+        /// Of the plugin, and of the folder.
+        name: String,
+        /// What it is to be.
+        #[arg(long)]
+        kind: PluginKind,
+        /// Where the SDK is, when it is not to come from the repository.
+        #[arg(long, value_name = "FOLDER")]
+        sdk: Option<PathBuf>,
+    },
+    /// Build the project of a plugin, and look at what came of it. Prints the path of the component.
+    Build {
+        /// The project.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
     /// Look at a file: is it a plugin, what does it need, and would it run here?
     Check {
         /// The component.
@@ -563,6 +581,26 @@ pub(crate) enum Plugin {
         /// Its name.
         name: String,
     },
+}
+
+/// Kinds of plugins.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PluginKind {
+    Driver,
+    HealthChecker,
+    Contextualiser,
+    ConfigManager,
+}
+
+impl From<PluginKind> for Kind {
+    fn from(kind: PluginKind) -> Self {
+        match kind {
+            PluginKind::Driver => Self::Driver,
+            PluginKind::HealthChecker => Self::HealthChecker,
+            PluginKind::Contextualiser => Self::Contextualiser,
+            PluginKind::ConfigManager => Self::ConfigManager,
+        }
+    }
 }
 
 /// `component`

@@ -178,7 +178,13 @@ fn format(command: &Command) -> Format {
         | Command::Graph(_)
         | Command::Schema(_)
         | Command::Definitions(args::Definitions::Remove { .. })
-        | Command::Plugin(args::Plugin::Explain { .. } | args::Plugin::Install { .. } | args::Plugin::Remove { .. })
+        | Command::Plugin(
+            args::Plugin::New { .. }
+            | args::Plugin::Build { .. }
+            | args::Plugin::Explain { .. }
+            | args::Plugin::Install { .. }
+            | args::Plugin::Remove { .. },
+        )
         | Command::Component(_)
         | Command::Completions { .. } => Format::Text,
     }

@@ -13,9 +13,13 @@ use super::args::{Common, Format, Plugin};
 use super::failure::{Exit, Failure};
 use super::{print, session};
 
+mod project;
+
 pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> {
     let occopus = session::open(common)?;
     let runtime = match &plugin {
+        Plugin::New { name, kind, sdk } => return project::new(name, (*kind).into(), sdk.as_deref()),
+        Plugin::Build { folder } => return build(&occopus, folder).await,
         Plugin::Check { file, output } => return check(&occopus, file, output.format).await,
         Plugin::Install { file, yes } => return install(&occopus, file, *yes).await,
         Plugin::Remove { name } => return remove(&occopus, name),
@@ -39,7 +43,11 @@ pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> 
             Some(text) => print::line(text.trim_end()),
             None => return Err(unknown(&runtime, &name)),
         },
-        Plugin::Check { .. } | Plugin::Install { .. } | Plugin::Remove { .. } => {}
+        Plugin::New { .. }
+        | Plugin::Build { .. }
+        | Plugin::Check { .. }
+        | Plugin::Install { .. }
+        | Plugin::Remove { .. } => {}
     }
     Ok(())
 }
@@ -54,6 +62,15 @@ async fn examine(occopus: &Occopus, file: &Path) -> Result<(Arc<Runtime>, Plugin
             Err(Failure::new(Exit::Failed, "plugin.unusable", problem))
         }
     }
+}
+
+async fn build(occopus: &Occopus, folder: &Path) -> Result<(), Failure> {
+    let component = project::build(folder)?;
+    let (_, info) = examine(occopus, &component).await?;
+    let (name, kind, size) = (&info.description.name, info.kind.name(), info.size.div_ceil(1024));
+    print::note(format_args!("{name} is a {kind} of {size} KiB"));
+    print::line(component.display());
+    Ok(())
 }
 
 async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Failure> {

@@ -1,0 +1,100 @@
+//! Projects of plugins: made from a template, and built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use occopus_runtime::Kind;
+
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::print;
+
+const TARGET: &str = "wasm32-wasip2";
+const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
+
+fn template(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Driver => include_str!("../../../../../sdk/templates/driver.rs"),
+        Kind::HealthChecker => include_str!("../../../../../sdk/templates/health-checker.rs"),
+        Kind::Contextualiser => include_str!("../../../../../sdk/templates/contextualiser.rs"),
+        Kind::ConfigManager => include_str!("../../../../../sdk/templates/config-manager.rs"),
+    }
+}
+
+/// Makes a project in a folder of this name.
+pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Failure> {
+    let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    if !name.starts_with(|letter: char| letter.is_ascii_lowercase()) || !name.chars().all(is_plain) {
+        let text = format_args!("`{name}` can't be a plugin's name");
+        return Err(
+            Failure::new(Exit::Usage, "plugin.name", text).help("small letters, digits and `_`, a letter first")
+        );
+    }
+    let folder = PathBuf::from(name);
+    if folder.exists() {
+        return Err(Failure::new(Exit::Failed, "plugin.exists", format_args!("there is a `{name}` here already")));
+    }
+    let sdk = match sdk {
+        Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        // Where this program was built, if that is still here.
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk"),
+    };
+    let sdk = match sdk.canonicalize() {
+        Ok(path) if path.join("Cargo.toml").is_file() => format!("{{ path = {:?} }}", path.display().to_string()),
+        _ => format!("{{ git = \"{REPOSITORY}\" }}"),
+    };
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n\n\
+         [dependencies]\noccopus-sdk = {sdk}\nschemars = \"1\"\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
+         serde_json = \"1\"\n\n# Small, as plugins are copied around.\n[profile.release]\nopt-level = \"s\"\nlto = true\n\
+         codegen-units = 1\npanic = \"abort\"\nstrip = true\n\n# A project of its own, wherever it lies.\n[workspace]\n"
+    );
+    for (file, text) in [
+        ("Cargo.toml", manifest),
+        ("src/lib.rs", template(kind).replace("NAME", name)),
+        (".gitignore", "/target\n".to_owned()),
+    ] {
+        let path = folder.join(file);
+        let written = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text));
+        written.map_err(|error| {
+            Failure::new(Exit::Failed, "plugin.write", format_args!("{} can't be written: {error}", path.display()))
+        })?;
+    }
+    print::line(format_args!("{name}/ is a {}; its code is in {name}/src/lib.rs", kind.name()));
+    print::line(format_args!("Next: cd {name} && occopus plugin build"));
+    Ok(())
+}
+
+/// Builds the project in a folder. The answer is the component.
+pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
+    let failed = |text: String| Failure::new(Exit::Failed, "plugin.build", text);
+    if !folder.join("Cargo.toml").is_file() {
+        return Err(failed(format!("there is no Cargo.toml in {}", folder.display()))
+            .help("`occopus plugin new NAME --kind driver` makes a project"));
+    }
+    let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let output = cargo()
+        .current_dir(folder)
+        .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| {
+            failed(format!("cargo can't be started: {error}")).help("plugins in Rust need https://rustup.rs")
+        })?;
+    if !output.status.success() {
+        return Err(failed("the plugin can't be built".to_owned())
+            .help(format_args!("if the target is what is missing: rustup target add {TARGET}")));
+    }
+    // One message a line; the last component is the project's own.
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let files = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["filenames"].as_array().cloned())
+        .flatten()
+        .filter_map(|file| file.as_str().map(PathBuf::from));
+    let components = files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+    components
+        .last()
+        .ok_or_else(|| failed("cargo built no component".to_owned()).help("`crate-type` must have \"cdylib\""))
+}

@@ -1,0 +1,174 @@
+//! The `NAME` driver. It speaks to a small made-up cloud; put your own in its place.
+
+use occopus_sdk::http::{HttpError, Request, Response, encoded};
+use occopus_sdk::{About, Address, Driver, Encoding, Fault, Handle, Inventory, NodeRequest, Observed, Owned, Page, Phase, Scope};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+/// What the user writes below `resource`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Section {
+    /// URL of the cloud's API. The driver may connect there, and nowhere else.
+    pub endpoint: String,
+    /// Size of the machine.
+    pub size: String,
+}
+
+/// What the user writes into `auth_data.yaml`. The values stay with the host.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "for its schema")]
+#[schemars(deny_unknown_fields)]
+pub struct Credentials {
+    /// The key of the API.
+    key: String,
+}
+
+/// A machine, as the cloud shows it.
+#[derive(Deserialize)]
+struct Machine {
+    id: String,
+    state: String,
+    address: Option<String>,
+    instance: String,
+    infrastructure: String,
+}
+
+/// A page of machines.
+#[derive(Deserialize)]
+struct Machines {
+    machines: Vec<Machine>,
+    next: Option<String>,
+}
+
+pub struct Plugin;
+
+impl Driver for Plugin {
+    type Section = Section;
+    type Credentials = Credentials;
+
+    const ABOUT: About = About {
+        name: "NAME",
+        version: env!("CARGO_PKG_VERSION"),
+        keyword: "NAME",
+        summary: "Machines of a made-up cloud",
+        ..About::DRIVER
+    };
+
+    /// The instance's id is the token of the creation: this cloud makes one machine for it, however often it is asked.
+    /// A cloud without tokens must be asked with `find` before, when `request.repeated`.
+    fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
+        let body = json!({
+            "instance": request.instance_id,
+            "infrastructure": request.infrastructure_id,
+            "name": request.machine_name,
+            "size": request.scope.section.size,
+            "user_data": request.user_data.as_deref().map(String::from_utf8_lossy),
+        });
+        let call = call(&request.scope, "POST", "/machines")?.json(&body);
+        // Was the answer lost, then the machine may be there: `of_change` says so, and the host asks `find`.
+        let response = call.send().map_err(|error| error.of_change("NAME.unreachable"))?;
+        // It may have acted before it failed. (507 says that it is full.)
+        if response.status >= 500 && response.status != 507 {
+            return Err(Fault::unknown_outcome("NAME.server-error", words(&response)));
+        }
+        read::<Machine>(&accepted(response)?).map(Machine::observed)
+    }
+
+    fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
+        let found = list(scope, &format!("/machines?instance={}", encoded(instance_id)))?;
+        Ok(found.machines.into_iter().next().map(Machine::observed))
+    }
+
+    /// As many answers as handles, in their order.
+    fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+        let mut machines = Vec::new();
+        let mut next = Some(String::new());
+        while let Some(cursor) = next {
+            let page = list(scope, &format!("/machines?after={}", encoded(&cursor)))?;
+            machines.extend(page.machines.into_iter().map(Machine::observed));
+            next = page.next;
+        }
+        let seen = |handle: &Handle| machines.iter().find(|machine| machine.handle == *handle).cloned();
+        Ok(handles
+            .iter()
+            .map(|handle| seen(handle).unwrap_or_else(|| Observed::new(handle.clone(), Phase::Gone)))
+            .collect())
+    }
+
+    fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
+        let call = call(scope, "DELETE", &format!("/machines/{}", encoded(&handle.data)))?;
+        let response = call.send().map_err(|error| error.of_reading("NAME.unreachable"))?;
+        // Gone already is fine.
+        if response.status == 404 { Ok(()) } else { accepted(response).map(|_| ()) }
+    }
+}
+
+impl Inventory for Plugin {
+    fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
+        let page = list(scope, &format!("/machines?after={}", encoded(cursor.unwrap_or_default())))?;
+        let owned = page.machines.into_iter().map(|machine| Owned {
+            instance_id: machine.instance.clone(),
+            infrastructure_id: machine.infrastructure.clone(),
+            observed: machine.observed(),
+        });
+        Ok(Page { machines: owned.collect(), cursor: page.next })
+    }
+}
+
+impl Machine {
+    fn observed(self) -> Observed {
+        let phase = match self.state.as_str() {
+            "starting" => Phase::Pending,
+            "running" => Phase::Running,
+            "stopped" => Phase::Stopped,
+            _ => Phase::Unknown,
+        };
+        let mut observed = Observed::new(Handle::new(1, self.id), phase);
+        observed.addresses = self.address.into_iter().map(|value| Address { value, internal: false }).collect();
+        observed
+    }
+}
+
+/// A call with the key in its head. The driver never sees the key: the host puts it where the placeholder is.
+fn call(scope: &Scope<Section>, method: &str, path: &str) -> Result<Request, Fault> {
+    let url = scope.call().url_for(&scope.section.endpoint)?;
+    let credential =
+        scope.credential().ok_or_else(|| Fault::denied("NAME.no-credential", "there is no key for this cloud"))?;
+    let key = credential.require("key")?.placeholder(Encoding::Plain);
+    Ok(scope.http().request(method, format!("{url}{path}")).header("authorization", format!("Bearer {key}")))
+}
+
+fn list(scope: &Scope<Section>, path: &str) -> Result<Machines, Fault> {
+    let response = call(scope, "GET", path)?.send().map_err(|error: HttpError| error.of_reading("NAME.unreachable"))?;
+    read(&accepted(response)?)
+}
+
+fn read<T: serde::de::DeserializeOwned>(response: &Response) -> Result<T, Fault> {
+    response.json().map_err(|error| Fault::retry("NAME.bad-answer", format!("the answer can't be read: {error}")))
+}
+
+/// Refusals, in terms of what the host should do next.
+fn accepted(response: Response) -> Result<Response, Fault> {
+    let said = words(&response);
+    let fault = match response.status {
+        200..=299 => return Ok(response),
+        401 | 403 => Fault::denied("NAME.denied", said).detail("Is `key` in auth_data.yaml the key of this cloud?"),
+        429 => Fault::retry("NAME.throttled", said),
+        422 => Fault::give_up("NAME.bad-size", said).at("/size", "no such size here"),
+        507 => Fault::no_capacity("NAME.full", said),
+        500.. => Fault::retry("NAME.server-error", said),
+        _ => Fault::give_up("NAME.refused", said),
+    };
+    Err(match response.retry_after() {
+        Some(delay) => fault.retry_after(delay),
+        None => fault,
+    })
+}
+
+fn words(response: &Response) -> String {
+    format!("the cloud answers with status {}: {}", response.status, response.text().chars().take(200).collect::<String>())
+}
+
+occopus_sdk::export_driver!(Plugin, inventory);

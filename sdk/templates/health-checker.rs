@@ -1,0 +1,46 @@
+//! The `NAME` health checker: does the node answer with this line?
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
+
+use occopus_sdk::{About, Fault, HealthChecker, Observation, Target};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// What the user writes below `health_check.NAME`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Section {
+    /// The port to connect to. The checker may connect to the node at hand, and nowhere else.
+    pub port: u16,
+    /// How the first line begins.
+    pub begins: String,
+}
+
+pub struct Plugin;
+
+impl HealthChecker for Plugin {
+    type Section = Section;
+
+    const ABOUT: About = About {
+        name: "NAME",
+        version: env!("CARGO_PKG_VERSION"),
+        keyword: "NAME",
+        summary: "The first line that the node sends",
+        ..About::HEALTH
+    };
+
+    /// One look, without waiting for better times: the host comes again. A fault is for what will never work.
+    fn check(target: &Target<Section>) -> Result<Observation, Fault> {
+        let mut line = String::new();
+        let read = TcpStream::connect((target.address.as_str(), target.section.port))
+            .and_then(|stream| BufReader::new(stream).read_line(&mut line));
+        Ok(match read {
+            Ok(_) if line.starts_with(&target.section.begins) => Observation::healthy("it answers as it should"),
+            Ok(_) => Observation::unhealthy(format!("it answers `{}`", line.trim_end())),
+            Err(error) => Observation::unhealthy(error.to_string()),
+        })
+    }
+}
+
+occopus_sdk::export_health_checker!(Plugin);
