@@ -93,8 +93,8 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|file| file.as_str().map(PathBuf::from));
-    let components = files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+    let mut components = files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm"));
     components
-        .last()
+        .next_back()
         .ok_or_else(|| failed("cargo built no component".to_owned()).help("`crate-type` must have \"cdylib\""))
 }
