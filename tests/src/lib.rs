@@ -7,14 +7,13 @@ mod moto;
 mod occopus;
 mod openstack;
 pub mod processes;
-mod proxy;
 mod server;
 
 pub use docker::Docker;
 pub use moto::Moto;
 pub use occopus::{Finished, Occopus};
+pub use occopus_conformance::{Meddling, Proxy};
 pub use openstack::OpenStack;
-pub use proxy::{Meddling, Proxy};
 pub use server::{Post, Posted, collect};
 
 /// What to do when a test's server is not there: fail where `CI=true`, otherwise say so and skip.

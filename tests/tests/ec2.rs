@@ -29,7 +29,7 @@ fn write(occopus: &Occopus, address: &str, count: usize) {
 fn builds_heals_scales_and_destroys() {
     let Some(moto) = Moto::start("builds_heals_scales_and_destroys") else { return };
     let occopus = Occopus::new();
-    let proxy = Proxy::before(&moto.address, |_| Meddling::Pass);
+    let proxy = Proxy::before(&moto.address, |_| Meddling::Pass).expect("a proxy");
     write(&occopus, &proxy.address, 3);
     let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
     let run = |command: &[&str]| occopus.ok(command.iter().chain(&auth));
@@ -67,7 +67,8 @@ fn whatever_the_network_does_no_machine_is_lost_or_doubled() {
         6 => Meddling::Refuse("503 Service Unavailable"),
         7 => Meddling::Delay(Duration::from_millis(300)),
         _ => Meddling::Pass,
-    });
+    })
+    .expect("a proxy");
     let occopus = Occopus::new();
     write(&occopus, &proxy.address, 8);
     let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
@@ -83,7 +84,7 @@ fn whatever_the_network_does_no_machine_is_lost_or_doubled() {
 #[test]
 fn a_killed_build_goes_on() {
     let Some(moto) = Moto::start("a_killed_build_goes_on") else { return };
-    let proxy = Proxy::before(&moto.address, |_| Meddling::Delay(Duration::from_millis(20)));
+    let proxy = Proxy::before(&moto.address, |_| Meddling::Delay(Duration::from_millis(20))).expect("a proxy");
     let occopus = Occopus::new();
     write(&occopus, &proxy.address, 12);
     let auth = moto.write_credentials(&occopus);

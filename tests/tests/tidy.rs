@@ -12,7 +12,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("occopus-engine", &["occopus-model"]),
     ("occopus-store", &["occopus-engine"]),
     ("occopus-runtime", &["occopus-engine", "occopus-model"]),
-    ("occopus", &["occopus-engine", "occopus-model", "occopus-plugins", "occopus-runtime", "occopus-store"]),
+    ("occopus-conformance", &["occopus-engine", "occopus-model", "occopus-runtime"]),
+    (
+        "occopus",
+        &[
+            "occopus-conformance",
+            "occopus-engine",
+            "occopus-model",
+            "occopus-plugins",
+            "occopus-runtime",
+            "occopus-store",
+        ],
+    ),
     ("occopus-plugins", &[]),
     (
         "occopus-sdk",

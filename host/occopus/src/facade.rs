@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use occopus_conformance::{Check, ConformanceError, Report, Subject};
 use occopus_engine::ports::{Driver, HealthChecker, StoreError, SystemClock};
 use occopus_engine::{Engine, EngineError, Event, Preview, Settings, What};
 use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
@@ -47,6 +48,9 @@ pub enum OpenError {
     /// The plugins.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The conformance suite.
+    #[error(transparent)]
+    Conformance(#[from] ConformanceError),
     /// The user's files.
     #[error("the files are not usable")]
     Files(Problems),
@@ -137,6 +141,22 @@ impl Occopus {
         let source =
             source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
         self.runtime_with(vec![source])
+    }
+
+    /// Runs the conformance suite on a file, as its fixture says, and tells of each check when it has ended.
+    pub async fn test_plugin(
+        &self,
+        file: &Path,
+        fixture: &Path,
+        tell: impl FnMut(&Check) + Send + 'static,
+    ) -> Result<Report, OpenError> {
+        let (path, fixture, cache_dir) = (file.to_owned(), fixture.to_owned(), self.config.places.cache.clone());
+        let tested = blocking(move || {
+            let plugin = sources::read(&path)
+                .map_err(|message| RuntimeError::Unreadable { origin: path.display().to_string(), message })?;
+            occopus_conformance::run(&Subject { plugin, fixture, cache_dir }, tell)
+        });
+        Ok(tested.await?)
     }
 
     /// Where plugins are installed.

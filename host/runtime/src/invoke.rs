@@ -1,6 +1,7 @@
 //! One call of a plugin: a fresh store and instance, three timers, and a typed fault for whatever goes wrong.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use occopus_engine::ports::{Detail, Fault, Reaction};
@@ -65,6 +66,7 @@ where
         )),
         () = cancelled => Err(ended("occopus.cancelled", format!("the call of the plugin `{plugin}` was cancelled"))),
     };
+    call.memory.store(store.data().limits.memory, Ordering::Relaxed);
     let output = store.data().output.contents();
     if !output.is_empty() {
         for line in String::from_utf8_lossy(&output).lines() {

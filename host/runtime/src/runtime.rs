@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -331,6 +331,7 @@ impl Shared {
             services: Arc::clone(&self.services),
             log_left: AtomicUsize::new(self.services.limits.log_bytes),
             refusals: Mutex::default(),
+            memory: AtomicUsize::new(0),
         }
     }
 
@@ -394,7 +395,8 @@ impl Shared {
         let wasm = self.wasm().map_err(|error| unusable(&error))?;
         let instance = plugin.instance(&wasm.engine).map_err(|error| unusable(&error))?;
         let (name, began) = (call.plugin.clone(), std::time::Instant::now());
-        let outcome = invoke(instance, &self.slots, call, acts, async |store| work(instance, store).await).await;
+        let outcome =
+            invoke(instance, &self.slots, Arc::clone(&call), acts, async |store| work(instance, store).await).await;
         tracing::debug!(
             target: "occopus::metrics",
             plugin = %name,
@@ -402,6 +404,7 @@ impl Shared {
             answered = outcome.is_ok(),
             monotonic_counter.occopus_plugin_calls = 1_u64,
             histogram.occopus_plugin_call_seconds = began.elapsed().as_secs_f64(),
+            histogram.occopus_plugin_call_memory_bytes = call.memory.load(Ordering::Relaxed) as u64,
         );
         outcome
     }

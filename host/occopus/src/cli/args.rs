@@ -568,6 +568,17 @@ pub(crate) enum Plugin {
         #[command(flatten)]
         output: Output,
     },
+    /// Try a plugin against a real server: does it keep what its contract promises, also when the network and the
+    /// cloud do not? Whatever it makes it removes again.
+    Test {
+        /// The component.
+        file: PathBuf,
+        /// Says where the server is, and what works with it.
+        #[arg(long, value_name = "FIXTURE")]
+        with: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Copy a plugin to the others, pinned by its digest, with what it asks for granted.
     Install {
         /// The component.

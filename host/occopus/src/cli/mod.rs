@@ -170,7 +170,10 @@ fn format(command: &Command) -> Format {
         }
         Command::Auth(args::Auth::Check { output, .. }) => output.format,
         Command::Plugin(
-            args::Plugin::List { output } | args::Plugin::Inspect { output, .. } | args::Plugin::Check { output, .. },
+            args::Plugin::List { output }
+            | args::Plugin::Inspect { output, .. }
+            | args::Plugin::Check { output, .. }
+            | args::Plugin::Test { output, .. },
         ) => output.format,
         // Events are a document a line; a failure is told on standard error alone.
         Command::Events(_)

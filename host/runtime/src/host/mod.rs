@@ -17,7 +17,6 @@ use occopus_engine::ports::{CallContext, ContextRequest as ContextInput, CreateR
 use serde_json::Value;
 use tokio::time::Instant;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -25,7 +24,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::cache::TokenCache;
 use crate::grants::CallGrants;
 use crate::http::HttpClient;
-use crate::limits::Limits;
+use crate::limits::{Limiter, Limits};
 use crate::process::Processes;
 use crate::secrets::CallSecrets;
 
@@ -60,6 +59,8 @@ pub(crate) struct Call {
     pub(crate) log_left: AtomicUsize,
     /// What was refused, with the lines that would allow it, to be shown with the call's fault.
     pub(crate) refusals: Mutex<Vec<String>>,
+    /// Bytes of linear memory, known when the call has ended.
+    pub(crate) memory: AtomicUsize,
 }
 
 /// What the plugin is called with.
@@ -106,7 +107,7 @@ impl Call {
 /// The state of one store.
 pub(crate) struct State {
     pub(crate) call: Arc<Call>,
-    pub(crate) limits: StoreLimits,
+    pub(crate) limits: Limiter,
     /// What the plugin wrote to its standard output and error.
     pub(crate) output: MemoryOutputPipe,
     table: ResourceTable,
@@ -150,16 +151,8 @@ impl State {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        let store_limits = StoreLimitsBuilder::new()
-            .memory_size(limits.memory_bytes)
-            .table_elements(20_000)
-            .instances(64)
-            .tables(64)
-            .memories(16)
-            .trap_on_grow_failure(true)
-            .build();
         Self {
-            limits: store_limits,
+            limits: Limiter::new(limits),
             output,
             table,
             wasi,

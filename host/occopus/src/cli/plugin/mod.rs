@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use occopus::{InstallError, Installed, Occopus};
+use occopus_conformance::{Check, Outcome};
 use occopus_runtime::grants::Interface;
 use occopus_runtime::{PluginInfo, Runtime};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> 
         Plugin::New { name, kind, sdk } => return project::new(name, (*kind).into(), sdk.as_deref()),
         Plugin::Build { folder } => return build(&occopus, folder).await,
         Plugin::Check { file, output } => return check(&occopus, file, output.format).await,
+        Plugin::Test { file, with, output } => return test(&occopus, file, with, output.format).await,
         Plugin::Install { file, yes } => return install(&occopus, file, *yes).await,
         Plugin::Remove { name } => return remove(&occopus, name),
         Plugin::List { .. } | Plugin::Inspect { .. } | Plugin::Explain { .. } => occopus.runtime().await?,
@@ -46,6 +48,7 @@ pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> 
         Plugin::New { .. }
         | Plugin::Build { .. }
         | Plugin::Check { .. }
+        | Plugin::Test { .. }
         | Plugin::Install { .. }
         | Plugin::Remove { .. } => {}
     }
@@ -107,6 +110,41 @@ async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Fai
         format_args!("it imports {list}, and does not say that it needs it"),
     )
     .help("name it in `needs.interfaces` of its description; otherwise every call of it is refused"))
+}
+
+async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format) -> Result<(), Failure> {
+    let tell = move |check: &Check| {
+        if format == Format::Text {
+            let sign = match check.outcome {
+                Outcome::Passed => "ok  ",
+                Outcome::Failed => "FAIL",
+                Outcome::Skipped => "skip",
+            };
+            print::line(format_args!("{sign}  {:18} {}", check.name, check.note));
+        }
+    };
+    let report = occopus.test_plugin(file, fixture, tell).await?;
+    let [passed, failed, skipped] = [Outcome::Passed, Outcome::Failed, Outcome::Skipped].map(|it| report.count(it));
+    match format {
+        Format::Json => print::json(&report),
+        Format::Text => {
+            print::line("");
+            for it in &report.usage {
+                let (slowest, memory) = (it.slowest_seconds * 1000.0, it.memory_bytes.div_ceil(1024));
+                print::line(format_args!(
+                    "{:18} {:5} calls, the slowest {slowest:.0} ms, at most {memory} KiB of memory",
+                    it.function, it.calls
+                ));
+            }
+            print::line("");
+            print::line(format_args!("{}: {passed} passed, {failed} failed, {skipped} skipped", report.plugin));
+        }
+    }
+    if failed == 0 {
+        return Ok(());
+    }
+    let text = format_args!("{} does not keep its contract", report.plugin);
+    Err(Failure::new(Exit::Failed, "plugin.conformance", text).help("docs/writing-plugins.md has the promises"))
 }
 
 async fn install(occopus: &Occopus, file: &Path, yes: bool) -> Result<(), Failure> {

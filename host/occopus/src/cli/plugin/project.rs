@@ -12,14 +12,26 @@ use crate::cli::print;
 const TARGET: &str = "wasm32-wasip2";
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
-fn template(kind: Kind) -> &'static str {
+/// The code, and the fixture for the conformance suite.
+fn templates(kind: Kind) -> (&'static str, &'static str) {
+    macro_rules! of {
+        ($name:literal) => {
+            (
+                include_str!(concat!("../../../../../sdk/templates/", $name, ".rs")),
+                include_str!(concat!("../../../../../sdk/templates/", $name, ".yaml")),
+            )
+        };
+    }
     match kind {
-        Kind::Driver => include_str!("../../../../../sdk/templates/driver.rs"),
-        Kind::HealthChecker => include_str!("../../../../../sdk/templates/health-checker.rs"),
-        Kind::Contextualiser => include_str!("../../../../../sdk/templates/contextualiser.rs"),
-        Kind::ConfigManager => include_str!("../../../../../sdk/templates/config-manager.rs"),
+        Kind::Driver => of!("driver"),
+        Kind::HealthChecker => of!("health-checker"),
+        Kind::Contextualiser => of!("contextualiser"),
+        Kind::ConfigManager => of!("config-manager"),
     }
 }
+
+/// The server of the made-up cloud, for the driver's tests.
+const CLOUD: &str = include_str!("../../../../../examples/made-up-cloud/cloud.py");
 
 /// Makes a project in a folder of this name.
 pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Failure> {
@@ -49,11 +61,17 @@ pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Fail
          serde_json = \"1\"\n\n# Small, as plugins are copied around.\n[profile.release]\nopt-level = \"s\"\nlto = true\n\
          codegen-units = 1\npanic = \"abort\"\nstrip = true\n\n# A project of its own, wherever it lies.\n[workspace]\n"
     );
-    for (file, text) in [
+    let (code, fixture) = templates(kind);
+    let mut files = vec![
         ("Cargo.toml", manifest),
-        ("src/lib.rs", template(kind).replace("NAME", name)),
+        ("src/lib.rs", code.replace("NAME", name)),
+        ("conformance.yaml", fixture.replace("NAME", name)),
         (".gitignore", "/target\n".to_owned()),
-    ] {
+    ];
+    if kind == Kind::Driver {
+        files.push(("cloud.py", CLOUD.to_owned()));
+    }
+    for (file, text) in files {
         let path = folder.join(file);
         let written = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text));
         written.map_err(|error| {
@@ -62,6 +80,7 @@ pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Fail
     }
     print::line(format_args!("{name}/ is a {}; its code is in {name}/src/lib.rs", kind.name()));
     print::line(format_args!("Next: cd {name} && occopus plugin build"));
+    print::line("and:  occopus plugin test FILE --with conformance.yaml");
     Ok(())
 }
 

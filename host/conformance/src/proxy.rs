@@ -1,7 +1,8 @@
 //! A proxy that breaks what it forwards: what networks, load balancers and overloaded servers do.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,8 +14,14 @@ pub enum Meddling {
     Pass,
     /// Forward it, after a while.
     Delay(Duration),
+    /// Forward it, and keep the answer back for a while.
+    DelayAnswer(Duration),
     /// Answer with this status line, without asking the server.
     Refuse(&'static str),
+    /// Answer with this page, without asking the server.
+    Page(&'static str),
+    /// Answer with status 400 and everything that was sent, without asking the server.
+    Echo,
     /// Close the connection without asking the server.
     Cut,
     /// Let the server act, and lose its answer.
@@ -23,7 +30,8 @@ pub enum Meddling {
     HalfAnswer,
 }
 
-/// Listens for as long as the test's process lives.
+/// Listens for as long as the process lives.
+#[derive(Debug)]
 pub struct Proxy {
     /// `127.0.0.1:PORT`.
     pub address: String,
@@ -31,13 +39,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Before a server. `meddle` is asked for each request, with its body.
+    /// Before a server: `HOST:PORT`, or the path of a socket. `meddle` is asked for each request, with its body.
     ///
-    /// # Panics
+    /// # Errors
     /// Without a free port.
-    pub fn before(server: &str, meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
+    pub fn before(server: &str, meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?.to_string();
         let (server, meddle, count) = (server.to_owned(), Arc::new(meddle), Arc::new(AtomicUsize::new(0)));
         let counted = count.clone();
         std::thread::spawn(move || {
@@ -47,7 +55,7 @@ impl Proxy {
                 std::thread::spawn(move || serve(client, &server, &*meddle, &count));
             }
         });
-        Self { address, count }
+        Ok(Self { address, count })
     }
 
     /// Requests so far.
@@ -77,24 +85,43 @@ fn serve(client: TcpStream, server: &str, meddle: &dyn Fn(&str) -> Meddling, cou
     reader.read_exact(&mut body).ok()?;
     count.fetch_add(1, Ordering::Relaxed);
     let mut client = reader.into_inner();
+    let answer_at_once = |mut client: TcpStream, status: &str, body: &[u8]| {
+        write!(client, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
+        client.write_all(body).ok()
+    };
     let meddling = meddle(&String::from_utf8_lossy(&body));
     match meddling {
         Meddling::Cut => return client.shutdown(Shutdown::Both).ok(),
-        Meddling::Refuse(status) => {
-            return write!(client, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").ok();
-        }
+        Meddling::Refuse(status) => return answer_at_once(client, status, &[]),
+        Meddling::Page(page) => return answer_at_once(client, "200 OK\r\nContent-Type: text/html", page.as_bytes()),
+        Meddling::Echo => return answer_at_once(client, "400 Bad Request", &[head.as_bytes(), &body].concat()),
         Meddling::Delay(pause) => std::thread::sleep(pause),
-        Meddling::Pass | Meddling::LoseAnswer | Meddling::HalfAnswer => {}
+        Meddling::Pass | Meddling::DelayAnswer(_) | Meddling::LoseAnswer | Meddling::HalfAnswer => {}
     }
-    let mut upstream = TcpStream::connect(server).ok()?;
-    upstream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).ok()?;
-    upstream.write_all(&body).ok()?;
-    let mut answer = Vec::new();
-    upstream.read_to_end(&mut answer).ok()?;
+    let answer = ask(server, &head, &body).ok()?;
     match meddling {
         Meddling::LoseAnswer => {}
         Meddling::HalfAnswer => client.write_all(answer.get(..answer.len() / 2)?).ok()?,
+        Meddling::DelayAnswer(pause) => {
+            std::thread::sleep(pause);
+            client.write_all(&answer).ok()?;
+        }
         _ => client.write_all(&answer).ok()?,
     }
     client.shutdown(Shutdown::Both).ok()
+}
+
+fn ask(server: &str, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
+    trait Stream: Read + Write {}
+    impl<T: Read + Write> Stream for T {}
+    let mut upstream: Box<dyn Stream> = if server.starts_with('/') {
+        Box::new(UnixStream::connect(server)?)
+    } else {
+        Box::new(TcpStream::connect(server)?)
+    };
+    upstream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+    upstream.write_all(body)?;
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer)?;
+    Ok(answer)
 }

@@ -1,0 +1,411 @@
+//! What all kinds of plugins are tested on: a runtime with this one plugin, the fixture, and its server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use occopus_engine::ports::{CallContext, Fault, Reaction};
+use occopus_model::{Credential, Secret, Section};
+use occopus_runtime::grants::{Grants, Interface, PluginGrants, Target};
+use occopus_runtime::{CredentialSource, Description, Kind, Limits, Runtime, RuntimeConfig};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::fixture::{Fixture, FixtureError, merged};
+use crate::meter::Meter;
+use crate::proxy::{Meddling, Proxy};
+use crate::report::{Check, Checked, Miss, Suite, words};
+use crate::server::{Server, free_port};
+use crate::{ConformanceError, Subject};
+
+pub(crate) struct Bed {
+    pub(crate) kind: Kind,
+    /// The plugin's.
+    pub(crate) name: String,
+    pub(crate) fixture: Fixture,
+    /// Of this kind, with which it works.
+    pub(crate) section: Value,
+    /// With the credentials that are right.
+    pub(crate) runtime: Arc<Runtime>,
+    /// With those that are wrong.
+    pub(crate) stranger: Option<Arc<Runtime>>,
+    pub(crate) meter: Meter,
+    /// Id of the infrastructure that never was.
+    pub(crate) infrastructure: String,
+    description: Description,
+    text: String,
+    subject: Subject,
+    _server: Option<Server>,
+}
+
+/// One credential for everything.
+struct OneCredential(Option<Credential>);
+
+impl CredentialSource for OneCredential {
+    fn credential(&self, _: Section, _: &Value) -> Result<Option<Credential>, Fault> {
+        Ok(self.0.clone())
+    }
+}
+
+impl Bed {
+    pub(crate) async fn prepare(subject: &Subject, meter: Meter) -> Result<Self, ConformanceError> {
+        let path = &subject.fixture;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| FixtureError::Unreadable { path: path.clone(), source })?;
+        let port = free_port()?;
+        let fixture = Fixture::parse(&text, port, path)?;
+        let invalid = |message: String| FixtureError::Invalid { path: path.clone(), message };
+        // Without grants it can be asked what it is, and what it needs.
+        let runtime = runtime(subject, Grants::default(), &BTreeMap::new())?;
+        let info = runtime.list().pop();
+        let unusable = || runtime.broken().pop().unwrap_or_else(|| "it can't be used".to_owned());
+        let info = info.ok_or_else(|| ConformanceError::Unusable(unusable()))?;
+        let it = &info.description;
+        let section = section_of(&fixture, info.kind).map_err(invalid)?;
+        conforms(&section, info.kind, it).map_err(invalid)?;
+        let grants = || Ok::<_, FixtureError>(Grants::of([(it.name.clone(), asked(it).map_err(invalid)?)]));
+        let wrong = Some(&fixture.wrong_auth_data).filter(|wrong| !wrong.is_empty());
+        let stranger = match wrong {
+            Some(wrong) => Some(self::runtime(subject, grants()?, wrong)?),
+            None => None,
+        };
+        let runtime = self::runtime(subject, grants()?, &fixture.auth_data)?;
+        for runtime in [Some(&runtime), stranger.as_ref()].into_iter().flatten() {
+            runtime.preload(&[(info.kind, it.keyword.clone())], &|_| {})?;
+        }
+        let server = match &fixture.server {
+            Some(program) => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let started = Server::start(program, folder, port).await;
+                Some(started.map_err(|message| FixtureError::NoServer { path: path.clone(), message })?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            kind: info.kind,
+            name: it.name.clone(),
+            description: info.description,
+            section,
+            fixture,
+            runtime,
+            stranger,
+            meter,
+            infrastructure: Uuid::new_v4().to_string(),
+            text,
+            subject: subject.clone(),
+            _server: server,
+        })
+    }
+
+    /// What the user writes to choose it.
+    pub(crate) fn keyword(&self) -> &str {
+        &self.description.keyword
+    }
+
+    /// How long a call may usually take.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.fixture.timeout_seconds)
+    }
+
+    pub(crate) fn call(&self, timeout: Duration) -> CallContext {
+        let meter = self.meter.clone();
+        CallContext {
+            infrastructure_id: self.infrastructure.clone(),
+            node: "node".to_owned(),
+            timeout,
+            cancel: CancellationToken::new(),
+            progress: Some(Arc::new(move |phase, detail| meter.hear(&(phase, detail)))),
+            preview: false,
+        }
+    }
+
+    /// The section that works, if `{port}` were this one.
+    pub(crate) fn section_at(&self, port: u16) -> Result<Value, Miss> {
+        let fixture = Fixture::parse(&self.text, port, &self.subject.fixture).map_err(|error| error.to_string())?;
+        Ok(section_of(&fixture, self.kind)?)
+    }
+
+    /// A proxy before the section's endpoint.
+    pub(crate) fn faults(&self) -> Result<Faults, Miss> {
+        let Some(endpoint) = self.section.get("endpoint").and_then(Value::as_str) else {
+            return Err(Miss::Skipped("the section has no `endpoint`".to_owned()));
+        };
+        let (server, path) = if let Some(socket) = endpoint.strip_prefix("unix://") {
+            (socket.to_owned(), "")
+        } else if let Some(rest) = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("tcp://")) {
+            let (server, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+            let server = if server.contains(':') { server.to_owned() } else { format!("{server}:80") };
+            (server, path)
+        } else {
+            let why = "faults are put between the plugin and `http://`, `tcp://` and `unix://` only";
+            return Err(Miss::Skipped(why.to_owned()));
+        };
+        let plan = Arc::new(Mutex::new(Plan::default()));
+        let planned = Arc::clone(&plan);
+        let proxy = Proxy::before(&server, move |_| planned.lock().unwrap_or_else(PoisonError::into_inner).next());
+        let proxy = proxy.map_err(|error| error.to_string())?;
+        let section =
+            merged(&self.section, &serde_json::json!({"endpoint": format!("http://{}{path}", proxy.address)}));
+        Ok(Faults { proxy, plan, section: Arc::new(section) })
+    }
+
+    /// Whoever has wrong credentials must be told so.
+    pub(crate) fn stranger(&self) -> Result<&Runtime, Miss> {
+        match (&self.stranger, &self.description.credentials_schema) {
+            (Some(stranger), _) => Ok(stranger),
+            (None, None) => Err(Miss::Skipped("it takes no credentials".to_owned())),
+            (None, Some(_)) => Err(Miss::Skipped("the fixture has no `wrong_auth_data`".to_owned())),
+        }
+    }
+
+    /// Every section that must be refused is.
+    pub(crate) async fn refused<T>(
+        &self,
+        suite: &mut Suite<impl FnMut(&Check)>,
+        call: impl AsyncFn(Value) -> Result<T, Fault>,
+    ) {
+        suite
+            .check("wrong-section", async || {
+                let all = &self.fixture.refused;
+                if all.is_empty() {
+                    return Err(Miss::Skipped("the fixture has no `refused`".to_owned()));
+                }
+                for refused in all {
+                    let change = &refused.change;
+                    let Err(fault) = call(merged(&self.section, change)).await else {
+                        return Err(format!("{change} is taken").into());
+                    };
+                    let reaction = serde_json::to_value(fault.reaction).unwrap_or_default();
+                    let wanted = refused.reaction.as_deref().unwrap_or("give-up");
+                    if reaction != wanted {
+                        return Err(format!("{change} must be refused with `{wanted}`: {}", words(&fault)).into());
+                    }
+                    let points_there = |at: &String| {
+                        let pointer = format!("/{}{at}", key_of(self.kind));
+                        fault.details.iter().any(|detail| detail.pointer == pointer)
+                    };
+                    if let Some(at) = refused.at.as_ref().filter(|at| !points_there(at)) {
+                        return Err(format!("{change}: the fault must point at {at}: {}", words(&fault)).into());
+                    }
+                }
+                Ok(format!("{} refused", all.len()))
+            })
+            .await;
+    }
+
+    /// Nothing that was logged or answered may have a secret in it.
+    pub(crate) async fn leaks(&self, suite: &mut Suite<impl FnMut(&Check)>) {
+        suite
+            .check("secrets", async || {
+                let Some(schema) = &self.description.credentials_schema else {
+                    return Err(Miss::Skipped("it takes no credentials".to_owned()));
+                };
+                let public = occopus_runtime::secrets::public_fields(schema);
+                let secret = self.fixture.auth_data.iter().filter(|(name, _)| !public.contains(*name));
+                let mut looked_for = 0;
+                for (name, value) in secret {
+                    if value.len() < 6 {
+                        return Err(Miss::Skipped(format!("`{name}` is too short to be looked for")));
+                    }
+                    looked_for += 1;
+                    for form in [value.clone(), BASE64_STANDARD.encode(value)] {
+                        if self.meter.contains(&form) {
+                            return Err(format!("`{name}` is in a log line, a fault or an answer").into());
+                        }
+                    }
+                }
+                Ok(format!("none of {looked_for} in what was logged and answered"))
+            })
+            .await;
+    }
+}
+
+/// What a cloud and its network may do to a call that only reads: the call may be made again.
+pub(crate) const HICCUPS: [(&str, Meddling); 6] = [
+    ("status 429", Meddling::Refuse("429 Too Many Requests\r\nRetry-After: 7")),
+    ("status 500", Meddling::Refuse("500 Internal Server Error")),
+    ("status 503", Meddling::Refuse("503 Service Unavailable")),
+    ("a cut connection", Meddling::Cut),
+    ("a lost answer", Meddling::LoseAnswer),
+    ("half an answer", Meddling::HalfAnswer),
+];
+
+/// After how long [`HICCUPS`] lets a throttled call be repeated.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(7);
+
+/// Answers of something that is not the API.
+pub(crate) const NOT_THIS_API: Meddling = Meddling::Page("<!DOCTYPE html><title>Welcome</title><h1>It works!</h1>");
+
+/// A proxy, and what it is to do next.
+pub(crate) struct Faults {
+    proxy: Proxy,
+    plan: Arc<Mutex<Plan>>,
+    /// The section that works, through the proxy.
+    pub(crate) section: Arc<Value>,
+}
+
+#[derive(Debug, Default)]
+enum Plan {
+    #[default]
+    Pass,
+    /// The request after so many, once.
+    Once(usize, Meddling),
+    Always(Meddling),
+}
+
+impl Plan {
+    fn next(&mut self) -> Meddling {
+        match self {
+            Self::Pass => Meddling::Pass,
+            Self::Always(meddling) => *meddling,
+            Self::Once(0, meddling) => {
+                let meddling = *meddling;
+                *self = Self::Pass;
+                meddling
+            }
+            Self::Once(before, _) => {
+                *before -= 1;
+                Meddling::Pass
+            }
+        }
+    }
+}
+
+impl Faults {
+    pub(crate) fn once(&self, after: usize, meddling: Meddling) {
+        self.set(Plan::Once(after, meddling));
+    }
+
+    pub(crate) fn always(&self, meddling: Meddling) {
+        self.set(Plan::Always(meddling));
+    }
+
+    pub(crate) fn none(&self) {
+        self.set(Plan::Pass);
+    }
+
+    /// So far.
+    pub(crate) fn requests(&self) -> usize {
+        self.proxy.requests()
+    }
+
+    fn set(&self, plan: Plan) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+}
+
+/// For a call that only reads: every fault must let it be repeated, and no answer may be `wrong`.
+pub(crate) async fn reads<T>(
+    faults: &Faults,
+    call: impl AsyncFn() -> Result<T, Fault>,
+    wrong: impl Fn(&T) -> bool,
+) -> Checked {
+    let before = faults.requests();
+    faults.none();
+    if wrong(&call().await?) {
+        return Err("the answer is wrong even without faults".into());
+    }
+    let requests = faults.requests() - before;
+    for (name, meddling) in HICCUPS {
+        for after in 0..requests {
+            faults.once(after, meddling);
+            let answer = call().await;
+            faults.none();
+            let place = format!("{name} at request {} of {requests}", after + 1);
+            match answer {
+                Ok(answer) if wrong(&answer) => return Err(format!("{place}: it is taken for an answer").into()),
+                Ok(_) => {}
+                Err(fault) => may_be_repeated(&place, name, &fault)?,
+            }
+        }
+    }
+    faults.always(NOT_THIS_API);
+    let answer = call().await;
+    faults.none();
+    if requests > 0 && answer.is_ok() {
+        return Err("a web page instead of the API's answer is taken for an answer".into());
+    }
+    Ok(format!("{} faults at {requests} requests, and a web page", HICCUPS.len() * requests))
+}
+
+/// A hiccup of the cloud must not end a deployment, and who is told when to come again must say so.
+pub(crate) fn may_be_repeated(place: &str, hiccup: &str, fault: &Fault) -> Result<(), Miss> {
+    if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
+        return Err(format!("{place} must be `retry` or `unknown-outcome`: {}", words(fault)).into());
+    }
+    let heeded = fault.retry_after.is_some_and(|delay| delay >= RETRY_AFTER);
+    if hiccup == "status 429" && (fault.reaction != Reaction::Retry || !heeded) {
+        return Err(format!("{place} must be `retry`, with the delay of `Retry-After`: {}", words(fault)).into());
+    }
+    Ok(())
+}
+
+/// The key of a kind's section in a node definition.
+pub(crate) fn key_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Driver => "resource",
+        Kind::HealthChecker => "health_check",
+        Kind::Contextualiser => "contextualisation",
+        Kind::ConfigManager => "config_management",
+    }
+}
+
+fn section_of(fixture: &Fixture, kind: Kind) -> Result<Value, String> {
+    let section = match kind {
+        Kind::Driver => &fixture.resource,
+        Kind::HealthChecker => &fixture.health_check,
+        Kind::Contextualiser => &fixture.contextualisation,
+        Kind::ConfigManager => &fixture.config_management,
+    };
+    section.clone().ok_or_else(|| format!("a {} needs `{}`", kind.name(), key_of(kind)))
+}
+
+/// The fixture's section must be one that the plugin takes.
+fn conforms(section: &Value, kind: Kind, it: &Description) -> Result<(), String> {
+    let mut section = section.clone();
+    if kind != Kind::HealthChecker {
+        let keyword = section.as_object_mut().and_then(|section| section.remove("type"));
+        if keyword.as_ref() != Some(&Value::from(it.keyword.as_str())) {
+            return Err(format!("`{}.type` must be {}", key_of(kind), it.keyword));
+        }
+    }
+    let validator = jsonschema::validator_for(&it.section_schema).map_err(|error| error.to_string())?;
+    match validator.iter_errors(&section).next() {
+        Some(error) => Err(format!("`{}{}`: {error}", key_of(kind), error.instance_path())),
+        None => Ok(()),
+    }
+}
+
+/// Everything that it asks for beyond what each call gives.
+fn asked(it: &Description) -> Result<PluginGrants, String> {
+    let usual = ["endpoint", "announced", "node-address"];
+    let network = it.needs_network.iter().filter(|need| !usual.contains(&need.as_str()));
+    let network: Result<Vec<Target>, _> = network.map(|need| need.parse()).collect();
+    let interfaces: BTreeSet<Interface> = Interface::ALL
+        .into_iter()
+        .filter(|interface| it.needs_interfaces.iter().any(|need| need == interface.name()))
+        .collect();
+    Ok(PluginGrants { network: network.map_err(|error| format!("{error}"))?, interfaces })
+}
+
+fn runtime(
+    subject: &Subject,
+    grants: Grants,
+    auth_data: &BTreeMap<String, String>,
+) -> Result<Arc<Runtime>, ConformanceError> {
+    let fields = auth_data.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone())));
+    let credential = Credential { fields: fields.collect(), rule: subject.fixture.display().to_string() };
+    let config = RuntimeConfig {
+        cache_dir: subject.cache_dir.clone(),
+        state_dir: std::env::temp_dir().join(format!("occopus-conformance-{}", std::process::id())),
+        grants,
+        limits: Limits::default(),
+        allow_commands: false,
+    };
+    let credential = Some(credential).filter(|credential| !credential.fields.is_empty());
+    Ok(Runtime::new(config, vec![subject.plugin.clone()], Arc::new(OneCredential(credential)))?)
+}

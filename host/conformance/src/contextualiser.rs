@@ -1,0 +1,60 @@
+//! The promises of a contextualiser.
+
+use std::sync::Arc;
+
+use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Plugins as _, Rendered};
+use serde_json::{Value, json};
+
+use crate::bed::Bed;
+use crate::report::{Check, Checked, Miss, Suite};
+
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
+    let Some(contextualiser) = bed.runtime.contextualiser(bed.keyword()) else { return };
+    let render = async |section: Value| render(bed, &*contextualiser, section).await;
+    suite
+        .check("render", async || {
+            let rendered = render(bed.section.clone()).await?;
+            expected(bed, &rendered)
+        })
+        .await;
+    suite
+        .check("render-again", async || {
+            if render(bed.section.clone()).await? != render(bed.section.clone()).await? {
+                return Err("the same inputs give other answers".into());
+            }
+            Ok("the same inputs, the same answer".to_owned())
+        })
+        .await;
+    bed.refused(suite, render).await;
+}
+
+async fn render(bed: &Bed, contextualiser: &dyn Contextualiser, section: Value) -> Result<Rendered, Fault> {
+    let request = ContextRequest {
+        context: bed.call(bed.patience()),
+        section: Arc::new(section),
+        resource: Arc::new(bed.fixture.resource.clone().unwrap_or_else(|| json!({}))),
+        template_data: Value::Object(bed.fixture.variables.clone()),
+        connections: json!([]),
+        instances: Arc::default(),
+    };
+    let answer = contextualiser.render(&request).await;
+    bed.meter.hear(&answer);
+    answer
+}
+
+fn expected(bed: &Bed, rendered: &Rendered) -> Checked {
+    let user_data = rendered.user_data.as_deref().map(String::from_utf8_lossy);
+    let size = user_data.as_ref().map_or(0, |data| data.len());
+    let Some(expected) = &bed.fixture.expected else {
+        return Ok(format!("{size} bytes of user data; the fixture expects nothing of it"));
+    };
+    let answer = json!({ "user_data": user_data, "attributes": rendered.attributes });
+    let keys = expected.as_object().into_iter().flatten();
+    for (key, wanted) in keys {
+        let got = &answer[key.as_str()];
+        if got != wanted {
+            return Err(Miss::Failed(format!("`{key}` should be {wanted} and is {got}")));
+        }
+    }
+    Ok(format!("as expected, {size} bytes of user data"))
+}

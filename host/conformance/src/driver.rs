@@ -1,0 +1,179 @@
+//! The promises of a driver.
+
+mod faults;
+mod machines;
+
+use std::time::{Duration, Instant};
+
+use futures::future::{join, join_all};
+use occopus_engine::ports::{Handle, Phase, Reaction};
+
+use self::machines::Machines;
+use crate::bed::Bed;
+use crate::report::{Check, Checked, Miss, Suite, words};
+
+/// So many are asked about in one call.
+const THOUSAND: usize = 1_000;
+
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
+    let Some(machines) = Machines::new(bed) else { return };
+    let m = &machines;
+    let id = m.new_id();
+    let mut first = None;
+    let made = suite.check("create", async || {
+        let began = Instant::now();
+        let handle = m.create(&id).await?;
+        m.runs(&handle).await?;
+        first = Some(handle);
+        Ok(format!("it runs after {:.1} s", began.elapsed().as_secs_f64()))
+    });
+    made.await;
+    if let Some(handle) = &first {
+        suite.check("create-again", async || created_again(m, &id, handle).await).await;
+        suite.check("find", async || find(m, &id, handle).await).await;
+        suite.check("inventory", async || inventory(m, &id, handle).await).await;
+        suite.check("observe", async || observe(m, handle).await).await;
+        suite.check("observe-1000", async || observe_many(m).await).await;
+        suite.check("create-at-once", async || created_at_once(m).await).await;
+        suite.check("destroy-again", async || destroyed_again(m).await).await;
+        suite.check("wrong-credentials", async || wrong_credentials(m, handle).await).await;
+    }
+    bed.refused(suite, async |section| m.driver.create(&m.request(&m.new_id(), section.into(), false)).await).await;
+    if let Some(handle) = &first {
+        faults::run(suite, m, &id, handle).await;
+    }
+    suite.check("nothing-left", async || m.remove_all().await).await;
+}
+
+async fn created_again(m: &Machines<'_>, id: &str, handle: &Handle) -> Checked {
+    let again = m.driver.create(&m.request(id, m.section(), true)).await?;
+    if again.handle != *handle {
+        return Err(format!("the second call made {:?} beside {handle:?}", again.handle).into());
+    }
+    m.exactly_one(id).await?;
+    Ok("one machine".to_owned())
+}
+
+/// An owner that has lost its infrastructure and does not know it yet, and the new one.
+async fn created_at_once(m: &Machines<'_>) -> Checked {
+    let id = m.new_id();
+    let (early, late) = (m.request(&id, m.section(), false), m.request(&id, m.section(), true));
+    let (early, late) = join(m.driver.create(&early), m.driver.create(&late)).await;
+    for answer in [early, late] {
+        if let Err(fault) = answer
+            && !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome | Reaction::Conflict)
+        {
+            return Err(fault.into());
+        }
+    }
+    m.settled(&id, m.section()).await?;
+    let handle = m.exactly_one(&id).await?;
+    m.destroy(&handle).await?;
+    Ok("one machine".to_owned())
+}
+
+async fn find(m: &Machines<'_>, id: &str, handle: &Handle) -> Checked {
+    match m.driver.find(&m.scope(), id).await? {
+        Some(found) if found.handle == *handle => {}
+        found => return Err(format!("of {handle:?} it finds {:?}", found.map(|found| found.handle)).into()),
+    }
+    match m.driver.find(&m.scope(), &m.new_id()).await? {
+        None => Ok("the one that is there, and none for another id".to_owned()),
+        Some(found) => Err(format!("it finds {:?} for an id that nobody has used", found.handle).into()),
+    }
+}
+
+async fn inventory(m: &Machines<'_>, id: &str, handle: &Handle) -> Checked {
+    let Some(owned) = m.owned().await? else {
+        return Err(Miss::Skipped("it can't list its machines".to_owned()));
+    };
+    match owned.as_slice() {
+        [one] if one.instance_id == id && one.observed.handle == *handle => Ok("it has the machine".to_owned()),
+        others => {
+            let handles: Vec<_> = others.iter().map(|one| &one.observed.handle).collect();
+            Err(format!("of {handle:?} alone it lists {handles:?}").into())
+        }
+    }
+}
+
+async fn observe(m: &Machines<'_>, handle: &Handle) -> Checked {
+    let other = m.create(&m.new_id()).await?;
+    m.runs(&other).await?;
+    let both = [other.clone(), handle.clone()];
+    let seen = m.driver.observe(&m.scope(), &both).await?;
+    let answered: Vec<_> = seen.into_iter().map(|one| one.handle).collect();
+    if answered != both {
+        return Err(format!("the answers are not in the order of the questions: {answered:?}").into());
+    }
+    m.destroy(&other).await?;
+    m.gone(&other).await?;
+    let seen = m.driver.observe(&m.scope(), &[handle.clone(), other, handle.clone()]).await?;
+    let phases: Vec<_> = seen.iter().map(|one| one.phase).collect();
+    if phases != [Phase::Running, Phase::Gone, Phase::Running] {
+        return Err(format!("of a machine, one that is gone, and the first again it says {phases:?}").into());
+    }
+    Ok("in the order of the questions, and one that is gone".to_owned())
+}
+
+async fn observe_many(m: &Machines<'_>) -> Checked {
+    let ids: Vec<_> = (0..m.bed.fixture.machines).map(|_| m.new_id()).collect();
+    let mut handles = Vec::with_capacity(ids.len());
+    for some in ids.chunks(32) {
+        for made in join_all(some.iter().map(|id| m.create(id))).await {
+            handles.push(made?);
+        }
+    }
+    let asked: Vec<_> = handles.iter().cycle().take(THOUSAND.max(handles.len())).cloned().collect();
+    let began = Instant::now();
+    let seen = m.driver.observe(&m.scope(), &asked).await?;
+    let time = began.elapsed();
+    let wrong = seen.iter().zip(&asked).find(|(seen, asked)| seen.handle != **asked || seen.phase == Phase::Gone);
+    if let Some((seen, asked)) = wrong {
+        return Err(format!("asked about {asked:?}, it says that {:?} is {:?}", seen.handle, seen.phase).into());
+    }
+    for some in handles.chunks(32) {
+        for destroyed in join_all(some.iter().map(|handle| m.destroy(handle))).await {
+            destroyed?;
+        }
+    }
+    let (asked, made, time) = (asked.len(), handles.len(), time.as_millis());
+    Ok(format!("{asked} questions about {made} machines in one call, {time} ms"))
+}
+
+async fn destroyed_again(m: &Machines<'_>) -> Checked {
+    let id = m.new_id();
+    let handle = m.create(&id).await?;
+    m.destroy(&handle).await?;
+    m.destroy(&handle).await?;
+    m.gone(&handle).await?;
+    m.destroy(&handle).await?;
+    let began = Instant::now();
+    while m.driver.find(&m.scope(), &id).await?.is_some_and(|found| found.phase != Phase::Gone) {
+        if began.elapsed() > m.bed.patience() {
+            return Err("`find` goes on finding it".into());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok("no complaint, and it is gone".to_owned())
+}
+
+/// That a key is wrong must never look like a machine that is gone.
+async fn wrong_credentials(m: &Machines<'_>, handle: &Handle) -> Checked {
+    let stranger = m.driver_of(m.bed.stranger()?)?;
+    let request = m.request(&m.new_id(), m.section(), false);
+    let faults = [
+        ("create", stranger.create(&request).await.err()),
+        ("find", stranger.find(&m.scope(), &request.instance_id).await.err()),
+        ("observe", stranger.observe(&m.scope(), std::slice::from_ref(handle)).await.err()),
+        ("destroy", stranger.destroy(&m.scope(), handle).await.err()),
+        ("list-owned", stranger.list_owned(&m.scope(), None).await.err()),
+    ];
+    for (call, fault) in faults {
+        match fault {
+            None => return Err(format!("`{call}` works with wrong credentials").into()),
+            Some(fault) if matches!(fault.reaction, Reaction::Denied | Reaction::Unsupported) => {}
+            Some(fault) => return Err(format!("`{call}` must be `denied`: {}", words(&fault)).into()),
+        }
+    }
+    Ok("every call is denied".to_owned())
+}

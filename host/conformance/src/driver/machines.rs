@@ -1,0 +1,218 @@
+//! Machines of a driver, made and removed as the engine would.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use occopus_engine::ports::{CreateRequest, Driver, Fault, Handle, Observed, Owned, Phase, Plugins, Reaction, Scope};
+use occopus_runtime::Runtime;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::bed::Bed;
+use crate::recording::Recording;
+use crate::report::{Checked, Miss, words};
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often a call is repeated.
+const ATTEMPTS: usize = 5;
+/// How long a cloud may take until its lists have what was made.
+const LAG: Duration = Duration::from_secs(10);
+
+pub(crate) struct Machines<'a> {
+    pub(crate) bed: &'a Bed,
+    pub(crate) driver: Arc<dyn Driver>,
+    section: Arc<Value>,
+    /// The ids that were used.
+    ids: Mutex<Vec<String>>,
+}
+
+impl<'a> Machines<'a> {
+    pub(crate) fn new(bed: &'a Bed) -> Option<Self> {
+        let driver = recorded(bed, &bed.runtime)?;
+        Some(Self { bed, driver, section: Arc::new(bed.section.clone()), ids: Mutex::default() })
+    }
+
+    pub(crate) fn driver_of(&self, runtime: &Runtime) -> Result<Arc<dyn Driver>, Miss> {
+        Ok(recorded(self.bed, runtime).ok_or("there is no driver")?)
+    }
+
+    pub(crate) fn new_id(&self) -> String {
+        let id = Uuid::new_v4().to_string();
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(id.clone());
+        id
+    }
+
+    pub(crate) fn section(&self) -> Arc<Value> {
+        Arc::clone(&self.section)
+    }
+
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope_of(self.section(), self.bed.patience())
+    }
+
+    pub(crate) fn scope_of(&self, section: Arc<Value>, timeout: Duration) -> Scope {
+        Scope { context: self.bed.call(timeout), section }
+    }
+
+    pub(crate) fn request(&self, id: &str, section: Arc<Value>, repeated: bool) -> CreateRequest {
+        CreateRequest {
+            scope: self.scope_of(section, self.bed.patience()),
+            instance_id: id.to_owned(),
+            node_name: "node".to_owned(),
+            infrastructure_id: self.bed.infrastructure.clone(),
+            infrastructure_name: "conformance".to_owned(),
+            machine_name: format!("occopus-conformance-node-{}", id.get(..8).unwrap_or(id)),
+            user_data: self.bed.fixture.user_data.clone().map(String::into_bytes),
+            attributes: Value::Object(self.bed.fixture.attributes.clone()),
+            repeated,
+        }
+    }
+
+    pub(crate) async fn create(&self, id: &str) -> Result<Handle, Fault> {
+        Ok(self.driver.create(&self.request(id, self.section(), false)).await?.handle)
+    }
+
+    pub(crate) async fn destroy(&self, handle: &Handle) -> Result<(), Fault> {
+        self.driver.destroy(&self.scope(), handle).await
+    }
+
+    /// Waits until it runs.
+    pub(crate) async fn runs(&self, handle: &Handle) -> Result<Observed, Miss> {
+        self.until(handle, Phase::Running).await
+    }
+
+    /// Waits until it is gone.
+    pub(crate) async fn gone(&self, handle: &Handle) -> Result<Observed, Miss> {
+        self.until(handle, Phase::Gone).await
+    }
+
+    async fn until(&self, handle: &Handle, phase: Phase) -> Result<Observed, Miss> {
+        let began = Instant::now();
+        loop {
+            let mut seen = self.driver.observe(&self.scope(), std::slice::from_ref(handle)).await?;
+            let seen = seen.pop().ok_or("`observe` gives no answer")?;
+            if seen.phase == phase {
+                return Ok(seen);
+            }
+            let ended = matches!(seen.phase, Phase::Failed | Phase::Stopped | Phase::Gone) && phase == Phase::Running;
+            if ended || began.elapsed() > self.bed.patience() {
+                let why = seen.message.map(|why| format!(" ({why})")).unwrap_or_default();
+                return Err(format!("it should be {phase:?} and is {:?}{why}", seen.phase).into());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Goes on after a call of `create` that failed, as the engine does.
+    pub(crate) async fn settled(&self, id: &str, section: Arc<Value>) -> Result<Handle, Miss> {
+        let scope = self.scope_of(Arc::clone(&section), self.bed.patience());
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match self.driver.find(&scope, id).await {
+                Ok(Some(found)) if found.phase != Phase::Gone => return Ok(found.handle),
+                Ok(_) => match self.driver.create(&self.request(id, Arc::clone(&section), true)).await {
+                    Ok(made) => return Ok(made.handle),
+                    Err(fault) => last = Some(fault),
+                },
+                Err(fault) => last = Some(fault),
+            }
+            match &last {
+                Some(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {}
+                _ => break,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let why = last.map(|fault| words(&fault)).unwrap_or_default();
+        Err(format!("after a fault it can't be made any more: {why}").into())
+    }
+
+    /// There is exactly one machine of this id.
+    pub(crate) async fn exactly_one(&self, id: &str) -> Result<Handle, Miss> {
+        let began = Instant::now();
+        loop {
+            let mut handles = self.of(id).await?;
+            match (handles.pop(), handles.len()) {
+                (Some(one), 0) => return Ok(one),
+                (last, others) if began.elapsed() > LAG => {
+                    return Err(match last {
+                        Some(_) => format!("one id has {} machines", others + 1),
+                        None => "the id has no machine".to_owned(),
+                    }
+                    .into());
+                }
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// The machines of an id: by the inventory where there is one.
+    pub(crate) async fn of(&self, id: &str) -> Result<Vec<Handle>, Fault> {
+        match self.owned().await? {
+            Some(owned) => Ok(owned
+                .into_iter()
+                .filter(|one| one.instance_id == id && one.observed.phase != Phase::Gone)
+                .map(|one| one.observed.handle)
+                .collect()),
+            None => {
+                let found = self.driver.find(&self.scope(), id).await?;
+                Ok(found.filter(|found| found.phase != Phase::Gone).map(|found| found.handle).into_iter().collect())
+            }
+        }
+    }
+
+    /// All machines of these tests that are there. None when the driver can't tell.
+    pub(crate) async fn owned(&self) -> Result<Option<Vec<Owned>>, Fault> {
+        let (mut owned, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = match self.driver.list_owned(&self.scope(), cursor.as_deref()).await {
+                Err(fault) if fault.reaction == Reaction::Unsupported => return Ok(None),
+                page => page?,
+            };
+            let ours =
+                |one: &Owned| one.infrastructure_id == self.bed.infrastructure && one.observed.phase != Phase::Gone;
+            owned.extend(page.machines.into_iter().filter(ours));
+            cursor = page.cursor;
+            if cursor.is_none() {
+                return Ok(Some(owned));
+            }
+        }
+    }
+
+    /// Removes every machine of these tests, and says whether there are any after that.
+    pub(crate) async fn remove_all(&self) -> Checked {
+        let began = Instant::now();
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut removed = 0;
+        loop {
+            let left: Vec<_> = match self.owned().await? {
+                Some(owned) => owned.into_iter().map(|one| one.observed.handle).collect(),
+                None => {
+                    let mut left = Vec::new();
+                    for id in &ids {
+                        left.extend(self.of(id).await?);
+                    }
+                    left
+                }
+            };
+            if left.is_empty() {
+                return Ok(format!("{} ids were used, and none has a machine", ids.len()));
+            }
+            if began.elapsed() > self.bed.patience() {
+                return Err(format!("{} machines can't be removed", left.len()).into());
+            }
+            for handle in &left {
+                self.destroy(handle).await?;
+            }
+            removed += left.len();
+            if removed > 2 * ids.len() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn recorded(bed: &Bed, runtime: &Runtime) -> Option<Arc<dyn Driver>> {
+    let driver = runtime.driver(bed.keyword())?;
+    Some(Arc::new(Recording { driver, meter: bed.meter.clone() }))
+}

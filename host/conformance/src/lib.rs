@@ -1,0 +1,94 @@
+//! The conformance suite of `occopus plugin test`: does a plugin keep what its contract promises, also when the network
+//! and the cloud do not? It needs the component and a [`Fixture`], which says where a real server is.
+//!
+//! Whatever it makes it removes again.
+
+mod bed;
+mod config_manager;
+mod contextualiser;
+mod driver;
+mod fixture;
+mod health;
+mod listen;
+mod meter;
+mod proxy;
+mod recording;
+mod report;
+mod server;
+
+use std::path::PathBuf;
+
+use occopus_runtime::{Kind, PluginSource, RuntimeError};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+pub use fixture::{Fixture, FixtureError, Refused, ServerProgram, Unhealthy};
+pub use proxy::{Meddling, Proxy};
+pub use report::{Check, Outcome, Report, Usage};
+
+use crate::bed::Bed;
+use crate::meter::Meter;
+use crate::report::Suite;
+
+/// Why nothing could be tested.
+#[derive(Debug, thiserror::Error)]
+pub enum ConformanceError {
+    /// The file that says how.
+    #[error(transparent)]
+    Fixture(#[from] FixtureError),
+    /// The plugin.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// It is no plugin, or can't say what it is.
+    #[error("{0}")]
+    Unusable(String),
+    /// What it runs on.
+    #[error("the tests can't be run: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What is tested, with what.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The plugin.
+    pub plugin: PluginSource,
+    /// The fixture's file.
+    pub fixture: PathBuf,
+    /// For compiled plugins.
+    pub cache_dir: PathBuf,
+}
+
+/// Runs all checks for a plugin of this kind, and tells of each when it has ended. Blocks.
+///
+/// The plugin is granted what it asks for.
+///
+/// # Errors
+/// When nothing could be tested. That a check failed is in the report.
+pub fn run(subject: &Subject, tell: impl FnMut(&Check) + Send) -> Result<Report, ConformanceError> {
+    let meter = Meter::default();
+    // A thread and a runtime of its own: everything that is logged while it runs is the plugin's doing.
+    std::thread::scope(|scope| {
+        let work = || {
+            let subscriber = tracing_subscriber::registry().with(meter.clone());
+            let _all_is_heard = tracing::subscriber::set_default(subscriber);
+            let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            tokio.block_on(test(subject, &meter, Suite::new(tell)))
+        };
+        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+async fn test(
+    subject: &Subject,
+    meter: &Meter,
+    mut suite: Suite<impl FnMut(&Check) + Send>,
+) -> Result<Report, ConformanceError> {
+    let bed = Bed::prepare(subject, meter.clone()).await?;
+    match bed.kind {
+        Kind::Driver => driver::run(&mut suite, &bed).await,
+        Kind::HealthChecker => health::run(&mut suite, &bed).await,
+        Kind::Contextualiser => contextualiser::run(&mut suite, &bed).await,
+        Kind::ConfigManager => config_manager::run(&mut suite, &bed).await,
+    }
+    bed.leaks(&mut suite).await;
+    Ok(suite.report(&bed.name, bed.kind, meter))
+}

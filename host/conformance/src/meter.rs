@@ -1,0 +1,107 @@
+//! Hears everything that is logged, and what each call used up.
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use crate::report::Usage;
+
+/// More is not kept.
+const MOST: usize = 64 << 20;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meter(Arc<Mutex<Heard>>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// Everything, one after the other.
+    text: String,
+    usage: BTreeMap<String, Usage>,
+}
+
+impl Meter {
+    /// Keeps what was not logged, and will be.
+    pub(crate) fn hear(&self, said: &dyn Debug) {
+        let mut heard = self.lock();
+        if heard.text.len() < MOST {
+            let _ = writeln!(heard.text, "{said:?}");
+        }
+    }
+
+    pub(crate) fn contains(&self, needle: &str) -> bool {
+        self.lock().text.contains(needle)
+    }
+
+    pub(crate) fn usage(&self) -> Vec<Usage> {
+        self.lock().usage.values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The fields of one event or span.
+#[derive(Default)]
+struct Fields {
+    text: String,
+    call: Usage,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = write!(self.text, " {}={value:?}", field.name());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "function" {
+            self.call.function = value.to_owned();
+        }
+        let _ = write!(self.text, " {}={value}", field.name());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == "histogram.occopus_plugin_call_seconds" {
+            self.call.slowest_seconds = value;
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "histogram.occopus_plugin_call_memory_bytes" {
+            self.call.memory_bytes = value;
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Meter {
+    fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        self.hear(&fields.text);
+    }
+
+    fn on_record(&self, _: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        values.record(&mut fields);
+        self.hear(&fields.text);
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.hear(&fields.text);
+        if event.metadata().target() == "occopus::metrics" && !fields.call.function.is_empty() {
+            let mut heard = self.lock();
+            let usage = heard.usage.entry(fields.call.function.clone()).or_default();
+            usage.function = fields.call.function;
+            usage.calls += 1;
+            usage.slowest_seconds = usage.slowest_seconds.max(fields.call.slowest_seconds);
+            usage.memory_bytes = usage.memory_bytes.max(fields.call.memory_bytes);
+        }
+    }
+}

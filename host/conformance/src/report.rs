@@ -1,0 +1,137 @@
+//! What came of it.
+
+use std::time::{Duration, Instant};
+
+use occopus_engine::ports::Fault;
+use occopus_runtime::Kind;
+use serde::Serialize;
+
+use crate::meter::Meter;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// As the contract promises.
+    Passed,
+    /// Not as the contract promises.
+    Failed,
+    /// It could not be tried with this fixture.
+    Skipped,
+}
+
+/// One promise of the contract.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was seen, or why it failed or was left out.
+    pub note: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What the calls of one function used up.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Usage {
+    /// Of the contract.
+    pub function: String,
+    /// How many calls.
+    pub calls: usize,
+    /// The one that took longest.
+    pub slowest_seconds: f64,
+    /// Bytes of linear memory, of the one that took most.
+    pub memory_bytes: u64,
+}
+
+/// All checks of one plugin.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The plugin's name.
+    pub plugin: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// In the order in which they ran.
+    pub checks: Vec<Check>,
+    /// By function.
+    pub usage: Vec<Usage>,
+}
+
+impl Report {
+    /// How many checks ended like this.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.checks.iter().filter(|check| check.outcome == outcome).count()
+    }
+}
+
+/// Why a check did not pass.
+pub(crate) enum Miss {
+    Failed(String),
+    Skipped(String),
+}
+
+impl From<String> for Miss {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<&str> for Miss {
+    fn from(why: &str) -> Self {
+        Self::Failed(why.to_owned())
+    }
+}
+
+impl From<Fault> for Miss {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(words(&fault))
+    }
+}
+
+/// A check gives what was seen.
+pub(crate) type Checked = Result<String, Miss>;
+
+/// A fault in one line.
+pub(crate) fn words(fault: &Fault) -> String {
+    let details: Vec<_> = fault.details.iter().map(|detail| format!("{} {}", detail.pointer, detail.message)).collect();
+    let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
+    format!("{:?} `{}`: {}{details}", fault.reaction, fault.code, fault.message)
+}
+
+/// Runs checks and keeps what came of them.
+pub(crate) struct Suite<T> {
+    checks: Vec<Check>,
+    tell: T,
+}
+
+impl<T: FnMut(&Check)> Suite<T> {
+    pub(crate) fn new(tell: T) -> Self {
+        Self { checks: Vec::new(), tell }
+    }
+
+    /// True when it passed.
+    pub(crate) async fn check(&mut self, name: &'static str, work: impl AsyncFnOnce() -> Checked) -> bool {
+        let began = Instant::now();
+        let (outcome, note) = match work().await {
+            Ok(note) => (Outcome::Passed, note),
+            Err(Miss::Failed(note)) => (Outcome::Failed, note),
+            Err(Miss::Skipped(note)) => (Outcome::Skipped, note),
+        };
+        let seconds = round(began.elapsed());
+        let check = Check { name, outcome, note, seconds };
+        (self.tell)(&check);
+        self.checks.push(check);
+        outcome == Outcome::Passed
+    }
+
+    pub(crate) fn report(self, plugin: &str, kind: Kind, meter: &Meter) -> Report {
+        Report { plugin: plugin.to_owned(), kind, checks: self.checks, usage: meter.usage() }
+    }
+}
+
+/// To milliseconds.
+fn round(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
