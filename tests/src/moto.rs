@@ -31,6 +31,9 @@ impl Moto {
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             // So many calls make the user; from then on signatures are checked.
             .env("INITIAL_NO_AUTH_ACTION_COUNT", "3")
+            .env("MOTO_ENABLE_AMI_VALIDATION", "true")
+            .env("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "true")
+            .env("MOTO_ENABLE_KEYPAIR_VALIDATION", "true")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -70,6 +73,11 @@ impl Moto {
             format!("resource:\n- type: ec2\n  auth_data:\n    accesskey: {access_key}\n    secretkey: {secret_key}\n");
         occopus.write("auth_data.yaml", rule);
         "auth_data.yaml"
+    }
+
+    /// The access key and the secret access key.
+    pub fn keys(&self) -> [&str; 2] {
+        [&self.access_key, &self.secret_key]
     }
 
     /// The secret access key.

@@ -19,7 +19,7 @@ fn write(occopus: &Occopus, address: &str, count: usize) {
         "nodes/node_definitions.yaml",
         format!(
             "'node_def:machine':\n- resource:\n    type: ec2\n    endpoint: http://{address}\n    regionname: eu-west-1\n    \
-             image_id: ami-12345678\n    instance_type: t3.small\n    tags: {{team: blue}}\n  contextualisation:\n    type: cloudinit\n    \
+             image_id: ami-03cf127a\n    instance_type: t3.small\n    tags: {{team: blue}}\n  contextualisation:\n    type: cloudinit\n    \
              context_template: |\n      #cloud-config\n      runcmd: [echo {{{{name}}}}]\n  health_check:\n    ping: false\n"
         ),
     );

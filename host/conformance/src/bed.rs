@@ -185,7 +185,12 @@ impl Bed {
                         return Err(format!("{change} must be refused with `{wanted}`: {}", words(&fault)).into());
                     }
                     let points_there = |at: &String| {
-                        let pointer = format!("/{}{at}", key_of(self.kind));
+                        let checker = if self.kind == Kind::HealthChecker {
+                            format!("/{}", self.keyword())
+                        } else {
+                            String::new()
+                        };
+                        let pointer = format!("/{}{checker}{at}", key_of(self.kind));
                         fault.details.iter().any(|detail| detail.pointer == pointer)
                     };
                     if let Some(at) = refused.at.as_ref().filter(|at| !points_there(at)) {

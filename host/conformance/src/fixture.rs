@@ -40,6 +40,8 @@ pub struct Fixture {
     pub addresses: Vec<String>,
     /// Of a health checker: when the answer is that the node is not healthy.
     pub unhealthy: Vec<Unhealthy>,
+    /// Of a health checker: is whatever takes connections healthy for it?
+    pub any_server_is_healthy: bool,
     /// Variables for templates.
     pub variables: Map<String, Value>,
     /// Of a contextualiser (`user_data`, `attributes`) and a config manager: the right answer.

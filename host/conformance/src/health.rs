@@ -37,6 +37,9 @@ pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
     for (name, manner) in servers {
         suite
             .check(name, async || {
+                if bed.fixture.any_server_is_healthy {
+                    return Err(Miss::Skipped("any server is healthy".to_owned()));
+                }
                 let port = listen(manner).map_err(|error| error.to_string())?;
                 elsewhere(c, port).await
             })

@@ -76,7 +76,8 @@ impl Engine<'_> {
             204 | 304 => Ok(()),
             status => {
                 let mut fault = self.refusal("start the container", &response);
-                if (400..500).contains(&status) || words(&response).contains("OCI runtime") {
+                let refused = (400..500).contains(&status) && fault.reaction != Reaction::Retry;
+                if refused || words(&response).contains("OCI runtime") {
                     fault.reaction = Reaction::GiveUp;
                     fault.code = "docker.start-failed".to_owned();
                 }

@@ -61,7 +61,10 @@ impl Driver for Local {
             directory: request.scope.section.directory.clone(),
             labels: request.labels.clone(),
         };
-        process::start(&request.instance_id, &command).map(observed)
+        process::start(&request.instance_id, &command).map(observed).map_err(|fault| match fault.code.as_str() {
+            "process.no-such-directory" => fault.at("/directory", "there is no such directory"),
+            _ => fault,
+        })
     }
 
     fn find(_: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
