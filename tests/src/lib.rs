@@ -24,3 +24,13 @@ pub fn skip(test: &str, why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {why}");
     eprintln!("skipped {test}: {why}");
 }
+
+/// Is there a Python for the servers of some tests?
+pub fn has_python(test: &str) -> bool {
+    let version = std::process::Command::new("python3").arg("--version").output();
+    let there = version.is_ok_and(|output| output.status.success());
+    if !there {
+        skip(test, "there is no python3");
+    }
+    there
+}

@@ -47,10 +47,15 @@ impl Occopus {
 
     /// Compiled plugins are shared by all tests: a debug build takes seconds for each.
     fn share_cache(&self) {
-        let shared = self.program.with_file_name("plugins-compiled-for-tests");
+        let shared = self.beside("plugins-compiled-for-tests");
         std::fs::create_dir_all(&shared).expect("a directory");
         std::fs::create_dir(self.home()).expect("a directory");
         std::os::unix::fs::symlink(shared, self.home().join("cache")).expect("a link");
+    }
+
+    /// A path that all tests share, so that what takes long is done once.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.program.with_file_name(name)
     }
 
     /// The working directory.

@@ -1,9 +1,8 @@
 //! The bundled plugins keep what their contracts promise: `occopus plugin test`, against real servers.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use occopus_tests::{Docker, Moto, Occopus, skip};
+use occopus_tests::{Docker, Moto, Occopus, has_python};
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
@@ -30,14 +29,6 @@ fn keeps_its_contract(plugin: &str, fixture_name: &str, variables: &[(&str, &str
     assert!(output.status.success() && !of("passed").is_empty());
     let names: Vec<_> = of("skipped").iter().filter_map(|check| check["name"].as_str()).collect();
     assert_eq!(names, skipped, "{:#?}", of("skipped"));
-}
-
-fn has_python(test: &str) -> bool {
-    let there = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !there {
-        skip(test, "there is no python3");
-    }
-    there
 }
 
 #[test]

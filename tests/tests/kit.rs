@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use occopus_tests::Occopus;
+use occopus_tests::{Occopus, has_python};
 
 /// A plugin that asks for something: the bundled `ping`, as a file.
 fn ping(occopus: &Occopus) -> PathBuf {
@@ -68,25 +68,159 @@ fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     assert_eq!(occopus.run(["plugin", "remove", "ping"]).code, Some(1));
 }
 
+/// Builds a project. The answer is the component.
+fn build(occopus: &Occopus, project: &str) -> String {
+    let mut build = occopus.command(["plugin", "build", project]);
+    let built = build.env("CARGO_TARGET_DIR", occopus.beside("plugins-built-for-tests")).output().expect("starts");
+    let stderr = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success() && !stderr.contains("warning:"), "{stderr}");
+    String::from_utf8(built.stdout).expect("a path").trim().to_owned()
+}
+
+/// Replaces something that is there once.
+fn change(text: &mut String, from: &str, to: &str) {
+    assert_eq!(text.matches(from).count(), 1, "{from}");
+    *text = text.replace(from, to);
+}
+
 #[test]
-fn a_new_project_of_each_kind_builds_as_it_is() {
+fn a_new_project_of_each_kind_builds_and_conforms_as_it_is() {
+    let has_python = has_python("a_new_project_of_each_kind_builds_and_conforms_as_it_is");
     let occopus = Occopus::new();
-    for (name, kind) in [
-        ("my_driver", "driver"),
-        ("my_checker", "health-checker"),
-        ("my_context", "contextualiser"),
-        ("my_manager", "config-manager"),
+    for (name, kind, skipped) in [
+        ("my_driver", "driver", 0),
+        ("my_checker", "health-checker", 1),
+        ("my_context", "contextualiser", 1),
+        ("my_manager", "config-manager", 3),
     ] {
         occopus.ok(["plugin", "new", name, "--kind", kind]);
         assert_eq!(occopus.run(["plugin", "new", name, "--kind", kind]).code, Some(1), "it is there already");
-        let mut build = occopus.command(["plugin", "build", name]);
-        // All four share what they are built on.
-        let built = build.env("CARGO_TARGET_DIR", occopus.directory().join("built")).output().expect("starts");
-        let stderr = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success() && !stderr.contains("warning:"), "{stderr}");
-        let component = String::from_utf8(built.stdout).expect("a path");
-        let checked = occopus.ok(["plugin", "check", component.trim()]).stdout;
+        let component = build(&occopus, name);
+        let checked = occopus.ok(["plugin", "check", &component]).stdout;
         assert!(checked.contains(&format!("kind:        {kind}")) && checked.contains(&format!("keyword:     {name}")));
+        if has_python {
+            let fixture = format!("{name}/conformance.yaml");
+            let tested = occopus.ok(["plugin", "test", &component, "--with", &fixture]).stdout;
+            assert!(tested.contains(&format!(" 0 failed, {skipped} skipped")), "{tested}");
+        }
     }
     assert_eq!(occopus.run(["plugin", "new", "No Name", "--kind", "driver"]).code, Some(2));
+}
+
+#[test]
+fn an_interface_that_is_used_must_be_declared() {
+    let occopus = Occopus::new();
+    occopus.ok(["plugin", "new", "sly", "--kind", "health-checker"]);
+    let path = occopus.directory().join("sly/src/lib.rs");
+    let mut code = fs::read_to_string(&path).expect("the code");
+    let look =
+        "let _ = occopus_sdk::icmp::echo(&target.address, std::time::Duration::from_secs(1));\n        let mut line";
+    change(&mut code, "let mut line", look);
+    fs::write(&path, code).expect("written");
+    let component = build(&occopus, "sly");
+    let checked = occopus.run(["plugin", "check", &component]);
+    assert!(checked.code == Some(1) && checked.stderr.contains("it imports icmp"), "{}", checked.stderr);
+}
+
+/// A driver with mistakes that are switched on by its section, and the checks that must find them.
+#[test]
+fn the_conformance_suite_finds_what_is_wrong() {
+    const TEST: &str = "the_conformance_suite_finds_what_is_wrong";
+    const MISTAKES: [(&str, &str); 9] = [
+        ("forgets-tokens", "create-again"),
+        ("believes-nothing-happened", "faults-create"),
+        ("takes-faults-for-absence", "faults-observe"),
+        ("takes-a-wrong-key-for-absence", "wrong-credentials"),
+        ("complains-about-what-is-gone", "destroy-again"),
+        ("ignores-retry-after", "faults-find"),
+        ("finds-nothing", "find"),
+        ("answers-in-another-order", "observe"),
+        ("points-nowhere", "wrong-section"),
+    ];
+    if !has_python(TEST) {
+        return;
+    }
+    let occopus = Occopus::new();
+    occopus.ok(["plugin", "new", "wrong", "--kind", "driver"]);
+    let path = occopus.directory().join("wrong/src/lib.rs");
+    let mut code = fs::read_to_string(&path).expect("the code");
+    for (from, to) in [
+        ("    pub size: String,\n", "    pub size: String,\n    #[serde(default)]\n    mistake: String,\n"),
+        (
+            "    let url = scope.call()",
+            "    MISTAKE.with(|it| it.replace(scope.section.mistake.clone()));\n    let url = scope.call()",
+        ),
+        (
+            "pub struct Plugin;",
+            "pub struct Plugin;\nthread_local!(static MISTAKE: std::cell::RefCell<String> = Default::default());\n\
+             fn has(mistake: &str) -> bool { MISTAKE.with(|it| *it.borrow() == mistake) }\n",
+        ),
+        (
+            "\"instance\": request.instance_id,",
+            "\"instance\": if request.scope.section.mistake == \"forgets-tokens\" { \
+             format!(\"{:?}\", std::time::SystemTime::now()) } else { request.instance_id.clone() },",
+        ),
+        (
+            "error.of_change(\"wrong.unreachable\")",
+            "if has(\"believes-nothing-happened\") { error.of_reading(\"x\") } else { error.of_change(\"wrong.unreachable\") }",
+        ),
+        (
+            "            let page = list(scope, &format!(\"/machines?after={}\", encoded(&cursor)))?;",
+            "            let page = match list(scope, &format!(\"/machines?after={}\", encoded(&cursor))) {\n\
+             Err(fault) if has(\"takes-faults-for-absence\") && fault.code != \"wrong.denied\" => break,\n\
+             Err(fault) if has(\"takes-a-wrong-key-for-absence\") && fault.code == \"wrong.denied\" => break,\n\
+             page => page?,\n};",
+        ),
+        ("if response.status == 404 {", "if response.status == 404 && !has(\"complains-about-what-is-gone\") {"),
+        ("Some(delay) =>", "Some(delay) if !has(\"ignores-retry-after\") =>"),
+        ("        None => fault,\n", "        _ => fault,\n"),
+        (
+            "Ok(found.machines.into_iter().next().map(Machine::observed))",
+            "if has(\"finds-nothing\") { return Ok(None); }\nOk(found.machines.into_iter().next().map(Machine::observed))",
+        ),
+        (
+            "        Ok(handles\n            .iter()\n",
+            "        let mut handles = handles.to_vec();\n\
+             if has(\"answers-in-another-order\") { handles.reverse(); }\n\
+             Ok(handles\n.iter()\n",
+        ),
+        ("422 => ", "422 if has(\"points-nowhere\") => Fault::give_up(\"wrong.bad-size\", said),\n422 => "),
+    ] {
+        change(&mut code, from, to);
+    }
+    fs::write(&path, code).expect("written");
+    let component = build(&occopus, "wrong");
+    let fixture = fs::read_to_string(occopus.directory().join("wrong/conformance.yaml")).expect("a fixture");
+    let fixture = fixture.replace("machines: 250", "machines: 3");
+    std::thread::scope(|scope| {
+        for (mistake, check) in MISTAKES {
+            let mut fixture = fixture.clone();
+            change(&mut fixture, "  size: small\n", &format!("  size: small\n  mistake: {mistake}\n"));
+            let file = format!("wrong/{mistake}.yaml");
+            occopus.write(&file, fixture);
+            let (occopus, component) = (&occopus, &component);
+            scope.spawn(move || {
+                let tested = occopus.run(["plugin", "test", component, "--with", &file]);
+                let found = tested.stdout.lines().any(|line| line.starts_with(&format!("FAIL  {check} ")));
+                assert!(tested.code == Some(1) && found, "{mistake}: {}{}", tested.stdout, tested.stderr);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_fixture_that_is_wrong_is_refused_with_its_line() {
+    let occopus = Occopus::new();
+    let ping = ping(&occopus);
+    for (text, said) in [
+        ("resource: {}\n", "needs `health_check`"),
+        ("health_check: true\nport: 1\n", "line 2"),
+        ("health_check: 1\n", "`health_check`"),
+        ("health_check: true\nserver: {command: [no-such-program]}\n", "`no-such-program` does not start"),
+        ("health_check: true\nserver: {command: [\"false\"]}\n", "ended at once"),
+    ] {
+        occopus.write("fixture.yaml", text);
+        let failed = occopus.run(["plugin", "test", path(&ping), "--with", "fixture.yaml"]);
+        assert!(failed.code == Some(1) && failed.stderr.contains(said), "{text}: {}", failed.stderr);
+    }
 }
