@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "tests say what they skipped and why")]
 
+mod conformance;
 mod docker;
 mod moto;
 mod occopus;
@@ -9,6 +10,7 @@ mod openstack;
 pub mod processes;
 mod server;
 
+pub use conformance::keeps_its_contract;
 pub use docker::Docker;
 pub use moto::Moto;
 pub use occopus::{Finished, Occopus};

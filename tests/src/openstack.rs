@@ -17,6 +17,7 @@ pub struct OpenStack {
     token: String,
     compute: String,
     network: String,
+    image: String,
 }
 
 fn variable(name: &str) -> String {
@@ -58,13 +59,26 @@ impl OpenStack {
             let public = endpoints.iter().find(|endpoint| endpoint["interface"] == "public").expect("a public one");
             public["url"].as_str().expect("a URL").trim_end_matches('/').to_owned()
         };
-        let (compute, network) = (service("compute"), service("network"));
-        Self { auth_url, user, password, project, token: token.expect("a token"), compute, network }
+        let (compute, network, image) = (service("compute"), service("network"), service("image"));
+        Self { auth_url, user, password, project, token: token.expect("a token"), compute, network, image }
     }
 
     fn get(&self, url: &str) -> Value {
         let (_, body) = curl(&["-H", &format!("x-auth-token: {}", self.token), url]);
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{url}: {error}: {body}"))
+    }
+
+    /// `HOST:PORT` of the services that its catalogue names, by variables for fixtures.
+    pub fn services(&self) -> [(&'static str, String); 3] {
+        let address = |url: &str| {
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            rest.split('/').next().unwrap_or_default().to_owned()
+        };
+        [
+            ("OS_COMPUTE", address(&self.compute)),
+            ("OS_NETWORK", address(&self.network)),
+            ("OS_IMAGE", address(&self.image)),
+        ]
     }
 
     /// Ids of all servers of the project.

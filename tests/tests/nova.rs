@@ -128,3 +128,13 @@ fn refusals_point_at_what_the_user_wrote() {
     assert!(failed.code == Some(1) && failed.stderr.contains("the user and the password"), "{}", failed.stderr);
     assert!(!failed.stderr.contains(cloud.password()), "{}", failed.stderr);
 }
+
+#[test]
+#[ignore = "needs an OpenStack: cargo xtask e2e --bed openstack"]
+fn keeps_its_contract() {
+    let cloud = OpenStack::from_environment();
+    let services = cloud.services();
+    let variables: Vec<_> = services.iter().map(|(name, address)| (*name, address.as_str())).collect();
+    occopus_tests::keeps_its_contract("driver-nova", "nova.yaml", &variables, &[]);
+    cloud.wait_for(0);
+}

@@ -145,12 +145,21 @@ impl Bed {
             return Err(Miss::Skipped(why.to_owned()));
         };
         let plan = Arc::new(Mutex::new(Plan::default()));
-        let planned = Arc::clone(&plan);
-        let proxy = Proxy::before(&server, move |_| planned.lock().unwrap_or_else(PoisonError::into_inner).next());
-        let proxy = proxy.map_err(|error| error.to_string())?;
+        let planned = || {
+            let plan = Arc::clone(&plan);
+            move |_: &str| plan.lock().unwrap_or_else(PoisonError::into_inner).next()
+        };
+        let failed = |error: std::io::Error| Miss::Failed(error.to_string());
+        let (mut others, mut names) = (Vec::new(), Vec::new());
+        for service in &self.fixture.services {
+            let proxy = Proxy::before(service, planned()).map_err(failed)?;
+            names.push((service.clone(), proxy.address.clone()));
+            others.push(proxy);
+        }
+        let proxy = Proxy::renaming(&server, names, planned()).map_err(failed)?;
         let section =
             merged(&self.section, &serde_json::json!({"endpoint": format!("http://{}{path}", proxy.address)}));
-        Ok(Faults { proxy, plan, section: Arc::new(section) })
+        Ok(Faults { proxy, others, plan, section: Arc::new(section) })
     }
 
     /// Whoever has wrong credentials must be told so.
@@ -248,6 +257,8 @@ pub(crate) const NOT_THIS_API: Meddling = Meddling::Page("<!DOCTYPE html><title>
 /// A proxy, and what it is to do next.
 pub(crate) struct Faults {
     proxy: Proxy,
+    /// Before the servers that the endpoint names.
+    others: Vec<Proxy>,
     plan: Arc<Mutex<Plan>>,
     /// The section that works, through the proxy.
     pub(crate) section: Arc<Value>,
@@ -295,7 +306,7 @@ impl Faults {
 
     /// So far.
     pub(crate) fn requests(&self) -> usize {
-        self.proxy.requests()
+        self.proxy.requests() + self.others.iter().map(Proxy::requests).sum::<usize>()
     }
 
     fn set(&self, plan: Plan) {

@@ -16,6 +16,8 @@ pub struct Fixture {
     pub server: Option<ServerProgram>,
     /// Of a driver: a section that works.
     pub resource: Option<Value>,
+    /// Other servers (`HOST:PORT`) that the endpoint names in its answers. Faults are put before them as well.
+    pub services: Vec<String>,
     /// Of a health checker: a section for which the server is healthy.
     pub health_check: Option<Value>,
     /// Of a contextualiser: a section that works.

@@ -44,9 +44,23 @@ impl Proxy {
     /// # Errors
     /// Without a free port.
     pub fn before(server: &str, meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static) -> io::Result<Self> {
+        Self::renaming(server, Vec::new(), meddle)
+    }
+
+    /// As [`Proxy::before`], and the first of each pair is replaced by the second in the answers: the addresses of other
+    /// servers by those of the proxies before them.
+    ///
+    /// # Errors
+    /// Without a free port.
+    pub fn renaming(
+        server: &str,
+        names: Vec<(String, String)>,
+        meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
-        let (server, meddle, count) = (server.to_owned(), Arc::new(meddle), Arc::new(AtomicUsize::new(0)));
+        let server = Arc::new(Server { address: server.to_owned(), names });
+        let (meddle, count) = (Arc::new(meddle), Arc::new(AtomicUsize::new(0)));
         let counted = count.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -64,7 +78,15 @@ impl Proxy {
     }
 }
 
-fn serve(client: TcpStream, server: &str, meddle: &dyn Fn(&str) -> Meddling, count: &AtomicUsize) -> Option<()> {
+/// What is behind the proxy.
+struct Server {
+    /// `HOST:PORT`, or the path of a socket.
+    address: String,
+    /// What to replace in its answers.
+    names: Vec<(String, String)>,
+}
+
+fn serve(client: TcpStream, server: &Server, meddle: &dyn Fn(&str) -> Meddling, count: &AtomicUsize) -> Option<()> {
     let mut reader = BufReader::new(client);
     let (mut head, mut length) = (String::new(), 0);
     loop {
@@ -98,7 +120,7 @@ fn serve(client: TcpStream, server: &str, meddle: &dyn Fn(&str) -> Meddling, cou
         Meddling::Delay(pause) => std::thread::sleep(pause),
         Meddling::Pass | Meddling::DelayAnswer(_) | Meddling::LoseAnswer | Meddling::HalfAnswer => {}
     }
-    let answer = ask(server, &head, &body).ok()?;
+    let answer = renamed(ask(&server.address, &head, &body).ok()?, &server.names);
     match meddling {
         Meddling::LoseAnswer => {}
         Meddling::HalfAnswer => client.write_all(answer.get(..answer.len() / 2)?).ok()?,
@@ -124,4 +146,17 @@ fn ask(server: &str, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer)?;
     Ok(answer)
+}
+
+/// Only where the length is known in advance.
+fn renamed(answer: Vec<u8>, names: &[(String, String)]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(&answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return answer };
+    if names.iter().all(|(from, _)| !body.contains(from)) || !head.to_ascii_lowercase().contains("content-length:") {
+        return answer;
+    }
+    let body = names.iter().fold(body.to_owned(), |body, (from, to)| body.replace(from, to));
+    let is_length = |line: &&str| line.to_ascii_lowercase().starts_with("content-length:");
+    let head: Vec<_> = head.lines().filter(|line| !is_length(line)).collect();
+    format!("{}\r\nContent-Length: {}\r\n\r\n{body}", head.join("\r\n"), body.len()).into_bytes()
 }

@@ -142,12 +142,12 @@ impl Cloud<'_> {
         let mut observed = Vec::with_capacity(handles.len());
         for handle in handles {
             // A list may leave out what is in a part of the cloud that is down: whoever is missing is asked for.
-            let server = match seen.remove(&handle.data) {
-                Some(server) => Some(server),
-                None => self.show(&handle.data)?,
+            let server = match seen.get(&handle.data) {
+                Some(server) => Some(server.observed()),
+                None => self.show(&handle.data)?.map(|server| server.observed()),
             };
             observed.push(match server {
-                Some(server) => Observed { handle: handle.clone(), ..server.observed() },
+                Some(server) => Observed { handle: handle.clone(), ..server },
                 None => Observed::new(handle.clone(), Phase::Gone),
             });
         }
