@@ -74,7 +74,7 @@ async fn healthy(c: &Checker<'_>) -> Checked {
     }
     match seen.verdict {
         Verdict::Healthy => Ok(seen.reason),
-        other => Err(format!("it should be healthy and is {other:?}: {}", seen.reason).into()),
+        other => Err(format!("it should be healthy and is {other:?}: {}", said(&seen)).into()),
     }
 }
 
@@ -89,7 +89,7 @@ async fn unhealthy(c: &Checker<'_>) -> Checked {
         let addresses = case.addresses.as_ref().unwrap_or(&c.bed.fixture.addresses);
         let seen = c.look(section, addresses).await?;
         if seen.verdict != Verdict::Unhealthy {
-            return Err(format!("{case:?} should be unhealthy and is {:?}: {}", seen.verdict, seen.reason).into());
+            return Err(format!("{case:?} should be unhealthy and is {:?}: {}", seen.verdict, said(&seen)).into());
         }
     }
     Ok(format!("{} cases", all.len()))
@@ -109,9 +109,19 @@ async fn elsewhere(c: &Checker<'_>, port: u16) -> Checked {
     }
     match seen {
         Ok(seen) if seen.verdict == Verdict::Healthy => Err(format!("it says healthy: {}", seen.reason).into()),
-        Ok(seen) => Ok(seen.reason),
-        // What waits until the end of the call is ended by the host, and looked at again.
-        Err(fault) if fault.code == "occopus.plugin-timeout" => Ok(fault.message),
+        // What waits until the end of the call is ended by the host, and looked at again. Anything else is a crash.
+        Ok(seen) => {
+            match seen.details.iter().find(|(what, code)| what == "fault" && code != "occopus.plugin-timeout") {
+                Some(_) => Err(said(&seen).into()),
+                None => Ok(seen.reason),
+            }
+        }
         Err(fault) => Err(fault.into()),
     }
+}
+
+/// Everything that it said.
+fn said(seen: &Observation) -> String {
+    let details = seen.details.iter().map(|(what, result)| format!("\n      {what}: {result}"));
+    std::iter::once(seen.reason.clone()).chain(details).collect()
 }

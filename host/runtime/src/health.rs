@@ -31,7 +31,9 @@ impl HealthChecker for SandboxedChecker {
             Ok(checked) => checked,
             // The plugin's own trouble says nothing of the node.
             Err(fault) if fault.reaction == Reaction::Retry => {
-                return Ok(Observation { verdict: Verdict::CannotTell, reason: fault.message, details: Vec::new() });
+                let mut details = vec![("fault".to_owned(), fault.code)];
+                details.extend(fault.details.into_iter().map(|detail| ("plugin".to_owned(), detail.message)));
+                return Ok(Observation { verdict: Verdict::CannotTell, reason: fault.message, details });
             }
             Err(fault) => return Err(fault),
         };

@@ -16,6 +16,9 @@ use crate::host::{Call, State};
 /// How long a call may go on after the user gave up, to tidy up and to tell what happened.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Code of the fault of a plugin that crashed.
+const TRAPPED: &str = "occopus.plugin-trapped";
+
 /// What a trap or a time-out means in this function.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Acts {
@@ -68,12 +71,26 @@ where
     };
     call.memory.store(store.data().limits.memory, Ordering::Relaxed);
     let output = store.data().output.contents();
-    if !output.is_empty() {
-        for line in String::from_utf8_lossy(&output).lines() {
-            call.log(Level::Debug, line);
-        }
+    let output = String::from_utf8_lossy(&output);
+    for line in output.lines() {
+        call.log(Level::Debug, line);
     }
-    outcome
+    outcome.map_err(|mut fault| {
+        if fault.code == TRAPPED {
+            fault.details.extend(last_words(&output).map(|message| Detail { pointer: String::new(), message }));
+        }
+        finish(&call, fault)
+    })
+}
+
+/// What a plugin wrote before it crashed: the end of it says why.
+fn last_words(output: &str) -> Option<String> {
+    const LINES: usize = 6;
+    const LETTERS: usize = 600;
+    let mut lines: Vec<_> = output.lines().rev().filter(|line| !line.trim().is_empty()).take(LINES).collect();
+    lines.reverse();
+    let words: String = lines.join("\n").chars().take(LETTERS).collect();
+    (!words.is_empty()).then(|| format!("it wrote last: {words}"))
 }
 
 /// A plugin that computes is interrupted at every tick of the epoch, so that the timers get their turn; after so many ticks it
@@ -104,9 +121,9 @@ fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
         ),
         Some(Trap::StackOverflow) => ("occopus.plugin-stack", format!("the plugin `{plugin}` used up its stack")),
         Some(Trap::UnreachableCodeReached) => {
-            ("occopus.plugin-trapped", format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
+            (TRAPPED, format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
         }
-        Some(trap) => ("occopus.plugin-trapped", format!("the plugin `{plugin}` crashed: {trap}")),
+        Some(trap) => (TRAPPED, format!("the plugin `{plugin}` crashed: {trap}")),
         // Wasmtime has no type for what its limiter refused.
         None if root(error).contains("growing memory") => {
             let limit = call.services.limits.memory_bytes >> 20;

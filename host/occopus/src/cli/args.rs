@@ -551,6 +551,9 @@ pub(crate) enum Plugin {
         /// What it is to be.
         #[arg(long)]
         kind: PluginKind,
+        /// In which language. For others there is `occopus plugin wit`.
+        #[arg(long, default_value = "rust")]
+        lang: Language,
         /// Where the SDK is, when it is not to come from the repository.
         #[arg(long, value_name = "FOLDER")]
         sdk: Option<PathBuf>,
@@ -559,6 +562,15 @@ pub(crate) enum Plugin {
     Build {
         /// The project.
         #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Write the contract (WIT) of a kind of plugins, from which bindings are generated for any language.
+    Wit {
+        /// What the plugin is to be.
+        #[arg(long)]
+        kind: PluginKind,
+        /// Where to.
+        #[arg(default_value = "wit")]
         folder: PathBuf,
     },
     /// Look at a file: is it a plugin, what does it need, and would it run here?
@@ -592,6 +604,12 @@ pub(crate) enum Plugin {
         /// Its name.
         name: String,
     },
+}
+
+/// Languages in which projects are made.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Language {
+    Rust,
 }
 
 /// Kinds of plugins.

@@ -184,6 +184,7 @@ fn format(command: &Command) -> Format {
         | Command::Plugin(
             args::Plugin::New { .. }
             | args::Plugin::Build { .. }
+            | args::Plugin::Wit { .. }
             | args::Plugin::Explain { .. }
             | args::Plugin::Install { .. }
             | args::Plugin::Remove { .. },

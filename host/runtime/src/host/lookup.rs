@@ -23,6 +23,10 @@ impl Host for State {
         network: Resource<Network>,
         name: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
+        // An address is its own answer: nobody is asked, and nothing is granted by it.
+        if name.parse::<std::net::IpAddr>().is_ok() {
+            return Host::resolve_addresses(&mut self.sockets(), network, name);
+        }
         // A lookup has no port; a name that is granted on any port may be looked up.
         if let Err(refusal) = self.call.grants.check_lookup(&name) {
             tracing::warn!(plugin = %self.call.plugin, "{refusal}");

@@ -10,16 +10,20 @@ use occopus_runtime::grants::Interface;
 use occopus_runtime::{PluginInfo, Runtime};
 use serde_json::{Value, json};
 
-use super::args::{Common, Format, Plugin};
+use super::args::{Common, Format, Language, Plugin};
 use super::failure::{Exit, Failure};
 use super::{print, session};
 
 mod project;
+mod wit;
 
 pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> {
     let occopus = session::open(common)?;
     let runtime = match &plugin {
-        Plugin::New { name, kind, sdk } => return project::new(name, (*kind).into(), sdk.as_deref()),
+        Plugin::New { name, kind, lang: Language::Rust, sdk } => {
+            return project::new(name, (*kind).into(), sdk.as_deref());
+        }
+        Plugin::Wit { kind, folder } => return wit::write((*kind).into(), folder),
         Plugin::Build { folder } => return build(&occopus, folder).await,
         Plugin::Check { file, output } => return check(&occopus, file, output.format).await,
         Plugin::Test { file, with, output } => return test(&occopus, file, with, output.format).await,
@@ -47,6 +51,7 @@ pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> 
         },
         Plugin::New { .. }
         | Plugin::Build { .. }
+        | Plugin::Wit { .. }
         | Plugin::Check { .. }
         | Plugin::Test { .. }
         | Plugin::Install { .. }

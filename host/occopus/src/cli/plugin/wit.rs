@@ -1,0 +1,38 @@
+//! The contract, in the layout that generators of bindings expect.
+
+use std::fs;
+use std::path::Path;
+
+use occopus_runtime::Kind;
+
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::print;
+
+macro_rules! contract {
+    ($package:literal) => {
+        include_str!(concat!("../../../../../wit/", $package, "/", $package, ".wit"))
+    };
+}
+
+/// Writes the package of this kind into a folder, and those that it stands on into `deps` there.
+pub(crate) fn write(kind: Kind, folder: &Path) -> Result<(), Failure> {
+    let (package, text, world) = match kind {
+        Kind::Driver => ("driver", contract!("driver"), "driver-full (or driver)"),
+        Kind::HealthChecker => ("health", contract!("health"), "health-checker"),
+        Kind::Contextualiser => ("context", contract!("context"), "contextualiser"),
+        Kind::ConfigManager => ("config", contract!("config"), "config-manager"),
+    };
+    for (file, text) in [
+        (format!("{package}.wit"), text),
+        ("deps/occopus-types/types.wit".to_owned(), contract!("types")),
+        ("deps/occopus-host/host.wit".to_owned(), contract!("host")),
+    ] {
+        let path = folder.join(file);
+        let written = fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| fs::write(&path, text));
+        written.map_err(|error| {
+            Failure::new(Exit::Failed, "plugin.write", format_args!("{} can't be written: {error}", path.display()))
+        })?;
+    }
+    print::line(format_args!("{} has the world {world} of occopus:{package}", folder.display()));
+    Ok(())
+}
