@@ -53,6 +53,11 @@ impl Occopus {
         std::os::unix::fs::symlink(shared, self.home().join("cache")).expect("a link");
     }
 
+    /// Where the program is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// A path that all tests share, so that what takes long is done once.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.program.with_file_name(name)
