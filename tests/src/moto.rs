@@ -25,12 +25,26 @@ impl Moto {
     /// # Panics
     /// When the server starts and does not answer.
     pub fn start(test: &str) -> Option<Self> {
+        // So many calls make the user; from then on signatures are checked.
+        let mut moto = Self::launch(test, &[("INITIAL_NO_AUTH_ACTION_COUNT", "3")])?;
+        moto.make_user();
+        Some(moto)
+    }
+
+    /// The same, for everybody.
+    ///
+    /// # Panics
+    /// When the server starts and does not answer.
+    pub fn start_open(test: &str) -> Option<Self> {
+        Self::launch(test, &[])
+    }
+
+    fn launch(test: &str, variables: &[(&str, &str)]) -> Option<Self> {
         let program = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "moto_server".to_owned());
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
         let started = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            // So many calls make the user; from then on signatures are checked.
-            .env("INITIAL_NO_AUTH_ACTION_COUNT", "3")
+            .envs(variables.iter().copied())
             .env("MOTO_ENABLE_AMI_VALIDATION", "true")
             .env("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "true")
             .env("MOTO_ENABLE_KEYPAIR_VALIDATION", "true")
@@ -52,9 +66,13 @@ impl Moto {
             assert!(Instant::now() < deadline, "{program} does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
+        Some(moto)
+    }
+
+    fn make_user(&mut self) {
         let everything = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C\
                           %22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
-        let call = |form: &str| moto.ask("POST", "/", &format!("{form}&Version=2010-05-08")).expect("an answer");
+        let call = |form: &str| self.ask("POST", "/", &format!("{form}&Version=2010-05-08")).expect("an answer");
         call("Action=CreateUser&UserName=tester");
         call(&format!("Action=PutUserPolicy&UserName=tester&PolicyName=all&PolicyDocument={everything}"));
         let key = call("Action=CreateAccessKey&UserName=tester");
@@ -62,8 +80,7 @@ impl Moto {
             let (_, rest) = key.split_once(&format!("<{tag}>")).expect("a key");
             rest.split('<').next().unwrap_or_default().to_owned()
         };
-        (moto.access_key, moto.secret_key) = (value("AccessKeyId"), value("SecretAccessKey"));
-        Some(moto)
+        (self.access_key, self.secret_key) = (value("AccessKeyId"), value("SecretAccessKey"));
     }
 
     /// Writes `auth_data.yaml`, and gives its name.

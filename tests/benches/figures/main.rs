@@ -5,6 +5,7 @@
 mod calls;
 mod containers;
 mod engine;
+mod instances;
 mod language;
 mod maintenance;
 mod measure;
@@ -17,6 +18,7 @@ const FIGURES: &[(&str, fn())] = &[
     ("calls", calls::run),
     ("status", status::run),
     ("containers", containers::run),
+    ("instances", instances::run),
     ("engine", engine::run),
     ("maintenance", maintenance::run),
     ("language", language::run),

@@ -105,7 +105,7 @@ impl World {
         steady: Arc<Steady>,
     ) -> Arc<Self> {
         let endpoints = Arc::new(Endpoints::new(settings.calls_per_endpoint));
-        let observer = Arc::new(Observer::new(settings.observe_batch));
+        let observer = Arc::new(Observer::new(settings.observe_batch, clock.clone()));
         Arc::new(Self { id: id.into(), plugins, clock, settings, journal, cancel, steady, endpoints, observer })
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::ports::{Driver, Fault, Handle, Observed, Reaction, Scope};
+use crate::ports::{Clock, Driver, Fault, Handle, Observed, Reaction, Scope};
 use crate::state::digest;
 
 type Answer = Result<Observed, Fault>;
@@ -20,9 +21,15 @@ struct Question {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Collects questions while a call is on its way.
+/// So many times as long as a call took, questions are collected before the next one.
+const COLLECTING: u32 = 2;
+/// But no longer than this.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Collects questions while a call is on its way, and a while after it.
 pub(super) struct Observer {
     batch: usize,
+    clock: Arc<dyn Clock>,
     // Who finds no queue asks for all; who finds one only adds to it.
     queues: Arc<Queues>,
     // Ends the calls on their way when this goes.
@@ -30,8 +37,8 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn new(batch: usize) -> Self {
-        Self { batch: batch.max(1), queues: Arc::default(), ended: CancellationToken::new().drop_guard() }
+    pub(super) fn new(batch: usize, clock: Arc<dyn Clock>) -> Self {
+        Self { batch: batch.max(1), clock, queues: Arc::default(), ended: CancellationToken::new().drop_guard() }
     }
 
     /// One machine's state. Equal `resource` sections mean the same access to the same cloud.
@@ -55,13 +62,13 @@ impl Observer {
         };
         if first {
             let (queues, batch) = (self.queues.clone(), self.batch);
-            let (driver, scope) = (driver.clone(), scope.clone());
+            let (driver, scope, clock) = (driver.clone(), scope.clone(), self.clock.clone());
             let ended = self.ended.token().clone();
             tokio::spawn(async move {
                 tokio::select! {
                     biased;
                     () = ended.cancelled() => {}
-                    () = serve(&queues, key, batch, &driver, &scope) => {}
+                    () = serve(&queues, key, batch, &driver, &scope, &*clock) => {}
                 }
             });
         }
@@ -71,7 +78,7 @@ impl Observer {
     }
 }
 
-async fn serve(queues: &Queues, key: Access, batch: usize, driver: &Arc<dyn Driver>, scope: &Scope) {
+async fn serve(queues: &Queues, key: Access, batch: usize, driver: &Arc<dyn Driver>, scope: &Scope, clock: &dyn Clock) {
     loop {
         // Lets those that wake up at the same time ask in the same call.
         tokio::task::yield_now().await;
@@ -88,7 +95,13 @@ async fn serve(queues: &Queues, key: Access, batch: usize, driver: &Arc<dyn Driv
                 }
             }
         };
+        let is_full = questions.len() == batch;
+        let began = clock.uptime();
         ask(driver, scope, questions).await;
+        // Instances become ready one after the other: without this, each would be a call.
+        if !is_full {
+            clock.sleep((COLLECTING * (clock.uptime().saturating_sub(began))).min(PATIENCE)).await;
+        }
     }
 }
 
