@@ -63,6 +63,7 @@ fn pieces() -> impl Strategy<Value = String> {
         "!yaml_import ",
         "!text_import ",
         "!env ",
+        "!ini ",
         "!!str ",
         "!!int ",
         "!",

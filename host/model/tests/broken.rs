@@ -194,6 +194,8 @@ fn credentials() {
         cloud("{accesskey: 5, secretkey: [hush]}"),
         cloud("{accesskey: a, secretkey: Shush, accesskey: hush}"),
         cloud("{accesskey: a, secretkey: !env OCCOPUS_TEST_NOT_SET}"),
+        cloud("{accesskey: a, secretkey: !ini none.ini default key}"),
+        cloud("{accesskey: a, secretkey: !ini none.ini default}"),
         cloud("{accesskey: a, secretkey: !text_import {url: file://none.pem}}"),
         cloud("{accesskey: hush, secretkey: 'hush\n"),
     ];

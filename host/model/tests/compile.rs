@@ -268,6 +268,16 @@ fn secrets_may_come_from_the_environment() {
     assert_eq!(credential.fields["token"].expose(), std::env::var("PATH").expect("a path"));
 }
 
+#[test]
+fn secrets_may_come_from_a_file_of_a_clouds_own_tool() {
+    let files = Files::new();
+    files.write("credentials", "[default]\naws_access_key_id = A\n[work]\naws_access_key_id = B\n");
+    let rule = "resource: [{auth_data: {accesskey: !ini credentials work aws_access_key_id}}]\n";
+    let (auth, _) = files.credentials(rule).expect("reads");
+    let credential = auth.select(Section::Resource, &json!({})).expect("one rule").expect("a credential");
+    assert_eq!(credential.fields["accesskey"].expose(), "B");
+}
+
 #[cfg(unix)]
 #[test]
 fn credentials_that_others_can_read_are_warned_of() {

@@ -1,5 +1,5 @@
-//! Files and tags: `!yaml_import`, `!text_import`, and in credentials `!env` and `!command`. No other tag does anything,
-//! and in no other file does one run anything.
+//! Files and tags: `!yaml_import`, `!text_import`, and in credentials `!env`, `!ini` and `!command`. No other tag does
+//! anything, and in no other file does one run anything.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use saphyr_parser::Tag;
 
 use super::build::Builder;
-use super::{Item, Node, Source, Span, Value, scalar};
+use super::{Item, Node, Source, Span, Value, ini, scalar};
 use crate::problem::{Problem, Problems};
 
 /// Bytes of one file.
@@ -22,7 +22,7 @@ const MOST_FILES: usize = 10_000;
 pub(crate) enum Tags {
     /// None.
     Imports,
-    /// Also `!env NAME` and `!command LINE`, for credentials.
+    /// Also `!env NAME`, `!ini FILE SECTION KEY` and `!command LINE`, for credentials.
     Environment,
 }
 
@@ -118,6 +118,7 @@ impl Loader {
             "!yaml_import" => self.import(&item, true),
             "!text_import" => self.import(&item, false),
             "!env" if self.tags == Tags::Environment => self.environment(&item),
+            "!ini" if self.tags == Tags::Environment => self.ini(&item),
             "!command" if self.tags == Tags::Environment => self.command(&item),
             "!" | "tag:yaml.org,2002:str" | "tag:yaml.org,2002:seq" | "tag:yaml.org,2002:map" => Some(item),
             "tag:yaml.org,2002:int"
@@ -134,7 +135,7 @@ impl Loader {
                         .help("write the value itself")
                 } else {
                     Problem::error("yaml.tag", format!("the tag `{shown}` is not known"))
-                        .help("known are `!yaml_import` and `!text_import`, and, in credentials, `!env` and `!command`")
+                        .help("known are `!yaml_import` and `!text_import`, and, in credentials, `!env`, `!ini` and `!command`")
                 };
                 self.problems.push(problem.at(&item.at, "here"));
                 // What is wrong with the rest of the file is still found.
@@ -156,14 +157,38 @@ impl Loader {
         Some(replaced(Value::Broken, &item.at))
     }
 
+    /// A value of a file such as those that clouds' own tools keep.
+    fn ini(&mut self, item: &Item) -> Option<Item> {
+        let words = words(item);
+        let found = match words.as_slice() {
+            [file, section, key] => {
+                let base = item.node.span.source.path.parent().unwrap_or(Path::new(""));
+                let path = match (file.strip_prefix("~/"), std::env::home_dir()) {
+                    (Some(rest), Some(home)) => home.join(rest),
+                    _ => base.join(file),
+                };
+                let text = read_bounded(&path).map_err(|error| format!("{} can't be read: {error}", path.display()));
+                text.and_then(|bytes| {
+                    ini::value(&String::from_utf8_lossy(&bytes), section, key)
+                        .ok_or_else(|| format!("{} has no `{key}` in `[{section}]`", path.display()))
+                })
+            }
+            _ => Err("this names no file, section and key".to_owned()),
+        };
+        let why = match found {
+            Ok(value) => return Some(replaced(Value::String(value), &item.at)),
+            Err(why) => why,
+        };
+        let problem = Problem::error("credentials.ini", why)
+            .at(&item.at, "asked for here")
+            .help("write `!ini FILE SECTION KEY`, such as `!ini ~/.aws/credentials default aws_secret_access_key`");
+        self.problems.push(problem);
+        Some(replaced(Value::Broken, &item.at))
+    }
+
     /// The output of a command without its last line break. The file is the user's own, and so is the command.
     fn command(&mut self, item: &Item) -> Option<Item> {
-        let words: Vec<String> = match &item.node.value {
-            Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
-            Value::Sequence(items) => items.iter().filter_map(|item| item.str().map(str::to_owned)).collect(),
-            _ => Vec::new(),
-        };
-        let why = match output(&words) {
+        let why = match output(&words(item)) {
             Ok(text) => return Some(replaced(Value::String(text), &item.at)),
             Err(why) => why,
         };
@@ -208,6 +233,15 @@ impl Loader {
         }
         let at = Span::whole(&source);
         Some(replaced(Value::String(source.text.clone()), &at))
+    }
+}
+
+/// A line of words, or a list of them.
+fn words(item: &Item) -> Vec<String> {
+    match &item.node.value {
+        Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
+        Value::Sequence(items) => items.iter().filter_map(|item| item.str().map(str::to_owned)).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod import;
+mod ini;
 mod scalar;
 mod source;
 
