@@ -130,3 +130,12 @@ fn values_are_taken_out_of_texts_in_every_form() {
     let line = pem.lines().nth(3).unwrap();
     assert_eq!(key.redact(&format!("bad key: {line}")), "bad key: ***");
 }
+
+#[test]
+fn a_digest_over_a_text_with_the_secret_in_it() {
+    let secrets = secrets(&[("password", "b")]);
+    // FIPS 180-4, of "abc".
+    let wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(secrets.sha256("password", b"a", b"c").map(|digest| hex(&digest)).as_deref(), Some(wanted));
+    assert_eq!(secrets.sha256("other", b"a", b"c"), None);
+}
