@@ -113,7 +113,16 @@ fn refusals_point_at_what_the_user_wrote() {
     let definitions = occopus.directory().join("nodes/node_definitions.yaml");
     let good = std::fs::read_to_string(&definitions).expect("definitions");
     let long = format!("runcmd: [echo {}", "a".repeat(17_000));
+    let elsewhere = "307 Temporary Redirect\r\nLocation: http://127.0.0.2:81/";
+    let redirecting = Proxy::before(&moto.address, move |_| Meddling::Refuse(elsewhere)).expect("a proxy");
+    let tls = format!("https://{}", moto.address);
     for (from, to, said) in [
+        (
+            moto.address.as_str(),
+            redirecting.address.as_str(),
+            "redirects to http://127.0.0.2:81/; keys are not sent there",
+        ),
+        (&format!("http://{}", moto.address), tls.as_str(), "no TLS session could be made; is it `http://`?"),
         ("tags:", "security_group_ids: [sg-nosuch]\n    tags:", "no such security group here"),
         ("runcmd: [echo", &long, "EC2 takes 16384 at most"),
         (&moto.address, "127.0.0.1:9", "no answer from the EC2 API"),

@@ -180,9 +180,9 @@ fn explain(error: &wstd::http::Error) -> HttpError {
         ErrorCode::DestinationIpUnroutable => (NotSent, "there is no route to the host".to_owned()),
         ErrorCode::ConnectionRefused => (NotSent, "connection refused".to_owned()),
         ErrorCode::ConnectionTimeout => (NotSent, "the connection could not be made in time".to_owned()),
-        ErrorCode::TlsProtocolError | ErrorCode::TlsCertificateError | ErrorCode::TlsAlertReceived(_) => {
-            (NotSent, format!("TLS failed: {code}"))
-        }
+        ErrorCode::TlsProtocolError => (NotSent, "no TLS session could be made; is it `http://`?".to_owned()),
+        ErrorCode::TlsCertificateError => (NotSent, "its certificate is not trusted on this machine".to_owned()),
+        ErrorCode::TlsAlertReceived(_) => (NotSent, format!("TLS failed: {code}")),
         ErrorCode::HttpRequestUriInvalid => (NotSent, "the URL is not valid".to_owned()),
         ErrorCode::InternalError(Some(message)) => (MaybeSent, message.clone()),
         other => (MaybeSent, other.to_string()),

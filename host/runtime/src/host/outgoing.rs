@@ -62,6 +62,7 @@ fn explain(call: &Call, error: &HttpError) -> Error {
         HttpErrorKind::Dns => Error::DnsError { rcode: Some(error.to_string()), info_code: None },
         HttpErrorKind::Connect => Error::ConnectionRefused,
         HttpErrorKind::Tls => Error::TlsProtocolError,
+        HttpErrorKind::Certificate => Error::TlsCertificateError,
         HttpErrorKind::ConnectTimeout => Error::ConnectionTimeout,
         HttpErrorKind::RequestTooLarge => Error::HttpRequestBodySize(None),
         HttpErrorKind::ResponseTooLarge => Error::HttpResponseBodySize(None),

@@ -75,7 +75,12 @@ impl Connector {
         let config = self.tls.get_or_try_init(system_config).await.map_err(failed)?;
         let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
         let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| failed(chain(&error)))?;
+        let stream = stream.map_err(|error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            let is_certificate = matches!(inner, Some(rustls::Error::InvalidCertificate(_)));
+            let kind = if is_certificate { HttpErrorKind::Certificate } else { HttpErrorKind::Tls };
+            HttpError { kind, ..failed(chain(&error)) }
+        })?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             Connection::http2(stream, address).await
         } else {

@@ -28,6 +28,8 @@ pub enum HttpErrorKind {
     Connect,
     /// No TLS session.
     Tls,
+    /// The server's certificate is not trusted here.
+    Certificate,
     /// Not connected in time.
     ConnectTimeout,
     /// No answer in time.

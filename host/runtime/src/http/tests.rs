@@ -259,7 +259,7 @@ async fn tls_speaks_http2_over_one_connection_and_trusts_only_its_authorities() 
     let untrusting = HttpClient { connector: Arc::new(Connector::trusting(rustls::RootCertStore::empty())), ..client };
     let untrusting = HttpClient { pool: Pool::default(), ..untrusting };
     let error = untrusting.send(get(&url), &grants, None, &LIMITS).await.unwrap_err();
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::Tls, Sent::No), "{error}");
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, Sent::No), "{error}");
 }
 
 #[tokio::test]
