@@ -72,7 +72,9 @@ impl Installed {
             Ok(text) => serde_yaml_ng::from_str::<Option<Self>>(&text)
                 .map_err(|error| broken(error.to_string()))?
                 .unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Self::default()
+            }
             Err(source) => return Err(InstallError::Io { path, source }),
         };
         directory.clone_into(&mut installed.directory);
