@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "prints a report")]
 
 mod calls;
+mod components;
 mod containers;
 mod engine;
 mod instances;
@@ -16,6 +17,7 @@ mod store;
 /// Name and function of each benchmark.
 const FIGURES: &[(&str, fn())] = &[
     ("calls", calls::run),
+    ("components", components::run),
     ("status", status::run),
     ("containers", containers::run),
     ("instances", instances::run),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use occopus_engine::ports::Fault;
 use occopus_model::{Credential, Section};
+use occopus_plugins::Bundled;
 use occopus_runtime::grants::Grants;
 use occopus_runtime::{CredentialSource, Limits, Origin, PluginSource, Runtime, RuntimeConfig};
 use serde_json::Value;
@@ -19,6 +20,16 @@ impl CredentialSource for NoCredentials {
 
 /// With its state in this directory.
 pub(crate) fn runtime(directory: &Path) -> Arc<Runtime> {
+    let fixtures = ["0.1.0/driver.wasm", "simulated.wasm"].map(|name| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins").join(name);
+        let bytes = std::fs::read(&path).expect("the fixture").into();
+        PluginSource { name: name.to_owned(), bytes, origin: Origin::File(path), pinned: None }
+    });
+    of(directory, occopus_plugins::PLUGINS.iter().map(bundled).chain(fixtures).collect())
+}
+
+/// With these plugins only.
+pub(crate) fn of(directory: &Path, plugins: Vec<PluginSource>) -> Arc<Runtime> {
     let config = RuntimeConfig {
         cache_dir: directory.join("cache"),
         state_dir: directory.join("state"),
@@ -26,16 +37,10 @@ pub(crate) fn runtime(directory: &Path) -> Arc<Runtime> {
         limits: Limits::default(),
         allow_commands: false,
     };
-    let bundled = occopus_plugins::PLUGINS.iter().map(|plugin| PluginSource {
-        name: plugin.name.to_owned(),
-        bytes: plugin.bytes.into(),
-        origin: Origin::Bundled,
-        pinned: None,
-    });
-    let fixtures = ["0.1.0/driver.wasm", "simulated.wasm"].map(|name| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins").join(name);
-        let bytes = std::fs::read(&path).expect("the fixture").into();
-        PluginSource { name: name.to_owned(), bytes, origin: Origin::File(path), pinned: None }
-    });
-    Runtime::new(config, bundled.chain(fixtures).collect(), Arc::new(NoCredentials)).expect("a runtime")
+    Runtime::new(config, plugins, Arc::new(NoCredentials)).expect("a runtime")
+}
+
+pub(crate) fn bundled(plugin: &Bundled) -> PluginSource {
+    let (name, bytes) = (plugin.name.to_owned(), plugin.bytes.into());
+    PluginSource { name, bytes, origin: Origin::Bundled, pinned: None }
 }
