@@ -11,6 +11,7 @@ pub struct OpenStack {
     /// URL of Keystone.
     pub auth_url: String,
     user: String,
+    user_id: String,
     password: String,
     /// Id of the project.
     pub project: String,
@@ -60,7 +61,8 @@ impl OpenStack {
             public["url"].as_str().expect("a URL").trim_end_matches('/').to_owned()
         };
         let (compute, network, image) = (service("compute"), service("network"), service("image"));
-        Self { auth_url, user, password, project, token: token.expect("a token"), compute, network, image }
+        let user_id = body["token"]["user"]["id"].as_str().expect("the user").to_owned();
+        Self { auth_url, user, user_id, password, project, token: token.expect("a token"), compute, network, image }
     }
 
     fn get(&self, url: &str) -> Value {
@@ -116,15 +118,30 @@ impl OpenStack {
         curl(&["-X", "DELETE", "-H", &token, &format!("{}/servers/{id}", self.compute)]);
     }
 
-    /// Writes a file of credentials. The answer is its name.
+    /// Writes a file with the user's name and password. The answer is its name.
     pub fn write_credentials(&self, occopus: &Occopus) -> &'static str {
-        let path = occopus.write(
-            "auth_data.yaml",
-            format!(
-                "resource:\n- type: nova\n  endpoint: {}\n  auth_data:\n    username: {}\n    password: {}\n",
-                self.auth_url, self.user, self.password
-            ),
-        );
+        self.write(occopus, &format!("{{username: {}, password: {}}}", self.user, self.password))
+    }
+
+    /// Writes a file with an application credential, which is made for it.
+    ///
+    /// # Panics
+    /// When there is none to be had.
+    pub fn write_application_credential(&self, occopus: &Occopus) -> &'static str {
+        let name = format!("occopus-test-{}", std::process::id());
+        let body = json!({"application_credential": {"name": name}}).to_string();
+        let token = format!("x-auth-token: {}", self.token);
+        let url = format!("{}/users/{}/application_credentials", self.auth_url, self.user_id);
+        let (_, body) = curl(&["-H", "content-type: application/json", "-H", &token, "-d", &body, &url]);
+        let made: Value = serde_json::from_str(&body).expect("JSON");
+        let of =
+            |key: &str| made["application_credential"][key].as_str().expect("an application credential").to_owned();
+        self.write(occopus, &format!("{{type: application_credential, id: {}, secret: '{}'}}", of("id"), of("secret")))
+    }
+
+    fn write(&self, occopus: &Occopus, auth_data: &str) -> &'static str {
+        let rule = format!("resource:\n- type: nova\n  endpoint: {}\n  auth_data: {auth_data}\n", self.auth_url);
+        let path = occopus.write("auth_data.yaml", rule);
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(path, permissions).expect("permissions");
         "auth_data.yaml"

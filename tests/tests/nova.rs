@@ -1,6 +1,7 @@
 //! Deployments on a real OpenStack. Too heavy for every run: `cargo xtask e2e --bed openstack` runs them, on the cloud that
-//! `OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD` and `OS_PROJECT_ID` name. It needs an image `tiny`, a flavor `m1.tiny`, one
-//! network, and for floating IPs an external network `ext` with a router to it. The project must be empty.
+//! `OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD` and `OS_PROJECT_ID` name, or on one that `tests/beds/openstack.sh` starts. It
+//! needs an image `tiny`, a flavor `m1.tiny`, one network, and for floating IPs an external network `ext` with a router to
+//! it. The project must be empty.
 
 use std::time::Duration;
 
@@ -48,6 +49,20 @@ fn builds_heals_scales_and_destroys() {
     run(&["scale", "-i", "it", "-n", "worker", "-s", "5"]);
     run(&["maintain", "-i", "it"]);
     cloud.wait_for(6);
+    run(&["destroy", "-i", "it"]);
+    cloud.wait_for(0);
+}
+
+#[test]
+#[ignore = "needs an OpenStack: cargo xtask e2e --bed openstack"]
+fn an_application_credential_is_enough() {
+    let cloud = OpenStack::from_environment();
+    let occopus = Occopus::new();
+    write(&occopus, &cloud, 1, "");
+    let auth = ["--auth_data_path", cloud.write_application_credential(&occopus)];
+    let run = |command: &[&str]| occopus.ok(command.iter().chain(&auth));
+    run(&["build", "infra.yaml", "-i", "it"]);
+    cloud.wait_for(2);
     run(&["destroy", "-i", "it"]);
     cloud.wait_for(0);
 }

@@ -19,9 +19,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run the tests that need a whole cloud, which must be there already.
+    /// Run the tests that need a whole cloud.
     E2e {
-        /// Which one. `openstack` is described by OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and OS_PROJECT_ID.
+        /// Which one. For `openstack`, OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and OS_PROJECT_ID describe one that is there;
+        /// otherwise one is installed and started (as root on Debian 12: `tests/beds/openstack.sh`).
         #[arg(long)]
         bed: Bed,
     },
@@ -44,7 +45,7 @@ fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Demo => demo::run(),
         Task::Test { arguments } => tools::test(&arguments),
-        Task::E2e { bed: Bed::Openstack } => tools::e2e("nova"),
+        Task::E2e { bed: Bed::Openstack } => tools::e2e_openstack(),
         Task::Mutants => mutants::run(),
         Task::Bench { filter } => tools::bench(filter.as_deref()),
     }
