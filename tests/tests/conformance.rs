@@ -1,6 +1,8 @@
 //! The bundled plugins keep what their contracts promise: `occopus plugin test`, against real servers.
 
-use occopus_tests::{Docker, Moto, has_python, keeps_its_contract};
+use std::time::Duration;
+
+use occopus_tests::{Docker, Moto, Occopus, has_python, keeps_its_contract, processes};
 
 #[test]
 fn docker() {
@@ -41,4 +43,21 @@ fn urls() {
 #[test]
 fn cloudinit() {
     keeps_its_contract("context-cloudinit", "cloudinit.yaml", &[], &["secrets"]);
+}
+
+#[test]
+fn an_interrupted_test_leaves_nothing_behind() {
+    let occopus = Occopus::new();
+    let bundled = occopus_plugins::PLUGINS.iter().find(|bundled| bundled.name == "driver-local").expect("bundled");
+    let file = occopus.write("plugin.wasm", bundled.bytes);
+    let fixture = "resource: {type: local}\nattributes: {command: [sleep, '1000']}\nmachines: 5000\n";
+    let fixture = occopus.write("fixture.yaml", fixture);
+    let mut command = occopus.command(["plugin", "test"]);
+    let running = command.arg(file).arg("--with").arg(fixture).spawn().expect("the program starts");
+    std::thread::sleep(Duration::from_secs(1));
+    processes::signal(running.id(), "INT");
+    let output = running.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("FAIL  observe-1000       interrupted") && said.contains("ok    nothing-left"), "{said}");
 }

@@ -1,7 +1,7 @@
 //! What all kinds of plugins are tested on: a runtime with this one plugin, the fixture, and its server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -417,11 +417,23 @@ fn runtime(
     let credential = Credential { fields: fields.collect(), rule: subject.fixture.display().to_string() };
     let config = RuntimeConfig {
         cache_dir: subject.cache_dir.clone(),
-        state_dir: std::env::temp_dir().join(format!("occopus-conformance-{}", std::process::id())),
+        state_dir: state_dir(),
         grants,
         limits: Limits::default(),
         allow_commands: false,
     };
     let credential = Some(credential).filter(|credential| !credential.fields.is_empty());
     Ok(Runtime::new(config, vec![subject.plugin.clone()], Arc::new(OneCredential(credential)))?)
+}
+
+/// For processes that a driver starts.
+fn state_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("occopus-conformance-{}", std::process::id()))
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        // It is there only if there were processes.
+        let _ = std::fs::remove_dir_all(state_dir());
+    }
 }

@@ -18,6 +18,7 @@ mod server;
 
 use std::path::PathBuf;
 
+use occopus_engine::Stop;
 use occopus_runtime::{Kind, PluginSource, RuntimeError};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -47,7 +48,7 @@ pub enum ConformanceError {
 }
 
 /// What is tested, with what.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Subject {
     /// The plugin.
     pub plugin: PluginSource,
@@ -55,6 +56,8 @@ pub struct Subject {
     pub fixture: PathBuf,
     /// For compiled plugins.
     pub cache_dir: PathBuf,
+    /// Ends the tests early; what was made is removed all the same.
+    pub stop: Stop,
 }
 
 /// Runs all checks for a plugin of this kind, and tells of each when it has ended. Blocks.
@@ -71,7 +74,7 @@ pub fn run(subject: &Subject, tell: impl FnMut(&Check) + Send) -> Result<Report,
             let subscriber = tracing_subscriber::registry().with(meter.clone());
             let _all_is_heard = tracing::subscriber::set_default(subscriber);
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            tokio.block_on(test(subject, &meter, Suite::new(tell)))
+            tokio.block_on(test(subject, &meter, Suite::new(tell, subject.stop.clone())))
         };
         scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use occopus_engine::Stop;
 use occopus_engine::ports::Fault;
 use occopus_runtime::Kind;
 use serde::Serialize;
@@ -104,15 +105,29 @@ pub(crate) fn words(fault: &Fault) -> String {
 pub(crate) struct Suite<T> {
     checks: Vec<Check>,
     tell: T,
+    stop: Stop,
 }
 
 impl<T: FnMut(&Check)> Suite<T> {
-    pub(crate) fn new(tell: T) -> Self {
-        Self { checks: Vec::new(), tell }
+    pub(crate) fn new(tell: T, stop: Stop) -> Self {
+        Self { checks: Vec::new(), tell, stop }
     }
 
-    /// True when it passed.
+    /// True when it passed. It is given up when the user has had enough.
     pub(crate) async fn check(&mut self, name: &'static str, work: impl AsyncFnOnce() -> Checked) -> bool {
+        let stop = self.stop.clone();
+        let until_stopped = async || {
+            tokio::select! {
+                biased;
+                () = stop.requested() => Err(Miss::Failed("interrupted".to_owned())),
+                checked = work() => checked,
+            }
+        };
+        self.in_any_case(name, until_stopped).await
+    }
+
+    /// The same, also when the user has had enough: for tidying up.
+    pub(crate) async fn in_any_case(&mut self, name: &'static str, work: impl AsyncFnOnce() -> Checked) -> bool {
         let began = Instant::now();
         let (outcome, note) = match work().await {
             Ok(note) => (Outcome::Passed, note),

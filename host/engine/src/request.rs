@@ -93,6 +93,11 @@ impl Stop {
         }
     }
 
+    /// Waits for the first time.
+    pub async fn requested(&self) {
+        self.orderly.cancelled().await;
+    }
+
     /// How often [`Stop::request`] was called: 0, 1 or 2.
     pub fn level(&self) -> u8 {
         u8::from(self.orderly.is_cancelled()) + u8::from(self.now.is_cancelled())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use occopus_conformance::{Check, ConformanceError, Report, Subject};
 use occopus_engine::ports::{Driver, HealthChecker, StoreError, SystemClock};
-use occopus_engine::{Engine, EngineError, Event, Preview, Settings, What};
+use occopus_engine::{Engine, EngineError, Event, Preview, Settings, Stop, What};
 use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
 use occopus_runtime::{PluginSource, Runtime, RuntimeConfig, RuntimeError};
 use occopus_store::SqliteStore;
@@ -148,13 +148,14 @@ impl Occopus {
         &self,
         file: &Path,
         fixture: &Path,
+        stop: Stop,
         tell: impl FnMut(&Check) + Send + 'static,
     ) -> Result<Report, OpenError> {
         let (path, fixture, cache_dir) = (file.to_owned(), fixture.to_owned(), self.config.places.cache.clone());
         let tested = blocking(move || {
             let plugin = sources::read(&path)
                 .map_err(|message| RuntimeError::Unreadable { origin: path.display().to_string(), message })?;
-            occopus_conformance::run(&Subject { plugin, fixture, cache_dir }, tell)
+            occopus_conformance::run(&Subject { plugin, fixture, cache_dir, stop }, tell)
         });
         Ok(tested.await?)
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::try_join_all;
 use occopus_engine::ports::{CreateRequest, Driver, Fault, Handle, Observed, Owned, Phase, Plugins, Reaction, Scope};
 use occopus_runtime::Runtime;
 use serde_json::Value;
@@ -14,6 +15,8 @@ use crate::report::{Checked, Miss, words};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Calls at the same time.
+const AT_A_TIME: usize = 32;
 /// How often a call is repeated.
 const ATTEMPTS: usize = 5;
 /// How long a cloud may take until its lists have what was made.
@@ -75,6 +78,23 @@ impl<'a> Machines<'a> {
 
     pub(crate) async fn destroy(&self, handle: &Handle) -> Result<(), Fault> {
         self.driver.destroy(&self.scope(), handle).await
+    }
+
+    /// Some at a time.
+    pub(crate) async fn destroy_all(&self, handles: &[Handle]) -> Result<(), Fault> {
+        for some in handles.chunks(AT_A_TIME) {
+            try_join_all(some.iter().map(|handle| self.destroy(handle))).await?;
+        }
+        Ok(())
+    }
+
+    /// Some at a time.
+    pub(crate) async fn create_all(&self, ids: &[String]) -> Result<Vec<Handle>, Fault> {
+        let mut handles = Vec::with_capacity(ids.len());
+        for some in ids.chunks(AT_A_TIME) {
+            handles.extend(try_join_all(some.iter().map(|id| self.create(id))).await?);
+        }
+        Ok(handles)
     }
 
     /// Waits until it runs.
@@ -201,9 +221,7 @@ impl<'a> Machines<'a> {
             if began.elapsed() > self.bed.patience() {
                 return Err(format!("{} machines can't be removed", left.len()).into());
             }
-            for handle in &left {
-                self.destroy(handle).await?;
-            }
+            self.destroy_all(&left).await?;
             removed += left.len();
             if removed > 2 * ids.len() {
                 tokio::time::sleep(PAUSE).await;

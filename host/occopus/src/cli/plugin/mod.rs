@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use occopus::{InstallError, Installed, Occopus};
 use occopus_conformance::{Check, Outcome};
+use occopus_engine::Stop;
 use occopus_runtime::grants::Interface;
 use occopus_runtime::{PluginInfo, Runtime};
 use serde_json::{Value, json};
 
 use super::args::{Common, Format, Language, Plugin};
 use super::failure::{Exit, Failure};
-use super::{print, session};
+use super::{print, session, signals};
 
 mod project;
 mod wit;
@@ -128,7 +129,9 @@ async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format) ->
             print::line(format_args!("{sign}  {:18} {}", check.name, check.note));
         }
     };
-    let report = occopus.test_plugin(file, fixture, tell).await?;
+    let stop = Stop::default();
+    signals::listen(stop.clone(), "stopping: what was made is removed");
+    let report = occopus.test_plugin(file, fixture, stop.clone(), tell).await?;
     let [passed, failed, skipped] = [Outcome::Passed, Outcome::Failed, Outcome::Skipped].map(|it| report.count(it));
     match format {
         Format::Json => print::json(&report),
@@ -147,6 +150,9 @@ async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format) ->
     }
     if failed == 0 {
         return Ok(());
+    }
+    if stop.level() > 0 {
+        return Err(Failure::new(Exit::Interrupted, "plugin.interrupted", "the tests were interrupted"));
     }
     let text = format_args!("{} does not keep its contract", report.plugin);
     Err(Failure::new(Exit::Failed, "plugin.conformance", text).help("docs/writing-plugins.md has the promises"))
