@@ -6,7 +6,8 @@ use std::time::Duration;
 use occopus_engine::ports::{ConfigManager, Fault, Plugins as _, Reaction, Scope};
 use serde_json::Value;
 
-use crate::bed::{Bed, reads};
+use crate::bed::Bed;
+use crate::hiccups::{Faults, reads};
 use crate::report::{Check, Suite, words};
 
 pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
@@ -40,7 +41,7 @@ pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
     bed.refused(suite, async |section| ask(&*manager, section, patience).await).await;
     suite
         .check("faults", async || {
-            let faults = bed.faults()?;
+            let faults = Faults::before(&bed.section, &bed.fixture.services)?;
             let data = async || ask(&*manager, (*faults.section).clone(), patience).await;
             reads(&faults, data, |_| false).await
         })

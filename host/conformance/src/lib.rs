@@ -9,6 +9,7 @@ mod contextualiser;
 mod driver;
 mod fixture;
 mod health;
+mod hiccups;
 mod listen;
 mod meter;
 mod proxy;
@@ -23,8 +24,9 @@ use occopus_runtime::{Kind, PluginSource, RuntimeError};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use fixture::{Fixture, FixtureError, Refused, ServerProgram, Unhealthy};
+pub use meter::Usage;
 pub use proxy::{Meddling, Proxy};
-pub use report::{Check, Outcome, Report, Usage};
+pub use report::{Check, Outcome, Report};
 
 use crate::bed::Bed;
 use crate::meter::Meter;

@@ -4,12 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::report::Usage;
+/// What the calls of one function used up.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Usage {
+    /// Of the contract.
+    pub function: String,
+    /// How many calls.
+    pub calls: usize,
+    /// The one that took longest.
+    pub slowest_seconds: f64,
+    /// Bytes of linear memory, of the one that took most.
+    pub memory_bytes: u64,
+}
 
 /// More is not kept.
 const MOST: usize = 64 << 20;

@@ -7,7 +7,7 @@ use occopus_engine::ports::Fault;
 use occopus_runtime::Kind;
 use serde::Serialize;
 
-use crate::meter::Meter;
+use crate::meter::{Meter, Usage};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,19 +32,6 @@ pub struct Check {
     pub note: String,
     /// How long it took.
     pub seconds: f64,
-}
-
-/// What the calls of one function used up.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Usage {
-    /// Of the contract.
-    pub function: String,
-    /// How many calls.
-    pub calls: usize,
-    /// The one that took longest.
-    pub slowest_seconds: f64,
-    /// Bytes of linear memory, of the one that took most.
-    pub memory_bytes: u64,
 }
 
 /// All checks of one plugin.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use occopus_engine::ports::{Fault, Handle, Phase, Reaction};
 
 use super::machines::Machines;
-use crate::bed::{Faults, HICCUPS, NOT_THIS_API, may_be_repeated, reads};
+use crate::hiccups::{Faults, HICCUPS, NOT_THIS_API, may_be_repeated, reads};
 use crate::proxy::Meddling;
 use crate::report::{Check, Checked, Miss, Suite, words};
 
@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 /// With a machine of this id, that is there.
 pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, m: &Machines<'_>, id: &str, handle: &Handle) {
-    let faults = match m.bed.faults() {
+    let faults = match Faults::before(&m.bed.section, &m.bed.fixture.services) {
         Ok(faults) => faults,
         Err(miss) => {
             suite.check("faults", async || Err(miss)).await;
