@@ -221,6 +221,6 @@ fn a_fixture_that_is_wrong_is_refused_with_its_line() {
     ] {
         occopus.write("fixture.yaml", text);
         let failed = occopus.run(["plugin", "test", path(&ping), "--with", "fixture.yaml"]);
-        assert!(failed.code == Some(1) && failed.stderr.contains(said), "{text}: {}", failed.stderr);
+        assert!(failed.code == Some(3) && failed.stderr.contains(said), "{text}: {}", failed.stderr);
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use occopus::{ConfigError, OpenError};
+use occopus_conformance::ConformanceError;
 use occopus_engine::{EngineError, Leftover, NodeFailure};
 use occopus_model::Problems;
 use serde_json::{Value, json};
@@ -229,6 +230,10 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Store(source) => EngineError::from(source).into(),
             OpenError::Files(problems) => problems.into(),
+            OpenError::Conformance(ConformanceError::Fixture(error)) => {
+                Self::new(Exit::Invalid, "fixture.invalid", error)
+                    .help("docs/writing-plugins.md has the keys of a fixture")
+            }
             other => Self::new(Exit::Failed, "start.failed", other),
         }
     }
