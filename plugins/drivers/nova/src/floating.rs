@@ -6,11 +6,12 @@ use std::time::Duration;
 use occopus_sdk::http::encoded;
 use occopus_sdk::{Address, Fault, Observed, Phase, Reaction};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::catalogue::Service;
 use crate::cloud::{Ask, Cloud, Effect};
 use crate::section::given;
+use crate::servers::has_next;
 
 /// A server has its port a few seconds after it was made.
 const PORT_POLLS: usize = 60;
@@ -41,6 +42,8 @@ struct PortDetails {
 #[derive(Deserialize)]
 struct FloatingIps {
     floatingips: Vec<FloatingIp>,
+    #[serde(default)]
+    floatingips_links: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -151,8 +154,19 @@ impl Cloud<'_> {
     }
 
     fn floating(&self, query: &[(&str, &str)]) -> Result<Vec<FloatingIp>, Fault> {
-        let ask = Ask { query, ..Ask::new(Service::Network, "GET", "/floatingips") };
-        Ok(self.read::<FloatingIps>(&ask)?.floatingips)
+        let (mut all, mut marker): (Vec<FloatingIp>, Option<String>) = (Vec::new(), None);
+        loop {
+            let mut query = query.to_vec();
+            query.extend(marker.as_deref().map(|marker| ("marker", marker)));
+            let ask = Ask { query: &query, ..Ask::new(Service::Network, "GET", "/floatingips") };
+            let page: FloatingIps = self.read(&ask)?;
+            let next = page.floatingips.last().filter(|_| has_next(&page.floatingips_links)).map(|ip| ip.id.clone());
+            all.extend(page.floatingips);
+            if next.is_none() || next == marker {
+                return Ok(all);
+            }
+            marker = next;
+        }
     }
 
     fn port_of(&self, server: &str) -> Result<String, Fault> {

@@ -48,6 +48,11 @@ struct Listed {
     servers_links: Vec<Value>,
 }
 
+/// Is there another page? The link itself is of no use: it may name a host behind a proxy.
+pub(crate) fn has_next(links: &[Value]) -> bool {
+    links.iter().any(|link| link.get("rel").and_then(Value::as_str) == Some("next"))
+}
+
 /// The server's name in Nova.
 pub(crate) fn name(request: &NodeRequest<Section>) -> &str {
     given(request.scope.section.server_name.as_ref()).unwrap_or(&request.machine_name)
@@ -180,9 +185,7 @@ impl Cloud<'_> {
         let query: Vec<(&str, &str)> = filters.into_iter().flatten().collect();
         let listed: Listed =
             self.read(&Ask { query: &query, ..Ask::new(Service::Compute, "GET", "/servers/detail") })?;
-        // The link itself may name a host behind a proxy.
-        let more = listed.servers_links.iter().any(|link| link.get("rel").and_then(Value::as_str) == Some("next"));
-        let next = listed.servers.last().filter(|_| more).map(|server| server.id.clone());
+        let next = listed.servers.last().filter(|_| has_next(&listed.servers_links)).map(|server| server.id.clone());
         Ok((listed.servers, next.filter(|next| marker != Some(next))))
     }
 

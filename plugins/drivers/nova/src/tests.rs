@@ -147,7 +147,14 @@ impl Cloud {
                 .iter()
                 .filter(|ip| key.is_empty() || ip[key] == value.replace("%3D", "=").as_str())
                 .collect();
-            return answer(200, &json!({"floatingips": matching}));
+            // Pages of two.
+            let start = what
+                .split("marker=")
+                .nth(1)
+                .map_or(0, |marker| 1 + matching.iter().position(|ip| ip["id"] == marker).expect("a known marker"));
+            let page: Vec<_> = matching.iter().skip(start).take(2).collect();
+            let links = if start + 2 < matching.len() { json!([{"rel": "next", "href": "x"}]) } else { json!([]) };
+            return answer(200, &json!({"floatingips": page, "floatingips_links": links}));
         }
         if what.starts_with("POST neutron/v2.0/floatingips") {
             let mut made = body["floatingip"].clone();
@@ -356,6 +363,20 @@ fn floating_ips_are_taken_allocated_and_released() {
     let cloud = cloud.lock().unwrap();
     assert_eq!(cloud.floating.len(), 1, "the user's own stays");
     assert!(cloud.servers.is_empty());
+}
+
+#[test]
+fn free_floating_ips_are_looked_for_on_every_page() {
+    let cloud = Shared::default();
+    let nova = harness(&cloud, &json!({"floating_ip": "yes"}), |_| {});
+    for number in 0..5 {
+        let port = if number == 4 { Value::Null } else { json!("port-of-another") };
+        cloud.lock().unwrap().floating.push(json!({"id": format!("own-{number}"), "floating_network_id": "ext-1",
+            "status": "DOWN", "floating_ip_address": format!("203.0.113.{number}"), "port_id": port, "description": ""}));
+    }
+    let made = nova.create("instance-1", json!({})).unwrap();
+    assert_eq!(made.addresses[0].value, "203.0.113.4");
+    assert_eq!(cloud.lock().unwrap().floating.len(), 5, "none was allocated");
 }
 
 #[test]
