@@ -41,7 +41,7 @@ impl Occopus {
     /// When there is no program.
     pub fn with_fresh_cache() -> Self {
         let program = std::env::var_os("OCCOPUS_BIN").map_or_else(beside_the_tests, PathBuf::from);
-        assert!(program.is_file(), "no program at {}; run `cargo build -p occopus` first", program.display());
+        assert!(program.is_file(), "no program at {}; run `cargo build -p occopus-cli` first", program.display());
         Self { program, directory: tempfile::tempdir().expect("a temporary directory") }
     }
 

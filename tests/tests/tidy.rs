@@ -24,6 +24,18 @@ const ARROWS: &[(&str, &[&str])] = &[
             "occopus-store",
         ],
     ),
+    ("occopus-server", &["occopus", "occopus-engine", "occopus-model", "occopus-runtime"]),
+    (
+        "occopus-cli",
+        &[
+            "occopus",
+            "occopus-conformance",
+            "occopus-engine",
+            "occopus-model",
+            "occopus-runtime",
+            "occopus-server",
+        ],
+    ),
     ("occopus-plugins", &[]),
     (
         "occopus-sdk",
@@ -42,9 +54,10 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that only one room may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("wasmtime", &["occopus-runtime"]),
-    ("hyper", &["occopus-runtime"]),
+    ("axum", &["occopus-server"]),
+    ("hyper", &["occopus-runtime", "occopus-server"]),
     ("rusqlite", &["occopus-store"]),
-    ("clap", &["occopus", "xtask"]),
+    ("clap", &["occopus-cli", "xtask"]),
     ("saphyr-parser", &["occopus-model"]),
 ];
 

@@ -64,7 +64,7 @@ fn guest_target_installed() -> Result<bool> {
 /// Builds the `occopus` program and gives its path.
 pub(crate) fn build_occopus(release: bool) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--package", "occopus", "--bin", "occopus"]);
+    command.args(["build", "--quiet", "--package", "occopus-cli", "--bin", "occopus"]);
     if release {
         command.arg("--release");
     }
@@ -115,7 +115,7 @@ pub(crate) fn bench(filter: Option<&str>) -> Result<()> {
 pub(crate) fn e2e_openstack() -> Result<()> {
     let started = if std::env::var_os("OS_AUTH_URL").is_some() { Vec::new() } else { start_openstack()? };
     ensure_guest_target()?;
-    run(cargo().args(["build", "--locked", "-p", "occopus"]))?;
+    run(cargo().args(["build", "--locked", "-p", "occopus-cli"]))?;
     let tests = ["test", "--locked", "-p", "occopus-tests", "--test", "nova", "--", "--ignored", "--test-threads=1"];
     run(cargo().args(tests).envs(started))
 }

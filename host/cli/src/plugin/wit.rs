@@ -5,12 +5,12 @@ use std::path::Path;
 
 use occopus_runtime::Kind;
 
-use crate::cli::failure::{Exit, Failure};
-use crate::cli::print;
+use crate::failure::{Exit, Failure};
+use crate::print;
 
 macro_rules! contract {
     ($package:literal) => {
-        include_str!(concat!("../../../../../wit/", $package, "/", $package, ".wit"))
+        include_str!(concat!("../../../../wit/", $package, "/", $package, ".wit"))
     };
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use occopus_runtime::Kind;
 
-use crate::cli::failure::{Exit, Failure};
-use crate::cli::print;
+use crate::failure::{Exit, Failure};
+use crate::print;
 
 const TARGET: &str = "wasm32-wasip2";
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
@@ -17,8 +17,8 @@ fn templates(kind: Kind) -> (&'static str, &'static str) {
     macro_rules! of {
         ($name:literal) => {
             (
-                include_str!(concat!("../../../../../sdk/templates/", $name, ".rs")),
-                include_str!(concat!("../../../../../sdk/templates/", $name, ".yaml")),
+                include_str!(concat!("../../../../sdk/templates/", $name, ".rs")),
+                include_str!(concat!("../../../../sdk/templates/", $name, ".yaml")),
             )
         };
     }
@@ -31,7 +31,7 @@ fn templates(kind: Kind) -> (&'static str, &'static str) {
 }
 
 /// The server of the made-up cloud, for the driver's tests.
-const CLOUD: &str = include_str!("../../../../../examples/made-up-cloud/cloud.py");
+const CLOUD: &str = include_str!("../../../../examples/made-up-cloud/cloud.py");
 
 /// Makes a project in a folder of this name.
 pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! The command line.
+//! The `occopus` command.
 
 mod args;
 mod attach;
@@ -40,8 +40,7 @@ use args::{Cli, Command, Common, Component, Format};
 use failure::{Exit, Failure};
 use telemetry::Telemetry;
 
-/// Runs what was typed.
-pub(crate) fn main() -> ExitCode {
+fn main() -> ExitCode {
     diagnose::catch_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
