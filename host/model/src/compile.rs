@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use crate::definitions::{self, Definitions};
+use crate::definitions::Definitions;
 use crate::description::{self, Description};
 use crate::infrastructure::{Implementation, Infrastructure};
 use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::Schemas;
-use crate::yaml::{Loader, Tags};
+use crate::yaml::{Item, Loader, Tags};
 
 /// Where the definitions are when they are not named, beside the description.
 const BESIDE: &str = "nodes/node_definitions.yaml";
@@ -41,17 +41,43 @@ pub struct Compiled {
 pub fn compile(input: &Input, schemas: &dyn Schemas) -> Result<Compiled, Problems> {
     let mut loader = Loader::new(Tags::Imports);
     let root = loader.load(&input.description);
-    let mut problems = std::mem::take(&mut loader.problems);
-    let description = root.and_then(|root| description::check(&root, input.events, &mut problems));
-
     let beside = input.description.parent().unwrap_or(Path::new("")).join(BESIDE);
     let paths = match input.definitions.as_slice() {
         [] if beside.exists() => vec![beside],
         named => named.to_vec(),
     };
-    let defined = definitions::read(&paths, schemas, &mut problems);
+    read(root, loader.problems, &paths, &input.stored, input.events, schemas)
+}
 
-    let infrastructure = description.map(|description| link(description, &defined, &input.stored, &mut problems));
+/// Compiles a description that came over a network: it imports nothing, and no file is read for it. It may carry its node
+/// definitions, under the keys that they have in files. The name stands for it in messages.
+pub fn compile_document(
+    name: &str,
+    text: &str,
+    stored: &IndexMap<String, Vec<Implementation>>,
+    events: &[&str],
+    schemas: &dyn Schemas,
+) -> Result<Compiled, Problems> {
+    let mut loader = Loader::new(Tags::Closed);
+    let root = loader.load_text(name, text);
+    read(root, loader.problems, &[], stored, events, schemas)
+}
+
+fn read(
+    root: Option<Item>,
+    mut problems: Problems,
+    definitions: &[PathBuf],
+    stored: &IndexMap<String, Vec<Implementation>>,
+    events: &[&str],
+    schemas: &dyn Schemas,
+) -> Result<Compiled, Problems> {
+    let description = root.as_ref().and_then(|root| description::check(root, events, &mut problems));
+    let mut defined = Definitions::default();
+    if let Some(root) = &root {
+        defined.add_own(root, schemas, &mut problems);
+    }
+    defined.add_files(definitions, schemas, &mut problems);
+    let infrastructure = description.map(|description| link(description, &defined, stored, &mut problems));
     match infrastructure {
         Some(infrastructure) if !problems.has_errors() => Ok(Compiled { infrastructure, warnings: problems }),
         _ => Err(problems),

@@ -12,9 +12,9 @@ mod problem;
 mod schema;
 mod yaml;
 
-pub use compile::{Compiled, Input, compile};
+pub use compile::{Compiled, Input, compile, compile_document};
 pub use credentials::{AmbiguousCredentials, AuthData, Credential, Secret};
-pub use definitions::read_definitions;
+pub use definitions::{read_definition_document, read_definitions, read_definitions_document};
 pub use infrastructure::{
     HealthCheck, Implementation, Infrastructure, Maintenance, Mapping, Mappings, Node, Scaling, Webhook,
 };

@@ -41,9 +41,13 @@ pub(super) fn check(item: &Item, schemas: &dyn Schemas, problems: &mut Problems)
     })
 }
 
-/// Absolute path of the directory of the file that has the implementation.
+/// Absolute path of the directory of the file that has the implementation; empty when no file has it.
 fn directory(item: &Item) -> String {
-    let file = &item.node.span.source.path;
+    let source = &item.node.span.source;
+    if !source.is_file {
+        return String::new();
+    }
+    let file = &source.path;
     let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
     file.parent().map(|parent| parent.display().to_string()).unwrap_or_default()
 }

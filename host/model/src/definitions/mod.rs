@@ -15,7 +15,7 @@ use crate::schema::Schemas;
 use crate::yaml::{Entry, Item, Loader, Span, Tags};
 
 /// What a key of a definition file begins with.
-const PREFIX: &str = "node_def:";
+pub(crate) const PREFIX: &str = "node_def:";
 
 /// What definition files have.
 #[derive(Default)]
@@ -35,27 +35,70 @@ pub fn read_definitions(
     schemas: &dyn Schemas,
 ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), Problems> {
     let mut problems = Problems::default();
-    let definitions = read(paths, schemas, &mut problems);
-    if problems.has_errors() { Err(problems) } else { Ok((definitions.types, problems)) }
+    let mut definitions = Definitions::default();
+    definitions.add_files(paths, schemas, &mut problems);
+    definitions.without_errors(problems)
 }
 
-pub(crate) fn read(paths: &[PathBuf], schemas: &dyn Schemas, problems: &mut Problems) -> Definitions {
+/// Definitions in a text that came over a network: it imports nothing. The name stands for it in messages.
+pub fn read_definitions_document(
+    name: &str,
+    text: &str,
+    schemas: &dyn Schemas,
+) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), Problems> {
+    let mut loader = Loader::new(Tags::Closed);
+    let root = loader.load_text(name, text);
+    let mut problems = loader.problems;
     let mut definitions = Definitions::default();
-    let files = files::expand(paths, problems);
-    definitions.is_incomplete = files.is_none();
-    for path in files.unwrap_or_default() {
-        let mut loader = Loader::new(Tags::Imports);
-        let root = loader.load(&path);
-        problems.merge(loader.problems);
-        match root {
-            Some(root) => definitions.add_file(&root, schemas, problems),
-            None => definitions.is_incomplete = true,
-        }
+    if let Some(root) = root {
+        definitions.add_file(&root, schemas, &mut problems);
     }
-    definitions
+    definitions.without_errors(problems)
+}
+
+/// The list of implementations of one type, in a text that came over a network. The name stands for it in messages.
+pub fn read_definition_document(
+    name: &str,
+    text: &str,
+    node_type: &str,
+    schemas: &dyn Schemas,
+) -> Result<(Vec<Implementation>, Problems), Problems> {
+    let mut loader = Loader::new(Tags::Closed);
+    let root = loader.load_text(name, text);
+    let mut problems = loader.problems;
+    let list = root.map(|root| implementations(node_type, &root, schemas, &mut problems)).unwrap_or_default();
+    if problems.has_errors() { Err(problems) } else { Ok((list, problems)) }
 }
 
 impl Definitions {
+    /// Those in files, and in all files in directories that have some.
+    pub(crate) fn add_files(&mut self, paths: &[PathBuf], schemas: &dyn Schemas, problems: &mut Problems) {
+        let files = files::expand(paths, problems);
+        self.is_incomplete |= files.is_none();
+        for path in files.unwrap_or_default() {
+            let mut loader = Loader::new(Tags::Imports);
+            let root = loader.load(&path);
+            problems.merge(loader.problems);
+            match root {
+                Some(root) => self.add_file(&root, schemas, problems),
+                None => self.is_incomplete = true,
+            }
+        }
+    }
+
+    /// Those that a description carries itself.
+    pub(crate) fn add_own(&mut self, description: &Item, schemas: &dyn Schemas, problems: &mut Problems) {
+        for entry in description.mapping().into_iter().flatten() {
+            if let Some(name) = entry.key.strip_prefix(PREFIX).filter(|name| !name.is_empty()) {
+                self.add_type(name, entry, schemas, problems);
+            }
+        }
+    }
+
+    fn without_errors(self, problems: Problems) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), Problems> {
+        if problems.has_errors() { Err(problems) } else { Ok((self.types, problems)) }
+    }
+
     fn add_file(&mut self, root: &Item, schemas: &dyn Schemas, problems: &mut Problems) {
         let Some(entries) = check::mapping(root, "a file of node definitions", problems) else {
             self.is_incomplete = true;

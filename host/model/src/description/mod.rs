@@ -14,9 +14,10 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
 use crate::check;
+use crate::definitions::PREFIX;
 use crate::infrastructure::Infrastructure;
 use crate::problem::{Problem, Problems};
-use crate::yaml::{Item, Span};
+use crate::yaml::{Entry, Item, Span};
 
 pub(crate) use templates::order_by_templates;
 
@@ -39,7 +40,10 @@ pub(crate) struct Places {
 pub(crate) fn check(root: &Item, events: &[&str], problems: &mut Problems) -> Option<Description> {
     let what = "the infrastructure description";
     let entries = check::mapping(root, what, problems)?;
-    check::keys(root, entries, what, &KEYS, &["infra_name", "nodes"], problems);
+    // A description may carry its node definitions.
+    let is_definition = |entry: &&Entry| entry.key.strip_prefix(PREFIX).is_some_and(|name| !name.is_empty());
+    let own: Vec<_> = entries.iter().filter(|entry| !is_definition(entry)).cloned().collect();
+    check::keys(root, &own, what, &KEYS, &["infra_name", "nodes"], problems);
     let infra_name = root.get("infra_name").and_then(|item| name::check(item, "`infra_name`", problems));
     if root.get("user_id").is_none() {
         let problem = Problem::warning("user_id.missing", "the description has no `user_id`")

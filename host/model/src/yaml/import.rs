@@ -20,6 +20,8 @@ const MOST_FILES: usize = 10_000;
 /// Which tags are allowed beside the imports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tags {
+    /// None, and no imports either: for what comes over a network.
+    Closed,
     /// None.
     Imports,
     /// Also `!env NAME`, `!ini FILE SECTION KEY` and `!command LINE`, for credentials.
@@ -44,6 +46,12 @@ impl Loader {
     pub(crate) fn load(&mut self, path: &Path) -> Option<Item> {
         let source = self.read(path, None)?;
         self.parse(source)
+    }
+
+    /// Reads a text that is no file of this machine. The name stands for it in messages.
+    pub(crate) fn load_text(&mut self, name: &str, text: &str) -> Option<Item> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+        self.parse(Arc::new(Source { path: name.into(), text, secret: false, is_file: false }))
     }
 
     fn parse(&mut self, source: Arc<Source>) -> Option<Item> {
@@ -100,7 +108,12 @@ impl Loader {
         match String::from_utf8(bytes) {
             Ok(text) => {
                 let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-                Some(Arc::new(Source { path: path.to_owned(), text, secret: self.tags == Tags::Environment }))
+                Some(Arc::new(Source {
+                    path: path.to_owned(),
+                    text,
+                    secret: self.tags == Tags::Environment,
+                    is_file: true,
+                }))
             }
             Err(error) => {
                 let line =
@@ -115,6 +128,12 @@ impl Loader {
     pub(super) fn tagged(&mut self, tag: &Tag, item: Item) -> Option<Item> {
         let name = format!("{}{}", tag.handle, tag.suffix);
         match name.as_str() {
+            "!yaml_import" | "!text_import" if self.tags == Tags::Closed => {
+                let message = format!("`{name}` reads a file, and nothing that comes over a network may");
+                let problem = Problem::error("import.refused", message).at(&item.at, "refused here");
+                self.problems.push(problem.help("write what it would import in its place"));
+                Some(replaced(Value::Broken, &item.at))
+            }
             "!yaml_import" => self.import(&item, true),
             "!text_import" => self.import(&item, false),
             "!env" if self.tags == Tags::Environment => self.environment(&item),

@@ -15,6 +15,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// It is never shown.
     pub(crate) secret: bool,
+    /// Otherwise the path is only a name.
+    pub(crate) is_file: bool,
 }
 
 /// A place in a file. Lines and columns begin with 1.
