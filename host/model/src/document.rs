@@ -12,14 +12,19 @@ use crate::infrastructure::{Implementation, Infrastructure, Mapping, Node};
 pub fn document(infrastructure: &Infrastructure) -> Value {
     let mut document = Map::new();
     document.insert("infra_name".to_owned(), json!(infrastructure.name));
+    // It must be there.
+    document.insert("nodes".to_owned(), json!([]));
+    if !infrastructure.user_id.is_null() {
+        document.insert("user_id".to_owned(), infrastructure.user_id.clone());
+    }
     let mut put = |key: &str, value: Value| {
         if !is_empty(&value) {
             document.insert(key.to_owned(), value);
         }
     };
-    put("user_id", infrastructure.user_id.clone());
     put("variables", infrastructure.variables.clone());
-    put("nodes", infrastructure.nodes.iter().map(|it| node(it, &infrastructure.variables)).collect());
+    let nodes = infrastructure.nodes.iter().map(|it| node(it, &infrastructure.variables));
+    put("nodes", nodes.collect());
     put("dependencies", infrastructure.nodes.iter().flat_map(dependencies).collect());
     put("maintenance", json!(infrastructure.maintenance));
     put("webhooks", json!(infrastructure.webhooks));
@@ -53,11 +58,10 @@ fn node(node: &Node, inherited: &Value) -> Value {
         Value::Null if (node.scaling.min, node.scaling.max) != (1, 1) => json!(node.scaling),
         section => section.clone(),
     };
-    let sections = [
-        ("scaling", scaling),
-        ("filter", Value::Object(node.filter.clone())),
-        ("variables", own(inherited, &node.variables)),
-    ];
+    if !scaling.is_null() {
+        value["scaling"] = scaling;
+    }
+    let sections = [("filter", Value::Object(node.filter.clone())), ("variables", own(inherited, &node.variables))];
     for (key, section) in sections {
         if !is_empty(&section) {
             value[key] = section;

@@ -7,6 +7,7 @@ mod compile;
 mod credentials;
 mod definitions;
 mod description;
+mod document;
 mod infrastructure;
 mod problem;
 mod schema;
@@ -15,6 +16,7 @@ mod yaml;
 pub use compile::{Compiled, Input, compile, compile_document};
 pub use credentials::{AmbiguousCredentials, AuthData, Credential, Secret};
 pub use definitions::{read_definition_document, read_definitions, read_definitions_document};
+pub use document::{document, document_of_definitions};
 pub use infrastructure::{
     HealthCheck, Implementation, Infrastructure, Maintenance, Mapping, Mappings, Node, Scaling, Webhook,
 };
