@@ -6,13 +6,11 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
-use occopus::{ConfigError, OpenError};
+use occopus::{ConfigError, OpenError, source};
 use occopus_conformance::ConformanceError;
 use occopus_engine::{EngineError, Leftover, NodeFailure};
 use occopus_model::Problems;
 use serde_json::{Value, json};
-
-use super::source;
 
 /// How the program ends. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +117,12 @@ impl Failure {
                 error["infrastructure"] = json!(id);
                 error["left"] = json!(left);
             }
-            Self::Nodes(failures) => error["problems"] = failures.iter().flat_map(node_problems).collect(),
+            Self::Nodes(failures) => {
+                error["problems"] = failures
+                    .iter()
+                    .flat_map(|failure| source::problems(failure, &|place: &source::Place<'_>| place.read()))
+                    .collect()
+            }
             Self::Other(message) => error["help"] = json!(message.help),
         }
         json!({ "error": error })
@@ -160,42 +163,6 @@ impl Failure {
 /// Problems for programs.
 pub(crate) fn problems_json(problems: &Problems) -> Value {
     problems.iter().map(occopus_model::Problem::to_json).collect()
-}
-
-/// What is wrong with a node, as [`problems_json`] tells it.
-fn node_problems(failure: &NodeFailure) -> Vec<Value> {
-    let whole = failure.to_string();
-    let problem = |message: String, location: Option<&str>| {
-        let place = location.and_then(source::Place::parse);
-        let text = place.and_then(|place| place.read()).unwrap_or_default();
-        let (found, message) = place.map_or((None, message.clone()), |place| source::find(&place, &text, &message));
-        let (line, column) = found.map_or_else(
-            || place.map(|place| (place.line, place.column)).unzip(),
-            |range| {
-                let before = text.get(..range.start).unwrap_or_default();
-                let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-                (Some(before.matches('\n').count() + 1), Some(column))
-            },
-        );
-        json!({
-            "severity": "error",
-            "code": failure.code(),
-            "message": if whole.contains(&message) { whole.clone() } else { format!("{whole}: {message}") },
-            "node": failure.node,
-            "file": place.map(|place| place.file),
-            "line": line,
-            "column": column,
-            "help": null,
-        })
-    };
-    if failure.details.is_empty() {
-        return vec![problem(String::new(), failure.location())];
-    }
-    failure
-        .details
-        .iter()
-        .map(|detail| problem(detail.message.clone(), detail.location.as_deref().or(failure.location())))
-        .collect()
 }
 
 /// All problems, each with its excerpt, and their number.

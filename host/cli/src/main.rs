@@ -23,7 +23,6 @@ mod scale;
 mod schema;
 mod session;
 mod signals;
-mod source;
 mod status;
 mod suspend;
 mod telemetry;

@@ -40,6 +40,7 @@ impl<'a> Wishes<'a> {
 
 /// What a build does. What `plan` prints is what runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Plan {
     /// In the order of the description; removals last.
     pub actions: Vec<Action>,
@@ -47,6 +48,7 @@ pub struct Plan {
 
 /// Something to do with one instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Action {
     /// What.
     pub kind: ActionKind,
@@ -73,6 +75,7 @@ pub struct Action {
 
 /// What to do with an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionKind {
     /// Make a new one.

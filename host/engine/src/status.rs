@@ -10,6 +10,7 @@ use crate::ports::Address;
 
 /// Where an infrastructure stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InfrastructureState {
     /// Nodes are being made, or were when the process died.
@@ -26,6 +27,7 @@ pub enum InfrastructureState {
 
 /// Where an instance stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
     /// Its machine is being asked for; it may or may not exist.
@@ -47,7 +49,8 @@ pub enum InstanceState {
 }
 
 /// An infrastructure, in full.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// Its id.
     pub id: String,
@@ -62,13 +65,15 @@ pub struct Status {
     /// Who works on it now.
     pub owner: Option<Owner>,
     /// When it was first built.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created: Timestamp,
     /// In the order of the description; nodes that are no longer described come last.
     pub nodes: Vec<NodeStatus>,
 }
 
 /// A node of the description.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeStatus {
     /// `name`.
     pub name: String,
@@ -88,7 +93,8 @@ pub struct NodeStatus {
 }
 
 /// One running copy of a node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceStatus {
     /// UUID.
     pub id: String,
@@ -99,22 +105,26 @@ pub struct InstanceStatus {
     /// The first one is the node's address.
     pub addresses: Vec<Address>,
     /// What the driver tells of the machine.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<String>>))]
     pub attributes: Vec<(String, String)>,
     /// Why it is failed, or what the cloud said last.
     pub message: Option<String>,
     /// What the last check that did not pass said.
     pub health: Option<String>,
     /// Since when its checks fail.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub failing_since: Option<Timestamp>,
     /// What has changed since it was made: "type", "variables", "definition".
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
     /// Addresses that it was told of and that no longer exist.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<String>,
     /// When it was asked for.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created: Timestamp,
     /// Since when it is in this state.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub since: Timestamp,
     /// Seconds from the request to the running machine.
     pub seconds_to_running: Option<f64>,
@@ -124,15 +134,18 @@ pub struct InstanceStatus {
 
 /// Who works on an infrastructure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Owner {
     /// Host and process.
     pub holder: String,
     /// Since when.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub since: Timestamp,
 }
 
 /// An infrastructure, in a line.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Summary {
     /// Its id.
     pub id: String,
@@ -141,13 +154,14 @@ pub struct Summary {
     /// Where it stands.
     pub state: InfrastructureState,
     /// When it was first built.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created: Timestamp,
     /// Who works on it now.
     pub owner: Option<Owner>,
 }
 
 /// What became of a `destroy`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DestroyReport {
     /// The infrastructure's id.
     pub id: String,
@@ -158,7 +172,7 @@ pub struct DestroyReport {
 }
 
 /// Something that was not removed. Its record stays, and `destroy` tries again.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Leftover {
     /// The node's name.
     pub node: String,

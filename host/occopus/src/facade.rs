@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use occopus_conformance::{Check, ConformanceError, Report, Subject};
-use occopus_engine::ports::{Driver, HealthChecker, StoreError, SystemClock};
+use occopus_engine::ports::{Driver, HealthChecker, Store, StoreError, SystemClock};
 use occopus_engine::{Engine, EngineError, Event, Preview, Settings, Stop, What};
 use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
 use occopus_runtime::{PluginSource, Runtime, RuntimeConfig, RuntimeError};
@@ -186,6 +186,39 @@ impl Occopus {
         Ok(compiled)
     }
 
+    /// Compiles a description that came over a network: it imports nothing, reads no file, and may carry its node
+    /// definitions; those of other types are the ones that `import` keeps. The name stands for the text in messages.
+    pub async fn compile_document(&self, name: &str, text: String) -> Result<Compiled, OpenError> {
+        let stored = self.stored_definitions().await?;
+        let (runtime, name) = (self.plugins().await?, name.to_owned());
+        let compiled = blocking(move || {
+            occopus_model::compile_document(&name, &text, &stored, &What::NAMES, &WithPlanned(&*runtime))
+        });
+        Ok(compiled.await?)
+    }
+
+    /// Reads node definitions that came over a network. The name stands for the text in messages.
+    pub async fn read_definitions_document(
+        &self,
+        name: &str,
+        text: String,
+    ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), OpenError> {
+        let (runtime, name) = (self.plugins().await?, name.to_owned());
+        let read = move || occopus_model::read_definitions_document(&name, &text, &WithPlanned(&*runtime));
+        Ok(blocking(read).await?)
+    }
+
+    /// Reads the implementations of one type that came over a network. The type's name stands for the text in messages.
+    pub async fn read_definition_document(
+        &self,
+        node_type: &str,
+        text: String,
+    ) -> Result<(Vec<Implementation>, Problems), OpenError> {
+        let (runtime, name) = (self.plugins().await?, node_type.to_owned());
+        let read = move || occopus_model::read_definition_document(&name, &text, &name, &WithPlanned(&*runtime));
+        Ok(blocking(read).await?)
+    }
+
     /// Reads node definitions.
     pub async fn read_definitions(
         &self,
@@ -217,11 +250,16 @@ impl Occopus {
         Ok(blocking(move || runtime.preload(&needs, &tell)).await?)
     }
 
+    /// The store, for what a service keeps beside infrastructures.
+    pub async fn store(&self) -> Result<Arc<dyn Store>, OpenError> {
+        Ok(self.sqlite().await?)
+    }
+
     async fn plugins(&self) -> Result<Arc<AllPlugins>, OpenError> {
         Ok(Arc::new(AllPlugins { in_process: self.in_process.clone(), runtime: self.runtime().await? }))
     }
 
-    async fn store(&self) -> Result<Arc<SqliteStore>, OpenError> {
+    async fn sqlite(&self) -> Result<Arc<SqliteStore>, OpenError> {
         let open = async || SqliteStore::open(&self.config.store).map(Arc::new);
         Ok(self.store.get_or_try_init(open).await?.clone())
     }

@@ -2,17 +2,37 @@
 
 use std::collections::HashMap;
 
-use layout::backends::svg::SVGWriter;
-use layout::core::base::Orientation;
-use layout::core::geometry::Point;
-use layout::core::style::StyleAttr;
-use layout::std_shapes::shapes::{Arrow, Element, ShapeKind};
-use layout::topo::layout::VisualGraph;
+use occopus_engine::{NodeStatus, Status};
 use occopus_model::{Infrastructure, Node};
+
+use drawing::{Card, Face, Line};
+use tone::Tone;
+
+mod drawing;
+mod layout;
+pub mod tone;
+
+/// How many nodes are drawn at most. Nobody can read more.
+pub const MOST_DRAWN: usize = 500;
+
+/// A dependency over many ranks is drawn in as many pieces. Finding places for more of them takes seconds.
+const MOST_PIECES: usize = 1500;
+
+/// It can't be drawn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// It has so many nodes.
+    #[error("{0} nodes are too many for a drawing; {MOST_DRAWN} are the most")]
+    Nodes(usize),
+    /// It has so many dependencies, many of them over long ways.
+    #[error("{0} dependencies are too many for a drawing of nodes that need each other in so many ranks")]
+    Dependencies(usize),
+}
 
 /// One line for each node, in an order in which they can start, with its depth in the graph: nodes of depth 0 need nothing.
 pub fn text(infrastructure: &Infrastructure) -> String {
-    let depths = depths(infrastructure);
+    let nodes: Vec<_> = infrastructure.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
+    let depths = depths(&nodes);
     let mut order: Vec<_> = infrastructure.nodes.iter().zip(&depths).collect();
     order.sort_by_key(|(_, depth)| **depth);
     let widest = order.iter().map(|(node, _)| label(node).chars().count()).max().unwrap_or_default();
@@ -54,25 +74,102 @@ pub fn mermaid(infrastructure: &Infrastructure) -> String {
     text
 }
 
-/// A drawing.
-pub fn svg(infrastructure: &Infrastructure) -> String {
-    let mut graph = VisualGraph::new(Orientation::LeftToRight);
-    let mut handles = HashMap::new();
-    for node in &infrastructure.nodes {
-        let text = label(node);
-        let width = 24.0 + 9.0 * text.chars().count() as f64;
-        let size = Point::new(width, 40.0);
-        let element = Element::create(ShapeKind::new_box(&text), StyleAttr::simple(), Orientation::LeftToRight, size);
-        handles.insert(node.name.as_str(), graph.add_node(element));
-    }
-    for (node, needed) in edges(infrastructure) {
-        if let (Some(from), Some(to)) = (handles.get(node.name.as_str()), handles.get(needed)) {
-            graph.add_edge(Arrow::simple(""), *from, *to);
+/// A drawing, as SVG.
+pub fn svg(infrastructure: &Infrastructure) -> Result<String, TooLarge> {
+    let links: Vec<_> = infrastructure.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
+    let (arrows, pieces) = arrows(&links)?;
+    let card = |node: &Node| Card {
+        title: if node.depends_on.is_empty() {
+            format!("{}, {}", label(node), node.node_type)
+        } else {
+            format!("{}, {}, needs {}", label(node), node.node_type, node.depends_on.join(", "))
+        },
+        link: None,
+        tone: None,
+        lines: vec![line(Face::Name, label(node)), line(Face::Note, node.node_type.clone())],
+        width: None,
+    };
+    let cards: Vec<_> = infrastructure.nodes.iter().map(card).collect();
+    Ok(drawing::draw(&format!("The nodes of {} and what they need", infrastructure.name), &cards, arrows, pieces))
+}
+
+/// A drawing of what is, as SVG: each node with its state and its first instances, those in trouble before the others. A
+/// click on a node leads to the element with the id [`anchor`].
+pub fn svg_of_status(status: &Status) -> Result<String, TooLarge> {
+    let links: Vec<_> = status.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
+    let (arrows, pieces) = arrows(&links)?;
+    let cards: Vec<_> = status.nodes.iter().map(card).collect();
+    Ok(drawing::draw(&format!("The nodes of {} and what they need", status.name), &cards, arrows, pieces))
+}
+
+/// The id of the element of a page that tells of a node. Different for different names, and made of letters, digits, `-`
+/// and `_`.
+pub fn anchor(node: &str) -> String {
+    let mut anchor = "node-".to_owned();
+    for letter in node.chars() {
+        match letter {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' => anchor.push(letter),
+            _ => anchor += &format!("_{:x}_", u32::from(letter)),
         }
     }
-    let mut writer = SVGWriter::new();
-    graph.do_it(false, false, false, &mut writer);
-    writer.finalize()
+    anchor
+}
+
+fn card(node: &NodeStatus) -> Card {
+    const SHOWN: usize = 3;
+    let (tone, word) = tone::of_node(node);
+    let count = match (tone::ready(node), node.target) {
+        (0, 0) => String::new(),
+        (ready, target) => format!("{ready} of {target} ready"),
+    };
+    let kind = if node.node_type.is_empty() { "no longer described" } else { &node.node_type };
+    let mut lines = vec![
+        Line { left: node.name.clone(), right: word.into(), tone: Some(tone), face: Face::Name },
+        Line { left: kind.into(), right: count.clone(), tone: None, face: Face::Note },
+    ];
+    let mut instances: Vec<_> = node.instances.iter().collect();
+    instances.sort_by_key(|instance| tone::of_instance(instance.state) != Tone::Bad);
+    let shown = if instances.len() == SHOWN + 1 { SHOWN + 1 } else { SHOWN };
+    lines.extend(instances.iter().take(shown).map(|instance| Line {
+        left: instance.addresses.first().map_or_else(|| "no address".into(), |address| address.value.clone()),
+        right: instance.state.to_string(),
+        tone: Some(tone::of_instance(instance.state)),
+        face: Face::Item,
+    }));
+    if instances.len() > shown {
+        lines.push(line(Face::Note, format!("and {} more", instances.len() - shown)));
+    }
+    let needs =
+        if node.depends_on.is_empty() { String::new() } else { format!(", needs {}", node.depends_on.join(", ")) };
+    Card {
+        title: format!("{}, {kind}: {word}, {count}{needs}", node.name).replace(", ,", ","),
+        link: Some(format!("#{}", anchor(&node.name))),
+        tone: Some(tone),
+        lines,
+        width: Some(224),
+    }
+}
+
+fn line(face: Face, left: String) -> Line {
+    Line { left, right: String::new(), tone: None, face }
+}
+
+/// The dependencies of nodes by their places, and how many ranks all of them pass together.
+fn arrows(nodes: &[(&str, &[String])]) -> Result<(Vec<(usize, usize)>, usize), TooLarge> {
+    if nodes.len() > MOST_DRAWN {
+        return Err(TooLarge::Nodes(nodes.len()));
+    }
+    let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
+    let arrows: Vec<_> = nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(from, (_, needs))| needs.iter().map(move |needed| (from, needed.as_str())))
+        .filter_map(|(from, needed)| Some((from, *index.get(needed)?)))
+        .filter(|(from, to)| from != to)
+        .collect();
+    let depths = depths(nodes);
+    let pieces = arrows.iter().map(|(from, to)| depths[*from].saturating_sub(depths[*to])).sum();
+    if pieces > MOST_PIECES { Err(TooLarge::Dependencies(arrows.len())) } else { Ok((arrows, pieces)) }
 }
 
 /// `name`, or `name (2 to 10)`.
@@ -90,20 +187,20 @@ fn edges(infrastructure: &Infrastructure) -> impl Iterator<Item = (&Node, &str)>
 }
 
 /// Of each node: the longest way to a node that needs nothing. The graph has no cycles.
-fn depths(infrastructure: &Infrastructure) -> Vec<usize> {
-    let nodes = &infrastructure.nodes;
-    let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-    let mut waits_for: Vec<_> = nodes.iter().map(|node| node.depends_on.len()).collect();
+fn depths(nodes: &[(&str, &[String])]) -> Vec<usize> {
+    let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
+    let mut waits_for = vec![0; nodes.len()];
     let mut dependents = vec![Vec::new(); nodes.len()];
-    for (at, node) in nodes.iter().enumerate() {
-        for needed in node.depends_on.iter().filter_map(|name| index.get(name.as_str())) {
+    for (at, (_, needs)) in nodes.iter().enumerate() {
+        for needed in needs.iter().filter_map(|name| index.get(name.as_str())) {
+            waits_for[at] += 1;
             dependents[*needed].push(at);
         }
     }
     let mut depths = vec![0; nodes.len()];
     let mut free: Vec<_> = (0..nodes.len()).filter(|at| waits_for[*at] == 0).collect();
     while let Some(at) = free.pop() {
-        for dependent in dependents[at].clone() {
+        for dependent in std::mem::take(&mut dependents[at]) {
             depths[dependent] = depths[dependent].max(depths[at] + 1);
             waits_for[dependent] -= 1;
             if waits_for[dependent] == 0 {

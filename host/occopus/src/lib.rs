@@ -36,6 +36,7 @@ pub use occopus_store as store;
 
 pub mod editor;
 pub mod graph;
+pub mod source;
 
 mod authentication;
 mod config;

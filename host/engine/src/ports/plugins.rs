@@ -116,6 +116,7 @@ pub enum Phase {
 
 /// Where a node can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Address {
     /// IP address or DNS name.
     pub value: String,

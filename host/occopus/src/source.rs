@@ -4,36 +4,40 @@ use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 
+use occopus_engine::NodeFailure;
+use serde_json::{Value, json};
+
 /// More of a file is not read for an excerpt.
 const MOST: u64 = 4 << 20;
 
-/// A place in a file of the user.
+/// A place in a text of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place<'a> {
-    pub(crate) file: &'a str,
+pub struct Place<'a> {
+    /// The file's name, or that of a text that is no file.
+    pub file: &'a str,
     /// From 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// From 1, in characters.
-    pub(crate) column: usize,
+    pub column: usize,
 }
 
 impl<'a> Place<'a> {
-    /// Names of files may have colons in them.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+    /// Of `FILE:LINE:COLUMN`. Names of files may have colons in them.
+    pub fn parse(text: &'a str) -> Option<Self> {
         let (rest, column) = text.rsplit_once(':')?;
         let (file, line) = rest.rsplit_once(':')?;
         Some(Self { file, line: line.parse().ok()?, column: column.parse().ok()? })
     }
 
     /// The file's text, if it can still be read.
-    pub(crate) fn read(&self) -> Option<String> {
+    pub fn read(&self) -> Option<String> {
         let mut text = String::new();
         File::open(self.file).ok()?.take(MOST).read_to_string(&mut text).ok()?;
         Some(text)
     }
 
     /// A line of the text that begins at the place, from 1. In a block (`|`, `>`) the first one is the next line of the file.
-    pub(crate) fn line_within(&self, text: &str, number: usize) -> Option<Range<usize>> {
+    pub fn line_within(&self, text: &str, number: usize) -> Option<Range<usize>> {
         let start = self.offset(text)?.start;
         let is_block = text.get(start..)?.starts_with(['|', '>']);
         let below = if is_block { number } else { number.checked_sub(1)? };
@@ -50,7 +54,7 @@ impl<'a> Place<'a> {
     }
 
     /// From the place to the end of the line, comments aside, as bytes of the text.
-    pub(crate) fn offset(&self, text: &str) -> Option<Range<usize>> {
+    pub fn offset(&self, text: &str) -> Option<Range<usize>> {
         let before: usize = text.split_inclusive('\n').take(self.line.checked_sub(1)?).map(str::len).sum();
         let line = text.get(before..)?.lines().next()?;
         let (start, _) = line.char_indices().nth(self.column.checked_sub(1)?)?;
@@ -61,13 +65,50 @@ impl<'a> Place<'a> {
 }
 
 /// What a message is about. A template says on which of its lines it failed, and that is taken out of the message.
-pub(crate) fn find(place: &Place<'_>, text: &str, message: &str) -> (Option<Range<usize>>, String) {
+pub fn find(place: &Place<'_>, text: &str, message: &str) -> (Option<Range<usize>>, String) {
     let line = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
     let within = line.and_then(|(number, what)| Some((place.line_within(text, number.parse().ok()?)?, what)));
     match within {
         Some((range, what)) => (Some(range), what.to_owned()),
         None => (place.offset(text), message.to_owned()),
     }
+}
+
+/// What is wrong with a node, as [`occopus_model::Problem::to_json`] tells it: a problem for each line that it is about. The
+/// texts that the user wrote are asked for by their names.
+pub fn problems(failure: &NodeFailure, text_of: &dyn Fn(&Place<'_>) -> Option<String>) -> Vec<Value> {
+    let whole = failure.to_string();
+    let problem = |message: String, location: Option<&str>| {
+        let place = location.and_then(Place::parse);
+        let text = place.as_ref().and_then(text_of).unwrap_or_default();
+        let (found, message) = place.map_or((None, message.clone()), |place| find(&place, &text, &message));
+        let (line, column) = found.map_or_else(
+            || place.map(|place| (place.line, place.column)).unzip(),
+            |range| {
+                let before = text.get(..range.start).unwrap_or_default();
+                let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+                (Some(before.matches('\n').count() + 1), Some(column))
+            },
+        );
+        json!({
+            "severity": "error",
+            "code": failure.code(),
+            "message": if whole.contains(&message) { whole.clone() } else { format!("{whole}: {message}") },
+            "node": failure.node,
+            "file": place.map(|place| place.file),
+            "line": line,
+            "column": column,
+            "help": null,
+        })
+    };
+    if failure.details.is_empty() {
+        return vec![problem(String::new(), failure.location())];
+    }
+    failure
+        .details
+        .iter()
+        .map(|detail| problem(detail.message.clone(), detail.location.as_deref().or(failure.location())))
+        .collect()
 }
 
 #[cfg(test)]

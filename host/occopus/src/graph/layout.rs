@@ -1,0 +1,134 @@
+//! Where boxes and arrows are drawn. It depends on the graph and the sizes alone, and is remembered: pages draw the same
+//! graph again and again.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use layout::core::base::Orientation;
+use layout::core::format::{ClipHandle, RenderBackend};
+use layout::core::geometry::{Point, Position};
+use layout::core::style::StyleAttr;
+use layout::std_shapes::shapes::{Arrow, Element, ShapeKind};
+use layout::topo::layout::VisualGraph;
+
+/// Between boxes, along the arrows and across them.
+const GAP: (f64, f64) = (72.0, 28.0);
+
+/// With more pieces of arrows than this, crossings are not looked for: it takes seconds.
+const MOST_UNTANGLED: usize = 400;
+
+/// How many layouts are remembered.
+const REMEMBERED: usize = 32;
+
+/// What is to be laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Graph {
+    /// Width and height of each box.
+    pub(super) boxes: Vec<(u32, u32)>,
+    /// From box to box. No cycles.
+    pub(super) arrows: Vec<(usize, usize)>,
+    /// How many rows all arrows pass together.
+    pub(super) pieces: usize,
+}
+
+/// Where everything is.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// The upper left corner of each box.
+    pub(super) corners: Vec<(f64, f64)>,
+    /// What goes into the `d` of a path: the arrows.
+    pub(super) paths: Vec<String>,
+    /// Upper left and lower right corner of all.
+    pub(super) bounds: (f64, f64, f64, f64),
+}
+
+static LAYOUTS: Mutex<VecDeque<(Graph, Arc<Layout>)>> = Mutex::new(VecDeque::new());
+
+/// The layout of a graph.
+pub(super) fn of(graph: Graph) -> Arc<Layout> {
+    let known = || LAYOUTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, layout)) = known().iter().find(|(other, _)| *other == graph) {
+        return layout.clone();
+    }
+    let layout = Arc::new(made(&graph));
+    let mut known = known();
+    known.truncate(REMEMBERED - 1);
+    known.push_front((graph, layout.clone()));
+    layout
+}
+
+fn made(graph: &Graph) -> Layout {
+    let mut layout = Layout::default();
+    if graph.boxes.is_empty() {
+        return layout;
+    }
+    let mut visual = VisualGraph::new(Orientation::LeftToRight);
+    let element = |&(width, height): &(u32, u32)| Element {
+        shape: ShapeKind::new_box(""),
+        pos: Position::new(
+            Point::zero(),
+            Point::new(width.into(), height.into()),
+            Point::zero(),
+            Point::new(GAP.0, GAP.1),
+        ),
+        look: StyleAttr::simple(),
+        orientation: Orientation::LeftToRight,
+        properties: None,
+    };
+    let handles: Vec<_> = graph.boxes.iter().map(|size| visual.add_node(element(size))).collect();
+    for (from, to) in &graph.arrows {
+        visual.add_edge(Arrow::simple(""), handles[*from], handles[*to]);
+    }
+    layout.bounds = (f64::MAX, f64::MAX, f64::MIN, f64::MIN);
+    visual.do_it(false, graph.pieces > MOST_UNTANGLED, false, &mut layout);
+    layout
+}
+
+impl Layout {
+    fn reach(&mut self, point: Point) {
+        let (left, top, right, bottom) = self.bounds;
+        self.bounds = (left.min(point.x), top.min(point.y), right.max(point.x), bottom.max(point.y));
+    }
+}
+
+/// Takes down what is to be drawn, in the order in which it was given.
+impl RenderBackend for Layout {
+    fn draw_rect(&mut self, xy: Point, size: Point, _: &StyleAttr, _: Option<String>, _: Option<ClipHandle>) {
+        self.reach(xy);
+        self.reach(xy.add(size));
+        self.corners.push((xy.x, xy.y));
+    }
+
+    fn draw_arrow(
+        &mut self,
+        path: &[(Point, Point)],
+        _: bool,
+        _: (bool, bool),
+        _: &StyleAttr,
+        _: Option<String>,
+        _: &str,
+    ) {
+        // The first point comes with its exit, the others with their entries.
+        let mut text = String::new();
+        for (at, (first, second)) in path.iter().enumerate() {
+            self.reach(*first);
+            self.reach(*second);
+            let (a, b, c, d) = (first.x, first.y, second.x, second.y);
+            // Writing to a text can't fail.
+            let _ = match at {
+                0 => write!(text, "M{a:.1} {b:.1}C{c:.1} {d:.1}"),
+                1 => write!(text, " {a:.1} {b:.1} {c:.1} {d:.1}"),
+                _ => write!(text, "S{a:.1} {b:.1} {c:.1} {d:.1}"),
+            };
+        }
+        self.paths.push(text);
+    }
+
+    fn draw_line(&mut self, _: Point, _: Point, _: &StyleAttr, _: Option<String>) {}
+    fn draw_circle(&mut self, _: Point, _: Point, _: &StyleAttr, _: Option<String>) {}
+    fn draw_text(&mut self, _: Point, _: &str, _: &StyleAttr) {}
+    fn create_clip(&mut self, _: Point, _: Point, _: usize) -> ClipHandle {
+        0
+    }
+}
