@@ -1,0 +1,205 @@
+use std::num::NonZeroU32;
+
+use axum::body::Body;
+use axum::routing::{any, get};
+use http::StatusCode;
+use occopus_engine::ports::SystemClock;
+use occopus_engine::testing::MemoryStore;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::access::{NewToken, Scope};
+
+struct Doors {
+    tokens: Tokens,
+    router: Router,
+}
+
+impl Doors {
+    fn at(address: &str, change: impl FnOnce(&mut Door)) -> Self {
+        let tokens = Tokens::new(Arc::new(MemoryStore::new(Arc::new(SystemClock))));
+        let mut door = Door::at(address.parse().unwrap());
+        change(&mut door);
+        let access = Access::new(tokens.clone(), door).unwrap();
+        let router = Router::new()
+            .route("/", any(|caller: Caller| async move { caller.name }))
+            .route("/healthz", get(|| async { "well" }))
+            .route("/healthz-caller", get(|_: Caller| async { "" }));
+        Self { tokens, router: guard(router, &access) }
+    }
+
+    fn loopback() -> Self {
+        Self::at("127.0.0.1:80", |_| {})
+    }
+
+    async fn token(&self, name: &str) -> String {
+        let new = NewToken { name: name.to_owned(), scope: Scope::Read, infrastructures: None, expires: None };
+        self.tokens.create(new).await.unwrap().0.reveal().to_owned()
+    }
+
+    async fn ask(&self, request: &str, headers: &[(&str, &str)]) -> Response {
+        let (method, path) = request.split_once(' ').unwrap();
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "localhost");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn status(&self, request: &str, headers: &[(&str, &str)]) -> u16 {
+        self.ask(request, headers).await.status().as_u16()
+    }
+}
+
+async fn text(response: Response) -> String {
+    let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_loopback_address_is_open_until_there_is_a_token() {
+    let doors = Doors::loopback();
+    assert_eq!(text(doors.ask("GET /", &[]).await).await, "anyone on this machine");
+    assert_eq!(doors.status("GET /", &[("x-forwarded-for", "10.0.0.1")]).await, 401);
+    let token = doors.token("ci").await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    let refused = doors.ask("GET /", &[]).await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.headers()["www-authenticate"], r#"Bearer realm="occopus""#);
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    let bearer = format!("Bearer {token}");
+    assert_eq!(text(doors.ask("GET /", &[("authorization", &bearer)]).await).await, "ci");
+    // Revoked ones do not open it again.
+    doors.tokens.revoke("ci").await.unwrap();
+    assert_eq!(doors.status("GET /", &[]).await, 401);
+}
+
+#[tokio::test]
+async fn other_addresses_are_never_open_and_have_any_name() {
+    let doors = Doors::at("0.0.0.0:80", |_| {});
+    let host = ("host", "occopus.example");
+    assert_eq!(doors.status("GET /", &[host]).await, 401);
+    assert_eq!(doors.status("GET /healthz", &[host]).await, 200);
+    let bearer = format!("Bearer {}", doors.token("ci").await);
+    assert_eq!(doors.status("GET /", &[host, ("authorization", &bearer)]).await, 200);
+}
+
+#[tokio::test]
+async fn tokens_come_in_two_ways_and_the_header_counts() {
+    let doors = Doors::loopback();
+    let token = doors.token("ci").await;
+    let (bearer, cookie) = (format!("bearer  {token}"), format!("a=b; occopus_token={token}"));
+    assert_eq!(doors.status("GET /", &[("authorization", &bearer)]).await, 200);
+    assert_eq!(doors.status("GET /", &[("cookie", &cookie)]).await, 200);
+    for wrong in ["Basic YTpi", "Bearer", "Bearer x", &token] {
+        assert_eq!(doors.status("GET /", &[("cookie", &cookie), ("authorization", wrong)]).await, 401, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn people_are_led_to_the_page_where_they_sign_in() {
+    let doors = Doors::loopback();
+    doors.token("ci").await;
+    let page = ("accept", "text/html,application/xhtml+xml");
+    let led = doors.ask("GET /", &[page, ("cookie", "occopus_token=old")]).await;
+    assert_eq!((led.status(), led.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/ui/login"));
+    assert_eq!(doors.status("GET /ui/x", &[page]).await, 303);
+    assert_eq!(doors.status("POST /", &[page]).await, 401);
+    assert_eq!(doors.status("GET /metrics", &[page]).await, 401);
+    assert_eq!(doors.status("GET /", &[("accept", "*/*")]).await, 401);
+    assert_eq!(doors.status("GET /healthz", &[]).await, 200);
+    assert_eq!(doors.status("GET /nowhere", &[]).await, 401);
+}
+
+#[tokio::test]
+async fn names_that_are_not_ours_are_refused() {
+    let doors = Doors::loopback();
+    assert_eq!(doors.status("GET /healthz", &[("host", "evil.example")]).await, 421);
+    assert_eq!(doors.status("GET /", &[("host", "127.0.0.1:8080")]).await, 200);
+    let behind = Doors::at("[::1]:80", |door| door.names = vec!["occopus.example".into()]);
+    assert_eq!(behind.status("GET /", &[("host", "occopus.example")]).await, 200);
+}
+
+#[tokio::test]
+async fn pages_of_others_change_nothing() {
+    let doors = Doors::loopback();
+    let host = ("host", "localhost:5000");
+    for foreign in [
+        ("origin", "https://evil.example"),
+        ("origin", "http://localhost:5001"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        assert_eq!(doors.status("POST /", &[host, foreign]).await, 403, "{foreign:?}");
+        assert_eq!(doors.status("DELETE /", &[host, foreign]).await, 403, "{foreign:?}");
+        assert_eq!(doors.status("GET /", &[host, foreign]).await, 200, "{foreign:?}");
+    }
+    let (own, same) = (("origin", "http://localhost:5000"), ("sec-fetch-site", "same-origin"));
+    assert_eq!(doors.status("POST /", &[host, own]).await, 200);
+    assert_eq!(doors.status("POST /", &[host, ("origin", "null"), same]).await, 200);
+    assert_eq!(doors.status("POST /", &[host]).await, 200);
+    assert!(!doors.ask("GET /", &[host, own]).await.headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn origins_that_are_configured_may_come() {
+    let friend = "https://friend.example";
+    let doors = Doors::at("127.0.0.1:80", |door| door.cors_origins = vec![friend.to_owned()]);
+    doors.token("ci").await;
+    let preflight = [("access-control-request-method", "PUT"), ("access-control-request-headers", "authorization")];
+    let answer = doors.ask("OPTIONS /", &[&[("origin", friend)], &preflight[..]].concat()).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["access-control-allow-origin"], friend);
+    assert!(answer.headers()["access-control-allow-methods"].to_str().unwrap().contains("PUT"));
+    let other = doors.ask("OPTIONS /", &[&[("origin", "https://evil.example")], &preflight[..]].concat()).await;
+    assert!(!other.headers().contains_key("access-control-allow-origin"));
+    // Past the origin, and without a token.
+    assert_eq!(doors.status("POST /", &[("origin", friend), ("sec-fetch-site", "cross-site")]).await, 401);
+    assert_eq!(doors.status("POST /", &[("origin", "https://evil.example")]).await, 403);
+}
+
+#[test]
+fn origins_are_written_as_browsers_send_them() {
+    for wrong in ["friend.example", "https://friend.example/path", "*", "null", ""] {
+        let tokens = Tokens::new(Arc::new(MemoryStore::new(Arc::new(SystemClock))));
+        let door = Door { cors_origins: vec![wrong.to_owned()], ..Door::at("127.0.0.1:80".parse().unwrap()) };
+        assert!(Access::new(tokens, door).is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn too_much_is_refused_and_wrong_tokens_sooner() {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let doors = Doors::at("127.0.0.1:80", |door| {
+        door.rates = Rates { requests: number(1), burst: number(8), checks: number(1), checks_burst: number(3) };
+    });
+    let good = format!("Bearer {}", doors.token("ci").await);
+    assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 200);
+    for _ in 0..2 {
+        assert_eq!(doors.status("GET /", &[("authorization", "Bearer x")]).await, 401);
+    }
+    let refused = doors.ask("GET /", &[("authorization", "Bearer x")]).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    // One that was checked before is not held up.
+    for _ in 0..7 {
+        assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 200);
+    }
+    assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 429);
+    for _ in 0..8 {
+        assert_eq!(doors.status("GET /healthz", &[]).await, 200);
+    }
+    assert_eq!(doors.status("GET /healthz", &[]).await, 429);
+}
+
+#[tokio::test]
+async fn a_handler_without_doors_before_it_lets_nobody_in() {
+    let router = Router::new().route("/", get(|_: Caller| async { "" }));
+    let response = router.oneshot(Request::builder().uri("/").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+}

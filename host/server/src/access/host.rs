@@ -1,0 +1,71 @@
+//! Names that the service answers to. A web site can make its own name resolve to a loopback address, and then read what it
+//! gets from there; but the browser still tells its name.
+
+use std::net::IpAddr;
+
+use http::Uri;
+use http::header::{HOST, HeaderMap};
+use http::uri::Authority;
+
+/// Names that the service answers to.
+#[derive(Debug, Clone)]
+pub(super) enum Hosts {
+    /// Any.
+    Any,
+    /// Loopback addresses, `localhost`, and these.
+    Loopback(Vec<String>),
+}
+
+impl Hosts {
+    /// Whether all names are ours that a request calls us, and there is one.
+    pub(super) fn answer_to(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let Self::Loopback(others) = self else { return true };
+        let mut named = false;
+        let in_headers = headers.get_all(HOST).iter().map(|value| Authority::try_from(value.as_bytes()).ok());
+        in_headers.chain(uri.authority().map(|authority| Some(authority.clone()))).all(|authority| {
+            named = true;
+            authority.is_some_and(|authority| is_ours(authority.host(), others))
+        }) && named
+    }
+}
+
+fn is_ours(host: &str, others: &[String]) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+        || others.iter().any(|other| host.eq_ignore_ascii_case(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(uri: &str, hosts: &[&str]) -> bool {
+        let ours = Hosts::Loopback(vec!["occopus.example".to_owned()]);
+        let headers = hosts.iter().map(|host| (HOST, host.parse().unwrap())).collect();
+        ours.answer_to(&uri.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn names_of_this_machine_are_ours() {
+        for host in
+            ["localhost", "LOCALHOST:80", "127.0.0.1:5000", "127.9.9.9", "[::1]:80", "[::1]", "occopus.example:1"]
+        {
+            assert!(answers("/", &[host]), "{host}");
+        }
+        assert!(answers("http://localhost:1/", &[]));
+    }
+
+    #[test]
+    fn other_names_are_not() {
+        for host in
+            ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "", "a b", "::1"]
+        {
+            assert!(!answers("/", &[host]), "{host}");
+        }
+        assert!(!answers("/", &[]));
+        assert!(!answers("/", &["localhost", "evil.example"]));
+        assert!(!answers("http://evil.example/", &["localhost"]));
+        assert!(!answers("http://user@evil.example/", &["localhost"]));
+    }
+}

@@ -1,0 +1,143 @@
+//! How much one caller may ask for in how much time.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota};
+
+use super::Refusal;
+use crate::listen::neighbourhood;
+
+/// After so many questions, keys of which nothing need be known any more are forgotten.
+const TIDY: u32 = 4096;
+
+/// How often callers may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Requests of one token, or of one address without a token, in a second.
+    pub requests: NonZeroU32,
+    /// So many at once, after a pause.
+    pub burst: NonZeroU32,
+    /// Tokens from one address that have to be checked by their secret, in a second. A good one is checked once a minute.
+    pub checks: NonZeroU32,
+    /// So many at once, after a pause.
+    pub checks_burst: NonZeroU32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self { requests: number(100), burst: number(400), checks: number(5), checks_burst: number(20) }
+    }
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Whose {
+    Token(String),
+    Address(Option<IpAddr>),
+}
+
+/// Counts requests.
+pub(super) struct Limiter {
+    requests: Buckets<Whose>,
+    checks: Buckets<Option<IpAddr>>,
+}
+
+impl Limiter {
+    pub(super) fn new(rates: Rates) -> Self {
+        Self {
+            requests: Buckets::new(rates.requests, rates.burst),
+            checks: Buckets::new(rates.checks, rates.checks_burst),
+        }
+    }
+
+    /// A request with this token.
+    pub(super) fn of_token(&self, id: &str) -> Result<(), Refusal> {
+        self.requests.take(&Whose::Token(id.to_owned()))
+    }
+
+    /// A request without one.
+    pub(super) fn of_address(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        self.requests.take(&Whose::Address(address.map(neighbourhood)))
+    }
+
+    /// A token that is not known to be good.
+    pub(super) fn check(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        self.checks.take(&address.map(neighbourhood))
+    }
+}
+
+/// A bucket for each key, which fills again with time.
+struct Buckets<K: Hash + Eq + Clone> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    clock: DefaultClock,
+    taken: AtomicU32,
+}
+
+impl<K: Hash + Eq + Clone> Buckets<K> {
+    fn new(rate: NonZeroU32, burst: NonZeroU32) -> Self {
+        let limiter = DefaultKeyedRateLimiter::keyed(Quota::per_second(rate).allow_burst(burst));
+        Self { limiter, clock: DefaultClock::default(), taken: AtomicU32::new(0) }
+    }
+
+    fn take(&self, key: &K) -> Result<(), Refusal> {
+        if self.taken.fetch_add(1, Ordering::Relaxed) % TIDY == TIDY - 1 {
+            self.limiter.retain_recent();
+        }
+        self.limiter
+            .check_key(key)
+            .map_err(|full| Refusal::TooMany { retry_after: full.wait_time_from(self.clock.now()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn few() -> Limiter {
+        let number = |number| NonZeroU32::new(number).unwrap();
+        Limiter::new(Rates { requests: number(1), burst: number(3), checks: number(20), checks_burst: number(1) })
+    }
+
+    #[test]
+    fn each_has_a_bucket_of_its_own() {
+        let limiter = few();
+        for _ in 0..3 {
+            limiter.of_token("one").unwrap();
+        }
+        let refused = limiter.of_token("one").unwrap_err();
+        assert!(matches!(refused, Refusal::TooMany { retry_after } if retry_after > Duration::ZERO), "{refused}");
+        limiter.of_token("two").unwrap();
+        limiter.of_address(None).unwrap();
+        limiter.of_address(Some(Ipv4Addr::LOCALHOST.into())).unwrap();
+    }
+
+    #[test]
+    fn who_has_many_addresses_in_one_network_has_one_bucket() {
+        let limiter = few();
+        let address = |last| Some(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, last)));
+        limiter.check(address(1)).unwrap();
+        assert!(limiter.check(address(2)).is_err());
+        limiter.check(Some(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 3, 0, 0, 0, 1)))).unwrap();
+    }
+
+    #[test]
+    fn a_bucket_fills_again_and_full_ones_are_forgotten() {
+        let limiter = few();
+        for number in 0..TIDY {
+            limiter.check(Some(IpAddr::V4(Ipv4Addr::from(number)))).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(150));
+        for number in 0..TIDY {
+            limiter.check(Some(IpAddr::V4(Ipv4Addr::from(number % 8)))).ok();
+        }
+        assert!(limiter.checks.limiter.len() < 20, "{}", limiter.checks.limiter.len());
+    }
+}

@@ -1,0 +1,32 @@
+//! Who may come in: tokens, what they allow, and what is refused before anything is looked at.
+//!
+//! [`guard`] goes around the routes. Behind it every request has a [`Caller`], which handlers ask with [`Caller::may`].
+//!
+//! A page of another web site in the user's browser can send requests to this service, also to one on a loopback address.
+//! It is kept out thrice: by the name that it called us (a name that was made to resolve to a loopback address is none of
+//! ours), by the origin that browsers tell with everything that changes something, and by the cookie, which they send from
+//! our own page only.
+
+mod caller;
+mod cookie;
+mod guard;
+mod host;
+mod limiter;
+mod paths;
+mod record;
+mod refusal;
+mod remembered;
+mod scope;
+mod token;
+mod tokens;
+
+pub use caller::Caller;
+pub use cookie::{sign_in_cookie, sign_out_cookie};
+pub use guard::{Access, Door, WrongOrigin, guard};
+pub use limiter::Rates;
+pub use record::TokenInfo;
+pub use refusal::Refusal;
+pub(crate) use refusal::problem;
+pub use scope::{Scope, UnknownScope};
+pub use token::TokenText;
+pub use tokens::{NewToken, TokenError, Tokens};

@@ -1,0 +1,41 @@
+//! Paths that are different for who has no token.
+
+use http::request::Parts;
+use http::{Method, header};
+
+/// Whether everybody may see it.
+pub(super) fn is_public(path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    ["/healthz", "/readyz", "/openapi.json", "/docs", "/ui/login"].contains(&path) || is_static(path)
+}
+
+/// The page's own files. No dots on the way, so that it is what it looks like.
+fn is_static(path: &str) -> bool {
+    path.strip_prefix("/ui/static/").is_some_and(|rest| rest.split('/').all(|part| part != ".." && part != "."))
+}
+
+/// Whether a person waits for a page, who can sign in.
+pub(super) fn wants_page(request: &Parts) -> bool {
+    let path = request.uri.path();
+    let accepts = request.headers.get_all(header::ACCEPT);
+    matches!(request.method, Method::GET | Method::HEAD)
+        && (path == "/" || path == "/ui" || path.starts_with("/ui/"))
+        && accepts.iter().any(|value| value.to_str().is_ok_and(|value| value.contains("text/html")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_paths_are_public() {
+        for path in ["/healthz", "/healthz/", "/openapi.json", "/docs", "/ui/login", "/ui/static/page.css"] {
+            assert!(is_public(path), "{path}");
+        }
+        for path in
+            ["/", "", "/healthz/x", "/docs/x", "/ui", "/ui/loginx", "/ui/static", "/ui/static/../../infrastructures"]
+        {
+            assert!(!is_public(path), "{path}");
+        }
+    }
+}

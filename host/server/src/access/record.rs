@@ -1,0 +1,100 @@
+//! What the store keeps of a token: not its secret.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Scope;
+
+/// Where the records are.
+pub(super) const PREFIX: &str = "service/token/";
+
+/// Of the records that this program writes.
+const VERSION: u32 = 1;
+
+/// Where the record of a token is.
+pub(super) fn key(id: &str) -> String {
+    format!("{PREFIX}{id}")
+}
+
+/// What is known of a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TokenInfo {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it allows.
+    pub scope: Scope,
+    /// The infrastructures that it is for; none: all.
+    pub infrastructures: Option<BTreeSet<String>>,
+    /// Since when it is there.
+    pub created: Timestamp,
+    /// When it ends; none: never.
+    pub expires: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+impl TokenInfo {
+    /// Whether it opens doors.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+/// A record.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    version: u32,
+    pub(super) name: String,
+    pub(super) scope: Scope,
+    pub(super) infrastructures: Option<BTreeSet<String>>,
+    pub(super) created: Timestamp,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) revoked: Option<Timestamp>,
+    /// Argon2id over the secret, as a PHC string.
+    pub(super) hash: String,
+}
+
+/// What can be read of a record of any version.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+impl Record {
+    /// What is known of a token, with the hash of its secret.
+    pub(super) fn new(info: &TokenInfo, hash: String) -> Self {
+        let TokenInfo { name, scope, infrastructures, created, expires, revoked, .. } = info.clone();
+        Self { version: VERSION, name, scope, infrastructures, created, expires, revoked, hash }
+    }
+
+    /// Reads what the store has; otherwise says why not.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let Version { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if version != VERSION {
+            return Err(format!("it is of version {version}, and this program knows version {VERSION}"));
+        }
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    }
+
+    /// For the store.
+    pub(super) fn written(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// Without the hash.
+    pub(super) fn info(&self, id: &str) -> TokenInfo {
+        TokenInfo {
+            id: id.to_owned(),
+            name: self.name.clone(),
+            scope: self.scope,
+            infrastructures: self.infrastructures.clone(),
+            created: self.created,
+            expires: self.expires,
+            revoked: self.revoked,
+        }
+    }
+}

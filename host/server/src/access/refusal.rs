@@ -1,0 +1,129 @@
+//! Why a request is not let in.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::Scope;
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Without a token, or with a wrong one. Which of these is nobody's business.
+    #[error("a token is needed: there is none, or it is unknown, expired or revoked")]
+    Unauthenticated,
+    /// The token does not allow that much.
+    #[error("this needs a token with the scope `{needed}`")]
+    Scope {
+        /// What would be enough.
+        needed: Scope,
+    },
+    /// The token is for other infrastructures.
+    #[error("this token is not for the infrastructure {id}")]
+    Infrastructure {
+        /// The infrastructure.
+        id: String,
+    },
+    /// The token is for some infrastructures, and this is about all.
+    #[error("this concerns all infrastructures, and this token is limited to some")]
+    Limited,
+    /// A page of another web site sent it.
+    #[error("a page of another web site sent this request")]
+    Origin,
+    /// It was sent to a name that is not ours.
+    #[error("this service does not answer to the host that the request names")]
+    Host,
+    /// Too much in too short a time.
+    #[error("too many requests in too short a time")]
+    TooMany {
+        /// When it may be tried again.
+        retry_after: Duration,
+    },
+    /// It can't be found out now whether the token is good.
+    #[error("tokens can't be checked now, because the store does not answer")]
+    Unknown,
+}
+
+impl Refusal {
+    /// For programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "access.unauthenticated",
+            Self::Scope { .. } => "access.scope",
+            Self::Infrastructure { .. } => "access.infrastructure",
+            Self::Limited => "access.limited",
+            Self::Origin => "access.origin",
+            Self::Host => "access.host",
+            Self::TooMany { .. } => "access.too-many",
+            Self::Unknown => "access.unknown",
+        }
+    }
+
+    /// Of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Scope { .. } | Self::Infrastructure { .. } | Self::Limited | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Host => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unknown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// How to mend it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthenticated => Some(
+                "`occopus token create NAME --scope read` makes a token where the service runs; \
+                 send it as `Authorization: Bearer TOKEN`",
+            ),
+            Self::Origin => Some("the operator of the service can allow origins: `cors_origins` in its configuration"),
+            Self::Host => Some("on a loopback address it is `localhost`, or an address; others must be configured"),
+            _ => None,
+        }
+    }
+
+    /// Headers that go with the answer, whatever its body is.
+    pub fn headers(&self) -> Option<(http::HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="occopus""#))),
+            Self::TooMany { retry_after } => Some((RETRY_AFTER, whole_seconds(*retry_after).into())),
+            Self::Unknown => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+            _ => None,
+        }
+    }
+}
+
+/// Rounded up, so that who waits that long is let in.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = problem(self.status(), self.code(), &self.to_string(), self.help());
+        response.headers_mut().extend(self.headers());
+        response
+    }
+}
+
+/// An answer that tells what is wrong, by RFC 9457, with the keys that clients of the existing service look for.
+pub(crate) fn problem(status: StatusCode, code: &str, detail: &str, help: Option<&str>) -> Response {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let body = json!({
+        "type": "about:blank",
+        "title": reason,
+        "status": status.as_u16(),
+        "detail": detail,
+        "code": code,
+        "help": help,
+        "status_code": status.as_u16(),
+        "reason": reason,
+        "message": detail,
+    });
+    let content_type = HeaderValue::from_static("application/problem+json");
+    (status, [(CONTENT_TYPE, content_type)], body.to_string()).into_response()
+}

@@ -1,0 +1,114 @@
+//! The text of a token: `occ_ID_SECRET`. The id finds the record; the secret proves that the token is good.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+const PREFIX: &str = "occ_";
+/// Characters of an id.
+const ID: usize = 12;
+/// Random bytes of a secret.
+const SECRET: usize = 32;
+
+/// The text of a token. It is shown on purpose only: see [`TokenText::reveal`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenText {
+    text: String,
+}
+
+impl TokenText {
+    /// A token that nobody knows. Fails where the operating system has no random numbers.
+    pub(super) fn random() -> Result<Self, NoRandomness> {
+        let source = rustls::crypto::ring::default_provider().secure_random;
+        let (mut id, mut secret) = ([0; ID / 2], [0; SECRET]);
+        source.fill(&mut id).and_then(|()| source.fill(&mut secret)).map_err(|_| NoRandomness)?;
+        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { text: format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(secret)) })
+    }
+
+    /// What somebody sent, if it has the form of a token.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+        let whole = is_id(id) && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|secret| secret.len() == SECRET);
+        whole.then(|| Self { text: text.to_owned() })
+    }
+
+    /// The whole text, for the one who is to use it.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// By which the record is found. No secret.
+    pub fn id(&self) -> &str {
+        self.text.get(PREFIX.len()..PREFIX.len() + ID).unwrap_or_default()
+    }
+
+    /// What proves that the token is good.
+    pub(super) fn secret(&self) -> &[u8] {
+        self.text.as_bytes().get(PREFIX.len() + ID + 1..).unwrap_or_default()
+    }
+
+    /// By which a token that was good is recognised, without its text in memory.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.text).into()
+    }
+}
+
+/// Whether this may be the id of a token.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() == ID && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// The operating system gave no random numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system has no random numbers")]
+pub(super) struct NoRandomness;
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}_…", self.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_and_its_secret_does_not_show() {
+        let token = TokenText::random().unwrap();
+        assert_eq!(TokenText::parse(token.reveal()), Some(token.clone()));
+        let secret = std::str::from_utf8(token.secret()).unwrap();
+        assert_eq!(token.reveal(), format!("occ_{}_{secret}", token.id()));
+        assert!(!format!("{token:?}").contains(secret));
+        assert_ne!(token, TokenText::random().unwrap());
+    }
+
+    #[test]
+    fn what_has_not_the_form_is_no_token() {
+        let good = TokenText::random().unwrap().reveal().to_owned();
+        let with_id = |id: &str| format!("occ_{id}{}", &good[16..]);
+        assert!(TokenText::parse(&with_id("0123456789ab")).is_some());
+        for wrong in [
+            String::new(),
+            "occ_".into(),
+            "occ__".into(),
+            good.to_uppercase(),
+            format!("{good}="),
+            format!("{good}A"),
+            format!(" {good}"),
+            format!("{good}\n"),
+            good[..good.len() - 1].to_owned(),
+            good.replacen("occ_", "occ-", 1),
+            with_id("0123456789aB"),
+            with_id("../../../../"),
+            with_id("0123456789äx"),
+            with_id("0123456789a"),
+            "x".repeat(1 << 16),
+        ] {
+            assert_eq!(TokenText::parse(&wrong), None, "{wrong}");
+        }
+    }
+}

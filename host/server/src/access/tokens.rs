@@ -1,0 +1,310 @@
+//! The tokens in the store: made, listed, revoked, checked.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use jiff::Timestamp;
+use occopus_engine::ports::{Committed, Compare, Entry, Store, StoreError, Transaction, Write};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::record::{self, Record};
+use super::remembered::{Recalled, Remembered};
+use super::token::{NoRandomness, TokenText, is_id};
+use super::{Scope, TokenInfo};
+
+/// Secrets that are checked at a time. Each takes a core for tens of milliseconds, and 19 MiB.
+const CHECKS: usize = 2;
+/// How long it need not be looked again whether there are tokens.
+const LOOKED: Duration = Duration::from_secs(1);
+/// Records that are read at a time.
+const PAGE: usize = 500;
+/// Of a name.
+const NAME: usize = 64;
+
+/// A token that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// What people call it. Two good tokens have not the same name.
+    pub name: String,
+    /// What it allows.
+    pub scope: Scope,
+    /// The infrastructures that it is for; none: all.
+    pub infrastructures: Option<BTreeSet<String>>,
+    /// When it ends; none: never.
+    pub expires: Option<Timestamp>,
+}
+
+/// Why something could not be done with tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// A token can't have this name.
+    #[error("a token can't be called `{name}`: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Another one has this name.
+    #[error("there is a token called `{name}` already: {id}")]
+    Taken {
+        /// The name.
+        name: String,
+        /// The other one.
+        id: String,
+    },
+    /// It would be of no use.
+    #[error("a token that ends at {expires} is of no use: that is past")]
+    Past {
+        /// When it would end.
+        expires: Timestamp,
+    },
+    /// There is none.
+    #[error("there is no token with the id or name `{which}`")]
+    Unknown {
+        /// What was asked for.
+        which: String,
+    },
+    /// Another process changed it at the same moment.
+    #[error("another process changed the token {id} at the same moment; try again")]
+    Changed {
+        /// The token.
+        id: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The secret could not be made, hashed or checked.
+    #[error("the secret of a token could not be worked on: {message}")]
+    Secret {
+        /// Why.
+        message: String,
+    },
+}
+
+impl TokenError {
+    /// For programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => "token.name",
+            Self::Taken { .. } => "token.taken",
+            Self::Past { .. } => "token.past",
+            Self::Unknown { .. } => "token.unknown",
+            Self::Changed { .. } => "token.changed",
+            Self::Store(_) => "token.store",
+            Self::Secret { .. } => "token.secret",
+        }
+    }
+
+    fn secret(reason: impl ToString) -> Self {
+        Self::Secret { message: reason.to_string() }
+    }
+}
+
+impl From<NoRandomness> for TokenError {
+    fn from(error: NoRandomness) -> Self {
+        Self::secret(error)
+    }
+}
+
+/// The tokens in the store. Clones are the same.
+#[derive(Clone)]
+pub struct Tokens {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    remembered: Remembered,
+    checks: Semaphore,
+    any: Mutex<Any>,
+}
+
+/// Whether there are tokens, when somebody looked last. Records are never removed, so that a yes holds for ever.
+#[derive(Clone, Copy)]
+enum Any {
+    Yes,
+    No { looked: Instant },
+    Unknown,
+}
+
+impl Tokens {
+    /// Of this store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let (remembered, checks) = (Remembered::default(), Semaphore::new(CHECKS));
+        Self { shared: Arc::new(Shared { store, remembered, checks, any: Mutex::new(Any::Unknown) }) }
+    }
+
+    /// Makes a token. Its text is given once; the store keeps a hash of the secret.
+    pub async fn create(&self, new: NewToken) -> Result<(TokenText, TokenInfo), TokenError> {
+        let NewToken { name, scope, infrastructures, expires } = new;
+        if let Some(reason) = unfit(&name) {
+            return Err(TokenError::Name { name, reason });
+        }
+        let created = Timestamp::now();
+        if let Some(expires) = expires.filter(|expires| *expires <= created) {
+            return Err(TokenError::Past { expires });
+        }
+        let mut others = self.list().await?.into_iter();
+        if let Some(other) = others.find(|other| other.name == name && other.is_good(created)) {
+            return Err(TokenError::Taken { name, id: other.id });
+        }
+        let text = TokenText::random()?;
+        let id = text.id().to_owned();
+        let info = TokenInfo { id: id.clone(), name, scope, infrastructures, created, expires, revoked: None };
+        let secret = text.secret().to_vec();
+        let hash = self.work(move || Argon2::default().hash_password(&secret).map(|hash| hash.to_string())).await?;
+        self.write(&id, 0, &Record::new(&info, hash.map_err(TokenError::secret)?)).await?;
+        Ok((text, info))
+    }
+
+    /// All tokens, the oldest first, also those that are no good any more.
+    pub async fn list(&self) -> Result<Vec<TokenInfo>, TokenError> {
+        let mut tokens = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.shared.store.range(record::PREFIX, after.as_deref(), PAGE).await?;
+            tokens.extend(page.iter().filter_map(|entry| {
+                let id = entry.key.strip_prefix(record::PREFIX)?;
+                Some(read(id, entry)?.info(id))
+            }));
+            match page.into_iter().last() {
+                Some(last) => after = Some(last.key),
+                None => break,
+            }
+        }
+        tokens.sort_by_key(|token| token.created);
+        Ok(tokens)
+    }
+
+    /// Lets a token open nothing any more: the one with this id, or those that are called so. Gives them.
+    pub async fn revoke(&self, which: &str) -> Result<Vec<TokenInfo>, TokenError> {
+        let mut found = self.list().await?;
+        let now = Timestamp::now();
+        found.retain(|token| if is_id(which) { token.id == which } else { token.name == which });
+        // A name may have been that of others before.
+        if found.iter().any(|token| token.revoked.is_none()) {
+            found.retain(|token| token.revoked.is_none());
+        }
+        if found.is_empty() {
+            return Err(TokenError::Unknown { which: which.to_owned() });
+        }
+        for token in found.iter_mut().filter(|token| token.revoked.is_none()) {
+            let unknown = || TokenError::Unknown { which: which.to_owned() };
+            let entry = self.shared.store.get(&record::key(&token.id)).await?.ok_or_else(unknown)?;
+            let mut record = read(&token.id, &entry).ok_or_else(unknown)?;
+            record.revoked.get_or_insert(now);
+            self.write(&token.id, entry.modified, &record).await?;
+            *token = record.info(&token.id);
+        }
+        Ok(found)
+    }
+
+    /// Whether a token was ever made here. What another process made is seen a second later.
+    pub async fn any(&self) -> Result<bool, StoreError> {
+        match *self.shared.any.lock().unwrap_or_else(PoisonError::into_inner) {
+            Any::Yes => return Ok(true),
+            Any::No { looked } if looked.elapsed() < LOOKED => return Ok(false),
+            Any::No { .. } | Any::Unknown => {}
+        }
+        let looked = Instant::now();
+        let any = !self.shared.store.range(record::PREFIX, None, 1).await?.is_empty();
+        let mut known = self.shared.any.lock().unwrap_or_else(PoisonError::into_inner);
+        // A slower look that saw less does not count.
+        if !matches!(*known, Any::Yes) {
+            *known = if any { Any::Yes } else { Any::No { looked } };
+        }
+        Ok(any)
+    }
+
+    /// Whether there is a token that opens doors.
+    pub async fn any_good(&self) -> Result<bool, TokenError> {
+        let now = Timestamp::now();
+        Ok(self.list().await?.iter().any(|token| token.is_good(now)))
+    }
+
+    /// What is known of a token that was checked less than a minute ago. Costs next to nothing.
+    pub async fn recall(&self, text: &str) -> Result<Option<TokenInfo>, TokenError> {
+        let Some(token) = TokenText::parse(text) else { return Ok(None) };
+        let digest = token.digest();
+        let info = match self.shared.remembered.recall(&digest) {
+            Recalled::Good(info) => info,
+            Recalled::Nothing => return Ok(None),
+            Recalled::Perhaps(info, modified) => match self.shared.store.get(&record::key(token.id())).await {
+                Ok(Some(entry)) if entry.modified == modified => info,
+                changed => {
+                    self.shared.remembered.forget(&digest);
+                    changed?;
+                    return Ok(None);
+                }
+            },
+        };
+        Ok(info.is_good(Timestamp::now()).then_some(info))
+    }
+
+    /// What is known of a token, if it is good. A secret is checked once a minute, only where the id is that of a good token,
+    /// and two at a time.
+    pub async fn verify(&self, text: &str) -> Result<Option<TokenInfo>, TokenError> {
+        if let Some(info) = self.recall(text).await? {
+            return Ok(Some(info));
+        }
+        let Some(token) = TokenText::parse(text) else { return Ok(None) };
+        let Some(entry) = self.shared.store.get(&record::key(token.id())).await? else { return Ok(None) };
+        let Some(record) = read(token.id(), &entry) else { return Ok(None) };
+        let info = record.info(token.id());
+        if !info.is_good(Timestamp::now()) {
+            return Ok(None);
+        }
+        let permit = self.shared.checks.acquire().await.map_err(TokenError::secret)?;
+        // While this one waited, another request may have brought the same token.
+        if let Some(info) = self.recall(text).await? {
+            return Ok(Some(info));
+        }
+        let (secret, digest) = (token.secret().to_vec(), token.digest());
+        let good = self.work(move || Argon2::default().verify_password(&secret, record.hash.as_str()).is_ok()).await?;
+        drop(permit);
+        if good {
+            self.shared.remembered.remember(digest, info.clone(), entry.modified);
+        }
+        Ok(good.then_some(info))
+    }
+
+    async fn write(&self, id: &str, modified: u64, record: &Record) -> Result<(), TokenError> {
+        let (key, value) = (record::key(id), record.written().map_err(TokenError::secret)?);
+        let compares = vec![Compare::Modified(key.clone(), modified)];
+        let writes = vec![Write::Put { key, value, lease: None }];
+        match self.shared.store.commit(Transaction { compares, writes }).await? {
+            Committed::Yes(_) => Ok(()),
+            Committed::No => Err(TokenError::Changed { id: id.to_owned() }),
+        }
+    }
+
+    /// Computes off the asynchronous threads.
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, TokenError> {
+        tokio::task::spawn_blocking(work).await.map_err(TokenError::secret)
+    }
+}
+
+/// A record that can't be read opens no door, and shuts none.
+fn read(id: &str, entry: &Entry) -> Option<Record> {
+    Record::read(&entry.value)
+        .inspect_err(|error| tracing::warn!(token = id, error, "the record of a token can't be read"))
+        .ok()
+}
+
+/// Why a token can't have this name.
+fn unfit(name: &str) -> Option<&'static str> {
+    match name {
+        _ if name.trim() != name || name.is_empty() => Some("it is empty, or begins or ends with a blank"),
+        _ if name.chars().count() > NAME => Some("it has more than 64 characters"),
+        _ if name.chars().any(char::is_control) => Some("it has control characters"),
+        _ if is_id(name) => Some("it looks like the id of a token"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! A request's body, no larger and no slower than allowed.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use super::{Overrun, RequestLimits};
+
+/// What was wrong with a body, told to who answers the request: handlers only see that it broke off.
+pub(super) type Verdict = Arc<OnceLock<Overrun>>;
+
+/// A body that breaks off where it goes over a limit.
+pub(super) struct Bounded {
+    inner: Body,
+    left: usize,
+    deadline: Pin<Box<Sleep>>,
+    limits: RequestLimits,
+    verdict: Verdict,
+}
+
+impl Bounded {
+    pub(super) fn new(inner: Body, limits: &RequestLimits, verdict: Verdict) -> Self {
+        let deadline = Box::pin(sleep(limits.body_time));
+        Self { inner, left: limits.body, deadline, limits: limits.clone(), verdict }
+    }
+
+    fn break_off(&self, overrun: Overrun) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let _ = self.verdict.set(overrun);
+        Poll::Ready(Some(Err(axum::Error::new(overrun))))
+    }
+}
+
+impl hyper::body::Body for Bounded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            match self.left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => self.left = left,
+                None => return self.break_off(Overrun::Body { limit: self.limits.body }),
+            }
+        }
+        if polled.is_pending() && self.deadline.as_mut().poll(context).is_ready() {
+            return self.break_off(Overrun::SlowBody { limit: self.limits.body_time });
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

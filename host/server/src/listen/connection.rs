@@ -1,0 +1,106 @@
+//! One connection.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::{ConnectionLimits, Peer};
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) router: Router,
+    pub(super) tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    pub(super) limits: ConnectionLimits,
+    pub(super) ending: CancellationToken,
+}
+
+/// Serves a connection until the other end closes it, or until the service ends and its last request is answered.
+pub(super) async fn run(stream: TcpStream, peer: Peer, shared: Arc<Shared>) {
+    // Answers are small; waiting for more bytes costs more than a packet.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &shared.tls else { return talk(stream, peer, &shared).await };
+    let config = tls.borrow().clone();
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    tokio::select! {
+        done = timeout(shared.limits.handshake, handshake) => match done {
+            Ok(Ok(stream)) => talk(stream, peer, &shared).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a connection was not encrypted"),
+            Err(_) => tracing::debug!("a connection took too long to be encrypted"),
+        },
+        () = shared.ending.cancelled() => {}
+    }
+}
+
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, shared: &Shared) {
+    let asked = Arc::new(Notify::new());
+    let service = service_fn({
+        let (asked, router) = (asked.clone(), shared.router.clone());
+        move |request: Request<Incoming>| {
+            asked.notify_one();
+            answer(router.clone(), request, peer)
+        }
+    });
+    let protocol = protocol(&shared.limits);
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = silence(&asked, shared.limits.head) => return tracing::debug!("a connection asked for nothing"),
+        () = shared.ending.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        // Clients go as they like.
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn answer(router: Router, mut request: Request<Incoming>, peer: Peer) -> Result<Response, Infallible> {
+    request.extensions_mut().insert(peer);
+    router.oneshot(request.map(Body::new)).await
+}
+
+/// Ends when there was no first request in time. Hyper's own limit does not begin before it knows the protocol.
+async fn silence(asked: &Notify, limit: Duration) {
+    if timeout(limit, asked.notified()).await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+fn protocol(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        // Hyper takes no less.
+        .max_buf_size(limits.head_bytes.max(8192))
+        .max_headers(limits.headers);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits.ping)
+        .keep_alive_timeout(limits.ping);
+    builder
+}

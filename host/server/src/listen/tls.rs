@@ -1,0 +1,222 @@
+//! The certificate and its key: read when the service starts, and again when their files change.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
+
+/// Files for TLS.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate, with those that lead to its authority after it, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM, without a password.
+    pub key: PathBuf,
+}
+
+/// Why the files for TLS are of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file can't be read.
+    #[error("{} can't be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no certificate in the file.
+    #[error("{} has no certificate in PEM: a section that begins with -----BEGIN CERTIFICATE-----", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no key in the file.
+    #[error("{} has no private key in PEM without a password: a section that begins with -----BEGIN PRIVATE KEY-----", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is broken.
+    #[error("{} is not well-formed PEM: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The certificate or the key is broken, or one is not that of the other.
+    #[error("the certificate {} and the key {} can't be used together: {reason}", certificate.display(), key.display())]
+    Unfit {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What new connections use.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    files: TlsFiles,
+    stamp: Option<Stamp>,
+    config: watch::Sender<Arc<ServerConfig>>,
+}
+
+/// By which it is seen that a file is another one now.
+type Stamp = [(SystemTime, u64); 2];
+
+impl Certificates {
+    /// Reads the files.
+    pub(super) async fn read(files: TlsFiles) -> Result<Self, TlsError> {
+        let stamp = stamp(&files);
+        let config = blocking(files.clone()).await?;
+        Ok(Self { files, stamp, config: watch::Sender::new(config) })
+    }
+
+    /// For connections.
+    pub(super) fn config(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.config.subscribe()
+    }
+
+    /// Reads the files again when they have changed, for ever. Those that are of no use change nothing.
+    pub(super) async fn keep_fresh(mut self, check: Duration) {
+        loop {
+            tokio::time::sleep(check).await;
+            let found = stamp(&self.files);
+            if found == self.stamp {
+                continue;
+            }
+            match blocking(self.files.clone()).await {
+                Ok(config) => {
+                    tracing::info!(certificate = %self.files.certificate.display(), "the certificate was read again");
+                    self.config.send_replace(config);
+                    self.stamp = found;
+                }
+                Err(error) => tracing::warn!(%error, "the certificate has changed and is not used"),
+            }
+        }
+    }
+}
+
+fn stamp(files: &TlsFiles) -> Option<Stamp> {
+    let of = |path: &Path| fs::metadata(path).and_then(|found| Ok((found.modified()?, found.len()))).ok();
+    Some([of(&files.certificate)?, of(&files.key)?])
+}
+
+async fn blocking(files: TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let unfit = unfit(&files);
+    tokio::task::spawn_blocking(move || read(&files)).await.unwrap_or_else(|error| Err(unfit(error.to_string())))
+}
+
+fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let TlsFiles { certificate, key } = files;
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| wrong(certificate, error, || TlsError::NoCertificate { path: certificate.clone() }))?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate { path: certificate.clone() });
+    }
+    let secret = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| wrong(key, error, || TlsError::NoKey { path: key.clone() }))?;
+    let unfit = unfit(files);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
+        .map_err(|error| unfit(error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn wrong(path: &Path, error: pem::Error, none: impl FnOnce() -> TlsError) -> TlsError {
+    match error {
+        pem::Error::Io(source) => TlsError::Unreadable { path: path.to_owned(), source },
+        pem::Error::NoItemsFound => none(),
+        // What stands in the file is not told: it may be the key.
+        pem::Error::MissingSectionEnd { .. } => malformed(path, "a section has no end"),
+        pem::Error::IllegalSectionStart { .. } => malformed(path, "a section's first line is wrong"),
+        pem::Error::Base64Decode(_) => malformed(path, "a section is not base64"),
+        _ => malformed(path, "it can't be read"),
+    }
+}
+
+fn malformed(path: &Path, reason: &str) -> TlsError {
+    TlsError::Malformed { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+fn unfit(files: &TlsFiles) -> impl Fn(String) -> TlsError + use<> {
+    let TlsFiles { certificate, key } = files.clone();
+    move |reason| TlsError::Unfit { certificate: certificate.clone(), key: key.clone(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn files(directory: &TempDir, certificate: &str, key: &str) -> TlsFiles {
+        let files =
+            TlsFiles { certificate: directory.path().join("certificate.pem"), key: directory.path().join("key.pem") };
+        fs::write(&files.certificate, certificate).unwrap();
+        fs::write(&files.key, key).unwrap();
+        files
+    }
+
+    fn pair() -> (String, String) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (cert.pem(), signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn files_of_no_use_are_told_in_words_and_without_the_key() {
+        let directory = TempDir::new().unwrap();
+        let (certificate, key) = pair();
+        assert!(read(&files(&directory, &certificate, &key)).is_ok());
+        assert!(read(&files(&directory, &format!("{certificate}{}", pair().0), &key)).is_ok());
+        let broken = key.replacen("-----END", "----END", 1);
+        let secret: Vec<_> = key.lines().filter(|line| !line.starts_with('-')).collect();
+        for (certificate, key, words) in [
+            ("", &*key, "has no certificate"),
+            (&*key, &key, "has no certificate"),
+            (&certificate, "", "has no private key"),
+            (&certificate, &certificate, "has no private key"),
+            (&certificate, &broken, "no end"),
+            (&certificate, &pair().1, "can't be used together"),
+        ] {
+            let error = read(&files(&directory, certificate, key)).unwrap_err().to_string();
+            assert!(error.contains(words), "{words}: {error}");
+            assert!(!secret.iter().any(|line| error.contains(line)), "{error}");
+        }
+        let missing = TlsFiles { certificate: "/nowhere/c.pem".into(), key: "/nowhere/k.pem".into() };
+        assert!(read(&missing).unwrap_err().to_string().contains("/nowhere/c.pem can't be read"));
+    }
+
+    #[tokio::test]
+    async fn files_that_change_are_read_again_and_broken_ones_change_nothing() {
+        let directory = TempDir::new().unwrap();
+        let (certificate, key) = pair();
+        let certificates = Certificates::read(files(&directory, &certificate, &key)).await.unwrap();
+        let mut config = certificates.config();
+        let first = config.borrow_and_update().clone();
+        let keeper = tokio::spawn(certificates.keep_fresh(Duration::from_millis(10)));
+        files(&directory, "none yet", "");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!config.has_changed().unwrap());
+        let (certificate, key) = pair();
+        files(&directory, &certificate, &key);
+        tokio::time::timeout(Duration::from_secs(10), config.changed()).await.unwrap().unwrap();
+        assert!(!Arc::ptr_eq(&first, &config.borrow()));
+        keeper.abort();
+    }
+}

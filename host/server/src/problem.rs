@@ -1,0 +1,233 @@
+//! Errors as answers: problem details by RFC 9457, with the fields in which clients of the existing service look.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
+use occopus::{OpenError, source};
+use occopus_engine::ports::StoreError;
+use occopus_engine::{EngineError, NodeFailure};
+use occopus_model::Problems;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::access::Refusal;
+
+/// The name of a posted document in places: there is no file.
+pub(crate) const DOCUMENT: &str = "description";
+
+/// What is wrong, as RFC 9457 tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Details {
+    /// `about:blank`: the status says what kind of problem it is, and `code` which.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    kind: String,
+    /// The status in words.
+    title: String,
+    /// The status.
+    status: u16,
+    /// What happened.
+    detail: String,
+    /// A stable code for programs, such as `engine.unknown-infrastructure`.
+    code: String,
+    /// How to mend it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+    /// What is wrong with the posted document, each with its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    problems: Vec<Value>,
+    /// What could not be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    left: Vec<Value>,
+    /// As the existing service has it in its bodies: 300 for what is not known, 400 for what can't be done.
+    status_code: u16,
+    /// As the existing service has it: the title.
+    reason: String,
+    /// As the existing service has it: the detail.
+    message: String,
+}
+
+/// Why a request was not answered as wished.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    details: Box<Details>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        let (detail, title) = (detail.into(), status.canonical_reason().unwrap_or_default().to_owned());
+        let details = Details {
+            kind: "about:blank".into(),
+            title: title.clone(),
+            status: status.as_u16(),
+            detail: detail.clone(),
+            code: code.into(),
+            help: None,
+            problems: Vec::new(),
+            left: Vec::new(),
+            status_code: status.as_u16(),
+            reason: title,
+            message: detail,
+        };
+        Self { status, details: Box::new(details), headers: Vec::new() }
+    }
+
+    /// Something in the request can't be used.
+    pub(crate) fn bad(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// There is no such thing.
+    pub(crate) fn unknown(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// What the existing service says in `status_code`.
+    pub(crate) fn formerly(mut self, status_code: u16) -> Self {
+        self.details.status_code = status_code;
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.details.help = Some(help.into());
+        self
+    }
+
+    /// With what is wrong with the posted document.
+    pub(crate) fn at(mut self, problems: Vec<Value>) -> Self {
+        self.details.problems = problems;
+        self
+    }
+
+    /// With what exists and should not.
+    pub(crate) fn left(mut self, left: &[occopus_engine::Leftover]) -> Self {
+        self.details.left = left.iter().map(|left| serde_json::json!(left)).collect();
+        self
+    }
+
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.headers.push((RETRY_AFTER, seconds.into()));
+        self
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// To be kept, and shown to whoever asks later.
+    pub(crate) fn into_details(self) -> Details {
+        *self.details
+    }
+
+    /// The posted document is wrong.
+    pub(crate) fn of_document(problems: &Problems) -> Self {
+        let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
+        let detail = match errors.as_slice() {
+            [one] => one.to_string(),
+            all => format!("the description has {} mistakes, the first: {}", all.len(), all.first().map_or_else(String::new, ToString::to_string)),
+        };
+        let problems = problems.iter().map(occopus_model::Problem::to_json).collect();
+        Self::bad("files.invalid", detail).at(problems)
+    }
+
+    /// Nodes could not be rendered, or be authenticated.
+    pub(crate) fn of_nodes(failures: &[NodeFailure], text: &str) -> Self {
+        let text_of = |place: &source::Place<'_>| (place.file == DOCUMENT).then(|| text.to_owned());
+        let problems: Vec<_> = failures.iter().flat_map(|failure| source::problems(failure, &text_of)).collect();
+        let detail = failures.first().map(ToString::to_string).unwrap_or_default();
+        Self::bad("files.invalid", detail).at(problems)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::warn!(code = self.details.code, "{}", self.details.detail);
+        }
+        let body = serde_json::to_string(&*self.details).unwrap_or_default();
+        let content_type = HeaderValue::from_static("application/problem+json");
+        let mut response = (self.status, [(CONTENT_TYPE, content_type)], body).into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let mut problem = Self::new(refusal.status(), refusal.code(), refusal.to_string());
+        problem.details.help = refusal.help().map(str::to_owned);
+        problem.headers.extend(refusal.headers());
+        problem
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        let status = match &error {
+            EngineError::UnknownInfrastructure { .. }
+            | EngineError::UnknownNode { .. }
+            | EngineError::UnknownInstance { .. } => StatusCode::NOT_FOUND,
+            EngineError::InvalidId { .. } | EngineError::Invalid { .. } | EngineError::NoPlugin { .. } => {
+                StatusCode::BAD_REQUEST
+            }
+            EngineError::Limits { .. } | EngineError::Destroying { .. } | EngineError::Owned { .. } => {
+                StatusCode::CONFLICT
+            }
+            EngineError::LeaseLost { .. } | EngineError::Stopped { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            EngineError::Store { source } => return Self::of_store(source, error.code()),
+            EngineError::Node { .. } => StatusCode::BAD_GATEWAY,
+            EngineError::Corrupt { .. } | EngineError::Newer { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut problem = Self::new(status, error.code(), error.to_string()).left(error.left());
+        problem.details.status_code = match status {
+            StatusCode::NOT_FOUND => 300,
+            StatusCode::CONFLICT => 400,
+            other => other.as_u16(),
+        };
+        match error {
+            EngineError::Node { failure, rolled_back, left } => {
+                let help = match (rolled_back, left.is_empty()) {
+                    (true, true) => "everything that this run made was removed",
+                    (_, true) => "what was made is kept",
+                    (_, false) => "something is left: DELETE the infrastructure to remove it",
+                };
+                problem.at(source::problems(&failure, &|_| None)).help(help)
+            }
+            EngineError::Owned { .. } => problem.help("it goes on when whoever works on it lets go"),
+            _ => problem,
+        }
+    }
+}
+
+impl Problem {
+    fn of_store(error: &StoreError, code: &str) -> Self {
+        match error {
+            StoreError::Unavailable { message } | StoreError::Unknown { message } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(1)
+            }
+            StoreError::Unusable { message } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        EngineError::from(error).into()
+    }
+}
+
+impl From<OpenError> for Problem {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Files(problems) => Self::of_document(&problems),
+            OpenError::Store(error) => error.into(),
+            OpenError::Engine(error) => error.into(),
+            other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "start.failed", other.to_string()),
+        }
+    }
+}

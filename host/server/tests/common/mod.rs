@@ -1,0 +1,147 @@
+//! A small service behind the doors, on a real socket, and a client that sends what it likes.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::get;
+use occopus_engine::ports::SystemClock;
+use occopus_engine::testing::MemoryStore;
+use occopus_server::access::{Access, Caller, Door, NewToken, Refusal, Scope, Tokens, guard};
+use occopus_server::listen::{Listener, RequestLimits, layers, serve};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything may take here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a test changes.
+pub(crate) struct Setup {
+    pub(crate) listener: Listener,
+    pub(crate) names: Vec<String>,
+    pub(crate) requests: RequestLimits,
+    pub(crate) rates: occopus_server::access::Rates,
+    pub(crate) grace: Duration,
+}
+
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: MemoryStore,
+    pub(crate) tokens: Tokens,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) running: JoinHandle<std::io::Result<()>>,
+}
+
+impl Service {
+    pub(crate) async fn start(change: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup {
+            listener: Listener::at("127.0.0.1:0".parse().unwrap()),
+            names: Vec::new(),
+            requests: RequestLimits::default(),
+            rates: Default::default(),
+            grace: Duration::from_secs(5),
+        };
+        change(&mut setup);
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let tokens = Tokens::new(Arc::new(store.clone()));
+        let bound = setup.listener.bind().await.unwrap();
+        let address = bound.address();
+        setup.requests.tls = bound.tls();
+        let door = Door { names: setup.names, rates: setup.rates, ..Door::at(address) };
+        let access = Access::new(tokens.clone(), door).unwrap();
+        let router = layers(guard(routes(), &access), &setup.requests);
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(serve(bound, router, shutdown.clone(), setup.grace));
+        Self { address, store, tokens, shutdown, running }
+    }
+
+    pub(crate) async fn token(&self, name: &str, scope: Scope, infrastructures: Option<&[&str]>) -> String {
+        let infrastructures = infrastructures.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>());
+        let new = NewToken { name: name.to_owned(), scope, infrastructures, expires: None };
+        self.tokens.create(new).await.unwrap().0.reveal().to_owned()
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends a request on a connection of its own: `GET /`, and more lines of its head.
+    pub(crate) async fn ask(&self, request: &str, lines: &[String], body: &str) -> Answer {
+        let head = head(request, lines, body.len());
+        exchange(self.connect().await, &[head.as_bytes(), body.as_bytes()]).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> u16 {
+        self.ask(&format!("GET {path}"), &[format!("authorization: Bearer {token}")], "").await.status
+    }
+}
+
+pub(crate) fn head(request: &str, lines: &[String], length: usize) -> String {
+    let mut text = format!("{request} HTTP/1.1\r\nconnection: close\r\n");
+    if !lines.iter().any(|line| line.starts_with("host:")) {
+        text += "host: localhost\r\n";
+    }
+    if length > 0 {
+        text += &format!("content-length: {length}\r\n");
+    }
+    lines.iter().for_each(|line| text += &format!("{line}\r\n"));
+    text + "\r\n"
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// 0: the connection ended without one.
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// Sends, and reads until the other end closes. That it closes before all is sent is all right.
+pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, parts: &[&[u8]]) -> Answer {
+    for part in parts {
+        if stream.write_all(part).await.is_err() {
+            break;
+        }
+    }
+    read(stream).await
+}
+
+pub(crate) async fn read(mut stream: impl AsyncRead + Unpin) -> Answer {
+    let mut bytes = Vec::new();
+    // A connection that is reset has said what it said.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection is closed in time");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/infrastructures/{id}", get(look).post(change))
+        .route("/whoami", get(|caller: Caller| async move { format!("{} {:?}", caller.name, caller.address) }))
+        .route("/healthz", get(|| async { "well" }))
+        .route("/slow", get(slow))
+        .route("/never", get(std::future::pending::<()>))
+}
+
+async fn look(caller: Caller, Path(id): Path<String>) -> Result<String, Refusal> {
+    caller.may(Scope::Read, Some(&id)).map(|()| id)
+}
+
+async fn change(caller: Caller, Path(id): Path<String>, body: String) -> Result<String, Refusal> {
+    caller.may(Scope::Operate, Some(&id)).map(|()| body.len().to_string())
+}
+
+async fn slow() -> &'static str {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    "done"
+}

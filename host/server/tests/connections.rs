@@ -1,0 +1,271 @@
+//! How connections are taken, over real ones.
+
+mod common;
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use common::{PATIENCE, Service, exchange, head, read};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use occopus_server::access::Scope;
+use occopus_server::listen::TlsFiles;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn a_flood_of_headers_is_refused() {
+    let service = Service::start(|_| {}).await;
+    let many = |number: usize| (0..number).map(|number| format!("x-{number}: y")).collect::<Vec<_>>();
+    assert_eq!(service.ask("GET /healthz", &many(90), "").await.status, 200);
+    for flood in [many(101), many(20_000), vec![format!("x: {}", "y".repeat(1 << 20))]] {
+        let answer = service.ask("GET /healthz", &flood, "").await;
+        // What is not read when the connection is closed may take the answer along.
+        assert!([431, 0].contains(&answer.status), "{answer:?}");
+    }
+    assert_eq!(service.ask("GET /healthz", &[format!("x: {}", "y".repeat(70_000))], "").await.status, 431);
+    assert_eq!(service.ask(&format!("GET /{}", "y".repeat(70_000)), &[], "").await.status, 431);
+    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn connections_that_ask_for_nothing_are_closed() {
+    let service = Service::start(|setup| setup.listener.limits.head = SHORT).await;
+    for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HT", "GET /healthz HTTP/1.1\r\nhost: localhost\r\n"] {
+        let mut stream = service.connect().await;
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let since = Instant::now();
+        assert_eq!(read(stream).await.status, 0, "{begun}");
+        assert!(since.elapsed() < 10 * SHORT, "{begun}: {:?}", since.elapsed());
+    }
+    // A byte now and then does not help.
+    let mut stream = service.connect().await;
+    let (since, mut bytes) = (Instant::now(), "GET / HTTP/1.1\r\nx: ".bytes().chain(std::iter::repeat(b'y')));
+    while stream.write_all(&[bytes.next().unwrap()]).await.is_ok() {
+        assert!(since.elapsed() < PATIENCE);
+        sleep(SHORT / 10).await;
+    }
+    assert!(since.elapsed() < 10 * SHORT, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn bodies_that_are_slow_or_huge_end() {
+    let service = Service::start(|setup| {
+        setup.requests.body_time = SHORT;
+        setup.requests.body = 1000;
+    })
+    .await;
+    let post = |lines: &[&str], length| {
+        let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
+        head("POST /infrastructures/one", &lines, length)
+    };
+    let slow = exchange(service.connect().await, &[post(&[], 100).as_bytes(), b"some"]).await;
+    assert_eq!(slow.status, 408, "{slow:?}");
+    assert!(slow.body.contains("request.slow"), "{slow:?}");
+    // It is refused before it is sent.
+    let huge = exchange(service.connect().await, &[post(&[], 1 << 40).as_bytes()]).await;
+    assert_eq!(huge.status, 413, "{huge:?}");
+    let chunk = format!("190\r\n{}\r\n", "y".repeat(400));
+    let chunked = post(&["transfer-encoding: chunked"], 0);
+    let parts = [chunked.as_bytes(), chunk.as_bytes(), chunk.as_bytes(), chunk.as_bytes()];
+    let huge = exchange(service.connect().await, &parts).await;
+    assert_eq!(huge.status, 413, "{huge:?}");
+    let whole = exchange(service.connect().await, &[&parts[..3], &[b"0\r\n\r\n"]].concat()).await;
+    assert_eq!((whole.status, whole.body.as_str()), (200, "800"), "{whole:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_with_an_error() {
+    let service = Service::start(|_| {}).await;
+    for broken in [
+        "\0\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET / HTTP/1.1\r\na b: c\r\n\r\n",
+        "\x16\x03\x01",
+    ] {
+        let mut stream = service.connect().await;
+        stream.write_all(broken.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let answer = read(stream).await;
+        assert!([400, 0].contains(&answer.status), "{broken:?}: {answer:?}");
+    }
+    let both = ["content-length: 1".to_owned(), "transfer-encoding: chunked".to_owned()];
+    let smuggled = service.ask("POST /infrastructures/one", &both, "").await;
+    assert!(
+        [400, 408, 200].contains(&smuggled.status) && smuggled.head.matches("http/1.1").count() <= 1,
+        "{smuggled:?}"
+    );
+    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_idle_connections_hold_nobody_up() {
+    let service = Service::start(|setup| {
+        setup.listener.limits.connections = 9000;
+        setup.listener.limits.connections_per_address = 9000;
+        setup.listener.limits.head = PATIENCE;
+    })
+    .await;
+    let mut idle = Vec::new();
+    for number in 0..3000 {
+        let mut stream = service.connect().await;
+        if number % 2 == 0 {
+            stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_and_those_beyond_the_most_wait() {
+    let service = Service::start(|setup| setup.listener.limits.connections_per_address = 2).await;
+    let held = [service.connect().await, service.connect().await];
+    sleep(SHORT).await;
+    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 0);
+    drop(held);
+    sleep(SHORT).await;
+    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+
+    let service = Service::start(|setup| setup.listener.limits.connections = 2).await;
+    let held = [service.connect().await, service.connect().await];
+    sleep(SHORT).await;
+    let lines = ["host: localhost".to_owned()];
+    let third = service.ask("GET /healthz", &lines, "");
+    tokio::pin!(third);
+    assert!(timeout(SHORT, third.as_mut()).await.is_err());
+    drop(held);
+    assert_eq!(third.await.status, 200);
+}
+
+#[tokio::test]
+async fn what_has_begun_is_finished_when_the_service_ends() {
+    let service = Service::start(|_| {}).await;
+    let idle = service.connect().await;
+    let mut kept = service.connect().await;
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let ask = service.ask("GET /slow", &[], "");
+    let end = async {
+        sleep(Duration::from_millis(100)).await;
+        service.shutdown.cancel();
+        Instant::now()
+    };
+    let (answer, since) = tokio::join!(ask, end);
+    assert_eq!((answer.status, answer.body.as_str()), (200, "done"));
+    timeout(PATIENCE, service.running).await.unwrap().unwrap().unwrap();
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert_eq!((read(idle).await.status, read(kept).await.status), (0, 200));
+    assert!(TcpStream::connect(service.address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_given_up() {
+    let service = Service::start(|setup| setup.grace = SHORT).await;
+    let address = service.address;
+    let ask = tokio::spawn(async move {
+        let stream = TcpStream::connect(address).await.unwrap();
+        exchange(stream, &[head("GET /never", &[], 0).as_bytes()]).await
+    });
+    sleep(SHORT).await;
+    service.shutdown.cancel();
+    let since = Instant::now();
+    timeout(PATIENCE, service.running).await.unwrap().unwrap().unwrap();
+    assert!(since.elapsed() < 10 * SHORT, "{:?}", since.elapsed());
+    assert_eq!(ask.await.unwrap().status, 0);
+}
+
+#[tokio::test]
+async fn http2_is_spoken_without_being_asked_for() {
+    let service = Service::start(|_| {}).await;
+    let token = service.token("ci", Scope::Read, None).await;
+    let stream = TokioIo::new(service.connect().await);
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = |host: &str| {
+        let request = http::Request::builder().uri(format!("http://{host}/whoami"));
+        request.header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap()
+    };
+    let answer = client.send_request(request("localhost")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ci Some(127.0.0.1)");
+    assert_eq!(client.send_request(request("evil.example")).await.unwrap().status(), 421);
+    let mut many = request("localhost");
+    many.headers_mut().extend((0..150).map(|number| {
+        (http::HeaderName::try_from(format!("x-{number}")).unwrap(), http::HeaderValue::from_static("y"))
+    }));
+    assert_eq!(client.send_request(many).await.unwrap().status(), 431);
+    assert_eq!(client.send_request(request("localhost")).await.unwrap().status(), 200);
+}
+
+/// A certificate for `localhost`, in files.
+fn certificate(directory: &TempDir) -> (TlsFiles, CertificateDer<'static>) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = TlsFiles { certificate: directory.path().join("cert.pem"), key: directory.path().join("key.pem") };
+    fs::write(&files.certificate, cert.pem()).unwrap();
+    fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+    (files, cert.der().clone())
+}
+
+async fn encrypted(
+    service: &Service,
+    trusted: &CertificateDer<'static>,
+    protocol: &[u8],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, service.connect().await).await
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_a_new_certificate_is_taken_over() {
+    let directory = TempDir::new().unwrap();
+    let (files, first) = certificate(&directory);
+    let service = Service::start(|setup| {
+        setup.listener.tls = Some(files);
+        setup.listener.limits.certificate_check = Duration::from_millis(50);
+        setup.listener.limits.handshake = SHORT;
+    })
+    .await;
+    let request = head("GET /healthz", &[], 0);
+    let answer = exchange(encrypted(&service, &first, b"http/1.1").await.unwrap(), &[request.as_bytes()]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "well"));
+    assert!(answer.head.contains("strict-transport-security: "), "{}", answer.head);
+    let stream = encrypted(&service, &first, b"h2").await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+
+    // Without TLS there is nothing, and who does not go on with it is not waited for.
+    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 0);
+    let since = Instant::now();
+    assert_eq!(read(service.connect().await).await.status, 0);
+    assert!(since.elapsed() < 10 * SHORT, "{:?}", since.elapsed());
+
+    let (_, second) = certificate(&directory);
+    let since = Instant::now();
+    while encrypted(&service, &second, b"h2").await.is_err() {
+        assert!(since.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(encrypted(&service, &first, b"h2").await.is_err());
+}

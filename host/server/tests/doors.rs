@@ -1,0 +1,103 @@
+//! Who is let in, over real connections.
+
+mod common;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::Service;
+use occopus_server::access::{Rates, Scope, Tokens};
+
+#[tokio::test]
+async fn tokens_allow_what_they_say_and_no_more() {
+    let service = Service::start(|_| {}).await;
+    assert_eq!(service.ask("GET /infrastructures/one", &[], "").await.status, 200);
+    let reader = service.token("reader", Scope::Read, None).await;
+    let operator = service.token("operator", Scope::Operate, Some(&["one"])).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+
+    let refused = service.ask("GET /infrastructures/one", &[], "").await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.head.contains("www-authenticate: bearer"), "{}", refused.head);
+    assert!(refused.head.contains("x-content-type-options: nosniff"), "{}", refused.head);
+    assert!(refused.body.contains(r#""code":"access.unauthenticated""#), "{}", refused.body);
+    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+
+    let mut wrong = reader.clone();
+    wrong.replace_range(17..18, if reader[17..].starts_with('A') { "B" } else { "A" });
+    assert_eq!(service.get("/infrastructures/one", &wrong).await, 401);
+    assert_eq!(service.get("/infrastructures/one", "occ_000000000000_x").await, 401);
+
+    assert_eq!(service.get("/infrastructures/one", &reader).await, 200);
+    assert_eq!(service.get("/infrastructures/one", &operator).await, 200);
+    assert_eq!(service.get("/infrastructures/two", &operator).await, 403);
+    let post = async |id: &str, token: &str| {
+        let bearer = format!("authorization: Bearer {token}");
+        service.ask(&format!("POST /infrastructures/{id}"), &[bearer], "some text").await
+    };
+    let too_little = post("one", &reader).await;
+    assert_eq!(too_little.status, 403);
+    assert!(too_little.body.contains("`operate`"), "{}", too_little.body);
+    assert_eq!((post("one", &operator).await.body, post("two", &operator).await.status), ("9".to_owned(), 403));
+
+    let whoami = service.ask("GET /whoami", &[format!("cookie: occopus_token={reader}")], "").await;
+    assert_eq!(whoami.body, "reader Some(127.0.0.1)");
+    assert!([reader, operator].iter().all(|token| !service.store.text().contains(&token[17..])));
+}
+
+#[tokio::test]
+async fn a_token_that_another_process_revokes_opens_nothing_a_second_later() {
+    let service = Service::start(|_| {}).await;
+    let token = service.token("ci", Scope::Read, None).await;
+    assert_eq!(service.get("/whoami", &token).await, 200);
+    Tokens::new(Arc::new(service.store.clone())).revoke("ci").await.unwrap();
+    let begun = Instant::now();
+    while service.get("/whoami", &token).await == 200 {
+        assert!(begun.elapsed() < Duration::from_secs(3));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn other_web_sites_are_kept_out() {
+    let service = Service::start(|_| {}).await;
+    let port = service.address.port();
+    let ask = async |request: &str, lines: &[&str]| {
+        let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
+        service.ask(request, &lines, "").await.status
+    };
+    assert_eq!(ask("GET /whoami", &["host: evil.example"]).await, 421);
+    assert_eq!(ask("GET http://evil.example/whoami", &[]).await, 421);
+    assert_eq!(ask("GET /whoami", &[&format!("host: 127.0.0.1:{port}")]).await, 200);
+    let host = format!("host: localhost:{port}");
+    let post = "POST /infrastructures/one";
+    assert_eq!(ask(post, &[&host, "origin: http://evil.example"]).await, 403);
+    assert_eq!(ask(post, &[&host, "sec-fetch-site: cross-site"]).await, 403);
+    assert_eq!(ask(post, &[&host, &format!("origin: http://localhost:{port}")]).await, 200);
+    assert_eq!(ask("OPTIONS /infrastructures/one", &["origin: http://evil.example"]).await, 405);
+}
+
+#[tokio::test]
+async fn who_asks_too_often_waits_and_others_do_not() {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let rates = Rates { requests: number(1), burst: number(5), checks: number(1), checks_burst: number(4) };
+    let service = Service::start(|setup| setup.rates = rates).await;
+    let (one, two) = (service.token("one", Scope::Read, None).await, service.token("two", Scope::Read, None).await);
+    for _ in 0..5 {
+        assert_eq!(service.get("/whoami", &one).await, 200);
+    }
+    let refused = service.ask("GET /whoami", &[format!("authorization: Bearer {one}")], "").await;
+    assert_eq!(refused.status, 429);
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+    assert_eq!(service.get("/whoami", &two).await, 200);
+    // Secrets that are tried keep nobody out who was in.
+    let tried = format!("{}{}", &two[..17], &one[17..]);
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(service.get("/whoami", &tried).await);
+    }
+    assert!(statuses.starts_with(&[401]) && statuses.ends_with(&[429]), "{statuses:?}");
+    assert_eq!(service.get("/whoami", &two).await, 200);
+}
