@@ -71,7 +71,7 @@ impl Api<'_> {
             form.push(&format!("Tag.{}.Key", index + 1), key);
             form.push(&format!("Tag.{}.Value", index + 1), value);
         }
-        self.call(Effect::Perhaps, form, |_| Some(()))
+        self.call(Effect::Perhaps, form, named("CreateTagsResponse"))
     }
 
     /// The one that stays of those which carry this id. What else carries it is terminated: a cloud that ignores the
@@ -130,7 +130,8 @@ impl Api<'_> {
     }
 
     pub(crate) fn terminate(&self, id: &str) -> Result<(), Fault> {
-        match self.call(Effect::None, Form::new("TerminateInstances").add("InstanceId.1", id), |_| Some(())) {
+        let form = Form::new("TerminateInstances").add("InstanceId.1", id);
+        match self.call(Effect::None, form, named("TerminateInstancesResponse")) {
             Err(fault) if fault.reaction == Reaction::NotFound => Ok(()),
             other => other,
         }
@@ -163,6 +164,11 @@ impl Api<'_> {
         }
         self.call(Effect::None, form, listed)
     }
+}
+
+/// Takes answers of this name, and no other documents.
+fn named(name: &str) -> impl FnOnce(&Document) -> Option<()> {
+    move |document| (document.root_element().tag_name().name() == name).then_some(())
 }
 
 /// None when it is no answer to `DescribeInstances`.

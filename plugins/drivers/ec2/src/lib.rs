@@ -2,7 +2,7 @@
 //!
 //! - The instance's id is the client token of its creation, and a tag from its first moment. Amazon keeps a second machine
 //!   from being made for one token; other clouds ignore tokens, so whoever repeats a creation looks for the tag before and
-//!   after, and of two machines with one id the older one stays.
+//!   after, and of two machines with one id the older one stays. The last look waits for what may still arrive.
 //! - What the first attempt costs is one call. Observation takes 200 instances in one.
 //! - `destroy` terminates at once. It does not stop before, as the existing tool did: some machines can't be stopped.
 
@@ -16,16 +16,20 @@ mod sign;
 mod tests;
 mod xml;
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use occopus_sdk::{About, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Scope};
+use occopus_sdk::{About, Call, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Reaction, Scope};
 
 use api::Api;
 use instance::{Ec2Instance, INSTANCE, Reference};
 pub use section::{Credentials, Section};
 
-/// A creation that took longer may have been overtaken by another owner of the infrastructure.
+/// A first creation that took longer may have been overtaken by another owner of the infrastructure, and looks for
+/// itself. One that took less has arrived when whoever repeats it has waited for as long.
 const OVERTAKEN: Duration = Duration::from_secs(5);
+/// Time for the answer that says what happened.
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// The driver.
 pub struct Ec2;
@@ -44,23 +48,26 @@ impl Driver for Ec2 {
 
     fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
         let api = Api::new(&request.scope)?;
+        let begun = Instant::now();
         if request.repeated
             && let Some(there) = api.the_one(&request.instance_id)?
         {
             return Ok(there.observed());
         }
-        let begun = Instant::now();
         let made = api.run(request)?;
         if made.tag(INSTANCE).is_none() {
             api.tag(&made.id, request).map_err(|fault| unmarked(&api, &made, fault))?;
         }
-        if request.repeated || begun.elapsed() > OVERTAKEN {
-            // A look that fails or finds nothing yet changes nothing: this one is there.
-            if let Ok(Some(one)) = api.the_one(&request.instance_id) {
-                return Ok(one.observed());
-            }
+        if request.repeated && !request.scope.section.is_amazon() {
+            outlast(request.scope.call(), begun);
+        } else if !request.repeated && begun.elapsed() < OVERTAKEN {
+            return Ok(made.observed());
         }
-        Ok(made.observed())
+        match api.settled(&request.instance_id) {
+            Ok(one) => Ok(one.unwrap_or(made).observed()),
+            // It is there, and perhaps not alone: `find` will tell.
+            Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
+        }
     }
 
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
@@ -84,6 +91,13 @@ impl Inventory for Ec2 {
         let (instances, cursor) = Api::new(scope)?.marked(cursor)?;
         let machines = instances.iter().filter(|instance| instance.lives()).filter_map(Ec2Instance::owned).collect();
         Ok(Page { machines, cursor })
+    }
+}
+
+/// Waits for a first creation that was sent before this one began.
+fn outlast(call: &Call, begun: Instant) {
+    if !call.cancelled() {
+        sleep(OVERTAKEN.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(MARGIN)));
     }
 }
 

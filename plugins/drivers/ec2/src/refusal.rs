@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use occopus_sdk::http::Response;
 use occopus_sdk::{Fault, Reaction};
 use roxmltree::Document;
@@ -30,6 +32,8 @@ impl Refusal {
     }
 }
 
+/// Signatures are good for five minutes; clocks that differ by more than this are worth a word.
+const SKEW_S: i64 = 240;
 /// How long to wait where the API says nothing about it: its buckets refill by a few tokens a second.
 const THROTTLED: Duration = Duration::from_secs(2);
 
@@ -43,6 +47,11 @@ pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal
     if !hint.is_empty() {
         fault = fault.at(pointer, hint);
     }
+    if reaction == Reaction::Denied
+        && let Some(skew) = skew(response, Timestamp::now())
+    {
+        fault = fault.detail(skew);
+    }
     if let Some(id) = refusal.request_id {
         fault = fault.detail(format!("request id {id}"));
     }
@@ -51,6 +60,14 @@ pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal
         None if reaction == Reaction::Retry => fault.retry_after(THROTTLED),
         None => fault,
     }
+}
+
+/// Of the clocks, by the answer's `Date`. Clouds call a signature of the wrong time a wrong key, and many say no more.
+fn skew(response: &Response, now: Timestamp) -> Option<String> {
+    let theirs = DateTimeParser::new().parse_timestamp(response.header("date")?).ok()?;
+    let ahead = now.as_second() - theirs.as_second();
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    (ahead.abs() > SKEW_S).then(|| format!("This machine's clock is {} minutes {side} the cloud's.", ahead.abs() / 60))
 }
 
 /// The reaction, with a hint and the place in the section that it is about.
@@ -81,6 +98,10 @@ fn meaning(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &
         | "AddressLimitExceeded"
         | "NetworkInterfaceLimitExceeded"
         | "PrivateIpAddressLimitExceeded" => (NoCapacity, "", ""),
+        "AuthFailure" if words.contains("images") => (Denied, "/image_id", "this account may not use this image"),
+        "AuthFailure" | "SignatureDoesNotMatch" | "InvalidSignatureException" if words.contains("valid region") => {
+            (Denied, "/regionname", "is this the name of the region that the endpoint serves?")
+        }
         "AuthFailure" | "InvalidClientTokenId" | "MissingAuthenticationToken" | "UnrecognizedClientException" => {
             (Denied, "", "Are `accesskey` and `secretkey` in auth_data.yaml those of this cloud?")
         }
@@ -115,14 +136,18 @@ fn meaning(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &
             (GiveUp, "/security_group_ids", "no such security group here")
         }
         _ if about("InvalidSubnet") => (GiveUp, "/subnet_id", "no such subnet here"),
+        _ if about("InvalidUserData") || words.to_lowercase().contains("user data") => {
+            (GiveUp, "#user-data", "the cloud does not take what was rendered here")
+        }
         _ if about("InvalidInstanceType") || words.to_lowercase().contains("instance type") => {
             (GiveUp, "/instance_type", "no such instance type here")
         }
-        _ if about("InvalidUserData") || words.contains("User data is limited") => {
-            (GiveUp, "#user-data", "the cloud does not take what was rendered here")
-        }
         _ if about("InvalidTag") || code == "TagLimitExceeded" => {
             (GiveUp, "/tags", "the cloud does not take these tags")
+        }
+        // Another service of the same cloud.
+        "InvalidAction" | "MethodNotAllowed" | "UnknownOperationException" | "NoSuchVersion" => {
+            (GiveUp, "/endpoint", "is this the URL of an EC2 API?")
         }
         _ if status >= 500 && effect == Effect::Perhaps => (UnknownOutcome, "", ""),
         _ if status >= 500 || status == 429 => (Retry, "", ""),
@@ -137,8 +162,10 @@ fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Faul
     let fault = match status {
         300..=399 => {
             let target = response.header("location").unwrap_or("another place");
-            Fault::give_up("ec2.redirect", format!("{endpoint} redirects to {target}; keys are not sent there"))
-                .at("/endpoint", "if that is the cloud, write its URL here")
+            let message = format!(
+                "{endpoint} redirects to {target}; keys are not sent there, for the grant `endpoint` is of {endpoint} alone"
+            );
+            Fault::give_up("ec2.redirect", message).at("/endpoint", "if that is the cloud, write its URL here")
         }
         429 => Fault::retry("ec2.throttled", message).retry_after(THROTTLED),
         501 | 505 => not_ec2(message),

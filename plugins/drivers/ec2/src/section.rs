@@ -55,6 +55,11 @@ impl Section {
     pub(crate) fn signing_region(&self) -> &str {
         region_of_amazon(&self.endpoint).unwrap_or(self.regionname.trim())
     }
+
+    /// Amazon itself, which honours client tokens.
+    pub(crate) fn is_amazon(&self) -> bool {
+        region_of_amazon(&self.endpoint).is_some()
+    }
 }
 
 /// From `ec2.REGION.amazonaws.com`, `ec2-fips.REGION.amazonaws.com`, `ec2.REGION.api.aws`, `ec2.amazonaws.com` and
