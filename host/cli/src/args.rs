@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::Span;
 use occopus_engine::Renew;
 use occopus_runtime::Kind;
+use occopus_server::access::Scope;
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -128,6 +130,9 @@ pub(crate) enum Command {
     Events(Events),
     /// Show the output of a node.
     Logs(Logs),
+    /// Who may use the service.
+    #[command(subcommand)]
+    Token(Token),
     /// What plugins there are, and what they may do.
     #[command(subcommand)]
     Plugin(Plugin),
@@ -522,6 +527,40 @@ pub(crate) struct Logs {
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) id: Id,
+}
+
+/// `token`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token, and print it: it is kept nowhere. Once there is one, the service lets in nobody without.
+    Create {
+        /// What to call it.
+        name: String,
+        /// What it allows: to look; also to build, change and destroy; also what concerns all.
+        #[arg(long, value_name = "read|operate|admin")]
+        scope: Scope,
+        /// Only for the infrastructure with this id; may be repeated.
+        #[arg(long = "infrastructure", value_name = "ID")]
+        infrastructures: Vec<String>,
+        /// After so long it ends: `12h`, `30d`, `1y`.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Span>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// All tokens, without their secrets, also those that are revoked or have ended.
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let a token open nothing any more, a second from now.
+    Revoke {
+        /// Its id or name.
+        #[arg(value_name = "ID|NAME")]
+        which: String,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 /// `plugin`

@@ -26,6 +26,7 @@ mod signals;
 mod status;
 mod suspend;
 mod telemetry;
+mod token;
 mod validate;
 
 use std::io;
@@ -113,6 +114,7 @@ fn works(command: &Command) -> bool {
         | Command::Resume(_)
         | Command::Attach(_)
         | Command::Detach(_)
+        | Command::Token(_)
         | Command::Completions { .. } => false,
         _ => true,
     }
@@ -139,6 +141,7 @@ async fn run(command: Command, common: &Common) -> Result<(), Failure> {
         Command::Schema(it) => schema::run(it, common).await,
         Command::Events(it) => events::run(it, common).await,
         Command::Logs(it) => logs::run(it, common).await,
+        Command::Token(it) => token::run(it, common).await,
         Command::Plugin(it) => plugin::run(it, common).await,
         Command::Component(Component::Serve { component, listen, env }) => {
             component::serve(&component, listen, env).await
@@ -167,6 +170,9 @@ fn format(command: &Command) -> Format {
             output.format
         }
         Command::Auth(args::Auth::Check { output, .. }) => output.format,
+        Command::Token(
+            args::Token::Create { output, .. } | args::Token::List { output } | args::Token::Revoke { output, .. },
+        ) => output.format,
         Command::Plugin(
             args::Plugin::List { output }
             | args::Plugin::Inspect { output, .. }

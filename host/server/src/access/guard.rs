@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
+use futures::StreamExt as _;
 use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Method};
@@ -16,7 +18,7 @@ use tower_http::csrf::{ConfigError, CsrfLayer, ProtectionError};
 
 use super::host::Hosts;
 use super::limiter::Limiter;
-use super::{Caller, Rates, Refusal, Tokens, cookie, paths};
+use super::{Caller, Rates, Refusal, TokenText, Tokens, cookie, paths};
 use crate::listen::Peer;
 
 /// Where a person gives the token.
@@ -118,24 +120,35 @@ impl Access {
         Ok(*loopback && !any().await?)
     }
 
-    /// Lets a request in; without a caller where everybody may go.
-    async fn admit(&self, parts: &Parts) -> Result<Option<Caller>, Refusal> {
+    /// Lets a request in.
+    async fn admit(&self, parts: &Parts) -> Result<Admitted, Refusal> {
         let address = parts.extensions.get::<Peer>().map(Peer::address);
         let limiter = &self.shared.limiter;
         if paths::is_public(parts.uri.path()) {
             limiter.of_address(address)?;
-            return Ok(None);
+            return Ok(Admitted::Anybody);
         }
         let proxied = PROXIED.iter().any(|name| parts.headers.contains_key(name));
         if !proxied && self.is_open().await? {
             limiter.of_address(address)?;
-            return Ok(Some(Caller::anyone(address)));
+            return Ok(Admitted::Known(Caller::anyone(address), None));
         }
         match token(&parts.headers) {
-            Some(token) => self.identify(token, address).await.map(Some),
+            Some(token) => {
+                let caller = self.identify(token, address).await?;
+                Ok(Admitted::Known(caller, TokenText::parse(token).map(|token| token.id().to_owned())))
+            }
             None => limiter.of_address(address).and(Err(Refusal::Unauthenticated)),
         }
     }
+}
+
+/// Who is let in.
+enum Admitted {
+    /// Where everybody may go.
+    Anybody,
+    /// This one, by the token with this id, or without.
+    Known(Caller, Option<String>),
 }
 
 /// Puts the doors before routes: whoever is let in is a [`Caller`] for the handlers.
@@ -155,11 +168,14 @@ pub fn guard(router: Router, access: &Access) -> Router {
 async fn authenticate(State(access): State<Access>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match access.admit(&parts).await {
-        Ok(caller) => {
-            if let Some(caller) = caller {
-                parts.extensions.insert(caller);
+        Ok(Admitted::Anybody) => next.run(Request::from_parts(parts, body)).await,
+        Ok(Admitted::Known(caller, token)) => {
+            parts.extensions.insert(caller);
+            let response = next.run(Request::from_parts(parts, body)).await;
+            match token {
+                Some(token) if is_endless(&response) => until_ended(response, &access.shared.tokens, token),
+                _ => response,
             }
-            next.run(Request::from_parts(parts, body)).await
         }
         Err(Refusal::Unauthenticated) if paths::wants_page(&parts) => Redirect::to(SIGN_IN).into_response(),
         Err(refusal) => {
@@ -167,6 +183,18 @@ async fn authenticate(State(access): State<Access>, request: Request, next: Next
             refusal.into_response()
         }
     }
+}
+
+/// Whether an answer goes on for as long as somebody listens.
+fn is_endless(response: &Response) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Ends an answer when the token is no good any more for which it is given.
+fn until_ended(response: Response, tokens: &Tokens, token: String) -> Response {
+    let ended = tokens.clone().ended(token);
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))
 }
 
 /// Refuses requests to names that are not ours.

@@ -19,6 +19,8 @@ use super::{Scope, TokenInfo};
 const CHECKS: usize = 2;
 /// How long it need not be looked again whether there are tokens.
 const LOOKED: Duration = Duration::from_secs(1);
+/// How often it is looked whether a token is still good for whom an answer is being sent without end.
+const STREAMED: Duration = Duration::from_secs(5);
 /// Records that are read at a time.
 const PAGE: usize = 500;
 /// Of a name.
@@ -270,6 +272,19 @@ impl Tokens {
             self.shared.remembered.remember(digest, info.clone(), entry.modified);
         }
         Ok(good.then_some(info))
+    }
+
+    /// Ends when this token is no good any more, some seconds later at most: for answers without end.
+    pub(super) async fn ended(self, id: String) {
+        loop {
+            tokio::time::sleep(STREAMED).await;
+            match self.shared.store.get(&record::key(&id)).await {
+                Ok(Some(entry)) if read(&id, &entry).is_some_and(|it| it.info(&id).is_good(Timestamp::now())) => {}
+                Ok(_) => return,
+                // It is asked again; who has the answer had a good token.
+                Err(error) => tracing::debug!(%error, "a token could not be looked at again"),
+            }
+        }
     }
 
     async fn write(&self, id: &str, modified: u64, record: &Record) -> Result<(), TokenError> {

@@ -134,7 +134,7 @@ mod tests {
     fn router(limits: &RequestLimits) -> Router {
         let routes = Router::new()
             .route("/", post(|body: String| async move { body }))
-            .route("/slow", get(|| std::future::pending::<()>()))
+            .route("/slow", get(std::future::pending::<()>))
             .route("/panic", get(async || -> () { panic!("a test") }))
             .route("/cached", get(|| async { [("cache-control", "max-age=60")] }));
         layers(routes, limits)
@@ -154,8 +154,8 @@ mod tests {
     }
 
     /// A body that does not tell its size.
-    fn stream(parts: &[&'static str]) -> Body {
-        Body::from_stream(futures::stream::iter(parts.to_vec().into_iter().map(Ok::<_, std::io::Error>)))
+    fn stream(parts: &'static [&'static str]) -> Body {
+        Body::from_stream(futures::stream::iter(parts.iter().copied().map(Ok::<_, std::io::Error>)))
     }
 
     #[tokio::test]

@@ -1,6 +1,5 @@
 use std::num::NonZeroU32;
 
-use axum::body::Body;
 use axum::routing::{any, get};
 use http::StatusCode;
 use occopus_engine::ports::SystemClock;
@@ -24,7 +23,7 @@ impl Doors {
         let router = Router::new()
             .route("/", any(|caller: Caller| async move { caller.name }))
             .route("/healthz", get(|| async { "well" }))
-            .route("/healthz-caller", get(|_: Caller| async { "" }));
+            .route("/events", get(endless));
         Self { tokens, router: guard(router, &access) }
     }
 
@@ -53,6 +52,12 @@ impl Doors {
     async fn status(&self, request: &str, headers: &[(&str, &str)]) -> u16 {
         self.ask(request, headers).await.status().as_u16()
     }
+}
+
+/// An event, and then nothing more.
+async fn endless() -> Response {
+    let events = futures::stream::iter([Ok::<_, std::io::Error>("data: one\n\n")]).chain(futures::stream::pending());
+    ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
 async fn text(response: Response) -> String {
@@ -202,4 +207,16 @@ async fn a_handler_without_doors_before_it_lets_nobody_in() {
     let router = Router::new().route("/", get(|_: Caller| async { "" }));
     let response = router.oneshot(Request::builder().uri("/").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_end_ends_with_its_token() {
+    let doors = Doors::loopback();
+    let bearer = format!("Bearer {}", doors.token("ci").await);
+    let mut events = doors.ask("GET /events", &[("authorization", &bearer)]).await.into_body().into_data_stream();
+    assert_eq!(events.next().await.unwrap().unwrap(), "data: one\n\n");
+    assert!(tokio::time::timeout(Duration::from_secs(60), events.next()).await.is_err());
+    doors.tokens.revoke("ci").await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(6), events.next()).await;
+    assert!(ended.unwrap().is_none());
 }
