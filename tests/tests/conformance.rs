@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use occopus_tests::{Docker, Moto, Occopus, has_python, keeps_its_contract, processes};
+use occopus_tests::{Docker, Meddling, Moto, Occopus, Proxy, has_python, keeps_its_contract, processes};
 
 #[test]
 fn docker() {
@@ -60,4 +60,34 @@ fn an_interrupted_test_leaves_nothing_behind() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("FAIL  observe-1000       interrupted") && said.contains("ok    nothing-left"), "{said}");
+}
+
+#[test]
+fn a_creation_that_is_on_its_way_at_an_interruption_is_removed_too() {
+    const ON_ITS_WAY: Duration = Duration::from_secs(3);
+    let Some(moto) = Moto::start("a_creation_that_is_on_its_way_at_an_interruption_is_removed_too") else { return };
+    let is_creation = |body: &str| body.contains("Action=RunInstances");
+    let slowly = move |body: &str| if is_creation(body) { Meddling::Delay(ON_ITS_WAY) } else { Meddling::Pass };
+    let proxy = Proxy::before(&moto.address, slowly).expect("a proxy");
+    let occopus = Occopus::new();
+    let bundled = occopus_plugins::PLUGINS.iter().find(|bundled| bundled.name == "driver-ec2").expect("bundled");
+    let file = occopus.write("plugin.wasm", bundled.bytes);
+    let (address, [access, secret]) = (&proxy.address, moto.keys());
+    let fixture = format!(
+        "resource: {{type: ec2, endpoint: 'http://{address}', regionname: eu-west-1, image_id: ami-03cf127a, \
+         instance_type: t3.small}}\nauth_data: {{accesskey: '{access}', secretkey: '{secret}'}}\n"
+    );
+    let fixture = occopus.write("fixture.yaml", fixture);
+    let mut command = occopus.command(["plugin", "test"]);
+    let running = command.arg(file).arg("--with").arg(fixture).spawn().expect("the program starts");
+    while proxy.requests() == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    processes::signal(running.id(), "INT");
+    let output = running.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("FAIL  create             interrupted") && said.contains("ok    nothing-left"), "{said}");
+    std::thread::sleep(ON_ITS_WAY + Duration::from_secs(1));
+    assert!(moto.machines().is_empty(), "{said}");
 }

@@ -3,6 +3,7 @@
 mod faults;
 mod machines;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join;
@@ -10,10 +11,14 @@ use occopus_engine::ports::{Handle, Phase, Reaction};
 
 use self::machines::Machines;
 use crate::bed::Bed;
+use crate::hiccups::Faults;
+use crate::proxy::Meddling;
 use crate::report::{Check, Checked, Miss, Suite, words};
 
 /// So many are asked about in one call.
 const THOUSAND: usize = 1_000;
+/// How long a request is on its way that another one overtakes.
+const OVERTAKEN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
     let Some(machines) = Machines::new(bed) else { return };
@@ -55,22 +60,55 @@ async fn created_again(m: &Machines<'_>, id: &str, handle: &Handle) -> Checked {
     Ok("one machine".to_owned())
 }
 
-/// An owner that has lost its infrastructure and does not know it yet, and the new one.
+/// An owner that has lost its infrastructure and does not know it yet, and the new one. The last request of the old one
+/// arrives when the new one might have ended, where that can be arranged.
 async fn created_at_once(m: &Machines<'_>) -> Checked {
+    let faults = Faults::before(&m.bed.section, &m.bed.fixture.services);
+    let section = faults.as_ref().map_or_else(|_| m.section(), |faults| Arc::clone(&faults.section));
     let id = m.new_id();
-    let (early, late) = (m.request(&id, m.section(), false), m.request(&id, m.section(), true));
-    let (early, late) = join(m.driver.create(&early), m.driver.create(&late)).await;
-    for answer in [early, late] {
+    let (early, late) = (m.request(&id, Arc::clone(&section), false), m.request(&id, section, true));
+    let (early, late) = match &faults {
+        Ok(faults) => {
+            let requests = requests_of_create(m, faults).await?;
+            let seen = faults.requests();
+            faults.once(requests.saturating_sub(1), Meddling::Delay(OVERTAKEN));
+            let late = async || {
+                faults.come(seen + requests, m.bed.patience()).await;
+                m.driver.create(&late).await
+            };
+            join(m.driver.create(&early), late()).await
+        }
+        Err(_) => join(m.driver.create(&early), m.driver.create(&late)).await,
+    };
+    for answer in [&early, &late] {
         if let Err(fault) = answer
             && !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome | Reaction::Conflict)
         {
-            return Err(fault.into());
+            return Err(fault.clone().into());
         }
     }
-    m.settled(&id, m.section()).await?;
+    let known = match late {
+        Ok(late) => late.handle,
+        Err(_) => m.settled(&id, m.section()).await?,
+    };
     let handle = m.exactly_one(&id).await?;
+    if handle != known {
+        return Err(format!("there is {handle:?}, and the call that was repeated answered {known:?}").into());
+    }
     m.destroy(&handle).await?;
     Ok("one machine".to_owned())
+}
+
+/// How many requests a first creation takes, once the driver remembers what it may.
+async fn requests_of_create(m: &Machines<'_>, faults: &Faults) -> Result<usize, Miss> {
+    let mut requests = 0;
+    for _ in 0..2 {
+        let before = faults.requests();
+        let made = m.driver.create(&m.request(&m.new_id(), Arc::clone(&faults.section), false)).await?;
+        requests = faults.requests() - before;
+        m.destroy(&made.handle).await?;
+    }
+    Ok(requests)
 }
 
 async fn find(m: &Machines<'_>, id: &str, handle: &Handle) -> Checked {

@@ -1,7 +1,7 @@
 //! What clouds and networks do, put between a plugin and its server.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use occopus_engine::ports::{Fault, Reaction};
 use serde_json::Value;
@@ -111,6 +111,14 @@ impl Faults {
     /// So far.
     pub(crate) fn requests(&self) -> usize {
         self.proxy.requests() + self.others.iter().map(Proxy::requests).sum::<usize>()
+    }
+
+    /// Waits until so many requests have come, but not for ever.
+    pub(crate) async fn come(&self, requests: usize, patience: Duration) {
+        let began = Instant::now();
+        while self.requests() < requests && began.elapsed() < patience {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     fn set(&self, plan: Plan) {

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use occopus_engine::ports::{CreateRequest, Driver, Fault, Handle, Observed, OwnedPage, Scope};
+use occopus_engine::ports::{CreateRequest, Driver, Fault, Handle, Observed, OwnedPage, Reaction, Scope};
+use tokio_util::task::TaskTracker;
 
 use crate::meter::Meter;
 
 pub(crate) struct Recording {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) meter: Meter,
+    /// Creations on their way, also those that nobody waits for any more.
+    pub(crate) creations: TaskTracker,
 }
 
 impl Recording {
@@ -21,8 +24,12 @@ impl Recording {
 
 #[async_trait]
 impl Driver for Recording {
+    /// It goes on when its caller is interrupted: a machine that came after the tidying up would stay.
     async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
-        self.hear(self.driver.create(request).await)
+        let (driver, request) = (Arc::clone(&self.driver), request.clone());
+        let creation = self.creations.spawn(async move { driver.create(&request).await });
+        let crashed = |error| Fault::new(Reaction::UnknownOutcome, "conformance.crashed", format!("{error}"));
+        self.hear(creation.await.unwrap_or_else(|error| Err(crashed(error))))
     }
 
     async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {

@@ -117,7 +117,15 @@ async fn destroy(m: &Machines<'_>, f: &Faults) -> Checked {
             m.gone(&handle).await.map_err(|miss| at(&place, miss))?;
         }
     }
-    Ok(format!("{} faults at {requests} requests", HICCUPS.len() * requests))
+    let handle = m.create(&m.new_id()).await?;
+    f.always(NOT_THIS_API);
+    let answer = m.driver.destroy(&scope(), &handle).await;
+    f.none();
+    if answer.is_ok() {
+        return Err("a web page instead of the API's answer is taken for a removal".into());
+    }
+    m.destroy(&handle).await?;
+    Ok(format!("{} faults at {requests} requests, and a web page", HICCUPS.len() * requests))
 }
 
 /// The server acts, and its answer comes after the deadline.

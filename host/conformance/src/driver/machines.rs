@@ -7,6 +7,7 @@ use futures::future::try_join_all;
 use occopus_engine::ports::{CreateRequest, Driver, Fault, Handle, Observed, Owned, Phase, Plugins, Reaction, Scope};
 use occopus_runtime::Runtime;
 use serde_json::Value;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::bed::Bed;
@@ -28,16 +29,19 @@ pub(crate) struct Machines<'a> {
     section: Arc<Value>,
     /// The ids that were used.
     ids: Mutex<Vec<String>>,
+    /// Calls of `create` that have not ended, whoever waits for them.
+    creations: TaskTracker,
 }
 
 impl<'a> Machines<'a> {
     pub(crate) fn new(bed: &'a Bed) -> Option<Self> {
-        let driver = recorded(bed, &bed.runtime)?;
-        Some(Self { bed, driver, section: Arc::new(bed.section.clone()), ids: Mutex::default() })
+        let creations = TaskTracker::new();
+        let driver = recorded(bed, &bed.runtime, &creations)?;
+        Some(Self { bed, driver, section: Arc::new(bed.section.clone()), ids: Mutex::default(), creations })
     }
 
     pub(crate) fn driver_of(&self, runtime: &Runtime) -> Result<Arc<dyn Driver>, Miss> {
-        Ok(recorded(self.bed, runtime).ok_or("there is no driver")?)
+        Ok(recorded(self.bed, runtime, &self.creations).ok_or("there is no driver")?)
     }
 
     pub(crate) fn new_id(&self) -> String {
@@ -201,6 +205,9 @@ impl<'a> Machines<'a> {
 
     /// Removes every machine of these tests, and says whether there are any after that.
     pub(crate) async fn remove_all(&self) -> Checked {
+        // Of an interrupted check. Each call ends by its deadline.
+        self.creations.close();
+        self.creations.wait().await;
         let began = Instant::now();
         let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut removed = 0;
@@ -230,7 +237,7 @@ impl<'a> Machines<'a> {
     }
 }
 
-fn recorded(bed: &Bed, runtime: &Runtime) -> Option<Arc<dyn Driver>> {
+fn recorded(bed: &Bed, runtime: &Runtime, creations: &TaskTracker) -> Option<Arc<dyn Driver>> {
     let driver = runtime.driver(bed.keyword())?;
-    Some(Arc::new(Recording { driver, meter: bed.meter.clone() }))
+    Some(Arc::new(Recording { driver, meter: bed.meter.clone(), creations: creations.clone() }))
 }
