@@ -158,6 +158,9 @@ pub struct Summary {
     pub created: Timestamp,
     /// Who works on it now.
     pub owner: Option<Owner>,
+    /// It is not to be maintained until it is resumed.
+    #[serde(default)]
+    pub suspended: bool,
 }
 
 /// What became of a `destroy`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use occopus_runtime::Limits;
@@ -34,6 +34,28 @@ pub struct Config {
     pub allow_commands: bool,
     /// Calls that go to one endpoint of a cloud at the same time; the engine's own number when there is none.
     pub calls_per_endpoint: Option<NonZeroUsize>,
+    /// How the service works.
+    pub service: ServiceSettings,
+}
+
+/// `service`: how `occopus serve` works.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceSettings {
+    /// Whether descriptions that come over the network may run programs on this machine (the driver `local`).
+    pub allow_processes: bool,
+    /// The endpoints that they may name; any when empty.
+    pub endpoints: Vec<String>,
+    /// Names that the service answers to on a loopback address, besides those of this machine: that of a proxy before it.
+    pub names: Vec<String>,
+    /// Origins whose pages may use the service, such as `https://occopus.example.org`; none when empty.
+    pub cors_origins: Vec<String>,
+    /// Requests of one caller in a second.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// Requests of one caller at once.
+    pub requests_at_once: Option<NonZeroU32>,
+    /// Bytes of a posted document, at most.
+    pub document_bytes: Option<NonZeroUsize>,
 }
 
 /// What the command line says of it.
@@ -91,6 +113,7 @@ struct File {
     /// Whether templates may run commands on this machine (`cmd`).
     allow_commands: bool,
     calls_per_endpoint: Option<NonZeroUsize>,
+    service: ServiceSettings,
 }
 
 impl Config {
@@ -107,6 +130,7 @@ impl Config {
             limits: Limits::default(),
             allow_commands: false,
             calls_per_endpoint: None,
+            service: ServiceSettings::default(),
             places,
         }
     }
@@ -134,6 +158,7 @@ impl Config {
             limits: file.limits,
             allow_commands: file.allow_commands,
             calls_per_endpoint: file.calls_per_endpoint,
+            service: file.service,
             places,
         };
         Ok((config, warnings))

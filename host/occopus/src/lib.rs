@@ -54,7 +54,7 @@ mod sources;
 mod webhooks;
 
 pub use authentication::Authentication;
-pub use config::{Config, ConfigError, Overrides};
+pub use config::{Config, ConfigError, Overrides, ServiceSettings};
 pub use credentials::Credentials;
 pub use facade::{Occopus, OpenError};
 pub use installed::{InstallError, Installed};

@@ -50,6 +50,17 @@ pub(crate) struct Details {
     message: String,
 }
 
+impl Details {
+    /// What happened, and how to mend it.
+    pub(crate) fn into_words(self) -> (String, Option<String>) {
+        let places = self.problems.iter().filter_map(|problem| {
+            Some(format!("line {}: {}", problem["line"].as_u64()?, problem["message"].as_str()?))
+        });
+        let text = std::iter::once(self.detail.clone()).chain(places).collect::<Vec<_>>().join("\n");
+        (text, self.help)
+    }
+}
+
 /// Why a request was not answered as wished.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
@@ -129,7 +140,11 @@ impl Problem {
         let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
         let detail = match errors.as_slice() {
             [one] => one.to_string(),
-            all => format!("the description has {} mistakes, the first: {}", all.len(), all.first().map_or_else(String::new, ToString::to_string)),
+            all => format!(
+                "the description has {} mistakes, the first: {}",
+                all.len(),
+                all.first().map_or_else(String::new, ToString::to_string)
+            ),
         };
         let problems = problems.iter().map(occopus_model::Problem::to_json).collect();
         Self::bad("files.invalid", detail).at(problems)

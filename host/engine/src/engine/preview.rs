@@ -34,11 +34,14 @@ pub(super) async fn preview(
     let others = Others::new(infra_id, desired, known(engine, id, desired).await?);
     let others = &others;
     let wanted = nodes.iter().filter_map(|index| Some((*index, desired.nodes.get(*index)?)));
-    let renders = wanted.flat_map(|(index, node)| {
-        desired
-            .candidates(node)
-            .map(move |(number, found)| one(engine, infra_id, desired, others, index, node, number, found))
-    });
+    // Collected, so that the closures are no part of what is awaited: with them it could not be sent between threads.
+    let renders: Vec<_> = wanted
+        .flat_map(|(index, node)| {
+            desired
+                .candidates(node)
+                .map(move |(number, found)| one(engine, infra_id, desired, others, index, node, number, found))
+        })
+        .collect();
     Ok(stream::iter(renders).buffered(WIDTH).collect().await)
 }
 

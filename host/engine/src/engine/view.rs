@@ -101,7 +101,9 @@ pub(super) async fn list(store: &dyn Store) -> Result<Vec<Summary>, EngineError>
         let record: InfrastructureRecord = decode(&entry.key, &entry.value)?;
         let id = entry.key.strip_prefix(keys::INFRASTRUCTURES).unwrap_or_default().to_owned();
         let owner: Option<OwnerRecord> = get(store, &keys::owner(&id)).await?;
+        let suspended = store.get(&keys::suspended(&id)).await?.is_some();
         summaries.push(Summary {
+            suspended,
             id,
             name: record.name,
             state: record.state,

@@ -13,6 +13,7 @@ use futures::StreamExt as _;
 use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Method};
+use http_body_util::Limited;
 use tower_http::cors::CorsLayer;
 use tower_http::csrf::{ConfigError, CsrfLayer, ProtectionError};
 
@@ -23,6 +24,8 @@ use crate::listen::Peer;
 
 /// Where a person gives the token.
 const SIGN_IN: &str = "/ui/login";
+/// Bytes of a body from whom nobody knows: room for a token.
+const UNKNOWN_BODY: usize = 16 * 1024;
 /// How long browsers remember what another origin may do.
 const PREFLIGHT: Duration = Duration::from_secs(600);
 /// Headers of a proxy, behind which anybody may be.
@@ -92,18 +95,8 @@ impl Access {
     /// Who has this token: for requests, and for the page on which people sign in. Where secrets are tried from one address
     /// again and again, this is refused.
     pub async fn identify(&self, token: &str, address: Option<IpAddr>) -> Result<Caller, Refusal> {
-        let unknown = |error| {
-            tracing::error!(error = %error, "a token could not be checked");
-            Refusal::Unknown
-        };
         let Shared { tokens, limiter, .. } = &*self.shared;
-        let info = match tokens.recall(token).await.map_err(unknown)? {
-            Some(info) => info,
-            None => {
-                limiter.check(address)?;
-                tokens.verify(token).await.map_err(unknown)?.ok_or(Refusal::Unauthenticated)?
-            }
-        };
+        let info = tokens.verify_if(token, || limiter.check(address)).await?.ok_or(Refusal::Unauthenticated)?;
         limiter.of_token(&info.id)?;
         Ok(Caller::with(info, address))
     }
@@ -111,13 +104,7 @@ impl Access {
     /// Whether everybody who reaches it may do everything: on a loopback address, until there is a token.
     pub async fn is_open(&self) -> Result<bool, Refusal> {
         let Shared { tokens, loopback, .. } = &*self.shared;
-        let any = async || {
-            tokens.any().await.map_err(|error| {
-                tracing::error!(%error, "it could not be found out whether there are tokens");
-                Refusal::Unknown
-            })
-        };
-        Ok(*loopback && !any().await?)
+        Ok(*loopback && !tokens.any().await?)
     }
 
     /// Lets a request in.
@@ -168,7 +155,10 @@ pub fn guard(router: Router, access: &Access) -> Router {
 async fn authenticate(State(access): State<Access>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match access.admit(&parts).await {
-        Ok(Admitted::Anybody) => next.run(Request::from_parts(parts, body)).await,
+        Ok(Admitted::Anybody) => {
+            let body = Body::new(Limited::new(body, UNKNOWN_BODY));
+            next.run(Request::from_parts(parts, body)).await
+        }
         Ok(Admitted::Known(caller, token)) => {
             parts.extensions.insert(caller);
             let response = next.run(Request::from_parts(parts, body)).await;

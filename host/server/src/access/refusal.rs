@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
-use super::Scope;
+use super::{Scope, TokenError};
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +94,13 @@ impl Refusal {
             Self::Unknown => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => None,
         }
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        tracing::error!(%error, "tokens can't be checked");
+        Self::Unknown
     }
 }
 

@@ -17,6 +17,8 @@ use super::{Scope, TokenInfo};
 
 /// Secrets that are checked at a time. Each takes a core for tens of milliseconds, and 19 MiB.
 const CHECKS: usize = 2;
+/// Different tokens seldom wait for each other.
+const TURNS: usize = 32;
 /// How long it need not be looked again whether there are tokens.
 const LOOKED: Duration = Duration::from_secs(1);
 /// How often it is looked whether a token is still good for whom an answer is being sent without end.
@@ -121,6 +123,8 @@ pub struct Tokens {
 struct Shared {
     store: Arc<dyn Store>,
     remembered: Remembered,
+    /// For those who come with the same token at the same time.
+    turns: [tokio::sync::Mutex<()>; TURNS],
     checks: Semaphore,
     any: Mutex<Any>,
 }
@@ -136,8 +140,8 @@ enum Any {
 impl Tokens {
     /// Of this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let (remembered, checks) = (Remembered::default(), Semaphore::new(CHECKS));
-        Self { shared: Arc::new(Shared { store, remembered, checks, any: Mutex::new(Any::Unknown) }) }
+        let (remembered, turns, checks) = (Remembered::default(), Default::default(), Semaphore::new(CHECKS));
+        Self { shared: Arc::new(Shared { store, remembered, turns, checks, any: Mutex::new(Any::Unknown) }) }
     }
 
     /// Makes a token. Its text is given once; the store keeps a hash of the secret.
@@ -158,7 +162,7 @@ impl Tokens {
         let id = text.id().to_owned();
         let info = TokenInfo { id: id.clone(), name, scope, infrastructures, created, expires, revoked: None };
         let secret = text.secret().to_vec();
-        let hash = self.work(move || Argon2::default().hash_password(&secret).map(|hash| hash.to_string())).await?;
+        let hash = work(move || Argon2::default().hash_password(&secret).map(|hash| hash.to_string())).await?;
         self.write(&id, 0, &Record::new(&info, hash.map_err(TokenError::secret)?)).await?;
         Ok((text, info))
     }
@@ -206,7 +210,7 @@ impl Tokens {
     }
 
     /// Whether a token was ever made here. What another process made is seen a second later.
-    pub async fn any(&self) -> Result<bool, StoreError> {
+    pub async fn any(&self) -> Result<bool, TokenError> {
         match *self.shared.any.lock().unwrap_or_else(PoisonError::into_inner) {
             Any::Yes => return Ok(true),
             Any::No { looked } if looked.elapsed() < LOOKED => return Ok(false),
@@ -247,13 +251,37 @@ impl Tokens {
         Ok(info.is_good(Timestamp::now()).then_some(info))
     }
 
-    /// What is known of a token, if it is good. A secret is checked once a minute, only where the id is that of a good token,
-    /// and two at a time.
+    /// What is known of a token, if it is good.
     pub async fn verify(&self, text: &str) -> Result<Option<TokenInfo>, TokenError> {
+        self.verify_if(text, || Ok(())).await
+    }
+
+    /// As [`Tokens::verify`], with leave to be taken where the token is not one that was good a moment ago. A secret is checked
+    /// once a minute, only where the id is that of a good token, and two at a time.
+    pub(super) async fn verify_if<E: From<TokenError>>(
+        &self,
+        text: &str,
+        leave: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Option<TokenInfo>, E> {
         if let Some(info) = self.recall(text).await? {
             return Ok(Some(info));
         }
-        let Some(token) = TokenText::parse(text) else { return Ok(None) };
+        let Some(token) = TokenText::parse(text) else { return leave().map(|()| None) };
+        let digest = token.digest();
+        // Of a crowd with one token, one has it checked.
+        let turn = usize::from(digest.first().copied().unwrap_or_default()) % TURNS;
+        let _turn = match self.shared.turns.get(turn) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        if let Some(info) = self.recall(text).await? {
+            return Ok(Some(info));
+        }
+        leave()?;
+        Ok(self.check(&token, digest).await?)
+    }
+
+    async fn check(&self, token: &TokenText, digest: [u8; 32]) -> Result<Option<TokenInfo>, TokenError> {
         let Some(entry) = self.shared.store.get(&record::key(token.id())).await? else { return Ok(None) };
         let Some(record) = read(token.id(), &entry) else { return Ok(None) };
         let info = record.info(token.id());
@@ -261,12 +289,8 @@ impl Tokens {
             return Ok(None);
         }
         let permit = self.shared.checks.acquire().await.map_err(TokenError::secret)?;
-        // While this one waited, another request may have brought the same token.
-        if let Some(info) = self.recall(text).await? {
-            return Ok(Some(info));
-        }
-        let (secret, digest) = (token.secret().to_vec(), token.digest());
-        let good = self.work(move || Argon2::default().verify_password(&secret, record.hash.as_str()).is_ok()).await?;
+        let secret = token.secret().to_vec();
+        let good = work(move || Argon2::default().verify_password(&secret, record.hash.as_str()).is_ok()).await?;
         drop(permit);
         if good {
             self.shared.remembered.remember(digest, info.clone(), entry.modified);
@@ -296,11 +320,11 @@ impl Tokens {
             Committed::No => Err(TokenError::Changed { id: id.to_owned() }),
         }
     }
+}
 
-    /// Computes off the asynchronous threads.
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, TokenError> {
-        tokio::task::spawn_blocking(work).await.map_err(TokenError::secret)
-    }
+/// Computes off the asynchronous threads.
+async fn work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TokenError> {
+    tokio::task::spawn_blocking(work).await.map_err(TokenError::secret)
 }
 
 /// A record that can't be read opens no door, and shuts none.

@@ -134,10 +134,19 @@ mod tests {
     fn router(limits: &RequestLimits) -> Router {
         let routes = Router::new()
             .route("/", post(|body: String| async move { body }))
+            .route("/why", post(why))
             .route("/slow", get(std::future::pending::<()>))
             .route("/panic", get(async || -> () { panic!("a test") }))
             .route("/cached", get(|| async { [("cache-control", "max-age=60")] }));
         layers(routes, limits)
+    }
+
+    /// Tells why the body broke off, and is overruled.
+    async fn why(request: Request) -> String {
+        let read = http_body_util::BodyExt::collect(request.into_body()).await;
+        let overrun = Overrun::of(&read.unwrap_err()).copied();
+        assert_eq!(overrun, Some(Overrun::Body { limit: 10 }));
+        "handled".to_owned()
     }
 
     fn few() -> RequestLimits {
@@ -167,6 +176,10 @@ mod tests {
             assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
             assert_eq!(refused.headers()["content-type"], "application/problem+json");
         }
+        assert_eq!(
+            ask(request("POST", "/why"), stream(&["0123456789a"])).await.status(),
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
     }
 
     #[tokio::test]

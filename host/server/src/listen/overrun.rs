@@ -1,5 +1,6 @@
 //! What goes over a limit, or breaks.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -37,6 +38,11 @@ pub enum Overrun {
 }
 
 impl Overrun {
+    /// What a body broke off for, among the reasons of an error.
+    pub fn of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
+    }
+
     /// For programs.
     pub fn code(&self) -> &'static str {
         match self {

@@ -218,7 +218,8 @@ impl Ledger {
     /// Forgets the oldest operations of an infrastructure, and keys of requests that are too old to be repeated.
     async fn prune(&self, id: &str) -> Result<(), StoreError> {
         let ended = self.store.range(&format!("{DONE}{id}/"), None, PAGE).await?;
-        let mut writes: Vec<_> = ended.iter().rev().skip(KEPT).map(|entry| Write::Delete { key: entry.key.clone() }).collect();
+        let mut writes: Vec<_> =
+            ended.iter().rev().skip(KEPT).map(|entry| Write::Delete { key: entry.key.clone() }).collect();
         let now = Timestamp::now();
         for entry in self.store.range(REPEATABLE, None, PAGE).await? {
             if decode::<Repeatable>(&entry).is_ok_and(|known| !is_fresh(known.time, now)) {

@@ -2,7 +2,9 @@ use std::num::NonZeroU32;
 
 use axum::routing::{any, get};
 use http::StatusCode;
-use occopus_engine::ports::SystemClock;
+use occopus_engine::ports::{
+    Changes, Committed, Entry, LeaseId, Revision, Store, StoreError, SystemClock, Transaction,
+};
 use occopus_engine::testing::MemoryStore;
 use tower::ServiceExt as _;
 
@@ -23,7 +25,8 @@ impl Doors {
         let router = Router::new()
             .route("/", any(|caller: Caller| async move { caller.name }))
             .route("/healthz", get(|| async { "well" }))
-            .route("/events", get(endless));
+            .route("/events", get(endless))
+            .route("/ui/login", any(|body: String| async move { body.len().to_string() }));
         Self { tokens, router: guard(router, &access) }
     }
 
@@ -58,6 +61,48 @@ impl Doors {
 async fn endless() -> Response {
     let events = futures::stream::iter([Ok::<_, std::io::Error>("data: one\n\n")]).chain(futures::stream::pending());
     ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
+/// A store that can't be read.
+struct Broken;
+
+fn broken<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable { message: "the disk has a name that is nobody's business".to_owned() })
+}
+
+#[async_trait::async_trait]
+impl Store for Broken {
+    async fn get(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+        broken()
+    }
+
+    async fn range(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Entry>, StoreError> {
+        broken()
+    }
+
+    async fn commit(&self, _: Transaction) -> Result<Committed, StoreError> {
+        broken()
+    }
+
+    async fn grant_lease(&self, _: Duration) -> Result<LeaseId, StoreError> {
+        broken()
+    }
+
+    async fn keep_alive(&self, _: LeaseId) -> Result<bool, StoreError> {
+        broken()
+    }
+
+    async fn revoke_lease(&self, _: LeaseId) -> Result<(), StoreError> {
+        broken()
+    }
+
+    async fn watch(&self, _: &str, _: Revision) -> Result<Changes, StoreError> {
+        broken()
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        broken()
+    }
 }
 
 async fn text(response: Response) -> String {
@@ -219,4 +264,44 @@ async fn an_answer_without_end_ends_with_its_token() {
     doors.tokens.revoke("ci").await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(6), events.next()).await;
     assert!(ended.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_crowd_with_one_good_token_is_let_in_whole() {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let doors = Doors::at("127.0.0.1:80", |door| {
+        door.rates = Rates { burst: number(1000), checks: number(1), checks_burst: number(1), ..Rates::default() };
+    });
+    let bearer = format!("Bearer {}", doors.token("ci").await);
+    let authorization = [("authorization", bearer.as_str())];
+    let crowd = (0..500).map(|_| doors.status("GET /", &authorization));
+    assert!(futures::future::join_all(crowd).await.into_iter().all(|status| status == 200));
+}
+
+#[tokio::test]
+async fn who_is_not_known_sends_little() {
+    let doors = Doors::loopback();
+    let sign_in = async |length: usize| {
+        let request = Request::post("/ui/login").header("host", "localhost").body(Body::from("x".repeat(length)));
+        doors.router.clone().oneshot(request.unwrap()).await.unwrap().status()
+    };
+    assert_eq!(sign_in(UNKNOWN_BODY).await, StatusCode::OK);
+    assert_eq!(sign_in(UNKNOWN_BODY + 1).await, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn when_the_store_does_not_answer_nobody_comes_in() {
+    let access = Access::new(Tokens::new(Arc::new(Broken)), Door::at("127.0.0.1:80".parse().unwrap())).unwrap();
+    let router = guard(Router::new().route("/", get(|| async { "in" })), &access);
+    let token = TokenText::random().unwrap();
+    for authorization in [None, Some(format!("Bearer {}", token.reveal()))] {
+        let mut request = Request::get("/").header("host", "localhost");
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let text = text(response).await;
+        assert!(!text.contains("disk"), "{text}");
+    }
 }

@@ -1,0 +1,315 @@
+//! What is done to an infrastructure that exists.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use occopus_engine::{EngineError, Scale};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::common::{Accepted, Done, Place, accepted};
+use crate::access::{Caller, Scope};
+use crate::operations::{Submitted, Work};
+use crate::problem::{Details, Problem};
+use crate::state::{Service, unknown};
+
+/// A request to scale, as the existing service repeats it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Scaled {
+    /// `scaleup` or `scaleto`.
+    method: String,
+    /// The infrastructure's id.
+    infraid: String,
+    /// The node's name.
+    nodename: String,
+    /// How many more, or how many.
+    count: u32,
+}
+
+/// A request to have one instance less, as the existing service repeats it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ScaledDown {
+    /// `scaledown`.
+    method: String,
+    /// The infrastructure's id.
+    infraid: String,
+    /// The node's name.
+    nodename: String,
+    /// Which one; null: the youngest.
+    nodeid: Option<String>,
+}
+
+/// Whether an infrastructure is left alone.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Suspended {
+    /// The infrastructure's id.
+    infraid: String,
+    /// It is left alone until it is resumed.
+    suspended: bool,
+}
+
+/// Whoever may do it, to an infrastructure that exists.
+async fn known(service: &Service, caller: &Caller, id: &str) -> Result<(), Problem> {
+    service.allow(caller, Scope::Operate, id)?;
+    service.known(id).await
+}
+
+/// Keeps an infrastructure alive from now on.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/attach", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id")),
+    responses(
+        (status = 200, body = Done),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn attach(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+) -> Result<Json<Done>, Problem> {
+    service.allow(&caller, Scope::Operate, &id)?;
+    // One that is about to be built exists for whoever asked for it.
+    if service.ledger.pending(&id).await?.is_none() {
+        service.known(&id).await?;
+    }
+    service.ledger.attach(&id, true).await?;
+    service.feed.touch(&id);
+    service.supervisor.wake(&id);
+    Ok(Json(Done { infraid: id }))
+}
+
+/// Lets an infrastructure go: it runs on, and nobody keeps it alive.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/detach", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id")),
+    responses(
+        (status = 200, body = Done),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn detach(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+) -> Result<Json<Done>, Problem> {
+    known(&service, &caller, &id).await?;
+    let was_ours = service.ledger.is_attached(&id).await?;
+    service.ledger.attach(&id, false).await?;
+    service.feed.touch(&id);
+    service.supervisor.wake(&id);
+    if !was_ours && service.ledger.pending(&id).await?.is_none() {
+        // Another process may keep it alive.
+        service.engine.detach(&id).await?;
+    }
+    Ok(Json(Done { infraid: id }))
+}
+
+/// Asks for another number of instances; the next look does it, which is now if a service keeps the infrastructure alive.
+async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, how: Scale) -> Result<(), Problem> {
+    known(service, caller, id).await?;
+    service.engine.scale(id, node, how).await.map_err(|error| match error {
+        // The existing service takes any request, and keeps to the limits when it does it.
+        EngineError::Limits { .. } => Problem::from(error).help("the description has the limits: `scaling`"),
+        error => error.into(),
+    })?;
+    service.feed.touch(id);
+    Ok(())
+}
+
+/// Asks for one instance more.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/scaleup/{node}", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name")),
+    responses(
+        (status = 200, body = Scaled),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn scale_up(
+    State(service): State<Service>,
+    caller: Caller,
+    Place((id, node)): Place<(String, String)>,
+) -> Result<Json<Scaled>, Problem> {
+    up(&service, &caller, id, node, 1).await
+}
+
+/// Asks for so many instances more.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/scaleup/{node}/{count}", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
+    responses(
+        (status = 200, body = Scaled),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn scale_up_by(
+    State(service): State<Service>,
+    caller: Caller,
+    Place((id, node, count)): Place<(String, String, u32)>,
+) -> Result<Json<Scaled>, Problem> {
+    up(&service, &caller, id, node, count).await
+}
+
+async fn up(
+    service: &Service,
+    caller: &Caller,
+    infraid: String,
+    nodename: String,
+    count: u32,
+) -> Result<Json<Scaled>, Problem> {
+    // More than any infrastructure can have.
+    let change = i32::try_from(count).unwrap_or(i32::MAX);
+    scale(service, caller, &infraid, &nodename, Scale::By(change)).await?;
+    Ok(Json(Scaled { method: "scaleup".into(), infraid, nodename, count }))
+}
+
+/// Asks for one instance less: the youngest.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/scaledown/{node}", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name")),
+    responses(
+        (status = 200, body = ScaledDown),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn scale_down(
+    State(service): State<Service>,
+    caller: Caller,
+    Place((infraid, nodename)): Place<(String, String)>,
+) -> Result<Json<ScaledDown>, Problem> {
+    scale(&service, &caller, &infraid, &nodename, Scale::By(-1)).await?;
+    Ok(Json(ScaledDown { method: "scaledown".into(), infraid, nodename, nodeid: None }))
+}
+
+/// Asks for one instance less: this one.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/scaledown/{node}/{instance}", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("instance" = String, Path, description = "Id or address of the instance")),
+    responses(
+        (status = 200, body = ScaledDown),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn scale_down_this(
+    State(service): State<Service>,
+    caller: Caller,
+    Place((infraid, nodename, instance)): Place<(String, String, String)>,
+) -> Result<Json<ScaledDown>, Problem> {
+    scale(&service, &caller, &infraid, &nodename, Scale::Remove(instance.clone())).await?;
+    Ok(Json(ScaledDown { method: "scaledown".into(), infraid, nodename, nodeid: Some(instance) }))
+}
+
+/// Asks for so many instances.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/scaleto/{node}/{count}", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
+    responses(
+        (status = 200, body = Scaled),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn scale_to(
+    State(service): State<Service>,
+    caller: Caller,
+    Place((infraid, nodename, count)): Place<(String, String, u32)>,
+) -> Result<Json<Scaled>, Problem> {
+    scale(&service, &caller, &infraid, &nodename, Scale::To(count)).await?;
+    Ok(Json(Scaled { method: "scaleto".into(), infraid, nodename, count }))
+}
+
+/// Leaves an infrastructure alone until it is resumed: it is not looked at, and nothing is replaced.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/suspend", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id")),
+    responses(
+        (status = 200, body = Suspended),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn suspend(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(infraid): Place<String>,
+) -> Result<Json<Suspended>, Problem> {
+    known(&service, &caller, &infraid).await?;
+    service.engine.suspend(&infraid).await?;
+    service.feed.touch(&infraid);
+    Ok(Json(Suspended { infraid, suspended: true }))
+}
+
+/// Keeps an infrastructure alive again that was suspended.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/resume", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id")),
+    responses(
+        (status = 200, body = Suspended),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn resume(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(infraid): Place<String>,
+) -> Result<Json<Suspended>, Problem> {
+    known(&service, &caller, &infraid).await?;
+    service.engine.resume(&infraid).await?;
+    service.feed.touch(&infraid);
+    Ok(Json(Suspended { infraid, suspended: false }))
+}
+
+/// Looks at every node now, and replaces what has failed.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/maintain", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id")),
+    responses(
+        (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn maintain(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+) -> Result<Response, Problem> {
+    known(&service, &caller, &id).await?;
+    if let Some(pending) = service.ledger.pending(&id).await? {
+        // Whatever is under way looks at every node.
+        return Ok(accepted(&pending));
+    }
+    match service.submit(&id, Work::Maintain, &caller, None).await? {
+        Submitted::Accepted(operation) => Ok(accepted(&operation)),
+        // Only requests with a key are.
+        Submitted::Repeated { .. } | Submitted::OtherRequest => Err(unknown(&id)),
+    }
+}
+
+/// Accepted for old scripts. The one kind of notification that the existing service knows was switched off by those who
+/// carried it; `webhooks` in the description take its place. Nothing is kept.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/notify", tag = "actions",
+    params(("id" = String, Path, description = "The infrastructure's id")),
+    responses(
+        (status = 200, body = Done),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn notify(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+) -> Result<Json<Done>, Problem> {
+    known(&service, &caller, &id).await?;
+    Ok(Json(Done { infraid: id }))
+}

@@ -1,0 +1,132 @@
+//! A description that was posted: everything that can be known of it before anything is done. No file is read for it, no
+//! program is run, and no cloud is asked.
+
+use occopus::source::Place;
+use occopus::{needs_of_description, rehearse};
+use occopus_engine::Preview;
+use occopus_model::{Implementation, Infrastructure, Problems};
+use serde_json::{Value, json};
+
+use crate::problem::{DOCUMENT, Problem};
+use crate::state::Service;
+
+/// A description that can be deployed.
+pub(crate) struct Checked {
+    pub(crate) infrastructure: Infrastructure,
+    pub(crate) warnings: Problems,
+}
+
+/// Checks a document, as the description of the infrastructure with this id.
+pub(crate) async fn check(service: &Service, id: Option<&str>, text: String) -> Result<Checked, Problem> {
+    // Descriptions can be large. Others wait.
+    let busy = || Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "service.closing", "the service ends");
+    let _turn = service.compiling.acquire().await.map_err(|_| busy())?;
+    let compiled = service.occopus.compile_document(DOCUMENT, text.clone()).await?;
+    let infrastructure = compiled.infrastructure;
+    let plugins = service.plugins().await?;
+    let used = infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node));
+    let refused: Vec<_> = used.filter_map(|(_, used)| refused(service, &plugins, used)).collect();
+    if !refused.is_empty() {
+        return Err(of_problems(refused));
+    }
+    service.engine.check(&infrastructure)?;
+    service.occopus.credentials().await?;
+    service.occopus.preload(needs_of_description(&infrastructure), |_| {}).await?;
+    let known = match id {
+        Some(id) if service.engine.exists(id).await? => Some(id),
+        _ => None,
+    };
+    let (previews, failures) = rehearse(&service.engine, known, &infrastructure).await?;
+    if !failures.is_empty() {
+        return Err(Problem::of_nodes(&failures, &text));
+    }
+    authenticated(service, &infrastructure, &previews).await?;
+    Ok(Checked { infrastructure, warnings: compiled.warnings })
+}
+
+/// What the operator does not allow to come over the network.
+fn refused(service: &Service, plugins: &[occopus_runtime::PluginInfo], used: &Implementation) -> Option<Value> {
+    let driver = used.resource.get("type").and_then(Value::as_str).unwrap_or_default();
+    let runs_programs = plugins.iter().any(|plugin| {
+        plugin.kind == occopus_runtime::Kind::Driver
+            && plugin.description.keyword == driver
+            && plugin.description.needs_interfaces.iter().any(|need| need == "process")
+    });
+    if runs_programs && !service.settings.allow_processes {
+        let message = format!(
+            "the driver `{driver}` runs programs on the machine of the service, and nothing that comes over the network may"
+        );
+        let help = "the operator can allow it: `service: {allow_processes: true}` in the configuration";
+        return Some(problem(used, "/resource/type", "service.process", &message, help));
+    }
+    let allowed = &service.settings.endpoints;
+    let sections = [
+        ("/resource/endpoint", Some(&used.resource)),
+        ("/config_management/endpoint", used.config_management.as_ref()),
+    ];
+    sections.into_iter().find_map(|(pointer, section)| {
+        let endpoint = section?.get("endpoint")?.as_str()?;
+        // A template is never one of them, so nothing gets in by what it would become.
+        if allowed.is_empty() || allowed.iter().any(|allowed| allowed == endpoint) {
+            return None;
+        }
+        let message = format!("the endpoint {endpoint} is none of those that may be named over the network");
+        let help = "the operator can allow it: `service: {endpoints: [...]}` in the configuration";
+        Some(problem(used, pointer, "service.endpoint", &message, help))
+    })
+}
+
+fn problem(used: &Implementation, pointer: &str, code: &str, message: &str, help: &str) -> Value {
+    let place = used.lines.get(pointer).unwrap_or(&used.origin);
+    let place = Place::parse(place);
+    json!({
+        "severity": "error",
+        "code": code,
+        "message": message,
+        "file": place.map(|place| place.file),
+        "line": place.map(|place| place.line),
+        "column": place.map(|place| place.column),
+        "end_line": null,
+        "end_column": null,
+        "help": help,
+    })
+}
+
+fn of_problems(problems: Vec<Value>) -> Problem {
+    let first = problems.first();
+    let text = |key: &str| first.and_then(|first| first[key].as_str()).unwrap_or_default().to_owned();
+    let (code, message) = (text("code"), text("message"));
+    Problem::bad(&code, message).at(problems)
+}
+
+/// Refuses what has no credentials.
+async fn authenticated(
+    service: &Service,
+    infrastructure: &Infrastructure,
+    previews: &[Preview],
+) -> Result<(), Problem> {
+    let found = service.occopus.authentications(infrastructure, previews).await?;
+    let problems: Vec<_> = found
+        .iter()
+        .filter_map(|found| {
+            let place = Place::parse(&found.origin);
+            Some(json!({
+                "severity": "error",
+                "code": "credentials.missing",
+                "message": format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?),
+                "file": place.map(|place| place.file),
+                "line": place.map(|place| place.line),
+                "column": place.map(|place| place.column),
+                "end_line": null,
+                "end_column": null,
+                "help": "the operator of the service has its credentials",
+            }))
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(of_problems(problems)) }
+}
+
+/// Problems that are none, for whoever wants to know.
+pub(crate) fn warnings(warnings: &Problems) -> Vec<Value> {
+    warnings.iter().map(occopus_model::Problem::to_json).collect()
+}

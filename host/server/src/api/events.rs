@@ -1,0 +1,105 @@
+//! What happened, by the page or as it happens.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::common::{Asked, Place};
+use crate::access::{Caller, Scope};
+use crate::feed;
+use crate::metrics::OpenStream;
+use crate::problem::{Details, Problem};
+use crate::state::{Service, unknown};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// A name for those who only want to know how far it has come; nothing is remembered for it.
+const NOBODY: &str = "service";
+
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// Those after the one with this number.
+    after: Option<u64>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+/// A page of events.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Happened {
+    /// Each with `id`, `time`, `infra_id`, `event`, and what goes with it.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Value>,
+    /// `after` of the next page, if there is one.
+    next: Option<u64>,
+}
+
+/// What happened to an infrastructure: a page, or, as `text/event-stream`, what happens from now on, or after
+/// `Last-Event-ID`.
+#[utoipa::path(
+    get, path = "/infrastructures/{id}/events", tag = "infrastructures",
+    params(
+        ("id" = String, Path, description = "The infrastructure's id"), Wanted,
+        ("Last-Event-ID" = Option<String>, Header, description = "Of a stream: the last event that arrived"),
+    ),
+    responses(
+        (status = 200, content((Happened = "application/json"), (String = "text/event-stream"))),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn events(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+    Asked(wanted): Asked<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    service.allow(&caller, Scope::Read, &id)?;
+    let accepts = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let exists = service.engine.exists(&id).await?;
+    if !exists && service.ledger.pending(&id).await?.is_none() {
+        return Err(unknown(&id));
+    }
+    if accepts.split(',').any(|kind| kind.trim().starts_with("text/event-stream")) {
+        return stream(&service, id, &wanted, &headers).await;
+    }
+    let limit = wanted.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        return Err(Problem::bad("request.query", "`limit` must be from 1 to 1000"));
+    }
+    let mut events = service.engine.events(&id, wanted.after.unwrap_or(0), limit + 1).await?;
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let next = events.last().and_then(|event| event.id).filter(|_| more);
+    Ok(Json(Happened { events: events.iter().map(|event| json!(event)).collect(), next }).into_response())
+}
+
+async fn stream(service: &Service, id: String, wanted: &Wanted, headers: &HeaderMap) -> Result<Response, Problem> {
+    let newest = service.engine.cursor(&id, NOBODY).await?;
+    let last = headers.get(LAST_EVENT_ID).and_then(|last| last.to_str().ok()?.parse::<u64>().ok());
+    // A number that has not been reached is of another infrastructure that had this id.
+    let after = last.or(wanted.after).map_or(newest, |after| if after > newest { 0 } else { after });
+    let open = OpenStream::new(&service.metrics);
+    let frames = feed::events(service.feed.clone(), id, after).map(move |frame| {
+        let _open = &open;
+        frame
+    });
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // A proxy that collects them would keep them from arriving.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    Ok((headers, Body::from_stream(frames)).into_response())
+}

@@ -1,0 +1,80 @@
+//! The harmless ones among the keys of the existing service's information broker.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::common::{Asked, Place};
+use super::status::{report, state};
+use crate::access::{Caller, Scope};
+use crate::problem::{Details, Problem};
+use crate::state::Service;
+
+/// Keys that are answered. Others let whoever asks read credentials or contexts, or connect from the service to anywhere.
+const KEYS: [&str; 7] = [
+    "infrastructure.finished_first_maintenance",
+    "infrastructure.name",
+    "infrastructure.node_instances",
+    "infrastructure.started",
+    "infrastructure.state",
+    "node.address",
+    "node.resource.state",
+];
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Answer {
+    /// Of whatever kind.
+    result: Value,
+}
+
+/// What is known under a key: those of the existing service that are harmless.
+#[utoipa::path(
+    get, path = "/info/{key}", tag = "service",
+    params(
+        ("key" = String, Path, description = "`infrastructure.name`, `infrastructure.started`, `infrastructure.state`, `infrastructure.node_instances`, `infrastructure.finished_first_maintenance`, `node.address`, `node.resource.state`"),
+        ("infra_id" = Option<String>, Query, description = "The infrastructure's id"),
+        ("name" = Option<String>, Query, description = "A node's name"),
+        ("node_id" = Option<String>, Query, description = "An instance's id"),
+    ),
+    responses((status = 200, body = Answer), (status = "4XX", body = Details, content_type = "application/problem+json")),
+)]
+pub(crate) async fn get(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(key): Place<String>,
+    Asked(arguments): Asked<HashMap<String, String>>,
+) -> Result<Json<Answer>, Problem> {
+    caller.may(Scope::Read, None)?;
+    if !KEYS.contains(&key.as_str()) {
+        let problem = Problem::unknown("info.unknown", format!("nothing is told under the key `{key}`"));
+        return Err(problem.help(format!("there are {}", KEYS.join(", "))));
+    }
+    let missing = || Problem::bad("info.argument", format!("`{key}` needs the argument `infra_id`"));
+    let id = arguments.get("infra_id").ok_or_else(missing)?;
+    service.allow(&caller, Scope::Read, id)?;
+    let status = service.engine.status(id, false).await?;
+    let instances = || {
+        let (name, instance) = (arguments.get("name"), arguments.get("node_id"));
+        let nodes = status.nodes.iter().filter(move |node| name.is_none_or(|name| node.name == *name));
+        nodes.flat_map(|node| &node.instances).filter(move |found| instance.is_none_or(|id| found.id == *id))
+    };
+    let none = || Problem::unknown("info.nothing", "there is no such instance");
+    let result = match key.as_str() {
+        "infrastructure.name" => json!(status.name),
+        "infrastructure.started" => json!(status.nodes.iter().any(|node| !node.instances.is_empty())),
+        "infrastructure.finished_first_maintenance" => {
+            json!(status.state != occopus_engine::InfrastructureState::Building)
+        }
+        "node.address" => {
+            json!(instances().find_map(|found| found.addresses.first()).ok_or_else(none)?.value)
+        }
+        "node.resource.state" => json!(state(instances().next().ok_or_else(none)?.state)),
+        _ => json!(report(&status)),
+    };
+    Ok(Json(Answer { result }))
+}

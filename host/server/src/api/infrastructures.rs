@@ -1,0 +1,368 @@
+//! Infrastructures as a whole: listed, made, changed, removed.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, StatusCode};
+use occopus_engine::{InfrastructureState, Owner, Plan, Renew, Summary};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::common::{Accepted, Asked, Done, Place, Text, accepted, accepted_as, matches};
+use super::{description, document};
+use crate::access::{Caller, Scope};
+use crate::operations::{Progress, RequestKey, Submitted, Work};
+use crate::problem::{Details, Problem};
+use crate::state::{Service, unknown};
+
+/// A request with this key is done once, however often it comes.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// How long a client is ready to wait: RFC 7240.
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// So long a removal is waited for, as the existing service does, when nothing else is preferred.
+const USUAL_WAIT: Duration = Duration::from_secs(60);
+/// The longest that is waited for anything: requests have an end.
+const LONGEST_WAIT: Duration = Duration::from_secs(100);
+
+/// Which infrastructures are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// Only those in this state.
+    state: Option<InfrastructureState>,
+    /// Only those whose name has this in it.
+    name: Option<String>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// Those after this one: `next` of the page before.
+    after: Option<String>,
+}
+
+/// The infrastructures.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Listed {
+    /// Their ids, under the key of the existing service.
+    infrastuctures: Vec<String>,
+    /// Their ids.
+    infrastructures: Vec<String>,
+    /// What is known of them.
+    items: Vec<Item>,
+    /// `after` of the next page, if there is one.
+    next: Option<String>,
+}
+
+/// An infrastructure in a list.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Item {
+    /// Its id.
+    id: String,
+    /// `infra_name`.
+    name: String,
+    /// Where it stands.
+    state: InfrastructureState,
+    /// When it was first built.
+    #[schema(value_type = String, format = DateTime)]
+    created: jiff::Timestamp,
+    /// Who works on it now.
+    owner: Option<Owner>,
+    /// It is left alone until it is resumed.
+    suspended: bool,
+    /// A service keeps it alive.
+    attached: bool,
+}
+
+/// Lists the infrastructures, the oldest first.
+#[utoipa::path(
+    get, path = "/infrastructures", tag = "infrastructures", params(Wanted),
+    responses((status = 200, body = Listed), (status = "4XX", body = Details, content_type = "application/problem+json")),
+)]
+pub(crate) async fn list(
+    State(service): State<Service>,
+    caller: Caller,
+    Asked(wanted): Asked<Wanted>,
+) -> Result<Json<Listed>, Problem> {
+    caller.may(Scope::Read, None)?;
+    if wanted.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
+        return Err(Problem::bad("request.query", "`limit` must be from 1 to 1000"));
+    }
+    let attached: std::collections::HashSet<_> = service.ledger.attached().await?.into_iter().collect();
+    let mut all = service.engine.list().await?;
+    all.retain(|one| {
+        caller.sees(&one.id)
+            && wanted.state.is_none_or(|state| one.state == state)
+            && wanted.name.as_ref().is_none_or(|name| one.name.contains(name.as_str()))
+    });
+    if let Some(after) = &wanted.after {
+        let place = all.iter().position(|one| one.id == *after).map(|place| place + 1);
+        let place = place.ok_or_else(|| Problem::bad("request.query", "`after` names nothing in this list"))?;
+        all.drain(..place);
+    }
+    let more = wanted.limit.is_some_and(|limit| all.len() > limit);
+    all.truncate(wanted.limit.unwrap_or(usize::MAX));
+    let next = all.last().filter(|_| more).map(|last| last.id.clone());
+    let ids: Vec<_> = all.iter().map(|one| one.id.clone()).collect();
+    let items = all.into_iter().map(|one| {
+        let Summary { id, name, state, created, owner, suspended } = one;
+        Item { attached: attached.contains(&id), id, name, state, created, owner, suspended }
+    });
+    Ok(Json(Listed { infrastuctures: ids.clone(), infrastructures: ids, items: items.collect(), next }))
+}
+
+/// Builds a new infrastructure from a description, and keeps it alive.
+#[utoipa::path(
+    post, path = "/infrastructures", tag = "infrastructures",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request with this key is done once.")),
+    request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if they are not kept by the service"),
+    responses(
+        (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn create(
+    State(service): State<Service>,
+    caller: Caller,
+    headers: HeaderMap,
+    Text(text): Text,
+) -> Result<Response, Problem> {
+    caller.may(Scope::Operate, None)?;
+    let request = headers.get(IDEMPOTENCY_KEY).map(|key| RequestKey {
+        key: hexadecimal(&[caller.name.as_bytes(), b"\n", key.as_bytes()].concat()),
+        digest: hexadecimal(text.as_bytes()),
+    });
+    let id = Uuid::new_v4().to_string();
+    let checked = document::check(&service, None, text).await?;
+    let work = Work::build(checked.infrastructure, false, Renew::default());
+    promised(service.submit(&id, work, &caller, request.as_ref()).await?)
+}
+
+/// How an infrastructure is built or changed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct How {
+    /// Only tell what would be done.
+    #[serde(default)]
+    dry_run: bool,
+    /// Renew instances that work: `changed`, `dependents`, or both with a comma.
+    #[param(pattern = "^(changed|dependents)(,(changed|dependents))?$")]
+    replace: Option<String>,
+    /// What is done with what was made when a node fails.
+    on_failure: Option<OnFailure>,
+}
+
+/// After a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnFailure {
+    /// It is removed.
+    Rollback,
+    /// It is kept, to be looked at.
+    Keep,
+}
+
+fn renew(replace: Option<&str>) -> Result<Renew, Problem> {
+    let mut renew = Renew::default();
+    for word in replace.into_iter().flat_map(|words| words.split(',')) {
+        match word {
+            "changed" => renew.changed = true,
+            "dependents" => renew.dependents = true,
+            _ => {
+                return Err(Problem::bad(
+                    "request.query",
+                    "`replace` is `changed`, `dependents`, or both with a comma",
+                ));
+            }
+        }
+    }
+    Ok(renew)
+}
+
+/// Builds an infrastructure under this id, or changes it to what is described.
+#[utoipa::path(
+    put, path = "/infrastructures/{id}", tag = "infrastructures",
+    params(
+        ("id" = String, Path, description = "The infrastructure's id"), How,
+        ("If-Match" = Option<String>, Header, description = "Only if the description has this tag"),
+        ("If-None-Match" = Option<String>, Header, description = "With `*`: only if there is none"),
+    ),
+    request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if they are not kept by the service"),
+    responses(
+        (status = 200, body = Plan, description = "With `dry_run`: what would be done"),
+        (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn put(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+    Text(text): Text,
+) -> Result<Response, Problem> {
+    service.allow(&caller, Scope::Operate, &id)?;
+    let renew = renew(how.replace.as_deref())?;
+    let found = description::tag(&service, &id).await?;
+    let as_wished = matches(&headers, IF_MATCH, found.as_deref()) != Some(false)
+        && matches(&headers, IF_NONE_MATCH, found.as_deref()) != Some(true);
+    if !as_wished {
+        let text = "the description is not the one that the request is about: it was changed in the meantime, or exists already";
+        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "description.changed", text);
+        return Err(problem.help(format!("GET /infrastructures/{id}/description shows it, with its tag")));
+    }
+    let checked = document::check(&service, Some(&id), text).await?;
+    if how.dry_run {
+        return Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?).into_response());
+    }
+    let work = Work::build(checked.infrastructure, how.on_failure == Some(OnFailure::Keep), renew);
+    promised(service.submit(&id, work, &caller, None).await?)
+}
+
+/// How a plan is made.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Replacing {
+    /// Renew instances that work: `changed`, `dependents`, or both with a comma.
+    #[param(pattern = "^(changed|dependents)(,(changed|dependents))?$")]
+    replace: Option<String>,
+}
+
+/// Tells what a PUT of this description would do. The infrastructure need not exist.
+#[utoipa::path(
+    post, path = "/infrastructures/{id}/plan", tag = "infrastructures",
+    params(("id" = String, Path, description = "The infrastructure's id"), Replacing),
+    request_body(content = Value, content_type = "application/yaml", description = "The description"),
+    responses(
+        (status = 200, body = Plan),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn plan(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+    Asked(how): Asked<Replacing>,
+    Text(text): Text,
+) -> Result<Json<Plan>, Problem> {
+    service.allow(&caller, Scope::Read, &id)?;
+    let renew = renew(how.replace.as_deref())?;
+    let checked = document::check(&service, Some(&id), text).await?;
+    Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?))
+}
+
+/// What is said of a description that can be deployed.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Valid {
+    /// True: what is not valid is answered with 400.
+    valid: bool,
+    /// What is doubtful.
+    #[schema(value_type = Vec<Object>)]
+    warnings: Vec<Value>,
+}
+
+/// Checks a description, and does nothing.
+#[utoipa::path(
+    post, path = "/validate", tag = "infrastructures",
+    request_body(content = Value, content_type = "application/yaml", description = "The description"),
+    responses(
+        (status = 200, body = Valid),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn validate(
+    State(service): State<Service>,
+    caller: Caller,
+    Text(text): Text,
+) -> Result<Json<Valid>, Problem> {
+    caller.may(Scope::Read, None)?;
+    let checked = document::check(&service, None, text).await?;
+    Ok(Json(Valid { valid: true, warnings: document::warnings(&checked.warnings) }))
+}
+
+/// Removes an infrastructure, and waits a while until it is gone.
+#[utoipa::path(
+    delete, path = "/infrastructures/{id}", tag = "infrastructures",
+    params(
+        ("id" = String, Path, description = "The infrastructure's id"),
+        ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`, or `respond-async`"),
+    ),
+    responses(
+        (status = 200, body = Done, description = "Nothing is left of it"),
+        (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    service.allow(&caller, Scope::Operate, &id)?;
+    let patience = patience(&headers);
+    // What is still to be built can be given up as well.
+    if service.ledger.pending(&id).await?.is_none() && !service.engine.exists(&id).await? {
+        return Err(unknown(&id));
+    }
+    let operation = match service.submit(&id, Work::Destroy, &caller, None).await? {
+        Submitted::Accepted(operation) => operation,
+        Submitted::Repeated { infraid, operation } => return Ok(accepted_as(&infraid, &operation)),
+        Submitted::OtherRequest => return Err(other_request()),
+    };
+    match service.ended(&operation, patience).await? {
+        Some(ended) if ended.state == Progress::Failed => {
+            let details = ended.error.map(|details| serde_json::json!(details)).unwrap_or_default();
+            let left = details["detail"].as_str().unwrap_or("it could not be removed").to_owned();
+            let path = format!("/infrastructures/{id}/operations/{}", ended.id);
+            Err(Problem::new(StatusCode::BAD_GATEWAY, details["code"].as_str().unwrap_or("engine.left"), left)
+                .help(format!("{path} has what is left; DELETE again to try again")))
+        }
+        Some(ended) if ended.state == Progress::Done => Ok(Json(Done { infraid: id }).into_response()),
+        _ => Ok(accepted(&operation)),
+    }
+}
+
+fn patience(headers: &HeaderMap) -> Duration {
+    let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    for preference in preferences.flat_map(|value| value.split(',')).map(str::trim) {
+        if preference.eq_ignore_ascii_case("respond-async") {
+            return Duration::ZERO;
+        }
+        if let Some(seconds) = preference.strip_prefix("wait=").and_then(|seconds| seconds.parse().ok()) {
+            return Duration::from_secs(seconds).min(LONGEST_WAIT);
+        }
+    }
+    USUAL_WAIT
+}
+
+/// The answer to what was submitted.
+fn promised(submitted: Submitted) -> Result<Response, Problem> {
+    match submitted {
+        Submitted::Accepted(operation) => Ok(accepted(&operation)),
+        Submitted::Repeated { infraid, operation } => Ok(accepted_as(&infraid, &operation)),
+        Submitted::OtherRequest => Err(other_request()),
+    }
+}
+
+fn other_request() -> Problem {
+    let text = "this Idempotency-Key came with another request before";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "request.key-reused", text).help("use a new key for a new request")
+}
+
+fn hexadecimal(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,57 @@
+//! The routes. Each file has those of one kind of resource; what they have in common is in `common`.
+
+mod actions;
+mod common;
+mod definitions;
+mod description;
+mod document;
+mod events;
+mod info;
+mod infrastructures;
+mod operations;
+mod plugins;
+mod running;
+mod status;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::state::Service;
+
+pub(crate) use description::tag as description_tag;
+
+/// All of them, with what the OpenAPI document says of them.
+pub(crate) fn routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new()
+        .routes(routes!(infrastructures::list, infrastructures::create))
+        .routes(routes!(status::nodes, infrastructures::put, infrastructures::delete))
+        .routes(routes!(infrastructures::plan))
+        .routes(routes!(infrastructures::validate))
+        .routes(routes!(status::status))
+        .routes(routes!(status::cost))
+        .routes(routes!(status::graph))
+        .routes(routes!(description::get))
+        .routes(routes!(actions::attach))
+        .routes(routes!(actions::detach))
+        .routes(routes!(actions::scale_up))
+        .routes(routes!(actions::scale_up_by))
+        .routes(routes!(actions::scale_down))
+        .routes(routes!(actions::scale_down_this))
+        .routes(routes!(actions::scale_to))
+        .routes(routes!(actions::suspend))
+        .routes(routes!(actions::resume))
+        .routes(routes!(actions::maintain))
+        .routes(routes!(actions::notify))
+        .routes(routes!(events::events))
+        .routes(routes!(operations::list))
+        .routes(routes!(operations::get))
+        .routes(routes!(definitions::list, definitions::import))
+        .routes(routes!(definitions::get, definitions::put, definitions::delete))
+        .routes(routes!(plugins::list))
+        .routes(routes!(info::get))
+        .routes(routes!(running::whoami))
+        .routes(routes!(running::audit))
+        .routes(routes!(running::metrics))
+        .routes(routes!(running::healthz))
+        .routes(routes!(running::readyz))
+}

@@ -1,0 +1,93 @@
+//! The plugins of the service, with the schemas by which a client can check what it is about to post.
+
+use axum::Json;
+use axum::extract::State;
+use occopus_runtime::PluginInfo;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::access::{Caller, Scope};
+use crate::problem::{Details, Problem};
+use crate::state::Service;
+
+/// A plugin.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Plugin {
+    /// Its name.
+    name: String,
+    /// Its version.
+    version: String,
+    /// `driver`, `health checker`, `contextualiser` or `config manager`.
+    kind: String,
+    /// What the user writes to choose it.
+    keyword: String,
+    /// One line.
+    summary: String,
+    /// `bundled` or `installed`.
+    origin: String,
+    /// SHA-256 of its bytes.
+    digest: String,
+    /// The version of the contract that it was built for.
+    contract: String,
+    /// Bytes of the component.
+    size: usize,
+    /// JSON Schema of its section.
+    schema: Value,
+    /// JSON Schema of its credentials.
+    credentials: Option<Value>,
+    /// Network targets that it asks for.
+    network: Vec<String>,
+    /// Host interfaces that it asks for.
+    interfaces: Vec<String>,
+}
+
+/// All plugins.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Plugins {
+    /// By kind and keyword.
+    plugins: Vec<Plugin>,
+}
+
+impl From<PluginInfo> for Plugin {
+    fn from(info: PluginInfo) -> Self {
+        let description = info.description;
+        Self {
+            name: description.name,
+            version: description.version,
+            kind: info.kind.name().to_owned(),
+            keyword: description.keyword,
+            summary: description.summary,
+            // Where it lies on the machine of the service is nobody's business.
+            origin: if info.origin == "bundled" { "bundled" } else { "installed" }.to_owned(),
+            digest: info.digest,
+            contract: info.contract,
+            size: info.size,
+            schema: Value::clone(&description.section_schema),
+            credentials: description.credentials_schema.map(|schema| Value::clone(&schema)),
+            network: description.needs_network,
+            interfaces: description.needs_interfaces,
+        }
+    }
+}
+
+impl Service {
+    /// What is known of all plugins.
+    pub(crate) async fn plugins(&self) -> Result<Vec<PluginInfo>, Problem> {
+        let runtime = self.occopus.runtime().await?;
+        // The first time, each is asked what it is.
+        let list = tokio::task::spawn_blocking(move || runtime.list()).await;
+        list.map_err(|error| Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string()))
+    }
+}
+
+/// The plugins of the service.
+#[utoipa::path(
+    get, path = "/plugins", tag = "service",
+    responses((status = 200, body = Plugins), (status = "4XX", body = Details, content_type = "application/problem+json")),
+)]
+pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Plugins>, Problem> {
+    caller.may(Scope::Read, None)?;
+    let plugins = service.plugins().await?.into_iter().map(Plugin::from);
+    Ok(Json(Plugins { plugins: plugins.collect() }))
+}

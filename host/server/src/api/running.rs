@@ -1,0 +1,141 @@
+//! The service itself.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::common::Asked;
+use crate::access::{Caller, Scope};
+use crate::audit::Entry;
+use crate::metrics::InState;
+use crate::problem::{Details, Problem};
+use crate::state::Service;
+
+/// Whoever asks.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Who {
+    /// The name of the token.
+    name: String,
+    /// `read`, `operate` or `admin`.
+    scope: String,
+    /// The infrastructures that it is for; null: all.
+    infrastructures: Option<Vec<String>>,
+}
+
+/// Tells who one is to the service.
+#[utoipa::path(
+    get, path = "/whoami", tag = "service",
+    responses((status = 200, body = Who), (status = "4XX", body = Details, content_type = "application/problem+json")),
+)]
+pub(crate) async fn whoami(caller: Caller) -> Json<Who> {
+    let infrastructures = caller.infrastructures.map(|ids| ids.into_iter().collect());
+    Json(Who { name: caller.name, scope: caller.scope.to_string(), infrastructures })
+}
+
+/// Which entries.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// Those after this one: `next` of the page before.
+    after: Option<String>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+/// A page of the audit.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Audited {
+    /// The oldest first.
+    entries: Vec<Entry>,
+    /// `after` of the next page, if there is one.
+    next: Option<String>,
+}
+
+/// Who did what.
+#[utoipa::path(
+    get, path = "/audit", tag = "service", params(Wanted),
+    responses((status = 200, body = Audited), (status = "4XX", body = Details, content_type = "application/problem+json")),
+)]
+pub(crate) async fn audit(
+    State(service): State<Service>,
+    caller: Caller,
+    Asked(wanted): Asked<Wanted>,
+) -> Result<Json<Audited>, Problem> {
+    caller.may(Scope::Admin, None)?;
+    let limit = wanted.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        return Err(Problem::bad("request.query", "`limit` must be from 1 to 1000"));
+    }
+    let mut entries = service.audit.read(wanted.after.as_deref(), limit + 1).await?;
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().map(|entry| entry.id.clone()).filter(|_| more);
+    Ok(Json(Audited { entries, next }))
+}
+
+/// Figures for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "service",
+    responses(
+        (status = 200, body = String, content_type = "application/openmetrics-text"),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn metrics(State(service): State<Service>, caller: Caller) -> Result<Response, Problem> {
+    caller.may(Scope::Read, None)?;
+    let mut states: HashMap<String, i64> = HashMap::new();
+    for one in service.engine.list().await? {
+        *states.entry(one.state.to_string()).or_default() += 1;
+    }
+    for state in ["building", "ready", "degraded", "held", "destroying"] {
+        let number = states.get(state).copied().unwrap_or(0);
+        service.metrics.infrastructures.get_or_create(&InState { state: state.to_owned() }).set(number);
+    }
+    service.metrics.looked_after.set(i64::try_from(service.supervisor.busy()).unwrap_or(i64::MAX));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    Ok(([(CONTENT_TYPE, kind)], service.metrics.text()).into_response())
+}
+
+/// How the service is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Health {
+    /// `ok`.
+    status: String,
+    /// Of the service.
+    version: String,
+    /// Since when it runs.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+}
+
+fn health(service: &Service) -> Json<Health> {
+    Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into(), since: service.started })
+}
+
+/// Whether the service lives.
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = Health)), security(()))]
+pub(crate) async fn healthz(State(service): State<Service>) -> Json<Health> {
+    health(&service)
+}
+
+/// Whether the service can do its work: the store answers, and it does not end.
+#[utoipa::path(
+    get, path = "/readyz", tag = "service", security(()),
+    responses((status = 200, body = Health), (status = 503, body = Details, content_type = "application/problem+json")),
+)]
+pub(crate) async fn readyz(State(service): State<Service>) -> Result<Json<Health>, Problem> {
+    if service.feed.closing.is_cancelled() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "service.closing", "the service ends").retry_after(5));
+    }
+    service.store.revision().await?;
+    Ok(health(&service))
+}

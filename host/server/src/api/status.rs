@@ -1,0 +1,208 @@
+//! What is known of one infrastructure.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use indexmap::IndexMap;
+use occopus_engine::{InstanceState, InstanceStatus, Status};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::common::{Asked, Place, kept};
+use crate::access::{Caller, Scope};
+use crate::problem::{Details, Problem};
+use crate::state::Service;
+
+/// A node, as the existing service tells it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct NodeReport {
+    /// By their ids.
+    #[schema(value_type = std::collections::HashMap<String, InstanceReport>)]
+    instances: IndexMap<String, InstanceReport>,
+    /// How many there are and may be.
+    scaling: ScalingReport,
+}
+
+/// An instance, as the existing service tells it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct InstanceReport {
+    /// One address, or a list of several; null while there is none.
+    #[schema(value_type = Value)]
+    resource_address: Value,
+    /// `ready`, `pending`, `unknown`, `failed` or `shutdown`.
+    state: String,
+}
+
+/// Numbers of instances.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ScalingReport {
+    /// That exist.
+    actual: usize,
+    /// That should.
+    target: u32,
+    /// At least.
+    min: u32,
+    /// At most.
+    max: u32,
+}
+
+/// Nodes by their names.
+pub(crate) fn report(status: &Status) -> IndexMap<String, NodeReport> {
+    let nodes = status.nodes.iter().filter(|node| !node.instances.is_empty());
+    nodes
+        .map(|node| {
+            let instances = node.instances.iter().map(|instance| (instance.id.clone(), instance_report(instance)));
+            let (actual, target, min, max) = (node.instances.len(), node.target, node.min, node.max);
+            let scaling = ScalingReport { actual, target, min, max };
+            (node.name.clone(), NodeReport { instances: instances.collect(), scaling })
+        })
+        .collect()
+}
+
+fn instance_report(instance: &InstanceStatus) -> InstanceReport {
+    let resource_address = match instance.addresses.as_slice() {
+        [] => Value::Null,
+        [one] => Value::from(one.value.clone()),
+        several => several.iter().map(|address| address.value.clone()).collect(),
+    };
+    InstanceReport { resource_address, state: state(instance.state).to_owned() }
+}
+
+/// In the words of the existing service.
+pub(crate) fn state(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Ready => "ready",
+        InstanceState::Creating | InstanceState::Pending | InstanceState::Running | InstanceState::Unhealthy => {
+            "pending"
+        }
+        InstanceState::UnknownOutcome => "unknown",
+        InstanceState::Failed => "failed",
+        InstanceState::Destroying => "shutdown",
+    }
+}
+
+/// The nodes that have instances, as the existing service tells them.
+#[utoipa::path(
+    get, path = "/infrastructures/{id}", tag = "infrastructures",
+    params(
+        ("id" = String, Path, description = "The infrastructure's id"),
+        ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),
+    ),
+    responses(
+        (status = 200, body = std::collections::HashMap<String, NodeReport>, headers(("etag" = String, description = "Of this state"))),
+        (status = 304, description = "Nothing has changed"),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn nodes(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    service.allow(&caller, Scope::Read, &id)?;
+    let topic = match service.feed.known(&id) {
+        Some(topic) => topic,
+        None => {
+            // A build that has not begun has no nodes yet.
+            if service.ledger.pending(&id).await?.is_some() && !service.engine.exists(&id).await? {
+                return Ok(Json(serde_json::json!({})).into_response());
+            }
+            service.known(&id).await?;
+            service.feed.topic(&id)
+        }
+    };
+    kept(&topic, "nodes", &headers, async || Ok(report(&service.engine.status(&id, false).await?))).await
+}
+
+/// How the status is found out.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Freshness {
+    /// Ask the clouds first, unless somebody keeps it alive, who does so anyway.
+    #[serde(default)]
+    refresh: bool,
+}
+
+/// All that is known of an infrastructure.
+#[utoipa::path(
+    get, path = "/infrastructures/{id}/status", tag = "infrastructures",
+    params(
+        ("id" = String, Path, description = "The infrastructure's id"), Freshness,
+        ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),
+    ),
+    responses(
+        (status = 200, body = Status, headers(("etag" = String, description = "Of this state"))),
+        (status = 304, description = "Nothing has changed"),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn status(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+    Asked(how): Asked<Freshness>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    service.allow(&caller, Scope::Read, &id)?;
+    if how.refresh {
+        service.occopus.credentials().await?;
+        return Ok(Json(service.engine.status(&id, true).await?).into_response());
+    }
+    service.known(&id).await?;
+    let topic = service.feed.topic(&id);
+    kept(&topic, "status", &headers, async || Ok(service.engine.status(&id, false).await?)).await
+}
+
+/// What it costs, as far as drivers know: they don't.
+#[utoipa::path(
+    get, path = "/infrastructures/{id}/cost", tag = "infrastructures",
+    params(("id" = String, Path, description = "The infrastructure's id")),
+    responses(
+        (status = 200, body = std::collections::HashMap<String, Value>),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn cost(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+) -> Result<Json<IndexMap<String, Value>>, Problem> {
+    service.allow(&caller, Scope::Read, &id)?;
+    let status = service.engine.status(&id, false).await?;
+    let mut costs = IndexMap::from([("totalcost".to_owned(), Value::from(0))]);
+    for node in status.nodes.iter().filter(|node| !node.instances.is_empty()) {
+        let instances = node.instances.iter().map(|instance| (instance.id.clone(), Value::from(0)));
+        costs.entry(node.name.clone()).or_insert(Value::Object(instances.collect()));
+    }
+    Ok(Json(costs))
+}
+
+/// The graph of its nodes with their states, drawn.
+#[utoipa::path(
+    get, path = "/infrastructures/{id}/graph.svg", tag = "infrastructures",
+    params(("id" = String, Path, description = "The infrastructure's id")),
+    responses(
+        (status = 200, body = String, content_type = "image/svg+xml"),
+        (status = "4XX", body = Details, content_type = "application/problem+json"),
+        (status = "5XX", body = Details, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn graph(
+    State(service): State<Service>,
+    caller: Caller,
+    Place(id): Place<String>,
+) -> Result<Response, Problem> {
+    service.allow(&caller, Scope::Read, &id)?;
+    let status = service.engine.status(&id, false).await?;
+    let drawing = occopus::graph::svg_of_status(&status)
+        .map_err(|why| Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "graph.too-large", why.to_string()))?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"))], drawing).into_response())
+}

@@ -1,0 +1,104 @@
+//! One watcher's stream of events, as Server-Sent Events: <https://html.spec.whatwg.org/multipage/server-sent-events.html>
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, stream};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::topic::{Changes, Ready};
+use super::{Feed, Topic};
+
+/// A silent stream says so often that it lives.
+const ALIVE: Duration = Duration::from_secs(15);
+/// Events that are read from the store at a time.
+const PAGE: usize = 500;
+
+struct Watcher {
+    feed: Feed,
+    topic: Arc<Topic>,
+    changes: watch::Receiver<Changes>,
+    id: String,
+    /// The last event that was sent.
+    after: u64,
+    /// The topic has all that comes after.
+    is_up_to_date: bool,
+    begun: bool,
+    ended: bool,
+}
+
+/// Events of an infrastructure after this one. Ends when it is gone, or the service ends.
+pub(crate) fn events(feed: Feed, id: String, after: u64) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let topic = feed.topic(&id);
+    let mut changes = topic.changes();
+    changes.mark_unchanged();
+    let watcher = Watcher { feed, topic, changes, id, after, is_up_to_date: false, begun: false, ended: false };
+    stream::unfold(watcher, |mut watcher| async {
+        let frame = watcher.next().await?;
+        Some((Ok(frame), watcher))
+    })
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        if !self.begun {
+            self.begun = true;
+            // So that clients know at once that they are connected, and come back soon.
+            return Some(Bytes::from_static(b"retry: 2000\n\n"));
+        }
+        loop {
+            let events = self.events().await;
+            if let Some(last) = events.last() {
+                self.after = last.id;
+                return Some(match events.as_slice() {
+                    [one] => one.frame.clone(),
+                    many => {
+                        let mut frames = BytesMut::with_capacity(many.iter().map(|ready| ready.frame.len()).sum());
+                        many.iter().for_each(|ready| frames.extend_from_slice(&ready.frame));
+                        frames.freeze()
+                    }
+                });
+            }
+            if self.topic.has_ended() {
+                self.ended = true;
+                let event = json!({"time": Timestamp::now(), "infra_id": self.id, "event": "infradrop"});
+                return Some(format!("event: infradrop\ndata: {event}\n\n").into());
+            }
+            tokio::select! {
+                changed = self.changes.changed() => changed.ok()?,
+                () = tokio::time::sleep(ALIVE) => return Some(Bytes::from_static(b": alive\n\n")),
+                () = self.feed.closing.cancelled() => return None,
+            }
+        }
+    }
+
+    async fn events(&mut self) -> Vec<Ready> {
+        if self.is_up_to_date {
+            if self.changes.borrow_and_update().event <= self.after {
+                return Vec::new();
+            }
+            if let Some(events) = self.topic.after(self.after) {
+                return events;
+            }
+        }
+        self.changes.borrow_and_update();
+        // What it has missed, or what came before anybody watched.
+        match self.feed.engine.events(&self.id, self.after, PAGE).await {
+            Ok(events) => {
+                self.is_up_to_date = events.len() < PAGE;
+                events.iter().filter_map(Ready::from_event).collect()
+            }
+            Err(error) => {
+                tracing::warn!(infrastructure = self.id, "events could not be read: {error}");
+                Vec::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Figures for Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// What is counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Answered, Counter>,
+    seconds: Family<Route, Histogram>,
+    events: Family<Happened, Counter>,
+    pub(crate) streams: Gauge,
+    pub(crate) infrastructures: Family<InState, Gauge>,
+    pub(crate) looked_after: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Happened {
+    event: String,
+}
+
+/// How many infrastructures are in a state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct InState {
+    pub(crate) state: String,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0])
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("occopus");
+        let (requests, seconds) = (Family::default(), Family::new_with_constructor(histogram as fn() -> Histogram));
+        let (events, infrastructures) = (Family::default(), Family::default());
+        let (streams, looked_after) = (Gauge::default(), Gauge::default());
+        registry.register("http_requests", "Requests that were answered", requests.clone());
+        registry.register("http_request_seconds", "Time until the head of the answer", seconds.clone());
+        registry.register("events", "Events of infrastructures that were stored", events.clone());
+        registry.register("event_streams", "Open streams of events", streams.clone());
+        registry.register("infrastructures", "Infrastructures by state", infrastructures.clone());
+        registry.register("looked_after", "Infrastructures that this service works on", looked_after.clone());
+        Self { registry, requests, seconds, events, streams, infrastructures, looked_after }
+    }
+
+    /// An event was stored.
+    pub(crate) fn happened(&self, event: &str) {
+        self.events.get_or_create(&Happened { event: event.to_owned() }).inc();
+    }
+
+    /// All figures as text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a text does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// Counts a request.
+pub(crate) async fn count(
+    State(metrics): State<Arc<Metrics>>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    // Never the path itself: anybody could make any number of them.
+    let route = route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS") => known.to_owned(),
+        _ => "other".to_owned(),
+    };
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    metrics.requests.get_or_create(&Answered { method, route: route.clone(), status }).inc();
+    metrics.seconds.get_or_create(&Route { route }).observe(began.elapsed().as_secs_f64());
+    response
+}
+
+/// An open stream, for as long as it lives.
+pub(crate) struct OpenStream(Arc<Metrics>);
+
+impl OpenStream {
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.streams.inc();
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.dec();
+    }
+}

@@ -1,0 +1,242 @@
+//! `/ui/infrastructures/ID`: one infrastructure, as a drawing, as tables and as what happened.
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use jiff::Timestamp;
+use occopus::graph::tone::{self, Tone};
+use occopus::graph::{self, TooLarge};
+use occopus_engine::{InstanceStatus, NodeStatus, Status, StoredEvent, What};
+use serde::Deserialize;
+
+use super::shell::{Shell, Visitor, html};
+use super::words::{self, Exactly, When};
+use super::{Operation, Shown, Source, Trouble};
+
+/// Events on a page.
+const EVENTS: usize = 50;
+
+/// Operations on a page.
+const OPERATIONS: usize = 10;
+
+/// Instances in the table; those in trouble come first.
+const INSTANCES: usize = 500;
+
+/// Where in the past the log begins.
+#[derive(Debug, Deserialize)]
+pub(super) struct Past {
+    before: Option<u64>,
+}
+
+#[derive(Template)]
+#[template(path = "infrastructure.html")]
+struct Page {
+    shell: Shell,
+    id: String,
+    name: String,
+    operates: bool,
+    before: Option<u64>,
+    /// The newest event on the page: the stream goes on from there.
+    last: u64,
+    names: String,
+    parts: String,
+}
+
+#[derive(Template)]
+#[template(path = "infrastructure_parts.html")]
+struct Parts<'a> {
+    shown: &'a Shown,
+    ready: usize,
+    target: u32,
+    graph: Result<String, TooLarge>,
+    rows: Vec<(&'a NodeStatus, &'a InstanceStatus)>,
+    more: usize,
+    operations: Vec<Operation>,
+    events: Vec<StoredEvent>,
+    older: Option<u64>,
+    is_past: bool,
+    operates: bool,
+    now: Timestamp,
+}
+
+/// What the templates are made of.
+struct Known {
+    shown: Shown,
+    graph: Result<String, TooLarge>,
+    operations: Vec<Operation>,
+    events: Vec<StoredEvent>,
+}
+
+async fn known<S: Source>(source: &S, visitor: &Visitor, id: &str, past: &Past) -> Result<Known, Trouble> {
+    // Whoever may not see it learns nothing of it.
+    let shown = if visitor.caller.sees(id) { source.status(id).await? } else { None };
+    let shown = shown.ok_or_else(|| Trouble::unknown(id))?;
+    let mut operations = source.operations(id).await?;
+    operations.truncate(OPERATIONS);
+    // One more tells whether there are older ones.
+    let events = source.events(id, past.before, EVENTS + 1).await?;
+    let graph = drawn(&shown.status).await?;
+    Ok(Known { shown, graph, operations, events })
+}
+
+/// Large drawings take a while the first time.
+async fn drawn(status: &Status) -> Result<Result<String, TooLarge>, Trouble> {
+    if status.nodes.len() < 20 {
+        return Ok(graph::svg_of_status(status));
+    }
+    let status = status.clone();
+    let drawing = tokio::task::spawn_blocking(move || graph::svg_of_status(&status)).await;
+    drawing.map_err(|error| {
+        tracing::error!(%error, "a graph could not be drawn");
+        Trouble::new(http::StatusCode::INTERNAL_SERVER_ERROR, "The graph could not be drawn.")
+    })
+}
+
+impl<'a> Parts<'a> {
+    fn new(known: &'a Known, visitor: &Visitor, past: &Past) -> Self {
+        let status = &known.shown.status;
+        let mut rows: Vec<_> =
+            status.nodes.iter().flat_map(|node| node.instances.iter().map(move |instance| (node, instance))).collect();
+        rows.sort_by_key(|(_, instance)| match tone::of_instance(instance.state) {
+            Tone::Bad => 0,
+            Tone::Busy => 1,
+            Tone::Good | Tone::Idle => 2,
+        });
+        let more = rows.len().saturating_sub(INSTANCES);
+        rows.truncate(INSTANCES);
+        let mut events = known.events.clone();
+        let has_older = events.len() > EVENTS;
+        events.truncate(EVENTS);
+        Self {
+            shown: &known.shown,
+            ready: status.nodes.iter().map(tone::ready).sum(),
+            target: status.nodes.iter().map(|node| node.target).sum(),
+            graph: known.graph.clone(),
+            rows,
+            more,
+            operations: known.operations.clone(),
+            older: events.last().and_then(|event| event.id).filter(|_| has_older),
+            events,
+            is_past: past.before.is_some(),
+            operates: visitor.operates(Some(&status.id)),
+            now: Timestamp::now(),
+        }
+    }
+
+    fn when(&self, time: &Timestamp) -> When {
+        When::new(self.now, *time)
+    }
+
+    fn exactly(&self, time: &Timestamp) -> Exactly {
+        Exactly(*time)
+    }
+
+    fn took(&self, seconds: &f64) -> String {
+        words::took(*seconds)
+    }
+
+    fn infrastructure_tone(&self) -> &'static str {
+        tone::of_infrastructure(self.shown.status.state).class()
+    }
+
+    fn infrastructure_state(&self) -> words::State {
+        let state = self.shown.status.state;
+        words::State::new(tone::of_infrastructure(state), state)
+    }
+
+    fn node_state(&self, node: &NodeStatus) -> words::State {
+        let (tone, word) = tone::of_node(node);
+        words::State::new(tone, word)
+    }
+
+    fn instance_state(&self, instance: &InstanceStatus) -> words::State {
+        words::State::new(tone::of_instance(instance.state), instance.state)
+    }
+
+    fn operation_state(&self, operation: &Operation) -> words::State {
+        let tone = match &*operation.state {
+            "done" => Tone::Good,
+            "failed" => Tone::Bad,
+            "pending" | "running" => Tone::Busy,
+            _ => Tone::Idle,
+        };
+        words::State::new(tone, &operation.state)
+    }
+
+    fn event_tone(&self, event: &StoredEvent) -> &'static str {
+        match &event.what {
+            What::InfraReady | What::NodeCreated { .. } | What::NodeHealth { healthy: true, .. } => "good",
+            What::NodeFailed { .. }
+            | What::NodeHealth { healthy: false, .. }
+            | What::NodeLeft { .. }
+            | What::NodeUnknown { .. }
+            | What::NodeFallback { .. }
+            | What::NodeReplacing { .. }
+            | What::Hold { .. }
+            | What::RollingBack { .. } => "bad",
+            _ => "",
+        }
+    }
+
+    fn ready_of(&self, node: &NodeStatus) -> usize {
+        tone::ready(node)
+    }
+
+    fn has_notes(&self, instance: &InstanceStatus) -> bool {
+        let InstanceStatus { message, health, changed, stale, .. } = instance;
+        message.is_some() || health.is_some() || !changed.is_empty() || !stale.is_empty()
+    }
+
+    fn anchor(&self, node: &NodeStatus) -> String {
+        graph::anchor(&node.name)
+    }
+
+    fn anchor_of(&self, name: &str) -> String {
+        graph::anchor(name)
+    }
+
+    fn segment(&self, text: &str) -> String {
+        words::segment(text)
+    }
+
+    /// Enough of an id to tell it from its neighbours. Ids begin with the time, so their ends differ most.
+    fn short(&self, id: &str) -> String {
+        id.rsplit('-').next().unwrap_or(id).chars().take(12).collect()
+    }
+}
+
+/// The page.
+pub(super) async fn page<S: Source>(
+    visitor: Visitor,
+    State(source): State<S>,
+    Path(id): Path<String>,
+    Query(past): Query<Past>,
+) -> Result<Response, Trouble> {
+    let known = known(&source, &visitor, &id, &past).await?;
+    let newest = match past.before {
+        Some(_) => source.events(&id, None, 1).await?.first().and_then(|event| event.id),
+        None => known.events.first().and_then(|event| event.id),
+    };
+    let status = &known.shown.status;
+    Ok(html(&Page {
+        shell: Shell::new(format!("{}: {}", status.name, status.state), "infrastructures", &visitor),
+        name: status.name.clone(),
+        operates: visitor.operates(Some(&id)),
+        before: past.before,
+        last: newest.unwrap_or_default(),
+        names: What::NAMES.join(" "),
+        parts: Parts::new(&known, &visitor, &past).to_string(),
+        id,
+    }))
+}
+
+/// What changes on it.
+pub(super) async fn parts<S: Source>(
+    visitor: Visitor,
+    State(source): State<S>,
+    Path(id): Path<String>,
+    Query(past): Query<Past>,
+) -> Result<Response, Trouble> {
+    let known = known(&source, &visitor, &id, &past).await?;
+    Ok(html(&Parts::new(&known, &visitor, &past)))
+}

@@ -1,0 +1,41 @@
+//! The page: what people see in a browser. It is drawn here, by templates; a small script keeps it fresh and sends what
+//! people want to the API. Without the script it can be read.
+
+mod api;
+mod assets;
+mod definitions;
+mod describe;
+mod infrastructure;
+mod list;
+mod plugins;
+mod shell;
+mod sign_in;
+mod source;
+mod trouble;
+mod words;
+
+pub(crate) use api::page as api_page;
+pub use source::{Description, Listed, Operation, OperationError, Shown, Source};
+pub use trouble::Trouble;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+/// The page's routes. They must be behind [`crate::access::guard`].
+pub fn routes<S: Source>() -> Router<S> {
+    Router::new()
+        .route("/", get(list::page::<S>))
+        .route("/ui", get(list::home))
+        .route("/ui/", get(list::home))
+        .route("/ui/parts", get(list::parts::<S>))
+        .route("/ui/infrastructures/{id}", get(infrastructure::page::<S>))
+        .route("/ui/infrastructures/{id}/parts", get(infrastructure::parts::<S>))
+        .route("/ui/infrastructures/{id}/change", get(describe::change::<S>))
+        .route("/ui/new", get(describe::new::<S>))
+        .route("/ui/definitions", get(definitions::page::<S>))
+        .route("/ui/plugins", get(plugins::page::<S>))
+        .route("/ui/login", get(sign_in::page).post(sign_in::sign_in::<S>))
+        .route("/ui/logout", post(sign_in::sign_out))
+        .route("/ui/static/{name}", get(assets::file))
+        .route("/ui/{*rest}", get(trouble::no_page))
+}

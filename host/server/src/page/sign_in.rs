@@ -1,0 +1,94 @@
+//! `/ui/login`: where people give their token. The browser keeps it in a cookie that no script can read.
+
+use askama::Template;
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::StatusCode;
+use http::header::{COOKIE, HeaderMap, SET_COOKIE};
+
+use super::Source;
+use super::shell::{Shell, html};
+use crate::access::{Refusal, TokenText, sign_in_cookie, sign_out_cookie};
+use crate::listen::Peer;
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct Page {
+    shell: Shell,
+    refused: Option<String>,
+}
+
+impl Page {
+    fn new(refused: Option<String>) -> Self {
+        Self { shell: Shell::of_nobody("Sign in"), refused }
+    }
+}
+
+/// The page. Whoever has a token and is sent here has a bad one.
+pub(super) async fn page(headers: HeaderMap) -> Response {
+    let has_one = headers
+        .get_all(COOKIE)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|text| text.contains("occopus_token=occ_")));
+    let refused = has_one.then(|| "The token of this browser is not accepted any more. Sign in again.".to_owned());
+    html(&Page::new(refused))
+}
+
+/// Takes the token.
+pub(super) async fn sign_in<S: Source>(
+    State(source): State<S>,
+    peer: Option<Extension<Peer>>,
+    body: Bytes,
+) -> Response {
+    let refused = |refusal: Refusal| {
+        let text = match &refusal {
+            Refusal::Unauthenticated => "This token is unknown, expired or revoked.".to_owned(),
+            other => other.to_string(),
+        };
+        (refusal.status(), html(&Page::new(Some(text)))).into_response()
+    };
+    let Some(token) = token(&body) else { return refused(Refusal::Unauthenticated) };
+    match source.identify(&token, peer.map(|Extension(peer)| peer.address())).await {
+        Ok(_) => {
+            let cookie = sign_in_cookie(&token, source.is_encrypted());
+            ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+        }
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// The token in a form. It is made of characters that forms leave as they are; around it there may be blanks.
+fn token(body: &[u8]) -> Option<TokenText> {
+    let body = std::str::from_utf8(body).ok()?;
+    let value = body.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+    let blank =
+        |text: &str| ["+", "%20", "%0D", "%0A", "%09"].into_iter().find(|blank| text.ends_with(blank)).map(str::len);
+    let mut value = value.trim_start_matches('+');
+    while let Some(length) = blank(value) {
+        value = &value[..value.len() - length];
+    }
+    TokenText::parse(value)
+}
+
+/// Lets the browser forget it.
+pub(super) async fn sign_out() -> Response {
+    (StatusCode::SEE_OTHER, [(SET_COOKIE, sign_out_cookie())], Redirect::to("/ui/login")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_found_in_forms() {
+        let text = format!("occ_0123456789ab_{}", "A".repeat(43));
+        for body in [format!("token={text}"), format!("a=b&token=+{text}+%0D%0A"), format!("token={text}&x=y")] {
+            assert_eq!(token(body.as_bytes()).expect("a token").reveal(), text, "{body}");
+        }
+        for body in [&b"token="[..], b"", b"\xff", b"token=occ_x", b"tokens=x"] {
+            assert!(token(body).is_none());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the page needs to know of the service.
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use occopus::runtime::PluginInfo;
+use occopus_engine::{Status, StoredEvent, Summary};
+use occopus_model::Implementation;
+use serde_json::Value;
+
+use super::Trouble;
+use crate::access::{Caller, Refusal, TokenText};
+
+/// What the page needs to know of the service. The page asks nothing that the caller may not see.
+pub trait Source: Clone + Send + Sync + 'static {
+    /// All infrastructures, in any order.
+    fn list(&self) -> impl Future<Output = Result<Vec<Listed>, Trouble>> + Send;
+
+    /// One of them, as the store knows it; none when there is none with this id.
+    fn status(&self, id: &str) -> impl Future<Output = Result<Option<Shown>, Trouble>> + Send;
+
+    /// Stored events of an infrastructure, newest first: at most `limit`, all with ids below `before`, if it is given.
+    fn events(
+        &self,
+        id: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StoredEvent>, Trouble>> + Send;
+
+    /// What was asked for, newest first: what goes on, and some of what has ended.
+    fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<Operation>, Trouble>> + Send;
+
+    /// What is to be there; none when there is nothing to be there.
+    fn description(&self, id: &str) -> impl Future<Output = Result<Option<Description>, Trouble>> + Send;
+
+    /// The stored node definitions, by type.
+    fn definitions(&self) -> impl Future<Output = Result<IndexMap<String, Vec<Implementation>>, Trouble>> + Send;
+
+    /// All plugins.
+    fn plugins(&self) -> impl Future<Output = Result<Vec<PluginInfo>, Trouble>> + Send;
+
+    /// Who has this token: [`crate::access::Access::identify`].
+    fn identify(
+        &self,
+        token: &TokenText,
+        address: Option<IpAddr>,
+    ) -> impl Future<Output = Result<Caller, Refusal>> + Send;
+
+    /// Whether browsers reach it by HTTPS.
+    fn is_encrypted(&self) -> bool;
+}
+
+/// An infrastructure in the list.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// What the engine knows of it.
+    pub summary: Summary,
+    /// Whether it is left alone until it is resumed.
+    pub suspended: bool,
+    /// Whether this service keeps it alive.
+    pub attached: bool,
+    /// How many instances are ready.
+    pub ready: usize,
+    /// How many there should be.
+    pub instances: usize,
+}
+
+/// An infrastructure on its own page.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// What the engine knows of it.
+    pub status: Status,
+    /// Whether this service keeps it alive.
+    pub attached: bool,
+}
+
+/// Something that takes long and was asked for.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Its id.
+    pub id: String,
+    /// `build`, `destroy` or `maintain`.
+    pub kind: String,
+    /// `pending`, `running`, `done`, `failed` or `superseded`.
+    pub state: String,
+    /// Who asked for it.
+    pub by: String,
+    /// When it was asked for.
+    pub requested: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// What there is to say.
+    pub message: Option<String>,
+    /// Why it failed.
+    pub error: Option<OperationError>,
+}
+
+/// Why an operation failed.
+#[derive(Debug, Clone)]
+pub struct OperationError {
+    /// In words.
+    pub text: String,
+    /// How to mend it.
+    pub help: Option<String>,
+}
+
+/// What is to be there.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// A document that compiles to it, its own definitions included.
+    pub document: Value,
+    /// Changes when it does.
+    pub etag: String,
+}

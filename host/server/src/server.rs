@@ -1,0 +1,223 @@
+//! The service put together.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use jiff::Timestamp;
+use occopus::{Occopus, OpenError, ServiceSettings};
+use occopus_engine::ports::StoreError;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
+use tower_http::normalize_path::NormalizePathLayer;
+
+use crate::access::{Access, Door, Rates, TokenError, Tokens, WrongOrigin, guard};
+use crate::audit::{self, Audit};
+use crate::feed::Feed;
+use crate::listen::{self, Bound, Exposure, ListenError, Listener, RequestLimits, check_exposure};
+use crate::metrics::{self, Metrics};
+use crate::operations::Ledger;
+use crate::problem::Problem;
+use crate::state::{COMPILED_AT_ONCE, Service};
+use crate::supervise::{Supervisor, Timing};
+use crate::{api, page};
+
+/// How the service works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens, and how.
+    pub listener: Listener,
+    /// Whether it may listen without TLS where other machines reach it.
+    pub insecure_http: bool,
+    /// Between two passes of maintenance.
+    pub interval: Duration,
+    /// At its end, what is under way has so long to come to its own.
+    pub grace: Duration,
+    /// What the operator has configured.
+    pub settings: ServiceSettings,
+}
+
+impl Options {
+    /// At this address, with the defaults.
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            listener: Listener::at(address),
+            insecure_http: false,
+            interval: Duration::from_secs(10),
+            grace: Duration::from_secs(20),
+            settings: ServiceSettings::default(),
+        }
+    }
+}
+
+/// Why the service does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It may not listen there.
+    #[error(transparent)]
+    Exposure(#[from] Exposure),
+    /// It can't listen there.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// An origin can't be allowed.
+    #[error(transparent)]
+    Origin(#[from] WrongOrigin),
+    /// The tokens can't be read.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    /// The store, or the plugins.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Connections can't be taken any more.
+    #[error("connections can't be taken: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A service that has its port.
+pub struct Server {
+    bound: Bound,
+    router: Router,
+    service: Service,
+    grace: Duration,
+}
+
+impl Server {
+    /// Opens what there is and takes the port. Nothing is done before [`Server::run`].
+    pub async fn bind(occopus: Occopus, options: Options) -> Result<Self, ServeError> {
+        let Options { listener, insecure_http, interval, grace, settings } = options;
+        let occopus = Arc::new(occopus);
+        let store = occopus.store().await?;
+        let tokens = Tokens::new(store.clone());
+        check_exposure(listener.address, listener.tls.is_some(), insecure_http, tokens.any_good().await?)?;
+        let bound = listener.bind().await?;
+        let usual = Rates::default();
+        let rates = Rates {
+            requests: settings.requests_per_second.unwrap_or(usual.requests),
+            burst: settings.requests_at_once.unwrap_or(usual.burst),
+            ..usual
+        };
+        let door = Door {
+            names: settings.names.clone(),
+            cors_origins: settings.cors_origins.clone(),
+            rates,
+            ..Door::at(bound.address())
+        };
+        let access = Access::new(tokens, door)?;
+        let engine = occopus.engine().await?;
+        let metrics = Arc::new(Metrics::new());
+        let counted = metrics.clone();
+        let feed = Feed::new(engine.clone(), store.clone(), Arc::new(move |event: &str| counted.happened(event)));
+        let ledger = Ledger::new(store.clone());
+        let timing = Timing { interval, patience: Duration::from_secs(30) };
+        let supervisor = Supervisor::new(occopus.clone(), engine.clone(), ledger.clone(), store.clone(), timing);
+        let service = Service {
+            occopus,
+            engine,
+            audit: Audit::new(store.clone()),
+            store,
+            ledger,
+            supervisor,
+            feed,
+            access: access.clone(),
+            metrics,
+            compiling: Arc::new(Semaphore::new(COMPILED_AT_ONCE)),
+            tls: bound.tls(),
+            started: Timestamp::now(),
+            settings: Arc::new(settings),
+        };
+        let usual = RequestLimits::default();
+        let body = service.settings.document_bytes.map_or(usual.body, std::num::NonZeroUsize::get);
+        let limits = RequestLimits { tls: bound.tls(), body, ..usual };
+        let router = listen::layers(guard(routes(&service), &access), &limits);
+        Ok(Self { bound, router, service, grace })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.bound.address()
+    }
+
+    /// Whether connections are encrypted.
+    pub fn tls(&self) -> bool {
+        self.bound.tls()
+    }
+
+    /// Answers requests and keeps infrastructures alive until it is told to end. Then it takes no more requests, lets what is
+    /// under way come to its end within the grace, and leaves the rest for the next service.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let Self { bound, router, service, grace } = self;
+        service.feed.start().await?;
+        service.supervisor.start().await?;
+        let preloading = tokio::spawn(preload(service.occopus.clone()));
+        let closing = async {
+            shutdown.cancelled().await;
+            service.feed.closing.cancel();
+            service.supervisor.close(grace).await;
+        };
+        let (served, ()) = tokio::join!(listen::serve(bound, router, shutdown.clone(), grace), closing);
+        preloading.abort();
+        Ok(served?)
+    }
+}
+
+/// Compiles all plugins, so that no request has to wait for one.
+async fn preload(occopus: Arc<Occopus>) {
+    let Ok(runtime) = occopus.runtime().await else { return };
+    let list = tokio::task::spawn_blocking(move || runtime.list()).await.unwrap_or_default();
+    for info in list {
+        let keyword = info.description.keyword.clone();
+        if let Err(error) = occopus.preload(vec![(info.kind, info.description.keyword)], |_| {}).await {
+            tracing::warn!("the plugin {keyword} can't be compiled: {error}");
+        }
+    }
+}
+
+/// The OpenAPI document of the service.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let routes = utoipa_axum::router::OpenApiRouter::with_openapi(crate::openapi::document()).merge(api::routes());
+    routes.into_openapi()
+}
+
+fn routes(service: &Service) -> Router {
+    let documented = utoipa_axum::router::OpenApiRouter::with_openapi(crate::openapi::document()).merge(api::routes());
+    let (routes, document) = documented.split_for_parts();
+    let json = serde_json::to_value(&document).unwrap_or_default();
+    let docs = page::api_page(&json);
+    let json = bytes::Bytes::from(json.to_string());
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    let routes = routes
+        .route("/openapi.json", get(move || std::future::ready((headers, json))))
+        .route("/docs", get(move || std::future::ready(docs)))
+        .merge(page::routes::<Service>())
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(nothing)
+        .layer(from_fn_with_state(service.audit.clone(), audit::record))
+        .layer(from_fn_with_state(service.metrics.clone(), metrics::count))
+        .with_state(service.clone());
+    // The existing service has its list under `/infrastructures/`.
+    Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(routes))
+}
+
+async fn nothing(uri: Uri) -> impl IntoResponse {
+    let problem = Problem::unknown("request.path", format!("there is nothing under {}", uri.path()));
+    problem.help("/docs has what there is")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> impl IntoResponse {
+    let text = format!("{} can't be done with {}", method, uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", text).help("the header Allow has what can be done")
+}

@@ -1,0 +1,195 @@
+//! Doing what was promised: one task for each infrastructure that has something to be done, and nothing for the others.
+//!
+//! A task does the operation that the ledger has for its infrastructure, then maintains it, if it is to be maintained, until
+//! there is another operation. The engine's lease keeps two services on one store from working on one infrastructure: who
+//! does not get it tries again later. Whatever happens to the task or to the process, the ledger still says what to do.
+
+mod maintain;
+mod operate;
+mod run;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use occopus::Occopus;
+use occopus_engine::Engine;
+use occopus_engine::ports::{Store, StoreError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::operations::{ATTACHED, Ledger, Next, PENDING};
+
+/// Before the store, or an infrastructure that another process works on, is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Starts and ends the tasks. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Supervisor {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    occopus: Arc<Occopus>,
+    engine: Engine,
+    ledger: Ledger,
+    store: Arc<dyn Store>,
+    timing: Timing,
+    runners: Mutex<HashMap<String, Runner>>,
+    tasks: TaskTracker,
+    /// No more work is begun; what is under way may come to its end.
+    closing: CancellationToken,
+    /// What is under way is left as it is.
+    leaving: CancellationToken,
+}
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    /// Between two passes of maintenance.
+    pub(crate) interval: Duration,
+    /// After so long, what should have stopped is left as it is.
+    pub(crate) patience: Duration,
+}
+
+/// A task, from outside.
+struct Runner {
+    wake: Arc<Notify>,
+    /// How often it was woken.
+    woken: u64,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        occopus: Arc<Occopus>,
+        engine: Engine,
+        ledger: Ledger,
+        store: Arc<dyn Store>,
+        timing: Timing,
+    ) -> Self {
+        let shared = Shared {
+            occopus,
+            engine,
+            ledger,
+            store,
+            timing,
+            runners: Mutex::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes up what earlier services left, and follows what other processes write into the ledger.
+    pub(crate) async fn start(&self) -> Result<(), StoreError> {
+        let revision = self.shared.store.revision().await?;
+        let ledger = &self.shared.ledger;
+        for id in ledger.unfinished().await?.into_iter().chain(ledger.attached().await?) {
+            self.wake(&id);
+        }
+        let this = self.clone();
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                () = this.shared.closing.cancelled() => {}
+                () = this.follow(revision) => {}
+            }
+        });
+        Ok(())
+    }
+
+    async fn follow(&self, mut revision: u64) {
+        loop {
+            if let Ok(mut changes) = self.shared.store.watch("service/", revision).await {
+                while let Some(Ok(change)) = changes.next().await {
+                    revision = change.revision;
+                    let id = change.key.strip_prefix(PENDING).or_else(|| change.key.strip_prefix(ATTACHED));
+                    if let Some(id) = id {
+                        self.wake(id);
+                    }
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Something has changed for this infrastructure: somebody looks after it.
+    pub(crate) fn wake(&self, id: &str) {
+        if self.shared.closing.is_cancelled() {
+            return;
+        }
+        let mut runners = self.shared.runners();
+        if let Some(runner) = runners.get_mut(id) {
+            runner.woken += 1;
+            runner.wake.notify_one();
+            return;
+        }
+        let wake = Arc::new(Notify::new());
+        runners.insert(id.to_owned(), Runner { wake: wake.clone(), woken: 0 });
+        let (shared, id) = (self.shared.clone(), id.to_owned());
+        self.shared.tasks.spawn(async move { shared.look_after(&id, &wake).await });
+    }
+
+    /// How many infrastructures are looked after.
+    pub(crate) fn busy(&self) -> usize {
+        self.shared.runners().len()
+    }
+
+    /// Begins nothing new, lets what is under way come to its end within the grace, and then leaves it as it is: the ledger
+    /// and the records say how to go on.
+    pub(crate) async fn close(&self, grace: Duration) {
+        self.shared.closing.cancel();
+        self.shared.tasks.close();
+        if tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_err() {
+            self.shared.leaving.cancel();
+            // What is left is dropped with the process; this only lets leases be given back.
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.shared.tasks.wait()).await;
+        }
+    }
+}
+
+impl Shared {
+    fn runners(&self) -> MutexGuard<'_, HashMap<String, Runner>> {
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn woken(&self, id: &str) -> u64 {
+        self.runners().get(id).map_or(0, |runner| runner.woken)
+    }
+
+    async fn look_after(&self, id: &str, wake: &Notify) {
+        while !self.closing.is_cancelled() {
+            let woken = self.woken(id);
+            match self.ledger.next(id).await {
+                Ok(Next::Operation(operation, work, revision)) => {
+                    self.operate(*operation, &work, revision, wake).await;
+                }
+                Ok(Next::Maintain) => self.maintain(id, wake).await,
+                Ok(Next::Nothing) => {
+                    let mut runners = self.runners();
+                    // Not when somebody has woken it since.
+                    if runners.get(id).is_none_or(|runner| runner.woken == woken) {
+                        runners.remove(id);
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(infrastructure = id, "what is to be done could not be read: {error}");
+                    self.pause(AGAIN, wake).await;
+                }
+            }
+        }
+        self.runners().remove(id);
+    }
+
+    /// Waits, unless there is something new.
+    async fn pause(&self, time: Duration, wake: &Notify) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = wake.notified() => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Doing an operation, and writing down what came of it.
+
+use jiff::Timestamp;
+use occopus::{needs_of_description, needs_of_status};
+use occopus_engine::ports::Revision;
+use occopus_engine::{BuildRequest, EngineError, MaintainOptions, OnFailure, Renew};
+use occopus_model::Webhook;
+use tokio::sync::Notify;
+
+use super::run::{Failed, Job, Stopped, Task};
+use super::{AGAIN, Shared};
+use crate::operations::{Operation, Progress, Work};
+use crate::problem::Problem;
+
+/// What came of an attempt.
+enum Attempt {
+    Done,
+    Failed(Box<Problem>),
+    /// Not now, and why; it is tried again.
+    Later(String),
+    /// The service ends, or something else is to be done.
+    Left,
+}
+
+impl Shared {
+    pub(super) async fn operate(&self, mut operation: Operation, work: &Work, mut revision: Revision, wake: &Notify) {
+        let id = operation.infraid.clone();
+        operation.state = Progress::Running;
+        match self.ledger.tell(&operation, work, revision).await {
+            Ok(Some(told)) => revision = told,
+            // Another request has taken its place.
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(infrastructure = id, "an operation could not be begun: {error}");
+                return self.pause(AGAIN, wake).await;
+            }
+        }
+        tracing::info!(infrastructure = id, operation = operation.id, "{:?} begins", operation.kind);
+        match self.attempt(&operation, work, revision, wake).await {
+            Attempt::Done => self.end(operation, revision, None, matches!(work, Work::Destroy)).await,
+            Attempt::Failed(problem) => {
+                // A build that left nothing leaves nothing to maintain.
+                let gone = matches!(self.engine.exists(&id).await, Ok(false));
+                self.end(operation, revision, Some(*problem), gone).await;
+            }
+            Attempt::Later(why) => {
+                operation.state = Progress::Pending;
+                operation.message = Some(why);
+                // It is only for those who ask.
+                let _ = self.ledger.tell(&operation, work, revision).await;
+                self.pause(AGAIN, wake).await;
+            }
+            Attempt::Left => {}
+        }
+    }
+
+    async fn end(&self, operation: Operation, revision: Revision, problem: Option<Problem>, forget: bool) {
+        let state = if problem.is_some() { Progress::Failed } else { Progress::Done };
+        let (ended, error) = (Some(Timestamp::now()), problem.map(Problem::into_details));
+        let ended = Operation { state, ended, message: None, error, ..operation };
+        tracing::info!(infrastructure = ended.infraid, operation = ended.id, "{:?} is {state:?}", ended.kind);
+        while let Err(error) = self.ledger.end(ended.clone(), revision, forget).await {
+            tracing::warn!(infrastructure = ended.infraid, "the end of an operation could not be written: {error}");
+            if self.closing.is_cancelled() {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn attempt(&self, operation: &Operation, work: &Work, revision: Revision, wake: &Notify) -> Attempt {
+        let id = operation.infraid.as_str();
+        // The record is ours as long as nobody has written another one.
+        let task = Task::Operation(revision);
+        let (outcome, stopped) = match work {
+            Work::Build { infrastructure, keep, renew_changed, renew_dependents } => {
+                let request = BuildRequest {
+                    id: Some(id.to_owned()),
+                    infrastructure: (**infrastructure).clone(),
+                    on_failure: if *keep { OnFailure::Keep } else { OnFailure::Rollback },
+                    renew: Renew { changed: *renew_changed, dependents: *renew_dependents },
+                };
+                let needs = needs_of_description(infrastructure);
+                let build = |run| async { self.engine.build(request, run).await.map(|_| Vec::new()) };
+                self.run(id, Job { task, needs, webhooks: &infrastructure.webhooks, patient: true }, wake, build).await
+            }
+            Work::Destroy => match self.engine.status(id, false).await {
+                Ok(status) => {
+                    let webhooks = self.webhooks(id).await;
+                    let destroy = |run| async { self.engine.destroy(id, run).await.map(|report| report.left) };
+                    let job = Job { task, needs: needs_of_status(&status), webhooks: &webhooks, patient: false };
+                    self.run(id, job, wake, destroy).await
+                }
+                Err(EngineError::UnknownInfrastructure { .. }) => return Attempt::Done,
+                Err(error) => (Err(error.into()), Stopped::No),
+            },
+            Work::Maintain => match self.engine.status(id, false).await {
+                Ok(status) => {
+                    let mut needs = needs_of_status(&status);
+                    let desired = self.engine.desired(id).await.ok().flatten();
+                    needs.extend(desired.iter().flat_map(needs_of_description));
+                    let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
+                    let once = MaintainOptions::default();
+                    let maintain = |run| async { self.engine.maintain(id, once, run).await.map(|_| Vec::new()) };
+                    self.run(id, Job { task, needs, webhooks: &webhooks, patient: false }, wake, maintain).await
+                }
+                Err(error) => (Err(error.into()), Stopped::No),
+            },
+        };
+        match outcome {
+            Ok(_) if stopped == Stopped::ForGood => Attempt::Left,
+            Ok(left) if left.is_empty() => Attempt::Done,
+            Ok(left) => {
+                let text = format!(
+                    "{} could not be removed",
+                    if left.len() == 1 { "1 instance".into() } else { format!("{} instances", left.len()) }
+                );
+                let problem = Problem::new(http::StatusCode::BAD_GATEWAY, "engine.left", text).left(&left);
+                Attempt::Failed(Box::new(
+                    problem.help("DELETE the infrastructure again; its record stays until all is gone"),
+                ))
+            }
+            Err(Failed::Open(error)) => Attempt::Failed(Box::new((*error).into())),
+            Err(Failed::Engine(error)) => match *error {
+                EngineError::Owned { holder, since, .. } => {
+                    Attempt::Later(format!("{holder} works on it, since {since}"))
+                }
+                EngineError::LeaseLost { .. } | EngineError::Store { .. } => Attempt::Later(error.to_string()),
+                EngineError::Stopped { .. } if stopped != Stopped::No => Attempt::Left,
+                error => Attempt::Failed(Box::new(error.into())),
+            },
+        }
+    }
+
+    /// A description that can't be read must not keep it from being removed.
+    async fn webhooks(&self, id: &str) -> Vec<Webhook> {
+        self.engine.desired(id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default()
+    }
+}

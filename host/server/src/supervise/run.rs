@@ -1,0 +1,159 @@
+//! Work of the engine, while somebody may want it to stop.
+
+use occopus::model::Webhook;
+use occopus::{Need, OpenError};
+use occopus_engine::ports::Revision;
+use occopus_engine::{EngineError, Run, Stop};
+use tokio::sync::Notify;
+
+use super::Shared;
+use crate::operations::Next;
+
+/// As what somebody works on an infrastructure. When the ledger says something else, it is out of date.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Task {
+    /// As its maintainer.
+    Maintenance,
+    /// At the operation whose record has this revision.
+    Operation(Revision),
+}
+
+/// What goes with a piece of work.
+pub(super) struct Job<'a> {
+    pub(super) task: Task,
+    pub(super) needs: Vec<Need>,
+    pub(super) webhooks: &'a [Webhook],
+    pub(super) patient: bool,
+}
+
+/// Why it was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// It was not.
+    No,
+    /// There is something else to be done.
+    ForAnother,
+    /// The service ends.
+    ForGood,
+}
+
+/// What may come of an error.
+pub(super) enum Failed {
+    Open(Box<OpenError>),
+    Engine(Box<EngineError>),
+}
+
+impl From<OpenError> for Failed {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Engine(error) => Self::Engine(Box::new(error)),
+            OpenError::Store(error) => Self::Engine(Box::new(error.into())),
+            other => Self::Open(Box::new(other)),
+        }
+    }
+}
+
+impl From<EngineError> for Failed {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error))
+    }
+}
+
+impl Shared {
+    /// Does something, with webhooks told and plugins compiled before, until it ends or is stopped: in good order when
+    /// the ledger says, after something new has come up, that something else is to be done; and when the service ends, in
+    /// good order or, if it is patient because that would take back what was made, not before its grace is over.
+    pub(super) async fn run<T, F: Future<Output = Result<T, EngineError>> + Send>(
+        &self,
+        id: &str,
+        Job { task, needs, webhooks, patient }: Job<'_>,
+        wake: &Notify,
+        work: impl FnOnce(Run) -> F + Send,
+    ) -> (Result<T, Failed>, Stopped) {
+        let prepared = async {
+            self.occopus.credentials().await?;
+            self.occopus.preload(needs, |plugin| tracing::info!("compiling the plugin {plugin}")).await?;
+            let (run, events) = Run::new();
+            let (mut events, notifier) = self.occopus.notify(id, webhooks, events).await?;
+            // They are in the store, from which those who listen get them.
+            let drained = tokio::spawn(async move { while events.recv().await.is_some() {} });
+            Ok::<_, OpenError>((run, notifier, drained))
+        };
+        let (run, notifier, drained) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) => return (Err(error.into()), Stopped::No),
+        };
+        let stop = run.stop.clone();
+        let mut work = std::pin::pin!(work(run));
+        let mut stopped = Stopped::No;
+        let outcome = {
+            let mut watching = std::pin::pin!(self.stop_when_needed(id, task, &stop, wake, patient));
+            tokio::select! {
+                outcome = &mut work => Some(outcome),
+                why = &mut watching => {
+                    stopped = why;
+                    None
+                }
+            }
+        };
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => tokio::select! {
+                outcome = &mut work => outcome,
+                () = self.out_of_patience() => {
+                    leave(&stop);
+                    work.await
+                }
+            },
+        };
+        drop(drained);
+        if !notifier.finish(std::time::Duration::from_secs(1)).await {
+            tracing::info!(infrastructure = id, "webhooks could not be told of everything; the next run tells them");
+        }
+        (outcome.map_err(Failed::from), stopped)
+    }
+
+    async fn is_out_of_date(&self, id: &str, task: Task) -> bool {
+        match (self.ledger.next(id).await, task) {
+            (Ok(Next::Maintain), Task::Maintenance) | (Err(_), _) => false,
+            (Ok(Next::Operation(_, _, found)), Task::Operation(ours)) => found != ours,
+            _ => true,
+        }
+    }
+
+    async fn out_of_patience(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(self.timing.patience) => {}
+            () = self.leaving.cancelled() => {}
+        }
+    }
+
+    /// Returns after it has asked for a stop.
+    async fn stop_when_needed(&self, id: &str, task: Task, stop: &Stop, wake: &Notify, patient: bool) -> Stopped {
+        loop {
+            tokio::select! {
+                () = wake.notified() => {
+                    if self.is_out_of_date(id, task).await {
+                        stop.request();
+                        return Stopped::ForAnother;
+                    }
+                }
+                () = self.closing.cancelled(), if !patient => {
+                    stop.request();
+                    return Stopped::ForGood;
+                }
+                () = self.leaving.cancelled() => {
+                    leave(stop);
+                    return Stopped::ForGood;
+                }
+            }
+        }
+    }
+}
+
+/// At once, without taking anything back.
+fn leave(stop: &Stop) {
+    while stop.level() < 2 {
+        stop.request();
+    }
+}

@@ -1,0 +1,255 @@
+//! A service that is made up.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use jiff::{SignedDuration, Timestamp};
+use occopus::runtime::{Kind, PluginInfo};
+use occopus_engine::ports::Address;
+use occopus_engine::{
+    Event, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status, StoredEvent, Summary, What,
+};
+use occopus_model::{HealthCheck, Implementation};
+use occopus_server::access::{Caller, Refusal, TokenText};
+use occopus_server::page::{Description, Listed, Operation, OperationError, Shown, Source, Trouble};
+use serde_json::json;
+
+/// The id of the one that there is.
+pub const ID: &str = "6995019c-1d9b-4e0a-b2fd-9bdb2f4d289a";
+
+/// A service with infrastructures of these names; the first one is shown in full.
+#[derive(Debug, Clone)]
+pub struct Fake {
+    /// Put into every text that comes from outside.
+    pub word: String,
+    /// How many infrastructures there are.
+    pub count: usize,
+    /// How many events there were.
+    pub events: u64,
+    /// Nodes beside the usual ones.
+    pub more: usize,
+}
+
+impl Fake {
+    /// With this word in every text.
+    pub fn of(word: &str) -> Self {
+        Self { word: word.into(), count: 7, events: 64, more: 0 }
+    }
+
+    fn summary(&self, at: usize) -> Summary {
+        use InfrastructureState::{Building, Degraded, Destroying, Held, Ready};
+        let names = ["hello", "docker-swarm", "kubernetes", "flowbster-autodock", "hadoop", "spark-cluster", "ceph"];
+        let state = [Degraded, Ready, Building, Ready, Held, Destroying, Ready][at % 7];
+        let owner = Owner { holder: format!("node-1{} process 4711", self.word), since: before(95) };
+        Summary {
+            id: if at == 0 { ID.into() } else { format!("6995019c-1d9b-4e0a-b2fd-{at:012}") },
+            name: format!("{}{}", names[at % 7], self.word),
+            state,
+            suspended: at == 3,
+            created: before(40 + 7000 * at as i64 * at as i64),
+            owner: (at % 3 != 1).then_some(owner),
+        }
+    }
+
+    fn status(&self) -> Status {
+        use InstanceState::{Failed, Pending, Ready, Unhealthy, UnknownOutcome};
+        let word = &self.word;
+        let summary = self.summary(0);
+        let instance = |at: usize, state| InstanceStatus {
+            id: format!("0192f0c1-7a6b-7d31-9d65-{at:012x}{}", if word.is_empty() { "" } else { word }),
+            state,
+            driver: format!("local{word}"),
+            addresses: match state {
+                Pending | UnknownOutcome => Vec::new(),
+                _ => vec![
+                    Address { value: format!("127.44.{at}.63{word}"), internal: false },
+                    Address { value: format!("fd00::{at}"), internal: true },
+                ],
+            },
+            attributes: Vec::new(),
+            message: (state == Failed).then(|| format!("the process ended with status 1: no such file{word}")),
+            health: (state == Unhealthy).then(|| format!("port 8080 refuses connections{word}")),
+            failing_since: (state == Unhealthy).then(|| before(50)),
+            changed: if at == 2 { vec![format!("variables{word}")] } else { Vec::new() },
+            stale: if at == 3 { vec![format!("127.44.22.60{word}")] } else { Vec::new() },
+            created: before(1000),
+            since: before(30 * at as i64 + 3),
+            seconds_to_running: Some(0.2),
+            seconds_to_ready: (state == Ready).then_some(0.4),
+        };
+        let node = |name: &str, kind: &str, needs: &[&str], (target, min, max), instances| NodeStatus {
+            name: format!("{name}{word}"),
+            node_type: if kind.is_empty() { String::new() } else { format!("{kind}{word}") },
+            depends_on: needs.iter().map(|name| format!("{name}{word}")).collect(),
+            target,
+            min,
+            max,
+            instances,
+        };
+        let mut nodes = vec![
+            node("frontend", "nginx", &["app"], (2, 2, 5), vec![instance(1, Ready), instance(2, Ready)]),
+            node(
+                "app",
+                "python_server",
+                &["database", "cache"],
+                (6, 1, 10),
+                vec![
+                    instance(3, Ready),
+                    instance(4, Ready),
+                    instance(5, Unhealthy),
+                    instance(6, Pending),
+                    instance(7, Ready),
+                    instance(8, Ready),
+                ],
+            ),
+            node("cache", "redis", &[], (1, 1, 1), vec![instance(9, Ready)]),
+            node("database", "postgresql", &["disk"], (1, 1, 1), vec![instance(10, Failed)]),
+            node("disk", "volume", &[], (1, 1, 1), vec![instance(11, UnknownOutcome)]),
+            node("metrics", "prometheus", &["app", "cache"], (1, 1, 1), Vec::new()),
+            node("old", "", &[], (0, 0, 0), vec![instance(12, InstanceState::Destroying)]),
+        ];
+        nodes.extend((0..self.more).map(|at| node(&format!("n{at}"), "x", &["cache"], (1, 1, 1), Vec::new())));
+        Status {
+            id: summary.id,
+            name: summary.name,
+            state: summary.state,
+            message: Some(format!("database: the process ended with status 1{word}")),
+            suspended: false,
+            owner: summary.owner,
+            created: summary.created,
+            nodes,
+        }
+    }
+}
+
+fn before(seconds: i64) -> Timestamp {
+    Timestamp::now() - SignedDuration::from_secs(seconds)
+}
+
+impl Source for Fake {
+    async fn list(&self) -> Result<Vec<Listed>, Trouble> {
+        let listed = |at| Listed {
+            summary: self.summary(at),
+            suspended: at == 3,
+            attached: at % 3 != 1,
+            ready: 3 + at,
+            instances: 3 + at + at % 3,
+        };
+        Ok((0..self.count).map(listed).collect())
+    }
+
+    async fn status(&self, id: &str) -> Result<Option<Shown>, Trouble> {
+        Ok((id == ID && self.count > 0).then(|| Shown { status: Fake::status(self), attached: true }))
+    }
+
+    async fn events(&self, _: &str, before_it: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, Trouble> {
+        let newest = before_it.map_or(self.events, |id| (id - 1).min(self.events));
+        let (node_id, node_name) = ("x".to_owned(), format!("app{}", self.word));
+        let address = Address { value: format!("127.44.1.63{}", self.word), internal: false };
+        let event = |id: u64| Event {
+            id: Some(id),
+            time: before(4 * (self.events - id) as i64),
+            infra_id: ID.into(),
+            what: match id % 6 {
+                0 => What::InfraReady,
+                1 => What::NodeCreated {
+                    node_id: node_id.clone(),
+                    node_name: node_name.clone(),
+                    addresses: vec![address.clone()],
+                },
+                2 => What::NodeHealth {
+                    node_id: node_id.clone(),
+                    node_name: node_name.clone(),
+                    healthy: false,
+                    message: format!("port 8080 refuses connections{}", self.word),
+                },
+                3 => What::NodeScaled { node_name: node_name.clone(), from: 2, to: 6 },
+                4 => What::NodeCreating {
+                    node_id: node_id.clone(),
+                    node_name: node_name.clone(),
+                    driver: format!("local{}", self.word),
+                },
+                _ => What::NodeFailed {
+                    node_id: node_id.clone(),
+                    node_name: node_name.clone(),
+                    message: format!("the process ended{}", self.word),
+                },
+            },
+        };
+        Ok((1..=newest).rev().take(limit).map(event).collect())
+    }
+
+    async fn operations(&self, _: &str) -> Result<Vec<Operation>, Trouble> {
+        let word = &self.word;
+        let operation = |at: u32, kind: &str, state: &str, error| Operation {
+            id: format!("op{at}{word}"),
+            kind: kind.into(),
+            state: state.into(),
+            by: format!("ada{word}"),
+            requested: before(200),
+            ended: (state != "running").then(|| before(100)),
+            message: (state == "done").then(|| format!("every node is ready{word}")),
+            error,
+        };
+        let error = OperationError {
+            text: format!("database: the process ended with status 1{word}"),
+            help: Some(format!("`occopus logs database` shows what it said{word}")),
+        };
+        Ok(vec![
+            operation(3, "maintain", "running", None),
+            operation(2, "build", "failed", Some(error)),
+            operation(1, "build", "done", None),
+        ])
+    }
+
+    async fn description(&self, id: &str) -> Result<Option<Description>, Trouble> {
+        let document =
+            json!({ "infra_name": format!("hello{}", self.word), "nodes": [{ "name": "app", "type": "x" }] });
+        Ok((id == ID).then(|| Description { document, etag: "\"7\"".into() }))
+    }
+
+    async fn definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, Trouble> {
+        let implementation = Implementation {
+            resource: json!({ "type": format!("docker{}", self.word), "image": "nginx" }),
+            contextualisation: Some(json!({ "type": "docker", "env": ["A=1"] })),
+            config_management: None,
+            health_check: HealthCheck { checks: IndexMap::from([("ports".into(), json!([80]))]), timeout: 600 },
+            definition_dir: String::new(),
+            origin: String::new(),
+            lines: IndexMap::new(),
+        };
+        let types = ["nginx", "redis"].map(|name| (format!("{name}{}", self.word), vec![implementation.clone()]));
+        Ok(if self.count == 0 { IndexMap::new() } else { types.into_iter().collect() })
+    }
+
+    async fn plugins(&self) -> Result<Vec<PluginInfo>, Trouble> {
+        let plugin = |keyword: &str, kind| PluginInfo {
+            kind,
+            origin: format!("bundled{}", self.word),
+            digest: "0".repeat(64),
+            contract: "0.1.0".into(),
+            size: 1,
+            imports: Vec::new(),
+            description: occopus::runtime::Description {
+                name: format!("{keyword}{}", self.word),
+                version: "0.1.0".into(),
+                keyword: keyword.into(),
+                summary: format!("Makes machines, or looks at them{}.", self.word),
+                section_schema: Arc::new(json!({})),
+                credentials_schema: None,
+                needs_network: Vec::new(),
+                needs_interfaces: Vec::new(),
+            },
+        };
+        Ok(vec![plugin("docker", Kind::Driver), plugin("nova", Kind::Driver), plugin("ports", Kind::HealthChecker)])
+    }
+
+    async fn identify(&self, token: &TokenText, address: Option<IpAddr>) -> Result<Caller, Refusal> {
+        if token.id() == "0123456789ab" { Ok(Caller::anyone(address)) } else { Err(Refusal::Unauthenticated) }
+    }
+
+    fn is_encrypted(&self) -> bool {
+        true
+    }
+}
