@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use occopus_sdk::http::{HttpError, Response};
-use occopus_sdk::{Fault, Scope};
+use occopus_sdk::{Fault, Reaction, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -75,17 +75,28 @@ impl<'a> Cloud<'a> {
     /// What is in the answer.
     pub(crate) fn read<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Fault> {
         let response = self.send(ask)?;
-        response.json().map_err(|error| {
-            let message = format!(
-                "{} of the cloud at {} answers with what can't be read: {error}",
-                ask.service.kind(),
-                self.section.endpoint
-            );
-            match ask.effect {
-                Effect::None => Fault::retry("nova.bad-answer", message),
-                Effect::Perhaps => Fault::unknown_outcome("nova.bad-answer", message),
-            }
-        })
+        response.json().map_err(|error| self.unreadable(ask, &error.to_string()))
+    }
+
+    /// Deletes something, or finds it gone.
+    pub(crate) fn remove(&self, service: Service, path: &str) -> Result<(), Fault> {
+        let ask = Ask::new(service, "DELETE", path);
+        match self.send(&ask) {
+            Err(fault) if fault.reaction == Reaction::NotFound => Ok(()),
+            Err(fault) => Err(fault),
+            Ok(response) if response.status == 204 || response.body.is_empty() => Ok(()),
+            // A page of something in between, which has deleted nothing.
+            Ok(_) => Err(self.unreadable(&ask, "there should be nothing in it")),
+        }
+    }
+
+    fn unreadable(&self, ask: &Ask, why: &str) -> Fault {
+        let (kind, endpoint) = (ask.service.kind(), &self.section.endpoint);
+        let message = format!("{kind} of the cloud at {endpoint} answers with what can't be read: {why}");
+        match ask.effect {
+            Effect::None => Fault::retry("nova.bad-answer", message),
+            Effect::Perhaps => Fault::unknown_outcome("nova.bad-answer", message),
+        }
     }
 
     fn attempt(&self, ask: &Ask) -> Result<Response, Fault> {

@@ -16,6 +16,8 @@ use crate::servers::has_next;
 /// A server has its port a few seconds after it was made.
 const PORT_POLLS: usize = 60;
 const PORT_POLL: Duration = Duration::from_secs(1);
+/// Who found the same address free has asked for it by then.
+const TAKEN_AGAIN: Duration = Duration::from_secs(1);
 /// Time for the answer that says what happened.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -111,10 +113,7 @@ impl Cloud<'_> {
             if ours.description.as_deref() != Some(&mark(server)) {
                 continue;
             }
-            match self.send(&Ask::new(Service::Network, "DELETE", &format!("/floatingips/{}", encoded(&ours.id)))) {
-                Err(fault) if fault.reaction != Reaction::NotFound => return Err(fault),
-                _ => {}
-            }
+            self.remove(Service::Network, &format!("/floatingips/{}", encoded(&ours.id)))?;
         }
         Ok(())
     }
@@ -146,9 +145,24 @@ impl Cloud<'_> {
             free.revision_number.map(|number| ("if-match", format!("revision_number={number}"))).into_iter().collect();
         let ask = Ask { body: Some(&body), headers: &expected, ..Ask::new(Service::Network, "PUT", &path) };
         match self.send(&ask) {
+            Ok(_) if free.revision_number.is_none() => self.kept(free, port),
             Ok(_) => Ok(true),
             // Changed since it was listed (412), taken (409), or gone.
             Err(fault) if matches!(fault.reaction, Reaction::Conflict | Reaction::NotFound) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// A Neutron without revision numbers lets the last one have it who asks: who is shown after a while has it.
+    fn kept(&self, taken: &FloatingIp, port: &str) -> Result<bool, Fault> {
+        sleep(TAKEN_AGAIN);
+        match self.read::<OneFloatingIp>(&Ask::new(
+            Service::Network,
+            "GET",
+            &format!("/floatingips/{}", encoded(&taken.id)),
+        )) {
+            Ok(shown) => Ok(shown.floatingip.port_id.as_deref() == Some(port)),
+            Err(fault) if fault.reaction == Reaction::NotFound => Ok(false),
             Err(fault) => Err(fault),
         }
     }

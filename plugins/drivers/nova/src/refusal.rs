@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use occopus_sdk::http::Response;
 use occopus_sdk::{Fault, Reaction};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::catalogue::Service;
 use crate::cloud::Effect;
@@ -43,10 +43,19 @@ pub(crate) fn dressed(mut fault: Fault, response: &Response) -> Fault {
 
 pub(crate) fn fault(endpoint: &str, service: Service, effect: Effect, response: &Response) -> Fault {
     let said = words(response);
+    if response.status == 404 && response.json::<Map<String, Value>>().is_err() {
+        // A page of something in between says nothing about what was asked for.
+        let message = format!("what answers for {} of the cloud at {endpoint} is no OpenStack: {said}", service.kind());
+        return dressed(Fault::give_up("nova.not-openstack", message), response);
+    }
     let (reaction, pointer, hint) = meaning(&said, response.status, effect);
     let message = if matches!(response.status, 300..=399) {
         let target = response.header("location").unwrap_or("another place");
-        format!("{} of the cloud at {endpoint} redirects to {target}, which is not followed", service.kind())
+        format!(
+            "{} of the cloud at {endpoint} redirects to {target}; tokens are not sent there, for the grant `announced` is of \
+             what the catalogue names",
+            service.kind()
+        )
     } else {
         format!("{} of the cloud at {endpoint} refuses: {said}", service.kind())
     };

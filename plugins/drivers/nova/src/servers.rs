@@ -127,16 +127,16 @@ impl Cloud<'_> {
     }
 
     /// The same, once what was sent had time to arrive. A look that fails on the way is made up for by the next one.
-    pub(crate) fn settled(&self, instance_id: &str) -> Result<Option<Server>, Fault> {
+    pub(crate) fn settled(&self, instance_id: &str, name: Option<&str>) -> Result<Option<Server>, Fault> {
         for pause in SETTLING {
-            match self.the_one(instance_id, None) {
+            match self.the_one(instance_id, name) {
                 Ok(None) => {}
                 Err(fault) if fault.reaction == Reaction::Retry => {}
                 found_or_refused => return found_or_refused,
             }
             sleep(pause);
         }
-        self.the_one(instance_id, None)
+        self.the_one(instance_id, name)
     }
 
     pub(crate) fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
@@ -168,10 +168,7 @@ impl Cloud<'_> {
             self.release(id)?;
         }
         let path = format!("/servers/{}", encoded(id));
-        match self.send(&Ask::new(Service::Compute, "DELETE", &path)) {
-            Err(fault) if fault.reaction == Reaction::NotFound => Ok(()),
-            other => other.map(|_| ()),
-        }
+        self.remove(Service::Compute, &path)
     }
 
     /// A page, and where the next one begins.

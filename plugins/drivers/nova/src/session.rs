@@ -137,8 +137,11 @@ fn refused(section: &Section, response: &Response) -> Fault {
     let fault = match response.status {
         300..=399 => {
             let target = response.header("location").unwrap_or("another place");
-            Fault::give_up("nova.redirect", format!("{endpoint} redirects to {target}; passwords are not sent there"))
-                .at("/endpoint", "if that is the cloud, write its URL here")
+            let message = format!(
+                "{endpoint} redirects to {target}; passwords are not sent there, for the grant `endpoint` is of {endpoint} \
+                 alone"
+            );
+            Fault::give_up("nova.redirect", message).at("/endpoint", "if that is the cloud, write its URL here")
         }
         401 => Fault::denied("nova.denied", message)
             .at("/project_id", "is this the id of a project of this user?")
