@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,6 +28,9 @@ Ctrl-C stops and removes what this run made; a second Ctrl-C stops at once and s
 Environment:
   OCCOPUS_CONFIG_PATH     the configuration, otherwise occopus_config.yaml in ~/.occopus or here
   OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus or here
+  OCCOPUS_SERVER          the URL of a service (`occopus serve`) to work against, as with --server
+  OCCOPUS_TOKEN           the token for it
+  OCCOPUS_SERVER_CA       certificates to trust there beside those of the system, as with --server-ca
   OCCOPUS_HOME            one folder for everything: configuration, state, cache
   OCCOPUS_LOG             what to log, such as `debug` or `occopus_runtime=trace`
   NO_COLOR                no colours
@@ -55,6 +58,15 @@ pub(crate) struct Common {
     /// The credentials.
     #[arg(long = "auth_data_path", alias = "auth-data-path", value_name = "PATH", global = true)]
     pub(crate) auth_data_path: Option<PathBuf>,
+    /// Work against a service (`occopus serve`) instead of on this machine.
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) server: Option<String>,
+    /// Certificates to trust there beside those of the system, in PEM.
+    #[arg(long = "server-ca", value_name = "FILE", global = true)]
+    pub(crate) server_ca: Option<PathBuf>,
+    /// The token for the service, in a file; otherwise it is in OCCOPUS_TOKEN.
+    #[arg(long = "token-file", value_name = "FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
     /// Say more; twice for even more.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
@@ -133,6 +145,8 @@ pub(crate) enum Command {
     /// Who may use the service.
     #[command(subcommand)]
     Token(Token),
+    /// Keep infrastructures alive, and be driven over HTTP.
+    Serve(Serve),
     /// What plugins there are, and what they may do.
     #[command(subcommand)]
     Plugin(Plugin),
@@ -669,6 +683,42 @@ impl From<PluginKind> for Kind {
             PluginKind::ConfigManager => Self::ConfigManager,
         }
     }
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["host", "port"])]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where to listen: the address.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Where to listen: the port; 0 takes any that is free.
+    #[arg(long, value_name = "PORT", default_value = "5000")]
+    pub(crate) port: u16,
+    /// The certificate, with those that lead to it (PEM). It is read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Listen without TLS where other machines reach it: behind a proxy that encrypts, on a network of trust.
+    #[arg(long)]
+    pub(crate) insecure_http: bool,
+    /// Descriptions that come over the network may run programs on this machine (the driver `local`).
+    #[arg(long)]
+    pub(crate) allow_processes: bool,
+    /// Seconds between two looks at an infrastructure.
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    /// Seconds that what is under way gets at the end.
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub(crate) grace: Duration,
+    #[command(flatten)]
+    pub(crate) parallelize: Parallelize,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// `component`

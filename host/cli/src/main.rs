@@ -17,10 +17,12 @@ mod maintain;
 mod plan;
 mod plugin;
 mod print;
+mod remote;
 mod render;
 mod report;
 mod scale;
 mod schema;
+mod serve;
 mod session;
 mod signals;
 mod status;
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
 
 /// What only reads the store gets along with one thread, which starts faster.
 fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<(), Failure> {
+    remote::check(&cli.command, &cli.common)?;
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "occopus", &mut script);
@@ -142,6 +145,7 @@ async fn run(command: Command, common: &Common) -> Result<(), Failure> {
         Command::Events(it) => events::run(it, common).await,
         Command::Logs(it) => logs::run(it, common).await,
         Command::Token(it) => token::run(it, common).await,
+        Command::Serve(it) => serve::run(it, common).await,
         Command::Plugin(it) => plugin::run(it, common).await,
         Command::Component(Component::Serve { component, listen, env }) => {
             component::serve(&component, listen, env).await
@@ -155,6 +159,7 @@ async fn run(command: Command, common: &Common) -> Result<(), Failure> {
 fn format(command: &Command) -> Format {
     match command {
         Command::Validate(it) => it.output.format,
+        Command::Serve(it) => it.output.format,
         Command::Plan(it) => it.output.format,
         Command::Build(it) => it.output.format,
         Command::Status(it) => it.output.format,

@@ -73,8 +73,9 @@ function live(page) {
 	const over = () => {
 		gone = true;
 		stream?.close();
-		page.replaceChildren(made('h1', { textContent: 'Nothing is left of it' }), made('a', { href: '/', textContent: 'All infrastructures' }));
-		say('Nothing is left of it');
+		const text = 'Nothing is left of it. ';
+		page.replaceChildren(made('p', {}, text, made('a', { href: '/', textContent: 'All infrastructures' })));
+		say(text);
 	};
 	async function load() {
 		const began = performance.now();
@@ -82,7 +83,7 @@ function live(page) {
 			const answer = await fetch(parts, { headers: { Accept: 'text/html' } });
 			if (answer.redirected) { location.reload(); return; }
 			if (answer.status === 404 && events) { over(); return; }
-			if (!answer.ok) throw new Error(answer.statusText);
+			if (!answer.ok) throw answer;
 			const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
 			tellTimes(fresh);
 			const number = (event) => Number(event?.dataset.event || 0), newest = number(one('[data-event]', page));
@@ -147,10 +148,9 @@ async function ask(method, url, { body, headers = {} } = {}) {
 async function send(form) {
 	const { method, url, prefer, done, confirm: question } = form.dataset;
 	if (question && !confirm(question)) return;
-	const trouble = one('.trouble', form) || one('.trouble', form.parentElement);
-	const button = one('button:not([type])', form);
+	const trouble = one('.trouble', form) || one('.trouble', form.closest('section'));
 	trouble.hidden = true;
-	button.setAttribute('aria-busy', 'true');
+	form.setAttribute('aria-busy', 'true');
 	try {
 		await ask(method, url.replace('{}', form.elements.count?.value), { headers: prefer ? { Prefer: prefer } : {} });
 		form.closest('dialog')?.close();
@@ -161,7 +161,7 @@ async function send(form) {
 		trouble.textContent = problem.text || problem;
 		trouble.hidden = false;
 	} finally {
-		button.removeAttribute('aria-busy');
+		form.removeAttribute('aria-busy');
 	}
 }
 
@@ -203,7 +203,7 @@ function editor(form) {
 		const heads = ['What', 'Node', 'Why', 'After'];
 		const row = ({ kind, node, reason, after = [], on = [] }) =>
 			made('tr', {}, ...[on.length ? `${kind} on ${on.join(' or ')}` : kind, node, reason, after.join(', ') || '–'].map((textContent, at) => {
-				const cell = made('td', { className: 'long' }, made('span', { textContent }));
+				const cell = made('td', {}, made('span', { textContent }));
 				cell.dataset.label = heads[at];
 				return cell;
 			}));
@@ -241,7 +241,7 @@ function editor(form) {
 				await tasks[button.dataset.does](text.value, replaced && `replace=${replaced}`, data.get('on_failure'));
 			} catch (problem) {
 				const problems = problem.problems || [], count = problems.length;
-				if (problem.status === 412) problem.text = isNew ? 'It exists already: this was sent before.' : 'Somebody has changed it meanwhile. Load this page again.';
+				if (problem.status === 412) problem.text = isNew ? 'This was built before.' : 'Somebody has changed it meanwhile. Load this page again.';
 				if (count) show(count === 1 ? '1 problem' : `${count} problems`, list(problems));
 				else show('That did not work', made('p', { className: 'trouble', textContent: problem.text || problem }));
 			} finally {

@@ -7,6 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::Method;
+use http::header::LOCATION;
 use jiff::{Timestamp, ToSpan as _};
 use occopus_engine::ports::{Store, StoreError, Transaction, Write};
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,12 @@ impl Audit {
     }
 }
 
+/// The id in a path.
+fn infrastructure(path: &str) -> Option<String> {
+    let id = path.strip_prefix("/infrastructures/")?.split('/').next()?;
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
 /// Goes around the routes, inside of the guard.
 pub(crate) async fn record(
     State(audit): State<Audit>,
@@ -90,9 +97,11 @@ pub(crate) async fn record(
     let caller = request.extensions().get::<Caller>().cloned();
     let route = route.as_ref().map_or_else(|| request.uri().path().to_owned(), |route| route.as_str().to_owned());
     let action = format!("{} {route}", request.method());
-    let rest = request.uri().path().strip_prefix("/infrastructures/");
-    let infraid = rest.and_then(|rest| rest.split('/').next()).filter(|id| !id.is_empty()).map(str::to_owned);
+    let infraid = infrastructure(request.uri().path());
     let response = next.run(request).await;
+    // What was made by this request is named in its answer only.
+    let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
+    let infraid = infraid.or_else(|| location.and_then(infrastructure));
     let entry = Entry {
         id: Uuid::now_v7().to_string(),
         time: Timestamp::now(),

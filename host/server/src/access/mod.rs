@@ -26,7 +26,6 @@ pub use guard::{Access, Door, WrongOrigin, guard};
 pub use limiter::Rates;
 pub use record::TokenInfo;
 pub use refusal::Refusal;
-pub(crate) use refusal::problem;
 pub use scope::{Scope, UnknownScope};
 pub use token::TokenText;
 pub use tokens::{NewToken, TokenError, Tokens};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use serde_json::json;
 
 use super::{Scope, TokenError};
+use crate::problem::Problem;
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,26 +111,6 @@ fn whole_seconds(time: Duration) -> u64 {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = problem(self.status(), self.code(), &self.to_string(), self.help());
-        response.headers_mut().extend(self.headers());
-        response
+        Problem::from(self).into_response()
     }
-}
-
-/// An answer that tells what is wrong, by RFC 9457, with the keys that clients of the existing service look for.
-pub(crate) fn problem(status: StatusCode, code: &str, detail: &str, help: Option<&str>) -> Response {
-    let reason = status.canonical_reason().unwrap_or_default();
-    let body = json!({
-        "type": "about:blank",
-        "title": reason,
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-        "help": help,
-        "status_code": status.as_u16(),
-        "reason": reason,
-        "message": detail,
-    });
-    let content_type = HeaderValue::from_static("application/problem+json");
-    (status, [(CONTENT_TYPE, content_type)], body.to_string()).into_response()
 }

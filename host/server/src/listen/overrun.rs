@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use crate::access::problem;
+use crate::problem::Problem;
 
 /// A request that goes over a limit, or breaks the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +68,6 @@ impl Overrun {
 
 impl IntoResponse for Overrun {
     fn into_response(self) -> Response {
-        problem(self.status(), self.code(), &self.to_string(), None)
+        Problem::new(self.status(), self.code(), self.to_string()).into_response()
     }
 }

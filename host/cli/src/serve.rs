@@ -1,0 +1,75 @@
+//! `occopus serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use occopus::{Config, Occopus, Overrides};
+use occopus_engine::Stop;
+use occopus_server::listen::{Listener, TlsFiles};
+use occopus_server::{Options, ServeError, Server};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::args::{Common, Format, Serve};
+use super::failure::{Exit, Failure};
+use super::{print, signals};
+
+pub(crate) async fn run(serve: Serve, common: &Common) -> Result<(), Failure> {
+    let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
+    let (config, warnings) = Config::load(&overrides)?;
+    for warning in warnings {
+        print::note(format_args!("warning: {warning}"));
+    }
+    let mut settings = config.service.clone();
+    settings.allow_processes |= serve.allow_processes;
+    let options = Options {
+        listener: Listener { tls: tls(&serve), ..Listener::at(address(&serve)) },
+        insecure_http: serve.insecure_http,
+        interval: serve.interval,
+        grace: serve.grace,
+        settings,
+    };
+    // Nothing that comes over the network runs a command here.
+    let occopus = Occopus::new(Config { allow_commands: false, ..config });
+    let server = Server::bind(occopus, options).await?;
+    let url = format!("{}://{}", if server.tls() { "https" } else { "http" }, server.address());
+    match serve.output.format {
+        Format::Json => print::json(&json!({ "url": url })),
+        Format::Text => print::line(format_args!("listening on {url}")),
+    }
+    let stop = Stop::default();
+    signals::listen(
+        stop.clone(),
+        "ending; what is under way may come to its end (thrice: end at once, nothing is lost)",
+    );
+    let shutdown = CancellationToken::new();
+    let ending = shutdown.clone();
+    tokio::spawn(async move {
+        stop.requested().await;
+        ending.cancel();
+    });
+    Ok(server.run(shutdown).await?)
+}
+
+fn address(serve: &Serve) -> SocketAddr {
+    let (host, port) = (serve.host, serve.port);
+    serve.listen.unwrap_or_else(|| SocketAddr::new(host, port))
+}
+
+/// Both or none: the arguments require each other.
+fn tls(serve: &Serve) -> Option<TlsFiles> {
+    let files: (PathBuf, PathBuf) = serve.tls_certificate.clone().zip(serve.tls_key.clone())?;
+    Some(TlsFiles { certificate: files.0, key: files.1 })
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Exposure(exposure) => Self::new(Exit::Usage, exposure.code(), exposure).help(exposure.help()),
+            ServeError::Open(error) => error.into(),
+            ServeError::Store(error) => occopus_engine::EngineError::from(error).into(),
+            ServeError::Origin(error) => Self::new(Exit::Invalid, "config.invalid", error),
+            other => Self::new(Exit::Failed, "serve.failed", other),
+        }
+    }
+}
