@@ -6,11 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use occopus::Occopus;
 use occopus_engine::{Engine, EngineError, Owner};
 use serde_json::json;
 
 use super::args::{Attach, Common, Detach, Format};
 use super::failure::{Exit, Failure};
+use super::session::Place;
 use super::{print, session};
 
 /// Between two looks at whether it has happened.
@@ -18,9 +20,24 @@ const POLL: Duration = Duration::from_millis(100);
 /// The background process owns the infrastructure by then.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Starts `maintain --cyclic` as a process of its own, and waits until it owns the infrastructure.
+/// Lets the infrastructure be maintained, from now on.
 pub(crate) async fn attach(attach: Attach, common: &Common) -> Result<(), Failure> {
-    let occopus = session::open(common)?;
+    match session::place(common)? {
+        Place::Here(occopus) => attach_here(attach, &occopus, common).await,
+        Place::Service(service) => {
+            let id = &attach.id.infra_id;
+            service.tell(id, "attach").await?;
+            match attach.output.format {
+                Format::Json => print::json(&json!({"id": id, "attached": true})),
+                Format::Text => print::line(format_args!("the service maintains {id}, at intervals of its own")),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Starts `maintain --cyclic` as a process of its own, and waits until it owns the infrastructure.
+async fn attach_here(attach: Attach, occopus: &Occopus, common: &Common) -> Result<(), Failure> {
     let engine = occopus.reader().await?;
     let id = &attach.id.infra_id;
     if let Some(Owner { holder, since }) = engine.status(id, false).await?.owner {
@@ -69,10 +86,27 @@ fn start(id: &str, interval: Duration, common: &Common, log: &Path) -> std::io::
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0).spawn()
 }
 
-/// Asks, and waits until nobody owns it.
+/// Lets whoever maintains it stop.
 pub(crate) async fn detach(detach: Detach, common: &Common) -> Result<(), Failure> {
-    let engine = session::open(common)?.reader().await?;
     let id = &detach.id.infra_id;
+    let asked = match session::place(common)? {
+        Place::Here(occopus) => detach_here(id, &occopus).await?,
+        Place::Service(service) => {
+            service.tell(id, "detach").await?;
+            true
+        }
+    };
+    match detach.output.format {
+        Format::Json => print::json(&json!({"id": id, "detached": asked})),
+        Format::Text if asked => print::line(format_args!("{id} is not maintained any more; it runs on")),
+        Format::Text => print::line(format_args!("nobody maintains {id}")),
+    }
+    Ok(())
+}
+
+/// Asks, and waits until nobody owns it. False when nobody did.
+async fn detach_here(id: &str, occopus: &Occopus) -> Result<bool, Failure> {
+    let engine = occopus.reader().await?;
     let before = owner(&engine, id).await?;
     let asked = engine.detach(id).await?;
     if asked {
@@ -81,12 +115,7 @@ pub(crate) async fn detach(detach: Detach, common: &Common) -> Result<(), Failur
     while asked && owner(&engine, id).await? == before {
         tokio::time::sleep(POLL).await;
     }
-    match detach.output.format {
-        Format::Json => print::json(&json!({"id": id, "detached": asked})),
-        Format::Text if asked => print::line(format_args!("{id} is not maintained any more; it runs on")),
-        Format::Text => print::line(format_args!("nobody maintains {id}")),
-    }
-    Ok(())
+    Ok(asked)
 }
 
 async fn owner(engine: &Engine, id: &str) -> Result<Option<String>, Failure> {

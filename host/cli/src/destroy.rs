@@ -1,28 +1,27 @@
 //! `occopus destroy`
 
 use occopus::{Occopus, needs_of_description, needs_of_status};
+use occopus_engine::DestroyReport;
 
 use super::args::{Common, Destroy, Files, Format};
 use super::failure::{Exit, Failure};
+use super::remote::{self, Destroyed, Follow, Service};
 use super::report::Live;
+use super::session::Place;
 use super::{print, session};
 
+const DOING: &str = "removing";
+
 pub(crate) async fn run(destroy: Destroy, common: &Common) -> Result<(), Failure> {
-    let occopus = session::open(common)?;
-    if let Some(description) = destroy.orphans {
-        let files = Files { description, nodes: destroy.nodes };
-        return sweep(&occopus, &destroy.id.infra_id, files, destroy.dry_run, destroy.output.format).await;
-    }
-    let engine = occopus.engine().await?;
     let id = destroy.id.infra_id;
-    let before = engine.status(&id, false).await?;
-    // A description that can't be read must not keep it from being removed.
-    let webhooks = engine.desired(&id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default();
-    session::prepare(&occopus, needs_of_status(&before)).await?;
-    let live = Live::of_status("removing", &before, print::colours_on_stderr());
-    let first = "stopping after what is under way (once more: stop at once)";
-    let report =
-        session::watch(&occopus, &id, &webhooks, live, first, async |run| engine.destroy(&id, run).await).await?;
+    let report = match (session::place(common)?, destroy.orphans) {
+        (Place::Here(occopus), Some(description)) => {
+            let files = Files { description, nodes: destroy.nodes };
+            return sweep(&occopus, &id, files, destroy.dry_run, destroy.output.format).await;
+        }
+        (Place::Here(occopus), None) => here(&id, &occopus).await?,
+        (Place::Service(service), _) => there(&id, &service).await?,
+    };
     if !report.left.is_empty() {
         return Err(Failure::Left(id, report.left));
     }
@@ -31,6 +30,28 @@ pub(crate) async fn run(destroy: Destroy, common: &Common) -> Result<(), Failure
         Format::Text => print::line(format_args!("{id} is destroyed: nothing is left of it")),
     }
     Ok(())
+}
+
+async fn here(id: &str, occopus: &Occopus) -> Result<DestroyReport, Failure> {
+    let engine = occopus.engine().await?;
+    let before = engine.status(id, false).await?;
+    // A description that can't be read must not keep it from being removed.
+    let webhooks = engine.desired(id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default();
+    session::prepare(occopus, needs_of_status(&before)).await?;
+    let live = Live::of_status(DOING, &before, print::colours_on_stderr());
+    let first = "stopping after what is under way (once more: stop at once)";
+    session::watch(occopus, id, &webhooks, live, first, async |run| engine.destroy(id, run).await).await
+}
+
+async fn there(id: &str, service: &Service) -> Result<DestroyReport, Failure> {
+    let before = service.status(id, false).await?;
+    let events = remote::follow(service, id, Follow::FromNow).await?;
+    let mut removed = before.nodes.iter().map(|node| node.instances.len()).sum();
+    if let Destroyed::Accepted(accepted) = service.destroy(id).await? {
+        let live = Live::of_status(DOING, &before, print::colours_on_stderr());
+        removed = remote::watch(service, &accepted, events, live, None).await?.dropped;
+    }
+    Ok(DestroyReport { id: id.to_owned(), removed, left: Vec::new() })
 }
 
 /// Looks in every cloud of the description.

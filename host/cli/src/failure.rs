@@ -12,6 +12,8 @@ use occopus_engine::{EngineError, Leftover, NodeFailure};
 use occopus_model::Problems;
 use serde_json::{Value, json};
 
+use super::remote::{Refused, Told};
+
 /// How the program ends. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -45,6 +47,8 @@ pub(crate) enum Failure {
     Files(Problems),
     /// The engine, at an infrastructure.
     Engine(Box<EngineError>, Option<String>),
+    /// A service, which did not do it or could not be asked.
+    Service(Box<Refused>),
     /// What is left after `destroy`.
     Left(String, Vec<Leftover>),
     /// Nodes that could not be deployed, found before anything was touched.
@@ -81,6 +85,7 @@ impl Failure {
         match self {
             Self::Files(_) | Self::Nodes(_) => Exit::Invalid,
             Self::Left(..) => Exit::Left,
+            Self::Service(refused) => refused.exit,
             Self::Other(message) => message.exit,
             Self::Engine(error, _) if !error.left().is_empty() => Exit::Left,
             Self::Engine(error, _) => match **error {
@@ -100,11 +105,12 @@ impl Failure {
             Self::Engine(error, _) => (error.code(), error.to_string()),
             Self::Nodes(_) => ("files.invalid", "the nodes can't be deployed".to_owned()),
             Self::Left(..) => ("engine.left", "something could not be removed".to_owned()),
+            Self::Service(refused) => (refused.code.as_str(), refused.text.clone()),
             Self::Other(message) => (message.code.as_str(), message.text.clone()),
         };
         let mut error = json!({ "code": code, "message": message, "exit": self.exit() as u8 });
         match self {
-            Self::Files(problems) => error["problems"] = problems_json(problems),
+            Self::Files(problems) => error["problems"] = json!(problems_json(problems)),
             Self::Engine(engine, id) => {
                 error["infrastructure"] = json!(id);
                 error["left"] = json!(engine.left());
@@ -122,6 +128,12 @@ impl Failure {
                     .iter()
                     .flat_map(|failure| source::problems(failure, &|place: &source::Place<'_>| place.read()))
                     .collect()
+            }
+            Self::Service(refused) => {
+                error["infrastructure"] = json!(refused.infrastructure);
+                error["left"] = json!(refused.left);
+                error["problems"] = refused.problems.iter().map(Told::to_json).collect();
+                error["help"] = json!(refused.help);
             }
             Self::Other(message) => error["help"] = json!(message.help),
         }
@@ -144,6 +156,7 @@ impl Failure {
                     render(&shown)
                 })
                 .collect(),
+            Self::Service(refused) => render_refused(refused),
             Self::Left(id, left) => render(&Shown {
                 code: "engine.left".into(),
                 message: format!("{} could not be removed", instances(left.len())),
@@ -160,8 +173,38 @@ impl Failure {
     }
 }
 
+/// All that a service finds wrong, each where the user wrote it; otherwise the refusal itself.
+fn render_refused(refused: &Refused) -> String {
+    let help = match &refused.infrastructure {
+        Some(id) if !refused.left.is_empty() => Some(left_help(id, &refused.left)),
+        _ => refused.help.clone(),
+    };
+    let (code, message) = (refused.code.clone(), refused.text.clone());
+    match refused.problems.split_last() {
+        None => render(&Shown { code, message, help, ..Shown::default() }),
+        Some((last, others)) => {
+            // What to do now comes at the end.
+            let help: Vec<_> = last.help.iter().chain(&help).map(String::as_str).collect();
+            let last = Told { help: (!help.is_empty()).then(|| help.join("\n")), ..last.clone() };
+            render_told(others) + &render_told(&[last])
+        }
+    }
+}
+
+/// What a service says of files, each with its excerpt.
+pub(crate) fn render_told(problems: &[Told]) -> String {
+    let one = |told: &Told| {
+        let is_warning = told.severity == "warning";
+        let (code, message, help) = (told.code.clone(), told.message.clone(), told.help.clone());
+        let mut shown = Shown { code, message, help, is_warning, ..Shown::default() };
+        shown.point(told.place().as_deref(), told.message.clone());
+        render(&shown)
+    };
+    problems.iter().map(one).collect()
+}
+
 /// Problems for programs.
-pub(crate) fn problems_json(problems: &Problems) -> Value {
+pub(crate) fn problems_json(problems: &Problems) -> Vec<Value> {
     problems.iter().map(occopus_model::Problem::to_json).collect()
 }
 
@@ -262,6 +305,7 @@ fn instances(number: usize) -> String {
 #[derive(Debug, Default)]
 struct Shown {
     code: String,
+    is_warning: bool,
     message: String,
     help: Option<String>,
     source: Option<NamedSource<String>>,
@@ -319,7 +363,7 @@ impl Diagnostic for Shown {
     }
 
     fn severity(&self) -> Option<Severity> {
-        Some(Severity::Error)
+        Some(if self.is_warning { Severity::Warning } else { Severity::Error })
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {

@@ -7,8 +7,7 @@ use super::failure::{Exit, Failure};
 use super::{print, session};
 
 pub(crate) async fn run(arguments: Graph, common: &Common) -> Result<(), Failure> {
-    let occopus = session::open(common)?;
-    let infrastructure = session::compile(&occopus, arguments.files).await?.infrastructure;
+    let infrastructure = session::compile_at(&session::place(common)?, arguments.files).await?;
     let too_large = |problem: TooLarge| {
         Failure::new(Exit::Failed, "graph.too-large", problem.to_string()).help("`--format dot` has no limit")
     };

@@ -2,20 +2,23 @@
 
 use std::fs;
 
-use jiff::Timestamp;
-use occopus::{needs_of_description, needs_of_status};
+use occopus::{Occopus, needs_of_description, needs_of_status};
 use occopus_engine::{MaintainOptions, Status};
 use serde_json::json;
 
 use super::args::{Common, Format, Maintain, ReportTarget};
 use super::failure::{Exit, Failure};
-use super::report::{Live, of_status, report_lines};
+use super::remote::{self, Follow, Service};
+use super::report::{Live, report_lines};
+use super::session::Place;
 use super::{print, session};
 
+const DOING: &str = "maintaining";
+
 pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<(), Failure> {
-    let occopus = session::open(common)?;
+    let place = session::place(common)?;
     let Some(id) = &maintain.infra_id else {
-        let all = occopus.reader().await?.list().await?;
+        let all = session::list(&place).await?;
         let ids: Vec<_> = all.iter().map(|one| one.id.as_str()).collect();
         match maintain.output.format() {
             Format::Json => print::json(&json!(ids)),
@@ -28,37 +31,48 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<(), Failu
         return Ok(());
     };
 
-    let engine = occopus.engine().await?;
-    if maintain.report {
-        session::warn(&occopus.credentials().await?);
-        let status = engine.status(id, true).await?;
+    let (status, is_report) = match &place {
+        Place::Here(occopus) if maintain.report => {
+            session::warn(&occopus.credentials().await?);
+            (occopus.engine().await?.status(id, true).await?, true)
+        }
+        Place::Service(service) if maintain.report => (service.status(id, true).await?, true),
+        Place::Here(occopus) => (here(id, &maintain, occopus).await?, false),
+        Place::Service(service) => (there(id, &maintain, service).await?, false),
+    };
+    if is_report {
         return report(&status, &maintain);
     }
+    print::status(&status, maintain.output.format());
+    Ok(())
+}
+
+async fn here(id: &str, maintain: &Maintain, occopus: &Occopus) -> Result<Status, Failure> {
+    let engine = occopus.engine().await?;
     let before = engine.status(id, false).await?;
     let mut needs = needs_of_status(&before);
     let desired = engine.desired(id).await?;
     needs.extend(desired.iter().flat_map(needs_of_description));
     let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
-    session::prepare(&occopus, needs).await?;
-    let live = Live::of_status("maintaining", &before, print::colours_on_stderr());
+    session::prepare(occopus, needs).await?;
+    let live = Live::of_status(DOING, &before, print::colours_on_stderr());
     let options = MaintainOptions { cyclic: maintain.cyclic.then_some(maintain.interval) };
     let first = "stopping after what is under way (once more: stop at once)";
-    let status =
-        session::watch(&occopus, id, &webhooks, live, first, async |run| engine.maintain(id, options, run).await)
-            .await?;
-    show(&status, maintain.output.format());
-    Ok(())
+    session::watch(occopus, id, &webhooks, live, first, async |run| engine.maintain(id, options, run).await).await
 }
 
-fn show(status: &Status, format: Format) {
-    match format {
-        Format::Json => print::json(status),
-        Format::Text => {
-            for line in of_status(status, Timestamp::now(), print::colours_on_stdout()) {
-                print::line(line);
-            }
-        }
+async fn there(id: &str, maintain: &Maintain, service: &Service) -> Result<Status, Failure> {
+    if maintain.cyclic {
+        let text = "a service looks again and again by itself, not while a command waits for it";
+        let failure = Failure::new(Exit::Usage, "maintain.cyclic", text);
+        return Err(failure.help(format_args!("`occopus attach -i {id}` lets it, until `occopus detach -i {id}`")));
     }
+    let before = service.status(id, false).await?;
+    let events = remote::follow(service, id, Follow::FromNow).await?;
+    let accepted = service.maintain(id).await?;
+    let live = Live::of_status(DOING, &before, print::colours_on_stderr());
+    remote::watch(service, &accepted, events, live, None).await?;
+    service.status(id, false).await
 }
 
 /// Only what was asked for: nodes by a part of their names, to the terminal or to a file.
@@ -68,7 +82,7 @@ fn report(status: &Status, maintain: &Maintain) -> Result<(), Failure> {
         ReportTarget::Stdout(format) => {
             let mut shown = status.clone();
             shown.nodes.retain(|node| node.name.contains(filter));
-            show(&shown, *format);
+            print::status(&shown, *format);
         }
         ReportTarget::File(path) => {
             let mut text = report_lines(status, filter).join("\n");

@@ -5,7 +5,12 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jiff::Timestamp;
+use occopus_engine::Status;
 use serde::Serialize;
+
+use super::args::Format;
+use super::report::of_status;
 
 /// Whether something that was to be printed on standard output is lost.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -29,6 +34,14 @@ pub(crate) fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(text),
         Err(error) => note(format_args!("error: the result can't be written as JSON: {error}")),
+    }
+}
+
+/// Prints all that is known of an infrastructure on standard output.
+pub(crate) fn status(status: &Status, format: Format) {
+    match format {
+        Format::Json => json(status),
+        Format::Text => of_status(status, Timestamp::now(), colours_on_stdout()).iter().for_each(line),
     }
 }
 

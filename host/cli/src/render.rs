@@ -7,8 +7,7 @@ use super::failure::{Exit, Failure};
 use super::{print, session};
 
 pub(crate) async fn run(render: Render, common: &Common) -> Result<(), Failure> {
-    let occopus = session::open(common)?;
-    let infrastructure = session::compile(&occopus, render.files).await?.infrastructure;
+    let infrastructure = session::compile_at(&session::place(common)?, render.files).await?;
     let Some(index) = infrastructure.nodes.iter().position(|node| node.name == render.node) else {
         let names: Vec<_> = infrastructure.nodes.iter().map(|node| node.name.as_str()).collect();
         let text = format!("the description has no node `{}`", render.node);
@@ -16,7 +15,8 @@ pub(crate) async fn run(render: Render, common: &Common) -> Result<(), Failure> 
             Failure::new(Exit::Usage, "node.unknown", text).help(format_args!("there are {}", names.join(", ")))
         );
     };
-    let engine = occopus.planner(render.infra_id.as_deref()).await?;
+    // Rendered with the plugins of this machine, wherever the definitions come from.
+    let engine = session::open(common)?.planner(render.infra_id.as_deref()).await?;
     let outcomes = engine.preview(render.infra_id.as_deref(), &infrastructure, &[index]).await?;
     let (mut previews, mut failures) = (Vec::new(), Vec::new());
     for outcome in outcomes {

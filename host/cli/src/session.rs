@@ -5,13 +5,14 @@ use std::time::Duration;
 use occopus::engine::ports::Plugins as _;
 use occopus::runtime::Kind;
 use occopus::{Authentication, Config, Need, Occopus, Overrides};
-use occopus_engine::{EngineError, Preview, Run};
+use occopus_engine::{EngineError, Preview, Run, Summary};
 use occopus_model::{Compiled, Infrastructure, Problems, Webhook};
 
 use tokio::sync::mpsc;
 
 use super::args::{Common, Files};
 use super::failure::{Exit, Failure, render_problems};
+use super::remote::Service;
 use super::report::{Live, follow};
 use super::{print, signals};
 
@@ -19,6 +20,22 @@ use super::{print, signals};
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Something that takes longer is told.
 const SLOW: Duration = Duration::from_millis(300);
+
+/// Where commands work.
+pub(crate) enum Place {
+    /// On this machine.
+    Here(Box<Occopus>),
+    /// Against a service.
+    Service(Service),
+}
+
+/// Where a command is to work.
+pub(crate) fn place(common: &Common) -> Result<Place, Failure> {
+    match Service::of(common)? {
+        Some(service) => Ok(Place::Service(service)),
+        None => Ok(Place::Here(Box::new(open(common)?))),
+    }
+}
 
 /// Reads the configuration and opens what there is.
 pub(crate) fn open(common: &Common) -> Result<Occopus, Failure> {
@@ -35,6 +52,22 @@ pub(crate) async fn compile(occopus: &Occopus, files: Files) -> Result<Compiled,
     let compiled = occopus.compile(files.description, files.nodes).await?;
     warn(&compiled.warnings);
     Ok(compiled)
+}
+
+/// All infrastructures.
+pub(crate) async fn list(place: &Place) -> Result<Vec<Summary>, Failure> {
+    match place {
+        Place::Here(occopus) => Ok(occopus.reader().await?.list().await?),
+        Place::Service(service) => service.list().await,
+    }
+}
+
+/// Reads a description against what there is where the command is to work.
+pub(crate) async fn compile_at(place: &Place, files: Files) -> Result<Infrastructure, Failure> {
+    Ok(match place {
+        Place::Here(occopus) => compile(occopus, files).await?.infrastructure,
+        Place::Service(service) => service.compile(files).await?.compiled.infrastructure,
+    })
 }
 
 /// Finds what would go wrong when templates are rendered.

@@ -5,34 +5,29 @@ use occopus_engine::Summary;
 
 use super::args::{Common, Format, Status};
 use super::failure::Failure;
-use super::report::{ago, duration, of_status};
+use super::report::{ago, duration};
+use super::session::Place;
 use super::{print, session};
 
 pub(crate) async fn run(status: Status, common: &Common) -> Result<(), Failure> {
-    let occopus = session::open(common)?;
+    let place = session::place(common)?;
     let Some(id) = status.infra_id else {
-        let all = occopus.reader().await?.list().await?;
+        let all = session::list(&place).await?;
         match status.output.format {
             Format::Json => print::json(&all),
             Format::Text => list(&all),
         }
         return Ok(());
     };
-    let engine = if status.refresh {
-        session::warn(&occopus.credentials().await?);
-        occopus.engine().await?
-    } else {
-        occopus.reader().await?
-    };
-    let known = engine.status(&id, status.refresh).await?;
-    match status.output.format {
-        Format::Json => print::json(&known),
-        Format::Text => {
-            for line in of_status(&known, Timestamp::now(), print::colours_on_stdout()) {
-                print::line(line);
-            }
+    let known = match &place {
+        Place::Here(occopus) if status.refresh => {
+            session::warn(&occopus.credentials().await?);
+            occopus.engine().await?.status(&id, true).await?
         }
-    }
+        Place::Here(occopus) => occopus.reader().await?.status(&id, false).await?,
+        Place::Service(service) => service.status(&id, status.refresh).await?,
+    };
+    print::status(&known, status.output.format);
     Ok(())
 }
 

@@ -1,31 +1,27 @@
 //! `occopus validate`
 
-use serde_json::json;
+use occopus::Occopus;
+use occopus_model::Infrastructure;
+use serde_json::{Value, json};
 
-use super::args::{Common, Format, Validate};
-use super::failure::{Exit, Failure, problems_json};
+use super::args::{Common, Files, Format, Validate};
+use super::failure::{Exit, Failure, problems_json, render_told};
+use super::remote::{Service, Told};
+use super::session::Place;
 use super::{print, session};
 
 pub(crate) async fn run(validate: Validate, common: &Common) -> Result<(), Failure> {
-    let occopus = session::open(common)?;
     let file = validate.files.description.display().to_string();
-    let compiled = session::compile(&occopus, validate.files).await?;
-    let infrastructure = &compiled.infrastructure;
-    if validate.strict && !compiled.warnings.is_empty() {
-        let number = count(compiled.warnings.len() as u64, "warning");
-        return Err(Failure::new(
-            Exit::Invalid,
-            "files.warnings",
-            format_args!("{number}, and with --strict none is allowed"),
-        ));
-    }
-    session::rehearse(&occopus, None, infrastructure).await?;
+    let (infrastructure, warnings) = match session::place(common)? {
+        Place::Here(occopus) => here(&occopus, validate.files, validate.strict).await?,
+        Place::Service(service) => there(&service, validate.files, validate.strict).await?,
+    };
     match validate.output.format {
         Format::Json => print::json(&json!({
             "valid": true,
             "name": infrastructure.name,
             "nodes": infrastructure.nodes,
-            "warnings": problems_json(&compiled.warnings),
+            "warnings": warnings,
         })),
         Format::Text => {
             let instances: u64 = infrastructure.nodes.iter().map(|node| u64::from(node.scaling.min)).sum();
@@ -39,6 +35,37 @@ pub(crate) async fn run(validate: Validate, common: &Common) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+async fn here(occopus: &Occopus, files: Files, strict: bool) -> Result<(Infrastructure, Vec<Value>), Failure> {
+    let compiled = session::compile(occopus, files).await?;
+    let warnings = problems_json(&compiled.warnings);
+    allow(&warnings, strict)?;
+    session::rehearse(occopus, None, &compiled.infrastructure).await?;
+    Ok((compiled.infrastructure, warnings))
+}
+
+/// The files are checked here, and the service checks what only it can.
+async fn there(service: &Service, files: Files, strict: bool) -> Result<(Infrastructure, Vec<Value>), Failure> {
+    let posted = service.compile(files).await?;
+    let told = service.validate(&posted.text).await.map_err(|failure| posted.explain(failure))?;
+    let news = posted.news(told);
+    if !news.is_empty() {
+        print::note(render_told(&news).trim_end());
+    }
+    let mut warnings = problems_json(&posted.compiled.warnings);
+    warnings.extend(news.iter().map(Told::to_json));
+    allow(&warnings, strict)?;
+    Ok((posted.compiled.infrastructure, warnings))
+}
+
+fn allow(warnings: &[Value], strict: bool) -> Result<(), Failure> {
+    if !strict || warnings.is_empty() {
+        return Ok(());
+    }
+    let number = count(warnings.len() as u64, "warning");
+    let text = format_args!("{number}, and with --strict none is allowed");
+    Err(Failure::new(Exit::Invalid, "files.warnings", text))
 }
 
 fn count(number: u64, what: &str) -> String {

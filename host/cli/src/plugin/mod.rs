@@ -9,54 +9,48 @@ use occopus_conformance::{Check, Outcome};
 use occopus_engine::Stop;
 use occopus_runtime::grants::Interface;
 use occopus_runtime::{PluginInfo, Runtime};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{Common, Format, Language, Plugin};
 use super::failure::{Exit, Failure};
+use super::session::Place;
 use super::{print, session, signals};
 
+mod card;
 mod project;
 mod wit;
 
+pub(crate) use card::{Card, Needs};
+
 pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> {
-    let occopus = session::open(common)?;
-    let runtime = match &plugin {
-        Plugin::New { name, kind, lang: Language::Rust, sdk } => {
-            return project::new(name, (*kind).into(), sdk.as_deref());
-        }
-        Plugin::Wit { kind, folder } => return wit::write((*kind).into(), folder),
-        Plugin::Build { folder } => return build(&occopus, folder).await,
-        Plugin::Check { file, output } => return check(&occopus, file, output.format).await,
-        Plugin::Test { file, with, output } => return test(&occopus, file, with, output.format).await,
-        Plugin::Install { file, yes } => return install(&occopus, file, *yes).await,
-        Plugin::Remove { name } => return remove(&occopus, name),
-        Plugin::List { .. } | Plugin::Inspect { .. } | Plugin::Explain { .. } => occopus.runtime().await?,
-    };
     match plugin {
-        Plugin::List { output } => list(&runtime, output.format),
-        Plugin::Inspect { name, output } => {
-            let found: Vec<_> = runtime.list().into_iter().filter(|info| is_named(info, &name)).collect();
-            if found.is_empty() {
-                return Err(unknown(&runtime, &name));
-            }
-            for info in &found {
-                match output.format {
-                    Format::Json => print::json(&full(info)),
-                    Format::Text => inspect(info),
-                }
-            }
+        Plugin::List { output } => {
+            let (cards, broken) = cards(&session::place(common)?).await?;
+            list(&cards, broken, output.format);
+            Ok(())
         }
-        Plugin::Explain { name } => match runtime.explain(&name) {
-            Some(text) => print::line(text.trim_end()),
-            None => return Err(unknown(&runtime, &name)),
-        },
-        Plugin::New { .. }
-        | Plugin::Build { .. }
-        | Plugin::Wit { .. }
-        | Plugin::Check { .. }
-        | Plugin::Test { .. }
-        | Plugin::Install { .. }
-        | Plugin::Remove { .. } => {}
+        Plugin::Inspect { name, output } => {
+            let (cards, _) = cards(&session::place(common)?).await?;
+            inspect(&cards, &name, output.format)
+        }
+        Plugin::New { name, kind, lang: Language::Rust, sdk } => project::new(&name, kind.into(), sdk.as_deref()),
+        Plugin::Wit { kind, folder } => wit::write(kind.into(), &folder),
+        Plugin::Explain { name } => explain(session::open(common)?, &name).await,
+        Plugin::Build { folder } => build(&session::open(common)?, &folder).await,
+        Plugin::Check { file, output } => check(&session::open(common)?, &file, output.format).await,
+        Plugin::Test { file, with, output } => test(&session::open(common)?, &file, &with, output.format).await,
+        Plugin::Install { file, yes } => install(&session::open(common)?, &file, yes).await,
+        Plugin::Remove { name } => remove(&session::open(common)?, &name),
+    }
+}
+
+async fn explain(occopus: Occopus, name: &str) -> Result<(), Failure> {
+    match occopus.runtime().await?.explain(name) {
+        Some(text) => print::line(text.trim_end()),
+        None => {
+            let (cards, _) = cards(&Place::Here(Box::new(occopus))).await?;
+            return Err(unknown(&cards, name));
+        }
     }
     Ok(())
 }
@@ -92,14 +86,14 @@ async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Fai
         .collect();
     match format {
         Format::Json => {
-            let mut value = full(&info);
+            let mut value = json!(Card::from(&info));
             value["size"] = json!(info.size);
             value["imports"] = json!(info.imports);
             value["undeclared"] = json!(undeclared);
             print::json(&value);
         }
         Format::Text => {
-            inspect(&info);
+            Card::from(&info).print();
             print::line(format_args!("size:        {} KiB", info.size.div_ceil(1024)));
             print::line(format_args!("imports:     {}", info.imports.join(", ")));
             print::line("");
@@ -219,83 +213,44 @@ fn failed(error: InstallError) -> Failure {
     Failure::new(Exit::Failed, "plugin.install", error)
 }
 
-fn is_named(info: &PluginInfo, name: &str) -> bool {
-    info.description.name == name || info.description.keyword == name
+/// What there is where the command is to work, with what is broken.
+async fn cards(place: &Place) -> Result<(Vec<Card>, Vec<String>), Failure> {
+    Ok(match place {
+        Place::Here(occopus) => {
+            let runtime = occopus.runtime().await?;
+            (runtime.list().iter().map(Card::from).collect(), runtime.broken())
+        }
+        Place::Service(service) => (service.plugins().await?, Vec::new()),
+    })
 }
 
-fn list(runtime: &Arc<Runtime>, format: Format) {
-    let (plugins, broken) = (runtime.list(), runtime.broken());
+fn list(cards: &[Card], broken: Vec<String>, format: Format) {
     match format {
         Format::Json => {
-            let plugins: Vec<_> = plugins.iter().map(brief).collect();
+            let plugins: Vec<_> = cards.iter().map(Card::brief).collect();
             print::json(&json!({ "plugins": plugins, "broken": broken }));
         }
-        Format::Text => {
-            let widest = |cell: fn(&PluginInfo) -> usize| plugins.iter().map(cell).max().unwrap_or_default();
-            let (kind, keyword) = (widest(|it| it.kind.name().len()), widest(|it| it.description.keyword.len()));
-            for info in &plugins {
-                let it = &info.description;
-                let from = if info.origin == "bundled" { String::new() } else { format!(" ({})", info.origin) };
-                print::line(format_args!(
-                    "{:kind$}  {:keyword$}  {}  {}{from}",
-                    info.kind.name(),
-                    it.keyword,
-                    it.version,
-                    it.summary
-                ));
-            }
-        }
+        Format::Text => card::print_list(cards),
     }
     for message in broken {
         print::note(format_args!("warning: {message}"));
     }
 }
 
-fn inspect(info: &PluginInfo) {
-    let it = &info.description;
-    let or_none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-    print::line(format_args!("{} {}: {}", it.name, it.version, it.summary));
-    print::line(format_args!("kind:        {} (contract {})", info.kind.name(), info.contract));
-    print::line(format_args!("keyword:     {}", it.keyword));
-    print::line(format_args!("origin:      {}", info.origin));
-    print::line(format_args!("sha256:      {}", info.digest));
-    print::line(format_args!("network:     {}", or_none(&it.needs_network)));
-    print::line(format_args!("interfaces:  {}", or_none(&it.needs_interfaces)));
-    schema("section", Some(&it.section_schema));
-    schema("credentials", it.credentials_schema.as_deref());
-}
-
-fn schema(what: &str, schema: Option<&Value>) {
-    match schema {
-        Some(schema) => print::line(format_args!("{what}:\n{schema:#}")),
-        None => print::line(format_args!("{what}: none")),
+fn inspect(cards: &[Card], name: &str, format: Format) -> Result<(), Failure> {
+    let mut found = cards.iter().filter(|card| card.is_named(name)).peekable();
+    if found.peek().is_none() {
+        return Err(unknown(cards, name));
     }
+    found.for_each(|card| match format {
+        Format::Json => print::json(card),
+        Format::Text => card.print(),
+    });
+    Ok(())
 }
 
-fn brief(info: &PluginInfo) -> Value {
-    let it = &info.description;
-    json!({
-        "kind": info.kind,
-        "keyword": it.keyword,
-        "name": it.name,
-        "version": it.version,
-        "summary": it.summary,
-        "origin": info.origin,
-        "sha256": info.digest,
-        "contract": info.contract,
-        "needs": { "network": it.needs_network, "interfaces": it.needs_interfaces },
-    })
-}
-
-fn full(info: &PluginInfo) -> Value {
-    let mut value = brief(info);
-    value["section_schema"] = (*info.description.section_schema).clone();
-    value["credentials_schema"] = json!(info.description.credentials_schema.as_deref());
-    value
-}
-
-fn unknown(runtime: &Runtime, name: &str) -> Failure {
-    let names: Vec<_> = runtime.list().into_iter().map(|info| info.description.keyword).collect();
+fn unknown(cards: &[Card], name: &str) -> Failure {
+    let names: Vec<_> = cards.iter().map(|card| card.keyword.as_str()).collect();
     Failure::new(Exit::Failed, "plugin.unknown", format_args!("there is no plugin {name}"))
         .help(format_args!("there are {}", names.join(", ")))
 }

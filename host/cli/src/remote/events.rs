@@ -1,0 +1,245 @@
+//! The events of an infrastructure as they happen: Server-Sent Events, taken up again where they broke off.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use http::header::{ACCEPT, HeaderName};
+use occopus_engine::{Event, What};
+use reqwest::{Response, StatusCode};
+use sse_stream::{Sse, SseByteStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::service::Service;
+use crate::failure::Failure;
+
+/// A service says something at least so often, if only that it is still there.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Before the next try after the first one.
+const SHORTEST: Duration = Duration::from_millis(200);
+/// Before the next try after many.
+const LONGEST: Duration = Duration::from_secs(10);
+/// The header by which an event stream is taken up again.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    /// With what happens from now on. The infrastructure exists.
+    FromNow,
+    /// With what comes after this event. The infrastructure exists.
+    After(u64),
+    /// With the first event of an infrastructure that may not exist yet.
+    FromBirth,
+}
+
+/// Connects, and goes on in the background: until the infrastructure is gone, or nobody listens any more.
+pub(crate) async fn follow(service: &Service, id: &str, begin: Follow) -> Result<UnboundedReceiver<Event>, Failure> {
+    let (tell, events) = unbounded_channel();
+    let position = match begin {
+        Follow::FromNow => None,
+        Follow::After(event) => Some(event),
+        Follow::FromBirth => Some(0),
+    };
+    let mut stream = EventStream { service: service.clone(), id: id.to_owned(), position, tell };
+    // Whoever waits for the connection misses nothing of what is asked for afterwards.
+    let first = if begin == Follow::FromBirth { None } else { Some(stream.connect().await?) };
+    tokio::spawn(async move { stream.pass_on(first).await });
+    Ok(events)
+}
+
+struct EventStream {
+    service: Service,
+    id: String,
+    /// The last event that is known.
+    position: Option<u64>,
+    tell: UnboundedSender<Event>,
+}
+
+/// How a connection ended.
+enum End {
+    /// There is nothing more to come, or nobody to hear it.
+    Over,
+    /// It may go on with another one.
+    Broken,
+}
+
+impl EventStream {
+    async fn connect(&self) -> Result<Response, Failure> {
+        let request =
+            self.service.stream(&["infrastructures", &self.id, "events"], &[]).header(ACCEPT, "text/event-stream");
+        let request = match self.position {
+            Some(position) => request.header(LAST_EVENT_ID, position),
+            None => request,
+        };
+        self.service.send(request).await
+    }
+
+    async fn pass_on(&mut self, first: Option<Response>) {
+        // What is not there before it was there may still come.
+        let mut has_been_there = first.is_some();
+        let mut next = first;
+        let mut pause = SHORTEST;
+        loop {
+            let connected = match next.take() {
+                Some(response) => Ok(response),
+                None => self.connect().await,
+            };
+            match connected {
+                Ok(response) => {
+                    has_been_there = true;
+                    pause = SHORTEST;
+                    if let End::Over = self.read(response).await {
+                        return;
+                    }
+                }
+                Err(Failure::Service(refused)) if refused.status == Some(StatusCode::NOT_FOUND) => {
+                    if has_been_there {
+                        return;
+                    }
+                }
+                // Such as a token that was revoked: trying again is of no use.
+                Err(Failure::Service(refused)) if !refused.is_passing => return,
+                Err(_) => pause = (pause * 2).min(LONGEST),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.tell.closed() => return,
+            }
+        }
+    }
+
+    async fn read(&mut self, response: Response) -> End {
+        let mut blocks = SseByteStream::new(chunks(response).boxed());
+        loop {
+            let block = tokio::select! {
+                block = blocks.next() => block,
+                () = self.tell.closed() => return End::Over,
+            };
+            let Some(Ok(block)) = block else { return End::Broken };
+            let is_last = block.id.is_none() && block.event.as_deref() == Some("infradrop");
+            if let Some(event) = event(&block) {
+                self.position = event.id.or(self.position);
+                let is_drop = is_last || event.what == What::InfraDrop;
+                if self.tell.send(event).is_err() || is_drop {
+                    return End::Over;
+                }
+            }
+            if is_last {
+                return End::Over;
+            }
+        }
+    }
+}
+
+/// The pieces of an answer, as long as they keep coming.
+fn chunks(response: Response) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(response, async |mut response| match tokio::time::timeout(SILENCE, response.chunk()).await {
+        Ok(Ok(chunk)) => Ok(chunk.map(|chunk| (chunk, response))),
+        Ok(Err(error)) => Err(io::Error::other(error)),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    })
+}
+
+/// The event in a block; none in one that only has other fields, or something that this version can't read.
+fn event(block: &Sse) -> Option<Event> {
+    let event: Event = serde_json::from_str(block.data.as_deref()?).ok()?;
+    let id = event.id.or_else(|| block.id.as_deref()?.parse().ok());
+    Some(Event { id, ..event })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    const GONE: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+    fn block(id: u64, name: &str) -> String {
+        let data = format!(r#"{{"id":{id},"time":"2024-01-01T00:00:00Z","infra_id":"i","event":"{name}"}}"#);
+        format!("id: {id}\nevent: {name}\ndata: {data}\n\n")
+    }
+
+    /// A server that gives these answers, one for each connection, and remembers what it was asked.
+    async fn server(answers: Vec<String>) -> (Service, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let memory = Arc::clone(&asked);
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut socket, _) = listener.accept().await.expect("a client");
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(socket.read_u8().await.expect("a request"));
+                }
+                memory.lock().expect("no panic").push(String::from_utf8_lossy(&request).to_lowercase());
+                // In small pieces, as a network may deliver them.
+                for piece in answer.as_bytes().chunks(7) {
+                    socket.write_all(piece).await.expect("written");
+                    socket.flush().await.expect("written");
+                }
+            }
+        });
+        let service = Service::new(&address, Vec::new(), None).unwrap_or_else(|failure| panic!("{}", failure.render()));
+        (service, asked)
+    }
+
+    async fn all(mut events: UnboundedReceiver<Event>) -> Vec<(Option<u64>, String)> {
+        let mut found = Vec::new();
+        while let Some(event) = events.recv().await {
+            found.push((event.id, event.to_string()));
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_taken_up_where_it_broke_off() {
+        let first = format!("{HEAD}: still here\n\n{}{}id: 9\nda", block(3, "suspended"), block(4, "resumed"));
+        let second = format!("{HEAD}{}event: infradrop\ndata: {{}}\n\n", block(5, "infraready"));
+        let (service, asked) = server(vec![first, second]).await;
+        let events =
+            follow(&service, "i", Follow::After(2)).await.unwrap_or_else(|failure| panic!("{}", failure.render()));
+        let ids: Vec<_> = all(events).await.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, [Some(3), Some(4), Some(5)]);
+        let asked = asked.lock().expect("no panic");
+        assert!(
+            asked[0].contains("last-event-id: 2\r\n") && asked[0].contains("accept: text/event-stream"),
+            "{asked:?}"
+        );
+        assert!(asked[1].contains("last-event-id: 4\r\n"), "what was cut off is asked for again: {asked:?}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_exist_yet_is_awaited_and_what_is_gone_is_over() {
+        let answers =
+            vec![GONE.to_owned(), GONE.to_owned(), format!("{HEAD}{}", block(1, "suspended")), GONE.to_owned()];
+        let (service, asked) = server(answers).await;
+        let events =
+            follow(&service, "i", Follow::FromBirth).await.unwrap_or_else(|failure| panic!("{}", failure.render()));
+        assert_eq!(all(events).await.len(), 1);
+        assert_eq!(asked.lock().expect("no panic").len(), 4);
+        let (service, _) = server(vec![GONE.to_owned()]).await;
+        assert!(follow(&service, "i", Follow::FromNow).await.is_err(), "it is not there");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_left_out() {
+        let answer = format!(
+            "{HEAD}retry: 5\n\ndata: no json\n\nevent: other\nid: 7\n\n{}{}",
+            block(8, "an-event-of-a-later-version"),
+            block(9, "infradrop")
+        );
+        let (service, _) = server(vec![answer]).await;
+        let events =
+            follow(&service, "i", Follow::FromNow).await.unwrap_or_else(|failure| panic!("{}", failure.render()));
+        let ids: Vec<_> = all(events).await.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, [Some(8), Some(9)]);
+    }
+}

@@ -1,0 +1,246 @@
+//! A connection to a service: where it is, whom to trust, and who we are.
+
+use std::error::Error as StdError;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use super::problem::{self, Refused};
+use crate::args::Common;
+use crate::failure::{Exit, Failure};
+use crate::print;
+
+/// Until there is a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Until there is an answer: clouds may be asked for it.
+const ANSWER: Duration = Duration::from_secs(300);
+/// A service that asks for more patience than this is not waited for.
+const PATIENCE: u64 = 10;
+/// How often a request is made that comes too soon.
+const TRIES: usize = 5;
+
+/// A service.
+#[derive(Clone)]
+pub(crate) struct Service {
+    client: Client,
+    base: Url,
+}
+
+impl Service {
+    /// The service that commands are meant for; none when they are meant for this machine.
+    pub(crate) fn of(common: &Common) -> Result<Option<Self>, Failure> {
+        let Some(address) = address(common) else { return Ok(None) };
+        let authorities = match common.server_ca.clone().or_else(|| variable("OCCOPUS_SERVER_CA").map(PathBuf::from)) {
+            Some(file) => {
+                let pem = fs::read(&file).map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
+                Certificate::from_pem_bundle(&pem)
+                    .ok()
+                    .filter(|found| !found.is_empty())
+                    .ok_or_else(|| unusable(format_args!("{} has no certificates in PEM", file.display())))?
+            }
+            None => Vec::new(),
+        };
+        Self::new(&address, authorities, token(common)?).map(Some)
+    }
+
+    pub(super) fn new(address: &str, authorities: Vec<Certificate>, token: Option<String>) -> Result<Self, Failure> {
+        let base = base(address)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(token) = token {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| unusable("the token has characters that no token has"))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+            if base.scheme() == "http" && !is_loopback(&base) {
+                print::note(format_args!("warning: the token goes to {base} for all to read; https would hide it"));
+            }
+        }
+        // Whoever was first is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .user_agent(concat!("occopus/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .connect_timeout(CONNECT)
+            // It sends nobody elsewhere, and who else would, must not get the token.
+            .redirect(Policy::none());
+        if !authorities.is_empty() {
+            client = client.tls_certs_merge(authorities);
+        }
+        if is_loopback(&base) {
+            client = client.no_proxy();
+        }
+        let client = client.build().map_err(|error| unusable(causes(&error)))?;
+        Ok(Self { client, base })
+    }
+
+    /// The URL of something below the service's own.
+    pub(super) fn url(&self, path: &[&str], query: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        // A base always can have a path.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// A request that is answered in one piece.
+    pub(super) fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
+        self.client.request(method, self.url(path, query)).timeout(ANSWER)
+    }
+
+    /// A request whose answer may go on for ever.
+    pub(super) fn stream(&self, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
+        self.client.request(Method::GET, self.url(path, query))
+    }
+
+    /// Sends it, until it does not come too soon. What is refused is a failure.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let mut tries = 0;
+        loop {
+            let this = request.try_clone().ok_or_else(|| unusable("the request can't be repeated"))?;
+            let response = this.send().await.map_err(|error| self.unreachable(&error))?;
+            tries += 1;
+            match (response.status(), patience(&response)) {
+                (status, _) if status.is_success() => return Ok(response),
+                (StatusCode::TOO_MANY_REQUESTS, Some(seconds)) if seconds <= PATIENCE && tries < TRIES => {
+                    tokio::time::sleep(Duration::from_secs(seconds)).await;
+                }
+                (status, _) if status.is_redirection() => {
+                    let text = format!("the service at {} sends elsewhere ({status})", self.base);
+                    return Err(Refused::new(Exit::Failed, "service.elsewhere", text)
+                        .help("give the URL at which it answers itself")
+                        .into());
+                }
+                _ => return Err(problem::read(response).await),
+            }
+        }
+    }
+
+    /// Sends it and reads the answer.
+    pub(super) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
+        self.read(self.send(request).await?).await
+    }
+
+    /// Reads an answer.
+    pub(super) async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let text = format!("{} answers, and not as a service of Occopus would: {error}", self.base);
+            Refused::new(Exit::Failed, "service.unexpected", text).into()
+        })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let text = format!("the service at {} can't be reached: {}", self.base, causes(error));
+        let refused = Refused::new(Exit::Failed, "service.unreachable", text).passing();
+        refused.help("`--server` or OCCOPUS_SERVER says where it is").into()
+    }
+}
+
+/// Where the service is, when there is to be one.
+pub(super) fn address(common: &Common) -> Option<String> {
+    common.server.clone().or_else(|| variable("OCCOPUS_SERVER"))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// From a file or from the environment, never from the command line, which others can see.
+fn token(common: &Common) -> Result<Option<String>, Failure> {
+    let Some(file) = &common.token_file else { return Ok(variable("OCCOPUS_TOKEN")) };
+    let text = fs::read_to_string(file).map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
+    match text.trim() {
+        "" => Err(unusable(format_args!("{} has no token in it", file.display()))),
+        token => Ok(Some(token.to_owned())),
+    }
+}
+
+fn base(address: &str) -> Result<Url, Failure> {
+    let wrong = |why: &str| {
+        Failure::new(Exit::Usage, "server.invalid", format_args!("`{address}` is no URL of a service: {why}"))
+            .help("such as https://occopus.example.org, or http://127.0.0.1:8080")
+    };
+    let url = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("it does not begin with `https://` or `http://`"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // The address is not repeated: there is a password in it.
+        let text = "the URL of a service has no user and no password in it";
+        return Err(
+            Failure::new(Exit::Usage, "server.invalid", text).help("OCCOPUS_TOKEN or --token-file has the token")
+        );
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has a `?` or a `#` in it"));
+    }
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Whole seconds, as this service tells them.
+fn patience(response: &Response) -> Option<u64> {
+    response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()
+}
+
+fn unusable(text: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Usage, "server.unusable", text)
+}
+
+/// An error and why; reqwest's own words are about requests and URLs.
+fn causes(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |error: &&(dyn StdError + 'static)| (*error).source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(address: &str) -> Service {
+        Service::new(address, Vec::new(), None).unwrap_or_else(|failure| panic!("{}", failure.render()))
+    }
+
+    #[test]
+    fn names_in_paths_and_queries_stay_names() {
+        for base in ["http://127.0.0.1:1/api", "http://127.0.0.1:1/api/"] {
+            let url = service(base).url(&["infrastructures", "a/b ?", "x"], &[("name", "a&b=c".to_owned())]);
+            assert_eq!(url.as_str(), "http://127.0.0.1:1/api/infrastructures/a%2Fb%20%3F/x?name=a%26b%3Dc");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_of_a_service_is_refused() {
+        for address in ["", "localhost:8080", "ftp://x", "https://x/?a", "https://me:SECRET@x", "/tmp/socket"] {
+            let failure = Service::new(address, Vec::new(), None).err().expect(address);
+            assert_eq!(failure.exit(), Exit::Usage, "{address}");
+            assert!(!failure.render().contains("SECRET"));
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let token = Some("occ_SECRET".to_owned());
+        let service =
+            Service::new("https://x", Vec::new(), token).unwrap_or_else(|failure| panic!("{}", failure.render()));
+        assert!(!format!("{:?}", service.client).contains("SECRET"));
+        let broken = Service::new("https://x", Vec::new(), Some("SECRET\n".to_owned())).err().expect("no token");
+        assert!(!broken.render().contains("SECRET"));
+    }
+}
