@@ -29,7 +29,7 @@ pub use engine::Engine;
 pub use error::{EngineError, NodeFailure, Pointed, Reason};
 pub use event::{Event, StoredEvent, What};
 pub use plan::{Action, ActionKind, Plan, Renew};
-pub use request::{BuildRequest, MaintainOptions, OnFailure, Run, Scale, Stop};
+pub use request::{BuildRequest, MaintainOptions, Nudge, OnFailure, Run, Scale, Stop};
 pub use settings::{HolderProbe, Settings};
 pub use status::{
     DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan, Owner, Preview,

@@ -1,10 +1,11 @@
 //! What a caller asks for, and how it follows and stops what it asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use occopus_model::Infrastructure;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
@@ -66,13 +67,31 @@ pub struct Run {
     pub events: mpsc::UnboundedSender<Event>,
     /// Stops it.
     pub stop: Stop,
+    /// Lets maintenance look at requests now.
+    pub nudge: Nudge,
 }
 
 impl Run {
     /// A run, and where its events come out.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        (Self { events, stop: Stop::default() }, receiver)
+        (Self { events, stop: Stop::default(), nudge: Nudge::default() }, receiver)
+    }
+}
+
+/// Ends what maintenance waits for, so that a request that was just made (to scale, to resume) is taken in at once. Clones are
+/// the same.
+#[derive(Debug, Clone, Default)]
+pub struct Nudge(Arc<Notify>);
+
+impl Nudge {
+    /// Something was requested.
+    pub fn now(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) async fn given(&self) {
+        self.0.notified().await;
     }
 }
 

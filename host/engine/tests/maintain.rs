@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Phase, Reaction};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
-use occopus_engine::{EngineError, InfrastructureState, InstanceState, MaintainOptions, Run, What};
+use occopus_engine::{EngineError, InfrastructureState, InstanceState, MaintainOptions, Run, Scale, What};
 use occopus_model::Infrastructure;
 
 fn ten() -> Infrastructure {
@@ -318,4 +318,49 @@ async fn suspending_and_resuming_are_events_told_once() {
     let told: Vec<_> = fakes.events().await.unwrap().into_iter().map(|event| event.what).collect();
     let told: Vec<_> = told.iter().filter(|what| matches!(what, What::Suspended | What::Resumed)).collect();
     assert_eq!(told, [&What::Suspended, &What::Resumed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nudge_lets_a_request_be_taken_in_at_once() {
+    let fakes = Fakes::new();
+    let mut graph = ten();
+    graph.nodes[0].scaling.max = 5;
+    fakes.build(&graph).await.unwrap();
+    let (run, _events) = Run::new();
+    let (stop, nudge) = (run.stop.clone(), run.nudge.clone());
+    let engine = fakes.engine.clone();
+    let options = MaintainOptions { cyclic: Some(Duration::from_secs(3600)) };
+    let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    // In the first pause, in the middle of a look that is spread over an hour, and again soon after.
+    for wanted in [2, 3, 4] {
+        tokio::time::sleep(Duration::from_secs(if wanted == 3 { 4000 } else { 5 })).await;
+        fakes.engine.scale("test", "n0", Scale::To(wanted)).await.unwrap();
+        nudge.now();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let status = fakes.engine.status("test", false).await.unwrap();
+        assert_eq!(status.nodes[0].instances.len(), wanted as usize);
+        assert!(status.is_ready());
+    }
+    stop.request();
+    keeping.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nudges_without_end_do_not_keep_the_dead_from_being_found() {
+    let fakes = Fakes::new();
+    fakes.build(&ten()).await.unwrap();
+    let (run, _events) = Run::new();
+    let (stop, nudge) = (run.stop.clone(), run.nudge.clone());
+    let engine = fakes.engine.clone();
+    let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)) };
+    let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    fakes.cloud.vanish("n1");
+    for _ in 0..60 {
+        nudge.now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(fakes.cloud.machines().len(), 10, "it is replaced");
+    stop.request();
+    keeping.await.unwrap().unwrap();
 }

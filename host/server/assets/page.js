@@ -32,7 +32,7 @@ function tellTimes(within = document) {
 	}
 }
 
-// What came is put into what is there: focus, texts being typed and scroll positions stay.
+// What is new goes into what is there: focus, texts being typed and scrolling stay.
 
 function morph(old, fresh) {
 	if (old.isEqualNode(fresh)) return;
@@ -88,8 +88,7 @@ function live(page) {
 			tellTimes(fresh);
 			const number = (event) => Number(event?.dataset.event || 0), newest = number(one('[data-event]', page));
 			for (const part of [...fresh.body.children]) morph(document.getElementById(part.id) || page.appendChild(part), part);
-			const head = one('[data-title]', page);
-			if (head) document.title = head.dataset.title;
+			document.title = one('[data-title]', page)?.dataset.title || document.title;
 			if (!parts.includes('before=')) {
 				const news = all('[data-event]', page).filter((event) => number(event) > newest);
 				if (news.length) say(news.slice(0, 3).map((event) => one('.what', event).textContent).join('. '));
@@ -126,7 +125,7 @@ function live(page) {
 	document.addEventListener('visibilitychange', () => {
 		if (document.hidden) stream?.close(); else { refresh(); follow(); }
 	});
-	// Not all that changes is an event.
+	// Not every change is an event.
 	setInterval(() => { if (!events || !fine || ++ticks % 3 === 0) refresh(); }, 3000);
 	follow();
 }
@@ -136,7 +135,7 @@ async function ask(method, url, { body, headers = {} } = {}) {
 	try {
 		answer = await fetch(url, { method, body, headers: { Accept: 'application/json', 'Content-Type': 'application/yaml', ...headers } });
 	} catch {
-		throw { text: 'The service does not answer. Is it running?' };
+		throw { text: 'The service does not answer.' };
 	}
 	if (answer.status === 401) { location.assign('/ui/login'); throw { text: 'Sign in again.' }; }
 	const value = await answer.json().catch(() => ({}));
@@ -147,7 +146,7 @@ async function ask(method, url, { body, headers = {} } = {}) {
 
 async function send(form) {
 	const { method, url, prefer, done, confirm: question } = form.dataset;
-	if (question && !confirm(question)) return;
+	if (form.ariaBusy || (question && !confirm(question))) return;
 	const trouble = one('.trouble', form) || one('.trouble', form.closest('section'));
 	trouble.hidden = true;
 	form.setAttribute('aria-busy', 'true');
@@ -169,17 +168,16 @@ function editor(form) {
 	const text = one('textarea', form), gutter = one('.gutter', form), result = one('.result', form);
 	const { id, etag } = form.dataset, isNew = !etag;
 	let marks = {};
+	const lines = () => text.value.split('\n');
 	const number = () => {
-		gutter.replaceChildren(...text.value.split('\n').map((_, at) =>
-			made('span', { textContent: at + 1, className: marks[at + 1] || '' })));
+		gutter.replaceChildren(...lines().map((_, at) => made('span', { textContent: at + 1, className: marks[at + 1] || '' })));
 		gutter.scrollTop = text.scrollTop;
 	};
 	const jump = ({ line, column, end_line, end_column }) => {
-		const lines = text.value.split('\n');
-		const place = (line, column) => lines.slice(0, line - 1).join('\n').length + (line > 1) + column - 1;
+		const place = (line, column) => lines().slice(0, line - 1).join('\n').length + (line > 1) + column - 1;
 		const from = place(line, column || 1), to = end_line ? place(end_line, end_column) : from;
 		text.focus();
-		text.setSelectionRange(from, to > from ? to : place(line, (lines[line - 1] || '').length + 1));
+		text.setSelectionRange(from, to > from ? to : place(line, (lines()[line - 1] || '').length + 1));
 		text.scrollTop = (line - 6) * 20;
 	};
 	const show = (title, content) => {
@@ -196,7 +194,7 @@ function editor(form) {
 			item.prepend(made('button', { type: 'button', textContent: `line ${line}`, onclick: () => jump(problem) }), ' ');
 			if (marks[line] !== 'error') marks[line] = severity;
 		}
-		if (help) item.append(made('br'), made('span', { className: 'quiet', textContent: help }));
+		if (help) item.append('\n', made('span', { className: 'quiet', textContent: help }));
 		return item;
 	}));
 	const table = (actions) => {
@@ -214,7 +212,7 @@ function editor(form) {
 	const tasks = {
 		async check(body) {
 			const { warnings = [] } = await ask('POST', '/validate', { body });
-			show(warnings.length ? 'It can be built; look at this' : 'Nothing is wrong with it', list(warnings));
+			show(warnings.length ? 'It can be built' : 'Nothing is wrong with it', list(warnings));
 		},
 		async plan(body, replace) {
 			const url = `/infrastructures/${id}`;
@@ -233,7 +231,7 @@ function editor(form) {
 		},
 	};
 	for (const button of all('[data-does]', form)) {
-		button.addEventListener('click', async () => {
+		button.onclick = async () => {
 			const data = new FormData(form), replaced = data.getAll('replace').join(',');
 			marks = {};
 			button.disabled = true;
@@ -241,20 +239,20 @@ function editor(form) {
 				await tasks[button.dataset.does](text.value, replaced && `replace=${replaced}`, data.get('on_failure'));
 			} catch (problem) {
 				const problems = problem.problems || [], count = problems.length;
-				if (problem.status === 412) problem.text = isNew ? 'This was built before.' : 'Somebody has changed it meanwhile. Load this page again.';
+				if (problem.status === 412) problem.text = isNew ? 'This was built before.' : 'It has changed meanwhile. Load this page again.';
 				if (count) show(count === 1 ? '1 problem' : `${count} problems`, list(problems));
 				else show('That did not work', made('p', { className: 'trouble', textContent: problem.text || problem }));
 			} finally {
 				button.disabled = false;
 			}
-		});
+		};
 	}
-	text.addEventListener('input', () => {
-		if (text.value.split('\n').length === gutter.childElementCount && !Object.keys(marks).length) return;
+	text.oninput = () => {
+		if (lines().length === gutter.childElementCount && !Object.keys(marks).length) return;
 		marks = {};
 		number();
-	});
-	text.addEventListener('scroll', () => { gutter.scrollTop = text.scrollTop; });
+	};
+	text.onscroll = () => { gutter.scrollTop = text.scrollTop; };
 	number();
 }
 
@@ -262,7 +260,7 @@ document.addEventListener('DOMContentLoaded', () => {
 	const toggle = one('#theme');
 	const name = () => { toggle.textContent = `Theme: ${theme}`; };
 	toggle.onclick = () => {
-		theme = themes[(themes.indexOf(theme) + 1) % themes.length];
+		theme = themes[(themes.indexOf(theme) + 1) % 3];
 		try { localStorage.setItem('theme', theme); } catch { /* It holds until the page is left. */ }
 		paint();
 		name();

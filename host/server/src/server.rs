@@ -21,7 +21,7 @@ use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::access::{Access, Door, Rates, TokenError, Tokens, WrongOrigin, guard};
 use crate::audit::{self, Audit};
-use crate::feed::Feed;
+use crate::feed::{Feed, Told};
 use crate::listen::{self, Bound, Exposure, ListenError, Listener, RequestLimits, check_exposure};
 use crate::metrics::{self, Metrics};
 use crate::operations::Ledger;
@@ -116,11 +116,11 @@ impl Server {
         let access = Access::new(tokens, door)?;
         let engine = occopus.engine().await?;
         let metrics = Arc::new(Metrics::new());
-        let counted = metrics.clone();
-        let feed = Feed::new(engine.clone(), store.clone(), Arc::new(move |event: &str| counted.happened(event)));
         let ledger = Ledger::new(store.clone());
         let timing = Timing { interval, patience: Duration::from_secs(30) };
         let supervisor = Supervisor::new(occopus.clone(), engine.clone(), ledger.clone(), store.clone(), timing);
+        let listeners = Listeners { metrics: metrics.clone(), supervisor: supervisor.clone() };
+        let feed = Feed::new(engine.clone(), store.clone(), Arc::new(listeners));
         let service = Service {
             occopus,
             engine,
@@ -168,6 +168,22 @@ impl Server {
         let (served, ()) = tokio::join!(listen::serve(bound, router, shutdown.clone(), grace), closing);
         preloading.abort();
         Ok(served?)
+    }
+}
+
+/// Those who are told of what the store tells.
+struct Listeners {
+    metrics: Arc<Metrics>,
+    supervisor: Supervisor,
+}
+
+impl Told for Listeners {
+    fn happened(&self, event: &str) {
+        self.metrics.happened(event);
+    }
+
+    fn requested(&self, id: &str) {
+        self.supervisor.nudge(id);
     }
 }
 

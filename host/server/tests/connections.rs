@@ -135,24 +135,49 @@ async fn thousands_of_idle_connections_hold_nobody_up() {
 }
 
 #[tokio::test]
-async fn one_address_has_its_share_and_those_beyond_the_most_wait() {
+async fn who_waits_for_nothing_makes_room() {
+    for at_most in ["of one address", "of all"] {
+        let service = Service::start(|setup| match at_most {
+            "of all" => setup.listener.limits.connections = 3,
+            _ => setup.listener.limits.connections_per_address = 3,
+        })
+        .await;
+        let mut held = Vec::new();
+        for begun in ["", "GET / HT", "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"].repeat(5) {
+            let mut stream = service.connect().await;
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            sleep(SHORT / 20).await;
+            held.push(stream);
+        }
+        let since = Instant::now();
+        assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200, "{at_most}");
+        assert!(since.elapsed() < Duration::from_secs(2), "{at_most}: {:?}", since.elapsed());
+        // The first to come was the first to go.
+        assert_eq!(read(held.remove(0)).await.status, 0, "{at_most}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_busy_makes_no_room() {
     let service = Service::start(|setup| setup.listener.limits.connections_per_address = 2).await;
-    let held = [service.connect().await, service.connect().await];
-    sleep(SHORT).await;
-    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 0);
-    drop(held);
-    sleep(SHORT).await;
-    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+    let slow = || service.ask("GET /slow", &[], "");
+    let late = async || {
+        sleep(SHORT / 2).await;
+        service.ask("GET /healthz", &[], "").await
+    };
+    let (one, two, refused) = tokio::join!(slow(), slow(), late());
+    assert_eq!((one.status, two.status, refused.status), (200, 200, 0));
 
     let service = Service::start(|setup| setup.listener.limits.connections = 2).await;
-    let held = [service.connect().await, service.connect().await];
-    sleep(SHORT).await;
-    let lines = ["host: localhost".to_owned()];
-    let third = service.ask("GET /healthz", &lines, "");
-    tokio::pin!(third);
-    assert!(timeout(SHORT, third.as_mut()).await.is_err());
-    drop(held);
-    assert_eq!(third.await.status, 200);
+    let slow = || service.ask("GET /slow", &[], "");
+    let late = async || {
+        sleep(SHORT / 2).await;
+        (service.ask("GET /healthz", &[], "").await, Instant::now())
+    };
+    let since = Instant::now();
+    let (one, two, (waited, until)) = tokio::join!(slow(), slow(), late());
+    assert_eq!((one.status, two.status, waited.status), (200, 200, 200));
+    assert!(until - since >= Duration::from_millis(490), "{:?}", until - since);
 }
 
 #[tokio::test]

@@ -34,15 +34,22 @@ pub(crate) struct Feed {
     /// Counts changes of anything, for lists.
     all: watch::Sender<u64>,
     pub(crate) closing: CancellationToken,
-    /// Told of each event that was stored.
-    count: Arc<dyn Fn(&str) + Send + Sync>,
+    told: Arc<dyn Told>,
+}
+
+/// Somebody who is told of what the store tells, without asking.
+pub(crate) trait Told: Send + Sync + 'static {
+    /// An event of this name was stored.
+    fn happened(&self, event: &str);
+    /// Something was requested of whoever maintains this infrastructure.
+    fn requested(&self, id: &str);
 }
 
 impl Feed {
-    pub(crate) fn new(engine: Engine, store: Arc<dyn Store>, count: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub(crate) fn new(engine: Engine, store: Arc<dyn Store>, told: Arc<dyn Told>) -> Self {
         let topics = Arc::default();
         let (all, _) = watch::channel(0);
-        Self { engine, store, topics, all, closing: CancellationToken::new(), count }
+        Self { engine, store, topics, all, closing: CancellationToken::new(), told }
     }
 
     /// Follows from now on.
@@ -98,7 +105,10 @@ impl Feed {
         let event = change.entry.as_ref().filter(|_| rest.starts_with("event/"));
         let event = event.and_then(|entry| topic::Ready::of(&entry.value));
         if let Some(event) = &event {
-            (self.count)(&event.name);
+            self.told.happened(&event.name);
+        }
+        if rest == "suspended" || rest.starts_with("request/") {
+            self.told.requested(id);
         }
         if matches!(rest, "owner" | "suspended") || rest.starts_with("instance/") {
             self.all.send_modify(|count| *count += 1);

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::Request;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::waiting::{Busy, Visitor};
 use super::{ConnectionLimits, Peer};
 
 /// What all connections share.
@@ -32,30 +34,37 @@ pub(super) struct Shared {
     pub(super) ending: CancellationToken,
 }
 
-/// Serves a connection until the other end closes it, or until the service ends and its last request is answered.
-pub(super) async fn run(stream: TcpStream, peer: Peer, shared: Arc<Shared>) {
+/// Serves a connection until the other end closes it, until it is to make room, or until the service ends and its last request
+/// is answered.
+pub(super) async fn run(stream: TcpStream, peer: Peer, visitor: Arc<Visitor>, shared: Arc<Shared>) {
     // Answers are small; waiting for more bytes costs more than a packet.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &shared.tls else { return talk(stream, peer, &shared).await };
+    let Some(tls) = &shared.tls else { return talk(stream, peer, &visitor, &shared).await };
     let config = tls.borrow().clone();
     let handshake = TlsAcceptor::from(config).accept(stream);
     tokio::select! {
         done = timeout(shared.limits.handshake, handshake) => match done {
-            Ok(Ok(stream)) => talk(stream, peer, &shared).await,
+            Ok(Ok(stream)) => talk(stream, peer, &visitor, &shared).await,
             Ok(Err(error)) => tracing::debug!(%error, "a connection was not encrypted"),
             Err(_) => tracing::debug!("a connection took too long to be encrypted"),
         },
+        () = visitor.sent_away() => {}
         () = shared.ending.cancelled() => {}
     }
 }
 
-async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, shared: &Shared) {
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    visitor: &Arc<Visitor>,
+    shared: &Shared,
+) {
     let asked = Arc::new(Notify::new());
     let service = service_fn({
-        let (asked, router) = (asked.clone(), shared.router.clone());
+        let (asked, router, visitor) = (asked.clone(), shared.router.clone(), visitor.clone());
         move |request: Request<Incoming>| {
             asked.notify_one();
-            answer(router.clone(), request, peer)
+            answer(router.clone(), request, peer, visitor.begin())
         }
     });
     let protocol = protocol(&shared.limits);
@@ -63,7 +72,10 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
         () = silence(&asked, shared.limits.head) => return tracing::debug!("a connection asked for nothing"),
-        () = shared.ending.cancelled() => {
+        () = to_end(visitor, shared) => {
+            if !shared.ending.is_cancelled() && !visitor.is_busy() {
+                return tracing::debug!("a connection that waited for a request made room");
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -74,9 +86,29 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer
     }
 }
 
-async fn answer(router: Router, mut request: Request<Incoming>, peer: Peer) -> Result<Response, Infallible> {
+/// Answers; the connection is busy until the whole answer is sent.
+async fn answer(
+    router: Router,
+    mut request: Request<Incoming>,
+    peer: Peer,
+    busy: Busy,
+) -> Result<Response, Infallible> {
     request.extensions_mut().insert(peer);
-    router.oneshot(request.map(Body::new)).await
+    let response = router.oneshot(request.map(Body::new)).await?;
+    Ok(response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &busy;
+            frame
+        }))
+    }))
+}
+
+/// Ends when a connection is to take no more requests.
+async fn to_end(visitor: &Visitor, shared: &Shared) {
+    tokio::select! {
+        () = visitor.sent_away() => {}
+        () = shared.ending.cancelled() => {}
+    }
 }
 
 /// Ends when there was no first request in time. Hyper's own limit does not begin before it knows the protocol.

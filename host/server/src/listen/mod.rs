@@ -9,6 +9,7 @@ mod overrun;
 mod peer;
 mod serve;
 mod tls;
+mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,9 +41,10 @@ pub struct Listener {
 /// What connections may take up.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// So many at a time. Others wait until one ends.
+    /// So many at a time. For others, those go that wait for a request; or they wait until one ends.
     pub connections: usize,
-    /// So many at a time from one address, or one network of IPv6 (/64). Others are closed.
+    /// So many at a time from one address, or one network of IPv6 (/64). For others, those from there go that wait for a
+    /// request; or they are closed.
     pub connections_per_address: usize,
     /// For the handshake of TLS.
     pub handshake: Duration,

@@ -44,16 +44,13 @@ pub(super) struct Counted {
 }
 
 impl Peers {
-    /// Counts another one, unless there are so many already.
-    pub(super) fn count(&self, peer: Peer, most: usize) -> Option<Counted> {
-        let key = neighbourhood(peer.address());
-        let mut counts = self.lock();
-        let count = counts.entry(key).or_default();
-        if *count >= most {
+    /// Counts another one from a neighbourhood, unless there are so many already and none of them makes room.
+    pub(super) fn count(&self, key: IpAddr, most: usize, make_room: impl FnOnce() -> bool) -> Option<Counted> {
+        let full = self.lock().get(&key).is_some_and(|count| *count >= most);
+        if full && !make_room() {
             return None;
         }
-        *count += 1;
-        drop(counts);
+        *self.lock().entry(key).or_default() += 1;
         Some(Counted { peers: self.clone(), key })
     }
 
@@ -81,14 +78,16 @@ mod tests {
     #[test]
     fn neighbours_are_counted_together_until_they_go() {
         let peers = Peers::default();
-        let peer = |text: &str| Peer::new(text.parse().unwrap());
-        let one = peers.count(peer("[2001:db8::1]:1"), 2);
-        let two = peers.count(peer("[2001:db8::2]:1"), 2);
+        let count = |text: &str, most, room| peers.count(neighbourhood(text.parse().unwrap()), most, || room);
+        let one = count("2001:db8::1", 2, false);
+        let two = count("2001:db8::2", 2, false);
         assert!(one.is_some() && two.is_some());
-        assert!(peers.count(peer("[2001:db8::3]:1"), 2).is_none());
-        let other = peers.count(peer("[::ffff:10.0.0.1]:1"), 1);
-        assert!(other.is_some() && peers.count(peer("10.0.0.1:1"), 1).is_none());
-        drop((one, two, other));
+        assert!(count("2001:db8::3", 2, false).is_none());
+        let three = count("2001:db8::3", 2, true);
+        assert!(three.is_some());
+        let other = count("::ffff:10.0.0.1", 1, false);
+        assert!(other.is_some() && count("10.0.0.1", 1, false).is_none());
+        drop((one, two, three, other));
         assert!(peers.lock().is_empty());
     }
 }

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::{self, Shared};
-use super::peer::{Peer, Peers};
+use super::peer::{Peer, Peers, neighbourhood};
+use super::waiting::Waiting;
 use super::{Bound, ConnectionLimits};
 
 /// After an error that concerns the listener (no more file descriptors), before the next try.
@@ -26,10 +27,13 @@ pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken, gr
         .map(|certificates| AbortOnDropHandle::new(tokio::spawn(certificates.keep_fresh(certificate_check))));
     let shared = Arc::new(Shared { router, tls, limits, ending: shutdown.clone() });
     let slots = Arc::new(Semaphore::new(connections));
-    let peers = Peers::default();
+    let (peers, waiting) = (Peers::default(), Waiting::default());
     let mut running = JoinSet::new();
     loop {
         let next = async {
+            if slots.available_permits() == 0 {
+                waiting.send_away(None);
+            }
             let slot = slots.clone().acquire_owned().await;
             (slot, listener.accept().await)
         };
@@ -37,13 +41,15 @@ pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken, gr
             (slot, accepted) = next => match accepted {
                 Ok((stream, socket)) => {
                     let peer = Peer::new(socket);
-                    let Some(counted) = peers.count(peer, connections_per_address) else {
+                    let key = neighbourhood(peer.address());
+                    let make_room = || waiting.send_away(Some(key));
+                    let Some(counted) = peers.count(key, connections_per_address, make_room) else {
                         tracing::debug!(address = %peer.address(), "too many connections from one address");
                         continue;
                     };
-                    let shared = shared.clone();
+                    let (shared, visitor) = (shared.clone(), waiting.join(key));
                     running.spawn(async move {
-                        connection::run(stream, peer, shared).await;
+                        connection::run(stream, peer, visitor, shared).await;
                         drop((slot, counted));
                     });
                 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use occopus::Occopus;
-use occopus_engine::Engine;
 use occopus_engine::ports::{Store, StoreError};
+use occopus_engine::{Engine, Nudge};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -57,6 +57,8 @@ pub(crate) struct Timing {
 /// A task, from outside.
 struct Runner {
     wake: Arc<Notify>,
+    /// Of what the engine does for it now.
+    nudge: Option<Nudge>,
     /// How often it was woken.
     woken: u64,
 }
@@ -127,9 +129,16 @@ impl Supervisor {
             return;
         }
         let wake = Arc::new(Notify::new());
-        runners.insert(id.to_owned(), Runner { wake: wake.clone(), woken: 0 });
+        runners.insert(id.to_owned(), Runner { wake: wake.clone(), nudge: None, woken: 0 });
         let (shared, id) = (self.shared.clone(), id.to_owned());
         self.shared.tasks.spawn(async move { shared.look_after(&id, &wake).await });
+    }
+
+    /// Something was requested of whoever maintains it.
+    pub(crate) fn nudge(&self, id: &str) {
+        if let Some(nudge) = self.shared.runners().get(id).and_then(|runner| runner.nudge.as_ref()) {
+            nudge.now();
+        }
     }
 
     /// How many infrastructures are looked after.

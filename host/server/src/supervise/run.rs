@@ -84,6 +84,9 @@ impl Shared {
             Err(error) => return (Err(error.into()), Stopped::No),
         };
         let stop = run.stop.clone();
+        if let Some(runner) = self.runners().get_mut(id) {
+            runner.nudge = Some(run.nudge.clone());
+        }
         let mut work = std::pin::pin!(work(run));
         let mut stopped = Stopped::No;
         let outcome = {

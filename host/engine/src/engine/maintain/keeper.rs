@@ -17,7 +17,7 @@ use crate::dispatch::{Ending, OnTrouble, Raise};
 use crate::error::EngineError;
 use crate::event::What;
 use crate::plan::{ActionKind, Targets, Wishes, count, plan};
-use crate::request::Stop;
+use crate::request::{Nudge, Run, Stop};
 use crate::session::Session;
 use crate::state::{DesiredRecord, InstanceRecord, get, keys, load_instances};
 use crate::status::{InfrastructureState, InstanceState};
@@ -25,11 +25,19 @@ use crate::status::{InfrastructureState, InstanceState};
 /// Between two passes, at least.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// How much of a look was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Whole,
+    CutShort,
+}
+
 pub(super) struct Keeper<'a> {
     engine: &'a Engine,
     id: &'a str,
     session: &'a Session,
     stop: &'a Stop,
+    nudge: &'a Nudge,
     /// For looks.
     world: Arc<World>,
     desired: Arc<Desired>,
@@ -59,7 +67,7 @@ impl<'a> Keeper<'a> {
         engine: &'a Engine,
         id: &'a str,
         session: &'a Session,
-        stop: &'a Stop,
+        run: &'a Run,
         steady: Arc<Steady>,
     ) -> Result<Self, EngineError> {
         let infrastructure = known(engine, id).await?;
@@ -70,8 +78,9 @@ impl<'a> Keeper<'a> {
             engine,
             id,
             session,
-            stop,
-            world: engine.world_in_time(id, session, stop.orderly.child_token(), steady),
+            stop: &run.stop,
+            nudge: &run.nudge,
+            world: engine.world_in_time(id, session, run.stop.orderly.child_token(), steady),
             desired: Arc::new(Desired::new(desired.infrastructure)),
             records: records.into_iter().map(|record| (record.id.clone(), record)).collect(),
             targets: Targets::new(),
@@ -91,23 +100,34 @@ impl<'a> Keeper<'a> {
     /// One pass, or passes until stopped. Later passes spread their checks over the time until the next one.
     pub(super) async fn keep(mut self, cyclic: Option<Duration>) -> Result<(), EngineError> {
         let mut spread = Duration::ZERO;
+        let mut looked = self.engine.clock.uptime();
         loop {
             let begun = self.engine.clock.uptime();
             if suspend::is_detached(self.engine, self.session, self.id).await? {
                 break;
             }
-            if !suspend::take_in(self.engine, self.session, self.id).await? && self.pass(spread).await?.is_none() {
-                break;
+            if !suspend::take_in(self.engine, self.session, self.id).await? {
+                // Those who ask for something all the time must not keep everything from being looked at.
+                let hasty = cyclic.is_some_and(|pause| begun.saturating_sub(looked) < pause * 2);
+                match self.pass(spread, hasty).await? {
+                    Some(Looked::Whole) => looked = self.engine.clock.uptime(),
+                    Some(Looked::CutShort) => continue,
+                    None => break,
+                }
             }
             let Some(pause) = cyclic else { break };
             self.conclude().await?;
             let passed = self.engine.clock.uptime().saturating_sub(begun);
             let rest = pause.saturating_sub(passed).max(SHORTEST_PAUSE);
-            let clock = self.engine.clock.clone();
-            if self.meanwhile(async move { clock.sleep(rest).await }).await?.is_none() {
-                break;
-            }
-            spread = pause;
+            let (clock, nudge) = (self.engine.clock.clone(), self.nudge);
+            let pausing = async move {
+                tokio::select! {
+                    () = clock.sleep(rest) => false,
+                    () = nudge.given() => true,
+                }
+            };
+            let Some(given) = self.meanwhile(pausing).await? else { break };
+            spread = if given { Duration::ZERO } else { pause };
         }
         self.finish_jobs().await?;
         self.conclude().await
@@ -115,40 +135,54 @@ impl<'a> Keeper<'a> {
 
     /// Looks at everything, and heals nothing.
     pub(super) async fn look_once(mut self) -> Result<(), EngineError> {
-        self.look(Duration::ZERO).await.map(|_| ())
+        self.look(Duration::ZERO, false).await.map(|_| ())
     }
 
     /// None when it was stopped.
     #[tracing::instrument(level = "debug", skip_all, fields(infrastructure = self.id))]
-    async fn pass(&mut self, spread: Duration) -> Result<Option<()>, EngineError> {
-        if self.look(spread).await?.is_none() {
-            return Ok(None);
-        }
+    async fn pass(&mut self, spread: Duration, hasty: bool) -> Result<Option<Looked>, EngineError> {
+        let Some(looked) = self.look(spread, hasty).await? else { return Ok(None) };
         self.heal().await?;
-        Ok(Some(()))
+        Ok(Some(looked))
     }
 
-    /// Looks at every instance that was ready before and that no job works on.
-    async fn look(&mut self, spread: Duration) -> Result<Option<()>, EngineError> {
+    /// Looks at every instance that was ready before and that no job works on. In haste, a nudge cuts it short: what was seen
+    /// by then is written down, and nothing follows from it.
+    async fn look(&mut self, spread: Duration, hasty: bool) -> Result<Option<Looked>, EngineError> {
         self.follow_clock();
         let is_ours = |record: &&InstanceRecord| record.was_ready() && !self.healing.has(&record.id);
         let records: Vec<_> = self.records.values().filter(is_ours).cloned().collect();
-        let looking = survey(self.world.clone(), self.desired.clone(), records, spread);
-        let Some(seen) = self.meanwhile(looking).await? else { return Ok(None) };
+        let (cut, nudge) = (self.world.cancel.child_token(), self.nudge);
+        let looking = survey(self.world.with_cancel(cut.clone()), self.desired.clone(), records, spread);
+        let looking = async move {
+            let mut looking = pin!(looking);
+            tokio::select! {
+                seen = &mut looking => (seen, Looked::Whole),
+                // It is awaited all the same, so that none of its writes comes after those of what follows.
+                () = nudge.given(), if hasty => {
+                    cut.cancel();
+                    (looking.await, Looked::CutShort)
+                }
+            }
+        };
+        let Some((seen, looked)) = self.meanwhile(looking).await? else { return Ok(None) };
         let seen = match seen {
             Ok(seen) => seen,
             Err(Trouble::Refused(refused)) => return Err(refused.into_error(self.id)),
+            Err(Trouble::Cancelled | Trouble::Failed(_)) if looked == Looked::CutShort => Vec::new(),
             Err(Trouble::Cancelled | Trouble::Failed(_)) => return Ok(None),
         };
-        self.dead.clear();
-        self.looked_at = seen.len();
+        if looked == Looked::Whole {
+            self.dead.clear();
+            self.looked_at = seen.len();
+        }
         for (record, look) in seen {
-            if let Look::Dead(death) = look {
+            if let (Look::Dead(death), Looked::Whole) = (look, looked) {
                 self.dead.insert(record.id.clone(), death);
             }
             self.records.insert(record.id.clone(), record);
         }
-        Ok(Some(()))
+        Ok(Some(looked))
     }
 
     /// Since when something fails is stored as a time of the clock. When the clock has jumped, these times go along.

@@ -7,13 +7,11 @@ mod penalties;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::infrastructure::known;
 use super::{Engine, check, view};
 use crate::act::Steady;
 use crate::error::EngineError;
-use crate::request::{MaintainOptions, Run, Stop};
+use crate::request::{MaintainOptions, Run};
 use crate::status::Status;
 use keeper::Keeper;
 
@@ -31,7 +29,7 @@ pub(super) async fn maintain(
     let steady = Arc::new(Steady::new(engine.clock.clone()));
     loop {
         let session = engine.begin(id, run.events.clone()).await?;
-        let outcome = match Keeper::new(engine, id, &session, &run.stop, steady.clone()).await {
+        let outcome = match Keeper::new(engine, id, &session, &run, steady.clone()).await {
             Ok(keeper) => keeper.keep(options.cyclic).await,
             Err(error) => Err(error),
         };
@@ -53,10 +51,9 @@ pub(super) async fn maintain(
 /// Looks at everything and writes down what it sees; heals nothing.
 pub(super) async fn refresh(engine: &Engine, id: &str) -> Result<(), EngineError> {
     known(engine, id).await?;
-    let (events, _) = mpsc::unbounded_channel();
-    let session = engine.begin(id, events).await?;
-    let stop = Stop::default();
-    let outcome = match Keeper::new(engine, id, &session, &stop, Arc::new(Steady::new(engine.clock.clone()))).await {
+    let (run, _) = Run::new();
+    let session = engine.begin(id, run.events.clone()).await?;
+    let outcome = match Keeper::new(engine, id, &session, &run, Arc::new(Steady::new(engine.clock.clone()))).await {
         Ok(keeper) => keeper.look_once().await,
         Err(error) => Err(error),
     };

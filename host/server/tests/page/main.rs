@@ -1,0 +1,222 @@
+//! The page, drawn for a service that is made up.
+
+mod fake;
+mod markup;
+
+use std::collections::BTreeSet;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use occopus_server::access::{Caller, Scope};
+use occopus_server::page::routes;
+use tower::ServiceExt;
+
+use fake::{Fake, ID};
+
+/// Breaks out of texts, attributes and scripts where it is not escaped.
+const HOSTILE: &str = "<b x=\"'\">&amp;</textarea></script>\u{202e}{{x}}";
+
+async fn answer(fake: &Fake, caller: &Caller, request: Request<Body>) -> Response {
+    let router = routes::<Fake>().with_state(fake.clone()).layer(Extension(caller.clone()));
+    router.oneshot(request).await.expect("an answer")
+}
+
+async fn text(response: Response) -> String {
+    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+async fn get(fake: &Fake, caller: &Caller, path: &str) -> (StatusCode, String) {
+    let response = answer(fake, caller, Request::get(path).body(Body::empty()).expect("a request")).await;
+    (response.status(), text(response).await)
+}
+
+async fn page(fake: &Fake, path: &str) -> String {
+    let (status, html) = get(fake, &admin(), path).await;
+    assert_eq!(status, StatusCode::OK, "{path}");
+    html
+}
+
+fn admin() -> Caller {
+    Caller::anyone(None)
+}
+
+fn reader() -> Caller {
+    Caller { name: "grace".into(), scope: Scope::Read, ..admin() }
+}
+
+fn limited(id: &str) -> Caller {
+    Caller { infrastructures: Some(BTreeSet::from([id.to_owned()])), ..admin() }
+}
+
+fn pages() -> Vec<String> {
+    let infrastructure = format!("/ui/infrastructures/{ID}");
+    let more = ["/parts", "/change", "?before=20"].map(|end| format!("{infrastructure}{end}"));
+    let others = ["/", "/?name=none", "/ui/parts", "/ui/new", "/ui/definitions", "/ui/plugins", "/ui/login"];
+    others.map(str::to_owned).into_iter().chain(more).chain([infrastructure]).collect()
+}
+
+#[tokio::test]
+async fn every_page_is_sound_whatever_the_texts_are() {
+    let none = Fake { count: 0, ..Fake::of("") };
+    for word in ["", HOSTILE, "\u{0}\u{1b}\r\n]]>", "日本語"] {
+        for path in pages() {
+            markup::check(&page(&Fake::of(word), &path).await, &path);
+        }
+    }
+    for path in ["/", "/ui/definitions"] {
+        markup::check(&page(&none, path).await, path);
+    }
+    for path in ["/ui/nothing", "/ui/infrastructures/nothing", "/ui/infrastructures/%3Cb%3E"] {
+        let (status, html) = get(&none, &admin(), path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        markup::check(&html, path);
+    }
+}
+
+#[tokio::test]
+async fn hostile_texts_are_shown_and_not_obeyed() {
+    let html = page(&Fake::of(HOSTILE), &format!("/ui/infrastructures/{ID}")).await;
+    assert!(!html.contains("<b ") && !html.contains("</textarea></script>"));
+    assert!(html.contains("&#60;b x=&#34;&#39;&#34;&#62;&#38;amp;"), "{html}");
+    // A node's name in the path of an action can't leave its segment.
+    assert!(html.contains("/scaleto/frontend%3Cb%20x%3D%22%27%22%3E%26amp%3B%3C%2Ftextarea"), "{html}");
+    let change = page(&Fake::of(HOSTILE), &format!("/ui/infrastructures/{ID}/change")).await;
+    assert_eq!(change.matches("</textarea>").count(), 1);
+}
+
+#[tokio::test]
+async fn states_are_told_in_words_with_what_is_known() {
+    let html = page(&Fake::of(""), &format!("/ui/infrastructures/{ID}")).await;
+    for told in [
+        "<span class=\"state bad\">degraded</span>",
+        "<span class=\"state bad\">unknown-outcome</span>",
+        "<span class=\"state busy\">pending</span>",
+        "7 of 12 ready",
+        "port 8080 refuses connections",
+        "127.44.22.60, which no longer exists",
+        "no longer described",
+        "by this service",
+        "node-1 process 4711",
+        "role=\"group\" aria-label=\"The nodes of hello and what they need\"",
+        "href=\"#node-app\"",
+        "`occopus logs database` shows what it said",
+        "min=\"2\" max=\"5\" value=\"2\"",
+    ] {
+        assert!(html.contains(told), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_graph_that_is_too_large_is_told_in_tables_only() {
+    let large = Fake { more: 600, ..Fake::of("") };
+    let html = page(&large, &format!("/ui/infrastructures/{ID}")).await;
+    assert!(html.contains("607 nodes are too many for a drawing") && !html.contains("class=\"graph\""));
+    assert!(html.contains("id=\"node-n599\""));
+}
+
+#[tokio::test]
+async fn events_are_paged_and_the_stream_goes_on_from_the_newest() {
+    let path = format!("/ui/infrastructures/{ID}");
+    let first = page(&Fake::of(""), &path).await;
+    assert_eq!(first.matches("data-event=").count(), 50);
+    assert!(first.contains("data-after=\"64\"") && first.contains("?before=15#events") && !first.contains("Newest"));
+    let last = page(&Fake::of(""), &format!("{path}?before=15")).await;
+    assert_eq!(last.matches("data-event=").count(), 14);
+    assert!(last.contains("data-after=\"64\"") && last.contains("Newest") && !last.contains("Older"));
+    assert!(last.contains("/parts?before=15"));
+    let (status, _) = get(&Fake::of(""), &admin(), &format!("{path}?before=x")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn lists_are_filtered() {
+    let html = page(&Fake::of(""), "/?name=DOCK&state=ready").await;
+    assert!(html.contains("docker-swarm") && html.contains("flowbster-autodock") && !html.contains("kubernetes"));
+    assert!(html.contains("data-parts=\"/ui/parts?name=DOCK&#38;state=ready\""), "{html}");
+    let none = page(&Fake { count: 0, ..Fake::of("") }, "/").await;
+    assert!(none.contains("No infrastructures yet") && none.contains("href=\"/ui/new\""));
+    let many = page(&Fake { count: 400, ..Fake::of("") }, "/").await;
+    assert!(many.contains("100 more are not shown"));
+}
+
+#[tokio::test]
+async fn who_may_only_read_gets_no_actions() {
+    let fake = Fake::of("");
+    let path = format!("/ui/infrastructures/{ID}");
+    let (_, html) = get(&fake, &admin(), &path).await;
+    assert!(html.contains("data-method=\"DELETE\"") && html.contains("/scaleto/"));
+    let (_, html) = get(&fake, &reader(), &path).await;
+    assert!(html.contains("degraded") && !html.contains("data-method") && !html.contains("/change"));
+    let (_, html) = get(&fake, &reader(), "/").await;
+    assert!(html.contains("hello") && !html.contains("/ui/new") && !html.contains("/ui/definitions"));
+    let (status, html) = get(&fake, &reader(), "/ui/definitions").await;
+    assert!(status == StatusCode::FORBIDDEN && html.contains("scope `operate`"), "{html}");
+}
+
+#[tokio::test]
+async fn who_may_not_see_an_infrastructure_learns_nothing_of_it() {
+    let (fake, other) = (Fake::of(""), limited("other"));
+    for end in ["", "/parts", "/change"] {
+        let path = format!("/ui/infrastructures/{ID}{end}");
+        let (status, html) = get(&fake, &other, &path).await;
+        let (unknown, _) = get(&fake, &admin(), &path.replace(ID, "none")).await;
+        assert_eq!((status, unknown), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND), "{path}");
+        assert!(!html.contains("hello"));
+        assert_eq!(get(&fake, &limited(ID), &path).await.0, StatusCode::OK);
+    }
+    let (_, html) = get(&fake, &other, "/").await;
+    assert!(!html.contains("hello") && !html.contains("ceph"));
+}
+
+#[tokio::test]
+async fn files_are_small_and_kept_for_ever_under_names_that_change_with_them() {
+    let html = page(&Fake::of(""), "/").await;
+    let paths = markup::attributes(&html, "/ui/static/");
+    assert_eq!(paths.len(), 3, "{paths:?}");
+    for path in paths {
+        let request = Request::get(&path).body(Body::empty()).expect("a request");
+        let response = answer(&Fake::of(""), &admin(), request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=31536000, immutable");
+        let kind = response.headers()[CONTENT_TYPE].to_str().expect("a type").to_owned();
+        assert!(["text/css", "text/javascript", "image/svg+xml"].iter().any(|known| kind.starts_with(known)));
+        let file = text(response).await;
+        assert!(file.len() < 12 * 1024, "{path}: {}", file.len());
+        assert!(!file.contains("https://") && !file.contains("innerHTML") && !file.contains("eval("), "{path}");
+    }
+    let (status, _) = get(&Fake::of(""), &admin(), "/ui/static/page-0000000000000000.js").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+async fn sign_in(body: String) -> Response {
+    let router = routes::<Fake>().with_state(Fake::of(""));
+    router.oneshot(Request::post("/ui/login").body(Body::from(body)).expect("a request")).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn people_sign_in_and_out() {
+    let token = |id: &str| format!("occ_{id}_{}", "A".repeat(43));
+    let response = sign_in(format!("token={}", token("0123456789ab"))).await;
+    assert_eq!(
+        (response.status(), &response.headers()[LOCATION]),
+        (StatusCode::SEE_OTHER, &"/".parse().expect("a value"))
+    );
+    let cookie = response.headers()[SET_COOKIE].to_str().expect("a cookie");
+    assert!(cookie.contains("occ_0123456789ab_") && cookie.contains("HttpOnly") && cookie.contains("Secure"));
+    for body in [format!("token={}", token("ffffffffffff")), "token=<b>".into(), String::new(), "\u{0}".repeat(100)] {
+        let response = sign_in(body).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert!(!response.headers().contains_key(SET_COOKIE));
+        let html = text(response).await;
+        assert!(html.contains("unknown, expired or revoked") && !html.contains("ffffffffffff"));
+    }
+    let out =
+        answer(&Fake::of(""), &admin(), Request::post("/ui/logout").body(Body::empty()).expect("a request")).await;
+    assert_eq!(out.headers()[LOCATION], "/ui/login");
+    assert!(out.headers()[SET_COOKIE].to_str().expect("a cookie").contains("Max-Age=0"));
+}
