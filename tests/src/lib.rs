@@ -9,6 +9,7 @@ mod occopus;
 mod openstack;
 pub mod processes;
 mod server;
+pub mod service;
 
 pub use conformance::keeps_its_contract;
 pub use docker::Docker;
