@@ -16,7 +16,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -167,6 +167,19 @@ async fn who_is_busy_makes_no_room() {
     };
     let (one, two, refused) = tokio::join!(slow(), slow(), late());
     assert_eq!((one.status, two.status, refused.status), (200, 200, 0));
+
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = service.connect().await;
+        stream.write_all(head("GET /events", &[], 0).as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        streams.push(stream);
+    }
+    sleep(SHORT).await;
+    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 0);
+    drop(streams.pop());
+    sleep(SHORT).await;
+    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
 
     let service = Service::start(|setup| setup.listener.limits.connections = 2).await;
     let slow = || service.ask("GET /slow", &[], "");

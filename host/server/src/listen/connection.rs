@@ -97,7 +97,7 @@ async fn answer(
     let response = router.oneshot(request.map(Body::new)).await?;
     Ok(response.map(|body| {
         Body::new(body.map_frame(move |frame| {
-            let _ = &busy;
+            let _held = &busy;
             frame
         }))
     }))

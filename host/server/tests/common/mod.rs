@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Path;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use occopus_engine::ports::SystemClock;
 use occopus_engine::testing::MemoryStore;
@@ -129,6 +131,7 @@ fn routes() -> Router {
         .route("/infrastructures/{id}", get(look).post(change))
         .route("/whoami", get(|caller: Caller| async move { format!("{} {:?}", caller.name, caller.address) }))
         .route("/healthz", get(|| async { "well" }))
+        .route("/events", get(events))
         .route("/slow", get(slow))
         .route("/never", get(std::future::pending::<()>))
 }
@@ -139,6 +142,13 @@ async fn look(caller: Caller, Path(id): Path<String>) -> Result<String, Refusal>
 
 async fn change(caller: Caller, Path(id): Path<String>, body: String) -> Result<String, Refusal> {
     caller.may(Scope::Operate, Some(&id)).map(|()| body.len().to_string())
+}
+
+/// One, and no other.
+async fn events() -> impl IntoResponse {
+    let events = futures::stream::iter([Ok::<_, std::io::Error>("data: one\n\n")]);
+    let body = Body::from_stream(futures::StreamExt::chain(events, futures::stream::pending()));
+    ([("content-type", "text/event-stream")], body)
 }
 
 async fn slow() -> &'static str {
