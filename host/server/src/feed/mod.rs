@@ -107,7 +107,7 @@ impl Feed {
         if let Some(event) = &event {
             self.told.happened(&event.name);
         }
-        if rest == "suspended" || rest.starts_with("request/") {
+        if rest == "suspended" || (rest.starts_with("request/") && change.entry.is_some()) {
             self.told.requested(id);
         }
         if matches!(rest, "owner" | "suspended") || rest.starts_with("instance/") {
