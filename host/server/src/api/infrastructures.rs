@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::common::{Accepted, Asked, Done, Place, Text, accepted, accepted_as, matches};
 use super::{description, document};
 use crate::access::{Caller, Scope};
-use crate::operations::{Progress, RequestKey, Submitted, Work};
+use crate::operations::{Next, Progress, RequestKey, Submitted, Work};
 use crate::problem::{Details, Problem};
 use crate::state::{Service, unknown};
 
@@ -94,7 +94,11 @@ pub(crate) async fn list(
         return Err(Problem::bad("request.query", "`limit` must be from 1 to 1000"));
     }
     let attached: std::collections::HashSet<_> = service.ledger.attached().await?.into_iter().collect();
+    // Before the others are read, so that one whose build ends meanwhile is among those.
+    let promised = about_to_be_built(&service).await?;
     let mut all = service.engine.list().await?;
+    let known: std::collections::HashSet<_> = all.iter().map(|one| one.id.clone()).collect();
+    all.extend(promised.into_iter().filter(|one| !known.contains(&one.id)));
     all.retain(|one| {
         caller.sees(&one.id)
             && wanted.state.is_none_or(|state| one.state == state)
@@ -114,6 +118,23 @@ pub(crate) async fn list(
         Item { attached: attached.contains(&id), id, name, state, created, owner, suspended }
     });
     Ok(Json(Listed { infrastuctures: ids.clone(), infrastructures: ids, items: items.collect(), next }))
+}
+
+/// Infrastructures that are going to be built. The engine may not have heard of them yet, but whoever was told their ids
+/// looks for them.
+async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
+    let mut promised = Vec::new();
+    for id in service.ledger.unfinished().await? {
+        if let Next::Operation(operation, work, _) = service.ledger.next(&id).await?
+            && let Work::Build { infrastructure, .. } = *work
+        {
+            let (name, created) = (infrastructure.name, operation.requested);
+            let state = InfrastructureState::Building;
+            promised.push(Summary { id, name, state, created, owner: None, suspended: false });
+        }
+    }
+    promised.sort_by_key(|one| one.created);
+    Ok(promised)
 }
 
 /// Builds a new infrastructure from a description, and keeps it alive.
