@@ -47,8 +47,12 @@ impl Service {
     /// When it does not say within a minute where it listens.
     pub fn with(home: Arc<Occopus>, configuration: &str, arguments: &[&str]) -> Self {
         let file = home.write("service.yaml", configuration);
-        let mut command = home.command(["serve", "--port", "0", "-t", "1", "-v", "--cfg"]);
-        let mut process = command.arg(file).args(arguments).spawn().expect("the service starts");
+        let mut command = home.command(["serve", "-t", "1", "-v", "--cfg"]);
+        command.arg(file).args(arguments);
+        if !arguments.contains(&"--port") {
+            command.args(["--port", "0"]);
+        }
+        let mut process = command.spawn().expect("the service starts");
         let log = Arc::default();
         let errors = follow(process.stderr.take().expect("errors"), &log, None);
         let (sender, said) = mpsc::channel();
@@ -307,7 +311,7 @@ impl Answer {
     /// # Panics
     /// When it is another.
     #[track_caller]
-    #[must_use]
+    #[expect(clippy::return_self_not_must_use, reason = "most only want to know that it is so")]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}: {}", self.what, self.text());
         self

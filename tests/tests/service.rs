@@ -1,0 +1,539 @@
+//! The REST service: what an infrastructure goes through at it, and every route on the way.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+use occopus_tests::processes::{instances_with, kill_instance, mark, processes_with};
+use occopus_tests::service::{PATIENT, Service, definitions, document, eventually, free_port, is_stored};
+use occopus_tests::{Occopus, collect};
+use serde_json::{Value, json};
+
+/// Two nodes, of which one can be scaled.
+const PAIR: [&str; 2] = ["{name: db, type: sleeper}", "{name: web, type: sleeper, scaling: {min: 1, max: 3}}"];
+
+fn pair(mark: &str) -> String {
+    document(&PAIR, mark, 9)
+}
+
+fn instances(service: &Service, id: &str, node: &str) -> Vec<String> {
+    let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
+    let instances = nodes[node]["instances"].as_object().expect("instances").clone();
+    instances.into_iter().filter(|(_, instance)| instance["state"] == "ready").map(|(id, _)| id).collect()
+}
+
+fn ids(answer: &Value) -> Vec<&str> {
+    answer["infrastructures"].as_array().expect("ids").iter().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn an_infrastructure_from_beginning_to_end() {
+    let service = Service::start();
+    let mark = mark(101);
+    let accepted = service.ask("POST", "/infrastructures/").send(pair(&mark)).expect(202);
+    let (id, operation) = (accepted.json()["infraid"].clone(), accepted.json()["operation"].clone());
+    let id = id.as_str().expect("an id");
+    assert_eq!(accepted.header("location"), operation);
+    let known = service.get(&format!("/infrastructures/{id}"));
+    assert_eq!(known.status, 200, "it can be asked for as soon as it was accepted");
+    let ended = service.ended(&accepted);
+    assert_eq!((&ended["state"], &ended["kind"], &ended["error"]), (&json!("done"), &json!("build"), &Value::Null));
+    assert_eq!(ended["infraid"], id);
+    assert!(ended["by"].is_string() && ended["requested"].is_string() && ended["ended"].is_string(), "{ended}");
+    assert_eq!(processes_with(&mark), 2);
+
+    // The existing service's shape.
+    let nodes = service.get(&format!("/infrastructures/{id}")).expect(200);
+    for (node, max) in [("db", 1), ("web", 3)] {
+        let node = &nodes.json()[node];
+        assert_eq!(node["scaling"], json!({"actual": 1, "target": 1, "min": 1, "max": max}));
+        let instance = node["instances"].as_object().expect("instances").values().next().expect("an instance").clone();
+        assert_eq!(instance["state"], "ready");
+        assert!(instance["resource_address"].as_str().expect("one address").starts_with("127."), "{instance}");
+    }
+    let slashed = service.get(&format!("/infrastructures/{id}/")).expect(200);
+    assert_eq!(slashed.text(), nodes.text(), "a slash at the end changes nothing");
+
+    // What was not changed is not sent again.
+    for path in ["", "/status", "/description"] {
+        let path = format!("/infrastructures/{id}{path}");
+        let first = service.get(&path).expect(200);
+        let tag = first.header("etag").to_owned();
+        assert!(tag.starts_with('"') && tag.len() > 10, "{path}: {tag}");
+        for sent in [tag.clone(), format!("\"other\", W/{tag}"), "*".to_owned()] {
+            let again = service.ask("GET", &path).header("if-none-match", &sent).send("").expect(304);
+            assert_eq!((again.header("etag"), again.text().as_str()), (tag.as_str(), ""));
+        }
+        service.ask("GET", &path).header("if-none-match", "\"other\"").send("").expect(200);
+    }
+    let status = service.get(&format!("/infrastructures/{id}/status")).expect(200).json();
+    let here = service.home.status(id);
+    assert_eq!(status["nodes"], here["nodes"], "as the command line tells it");
+    let fresh = service.get(&format!("/infrastructures/{id}/status?refresh=true")).expect(200).json();
+    assert_eq!(fresh["state"], "ready");
+    let cost = service.get(&format!("/infrastructures/{id}/cost")).expect(200).json();
+    assert_eq!(cost["totalcost"], 0);
+    assert_eq!(cost["db"].as_object().expect("costs").len(), 1);
+    let drawing = service.get(&format!("/infrastructures/{id}/graph.svg")).expect(200);
+    assert_eq!(drawing.header("content-type"), "image/svg+xml");
+    assert!(drawing.text().contains("<svg") && drawing.text().contains("web"));
+
+    let gone = service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+    assert_eq!(gone.json(), json!({"infraid": id}));
+    assert_eq!(processes_with(&mark), 0);
+    for path in ["", "/status", "/description", "/cost", "/graph.svg", "/events"] {
+        let problem =
+            service.get(&format!("/infrastructures/{id}{path}")).problem(404, "engine.unknown-infrastructure");
+        assert_eq!(problem["status_code"], 300, "as the existing service says it");
+    }
+    assert_eq!(service.get(operation.as_str().expect("a path")).expect(200).json(), ended, "it is still known");
+    let operations = service.get(&format!("/infrastructures/{id}/operations")).expect(200).json();
+    let kinds: Vec<_> = operations["operations"].as_array().unwrap().iter().map(|one| one["kind"].clone()).collect();
+    assert_eq!(kinds, ["destroy", "build"], "the newest first");
+    service.ask("DELETE", &format!("/infrastructures/{id}")).send("").problem(404, "engine.unknown-infrastructure");
+}
+
+#[test]
+fn lists_are_filtered_and_come_in_pages() {
+    let service = Service::start();
+    assert_eq!(service.get("/infrastructures").expect(200).json()["infrastuctures"], json!([]));
+    let mark = mark(102);
+    for id in ["one", "two", "three"] {
+        let name = format!("infra_name: name-of-{id}");
+        service.build(id, &document(&PAIR[..1], &mark, 9).replace("infra_name: sleepers", &name));
+    }
+    let all = service.get("/infrastructures/").expect(200).json();
+    assert_eq!(all["infrastuctures"], all["infrastructures"]);
+    assert_eq!(ids(&all), ["one", "two", "three"], "the oldest first");
+    let item = &all["items"][1];
+    assert_eq!((&item["id"], &item["name"], &item["state"]), (&json!("two"), &json!("name-of-two"), &json!("ready")));
+    assert_eq!((&item["suspended"], &item["attached"]), (&json!(false), &json!(true)));
+    assert!(item["created"].is_string());
+    eventually("it is kept alive", || {
+        service.get("/infrastructures").json()["items"][1]["owner"]["holder"].is_string()
+    });
+
+    let page = service.get("/infrastructures?limit=2").expect(200).json();
+    assert_eq!((ids(&page), &page["next"]), (vec!["one", "two"], &json!("two")));
+    let rest = service.get("/infrastructures?limit=2&after=two").expect(200).json();
+    assert_eq!((ids(&rest), &rest["next"]), (vec!["three"], &Value::Null));
+    let by_name = service.get("/infrastructures?name=of-t").expect(200).json();
+    assert_eq!(ids(&by_name), ["two", "three"]);
+    let ready = service.get("/infrastructures?state=ready&name=one").expect(200).json();
+    assert_eq!(ids(&ready), ["one"]);
+    assert_eq!(service.get("/infrastructures?state=destroying").expect(200).json()["infrastructures"], json!([]));
+    for query in ["limit=0", "limit=1001", "limit=-1", "limit=x", "state=happy", "after=nothing", "other=1"] {
+        service.get(&format!("/infrastructures?{query}")).problem(400, "request.query");
+    }
+}
+
+#[test]
+fn a_change_is_planned_made_on_what_it_was_planned_for_and_nothing_else() {
+    let service = Service::start();
+    let mark = mark(103);
+    let path = "/infrastructures/changing";
+    let planned = service.ask("POST", "/infrastructures/changing/plan").send(pair(&mark)).expect(200).json();
+    assert_eq!(planned["actions"].as_array().expect("actions").len(), 2, "it need not exist: {planned}");
+    let dry = service.ask("PUT", &format!("{path}?dry_run=true")).send(pair(&mark)).expect(200).json();
+    assert_eq!(dry, planned);
+    service.get(path).problem(404, "engine.unknown-infrastructure");
+
+    let made = service.ask("PUT", path).header("if-none-match", "*").send(pair(&mark)).expect(202);
+    assert_eq!(made.json()["infraid"], "changing");
+    assert_eq!(service.ended(&made)["state"], "done");
+    service.ask("PUT", path).header("if-none-match", "*").send(pair(&mark)).problem(412, "description.changed");
+
+    // What it is can be posted again, and changes nothing.
+    let description = service.get("/infrastructures/changing/description").expect(200);
+    assert_eq!(description.header("content-type"), "application/json");
+    assert!(description.json()["node_def:sleeper"].is_array(), "with its definitions: {}", description.text());
+    let plan = service.ask("POST", "/infrastructures/changing/plan").send(description.text()).expect(200).json();
+    let actions = plan["actions"].as_array().expect("actions");
+    assert!(actions.len() == 2 && actions.iter().all(|action| action["kind"] == "check"), "{plan}");
+    let before = instances(&service, "changing", "db");
+    service.build("changing", &description.text());
+    let again = service.get("/infrastructures/changing/description").expect(200);
+    assert_eq!((again.text(), again.header("etag")), (description.text(), description.header("etag")));
+
+    // One more node, on what was read.
+    let larger = pair(&mark).replace("nodes:\n", "nodes:\n- {name: extra, type: sleeper}\n");
+    let tag = description.header("etag");
+    let changed = service.ask("PUT", path).header("if-match", tag).send(&larger).expect(202);
+    assert_eq!(service.ended(&changed)["state"], "done");
+    assert_eq!((processes_with(&mark), instances(&service, "changing", "db")), (3, before.clone()));
+    service.ask("PUT", path).header("if-match", tag).send(pair(&mark)).problem(412, "description.changed");
+    assert_eq!(processes_with(&mark), 3, "what came too late has changed nothing");
+    // What has changed is renewed only where that is wished.
+    let other = format!("variables: {{greeting: hello}}\n{larger}")
+        .replace("attributes: {command:", "attributes: {env: ['G={{variables.greeting}}'], command:");
+    service.build("changing", &other);
+    assert_eq!(instances(&service, "changing", "db"), before);
+    let other = other.replace("hello", "goodbye");
+    let renewed = service.ask("PUT", &format!("{path}?replace=changed,dependents")).send(&other).expect(202);
+    assert_eq!(service.ended(&renewed)["state"], "done");
+    assert_ne!(instances(&service, "changing", "db"), before);
+    service.ask("PUT", &format!("{path}?replace=all")).send(&other).problem(400, "request.query");
+    service.ask("DELETE", path).send("").expect(200);
+}
+
+#[test]
+fn scaling_up_down_and_to_within_limits() {
+    let service = Service::start();
+    let mark = mark(104);
+    service.build("scaled", &pair(&mark));
+    let at = |path: &str| format!("/infrastructures/scaled/{path}");
+    let web = |count: usize| {
+        eventually(&format!("{count} instances of web"), || {
+            instances(&service, "scaled", "web").len() == count && processes_with(&mark) == count + 1
+        });
+        instances(&service, "scaled", "web")
+    };
+    // The scripts of the autoscaling tutorials send an empty body, and ignore the answer.
+    let answer = service.ask("POST", &at("scaleup/web")).header("content-length", "0").send("").expect(200).json();
+    assert_eq!(answer, json!({"method": "scaleup", "infraid": "scaled", "nodename": "web", "count": 1}));
+    web(2);
+    let answer = service.post(&at("scaleup/web/1")).expect(200).json();
+    assert_eq!(answer["count"], 1);
+    let three = web(3);
+    let beyond = service.post(&at("scaleup/web")).problem(409, "engine.limits");
+    assert_eq!(beyond["status_code"], 400, "{beyond}");
+    service.post(&at("scaleto/web/4")).problem(409, "engine.limits");
+    assert_eq!(web(3), three);
+
+    // One of them, by its id and by its address.
+    let answer = service.post(&at(&format!("scaledown/web/{}", three[0]))).expect(200).json();
+    assert_eq!(answer, json!({"method": "scaledown", "infraid": "scaled", "nodename": "web", "nodeid": three[0]}));
+    let two = web(2);
+    assert!(!two.contains(&three[0]), "this one and no other");
+    let nodes = service.get("/infrastructures/scaled").json();
+    let address = nodes["web"]["instances"][&two[1]]["resource_address"].as_str().expect("an address").to_owned();
+    service.post(&at(&format!("scaledown/web/{address}"))).expect(200);
+    assert_eq!(web(1), two[..1]);
+    service.post(&at("scaledown/web")).problem(409, "engine.limits");
+    let answer = service.post(&at("scaleto/web/3")).expect(200).json();
+    assert_eq!(answer, json!({"method": "scaleto", "infraid": "scaled", "nodename": "web", "count": 3}));
+    web(3);
+    let answer = service.post(&at("scaledown/web")).expect(200).json();
+    assert_eq!(answer["nodeid"], Value::Null);
+    web(2);
+    service.post(&at("scaleup/web/0")).expect(200);
+
+    assert_eq!(service.post(&at("scaleup/nothing")).problem(404, "engine.unknown-node")["status_code"], 300);
+    service.post(&at("scaledown/web/nothing")).problem(404, "engine.unknown-instance");
+    for wrong in ["scaleup/web/x", "scaleto/web/-1", "scaleto/web/4294967296", "scaleup/web/1.5"] {
+        service.post(&at(wrong)).problem(400, "request.path");
+    }
+    service.post("/infrastructures/nothing/scaleup/web").problem(404, "engine.unknown-infrastructure");
+    service.ask("DELETE", "/infrastructures/scaled").send("").expect(200);
+}
+
+#[test]
+fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
+    let service = Service::start();
+    let mark = mark(105);
+    service.build("kept", &pair(&mark));
+    let at = |path: &str| format!("/infrastructures/kept/{path}");
+    let runs = || instances_with(&mark).into_keys().collect::<Vec<_>>();
+    let lose = || {
+        let victim = runs().remove(0);
+        kill_instance(&victim);
+        victim
+    };
+    let heals =
+        |victim: &str| eventually("it is replaced", || runs().len() == 2 && !runs().contains(&victim.to_owned()));
+    let stays_lost = || {
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        assert_eq!(runs().len(), 1, "nobody replaces it");
+    };
+    heals(&lose());
+    for _ in 0..2 {
+        assert_eq!(service.post(&at("attach")).expect(200).json(), json!({"infraid": "kept"}), "again is no mistake");
+    }
+    for _ in 0..2 {
+        assert_eq!(service.post(&at("detach")).expect(200).json(), json!({"infraid": "kept"}));
+    }
+    eventually("nobody works on it", || {
+        let item = service.get("/infrastructures").json()["items"][0].clone();
+        item["attached"] == false && item["owner"].is_null()
+    });
+    let victim = lose();
+    stays_lost();
+    // One look, when it is asked for.
+    let looked = service.post(&at("maintain")).expect(202);
+    assert_eq!(service.ended(&looked)["kind"], "maintain");
+    heals(&victim);
+    service.post(&at("attach")).expect(200);
+    heals(&lose());
+
+    assert_eq!(service.post(&at("suspend")).expect(200).json(), json!({"infraid": "kept", "suspended": true}));
+    assert_eq!(service.get(&at("status")).json()["suspended"], true);
+    let victim = lose();
+    stays_lost();
+    assert_eq!(service.post(&at("resume")).expect(200).json(), json!({"infraid": "kept", "suspended": false}));
+    heals(&victim);
+
+    let accepted =
+        service.ask("POST", &at("notify")).send(r#"{"type": "fcm", "fcm": {"api_key": "k3y", "reg_id": 1}}"#);
+    assert_eq!(accepted.expect(200).json(), json!({"infraid": "kept"}));
+    assert!(!is_stored(&service.home.home(), "k3y"), "nothing of it is kept");
+    for action in ["attach", "detach", "maintain", "suspend", "resume", "notify"] {
+        let unknown = service.post(&format!("/infrastructures/nothing/{action}"));
+        assert_eq!(unknown.problem(404, "engine.unknown-infrastructure")["status_code"], 300, "{action}");
+    }
+    service.ask("DELETE", "/infrastructures/kept").send("").expect(200);
+}
+
+#[test]
+fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
+    let service = Service::start();
+    let mark = mark(106);
+    let text = document(&["{name: db, type: sleeper}", "{name: web, type: sick}"], &mark, 9)
+        .replace("timeout: 60", "timeout: 2");
+    let accepted = service.ask("POST", "/infrastructures/").send(&text).expect(202);
+    let ended = service.ended(&accepted);
+    let error = &ended["error"];
+    assert_eq!(ended["state"], "failed");
+    assert!(error["detail"].as_str().expect("why").contains("web"), "{error:#}");
+    let line = text.lines().position(|line| line.contains("node_def:sick")).expect("a line") as u64 + 1;
+    let problem = &error["problems"][0];
+    assert!(problem["line"].as_u64().is_some_and(|found| found > line), "in its definition: {error:#}");
+    assert_eq!((processes_with(&mark), error["help"].as_str()), (0, Some("everything that this run made was removed")));
+    let id = ended["infraid"].as_str().expect("an id");
+    service.get(&format!("/infrastructures/{id}")).problem(404, "engine.unknown-infrastructure");
+    assert_eq!(service.get("/infrastructures").json()["infrastructures"], json!([]));
+
+    // What was made can be kept, to be looked at.
+    let accepted = service.ask("PUT", "/infrastructures/broken?on_failure=keep").send(&text).expect(202);
+    assert_eq!(service.ended(&accepted)["state"], "failed");
+    assert_eq!(instances(&service, "broken", "db").len(), 1);
+    service.ask("DELETE", "/infrastructures/broken").send("").expect(200);
+    assert_eq!(processes_with(&mark), 0);
+}
+
+#[test]
+fn mistakes_are_told_with_their_lines_and_nothing_is_done() {
+    let service = Service::start();
+    let text = pair(&mark(107)).replace("type: sleeper, scaling", "type: sleeepr, scaling");
+    for (method, path) in [
+        ("POST", "/infrastructures/"),
+        ("POST", "/validate"),
+        ("PUT", "/infrastructures/wrong"),
+        ("PUT", "/infrastructures/wrong?dry_run=true"),
+        ("POST", "/infrastructures/wrong/plan"),
+    ] {
+        let problem = service.ask(method, path).send(&text).problem(400, "files.invalid");
+        let first = &problem["problems"][0];
+        assert_eq!((&first["line"], &first["severity"]), (&json!(5), &json!("error")), "{method} {path}: {problem:#}");
+        assert_eq!(problem["status_code"], 400);
+    }
+    assert_eq!(service.get("/infrastructures").json()["infrastructures"], json!([]));
+    let valid = service.ask("POST", "/validate").send(pair("1")).expect(200).json();
+    assert_eq!(valid["valid"], true);
+    let doubtful = service.ask("POST", "/validate").send(pair("1").replace("user_id: tester\n", "")).json();
+    assert!(doubtful["warnings"].is_array() || doubtful["problems"].is_array(), "{doubtful}");
+    service.post("/infrastructures/").problem(400, "body.empty");
+}
+
+#[test]
+fn a_build_can_be_given_up_or_overtaken() {
+    let service = Service::start();
+    let (mark, port) = (mark(108), free_port());
+    let slow = document(&["{name: db, type: sleeper}", "{name: web, type: sick}"], &mark, port);
+    let first = service.ask("PUT", "/infrastructures/slow").send(&slow).expect(202);
+    eventually("both run", || processes_with(&mark) == 2);
+    let waiting = service.get(first.json()["operation"].as_str().unwrap()).json();
+    assert_eq!(waiting["state"], "running");
+    // Another request takes its place.
+    let second = service.ask("PUT", "/infrastructures/slow").send(document(&PAIR[..1], &mark, port)).expect(202);
+    assert_eq!(service.ended(&first)["state"], "superseded");
+    assert_eq!(service.ended(&second)["state"], "done");
+    eventually("the other node is gone", || processes_with(&mark) == 1);
+    // And a removal ends it.
+    let third = service.ask("PUT", "/infrastructures/slow").send(&slow).expect(202);
+    eventually("both run again", || processes_with(&mark) == 2);
+    let removal = service.ask("DELETE", "/infrastructures/slow").header("prefer", "respond-async").send("").expect(202);
+    assert_eq!(removal.header("location"), removal.json()["operation"]);
+    service.ask("PUT", "/infrastructures/slow").send(&slow).problem(409, "engine.destroying");
+    assert_eq!(service.ended(&removal)["state"], "done");
+    assert_eq!(service.ended(&third)["state"], "superseded");
+    assert_eq!(processes_with(&mark), 0);
+    service.get("/infrastructures/slow").problem(404, "engine.unknown-infrastructure");
+
+    // A client waits as long as it likes.
+    service.build("slow", &document(&PAIR[..1], &mark, port));
+    let gone = service.ask("DELETE", "/infrastructures/slow").header("prefer", "wait=30").send("").expect(200);
+    assert_eq!(gone.json()["infraid"], "slow");
+}
+
+#[test]
+fn a_request_with_a_key_is_done_once() {
+    let service = Service::start();
+    let mark = mark(109);
+    let post = |text: &str| service.ask("POST", "/infrastructures/").header("idempotency-key", "the-one").send(text);
+    let text = document(&PAIR[..1], &mark, 9);
+    let first = post(&text).expect(202);
+    let again = post(&text).expect(202);
+    assert_eq!((again.json(), again.header("location")), (first.json(), first.header("location")));
+    service.ended(&first);
+    assert_eq!(post(&text).expect(202).json(), first.json(), "also when it has ended");
+    post(&pair(&mark)).problem(422, "request.key-reused");
+    assert_eq!(processes_with(&mark), 1);
+    // At once, too.
+    let many: Vec<_> = std::thread::scope(|scope| {
+        let one = || {
+            let ask = service.ask("POST", "/infrastructures/").header("idempotency-key", "another");
+            ask.send(&text).expect(202).json()["infraid"].as_str().unwrap().to_owned()
+        };
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(many.iter().all(|id| *id == many[0]), "{many:?}");
+    assert_eq!(ids(&service.get("/infrastructures").json()).len(), 2);
+    for id in ids(&service.get("/infrastructures").json()) {
+        service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+    }
+    assert_eq!(processes_with(&mark), 0);
+}
+
+#[test]
+fn definitions_are_kept_for_descriptions_that_have_none() {
+    let service = Service::start();
+    let mark = mark(110);
+    let bare = "infra_name: bare\nuser_id: tester\nnodes:\n- {name: db, type: sleeper}\n";
+    service.ask("POST", "/validate").send(bare).problem(400, "files.invalid");
+    let imported = service.ask("POST", "/definitions").send(definitions(&mark, 9)).expect(200).json();
+    assert_eq!(imported, json!({"imported": ["sleeper", "sick"]}));
+    let listed = service.get("/definitions").expect(200).json();
+    let kept = listed["definitions"].as_array().expect("types");
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().any(|one| one["type"] == "sleeper" && one["implementations"] == 1), "{listed}");
+    service.build("bare", bare);
+    assert_eq!(processes_with(&mark), 1);
+
+    let sleeper = service.get("/definitions/sleeper").expect(200);
+    let list = sleeper.json()["node_def:sleeper"].clone();
+    assert_eq!(list[0]["resource"]["type"], "local");
+    let put = service.ask("PUT", "/definitions/other").send(list.to_string()).expect(200).json();
+    assert_eq!(put, json!({"imported": ["other"]}));
+    let other = service.get("/definitions/other").expect(200).json()["node_def:other"].clone();
+    assert_eq!(other, list);
+    service.ask("POST", "/definitions").send(sleeper.text()).expect(200);
+    service.ask("DELETE", "/definitions/other").send("").expect(204);
+    service.ask("DELETE", "/definitions/other").send("").problem(404, "type.unknown");
+    service.get("/definitions/other").problem(404, "type.unknown");
+    service.ask("POST", "/definitions").send("- 1").problem(400, "files.invalid");
+    service.ask("PUT", "/definitions/x").send("[]").problem(400, "files.invalid");
+    service.ask("DELETE", "/infrastructures/bare").send("").expect(200);
+}
+
+#[test]
+fn the_service_tells_of_itself() {
+    let mut service = Service::start();
+    let mark = mark(111);
+    service.build("known", &pair(&mark));
+    let plugins = service.get("/plugins").expect(200).json();
+    let local =
+        plugins["plugins"].as_array().unwrap().iter().find(|plugin| plugin["keyword"] == "local").expect("local");
+    assert!(local["schema"].is_object() && local["version"].is_string() && local["origin"] == "bundled", "{local}");
+
+    let info = |query: &str| service.get(&format!("/info/{query}"));
+    assert_eq!(info("infrastructure.name?infra_id=known").expect(200).json(), json!({"result": "sleepers"}));
+    assert_eq!(info("infrastructure.started?infra_id=known").expect(200).json(), json!({"result": true}));
+    let address = info("node.address?infra_id=known&name=db").expect(200).json();
+    assert!(address["result"].as_str().expect("an address").starts_with("127."));
+    assert_eq!(info("infrastructure.state?infra_id=known").json()["result"]["db"]["scaling"]["actual"], 1);
+    info("infrastructure.name").problem(400, "info.argument");
+    info("infrastructure.name?infra_id=nothing").problem(404, "engine.unknown-infrastructure");
+    for key in ["backends.auth_data", "node.find", "synch.site_available?url=http://127.0.0.1", "node.definition", "x"]
+    {
+        info(key).problem(404, "info.unknown");
+    }
+    let anyone = service.get("/whoami").expect(200).json();
+    assert_eq!((&anyone["scope"], &anyone["infrastructures"]), (&json!("admin"), &Value::Null));
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(service.get(path).expect(200).json()["status"], "ok");
+    }
+    let metrics = service.get("/metrics").expect(200);
+    assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+    for line in
+        [r#"occopus_infrastructures{state="ready"} 1"#, r#"occopus_events_total{event="nodecreated"} 2"#, "# EOF"]
+    {
+        assert!(metrics.text().contains(line), "{line}: {}", metrics.text());
+    }
+    let openapi = service.get("/openapi.json").expect(200).json();
+    assert_eq!(openapi["openapi"], "3.1.0");
+    assert!(openapi["paths"].as_object().expect("paths").len() > 25);
+    let docs = service.get("/docs").expect(200);
+    assert!(docs.header("content-type").starts_with("text/html") && docs.text().contains("/infrastructures/{id}"));
+
+    // From now on nobody comes in without a token.
+    let admin = service.new_token("boss", "admin", &[]);
+    let limited = service.new_token("limited", "operate", &["other"]);
+    for path in ["/healthz", "/readyz", "/openapi.json", "/docs"] {
+        service.get(path).expect(200);
+    }
+    eventually("tokens are needed", || service.get("/whoami").status == 401);
+    let refused = service.get("/infrastructures");
+    refused.problem(401, "access.unauthenticated");
+    assert!(refused.header("www-authenticate").starts_with("Bearer"));
+    service.token = Some(limited);
+    let who = service.get("/whoami").expect(200).json();
+    assert_eq!(who, json!({"name": "limited", "scope": "operate", "infrastructures": ["other"]}));
+    assert_eq!(service.get("/infrastructures").expect(200).json()["infrastructures"], json!([]));
+    service.get("/infrastructures/known").problem(403, "access.infrastructure");
+    service.get("/audit").problem(403, "access.scope");
+    service.token = Some(admin.clone());
+    service.ask("DELETE", "/infrastructures/known").send("").expect(200);
+
+    let mut entries = Vec::new();
+    let mut next = Value::Null;
+    loop {
+        let after = next.as_str().map(|next| format!("&after={next}")).unwrap_or_default();
+        let page = service.get(&format!("/audit?limit=2{after}")).expect(200).json();
+        entries.extend(page["entries"].as_array().expect("entries").clone());
+        next = page["next"].clone();
+        if next.is_null() {
+            break;
+        }
+    }
+    let done: Vec<_> =
+        entries.iter().map(|entry| (entry["action"].as_str().unwrap(), entry["outcome"].as_u64())).collect();
+    assert!(done.contains(&("PUT /infrastructures/{id}", Some(202))), "{done:?}");
+    let last = entries.last().expect("an entry");
+    assert_eq!(
+        (&last["who"], &last["infraid"], &last["address"]),
+        (&json!("boss"), &json!("known"), &json!("127.0.0.1"))
+    );
+    assert!(!json!(entries).to_string().contains(&admin) && !service.log().contains(&admin), "tokens are never told");
+}
+
+#[test]
+fn webhooks_are_told_of_what_the_service_does() {
+    let home = Arc::new(Occopus::new());
+    let mark = mark(112);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+    let credentials = home.write("home/auth_data.yaml", "webhook:\n- auth_data: {secret: s3cr3t-of-the-hook}\n");
+    std::fs::set_permissions(credentials, std::fs::Permissions::from_mode(0o600)).expect("private");
+    let service = Service::in_home(home, PATIENT);
+    let posted = collect(listener, &["500 Broken"]);
+    let hook = format!("webhooks:\n- url: {url}\n  events: [infrastart, nodecreated, infraready, infradrop]\nnodes:\n");
+    service.build("told", &document(&PAIR[..1], &mark, 9).replacen("nodes:\n", &hook, 1));
+    let names = || -> Vec<String> {
+        let posted = posted.lock().unwrap();
+        let event = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()["event"].as_str().unwrap().to_owned();
+        posted.iter().map(|post| event(&post.body)).collect()
+    };
+    eventually("it is told", || names() == ["infrastart", "nodecreated", "infraready"]);
+    assert!(posted.lock().unwrap().iter().all(|post| post.headers["webhook-signature"].starts_with("v1,")));
+    service.ask("DELETE", "/infrastructures/told").send("").expect(200);
+    eventually("its end is told", || names().last().is_some_and(|name| name == "infradrop"));
+    assert_eq!(names().len(), 4, "nothing is told twice");
+    let (log, secret) = (service.log(), "s3cr3t-of-the-hook");
+    assert!(!log.contains(secret) && !is_stored_but_for_credentials(&service, secret));
+}
+
+fn is_stored_but_for_credentials(service: &Service, secret: &str) -> bool {
+    std::fs::remove_file(service.home.home().join("auth_data.yaml")).expect("the credentials");
+    is_stored(&service.home.home(), secret)
+}
