@@ -39,17 +39,30 @@ pub(super) struct Shared {
 pub(super) async fn run(stream: TcpStream, peer: Peer, visitor: Arc<Visitor>, shared: Arc<Shared>) {
     // Answers are small; waiting for more bytes costs more than a packet.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &shared.tls else { return talk(stream, peer, &visitor, &shared).await };
+    match &shared.tls {
+        // Apart, so that connections without TLS take up no memory for it.
+        Some(tls) => Box::pin(encrypted(stream, tls, peer, &visitor, &shared)).await,
+        None => talk(stream, peer, &visitor, &shared).await,
+    }
+}
+
+async fn encrypted(
+    stream: TcpStream,
+    tls: &watch::Receiver<Arc<ServerConfig>>,
+    peer: Peer,
+    visitor: &Arc<Visitor>,
+    shared: &Shared,
+) {
     let config = tls.borrow().clone();
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    tokio::select! {
-        done = timeout(shared.limits.handshake, handshake) => match done {
-            Ok(Ok(stream)) => talk(stream, peer, &visitor, &shared).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a connection was not encrypted"),
-            Err(_) => tracing::debug!("a connection took too long to be encrypted"),
-        },
-        () = visitor.sent_away() => {}
-        () = shared.ending.cancelled() => {}
+    let handshake = timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
+    let done = tokio::select! {
+        done = handshake => done,
+        () = to_end(visitor, shared) => return,
+    };
+    match done {
+        Ok(Ok(stream)) => talk(stream, peer, visitor, shared).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection was not encrypted"),
+        Err(_) => tracing::debug!("a connection took too long to be encrypted"),
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -15,7 +14,7 @@ use super::peer::{Peer, Peers, neighbourhood};
 use super::waiting::Waiting;
 use super::{Bound, ConnectionLimits};
 
-/// After an error that concerns the listener (no more file descriptors), before the next try.
+/// After an error that concerns the listener (no more file descriptors), and while there is no room, before the next try.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests until `shutdown`, and then those that have begun, for so long at most.
@@ -26,42 +25,40 @@ pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken, gr
     let _fresh = certificates
         .map(|certificates| AbortOnDropHandle::new(tokio::spawn(certificates.keep_fresh(certificate_check))));
     let shared = Arc::new(Shared { router, tls, limits, ending: shutdown.clone() });
-    let slots = Arc::new(Semaphore::new(connections));
     let (peers, waiting) = (Peers::default(), Waiting::default());
     let mut running = JoinSet::new();
+    let mut next = None;
     loop {
-        let next = async {
-            if slots.available_permits() == 0 {
-                waiting.send_away(None);
-            }
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
         tokio::select! {
-            (slot, accepted) = next => match accepted {
-                Ok((stream, socket)) => {
-                    let peer = Peer::new(socket);
-                    let key = neighbourhood(peer.address());
-                    let make_room = || waiting.send_away(Some(key));
-                    let Some(counted) = peers.count(key, connections_per_address, make_room) else {
-                        tracing::debug!(address = %peer.address(), "too many connections from one address");
-                        continue;
-                    };
-                    let (shared, visitor) = (shared.clone(), waiting.join(key));
-                    running.spawn(async move {
-                        connection::run(stream, peer, visitor, shared).await;
-                        drop((slot, counted));
-                    });
-                }
+            accepted = listener.accept(), if next.is_none() => match accepted {
+                Ok(accepted) => next = Some(accepted),
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
                     tokio::time::sleep(PAUSE).await;
                 }
             },
-            // Ended ones are taken out, so that the set does not grow.
             Some(_) = running.join_next() => {}
+            () = tokio::time::sleep(PAUSE), if next.is_some() => {}
             () = shutdown.cancelled() => break,
         }
+        if next.is_some() && running.len() >= connections {
+            // It ends soon, and is taken out above; if none waits, one may a moment later.
+            waiting.send_away(None);
+            continue;
+        }
+        let Some((stream, socket)) = next.take() else { continue };
+        let peer = Peer::new(socket);
+        let key = neighbourhood(peer.address());
+        let make_room = || waiting.send_away(Some(key));
+        let Some(counted) = peers.count(key, connections_per_address, make_room) else {
+            tracing::debug!(address = %peer.address(), "too many connections from one address");
+            continue;
+        };
+        let (shared, visitor) = (shared.clone(), waiting.join(key));
+        running.spawn(async move {
+            connection::run(stream, peer, visitor, shared).await;
+            drop(counted);
+        });
     }
     drop(listener);
     let finished = async { while running.join_next().await.is_some() {} };
