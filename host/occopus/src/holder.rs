@@ -12,7 +12,7 @@ pub(crate) fn this_process() -> String {
 }
 
 /// Whether this text names a process of this machine that is surely dead. In doubt: no.
-pub(crate) fn is_dead(holder: &str) -> bool {
+pub fn is_dead(holder: &str) -> bool {
     let Some(pid) = holder.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse::<u32>().ok()) else {
         return false;
     };

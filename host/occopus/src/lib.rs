@@ -57,6 +57,7 @@ pub use authentication::Authentication;
 pub use config::{Config, ConfigError, Overrides, ServiceSettings};
 pub use credentials::Credentials;
 pub use facade::{Occopus, OpenError};
+pub use holder::is_dead as holder_is_dead;
 pub use installed::{InstallError, Installed};
 pub use needs::{Need, needs_of_description, needs_of_status};
 pub use places::Places;

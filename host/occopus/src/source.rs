@@ -39,6 +39,10 @@ impl<'a> Place<'a> {
     /// A line of the text that begins at the place, from 1. In a block (`|`, `>`) the first one is the next line of the file.
     pub fn line_within(&self, text: &str, number: usize) -> Option<Range<usize>> {
         let start = self.offset(text)?.start;
+        if text.get(start..)?.starts_with('"') {
+            // As JSON has it, its lines are `\n` in one.
+            return None;
+        }
         let is_block = text.get(start..)?.starts_with(['|', '>']);
         let below = if is_block { number } else { number.checked_sub(1)? };
         if below == 0 {
@@ -134,6 +138,8 @@ mod tests {
         assert_eq!(within(4, 4, 1), Some("'one"));
         assert_eq!(within(4, 4, 2), Some("two'"));
         assert_eq!(within(4, 4, 9), None);
+        let json = "{\"a\": \"one\\ntwo\",\n \"b\": 1}";
+        assert_eq!(Place { file: "f", line: 1, column: 7 }.line_within(json, 2), None, "not another value");
     }
 
     #[test]

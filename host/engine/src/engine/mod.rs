@@ -29,8 +29,8 @@ use crate::ports::{Clock, Plugins, Store};
 use crate::request::{BuildRequest, MaintainOptions, Run, Scale};
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::state::{DesiredRecord, decode, get, keys, load_instances};
-use crate::status::{DestroyReport, Orphan, Preview, Status, Summary};
+use crate::state::{DesiredRecord, OwnerRecord, decode, get, keys, load_instances};
+use crate::status::{DestroyReport, Orphan, Owner, Preview, Status, Summary};
 
 /// Builds, maintains and destroys infrastructures. Cheap to clone.
 #[derive(Clone)]
@@ -150,6 +150,13 @@ impl Engine {
         check::id(id)?;
         let record: Option<DesiredRecord> = get(&*self.store, &keys::desired(id)).await?;
         Ok(record.map(|record| record.infrastructure))
+    }
+
+    /// Who works on it now.
+    pub async fn owner(&self, id: &str) -> Result<Option<Owner>, EngineError> {
+        check::id(id)?;
+        let record: Option<OwnerRecord> = get(&*self.store, &keys::owner(id)).await?;
+        Ok(record.map(|record| record.owner))
     }
 
     /// Whether there is an infrastructure with this id.

@@ -125,7 +125,7 @@ pub(crate) async fn list(
 async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
     let mut promised = Vec::new();
     for id in service.ledger.unfinished().await? {
-        if let Next::Operation(operation, work, _) = service.ledger.next(&id).await?
+        if let Next::Operation(operation, work) = service.ledger.next(&id).await?
             && let Work::Build { infrastructure, .. } = *work
         {
             let (name, created) = (infrastructure.name, operation.requested);

@@ -44,8 +44,8 @@ pub(crate) struct Ledger {
 
 /// What is to be done with an infrastructure now.
 pub(crate) enum Next {
-    /// This, under the revision of its record.
-    Operation(Box<Operation>, Box<Work>, Revision),
+    /// This.
+    Operation(Box<Operation>, Box<Work>),
     /// It is to be kept alive.
     Maintain,
     /// Nothing.
@@ -117,7 +117,12 @@ impl Ledger {
             compares.push(Compare::Modified(key.clone(), revision(before.as_ref())));
             if let Some(before) = &before {
                 let before = decode::<Pending>(before)?.operation;
-                writes.push(done(Operation { state: Progress::Superseded, ended: Some(now), message: None, ..before }));
+                writes.push(done(&Operation {
+                    state: Progress::Superseded,
+                    ended: Some(now),
+                    message: None,
+                    ..before
+                }));
             }
             writes.push(put(key, &Pending { operation: operation.clone(), work: work.clone() }));
             match work {
@@ -135,7 +140,7 @@ impl Ledger {
     pub(crate) async fn next(&self, id: &str) -> Result<Next, StoreError> {
         if let Some(entry) = self.store.get(&format!("{PENDING}{id}")).await? {
             let Pending { operation, work } = decode(&entry)?;
-            return Ok(Next::Operation(Box::new(operation), Box::new(work), entry.modified));
+            return Ok(Next::Operation(Box::new(operation), Box::new(work)));
         }
         Ok(if self.is_attached(id).await? { Next::Maintain } else { Next::Nothing })
     }
@@ -146,34 +151,48 @@ impl Ledger {
         entry.map(|entry| Ok(decode::<Pending>(&entry)?.operation)).transpose()
     }
 
-    /// Says how far an operation has come. None when another one has taken its place.
-    pub(crate) async fn tell(
-        &self,
-        operation: &Operation,
-        work: &Work,
-        expected: Revision,
-    ) -> Result<Option<Revision>, StoreError> {
-        let key = format!("{PENDING}{}", operation.infraid);
-        let writes = vec![put(key.clone(), &Pending { operation: operation.clone(), work: work.clone() })];
-        let compares = vec![Compare::Modified(key, expected)];
-        match self.store.commit(Transaction { compares, writes }).await? {
-            Committed::Yes(revision) => Ok(Some(revision)),
-            Committed::No => Ok(None),
-        }
+    /// Says how far an operation has come. False when another one has taken its place.
+    pub(crate) async fn tell(&self, operation: &Operation) -> Result<bool, StoreError> {
+        self.rewrite(operation, |key, pending| {
+            vec![put(key, &Pending { operation: operation.clone(), work: pending.work })]
+        })
+        .await
     }
 
     /// An operation has ended. When another one has taken its place, that was written down already. With `forget`, the
     /// infrastructure is not to be maintained either.
-    pub(crate) async fn end(&self, ended: Operation, expected: Revision, forget: bool) -> Result<(), StoreError> {
-        let id = ended.infraid.clone();
-        let key = format!("{PENDING}{id}");
-        let mut writes = vec![Write::Delete { key: key.clone() }, done(ended)];
-        if forget {
-            writes.push(Write::Delete { key: format!("{ATTACHED}{id}") });
+    pub(crate) async fn end(&self, ended: &Operation, forget: bool) -> Result<(), StoreError> {
+        let id = &ended.infraid;
+        let writes = |key, _| {
+            let mut writes = vec![Write::Delete { key }, done(ended)];
+            if forget {
+                writes.push(Write::Delete { key: format!("{ATTACHED}{id}") });
+            }
+            writes
+        };
+        self.rewrite(ended, writes).await?;
+        self.prune(id).await
+    }
+
+    /// Writes in place of the record of an operation, as long as there is one. Others may write to it at the same time.
+    async fn rewrite(
+        &self,
+        operation: &Operation,
+        writes: impl Fn(String, Pending) -> Vec<Write>,
+    ) -> Result<bool, StoreError> {
+        let key = format!("{PENDING}{}", operation.infraid);
+        loop {
+            let Some(entry) = self.store.get(&key).await? else { return Ok(false) };
+            let pending: Pending = decode(&entry)?;
+            if pending.operation.id != operation.id {
+                return Ok(false);
+            }
+            let compares = vec![Compare::Modified(key.clone(), entry.modified)];
+            let transaction = Transaction { compares, writes: writes(key.clone(), pending) };
+            if let Committed::Yes(_) = self.store.commit(transaction).await? {
+                return Ok(true);
+            }
         }
-        let compares = vec![Compare::Modified(key, expected)];
-        self.store.commit(Transaction { compares, writes }).await?;
-        self.prune(&id).await
     }
 
     /// Whether it is to be maintained.
@@ -257,8 +276,8 @@ fn mark(id: &str) -> Write {
     Write::Put { key: format!("{ATTACHED}{id}"), value: b"{}".to_vec(), lease: None }
 }
 
-fn done(operation: Operation) -> Write {
-    put(format!("{DONE}{}/{}", operation.infraid, operation.id), &operation)
+fn done(operation: &Operation) -> Write {
+    put(format!("{DONE}{}/{}", operation.infraid, operation.id), operation)
 }
 
 fn put(key: String, record: &impl Serialize) -> Write {

@@ -14,6 +14,9 @@ const AFTER_A_FAILURE: Duration = Duration::from_secs(10);
 
 impl Shared {
     pub(super) async fn maintain(&self, id: &str, wake: &Notify) {
+        if self.other_owner(id).await.is_some() {
+            return self.pause(AGAIN, wake).await;
+        }
         let before = async {
             let mut needs = needs_of_status(&self.engine.status(id, false).await?);
             let desired = self.engine.desired(id).await?;

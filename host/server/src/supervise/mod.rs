@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use occopus::Occopus;
 use occopus_engine::ports::{Store, StoreError};
-use occopus_engine::{Engine, Nudge};
+use occopus_engine::{Engine, Nudge, Owner};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -172,9 +172,7 @@ impl Shared {
         while !self.closing.is_cancelled() {
             let woken = self.woken(id);
             match self.ledger.next(id).await {
-                Ok(Next::Operation(operation, work, revision)) => {
-                    self.operate(*operation, &work, revision, wake).await;
-                }
+                Ok(Next::Operation(operation, work)) => self.operate(*operation, &work, wake).await,
                 Ok(Next::Maintain) => self.maintain(id, wake).await,
                 Ok(Next::Nothing) => {
                     let mut runners = self.runners();
@@ -191,6 +189,13 @@ impl Shared {
             }
         }
         self.runners().remove(id);
+    }
+
+    /// Another process that works on it, in words.
+    async fn other_owner(&self, id: &str) -> Option<String> {
+        let Owner { holder, since } = self.engine.owner(id).await.ok()??;
+        // Who has died is followed at once.
+        (!occopus::holder_is_dead(&holder)).then(|| format!("{holder} works on it, since {since:.0}"))
     }
 
     /// Waits, unless there is something new.

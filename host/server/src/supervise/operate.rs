@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use occopus::{needs_of_description, needs_of_status};
-use occopus_engine::ports::Revision;
 use occopus_engine::{BuildRequest, EngineError, MaintainOptions, OnFailure, Renew};
 use occopus_model::Webhook;
 use tokio::sync::Notify;
@@ -23,43 +22,62 @@ enum Attempt {
 }
 
 impl Shared {
-    pub(super) async fn operate(&self, mut operation: Operation, work: &Work, mut revision: Revision, wake: &Notify) {
+    pub(super) async fn operate(&self, mut operation: Operation, work: &Work, wake: &Notify) {
         let id = operation.infraid.clone();
-        operation.state = Progress::Running;
-        match self.ledger.tell(&operation, work, revision).await {
-            Ok(Some(told)) => revision = told,
-            // Another request has taken its place.
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(infrastructure = id, "an operation could not be begun: {error}");
-                return self.pause(AGAIN, wake).await;
+        if let Some(why) = self.other_owner(&id).await {
+            return self.wait(operation, why).await;
+        }
+        if operation.state != Progress::Running || operation.message.is_some() {
+            operation.state = Progress::Running;
+            operation.message = None;
+            match self.ledger.tell(&operation).await {
+                Ok(true) => {}
+                // Another request has taken its place.
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(infrastructure = id, "an operation could not be begun: {error}");
+                    return self.sleep().await;
+                }
             }
         }
         tracing::info!(infrastructure = id, operation = operation.id, "{:?} begins", operation.kind);
-        match self.attempt(&operation, work, revision, wake).await {
-            Attempt::Done => self.end(operation, revision, None, matches!(work, Work::Destroy)).await,
+        match self.attempt(&operation, work, wake).await {
+            Attempt::Done => self.end(operation, None, matches!(work, Work::Destroy)).await,
             Attempt::Failed(problem) => {
                 // A build that left nothing leaves nothing to maintain.
                 let gone = matches!(self.engine.exists(&id).await, Ok(false));
-                self.end(operation, revision, Some(*problem), gone).await;
+                self.end(operation, Some(*problem), gone).await;
             }
-            Attempt::Later(why) => {
-                operation.state = Progress::Pending;
-                operation.message = Some(why);
-                // It is only for those who ask.
-                let _ = self.ledger.tell(&operation, work, revision).await;
-                self.pause(AGAIN, wake).await;
-            }
+            Attempt::Later(why) => self.wait(operation, why).await,
             Attempt::Left => {}
         }
     }
 
-    async fn end(&self, operation: Operation, revision: Revision, problem: Option<Problem>, forget: bool) {
+    /// It can't be done now.
+    async fn wait(&self, mut operation: Operation, why: String) {
+        // Another service may be the one that does it. Then it is not for us to say that it waits.
+        if operation.state != Progress::Running && operation.message.as_ref() != Some(&why) {
+            operation.message = Some(why);
+            // It is only for those who ask.
+            let _ = self.ledger.tell(&operation).await;
+        }
+        self.sleep().await;
+    }
+
+    /// Not to be woken: what is written here wakes us.
+    async fn sleep(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+
+    async fn end(&self, operation: Operation, problem: Option<Problem>, forget: bool) {
         let state = if problem.is_some() { Progress::Failed } else { Progress::Done };
         let (ended, error) = (Some(Timestamp::now()), problem.map(Problem::into_details));
         let ended = Operation { state, ended, message: None, error, ..operation };
         tracing::info!(infrastructure = ended.infraid, operation = ended.id, "{:?} is {state:?}", ended.kind);
-        while let Err(error) = self.ledger.end(ended.clone(), revision, forget).await {
+        while let Err(error) = self.ledger.end(&ended, forget).await {
             tracing::warn!(infrastructure = ended.infraid, "the end of an operation could not be written: {error}");
             if self.closing.is_cancelled() {
                 return;
@@ -68,10 +86,9 @@ impl Shared {
         }
     }
 
-    async fn attempt(&self, operation: &Operation, work: &Work, revision: Revision, wake: &Notify) -> Attempt {
+    async fn attempt(&self, operation: &Operation, work: &Work, wake: &Notify) -> Attempt {
         let id = operation.infraid.as_str();
-        // The record is ours as long as nobody has written another one.
-        let task = Task::Operation(revision);
+        let task = Task::Operation(&operation.id);
         let (outcome, stopped) = match work {
             Work::Build { infrastructure, keep, renew_changed, renew_dependents } => {
                 let request = BuildRequest {

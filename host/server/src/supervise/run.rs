@@ -2,7 +2,6 @@
 
 use occopus::model::Webhook;
 use occopus::{Need, OpenError};
-use occopus_engine::ports::Revision;
 use occopus_engine::{EngineError, Run, Stop};
 use tokio::sync::Notify;
 
@@ -11,16 +10,16 @@ use crate::operations::Next;
 
 /// As what somebody works on an infrastructure. When the ledger says something else, it is out of date.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Task {
+pub(super) enum Task<'a> {
     /// As its maintainer.
     Maintenance,
-    /// At the operation whose record has this revision.
-    Operation(Revision),
+    /// At the operation with this id.
+    Operation(&'a str),
 }
 
 /// What goes with a piece of work.
 pub(super) struct Job<'a> {
-    pub(super) task: Task,
+    pub(super) task: Task<'a>,
     pub(super) needs: Vec<Need>,
     pub(super) webhooks: &'a [Webhook],
     pub(super) patient: bool,
@@ -116,10 +115,10 @@ impl Shared {
         (outcome.map_err(Failed::from), stopped)
     }
 
-    async fn is_out_of_date(&self, id: &str, task: Task) -> bool {
+    async fn is_out_of_date(&self, id: &str, task: Task<'_>) -> bool {
         match (self.ledger.next(id).await, task) {
             (Ok(Next::Maintain), Task::Maintenance) | (Err(_), _) => false,
-            (Ok(Next::Operation(_, _, found)), Task::Operation(ours)) => found != ours,
+            (Ok(Next::Operation(found, _)), Task::Operation(ours)) => found.id != ours,
             _ => true,
         }
     }
@@ -132,7 +131,7 @@ impl Shared {
     }
 
     /// Returns after it has asked for a stop.
-    async fn stop_when_needed(&self, id: &str, task: Task, stop: &Stop, wake: &Notify, patient: bool) -> Stopped {
+    async fn stop_when_needed(&self, id: &str, task: Task<'_>, stop: &Stop, wake: &Notify, patient: bool) -> Stopped {
         loop {
             tokio::select! {
                 () = wake.notified() => {
