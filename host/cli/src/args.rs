@@ -30,7 +30,7 @@ Environment:
   OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus or here
   OCCOPUS_SERVER          the URL of a service (`occopus serve`) to work against, as with --server
   OCCOPUS_TOKEN           the token for it
-  OCCOPUS_SERVER_CA       certificates to trust there beside those of the system, as with --server-ca
+  OCCOPUS_SERVER_CA       certificates to trust there, as with --server-ca
   OCCOPUS_HOME            one folder for everything: configuration, state, cache
   OCCOPUS_LOG             what to log, such as `debug` or `occopus_runtime=trace`
   NO_COLOR                no colours

@@ -197,10 +197,19 @@ pub(crate) fn render_told(problems: &[Told]) -> String {
         let is_warning = told.severity == "warning";
         let (code, message, help) = (told.code.clone(), told.message.clone(), told.help.clone());
         let mut shown = Shown { code, message, help, is_warning, ..Shown::default() };
-        shown.point(told.place().as_deref(), told.message.clone());
+        shown.point(told.place().as_deref(), at_line(&told.message).unwrap_or("here").to_owned());
         render(&shown)
     };
     problems.iter().map(one).collect()
+}
+
+/// From where a message names the line of a template that it is about: `line 2: ...`.
+fn at_line(message: &str) -> Option<&str> {
+    let names_line = |at: &usize| {
+        let number = message[at + "line ".len()..].split(": ").next().unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    message.match_indices("line ").map(|(at, _)| at).find(names_line).map(|at| &message[at..])
 }
 
 /// Problems for programs.

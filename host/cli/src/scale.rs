@@ -93,18 +93,20 @@ async fn here(wish: Wish, occopus: &Occopus) -> Result<Scaled, Failure> {
 
 async fn there(wish: Wish, service: &Service) -> Result<Scaled, Failure> {
     let Wish { id, node, how, later } = wish;
-    let by = match how {
-        Scale::To(number) => ScaleBy::To(number),
-        Scale::Remove(instance) => ScaleBy::Without(instance),
-        Scale::By(change) if change >= 0 => ScaleBy::More(change.unsigned_abs()),
-        // A service takes one instance away at a time; more of them in one step are a number to come to.
+    let before = service.status(&id, false).await?;
+    let known = before.nodes.iter().find(|it| it.name == node).map(|it| it.target).unwrap_or_default();
+    let (by, number) = match how {
+        Scale::To(number) => (ScaleBy::To(number), number),
+        Scale::Remove(instance) => (ScaleBy::Without(instance), known.saturating_sub(1)),
+        Scale::By(change @ 0..) => (ScaleBy::More(change.unsigned_abs()), known.saturating_add_signed(change)),
         Scale::By(change) => {
-            ScaleBy::To(target(&service.status(&id, false).await?, &node).saturating_add_signed(change))
+            // A service takes one instance away at a time; more of them in one step are a number to come to.
+            let number = known.saturating_add_signed(change);
+            (ScaleBy::To(number), number)
         }
     };
     service.scale(&id, &node, &by).await?;
-    let before = service.status(&id, false).await?;
-    let number = target(&before, &node);
+    told(&node, number);
     if later {
         return Ok(Scaled::Recorded { node, number });
     }
@@ -120,8 +122,4 @@ async fn there(wish: Wish, service: &Service) -> Result<Scaled, Failure> {
         Err(failure) => return Err(failure),
     }
     Ok(Scaled::Applied(service.status(&id, false).await?))
-}
-
-fn target(status: &Status, node: &str) -> u32 {
-    status.nodes.iter().find(|it| it.name == node).map(|it| it.target).unwrap_or_default()
 }
