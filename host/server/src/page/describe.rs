@@ -24,7 +24,7 @@ struct Page {
 const LABEL: &str = "Description";
 
 /// `/ui/new`
-pub(super) async fn new<S: Source>(visitor: Visitor) -> Response {
+pub(super) async fn new(visitor: Visitor) -> Response {
     html(&Page {
         shell: Shell::new("New infrastructure", "infrastructures", &visitor),
         is_new: true,

@@ -31,7 +31,7 @@ pub fn routes<S: Source>() -> Router<S> {
         .route("/ui/infrastructures/{id}", get(infrastructure::page::<S>))
         .route("/ui/infrastructures/{id}/parts", get(infrastructure::parts::<S>))
         .route("/ui/infrastructures/{id}/change", get(describe::change::<S>))
-        .route("/ui/new", get(describe::new::<S>))
+        .route("/ui/new", get(describe::new))
         .route("/ui/definitions", get(definitions::page::<S>))
         .route("/ui/plugins", get(plugins::page::<S>))
         .route("/ui/login", get(sign_in::page).post(sign_in::sign_in::<S>))
