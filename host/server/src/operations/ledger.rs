@@ -55,7 +55,7 @@ pub(crate) enum Next {
 /// What became of a request.
 pub(crate) enum Submitted {
     /// It will be done.
-    Accepted(Operation),
+    Accepted(Box<Operation>),
     /// This key came with the same request before: the infrastructure and the operation of then.
     Repeated { infraid: String, operation: String },
     /// This key came with another request before.
@@ -131,7 +131,7 @@ impl Ledger {
                 Work::Maintain => {}
             }
             if let Committed::Yes(_) = self.store.commit(Transaction { compares, writes }).await? {
-                return Ok(Submitted::Accepted(operation));
+                return Ok(Submitted::Accepted(Box::new(operation)));
             }
         }
     }
