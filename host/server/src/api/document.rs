@@ -25,7 +25,9 @@ pub(crate) async fn check(service: &Service, id: Option<&str>, text: String) -> 
     let infrastructure = compiled.infrastructure;
     let plugins = service.plugins().await?;
     let used = infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node));
-    let refused: Vec<_> = used.filter_map(|(_, used)| refused(service, &plugins, used)).collect();
+    let mut refused: Vec<_> = used.filter_map(|(_, used)| refused(service, &plugins, used)).collect();
+    let urls = infrastructure.webhooks.iter().filter_map(|webhook| webhook.url.as_deref());
+    refused.extend(urls.filter_map(|url| refused_endpoint(service, url, "")));
     if !refused.is_empty() {
         return Err(of_problems(refused));
     }
@@ -57,27 +59,35 @@ fn refused(service: &Service, plugins: &[occopus_runtime::PluginInfo], used: &Im
             "the driver `{driver}` runs programs on the machine of the service, and nothing that comes over the network may"
         );
         let help = "the operator can allow it: `service: {allow_processes: true}` in the configuration";
-        return Some(problem(used, "/resource/type", "service.process", &message, help));
+        return Some(problem(place(used, "/resource/type"), "service.process", &message, help));
     }
-    let allowed = &service.settings.endpoints;
     let sections = [
         ("/resource/endpoint", Some(&used.resource)),
         ("/config_management/endpoint", used.config_management.as_ref()),
     ];
     sections.into_iter().find_map(|(pointer, section)| {
-        let endpoint = section?.get("endpoint")?.as_str()?;
-        // A template is never one of them, so nothing gets in by what it would become.
-        if allowed.is_empty() || allowed.iter().any(|allowed| allowed == endpoint) {
-            return None;
-        }
-        let message = format!("the endpoint {endpoint} is none of those that may be named over the network");
-        let help = "the operator can allow it: `service: {endpoints: [...]}` in the configuration";
-        Some(problem(used, pointer, "service.endpoint", &message, help))
+        refused_endpoint(service, section?.get("endpoint")?.as_str()?, place(used, pointer))
     })
 }
 
-fn problem(used: &Implementation, pointer: &str, code: &str, message: &str, help: &str) -> Value {
-    let place = used.lines.get(pointer).unwrap_or(&used.origin);
+/// An endpoint that the operator does not allow to be named. A template is never one that is allowed, so nothing gets in by what
+/// it would become.
+fn refused_endpoint(service: &Service, endpoint: &str, place: &str) -> Option<Value> {
+    let allowed = &service.settings.endpoints;
+    if allowed.is_empty() || allowed.iter().any(|allowed| allowed == endpoint) {
+        return None;
+    }
+    let message = format!("the endpoint {endpoint} is none of those that may be named over the network");
+    let help = "the operator can allow it: `service: {endpoints: [...]}` in the configuration";
+    Some(problem(place, "service.endpoint", &message, help))
+}
+
+/// Where something of an implementation stands.
+fn place<'a>(used: &'a Implementation, pointer: &str) -> &'a str {
+    used.lines.get(pointer).unwrap_or(&used.origin)
+}
+
+fn problem(place: &str, code: &str, message: &str, help: &str) -> Value {
     let place = Place::parse(place);
     json!({
         "severity": "error",
@@ -109,18 +119,9 @@ async fn authenticated(
     let problems: Vec<_> = found
         .iter()
         .filter_map(|found| {
-            let place = Place::parse(&found.origin);
-            Some(json!({
-                "severity": "error",
-                "code": "credentials.missing",
-                "message": format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?),
-                "file": place.map(|place| place.file),
-                "line": place.map(|place| place.line),
-                "column": place.map(|place| place.column),
-                "end_line": null,
-                "end_column": null,
-                "help": "the operator of the service has its credentials",
-            }))
+            let message = format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?);
+            let help = "the operator of the service has its credentials";
+            Some(problem(&found.origin, "credentials.missing", &message, help))
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(of_problems(problems)) }
