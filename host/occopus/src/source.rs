@@ -39,7 +39,7 @@ impl<'a> Place<'a> {
     /// A line of the text that begins at the place, from 1. In a block (`|`, `>`) the first one is the next line of the file.
     pub fn line_within(&self, text: &str, number: usize) -> Option<Range<usize>> {
         let start = self.offset(text)?.start;
-        if text.get(start..)?.starts_with('"') {
+        if number > 1 && text.get(start..)?.starts_with('"') {
             // As JSON has it, its lines are `\n` in one.
             return None;
         }
@@ -140,6 +140,7 @@ mod tests {
         assert_eq!(within(4, 4, 9), None);
         let json = "{\"a\": \"one\\ntwo\",\n \"b\": 1}";
         assert_eq!(Place { file: "f", line: 1, column: 7 }.line_within(json, 2), None, "not another value");
+        assert!(Place { file: "f", line: 1, column: 7 }.line_within(json, 1).is_some());
     }
 
     #[test]
