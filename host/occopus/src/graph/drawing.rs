@@ -120,14 +120,14 @@ impl Card {
     }
 
     fn draw(&self, (x, y): (f64, f64), width: u32, height: u32, svg: &mut String) {
-        let class = self.tone.map(Tone::class).unwrap_or_default();
+        let class = self.tone.map_or_else(|| "node".into(), |tone| format!("node {}", tone.class()));
         if let Some(link) = &self.link {
             put(svg, format_args!("<a href=\"{}\">", escaped(link)));
         }
         put(
             svg,
             format_args!(
-                "<g class=\"node {class}\" transform=\"translate({x:.1} {y:.1})\"><title>{}</title>\
+                "<g class=\"{class}\" transform=\"translate({x:.1} {y:.1})\"><title>{}</title>\
                  <rect class=\"box\" width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"#ffffff\" stroke=\"#afb8c1\"/>",
                 escaped(&self.title)
             ),
