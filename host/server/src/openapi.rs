@@ -1,8 +1,14 @@
 //! The OpenAPI document, and the page on which it can be read: <https://spec.openapis.org/oas/v3.1.0>
 
+use serde_json::{Value, json};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
+
+/// What can be an infrastructure's id.
+const ID: &str = "^[A-Za-z0-9._-]{1,64}$";
+/// An infrastructure of one node, with its definition.
+const DESCRIPTION: &str = include_str!("openapi/description.yaml");
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -21,6 +27,7 @@ RFC 9457.",
         (name = "definitions", description = "Node definitions that the service keeps"),
         (name = "service", description = "The service itself"),
     ),
+    components(schemas(crate::api::OnFailure)),
     modifiers(&Tokens),
 )]
 struct Document;
@@ -39,4 +46,91 @@ impl Modify for Tokens {
 /// What is said of all routes together.
 pub(crate) fn document() -> OpenApi {
     Document::openapi()
+}
+
+/// The document with what the code of the routes can't say: what ids and posted documents look like.
+pub(crate) fn complete(document: &OpenApi) -> Value {
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.insert("Description".into(), description());
+        schemas.insert("DefinitionsDocument".into(), definitions());
+        schemas.insert("Implementations".into(), implementations());
+    }
+    let example: Value = serde_yaml_ng::from_str(DESCRIPTION).unwrap_or_default();
+    let types: serde_json::Map<_, _> = own_types(&example);
+    let implementations = types.values().next().cloned().unwrap_or_default();
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, operation) in paths.flat_map(|(path, operations)| {
+        operations.as_object_mut().into_iter().flatten().map(move |(_, operation)| (path.as_str(), operation))
+    }) {
+        for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            if parameter["in"] == "path" && parameter["name"] == "id" {
+                parameter["schema"]["pattern"] = ID.into();
+            }
+        }
+        let (schema, example) = match path {
+            "/definitions" => ("DefinitionsDocument", Value::Object(types.clone())),
+            "/definitions/{type}" => ("Implementations", implementations.clone()),
+            _ => ("Description", example.clone()),
+        };
+        if let Some(body) = operation.pointer_mut("/requestBody/content/application~1yaml") {
+            *body = json!({"schema": {"$ref": format!("#/components/schemas/{schema}")}, "example": example});
+        }
+    }
+    document
+}
+
+fn own_types(document: &Value) -> serde_json::Map<String, Value> {
+    let keys = document.as_object().into_iter().flatten();
+    keys.filter(|(key, _)| key.starts_with("node_def:")).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Of a description that may carry its node definitions.
+fn description() -> Value {
+    let mut schema = occopus::editor::description();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.shift_remove("$schema");
+        schema.insert("patternProperties".into(), json!({"^node_def:.+$": reference("Implementations")}));
+    }
+    schema
+}
+
+/// Of a document of node definitions.
+fn definitions() -> Value {
+    json!({
+        "title": "Occopus node definitions",
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "patternProperties": {"^node_def:.+$": reference("Implementations")},
+    })
+}
+
+/// Of the definition of one type.
+fn implementations() -> Value {
+    let section = |what: &str| {
+        json!({"type": "object", "required": ["type"], "description": what,
+        "properties": {"type": {"type": "string", "description": "The keyword of a plugin."}}})
+    };
+    let more = "The rest is as the plugin says, whose schema is under /plugins.";
+    json!({
+        "title": "Implementations of a type of nodes",
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "required": ["resource"],
+            "additionalProperties": false,
+            "properties": {
+                "resource": section(&format!("What the node runs on. {more}")),
+                "contextualisation": section(&format!("What the node is told. {more}")),
+                "config_management": section(&format!("What manages it. {more}")),
+                "health_check": {"type": "object", "description": "When the node is well: by the keywords of health checkers."},
+            },
+        },
+    })
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
 }

@@ -200,15 +200,15 @@ async fn preload(occopus: Arc<Occopus>) {
 }
 
 /// The OpenAPI document of the service.
-pub fn openapi() -> utoipa::openapi::OpenApi {
+pub fn openapi() -> serde_json::Value {
     let routes = utoipa_axum::router::OpenApiRouter::with_openapi(crate::openapi::document()).merge(api::routes());
-    routes.into_openapi()
+    crate::openapi::complete(&routes.into_openapi())
 }
 
 fn routes(service: &Service) -> Router {
     let documented = utoipa_axum::router::OpenApiRouter::with_openapi(crate::openapi::document()).merge(api::routes());
     let (routes, document) = documented.split_for_parts();
-    let json = serde_json::to_value(&document).unwrap_or_default();
+    let json = crate::openapi::complete(&document);
     let docs = page::api_page(&json);
     let json = bytes::Bytes::from(json.to_string());
     let headers = [

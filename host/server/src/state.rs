@@ -41,9 +41,7 @@ impl Service {
     /// Refuses whoever may not do this to an infrastructure, and ids that can't be any.
     pub(crate) fn allow(&self, caller: &Caller, scope: Scope, id: &str) -> Result<(), Problem> {
         caller.may(scope, Some(id))?;
-        let is_id = (1..=64).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-        if is_id {
+        if is_id(id) {
             return Ok(());
         }
         let error = occopus_engine::EngineError::InvalidId { id: id.to_owned() };
@@ -95,6 +93,12 @@ impl Service {
         };
         tokio::time::timeout(patience, waiting).await.unwrap_or(Ok(None))
     }
+}
+
+/// Whether it may be the id of an infrastructure.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// There is no such infrastructure.

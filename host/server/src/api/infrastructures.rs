@@ -19,7 +19,7 @@ use super::{description, document};
 use crate::access::{Caller, Scope};
 use crate::operations::{Next, Progress, RequestKey, Submitted, Work};
 use crate::problem::{Details, Problem};
-use crate::state::{Service, unknown};
+use crate::state::{Service, is_id, unknown};
 
 /// A request with this key is done once, however often it comes.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -42,7 +42,8 @@ pub(crate) struct Wanted {
     /// At most so many.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// Those after this one: `next` of the page before.
+    /// Those after this place: `next` of the page before.
+    #[param(pattern = "^[0-9a-f]{16}-[A-Za-z0-9._-]{1,64}$")]
     after: Option<String>,
 }
 
@@ -93,6 +94,11 @@ pub(crate) async fn list(
     if wanted.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
         return Err(Problem::bad("request.query", "`limit` must be from 1 to 1000"));
     }
+    if wanted.after.as_deref().is_some_and(|after| !is_cursor(after)) {
+        return Err(
+            Problem::bad("request.query", "`after` is no place in this list").help("it is `next` of another page")
+        );
+    }
     let attached: std::collections::HashSet<_> = service.ledger.attached().await?.into_iter().collect();
     // Before the others are read, so that one whose build ends meanwhile is among those.
     let promised = about_to_be_built(&service).await?;
@@ -105,19 +111,31 @@ pub(crate) async fn list(
             && wanted.name.as_ref().is_none_or(|name| one.name.contains(name.as_str()))
     });
     if let Some(after) = &wanted.after {
-        let place = all.iter().position(|one| one.id == *after).map(|place| place + 1);
-        let place = place.ok_or_else(|| Problem::bad("request.query", "`after` names nothing in this list"))?;
-        all.drain(..place);
+        all.retain(|one| cursor(one) > *after);
     }
     let more = wanted.limit.is_some_and(|limit| all.len() > limit);
     all.truncate(wanted.limit.unwrap_or(usize::MAX));
-    let next = all.last().filter(|_| more).map(|last| last.id.clone());
+    let next = all.last().filter(|_| more).map(cursor);
     let ids: Vec<_> = all.iter().map(|one| one.id.clone()).collect();
     let items = all.into_iter().map(|one| {
         let Summary { id, name, state, created, owner, suspended } = one;
         Item { attached: attached.contains(&id), id, name, state, created, owner, suspended }
     });
     Ok(Json(Listed { infrastuctures: ids.clone(), infrastructures: ids, items: items.collect(), next }))
+}
+
+/// The place of an infrastructure in the list: the order of places is that of the list, also when it has gone since.
+fn cursor(one: &Summary) -> String {
+    let created = u64::try_from(one.created.as_nanosecond()).unwrap_or(0);
+    format!("{created:016x}-{}", one.id)
+}
+
+/// Whether it may be a place in the list.
+fn is_cursor(text: &str) -> bool {
+    text.split_once('-').is_some_and(|(created, id)| {
+        let is_hexadecimal = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        created.len() == 16 && created.bytes().all(is_hexadecimal) && is_id(id)
+    })
 }
 
 /// Infrastructures that are going to be built. The engine may not have heard of them yet, but whoever was told their ids
