@@ -114,11 +114,14 @@ fn lists_are_filtered_and_come_in_pages() {
     });
 
     let page = service.get("/infrastructures?limit=2").expect(200).json();
-    assert_eq!((ids(&page), &page["next"]), (vec!["one", "two"], &json!("two")));
-    let rest = service.get("/infrastructures?limit=2&after=two").expect(200).json();
+    assert_eq!(ids(&page), ["one", "two"]);
+    let next = page["next"].as_str().expect("there are more");
+    // The last one of the page may go in the meantime.
+    service.ask("DELETE", "/infrastructures/two").send("").expect(200);
+    let rest = service.get(&format!("/infrastructures?limit=2&after={next}")).expect(200).json();
     assert_eq!((ids(&rest), &rest["next"]), (vec!["three"], &Value::Null));
     let by_name = service.get("/infrastructures?name=of-t").expect(200).json();
-    assert_eq!(ids(&by_name), ["two", "three"]);
+    assert_eq!(ids(&by_name), ["three"]);
     let ready = service.get("/infrastructures?state=ready&name=one").expect(200).json();
     assert_eq!(ids(&ready), ["one"]);
     assert_eq!(service.get("/infrastructures?state=destroying").expect(200).json()["infrastructures"], json!([]));

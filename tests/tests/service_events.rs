@@ -1,0 +1,128 @@
+//! Events of the service: by the page, and as they happen.
+
+use std::time::Duration;
+
+use occopus_tests::processes::mark;
+use occopus_tests::service::{Service, Told, document, eventually};
+use serde_json::{Value, json};
+
+/// Many nodes in a few layers, so that a build takes a while.
+fn large(mark: &str) -> String {
+    let nodes: Vec<_> =
+        (0..12).map(|at| format!("{{name: n{at}, type: sleeper, scaling: {{min: 2, max: 4}}}}")).collect();
+    let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
+    let dependencies: String = (3..12).map(|at| format!("- [n{at}, n{}]\n", at - 3)).collect();
+    document(&nodes, mark, 9).replacen("node_def:", &format!("dependencies:\n{dependencies}node_def:"), 1)
+}
+
+fn ids(told: &[Told]) -> Vec<u64> {
+    told.iter().filter_map(|told| told.id).collect()
+}
+
+/// All events by the page.
+fn pages(service: &Service, id: &str, limit: usize) -> Vec<Value> {
+    let (mut events, mut after) = (Vec::new(), 0);
+    loop {
+        let page = service.get(&format!("/infrastructures/{id}/events?after={after}&limit={limit}")).expect(200).json();
+        let found = page["events"].as_array().expect("events");
+        assert!(found.len() <= limit);
+        events.extend(found.clone());
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => return events,
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
+    let service = Service::start();
+    let mark = mark(121);
+    let path = "/infrastructures/large/events";
+    service.get(path).problem(404, "engine.unknown-infrastructure");
+    let accepted = service.ask("PUT", "/infrastructures/large").send(large(&mark)).expect(202);
+    // One listens all the time, one comes back again and again.
+    let steady = service.stream(&format!("{path}?after=0"), None);
+    let mut told = Vec::new();
+    let mut reconnections = 0;
+    'all: loop {
+        let stream = service.stream(&format!("{path}?after=0"), ids(&told).last().copied());
+        reconnections += 1;
+        for _ in 0..7 {
+            let next = stream.next().expect("the build goes on");
+            let is_last = next.name == "infraready";
+            told.push(next);
+            if is_last {
+                break 'all;
+            }
+        }
+    }
+    assert!(reconnections > 10, "{reconnections}");
+    assert_eq!(service.ended(&accepted)["state"], "done");
+    let all = steady.until("infraready");
+    assert_eq!(told, all, "who comes back gets the same");
+    let numbers = ids(&all);
+    assert!(
+        numbers.len() == all.len() && numbers.is_sorted_by(|one, other| one < other),
+        "in their order: {numbers:?}"
+    );
+    let created = all.iter().filter(|told| told.name == "nodecreated").count();
+    assert_eq!((created, all[0].name.as_str()), (24, "infrastart"));
+    for told in &all {
+        assert_eq!((told.data["id"].as_u64(), told.data["event"].as_str()), (told.id, Some(told.name.as_str())));
+        assert_eq!(told.data["infra_id"], "large");
+    }
+    let paged = pages(&service, "large", 7);
+    let streamed: Vec<_> = all.iter().map(|told| told.data.clone()).collect();
+    assert_eq!(paged[..streamed.len()], streamed, "and so does who reads pages");
+    let printed = service.home.ok(["events", "-i", "large", "--output", "json"]).stdout;
+    assert!(printed.contains("infraready"));
+
+    // From now on, which is where nothing else is said.
+    let from_now = service.stream(path, None);
+    let beyond = service.stream(path, Some(1_000_000));
+    assert_eq!(beyond.until("infraready").len(), all.len(), "a number that was not reached is of another life");
+    service.ask("DELETE", "/infrastructures/large").header("prefer", "respond-async").send("").expect(202);
+    let last = from_now.until("infradrop");
+    assert!(last[0].id > numbers.last().copied(), "{:?}", last[0]);
+    assert_eq!((last.iter().filter(|told| told.name == "nodedropped").count(), from_now.next()), (24, None));
+    for stream in [steady, beyond] {
+        let rest = stream.until("infradrop");
+        assert_eq!((rest.last().and_then(|told| told.id), stream.next()), (None, None), "then it ends");
+    }
+    service.get(path).problem(404, "engine.unknown-infrastructure");
+}
+
+#[test]
+fn pages_have_limits() {
+    let service = Service::start();
+    service.build("paged", &document(&["{name: a, type: sleeper}"], &mark(122), 9));
+    let at = |query: &str| service.get(&format!("/infrastructures/paged/events?{query}"));
+    let page = at("limit=2").expect(200).json();
+    assert_eq!((page["events"].as_array().unwrap().len(), &page["next"]), (2, &page["events"][1]["id"]));
+    assert_eq!(at("after=100000").expect(200).json(), json!({"events": [], "next": null}));
+    for query in ["limit=0", "limit=1001", "limit=x", "after=-1", "after=x", "from=1"] {
+        at(query).problem(400, "request.query");
+    }
+    service.ask("DELETE", "/infrastructures/paged").send("").expect(200);
+}
+
+#[test]
+fn a_stream_ends_with_its_token_and_with_the_service() {
+    let mut service = Service::start();
+    service.build("watched", &document(&["{name: a, type: sleeper}"], &mark(123), 9));
+    let path = "/infrastructures/watched/events";
+    let token = service.new_token("watcher", "read", &["watched"]);
+    let other = service.new_token("boss", "admin", &[]);
+    service.token = Some(token);
+    eventually("tokens are known", || service.get("/whoami").status == 200);
+    let watched = service.stream(path, None);
+    service.home.ok(["token", "revoke", "watcher"]);
+    assert_eq!(watched.next(), None, "the token is no good any more");
+    service.token = Some(other);
+    let watched = service.stream(path, None);
+    let ended = std::thread::spawn(move || watched.next());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(service.end(), "in good order: {}", service.log());
+    assert_eq!(ended.join().expect("a thread"), None);
+}
