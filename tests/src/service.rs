@@ -467,7 +467,7 @@ pub fn definitions(mark: &str, port: u16) -> String {
              attributes: {{command: [sleep, '{mark}']}}\n  health_check: {{ping: false{more}}}\n"
         )
     };
-    one("sleeper", "") + &one("sick", &format!(", ports: [{port}], timeout: 60"))
+    [one("sleeper", ""), one("sick", &format!(", ports: [{port}], timeout: 60"))].concat()
 }
 
 /// A port at which nobody listens.
