@@ -16,24 +16,24 @@ use occopus_server::page::{Description, Listed, Operation, OperationError, Shown
 use serde_json::json;
 
 /// The id of the one that there is.
-pub const ID: &str = "6995019c-1d9b-4e0a-b2fd-9bdb2f4d289a";
+pub(crate) const ID: &str = "6995019c-1d9b-4e0a-b2fd-9bdb2f4d289a";
 
 /// A service with infrastructures of these names; the first one is shown in full.
 #[derive(Debug, Clone)]
-pub struct Fake {
+pub(crate) struct Fake {
     /// Put into every text that comes from outside.
-    pub word: String,
+    pub(crate) word: String,
     /// How many infrastructures there are.
-    pub count: usize,
+    pub(crate) count: usize,
     /// How many events there were.
-    pub events: u64,
+    pub(crate) events: u64,
     /// Nodes beside the usual ones.
-    pub more: usize,
+    pub(crate) more: usize,
 }
 
 impl Fake {
     /// With this word in every text.
-    pub fn of(word: &str) -> Self {
+    pub(crate) fn of(word: &str) -> Self {
         Self { word: word.into(), count: 7, events: 64, more: 0 }
     }
 

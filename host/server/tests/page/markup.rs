@@ -15,7 +15,7 @@ const VOID: [&str; 6] = ["meta", "link", "input", "br", "!DOCTYPE", "hr"];
 const REFERENCES: [&str; 4] = ["for", "aria-labelledby", "aria-describedby", "data-opens"];
 
 /// Panics with what is wrong.
-pub fn check(html: &str, path: &str) {
+pub(crate) fn check(html: &str, path: &str) {
     let tags = tags(html);
     let mut open = Vec::new();
     let mut ids = BTreeSet::new();
@@ -62,7 +62,7 @@ pub fn check(html: &str, path: &str) {
 }
 
 /// Values of attributes that begin with this.
-pub fn attributes(html: &str, begin: &str) -> BTreeSet<String> {
+pub(crate) fn attributes(html: &str, begin: &str) -> BTreeSet<String> {
     let values = tags(html).into_iter().flat_map(|tag| tag.attributes.into_values().collect::<Vec<_>>());
     values.filter(|value| value.starts_with(begin)).map(str::to_owned).collect()
 }
