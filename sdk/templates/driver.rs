@@ -101,7 +101,9 @@ impl Driver for Plugin {
         let call = call(scope, "DELETE", &format!("/machines/{}", encoded(&handle.data)))?;
         let response = call.send().map_err(|error| error.of_reading("NAME.unreachable"))?;
         // Gone already is fine.
-        if response.status == 404 { Ok(()) } else { accepted(response).map(|_| ()) }
+        let response = if response.status == 404 { response } else { accepted(response)? };
+        // But a page of something in between has removed nothing.
+        read::<serde_json::Value>(&response).map(|_| ())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Deployments on moto, an implementation of the EC2 API that checks signatures and ignores client tokens.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use occopus_tests::{Meddling, Moto, Occopus, Proxy};
@@ -120,9 +121,12 @@ fn refusals_point_at_what_the_user_wrote() {
         (
             moto.address.as_str(),
             redirecting.address.as_str(),
-            "redirects to http://127.0.0.2:81/; keys are not sent there",
+            "redirects to http://127.0.0.2:81/; keys are not sent there, for the grant `endpoint` is of",
         ),
         (&format!("http://{}", moto.address), tls.as_str(), "no TLS session could be made; is it `http://`?"),
+        ("ami-03cf127a", "ami-ffffffff", "no such image here"),
+        ("t3.small", "t99.enormous", "no such instance type here"),
+        ("tags:", "key_name: nobodys\n    tags:", "no such key pair here"),
         ("tags:", "security_group_ids: [sg-nosuch]\n    tags:", "no such security group here"),
         ("runcmd: [echo", &long, "EC2 takes 16384 at most"),
         (&moto.address, "127.0.0.1:9", "no answer from the EC2 API"),
@@ -143,4 +147,45 @@ fn refusals_point_at_what_the_user_wrote() {
     assert_eq!(failed.code, Some(1));
     assert!(failed.stderr.contains("`accesskey` and `secretkey`"), "{}", failed.stderr);
     assert!(!failed.stderr.contains(moto.secret_key()), "{}", failed.stderr);
+}
+
+/// What happens to the endpoint while machines are there must not look as if they were gone.
+#[test]
+fn machines_outlive_what_stands_between_them_and_us() {
+    let Some(moto) = Moto::start("machines_outlive_what_stands_between_them_and_us") else { return };
+    let meddling = Arc::new(Mutex::new(Meddling::Pass));
+    let planned = Arc::clone(&meddling);
+    let proxy = Proxy::before(&moto.address, move |_| *planned.lock().expect("no panic")).expect("a proxy");
+    let occopus = Occopus::new();
+    write(&occopus, &proxy.address, 2);
+    let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
+    let run = |command: &[&str]| occopus.run(command.iter().chain(&auth));
+    occopus.ok(["build", "infra.yaml", "-i", "it"].iter().chain(&auth));
+    let before = moto.machines();
+    let pages = [
+        (
+            Meddling::Refuse("308 Permanent Redirect\r\nLocation: http://127.0.0.2:81/"),
+            "redirects to http://127.0.0.2:81/; keys are not sent there, for the grant `endpoint` is of",
+        ),
+        (Meddling::Refuse("404 Not Found"), "answers with status 404, and not like an EC2 API"),
+        (Meddling::Page("<!DOCTYPE html><p>Log in to the network</p>"), "does not answer like an EC2 API"),
+    ];
+    for (between, _) in pages {
+        *meddling.lock().expect("no panic") = between;
+        let looked = run(&["maintain", "-i", "it"]);
+        assert_eq!(moto.machines(), before, "{}", looked.stdout);
+    }
+    *meddling.lock().expect("no panic") = Meddling::Pass;
+    run(&["maintain", "-i", "it"]);
+    assert_eq!(moto.machines(), before);
+    for (between, said) in pages {
+        *meddling.lock().expect("no panic") = between;
+        let failed = run(&["destroy", "-i", "it"]);
+        let stderr = failed.stderr.replace("\n", " ");
+        assert!(failed.code != Some(0) && stderr.contains(said), "{said}: {stderr}");
+        assert_eq!(moto.machines(), before, "{stderr}");
+    }
+    *meddling.lock().expect("no panic") = Meddling::Pass;
+    occopus.ok(["destroy", "-i", "it"].iter().chain(&auth));
+    assert!(moto.machines().is_empty());
 }

@@ -70,6 +70,8 @@ export const nodes = {
     const response = await call(scope, "DELETE", `/machines/${encodeURIComponent(handle.data)}`);
     // Gone already is fine.
     if (response.status !== 404) accepted(response);
+    // But a page of something in between has removed nothing.
+    read(response);
   },
 };
 

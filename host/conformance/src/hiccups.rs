@@ -24,7 +24,10 @@ pub(crate) const HICCUPS: [(&str, Meddling); 6] = [
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(7);
 
 /// Answers of something that is not the API.
-pub(crate) const NOT_THIS_API: Meddling = Meddling::Page("<!DOCTYPE html><title>Welcome</title><h1>It works!</h1>");
+pub(crate) const NOT_THIS_API: [Meddling; 2] = [
+    Meddling::Page("<!DOCTYPE html><title>Welcome</title><h1>It works!</h1>"),
+    Meddling::NotFound("<!DOCTYPE html><title>404 Not Found</title><h1>Not Found</h1>"),
+];
 
 /// A proxy, and what it is to do next.
 pub(crate) struct Faults {
@@ -151,13 +154,15 @@ pub(crate) async fn reads<T>(
             }
         }
     }
-    faults.always(NOT_THIS_API);
-    let answer = call().await;
-    faults.none();
-    if requests > 0 && answer.is_ok() {
-        return Err("a web page instead of the API's answer is taken for an answer".into());
+    for page in NOT_THIS_API {
+        faults.always(page);
+        let answer = call().await;
+        faults.none();
+        if requests > 0 && answer.is_ok() {
+            return Err(format!("{page:?} instead of the API's answer is taken for an answer").into());
+        }
     }
-    Ok(format!("{} faults at {requests} requests, and a web page", HICCUPS.len() * requests))
+    Ok(format!("{} faults at {requests} requests, and web pages", HICCUPS.len() * requests))
 }
 
 /// A hiccup of the cloud must not end a deployment, and who is told when to come again must say so.

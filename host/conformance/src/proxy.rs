@@ -20,6 +20,8 @@ pub enum Meddling {
     Refuse(&'static str),
     /// Answer with this page, without asking the server.
     Page(&'static str),
+    /// Answer that this page is not there, without asking the server.
+    NotFound(&'static str),
     /// Answer with status 400 and everything that was sent, without asking the server.
     Echo,
     /// Close the connection without asking the server.
@@ -116,6 +118,9 @@ fn serve(client: TcpStream, server: &Server, meddle: &dyn Fn(&str) -> Meddling, 
         Meddling::Cut => return client.shutdown(Shutdown::Both).ok(),
         Meddling::Refuse(status) => return answer_at_once(client, status, &[]),
         Meddling::Page(page) => return answer_at_once(client, "200 OK\r\nContent-Type: text/html", page.as_bytes()),
+        Meddling::NotFound(page) => {
+            return answer_at_once(client, "404 Not Found\r\nContent-Type: text/html", page.as_bytes());
+        }
         Meddling::Echo => return answer_at_once(client, "400 Bad Request", &[head.as_bytes(), &body].concat()),
         Meddling::Delay(pause) => std::thread::sleep(pause),
         Meddling::Pass | Meddling::DelayAnswer(_) | Meddling::LoseAnswer | Meddling::HalfAnswer => {}

@@ -78,14 +78,16 @@ async fn create(m: &Machines<'_>, f: &Faults) -> Checked {
             m.destroy(&handle).await?;
         }
     }
-    f.always(NOT_THIS_API);
-    let id = m.new_id();
-    let answer = m.driver.create(&m.request(&id, Arc::clone(&f.section), false)).await;
-    f.none();
-    if answer.is_ok() {
-        return Err("a web page instead of the API's answer is taken for a machine".into());
+    for page in NOT_THIS_API {
+        f.always(page);
+        let id = m.new_id();
+        let answer = m.driver.create(&m.request(&id, Arc::clone(&f.section), false)).await;
+        f.none();
+        if answer.is_ok() {
+            return Err(format!("{page:?} instead of the API's answer is taken for a machine").into());
+        }
     }
-    Ok(format!("{} faults at {requests} requests, and a web page", HICCUPS.len() * requests))
+    Ok(format!("{} faults at {requests} requests, and web pages", HICCUPS.len() * requests))
 }
 
 /// `retry` says that nothing happened, and is believed.
@@ -118,14 +120,16 @@ async fn destroy(m: &Machines<'_>, f: &Faults) -> Checked {
         }
     }
     let handle = m.create(&m.new_id()).await?;
-    f.always(NOT_THIS_API);
-    let answer = m.driver.destroy(&scope(), &handle).await;
-    f.none();
-    if answer.is_ok() {
-        return Err("a web page instead of the API's answer is taken for a removal".into());
+    for page in NOT_THIS_API {
+        f.always(page);
+        let answer = m.driver.destroy(&scope(), &handle).await;
+        f.none();
+        if answer.is_ok() {
+            return Err(format!("{page:?} instead of the API's answer is taken for a removal").into());
+        }
     }
     m.destroy(&handle).await?;
-    Ok(format!("{} faults at {requests} requests, and a web page", HICCUPS.len() * requests))
+    Ok(format!("{} faults at {requests} requests, and web pages", HICCUPS.len() * requests))
 }
 
 /// The server acts, and its answer comes after the deadline.

@@ -102,7 +102,10 @@ impl Engine<'_> {
         let request = self.delete(&format!("/containers/{}?force=true&v=true", encoded(id)));
         let response = self.change(request)?;
         match response.status {
-            200 | 204 | 404 => Ok(()),
+            204 => Ok(()),
+            200 | 404 if response.json::<serde_json::Value>().is_ok() => Ok(()),
+            // A page of something in between, which has removed nothing.
+            200 | 404 => Err(Fault { reaction: Reaction::Retry, ..self.refusal("remove the container", &response) }),
             409 if words(&response).contains("already in progress") => Ok(()),
             409 => Err(Fault { reaction: Reaction::Retry, ..self.refusal("remove the container", &response) }),
             _ => Err(self.refusal("remove the container", &response)),
