@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "tests say what they skipped and why")]
 
+mod browser;
 mod conformance;
 mod docker;
 mod moto;
@@ -11,6 +12,7 @@ pub mod processes;
 mod server;
 pub mod service;
 
+pub use browser::{Browser, Screen};
 pub use conformance::keeps_its_contract;
 pub use docker::Docker;
 pub use moto::Moto;

@@ -70,12 +70,11 @@ function live(page) {
 		sign.classList.toggle('off', !fine);
 		if (sign.textContent !== text) sign.textContent = text;
 	};
+	// The page that comes tells what became of it.
 	const over = () => {
 		gone = true;
 		stream?.close();
-		const text = 'Nothing is left of it. ';
-		page.replaceChildren(made('p', {}, text, made('a', { href: '/', textContent: 'All infrastructures' })));
-		say(text);
+		location.reload();
 	};
 	async function load() {
 		const began = performance.now();

@@ -43,10 +43,10 @@ impl Source for Service {
     }
 
     async fn status(&self, id: &str) -> Result<Option<Shown>, Trouble> {
-        let status = match self.engine.status(id, false).await {
+        let status = match self.status(id).await {
             Ok(status) => status,
-            Err(EngineError::UnknownInfrastructure { .. } | EngineError::InvalidId { .. }) => return Ok(None),
-            Err(error) => return Err(Problem::from(error).into()),
+            Err(problem) if problem.status().is_client_error() => return Ok(None),
+            Err(problem) => return Err(problem.into()),
         };
         let attached = self.ledger.is_attached(id).await.map_err(Problem::from)?;
         Ok(Some(Shown { status, attached }))

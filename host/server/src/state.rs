@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use occopus::{Occopus, ServiceSettings};
-use occopus_engine::Engine;
 use occopus_engine::ports::Store;
+use occopus_engine::{Engine, EngineError, InfrastructureState, NodeStatus, Status};
+use occopus_model::Infrastructure;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Caller, Scope};
 use crate::audit::Audit;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::operations::{Kind, Ledger, Operation, Progress, RequestKey, Submitted, Work};
+use crate::operations::{Kind, Ledger, Next, Operation, Progress, RequestKey, Submitted, Work};
 use crate::problem::Problem;
 use crate::supervise::Supervisor;
 
@@ -44,8 +45,23 @@ impl Service {
         if is_id(id) {
             return Ok(());
         }
-        let error = occopus_engine::EngineError::InvalidId { id: id.to_owned() };
+        let error = EngineError::InvalidId { id: id.to_owned() };
         Err(Problem::from(error).formerly(300))
+    }
+
+    /// What is known of an infrastructure. One that is about to be built exists for whoever asked for it.
+    pub(crate) async fn status(&self, id: &str) -> Result<Status, Problem> {
+        match self.engine.status(id, false).await {
+            Err(EngineError::UnknownInfrastructure { .. }) => {}
+            known => return Ok(known?),
+        }
+        let Next::Operation(operation, work) = self.ledger.next(id).await? else { return Err(unknown(id)) };
+        let Work::Build { infrastructure, .. } = *work else { return Err(unknown(id)) };
+        // It may have begun in the meantime.
+        match self.engine.status(id, false).await {
+            Err(EngineError::UnknownInfrastructure { .. }) => Ok(promised(&operation, *infrastructure)),
+            known => Ok(known?),
+        }
     }
 
     /// Refuses an id that does not exist.
@@ -64,7 +80,7 @@ impl Service {
         let pending = self.ledger.pending(id).await?;
         let is_going = pending.is_some_and(|pending| pending.kind == Kind::Destroy);
         if is_going && work.kind() != Kind::Destroy {
-            return Err(occopus_engine::EngineError::Destroying { id: id.to_owned() }.into());
+            return Err(EngineError::Destroying { id: id.to_owned() }.into());
         }
         let submitted = self.ledger.submit(id, &work, &caller.name, request).await?;
         self.feed.touch(id);
@@ -101,7 +117,30 @@ pub(crate) fn is_id(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
+/// What is known of an infrastructure with which nobody has begun.
+fn promised(operation: &Operation, infrastructure: Infrastructure) -> Status {
+    let nodes = infrastructure.nodes.into_iter().map(|node| NodeStatus {
+        name: node.name,
+        node_type: node.node_type,
+        depends_on: node.depends_on,
+        target: node.scaling.min,
+        min: node.scaling.min,
+        max: node.scaling.max,
+        instances: Vec::new(),
+    });
+    Status {
+        id: operation.infraid.clone(),
+        name: infrastructure.name,
+        state: InfrastructureState::Building,
+        message: operation.message.clone(),
+        suspended: false,
+        owner: None,
+        created: operation.requested,
+        nodes: nodes.collect(),
+    }
+}
+
 /// There is no such infrastructure.
 pub(crate) fn unknown(id: &str) -> Problem {
-    occopus_engine::EngineError::UnknownInfrastructure { id: id.to_owned() }.into()
+    EngineError::UnknownInfrastructure { id: id.to_owned() }.into()
 }

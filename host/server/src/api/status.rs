@@ -107,14 +107,10 @@ pub(crate) async fn nodes(
     service.allow(&caller, Scope::Read, &id)?;
     let topic = match service.feed.known(&id) {
         Some(topic) => topic,
-        None => {
-            // A build that has not begun has no nodes yet.
-            if service.ledger.pending(&id).await?.is_some() && !service.engine.exists(&id).await? {
-                return Ok(Json(serde_json::json!({})).into_response());
-            }
-            service.known(&id).await?;
-            service.feed.topic(&id)
+        None if !service.engine.exists(&id).await? => {
+            return Ok(Json(report(&service.status(&id).await?)).into_response());
         }
+        None => service.feed.topic(&id),
     };
     kept(&topic, "nodes", &headers, async || Ok(report(&service.engine.status(&id, false).await?))).await
 }
@@ -155,7 +151,9 @@ pub(crate) async fn status(
         service.occopus.credentials().await?;
         return Ok(Json(service.engine.status(&id, true).await?).into_response());
     }
-    service.known(&id).await?;
+    if !service.engine.exists(&id).await? {
+        return Ok(Json(service.status(&id).await?).into_response());
+    }
     let topic = service.feed.topic(&id);
     kept(&topic, "status", &headers, async || Ok(service.engine.status(&id, false).await?)).await
 }
@@ -176,7 +174,7 @@ pub(crate) async fn cost(
     Place(id): Place<String>,
 ) -> Result<Json<IndexMap<String, Value>>, Problem> {
     service.allow(&caller, Scope::Read, &id)?;
-    let status = service.engine.status(&id, false).await?;
+    let status = service.status(&id).await?;
     let mut costs = IndexMap::from([("totalcost".to_owned(), Value::from(0))]);
     for node in status.nodes.iter().filter(|node| !node.instances.is_empty()) {
         let instances = node.instances.iter().map(|instance| (instance.id.clone(), Value::from(0)));
@@ -201,7 +199,7 @@ pub(crate) async fn graph(
     Place(id): Place<String>,
 ) -> Result<Response, Problem> {
     service.allow(&caller, Scope::Read, &id)?;
-    let status = service.engine.status(&id, false).await?;
+    let status = service.status(&id).await?;
     let drawing = occopus::graph::svg_of_status(&status)
         .map_err(|why| Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "graph.too-large", why.to_string()))?;
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"))], drawing).into_response())

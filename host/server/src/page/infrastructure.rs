@@ -2,7 +2,8 @@
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 use jiff::Timestamp;
 use occopus::graph::tone::{self, Tone};
 use occopus::graph::{self, TooLarge};
@@ -59,6 +60,51 @@ struct Parts<'a> {
     now: Timestamp,
 }
 
+/// What tables of operations need.
+trait Words {
+    fn now(&self) -> Timestamp;
+
+    fn when(&self, time: &Timestamp) -> When {
+        When::new(self.now(), *time)
+    }
+
+    fn segment(&self, text: &str) -> String {
+        words::segment(text)
+    }
+
+    fn operation_state(&self, operation: &Operation) -> words::State {
+        let tone = match &*operation.state {
+            "done" => Tone::Good,
+            "failed" => Tone::Bad,
+            "pending" | "running" => Tone::Busy,
+            _ => Tone::Idle,
+        };
+        words::State::new(tone, &operation.state)
+    }
+}
+
+impl Words for Parts<'_> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+/// Of what there was.
+#[derive(Template)]
+#[template(path = "gone.html")]
+struct Gone {
+    shell: Shell,
+    id: String,
+    operations: Vec<Operation>,
+    now: Timestamp,
+}
+
+impl Words for Gone {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
 /// What the templates are made of.
 struct Known {
     shown: Shown,
@@ -88,7 +134,7 @@ async fn drawn(status: &Status) -> Result<Result<String, TooLarge>, Trouble> {
     let drawing = tokio::task::spawn_blocking(move || graph::svg_of_status(&status)).await;
     drawing.map_err(|error| {
         tracing::error!(%error, "a graph could not be drawn");
-        Trouble::new(http::StatusCode::INTERNAL_SERVER_ERROR, "The graph could not be drawn.")
+        Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "The graph could not be drawn.")
     })
 }
 
@@ -123,10 +169,6 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn when(&self, time: &Timestamp) -> When {
-        When::new(self.now, *time)
-    }
-
     fn exactly(&self, time: &Timestamp) -> Exactly {
         Exactly(*time)
     }
@@ -151,16 +193,6 @@ impl<'a> Parts<'a> {
 
     fn instance_state(&self, instance: &InstanceStatus) -> words::State {
         words::State::new(tone::of_instance(instance.state), instance.state)
-    }
-
-    fn operation_state(&self, operation: &Operation) -> words::State {
-        let tone = match &*operation.state {
-            "done" => Tone::Good,
-            "failed" => Tone::Bad,
-            "pending" | "running" => Tone::Busy,
-            _ => Tone::Idle,
-        };
-        words::State::new(tone, &operation.state)
     }
 
     fn event_tone(&self, event: &StoredEvent) -> &'static str {
@@ -195,10 +227,6 @@ impl<'a> Parts<'a> {
         graph::anchor(name)
     }
 
-    fn segment(&self, text: &str) -> String {
-        words::segment(text)
-    }
-
     /// Enough of an id to tell it from its neighbours. Ids begin with the time, so their ends differ most.
     fn short(&self, id: &str) -> String {
         id.rsplit('-').next().unwrap_or(id).chars().take(12).collect()
@@ -212,7 +240,11 @@ pub(super) async fn page<S: Source>(
     Path(id): Path<String>,
     Query(past): Query<Past>,
 ) -> Result<Response, Trouble> {
-    let known = known(&source, &visitor, &id, &past).await?;
+    let known = match known(&source, &visitor, &id, &past).await {
+        Ok(known) => known,
+        Err(trouble) if trouble.status == StatusCode::NOT_FOUND => return gone(&source, &visitor, id, trouble).await,
+        Err(trouble) => return Err(trouble),
+    };
     let newest = match past.before {
         Some(_) => source.events(&id, None, 1).await?.first().and_then(|event| event.id),
         None => known.events.first().and_then(|event| event.id),
@@ -228,6 +260,18 @@ pub(super) async fn page<S: Source>(
         parts: Parts::new(&known, &visitor, &past).to_string(),
         id,
     }))
+}
+
+/// What was asked for and what became of it can be looked up for a while after it is gone.
+async fn gone<S: Source>(source: &S, visitor: &Visitor, id: String, trouble: Trouble) -> Result<Response, Trouble> {
+    let mut operations = if visitor.caller.sees(&id) { source.operations(&id).await? } else { Vec::new() };
+    if operations.is_empty() {
+        return Err(trouble);
+    }
+    operations.truncate(OPERATIONS);
+    let shell = Shell::new("Nothing is left", "infrastructures", visitor);
+    let page = html(&Gone { shell, id, operations, now: Timestamp::now() });
+    Ok((StatusCode::GONE, page).into_response())
 }
 
 /// What changes on it.

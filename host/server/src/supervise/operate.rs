@@ -44,9 +44,10 @@ impl Shared {
         match self.attempt(&operation, work, wake).await {
             Attempt::Done => self.end(operation, None, matches!(work, Work::Destroy)).await,
             Attempt::Failed(problem) => {
-                // A build that left nothing leaves nothing to maintain.
+                // A build that left nothing leaves nothing to maintain, and what it was to keep is to stay as it is.
+                let kept = matches!(work, Work::Build { keep: true, .. });
                 let gone = matches!(self.engine.exists(&id).await, Ok(false));
-                self.end(operation, Some(*problem), gone).await;
+                self.end(operation, Some(*problem), gone || kept).await;
             }
             Attempt::Later(why) => self.wait(operation, why).await,
             Attempt::Left => {}

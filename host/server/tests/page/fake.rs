@@ -17,6 +17,8 @@ use serde_json::json;
 
 /// The id of the one that there is.
 pub(crate) const ID: &str = "6995019c-1d9b-4e0a-b2fd-9bdb2f4d289a";
+/// Of an infrastructure that there was.
+pub(crate) const GONE: &str = "gone";
 
 /// A service with infrastructures of these names; the first one is shown in full.
 #[derive(Debug, Clone)]
@@ -180,7 +182,10 @@ impl Source for Fake {
         Ok((1..=newest).rev().take(limit).map(event).collect())
     }
 
-    async fn operations(&self, _: &str) -> Result<Vec<Operation>, Trouble> {
+    async fn operations(&self, id: &str) -> Result<Vec<Operation>, Trouble> {
+        if id != ID && id != GONE {
+            return Ok(Vec::new());
+        }
         let word = &self.word;
         let operation = |at: u32, kind: &str, state: &str, error| Operation {
             id: format!("op{at}{word}"),

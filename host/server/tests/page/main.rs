@@ -15,7 +15,7 @@ use occopus_server::access::{Caller, Scope};
 use occopus_server::page::routes;
 use tower::ServiceExt;
 
-use fake::{Fake, ID};
+use fake::{Fake, GONE, ID};
 
 /// Breaks out of texts, attributes and scripts where it is not escaped.
 const HOSTILE: &str = "<b x=\"'\">&amp;</textarea></script>\u{202e}{{x}}";
@@ -76,6 +76,20 @@ async fn every_page_is_sound_whatever_the_texts_are() {
         assert_eq!(status, StatusCode::NOT_FOUND);
         markup::check(&html, path);
     }
+}
+
+#[tokio::test]
+async fn of_what_is_gone_it_says_what_became_of_it() {
+    let path = format!("/ui/infrastructures/{GONE}");
+    for word in ["", HOSTILE] {
+        let (status, html) = get(&Fake::of(word), &admin(), &path).await;
+        assert_eq!(status, StatusCode::GONE);
+        markup::check(&html, &path);
+        assert!(html.contains("Nothing is left of it") && html.contains("failed"), "{html}");
+    }
+    let (status, html) = get(&Fake::of(""), &limited("other"), &path).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(!html.contains("Operations"));
 }
 
 #[tokio::test]
