@@ -11,6 +11,7 @@ mod language;
 mod maintenance;
 mod measure;
 mod sandboxes;
+mod service;
 mod status;
 mod store;
 
@@ -24,9 +25,15 @@ const FIGURES: &[(&str, fn())] = &[
     ("engine", engine::run),
     ("maintenance", maintenance::run),
     ("language", language::run),
+    ("service: requests", service::requests::run),
+    ("service: streams", service::streams::run),
+    ("service: idle", service::idle::run),
 ];
 
 fn main() {
+    if service::is_child() {
+        return;
+    }
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     for (name, figure) in FIGURES.iter().filter(|(name, _)| name.contains(&filter)) {
         println!("\n{name}");

@@ -36,9 +36,21 @@ pub(crate) fn amount(what: &str, number: f64, unit: &str) {
     println!("  {what:<58} {number:>12.1} {unit}");
 }
 
+/// The middle one of these.
+pub(crate) fn middle_of(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
 /// Processor time of this process so far, of all its threads.
 pub(crate) fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
+    cpu_of(std::process::id())
+}
+
+/// Processor time of a process so far, of all its threads.
+pub(crate) fn cpu_of(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("/proc");
     let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_ascii_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number");
     // A tick is a hundredth of a second on all that we run on.
@@ -52,8 +64,22 @@ pub(crate) fn reset_peak_memory() {
 
 /// The highest resident memory, in bytes.
 pub(crate) fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    memory(std::process::id(), "VmHWM:")
+}
+
+/// Resident memory of a process that is its own and no file's, in bytes.
+pub(crate) fn own_memory(process: u32) -> u64 {
+    memory(process, "RssAnon:")
+}
+
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident(process: u32) -> u64 {
+    memory(process, "VmRSS:")
+}
+
+fn memory(process: u32, label: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("/proc");
+    let line = status.lines().find_map(|line| line.strip_prefix(label)).expect("a line");
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
     kilobytes * 1024
 }
