@@ -9,7 +9,8 @@ use occopus_sdk::testing::{self, FakeHost};
 use occopus_sdk::{Fault, Handle, Reaction};
 use serde_json::{Value, json};
 
-use super::{Cloud, Shared, section};
+use super::cloud::{Cloud, Shared};
+use super::section;
 use crate::Nova;
 
 const CALLS: [&str; 5] = ["create", "find", "observe", "destroy", "list-owned"];
