@@ -3,13 +3,21 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
-use tokio::time::{Sleep, sleep};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::runtime::Handle;
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::{Overrun, RequestLimits};
+
+/// What nobody wants of a body is still taken for so long.
+const LINGER: Duration = Duration::from_secs(2);
+/// And not more than so many bytes.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// What was wrong with a body, told to who answers the request: handlers only see that it broke off.
 pub(super) type Verdict = Arc<OnceLock<Overrun>>;
@@ -33,6 +41,33 @@ impl Bounded {
         let _ = self.verdict.set(overrun);
         Poll::Ready(Some(Err(axum::Error::new(overrun))))
     }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        linger(std::mem::take(&mut self.inner));
+    }
+}
+
+/// Takes the rest of a body that nobody wants. Otherwise the connection would be closed under whoever still sends it, who
+/// would hear of that instead of the answer; and who goes on to use the connection for something else.
+pub(super) fn linger(mut body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
+        let mut left = LINGER_BYTES;
+        let taken = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                    Some(rest) => left = rest,
+                    None => return,
+                }
+            }
+        };
+        let _ = timeout(LINGER, taken).await;
+    });
 }
 
 impl hyper::body::Body for Bounded {

@@ -14,7 +14,7 @@ use hyper::body::Body as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Overrun;
-use super::body::{Bounded, Verdict};
+use super::body::{Bounded, Verdict, linger};
 
 /// Headers of answers, unless a handler knows better.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -78,6 +78,7 @@ pub fn layers(router: Router, limits: &RequestLimits) -> Router {
 /// Holds a request to its limits.
 async fn bounded(State(limits): State<RequestLimits>, request: Request, next: Next) -> Response {
     if let Err(overrun) = check(request.headers(), request.body(), &limits) {
+        linger(request.into_body());
         return overrun.into_response();
     }
     let verdict = Verdict::default();
