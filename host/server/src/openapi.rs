@@ -101,7 +101,6 @@ fn definitions() -> Value {
         "title": "Occopus node definitions",
         "type": "object",
         "additionalProperties": false,
-        "minProperties": 1,
         "patternProperties": {"^node_def:.+$": reference("Implementations")},
     })
 }

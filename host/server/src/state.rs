@@ -111,9 +111,10 @@ impl Service {
     }
 }
 
-/// Whether it may be the id of an infrastructure.
+/// Whether it may be the id of an infrastructure. What means another place in a path can't be asked for.
 pub(crate) fn is_id(id: &str) -> bool {
-    (1..=64).contains(&id.len())
+    !matches!(id, "." | "..")
+        && (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 

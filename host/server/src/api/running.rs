@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use super::common::Asked;
 use crate::access::{Caller, Scope};
@@ -45,7 +46,8 @@ pub(crate) async fn whoami(caller: Caller) -> Json<Who> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
     /// Those after this one: `next` of the page before.
-    after: Option<String>,
+    #[param(value_type = Option<String>, format = "uuid")]
+    after: Option<Uuid>,
     /// At most so many.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
@@ -75,7 +77,8 @@ pub(crate) async fn audit(
     if !(1..=1000).contains(&limit) {
         return Err(Problem::bad("request.query", "`limit` must be from 1 to 1000"));
     }
-    let mut entries = service.audit.read(wanted.after.as_deref(), limit + 1).await?;
+    let after = wanted.after.map(|after| after.to_string());
+    let mut entries = service.audit.read(after.as_deref(), limit + 1).await?;
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next = entries.last().map(|entry| entry.id.clone()).filter(|_| more);
