@@ -41,7 +41,7 @@ impl Service {
         Self::with(home, configuration, &[])
     }
 
-    /// In this home, with this configuration and more arguments.
+    /// In this home, with this configuration and these arguments instead of the usual ones.
     ///
     /// # Panics
     /// When it does not say within a minute where it listens.
@@ -56,7 +56,7 @@ impl Service {
         let log = Arc::default();
         let errors = follow(process.stderr.take().expect("errors"), &log, None);
         let (sender, said) = mpsc::channel();
-        follow(process.stdout.take().expect("an output"), &log, Some(sender));
+        let _ = follow(process.stdout.take().expect("an output"), &log, Some(sender));
         let line = said.recv_timeout(Duration::from_secs(60));
         let address = line.ok().and_then(|line| line.strip_prefix("listening on http://")?.parse().ok());
         let Some(address) = address else {
@@ -285,7 +285,8 @@ impl Ask<'_> {
     pub fn try_send(self, body: &[u8]) -> Result<Answer, ureq::Error> {
         let agent = &self.service.agent;
         let response = if body.is_empty() {
-            agent.run(self.request.body(()).expect("a request"))
+            let request = agent.configure_request(self.request.body(()).expect("a request"));
+            agent.run(request.allow_non_standard_methods(true).build())
         } else {
             let request = agent.configure_request(self.request.body(body).expect("a request"));
             agent.run(request.allow_non_standard_methods(true).build())

@@ -68,6 +68,11 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
                 parameter["schema"]["pattern"] = ID.into();
             }
         }
+        for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+            if let Some(response) = response.as_object_mut().filter(|response| !response.contains_key("description")) {
+                response.insert("description".into(), in_words(status).into());
+            }
+        }
         let (schema, example) = match path {
             "/definitions" => ("DefinitionsDocument", Value::Object(types.clone())),
             "/definitions/{type}" => ("Implementations", implementations.clone()),
@@ -78,6 +83,17 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
         }
     }
     document
+}
+
+/// Each answer must be described.
+fn in_words(status: &str) -> &'static str {
+    match status {
+        "202" => "It will be done",
+        "204" => "It is gone",
+        "4XX" => "What is wrong with the request",
+        "5XX" | "503" => "Why it can't be done now",
+        _ => "As wished",
+    }
 }
 
 fn own_types(document: &Value) -> serde_json::Map<String, Value> {

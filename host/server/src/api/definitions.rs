@@ -41,7 +41,7 @@ pub(crate) struct Imported {
 
 /// The types of nodes that the service knows.
 #[utoipa::path(
-    get, path = "/definitions", tag = "definitions",
+    get, path = "/definitions", operation_id = "list_definitions", tag = "definitions",
     responses((status = 200, body = Definitions), (status = "4XX", body = Details, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Definitions>, Problem> {
@@ -57,7 +57,7 @@ pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Resu
 
 /// Keeps node definitions: a document as `occopus import` reads it, but for import tags. Replaces those of the same types.
 #[utoipa::path(
-    post, path = "/definitions", tag = "definitions",
+    post, path = "/definitions", operation_id = "import_definitions", tag = "definitions",
     request_body(content = Value, content_type = "application/yaml", description = "Node definitions"),
     responses(
         (status = 200, body = Imported),
@@ -82,7 +82,7 @@ fn unknown(node_type: &str) -> Problem {
 
 /// The implementations of a type, as they can be posted again.
 #[utoipa::path(
-    get, path = "/definitions/{type}", tag = "definitions",
+    get, path = "/definitions/{type}", operation_id = "get_definition", tag = "definitions",
     params(("type" = String, Path, description = "The type")),
     responses(
         (status = 200, body = std::collections::HashMap<String, Vec<Value>>),
@@ -102,7 +102,7 @@ pub(crate) async fn get(
 
 /// Keeps the implementations of a type.
 #[utoipa::path(
-    put, path = "/definitions/{type}", tag = "definitions",
+    put, path = "/definitions/{type}", operation_id = "put_definition", tag = "definitions",
     params(("type" = String, Path, description = "The type")),
     request_body(content = Value, content_type = "application/yaml", description = "The list of its implementations"),
     responses(
@@ -125,7 +125,7 @@ pub(crate) async fn put(
 
 /// Forgets a type. What is deployed keeps its own copy.
 #[utoipa::path(
-    delete, path = "/definitions/{type}", tag = "definitions",
+    delete, path = "/definitions/{type}", operation_id = "delete_definition", tag = "definitions",
     params(("type" = String, Path, description = "The type")),
     responses((status = 204), (status = "4XX", body = Details, content_type = "application/problem+json")),
 )]

@@ -24,7 +24,7 @@ pub(crate) async fn tag(service: &Service, id: &str) -> Result<Option<String>, P
 /// The description of an infrastructure, with its node definitions. Its tag goes with a PUT that is to change this and
 /// nothing newer.
 #[utoipa::path(
-    get, path = "/infrastructures/{id}/description", tag = "infrastructures",
+    get, path = "/infrastructures/{id}/description", operation_id = "get_description", tag = "infrastructures",
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
         ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),

@@ -28,6 +28,7 @@ const NOBODY: &str = "service";
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
     /// Those after the one with this number.
+    #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     after: Option<u64>,
     /// At most so many.
     #[param(minimum = 1, maximum = 1000)]
@@ -73,6 +74,9 @@ pub(crate) async fn events(
     }
     if accepts.split(',').any(|kind| kind.trim().starts_with("text/event-stream")) {
         return stream(&service, id, &wanted, &headers).await;
+    }
+    if wanted.after.is_some_and(|after| i64::try_from(after).is_err()) {
+        return Err(Problem::bad("request.query", "`after` is larger than any number of an event"));
     }
     let limit = wanted.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {

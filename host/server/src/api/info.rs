@@ -34,7 +34,7 @@ pub(crate) struct Answer {
 
 /// What is known under a key: those of the existing service that are harmless.
 #[utoipa::path(
-    get, path = "/info/{key}", tag = "service",
+    get, path = "/info/{key}", operation_id = "get_info", tag = "service",
     params(
         ("key" = String, Path, description = "`infrastructure.name`, `infrastructure.started`, `infrastructure.state`, `infrastructure.node_instances`, `infrastructure.finished_first_maintenance`, `node.address`, `node.resource.state`"),
         ("infra_id" = Option<String>, Query, description = "The infrastructure's id"),

@@ -82,7 +82,7 @@ pub(crate) struct Item {
 
 /// Lists the infrastructures, the oldest first.
 #[utoipa::path(
-    get, path = "/infrastructures", tag = "infrastructures", params(Wanted),
+    get, path = "/infrastructures", operation_id = "list_infrastructures", tag = "infrastructures", params(Wanted),
     responses((status = 200, body = Listed), (status = "4XX", body = Details, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
@@ -157,7 +157,7 @@ async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
 
 /// Builds a new infrastructure from a description, and keeps it alive.
 #[utoipa::path(
-    post, path = "/infrastructures", tag = "infrastructures",
+    post, path = "/infrastructures", operation_id = "create_infrastructure", tag = "infrastructures",
     params(("Idempotency-Key" = Option<String>, Header, description = "A request with this key is done once.")),
     request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if they are not kept by the service"),
     responses(
@@ -227,7 +227,7 @@ fn renew(replace: Option<&str>) -> Result<Renew, Problem> {
 
 /// Builds an infrastructure under this id, or changes it to what is described.
 #[utoipa::path(
-    put, path = "/infrastructures/{id}", tag = "infrastructures",
+    put, path = "/infrastructures/{id}", operation_id = "put_infrastructure", tag = "infrastructures",
     params(
         ("id" = String, Path, description = "The infrastructure's id"), How,
         ("If-Match" = Option<String>, Header, description = "Only if the description has this tag"),
@@ -333,7 +333,7 @@ pub(crate) async fn validate(
 
 /// Removes an infrastructure, and waits a while until it is gone.
 #[utoipa::path(
-    delete, path = "/infrastructures/{id}", tag = "infrastructures",
+    delete, path = "/infrastructures/{id}", operation_id = "delete_infrastructure", tag = "infrastructures",
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
         ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`, or `respond-async`"),

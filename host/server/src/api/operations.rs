@@ -20,7 +20,7 @@ pub(crate) struct Operations {
 
 /// The latest operations of an infrastructure.
 #[utoipa::path(
-    get, path = "/infrastructures/{id}/operations", tag = "operations",
+    get, path = "/infrastructures/{id}/operations", operation_id = "list_operations", tag = "operations",
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Operations),
@@ -43,7 +43,7 @@ pub(crate) async fn list(
 
 /// One operation.
 #[utoipa::path(
-    get, path = "/infrastructures/{id}/operations/{operation}", tag = "operations",
+    get, path = "/infrastructures/{id}/operations/{operation}", operation_id = "get_operation", tag = "operations",
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
         ("operation" = String, Path, description = "The operation's id"),

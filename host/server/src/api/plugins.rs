@@ -83,7 +83,7 @@ impl Service {
 
 /// The plugins of the service.
 #[utoipa::path(
-    get, path = "/plugins", tag = "service",
+    get, path = "/plugins", operation_id = "list_plugins", tag = "service",
     responses((status = 200, body = Plugins), (status = "4XX", body = Details, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Plugins>, Problem> {
