@@ -60,9 +60,10 @@ fn since(connection: &Connection, prefix: &str, seen: Revision) -> rusqlite::Res
         let entry = entry(row)?;
         Ok(Change { revision: entry.modified, key: entry.key.clone(), entry: Some(entry) })
     };
+    // By itself, SQLite would go through all keys with the prefix: all of the store, for those who watch everything.
     let mut changes = transaction
         .prepare_cached(
-            "SELECT key, value, created, modified FROM entry
+            "SELECT key, value, created, modified FROM entry INDEXED BY entry_by_revision
              WHERE modified > ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)",
         )?
         .query_map(params![seen.cast_signed(), prefix, end], written)?
