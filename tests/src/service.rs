@@ -41,16 +41,18 @@ impl Service {
         Self::with(home, configuration, &[])
     }
 
-    /// In this home, with this configuration and these arguments instead of the usual ones.
+    /// In this home, with this configuration and more arguments.
     ///
     /// # Panics
     /// When it does not say within a minute where it listens.
     pub fn with(home: Arc<Occopus>, configuration: &str, arguments: &[&str]) -> Self {
         let file = home.write("service.yaml", configuration);
-        let mut command = home.command(["serve", "-t", "1", "-v", "--cfg"]);
+        let mut command = home.command(["serve", "-v", "--cfg"]);
         command.arg(file).args(arguments);
-        if !arguments.contains(&"--port") {
-            command.args(["--port", "0"]);
+        for usual in [["--port", "0"], ["-t", "1"]] {
+            if !arguments.contains(&usual[0]) {
+                command.args(usual);
+            }
         }
         let mut process = command.spawn().expect("the service starts");
         let log = Arc::default();

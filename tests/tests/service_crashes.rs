@@ -212,7 +212,7 @@ fn what_was_attached_is_kept_alive_after_a_crash_and_what_was_not_is_not() {
 fn a_build_that_the_end_of_the_service_interrupts_is_finished_by_the_next() {
     let (mark, port) = (mark(163), free_port());
     let home = Arc::new(Occopus::new());
-    let mut service = Service::with(home.clone(), PATIENT, &["-t", "1", "--grace", "2"]);
+    let mut service = Service::with(home.clone(), PATIENT, &["--grace", "2"]);
     let text = document(&["{name: a, type: sleeper}", "{name: b, type: sick, scaling: {min: 2, max: 2}}"], &mark, port);
     let accepted = service.ask("PUT", "/infrastructures/slow").send(&text).expect(202);
     eventually("all run", || processes_with(&mark) == 3);
@@ -315,7 +315,7 @@ fn secrets_are_told_nowhere() {
         ),
     );
     std::fs::set_permissions(&auth, std::fs::Permissions::from_mode(0o600)).expect("private");
-    let mut service = Service::with(home.clone(), PATIENT, &["-t", "1", "-vv"]);
+    let mut service = Service::with(home.clone(), PATIENT, &["-v"]);
     let token = service.new_token("boss", "admin", &[]);
     let (_, hidden) = token.rsplit_once('_').expect("parts");
     service.token = Some(token.clone());

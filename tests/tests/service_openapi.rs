@@ -24,7 +24,7 @@ fn every_answer_is_as_the_document_says() {
     if !version.is_ok_and(|status| status.success()) {
         return skip("every_answer_is_as_the_document_says", &format!("no `{program}` (pip install schemathesis)"));
     }
-    let mut service = Service::with(Arc::new(Occopus::new()), PATIENT, &["-t", "30", "-v"]);
+    let mut service = Service::with(Arc::new(Occopus::new()), PATIENT, &["-t", "30"]);
     let document = service.get("/openapi.json").expect(200).json();
     let example = &document["paths"]["/validate"]["post"]["requestBody"]["content"]["application/yaml"]["example"];
     // Plugins are compiled before anybody waits for one.
