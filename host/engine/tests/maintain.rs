@@ -364,3 +364,20 @@ async fn nudges_without_end_do_not_keep_the_dead_from_being_found() {
     stop.request();
     keeping.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_that_refuses_to_tell_makes_nothing_dead_and_is_said() {
+    let fakes = Fakes::new();
+    fakes.build(&ten()).await.unwrap();
+    fakes.cloud.script(
+        "observe",
+        "",
+        Script::Fault(Fault::new(Reaction::GiveUp, "cloud.odd", "what a strange request")),
+    );
+    let status = fakes.maintain().await.unwrap();
+    assert_eq!(status.state, InfrastructureState::Ready);
+    let message = status.message.expect("it is said");
+    assert!(message.starts_with("10 of 10 instances could not be looked at: what a strange request"), "{message}");
+    let status = fakes.maintain().await.unwrap();
+    assert_eq!((status.message, fakes.cloud.count("create")), (None, 10));
+}

@@ -44,7 +44,7 @@ pub(crate) async fn bring_up(
         Start::New => story.create(id, false).await,
         Start::Resume(record) => story.resume(record, id).await,
         Start::Check(mut record) => match look(&story.world, &story.desired, &mut record).await? {
-            Look::Fine | Look::Unclear => Ok(record),
+            Look::Fine | Look::Unclear(_) => Ok(record),
             Look::Failing => story.wait(record, Phase::Running).await,
             Look::Dead(death) => story.replace(record, death, id).await,
         },
@@ -91,7 +91,7 @@ impl Story {
         }
         match look(&self.world, &self.desired, &mut record).await? {
             Look::Fine => Ok(record),
-            Look::Failing | Look::Unclear => self.wait(record, Phase::Unknown).await,
+            Look::Failing | Look::Unclear(_) => self.wait(record, Phase::Unknown).await,
             Look::Dead(death) => self.replace(record, death, id).await,
         }
     }

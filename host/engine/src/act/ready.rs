@@ -22,8 +22,8 @@ pub(crate) enum Look {
     Failing,
     /// It can't recover.
     Dead(Death),
-    /// Nothing can be concluded.
-    Unclear,
+    /// Nothing can be concluded, and why.
+    Unclear(String),
 }
 
 /// Why an instance counts as dead.
@@ -171,13 +171,13 @@ pub(super) async fn examine(
     let conclusion = match answer {
         Err(fault) => {
             tracing::debug!(node = record.node, %fault, "could not be observed");
-            Look::Unclear
+            Look::Unclear(fault.to_string())
         }
         Ok(observed) => {
             let phase = observed.phase;
             record.absorb(observed);
             match phase {
-                Phase::Unknown => Look::Unclear,
+                Phase::Unknown => Look::Unclear("its cloud does not say what it does".into()),
                 Phase::Pending => Look::Failing,
                 Phase::Gone => Look::Dead(Death { why: "the machine vanished".into(), vanished: true }),
                 Phase::Stopped => Look::Dead(Death::of(&lost("stopped", record))),
@@ -201,7 +201,8 @@ fn judge(world: &World, record: &mut InstanceRecord, health: Result<Health, Faul
     let now = world.steady.now();
     let (node_id, node_name) = (record.id.clone(), record.node.clone());
     match health {
-        Err(_) | Ok(Health::Not(Verdict::CannotTell, _)) => Look::Unclear,
+        Err(fault) => Look::Unclear(fault.to_string()),
+        Ok(Health::Not(Verdict::CannotTell, why)) => Look::Unclear(why),
         Ok(Health::Not(_, message)) => {
             let since = *record.failing_since.get_or_insert(now);
             if record.state == InstanceState::Ready {

@@ -50,6 +50,8 @@ pub(super) struct Keeper<'a> {
     dead: HashMap<String, Death>,
     /// How many instances they were.
     looked_at: usize,
+    /// How many of them could not be judged, and why the first of them could not.
+    unclear: Option<(usize, String)>,
     /// Nothing is to be done but to look.
     settled: bool,
     /// Something was done, and reporters have not been told.
@@ -88,6 +90,7 @@ impl<'a> Keeper<'a> {
             penalties: Penalties::default(),
             dead: HashMap::new(),
             looked_at: 0,
+            unclear: None,
             settled: false,
             changed: false,
             failure: None,
@@ -174,11 +177,17 @@ impl<'a> Keeper<'a> {
         };
         if looked == Looked::Whole {
             self.dead.clear();
+            self.unclear = None;
             self.looked_at = seen.len();
         }
         for (record, look) in seen {
-            if let (Look::Dead(death), Looked::Whole) = (look, looked) {
-                self.dead.insert(record.id.clone(), death);
+            match look {
+                _ if looked == Looked::CutShort => {}
+                Look::Dead(death) => {
+                    self.dead.insert(record.id.clone(), death);
+                }
+                Look::Unclear(why) => self.unclear.get_or_insert((0, why)).0 += 1,
+                Look::Fine | Look::Failing => {}
             }
             self.records.insert(record.id.clone(), record);
         }
@@ -328,7 +337,8 @@ impl<'a> Keeper<'a> {
                     format!("{dead} of {of} instances look dead at once, so nothing is replaced; `build` replaces");
                 (InfrastructureState::Held, Some(message))
             }
-            (None, 0) => (InfrastructureState::Ready, None),
+            // Who can't be reached is not dead. It is said all the same.
+            (None, 0) => (InfrastructureState::Ready, self.unclear()),
             (None, missing) => {
                 let missing = || match missing {
                     1 => "1 instance is not ready".to_owned(),
@@ -354,6 +364,11 @@ impl<'a> Keeper<'a> {
         }
         (self.state, self.message) = (state, message.clone());
         enter(self.engine, self.session, self.id, state, message, events).await
+    }
+
+    fn unclear(&self) -> Option<String> {
+        let (unclear, why) = self.unclear.as_ref()?;
+        Some(format!("{unclear} of {} instances could not be looked at: {why}", self.looked_at))
     }
 
     /// How many instances are not ready, or not there.
