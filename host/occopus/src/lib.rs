@@ -61,5 +61,6 @@ pub use holder::is_dead as holder_is_dead;
 pub use installed::{InstallError, Installed};
 pub use needs::{Need, needs_of_description, needs_of_status};
 pub use places::Places;
+pub use planned::WithPlanned;
 pub use rehearsal::rehearse;
 pub use webhooks::Notifier;

@@ -21,7 +21,7 @@ static TABLE: LazyLock<Table> =
     LazyLock::new(|| serde_json::from_str(include_str!("planned.json")).unwrap_or_default());
 
 /// The plugins that there are, and behind them those that are planned.
-pub(crate) struct WithPlanned<'a>(pub(crate) &'a dyn Schemas);
+pub struct WithPlanned<'a>(pub &'a dyn Schemas);
 
 fn planned(section: Section, keyword: &str) -> Option<&'static Planned> {
     TABLE.get(section.key())?.get(keyword)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use occopus::WithPlanned;
 use occopus::source::Place;
 use occopus_engine::What;
 use occopus_model::{
@@ -55,7 +56,7 @@ impl Service {
     /// Reads files of node definitions, against what the service has; gives them as one document.
     pub(crate) async fn read_definitions(&self, files: Vec<PathBuf>) -> Result<String, Failure> {
         let plugins = Plugins(self.plugins().await?);
-        let (definitions, warnings) = blocking(move || read_definitions(&files, &plugins)).await?;
+        let (definitions, warnings) = blocking(move || read_definitions(&files, &WithPlanned(&plugins))).await?;
         session::warn(&warnings);
         Ok(document_of_definitions(&definitions).to_string())
     }
@@ -85,7 +86,7 @@ impl Service {
 
 async fn compile(input: Input, plugins: &Arc<Plugins>) -> Result<Compiled, Problems> {
     let plugins = Arc::clone(plugins);
-    blocking(move || occopus_model::compile(&input, &*plugins)).await
+    blocking(move || occopus_model::compile(&input, &WithPlanned(&*plugins))).await
 }
 
 impl Posted {
