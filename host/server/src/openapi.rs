@@ -10,6 +10,18 @@ const ID: &str = "^[A-Za-z0-9._-]{1,64}$";
 /// An infrastructure of one node, with its definition.
 const DESCRIPTION: &str = include_str!("openapi/description.yaml");
 
+/// What parts of a description may be: most may be left empty.
+const LENIENT: [(&str, &[&str]); 8] = [
+    ("/properties/variables", &["object", "null"]),
+    ("/properties/dependencies", &["array", "object", "null"]),
+    ("/properties/maintenance", &["object", "null"]),
+    ("/properties/webhooks", &["array", "null"]),
+    ("/properties/nodes/items/properties/scaling", &["object", "null"]),
+    ("/properties/nodes/items/properties/variables", &["object", "null"]),
+    ("/properties/nodes/items/properties/scaling/properties/min", &["integer", "null"]),
+    ("/properties/nodes/items/properties/scaling/properties/max", &["integer", "null"]),
+];
+
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
@@ -63,12 +75,16 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
     for (path, operation) in paths.flat_map(|(path, operations)| {
         operations.as_object_mut().into_iter().flatten().map(move |(_, operation)| (path.as_str(), operation))
     }) {
-        for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
-            if parameter["in"] == "path" && parameter["name"] == "id" {
-                parameter["schema"]["pattern"] = ID.into();
+        for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+            match (parameter["in"].as_str(), parameter["name"].as_str()) {
+                (Some("path"), Some("id")) | (Some("query"), Some("infra_id")) => {
+                    parameter["schema"]["pattern"] = ID.into()
+                }
+                (Some("path"), Some("key")) => parameter["schema"]["enum"] = json!(crate::api::INFO_KEYS),
+                _ => {}
             }
         }
-        for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+        for (status, response) in operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten() {
             if let Some(response) = response.as_object_mut().filter(|response| !response.contains_key("description")) {
                 response.insert("description".into(), in_words(status).into());
             }
@@ -101,9 +117,19 @@ fn own_types(document: &Value) -> serde_json::Map<String, Value> {
     keys.filter(|(key, _)| key.starts_with("node_def:")).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// Of a description that may carry its node definitions.
+/// Of a description that may carry its node definitions. Editors warn of more than is refused.
 fn description() -> Value {
     let mut schema = occopus::editor::description();
+    for (place, kinds) in LENIENT {
+        if let Some(part) = schema.pointer_mut(place) {
+            part["type"] = json!(kinds);
+        }
+    }
+    for place in ["min", "max"].map(|name| format!("/properties/nodes/items/properties/scaling/properties/{name}")) {
+        if let Some(part) = schema.pointer_mut(&place) {
+            part["minimum"] = 0.into();
+        }
+    }
     if let Some(schema) = schema.as_object_mut() {
         schema.shift_remove("$schema");
         schema.insert("patternProperties".into(), json!({"^node_def:.+$": reference("Implementations")}));

@@ -15,7 +15,7 @@ use crate::problem::{Details, Problem};
 use crate::state::Service;
 
 /// Keys that are answered. Others let whoever asks read credentials or contexts, or connect from the service to anywhere.
-const KEYS: [&str; 7] = [
+pub(crate) const KEYS: [&str; 7] = [
     "infrastructure.finished_first_maintenance",
     "infrastructure.name",
     "infrastructure.node_instances",
@@ -36,8 +36,8 @@ pub(crate) struct Answer {
 #[utoipa::path(
     get, path = "/info/{key}", operation_id = "get_info", tag = "service",
     params(
-        ("key" = String, Path, description = "`infrastructure.name`, `infrastructure.started`, `infrastructure.state`, `infrastructure.node_instances`, `infrastructure.finished_first_maintenance`, `node.address`, `node.resource.state`"),
-        ("infra_id" = Option<String>, Query, description = "The infrastructure's id"),
+        ("key" = String, Path, description = "What is asked for"),
+        ("infra_id" = String, Query, description = "The infrastructure's id"),
         ("name" = Option<String>, Query, description = "A node's name"),
         ("node_id" = Option<String>, Query, description = "An instance's id"),
     ),

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use crate::state::Service;
 
 pub(crate) use description::tag as description_tag;
+pub(crate) use info::KEYS as INFO_KEYS;
 pub(crate) use infrastructures::OnFailure;
 
 /// All of them, with what the OpenAPI document says of them.
