@@ -39,7 +39,7 @@ RFC 9457.",
         (name = "definitions", description = "Node definitions that the service keeps"),
         (name = "service", description = "The service itself"),
     ),
-    components(schemas(crate::api::OnFailure)),
+    components(schemas(crate::api::OnFailure, crate::problem::Details)),
     modifiers(&Tokens),
 )]
 struct Document;
@@ -82,6 +82,12 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
                 }
                 (Some("path"), Some("key")) => parameter["schema"]["enum"] = json!(crate::api::INFO_KEYS),
                 _ => {}
+            }
+        }
+        if let Some(responses) = operation["responses"].as_object_mut() {
+            for status in ["4XX", "5XX"] {
+                let content = json!({"application/problem+json": {"schema": reference("Details")}});
+                responses.insert(status.into(), json!({"content": content}));
             }
         }
         for (status, response) in operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten() {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::common::{Accepted, Done, Place, accepted};
 use crate::access::{Caller, Scope};
 use crate::operations::{Submitted, Work};
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::{Service, unknown};
 
 /// A request to scale, as the existing service repeats it.
@@ -60,8 +60,6 @@ async fn known(service: &Service, caller: &Caller, id: &str) -> Result<(), Probl
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Done),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn attach(
@@ -86,8 +84,6 @@ pub(crate) async fn attach(
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Done),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn detach(
@@ -125,8 +121,6 @@ async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, how: Sc
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name")),
     responses(
         (status = 200, body = Scaled),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn scale_up(
@@ -143,8 +137,6 @@ pub(crate) async fn scale_up(
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
     responses(
         (status = 200, body = Scaled),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn scale_up_by(
@@ -174,8 +166,6 @@ async fn up(
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name")),
     responses(
         (status = 200, body = ScaledDown),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn scale_down(
@@ -193,8 +183,6 @@ pub(crate) async fn scale_down(
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("instance" = String, Path, description = "Id or address of the instance")),
     responses(
         (status = 200, body = ScaledDown),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn scale_down_this(
@@ -212,8 +200,6 @@ pub(crate) async fn scale_down_this(
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
     responses(
         (status = 200, body = Scaled),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn scale_to(
@@ -231,8 +217,6 @@ pub(crate) async fn scale_to(
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Suspended),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn suspend(
@@ -252,8 +236,6 @@ pub(crate) async fn suspend(
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Suspended),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn resume(
@@ -273,8 +255,6 @@ pub(crate) async fn resume(
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn maintain(
@@ -301,8 +281,6 @@ pub(crate) async fn maintain(
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Done),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn notify(

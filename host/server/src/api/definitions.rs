@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::common::{Place, Text};
 use crate::access::{Caller, Scope};
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::Service;
 
 /// A type in a list.
@@ -42,7 +42,7 @@ pub(crate) struct Imported {
 /// The types of nodes that the service knows.
 #[utoipa::path(
     get, path = "/definitions", operation_id = "list_definitions", tag = "definitions",
-    responses((status = 200, body = Definitions), (status = "4XX", body = Details, content_type = "application/problem+json")),
+    responses((status = 200, body = Definitions)),
 )]
 pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Definitions>, Problem> {
     caller.may(Scope::Operate, None)?;
@@ -61,8 +61,6 @@ pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Resu
     request_body(content = Value, content_type = "application/yaml", description = "Node definitions"),
     responses(
         (status = 200, body = Imported),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn import(
@@ -86,7 +84,6 @@ fn unknown(node_type: &str) -> Problem {
     params(("type" = String, Path, description = "The type")),
     responses(
         (status = 200, body = std::collections::HashMap<String, Vec<Value>>),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn get(
@@ -107,8 +104,6 @@ pub(crate) async fn get(
     request_body(content = Value, content_type = "application/yaml", description = "The list of its implementations"),
     responses(
         (status = 200, body = Imported),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn put(
@@ -127,7 +122,7 @@ pub(crate) async fn put(
 #[utoipa::path(
     delete, path = "/definitions/{type}", operation_id = "delete_definition", tag = "definitions",
     params(("type" = String, Path, description = "The type")),
-    responses((status = 204), (status = "4XX", body = Details, content_type = "application/problem+json")),
+    responses((status = 204)),
 )]
 pub(crate) async fn delete(
     State(service): State<Service>,

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::common::{self, Place, matches};
 use crate::access::{Caller, Scope};
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::Service;
 
 async fn document(service: &Service, id: &str) -> Result<Option<Vec<u8>>, Problem> {
@@ -32,8 +32,6 @@ pub(crate) async fn tag(service: &Service, id: &str) -> Result<Option<String>, P
     responses(
         (status = 200, body = std::collections::HashMap<String, serde_json::Value>, headers(("etag" = String, description = "For `If-Match` of a PUT"))),
         (status = 304, description = "Nothing has changed"),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn get(

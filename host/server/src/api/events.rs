@@ -15,7 +15,7 @@ use super::common::{Asked, Place};
 use crate::access::{Caller, Scope};
 use crate::feed;
 use crate::metrics::OpenStream;
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::{Service, unknown};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -55,8 +55,6 @@ pub(crate) struct Happened {
     ),
     responses(
         (status = 200, content((Happened = "application/json"), (String = "text/event-stream"))),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn events(

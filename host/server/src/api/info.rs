@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::common::{Asked, Place};
 use super::status::{report, state};
 use crate::access::{Caller, Scope};
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::Service;
 
 /// Keys that are answered. Others let whoever asks read credentials or contexts, or connect from the service to anywhere.
@@ -41,7 +41,7 @@ pub(crate) struct Answer {
         ("name" = Option<String>, Query, description = "A node's name"),
         ("node_id" = Option<String>, Query, description = "An instance's id"),
     ),
-    responses((status = 200, body = Answer), (status = "4XX", body = Details, content_type = "application/problem+json")),
+    responses((status = 200, body = Answer)),
 )]
 pub(crate) async fn get(
     State(service): State<Service>,

@@ -18,7 +18,7 @@ use super::common::{Accepted, Asked, Done, Place, Text, accepted, accepted_as, m
 use super::{description, document};
 use crate::access::{Caller, Scope};
 use crate::operations::{Next, Progress, RequestKey, Submitted, Work};
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::{Service, is_id, unknown};
 
 /// A request with this key is done once, however often it comes.
@@ -83,7 +83,7 @@ pub(crate) struct Item {
 /// Lists the infrastructures, the oldest first.
 #[utoipa::path(
     get, path = "/infrastructures", operation_id = "list_infrastructures", tag = "infrastructures", params(Wanted),
-    responses((status = 200, body = Listed), (status = "4XX", body = Details, content_type = "application/problem+json")),
+    responses((status = 200, body = Listed)),
 )]
 pub(crate) async fn list(
     State(service): State<Service>,
@@ -162,8 +162,6 @@ async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
     request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if they are not kept by the service"),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn create(
@@ -237,8 +235,6 @@ fn renew(replace: Option<&str>) -> Result<Renew, Problem> {
     responses(
         (status = 200, body = Plan, description = "With `dry_run`: what would be done"),
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn put(
@@ -284,8 +280,6 @@ pub(crate) struct Replacing {
     request_body(content = Value, content_type = "application/yaml", description = "The description"),
     responses(
         (status = 200, body = Plan),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn plan(
@@ -317,8 +311,6 @@ pub(crate) struct Valid {
     request_body(content = Value, content_type = "application/yaml", description = "The description"),
     responses(
         (status = 200, body = Valid),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn validate(
@@ -341,8 +333,6 @@ pub(crate) async fn validate(
     responses(
         (status = 200, body = Done, description = "Nothing is left of it"),
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn delete(

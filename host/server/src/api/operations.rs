@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::common::Place;
 use crate::access::{Caller, Scope};
 use crate::operations::Operation;
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::{Service, unknown};
 
 /// Operations of an infrastructure.
@@ -24,8 +24,6 @@ pub(crate) struct Operations {
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Operations),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn list(
@@ -50,8 +48,6 @@ pub(crate) async fn list(
     ),
     responses(
         (status = 200, body = Operation),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn get(

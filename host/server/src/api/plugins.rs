@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::access::{Caller, Scope};
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::Service;
 
 /// A plugin.
@@ -84,7 +84,7 @@ impl Service {
 /// The plugins of the service.
 #[utoipa::path(
     get, path = "/plugins", operation_id = "list_plugins", tag = "service",
-    responses((status = 200, body = Plugins), (status = "4XX", body = Details, content_type = "application/problem+json")),
+    responses((status = 200, body = Plugins)),
 )]
 pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Plugins>, Problem> {
     caller.may(Scope::Read, None)?;

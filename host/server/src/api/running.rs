@@ -16,7 +16,7 @@ use super::common::Asked;
 use crate::access::{Caller, Scope};
 use crate::audit::Entry;
 use crate::metrics::InState;
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::Service;
 
 /// Whoever asks.
@@ -33,7 +33,7 @@ pub(crate) struct Who {
 /// Tells who one is to the service.
 #[utoipa::path(
     get, path = "/whoami", tag = "service",
-    responses((status = 200, body = Who), (status = "4XX", body = Details, content_type = "application/problem+json")),
+    responses((status = 200, body = Who)),
 )]
 pub(crate) async fn whoami(caller: Caller) -> Json<Who> {
     let infrastructures = caller.infrastructures.map(|ids| ids.into_iter().collect());
@@ -65,7 +65,7 @@ pub(crate) struct Audited {
 /// Who did what.
 #[utoipa::path(
     get, path = "/audit", tag = "service", params(Wanted),
-    responses((status = 200, body = Audited), (status = "4XX", body = Details, content_type = "application/problem+json")),
+    responses((status = 200, body = Audited)),
 )]
 pub(crate) async fn audit(
     State(service): State<Service>,
@@ -90,7 +90,6 @@ pub(crate) async fn audit(
     get, path = "/metrics", tag = "service",
     responses(
         (status = 200, body = String, content_type = "application/openmetrics-text"),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn metrics(State(service): State<Service>, caller: Caller) -> Result<Response, Problem> {
@@ -133,7 +132,7 @@ pub(crate) async fn healthz(State(service): State<Service>) -> Json<Health> {
 /// Whether the service can do its work: the store answers, and it does not end.
 #[utoipa::path(
     get, path = "/readyz", tag = "service", security(()),
-    responses((status = 200, body = Health), (status = 503, body = Details, content_type = "application/problem+json")),
+    responses((status = 200, body = Health)),
 )]
 pub(crate) async fn readyz(State(service): State<Service>) -> Result<Json<Health>, Problem> {
     if service.feed.closing.is_cancelled() {

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::common::{Asked, Place, kept};
 use crate::access::{Caller, Scope};
-use crate::problem::{Details, Problem};
+use crate::problem::Problem;
 use crate::state::Service;
 
 /// A node, as the existing service tells it.
@@ -94,8 +94,6 @@ pub(crate) fn state(state: InstanceState) -> &'static str {
     responses(
         (status = 200, body = std::collections::HashMap<String, NodeReport>, headers(("etag" = String, description = "Of this state"))),
         (status = 304, description = "Nothing has changed"),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn nodes(
@@ -135,8 +133,6 @@ pub(crate) struct Freshness {
     responses(
         (status = 200, body = Status, headers(("etag" = String, description = "Of this state"))),
         (status = 304, description = "Nothing has changed"),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn status(
@@ -164,8 +160,6 @@ pub(crate) async fn status(
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = std::collections::HashMap<String, Value>),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn cost(
@@ -189,8 +183,6 @@ pub(crate) async fn cost(
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = String, content_type = "image/svg+xml"),
-        (status = "4XX", body = Details, content_type = "application/problem+json"),
-        (status = "5XX", body = Details, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn graph(
