@@ -411,7 +411,6 @@ impl Stream {
     ///
     /// # Panics
     /// When there is none for half a minute.
-    #[expect(clippy::should_implement_trait, reason = "it panics")]
     pub fn next(&self) -> Option<Told> {
         match self.events.recv_timeout(Duration::from_secs(30)) {
             Ok(told) => Some(told),

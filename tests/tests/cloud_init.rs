@@ -76,7 +76,7 @@ fn cloud_init_takes_what_is_rendered() {
     for node in ["peer", "one", "two"] {
         let file = rendered(&occopus, node);
         let checked = Command::new("cloud-init").args(["schema", "--config-file"]).arg(&file).output().expect("runs");
-        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &*String::from_utf8_lossy(&checked.stderr);
         let text = std::fs::read_to_string(&file).expect("user data");
         assert!(checked.status.success() && said.contains("Valid"), "{node}: {said}\n{text}");
     }
