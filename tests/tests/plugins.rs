@@ -107,10 +107,10 @@ fn a_secret_appears_nowhere() {
     write_credentials(&occopus, &format!("resource:\n- type: hostile\n  auth_data: {{password: {secret}}}\n"));
     let built = occopus.ok(["build", "-v", "-v", "infra.yaml"]);
     let id = built.id();
-    let mut seen = built.stdout + &built.stderr;
+    let mut seen = built.stdout + built.stderr.as_str();
     for command in [&["status", "--output", "json", "-i"][..], &["events", "-i"], &["maintain", "-v", "-v", "-i"]] {
         let finished = occopus.ok(command.iter().copied().chain([id.as_str()]));
-        seen += &(finished.stdout + &finished.stderr);
+        seen += &(finished.stdout + finished.stderr.as_str());
     }
     assert!(seen.contains("occopus-secret-"), "the plugin did its worst: {seen}");
     assert!(!seen.contains(secret), "{seen}");
@@ -150,7 +150,7 @@ fn secrets_from_the_environment_and_from_commands() {
     {
         write_credentials(&occopus, &format!("resource:\n- type: hostile\n  auth_data: {{password: {value}}}\n"));
         let checked = occopus.command(["auth", "check", "infra.yaml"]).env("SECRET", secret).output().expect("runs");
-        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &*String::from_utf8_lossy(&checked.stderr);
         assert_eq!(checked.status.code(), Some(0), "{said}");
         assert!(said.contains("password from") && said.contains("auth_data.yaml:2"), "{said}");
         assert!(!said.contains(secret), "{said}");
