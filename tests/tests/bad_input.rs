@@ -155,7 +155,7 @@ fn a_plugin_that_is_no_component() {
         occopus.write("nodes/node_definitions.yaml", DEFINITIONS);
         occopus.write("home/plugins/broken.wasm", bytes);
         let listed = occopus.run(["plugin", "list"]);
-        let said = listed.stdout + &listed.stderr;
+        let said = listed.stdout + listed.stderr.as_str();
         assert!(said.contains("broken.wasm") && said.contains(word), "{said}");
         assert_eq!(occopus.run(["validate", "infra.yaml"]).code, Some(0), "the other plugins still work");
     }

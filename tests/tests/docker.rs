@@ -24,7 +24,8 @@ fn write_pair(occopus: &Occopus, docker: &Docker) -> &'static str {
     };
     occopus.write(
         "nodes/node_definitions.yaml",
-        node("first_node", "message={{variables.greeting}}") + &node("second_node", "target_ip={{getip('first')}}"),
+        node("first_node", "message={{variables.greeting}}")
+            + node("second_node", "target_ip={{getip('first')}}").as_str(),
     );
     "infra.yaml"
 }
