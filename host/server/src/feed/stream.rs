@@ -4,14 +4,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::topic::{Changes, Ready};
-use super::{Feed, Topic};
+use super::topic::Changes;
+use super::{Feed, Together, Topic};
 
 /// A silent stream says so often that it lives.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -54,17 +54,9 @@ impl Watcher {
             return Some(Bytes::from_static(b"retry: 2000\n\n"));
         }
         loop {
-            let events = self.events().await;
-            if let Some(last) = events.last() {
-                self.after = last.id;
-                return Some(match events.as_slice() {
-                    [one] => one.frame.clone(),
-                    many => {
-                        let mut frames = BytesMut::with_capacity(many.iter().map(|ready| ready.frame.len()).sum());
-                        many.iter().for_each(|ready| frames.extend_from_slice(&ready.frame));
-                        frames.freeze()
-                    }
-                });
+            if let Some((frames, last)) = self.events().await {
+                self.after = last;
+                return Some(frames);
             }
             if self.topic.has_ended() {
                 self.ended = true;
@@ -79,13 +71,14 @@ impl Watcher {
         }
     }
 
-    async fn events(&mut self) -> Vec<Ready> {
+    /// The next events, and the number of the last of them.
+    async fn events(&mut self) -> Option<(Bytes, u64)> {
         if self.is_up_to_date {
             if self.changes.borrow_and_update().event <= self.after {
-                return Vec::new();
+                return None;
             }
             if let Some(events) = self.topic.after(self.after) {
-                return events;
+                return Some(events);
             }
         }
         self.changes.borrow_and_update();
@@ -93,11 +86,15 @@ impl Watcher {
         match self.feed.engine.events(&self.id, self.after, PAGE).await {
             Ok(events) => {
                 self.is_up_to_date = events.len() < PAGE;
-                events.iter().filter_map(Ready::from_event).collect()
+                let mut together = Together::default();
+                for event in events.iter().filter_map(|event| serde_json::to_value(event).ok()) {
+                    together.add(&event);
+                }
+                together.batch().map(|batch| (batch.after(self.after), batch.last()))
             }
             Err(error) => {
                 tracing::warn!(infrastructure = self.id, "events could not be read: {error}");
-                Vec::new()
+                None
             }
         }
     }

@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use occopus_engine::Event;
-use serde_json::Value;
 use tokio::sync::watch;
 
-/// Events that are kept ready.
-const READY: usize = 256;
+use super::Batch;
+
+/// Bytes of events that are kept ready, for as long as somebody watches.
+const READY: usize = 1 << 20;
 
 /// Its changes, its latest events, and answers that are good until the next change.
 #[derive(Default)]
 pub(crate) struct Topic {
     changes: watch::Sender<Changes>,
-    latest: Mutex<VecDeque<Ready>>,
+    latest: Mutex<Latest>,
     answers: Mutex<Answers>,
     /// After a count of changes: how many instances were ready, and how many there should be.
     counted: Mutex<Option<(u64, (usize, usize))>>,
@@ -31,12 +31,12 @@ pub(crate) struct Changes {
     pub(crate) ended: bool,
 }
 
-/// An event as it is sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Ready {
-    pub(crate) id: u64,
-    pub(crate) name: String,
-    pub(crate) frame: Bytes,
+/// Events that are kept ready.
+#[derive(Default)]
+struct Latest {
+    batches: VecDeque<Batch>,
+    /// Of all of them.
+    bytes: usize,
 }
 
 /// An answer with its tag.
@@ -53,49 +53,27 @@ struct Answers {
     kept: Vec<(&'static str, Answer)>,
 }
 
-impl Ready {
-    /// From the record in the store.
-    pub(crate) fn of(record: &[u8]) -> Option<Self> {
-        let mut value: Value = serde_json::from_slice(record).ok()?;
-        value.as_object_mut()?.shift_remove("v");
-        Self::new(&value)
-    }
-
-    pub(crate) fn from_event(event: &Event) -> Option<Self> {
-        Self::new(&serde_json::to_value(event).ok()?)
-    }
-
-    fn new(event: &Value) -> Option<Self> {
-        let id = event["id"].as_u64()?;
-        let name = event["event"].as_str()?.to_owned();
-        // JSON on one line has no line ends, so one `data` is enough.
-        let frame = format!("id: {id}\nevent: {name}\ndata: {event}\n\n").into();
-        Some(Self { id, name, frame })
-    }
-}
-
 impl Topic {
     /// Something has changed.
     pub(crate) fn bump(&self) {
         self.changes.send_modify(|changes| changes.count += 1);
     }
 
-    /// Something has happened.
-    pub(crate) fn push(&self, event: Ready) {
-        let id = event.id;
+    /// Something has happened. Watchers are woken once for all of it.
+    pub(crate) fn push(&self, batch: Batch) {
+        let last = batch.last();
         {
             let mut latest = self.latest();
-            if latest.back().is_some_and(|last| last.id >= id) {
-                return;
+            if self.changes.receiver_count() == 0 {
+                // Whoever begins to watch reads the store first.
+                *latest = Latest::default();
+            } else {
+                latest.add(batch);
             }
-            if latest.len() >= READY {
-                latest.pop_front();
-            }
-            latest.push_back(event);
         }
         self.changes.send_modify(|changes| {
             changes.count += 1;
-            changes.event = id;
+            changes.event = last.max(changes.event);
         });
     }
 
@@ -115,15 +93,19 @@ impl Topic {
         self.changes.subscribe()
     }
 
-    /// Events after this one, if all of them are kept ready.
-    pub(crate) fn after(&self, event: u64) -> Option<Vec<Ready>> {
+    /// How many watch it.
+    pub(crate) fn watchers(&self) -> u32 {
+        u32::try_from(self.changes.receiver_count()).unwrap_or(u32::MAX)
+    }
+
+    /// Some of the events after this one, and the number of the last of them; none when they are not kept ready.
+    pub(crate) fn after(&self, event: u64) -> Option<(Bytes, u64)> {
         let latest = self.latest();
-        let first = latest.front()?.id;
-        if event + 1 < first {
+        if event + 1 < latest.batches.front()?.first() {
             return None;
         }
-        let start = latest.partition_point(|ready| ready.id <= event);
-        Some(latest.range(start..).cloned().collect())
+        let next = latest.batches.partition_point(|batch| batch.last() <= event);
+        latest.batches.get(next).map(|batch| (batch.after(event), batch.last()))
     }
 
     /// An answer that is still good, or the count under which a new one may be kept.
@@ -156,11 +138,73 @@ impl Topic {
         *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some((count, counted));
     }
 
-    fn latest(&self) -> MutexGuard<'_, VecDeque<Ready>> {
+    fn latest(&self) -> MutexGuard<'_, Latest> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Latest {
+    fn add(&mut self, batch: Batch) {
+        if self.batches.back().is_some_and(|before| before.last() >= batch.first()) {
+            return;
+        }
+        self.bytes += batch.len();
+        self.batches.push_back(batch);
+        while self.bytes > READY && self.batches.len() > 1 {
+            self.bytes -= self.batches.pop_front().map_or(0, |batch| batch.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Together;
+    use super::*;
+
+    fn batch(ids: std::ops::RangeInclusive<u64>, filling: usize) -> Batch {
+        let mut together = Together::default();
+        for id in ids {
+            together.add(&json!({"id": id, "event": "nodecreated", "filling": "x".repeat(filling)})).unwrap();
+        }
+        together.batch().unwrap()
+    }
+
+    #[test]
+    fn a_watcher_gets_what_it_does_not_have_batch_by_batch() {
+        let topic = Topic::default();
+        let _watcher = topic.changes();
+        topic.push(batch(3..=5, 0));
+        topic.push(batch(6..=7, 0));
+        // What comes again is not told again.
+        topic.push(batch(6..=7, 0));
+        assert!(topic.after(1).is_none(), "2 is in the store only");
+        assert_eq!(topic.after(2).map(|(_, last)| last), Some(5));
+        let (rest, last) = topic.after(4).unwrap();
+        assert!(rest.starts_with(b"id: 5\n") && last == 5);
+        let (next, last) = topic.after(5).unwrap();
+        assert!(next.starts_with(b"id: 6\n") && last == 7);
+        assert!(topic.after(7).is_none());
+        assert_eq!(topic.changes().borrow().event, 7);
+    }
+
+    #[test]
+    fn little_is_kept_and_nothing_for_nobody() {
+        let topic = Topic::default();
+        topic.push(batch(1..=1, 0));
+        assert!(topic.after(0).is_none());
+        let watcher = topic.changes();
+        for id in 2..=9 {
+            topic.push(batch(id..=id, READY / 3));
+        }
+        assert!(topic.after(6).is_none() && topic.after(7).is_some());
+        drop(watcher);
+        topic.push(batch(10..=10, 0));
+        assert!(topic.after(9).is_none());
     }
 }

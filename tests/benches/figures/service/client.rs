@@ -48,6 +48,26 @@ pub(crate) fn ask(address: SocketAddr, token: Option<&str>, method: &str, path: 
     Answer { status, head, body }
 }
 
+/// A build under way.
+pub(crate) struct Building {
+    began: Instant,
+    operation: String,
+}
+
+impl Building {
+    /// How long it took from the beginning to the end, which is waited for.
+    pub(crate) fn end(self, child: &Child) -> Duration {
+        loop {
+            let operation = child.ask("GET", &self.operation, "").json();
+            match operation["state"].as_str() {
+                Some("done") => return self.began.elapsed(),
+                Some("pending" | "running") => std::thread::sleep(Duration::from_millis(20)),
+                _ => panic!("{operation}"),
+            }
+        }
+    }
+}
+
 impl Child {
     /// Asks the service.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
@@ -58,17 +78,14 @@ impl Child {
 
     /// Builds a description under this id, and gives how long that took.
     pub(crate) fn build(&self, id: &str, description: &str) -> Duration {
+        self.begin(id, description).end(self)
+    }
+
+    /// Begins to build a description under this id.
+    pub(crate) fn begin(&self, id: &str, description: &str) -> Building {
         let began = Instant::now();
         let accepted = self.ask("PUT", &format!("/infrastructures/{id}"), description).json();
-        let operation = accepted["operation"].as_str().expect("a path").to_owned();
-        loop {
-            let operation = self.ask("GET", &operation, "").json();
-            match operation["state"].as_str() {
-                Some("done") => return began.elapsed(),
-                Some("pending" | "running") => std::thread::sleep(Duration::from_millis(20)),
-                _ => panic!("{operation}"),
-            }
-        }
+        Building { began, operation: accepted["operation"].as_str().expect("a path").to_owned() }
     }
 
     /// The number of the last event of an infrastructure.

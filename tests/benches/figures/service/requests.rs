@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::child::{Child, Setup};
 use super::client::{ask, description};
 use super::wrk::{self, Rate};
-use crate::measure::middle_of;
+use crate::measure::{middle_of, ratio};
 
 const PATH: &str = "/infrastructures/hundred";
 const ROUNDS: usize = 5;
@@ -30,6 +30,22 @@ pub(crate) fn run() {
         let tag = answer.header("etag").expect("a tag").to_owned();
         compare(&child, &tag);
     }
+    while_it_builds();
+}
+
+/// Every change makes another answer.
+fn while_it_builds() {
+    let slow = Setup { create: Duration::from_secs(1), boot: Duration::from_millis(500), closed: false };
+    let description = description(10, 100);
+    let alone = Child::start(slow).build("hundred", &description);
+    let child = Child::start(slow);
+    let building = child.begin("hundred", &description);
+    let rate = wrk::run(child.at.service, PATH, &[], Duration::from_secs(10));
+    let built = building.end(&child);
+    println!(" GET while 1,000 nodes build, 16 at a time without a pause");
+    let (median, p99) = (rate.median.as_secs_f64() * 1e3, rate.p99.as_secs_f64() * 1e3);
+    println!("  {:<58} {:>12.0} /s   median {median:.2} ms, p99 {p99:.2} ms", "requests", rate.requests);
+    ratio("the build, of one that nobody asks about", built, alone, 1.25);
 }
 
 fn compare(child: &Child, tag: &str) {

@@ -66,7 +66,7 @@ impl Watchers {
         let began = Instant::now();
         while self.reached.iter().any(|reached| reached.load(Ordering::Relaxed) < last) {
             assert!(began.elapsed() < Duration::from_secs(120), "some events did not arrive");
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_micros(500));
         }
         self.enough.cancel();
         self.tasks.into_iter().map(|task| self.tokio.block_on(task).expect("no panic")).collect()
