@@ -60,7 +60,8 @@ pub(crate) fn document() -> OpenApi {
     Document::openapi()
 }
 
-/// The document with what the code of the routes can't say: what ids and posted documents look like.
+/// The document with what the code of the routes can't say: what ids and posted documents look like, and that anything may be
+/// refused.
 pub(crate) fn complete(document: &OpenApi) -> Value {
     let mut document = serde_json::to_value(document).unwrap_or_default();
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
@@ -68,43 +69,52 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
         schemas.insert("DefinitionsDocument".into(), definitions());
         schemas.insert("Implementations".into(), implementations());
     }
-    let example: Value = serde_yaml_ng::from_str(DESCRIPTION).unwrap_or_default();
-    let types: serde_json::Map<_, _> = own_types(&example);
-    let implementations = types.values().next().cloned().unwrap_or_default();
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    for (path, operation) in paths.flat_map(|(path, operations)| {
-        operations.as_object_mut().into_iter().flatten().map(move |(_, operation)| (path.as_str(), operation))
-    }) {
-        for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
-            match (parameter["in"].as_str(), parameter["name"].as_str()) {
-                (Some("path"), Some("id")) | (Some("query"), Some("infra_id")) => {
-                    parameter["schema"]["pattern"] = ID.into()
-                }
-                (Some("path"), Some("key")) => parameter["schema"]["enum"] = json!(crate::api::INFO_KEYS),
-                _ => {}
+    for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
+        for (_, operation) in operations.as_object_mut().into_iter().flatten() {
+            complete_parameters(operation);
+            complete_answers(operation);
+            if let Some(body) = operation.pointer_mut("/requestBody/content/application~1yaml") {
+                *body = posted(path);
             }
-        }
-        if let Some(responses) = operation["responses"].as_object_mut() {
-            for status in ["4XX", "5XX"] {
-                let content = json!({"application/problem+json": {"schema": reference("Details")}});
-                responses.insert(status.into(), json!({"content": content}));
-            }
-        }
-        for (status, response) in operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten() {
-            if let Some(response) = response.as_object_mut().filter(|response| !response.contains_key("description")) {
-                response.insert("description".into(), in_words(status).into());
-            }
-        }
-        let (schema, example) = match path {
-            "/definitions" => ("DefinitionsDocument", Value::Object(types.clone())),
-            "/definitions/{type}" => ("Implementations", implementations.clone()),
-            _ => ("Description", example.clone()),
-        };
-        if let Some(body) = operation.pointer_mut("/requestBody/content/application~1yaml") {
-            *body = json!({"schema": {"$ref": format!("#/components/schemas/{schema}")}, "example": example});
         }
     }
     document
+}
+
+fn complete_parameters(operation: &mut Value) {
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        match (parameter["in"].as_str(), parameter["name"].as_str()) {
+            (Some("path"), Some("id")) | (Some("query"), Some("infra_id")) => {
+                parameter["schema"]["pattern"] = ID.into();
+            }
+            (Some("path"), Some("key")) => parameter["schema"]["enum"] = json!(crate::api::INFO_KEYS),
+            _ => {}
+        }
+    }
+}
+
+fn complete_answers(operation: &mut Value) {
+    let Some(answers) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    for status in ["4XX", "5XX"] {
+        let content = json!({"application/problem+json": {"schema": reference("Details")}});
+        answers.insert(status.into(), json!({ "content": content }));
+    }
+    for (status, answer) in answers {
+        if let Some(answer) = answer.as_object_mut() {
+            answer.entry("description").or_insert_with(|| in_words(status).into());
+        }
+    }
+}
+
+/// What is posted to this path.
+fn posted(path: &str) -> Value {
+    let example: Value = serde_yaml_ng::from_str(DESCRIPTION).unwrap_or_default();
+    let (schema, example) = match path {
+        "/definitions" => ("DefinitionsDocument", Value::Object(own_types(&example))),
+        "/definitions/{type}" => ("Implementations", own_types(&example).into_values().next().unwrap_or_default()),
+        _ => ("Description", example),
+    };
+    json!({"schema": reference(schema), "example": example})
 }
 
 /// Each answer must be described.
