@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus_tests::processes::mark;
-use occopus_tests::service::{Service, Told, document, eventually};
+use occopus_tests::service::{Service, Told, document};
 use serde_json::{Value, json};
 
 /// Many nodes in a few layers, so that a build takes a while.
@@ -112,10 +112,12 @@ fn a_stream_ends_with_its_token_and_with_the_service() {
     let mut service = Service::start();
     service.build("watched", &document(&["{name: a, type: sleeper}"], &mark(123), 9));
     let path = "/infrastructures/watched/events";
+    let anybody = service.stream(path, None);
     let token = service.new_token("watcher", "read", &["watched"]);
     let other = service.new_token("boss", "admin", &[]);
+    assert_eq!(anybody.next(), None, "from now on a token is needed");
+    service.get(path).problem(401, "access.unauthenticated");
     service.token = Some(token);
-    eventually("tokens are known", || service.get("/whoami").status == 200);
     let watched = service.stream(path, None);
     service.home.ok(["token", "revoke", "watcher"]);
     assert_eq!(watched.next(), None, "the token is no good any more");

@@ -162,10 +162,7 @@ async fn authenticate(State(access): State<Access>, request: Request, next: Next
         Ok(Admitted::Known(caller, token)) => {
             parts.extensions.insert(caller);
             let response = next.run(Request::from_parts(parts, body)).await;
-            match token {
-                Some(token) if is_endless(&response) => until_ended(response, &access.shared.tokens, token),
-                _ => response,
-            }
+            if is_endless(&response) { until_ended(response, &access.shared.tokens, token) } else { response }
         }
         Err(Refusal::Unauthenticated) if paths::wants_page(&parts) => Redirect::to(SIGN_IN).into_response(),
         Err(refusal) => {
@@ -181,9 +178,15 @@ fn is_endless(response: &Response) -> bool {
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// Ends an answer when the token is no good any more for which it is given.
-fn until_ended(response: Response, tokens: &Tokens, token: String) -> Response {
-    let ended = tokens.clone().ended(token);
+/// Ends an answer when the token is no good any more for which it is given; or, given without one, when one is needed.
+fn until_ended(response: Response, tokens: &Tokens, token: Option<String>) -> Response {
+    let tokens = tokens.clone();
+    let ended = async move {
+        match token {
+            Some(token) => tokens.ended(token).await,
+            None => tokens.begun().await,
+        }
+    };
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))
 }
 

@@ -311,6 +311,18 @@ impl Tokens {
         }
     }
 
+    /// Ends when there is a token, some seconds later at most: for answers without end to those who needed none.
+    pub(super) async fn begun(self) {
+        loop {
+            tokio::time::sleep(STREAMED).await;
+            match self.any().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "tokens could not be looked for again"),
+            }
+        }
+    }
+
     async fn write(&self, id: &str, modified: u64, record: &Record) -> Result<(), TokenError> {
         let (key, value) = (record::key(id), record.written().map_err(TokenError::secret)?);
         let compares = vec![Compare::Modified(key.clone(), modified)];
