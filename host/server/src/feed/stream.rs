@@ -54,14 +54,19 @@ impl Watcher {
             return Some(Bytes::from_static(b"retry: 2000\n\n"));
         }
         loop {
+            // Seen before the events are: all that there will be are there then.
+            let has_ended = self.topic.has_ended();
             if let Some((frames, last)) = self.events().await {
                 self.after = last;
                 return Some(frames);
             }
-            if self.topic.has_ended() {
+            if has_ended {
                 self.ended = true;
                 let event = json!({"time": Timestamp::now(), "infra_id": self.id, "event": "infradrop"});
                 return Some(format!("event: infradrop\ndata: {event}\n\n").into());
+            }
+            if self.topic.has_ended() {
+                continue;
             }
             tokio::select! {
                 changed = self.changes.changed() => changed.ok()?,
@@ -90,7 +95,11 @@ impl Watcher {
                 for event in events.iter().filter_map(|event| serde_json::to_value(event).ok()) {
                     together.add(&event);
                 }
-                together.batch().map(|batch| (batch.after(self.after), batch.last()))
+                match together.batch() {
+                    Some(batch) => Some((batch.after(self.after), batch.last())),
+                    // The store forgets them with the infrastructure.
+                    None => self.topic.after(self.after),
+                }
             }
             Err(error) => {
                 tracing::warn!(infrastructure = self.id, "events could not be read: {error}");
