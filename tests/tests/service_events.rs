@@ -82,7 +82,8 @@ fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
     let from_now = service.stream(path, None);
     let beyond = service.stream(path, Some(1_000_000));
     assert_eq!(beyond.until("infraready").len(), all.len(), "a number that was not reached is of another life");
-    service.ask("DELETE", "/infrastructures/large").header("prefer", "respond-async").send("").expect(202);
+    let removal =
+        service.ask("DELETE", "/infrastructures/large").header("prefer", "respond-async").send("").expect(202);
     let last = from_now.until("infradrop");
     assert!(last[0].id > numbers.last().copied(), "{:?}", last[0]);
     assert_eq!((last.iter().filter(|told| told.name == "nodedropped").count(), from_now.next()), (24, None));
@@ -90,6 +91,7 @@ fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
         let rest = stream.until("infradrop");
         assert_eq!((rest.last().and_then(|told| told.id), stream.next()), (None, None), "then it ends");
     }
+    assert_eq!(service.ended(&removal)["state"], "done");
     service.get(path).problem(404, "engine.unknown-infrastructure");
 }
 
