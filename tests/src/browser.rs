@@ -21,6 +21,8 @@ pub struct Browser {
     /// For all that is not made easy here.
     pub driver: WebDriver,
     chromedriver: Child,
+    /// Its URL.
+    session: String,
     _profile: TempDir,
 }
 
@@ -76,7 +78,8 @@ impl Browser {
         }
         capabilities.set("goog:loggingPrefs", json!({"browser": "ALL"})).expect("a capability");
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await.expect("a browser");
-        Some(Self { driver, chromedriver, _profile: profile })
+        let session = format!("http://127.0.0.1:{port}/session/{}", driver.session_id());
+        Some(Self { driver, chromedriver, session, _profile: profile })
     }
 
     /// Goes to a page.
@@ -191,7 +194,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It ends its browser too, when it is asked; a killed one would leave it.
+        // When it is killed it leaves its browser, which ends with the session.
+        let _ = ureq::delete(&self.session).call();
         let _ = Command::new("kill").arg(self.chromedriver.id().to_string()).status();
         let _ = self.chromedriver.wait();
     }
