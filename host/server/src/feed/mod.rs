@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use occopus_engine::Engine;
-use occopus_engine::ports::{Change, Store, StoreError};
+use occopus_engine::ports::{Change, Changes, Store, StoreError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use batch::{Batch, Together};
@@ -24,7 +25,7 @@ pub(crate) use topic::{Answer, Topic};
 
 /// Topics that nobody watches are forgotten when there are more.
 const KEPT: usize = 1024;
-/// Changes that are looked at together, at most.
+/// Changes that are looked at at once, at most.
 const TOGETHER: usize = 4096;
 /// So long it takes to tell one watcher. What happens while many are told is told them together, or they would take up the
 /// machine where much happens.
@@ -48,14 +49,8 @@ pub(crate) struct Feed {
     told: Arc<dyn Told>,
 }
 
-/// What changes say that are looked at together.
-#[derive(Default)]
-struct Seen<'a> {
-    /// Infrastructures that have changed, with what has happened.
-    topics: HashMap<&'a str, Together>,
-    /// Something has changed that lists show.
-    listed: bool,
-}
+/// What has happened to infrastructures, and was not told yet.
+type Untold = HashMap<String, Together>;
 
 /// Somebody who is told of what the store tells, without asking.
 pub(crate) trait Told: Send + Sync + 'static {
@@ -88,23 +83,7 @@ impl Feed {
     async fn follow(&self, mut revision: u64) {
         loop {
             match self.store.watch("", revision).await {
-                Ok(changes) => {
-                    // What is there at once is told at once: a thousand watchers are not woken for each change.
-                    let mut changes = changes.ready_chunks(TOGETHER);
-                    while let Some(together) = changes.next().await {
-                        let count = together.len();
-                        let good: Vec<_> = together.into_iter().map_while(Result::ok).collect();
-                        revision = good.last().map_or(revision, |change| change.revision);
-                        let woken = self.take(&good);
-                        if good.len() < count {
-                            break;
-                        }
-                        let telling = LONGEST.min(EACH.saturating_mul(woken));
-                        if telling >= SHORTEST {
-                            tokio::time::sleep(telling).await;
-                        }
-                    }
-                }
+                Ok(changes) => self.take(changes, &mut revision).await,
                 Err(error) => tracing::warn!("the store can't be followed: {error}"),
             }
             tokio::time::sleep(AGAIN).await;
@@ -115,57 +94,74 @@ impl Feed {
         }
     }
 
-    /// Gives how many watchers were woken.
-    fn take(&self, changes: &[Change]) -> u32 {
-        let mut seen = Seen::default();
-        for change in changes {
-            self.look(change, &mut seen);
+    /// Looks at changes at once, and tells watchers of them when those have been told of what came before.
+    async fn take(&self, changes: Changes, revision: &mut u64) {
+        let mut changes = changes.ready_chunks(TOGETHER);
+        let mut untold = Untold::new();
+        let mut next = Instant::now();
+        'following: loop {
+            tokio::select! {
+                together = changes.next() => {
+                    let mut listed = false;
+                    let Some(together) = together else { break };
+                    for change in together {
+                        let Ok(change) = change else { break 'following };
+                        *revision = change.revision;
+                        listed |= self.look(&change, &mut untold);
+                    }
+                    if listed {
+                        self.all.send_modify(|count| *count += 1);
+                    }
+                }
+                () = tokio::time::sleep_until(next), if !untold.is_empty() => {
+                    let woken = untold.drain().fold(0, |woken: u32, (id, events)| woken.saturating_add(self.tell(&id, events)));
+                    let telling = LONGEST.min(EACH.saturating_mul(woken));
+                    next = Instant::now() + if telling < SHORTEST { Duration::ZERO } else { telling };
+                }
+            }
         }
-        if seen.listed {
-            self.all.send_modify(|count| *count += 1);
+        for (id, events) in untold {
+            self.tell(&id, events);
         }
-        seen.topics.into_iter().fold(0, |woken, (id, together)| woken.saturating_add(self.tell(id, together)))
     }
 
-    fn look<'a>(&self, change: &'a Change, seen: &mut Seen<'a>) {
+    /// Gives whether lists show it.
+    fn look(&self, change: &Change, untold: &mut Untold) -> bool {
         if let Some(id) = change.key.strip_prefix("infrastructure/") {
-            seen.listed = true;
-            if change.entry.is_some() {
-                seen.topics.entry(id).or_default();
-                return;
+            self.touch(id);
+            if change.entry.is_none() {
+                if let Some(events) = untold.remove(id) {
+                    self.tell(id, events);
+                }
+                if let Some(topic) = self.topics().get(id) {
+                    topic.end();
+                }
             }
-            if let Some(together) = seen.topics.remove(id) {
-                self.tell(id, together);
-            }
-            if let Some(topic) = self.topics().get(id) {
-                topic.end();
-            }
-            return;
+            return true;
         }
         if let Some(id) = change.key.strip_prefix("service/attached/").or(change.key.strip_prefix("service/pending/")) {
-            seen.listed = true;
-            seen.topics.entry(id).or_default();
-            return;
+            self.touch(id);
+            return true;
         }
-        let Some((id, rest)) = change.key.strip_prefix("infra/").and_then(|rest| rest.split_once('/')) else { return };
-        let together = seen.topics.entry(id).or_default();
-        let event = change.entry.as_ref().filter(|_| rest.starts_with("event/"));
-        if let Some(name) = event.and_then(|event| together.add_record(&event.value)) {
-            self.told.happened(&name);
+        let Some((id, rest)) = change.key.strip_prefix("infra/").and_then(|rest| rest.split_once('/')) else {
+            return false;
+        };
+        self.touch(id);
+        if let Some(event) = change.entry.as_ref().filter(|_| rest.starts_with("event/")) {
+            let name = untold.entry(id.to_owned()).or_default().add_record(&event.value);
+            name.iter().for_each(|name| self.told.happened(name));
         }
         if rest == "suspended" || (rest.starts_with("request/") && change.entry.is_some()) {
             self.told.requested(id);
         }
-        seen.listed |= matches!(rest, "owner" | "suspended") || rest.starts_with("instance/");
+        matches!(rest, "owner" | "suspended") || rest.starts_with("instance/")
     }
 
     /// Gives how many watchers were woken.
-    fn tell(&self, id: &str, together: Together) -> u32 {
+    fn tell(&self, id: &str, events: Together) -> u32 {
         let Some(topic) = self.topics().get(id).cloned() else { return 0 };
-        match together.batch() {
-            Some(batch) => topic.push(batch),
-            None => topic.bump(),
-        }
+        let Some(batch) = events.batch() else { return 0 };
+        topic.push(batch);
         topic.watchers()
     }
 

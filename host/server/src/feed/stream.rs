@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::topic::Changes;
+use super::topic::News;
 use super::{Feed, Together, Topic};
 
 /// A silent stream says so often that it lives.
@@ -21,7 +21,7 @@ const PAGE: usize = 500;
 struct Watcher {
     feed: Feed,
     topic: Arc<Topic>,
-    changes: watch::Receiver<Changes>,
+    news: watch::Receiver<News>,
     id: String,
     /// The last event that was sent.
     after: u64,
@@ -34,9 +34,9 @@ struct Watcher {
 /// Events of an infrastructure after this one. Ends when it is gone, or the service ends.
 pub(crate) fn events(feed: Feed, id: String, after: u64) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let topic = feed.topic(&id);
-    let mut changes = topic.changes();
-    changes.mark_unchanged();
-    let watcher = Watcher { feed, topic, changes, id, after, is_up_to_date: false, begun: false, ended: false };
+    let mut news = topic.watch();
+    news.mark_unchanged();
+    let watcher = Watcher { feed, topic, news, id, after, is_up_to_date: false, begun: false, ended: false };
     stream::unfold(watcher, |mut watcher| async {
         let frame = watcher.next().await?;
         Some((Ok(frame), watcher))
@@ -69,7 +69,7 @@ impl Watcher {
                 continue;
             }
             tokio::select! {
-                changed = self.changes.changed() => changed.ok()?,
+                changed = self.news.changed() => changed.ok()?,
                 () = tokio::time::sleep(ALIVE) => return Some(Bytes::from_static(b": alive\n\n")),
                 () = self.feed.closing.cancelled() => return None,
             }
@@ -79,14 +79,14 @@ impl Watcher {
     /// The next events, and the number of the last of them.
     async fn events(&mut self) -> Option<(Bytes, u64)> {
         if self.is_up_to_date {
-            if self.changes.borrow_and_update().event <= self.after {
+            if self.news.borrow_and_update().event <= self.after {
                 return None;
             }
             if let Some(events) = self.topic.after(self.after) {
                 return Some(events);
             }
         }
-        self.changes.borrow_and_update();
+        self.news.borrow_and_update();
         // What it has missed, or what came before anybody watched.
         match self.feed.engine.events(&self.id, self.after, PAGE).await {
             Ok(events) => {

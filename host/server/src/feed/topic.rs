@@ -1,6 +1,7 @@
 //! An infrastructure that somebody is interested in.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -14,18 +15,19 @@ const READY: usize = 1 << 20;
 /// Its changes, its latest events, and answers that are good until the next change.
 #[derive(Default)]
 pub(crate) struct Topic {
-    changes: watch::Sender<Changes>,
+    /// Changes so far of whatever answers show.
+    count: AtomicU64,
+    news: watch::Sender<News>,
     latest: Mutex<Latest>,
     answers: Mutex<Answers>,
     /// After a count of changes: how many instances were ready, and how many there should be.
     counted: Mutex<Option<(u64, (usize, usize))>>,
 }
 
-/// How much has happened.
+/// What watchers have been told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
-    pub(crate) count: u64,
-    /// Of the last event that was seen.
+pub(crate) struct News {
+    /// The number of the last event.
     pub(crate) event: u64,
     /// The infrastructure is gone.
     pub(crate) ended: bool,
@@ -54,9 +56,9 @@ struct Answers {
 }
 
 impl Topic {
-    /// Something has changed.
+    /// Something has changed: answers that are kept are not good any more.
     pub(crate) fn bump(&self) {
-        self.changes.send_modify(|changes| changes.count += 1);
+        self.count.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Something has happened. Watchers are woken once for all of it.
@@ -64,38 +66,32 @@ impl Topic {
         let last = batch.last();
         {
             let mut latest = self.latest();
-            if self.changes.receiver_count() == 0 {
+            if self.news.receiver_count() == 0 {
                 // Whoever begins to watch reads the store first.
                 *latest = Latest::default();
             } else {
                 latest.add(batch);
             }
         }
-        self.changes.send_modify(|changes| {
-            changes.count += 1;
-            changes.event = last.max(changes.event);
-        });
+        self.news.send_modify(|news| news.event = last.max(news.event));
     }
 
     /// The infrastructure is gone.
     pub(crate) fn end(&self) {
-        self.changes.send_modify(|changes| {
-            changes.count += 1;
-            changes.ended = true;
-        });
+        self.news.send_modify(|news| news.ended = true);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.changes.borrow().ended
+        self.news.borrow().ended
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<Changes> {
-        self.changes.subscribe()
+    pub(crate) fn watch(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
     }
 
     /// How many watch it.
     pub(crate) fn watchers(&self) -> u32 {
-        u32::try_from(self.changes.receiver_count()).unwrap_or(u32::MAX)
+        u32::try_from(self.news.receiver_count()).unwrap_or(u32::MAX)
     }
 
     /// Some of the events after this one, and the number of the last of them; none when they are not kept ready.
@@ -110,7 +106,7 @@ impl Topic {
 
     /// An answer that is still good, or the count under which a new one may be kept.
     pub(crate) fn answer(&self, name: &str) -> Result<Answer, u64> {
-        let count = self.changes.borrow().count;
+        let count = self.count.load(Ordering::Acquire);
         let answers = self.answers();
         let kept = answers.kept.iter().find(|(kept, _)| *kept == name && answers.count == count);
         kept.map(|(_, answer)| answer.clone()).ok_or(count)
@@ -128,7 +124,7 @@ impl Topic {
 
     /// How many instances are ready and how many there should be, or the count under which that may be kept.
     pub(crate) fn counted(&self) -> Result<(usize, usize), u64> {
-        let count = self.changes.borrow().count;
+        let count = self.count.load(Ordering::Acquire);
         let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.filter(|(at, _)| *at == count).map(|(_, counted)| counted).ok_or(count)
     }
@@ -178,7 +174,7 @@ mod tests {
     #[test]
     fn a_watcher_gets_what_it_does_not_have_batch_by_batch() {
         let topic = Topic::default();
-        let _watcher = topic.changes();
+        let _watcher = topic.watch();
         topic.push(batch(3..=5, 0));
         topic.push(batch(6..=7, 0));
         // What comes again is not told again.
@@ -190,7 +186,7 @@ mod tests {
         let (next, last) = topic.after(5).unwrap();
         assert!(next.starts_with(b"id: 6\n") && last == 7);
         assert!(topic.after(7).is_none());
-        assert_eq!(topic.changes().borrow().event, 7);
+        assert_eq!(topic.watch().borrow().event, 7);
     }
 
     #[test]
@@ -198,7 +194,7 @@ mod tests {
         let topic = Topic::default();
         topic.push(batch(1..=1, 0));
         assert!(topic.after(0).is_none());
-        let watcher = topic.changes();
+        let watcher = topic.watch();
         for id in 2..=9 {
             topic.push(batch(id..=id, READY / 3));
         }
