@@ -5,8 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
-/// What can be an infrastructure's id.
-const ID: &str = "^[A-Za-z0-9._-]{1,64}$";
+/// What can be an infrastructure's id: neither `.` nor `..`.
+const ID: &str = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\.\.[A-Za-z0-9._-]{1,62})$";
 /// An infrastructure of one node, with its definition.
 const DESCRIPTION: &str = include_str!("openapi/description.yaml");
 

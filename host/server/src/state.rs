@@ -113,8 +113,12 @@ impl Service {
 
 /// Whether it may be the id of an infrastructure. What means another place in a path can't be asked for.
 pub(crate) fn is_id(id: &str) -> bool {
-    !matches!(id, "." | "..")
-        && (1..=64).contains(&id.len())
+    !matches!(id, "." | "..") && is_like_id(id)
+}
+
+/// Whether it has the length and the letters of an id.
+pub(crate) fn is_like_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 

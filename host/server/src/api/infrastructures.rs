@@ -19,7 +19,7 @@ use super::{description, document};
 use crate::access::{Caller, Scope};
 use crate::operations::{Next, Progress, RequestKey, Submitted, Work};
 use crate::problem::Problem;
-use crate::state::{Service, is_id, unknown};
+use crate::state::{Service, is_like_id, unknown};
 
 /// A request with this key is done once, however often it comes.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -134,7 +134,7 @@ fn cursor(one: &Summary) -> String {
 fn is_cursor(text: &str) -> bool {
     text.split_once('-').is_some_and(|(created, id)| {
         let is_hexadecimal = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-        created.len() == 16 && created.bytes().all(is_hexadecimal) && is_id(id)
+        created.len() == 16 && created.bytes().all(is_hexadecimal) && is_like_id(id)
     })
 }
 
