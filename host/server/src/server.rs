@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -118,9 +118,11 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::new(store.clone());
         let timing = Timing { interval, patience: Duration::from_secs(30) };
-        let supervisor = Supervisor::new(occopus.clone(), engine.clone(), ledger.clone(), store.clone(), timing);
-        let listeners = Listeners { metrics: metrics.clone(), supervisor: supervisor.clone() };
-        let feed = Feed::new(engine.clone(), store.clone(), Arc::new(listeners));
+        let listeners = Arc::new(Listeners { metrics: metrics.clone(), supervisor: OnceLock::new() });
+        let feed = Feed::new(engine.clone(), store.clone(), listeners.clone());
+        let supervisor =
+            Supervisor::new(occopus.clone(), engine.clone(), ledger.clone(), store.clone(), feed.clone(), timing);
+        listeners.supervisor.get_or_init(|| supervisor.clone());
         let service = Service {
             occopus,
             engine,
@@ -174,7 +176,8 @@ impl Server {
 /// Those who are told of what the store tells.
 struct Listeners {
     metrics: Arc<Metrics>,
-    supervisor: Supervisor,
+    /// It tells, and is told.
+    supervisor: OnceLock<Supervisor>,
 }
 
 impl Told for Listeners {
@@ -183,7 +186,9 @@ impl Told for Listeners {
     }
 
     fn requested(&self, id: &str) {
-        self.supervisor.nudge(id);
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.nudge(id);
+        }
     }
 }
 

@@ -28,17 +28,12 @@ pub(crate) struct Together {
 }
 
 impl Together {
-    /// Adds an event, as the store has it, and gives its name.
-    pub(crate) fn add_record(&mut self, record: &[u8]) -> Option<String> {
-        let mut event: Value = serde_json::from_slice(record).ok()?;
-        event.as_object_mut()?.shift_remove("v");
-        self.add(&event)?;
-        event["event"].as_str().map(str::to_owned)
-    }
-
-    /// Adds an event that has a number and a name.
+    /// Adds an event that has a number and a name. Gives nothing when it has not, or is there already.
     pub(crate) fn add(&mut self, event: &Value) -> Option<()> {
         let (id, name) = (event["id"].as_u64()?, event["event"].as_str()?);
+        if self.marks.last().is_some_and(|last| last.id >= id) {
+            return None;
+        }
         // JSON on one line has no line ends, so one `data` is enough.
         write!(self.frames, "id: {id}\nevent: {name}\ndata: {event}\n\n").ok()?;
         self.marks.push(Mark { id, end: self.frames.len() });
@@ -85,10 +80,10 @@ mod tests {
     fn the_rest_of_a_batch_is_what_comes_after_an_event() {
         let mut together = Together::default();
         for id in [7, 8, 9] {
-            let record = json!({"v": 1, "id": id, "event": "nodecreated", "node_name": "a\nb"});
-            assert_eq!(together.add_record(record.to_string().as_bytes()).as_deref(), Some("nodecreated"));
+            let event = json!({"id": id, "event": "nodecreated", "node_name": "a\nb"});
+            assert_eq!(together.add(&event), Some(()));
+            assert_eq!(together.add(&event), None, "it is there already");
         }
-        assert!(together.add_record(b"no JSON").is_none());
         assert!(together.add(&json!({"event": "without a number"})).is_none());
         let batch = together.batch().unwrap();
         assert_eq!((batch.first(), batch.last()), (7, 9));

@@ -5,6 +5,7 @@
 //! that it has sent, and takes the next ones from the topic, or from the store when it has fallen behind.
 
 mod batch;
+mod own;
 mod stream;
 mod topic;
 
@@ -13,13 +14,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use occopus_engine::Engine;
 use occopus_engine::ports::{Change, Changes, Store, StoreError};
+use occopus_engine::{Engine, What};
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use own::{Heard, Own};
+
 pub(crate) use batch::{Batch, Together};
+pub(crate) use own::Telling;
 pub(crate) use stream::events;
 pub(crate) use topic::{Answer, Topic};
 
@@ -47,6 +53,7 @@ pub(crate) struct Feed {
     all: watch::Sender<u64>,
     pub(crate) closing: CancellationToken,
     told: Arc<dyn Told>,
+    own: Own,
 }
 
 /// What has happened to infrastructures, and was not told yet.
@@ -64,7 +71,12 @@ impl Feed {
     pub(crate) fn new(engine: Engine, store: Arc<dyn Store>, told: Arc<dyn Told>) -> Self {
         let topics = Arc::default();
         let (all, _) = watch::channel(0);
-        Self { engine, store, topics, all, closing: CancellationToken::new(), told }
+        Self { engine, store, topics, all, closing: CancellationToken::new(), told, own: Own::new() }
+    }
+
+    /// A run of this service begins to tell.
+    pub(crate) fn telling(&self, id: &str) -> Telling {
+        self.own.begin(id)
     }
 
     /// Follows from now on.
@@ -81,9 +93,10 @@ impl Feed {
     }
 
     async fn follow(&self, mut revision: u64) {
+        let Some(mut own) = self.own.listen() else { return };
         loop {
             match self.store.watch("", revision).await {
-                Ok(changes) => self.take(changes, &mut revision).await,
+                Ok(changes) => self.take(changes, &mut own, &mut revision).await,
                 Err(error) => tracing::warn!("the store can't be followed: {error}"),
             }
             tokio::time::sleep(AGAIN).await;
@@ -95,7 +108,7 @@ impl Feed {
     }
 
     /// Looks at changes at once, and tells watchers of them when those have been told of what came before.
-    async fn take(&self, changes: Changes, revision: &mut u64) {
+    async fn take(&self, changes: Changes, own: &mut UnboundedReceiver<Heard>, revision: &mut u64) {
         let mut changes = changes.ready_chunks(TOGETHER);
         let mut untold = Untold::new();
         let mut next = Instant::now();
@@ -113,6 +126,7 @@ impl Feed {
                         self.all.send_modify(|count| *count += 1);
                     }
                 }
+                Some(heard) = own.recv() => self.hear(heard, &mut untold),
                 () = tokio::time::sleep_until(next), if !untold.is_empty() => {
                     let woken = untold.drain().fold(0, |woken: u32, (id, events)| woken.saturating_add(self.tell(&id, events)));
                     let telling = LONGEST.min(EACH.saturating_mul(woken));
@@ -129,13 +143,9 @@ impl Feed {
     fn look(&self, change: &Change, untold: &mut Untold) -> bool {
         if let Some(id) = change.key.strip_prefix("infrastructure/") {
             self.touch(id);
-            if change.entry.is_none() {
-                if let Some(events) = untold.remove(id) {
-                    self.tell(id, events);
-                }
-                if let Some(topic) = self.topics().get(id) {
-                    topic.end();
-                }
+            // What a run of ours has still to tell comes first.
+            if change.entry.is_none() && !self.own.has(id) {
+                self.end(id, untold);
             }
             return true;
         }
@@ -147,14 +157,49 @@ impl Feed {
             return false;
         };
         self.touch(id);
-        if let Some(event) = change.entry.as_ref().filter(|_| rest.starts_with("event/")) {
-            let name = untold.entry(id.to_owned()).or_default().add_record(&event.value);
-            name.iter().for_each(|name| self.told.happened(name));
+        if let Some(record) = change.entry.as_ref().filter(|_| rest.starts_with("event/"))
+            && let Ok(mut event) = serde_json::from_slice::<Value>(&record.value)
+        {
+            event.as_object_mut().map(|event| event.shift_remove("v"));
+            event["event"].as_str().into_iter().for_each(|name| self.told.happened(name));
+            self.add(id, &event, untold);
         }
         if rest == "suspended" || (rest.starts_with("request/") && change.entry.is_some()) {
             self.told.requested(id);
         }
         matches!(rest, "owner" | "suspended") || rest.starts_with("instance/")
+    }
+
+    /// What a run of ours tells.
+    fn hear(&self, heard: Heard, untold: &mut Untold) {
+        match heard {
+            Heard::Event(event) => {
+                let last = matches!(event.what, What::InfraDrop);
+                self.add(&event.infra_id, &serde_json::to_value(&event).unwrap_or_default(), untold);
+                if last {
+                    self.end(&event.infra_id, untold);
+                }
+            }
+            Heard::Over(id) => self.own.end(&id),
+        }
+    }
+
+    /// Adds an event that was not told yet. It comes twice, if it is of a run of ours.
+    fn add(&self, id: &str, event: &Value, untold: &mut Untold) {
+        let known = self.topics().get(id).map_or(0, |topic| topic.told());
+        if event["id"].as_u64().is_some_and(|number| number > known) {
+            untold.entry(id.to_owned()).or_default().add(event);
+        }
+    }
+
+    /// The infrastructure is gone.
+    fn end(&self, id: &str, untold: &mut Untold) {
+        if let Some(events) = untold.remove(id) {
+            self.tell(id, events);
+        }
+        if let Some(topic) = self.topics().get(id) {
+            topic.end();
+        }
     }
 
     /// Gives how many watchers were woken.

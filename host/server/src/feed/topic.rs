@@ -85,6 +85,11 @@ impl Topic {
         self.news.borrow().ended
     }
 
+    /// The number of the last event that was told.
+    pub(crate) fn told(&self) -> u64 {
+        self.news.borrow().event
+    }
+
     pub(crate) fn watch(&self) -> watch::Receiver<News> {
         self.news.subscribe()
     }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::feed::Feed;
 use crate::operations::{ATTACHED, Ledger, Next, PENDING};
 
 /// Before the store, or an infrastructure that another process works on, is tried again.
@@ -36,6 +37,7 @@ struct Shared {
     engine: Engine,
     ledger: Ledger,
     store: Arc<dyn Store>,
+    feed: Feed,
     timing: Timing,
     runners: Mutex<HashMap<String, Runner>>,
     tasks: TaskTracker,
@@ -69,6 +71,7 @@ impl Supervisor {
         engine: Engine,
         ledger: Ledger,
         store: Arc<dyn Store>,
+        feed: Feed,
         timing: Timing,
     ) -> Self {
         let shared = Shared {
@@ -76,6 +79,7 @@ impl Supervisor {
             engine,
             ledger,
             store,
+            feed,
             timing,
             runners: Mutex::default(),
             tasks: TaskTracker::new(),

@@ -74,11 +74,15 @@ impl Shared {
             self.occopus.preload(needs, |plugin| tracing::info!("compiling the plugin {plugin}")).await?;
             let (run, events) = Run::new();
             let (mut events, notifier) = self.occopus.notify(id, webhooks, events).await?;
-            // They are in the store, from which those who listen get them.
-            let drained = tokio::spawn(async move { while events.recv().await.is_some() {} });
-            Ok::<_, OpenError>((run, notifier, drained))
+            let telling = self.feed.telling(id);
+            tokio::spawn(async move {
+                while let Some(event) = events.recv().await {
+                    telling.tell(event);
+                }
+            });
+            Ok::<_, OpenError>((run, notifier))
         };
-        let (run, notifier, drained) = match prepared.await {
+        let (run, notifier) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => return (Err(error.into()), Stopped::No),
         };
@@ -108,7 +112,6 @@ impl Shared {
                 }
             },
         };
-        drop(drained);
         if !notifier.finish(std::time::Duration::from_secs(1)).await {
             tracing::info!(infrastructure = id, "webhooks could not be told of everything; the next run tells them");
         }
