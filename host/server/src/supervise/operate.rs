@@ -78,6 +78,8 @@ impl Shared {
         let (ended, error) = (Some(Timestamp::now()), problem.map(Problem::into_details));
         let ended = Operation { state, ended, message: None, error, ..operation };
         tracing::info!(infrastructure = ended.infraid, operation = ended.id, "{:?} is {state:?}", ended.kind);
+        // Whoever sees that it has ended sees what came of it.
+        self.feed.touch(&ended.infraid);
         while let Err(error) = self.ledger.end(&ended, forget).await {
             tracing::warn!(infrastructure = ended.infraid, "the end of an operation could not be written: {error}");
             if self.closing.is_cancelled() {
