@@ -27,14 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("occopus-server", &["occopus", "occopus-engine", "occopus-model", "occopus-runtime"]),
     (
         "occopus-cli",
-        &[
-            "occopus",
-            "occopus-conformance",
-            "occopus-engine",
-            "occopus-model",
-            "occopus-runtime",
-            "occopus-server",
-        ],
+        &["occopus", "occopus-conformance", "occopus-engine", "occopus-model", "occopus-runtime", "occopus-server"],
     ),
     ("occopus-plugins", &[]),
     (
