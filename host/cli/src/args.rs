@@ -1,17 +1,19 @@
 //! What can be typed.
 
+mod plugin;
+mod service;
+
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use jiff::Span;
 use occopus_engine::Renew;
-use occopus_runtime::Kind;
-use occopus_server::access::Scope;
+
+pub(crate) use plugin::{Component, Language, Plugin};
+pub(crate) use service::{Serve, Token};
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -541,208 +543,6 @@ pub(crate) struct Logs {
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) id: Id,
-}
-
-/// `token`
-#[derive(Debug, Subcommand)]
-pub(crate) enum Token {
-    /// Make a token, and print it: it is kept nowhere. Once there is one, the service lets in nobody without.
-    Create {
-        /// What to call it.
-        name: String,
-        /// What it allows: to look; also to build, change and destroy; also what concerns all.
-        #[arg(long, value_name = "read|operate|admin")]
-        scope: Scope,
-        /// Only for the infrastructure with this id; may be repeated.
-        #[arg(long = "infrastructure", value_name = "ID")]
-        infrastructures: Vec<String>,
-        /// After so long it ends: `12h`, `30d`, `1y`.
-        #[arg(long, value_name = "TIME")]
-        expires: Option<Span>,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// All tokens, without their secrets, also those that are revoked or have ended.
-    List {
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Let a token open nothing any more, a second from now.
-    Revoke {
-        /// Its id or name.
-        #[arg(value_name = "ID|NAME")]
-        which: String,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-/// `plugin`
-#[derive(Debug, Subcommand)]
-pub(crate) enum Plugin {
-    /// All plugins.
-    List {
-        #[command(flatten)]
-        output: Output,
-    },
-    /// What a plugin says of itself, with the schema of its section.
-    Inspect {
-        /// Its name or keyword.
-        name: String,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// What a plugin may do, why, and what would allow more.
-    Explain {
-        /// Its name or keyword.
-        name: String,
-    },
-    /// Make a project for a plugin in Rust, which builds as it is.
-    New {
-        /// Of the plugin, and of the folder.
-        name: String,
-        /// What it is to be.
-        #[arg(long)]
-        kind: PluginKind,
-        /// In which language. For others there is `occopus plugin wit`.
-        #[arg(long, default_value = "rust")]
-        lang: Language,
-        /// Where the SDK is, when it is not to come from the repository.
-        #[arg(long, value_name = "FOLDER")]
-        sdk: Option<PathBuf>,
-    },
-    /// Build the project of a plugin, and look at what came of it. Prints the path of the component.
-    Build {
-        /// The project.
-        #[arg(default_value = ".")]
-        folder: PathBuf,
-    },
-    /// Write the contract (WIT) of a kind of plugins, from which bindings are generated for any language.
-    Wit {
-        /// What the plugin is to be.
-        #[arg(long)]
-        kind: PluginKind,
-        /// Where to.
-        #[arg(default_value = "wit")]
-        folder: PathBuf,
-    },
-    /// Look at a file: is it a plugin, what does it need, and would it run here?
-    Check {
-        /// The component.
-        file: PathBuf,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Try a plugin against a real server: does it keep what its contract promises, also when the network and the
-    /// cloud do not? Whatever it makes it removes again.
-    Test {
-        /// The component.
-        file: PathBuf,
-        /// Says where the server is, and what works with it.
-        #[arg(long, value_name = "FIXTURE")]
-        with: PathBuf,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Copy a plugin to the others, pinned by its digest, with what it asks for granted.
-    Install {
-        /// The component.
-        file: PathBuf,
-        /// Agree to what it asks for.
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Remove a plugin that was installed.
-    Remove {
-        /// Its name.
-        name: String,
-    },
-}
-
-/// Languages in which projects are made.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Language {
-    Rust,
-}
-
-/// Kinds of plugins.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum PluginKind {
-    Driver,
-    HealthChecker,
-    Contextualiser,
-    ConfigManager,
-}
-
-impl From<PluginKind> for Kind {
-    fn from(kind: PluginKind) -> Self {
-        match kind {
-            PluginKind::Driver => Self::Driver,
-            PluginKind::HealthChecker => Self::HealthChecker,
-            PluginKind::Contextualiser => Self::Contextualiser,
-            PluginKind::ConfigManager => Self::ConfigManager,
-        }
-    }
-}
-
-/// `serve`
-#[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Where to listen.
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["host", "port"])]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Where to listen: the address.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
-    /// Where to listen: the port; 0 takes any that is free.
-    #[arg(long, value_name = "PORT", default_value = "5000")]
-    pub(crate) port: u16,
-    /// The certificate, with those that lead to it (PEM). It is read again when it changes.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_certificate: Option<PathBuf>,
-    /// The key of the certificate (PEM).
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Listen without TLS where other machines reach it: behind a proxy that encrypts, on a network of trust.
-    #[arg(long)]
-    pub(crate) insecure_http: bool,
-    /// Descriptions that come over the network may run programs on this machine (the driver `local`).
-    #[arg(long)]
-    pub(crate) allow_processes: bool,
-    /// Seconds between two looks at an infrastructure.
-    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(crate) interval: Duration,
-    /// Seconds that what is under way gets at the end.
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
-    pub(crate) grace: Duration,
-    #[command(flatten)]
-    pub(crate) parallelize: Parallelize,
-    #[command(flatten)]
-    pub(crate) output: Output,
-}
-
-/// `component`
-#[derive(Debug, Subcommand)]
-pub(crate) enum Component {
-    /// Serve a `wasi:http` component.
-    Serve {
-        /// The component.
-        #[arg(value_name = "FILE")]
-        component: PathBuf,
-        /// Where to listen.
-        #[arg(long, value_name = "ADDRESS:PORT")]
-        listen: SocketAddr,
-        /// A variable for the component; may be repeated.
-        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-        env: Vec<(String, String)>,
-    },
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("not NAME=VALUE".to_owned()),
-    }
 }
 
 #[cfg(test)]
