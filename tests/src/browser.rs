@@ -77,6 +77,8 @@ impl Browser {
             capabilities.add_experimental_option("mobileEmulation", metrics).expect("an option");
         }
         capabilities.set("goog:loggingPrefs", json!({"browser": "ALL"})).expect("a capability");
+        // Its client may be built with TLS, for others of this workspace, and then needs to know by whom. It may know already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await.expect("a browser");
         let session = format!("http://127.0.0.1:{port}/session/{}", driver.session_id());
         Some(Self { driver, chromedriver, session, _profile: profile })
