@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Browser {
     /// For all that is not made easy here.
     pub driver: WebDriver,
-    chromedriver: Child,
+    _chromedriver: Chromedriver,
     /// Its URL.
     session: String,
     _profile: TempDir,
@@ -43,11 +43,11 @@ impl Browser {
     pub async fn start(test: &str, screen: Screen) -> Option<Self> {
         let program = std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".to_owned());
         let started = Command::new(&program).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let Ok(mut chromedriver) = started else {
+        let Ok(mut chromedriver) = started.map(Chromedriver) else {
             skip(test, &format!("no browser: `{program}` does not start (Debian: chromium, chromium-driver)"));
             return None;
         };
-        let output = BufReader::new(chromedriver.stdout.take().expect("an output"));
+        let output = BufReader::new(chromedriver.0.stdout.take().expect("an output"));
         let port = output.lines().map_while(Result::ok).find_map(|line| {
             let (_, rest) = line.split_once("started successfully on port ")?;
             rest.trim_end_matches('.').parse::<u16>().ok()
@@ -81,7 +81,7 @@ impl Browser {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await.expect("a browser");
         let session = format!("http://127.0.0.1:{port}/session/{}", driver.session_id());
-        Some(Self { driver, chromedriver, session, _profile: profile })
+        Some(Self { driver, _chromedriver: chromedriver, session, _profile: profile })
     }
 
     /// Goes to a page.
@@ -196,9 +196,17 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // When it is killed it leaves its browser, which ends with the session.
+        // When its driver is killed it stays, but it ends with the session.
         let _ = ureq::delete(&self.session).call();
-        let _ = Command::new("kill").arg(self.chromedriver.id().to_string()).status();
-        let _ = self.chromedriver.wait();
+    }
+}
+
+/// Ends with its value, whether a browser has come of it or not.
+struct Chromedriver(Child);
+
+impl Drop for Chromedriver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
