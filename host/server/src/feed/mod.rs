@@ -144,7 +144,7 @@ impl Feed {
         if let Some(id) = change.key.strip_prefix("infrastructure/") {
             self.touch(id);
             // What a run of ours has still to tell comes first.
-            if change.entry.is_none() && !self.own.has(id) {
+            if self.own.see(id, change.entry.is_none()) {
                 self.end(id, untold);
             }
             return true;
@@ -180,7 +180,11 @@ impl Feed {
                     self.end(&event.infra_id, untold);
                 }
             }
-            Heard::Over(id) => self.own.end(&id),
+            Heard::Over(id) => {
+                if self.own.end(&id) {
+                    self.end(&id, untold);
+                }
+            }
         }
     }
 

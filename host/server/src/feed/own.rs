@@ -13,8 +13,15 @@ pub(super) struct Own {
     sender: UnboundedSender<Heard>,
     /// Until somebody listens.
     receiver: Arc<Mutex<Option<UnboundedReceiver<Heard>>>>,
-    /// How many runs each infrastructure has.
-    runs: Arc<Mutex<HashMap<String, usize>>>,
+    runs: Arc<Mutex<HashMap<String, Runs>>>,
+}
+
+/// Runs of one infrastructure that have still to tell.
+#[derive(Default)]
+struct Runs {
+    number: usize,
+    /// It was seen in the store that the infrastructure is gone.
+    gone: bool,
 }
 
 /// What a run tells.
@@ -39,7 +46,7 @@ impl Own {
 
     /// A run begins to tell.
     pub(super) fn begin(&self, id: &str) -> Telling {
-        *self.runs().entry(id.to_owned()).or_default() += 1;
+        self.runs().entry(id.to_owned()).or_default().number += 1;
         Telling { own: self.clone(), id: id.to_owned() }
     }
 
@@ -48,22 +55,31 @@ impl Own {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Whether runs of this infrastructure have still to tell.
-    pub(super) fn has(&self, id: &str) -> bool {
-        self.runs().contains_key(id)
-    }
-
-    /// All that a run has told was heard.
-    pub(super) fn end(&self, id: &str) {
-        let mut runs = self.runs();
-        let Some(number) = runs.get_mut(id) else { return };
-        *number = number.saturating_sub(1);
-        if *number == 0 {
-            runs.remove(id);
+    /// It is seen in the store whether there is such an infrastructure. True when it is gone, and no run has still to tell.
+    pub(super) fn see(&self, id: &str, gone: bool) -> bool {
+        match self.runs().get_mut(id) {
+            Some(runs) => {
+                runs.gone = gone;
+                false
+            }
+            None => gone,
         }
     }
 
-    fn runs(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    /// All that a run has told was heard. True when that was the last one, and the infrastructure is gone: another process may
+    /// have removed it, and our run does not know.
+    pub(super) fn end(&self, id: &str) -> bool {
+        let mut all = self.runs();
+        let Some(runs) = all.get_mut(id) else { return false };
+        runs.number = runs.number.saturating_sub(1);
+        let (last, gone) = (runs.number == 0, runs.gone);
+        if last {
+            all.remove(id);
+        }
+        last && gone
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<String, Runs>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,5 +95,24 @@ impl Telling {
 impl Drop for Telling {
     fn drop(&mut self) {
         let _ = self.own.sender.send(Heard::Over(std::mem::take(&mut self.id)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_have_to_tell_comes_before_the_end() {
+        let own = Own::new();
+        assert!(own.see("a", true) && !own.see("a", false), "nobody has to tell");
+        let (first, second) = (own.begin("a"), own.begin("a"));
+        assert!(!own.see("a", true));
+        drop((first, second));
+        assert_eq!((own.end("a"), own.end("a"), own.end("a")), (false, true, false));
+        // It was made again.
+        let _run = own.begin("a");
+        assert!(!own.see("a", true) && !own.see("a", false));
+        assert!(!own.end("a"));
     }
 }
