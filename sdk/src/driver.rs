@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::http::Http;
-use crate::{About, Address, Cache, Call, Credential, Credentials, Fault};
+use crate::{About, Address, Cache, Call, Credential, Credentials, Detail, Fault};
 
 /// A driver. Keep nothing between calls: the host makes each in a fresh instance.
 pub trait Driver: 'static {
@@ -40,6 +40,22 @@ pub trait Driver: 'static {
     /// # Errors
     /// A fault that says what the host should do.
     fn destroy(scope: &Scope<Self::Section>, handle: &Handle) -> Result<(), Fault>;
+
+    /// Returns all that [`Driver::create`] would refuse without asking the cloud, each with a pointer into the section
+    /// (`/image`) or `#user-data`; empty when nothing is wrong. Called before anything is made, without network, credential
+    /// and processes; the instance id and the addresses of other nodes are stand-ins.
+    fn check(_request: &NodeRequest<Self::Section>) -> Vec<Detail> {
+        Vec::new()
+    }
+
+    /// Returns the last lines that the machine wrote, oldest first, at most `lines`. The host shows them when the machine
+    /// fails. Empty when it wrote nothing.
+    ///
+    /// # Errors
+    /// `unsupported` (the default) when the cloud keeps no output; otherwise a fault that says what the host should do.
+    fn tail(_scope: &Scope<Self::Section>, _handle: &Handle, _lines: u32) -> Result<String, Fault> {
+        Err(Fault::unsupported("driver.no-output", "this driver keeps no output of its machines"))
+    }
 }
 
 /// The optional ability to list everything that carries our mark, for the sweep for orphans.

@@ -18,8 +18,9 @@ use crate::http::{HttpError, HttpErrorKind, Request, Response};
 use crate::platform::Context;
 use crate::process::{Command, Process, State};
 use crate::{
-    Address, Call, ConfigManager, ConfigScope, ContextRequest, Contextualiser, Credential, Driver, Facts, Fault,
-    Handle, HealthChecker, Instance, Inventory, NodeRequest, Observation, Observed, Page, Rendered, Scope, Target,
+    Address, Call, ConfigManager, ConfigScope, ContextRequest, Contextualiser, Credential, Detail, Driver, Facts,
+    Fault, Handle, HealthChecker, Instance, Inventory, NodeRequest, Observation, Observed, Page, Rendered, Scope,
+    Target,
 };
 
 /// Answers HTTP requests.
@@ -170,8 +171,28 @@ impl<T: Driver> DriverHarness<T> {
     /// # Errors
     /// Those of the driver.
     pub fn create(&self, instance_id: &str, attributes: Value) -> Result<Observed, Fault> {
+        T::create(&self.request(instance_id, attributes)?)
+    }
+
+    /// `check` of a node with these attributes.
+    ///
+    /// # Errors
+    /// When the driver's type can't take the section.
+    pub fn check(&self, attributes: Value) -> Result<Vec<Detail>, Fault> {
+        Ok(T::check(&self.request("00000000-0000-4000-8000-000000000000", attributes)?))
+    }
+
+    /// `tail`.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn tail(&self, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        T::tail(&self.scope()?, handle, lines)
+    }
+
+    fn request(&self, instance_id: &str, attributes: Value) -> Result<NodeRequest<T::Section>, Fault> {
         let label = |name: &str, value: &str| (format!("occopus.{name}"), value.to_owned());
-        T::create(&NodeRequest {
+        Ok(NodeRequest {
             scope: self.scope()?,
             instance_id: instance_id.to_owned(),
             node_name: "node".to_owned(),

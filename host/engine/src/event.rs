@@ -113,6 +113,20 @@ pub enum What {
         node_name: String,
         /// Why.
         message: String,
+        /// The last lines that its machine wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
+    },
+    /// The node fails again and again; it is tried again after a pause.
+    NodeFailing {
+        /// Name of the node.
+        node_name: String,
+        /// How often in a row.
+        failures: u32,
+        /// Seconds until the next attempt.
+        seconds: f64,
+        /// Why it failed last.
+        message: String,
     },
     /// Its checks pass again, or not any more.
     NodeHealth {
@@ -239,7 +253,7 @@ pub enum What {
 
 impl What {
     /// Names of all events that are stored.
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 23] = [
         "infrastart",
         "infraupdated",
         "infraready",
@@ -251,6 +265,7 @@ impl What {
         "node-unknown",
         "node-fallback",
         "nodefailed",
+        "node-failing",
         "node-health",
         "nodedropping",
         "nodedropped",
@@ -285,6 +300,7 @@ impl What {
             | Self::NodeUnknown { node_name, .. }
             | Self::NodeFallback { node_name, .. }
             | Self::NodeFailed { node_name, .. }
+            | Self::NodeFailing { node_name, .. }
             | Self::NodeHealth { node_name, .. }
             | Self::NodeDropping { node_name, .. }
             | Self::NodeDropped { node_name, .. }
@@ -329,6 +345,9 @@ impl fmt::Display for What {
                 write!(f, "{node_name}: no capacity on {driver}, trying the next: {message}")
             }
             Self::NodeFailed { node_name, message, .. } => write!(f, "{node_name}: failed: {message}"),
+            Self::NodeFailing { node_name, failures, seconds, message } => {
+                write!(f, "{node_name}: failed {failures} times in a row, next attempt in {seconds:.0} s: {message}")
+            }
             Self::NodeHealth { node_name, healthy: true, .. } => write!(f, "{node_name}: healthy again"),
             Self::NodeHealth { node_name, message, .. } => write!(f, "{node_name}: unhealthy: {message}"),
             Self::NodeDropping { node_name, .. } => write!(f, "{node_name}: removing"),

@@ -19,6 +19,10 @@ pub enum InfrastructureState {
     Ready,
     /// Something is missing or failing.
     Degraded,
+    /// A node fails again and again: it is tried with growing pauses.
+    Failing,
+    /// Nothing is known to be wrong, but some machines could not be observed.
+    Unreachable,
     /// So much looks dead at once that nothing is replaced.
     Held,
     /// Nodes are being removed, or could not be.
@@ -42,6 +46,10 @@ pub enum InstanceState {
     Ready,
     /// It was ready, and its checks fail now.
     Unhealthy,
+    /// Its machine exists and has stopped running.
+    Stopped,
+    /// Its machine does not exist any more, as its cloud says.
+    Vanished,
     /// It can't become ready.
     Failed,
     /// Its machine is being removed.
@@ -90,6 +98,22 @@ pub struct NodeStatus {
     pub max: u32,
     /// Its instances, oldest first.
     pub instances: Vec<InstanceStatus>,
+    /// How often it has failed to stay alive, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
+}
+
+/// A node that fails again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Failing {
+    /// How often in a row it could not be made, or died soon after it was ready.
+    pub failures: u32,
+    /// When it is tried again.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub next_attempt: Timestamp,
+    /// Why it failed last.
+    pub message: String,
 }
 
 /// One running copy of a node.
@@ -114,6 +138,9 @@ pub struct InstanceStatus {
     /// Since when its checks fail.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub failing_since: Option<Timestamp>,
+    /// Why it could not be observed the last time; its state is then that of the time before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unobserved: Option<String>,
     /// What has changed since it was made: "type", "variables", "definition".
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
@@ -207,6 +234,8 @@ impl fmt::Display for InfrastructureState {
             Self::Building => "building",
             Self::Ready => "ready",
             Self::Degraded => "degraded",
+            Self::Failing => "failing",
+            Self::Unreachable => "unreachable",
             Self::Held => "held",
             Self::Destroying => "destroying",
         })
@@ -222,6 +251,8 @@ impl fmt::Display for InstanceState {
             Self::Running => "running",
             Self::Ready => "ready",
             Self::Unhealthy => "unhealthy",
+            Self::Stopped => "stopped",
+            Self::Vanished => "vanished",
             Self::Failed => "failed",
             Self::Destroying => "destroying",
         })

@@ -17,6 +17,7 @@ fn instance(state: InstanceState, address: &str) -> InstanceStatus {
         message: None,
         health: None,
         failing_since: None,
+        unobserved: None,
         changed: Vec::new(),
         stale: Vec::new(),
         created: Timestamp::UNIX_EPOCH,
@@ -35,6 +36,7 @@ fn node(name: &str, needs: &[&str], instances: Vec<InstanceStatus>) -> NodeStatu
         min: 1,
         max: 10,
         instances,
+        failing: None,
     }
 }
 

@@ -57,7 +57,7 @@ macro_rules! world {
     };
 }
 
-world!(driver, "occopus:driver/driver-full", "../../wit/driver", "occopus:driver/inputs" => driver);
+world!(driver, "occopus:driver/driver-complete", "../../wit/driver", "occopus:driver/inputs" => driver);
 world!(health, "occopus:health/health-checker", "../../wit/health", "occopus:health/inputs" => health);
 world!(context, "occopus:context/contextualiser", "../../wit/context", "occopus:context/inputs" => context);
 world!(config, "occopus:config/config-manager", "../../wit/config", "occopus:config/inputs" => config);

@@ -23,22 +23,25 @@ fn reaction(reaction: wit::Reaction) -> Reaction {
 
 /// From a plugin. `section` is the pointer of the plugin's section in the implementation, such as `/resource`.
 pub(crate) fn fault_from(fault: wit::Fault, section: &str) -> Fault {
-    let detail = |detail: wit::Detail| Detail {
-        // A note that is about nothing that the user wrote stays so.
-        pointer: match detail.pointer.as_str() {
-            "" => String::new(),
-            "#user-data" => "/contextualisation/context_template".to_owned(),
-            inside => format!("{section}{inside}"),
-        },
-        message: detail.message,
-    };
     Fault {
         reaction: reaction(fault.reaction),
         code: fault.code,
         message: fault.message,
         retry_after: fault.retry_after_ms.map(Duration::from_millis),
-        details: fault.details.into_iter().map(detail).collect(),
+        unreachable: false,
+        details: fault.details.into_iter().map(|detail| detail_from(detail, section)).collect(),
     }
+}
+
+/// From a plugin. `section` is the pointer of the plugin's section in the implementation, such as `/resource`.
+pub(crate) fn detail_from(detail: wit::Detail, section: &str) -> Detail {
+    let pointer = match detail.pointer.as_str() {
+        // A note that is about nothing that the user wrote stays so.
+        "" => String::new(),
+        "#user-data" => "/contextualisation/context_template".to_owned(),
+        inside => format!("{section}{inside}"),
+    };
+    Detail { pointer, message: detail.message }
 }
 
 /// To a plugin.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use occopus_engine::ports::{CreateRequest, Driver, Fault, Handle, Observed, Owned, OwnedPage, Reaction, Scope};
+use occopus_engine::ports::{
+    CreateRequest, Detail, Driver, Fault, Handle, OUTPUT_BYTES, Observed, Owned, OwnedPage, Reaction, Scope,
+};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
-use crate::bindings::driver::exports::occopus::driver::{inventory, nodes};
-use crate::convert::{fault_from, handle_to, observed_from};
+use crate::bindings::driver::exports::occopus::driver::{inventory, nodes, output, preflight};
+use crate::convert::{detail_from, fault_from, handle_to, observed_from};
 use crate::host::{Input, NodeRequest, Scope as ScopeHandle, State};
 use crate::invoke::{Acts, finish};
 use crate::plugin::Plugin;
@@ -105,5 +107,61 @@ impl Driver for SandboxedDriver {
             observed: observed_from(&call, machine.observed),
         };
         Ok(OwnedPage { machines: page.machines.into_iter().map(owned).collect(), cursor: page.cursor })
+    }
+
+    async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+        let call = self.shared.prepare_offline(&self.plugin, Input::Node(request.clone()), &request.scope.context)?;
+        let found = self.shared.run(&self.plugin, "check", Arc::clone(&call), Acts::Never, async |pre, store| {
+            // Optional: looked for by name.
+            let Ok(indices) = preflight::GuestIndices::new(pre) else { return Ok(Vec::new()) };
+            let instance = pre.instantiate_async(&mut *store).await?;
+            let guest = indices.load(&mut *store, &instance)?;
+            let request = store.data_mut().push(NodeRequest)?;
+            guest.call_check(&mut *store, request).await
+        });
+        let found = found.await?.into_iter().map(|detail| detail_from(detail, SECTION));
+        Ok(found.map(|detail| Detail { message: call.redact(&detail.message), ..detail }).collect())
+    }
+
+    async fn tail(&self, scope: &Scope, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
+        let given = handle_to(handle);
+        let answer = self.shared.run(&self.plugin, "tail", Arc::clone(&call), Acts::Never, async |pre, store| {
+            // Optional: looked for by name.
+            let Ok(indices) = output::GuestIndices::new(pre) else { return Ok(None) };
+            let instance = pre.instantiate_async(&mut *store).await?;
+            let guest = indices.load(&mut *store, &instance)?;
+            let scope = store.data_mut().push(ScopeHandle)?;
+            guest.call_tail(&mut *store, scope, &given, lines).await.map(Some)
+        });
+        let Some(answer) = answer.await? else {
+            let message = format!("the driver `{}` keeps no output of its machines", call.plugin);
+            return Err(Fault::new(Reaction::Unsupported, "driver.no-output", message));
+        };
+        let text = answer.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        Ok(call.redact(last_lines(&text, lines as usize)))
+    }
+}
+
+/// The end of a text: at most so many lines, and at most [`OUTPUT_BYTES`].
+fn last_lines(text: &str, lines: usize) -> &str {
+    let text = text.trim_end_matches('\n');
+    let from = text.rmatch_indices('\n').nth(lines.saturating_sub(1)).map_or(0, |(at, _)| at + 1);
+    let from = from.max(text.len().saturating_sub(OUTPUT_BYTES));
+    (from..=text.len()).find_map(|at| text.get(at..)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OUTPUT_BYTES, last_lines};
+
+    #[test]
+    fn output_is_cut_at_its_beginning() {
+        assert_eq!(last_lines("one\ntwo\nthree\n", 2), "two\nthree");
+        assert_eq!(last_lines("one\ntwo\n", 5), "one\ntwo");
+        assert_eq!(last_lines("", 5), "");
+        let long = "ä".repeat(OUTPUT_BYTES);
+        assert!(last_lines(&long, 5).len() <= OUTPUT_BYTES);
+        assert!(last_lines(&long, 5).len() > OUTPUT_BYTES - 2);
     }
 }

@@ -95,6 +95,11 @@ impl Grants {
     pub fn for_call(&self, subject: &Subject<'_>) -> CallGrants {
         CallGrants::new(subject, self.plugins.get(subject.plugin), &self.announced)
     }
+
+    /// What a call may reach that is to reach nothing but what the subject names.
+    pub(crate) fn without_operator(&self, subject: &Subject<'_>) -> CallGrants {
+        CallGrants::new(subject, None, &self.announced)
+    }
 }
 
 #[cfg(test)]

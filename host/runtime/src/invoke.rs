@@ -138,8 +138,13 @@ fn root(error: &wasmtime::Error) -> String {
     error.root_cause().to_string()
 }
 
-/// Takes the secrets out of a fault and adds what was refused in the call.
+/// Takes the secrets out of a fault and adds what the host knows: what was refused in the call, whether there was a server,
+/// and that nothing can have happened when nothing was sent.
 pub(crate) fn finish(call: &Call, mut fault: Fault) -> Fault {
+    fault.unreachable = call.unreachable.load(Ordering::Relaxed);
+    if fault.reaction == Reaction::UnknownOutcome && call.sent.load(Ordering::Relaxed) == 0 {
+        fault.reaction = Reaction::Retry;
+    }
     fault.message = call.redact(&fault.message);
     for detail in &mut fault.details {
         detail.message = call.redact(&detail.message);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -331,6 +331,8 @@ impl Shared {
             services: Arc::clone(&self.services),
             log_left: AtomicUsize::new(self.services.limits.log_bytes),
             refusals: Mutex::default(),
+            sent: AtomicUsize::new(0),
+            unreachable: AtomicBool::new(false),
             memory: AtomicUsize::new(0),
         }
     }
@@ -358,6 +360,19 @@ impl Shared {
             _ => None,
         };
         Ok(Arc::new(self.call_of(&description.name, grants, secrets, input, context.clone())))
+    }
+
+    /// Makes a call of a plugin that can reach nothing: no network, no credential, no host interface beyond `log` and `call`.
+    pub(crate) fn prepare_offline(
+        &self,
+        plugin: &Plugin,
+        input: Input,
+        context: &CallContext,
+    ) -> Result<Arc<Call>, Fault> {
+        let description = self.describe(plugin).map_err(|error| unusable(&error))?;
+        let subject = Subject { plugin: &description.name, ..Subject::default() };
+        let grants = self.grants.without_operator(&subject);
+        Ok(Arc::new(self.call_of(&description.name, grants, None, input, context.clone())))
     }
 
     fn secrets(

@@ -132,6 +132,7 @@ fn promised(operation: &Operation, infrastructure: Infrastructure) -> Status {
         min: node.scaling.min,
         max: node.scaling.max,
         instances: Vec::new(),
+        failing: None,
     });
     Status {
         id: operation.infraid.clone(),

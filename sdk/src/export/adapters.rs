@@ -18,9 +18,14 @@ use crate::{
     Instance, Inventory, NodeRequest, Registration, Scope, Target, platform,
 };
 
+impl From<crate::Detail> for wit::Detail {
+    fn from(detail: crate::Detail) -> Self {
+        Self { pointer: detail.pointer, message: detail.message }
+    }
+}
+
 impl From<Fault> for wit::Fault {
     fn from(fault: Fault) -> Self {
-        let detail = |detail: crate::Detail| wit::Detail { pointer: detail.pointer, message: detail.message };
         Self {
             reaction: fault.reaction,
             code: fault.code,
@@ -28,7 +33,7 @@ impl From<Fault> for wit::Fault {
             retry_after_ms: fault
                 .retry_after
                 .map(|delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
-            details: fault.details.into_iter().map(detail).collect(),
+            details: fault.details.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -135,6 +140,26 @@ macro_rules! driver_world {
 
                 fn destroy(at: &driver_inputs::Scope, handle: nodes::Handle) -> Result<(), wit::Fault> {
                     Ok(T::destroy(&scope(at)?, &handle.into())?)
+                }
+            }
+
+            impl<T: $bound> $world::exports::occopus::driver::preflight::Guest for DriverAdapter<T> {
+                fn check(request: &driver_inputs::NodeRequest) -> Vec<wit::Detail> {
+                    let found = match node_request(request) {
+                        Ok(request) => T::check(&request),
+                        // A section that does not fit: its details say where.
+                        Err(fault) if fault.details.is_empty() => {
+                            vec![crate::Detail { pointer: String::new(), message: fault.message }]
+                        }
+                        Err(fault) => fault.details,
+                    };
+                    found.into_iter().map(Into::into).collect()
+                }
+            }
+
+            impl<T: $bound> $world::exports::occopus::driver::output::Guest for DriverAdapter<T> {
+                fn tail(at: &driver_inputs::Scope, handle: nodes::Handle, lines: u32) -> Result<String, wit::Fault> {
+                    Ok(T::tail(&scope(at)?, &handle.into(), lines)?)
                 }
             }
         };

@@ -126,7 +126,7 @@ impl Live {
                 let note = format!("no capacity on {driver}: {message}");
                 self.instance(node_name, node_id).go("creating", Tone::Busy, Some(note));
             }
-            What::NodeFailed { node_id, node_name, message } => {
+            What::NodeFailed { node_id, node_name, message, .. } => {
                 self.instance(node_name, node_id).settle("failed", Tone::Bad, Some(message.clone()));
             }
             What::NodeHealth { node_id, node_name, healthy: true, .. } => {
@@ -163,9 +163,12 @@ impl Live {
             What::Retrying { node_name, call, message, seconds } => {
                 self.note_busy(node_name, format!("{call} again in {seconds:.1} s: {message}"));
             }
-            What::Hold { .. } | What::HoldEnded | What::RollingBack { .. } | What::Suspended | What::Resumed => {
-                self.title = event.to_string()
-            }
+            What::NodeFailing { .. }
+            | What::Hold { .. }
+            | What::HoldEnded
+            | What::RollingBack { .. }
+            | What::Suspended
+            | What::Resumed => self.title = event.to_string(),
             What::InfraStart { .. }
             | What::InfraUpdated
             | What::InfraReady

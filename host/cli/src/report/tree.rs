@@ -95,7 +95,10 @@ pub(crate) fn of_status(status: &Status, now: Timestamp, colours: bool) -> Vec<S
     let tone = match status.state {
         InfrastructureState::Ready => Tone::Good,
         InfrastructureState::Building | InfrastructureState::Destroying => Tone::Busy,
-        InfrastructureState::Degraded | InfrastructureState::Held => Tone::Bad,
+        InfrastructureState::Degraded
+        | InfrastructureState::Failing
+        | InfrastructureState::Unreachable
+        | InfrastructureState::Held => Tone::Bad,
     };
     let state = tone.paint(&status.state.to_string(), colours);
     let age = duration(ago(now, status.created));
@@ -146,6 +149,9 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
     if instance.state == InstanceState::Ready {
         why.clear();
     }
+    if let Some(unobserved) = &instance.unobserved {
+        why.push(format!("could not be observed: {unobserved}"));
+    }
     if !instance.changed.is_empty() {
         why.push(format!("changed since it was made: {}", instance.changed.join(", ")));
     }
@@ -169,7 +175,11 @@ fn tone(state: InstanceState) -> Tone {
         InstanceState::Creating | InstanceState::Pending | InstanceState::Running | InstanceState::Destroying => {
             Tone::Busy
         }
-        InstanceState::UnknownOutcome | InstanceState::Unhealthy | InstanceState::Failed => Tone::Bad,
+        InstanceState::UnknownOutcome
+        | InstanceState::Unhealthy
+        | InstanceState::Stopped
+        | InstanceState::Vanished
+        | InstanceState::Failed => Tone::Bad,
     }
 }
 

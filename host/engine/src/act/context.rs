@@ -97,7 +97,7 @@ pub(super) fn connections(infra_id: &str, node: &Node) -> Value {
 }
 
 /// A readable name that no other machine has. The end of the instance's id is random; its beginning is the time.
-pub(super) fn machine_name(infra_name: &str, infra_id: &str, node: &str, instance: &str) -> String {
+pub(crate) fn machine_name(infra_name: &str, infra_id: &str, node: &str, instance: &str) -> String {
     fn first(text: &str, n: usize) -> &str {
         text.char_indices().nth(n).map_or(text, |(end, _)| text.get(..end).unwrap_or(text))
     }

@@ -158,6 +158,10 @@ impl Story {
             message: None,
             health: None,
             failing_since: None,
+            unobserved: None,
+            asked: None,
+            without_effect: false,
+            replaces: None,
             created: now,
             since: now,
             running_at: None,
@@ -318,7 +322,8 @@ impl Story {
         record.enter(InstanceState::Failed, self.world.now());
         let message = reason.to_string();
         record.message = Some(message.clone());
-        let event = What::NodeFailed { node_id: record.id.clone(), node_name: record.node.clone(), message };
+        let event =
+            What::NodeFailed { node_id: record.id.clone(), node_name: record.node.clone(), message, output: None };
         match self.world.journal.put(record, vec![event]).await {
             Ok(()) => self.failure(&record.id, Some(record), reason),
             Err(refused) => Trouble::Refused(refused),

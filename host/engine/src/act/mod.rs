@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use occopus_model::{Infrastructure, Node};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use context::{Facts, facts};
+pub(crate) use context::{Facts, facts, machine_name};
 pub(crate) use create::{Start, bring_up, with_type};
 pub(crate) use mentions::Others;
 pub(crate) use ready::{Death, Look, elapsed};

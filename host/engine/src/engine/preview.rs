@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use crate::act::{Desired, Facts, Rendering, facts, render, try_checks, with_type};
+use crate::act::{Desired, Facts, Rendering, facts, machine_name, render, try_checks, with_type};
 use crate::error::{EngineError, NodeFailure, Reason};
-use crate::ports::{Address, CallContext, Fault, InstanceFacts};
+use crate::ports::{Address, CallContext, CreateRequest, Detail, Fault, InstanceFacts, Plugins, Reaction, Scope};
 use crate::state::load_instances;
 use crate::status::Preview;
 
@@ -77,14 +77,52 @@ async fn one(
         try_checks(&*engine.plugins, &rendering, ADDRESS).await.map_err(failed)?;
     }
     let resource = rendered.resource.map(|section| with_type(section, &implementation.resource));
+    let resource = resource.unwrap_or_else(|| implementation.resource.clone());
+    let request = request(&rendering, &resource, rendered.attributes.clone(), rendered.user_data.clone());
+    let mistakes = check(&*engine.plugins, &request).await.map_err(failed)?;
+    if let Some(fault) = refused(mistakes) {
+        return Err(failed(fault));
+    }
     Ok(Preview {
         node: node.name.clone(),
         implementation: number,
         origin: implementation.origin.clone(),
-        resource: resource.unwrap_or_else(|| implementation.resource.clone()),
+        resource,
         attributes: rendered.attributes,
         user_data: rendered.user_data.map(|data| String::from_utf8_lossy(&data).into_owned()),
     })
+}
+
+/// What the driver would be asked for.
+fn request(of: &Rendering<'_>, resource: &Value, attributes: Value, user_data: Option<Vec<u8>>) -> CreateRequest {
+    let (infrastructure, node) = (of.infrastructure, of.node);
+    CreateRequest {
+        scope: Scope { context: of.context.clone(), section: Arc::new(resource.clone()) },
+        instance_id: of.instance.to_owned(),
+        node_name: node.name.clone(),
+        infrastructure_id: of.infra_id.to_owned(),
+        infrastructure_name: infrastructure.name.clone(),
+        machine_name: machine_name(&infrastructure.name, of.infra_id, &node.name, of.instance),
+        user_data,
+        attributes,
+        repeated: false,
+    }
+}
+
+/// All that the driver would refuse. A plugin that is missing is reported elsewhere.
+async fn check(plugins: &dyn Plugins, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+    let keyword = request.scope.section.get("type").and_then(Value::as_str).unwrap_or_default();
+    match plugins.driver(keyword) {
+        Some(driver) => driver.check(request).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+fn refused(mistakes: Vec<Detail>) -> Option<Fault> {
+    let first = mistakes.first()?;
+    let mut fault = Fault::new(Reaction::GiveUp, "driver.refused", first.message.clone());
+    fault.details = mistakes;
+    Some(fault)
 }
 
 fn has_template(value: &Value) -> bool {

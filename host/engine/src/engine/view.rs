@@ -49,6 +49,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
                 min,
                 max,
                 instances,
+                failing: None,
             }
         })
         .collect();
@@ -61,6 +62,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         min: 0,
         max: 0,
         instances,
+        failing: None,
     }));
     Ok(Status {
         id: id.into(),
@@ -87,6 +89,7 @@ fn instance(record: InstanceRecord) -> InstanceStatus {
         message: record.message,
         health: record.health,
         failing_since: record.failing_since,
+        unobserved: record.unobserved,
         changed: Vec::new(),
         stale: Vec::new(),
         created: record.created,

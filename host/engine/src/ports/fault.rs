@@ -39,6 +39,9 @@ pub struct Fault {
     /// Not before this long, when the server said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Duration>,
+    /// No server could be connected to, so that waiting long is of little use. The host knows; plugins don't say it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreachable: bool,
     /// More to show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<Detail>,
@@ -57,6 +60,13 @@ pub struct Detail {
 impl Fault {
     /// A fault without details.
     pub fn new(reaction: Reaction, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reaction, code: code.into(), message: message.into(), retry_after: None, details: Vec::new() }
+        Self {
+            reaction,
+            code: code.into(),
+            message: message.into(),
+            retry_after: None,
+            unreachable: false,
+            details: Vec::new(),
+        }
     }
 }

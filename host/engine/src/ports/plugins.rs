@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::fault::{Fault, Reaction};
+use super::fault::{Detail, Fault, Reaction};
 
 /// Finds plugins by the keyword that the user wrote.
 pub trait Plugins: Send + Sync + 'static {
@@ -175,7 +175,21 @@ pub trait Driver: Send + Sync {
     async fn list_owned(&self, _scope: &Scope, _cursor: Option<&str>) -> Result<OwnedPage, Fault> {
         Err(Fault::new(Reaction::Unsupported, "driver.no-inventory", "this driver can't list its machines"))
     }
+    /// Returns all that `create` would refuse without asking the cloud; pointers are from the root of the implementation.
+    /// Neither network nor credential nor process is used.
+    async fn check(&self, _request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+        Ok(Vec::new())
+    }
+    /// Returns the last lines that the machine wrote, at most this many and at most [`OUTPUT_BYTES`].
+    async fn tail(&self, _scope: &Scope, _handle: &Handle, _lines: u32) -> Result<String, Fault> {
+        Err(Fault::new(Reaction::Unsupported, "driver.no-output", "this driver keeps no output of its machines"))
+    }
 }
+
+/// The most that is kept of a machine's output, in bytes.
+pub const OUTPUT_BYTES: usize = 4 * 1024;
+/// The most that is kept of it, in lines.
+pub const OUTPUT_LINES: u32 = 20;
 
 /// The node to check.
 #[derive(Clone)]

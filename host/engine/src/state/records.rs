@@ -115,6 +115,18 @@ pub(crate) struct InstanceRecord {
     pub(crate) health: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failing_since: Option<Timestamp>,
+    /// Why it could not be observed the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unobserved: Option<String>,
+    /// When its cloud was asked for it last; a request may arrive later than its answer is awaited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<Timestamp>,
+    /// Nothing exists: the last request for it is known to have had no effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) without_effect: bool,
+    /// The instance in whose place it is made, which is removed once this one is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replaces: Option<String>,
     pub(crate) created: Timestamp,
     pub(crate) since: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,9 +165,9 @@ impl InstanceRecord {
         self.section.get("type").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Whether it is certain that no machine belongs to it. Only a create that failed for good says so.
+    /// Whether it is certain that no machine belongs to it: a create failed for good, or its last request had no effect.
     pub(crate) fn has_no_machine(&self) -> bool {
-        self.state == InstanceState::Failed && self.handle.is_none()
+        (self.state == InstanceState::Failed || self.without_effect) && self.handle.is_none()
     }
 
     /// Whether its machine may be there without its reference being known.

@@ -42,7 +42,10 @@ pub fn of_infrastructure(state: InfrastructureState) -> Tone {
     match state {
         InfrastructureState::Ready => Tone::Good,
         InfrastructureState::Building | InfrastructureState::Destroying => Tone::Busy,
-        InfrastructureState::Degraded | InfrastructureState::Held => Tone::Bad,
+        InfrastructureState::Degraded
+        | InfrastructureState::Failing
+        | InfrastructureState::Unreachable
+        | InfrastructureState::Held => Tone::Bad,
     }
 }
 
@@ -53,7 +56,11 @@ pub fn of_instance(state: InstanceState) -> Tone {
         InstanceState::Creating | InstanceState::Pending | InstanceState::Running | InstanceState::Destroying => {
             Tone::Busy
         }
-        InstanceState::UnknownOutcome | InstanceState::Unhealthy | InstanceState::Failed => Tone::Bad,
+        InstanceState::UnknownOutcome
+        | InstanceState::Unhealthy
+        | InstanceState::Stopped
+        | InstanceState::Vanished
+        | InstanceState::Failed => Tone::Bad,
     }
 }
 
@@ -62,6 +69,10 @@ pub fn of_node(node: &NodeStatus) -> (Tone, &'static str) {
     let any = |state| node.instances.iter().any(|instance| instance.state == state);
     if any(InstanceState::Failed) {
         (Tone::Bad, "failed")
+    } else if any(InstanceState::Stopped) {
+        (Tone::Bad, "stopped")
+    } else if any(InstanceState::Vanished) {
+        (Tone::Bad, "vanished")
     } else if any(InstanceState::Unhealthy) {
         (Tone::Bad, "unhealthy")
     } else if any(InstanceState::UnknownOutcome) {

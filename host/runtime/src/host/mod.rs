@@ -10,7 +10,7 @@ mod process;
 mod secrets;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use occopus_engine::ports::{CallContext, ContextRequest as ContextInput, CreateRequest, HealthTarget};
@@ -59,6 +59,10 @@ pub(crate) struct Call {
     pub(crate) log_left: AtomicUsize,
     /// What was refused, with the lines that would allow it, to be shown with the call's fault.
     pub(crate) refusals: Mutex<Vec<String>>,
+    /// Requests that a server may have seen, and anything else that may have had an effect.
+    pub(crate) sent: AtomicUsize,
+    /// The last request found no server.
+    pub(crate) unreachable: AtomicBool,
     /// Bytes of linear memory, known when the call has ended.
     pub(crate) memory: AtomicUsize,
 }
@@ -139,7 +143,10 @@ impl State {
                         return address.ip().is_unspecified() && address.port() == 0;
                     }
                     match call.grants.check_address(address.ip(), address.port(), None) {
-                        Ok(()) => matches!(usage, SocketAddrUse::TcpConnect),
+                        Ok(()) => {
+                            call.sent.fetch_add(1, Ordering::Relaxed);
+                            matches!(usage, SocketAddrUse::TcpConnect)
+                        }
                         Err(refusal) => {
                             tracing::warn!(plugin = %call.plugin, "{refusal}");
                             call.refused(refusal.to_string());

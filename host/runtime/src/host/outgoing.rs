@@ -1,13 +1,14 @@
 //! Outgoing `wasi:http`, through the host's one client.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::Call;
-use crate::http::{HttpError, HttpErrorKind, HttpLimits};
+use crate::http::{HttpError, HttpErrorKind, HttpLimits, Sent};
 
 pub(crate) struct Outgoing {
     call: Arc<Call>,
@@ -41,13 +42,30 @@ impl WasiHttpHooks for Outgoing {
             };
             let (parts, body) = request.into_parts();
             let request = http::Request::from_parts(parts, body.map_err(|error| format!("{error:?}")));
+            // Counted before it may leave: a call that is ended in between has an unknown outcome.
+            call.sent.fetch_add(1, Ordering::Relaxed);
             let answer = call.services.http.send(request, &call.grants, call.secrets.as_ref(), &limits).await;
+            note(&call, answer.as_ref().err());
             let answer = answer.map_err(|error| explain(&call, &error))?;
             let answer =
                 answer.map(|body| body.map_err(|error| Error::InternalError(Some(error.to_string()))).boxed_unsync());
             Ok((answer, Box::new(async { Ok(()) }) as Finished))
         })
     }
+}
+
+/// Remembers whether a server may have seen the request, and whether there was one.
+fn note(call: &Call, error: Option<&HttpError>) {
+    if error.is_some_and(|error| error.sent == Sent::No) {
+        call.sent.fetch_sub(1, Ordering::Relaxed);
+    }
+    let found_none = |error: &HttpError| {
+        matches!(
+            error.kind,
+            HttpErrorKind::Dns | HttpErrorKind::Connect | HttpErrorKind::ConnectTimeout | HttpErrorKind::Tls
+        )
+    };
+    call.unreachable.store(error.is_some_and(found_none), Ordering::Relaxed);
 }
 
 /// In the words of `wasi:http`. A refusal's reasons are for the operator, not for the plugin.

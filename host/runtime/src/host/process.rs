@@ -1,5 +1,6 @@
 //! `occopus:host/process`: for plugins that are granted it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wasmtime::Result;
@@ -47,6 +48,7 @@ impl process::Host for State {
             directory: command.directory,
             labels: command.labels,
         };
+        self.call.sent.fetch_add(1, Ordering::Relaxed);
         Ok(self.call.services.processes.start(&instance_id, command).await.map(process).map_err(fault_to))
     }
 
@@ -63,6 +65,7 @@ impl process::Host for State {
             return Ok(Err(fault));
         }
         let grace = Duration::from_millis(grace_ms);
+        self.call.sent.fetch_add(1, Ordering::Relaxed);
         Ok(self.call.services.processes.stop(&instance_id, grace).await.map_err(fault_to))
     }
 

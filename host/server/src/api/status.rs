@@ -79,7 +79,7 @@ pub(crate) fn state(state: InstanceState) -> &'static str {
             "pending"
         }
         InstanceState::UnknownOutcome => "unknown",
-        InstanceState::Failed => "failed",
+        InstanceState::Failed | InstanceState::Stopped | InstanceState::Vanished => "failed",
         InstanceState::Destroying => "shutdown",
     }
 }

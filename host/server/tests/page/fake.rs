@@ -73,6 +73,7 @@ impl Fake {
             message: (state == Failed).then(|| format!("the process ended with status 1: no such file{word}")),
             health: (state == Unhealthy).then(|| format!("port 8080 refuses connections{word}")),
             failing_since: (state == Unhealthy).then(|| before(50)),
+            unobserved: None,
             changed: if at == 2 { vec![format!("variables{word}")] } else { Vec::new() },
             stale: if at == 3 { vec![format!("127.44.22.60{word}")] } else { Vec::new() },
             created: before(1000),
@@ -88,6 +89,7 @@ impl Fake {
             min,
             max,
             instances,
+            failing: None,
         };
         let mut nodes = vec![
             node("frontend", "nginx", &["app"], (2, 2, 5), vec![instance(1, Ready), instance(2, Ready)]),
@@ -176,6 +178,7 @@ impl Source for Fake {
                     node_id: node_id.clone(),
                     node_name: node_name.clone(),
                     message: format!("the process ended{}", self.word),
+                    output: None,
                 },
             },
         };

@@ -1,9 +1,9 @@
-//! The world `occopus:driver/driver-full`.
+//! The world `occopus:driver/driver-complete`.
 #![allow(missing_docs, clippy::all, reason = "generated; the docs are in wit/")]
 
 wit_bindgen::generate!({
     path: ["../../../wit/types", "../../../wit/host", "../../../wit/driver"],
-    world: "occopus:driver/driver-full",
+    world: "occopus:driver/driver-complete",
     with: {
         "occopus:types/types@0.1.0": occopus_bindings_imports::occopus::types::types,
         "occopus:host/log@0.1.0": occopus_bindings_imports::occopus::host::log,
