@@ -157,6 +157,9 @@ pub struct NodeFailure {
     pub origin: String,
     /// Sentences about lines that the user wrote.
     pub details: Vec<Pointed>,
+    /// The last lines that its machine wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 /// Why a node could not be made.
@@ -268,6 +271,7 @@ impl NodeFailure {
             driver,
             origin: implementation.map(|found| found.origin.clone()).unwrap_or_default(),
             details: details.collect(),
+            output: None,
             reason,
         }
     }

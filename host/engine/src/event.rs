@@ -157,6 +157,13 @@ pub enum What {
         /// It had vanished by itself.
         vanished: bool,
     },
+    /// The user asked to forget the instance; its machine may still exist.
+    NodeForgotten {
+        /// UUID of the instance.
+        node_id: String,
+        /// Name of the node.
+        node_name: String,
+    },
     /// The machine could not be removed; its record stays.
     NodeLeft {
         /// UUID of the instance.
@@ -174,6 +181,9 @@ pub enum What {
         node_name: String,
         /// Why.
         message: String,
+        /// The last lines that its machine wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
     },
     /// An instance that works will be replaced by one that is made anew.
     NodeRenewing {
@@ -253,7 +263,7 @@ pub enum What {
 
 impl What {
     /// Names of all events that are stored.
-    pub const NAMES: [&str; 23] = [
+    pub const NAMES: [&str; 25] = [
         "infrastart",
         "infraupdated",
         "infraready",
@@ -269,7 +279,9 @@ impl What {
         "node-health",
         "nodedropping",
         "nodedropped",
+        "node-forgotten",
         "node-left",
+        "rolling-back",
         "node-replacing",
         "node-renewing",
         "nodescaled",
@@ -304,6 +316,7 @@ impl What {
             | Self::NodeHealth { node_name, .. }
             | Self::NodeDropping { node_name, .. }
             | Self::NodeDropped { node_name, .. }
+            | Self::NodeForgotten { node_name, .. }
             | Self::NodeLeft { node_name, .. }
             | Self::NodeReplacing { node_name, .. }
             | Self::NodeRenewing { node_name, .. }
@@ -353,6 +366,9 @@ impl fmt::Display for What {
             Self::NodeDropping { node_name, .. } => write!(f, "{node_name}: removing"),
             Self::NodeDropped { node_name, vanished: false, .. } => write!(f, "{node_name}: removed"),
             Self::NodeDropped { node_name, vanished: true, .. } => write!(f, "{node_name}: vanished"),
+            Self::NodeForgotten { node_name, node_id } => {
+                write!(f, "{node_name}: forgot {node_id}; its machine may still exist")
+            }
             Self::NodeLeft { node_name, message, .. } => write!(f, "{node_name}: not removed: {message}"),
             Self::NodeReplacing { node_name, message, .. } => write!(f, "{node_name}: replacing: {message}"),
             Self::NodeRenewing { node_name, message, .. } => write!(f, "{node_name}: renewing: {message}"),

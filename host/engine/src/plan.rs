@@ -141,13 +141,24 @@ fn plan_node<'a>(
     removals: &mut Vec<(&'a InstanceRecord, &'static str)>,
 ) {
     let target = wishes.targets.get(&node.name);
-    let (dead, mut alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
+    let (dead, alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
         records.iter().copied().partition(|record| record.is_dead());
+    // An instance and the one that is made in its place count as one.
+    let superseded = superseded(&alive);
+    let mut alive: Vec<_> = alive.into_iter().filter(|record| !superseded.contains_key(record.id.as_str())).collect();
     let under_way = wishes.under_way.and_then(|all| all.get(&node.name)).copied().unwrap_or_default();
     let wanted = count(node, target, alive.len() + under_way) as usize;
     // Those that are to go come last, and what is too much goes from the end.
     alive.sort_by_key(|record| target.is_some_and(|target| target.victims.contains(&record.id)));
     let target = wanted;
+    let (mut goes, mut stays) = (Vec::new(), Vec::new());
+    for (at, record) in alive.iter().copied().enumerate() {
+        let Some(old) = superseded.values().find(|(by, _)| *by == record.id).map(|(_, old)| *old) else { continue };
+        match at < target && !record.was_ready() {
+            true => stays.push(old),
+            false => goes.push(old),
+        }
+    }
     let keyword = |resource: &Value| resource.get("type").and_then(Value::as_str).map(str::to_owned);
     let drivers = desired.candidates(node).filter_map(|(_, found)| keyword(&found.resource)).collect::<IndexSet<_>>();
     let on = |kind, instance: Option<&InstanceRecord>| match instance {
@@ -164,22 +175,26 @@ fn plan_node<'a>(
         changed: Vec::new(),
         stale: Vec::new(),
     };
+    let check = |record: &InstanceRecord, may_renew: bool| match differences.by_instance.get(record.id.as_str()) {
+        None => action(ActionKind::Check, Some(record), "it exists"),
+        Some(difference) => {
+            let kind = if difference.renew && may_renew { ActionKind::Renew } else { ActionKind::Check };
+            let (changed, stale) = (difference.changed.clone(), difference.stale.clone());
+            Action { changed, stale, ..action(kind, Some(record), &difference.reason()) }
+        }
+    };
     for (index, record) in alive.iter().copied().enumerate() {
         if index >= target {
             removals.push((record, "there are more instances than the node may have"));
         } else if record.was_ready() {
-            actions.push(match differences.by_instance.get(record.id.as_str()) {
-                None => action(ActionKind::Check, Some(record), "it exists"),
-                Some(difference) => {
-                    let kind = if difference.renew { ActionKind::Renew } else { ActionKind::Check };
-                    let (changed, stale) = (difference.changed.clone(), difference.stale.clone());
-                    Action { changed, stale, ..action(kind, Some(record), &difference.reason()) }
-                }
-            });
+            actions.push(check(record, true));
         } else {
             actions.push(action(ActionKind::Resume, Some(record), "an earlier run did not finish it"));
         }
     }
+    // It works until the one in its place does.
+    actions.extend(stays.into_iter().map(|old| check(old, false)));
+    removals.extend(goes.into_iter().map(|old| (old, "another instance has taken its place")));
     let mut dead = dead.into_iter();
     for _ in (alive.len() + under_way)..target {
         actions.push(match dead.next() {
@@ -188,6 +203,23 @@ fn plan_node<'a>(
         });
     }
     removals.extend(dead.map(|record| (record, "it is dead, and enough others exist")));
+}
+
+/// Instances in whose place others are made, or were: the id of the other, and the instance itself, by its id.
+fn superseded<'a>(alive: &[&'a InstanceRecord]) -> HashMap<&'a str, (&'a str, &'a InstanceRecord)> {
+    let by_id: HashMap<_, _> = alive.iter().map(|record| (record.id.as_str(), *record)).collect();
+    let pairs = alive.iter().filter_map(|record| {
+        let old = by_id.get(record.replaces.as_deref()?)?;
+        Some((old.id.as_str(), (record.id.as_str(), *old)))
+    });
+    pairs.collect()
+}
+
+/// How many of these instances of a node count: not those that are dead, and of two of which one is made in the place of the
+/// other only one.
+pub(crate) fn counted(records: &[&InstanceRecord]) -> usize {
+    let alive: Vec<_> = records.iter().copied().filter(|record| !record.is_dead()).collect();
+    alive.len() - superseded(&alive).len()
 }
 
 /// How many instances a node is to have: as many as it was scaled to, otherwise as many as it has; within its limits.

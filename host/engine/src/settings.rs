@@ -36,6 +36,8 @@ pub struct Settings {
     pub long_call: Duration,
     /// How long other calls may take.
     pub short_call: Duration,
+    /// How long a request may be on its way after its sender has died or has stopped waiting for the answer.
+    pub late_request: Duration,
     /// How long a machine may take to run.
     pub start_timeout: Duration,
     /// At most this part of all instances, but at least one, is replaced at a time.
@@ -62,6 +64,7 @@ impl Default for Settings {
             retry_longest: Duration::from_secs(30),
             long_call: Duration::from_secs(1800),
             short_call: Duration::from_secs(60),
+            late_request: Duration::from_secs(20),
             start_timeout: Duration::from_secs(3600),
             replace_at_once: 0.2,
             hold_above: 0.4,

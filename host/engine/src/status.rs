@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ports::Address;
+use crate::ports::{Address, Owned};
 
 /// Where an infrastructure stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -199,6 +199,13 @@ pub struct DestroyReport {
     pub removed: usize,
     /// What could not be removed. When empty, nothing is left of the infrastructure.
     pub left: Vec<Leftover>,
+    /// Machines with the label of the infrastructure that no record speaks of, as their clouds list them. They were not
+    /// touched: they may belong to another store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strange: Vec<Orphan>,
+    /// Why it could not be confirmed by a list that nothing is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<String>,
 }
 
 /// Something that was not removed. Its record stays, and `destroy` tries again.
@@ -259,6 +266,20 @@ impl fmt::Display for InstanceState {
     }
 }
 
+impl Orphan {
+    /// As a driver lists it.
+    pub(crate) fn of(driver: &str, machine: Owned) -> Self {
+        Self {
+            instance: machine.instance_id,
+            driver: driver.to_owned(),
+            handle: machine.observed.handle.data,
+            addresses: machine.observed.addresses,
+            removed: false,
+            message: None,
+        }
+    }
+}
+
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}) on {}: {}", self.node, self.instance, self.driver, self.message)
@@ -283,7 +304,7 @@ pub struct Preview {
 }
 
 /// A machine that carries our mark and has no record.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Orphan {
     /// UUID of the instance that it carries.
     pub instance: String,

@@ -46,7 +46,7 @@ async fn nodes_start_when_their_own_dependencies_are_ready() {
     let names: Vec<_> = drops.iter().map(|(_, node)| node.as_str()).collect();
     assert_eq!(names, ["probe", "web", "web", "db"]);
     assert!(fakes.cloud.machines().is_empty());
-    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
     assert!(matches!(fakes.destroy().await, Err(EngineError::UnknownInfrastructure { .. })));
 }
 
@@ -91,7 +91,7 @@ async fn a_failed_build_leaves_nothing() {
     assert_eq!((failure.node.as_str(), rolled_back, left.len()), ("probe", true, 0));
     assert_eq!(failure.location(), Some("nodes.yaml:1:1"));
     assert!(fakes.cloud.machines().is_empty());
-    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +186,7 @@ async fn retries_have_a_budget_and_honour_the_cloud() {
     }
     let Err(EngineError::Node { failure, .. }) = fakes.build(&tiers()).await else { panic!() };
     assert!(matches!(failure.reason, Reason::Call { attempts: 5, .. }));
-    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +207,7 @@ async fn without_capacity_the_next_implementation_is_tried() {
     fakes.cloud.full("b");
     let Err(EngineError::Node { failure, .. }) = fakes.build(&graph).await else { panic!() };
     assert!(matches!(&failure.reason, Reason::NoCapacity { tried } if tried.len() == 2));
-    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,7 +221,7 @@ async fn what_cannot_be_removed_is_told_and_kept() {
     let status = fakes.engine.status("test", false).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Destroying);
     assert!(fakes.destroy().await.unwrap().left.is_empty());
-    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +240,7 @@ async fn one_request_to_stop_rolls_back() {
         let outcome = building.await.unwrap();
         assert!(matches!(outcome, Err(EngineError::Stopped { rolled_back: true, ref left }) if left.is_empty()));
         assert!(fakes.cloud.machines().is_empty(), "after {after} ms");
-        assert_eq!(fakes.store.keys(), Vec::<String>::new(), "after {after} ms");
+        assert_eq!(fakes.store.live_keys(), Vec::<String>::new(), "after {after} ms");
     }
 }
 
@@ -389,5 +389,5 @@ async fn a_second_attempt_that_fails_too_leaves_nothing_either() {
     assert!(matches!(fakes.build(&graph).await, Err(EngineError::Node { rolled_back: true, .. })));
     // What the first one began became ready only now, so it goes as well.
     assert!(fakes.cloud.machines().is_empty());
-    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }

@@ -151,9 +151,9 @@ async fn finds_no_leftovers_of_another_call() {
 }
 
 #[tokio::test]
-async fn an_endless_loop_is_ended_and_its_outcome_unknown() {
+async fn an_endless_loop_is_ended_and_has_done_nothing() {
     let fault = fault("loop").await;
-    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::UnknownOutcome, "occopus.plugin-compute"));
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "occopus.plugin-compute"));
     assert!(fault.message.contains("`hostile`") && fault.message.contains("300 ms"), "{}", fault.message);
 }
 
@@ -175,7 +175,7 @@ async fn an_endless_loop_holds_up_nobody_else() {
 #[tokio::test]
 async fn memory_without_end_is_refused() {
     let fault = fault("alloc").await;
-    assert_eq!(fault.reaction, Reaction::UnknownOutcome);
+    assert_eq!(fault.reaction, Reaction::Retry);
     assert_eq!(fault.code, "occopus.plugin-memory", "{fault:?}");
     assert!(fault.message.contains("32 MiB"), "{}", fault.message);
 }
@@ -183,18 +183,18 @@ async fn memory_without_end_is_refused() {
 #[tokio::test]
 async fn a_trap_is_a_fault() {
     let fault = fault("trap").await;
-    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::UnknownOutcome, "occopus.plugin-trapped"));
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "occopus.plugin-trapped"));
 }
 
 #[tokio::test]
 async fn recursion_without_end_is_a_fault() {
     let fault = fault("deep-recursion").await;
-    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::UnknownOutcome, "occopus.plugin-stack"));
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "occopus.plugin-stack"));
 }
 
 #[tokio::test]
 async fn handles_without_end_are_refused() {
-    assert_eq!(fault("handles").await.reaction, Reaction::UnknownOutcome);
+    assert_eq!(fault("handles").await.reaction, Reaction::Retry);
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn a_call_that_never_answers_is_ended_at_its_deadline() {
     let request = request(json!({"type": "hostile", "do": "sleep"}), Duration::from_secs(1));
     let began = Instant::now();
     let fault = create(&runtime, "hostile", &request).await.expect_err("too late");
-    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::UnknownOutcome, "occopus.plugin-timeout"));
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "occopus.plugin-timeout"));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 

@@ -6,10 +6,11 @@ use occopus_model::{Implementation, Node};
 use serde_json::Value;
 
 use super::calls::{self, Ended, Spent};
+use super::evidence::evidence;
 use super::ready::{Death, Look, look, until_ready};
 use super::remove::{Removal, remove};
 use super::render::{Rendering, render};
-use super::{Desired, Facts, Trouble, World, context};
+use super::{Desired, Facts, Trouble, World, context, inventory};
 use crate::error::{NodeFailure, Reason};
 use crate::event::What;
 use crate::ports::{CreateRequest, Fault, Observed, Phase, Reaction, Rendered};
@@ -21,6 +22,8 @@ use crate::status::InstanceState;
 pub(crate) enum Start {
     /// There is nothing yet.
     New,
+    /// There is nothing yet, and this instance goes once the new one is ready. Whoever starts it removes it.
+    InPlaceOf(String),
     /// An earlier run did not finish it.
     Resume(InstanceRecord),
     /// It was ready; is it still?
@@ -39,9 +42,14 @@ pub(crate) async fn bring_up(
     id: String,
     facts: Facts,
 ) -> Result<InstanceRecord, Trouble> {
-    let story = Story { world, desired, node, facts };
+    let replaces = match &start {
+        Start::InPlaceOf(old) => Some(old.clone()),
+        Start::Resume(record) => record.replaces.clone(),
+        Start::New | Start::Check(_) | Start::Replace(..) => None,
+    };
+    let story = Story { world, desired, node, facts, replaces, doubtful: false };
     match start {
-        Start::New => story.create(id, false).await,
+        Start::New | Start::InPlaceOf(_) => story.create(id, false).await,
         Start::Resume(record) => story.resume(record, id).await,
         Start::Check(mut record) => match look(&story.world, &story.desired, &mut record).await? {
             Look::Fine | Look::Unclear(_) => Ok(record),
@@ -57,6 +65,10 @@ struct Story {
     desired: Arc<Desired>,
     node: usize,
     facts: Facts,
+    /// The instance in whose place this one is made.
+    replaces: Option<String>,
+    /// An earlier request for it may still arrive.
+    doubtful: bool,
 }
 
 /// What became of one implementation.
@@ -72,8 +84,12 @@ impl Story {
         self.desired.node(self.node).ok_or(Trouble::Cancelled)
     }
 
-    async fn resume(&self, mut record: InstanceRecord, id: String) -> Result<InstanceRecord, Trouble> {
+    async fn resume(self, mut record: InstanceRecord, id: String) -> Result<InstanceRecord, Trouble> {
+        if record.has_no_machine() {
+            return self.create(record.id, true).await;
+        }
         if record.is_unsettled() {
+            self.correct_endpoint(&mut record);
             let found = calls::find(&self.world, &record).await;
             return match found.map_err(|ended| Trouble::of(ended, |spent| self.failed_call(&record, spent)))? {
                 Some(observed) => {
@@ -86,7 +102,7 @@ impl Story {
                     self.wait(record, phase).await
                 }
                 // Nothing is there and nothing will come, so the same id may be used again.
-                None => self.create(record.id, true).await,
+                None => Self { doubtful: true, ..self }.create(record.id, true).await,
             };
         }
         match look(&self.world, &self.desired, &mut record).await? {
@@ -96,8 +112,31 @@ impl Story {
         }
     }
 
+    /// A machine that was never placed is looked for where the description says now, when nothing but the endpoint has
+    /// changed: the old one was wrong.
+    fn correct_endpoint(&self, record: &mut InstanceRecord) {
+        let node = self.desired.node(self.node);
+        let implementations = node.and_then(|node| self.desired.infrastructure.definitions.get(&node.node_type));
+        let Some(described) = implementations.and_then(|all| all.get(record.implementation)) else { return };
+        let Some(endpoint) = described.resource.get("endpoint").filter(|endpoint| is_plain(endpoint)) else { return };
+        if record.section.get("endpoint") == Some(endpoint) {
+            return;
+        }
+        let mut corrected = Value::clone(&record.section);
+        if let Some(section) = corrected.as_object_mut() {
+            section.insert("endpoint".into(), endpoint.clone());
+            // What a template renders can't be compared, and is taken to be the same.
+            let is_same = |(key, value): (&String, &Value)| corrected.get(key) == Some(value) || !is_plain(value);
+            if described.resource.as_object().is_some_and(|described| described.iter().all(is_same)) {
+                record.section = Arc::new(corrected);
+            }
+        }
+    }
+
     async fn replace(&self, old: InstanceRecord, death: Death, id: String) -> Result<InstanceRecord, Trouble> {
-        let event = What::NodeReplacing { node_id: old.id.clone(), node_name: old.node.clone(), message: death.why };
+        let output = if death.vanished { None } else { evidence(&self.world, &old).await };
+        let (node_id, node_name) = (old.id.clone(), old.node.clone());
+        let event = What::NodeReplacing { node_id, node_name, message: death.why, output };
         self.world.journal.write(Vec::new(), vec![event]).await?;
         // What can't be removed keeps its record and is tried again later; it does not keep the node from coming back.
         if let Removal::Left(left) = remove(&self.world, old, death.vanished).await? {
@@ -159,9 +198,9 @@ impl Story {
             health: None,
             failing_since: None,
             unobserved: None,
-            asked: None,
             without_effect: false,
-            replaces: None,
+            doubtful: self.doubtful,
+            replaces: self.replaces.clone(),
             created: now,
             since: now,
             running_at: None,
@@ -246,9 +285,14 @@ impl Story {
             Ok(driver) => driver,
             Err(fault) => return Err(self.fail(record, Spent { call: "create", fault, attempts: 1 }.into()).await),
         };
+        if let Some(fault) = inventory::conflict(world, &driver, record).await? {
+            return Err(self.fail(record, Spent { call: "create", fault, attempts: 1 }.into()).await);
+        }
         let mut attempt = 1;
         let mut announced = vec![announcement];
         loop {
+            // From here on a machine may exist, until an answer says that none does.
+            record.without_effect = false;
             let answer = calls::create_once(world, &driver, &request, record, std::mem::take(&mut announced)).await?;
             let fault = match answer {
                 Ok(observed) => {
@@ -259,7 +303,11 @@ impl Story {
             };
             match fault.reaction {
                 Reaction::NoCapacity => return Ok(Tried::NoCapacity(fault.message)),
-                Reaction::Retry => {}
+                // Written down before the wait: whoever comes next needs no answer of this cloud to know it.
+                Reaction::Retry => {
+                    record.without_effect = true;
+                    world.journal.put(record, Vec::new()).await?;
+                }
                 Reaction::UnknownOutcome => {
                     if let Some(observed) = self.settle(record, &fault).await? {
                         let phase = self.place(record, observed, true).await?;
@@ -283,6 +331,7 @@ impl Story {
     /// After a lost answer: what is there? Writes down that it is not known before asking.
     async fn settle(&self, record: &mut InstanceRecord, fault: &Fault) -> Result<Option<Observed>, Trouble> {
         record.enter(InstanceState::UnknownOutcome, self.world.now());
+        record.doubtful = true;
         record.message = Some(fault.message.clone());
         let (node_id, node_name, message) = (record.id.clone(), record.node.clone(), fault.message.clone());
         self.world.journal.put(record, vec![What::NodeUnknown { node_id, node_name, message }]).await?;
@@ -319,13 +368,21 @@ impl Story {
 
     /// Writes down that an instance has failed.
     async fn fail(&self, record: &mut InstanceRecord, reason: Reason) -> Trouble {
+        let output = evidence(&self.world, record).await;
         record.enter(InstanceState::Failed, self.world.now());
         let message = reason.to_string();
         record.message = Some(message.clone());
-        let event =
-            What::NodeFailed { node_id: record.id.clone(), node_name: record.node.clone(), message, output: None };
+        let event = What::NodeFailed {
+            node_id: record.id.clone(),
+            node_name: record.node.clone(),
+            message,
+            output: output.clone(),
+        };
         match self.world.journal.put(record, vec![event]).await {
-            Ok(()) => self.failure(&record.id, Some(record), reason),
+            Ok(()) => match self.failure(&record.id, Some(record), reason) {
+                Trouble::Failed(failure) => Trouble::Failed(Box::new(NodeFailure { output, ..*failure })),
+                trouble => trouble,
+            },
             Err(refused) => Trouble::Refused(refused),
         }
     }
@@ -352,6 +409,16 @@ impl Story {
 impl From<Spent> for Reason {
     fn from(Spent { call, fault, attempts }: Spent) -> Self {
         Self::Call { call: call.into(), fault, attempts }
+    }
+}
+
+/// Whether a value is what it will be, without rendering.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.contains("{{") && !text.contains("{%"),
+        Value::Array(items) => items.iter().all(is_plain),
+        Value::Object(fields) => fields.values().all(is_plain),
+        _ => true,
     }
 }
 

@@ -6,6 +6,8 @@ mod calls;
 mod context;
 mod create;
 mod endpoints;
+mod evidence;
+mod inventory;
 mod mentions;
 mod observer;
 mod ready;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use context::{Facts, facts, machine_name};
 pub(crate) use create::{Start, bring_up, with_type};
+pub(crate) use inventory::{Remains, list, remains};
 pub(crate) use mentions::Others;
 pub(crate) use ready::{Death, Look, elapsed};
 pub(crate) use remove::{Removal, leftover, remove};
@@ -33,7 +36,7 @@ use crate::change::Fingerprints;
 use crate::error::NodeFailure;
 use crate::event::What;
 use crate::ports::{CallContext, Clock, Plugins, Progress, Scope};
-use crate::session::{Journal, Refused};
+use crate::session::{Inventory, Journal, Refused, Session};
 use crate::settings::Settings;
 use crate::state::InstanceRecord;
 use endpoints::Endpoints;
@@ -51,6 +54,7 @@ pub(crate) struct World {
     pub(crate) cancel: CancellationToken,
     /// For what lasts.
     pub(crate) steady: Arc<Steady>,
+    pub(crate) inventory: Arc<Inventory>,
     endpoints: Arc<Endpoints>,
     observer: Arc<Observer>,
 }
@@ -100,13 +104,15 @@ impl World {
         plugins: Arc<dyn Plugins>,
         clock: Arc<dyn Clock>,
         settings: Arc<Settings>,
-        journal: Arc<Journal>,
+        session: &Session,
         cancel: CancellationToken,
         steady: Arc<Steady>,
     ) -> Arc<Self> {
         let endpoints = Arc::new(Endpoints::new(settings.calls_per_endpoint));
         let observer = Arc::new(Observer::new(settings.observe_batch, clock.clone()));
-        Arc::new(Self { id: id.into(), plugins, clock, settings, journal, cancel, steady, endpoints, observer })
+        let (journal, inventory) = (session.journal.clone(), session.inventory.clone());
+        let id = id.into();
+        Arc::new(Self { id, plugins, clock, settings, journal, cancel, steady, inventory, endpoints, observer })
     }
 
     /// The same, with an end of its own.
@@ -119,6 +125,7 @@ impl World {
             journal: self.journal.clone(),
             cancel,
             steady: self.steady.clone(),
+            inventory: self.inventory.clone(),
             endpoints: self.endpoints.clone(),
             observer: self.observer.clone(),
         })

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::backoff::Polling;
 use super::calls::{self, Ended, Spent};
 use super::{Trouble, World};
 use crate::event::What;
-use crate::ports::Reaction;
+use crate::ports::{Observed, Reaction};
 use crate::session::Refused;
 use crate::state::InstanceRecord;
 use crate::status::{InstanceState, Leftover};
@@ -28,7 +29,7 @@ pub(crate) async fn remove(world: &Arc<World>, mut record: InstanceRecord, vanis
         return Ok(Removal::Gone);
     }
     if record.is_unsettled() {
-        match calls::find(world, &record).await {
+        match find_late(world, &record).await {
             Ok(None) => {
                 forget(world, &record, false).await?;
                 return Ok(Removal::Gone);
@@ -50,6 +51,29 @@ pub(crate) async fn remove(world: &Arc<World>, mut record: InstanceRecord, vanis
             Ok(Removal::Gone)
         }
         Err(ended) => left(world, record, ended).await,
+    }
+}
+
+/// Asks for the machine of an instance whose outcome is not known, until no request for it can still arrive. Its record stays
+/// until then, so whoever comes next goes on when this is broken off.
+async fn find_late(world: &Arc<World>, record: &InstanceRecord) -> Result<Option<Observed>, Ended> {
+    let begun = world.clock.uptime();
+    let mut polling = Polling::new(&world.settings);
+    loop {
+        if let Some(found) = calls::find(world, record).await? {
+            return Ok(Some(found));
+        }
+        let waited = world.clock.uptime().saturating_sub(begun);
+        let left = world.settings.late_request.saturating_sub(waited);
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let (node_id, node_name) = (record.id.clone(), record.node.clone());
+        let message = format!("a request for it may still arrive, waiting {} s", left.as_secs().max(1));
+        world.journal.tell(What::Waiting { node_id, node_name, message });
+        if !world.pause(polling.next().min(left)).await {
+            return Err(Ended::Cancelled);
+        }
     }
 }
 
@@ -81,6 +105,7 @@ async fn destroy(world: &Arc<World>, record: &InstanceRecord) -> Result<(), Ende
 
 async fn forget(world: &World, record: &InstanceRecord, vanished: bool) -> Result<(), Refused> {
     let event = What::NodeDropped { node_id: record.id.clone(), node_name: record.node.clone(), vanished };
+    world.inventory.note_removed(&record.id);
     world.journal.forget(&record.id, event).await
 }
 

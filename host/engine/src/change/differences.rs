@@ -42,8 +42,11 @@ impl<'a> Differences<'a> {
         renew: Renew,
     ) -> Self {
         let alive = |record: &&&InstanceRecord| !record.is_dead();
-        let all = by_node.values().flatten().filter(alive).flat_map(|record| &record.addresses);
-        let mut exists: HashSet<_> = all.map(|address| address.value.as_str()).collect();
+        // An address that belongs to another node by now is as good as gone.
+        let of = |record: &'a InstanceRecord| {
+            record.addresses.iter().map(|address| (record.node.as_str(), address.value.as_str()))
+        };
+        let mut exists: HashSet<_> = by_node.values().flatten().filter(alive).copied().flat_map(of).collect();
         let fingerprints = Fingerprints::of(desired);
         let mut by_instance = HashMap::new();
         // What needs others comes after them: when they are made anew, their addresses go.
@@ -52,15 +55,18 @@ impl<'a> Differences<'a> {
             for record in records.iter().filter(|record| record.was_ready()) {
                 let changed: Vec<_> =
                     fingerprints.changes(desired, node, record).into_iter().map(str::to_owned).collect();
-                let gone = record.mentions.iter().filter(|mention| !exists.contains(mention.address.as_str()));
+                let gone = record
+                    .mentions
+                    .iter()
+                    .filter(|mention| !exists.contains(&(mention.node.as_str(), mention.address.as_str())));
                 let stale: Vec<_> = gone.map(|mention| mention.address.clone()).collect();
                 if changed.is_empty() && stale.is_empty() {
                     continue;
                 }
                 let renew = (renew.changed && !changed.is_empty()) || (renew.dependents && !stale.is_empty());
                 if renew {
-                    for address in &record.addresses {
-                        exists.remove(address.value.as_str());
+                    for address in of(record) {
+                        exists.remove(&address);
                     }
                 }
                 by_instance.insert(record.id.as_str(), Difference { changed, stale, renew });

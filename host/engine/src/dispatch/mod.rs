@@ -6,5 +6,5 @@ mod lower;
 mod raise;
 
 pub(crate) use inbox::Ending;
-pub(crate) use lower::lower;
+pub(crate) use lower::{Lowered, lower};
 pub(crate) use raise::{OnTrouble, Raise, Raised, Slot, raise};

@@ -265,6 +265,14 @@ impl<'a> Dispatcher<'a> {
         let fault = Fault::new(Reaction::GiveUp, "engine.panic", "a bug: the task that made this node panicked");
         let reason = Reason::Call { call: "deploy".into(), fault, attempts: 1 };
         let (instance, driver, origin) = Default::default();
-        Trouble::Failed(Box::new(NodeFailure { node, instance, driver, reason, origin, details: Vec::new() }))
+        Trouble::Failed(Box::new(NodeFailure {
+            node,
+            instance,
+            driver,
+            reason,
+            origin,
+            details: Vec::new(),
+            output: None,
+        }))
     }
 }

@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::infrastructure::{enter, names, put};
-use super::{Engine, check, scale, suspend, view};
+use super::removal::{Removed, remove_all};
+use super::{Engine, check, evidence, scale, suspend, view};
 use crate::act::{Death, Desired, Start, leftover};
 use crate::dispatch::{Ending, OnTrouble, Raise, Raised, Slot, lower, raise};
 use crate::error::EngineError;
@@ -16,14 +17,20 @@ use crate::plan::{ActionKind, Plan, Renew, Targets, Wishes, plan};
 use crate::ports::Write;
 use crate::request::{BuildRequest, OnFailure, Run, Stop};
 use crate::session::Session;
-use crate::state::{DesiredRecord, InfrastructureRecord, InstanceRecord, encode, get, keys, load_instances};
+use crate::state::{
+    DesiredRecord, InfrastructureRecord, InstanceRecord, PreviousRecord, encode, get, keys, load_instances,
+};
 use crate::status::{InfrastructureState, Leftover, Status};
 
 pub(super) async fn build(engine: &Engine, request: BuildRequest, run: Run) -> Result<Status, EngineError> {
+    let is_named = request.id.is_some();
     let id = request.id.unwrap_or_else(|| Uuid::new_v4().to_string());
     check::id(&id)?;
     check::infrastructure(&request.infrastructure, &*engine.plugins)?;
     let session = engine.begin(&id, run.events).await?;
+    if !is_named {
+        session.inventory.skip();
+    }
     let desired = Arc::new(Desired::new(request.infrastructure));
     let build = Build { engine, id: &id, session: &session, desired, renew: request.renew, stop: run.stop };
     let outcome = build.run(request.on_failure).await;
@@ -41,29 +48,26 @@ pub(super) struct Build<'a> {
     pub(super) stop: Stop,
 }
 
-/// What the store said before this build.
-struct Before {
-    infrastructure: Option<InfrastructureRecord>,
-    desired: Option<DesiredRecord>,
-}
-
 impl Build<'_> {
     #[tracing::instrument(name = "build", level = "debug", skip_all, fields(infrastructure = self.id))]
     async fn run(&self, on_failure: OnFailure) -> Result<(), EngineError> {
         let store = &*self.engine.store;
-        let before = Before {
+        let now = PreviousRecord {
             infrastructure: get(store, &keys::infrastructure(self.id)).await?,
-            desired: get(store, &keys::desired(self.id)).await?,
+            desired: get(store, &keys::desired(self.id)).await?.map(|record: DesiredRecord| record.infrastructure),
         };
+        // A change that was begun and has not succeeded: what was there before it is what a failure goes back to.
+        let previous: Option<PreviousRecord> = get(store, &keys::previous(self.id)).await?;
+        let before = previous.unwrap_or_else(|| now.clone());
         let mut actual = load_instances(store, self.id).await?;
-        self.announce(&before, &mut actual).await?;
+        self.announce(&now, &before, &mut actual).await?;
         suspend::take_in(self.engine, self.session, self.id).await?;
         let infrastructure = &self.desired.infrastructure;
         let targets = scale::take_in(self.engine, self.session, self.id, infrastructure, &actual).await?;
         let plan = plan(infrastructure, &actual, &Wishes { renew: self.renew, ..Wishes::of(&targets) });
         self.session.journal.tell(What::Planned { plan: plan.clone() });
 
-        let (slots, surplus) = slots(&plan, &self.desired, actual);
+        let (slots, _) = slots(&plan, &self.desired, actual);
         let made = slots.iter().flat_map(|slot| match &slot.start {
             // Not healthy when this build began: whatever it becomes, this build made it so.
             Start::Resume(record) => vec![slot.id.clone(), record.id.clone()],
@@ -75,7 +79,7 @@ impl Build<'_> {
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
         let raised = raise(&world, &self.desired, job, &self.stop, &self.session.lost).await;
         match &raised.ending {
-            Ending::Done if raised.failures.is_empty() => self.finish(surplus, &targets).await,
+            Ending::Done if raised.failures.is_empty() => self.finish(&targets).await,
             Ending::Done | Ending::Stopped if on_failure == OnFailure::Rollback => {
                 self.roll_back(&before, &made, raised).await
             }
@@ -86,22 +90,30 @@ impl Build<'_> {
     }
 
     /// Writes down what is wanted, before anything is done for it.
-    async fn announce(&self, before: &Before, actual: &mut [InstanceRecord]) -> Result<(), EngineError> {
+    async fn announce(
+        &self,
+        now: &PreviousRecord,
+        before: &PreviousRecord,
+        actual: &mut [InstanceRecord],
+    ) -> Result<(), EngineError> {
         let infrastructure = &self.desired.infrastructure;
         let desired = DesiredRecord { infrastructure: infrastructure.clone() };
-        let event = match before.infrastructure {
+        let event = match now.infrastructure {
             None => What::InfraStart { name: infrastructure.name.clone() },
             Some(_) => What::InfraUpdated,
         };
-        let created = before.infrastructure.as_ref().map_or_else(|| self.engine.clock.now(), |record| record.created);
+        let created = now.infrastructure.as_ref().map_or_else(|| self.engine.clock.now(), |record| record.created);
         let record = InfrastructureRecord {
             name: infrastructure.name.clone(),
             state: InfrastructureState::Building,
             message: None,
             created,
         };
-        let mut writes =
-            vec![put(keys::desired(self.id), encode(desired)), put(keys::infrastructure(self.id), encode(record))];
+        let mut writes = vec![
+            put(keys::desired(self.id), encode(desired)),
+            put(keys::infrastructure(self.id), encode(record)),
+            put(keys::previous(self.id), encode(before)),
+        ];
         // What exists is removed in the order of what is described now.
         for record in actual {
             let node = self.desired.index(&record.node).and_then(|index| self.desired.node(index));
@@ -114,7 +126,11 @@ impl Build<'_> {
     }
 
     /// Every node is ready: what is not wanted any more can go.
-    async fn finish(&self, surplus: Vec<InstanceRecord>, targets: &Targets) -> Result<(), EngineError> {
+    async fn finish(&self, targets: &Targets) -> Result<(), EngineError> {
+        // Planned anew: an instance that has become ready lets the one go in whose place it was made.
+        let records = load_instances(&*self.engine.store, self.id).await?;
+        let plan = plan(&self.desired.infrastructure, &records, &Wishes::of(targets));
+        let (_, surplus) = slots(&plan, &self.desired, records);
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
         let lowered = lower(&world, surplus, &self.stop, &self.session.lost).await;
         if let Ending::Refused(refused) = lowered.ending {
@@ -140,7 +156,12 @@ impl Build<'_> {
     }
 
     /// Removes what this build made, and everything that was never ready.
-    async fn roll_back(&self, before: &Before, made: &HashSet<String>, raised: Raised) -> Result<(), EngineError> {
+    async fn roll_back(
+        &self,
+        before: &PreviousRecord,
+        made: &HashSet<String>,
+        raised: Raised,
+    ) -> Result<(), EngineError> {
         let store = &*self.engine.store;
         // The store knows best how far each instance has come.
         let (gone, stay): (Vec<_>, Vec<_>) = load_instances(store, self.id)
@@ -151,7 +172,7 @@ impl Build<'_> {
         // Only a second request to stop ends this.
         let stop = Stop { orderly: CancellationToken::new(), now: self.stop.now.clone() };
         let world = self.engine.world(self.id, self.session, self.stop.now.child_token());
-        let lowered = lower(&world, gone, &stop, &self.session.lost).await;
+        let Removed { lowered, .. } = remove_all(&world, gone, &stop, &self.session.lost).await;
         match lowered.ending {
             Ending::Refused(refused) => return Err(refused.into_error(self.id)),
             Ending::Aborted => {
@@ -164,12 +185,15 @@ impl Build<'_> {
         // An earlier build that was not finished either is no reason to keep an empty infrastructure.
         let was_something = |record: &InfrastructureRecord| record.state != InfrastructureState::Building;
         if nothing_stays && !before.infrastructure.as_ref().is_some_and(was_something) {
-            self.session.journal.forget_all().await.map_err(|refused| refused.into_error(self.id))?;
+            let kept = evidence::keep(self.engine, self.id).await?;
+            self.session.journal.forget_all(kept).await.map_err(|refused| refused.into_error(self.id))?;
             return Err(ended(raised, true, left));
         }
         if let Some(desired) = &before.desired {
             // What was described before is what is wanted again; it is what still exists.
+            let desired = DesiredRecord { infrastructure: desired.clone() };
             let mut writes = vec![put(keys::desired(self.id), encode(desired))];
+            writes.push(Write::Delete { key: keys::previous(self.id) });
             writes.extend(before.infrastructure.iter().map(|it| put(keys::infrastructure(self.id), encode(it))));
             self.write(writes, vec![What::InfraUpdated]).await?;
         }

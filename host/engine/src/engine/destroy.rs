@@ -3,9 +3,10 @@
 use tokio_util::sync::CancellationToken;
 
 use super::infrastructure::{enter, known, names};
+use super::removal::{Removed, remove_all};
 use super::{Engine, check};
 use crate::act::leftover;
-use crate::dispatch::{Ending, lower};
+use crate::dispatch::Ending;
 use crate::error::EngineError;
 use crate::request::{Run, Stop};
 use crate::session::Session;
@@ -32,7 +33,7 @@ async fn destroy_owned(
     let records = load_instances(&*engine.store, id).await?;
     enter(engine, session, id, InfrastructureState::Destroying, None, Vec::new()).await?;
     let world = engine.world(id, session, CancellationToken::new());
-    let lowered = lower(&world, records, stop, &session.lost).await;
+    let Removed { lowered, strange, unconfirmed } = remove_all(&world, records, stop, &session.lost).await;
     match lowered.ending {
         Ending::Refused(refused) => return Err(refused.into_error(id)),
         Ending::Aborted => {
@@ -43,10 +44,10 @@ async fn destroy_owned(
         Ending::Done | Ending::Stopped => {}
     }
     if lowered.left.is_empty() {
-        session.journal.forget_all().await.map_err(|refused| refused.into_error(id))?;
+        session.journal.forget_all(Vec::new()).await.map_err(|refused| refused.into_error(id))?;
     } else {
         let message = format!("not removed: {}", names(&lowered.left));
         enter(engine, session, id, InfrastructureState::Destroying, Some(message), Vec::new()).await?;
     }
-    Ok(DestroyReport { id: id.into(), removed: lowered.removed, left: lowered.left })
+    Ok(DestroyReport { id: id.into(), removed: lowered.removed, left: lowered.left, strange, unconfirmed })
 }

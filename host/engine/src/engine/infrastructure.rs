@@ -27,7 +27,12 @@ pub(super) async fn enter(
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
     let record: InfrastructureRecord = get(&*engine.store, &key).await?.ok_or_else(unknown)?;
     let record = InfrastructureRecord { state, message, ..record };
-    session.journal.write(vec![put(key, encode(record))], events).await.map_err(|refused| refused.into_error(id))
+    let mut writes = vec![put(key, encode(record))];
+    if state == InfrastructureState::Ready {
+        // What is described now works: a later change that fails comes back to it.
+        writes.push(Write::Delete { key: keys::previous(id) });
+    }
+    session.journal.write(writes, events).await.map_err(|refused| refused.into_error(id))
 }
 
 /// What is left, in a line.

@@ -4,10 +4,13 @@ mod build;
 mod check;
 mod cursor;
 mod destroy;
+mod evidence;
+mod forget;
 mod infrastructure;
 mod maintain;
 mod orphans;
 mod preview;
+mod removal;
 mod renew;
 mod scale;
 mod suspend;
@@ -30,7 +33,7 @@ use crate::request::{BuildRequest, MaintainOptions, Run, Scale};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{DesiredRecord, OwnerRecord, decode, get, keys, load_instances};
-use crate::status::{DestroyReport, Orphan, Owner, Preview, Status, Summary};
+use crate::status::{DestroyReport, Leftover, Orphan, Owner, Preview, Status, Summary};
 
 /// Builds, maintains and destroys infrastructures. Cheap to clone.
 #[derive(Clone)]
@@ -126,6 +129,12 @@ impl Engine {
         destroy::destroy(self, id, run).await
     }
 
+    /// Forgets an instance whose machine can't be removed: its record goes, and nothing is asked of its cloud. The machine may
+    /// still exist; the leftover says where.
+    pub async fn forget(&self, id: &str, instance: &str) -> Result<Leftover, EngineError> {
+        forget::forget(self, id, instance).await
+    }
+
     /// Finds machines that carry the mark of this infrastructure and have no record, in the clouds of these rendered
     /// `resource` sections, and removes them if that is wanted. The infrastructure need not exist (any more).
     pub async fn sweep(&self, id: &str, sections: &[Value], remove: bool) -> Result<Vec<Orphan>, EngineError> {
@@ -170,11 +179,15 @@ impl Engine {
         view::list(&*self.store).await
     }
 
-    /// Stored events after the one with the id `after`, at most `limit`.
-    pub async fn events(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, EngineError> {
+    /// Stored events after the one with the id `number`, at most `limit`. Of an infrastructure that was rolled back, the last
+    /// ones are kept for a day.
+    pub async fn events(&self, id: &str, number: u64, limit: usize) -> Result<Vec<StoredEvent>, EngineError> {
         check::id(id)?;
-        let after = keys::event(id, after);
+        let after = keys::event(id, number);
         let entries = self.store.range(&keys::events(id), Some(&after), limit).await?;
+        if entries.is_empty() && !self.exists(id).await? {
+            return evidence::events(self, id, number, limit).await;
+        }
         entries.iter().map(|entry| decode(&entry.key, &entry.value)).collect()
     }
 
@@ -213,6 +226,6 @@ impl Engine {
 
     fn world_in_time(&self, id: &str, session: &Session, cancel: CancellationToken, steady: Arc<Steady>) -> Arc<World> {
         let (plugins, clock, settings) = (self.plugins.clone(), self.clock.clone(), self.settings.clone());
-        World::new(id, plugins, clock, settings, session.journal.clone(), cancel, steady)
+        World::new(id, plugins, clock, settings, session, cancel, steady)
     }
 }

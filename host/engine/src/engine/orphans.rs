@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, check};
+use crate::act::list;
 use crate::error::{EngineError, NodeFailure, Reason};
-use crate::ports::{CallContext, Driver, Fault, Phase, Reaction, Scope};
+use crate::ports::{CallContext, Fault, Reaction, Scope};
 use crate::session::Session;
 use crate::state::load_instances;
 use crate::status::Orphan;
@@ -55,21 +56,13 @@ async fn owned(engine: &Engine, id: &str, sections: &[Value], remove: bool) -> R
             preview: false,
         };
         let scope = Scope { context, section: Arc::new(section.clone()) };
-        let machines = all(&*driver, &scope).await.map_err(|fault| failed("list", fault))?;
-        for machine in machines.into_iter().filter(|machine| machine.infrastructure_id == id) {
-            let handle = machine.observed.handle;
+        for machine in list(&*driver, &scope, id).await.map_err(|fault| failed("list", fault))? {
+            let handle = machine.observed.handle.clone();
             let is_new = seen.insert((keyword.to_owned(), handle.data.clone()));
-            if !is_new || known.contains(&machine.instance_id) || machine.observed.phase == Phase::Gone {
+            if !is_new || known.contains(&machine.instance_id) {
                 continue;
             }
-            let mut orphan = Orphan {
-                instance: machine.instance_id,
-                driver: keyword.to_owned(),
-                handle: handle.data.clone(),
-                addresses: machine.observed.addresses,
-                removed: false,
-                message: None,
-            };
+            let mut orphan = Orphan::of(keyword, machine);
             if remove {
                 match driver.destroy(&scope, &handle).await {
                     Ok(()) => orphan.removed = true,
@@ -81,17 +74,4 @@ async fn owned(engine: &Engine, id: &str, sections: &[Value], remove: bool) -> R
         }
     }
     Ok(orphans)
-}
-
-/// All pages.
-async fn all(driver: &dyn Driver, scope: &Scope) -> Result<Vec<crate::ports::Owned>, Fault> {
-    let (mut machines, mut cursor) = (Vec::new(), None::<String>);
-    loop {
-        let page = driver.list_owned(scope, cursor.as_deref()).await?;
-        machines.extend(page.machines);
-        match page.cursor {
-            Some(next) if Some(&next) != cursor.as_ref() => cursor = Some(next),
-            _ => return Ok(machines),
-        }
-    }
 }

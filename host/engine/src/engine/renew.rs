@@ -44,7 +44,7 @@ impl Build<'_> {
             };
             self.write(Vec::new(), vec![event]).await?;
             let id = Uuid::now_v7().to_string();
-            let slot = Slot { node, start: Start::New, id: id.clone() };
+            let slot = Slot { node, start: Start::InPlaceOf(old.clone()), id: id.clone() };
             let job = Raise { slots: vec![slot], kept, on_trouble: OnTrouble::Halt, replace_at_once: usize::MAX };
             let world = self.engine.world(self.id, self.session, CancellationToken::new());
             let raised = raise(&world, &self.desired, job, &self.stop, &self.session.lost).await;

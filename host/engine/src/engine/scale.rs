@@ -7,7 +7,7 @@ use super::infrastructure::{known, put};
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::plan::{Targets, count};
+use crate::plan::{Targets, count, counted};
 use crate::ports::{Committed, Compare, Store, Transaction, Write};
 use crate::request::Scale;
 use crate::session::Session;
@@ -133,8 +133,8 @@ fn is_victim(target: Option<&TargetRecord>, instance: &str) -> bool {
 }
 
 fn number(node: &Node, records: &[InstanceRecord], target: Option<&TargetRecord>) -> u32 {
-    let alive = records.iter().filter(|record| record.node == node.name && !record.is_dead()).count();
-    count(node, target, alive)
+    let of_node: Vec<_> = records.iter().filter(|record| record.node == node.name).collect();
+    count(node, target, counted(&of_node))
 }
 
 pub(super) async fn load_targets(store: &dyn Store, id: &str) -> Result<Targets, EngineError> {

@@ -95,12 +95,14 @@ impl Journal {
         self.request(writes, events, false).await
     }
 
-    /// Forgets the infrastructure: nothing is left of it. Nothing can be written after this.
-    pub(crate) async fn forget_all(&self) -> Result<(), Refused> {
-        let writes = vec![
+    /// Forgets the infrastructure: nothing is left of it. `beside` is written in the same transaction. Nothing can be written
+    /// after this.
+    pub(crate) async fn forget_all(&self, beside: Vec<Write>) -> Result<(), Refused> {
+        let mut writes = vec![
             Write::Delete { key: keys::infrastructure(&self.id) },
             Write::DeletePrefix { prefix: keys::all(&self.id) },
         ];
+        writes.extend(beside);
         self.request(writes, vec![What::InfraDrop], true).await
     }
 

@@ -1,5 +1,6 @@
 //! Owning an infrastructure: one process at a time, and every write under the number of its ownership.
 
+mod inventory;
 mod journal;
 mod owner;
 
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub(crate) use inventory::Inventory;
 pub(crate) use journal::{Journal, Refused};
 
 use crate::error::EngineError;
@@ -19,6 +21,8 @@ use crate::settings::Settings;
 /// The right to change an infrastructure. Ends with [`Session::end`]; when it is dropped, the lease runs out.
 pub(crate) struct Session {
     pub(crate) journal: Arc<Journal>,
+    /// What this run knows of.
+    pub(crate) inventory: Arc<Inventory>,
     /// Cancelled when another may have taken over.
     pub(crate) lost: CancellationToken,
     /// Of the write that made us the owner: our fencing number.
@@ -51,7 +55,8 @@ impl Session {
                 return Err(error);
             }
         };
-        Ok(Self { journal, lost, revision, store, lease, _keep_alive: keep_alive })
+        let inventory = Arc::new(Inventory::new(id, store.clone()));
+        Ok(Self { journal, inventory, lost, revision, store, lease, _keep_alive: keep_alive })
     }
 
     /// Gives the infrastructure back. Failing to say so costs the next owner the rest of the lease, and nothing else.

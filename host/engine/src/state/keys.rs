@@ -20,6 +20,19 @@ pub(crate) fn desired(id: &str) -> String {
     format!("infra/{id}/desired")
 }
 
+/// What was there before a change that has not succeeded yet.
+pub(crate) fn previous(id: &str) -> String {
+    format!("infra/{id}/previous")
+}
+
+/// The start of the last events of infrastructures that were rolled back.
+pub(crate) const GONE: &str = "gone/";
+
+/// The last events of an infrastructure that was rolled back.
+pub(crate) fn gone(id: &str) -> String {
+    format!("{GONE}{id}")
+}
+
 /// Who works on it; hangs on a lease. Every write compares its revision.
 pub(crate) fn owner(id: &str) -> String {
     format!("infra/{id}/owner")

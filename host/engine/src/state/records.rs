@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::EngineError;
+use crate::event::Event;
 use crate::ports::{Address, Handle, Observed, Phase};
 use crate::request::Scale;
 use crate::status::{InfrastructureState, InstanceState, Owner};
@@ -39,6 +40,23 @@ pub(crate) struct InfrastructureRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct DesiredRecord {
     pub(crate) infrastructure: Infrastructure,
+}
+
+/// What was there before a change that has not succeeded yet. A change that fails goes back to it, also when the process that
+/// began it died.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PreviousRecord {
+    /// Absent when there was nothing.
+    pub(crate) infrastructure: Option<InfrastructureRecord>,
+    /// Absent when there was nothing.
+    pub(crate) desired: Option<Infrastructure>,
+}
+
+/// The last events of an infrastructure that was rolled back, for those who look for the cause afterwards.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GoneRecord {
+    pub(crate) at: Timestamp,
+    pub(crate) events: Vec<Event>,
 }
 
 /// How many instances of a node there are to be, since it was scaled.
@@ -118,12 +136,12 @@ pub(crate) struct InstanceRecord {
     /// Why it could not be observed the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unobserved: Option<String>,
-    /// When its cloud was asked for it last; a request may arrive later than its answer is awaited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) asked: Option<Timestamp>,
     /// Nothing exists: the last request for it is known to have had no effect.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) without_effect: bool,
+    /// An answer about it was lost: a request for it may still arrive, whatever came of later ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) doubtful: bool,
     /// The instance in whose place it is made, which is removed once this one is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replaces: Option<String>,
@@ -165,9 +183,10 @@ impl InstanceRecord {
         self.section.get("type").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Whether it is certain that no machine belongs to it: a create failed for good, or its last request had no effect.
+    /// Whether it is certain that no machine belongs to it: its create failed for good, or has had no effect so far, and no
+    /// answer was lost.
     pub(crate) fn has_no_machine(&self) -> bool {
-        (self.state == InstanceState::Failed || self.without_effect) && self.handle.is_none()
+        (self.state == InstanceState::Failed || self.without_effect) && self.handle.is_none() && !self.doubtful
     }
 
     /// Whether its machine may be there without its reference being known.

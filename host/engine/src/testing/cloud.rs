@@ -67,8 +67,13 @@ struct State {
     jitter: Option<u64>,
     /// Calls that change something and have not been answered.
     in_flight: usize,
+    /// So long after its sender has died a request to create still arrives; never when there is none.
+    arrives_after_death: Option<Duration>,
     scripts: HashMap<(String, String), VecDeque<Script>>,
     sick: HashSet<String>,
+    outputs: HashMap<String, String>,
+    unreachable: HashSet<String>,
+    is_hidden: bool,
     full: HashSet<String>,
     calls: Vec<(String, String)>,
     seen: Vec<(String, Vec<String>)>,
@@ -93,6 +98,21 @@ impl FakeCloud {
         self.lock().late = late;
     }
 
+    /// A request to create whose sender dies while it is on its way still arrives, so long afterwards.
+    pub fn arrives_after_death(&self, after: Option<Duration>) {
+        self.lock().arrives_after_death = after;
+    }
+
+    /// Makes another machine for an instance that has one: its request was delivered twice.
+    pub fn deliver_twice(&self, instance: &str) {
+        let mut state = self.lock();
+        if let Some(machine) = state.of(instance).cloned() {
+            state.number += 1;
+            let number = state.number;
+            state.machines.insert(number, Machine { number, ..machine });
+        }
+    }
+
     /// From now on calls take different times, so that later ones may end earlier.
     pub fn jitter(&self, seed: u64) {
         self.lock().jitter = Some(seed);
@@ -112,6 +132,31 @@ impl FakeCloud {
     /// then a blind retry makes a second machine, and the tests see it.
     pub fn idempotent(&self, idempotent: bool) {
         self.lock().idempotent = idempotent;
+    }
+
+    /// No call reaches this endpoint.
+    pub fn unreachable(&self, endpoint: &str) {
+        self.lock().unreachable.insert(endpoint.into());
+    }
+
+    /// Whether lists of what carries our label show nothing.
+    pub fn hide_from_lists(&self, hide: bool) {
+        self.lock().is_hidden = hide;
+    }
+
+    fn reach(&self, scope: &Scope) -> Result<(), Fault> {
+        let endpoint = scope.section.get("endpoint").and_then(Value::as_str).unwrap_or_default();
+        if !self.lock().unreachable.contains(endpoint) {
+            return Ok(());
+        }
+        let mut fault = Fault::new(Reaction::Retry, "fake.unreachable", "connection refused");
+        fault.unreachable = true;
+        Err(fault)
+    }
+
+    /// The last lines of every machine of a node.
+    pub fn writes(&self, node: &str, output: &str) {
+        self.lock().outputs.insert(node.into(), output.into());
     }
 
     /// What happens at the next call ("create", "find", "destroy", "observe") for a node ("" for `observe`).
@@ -219,6 +264,24 @@ impl State {
         time.mul_f64(factor as f64 / 500.0)
     }
 
+    fn make(&mut self, request: &CreateRequest) -> Observed {
+        self.number += 1;
+        let machine = Machine {
+            number: self.number,
+            instance: request.instance_id.clone(),
+            infrastructure: request.infrastructure_id.clone(),
+            node: request.node_name.clone(),
+            since: Instant::now(),
+            phase: None,
+        };
+        let observed = self.observed(&machine);
+        if self.of(&machine.instance).is_none() {
+            self.by_instance.insert(machine.instance.clone(), machine.number);
+        }
+        self.machines.insert(machine.number, machine);
+        observed
+    }
+
     /// The first machine that was made for an instance.
     fn of(&self, instance: &str) -> Option<&Machine> {
         self.by_instance.get(instance).and_then(|number| self.machines.get(number))
@@ -234,6 +297,28 @@ impl State {
             attributes: vec![("number".into(), machine.number.to_string())],
             message: None,
         }
+    }
+}
+
+/// A request to create that has left its sender. Dropped with the request in it when the sender dies.
+struct OnItsWay<'a> {
+    cloud: &'a FakeCloud,
+    request: Option<&'a CreateRequest>,
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        let after = self.cloud.lock().arrives_after_death;
+        let (Some(request), Some(after)) = (self.request, after) else { return };
+        let (cloud, request) = (self.cloud.clone(), request.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let mut state = cloud.lock();
+            // Its own id is a token: what has been made under it is not made again.
+            if state.of(&request.instance_id).is_none() {
+                state.make(&request);
+            }
+        });
     }
 }
 
@@ -255,9 +340,11 @@ impl Driver for FakeCloud {
             let state = self.lock();
             state.jittered(state.create)
         };
+        let mut on_its_way = OnItsWay { cloud: self, request: Some(request) };
         if !take.is_zero() {
             tokio::time::sleep(take).await;
         }
+        on_its_way.request = None;
         match script {
             Some(Script::Fault(fault)) => return Err(fault),
             Some(Script::LostRequest) => return Err(Self::lost()),
@@ -271,20 +358,7 @@ impl Driver for FakeCloud {
         if let Some(machine) = state.of(&request.instance_id).filter(|_| state.idempotent) {
             return Ok(state.observed(machine));
         }
-        state.number += 1;
-        let machine = Machine {
-            number: state.number,
-            instance: request.instance_id.clone(),
-            infrastructure: request.infrastructure_id.clone(),
-            node: request.node_name.clone(),
-            since: Instant::now(),
-            phase: None,
-        };
-        let observed = state.observed(&machine);
-        if state.of(&machine.instance).is_none() {
-            state.by_instance.insert(machine.instance.clone(), machine.number);
-        }
-        state.machines.insert(machine.number, machine);
+        let observed = state.make(request);
         if script.is_some() { Err(Self::lost()) } else { Ok(observed) }
     }
 
@@ -294,6 +368,7 @@ impl Driver for FakeCloud {
             Some(_) => return Err(Self::lost()),
             None => {}
         }
+        self.reach(scope)?;
         let state = self.lock();
         let found = state.of(instance_id);
         Ok(found.map(|machine| state.observed(machine)))
@@ -324,6 +399,9 @@ impl Driver for FakeCloud {
         // Pages of two.
         let after: u64 = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
         let state = self.lock();
+        if state.is_hidden {
+            return Ok(OwnedPage { machines: Vec::new(), cursor: None });
+        }
         let machines: Vec<_> = state.machines.range(after + 1..).take(2).map(|(_, machine)| machine).collect();
         let last = machines.last().filter(|last| state.machines.range(last.number + 1..).next().is_some());
         let cursor = last.map(|last| last.number.to_string());
@@ -354,6 +432,12 @@ impl Driver for FakeCloud {
             self.lock().machines.remove(&number);
         }
         if script.is_some() { Err(Self::lost()) } else { Ok(()) }
+    }
+
+    async fn tail(&self, _scope: &Scope, handle: &Handle, _lines: u32) -> Result<String, Fault> {
+        let state = self.lock();
+        let machine = handle.data.parse().ok().and_then(|number: u64| state.machines.get(&number));
+        Ok(machine.and_then(|machine| state.outputs.get(&machine.node)).cloned().unwrap_or_default())
     }
 }
 

@@ -101,6 +101,11 @@ impl MemoryStore {
         }
     }
 
+    /// All keys but those of evidence that is kept on purpose, in order.
+    pub fn live_keys(&self) -> Vec<String> {
+        self.keys().into_iter().filter(|key| !key.starts_with("gone/")).collect()
+    }
+
     /// All keys, in order.
     pub fn keys(&self) -> Vec<String> {
         self.lock().entries.keys().cloned().collect()

@@ -305,7 +305,7 @@ impl<'a> Keeper<'a> {
                     }
                     continue;
                 }
-                Start::New => None,
+                Start::New | Start::InPlaceOf(_) => None,
                 Start::Resume(record) => Some(record.id.clone()),
                 Start::Replace(record, death) => {
                     share.replacements += 1;

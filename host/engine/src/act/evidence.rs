@@ -1,0 +1,37 @@
+//! What a machine wrote last, fetched before it is removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{World, calls};
+use crate::ports::{OUTPUT_BYTES, OUTPUT_LINES, Reaction, Scope};
+use crate::state::InstanceRecord;
+
+/// No failure is held up for longer than this to have its evidence.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Returns the last lines that an instance's machine wrote, one attempt. None when there is no machine, its driver keeps no
+/// output, or it wrote nothing.
+pub(super) async fn evidence(world: &Arc<World>, record: &InstanceRecord) -> Option<String> {
+    let handle = record.handle.as_ref()?;
+    let driver = calls::driver(world, record).ok()?;
+    let context = world.call(&record.node, PATIENCE);
+    let scope = Scope { context, section: record.section.clone() };
+    match driver.tail(&scope, handle, OUTPUT_LINES).await {
+        Ok(text) => Some(bounded(&text)).filter(|text| !text.trim().is_empty()),
+        Err(fault) => {
+            if fault.reaction != Reaction::Unsupported {
+                tracing::debug!(node = record.node, instance = record.id, %fault, "its output could not be read");
+            }
+            None
+        }
+    }
+}
+
+/// The end of a text that a driver gave, within the limit.
+fn bounded(text: &str) -> String {
+    let text = text.trim_end();
+    let from = text.len().saturating_sub(OUTPUT_BYTES);
+    let from = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    text[from..].to_owned()
+}

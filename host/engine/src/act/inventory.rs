@@ -1,0 +1,147 @@
+//! Machines that carry the ownership label of an infrastructure, as their clouds list them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::calls::{self, Ended};
+use super::{Trouble, World};
+use crate::error::EngineError;
+use crate::ports::{Driver, Fault, Owned, Phase, Reaction, Scope};
+use crate::session::Refused;
+use crate::state::{InstanceRecord, digest};
+
+/// Between two looks at a list that shows what it should not: lists may be late.
+const LATE_LIST: Duration = Duration::from_secs(5);
+
+/// Lists the machines of an infrastructure in one cloud, all pages. Those that are gone are left out.
+///
+/// # Errors
+/// The driver's fault; `unsupported` where it can't list.
+pub(crate) async fn list(driver: &dyn Driver, scope: &Scope, id: &str) -> Result<Vec<Owned>, Fault> {
+    let (mut machines, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let page = driver.list_owned(scope, cursor.as_deref()).await?;
+        let ours = |machine: &Owned| machine.infrastructure_id == id && machine.observed.phase != Phase::Gone;
+        machines.extend(page.machines.into_iter().filter(ours));
+        match page.cursor {
+            Some(next) if Some(&next) != cursor.as_ref() => cursor = Some(next),
+            _ => return Ok(machines),
+        }
+    }
+}
+
+/// Lists them, repeating the call as its faults tell. None where the cloud can't list, or does not let us.
+pub(super) async fn list_patiently(
+    world: &Arc<World>,
+    driver: &Arc<dyn Driver>,
+    record: &InstanceRecord,
+) -> Result<Option<Vec<Owned>>, Ended> {
+    let scope = world.short_scope(record);
+    let mut attempt = 1;
+    loop {
+        let fault = match list(&**driver, &scope, &world.id).await {
+            Ok(machines) => return Ok(Some(machines)),
+            Err(fault) => fault,
+        };
+        if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
+            if fault.reaction != Reaction::Unsupported {
+                tracing::warn!(driver = record.driver(), %fault, "machines can't be listed");
+            }
+            return Ok(None);
+        }
+        calls::again(world, record, "list", attempt, fault).await?;
+        attempt += 1;
+    }
+}
+
+/// Returns why the first machine of a run must not be made: the cloud lists machines of this infrastructure that the store
+/// does not know. The store was lost, or is an older copy, and everything would be made a second time.
+pub(super) async fn conflict(
+    world: &Arc<World>,
+    driver: &Arc<dyn Driver>,
+    record: &InstanceRecord,
+) -> Result<Option<Fault>, Trouble> {
+    let access = digest(record.section.to_string().as_bytes());
+    let Some(compared) = world.inventory.comparison(access) else { return Ok(None) };
+    Ok(compared.get_or_try_init(|| compare(world, driver, record)).await?.clone())
+}
+
+async fn compare(
+    world: &Arc<World>,
+    driver: &Arc<dyn Driver>,
+    record: &InstanceRecord,
+) -> Result<Option<Fault>, Trouble> {
+    let mut strange = Vec::new();
+    for is_second in [false, true] {
+        if is_second && !world.pause(LATE_LIST).await {
+            return Err(Trouble::Cancelled);
+        }
+        let machines = match list_patiently(world, driver, record).await {
+            Ok(machines) => machines.unwrap_or_default(),
+            Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
+            Err(Ended::Spent(spent)) => return Ok(Some(spent.fault)),
+        };
+        strange = match world.inventory.unrecorded(machines).await {
+            Ok(strange) => strange,
+            Err(EngineError::Store { source }) => return Err(Trouble::Refused(Refused::Store(Arc::new(source)))),
+            Err(error) => return Ok(Some(Fault::new(Reaction::GiveUp, error.code(), error.to_string()))),
+        };
+        if strange.is_empty() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(unrecorded(world, record, &strange)))
+}
+
+fn unrecorded(world: &World, record: &InstanceRecord, strange: &[Owned]) -> Fault {
+    let names: Vec<_> = strange.iter().map(|machine| machine.observed.handle.data.as_str()).take(5).collect();
+    let (number, more) = (strange.len(), if strange.len() > names.len() { ", ..." } else { "" });
+    let (machines, have) = if number == 1 { ("machine", "has") } else { ("machines", "have") };
+    let message = format!(
+        "{number} {machines} on {driver} with the label of infrastructure {id} {have} no record in this store ({names}{more}). \
+         Was the store lost, or is it an older copy? `destroy -i {id} --orphans FILE` removes what has no record",
+        driver = record.driver(),
+        id = world.id,
+        names = names.join(", "),
+    );
+    Fault::new(Reaction::Conflict, "engine.unrecorded", message)
+}
+
+/// What a cloud still lists after a removal.
+#[derive(Default)]
+pub(crate) struct Remains {
+    /// Other machines with the ids of instances that were removed: requests that were delivered twice, or late.
+    pub(crate) doubles: Vec<(InstanceRecord, Owned)>,
+    /// Machines with the label of the infrastructure and an id that is not known.
+    pub(crate) strange: Vec<(InstanceRecord, Owned)>,
+    /// Why a cloud could not be asked.
+    pub(crate) unconfirmed: Option<String>,
+}
+
+/// Asks each cloud of these removed instances once for what it still lists.
+pub(crate) async fn remains(world: &Arc<World>, removed: &[InstanceRecord]) -> Result<Remains, Trouble> {
+    let mut accesses = std::collections::BTreeMap::new();
+    for record in removed {
+        accesses.entry(digest(record.section.to_string().as_bytes())).or_insert(record);
+    }
+    let mut remains = Remains::default();
+    for record in accesses.into_values() {
+        // Without its plugin nothing of it could have been removed.
+        let Ok(driver) = calls::driver(world, record) else { continue };
+        let machines = match list_patiently(world, &driver, record).await {
+            Ok(machines) => machines.unwrap_or_default(),
+            Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
+            Err(Ended::Spent(spent)) => {
+                remains.unconfirmed = Some(spent.fault.message);
+                continue;
+            }
+        };
+        for machine in machines {
+            match removed.iter().find(|record| record.id == machine.instance_id) {
+                Some(removed) => remains.doubles.push((removed.clone(), machine)),
+                None => remains.strange.push((record.clone(), machine)),
+            }
+        }
+    }
+    Ok(remains)
+}

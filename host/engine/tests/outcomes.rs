@@ -1,0 +1,324 @@
+//! What is known of a request whose answer is not: nothing is lost, doubled, or forgotten too early.
+
+use std::time::Duration;
+
+use occopus_engine::ports::{Fault, Reaction};
+use occopus_engine::testing::{Crash, Fakes, Script, infrastructure, node};
+use occopus_engine::{BuildRequest, EngineError, OnFailure, Renew, Run, What};
+use occopus_model::Infrastructure;
+use serde_json::json;
+
+fn one() -> Infrastructure {
+    infrastructure(vec![node("db", 1, &[])])
+}
+
+async fn lease_ends() {
+    tokio::time::sleep(Duration::from_secs(16)).await;
+}
+
+fn retry() -> Script {
+    Script::Fault(Fault::new(Reaction::Retry, "fake.refused", "connection refused"))
+}
+
+/// Builds until the process dies, so long after the start.
+async fn dies_after(fakes: &Fakes, infrastructure: &Infrastructure, after: Duration) {
+    tokio::select! {
+        biased;
+        () = tokio::time::sleep(after) => {}
+        built = fakes.build(infrastructure) => panic!("it was too fast: {built:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_arrives_after_death_and_destroy_is_removed() {
+    for late in [0, 1, 8, 19] {
+        let fakes = Fakes::new();
+        fakes.cloud.idempotent(true);
+        fakes.cloud.timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        fakes.cloud.arrives_after_death(Some(Duration::from_secs(late)));
+        dies_after(&fakes, &one(), Duration::from_secs(1)).await;
+        fakes.store.end_leases();
+        let report = fakes.destroy().await.unwrap();
+        assert_eq!(report.left, [], "{late} s");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(fakes.cloud.nodes(), Vec::<String>::new(), "a machine came after {late} s");
+        assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destroy_that_is_stopped_while_it_waits_for_late_requests_goes_on_later() {
+    let fakes = Fakes::new();
+    fakes.cloud.idempotent(true);
+    fakes.cloud.timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    fakes.cloud.arrives_after_death(Some(Duration::from_secs(10)));
+    dies_after(&fakes, &one(), Duration::from_secs(1)).await;
+    fakes.store.end_leases();
+    let (run, _events) = Run::new();
+    let stop = run.stop.clone();
+    let destroy = fakes.engine.destroy("test", run);
+    let (report, ()) = tokio::join!(destroy, async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stop.request();
+    });
+    let report = report.unwrap();
+    assert_eq!(report.left.len(), 1, "its record stays: {report:?}");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(fakes.cloud.nodes(), ["db"]);
+    assert_eq!(fakes.destroy().await.unwrap().left, []);
+    assert_eq!(fakes.cloud.nodes(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_waited_for_also_when_a_later_attempt_fails_for_good() {
+    let fakes = Fakes::new();
+    fakes.cloud.script("create", "db", Script::LostRequest);
+    let no = Fault::new(Reaction::GiveUp, "fake.no", "no");
+    fakes.cloud.script("create", "db", Script::Fault(no));
+    let begun = tokio::time::Instant::now();
+    let failed = fakes.build(&one()).await.unwrap_err();
+    assert!(failed.to_string().contains("no"), "{failed}");
+    assert!(begun.elapsed() >= Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_no_effect_is_forgotten_without_asking_the_cloud() {
+    // One fails for good while the others wait for another attempt: their cloud can't be asked.
+    let fakes = Fakes::new();
+    for name in ["a", "b", "c"] {
+        for _ in 0..100 {
+            fakes.cloud.script("create", name, retry());
+            fakes.cloud.script("find", name, retry());
+        }
+    }
+    fakes.cloud.script("create", "d", Script::Fault(Fault::new(Reaction::GiveUp, "fake.no", "no")));
+    let all = infrastructure(["a", "b", "c", "d"].map(|name| node(name, 1, &[])).to_vec());
+    let Err(EngineError::Node { left, rolled_back, .. }) = fakes.build(&all).await else { panic!("it was built") };
+    assert!(rolled_back && left.is_empty(), "{left:?}");
+    assert_eq!(fakes.cloud.count("find"), 0);
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
+    assert_eq!(fakes.cloud.nodes(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_no_effect_is_known_after_a_death_in_the_pause() {
+    let fakes = Fakes::new();
+    for _ in 0..100 {
+        fakes.cloud.script("create", "db", retry());
+        fakes.cloud.script("find", "db", retry());
+    }
+    dies_after(&fakes, &one(), Duration::from_secs(2)).await;
+    lease_ends().await;
+    assert_eq!(fakes.destroy().await.unwrap().left, []);
+    assert_eq!(fakes.cloud.count("find"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrected_endpoint_is_where_an_unresolved_instance_is_looked_for() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let at = |endpoint: &str| {
+        let mut described = one();
+        described.definitions["small"][0].resource["endpoint"] = json!(endpoint);
+        described
+    };
+    fakes.cloud.unreachable("fake://wrong");
+    dies_after(&fakes, &at("fake://wrong"), Duration::from_secs(1)).await;
+    lease_ends().await;
+    let status = fakes.build(&at("fake://right")).await.unwrap();
+    assert!(status.is_ready(), "{status:?}");
+    assert_eq!(fakes.cloud.nodes(), ["db"]);
+    assert_eq!(fakes.destroy().await.unwrap().left, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_removed_can_be_forgotten() {
+    let fakes = Fakes::new();
+    let status = fakes.build(&one()).await.unwrap();
+    let id = status.nodes[0].instances[0].id.clone();
+    let denied = || Script::Fault(Fault::new(Reaction::Denied, "fake.denied", "the account is closed"));
+    fakes.cloud.script("destroy", "db", denied());
+    assert_eq!(fakes.destroy().await.unwrap().left.len(), 1);
+    let forgotten = fakes.engine.forget("test", &id).await.unwrap();
+    assert_eq!((forgotten.instance.as_str(), forgotten.node.as_str()), (id.as_str(), "db"));
+    assert!(matches!(
+        fakes.engine.forget("test", &id).await,
+        Err(EngineError::UnknownInstance { instance, .. }) if instance == id
+    ));
+    let report = fakes.destroy().await.unwrap();
+    assert_eq!(report.left, []);
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_store_makes_nothing_a_second_time() {
+    let fakes = Fakes::new();
+    let web = infrastructure(vec![node("db", 1, &[]), node("web", 3, &["db"])]);
+    fakes.build(&web).await.unwrap();
+    // The same cloud, an empty store.
+    let lost = Fakes::new();
+    let engine = occopus_engine::Engine::new(
+        std::sync::Arc::new(fakes.cloud.clone()),
+        std::sync::Arc::new(lost.store.clone()),
+        std::sync::Arc::new(lost.clock.clone()),
+    );
+    let lost = Fakes { cloud: fakes.cloud.clone(), engine, ..lost };
+    let failed = lost.build(&web).await.unwrap_err();
+    assert_eq!(failed.code(), "engine.unrecorded");
+    assert!(failed.to_string().contains("4 machines"), "{failed}");
+    assert_eq!(fakes.cloud.machines().len(), 4);
+    assert_eq!(lost.store.live_keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_was_made_twice_goes_with_the_first() {
+    let fakes = Fakes::new();
+    let status = fakes.build(&one()).await.unwrap();
+    fakes.cloud.deliver_twice(&status.nodes[0].instances[0].id);
+    assert_eq!(fakes.cloud.machines().len(), 2);
+    let report = fakes.destroy().await.unwrap();
+    assert_eq!((report.left.len(), report.strange.len(), report.unconfirmed), (0, 0, None));
+    assert_eq!(fakes.cloud.machines().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn machines_that_nobody_knows_are_reported_and_left_alone() {
+    let fakes = Fakes::new();
+    fakes.build(&one()).await.unwrap();
+    // Another store uses the same id, and the same cloud.
+    let other = Fakes::new();
+    let engine = occopus_engine::Engine::new(
+        std::sync::Arc::new(fakes.cloud.clone()),
+        std::sync::Arc::new(other.store.clone()),
+        std::sync::Arc::new(other.clock.clone()),
+    );
+    let other = Fakes { cloud: fakes.cloud.clone(), engine, ..other };
+    fakes.cloud.hide_from_lists(true);
+    other.build(&one()).await.unwrap();
+    fakes.cloud.hide_from_lists(false);
+    let report = other.destroy().await.unwrap();
+    assert_eq!((report.left.len(), report.strange.len()), (0, 1));
+    assert_eq!(fakes.cloud.machines().len(), 1);
+    let sections = [json!({"type": "fake", "endpoint": "fake://", "zone": "a"})];
+    assert_eq!(fakes.engine.sweep("test", &sections, false).await.unwrap(), [], "the first store knows it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_died_leaves_none_too_many() {
+    let mut web = node("web", 3, &[]);
+    web.scaling.max = 9;
+    let before = infrastructure(vec![web]);
+    let mut after = before.clone();
+    after.nodes[0].variables = json!({"number": 2});
+    let renew = Renew { changed: true, dependents: true };
+    for n in 1..100 {
+        let mut any = false;
+        for crash in [Crash::Before(n), Crash::After(n)] {
+            let fakes = Fakes::new();
+            fakes.cloud.idempotent(true);
+            let second = Duration::from_secs(1);
+            fakes.cloud.timing(second, second, second, second);
+            fakes.build(&before).await.unwrap();
+            let request = || BuildRequest { id: Some("test".into()), renew, ..BuildRequest::new(after.clone()) };
+            let dead = fakes.store.crash(crash);
+            any |= tokio::select! {
+                biased;
+                () = dead.cancelled() => true,
+                _ = fakes.engine.build(request(), Run::new().0) => false,
+            };
+            fakes.store.revive();
+            lease_ends().await;
+            let status = fakes.engine.build(request(), Run::new().0).await.unwrap();
+            assert_eq!(status.nodes[0].instances.len(), 3, "after {crash:?}");
+            assert_eq!(fakes.cloud.machines().len(), 3, "after {crash:?}");
+            assert!(status.nodes[0].instances.iter().all(|instance| instance.changed.is_empty()), "after {crash:?}");
+        }
+        if !any {
+            return;
+        }
+    }
+    panic!("it never ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_died_is_finished_by_maintenance_too() {
+    let mut web = node("web", 3, &[]);
+    web.scaling.max = 9;
+    let before = infrastructure(vec![web]);
+    let mut after = before.clone();
+    after.nodes[0].variables = json!({"number": 2});
+    let fakes = Fakes::new();
+    fakes.cloud.idempotent(true);
+    let second = Duration::from_secs(1);
+    fakes.cloud.timing(second, second, second, second);
+    fakes.build(&before).await.unwrap();
+    let renew = Renew { changed: true, dependents: true };
+    let request = BuildRequest { id: Some("test".into()), renew, ..BuildRequest::new(after.clone()) };
+    tokio::select! {
+        biased;
+        () = tokio::time::sleep(Duration::from_millis(3500)) => {}
+        _ = fakes.engine.build(request, Run::new().0) => panic!("it was too fast"),
+    }
+    lease_ends().await;
+    for _ in 0..3 {
+        fakes.maintain().await.unwrap();
+    }
+    assert_eq!(fakes.cloud.machines().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_died_and_fails_goes_back_to_what_worked() {
+    let good = one();
+    let mut bad = good.clone();
+    bad.nodes.push(node("new", 1, &["db"]));
+    let fakes = Fakes::new();
+    fakes.build(&good).await.unwrap();
+    fakes.cloud.sick("new", true);
+    dies_after(&fakes, &bad, Duration::from_secs(10)).await;
+    lease_ends().await;
+    let failed = fakes.build(&bad).await.unwrap_err();
+    assert!(matches!(failed, EngineError::Node { rolled_back: true, .. }), "{failed}");
+    let wanted = fakes.engine.desired("test").await.unwrap().unwrap();
+    assert_eq!(wanted.nodes.len(), 1, "the failing description was restored");
+    assert!(fakes.engine.status("test", false).await.unwrap().is_ready());
+    // The good one is the good one of the next change too.
+    let failed = fakes.build(&bad).await.unwrap_err();
+    assert!(matches!(failed, EngineError::Node { rolled_back: true, .. }), "{failed}");
+    assert_eq!(fakes.engine.desired("test").await.unwrap().unwrap().nodes.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_machine_wrote_last_is_in_the_failure_and_kept_after_the_rollback() {
+    let fakes = Fakes::new();
+    fakes.cloud.writes("db", "starting\nno such file: /etc/db.conf");
+    fakes.cloud.sick("db", true);
+    let Err(EngineError::Node { failure, .. }) = fakes.build(&one()).await else { panic!("it was built") };
+    assert_eq!(failure.output.as_deref(), Some("starting\nno such file: /etc/db.conf"));
+    assert!(!fakes.engine.exists("test").await.unwrap());
+    let events = fakes.events().await.unwrap();
+    let kept = events.iter().find_map(|event| match &event.what {
+        What::NodeFailed { output, .. } => output.clone(),
+        _ => None,
+    });
+    assert_eq!(kept, failure.output, "{events:?}");
+    // Not for ever.
+    tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
+    let request = BuildRequest { id: Some("other".into()), ..BuildRequest::new(one()) };
+    fakes.engine.build(request, Run::new().0).await.unwrap_err();
+    assert_eq!(fakes.events().await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_replaced_leaves_its_last_words() {
+    let fakes = Fakes::new();
+    fakes.build_with(&one(), OnFailure::Keep, Run::new().0).await.unwrap();
+    fakes.cloud.writes("db", "out of memory");
+    fakes.cloud.force("db", occopus_engine::ports::Phase::Stopped);
+    fakes.maintain().await.unwrap();
+    let events = fakes.events().await.unwrap();
+    let told = events.iter().any(
+        |event| matches!(&event.what, What::NodeReplacing { output: Some(output), .. } if output == "out of memory"),
+    );
+    assert!(told, "{events:?}");
+}
