@@ -215,6 +215,13 @@ fn superseded<'a>(alive: &[&'a InstanceRecord]) -> HashMap<&'a str, (&'a str, &'
     pairs.collect()
 }
 
+/// Instances in whose place others are ready.
+pub(crate) fn replaced(records: Vec<InstanceRecord>) -> Vec<InstanceRecord> {
+    let ready = records.iter().filter(|record| record.was_ready());
+    let replaced: HashSet<_> = ready.filter_map(|record| record.replaces.clone()).collect();
+    records.into_iter().filter(|record| replaced.contains(&record.id)).collect()
+}
+
 /// How many of these instances of a node count: not those that are dead, and of two of which one is made in the place of the
 /// other only one.
 pub(crate) fn counted(records: &[&InstanceRecord]) -> usize {

@@ -57,8 +57,9 @@ struct World {
     idempotent: bool,
     /// The highest limit that each node ever had.
     most: HashMap<String, u32>,
-    /// The highest number that each node was ever wanted to have: its least, or what it was scaled to.
-    wanted: HashMap<String, u32>,
+    /// The highest number that each node was ever wanted to have, its least or what it was scaled to, and by how many more in
+    /// all it was scaled: that counts from whatever is described by then.
+    wanted: HashMap<String, (u32, u32)>,
     /// What happened, to be told when it goes wrong.
     told: Vec<String>,
 }
@@ -119,7 +120,7 @@ impl World {
         for node in &self.graph.nodes {
             let most = self.most.entry(node.name.clone()).or_default();
             *most = node.scaling.max.max(*most);
-            let wanted = self.wanted.entry(node.name.clone()).or_default();
+            let (wanted, _) = self.wanted.entry(node.name.clone()).or_default();
             *wanted = node.scaling.min.max(*wanted);
         }
     }
@@ -238,12 +239,12 @@ impl World {
                 let scale =
                     if self.rng.bool() { Scale::By(self.rng.i32(-2..3)) } else { Scale::To(self.rng.u32(0..5)) };
                 what += &format!("scale {name} {scale:?}");
-                let wanted = self.wanted.entry(name.clone()).or_default();
-                *wanted = match scale {
-                    Scale::By(change) => wanted.saturating_add_signed(change.max(0)),
-                    Scale::To(number) => number.max(*wanted),
-                    Scale::Remove(_) => *wanted,
-                };
+                let (wanted, more) = self.wanted.entry(name.clone()).or_default();
+                match scale {
+                    Scale::By(change) => *more += u32::try_from(change).unwrap_or_default(),
+                    Scale::To(number) => *wanted = number.max(*wanted),
+                    Scale::Remove(_) => {}
+                }
                 Box::pin(async move { told(fakes.engine.scale("test", &name, scale).await) })
             }
             _ => {
@@ -359,7 +360,8 @@ impl World {
             let (min, max) = (described.scaling.min, described.scaling.max);
             assert!((min..=max).contains(&number), "{} has {number} machines of {min} to {max}", described.name);
             // Nothing but the description and requests makes a node larger.
-            let wanted = self.wanted[&described.name].max(min);
+            let (wanted, more) = self.wanted[&described.name];
+            let wanted = wanted + more;
             assert!(number <= wanted, "{} has {number} machines, {wanted} were wanted at most", described.name);
             let known = status.nodes.iter().find(|node| node.name == described.name).expect("the node");
             assert_eq!((known.instances.len(), known.target), (number as usize, number), "{}", described.name);

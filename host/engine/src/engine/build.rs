@@ -13,7 +13,7 @@ use crate::act::{Death, Desired, Start, leftover};
 use crate::dispatch::{Ending, OnTrouble, Raise, Raised, Slot, lower, raise};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::plan::{ActionKind, Plan, Renew, Targets, Wishes, plan};
+use crate::plan::{ActionKind, Plan, Renew, Targets, Wishes, plan, replaced};
 use crate::ports::Write;
 use crate::request::{BuildRequest, OnFailure, Run, Stop};
 use crate::session::Session;
@@ -67,7 +67,7 @@ impl Build<'_> {
         let plan = plan(infrastructure, &actual, &Wishes { renew: self.renew, ..Wishes::of(&targets) });
         self.session.journal.tell(What::Planned { plan: plan.clone() });
 
-        let (slots, _) = slots(&plan, &self.desired, actual);
+        let (slots, surplus) = slots(&plan, &self.desired, actual);
         let made = slots.iter().flat_map(|slot| match &slot.start {
             // Not healthy when this build began: whatever it becomes, this build made it so.
             Start::Resume(record) => vec![slot.id.clone(), record.id.clone()],
@@ -79,7 +79,7 @@ impl Build<'_> {
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
         let raised = raise(&world, &self.desired, job, &self.stop, &self.session.lost).await;
         match &raised.ending {
-            Ending::Done if raised.failures.is_empty() => self.finish(&targets).await,
+            Ending::Done if raised.failures.is_empty() => self.finish(surplus, &targets).await,
             Ending::Done | Ending::Stopped if on_failure == OnFailure::Rollback => {
                 self.roll_back(&before, &made, raised).await
             }
@@ -126,11 +126,11 @@ impl Build<'_> {
     }
 
     /// Every node is ready: what is not wanted any more can go.
-    async fn finish(&self, targets: &Targets) -> Result<(), EngineError> {
-        // Planned anew: an instance that has become ready lets the one go in whose place it was made.
-        let records = load_instances(&*self.engine.store, self.id).await?;
-        let plan = plan(&self.desired.infrastructure, &records, &Wishes::of(targets));
-        let (_, surplus) = slots(&plan, &self.desired, records);
+    async fn finish(&self, mut surplus: Vec<InstanceRecord>, targets: &Targets) -> Result<(), EngineError> {
+        // An instance that an earlier run began, and that is ready now, lets the one go in whose place it was made.
+        let replaced = replaced(load_instances(&*self.engine.store, self.id).await?);
+        surplus.retain(|record| replaced.iter().all(|other| other.id != record.id));
+        surplus.extend(replaced);
         let world = self.engine.world(self.id, self.session, CancellationToken::new());
         let lowered = lower(&world, surplus, &self.stop, &self.session.lost).await;
         if let Ending::Refused(refused) = lowered.ending {
