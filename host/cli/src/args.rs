@@ -509,6 +509,12 @@ pub(crate) struct Destroy {
     /// With --orphans: only list them.
     #[arg(long, requires = "orphans")]
     pub(crate) dry_run: bool,
+    /// Drop instead the record of this instance, whose machine can't be removed. The machine may still exist.
+    #[arg(long, value_name = "INSTANCE", conflicts_with = "orphans")]
+    pub(crate) forget: Option<String>,
+    /// With --forget: do not ask.
+    #[arg(long, short, requires = "forget")]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

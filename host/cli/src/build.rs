@@ -1,6 +1,6 @@
 //! `occopus build`
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use http::StatusCode;
 use occopus::{Occopus, needs_of_description};
@@ -41,6 +41,7 @@ async fn here(build: Build, occopus: &Occopus) -> Result<Status, Failure> {
     {
         confirm(&engine.plan(Some(id), &infrastructure, renew).await?, build.yes)?;
     }
+    let is_new_id = build.infra_id.is_none();
     let id = id_of(build.infra_id);
     let live = Live::of_description(&infrastructure, print::colours_on_stderr());
     let on_failure = match build.on_failure {
@@ -48,7 +49,7 @@ async fn here(build: Build, occopus: &Occopus) -> Result<Status, Failure> {
         args::OnFailure::Keep => OnFailure::Keep,
     };
     let webhooks = infrastructure.webhooks.clone();
-    let request = BuildRequest { id: Some(id.clone()), infrastructure, on_failure, renew };
+    let request = BuildRequest { id: Some(id.clone()), infrastructure, on_failure, renew, is_new_id };
     let first = "stopping; what this run made is removed (once more: stop at once)";
     session::watch(occopus, &id, &webhooks, live, first, async |run| engine.build(request, run).await).await
 }
@@ -108,16 +109,9 @@ fn confirm(plan: &Plan, yes: bool) -> Result<(), Failure> {
         (false, true) => hint("dependents"),
         (false, false) => {}
     }
-    if plan.is_unchanged() || yes || !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if plan.is_unchanged() || yes || !may_ask || print::ask("go on?") {
         return Ok(());
     }
-    let _ = write!(io::stderr(), "go on? [y/N] ");
-    let mut answer = String::new();
-    // No answer is no.
-    let _ = io::stdin().lock().read_line(&mut answer);
-    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Failed, "build.declined", "nothing was done"))
-    }
+    Err(Failure::new(Exit::Failed, "build.declined", "nothing was done"))
 }

@@ -14,6 +14,9 @@ const DOING: &str = "removing";
 
 pub(crate) async fn run(destroy: Destroy, common: &Common) -> Result<(), Failure> {
     let id = destroy.id.infra_id;
+    if let Some(instance) = &destroy.forget {
+        return forget(&id, instance, destroy.yes, common, destroy.output.format).await;
+    }
     let report = match (session::place(common)?, destroy.orphans) {
         (Place::Here(occopus), Some(description)) => {
             let files = Files { description, nodes: destroy.nodes };
@@ -25,9 +28,46 @@ pub(crate) async fn run(destroy: Destroy, common: &Common) -> Result<(), Failure
     if !report.left.is_empty() {
         return Err(Failure::Left(id, report.left));
     }
+    if let Some(why) = &report.unconfirmed {
+        print::note(format_args!("warning: its clouds could not be asked whether anything is left: {why}"));
+    }
+    if !report.strange.is_empty() {
+        return Err(Failure::Strange(id, report.strange));
+    }
     match destroy.output.format {
         Format::Json => print::json(&report),
         Format::Text => print::line(format_args!("{id} is destroyed: nothing is left of it")),
+    }
+    Ok(())
+}
+
+/// Drops the record of an instance whose machine can't be removed.
+async fn forget(id: &str, instance: &str, yes: bool, common: &Common, format: Format) -> Result<(), Failure> {
+    let Place::Here(occopus) = session::place(common)? else {
+        let text = "an instance can't be forgotten over a service: run it where the store is";
+        return Err(Failure::new(Exit::Usage, "forget.remote", text));
+    };
+    let engine = occopus.engine().await?;
+    let status = engine.status(id, false).await?;
+    let found = status.nodes.iter().find_map(|node| {
+        let instance = node.instances.iter().find(|it| it.id == instance)?;
+        Some((node, instance))
+    });
+    let Some((node, known)) = found else {
+        let text = format!("{id} has no instance {instance}");
+        return Err(Failure::new(Exit::Usage, "engine.unknown-instance", text).help(format!("occopus status -i {id}")));
+    };
+    print::note(format_args!(
+        "{} of node {} on {} ({}): its record goes, its machine may still exist and cost",
+        known.id, node.name, known.driver, known.state
+    ));
+    if !yes && !print::ask("forget it?") {
+        return Err(Failure::new(Exit::Failed, "destroy.declined", "nothing was done").help("`--yes` agrees"));
+    }
+    let forgotten = engine.forget(id, instance).await?;
+    match format {
+        Format::Json => print::json(&forgotten),
+        Format::Text => print::line(format_args!("forgot {instance} of node {}", forgotten.node)),
     }
     Ok(())
 }
@@ -51,7 +91,7 @@ async fn there(id: &str, service: &Service) -> Result<DestroyReport, Failure> {
         let live = Live::of_status(DOING, &before, print::colours_on_stderr());
         removed = remote::watch(service, &accepted, events, live, None).await?.dropped;
     }
-    Ok(DestroyReport { id: id.to_owned(), removed, left: Vec::new() })
+    Ok(DestroyReport { id: id.to_owned(), removed, left: Vec::new(), strange: Vec::new(), unconfirmed: None })
 }
 
 /// Looks in every cloud of the description.

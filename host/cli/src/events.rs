@@ -8,7 +8,7 @@ use occopus_engine::Event;
 use super::args::{Common, Events, Format};
 use super::failure::Failure;
 use super::remote::{self, Follow, Service};
-use super::report::one_line;
+use super::report::{one_line, quoted};
 use super::session::Place;
 use super::{print, session};
 
@@ -89,6 +89,12 @@ fn gone(id: &str) {
 fn show(event: &Event, format: Format) -> bool {
     match format {
         Format::Json => print::json_line(event),
-        Format::Text => print::try_line(format_args!("{:.3}  {}", event.time, one_line(&event.to_string()))),
+        Format::Text => {
+            let line = format!("{:.3}  {}", event.time, one_line(&event.to_string()));
+            match event.what.output() {
+                Some(output) => print::try_line(format_args!("{line}\n{}", quoted(output))),
+                None => print::try_line(line),
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use occopus::{ConfigError, OpenError, source};
 use occopus_conformance::ConformanceError;
-use occopus_engine::{EngineError, Leftover, NodeFailure};
+use occopus_engine::{EngineError, Leftover, NodeFailure, Orphan};
 use occopus_model::Problems;
 use serde_json::{Value, json};
 
@@ -51,6 +51,8 @@ pub(crate) enum Failure {
     Service(Box<Refused>),
     /// What is left after `destroy`.
     Left(String, Vec<Leftover>),
+    /// Machines that no record speaks of, after `destroy`.
+    Strange(String, Vec<Orphan>),
     /// Nodes that could not be deployed, found before anything was touched.
     Nodes(Vec<NodeFailure>),
     /// Anything else.
@@ -84,7 +86,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Files(_) | Self::Nodes(_) => Exit::Invalid,
-            Self::Left(..) => Exit::Left,
+            Self::Left(..) | Self::Strange(..) => Exit::Left,
             Self::Service(refused) => refused.exit,
             Self::Other(message) => message.exit,
             Self::Engine(error, _) if !error.left().is_empty() => Exit::Left,
@@ -105,6 +107,7 @@ impl Failure {
             Self::Engine(error, _) => (error.code(), error.to_string()),
             Self::Nodes(_) => ("files.invalid", "the nodes can't be deployed".to_owned()),
             Self::Left(..) => ("engine.left", "something could not be removed".to_owned()),
+            Self::Strange(..) => ("engine.unrecorded", "machines without a record are left".to_owned()),
             Self::Service(refused) => (refused.code.as_str(), refused.text.clone()),
             Self::Other(message) => (message.code.as_str(), message.text.clone()),
         };
@@ -122,6 +125,10 @@ impl Failure {
             Self::Left(id, left) => {
                 error["infrastructure"] = json!(id);
                 error["left"] = json!(left);
+            }
+            Self::Strange(id, machines) => {
+                error["infrastructure"] = json!(id);
+                error["strange"] = json!(machines);
             }
             Self::Nodes(failures) => {
                 error["problems"] = failures
@@ -161,6 +168,15 @@ impl Failure {
                 code: "engine.left".into(),
                 message: format!("{} could not be removed", instances(left.len())),
                 help: Some(left_help(id, left)),
+                ..Shown::default()
+            }),
+            Self::Strange(id, machines) => render(&Shown {
+                code: "engine.unrecorded".into(),
+                message: format!(
+                    "{id} is destroyed, and its clouds list {} with its label that this store has no record of",
+                    if machines.len() == 1 { "1 machine".to_owned() } else { format!("{} machines", machines.len()) },
+                ),
+                help: Some(strange_help(id, machines)),
                 ..Shown::default()
             }),
             Self::Other(message) => render(&Shown {
@@ -273,6 +289,7 @@ fn explain(error: &EngineError, id: Option<&str>) -> Shown {
         }
         EngineError::Node { failure, rolled_back, left } => {
             shown.point_at(failure, &mut help);
+            Shown::quote(failure, &mut help);
             match id {
                 _ if *rolled_back && left.is_empty() => {
                     help.push("everything that this run made was removed".to_owned())
@@ -303,7 +320,17 @@ fn left_help(id: &str, left: &[Leftover]) -> String {
             text += &format!(" [{handle}]");
         }
     }
-    text + &format!("\nto remove it: occopus destroy -i {id}")
+    text + &format!(
+        "\nto remove it: occopus destroy -i {id}\nto forget what can't be removed: occopus destroy -i {id} --forget INSTANCE"
+    )
+}
+
+fn strange_help(id: &str, machines: &[Orphan]) -> String {
+    let line = |machine: &Orphan| format!("\n  {} on {} [{}]", machine.instance, machine.driver, machine.handle);
+    let lines: String = machines.iter().map(line).collect();
+    format!(
+        "still there:{lines}\nthey may belong to another store with the same id. To remove them: occopus destroy -i {id} --orphans FILE"
+    )
 }
 
 fn instances(number: usize) -> String {
@@ -335,6 +362,13 @@ impl Shown {
         }
         if self.labels.is_empty() && self.elsewhere.is_empty() {
             self.point(failure.location(), "defined here".to_owned());
+        }
+    }
+
+    /// Shows what the machine of a failed node wrote last.
+    fn quote(failure: &NodeFailure, help: &mut Vec<String>) {
+        if let Some(output) = &failure.output {
+            help.push(format!("the last lines of its output:\n{}", super::report::quoted(output)));
         }
     }
 

@@ -302,6 +302,14 @@ impl What {
         matches!(self, Self::Planned { .. } | Self::Progress { .. } | Self::Retrying { .. } | Self::Waiting { .. })
     }
 
+    /// The last lines that the machine wrote that it is about.
+    pub fn output(&self) -> Option<&str> {
+        match self {
+            Self::NodeFailed { output, .. } | Self::NodeReplacing { output, .. } => output.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The node that it is about.
     pub fn node_name(&self) -> Option<&str> {
         match self {

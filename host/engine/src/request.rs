@@ -22,12 +22,15 @@ pub struct BuildRequest {
     pub on_failure: OnFailure,
     /// Which of the instances that work are made anew.
     pub renew: Renew,
+    /// The id was made for this request: nothing can carry it yet. Otherwise the clouds are asked for machines that the store
+    /// does not know of, before the first one is made.
+    pub is_new_id: bool,
 }
 
 impl BuildRequest {
     /// A new infrastructure, that is rolled back when a node fails.
     pub fn new(infrastructure: Infrastructure) -> Self {
-        Self { id: None, infrastructure, on_failure: OnFailure::Rollback, renew: Renew::default() }
+        Self { id: None, infrastructure, on_failure: OnFailure::Rollback, renew: Renew::default(), is_new_id: false }
     }
 }
 

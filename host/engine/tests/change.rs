@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Reaction};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
-use occopus_engine::{ActionKind, BuildRequest, EngineError, InfrastructureState, OnFailure, Renew, Run, Status, What};
+use occopus_engine::{ActionKind, BuildRequest, EngineError, InfrastructureState, Renew, Run, Status, What};
 use occopus_model::Infrastructure;
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn three() -> Infrastructure {
 
 async fn build(fakes: &Fakes, graph: &Infrastructure, renew: Renew) -> Result<Status, EngineError> {
     let id = Some("test".into());
-    let request = BuildRequest { id, infrastructure: graph.clone(), on_failure: OnFailure::Rollback, renew };
+    let request = BuildRequest { id, renew, ..BuildRequest::new(graph.clone()) };
     fakes.engine.build(request, Run::new().0).await
 }
 

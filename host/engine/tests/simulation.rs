@@ -221,8 +221,12 @@ impl World {
                 let on_failure = if self.rng.bool() { OnFailure::Rollback } else { OnFailure::Keep };
                 let renew = Renew { changed: self.rng.bool(), dependents: self.rng.bool() };
                 what += &format!("build ({on_failure:?}, {renew:?})");
-                let request =
-                    BuildRequest { id: Some("test".into()), infrastructure: self.graph.clone(), on_failure, renew };
+                let request = BuildRequest {
+                    id: Some("test".into()),
+                    on_failure,
+                    renew,
+                    ..BuildRequest::new(self.graph.clone())
+                };
                 Box::pin(async move { told(fakes.engine.build(request, run).await.map(|status| status.state)) })
             }
             4..=6 => {

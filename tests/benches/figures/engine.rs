@@ -59,7 +59,8 @@ impl Sandboxed {
     }
 
     pub(crate) fn build(&self, infrastructure: &Infrastructure) -> Duration {
-        let request = BuildRequest { id: Some("bench".into()), ..BuildRequest::new(infrastructure.clone()) };
+        let request =
+            BuildRequest { id: Some("bench".into()), is_new_id: true, ..BuildRequest::new(infrastructure.clone()) };
         let began = Instant::now();
         let status = self.tokio.block_on(self.engine.build(request, Run::new().0)).expect("built");
         let took = began.elapsed();

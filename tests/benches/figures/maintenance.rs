@@ -46,7 +46,7 @@ fn native(nodes: usize) {
         let engine = Engine::new(Arc::new(fakes.cloud.clone()), store, Arc::new(SystemClock));
         let resource = json!({"type": "fake", "endpoint": "fake://", "zone": "a"});
         let graph = layers(10, nodes / 10, resource, json!({"fake": {}}));
-        let request = BuildRequest { id: Some("bench".into()), ..BuildRequest::new(graph) };
+        let request = BuildRequest { id: Some("bench".into()), is_new_id: true, ..BuildRequest::new(graph) };
         engine.build(request, Run::new().0).await.expect("built");
         (fakes, engine)
     });

@@ -147,7 +147,7 @@ impl Live {
             What::NodeLeft { node_id, node_name, message } => {
                 self.instance(node_name, node_id).settle("left", Tone::Bad, Some(message.clone()));
             }
-            What::NodeReplacing { node_id, node_name, message } => {
+            What::NodeReplacing { node_id, node_name, message, .. } => {
                 self.instance(node_name, node_id).go("replacing", Tone::Busy, Some(message.clone()));
             }
             What::NodeRenewing { node_id, node_name, message } => {
@@ -163,7 +163,8 @@ impl Live {
             What::Retrying { node_name, call, message, seconds } => {
                 self.note_busy(node_name, format!("{call} again in {seconds:.1} s: {message}"));
             }
-            What::NodeFailing { .. }
+            What::NodeForgotten { .. }
+            | What::NodeFailing { .. }
             | What::Hold { .. }
             | What::HoldEnded
             | What::RollingBack { .. }

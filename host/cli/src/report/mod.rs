@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use live::Live;
-pub(crate) use plain::one_line;
+pub(crate) use plain::{one_line, quoted};
 pub(crate) use screen::LogWriter;
 pub(crate) use tree::{of_status, report_lines};
 pub(crate) use words::{ago, duration};

@@ -30,6 +30,13 @@ impl Lines {
     }
 }
 
+/// Lines that a machine wrote, indented, without what would do something to a terminal.
+pub(crate) fn quoted(output: &str) -> String {
+    let clean = |line: &str| line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>();
+    let lines: Vec<_> = output.lines().map(|line| format!("  | {}", clean(line))).collect();
+    lines.join("\n")
+}
+
 /// Text of clouds and checks may hold anything; nothing of it may move the cursor.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());

@@ -23,12 +23,12 @@ use crate::state::{
 use crate::status::{InfrastructureState, Leftover, Status};
 
 pub(super) async fn build(engine: &Engine, request: BuildRequest, run: Run) -> Result<Status, EngineError> {
-    let is_named = request.id.is_some();
+    let is_new_id = request.is_new_id || request.id.is_none();
     let id = request.id.unwrap_or_else(|| Uuid::new_v4().to_string());
     check::id(&id)?;
     check::infrastructure(&request.infrastructure, &*engine.plugins)?;
     let session = engine.begin(&id, run.events).await?;
-    if !is_named {
+    if is_new_id {
         session.inventory.skip();
     }
     let desired = Arc::new(Desired::new(request.infrastructure));

@@ -61,6 +61,7 @@ impl Fakes {
             infrastructure: infrastructure.clone(),
             on_failure,
             renew: Renew::default(),
+            is_new_id: false,
         };
         self.engine.build(request, run).await
     }

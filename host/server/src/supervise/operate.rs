@@ -99,6 +99,7 @@ impl Shared {
                     infrastructure: (**infrastructure).clone(),
                     on_failure: if *keep { OnFailure::Keep } else { OnFailure::Rollback },
                     renew: Renew { changed: *renew_changed, dependents: *renew_dependents },
+                    is_new_id: false,
                 };
                 let needs = needs_of_description(infrastructure);
                 let build = |run| async { self.engine.build(request, run).await.map(|_| Vec::new()) };
