@@ -174,6 +174,8 @@ pub enum Reason {
         fault: Fault,
         /// How often it was tried.
         attempts: u32,
+        /// For how many seconds it had been failing.
+        seconds: u64,
     },
     /// The machine stopped, failed or vanished while it was awaited.
     Machine {
@@ -309,9 +311,11 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // The name of this call means nothing to those who wrote the template.
-            Self::Call { call, fault, attempts: 0 | 1 } if call == "render" => fault.fmt(f),
-            Self::Call { call, fault, attempts: 0 | 1 } => write!(f, "{call} failed: {fault}"),
-            Self::Call { call, fault, attempts } => write!(f, "{call} failed {attempts} times: {fault}"),
+            Self::Call { call, fault, attempts: 0 | 1, .. } if call == "render" => fault.fmt(f),
+            Self::Call { call, fault, attempts: 0 | 1, .. } => write!(f, "{call} failed: {fault}"),
+            Self::Call { call, fault, attempts, seconds } => {
+                write!(f, "{call} failed for {seconds} s ({attempts} attempts): {fault}")
+            }
             Self::Machine { what, message: Some(message) } => write!(f, "the machine {what}: {message}"),
             Self::Machine { what, message: None } => write!(f, "the machine {what}"),
             Self::Unhealthy { message, seconds } => write!(f, "not healthy for {seconds} s: {message}"),

@@ -18,7 +18,8 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// How often a lease is kept alive.
     pub keep_alive: Duration,
-    /// Calls at the same time, for each driver and endpoint.
+    /// Calls at the same time, for each driver and endpoint and each purpose (to change, to look). A cloud that refuses calls
+    /// for being too many gets fewer.
     pub calls_per_endpoint: usize,
     /// Handles in one call of `observe`.
     pub observe_batch: usize,
@@ -26,8 +27,9 @@ pub struct Settings {
     pub poll_first: Duration,
     /// The longest one.
     pub poll_longest: Duration,
-    /// Attempts at a call that answers `retry`, in all.
-    pub attempts: u32,
+    /// How long a call is repeated while no server can be connected to, or while its plugin crashes. A call that fails in another
+    /// way that may pass is repeated for as long as the node's own time-out says, but at least for this long.
+    pub unreachable_patience: Duration,
     /// The first pause before another attempt. It doubles each time.
     pub retry_first: Duration,
     /// The longest one, unless the cloud asks for more.
@@ -59,9 +61,9 @@ impl Default for Settings {
             observe_batch: 500,
             poll_first: Duration::from_millis(200),
             poll_longest: Duration::from_secs(10),
-            attempts: 5,
+            unreachable_patience: Duration::from_secs(20),
             retry_first: Duration::from_millis(500),
-            retry_longest: Duration::from_secs(30),
+            retry_longest: Duration::from_secs(10),
             long_call: Duration::from_secs(1800),
             short_call: Duration::from_secs(60),
             late_request: Duration::from_secs(20),

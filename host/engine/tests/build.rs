@@ -181,11 +181,12 @@ async fn retries_have_a_budget_and_honour_the_cloud() {
     assert!(begun.elapsed() >= Duration::from_secs(20));
     fakes.destroy().await.unwrap();
 
-    for _ in 0..5 {
+    for _ in 0..1000 {
         fakes.cloud.script("create", "db", fault(Reaction::Retry));
     }
     let Err(EngineError::Node { failure, .. }) = fakes.build(&tiers()).await else { panic!() };
-    assert!(matches!(failure.reason, Reason::Call { attempts: 5, .. }));
+    // The node's own time-out.
+    assert!(matches!(failure.reason, Reason::Call { attempts: 6.., seconds: 55..=75, .. }), "{failure}");
     assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
 

@@ -1,20 +1,58 @@
 //! Calls of drivers, repeated as their faults tell.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::backoff::before_retry;
+use super::endpoints::Purpose;
+use super::gate::Pass;
 use super::{Trouble, World};
 use crate::event::What;
-use crate::ports::{CreateRequest, Driver, Fault, Observed, Reaction, Scope};
+use crate::ports::{CreateRequest, Driver, Fault, Handle, Observed, Reaction, Scope};
 use crate::state::InstanceRecord;
+
+/// Who waits for longer to call a cloud that has refused calls is told so.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// A call that failed for good.
 pub(super) struct Spent {
     pub(super) call: &'static str,
     pub(super) fault: Fault,
     pub(super) attempts: u32,
+    pub(super) seconds: u64,
+}
+
+/// The attempts at one call, from the first to the last. They keep one permit of the endpoint.
+#[derive(Default)]
+pub(super) struct Tries {
+    failed: u32,
+    failing: Option<Failing>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// How long a call has been failing, when it was last looked at.
+struct Failing {
+    since: Duration,
+    lasted: Duration,
+}
+
+impl Tries {
+    /// The end of these attempts by a last one that failed.
+    pub(super) fn spent(&self, call: &'static str, fault: Fault) -> Spent {
+        let seconds = self.failing.as_ref().map_or(0, |failing| failing.lasted.as_secs());
+        Spent { call, fault, attempts: self.failed + 1, seconds }
+    }
+
+    /// One more has failed; gives for how long they have been failing.
+    fn fail(&mut self, now: Duration) -> Duration {
+        let since = self.failing.as_ref().map_or(now, |failing| failing.since);
+        let lasted = now.saturating_sub(since);
+        self.failing = Some(Failing { since, lasted });
+        lasted
+    }
 }
 
 /// How a call ended that did not succeed.
@@ -32,19 +70,23 @@ pub(super) fn driver(world: &World, record: &InstanceRecord) -> Result<Arc<dyn D
     })
 }
 
-/// Before a call is repeated: tells so and waits. Gives the fault back when there are no attempts left.
+/// Before a call is repeated: tells so and waits. Gives the fault back when the call has been failing for too long, or when the
+/// cloud asks for a longer pause than there is patience for.
 pub(super) async fn again(
     world: &World,
     record: &InstanceRecord,
     call: &'static str,
-    attempt: u32,
+    tries: &mut Tries,
     fault: Fault,
 ) -> Result<(), Ended> {
-    if attempt >= world.settings.attempts {
-        return Err(Ended::Spent(Spent { call, fault, attempts: attempt }));
+    let lasted = tries.fail(world.clock.uptime());
+    let rest = patience(world, record, &fault).saturating_sub(lasted);
+    if rest.is_zero() || fault.retry_after.is_some_and(|asked| asked > rest) {
+        return Err(Ended::Spent(tries.spent(call, fault)));
     }
+    tries.failed += 1;
     let who = format!("{}/{call}", record.id);
-    let pause = before_retry(&world.settings, attempt, &who, fault.retry_after);
+    let pause = before_retry(&world.settings, tries.failed, &who, fault.retry_after).min(rest);
     world.journal.tell(What::Retrying {
         node_name: record.node.clone(),
         call: call.into(),
@@ -54,25 +96,33 @@ pub(super) async fn again(
     if world.pause(pause).await { Ok(()) } else { Err(Ended::Cancelled) }
 }
 
+/// How long a call may go on failing like this: as long as its node may take to become healthy. Where nobody answers, a wrong
+/// endpoint is likelier than a cloud that will be back.
+fn patience(world: &World, record: &InstanceRecord, fault: &Fault) -> Duration {
+    let least = world.settings.unreachable_patience;
+    // A call that took too long says nothing against its plugin.
+    let crashed = fault.code.starts_with("occopus.plugin-") && fault.code != "occopus.plugin-timeout";
+    if fault.unreachable || crashed { least } else { least.max(Duration::from_secs(record.health_check.timeout)) }
+}
+
 /// Asks the cloud for the machine of an instance, until it answers.
 pub(super) async fn find(world: &Arc<World>, record: &InstanceRecord) -> Result<Option<Observed>, Ended> {
-    let give_up = |fault, attempts| Ended::Spent(Spent { call: "find", fault, attempts });
-    let driver = driver(world, record).map_err(|fault| give_up(fault, 1))?;
+    let mut tries = Tries::default();
+    let driver = driver(world, record).map_err(|fault| Ended::Spent(tries.spent("find", fault)))?;
     let scope = world.short_scope(record);
-    let mut attempt = 1;
     loop {
-        let _turn = turn(world, &world.cancel, record).await?;
-        match driver.find(&scope, &record.id).await {
+        let pass = admitted(world, record, "find", Purpose::Look, &mut tries).await?;
+        let answer = driver.find(&scope, &record.id).await;
+        pass.end(&answer);
+        match answer {
             Ok(found) => return Ok(found),
             Err(fault) if fault.reaction == Reaction::NotFound => return Ok(None),
             // To look changes nothing, so a lost answer is as good as none.
             Err(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
-                drop(_turn);
-                again(world, record, "find", attempt, fault).await?;
+                again(world, record, "find", &mut tries, fault).await?;
             }
-            Err(fault) => return Err(give_up(fault, attempt)),
+            Err(fault) => return Err(Ended::Spent(tries.spent("find", fault))),
         }
-        attempt += 1;
     }
 }
 
@@ -85,10 +135,16 @@ pub(super) async fn create_once(
     request: &CreateRequest,
     record: &InstanceRecord,
     events: Vec<What>,
+    tries: &mut Tries,
 ) -> Result<Result<Observed, Fault>, Trouble> {
-    let _turn = turn(world, &world.cancel, record).await.map_err(|_| Trouble::Cancelled)?;
+    let pass = admitted(world, record, "create", Purpose::Change, tries).await.map_err(|_| Trouble::Cancelled)?;
     world.journal.put(record, events).await?;
-    Ok(driver.create(request).await)
+    let answer = driver.create(request).await;
+    pass.end(&answer);
+    if answer.is_ok() {
+        tries.permit = None;
+    }
+    Ok(answer)
 }
 
 /// A destroy, once.
@@ -97,21 +153,62 @@ pub(super) async fn destroy_once(
     driver: &Arc<dyn Driver>,
     scope: &Scope,
     record: &InstanceRecord,
+    tries: &mut Tries,
 ) -> Result<Result<(), Fault>, Ended> {
     let Some(handle) = &record.handle else { return Ok(Ok(())) };
-    let _turn = turn(world, &world.cancel, record).await?;
-    Ok(driver.destroy(scope, handle).await)
+    let pass = admitted(world, record, "destroy", Purpose::Change, tries).await?;
+    let answer = driver.destroy(scope, handle).await;
+    pass.end(&answer);
+    Ok(answer)
 }
 
-async fn turn(
+/// A look at many machines, once. `first` is one of them.
+pub(super) async fn observe(
+    world: &Arc<World>,
+    driver: &Arc<dyn Driver>,
+    scope: &Scope,
+    first: &InstanceRecord,
+    handles: &[Handle],
+) -> Result<Vec<Observed>, Fault> {
+    let mut tries = Tries::default();
+    let Ok(pass) = admitted(world, first, "observe", Purpose::Look, &mut tries).await else {
+        return Err(Fault::new(Reaction::Retry, "engine.cancelled", "stopped before the cloud was asked"));
+    };
+    let answer = driver.observe(scope, handles).await;
+    pass.end(&answer);
+    answer
+}
+
+/// Waits until the endpoint takes another call. A wait for a cloud that has refused calls is told when it is long.
+pub(super) async fn admitted(
     world: &World,
-    cancel: &CancellationToken,
     record: &InstanceRecord,
-) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, Ended> {
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(Ended::Cancelled),
-        turn = world.endpoints.turn(&record.section) => Ok(turn),
+    call: &str,
+    purpose: Purpose,
+    tries: &mut Tries,
+) -> Result<Pass, Ended> {
+    let endpoint = world.endpoints.of(&record.section);
+    let mut admission = pin!(async {
+        if tries.permit.is_none() {
+            tries.permit = endpoint.permit(purpose).await;
+        }
+        endpoint.gate.enter().await
+    });
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = world.cancel.cancelled() => return Err(Ended::Cancelled),
+            pass = &mut admission => return Ok(pass),
+            () = world.clock.sleep(SILENT), if !told => {
+                told = endpoint.gate.is_limited();
+                if told {
+                    let message = format!("the cloud refuses more calls at a time; `{call}` is queued");
+                    let (node_id, node_name) = (record.id.clone(), record.node.clone());
+                    world.journal.tell(What::Waiting { node_id, node_name, message });
+                }
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use occopus_model::{Implementation, Node};
 use serde_json::Value;
 
-use super::calls::{self, Ended, Spent};
+use super::calls::{self, Ended, Spent, Tries};
 use super::evidence::evidence;
 use super::ready::{Death, Look, look, until_ready};
 use super::remove::{Removal, remove};
@@ -260,16 +260,15 @@ impl Story {
             facts: self.facts.clone(),
             context: self.world.call(&node.name, self.world.settings.short_call),
         };
-        let mut attempt = 1;
+        let mut tries = Tries::default();
         loop {
             match render(&*self.world.plugins, &rendering).await {
                 Ok(rendered) => return Ok(rendered),
                 Err(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
-                    calls::again(&self.world, record, "render", attempt, fault).await?;
+                    calls::again(&self.world, record, "render", &mut tries, fault).await?;
                 }
-                Err(fault) => return Err(Ended::Spent(Spent { call: "render", fault, attempts: attempt })),
+                Err(fault) => return Err(Ended::Spent(tries.spent("render", fault))),
             }
-            attempt += 1;
         }
     }
 
@@ -283,17 +282,19 @@ impl Story {
         let world = &self.world;
         let driver = match calls::driver(world, record) {
             Ok(driver) => driver,
-            Err(fault) => return Err(self.fail(record, Spent { call: "create", fault, attempts: 1 }.into()).await),
+            Err(fault) => return Err(self.fail(record, Tries::default().spent("create", fault).into()).await),
         };
         if let Some(fault) = inventory::conflict(world, &driver, record).await? {
-            return Err(self.fail(record, Spent { call: "create", fault, attempts: 1 }.into()).await);
+            return Err(self.fail(record, Tries::default().spent("create", fault).into()).await);
         }
-        let mut attempt = 1;
+        let mut tries = Tries::default();
         let mut announced = vec![announcement];
         loop {
             // From here on a machine may exist, until an answer says that none does.
             record.without_effect = false;
-            let answer = calls::create_once(world, &driver, &request, record, std::mem::take(&mut announced)).await?;
+            let answer =
+                calls::create_once(world, &driver, &request, record, std::mem::take(&mut announced), &mut tries)
+                    .await?;
             let fault = match answer {
                 Ok(observed) => {
                     let phase = self.place(record, observed, false).await?;
@@ -314,13 +315,10 @@ impl Story {
                         return Ok(Tried::Placed(phase));
                     }
                 }
-                _ => return Err(self.fail(record, Spent { call: "create", fault, attempts: attempt }.into()).await),
+                _ => return Err(self.fail(record, tries.spent("create", fault).into()).await),
             }
-            match calls::again(world, record, "create", attempt, fault).await {
-                Ok(()) => {
-                    attempt += 1;
-                    request.repeated = true;
-                }
+            match calls::again(world, record, "create", &mut tries, fault).await {
+                Ok(()) => request.repeated = true,
                 Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
                 // Each attempt either had no effect, or `find` has said that it had none.
                 Err(Ended::Spent(spent)) => return Err(self.fail(record, spent.into()).await),
@@ -407,8 +405,8 @@ impl Story {
 }
 
 impl From<Spent> for Reason {
-    fn from(Spent { call, fault, attempts }: Spent) -> Self {
-        Self::Call { call: call.into(), fault, attempts }
+    fn from(Spent { call, fault, attempts, seconds }: Spent) -> Self {
+        Self::Call { call: call.into(), fault, attempts, seconds }
     }
 }
 

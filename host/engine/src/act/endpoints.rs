@@ -1,31 +1,89 @@
-//! How many calls go to one cloud at a time.
+//! How many calls go to one cloud at a time: those of one run, and those of all runs of an engine.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// One limit for each driver and endpoint.
+use super::gate::Gate;
+use crate::ports::Clock;
+use crate::settings::Settings;
+
+/// The gates of all endpoints, for all runs of an engine.
+pub(crate) struct Gates {
+    clock: Arc<dyn Clock>,
+    all: Mutex<HashMap<String, Weak<Gate>>>,
+}
+
+impl Gates {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { clock, all: Mutex::default() })
+    }
+
+    fn get(&self, key: &str, settings: &Settings) -> Arc<Gate> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = all.get(key).and_then(Weak::upgrade) {
+            return gate;
+        }
+        all.retain(|_, gate| gate.strong_count() > 0);
+        let gate = Gate::new(self.clock.clone(), settings.calls_per_endpoint.max(1), settings.retry_first);
+        let gate = Arc::new(gate);
+        all.insert(key.to_owned(), Arc::downgrade(&gate));
+        gate
+    }
+}
+
+/// What a call is for. Each purpose has permits of its own: looks do not wait for changes, which may take long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Change,
+    Look,
+}
+
+/// One driver at one endpoint, for one run.
+pub(super) struct Endpoint {
+    pub(super) gate: Arc<Gate>,
+    changes: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+}
+
+impl Endpoint {
+    /// Waits for one of the run's own permits. Whoever repeats a call keeps it: then those who wait have not failed yet.
+    pub(super) async fn permit(&self, purpose: Purpose) -> Option<OwnedSemaphorePermit> {
+        let permits = match purpose {
+            Purpose::Change => &self.changes,
+            Purpose::Look => &self.looks,
+        };
+        // The semaphore is never closed, so this is always some.
+        permits.clone().acquire_owned().await.ok()
+    }
+}
+
+/// All endpoints of a run.
 pub(super) struct Endpoints {
-    limit: usize,
-    limits: Mutex<HashMap<String, Arc<Semaphore>>>,
+    settings: Arc<Settings>,
+    gates: Arc<Gates>,
+    all: Mutex<HashMap<String, Arc<Endpoint>>>,
 }
 
 impl Endpoints {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), limits: Mutex::default() }
+    pub(super) fn new(settings: Arc<Settings>, gates: Arc<Gates>) -> Self {
+        Self { settings, gates, all: Mutex::default() }
     }
 
-    /// Waits for a turn at the endpoint of a `resource` section.
-    pub(super) async fn turn(&self, section: &Value) -> Option<OwnedSemaphorePermit> {
+    /// The endpoint of a `resource` section.
+    pub(super) fn of(&self, section: &Value) -> Arc<Endpoint> {
         let text = |key: &str| section.get(key).and_then(Value::as_str).unwrap_or_default();
         let key = format!("{} {}", text("type"), text("endpoint"));
-        let semaphore = {
-            let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-            limits.entry(key).or_insert_with(|| Arc::new(Semaphore::new(self.limit))).clone()
-        };
-        // The semaphore is never closed, so this is always some.
-        semaphore.acquire_owned().await.ok()
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = all.get(&key) {
+            return endpoint.clone();
+        }
+        let permits = || Arc::new(Semaphore::new(self.settings.calls_per_endpoint.max(1)));
+        let gate = self.gates.get(&key, &self.settings);
+        let endpoint = Arc::new(Endpoint { gate, changes: permits(), looks: permits() });
+        all.insert(key, endpoint.clone());
+        endpoint
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::calls::{self, Ended};
+use super::calls::{self, Ended, Tries};
+use super::endpoints::Purpose;
 use super::{Trouble, World};
 use crate::error::EngineError;
 use crate::ports::{Driver, Fault, Owned, Phase, Reaction, Scope};
@@ -37,9 +38,12 @@ pub(super) async fn list_patiently(
     record: &InstanceRecord,
 ) -> Result<Option<Vec<Owned>>, Ended> {
     let scope = world.short_scope(record);
-    let mut attempt = 1;
+    let mut tries = Tries::default();
     loop {
-        let fault = match list(&**driver, &scope, &world.id).await {
+        let pass = calls::admitted(world, record, "list", Purpose::Look, &mut tries).await?;
+        let answer = list(&**driver, &scope, &world.id).await;
+        pass.end(&answer);
+        let fault = match answer {
             Ok(machines) => return Ok(Some(machines)),
             Err(fault) => fault,
         };
@@ -49,8 +53,7 @@ pub(super) async fn list_patiently(
             }
             return Ok(None);
         }
-        calls::again(world, record, "list", attempt, fault).await?;
-        attempt += 1;
+        calls::again(world, record, "list", &mut tries, fault).await?;
     }
 }
 

@@ -7,9 +7,11 @@ mod context;
 mod create;
 mod endpoints;
 mod evidence;
+mod gate;
 mod inventory;
 mod mentions;
 mod observer;
+mod rate;
 mod ready;
 mod remove;
 mod render;
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use context::{Facts, facts, machine_name};
 pub(crate) use create::{Start, bring_up, with_type};
+pub(crate) use endpoints::Gates;
 pub(crate) use inventory::{Remains, list, remains};
 pub(crate) use mentions::Others;
 pub(crate) use ready::{Death, Look, elapsed};
@@ -99,6 +102,7 @@ impl Desired {
 }
 
 impl World {
+    #[expect(clippy::too_many_arguments, reason = "what every story needs")]
     pub(crate) fn new(
         id: &str,
         plugins: Arc<dyn Plugins>,
@@ -107,9 +111,10 @@ impl World {
         session: &Session,
         cancel: CancellationToken,
         steady: Arc<Steady>,
+        gates: Arc<Gates>,
     ) -> Arc<Self> {
-        let endpoints = Arc::new(Endpoints::new(settings.calls_per_endpoint));
-        let observer = Arc::new(Observer::new(settings.observe_batch, clock.clone()));
+        let endpoints = Arc::new(Endpoints::new(settings.clone(), gates));
+        let observer = Arc::new(Observer::new(settings.observe_batch, clock.clone(), endpoints.clone()));
         let (journal, inventory) = (session.journal.clone(), session.inventory.clone());
         let id = id.into();
         Arc::new(Self { id, plugins, clock, settings, journal, cancel, steady, inventory, endpoints, observer })

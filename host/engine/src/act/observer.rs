@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::endpoints::Endpoints;
+use super::gate::{Gate, Pass};
 use crate::ports::{Clock, Driver, Fault, Handle, Observed, Reaction, Scope};
 use crate::state::digest;
 
@@ -30,6 +32,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 pub(super) struct Observer {
     batch: usize,
     clock: Arc<dyn Clock>,
+    endpoints: Arc<Endpoints>,
     // Who finds no queue asks for all; who finds one only adds to it.
     queues: Arc<Queues>,
     // Ends the calls on their way when this goes.
@@ -37,8 +40,9 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn new(batch: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { batch: batch.max(1), clock, queues: Arc::default(), ended: CancellationToken::new().drop_guard() }
+    pub(super) fn new(batch: usize, clock: Arc<dyn Clock>, endpoints: Arc<Endpoints>) -> Self {
+        let (queues, ended) = (Arc::default(), CancellationToken::new().drop_guard());
+        Self { batch: batch.max(1), clock, endpoints, queues, ended }
     }
 
     /// One machine's state. Equal `resource` sections mean the same access to the same cloud.
@@ -63,25 +67,41 @@ impl Observer {
         if first {
             let (queues, batch) = (self.queues.clone(), self.batch);
             let (driver, scope, clock) = (driver.clone(), scope.clone(), self.clock.clone());
+            let gate = self.endpoints.of(&scope.section).gate.clone();
             let ended = self.ended.token().clone();
             tokio::spawn(async move {
                 tokio::select! {
                     biased;
                     () = ended.cancelled() => {}
-                    () = serve(&queues, key, batch, &driver, &scope, &*clock) => {}
+                    () = serve(&queues, key, batch, &driver, &scope, &gate, &*clock) => {}
                 }
             });
         }
-        receive.await.unwrap_or_else(|_| {
-            Err(Fault::new(Reaction::Retry, "engine.observe", "the call that would have answered was given up"))
-        })
+        let given_up =
+            || Err(Fault::new(Reaction::Retry, "engine.observe", "the call that would have answered was given up"));
+        // The call may have to wait for long, and whoever is stopped does not wait with it.
+        tokio::select! {
+            biased;
+            answer = receive => answer.unwrap_or_else(|_| given_up()),
+            () = scope.context.cancel.cancelled() => given_up(),
+        }
     }
 }
 
-async fn serve(queues: &Queues, key: Access, batch: usize, driver: &Arc<dyn Driver>, scope: &Scope, clock: &dyn Clock) {
+async fn serve(
+    queues: &Queues,
+    key: Access,
+    batch: usize,
+    driver: &Arc<dyn Driver>,
+    scope: &Scope,
+    gate: &Arc<Gate>,
+    clock: &dyn Clock,
+) {
     loop {
         // Lets those that wake up at the same time ask in the same call.
         tokio::task::yield_now().await;
+        // Those who ask while this waits are served by the same call.
+        let pass = gate.enter().await;
         let questions: Vec<_> = {
             let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
             match queues.get_mut(&key) {
@@ -97,7 +117,7 @@ async fn serve(queues: &Queues, key: Access, batch: usize, driver: &Arc<dyn Driv
         };
         let is_full = questions.len() == batch;
         let began = clock.uptime();
-        ask(driver, scope, questions).await;
+        ask(driver, scope, pass, questions).await;
         // Instances become ready one after the other: without this, each would be a call.
         if !is_full {
             clock.sleep((COLLECTING * (clock.uptime().saturating_sub(began))).min(PATIENCE)).await;
@@ -105,9 +125,11 @@ async fn serve(queues: &Queues, key: Access, batch: usize, driver: &Arc<dyn Driv
     }
 }
 
-async fn ask(driver: &Arc<dyn Driver>, scope: &Scope, questions: Vec<Question>) {
+async fn ask(driver: &Arc<dyn Driver>, scope: &Scope, pass: Pass, questions: Vec<Question>) {
     let handles: Vec<_> = questions.iter().map(|question| question.handle.clone()).collect();
-    let answers = match driver.observe(scope, &handles).await {
+    let answer = driver.observe(scope, &handles).await;
+    pass.end(&answer);
+    let answers = match answer {
         Ok(answers) if answers.len() == handles.len() => answers.into_iter().map(Ok).collect(),
         Ok(answers) => {
             let message = format!("the driver gave {} answers to {} questions", answers.len(), handles.len());

@@ -95,7 +95,7 @@ pub(super) async fn until_ready(
                 seen
             }
             Err(fault) if is_passing(&fault) => Phase::Unknown,
-            Err(fault) => return Ok(Err(Reason::Call { call: "observe".into(), fault, attempts: 1 })),
+            Err(fault) => return Ok(Err(Reason::Call { call: "observe".into(), fault, attempts: 1, seconds: 0 })),
         };
         // A running machine that could not be seen for a moment is still looked at by its checks.
         if seen != phase && !(seen == Phase::Unknown && phase == Phase::Running) {
@@ -117,7 +117,7 @@ async fn once_healthy(
         world.journal.put(record, running).await?;
     }
     match check(world, desired, record).await {
-        Err(fault) => Ok(Some(Err(Reason::Call { call: "check".into(), fault, attempts: 1 }))),
+        Err(fault) => Ok(Some(Err(Reason::Call { call: "check".into(), fault, attempts: 1, seconds: 0 }))),
         Ok(Health::Healthy) => {
             let now = world.now();
             record.enter(InstanceState::Ready, now);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::backoff::Polling;
-use super::calls::{self, Ended, Spent};
+use super::calls::{self, Ended, Tries};
 use super::{Trouble, World};
 use crate::event::What;
 use crate::ports::{Observed, Reaction};
@@ -79,12 +79,11 @@ async fn find_late(world: &Arc<World>, record: &InstanceRecord) -> Result<Option
 
 /// Asks for the end of the machine until it is gone.
 async fn destroy(world: &Arc<World>, record: &InstanceRecord) -> Result<(), Ended> {
-    let spent = |fault, attempts| Ended::Spent(Spent { call: "destroy", fault, attempts });
-    let driver = calls::driver(world, record).map_err(|fault| spent(fault, 1))?;
+    let mut tries = Tries::default();
+    let driver = calls::driver(world, record).map_err(|fault| Ended::Spent(tries.spent("destroy", fault)))?;
     let scope = world.long_scope(record);
-    let mut attempt = 1;
     loop {
-        let fault = match calls::destroy_once(world, &driver, &scope, record).await? {
+        let fault = match calls::destroy_once(world, &driver, &scope, record, &mut tries).await? {
             Ok(()) => return Ok(()),
             Err(fault) => fault,
         };
@@ -96,10 +95,9 @@ async fn destroy(world: &Arc<World>, record: &InstanceRecord) -> Result<(), Ende
                     return Ok(());
                 }
             }
-            _ => return Err(spent(fault, attempt)),
+            _ => return Err(Ended::Spent(tries.spent("destroy", fault))),
         }
-        calls::again(world, record, "destroy", attempt, fault).await?;
-        attempt += 1;
+        calls::again(world, record, "destroy", &mut tries, fault).await?;
     }
 }
 

@@ -139,9 +139,7 @@ async fn ask_one_page(world: &Arc<World>, page: Vec<InstanceRecord>) -> Vec<Answ
         scope.context = world.call("", world.settings.short_call);
     }
     let handles: Vec<_> = known.iter().filter_map(|record| record.handle.clone()).collect();
-    let turn = world.endpoints.turn(&first.section).await;
-    let answer = driver.observe(&scope, &handles).await;
-    drop(turn);
+    let answer = calls::observe(world, &driver, &scope, first, &handles).await;
     match answer {
         Ok(answers) if answers.len() == handles.len() => {
             answered.extend(known.into_iter().zip(answers).map(|(record, seen)| (record, Ok(seen))))

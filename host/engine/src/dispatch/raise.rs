@@ -263,7 +263,7 @@ impl<'a> Dispatcher<'a> {
     fn bug(&self, node: usize) -> Trouble {
         let node = self.desired.node(node).map(|node| node.name.clone()).unwrap_or_default();
         let fault = Fault::new(Reaction::GiveUp, "engine.panic", "a bug: the task that made this node panicked");
-        let reason = Reason::Call { call: "deploy".into(), fault, attempts: 1 };
+        let reason = Reason::Call { call: "deploy".into(), fault, attempts: 1, seconds: 0 };
         let (instance, driver, origin) = Default::default();
         Trouble::Failed(Box::new(NodeFailure {
             node,

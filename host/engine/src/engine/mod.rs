@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{Steady, World};
+use crate::act::{Gates, Steady, World};
 use crate::error::{EngineError, NodeFailure};
 use crate::event::{Event, StoredEvent};
 use crate::plan::{Plan, Renew, Targets, Wishes};
@@ -35,19 +35,21 @@ use crate::settings::Settings;
 use crate::state::{DesiredRecord, OwnerRecord, decode, get, keys, load_instances};
 use crate::status::{DestroyReport, Leftover, Orphan, Owner, Preview, Status, Summary};
 
-/// Builds, maintains and destroys infrastructures. Cheap to clone.
+/// Builds, maintains and destroys infrastructures. Cheap to clone; clones share what they learn of how many calls a cloud takes.
 #[derive(Clone)]
 pub struct Engine {
     plugins: Arc<dyn Plugins>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
+    gates: Arc<Gates>,
 }
 
 impl Engine {
     /// An engine over these plugins, this store and this clock.
     pub fn new(plugins: Arc<dyn Plugins>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { plugins, store, clock, settings: Arc::default() }
+        let gates = Gates::new(clock.clone());
+        Self { plugins, store, clock, settings: Arc::default(), gates }
     }
 
     /// The same with other settings.
@@ -226,6 +228,6 @@ impl Engine {
 
     fn world_in_time(&self, id: &str, session: &Session, cancel: CancellationToken, steady: Arc<Steady>) -> Arc<World> {
         let (plugins, clock, settings) = (self.plugins.clone(), self.clock.clone(), self.settings.clone());
-        World::new(id, plugins, clock, settings, session, cancel, steady)
+        World::new(id, plugins, clock, settings, session, cancel, steady, self.gates.clone())
     }
 }

@@ -42,7 +42,7 @@ async fn owned(engine: &Engine, id: &str, sections: &[Value], remove: bool) -> R
     for section in sections {
         let keyword = section.get("type").and_then(Value::as_str).unwrap_or_default();
         let failed = |call: &str, fault: Fault| {
-            let reason = Reason::Call { call: call.into(), fault, attempts: 1 };
+            let reason = Reason::Call { call: call.into(), fault, attempts: 1, seconds: 0 };
             let failure = NodeFailure::new(String::new(), "", keyword.to_owned(), None, reason);
             EngineError::Node { failure: Box::new(failure), rolled_back: false, left: Vec::new() }
         };

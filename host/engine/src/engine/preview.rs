@@ -69,7 +69,7 @@ async fn one(
     let rendering = Rendering { infra_id, infrastructure, node, implementation, instance, facts, context };
     let failed = |fault: Fault| {
         let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
-        let reason = Reason::Call { call: "render".into(), fault, attempts: 1 };
+        let reason = Reason::Call { call: "render".into(), fault, attempts: 1, seconds: 0 };
         NodeFailure::new(node.name.clone(), instance, driver.to_owned(), Some(implementation), reason)
     };
     let rendered = render(&*engine.plugins, &rendering).await.map_err(failed)?;

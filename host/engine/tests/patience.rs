@@ -1,0 +1,351 @@
+//! Clouds that refuse calls for a while: they are waited for, and not hammered.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use occopus_engine::ports::{
+    Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, Observed, OwnedPage, Plugins, Reaction, Scope,
+};
+use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
+use occopus_engine::{
+    BuildRequest, Engine, EngineError, Event, InfrastructureState, MaintainOptions, Reason, Run, What,
+};
+use occopus_model::Infrastructure;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+
+const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+
+/// A cloud before which calls are counted: it admits some in a second, and refuses the others.
+#[derive(Clone)]
+struct Counted {
+    cloud: FakeCloud,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    /// Calls in a second that are admitted.
+    rate: f64,
+    /// So many at once after a quiet time.
+    burst: f64,
+    /// What may be admitted now, and since when.
+    room: f64,
+    since: Instant,
+    /// Until then nothing is admitted.
+    closed: Instant,
+    /// What refusals say.
+    retry_after: Option<Duration>,
+    /// How long a call takes that is admitted.
+    latency: Duration,
+    /// When each call was, and whether it was admitted.
+    calls: Vec<(Instant, bool)>,
+}
+
+impl Counted {
+    fn new(cloud: FakeCloud, rate: f64, burst: f64) -> Self {
+        let now = Instant::now();
+        let state = State {
+            rate,
+            burst,
+            room: burst,
+            since: now,
+            closed: now,
+            retry_after: None,
+            latency: Duration::ZERO,
+            calls: Vec::new(),
+        };
+        Self { cloud, state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn admit(&self) -> Result<(), Fault> {
+        let (answer, latency) = self.decide();
+        // A refusal costs a cloud less.
+        let latency = if answer.is_ok() { latency } else { latency.min(Duration::from_millis(50)) };
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        answer
+    }
+
+    fn decide(&self) -> (Result<(), Fault>, Duration) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.room = (state.room + (now - state.since).as_secs_f64() * state.rate).min(state.burst);
+        state.since = now;
+        let admitted = now >= state.closed && state.room >= 1.0;
+        state.calls.push((now, admitted));
+        if admitted {
+            state.room -= 1.0;
+            return (Ok(()), state.latency);
+        }
+        let mut fault = Fault::new(Reaction::Retry, "fake.throttled", "slow down");
+        fault.retry_after = state.retry_after;
+        (Err(fault), state.latency)
+    }
+
+    fn refused(&self) -> usize {
+        self.state().calls.iter().filter(|(_, admitted)| !admitted).count()
+    }
+}
+
+#[async_trait]
+impl Driver for Counted {
+    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
+        self.admit().await?;
+        self.cloud.create(request).await
+    }
+
+    async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
+        self.admit().await?;
+        self.cloud.find(scope, instance_id).await
+    }
+
+    async fn observe(&self, scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+        self.admit().await?;
+        self.cloud.observe(scope, handles).await
+    }
+
+    async fn list_owned(&self, scope: &Scope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+        self.admit().await?;
+        self.cloud.list_owned(scope, cursor).await
+    }
+
+    async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
+        self.admit().await?;
+        self.cloud.destroy(scope, handle).await
+    }
+}
+
+impl Plugins for Counted {
+    fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
+        (keyword == "fake").then(|| Arc::new(self.clone()) as Arc<dyn Driver>)
+    }
+
+    fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
+        self.cloud.health_checker(keyword)
+    }
+
+    fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
+        self.cloud.contextualiser(keyword)
+    }
+}
+
+fn counted(rate: f64, burst: f64) -> (Fakes, Counted) {
+    let fakes = Fakes::new();
+    fakes.cloud.idempotent(true);
+    let cloud = Counted::new(fakes.cloud.clone(), rate, burst);
+    let engine = Engine::new(Arc::new(cloud.clone()), Arc::new(fakes.store.clone()), Arc::new(fakes.clock.clone()));
+    (Fakes { engine, ..fakes }, cloud)
+}
+
+fn many(count: u32, timeout: u64) -> Infrastructure {
+    let mut infrastructure = infrastructure(vec![node("db", count, &[])]);
+    infrastructure.definitions["small"][0].health_check.timeout = timeout;
+    infrastructure
+}
+
+fn of(mut events: UnboundedReceiver<Event>) -> Vec<What> {
+    std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.what).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_that_admits_ten_calls_a_second_is_given_about_ten_calls_a_second() {
+    for asked in [None, Some(SECONDS(1))] {
+        for (latency, burst) in [(0, 1.0), (0, 10.0), (50, 1.0), (50, 10.0), (300, 10.0), (2000, 10.0)] {
+            let (fakes, cloud) = counted(10.0, burst);
+            cloud.state().retry_after = asked;
+            cloud.state().latency = Duration::from_millis(latency);
+            let begun = Instant::now();
+            let case = format!("retry after {asked:?}, {latency} ms, bursts of {burst}");
+            let status = fakes.build(&many(100, 600)).await.unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert!(status.is_ready());
+            assert_eq!(fakes.cloud.machines().len(), 100);
+            let took = begun.elapsed();
+            let refused = cloud.refused();
+            let all = cloud.state().calls.len();
+            // With the one pause that the cloud asks for.
+            let asked = asked.unwrap_or_default().as_secs_f64();
+            let ideal = (all - refused) as f64 / 10.0 + latency as f64 / 1000.0 + asked;
+            assert!((refused as f64) < all as f64 * 0.3, "{case}: {refused} of {all} calls were refused");
+            assert!(took.as_secs_f64() < ideal * 1.5, "{case}: {took:?} instead of {ideal:.1} s");
+            assert!(all - refused < 130, "{case}: {all} calls");
+            assert!(fakes.destroy().await.unwrap().left.is_empty());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minute_of_refusals_is_waited_for() {
+    for asked in [None, Some(SECONDS(7))] {
+        let (fakes, cloud) = counted(1000.0, 1000.0);
+        cloud.state().retry_after = asked;
+        cloud.state().closed = Instant::now() + SECONDS(60);
+        let begun = Instant::now();
+        assert!(fakes.build(&many(100, 600)).await.unwrap().is_ready());
+        let took = begun.elapsed();
+        assert!(took >= SECONDS(60) && took < SECONDS(85), "{took:?}");
+        let refused = cloud.refused();
+        assert!(refused < 100, "{refused} calls were made in vain");
+
+        cloud.state().closed = Instant::now() + SECONDS(60);
+        let report = fakes.destroy().await.unwrap();
+        assert_eq!((report.removed, report.left.len()), (100, 0));
+        assert!(fakes.cloud.machines().is_empty());
+        assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_given_up_when_its_node_has_had_its_time() {
+    let (fakes, cloud) = counted(1000.0, 1000.0);
+    cloud.state().closed = Instant::now() + SECONDS(3600);
+    let begun = Instant::now();
+    let Err(EngineError::Node { failure, left, .. }) = fakes.build(&many(1, 240)).await else { panic!() };
+    let took = begun.elapsed();
+    assert!(took >= SECONDS(240) && took < SECONDS(260), "{took:?}");
+    let Reason::Call { attempts, seconds, .. } = failure.reason.clone() else { panic!("{failure}") };
+    assert!(attempts > 5 && (235..260).contains(&seconds), "{attempts} in {seconds} s");
+    let text = failure.to_string();
+    assert!(text.contains(&format!("create failed for {seconds} s ({attempts} attempts): slow down")), "{text}");
+    assert!(left.is_empty());
+    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_will_hardly_pass_is_told_soon() {
+    let mut unreachable = Fault::new(Reaction::Retry, "fake.connect", "connection refused");
+    unreachable.unreachable = true;
+    let crash = Fault::new(Reaction::Retry, "occopus.plugin-trapped", "it crashed");
+    let slow = Fault::new(Reaction::Retry, "occopus.plugin-timeout", "no answer");
+    for (fault, from, to) in [(unreachable, 20, 32), (crash, 20, 32), (slow, 600, 620)] {
+        let fakes = Fakes::new();
+        (0..1000).for_each(|_| fakes.cloud.script("create", "db", Script::Fault(fault.clone())));
+        let begun = Instant::now();
+        let Err(EngineError::Node { failure, .. }) = fakes.build(&many(1, 600)).await else { panic!() };
+        let took = begun.elapsed();
+        assert!(took >= SECONDS(from) && took < SECONDS(to), "{took:?}: {failure}");
+        assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_that_asks_for_more_time_than_the_node_has_is_told_at_once() {
+    let (fakes, cloud) = counted(1000.0, 1000.0);
+    cloud.state().retry_after = Some(SECONDS(900));
+    cloud.state().closed = Instant::now() + SECONDS(3600);
+    let begun = Instant::now();
+    let Err(EngineError::Node { failure, .. }) = fakes.build(&many(1, 600)).await else { panic!() };
+    assert!(begun.elapsed() < SECONDS(5), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_infrastructures_of_an_engine_share_what_a_cloud_takes() {
+    let (fakes, cloud) = counted(1000.0, 1000.0);
+    cloud.state().retry_after = Some(SECONDS(30));
+    cloud.state().closed = Instant::now() + SECONDS(5);
+    let build = |id: &str| {
+        let request = BuildRequest { id: Some(id.into()), ..BuildRequest::new(many(1, 600)) };
+        let engine = fakes.engine.clone();
+        tokio::spawn(async move { engine.build(request, Run::new().0).await })
+    };
+    let one = build("one");
+    tokio::time::sleep(SECONDS(1)).await;
+    let other = build("other");
+    one.await.unwrap().unwrap();
+    other.await.unwrap().unwrap();
+    assert_eq!(cloud.refused(), 1, "what the cloud told one of them holds for the other");
+    let second = cloud.state().calls[1].0;
+    assert!(second - cloud.state().calls[0].0 >= SECONDS(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_are_told_and_can_be_ended() {
+    let (fakes, cloud) = counted(1000.0, 1000.0);
+    cloud.state().retry_after = Some(SECONDS(300));
+    cloud.state().closed = Instant::now() + SECONDS(3600);
+    let (run, events) = Run::new();
+    let stop = run.stop.clone();
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build_with(&many(40, 600), occopus_engine::OnFailure::Keep, run).await }
+    });
+    tokio::time::sleep(SECONDS(20)).await;
+    stop.request();
+    let asked = Instant::now();
+    let outcome = building.await.unwrap();
+    assert!(asked.elapsed() < SECONDS(1), "{:?}", asked.elapsed());
+    assert!(matches!(outcome, Err(EngineError::Stopped { .. })));
+    let told = of(events);
+    let retrying = told.iter().filter(|what| matches!(what, What::Retrying { seconds, .. } if *seconds >= 300.0));
+    assert_eq!(retrying.count(), 32);
+    let queued = told.iter().filter(|what| matches!(what, What::Waiting { message, .. } if message.contains("queued")));
+    assert_eq!(queued.count(), 8, "each of those that could not even begin");
+}
+
+#[tokio::test(start_paused = true)]
+async fn passes_over_a_cloud_that_refuses_calls_do_not_hammer_it() {
+    let (fakes, cloud) = counted(1000.0, 1000.0);
+    fakes.build(&many(5, 600)).await.unwrap();
+    cloud.state().calls.clear();
+    cloud.state().retry_after = Some(SECONDS(45));
+    cloud.state().closed = Instant::now() + SECONDS(200);
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(SECONDS(30)).await;
+    let status = fakes.engine.status("test", false).await.unwrap();
+    let message = status.message.unwrap_or_default();
+    assert!(message.contains("slow down"), "{message}");
+    tokio::time::sleep(SECONDS(160)).await;
+    let calls = cloud.state().calls.len();
+    assert!(calls <= 5, "{calls} calls in 190 s, one every 45 s was asked for");
+    stop.request();
+    let asked = Instant::now();
+    keeping.await.unwrap().unwrap();
+    assert!(asked.elapsed() < SECONDS(1));
+    tokio::time::sleep(SECONDS(60)).await;
+    let status = fakes.engine.maintain("test", MaintainOptions::default(), Run::new().0).await.unwrap();
+    assert_eq!(status.state, InfrastructureState::Ready);
+    assert_eq!(fakes.cloud.count("create"), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_awaits_a_machine_of_such_a_cloud_can_be_stopped() {
+    let (fakes, cloud) = counted(1000.0, 1000.0);
+    fakes.cloud.timing(SECONDS(0), SECONDS(120), SECONDS(0), SECONDS(0));
+    let (run, _events) = Run::new();
+    let stop = run.stop.clone();
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build_with(&many(3, 600), occopus_engine::OnFailure::Keep, run).await }
+    });
+    tokio::time::sleep(SECONDS(5)).await;
+    cloud.state().retry_after = Some(SECONDS(300));
+    cloud.state().closed = Instant::now() + SECONDS(3600);
+    tokio::time::sleep(SECONDS(60)).await;
+    assert_eq!(cloud.refused(), 1);
+    stop.request();
+    let asked = Instant::now();
+    assert!(building.await.unwrap().is_err());
+    assert!(asked.elapsed() < SECONDS(1), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refusal_costs_a_healthy_cloud_little() {
+    let (fakes, cloud) = counted(1e6, 1e6);
+    cloud.state().latency = Duration::from_millis(500);
+    let whole = {
+        let begun = Instant::now();
+        fakes.build(&many(400, 600)).await.unwrap();
+        begun.elapsed()
+    };
+    fakes.destroy().await.unwrap();
+    fakes.cloud.script("create", "db", Script::Fault(Fault::new(Reaction::Retry, "fake.retry", "once")));
+    let begun = Instant::now();
+    fakes.build(&many(400, 600)).await.unwrap();
+    let took = begun.elapsed();
+    assert!(took < whole + SECONDS(6), "{took:?} instead of {whole:?}");
+}
