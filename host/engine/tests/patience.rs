@@ -9,7 +9,7 @@ use occopus_engine::ports::{
 };
 use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
 use occopus_engine::{
-    BuildRequest, Engine, EngineError, Event, InfrastructureState, MaintainOptions, Reason, Run, What,
+    BuildRequest, Engine, EngineError, Event, InfrastructureState, MaintainOptions, Reason, Run, Settings, What,
 };
 use occopus_model::Infrastructure;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -310,6 +310,71 @@ async fn passes_over_a_cloud_that_refuses_calls_do_not_hammer_it() {
     let status = fakes.engine.maintain("test", MaintainOptions::default(), Run::new().0).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Ready);
     assert_eq!(fakes.cloud.count("create"), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_waits_for_a_cloud_that_refuses_calls() {
+    let (fakes, cloud) = counted(1000.0, 1000.0);
+    let graph = many(5, 600);
+    fakes.build(&graph).await.unwrap();
+    let section = graph.definitions["small"][0].resource.clone();
+    cloud.state().closed = Instant::now() + SECONDS(20);
+    let orphans = fakes.engine.sweep("test", std::slice::from_ref(&section), false).await.unwrap();
+    assert!(orphans.is_empty());
+    cloud.state().closed = Instant::now() + SECONDS(3600);
+    let Err(EngineError::Node { failure, .. }) = fakes.engine.sweep("test", &[section], false).await else { panic!() };
+    assert!(failure.to_string().contains("list failed for"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_do_not_wait_behind_slow_creates() {
+    let fakes = Fakes::new();
+    let settings = Settings { calls_per_endpoint: 1, ..Settings::default() };
+    let fakes = fakes.with_settings(settings);
+    let mut graph = infrastructure(vec![node("one", 1, &[]), node("two", 1, &[])]);
+    fakes.cloud.timing(SECONDS(500), SECONDS(0), SECONDS(0), SECONDS(0));
+    fakes.cloud.script("create", "one", Script::LostAnswer);
+    graph.nodes[0].depends_on.clear();
+    fakes.build(&graph).await.unwrap();
+    // The one whose answer was lost is found while the other is being created.
+    let found = fakes.cloud.calls().iter().position(|(call, _)| call == "find").unwrap();
+    let observed = fakes.cloud.calls().iter().filter(|(call, _)| call == "create").count();
+    assert_eq!((found, observed), (1, 2), "{:?}", fakes.cloud.calls());
+}
+
+/// Whatever a cloud refuses, and for how long: nothing is made twice, and nothing is left.
+#[test]
+fn histories_of_a_cloud_that_refuses_calls() {
+    for seed in 0..60 {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        tokio.block_on(history(seed));
+    }
+}
+
+async fn history(seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (fakes, cloud) = counted(rng.f64() * 20.0 + 0.5, 1.0 + rng.f64() * 20.0);
+    // A blind repetition makes a second machine, and is seen.
+    fakes.cloud.idempotent(false);
+    cloud.state().retry_after = rng.bool().then(|| SECONDS(rng.u64(1..10)));
+    cloud.state().latency = Duration::from_millis(rng.u64(0..2000));
+    cloud.state().closed = Instant::now() + SECONDS(rng.u64(0..30));
+    for _ in 0..rng.usize(0..4) {
+        let script = if rng.bool() { Script::LostAnswer } else { Script::LostRequest };
+        fakes.cloud.script("create", "db", script);
+    }
+    let count = rng.u32(1..40);
+    let status = fakes.build(&many(count, 600)).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    assert!(status.is_ready());
+    assert_eq!(fakes.cloud.machines().len(), count as usize, "seed {seed}");
+    cloud.state().closed = Instant::now() + SECONDS(rng.u64(0..100));
+    let report = fakes.destroy().await.unwrap();
+    assert!(report.left.is_empty() && fakes.cloud.machines().is_empty(), "seed {seed}: {report:?}");
+    assert_eq!(fakes.store.keys(), Vec::<String>::new(), "seed {seed}");
+    let refused = cloud.refused();
+    let all = cloud.state().calls.len();
+    // The first ones, before anything is known, and few more.
+    assert!(refused < 32 + 60 + all / 4, "seed {seed}: {refused} of {all} calls were refused");
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,8 @@ pub struct Config {
     pub allow_commands: bool,
     /// Calls that go to one endpoint of a cloud at the same time; the engine's own number when there is none.
     pub calls_per_endpoint: Option<NonZeroUsize>,
+    /// Seconds for which an endpoint is tried where no server answers; the engine's own number when there is none.
+    pub unreachable_patience: Option<u64>,
     /// How the service works.
     pub service: ServiceSettings,
 }
@@ -113,6 +115,7 @@ struct File {
     /// Whether templates may run commands on this machine (`cmd`).
     allow_commands: bool,
     calls_per_endpoint: Option<NonZeroUsize>,
+    unreachable_patience: Option<u64>,
     service: ServiceSettings,
 }
 
@@ -130,6 +133,7 @@ impl Config {
             limits: Limits::default(),
             allow_commands: false,
             calls_per_endpoint: None,
+            unreachable_patience: None,
             service: ServiceSettings::default(),
             places,
         }
@@ -158,6 +162,7 @@ impl Config {
             limits: file.limits,
             allow_commands: file.allow_commands,
             calls_per_endpoint: file.calls_per_endpoint,
+            unreachable_patience: file.unreachable_patience,
             service: file.service,
             places,
         };
@@ -226,6 +231,13 @@ mod tests {
         let file = read_text("calls_per_endpoint: 100\n").0.expect("valid");
         assert_eq!(file.calls_per_endpoint.map(NonZeroUsize::get), Some(100));
         assert!(read_text("calls_per_endpoint: 0\n").0.is_err());
+    }
+
+    #[test]
+    fn patience_is_in_seconds() {
+        let file = read_text("unreachable_patience: 5\n").0.expect("valid");
+        assert_eq!(file.unreachable_patience, Some(5));
+        assert!(read_text("unreachable_patience: -1\n").0.is_err());
     }
 
     #[test]

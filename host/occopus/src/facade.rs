@@ -280,6 +280,7 @@ fn settings(config: &Config) -> Settings {
         holder: holder::this_process(),
         holder_is_dead: Some(Arc::new(holder::is_dead)),
         calls_per_endpoint: config.calls_per_endpoint.map_or(usual.calls_per_endpoint, NonZeroUsize::get),
+        unreachable_patience: config.unreachable_patience.map_or(usual.unreachable_patience, Duration::from_secs),
         ..usual
     }
 }

@@ -4,18 +4,36 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::backoff::before_retry;
 use super::endpoints::Purpose;
 use super::gate::Pass;
 use super::{Trouble, World};
+use crate::error::Reason;
 use crate::event::What;
-use crate::ports::{CreateRequest, Driver, Fault, Handle, Observed, Reaction, Scope};
+use crate::ports::{CreateRequest, Driver, Fault, Handle, Observed, Owned, OwnedPage, Reaction, Scope};
 use crate::state::InstanceRecord;
 
 /// Who waits for longer to call a cloud that has refused calls is told so.
 const SILENT: Duration = Duration::from_secs(5);
+
+/// Whom a call is for.
+struct Subject<'a> {
+    node: &'a str,
+    instance: &'a str,
+    section: &'a Value,
+    /// How long it may take to become healthy.
+    timeout: Duration,
+}
+
+impl<'a> From<&'a InstanceRecord> for Subject<'a> {
+    fn from(record: &'a InstanceRecord) -> Self {
+        let timeout = Duration::from_secs(record.health_check.timeout);
+        Self { node: &record.node, instance: &record.id, section: &record.section, timeout }
+    }
+}
 
 /// A call that failed for good.
 pub(super) struct Spent {
@@ -79,16 +97,26 @@ pub(super) async fn again(
     tries: &mut Tries,
     fault: Fault,
 ) -> Result<(), Ended> {
+    pause(world, &record.into(), call, tries, fault).await
+}
+
+async fn pause(
+    world: &World,
+    subject: &Subject<'_>,
+    call: &'static str,
+    tries: &mut Tries,
+    fault: Fault,
+) -> Result<(), Ended> {
     let lasted = tries.fail(world.clock.uptime());
-    let rest = patience(world, record, &fault).saturating_sub(lasted);
+    let rest = patience(world, subject.timeout, &fault).saturating_sub(lasted);
     if rest.is_zero() || fault.retry_after.is_some_and(|asked| asked > rest) {
         return Err(Ended::Spent(tries.spent(call, fault)));
     }
     tries.failed += 1;
-    let who = format!("{}/{call}", record.id);
+    let who = format!("{}/{call}", subject.instance);
     let pause = before_retry(&world.settings, tries.failed, &who, fault.retry_after).min(rest);
     world.journal.tell(What::Retrying {
-        node_name: record.node.clone(),
+        node_name: subject.node.to_owned(),
         call: call.into(),
         message: fault.message,
         seconds: pause.as_secs_f64(),
@@ -98,11 +126,11 @@ pub(super) async fn again(
 
 /// How long a call may go on failing like this: as long as its node may take to become healthy. Where nobody answers, a wrong
 /// endpoint is likelier than a cloud that will be back.
-fn patience(world: &World, record: &InstanceRecord, fault: &Fault) -> Duration {
+fn patience(world: &World, timeout: Duration, fault: &Fault) -> Duration {
     let least = world.settings.unreachable_patience;
     // A call that took too long says nothing against its plugin.
     let crashed = fault.code.starts_with("occopus.plugin-") && fault.code != "occopus.plugin-timeout";
-    if fault.unreachable || crashed { least } else { least.max(Duration::from_secs(record.health_check.timeout)) }
+    if fault.unreachable || crashed { least } else { least.max(timeout) }
 }
 
 /// Asks the cloud for the machine of an instance, until it answers.
@@ -111,7 +139,7 @@ pub(super) async fn find(world: &Arc<World>, record: &InstanceRecord) -> Result<
     let driver = driver(world, record).map_err(|fault| Ended::Spent(tries.spent("find", fault)))?;
     let scope = world.short_scope(record);
     loop {
-        let pass = admitted(world, record, "find", Purpose::Look, &mut tries).await?;
+        let pass = admitted(world, &record.into(), "find", Purpose::Look, &mut tries).await?;
         let answer = driver.find(&scope, &record.id).await;
         pass.end(&answer);
         match answer {
@@ -137,7 +165,8 @@ pub(super) async fn create_once(
     events: Vec<What>,
     tries: &mut Tries,
 ) -> Result<Result<Observed, Fault>, Trouble> {
-    let pass = admitted(world, record, "create", Purpose::Change, tries).await.map_err(|_| Trouble::Cancelled)?;
+    let pass =
+        admitted(world, &record.into(), "create", Purpose::Change, tries).await.map_err(|_| Trouble::Cancelled)?;
     world.journal.put(record, events).await?;
     let answer = driver.create(request).await;
     pass.end(&answer);
@@ -156,7 +185,7 @@ pub(super) async fn destroy_once(
     tries: &mut Tries,
 ) -> Result<Result<(), Fault>, Ended> {
     let Some(handle) = &record.handle else { return Ok(Ok(())) };
-    let pass = admitted(world, record, "destroy", Purpose::Change, tries).await?;
+    let pass = admitted(world, &record.into(), "destroy", Purpose::Change, tries).await?;
     let answer = driver.destroy(scope, handle).await;
     pass.end(&answer);
     Ok(answer)
@@ -171,23 +200,83 @@ pub(super) async fn observe(
     handles: &[Handle],
 ) -> Result<Vec<Observed>, Fault> {
     let mut tries = Tries::default();
-    let Ok(pass) = admitted(world, first, "observe", Purpose::Look, &mut tries).await else {
-        return Err(Fault::new(Reaction::Retry, "engine.cancelled", "stopped before the cloud was asked"));
+    let Ok(pass) = admitted(world, &first.into(), "observe", Purpose::Look, &mut tries).await else {
+        return Err(not_asked());
     };
     let answer = driver.observe(scope, handles).await;
     pass.end(&answer);
     answer
 }
 
+/// Lists all that carries our mark, page by page. A page that fails in a way that may pass is asked for again for `timeout`.
+pub(crate) async fn list_owned(
+    world: &Arc<World>,
+    driver: &Arc<dyn Driver>,
+    scope: &Scope,
+    timeout: Duration,
+) -> Result<Vec<Owned>, Reason> {
+    match list_all(world, driver, scope, timeout).await {
+        Ok(machines) => Ok(machines),
+        Err(Ended::Spent(spent)) => Err(spent.into()),
+        Err(Ended::Cancelled) => Err(Tries::default().spent("list", not_asked()).into()),
+    }
+}
+
+/// The same, for those who end with the run.
+pub(super) async fn list_all(
+    world: &Arc<World>,
+    driver: &Arc<dyn Driver>,
+    scope: &Scope,
+    timeout: Duration,
+) -> Result<Vec<Owned>, Ended> {
+    let subject = Subject { node: &scope.context.node, instance: "", section: &scope.section, timeout };
+    let (mut machines, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let page = list_page(world, driver, scope, cursor.as_deref(), &subject).await?;
+        machines.extend(page.machines);
+        match page.cursor {
+            Some(next) if Some(&next) != cursor.as_ref() => cursor = Some(next),
+            _ => return Ok(machines),
+        }
+    }
+}
+
+async fn list_page(
+    world: &Arc<World>,
+    driver: &Arc<dyn Driver>,
+    scope: &Scope,
+    cursor: Option<&str>,
+    subject: &Subject<'_>,
+) -> Result<OwnedPage, Ended> {
+    let mut tries = Tries::default();
+    loop {
+        let pass = admitted(world, subject, "list", Purpose::Look, &mut tries).await?;
+        let answer = driver.list_owned(scope, cursor).await;
+        pass.end(&answer);
+        let fault = match answer {
+            Ok(page) => return Ok(page),
+            Err(fault) => fault,
+        };
+        if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
+            return Err(Ended::Spent(tries.spent("list", fault)));
+        }
+        pause(world, subject, "list", &mut tries, fault).await?;
+    }
+}
+
+fn not_asked() -> Fault {
+    Fault::new(Reaction::Retry, "engine.cancelled", "stopped before the cloud was asked")
+}
+
 /// Waits until the endpoint takes another call. A wait for a cloud that has refused calls is told when it is long.
 pub(super) async fn admitted(
     world: &World,
-    record: &InstanceRecord,
+    subject: &Subject<'_>,
     call: &str,
     purpose: Purpose,
     tries: &mut Tries,
 ) -> Result<Pass, Ended> {
-    let endpoint = world.endpoints.of(&record.section);
+    let endpoint = world.endpoints.of(subject.section);
     let mut admission = pin!(async {
         if tries.permit.is_none() {
             tries.permit = endpoint.permit(purpose).await;
@@ -204,7 +293,7 @@ pub(super) async fn admitted(
                 told = endpoint.gate.is_limited();
                 if told {
                     let message = format!("the cloud refuses more calls at a time; `{call}` is queued");
-                    let (node_id, node_name) = (record.id.clone(), record.node.clone());
+                    let (node_id, node_name) = (subject.instance.to_owned(), subject.node.to_owned());
                     world.journal.tell(What::Waiting { node_id, node_name, message });
                 }
             }

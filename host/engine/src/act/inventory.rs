@@ -3,57 +3,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::calls::{self, Ended, Tries};
-use super::endpoints::Purpose;
+use super::calls::{self, Ended};
 use super::{Trouble, World};
 use crate::error::EngineError;
-use crate::ports::{Driver, Fault, Owned, Phase, Reaction, Scope};
+use crate::ports::{Driver, Fault, Owned, Phase, Reaction};
 use crate::session::Refused;
 use crate::state::{InstanceRecord, digest};
 
 /// Between two looks at a list that shows what it should not: lists may be late.
 const LATE_LIST: Duration = Duration::from_secs(5);
 
-/// Lists the machines of an infrastructure in one cloud, all pages. Those that are gone are left out.
-///
-/// # Errors
-/// The driver's fault; `unsupported` where it can't list.
-pub(crate) async fn list(driver: &dyn Driver, scope: &Scope, id: &str) -> Result<Vec<Owned>, Fault> {
-    let (mut machines, mut cursor) = (Vec::new(), None::<String>);
-    loop {
-        let page = driver.list_owned(scope, cursor.as_deref()).await?;
-        let ours = |machine: &Owned| machine.infrastructure_id == id && machine.observed.phase != Phase::Gone;
-        machines.extend(page.machines.into_iter().filter(ours));
-        match page.cursor {
-            Some(next) if Some(&next) != cursor.as_ref() => cursor = Some(next),
-            _ => return Ok(machines),
-        }
-    }
-}
-
-/// Lists them, repeating the call as its faults tell. None where the cloud can't list, or does not let us.
-pub(super) async fn list_patiently(
+/// Lists the machines of this infrastructure in one cloud, but for those that are gone. None where the cloud can't list, or does
+/// not let us.
+async fn list(
     world: &Arc<World>,
     driver: &Arc<dyn Driver>,
     record: &InstanceRecord,
 ) -> Result<Option<Vec<Owned>>, Ended> {
     let scope = world.short_scope(record);
-    let mut tries = Tries::default();
-    loop {
-        let pass = calls::admitted(world, record, "list", Purpose::Look, &mut tries).await?;
-        let answer = list(&**driver, &scope, &world.id).await;
-        pass.end(&answer);
-        let fault = match answer {
-            Ok(machines) => return Ok(Some(machines)),
-            Err(fault) => fault,
-        };
-        if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
-            if fault.reaction != Reaction::Unsupported {
-                tracing::warn!(driver = record.driver(), %fault, "machines can't be listed");
-            }
-            return Ok(None);
+    let patience = Duration::from_secs(record.health_check.timeout);
+    match calls::list_all(world, driver, &scope, patience).await {
+        Ok(machines) => {
+            let ours =
+                |machine: &Owned| machine.infrastructure_id == world.id && machine.observed.phase != Phase::Gone;
+            Ok(Some(machines.into_iter().filter(ours).collect()))
         }
-        calls::again(world, record, "list", &mut tries, fault).await?;
+        Err(Ended::Spent(spent)) if !matches!(spent.fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
+            if spent.fault.reaction != Reaction::Unsupported {
+                tracing::warn!(driver = record.driver(), fault = %spent.fault, "machines can't be listed");
+            }
+            Ok(None)
+        }
+        Err(ended) => Err(ended),
     }
 }
 
@@ -79,7 +60,7 @@ async fn compare(
         if is_second && !world.pause(LATE_LIST).await {
             return Err(Trouble::Cancelled);
         }
-        let machines = match list_patiently(world, driver, record).await {
+        let machines = match list(world, driver, record).await {
             Ok(machines) => machines.unwrap_or_default(),
             Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
             Err(Ended::Spent(spent)) => return Ok(Some(spent.fault)),
@@ -131,7 +112,7 @@ pub(crate) async fn remains(world: &Arc<World>, removed: &[InstanceRecord]) -> R
     for record in accesses.into_values() {
         // Without its plugin nothing of it could have been removed.
         let Ok(driver) = calls::driver(world, record) else { continue };
-        let machines = match list_patiently(world, &driver, record).await {
+        let machines = match list(world, &driver, record).await {
             Ok(machines) => machines.unwrap_or_default(),
             Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
             Err(Ended::Spent(spent)) => {

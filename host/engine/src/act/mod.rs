@@ -25,10 +25,11 @@ use jiff::Timestamp;
 use occopus_model::{Infrastructure, Node};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use calls::list_owned;
 pub(crate) use context::{Facts, facts, machine_name};
 pub(crate) use create::{Start, bring_up, with_type};
 pub(crate) use endpoints::Gates;
-pub(crate) use inventory::{Remains, list, remains};
+pub(crate) use inventory::{Remains, remains};
 pub(crate) use mentions::Others;
 pub(crate) use ready::{Death, Look, elapsed};
 pub(crate) use remove::{Removal, leftover, remove};

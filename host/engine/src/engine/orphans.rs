@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, check};
-use crate::act::list;
+use crate::act::list_owned;
 use crate::error::{EngineError, NodeFailure, Reason};
-use crate::ports::{CallContext, Fault, Reaction, Scope};
+use crate::ports::{CallContext, Phase, Reaction, Scope};
 use crate::session::Session;
 use crate::state::load_instances;
 use crate::status::Orphan;
@@ -29,20 +29,26 @@ pub(super) async fn sweep(
     let outcome = tokio::select! {
         biased;
         () = session.lost.cancelled() => Err(EngineError::LeaseLost { id: id.into() }),
-        outcome = owned(engine, id, sections, remove) => outcome,
+        outcome = owned(engine, id, &session, sections, remove) => outcome,
     };
     session.end().await;
     outcome
 }
 
-async fn owned(engine: &Engine, id: &str, sections: &[Value], remove: bool) -> Result<Vec<Orphan>, EngineError> {
+async fn owned(
+    engine: &Engine,
+    id: &str,
+    session: &Session,
+    sections: &[Value],
+    remove: bool,
+) -> Result<Vec<Orphan>, EngineError> {
     let known: HashSet<_> = load_instances(&*engine.store, id).await?.into_iter().map(|record| record.id).collect();
     let mut orphans: Vec<Orphan> = Vec::new();
     let mut seen = HashSet::new();
+    let world = engine.world(id, session, CancellationToken::new());
     for section in sections {
         let keyword = section.get("type").and_then(Value::as_str).unwrap_or_default();
-        let failed = |call: &str, fault: Fault| {
-            let reason = Reason::Call { call: call.into(), fault, attempts: 1, seconds: 0 };
+        let failed = |reason: Reason| {
             let failure = NodeFailure::new(String::new(), "", keyword.to_owned(), None, reason);
             EngineError::Node { failure: Box::new(failure), rolled_back: false, left: Vec::new() }
         };
@@ -56,7 +62,9 @@ async fn owned(engine: &Engine, id: &str, sections: &[Value], remove: bool) -> R
             preview: false,
         };
         let scope = Scope { context, section: Arc::new(section.clone()) };
-        for machine in list(&*driver, &scope, id).await.map_err(|fault| failed("list", fault))? {
+        let machines = list_owned(&world, &driver, &scope, engine.settings.short_call).await.map_err(failed)?;
+        let ours = machines.into_iter().filter(|machine| machine.infrastructure_id == id);
+        for machine in ours.filter(|machine| machine.observed.phase != Phase::Gone) {
             let handle = machine.observed.handle.clone();
             let is_new = seen.insert((keyword.to_owned(), handle.data.clone()));
             if !is_new || known.contains(&machine.instance_id) {
