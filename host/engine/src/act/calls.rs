@@ -269,7 +269,7 @@ fn not_asked() -> Fault {
 }
 
 /// Waits until the endpoint takes another call. A wait for a cloud that has refused calls is told when it is long.
-pub(super) async fn admitted(
+async fn admitted(
     world: &World,
     subject: &Subject<'_>,
     call: &str,

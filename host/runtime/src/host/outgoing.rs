@@ -56,16 +56,11 @@ impl WasiHttpHooks for Outgoing {
 
 /// Remembers whether a server may have seen the request, and whether there was one.
 fn note(call: &Call, error: Option<&HttpError>) {
-    if error.is_some_and(|error| error.sent == Sent::No) {
+    let not_sent = error.is_some_and(|error| error.sent == Sent::No);
+    if not_sent {
         call.sent.fetch_sub(1, Ordering::Relaxed);
     }
-    let found_none = |error: &HttpError| {
-        matches!(
-            error.kind,
-            HttpErrorKind::Dns | HttpErrorKind::Connect | HttpErrorKind::ConnectTimeout | HttpErrorKind::Tls
-        )
-    };
-    call.unreachable.store(error.is_some_and(found_none), Ordering::Relaxed);
+    call.unreachable.store(not_sent, Ordering::Relaxed);
 }
 
 /// In the words of `wasi:http`. A refusal's reasons are for the operator, not for the plugin.
