@@ -56,7 +56,8 @@ async fn here(id: &str, maintain: &Maintain, occopus: &Occopus) -> Result<Status
     let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
     session::prepare(occopus, needs).await?;
     let live = Live::of_status(DOING, &before, print::colours_on_stderr());
-    let options = MaintainOptions { cyclic: maintain.cyclic.then_some(maintain.interval) };
+    let options =
+        MaintainOptions { cyclic: maintain.cyclic.then_some(maintain.interval), ..MaintainOptions::default() };
     let first = "stopping after what is under way (once more: stop at once)";
     session::watch(occopus, id, &webhooks, live, first, async |run| engine.maintain(id, options, run).await).await
 }

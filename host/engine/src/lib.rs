@@ -12,6 +12,7 @@ mod event;
 mod plan;
 mod request;
 mod settings;
+mod standing;
 mod status;
 
 pub mod ports;
@@ -32,6 +33,6 @@ pub use plan::{Action, ActionKind, Plan, Renew};
 pub use request::{BuildRequest, MaintainOptions, Nudge, OnFailure, Run, Scale, Stop};
 pub use settings::{HolderProbe, Settings};
 pub use status::{
-    DestroyReport, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan, Owner, Preview,
-    Status, Summary,
+    DestroyReport, Failing, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan, Owner,
+    Preview, Status, Summary,
 };

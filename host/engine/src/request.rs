@@ -49,6 +49,8 @@ pub enum OnFailure {
 pub struct MaintainOptions {
     /// The pause between passes; a single pass when there is none.
     pub cyclic: Option<Duration>,
+    /// Ends a hold: what looks dead in the first pass is replaced, however much it is.
+    pub release: bool,
 }
 
 /// How many instances a node is to have.

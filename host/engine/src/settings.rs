@@ -46,6 +46,22 @@ pub struct Settings {
     pub replace_at_once: f64,
     /// When more than this part of all instances, but more than one, looks dead at once, nothing is replaced.
     pub hold_above: f64,
+    /// What looks dead is observed again after this, and is dead only when it still looks so.
+    pub confirm_after: Duration,
+    /// The same when all known instances look vanished at once.
+    pub confirm_all_after: Duration,
+    /// Instances that their cloud has called dead for so long end the hold and are replaced; zero: never.
+    pub hold_for: Duration,
+    /// An instance that was ready for less than this has failed when it dies; a node whose instances have been ready for so long
+    /// is healthy again.
+    pub stable_after: Duration,
+    /// The first pause before a node that fails is tried again. It doubles each time.
+    pub failing_first: Duration,
+    /// The longest one.
+    pub failing_longest: Duration,
+    /// A machine that nothing checks must have been running for so long before its instance is ready, if the definition does not
+    /// say how long.
+    pub min_ready: Duration,
     /// How long to try again while the store does not answer.
     pub store_patience: Duration,
 }
@@ -70,6 +86,13 @@ impl Default for Settings {
             start_timeout: Duration::from_secs(3600),
             replace_at_once: 0.2,
             hold_above: 0.4,
+            confirm_after: Duration::from_secs(2),
+            confirm_all_after: Duration::from_secs(15),
+            hold_for: Duration::from_secs(600),
+            stable_after: Duration::from_secs(600),
+            failing_first: Duration::from_secs(10),
+            failing_longest: Duration::from_secs(600),
+            min_ready: Duration::from_secs(1),
             store_patience: Duration::from_secs(5),
         }
     }

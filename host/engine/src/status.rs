@@ -226,12 +226,9 @@ pub struct Leftover {
 }
 
 impl Status {
-    /// Whether every node has at least as many ready instances as it should, and nothing else is left over.
+    /// Returns whether every node has as many ready instances as it should, and nothing else is left over.
     pub fn is_ready(&self) -> bool {
-        self.nodes.iter().all(|node| {
-            node.instances.iter().all(|instance| instance.state == InstanceState::Ready)
-                && node.instances.len() >= node.target as usize
-        })
+        self.state == InfrastructureState::Ready
     }
 }
 

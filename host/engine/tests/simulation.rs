@@ -186,7 +186,7 @@ impl World {
                 what += &format!("maintain for {seconds} s");
                 // Often shorter than a replacement takes, so that passes and jobs overlap.
                 let pause = Duration::from_millis(self.rng.u64(300..10_000));
-                let options = MaintainOptions { cyclic: Some(pause) };
+                let options = MaintainOptions { cyclic: Some(pause), ..MaintainOptions::default() };
                 let (stop, faults) = (stop.clone(), self.rng.u8(0..4));
                 Box::pin(async move {
                     let disturbed = async {

@@ -112,6 +112,7 @@ fn implementation(implementation: &Implementation) -> Value {
     }
     checks.extend(health.checks.clone());
     checks.insert("timeout".to_owned(), json!(health.timeout));
+    checks.extend(health.min_ready_seconds.map(|seconds| ("min_ready_seconds".to_owned(), json!(seconds))));
     value["health_check"] = Value::Object(checks);
     value
 }

@@ -36,6 +36,10 @@ pub struct Maintenance {
     /// At most this part of all instances (0 to 100), but at least one, is replaced at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_at_once_percent: Option<f64>,
+    /// Minutes after which instances that their cloud calls dead in every observation are replaced although so many are dead
+    /// that it was held; 0: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_minutes: Option<f64>,
 }
 
 /// An item of `webhooks`: gets an HTTP POST for each stored event.
@@ -140,6 +144,9 @@ pub struct HealthCheck {
     pub checks: IndexMap<String, Value>,
     /// Seconds of continuous failure after which the instance has failed. Default 600.
     pub timeout: u64,
+    /// Seconds for which a machine that nothing checks must have been running before its instance is ready. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_ready_seconds: Option<f64>,
 }
 
 impl Infrastructure {

@@ -74,7 +74,7 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
     let stop = run.stop.clone();
     let keeping = tokio::spawn({
         let (engine, id) = (engine.clone(), status.id.clone());
-        let options = MaintainOptions { cyclic: Some(Duration::from_millis(200)) };
+        let options = MaintainOptions { cyclic: Some(Duration::from_millis(200)), ..MaintainOptions::default() };
         async move { engine.maintain(&id, options, run).await }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -61,6 +61,11 @@ pub fn description() -> Value {
         "properties": {
             "hold_above_percent": percent("When more than this part looks dead at once, nothing is replaced (40)."),
             "replace_at_once_percent": percent("At most this part, but at least one, is replaced at a time (20)."),
+            "hold_minutes": {
+                "type": "number",
+                "minimum": 0,
+                "description": "Minutes until instances that their cloud calls dead all the time are replaced however many they are (10); 0: never.",
+            },
         },
     });
     let webhook = json!({
@@ -159,6 +164,9 @@ fn health_check(schemas: &dyn Schemas) -> Value {
     }
     properties.insert("type".to_owned(), json!({"const": "basic"}));
     let timeout = "Seconds of continuous failure after which a node has failed.";
+    let min_ready = "Seconds for which a machine that nothing checks must have been running before it is ready (1).";
+    properties
+        .insert("min_ready_seconds".to_owned(), json!({"type": "number", "minimum": 0, "description": min_ready}));
     properties.insert("timeout".to_owned(), json!({"type": "integer", "minimum": 0, "description": timeout}));
     json!({"type": "object", "additionalProperties": false, "properties": properties})
 }

@@ -79,7 +79,7 @@ fn idle(nodes: usize, time: Duration) {
     let sandboxed = with_ports(nodes);
     let (run, _events) = Run::new();
     let stop = run.stop.clone();
-    let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)) };
+    let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
     sandboxed.tokio.block_on(async {
         let engine = sandboxed.engine.clone();
         let keeping = tokio::spawn(async move { engine.maintain("bench", options, run).await });

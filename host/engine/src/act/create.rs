@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::calls::{self, Ended, Spent, Tries};
 use super::evidence::evidence;
-use super::ready::{Death, Look, look, until_ready};
+use super::ready::{Death, Look, examine, look, until_ready};
 use super::remove::{Removal, remove};
 use super::render::{Rendering, render};
 use super::{Desired, Facts, Trouble, World, context, inventory};
@@ -133,7 +133,10 @@ impl Story {
         }
     }
 
-    async fn replace(&self, old: InstanceRecord, death: Death, id: String) -> Result<InstanceRecord, Trouble> {
+    async fn replace(&self, mut old: InstanceRecord, death: Death, id: String) -> Result<InstanceRecord, Trouble> {
+        if (death.vanished || old.state == InstanceState::Vanished) && self.is_there_all_the_same(&mut old).await? {
+            return Ok(old);
+        }
         let output = if death.vanished { None } else { evidence(&self.world, &old).await };
         let (node_id, node_name) = (old.id.clone(), old.node.clone());
         let event = What::NodeReplacing { node_id, node_name, message: death.why, output };
@@ -146,6 +149,21 @@ impl Story {
             return Err(Trouble::Cancelled);
         }
         self.create(id, false).await
+    }
+
+    /// Asks by the id of an instance whether its machine, which was not seen any more, is there. Nothing is replaced when that
+    /// can't be told.
+    async fn is_there_all_the_same(&self, old: &mut InstanceRecord) -> Result<bool, Trouble> {
+        let found = calls::find(&self.world, old).await;
+        let found = found.map_err(|ended| Trouble::of(ended, |spent| self.failed_call(old, spent)))?;
+        let Some(observed) = found.filter(|it| matches!(it.phase, Phase::Running | Phase::Pending | Phase::Unknown))
+        else {
+            return Ok(false);
+        };
+        // Whether it is ready is for its checks to say.
+        old.enter(InstanceState::Unhealthy, self.world.now());
+        let look = examine(&self.world, &self.desired, old, Ok(observed)).await?;
+        Ok(!matches!(look, Look::Dead(_)))
     }
 
     /// `repeated`: an earlier run may have asked for it.

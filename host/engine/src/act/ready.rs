@@ -40,6 +40,15 @@ impl Death {
     pub(crate) fn of(reason: &Reason) -> Self {
         Self { why: reason.to_string(), vanished: false }
     }
+
+    /// As an earlier look has written it down.
+    pub(crate) fn known(record: &InstanceRecord) -> Self {
+        let why = match (&record.message, record.state) {
+            (_, InstanceState::Vanished) | (None, _) => format!("the machine is {}", record.state),
+            (Some(message), state) => format!("the machine is {state}: {message}"),
+        };
+        Self { why, vanished: record.state == InstanceState::Vanished }
+    }
 }
 
 /// What the checks said together.
@@ -58,15 +67,28 @@ pub(super) async fn until_ready(
     // Not by the wall clock: it may be set, and the machine may sleep.
     let begun = world.clock.uptime();
     let mut unhealthy_since = None;
+    let mut running = Running::default();
+    let mut not_found_before = false;
     let mut polling = Polling::new(&world.settings);
+    // The last answer, where `phase` may be an older one.
+    let mut seen = phase;
     loop {
+        let mut pause = None;
         match phase {
-            Phase::Running => match once_healthy(world, desired, record, &mut unhealthy_since).await? {
-                Some(outcome) => return Ok(outcome),
-                None => unhealthy_since = unhealthy_since.or(Some(world.clock.uptime())),
-            },
+            Phase::Running => {
+                pause = running.rest(world, record, seen);
+                if pause.is_some() {
+                    note(world, record).await?;
+                } else {
+                    match once_healthy(world, desired, record, &mut unhealthy_since).await? {
+                        Some(outcome) => return Ok(outcome),
+                        None => unhealthy_since = unhealthy_since.or(Some(world.clock.uptime())),
+                    }
+                }
+            }
             Phase::Pending | Phase::Unknown => {
                 unhealthy_since = None;
+                running = Running::default();
                 if world.clock.uptime().saturating_sub(begun) > world.settings.start_timeout {
                     return Ok(Err(Reason::Slow { seconds: world.settings.start_timeout.as_secs() }));
                 }
@@ -75,20 +97,26 @@ pub(super) async fn until_ready(
             Phase::Gone => match calls::find(world, record).await {
                 Ok(Some(observed)) if observed.phase != Phase::Gone => {
                     phase = observed.phase;
+                    seen = phase;
                     record.absorb(observed);
                     continue;
                 }
-                Ok(_) => return Ok(Err(lost("vanished", record))),
+                Ok(_) if not_found_before => return Ok(Err(lost("vanished", record))),
+                // One answer alone is not believed.
+                Ok(_) => {
+                    not_found_before = true;
+                    pause = Some(world.settings.confirm_after);
+                }
                 Err(calls::Ended::Cancelled) => return Err(Trouble::Cancelled),
                 Err(calls::Ended::Spent(spent)) => return Ok(Err(spent.into())),
             },
             Phase::Stopped => return Ok(Err(lost("stopped", record))),
             Phase::Failed => return Ok(Err(lost("failed", record))),
         }
-        if !world.pause(polling.next()).await {
+        if !world.pause(pause.unwrap_or_else(|| polling.next())).await {
             return Err(Trouble::Cancelled);
         }
-        let seen = match observe(world, record).await {
+        seen = match observe(world, record).await {
             Ok(observed) => {
                 let seen = observed.phase;
                 record.absorb(observed);
@@ -105,6 +133,50 @@ pub(super) async fn until_ready(
     }
 }
 
+/// For how long a machine has been running that nothing checks.
+#[derive(Default)]
+struct Running(Option<Duration>);
+
+impl Running {
+    /// How long to wait until the next look at a machine that nothing checks and that has not been seen to run for long enough.
+    fn rest(&mut self, world: &World, record: &InstanceRecord, seen: Phase) -> Option<Duration> {
+        let needed = needed_to_be_ready(world, record);
+        if needed.is_zero() {
+            return None;
+        }
+        let now = world.clock.uptime();
+        let rest = match self.0 {
+            Some(since) => needed.saturating_sub(now.saturating_sub(since)),
+            None => needed,
+        };
+        if seen != Phase::Running {
+            // It can't be seen at the moment: that is no proof that it runs.
+            return Some(rest.max(world.settings.poll_first));
+        }
+        self.0.get_or_insert(now);
+        (!rest.is_zero()).then_some(rest)
+    }
+}
+
+/// For how long a machine must have been running before its instance is ready; no time at all when checks say whether it is.
+fn needed_to_be_ready(world: &World, record: &InstanceRecord) -> Duration {
+    let health = &record.health_check;
+    if !health.checks.is_empty() {
+        return Duration::ZERO;
+    }
+    let said = health.min_ready_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    said.unwrap_or(world.settings.min_ready)
+}
+
+/// Writes down that a machine runs, the first time.
+async fn note(world: &World, record: &mut InstanceRecord) -> Result<(), Trouble> {
+    let events = note_running(world, record);
+    if !events.is_empty() {
+        world.journal.put(record, events).await?;
+    }
+    Ok(())
+}
+
 /// One round of checks on a running machine; none while it is too early to tell.
 async fn once_healthy(
     world: &Arc<World>,
@@ -112,17 +184,14 @@ async fn once_healthy(
     record: &mut InstanceRecord,
     since: &mut Option<Duration>,
 ) -> Result<Option<Result<(), Reason>>, Trouble> {
-    let running = note_running(world, record);
-    if !running.is_empty() {
-        world.journal.put(record, running).await?;
-    }
+    note(world, record).await?;
     match check(world, desired, record).await {
         Err(fault) => Ok(Some(Err(Reason::Call { call: "check".into(), fault, attempts: 1, seconds: 0 }))),
         Ok(Health::Healthy) => {
             let now = world.now();
             record.enter(InstanceState::Ready, now);
             record.ready_at = record.ready_at.or(Some(now));
-            (record.health, record.failing_since, record.message) = (None, None, None);
+            (record.health, record.failing_since, record.message, record.unobserved) = (None, None, None, None);
             let (node_id, node_name) = (record.id.clone(), record.node.clone());
             let event = What::NodeCreated { node_id, node_name, addresses: record.addresses.clone() };
             world.journal.put(record, vec![event]).await?;
@@ -153,10 +222,22 @@ pub(super) fn note_running(world: &World, record: &mut InstanceRecord) -> Vec<Wh
     vec![What::NodeRunning { node_id, node_name, addresses: record.addresses.clone() }]
 }
 
-/// One look at an instance whose machine is known. What changed is written down.
+/// One look at an instance whose machine is known; two when it seems to have died. What changed is written down.
 pub(super) async fn look(world: &Arc<World>, desired: &Desired, record: &mut InstanceRecord) -> Result<Look, Trouble> {
-    let answer = observe(world, record).await;
+    let mut answer = observe(world, record).await;
+    if is_newly_dead(record, &answer) {
+        if !world.pause(world.settings.confirm_after).await {
+            return Err(Trouble::Cancelled);
+        }
+        answer = observe(world, record).await;
+    }
     examine(world, desired, record, answer).await
+}
+
+/// Whether an answer says that an instance has died of which that was not known.
+pub(super) fn is_newly_dead(record: &InstanceRecord, answer: &Result<Observed, Fault>) -> bool {
+    let dead = matches!(answer, Ok(seen) if matches!(seen.phase, Phase::Gone | Phase::Stopped | Phase::Failed));
+    dead && !record.is_dead()
 }
 
 /// What an answer of the cloud means, together with the checks of a machine that runs. What changed is written down.
@@ -178,10 +259,23 @@ pub(super) async fn examine(
             record.absorb(observed);
             match phase {
                 Phase::Unknown => Look::Unclear("its cloud does not say what it does".into()),
-                Phase::Pending => Look::Failing,
-                Phase::Gone => Look::Dead(Death { why: "the machine vanished".into(), vanished: true }),
-                Phase::Stopped => Look::Dead(Death::of(&lost("stopped", record))),
-                Phase::Failed => Look::Dead(Death::of(&lost("failed", record))),
+                Phase::Pending => {
+                    not_running(world, record, &mut events);
+                    Look::Failing
+                }
+                Phase::Gone => {
+                    let why = "the machine vanished".to_owned();
+                    record.message = Some(why.clone());
+                    died(world, record, InstanceState::Vanished, Death { why, vanished: true })
+                }
+                Phase::Stopped => {
+                    let death = Death::of(&lost("stopped", record));
+                    died(world, record, InstanceState::Stopped, death)
+                }
+                Phase::Failed => {
+                    let death = Death::of(&lost("failed", record));
+                    died(world, record, InstanceState::Failed, death)
+                }
                 Phase::Running => {
                     events = note_running(world, record);
                     let health = check(world, desired, record).await;
@@ -190,16 +284,59 @@ pub(super) async fn examine(
             }
         }
     };
+    note_observed(record, &conclusion);
     if *record != before {
         world.journal.put(record, events).await?;
     }
     Ok(conclusion)
 }
 
+/// Its cloud says that it is dead. What was never ready is judged by whoever brings it up.
+fn died(world: &World, record: &mut InstanceRecord, state: InstanceState, death: Death) -> Look {
+    if record.ready_at.is_some() {
+        record.enter(state, world.steady.now());
+        (record.health, record.failing_since) = (None, None);
+    }
+    Look::Dead(death)
+}
+
+/// A machine that was ready, and is starting again.
+fn not_running(world: &World, record: &mut InstanceRecord, events: &mut Vec<What>) {
+    if !record.is_observed() {
+        return;
+    }
+    let message = record.message.clone().unwrap_or_else(|| "the machine does not run at the moment".into());
+    if record.state == InstanceState::Ready {
+        let (node_id, node_name) = (record.id.clone(), record.node.clone());
+        events.push(What::NodeHealth { node_id, node_name, healthy: false, message: message.clone() });
+    }
+    record.enter(InstanceState::Unhealthy, world.steady.now());
+    record.health = Some(message);
+}
+
+/// Remembers why an instance could not be observed. The same kind of reason with other numbers in it is not news.
+fn note_observed(record: &mut InstanceRecord, look: &Look) {
+    let kind = |text: &str| text.chars().filter(|character| !character.is_ascii_digit()).collect::<String>();
+    match look {
+        Look::Unclear(why) if record.is_observed() => {
+            if record.unobserved.as_deref().map(kind) != Some(kind(why)) {
+                record.unobserved = Some(why.clone());
+            }
+        }
+        Look::Unclear(_) => {}
+        Look::Fine | Look::Failing | Look::Dead(_) => record.unobserved = None,
+    }
+}
+
 /// What the checks mean for a running machine, given what they said before.
 fn judge(world: &World, record: &mut InstanceRecord, health: Result<Health, Fault>, events: &mut Vec<What>) -> Look {
     let now = world.steady.now();
     let (node_id, node_name) = (record.id.clone(), record.node.clone());
+    if matches!(record.state, InstanceState::Stopped | InstanceState::Vanished) {
+        // It runs again; whether it is ready is to be seen.
+        record.enter(InstanceState::Unhealthy, now);
+        record.message = None;
+    }
     match health {
         Err(fault) => Look::Unclear(fault.to_string()),
         Ok(Health::Not(Verdict::CannotTell, why)) => Look::Unclear(why),
@@ -218,6 +355,10 @@ fn judge(world: &World, record: &mut InstanceRecord, health: Result<Health, Faul
             }
         }
         Ok(_) => {
+            let running = record.running_at.map_or(Duration::MAX, |since| elapsed(since, now));
+            if record.ready_at.is_none() && running < needed_to_be_ready(world, record) {
+                return Look::Failing;
+            }
             if record.ready_at.is_none() {
                 let addresses = record.addresses.clone();
                 events.push(What::NodeCreated { node_id, node_name, addresses });

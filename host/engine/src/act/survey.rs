@@ -1,4 +1,5 @@
-//! One look at many instances: the clouds are asked by the page, then the checks run, spread over some time.
+//! One survey of many instances: the clouds are asked by the page, then the checks run, spread over some time. What looks dead is
+//! observed twice: one answer alone may be that of a proxy, of another server behind the same name, or of a list that is late.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::observer::of_many;
-use super::ready::{Look, examine, gone_if_not_found};
+use super::ready::{Look, examine, gone_if_not_found, is_newly_dead};
 use super::{Desired, Trouble, World, calls};
+use crate::event::What;
 use crate::ports::{Fault, Observed, Phase, Reaction};
 use crate::state::{InstanceRecord, digest};
 
@@ -33,8 +35,52 @@ pub(crate) async fn survey(
     spread: Duration,
 ) -> Result<Vec<Seen>, Trouble> {
     let begun = world.clock.uptime();
+    let answered = ask(&world, records).await;
+    let all_gone = answered.iter().all(|(_, answer)| matches!(answer, Ok(seen) if seen.phase == Phase::Gone));
+    let (suspects, others): (Vec<_>, Vec<_>) =
+        answered.into_iter().partition(|(record, answer)| is_newly_dead(record, answer));
+    let suspects = async {
+        match confirm(&world, suspects, all_gone).await {
+            Some(suspects) => check_all(&world, &desired, suspects, begun, Duration::ZERO).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    let (suspects, others) = tokio::join!(suspects, check_all(&world, &desired, others, begun, spread));
+    let mut seen = others?;
+    seen.extend(suspects?);
+    Ok(seen)
+}
+
+/// Observes again what looks dead, and gives the second answer; nothing when everything ends meanwhile.
+async fn confirm(world: &Arc<World>, suspects: Vec<Answered>, all_gone: bool) -> Option<Vec<Answered>> {
+    let Some((first, _)) = suspects.first() else { return Some(Vec::new()) };
+    let settings = &world.settings;
+    let pause = if all_gone { settings.confirm_all_after } else { settings.confirm_after };
+    if all_gone {
+        let message =
+            format!("all machines look vanished at once, and are observed again in {} s", pause.as_secs_f64());
+        let (node_id, node_name) = (first.id.clone(), first.node.clone());
+        world.journal.tell(What::Waiting { node_id, node_name, message });
+    }
+    if !world.pause(pause).await {
+        return None;
+    }
+    Some(ask(world, suspects.into_iter().map(|(record, _)| record).collect()).await)
+}
+
+/// Runs the checks of what runs, in lanes, and writes down what has changed.
+async fn check_all(
+    world: &Arc<World>,
+    desired: &Arc<Desired>,
+    answered: Vec<Answered>,
+    begun: Duration,
+    spread: Duration,
+) -> Result<Vec<Seen>, Trouble> {
+    if answered.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut lanes: Vec<Vec<(Duration, Answered)>> = (0..LANES).map(|_| Vec::new()).collect();
-    for (number, answered) in ask(&world, records).await.into_iter().enumerate() {
+    for (number, answered) in answered.into_iter().enumerate() {
         let due = if is_to_be_checked(&answered) { moment(&answered.0, spread) } else { Duration::ZERO };
         lanes[number % LANES].push((due, answered));
     }

@@ -1,6 +1,6 @@
 //! An infrastructure's own record: that it exists, and where it stands.
 
-use super::Engine;
+use super::{Engine, view};
 use crate::error::EngineError;
 use crate::event::What;
 use crate::ports::Write;
@@ -14,7 +14,7 @@ pub(super) async fn known(engine: &Engine, id: &str) -> Result<InfrastructureRec
     found.ok_or_else(|| EngineError::UnknownInfrastructure { id: id.into() })
 }
 
-/// An infrastructure's new state.
+/// An infrastructure's new state. What a run ends with is what its instances say.
 pub(super) async fn enter(
     engine: &Engine,
     session: &Session,
@@ -26,12 +26,23 @@ pub(super) async fn enter(
     let key = keys::infrastructure(id);
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
     let record: InfrastructureRecord = get(&*engine.store, &key).await?.ok_or_else(unknown)?;
-    let record = InfrastructureRecord { state, message, ..record };
-    let mut writes = vec![put(key, encode(record))];
+    let mut record = InfrastructureRecord { state, message, ..record };
+    let (mut events, mut writes) = (events, Vec::new());
     if state == InfrastructureState::Ready {
         // What is described now works: a later change that fails comes back to it.
         writes.push(Write::Delete { key: keys::previous(id) });
+        // Everything was just made, or was just seen: nobody waits for another attempt.
+        writes.push(Write::DeletePrefix { prefix: keys::all_failing(id) });
     }
+    if !matches!(state, InfrastructureState::Building | InfrastructureState::Destroying) {
+        // Whoever ends a run says what it has come to; what is so is what the records say.
+        let (state, _) = view::concluded(&*engine.store, id, &record).await?;
+        record.state = state;
+        if state != InfrastructureState::Ready {
+            events.retain(|event| *event != What::InfraReady);
+        }
+    }
+    writes.push(put(key, encode(record)));
     session.journal.write(writes, events).await.map_err(|refused| refused.into_error(id))
 }
 

@@ -33,7 +33,7 @@ use crate::request::{BuildRequest, MaintainOptions, Run, Scale};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{DesiredRecord, OwnerRecord, decode, get, keys, load_instances};
-use crate::status::{DestroyReport, Leftover, Orphan, Owner, Preview, Status, Summary};
+use crate::status::{DestroyReport, InstanceState, Leftover, Orphan, Owner, Preview, Status, Summary};
 
 /// Builds, maintains and destroys infrastructures. Cheap to clone; clones share what they learn of how many calls a cloud takes.
 #[derive(Clone)]
@@ -63,7 +63,14 @@ impl Engine {
         let actual = match id {
             Some(id) => {
                 check::id(id)?;
-                load_instances(&*self.store, id).await?
+                let mut records = load_instances(&*self.store, id).await?;
+                // What a pass would find dead is replaced.
+                let now = self.clock.now();
+                for record in records.iter_mut().filter(|record| record.is_overdue(now)) {
+                    record.state = InstanceState::Failed;
+                    record.message = record.health.take();
+                }
+                records
             }
             None => Vec::new(),
         };

@@ -1,19 +1,70 @@
 //! What the store knows, for people.
 
+use std::collections::HashMap;
+
 use indexmap::IndexMap;
-use occopus_model::Implementation;
+use occopus_model::{Implementation, Infrastructure};
 
 use super::scale;
 use crate::act::elapsed;
 use crate::change::differences;
 use crate::error::EngineError;
 use crate::plan::{Targets, count};
-use crate::ports::{Store, Transaction, Write};
+use crate::ports::{Entry, Store, Transaction, Write};
+use crate::standing::{FailingNodes, Known, standing};
 use crate::state::{
-    DefinitionRecord, DesiredRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, decode, encode, get, keys,
-    load_instances, range_all,
+    DefinitionRecord, DesiredRecord, FailingRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, decode, encode,
+    get, keys, load_instances, range_all,
 };
-use crate::status::{InstanceStatus, NodeStatus, Status, Summary};
+use crate::status::{Failing, InfrastructureState, InstanceStatus, NodeStatus, Status, Summary};
+
+/// All that a run may end with, as the records have it.
+pub(super) async fn concluded(
+    store: &dyn Store,
+    id: &str,
+    concluded: &InfrastructureRecord,
+) -> Result<(InfrastructureState, Option<String>), EngineError> {
+    let owner: Option<OwnerRecord> = get(store, &keys::owner(id)).await?;
+    state_of(store, id, concluded, owner.is_some()).await
+}
+
+async fn state_of(
+    store: &dyn Store,
+    id: &str,
+    concluded: &InfrastructureRecord,
+    is_owned: bool,
+) -> Result<(InfrastructureState, Option<String>), EngineError> {
+    let desired: Option<DesiredRecord> = get(store, &keys::desired(id)).await?;
+    let records = load_instances(store, id).await?;
+    let described = desired.as_ref().map(|desired| &desired.infrastructure);
+    let targets = targets_of(store, id, described, &records).await?;
+    let failing = load_failing(store, id).await?;
+    let known = Known { id, concluded, is_owned, described, targets: &targets, failing: &failing };
+    Ok(standing(&known, records.iter()))
+}
+
+async fn targets_of(
+    store: &dyn Store,
+    id: &str,
+    described: Option<&Infrastructure>,
+    records: &[InstanceRecord],
+) -> Result<Targets, EngineError> {
+    match described {
+        Some(described) => scale::expected(store, id, described, records).await,
+        None => Ok(Targets::new()),
+    }
+}
+
+/// The nodes that fail again and again.
+pub(super) async fn load_failing(store: &dyn Store, id: &str) -> Result<FailingNodes, EngineError> {
+    let prefix = keys::all_failing(id);
+    let entries = range_all(store, &prefix).await?;
+    let failing = |entry: &Entry| {
+        let node = entry.key.strip_prefix(&prefix).unwrap_or_default().to_owned();
+        Ok((node, decode(&entry.key, &entry.value)?))
+    };
+    entries.iter().map(failing).collect()
+}
 
 /// An infrastructure, in full.
 pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, EngineError> {
@@ -23,10 +74,22 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
     let owner: Option<OwnerRecord> = get(store, &keys::owner(id)).await?;
     let mut by_node = IndexMap::<String, Vec<InstanceStatus>>::new();
     let records = load_instances(store, id).await?;
-    let targets = match &desired {
-        Some(desired) => scale::expected(store, id, &desired.infrastructure, &records).await?,
-        None => Targets::new(),
+    let described = desired.as_ref().map(|desired| &desired.infrastructure);
+    let targets = targets_of(store, id, described, &records).await?;
+    let mut failing = load_failing(store, id).await?;
+    let known = Known {
+        id,
+        concluded: &infrastructure,
+        is_owned: owner.is_some(),
+        described,
+        targets: &targets,
+        failing: &failing,
     };
+    let (state, message) = standing(&known, records.iter());
+    let mut alive = HashMap::<String, usize>::new();
+    for record in records.iter().filter(|record| !record.is_dead()) {
+        *alive.entry(record.node.clone()).or_default() += 1;
+    }
     let differences =
         desired.as_ref().map(|desired| differences(&desired.infrastructure, &records)).unwrap_or_default();
     for record in records {
@@ -39,7 +102,9 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         .into_iter()
         .map(|node| {
             let instances = by_node.get_mut(&node.name).map(std::mem::take).unwrap_or_default();
-            let target = count(&node, targets.get(&node.name), instances.len());
+            let alive = alive.get(&node.name).copied().unwrap_or_default();
+            let target = count(&node, targets.get(&node.name), alive);
+            let failing = failing.remove(&node.name).map(failing_status);
             let (min, max) = (node.scaling.min, node.scaling.max.max(node.scaling.min));
             NodeStatus {
                 name: node.name,
@@ -49,7 +114,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
                 min,
                 max,
                 instances,
-                failing: None,
+                failing,
             }
         })
         .collect();
@@ -67,13 +132,17 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
     Ok(Status {
         id: id.into(),
         name: infrastructure.name,
-        state: infrastructure.state,
-        message: infrastructure.message,
+        state,
+        message,
         suspended: store.get(&keys::suspended(id)).await?.is_some(),
         owner: owner.map(|record| record.owner),
         created: infrastructure.created,
         nodes,
     })
+}
+
+fn failing_status(record: FailingRecord) -> Failing {
+    Failing { failures: record.failures, next_attempt: record.next_attempt, message: record.message }
 }
 
 fn instance(record: InstanceRecord) -> InstanceStatus {
@@ -97,7 +166,16 @@ fn instance(record: InstanceRecord) -> InstanceStatus {
     }
 }
 
-/// Every infrastructure, in a line each.
+/// Whether the short record of an infrastructure may be out of date: something was written after it, or is asked for.
+async fn is_out_of_date(store: &dyn Store, id: &str, short: &Entry) -> Result<bool, EngineError> {
+    let head = store.get(&keys::head(id)).await?.map(|head| head.modified);
+    if head != Some(short.modified) {
+        return Ok(true);
+    }
+    Ok(!store.range(&keys::requests(id), None, 1).await?.is_empty())
+}
+
+/// Every infrastructure, in a line each. Instances are read only where the short record may be out of date.
 pub(super) async fn list(store: &dyn Store) -> Result<Vec<Summary>, EngineError> {
     let mut summaries = Vec::new();
     for entry in range_all(store, keys::INFRASTRUCTURES).await? {
@@ -105,11 +183,15 @@ pub(super) async fn list(store: &dyn Store) -> Result<Vec<Summary>, EngineError>
         let id = entry.key.strip_prefix(keys::INFRASTRUCTURES).unwrap_or_default().to_owned();
         let owner: Option<OwnerRecord> = get(store, &keys::owner(&id)).await?;
         let suspended = store.get(&keys::suspended(&id)).await?.is_some();
+        let state = match is_out_of_date(store, &id, &entry).await? {
+            true => state_of(store, &id, &record, owner.is_some()).await?.0,
+            false => record.state,
+        };
         summaries.push(Summary {
             suspended,
             id,
             name: record.name,
-            state: record.state,
+            state,
             created: record.created,
             owner: owner.map(|record| record.owner),
         });

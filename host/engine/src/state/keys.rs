@@ -73,6 +73,16 @@ pub(crate) fn requests(id: &str) -> String {
     format!("infra/{id}/request/")
 }
 
+/// How often a node has failed, while it does.
+pub(crate) fn failing(id: &str, node: &str) -> String {
+    format!("{}{node}", all_failing(id))
+}
+
+/// The start of those.
+pub(crate) fn all_failing(id: &str) -> String {
+    format!("infra/{id}/failing/")
+}
+
 /// Is there while the infrastructure is not to be maintained.
 pub(crate) fn suspended(id: &str) -> String {
     format!("infra/{id}/suspended")

@@ -75,6 +75,19 @@ pub(crate) struct ScaleRecord {
     pub(crate) scale: Scale,
 }
 
+/// A node that fails again and again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FailingRecord {
+    pub(crate) failures: u32,
+    /// When it failed last.
+    pub(crate) failed: Timestamp,
+    pub(crate) next_attempt: Timestamp,
+    pub(crate) message: String,
+    /// Instances whose end was counted and that are still there.
+    #[serde(default)]
+    pub(crate) counted: Vec<String>,
+}
+
 /// Who works on an infrastructure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OwnerRecord {
@@ -196,7 +209,25 @@ impl InstanceRecord {
 
     /// Whether it can't become ready any more.
     pub(crate) fn is_dead(&self) -> bool {
-        matches!(self.state, InstanceState::Failed | InstanceState::Destroying)
+        self.is_seen_dead() || matches!(self.state, InstanceState::Failed | InstanceState::Destroying)
+    }
+
+    /// Whether its cloud has said that its machine does not run any more.
+    pub(crate) fn is_seen_dead(&self) -> bool {
+        let failed = self.state == InstanceState::Failed && self.ready_at.is_some() && self.handle.is_some();
+        failed || matches!(self.state, InstanceState::Stopped | InstanceState::Vanished)
+    }
+
+    /// Whether passes observe it: what was ready once, and may be again.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.was_ready() || self.is_seen_dead()
+    }
+
+    /// Since when its checks have failed for too long.
+    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
+        let allowed = std::time::Duration::from_secs(self.health_check.timeout);
+        let failing = self.failing_since.filter(|_| self.state == InstanceState::Unhealthy);
+        failing.is_some_and(|since| crate::act::elapsed(since, now) > allowed)
     }
 
     /// Whether it was ready when it was last looked at, or is ready.

@@ -80,7 +80,7 @@ impl Fakes {
     pub fn keep(&self) -> (Stop, JoinHandle<Result<Status, EngineError>>) {
         let (run, _) = Run::new();
         let (stop, engine) = (run.stop.clone(), self.engine.clone());
-        let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)) };
+        let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
         (stop, tokio::spawn(async move { engine.maintain("test", options, run).await }))
     }
 
@@ -116,7 +116,11 @@ pub fn infrastructure(nodes: Vec<Node>) -> Infrastructure {
         resource: json!({ "type": "fake", "endpoint": "fake://", "zone": "a" }),
         contextualisation: None,
         config_management: None,
-        health_check: HealthCheck { checks: IndexMap::from([("fake".to_owned(), json!({}))]), timeout: 60 },
+        health_check: HealthCheck {
+            checks: IndexMap::from([("fake".to_owned(), json!({}))]),
+            timeout: 60,
+            min_ready_seconds: None,
+        },
         definition_dir: String::new(),
         origin: "nodes.yaml:1:1".into(),
         lines: IndexMap::from([("/resource/zone".to_owned(), "nodes.yaml:4:11".to_owned())]),

@@ -12,24 +12,27 @@ use crate::yaml::{Item, Value};
 
 /// Seconds of failure that are put up with when nothing is said.
 const TIMEOUT: u64 = 600;
+/// More seconds than this for `min_ready_seconds` are a mistake: a day.
+const LONGEST: f64 = 86_400.0;
 /// The checks of the existing tool, in its order; others follow.
 const ORDER: [&str; 4] = ["ping", "ports", "urls", "mysqldbs"];
 
 /// The checks of a section; the default ones without it.
 pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, problems: &mut Problems) -> HealthCheck {
     let mut known = schemas.keywords(Section::HealthCheck);
-    let mut health = HealthCheck { checks: IndexMap::new(), timeout: TIMEOUT };
+    let mut health = HealthCheck { checks: IndexMap::new(), timeout: TIMEOUT, min_ready_seconds: None };
     let can_ping = known.iter().any(|keyword| keyword == "ping");
     if can_ping {
         health.checks.insert("ping".to_owned(), Json::Bool(true));
     }
     let Some(section) = section else { return health };
     let Some(entries) = check::mapping(section, "`health_check`", problems) else { return health };
-    known.extend(["timeout", "type"].map(str::to_owned));
+    known.extend(["timeout", "min_ready_seconds", "type"].map(str::to_owned));
     for entry in entries {
         let (key, value) = (entry.key.as_str(), &entry.value);
         match key {
             "timeout" => health.timeout = timeout(value, problems).unwrap_or(TIMEOUT),
+            "min_ready_seconds" => health.min_ready_seconds = seconds(value, problems),
             "type" if value.str() == Some("basic") => {}
             "type" => {
                 let problem = Problem::error("value.choice", "`type` of `health_check` can only be `basic`");
@@ -65,4 +68,18 @@ fn timeout(item: &Item, problems: &mut Problems) -> Option<u64> {
         problems.push(wrong_kind("`timeout` of `health_check`", "a whole number of seconds", item));
     }
     seconds
+}
+
+/// Whole or decimal seconds.
+fn seconds(item: &Item, problems: &mut Problems) -> Option<f64> {
+    let Value::Number(number) = &item.node.value else {
+        problems.push(wrong_kind("`min_ready_seconds`", "a number of seconds", item));
+        return None;
+    };
+    let number = number.as_f64().filter(|number| (0.0..=LONGEST).contains(number));
+    if number.is_none() {
+        let problem = Problem::error("value.range", "`min_ready_seconds` must be from 0 to 86400 seconds");
+        problems.push(problem.at(&item.at, "out of this range"));
+    }
+    number
 }

@@ -5,30 +5,33 @@ use crate::infrastructure::Maintenance;
 use crate::problem::{Problem, Problems};
 use crate::yaml::{Item, Value};
 
-const KEYS: [&str; 2] = ["hold_above_percent", "replace_at_once_percent"];
+const KEYS: [&str; 3] = ["hold_above_percent", "replace_at_once_percent", "hold_minutes"];
+/// Of `hold_minutes`: a year.
+const LONGEST_HOLD: f64 = 525_600.0;
 
-/// Blank means the defaults.
+/// Returns the bounds of a section; those that are left out, or of a blank section, are the defaults.
 pub(super) fn check(item: &Item, problems: &mut Problems) -> Maintenance {
     if check::is_null(item) {
         return Maintenance::default();
     }
     let Some(entries) = check::mapping(item, "`maintenance`", problems) else { return Maintenance::default() };
     check::keys(item, entries, "`maintenance`", &KEYS, &[], problems);
-    let mut percent = |key: &str| item.get(key).and_then(|value| percent(key, value, problems));
+    let mut bound = |key: &str, most: f64| item.get(key).and_then(|value| number(key, most, value, problems));
     Maintenance {
-        hold_above_percent: percent("hold_above_percent"),
-        replace_at_once_percent: percent("replace_at_once_percent"),
+        hold_above_percent: bound("hold_above_percent", 100.0),
+        replace_at_once_percent: bound("replace_at_once_percent", 100.0),
+        hold_minutes: bound("hold_minutes", LONGEST_HOLD),
     }
 }
 
-fn percent(key: &str, item: &Item, problems: &mut Problems) -> Option<f64> {
+fn number(key: &str, most: f64, item: &Item, problems: &mut Problems) -> Option<f64> {
     let Value::Number(number) = &item.node.value else {
-        problems.push(wrong_kind(&format!("`{key}`"), "a number from 0 to 100", item));
+        problems.push(wrong_kind(&format!("`{key}`"), &format!("a number from 0 to {most}"), item));
         return None;
     };
-    let number = number.as_f64().filter(|number| (0.0..=100.0).contains(number));
+    let number = number.as_f64().filter(|number| (0.0..=most).contains(number));
     if number.is_none() {
-        let problem = Problem::error("value.range", format!("`{key}` must be a number from 0 to 100"));
+        let problem = Problem::error("value.range", format!("`{key}` must be a number from 0 to {most}"));
         problems.push(problem.at(&item.at, "out of this range"));
     }
     number

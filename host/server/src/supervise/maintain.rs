@@ -25,7 +25,7 @@ impl Shared {
         };
         let (outcome, stopped) = match before.await {
             Ok((needs, webhooks)) => {
-                let options = MaintainOptions { cyclic: Some(self.timing.interval) };
+                let options = MaintainOptions { cyclic: Some(self.timing.interval), ..MaintainOptions::default() };
                 let job = Job { task: Task::Maintenance, needs, webhooks: &webhooks, patient: false };
                 self.run(id, job, wake, |run| self.engine.maintain(id, options, run)).await
             }

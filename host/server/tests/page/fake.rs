@@ -222,7 +222,11 @@ impl Source for Fake {
             resource: json!({ "type": format!("docker{}", self.word), "image": "nginx" }),
             contextualisation: Some(json!({ "type": "docker", "env": ["A=1"] })),
             config_management: None,
-            health_check: HealthCheck { checks: IndexMap::from([("ports".into(), json!([80]))]), timeout: 600 },
+            health_check: HealthCheck {
+                checks: IndexMap::from([("ports".into(), json!([80]))]),
+                timeout: 600,
+                min_ready_seconds: None,
+            },
             definition_dir: String::new(),
             origin: String::new(),
             lines: IndexMap::new(),

@@ -8,18 +8,21 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::super::build::slots;
-use super::super::infrastructure::{enter, known};
-use super::super::{Engine, scale, suspend};
+use super::super::infrastructure::{known, put};
+use super::super::{Engine, scale, suspend, view};
+use super::failing::{Backoff, Died};
 use super::healing::{Ended, Healing, Job, Share};
-use super::penalties::Penalties;
+use super::hold::{Bounds, Dead, Hold};
 use crate::act::{Death, Desired, Look, Start, Steady, Trouble, World, survey};
 use crate::dispatch::{Ending, OnTrouble, Raise};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::plan::{ActionKind, Targets, Wishes, count, plan};
-use crate::request::{Nudge, Run, Stop};
+use crate::plan::{ActionKind, Targets, Wishes, plan};
+use crate::ports::Write;
+use crate::request::{MaintainOptions, Nudge, Run, Stop};
 use crate::session::Session;
-use crate::state::{DesiredRecord, InstanceRecord, get, keys, load_instances};
+use crate::standing::{Known, standing};
+use crate::state::{DesiredRecord, InfrastructureRecord, InstanceRecord, encode, get, keys, load_instances};
 use crate::status::{InfrastructureState, InstanceState};
 
 /// Between two passes, at least.
@@ -45,23 +48,23 @@ pub(super) struct Keeper<'a> {
     records: BTreeMap<String, InstanceRecord>,
     targets: Targets,
     healing: Healing,
-    penalties: Penalties,
+    backoff: Backoff,
     /// What the last looks found dead.
     dead: HashMap<String, Death>,
     /// How many instances they were.
     looked_at: usize,
-    /// How many of them could not be judged, and why the first of them could not.
-    unclear: Option<(usize, String)>,
     /// Nothing is to be done but to look.
     settled: bool,
     /// Something was done, and reporters have not been told.
     changed: bool,
     /// Why something is missing.
     failure: Option<String>,
+    bounds: Bounds,
+    holding: Hold,
     /// So many of so many look dead.
     hold: Option<(usize, usize)>,
-    state: InfrastructureState,
-    message: Option<String>,
+    /// As it is written down.
+    concluded: InfrastructureRecord,
 }
 
 impl<'a> Keeper<'a> {
@@ -76,6 +79,12 @@ impl<'a> Keeper<'a> {
         let invalid = || EngineError::Invalid { message: format!("infrastructure {id} has no description") };
         let desired: DesiredRecord = get(&*engine.store, &keys::desired(id)).await?.ok_or_else(invalid)?;
         let records = load_instances(&*engine.store, id).await?;
+        let targets = scale::expected(&*engine.store, id, &desired.infrastructure, &records).await?;
+        let bounds = Bounds::new(&engine.settings, desired.infrastructure.maintenance);
+        let seen_dead = records.iter().filter(|record| record.is_seen_dead());
+        let dead = seen_dead.map(|record| (record.id.clone(), Death::known(record))).collect();
+        let looked_at = records.iter().filter(|record| record.is_observed()).count();
+        let is_wrong = matches!(infrastructure.state, InfrastructureState::Degraded | InfrastructureState::Failing);
         Ok(Self {
             engine,
             id,
@@ -85,23 +94,24 @@ impl<'a> Keeper<'a> {
             world: engine.world_in_time(id, session, run.stop.orderly.child_token(), steady),
             desired: Arc::new(Desired::new(desired.infrastructure)),
             records: records.into_iter().map(|record| (record.id.clone(), record)).collect(),
-            targets: Targets::new(),
+            targets,
             healing: Healing::default(),
-            penalties: Penalties::default(),
-            dead: HashMap::new(),
-            looked_at: 0,
-            unclear: None,
+            backoff: Backoff::new(view::load_failing(&*engine.store, id).await?),
+            dead,
+            looked_at,
             settled: false,
             changed: false,
-            failure: None,
+            failure: infrastructure.message.clone().filter(|_| is_wrong),
+            bounds,
+            holding: Hold::default(),
             hold: None,
-            state: infrastructure.state,
-            message: infrastructure.message,
+            concluded: infrastructure,
         })
     }
 
     /// One pass, or passes until stopped. Later passes spread their checks over the time until the next one.
-    pub(super) async fn keep(mut self, cyclic: Option<Duration>) -> Result<(), EngineError> {
+    pub(super) async fn keep(mut self, options: MaintainOptions) -> Result<(), EngineError> {
+        let MaintainOptions { cyclic, mut release } = options;
         let mut spread = Duration::ZERO;
         let mut looked = self.engine.clock.uptime();
         loop {
@@ -112,8 +122,8 @@ impl<'a> Keeper<'a> {
             if !suspend::take_in(self.engine, self.session, self.id).await? {
                 // Those who ask for something all the time must not keep everything from being looked at.
                 let hasty = cyclic.is_some_and(|pause| begun.saturating_sub(looked) < pause * 2);
-                match self.pass(spread, hasty).await? {
-                    Some(Looked::Whole) => looked = self.engine.clock.uptime(),
+                match self.pass(spread, hasty, release).await? {
+                    Some(Looked::Whole) => (looked, release) = (self.engine.clock.uptime(), false),
                     Some(Looked::CutShort) => continue,
                     None => break,
                 }
@@ -138,13 +148,27 @@ impl<'a> Keeper<'a> {
 
     /// Looks at everything, and heals nothing.
     pub(super) async fn look_once(mut self) -> Result<(), EngineError> {
-        self.look(Duration::ZERO, false).await.map(|_| ())
+        self.look(Duration::ZERO, false).await?;
+        match self.concluded.state {
+            // It is for whoever goes on with that to end it.
+            InfrastructureState::Building | InfrastructureState::Destroying => Ok(()),
+            _ => {
+                self.judge_hold();
+                self.conclude().await
+            }
+        }
     }
 
     /// None when it was stopped.
     #[tracing::instrument(level = "debug", skip_all, fields(infrastructure = self.id))]
-    async fn pass(&mut self, spread: Duration, hasty: bool) -> Result<Option<Looked>, EngineError> {
+    async fn pass(&mut self, spread: Duration, hasty: bool, release: bool) -> Result<Option<Looked>, EngineError> {
         let Some(looked) = self.look(spread, hasty).await? else { return Ok(None) };
+        if looked == Looked::Whole {
+            self.count_failures().await?;
+            if release {
+                self.holding.release(&self.dead);
+            }
+        }
         self.heal().await?;
         Ok(Some(looked))
     }
@@ -153,7 +177,7 @@ impl<'a> Keeper<'a> {
     /// by then is written down, and nothing follows from it.
     async fn look(&mut self, spread: Duration, hasty: bool) -> Result<Option<Looked>, EngineError> {
         self.follow_clock();
-        let is_ours = |record: &&InstanceRecord| record.was_ready() && !self.healing.has(&record.id);
+        let is_ours = |record: &&InstanceRecord| record.is_observed() && !self.healing.has(&record.id);
         let records: Vec<_> = self.records.values().filter(is_ours).cloned().collect();
         let (cut, nudge) = (self.world.cancel.child_token(), self.nudge);
         let looking = survey(self.world.with_cancel(cut.clone()), self.desired.clone(), records, spread);
@@ -177,7 +201,6 @@ impl<'a> Keeper<'a> {
         };
         if looked == Looked::Whole {
             self.dead.clear();
-            self.unclear = None;
             self.looked_at = seen.len();
         }
         for (record, look) in seen {
@@ -186,8 +209,11 @@ impl<'a> Keeper<'a> {
                 Look::Dead(death) => {
                     self.dead.insert(record.id.clone(), death);
                 }
-                Look::Unclear(why) => self.unclear.get_or_insert((0, why)).0 += 1,
-                Look::Fine | Look::Failing => {}
+                // It was dead, and nobody can say that it is not.
+                Look::Unclear(_) if record.is_seen_dead() => {
+                    self.dead.insert(record.id.clone(), Death::known(&record));
+                }
+                Look::Unclear(_) | Look::Fine | Look::Failing => {}
             }
             self.records.insert(record.id.clone(), record);
         }
@@ -198,9 +224,38 @@ impl<'a> Keeper<'a> {
     fn follow_clock(&mut self) {
         let Some(jump) = self.world.steady.follow() else { return };
         tracing::info!(infrastructure = self.id, "the clock has jumped by {jump:#}");
-        for since in self.records.values_mut().filter_map(|record| record.failing_since.as_mut()) {
-            *since = since.checked_add(jump).unwrap_or(*since);
+        self.backoff.follow(jump);
+        for record in self.records.values_mut() {
+            let seen_dead = record.is_seen_dead().then_some(&mut record.since);
+            for since in record.failing_since.as_mut().into_iter().chain(seen_dead) {
+                *since = since.checked_add(jump).unwrap_or(*since);
+            }
         }
+    }
+
+    /// Counts what died soon after it was ready, and forgives nodes that have been healthy for long.
+    async fn count_failures(&mut self) -> Result<(), EngineError> {
+        let (settings, now) = (&self.engine.settings, self.world.steady.now());
+        let died = self.dead.iter().filter_map(|(id, death)| {
+            let record = self.records.get(id)?;
+            Some(Died { record, why: &death.why })
+        });
+        let events = self.backoff.died(settings, died, now);
+        let described = &self.desired.infrastructure;
+        self.backoff.forgive(settings, self.records.values(), |node| described.node(node).is_some(), now);
+        self.write_failing(events).await
+    }
+
+    async fn write_failing(&mut self, events: Vec<What>) -> Result<(), EngineError> {
+        let writes = self.backoff.writes(self.id);
+        if writes.is_empty() && events.is_empty() {
+            return Ok(());
+        }
+        self.write(writes, events).await
+    }
+
+    async fn write(&self, writes: Vec<Write>, events: Vec<What>) -> Result<(), EngineError> {
+        self.session.journal.write(writes, events).await.map_err(|refused| refused.into_error(self.id))
     }
 
     /// Does something, while jobs come to their ends. None when it was stopped.
@@ -239,8 +294,10 @@ impl<'a> Keeper<'a> {
             Ending::Aborted => return Err(stopped()),
             Ending::Refused(refused) => return Err(refused.into_error(self.id)),
         }
-        self.penalties.remember(&ended.share.nodes, &ended.failures, self.engine.clock.uptime());
+        let events = self.backoff.not_made(&self.engine.settings, &ended.failures, self.world.steady.now());
+        self.write_failing(events).await?;
         for id in ended.share.instances {
+            self.dead.remove(&id);
             match get(&*self.engine.store, &keys::instance(self.id, &id)).await? {
                 Some(record) => self.records.insert(id, record),
                 None => self.records.remove(&id),
@@ -253,15 +310,11 @@ impl<'a> Keeper<'a> {
 
     /// Begins what the plan says, if there is something, and if not so much looks dead that it is better to wait.
     async fn heal(&mut self) -> Result<(), EngineError> {
-        let replacements = self.healing.replacements();
-        let (dead, of) = (self.dead.len() + replacements, self.looked_at + replacements);
-        let part = |percent: Option<f64>, usual: f64| allowed(of, percent.map_or(usual, |percent| percent / 100.0));
-        let bounds = self.desired.infrastructure.maintenance;
-        self.hold = None;
-        if !self.dead.is_empty() && dead > part(bounds.hold_above_percent, self.engine.settings.hold_above) {
-            self.hold = Some((dead, of));
+        self.judge_hold();
+        if self.hold.is_some() {
             return Ok(());
         }
+        let replacements = self.healing.replacements();
         let mut records: Vec<_> =
             self.records.values().filter(|record| !self.healing.has(&record.id)).cloned().collect();
         let infrastructure = &self.desired.infrastructure;
@@ -280,12 +333,20 @@ impl<'a> Keeper<'a> {
         let wishes = Wishes { under_way: Some(self.healing.under_way()), ..Wishes::of(&self.targets) };
         let mut plan = plan(infrastructure, &records, &wishes);
         self.settled = plan.is_unchanged() && self.healing.is_idle();
-        let at_once = part(bounds.replace_at_once_percent, self.engine.settings.replace_at_once);
+        let at_once = self.bounds.at_once(self.looked_at + replacements);
         let room = at_once.saturating_sub(replacements);
-        let now = self.engine.clock.uptime();
+        let now = self.world.steady.now();
+        let is_unobserved = |id: &String| {
+            self.records.get(id).is_some_and(|record| record.unobserved.is_some() && record.is_seen_dead())
+        };
         plan.actions.retain(|action| match action.kind {
-            ActionKind::Replace => room > 0 && !self.penalties.holds(&action.node, now),
-            ActionKind::Create => !self.penalties.holds(&action.node, now),
+            ActionKind::Replace => {
+                // What can't be observed at the moment may live again.
+                room > 0
+                    && !self.backoff.holds(&action.node, now)
+                    && !action.instance.as_ref().is_some_and(is_unobserved)
+            }
+            ActionKind::Create => !self.backoff.holds(&action.node, now),
             _ => true,
         });
         if !plan.is_unchanged() {
@@ -293,6 +354,13 @@ impl<'a> Keeper<'a> {
             self.begin(slots, surplus, room);
         }
         Ok(())
+    }
+
+    /// Whether so much looks dead that it is better to wait.
+    fn judge_hold(&mut self) {
+        let dead = Dead { deaths: &self.dead, looked_at: self.looked_at };
+        let (records, now) = (&self.records, self.world.steady.now());
+        self.hold = self.holding.judge(&self.bounds, &dead, &self.healing, |id| records.get(id), now);
     }
 
     fn begin(&mut self, slots: Vec<crate::dispatch::Slot>, surplus: Vec<InstanceRecord>, room: usize) {
@@ -329,64 +397,49 @@ impl<'a> Keeper<'a> {
 
     /// Writes down where the infrastructure stands, when that has changed.
     async fn conclude(&mut self) -> Result<(), EngineError> {
-        let mut events = Vec::new();
-        let missing = self.missing();
-        let (state, message) = match (self.hold, missing) {
-            (Some((dead, of)), _) => {
-                let message =
-                    format!("{dead} of {of} instances look dead at once, so nothing is replaced; `build` replaces");
+        let (before, hold) = (self.concluded.state, self.hold);
+        let (state, message) = match hold {
+            Some((dead, of)) => {
+                let message = format!("{dead} of {of} instances look dead at once, so nothing is replaced");
                 (InfrastructureState::Held, Some(message))
             }
-            // Who can't be reached is not dead. It is said all the same.
-            (None, 0) => (InfrastructureState::Ready, self.unclear()),
-            (None, missing) => {
-                let missing = || match missing {
-                    1 => "1 instance is not ready".to_owned(),
-                    more => format!("{more} instances are not ready"),
-                };
-                (InfrastructureState::Degraded, Some(self.failure.clone().unwrap_or_else(missing)))
-            }
+            None => (InfrastructureState::Degraded, self.failure.clone()),
         };
-        match (self.state, self.hold) {
-            (InfrastructureState::Held, None) => events.push(What::HoldEnded),
-            (before, Some((dead, of))) if before != InfrastructureState::Held => events.push(What::Hold { dead, of }),
+        let judged = InfrastructureRecord { state, message, ..self.concluded.clone() };
+        let known = Known {
+            id: self.id,
+            concluded: &judged,
+            is_owned: true,
+            described: Some(&self.desired.infrastructure),
+            targets: &self.targets,
+            failing: self.backoff.nodes(),
+        };
+        let (state, _) = standing(&known, self.records.values());
+        if matches!(state, InfrastructureState::Ready | InfrastructureState::Unreachable) {
+            self.failure = None;
+        }
+        let message = judged.message.filter(|_| hold.is_some() || self.failure.is_some());
+        let mut events = Vec::new();
+        match hold {
+            None if before == InfrastructureState::Held => events.push(What::HoldEnded),
+            Some((dead, of)) if before != InfrastructureState::Held => events.push(What::Hold { dead, of }),
             _ => {}
         }
         if self.changed && self.healing.is_idle() {
             events.push(What::InfraUpdated);
             self.changed = false;
         }
-        if state == InfrastructureState::Ready && self.state != state {
+        // That it could not be observed for a while has made nothing of it less ready.
+        let was_ready = matches!(before, InfrastructureState::Ready | InfrastructureState::Unreachable);
+        if state == InfrastructureState::Ready && !was_ready {
             events.push(What::InfraReady);
         }
-        if state == self.state && message == self.message && events.is_empty() {
+        if state == before && message == self.concluded.message && events.is_empty() {
             return Ok(());
         }
-        (self.state, self.message) = (state, message.clone());
-        enter(self.engine, self.session, self.id, state, message, events).await
-    }
-
-    fn unclear(&self) -> Option<String> {
-        let (unclear, why) = self.unclear.as_ref()?;
-        Some(format!("{unclear} of {} instances could not be looked at: {why}", self.looked_at))
-    }
-
-    /// How many instances are not ready, or not there.
-    fn missing(&self) -> usize {
-        let (mut ready, mut others) = (HashMap::<&str, usize>::new(), 0);
-        for record in self.records.values() {
-            let is_dead = self.dead.contains_key(&record.id) || self.healing.has(&record.id);
-            if record.state == InstanceState::Ready && !is_dead {
-                *ready.entry(&record.node).or_default() += 1;
-            } else {
-                others += 1;
-            }
-        }
-        let absent = self.desired.infrastructure.nodes.iter().map(|node| {
-            let ready = ready.get(node.name.as_str()).copied().unwrap_or_default();
-            (count(node, self.targets.get(&node.name), ready) as usize).saturating_sub(ready)
-        });
-        absent.sum::<usize>().max(others)
+        (self.concluded.state, self.concluded.message) = (state, message);
+        let write = put(keys::infrastructure(self.id), encode(&self.concluded));
+        self.write(vec![write], events).await
     }
 
     fn lost(&self) -> EngineError {
@@ -396,22 +449,4 @@ impl<'a> Keeper<'a> {
 
 fn stopped() -> EngineError {
     EngineError::Stopped { rolled_back: false, left: Vec::new() }
-}
-
-/// A part of all, but at least one.
-fn allowed(total: usize, part: f64) -> usize {
-    ((total as f64 * part).floor() as usize).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::allowed;
-
-    #[test]
-    fn one_may_always_be_replaced() {
-        assert_eq!(allowed(0, 0.2), 1);
-        assert_eq!(allowed(4, 0.2), 1);
-        assert_eq!(allowed(10, 0.2), 2);
-        assert_eq!(allowed(10, 0.4), 4);
-    }
 }

@@ -1,8 +1,9 @@
 //! Keeping an infrastructure alive: look at everything, then heal, within bounds.
 
+mod failing;
 mod healing;
+mod hold;
 mod keeper;
-mod penalties;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(super) async fn maintain(
     loop {
         let session = engine.begin(id, run.events.clone()).await?;
         let outcome = match Keeper::new(engine, id, &session, &run, steady.clone()).await {
-            Ok(keeper) => keeper.keep(options.cyclic).await,
+            Ok(keeper) => keeper.keep(options).await,
             Err(error) => Err(error),
         };
         session.end().await;
