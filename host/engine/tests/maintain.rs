@@ -383,3 +383,211 @@ async fn a_cloud_that_refuses_to_tell_makes_nothing_dead_and_is_said() {
     assert_eq!((status.message, status.state, fakes.cloud.count("create")), (None, InfrastructureState::Ready, 10));
     assert!(status.nodes.iter().all(|node| node.instances[0].unobserved.is_none()));
 }
+
+fn lone() -> Infrastructure {
+    infrastructure(vec![node("web", 1, &[])])
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_wrong_answer_replaces_nobody() {
+    for graph in [lone(), ten()] {
+        let fakes = Fakes::new();
+        fakes.build(&graph).await.unwrap();
+        let machines = fakes.cloud.machines().len();
+        // The list is empty for a moment; or the service behind the name is another one.
+        fakes.cloud.late(Duration::from_secs(3600));
+        let pass = tokio::spawn({
+            let fakes = fakes.clone();
+            async move { fakes.maintain().await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        fakes.cloud.late(Duration::ZERO);
+        assert!(pass.await.unwrap().unwrap().is_ready());
+        assert_eq!(fakes.cloud.count("create"), machines);
+        // As one answer about many: `not-found`, which is about none of them.
+        fakes.cloud.script("observe", "", Script::Fault(Fault::new(Reaction::NotFound, "fake.404", "404")));
+        fakes.maintain().await.unwrap();
+        assert_eq!((fakes.cloud.count("create"), fakes.cloud.machines().len()), (machines, machines));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_listed_is_asked_for_by_its_id_before_it_is_replaced() {
+    let fakes = Fakes::new();
+    fakes.build(&lone()).await.unwrap();
+    fakes.cloud.late(Duration::from_secs(3600));
+    for _ in 0..3 {
+        fakes.maintain().await.unwrap();
+        fakes.build(&lone()).await.unwrap();
+    }
+    assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (1, 0), "it is there");
+    // It can't be asked for: nothing is replaced.
+    fakes.cloud.vanish("web");
+    let broken = Fault::new(Reaction::GiveUp, "fake.403", "who are you?");
+    fakes.cloud.script("find", "web", Script::Fault(broken));
+    let status = fakes.maintain().await.unwrap();
+    assert_eq!((status.is_ready(), fakes.cloud.count("create")), (false, 1));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(fakes.maintain().await.unwrap().is_ready());
+    assert_eq!(fakes.cloud.count("create"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_vanish_at_once_they_are_seen_again_much_later() {
+    for (graph, seconds) in [(lone(), 15), (infrastructure(vec![node("web", 3, &[])]), 15)] {
+        let fakes = Fakes::new();
+        fakes.build(&graph).await.unwrap();
+        fakes.cloud.vanish("web");
+        let (run, mut events) = Run::new();
+        let begun = tokio::time::Instant::now();
+        fakes.engine.maintain("test", MaintainOptions::default(), run).await.unwrap();
+        assert!(begun.elapsed() >= Duration::from_secs(seconds));
+        let mut told = false;
+        while let Some(event) = events.recv().await {
+            told |= matches!(&event.what, What::Waiting { message, .. } if message.contains("again in 15 s"));
+        }
+        assert!(told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_ends_when_the_cloud_has_said_the_same_for_ten_minutes() {
+    for (minutes, released) in [(None, true), (Some(0.0), false), (Some(60.0), false)] {
+        let fakes = Fakes::new();
+        let mut graph = infrastructure(vec![node("web", 3, &[])]);
+        graph.maintenance.hold_minutes = minutes;
+        fakes.build(&graph).await.unwrap();
+        for machine in fakes.cloud.machines().iter().take(2) {
+            fakes.cloud.lose(&machine.instance);
+        }
+        let (stop, keeping) = fakes.keep();
+        tokio::time::sleep(Duration::from_secs(500)).await;
+        assert_eq!(fakes.cloud.machines().len(), 1, "held");
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(fakes.cloud.machines().len() == 3, released, "{minutes:?}");
+        stop.request();
+        let state = keeping.await.unwrap().unwrap().state;
+        assert_eq!(state, if released { InfrastructureState::Ready } else { InfrastructureState::Held });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_that_fail_never_end_a_hold() {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("web", 3, &[])])).await.unwrap();
+    fakes.cloud.sick("web", true);
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(fakes.cloud.count("create"), 3);
+    stop.request();
+    assert_eq!(keeping.await.unwrap().unwrap().state, InfrastructureState::Held);
+}
+
+/// Stops every machine of a node a second after another, as one does whose command ends.
+fn short_lived(fakes: &Fakes) -> tokio::task::JoinHandle<()> {
+    let cloud = fakes.cloud.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            cloud.force("web", Phase::Stopped);
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
+    let fakes = Fakes::new();
+    fakes.build(&lone()).await.unwrap();
+    let ending = short_lived(&fakes);
+    let (run, _events) = Run::new();
+    let (stop, engine) = (run.stop.clone(), fakes.engine.clone());
+    let options = MaintainOptions { cyclic: Some(Duration::from_secs(2)), ..MaintainOptions::default() };
+    let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let made = fakes.cloud.count("create");
+    assert!((4..=6).contains(&made), "{made} in two minutes");
+    let status = fakes.engine.status("test", false).await.unwrap();
+    assert_eq!(status.state, InfrastructureState::Failing, "{status:?}");
+    assert!(status.message.unwrap().contains("times in a row, next attempt at 2026-"));
+    let failing = status.nodes[0].failing.clone().expect("it is counted");
+    assert!(failing.failures >= 4 && failing.message.contains("stopped"), "{failing:?}");
+    stop.request();
+    keeping.await.unwrap().unwrap();
+
+    // Another process goes on where that one has stopped.
+    let status = fakes.maintain().await.unwrap();
+    assert_eq!((status.state, fakes.cloud.count("create")), (InfrastructureState::Failing, made));
+    let events = fakes.events().await.unwrap();
+    let pauses: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::NodeFailing { seconds, .. } => Some(*seconds),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pauses[..3], [10.0, 20.0, 40.0], "{pauses:?}");
+
+    // It is mended, and ready for long enough: all is forgotten.
+    ending.abort();
+    let (stop, keeping) = fakes.keep();
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    let status = fakes.engine.status("test", false).await.unwrap();
+    assert!(status.is_ready() && status.nodes[0].failing.is_some(), "{status:?}");
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    stop.request();
+    let status = keeping.await.unwrap().unwrap();
+    assert!(status.is_ready() && status.nodes[0].failing.is_none(), "{status:?}");
+    assert_eq!(fakes.cloud.count("create"), made + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_made_is_tried_with_pauses_and_several_at_a_time_count_once() {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("web", 5, &[]), node("db", 5, &[])])).await.unwrap();
+    for machine in fakes.cloud.machines().iter().filter(|machine| machine.node == "web").take(3) {
+        fakes.cloud.lose(&machine.instance);
+    }
+    for _ in 0..3 {
+        fakes.cloud.script("create", "web", Script::Fault(Fault::new(Reaction::GiveUp, "fake.no", "no such image")));
+    }
+    let status = fakes.maintain().await.unwrap();
+    let failing = status.nodes[0].failing.clone().expect("it is counted");
+    assert!(failing.failures <= 2, "three at a time: {failing:?}");
+    assert_eq!(status.state, InfrastructureState::Failing);
+    let tried = fakes.cloud.count("create");
+    fakes.maintain().await.unwrap();
+    assert_eq!(fakes.cloud.count("create"), tried, "in the pause");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(fakes.maintain().await.unwrap().is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nothing_checks_must_run_for_a_moment_before_it_is_ready() {
+    for (seconds, ready) in [(None, false), (Some(0.2), true), (Some(0.0), true), (Some(5.0), false)] {
+        let fakes = Fakes::new();
+        let mut graph = lone();
+        let health = &mut graph.definitions["small"][0].health_check;
+        health.checks.clear();
+        health.min_ready_seconds = seconds;
+        let begun = tokio::time::Instant::now();
+        let ending = tokio::spawn({
+            let cloud = fakes.cloud.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(900)).await;
+                cloud.force("web", Phase::Stopped);
+            }
+        });
+        assert_eq!(fakes.build(&graph).await.is_ok(), ready, "{seconds:?}");
+        if let (true, Some(seconds)) = (ready, seconds) {
+            assert!(begun.elapsed() >= Duration::from_secs_f64(seconds));
+        }
+        ending.abort();
+    }
+    // One that goes on running is ready soon.
+    let fakes = Fakes::new();
+    let mut graph = lone();
+    graph.definitions["small"][0].health_check.checks.clear();
+    let begun = tokio::time::Instant::now();
+    assert!(fakes.build(&graph).await.unwrap().is_ready());
+    assert!((1.0..1.5).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
+}

@@ -2,7 +2,7 @@
 
 use occopus_engine::ports::{Phase, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{BuildRequest, EngineError, InstanceState, Renew, Run, What};
+use occopus_engine::{BuildRequest, EngineError, InfrastructureState, InstanceState, Renew, Run, What};
 use serde_json::{Value, json};
 
 async fn put(fakes: &Fakes, key: &str, value: Value) {
@@ -77,8 +77,15 @@ async fn status_reads_the_store_and_refresh_asks_the_cloud() {
     assert_eq!(state(fakes.engine.status("test", false).await.unwrap()), InstanceState::Ready);
     assert_eq!(fakes.cloud.calls().len(), calls);
     assert_eq!(state(fakes.engine.status("test", true).await.unwrap()), InstanceState::Unhealthy);
-    fakes.cloud.force("db", Phase::Stopped);
-    fakes.engine.status("test", true).await.unwrap();
+    for (phase, seen) in [(Phase::Stopped, InstanceState::Stopped), (Phase::Failed, InstanceState::Failed)] {
+        fakes.cloud.force("db", phase);
+        let status = fakes.engine.status("test", true).await.unwrap();
+        assert_eq!((status.state, state(status)), (InfrastructureState::Degraded, seen));
+    }
+    fakes.cloud.vanish("db");
+    assert_eq!(state(fakes.engine.status("test", true).await.unwrap()), InstanceState::Vanished);
+    let plan = fakes.engine.plan(Some("test"), &infrastructure(vec![node("db", 1, &[])]), Renew::default()).await;
+    assert_eq!(plan.unwrap().summary(), "1 to replace");
     assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (1, 0));
 }
 

@@ -1,0 +1,292 @@
+//! State is the truth: whatever is recorded, `status`, the list, the plan and JSON say the same.
+
+use std::time::Duration;
+
+use occopus_engine::ports::{Fault, Phase, Reaction, Store, Transaction, Write};
+use occopus_engine::testing::{Fakes, Script, infrastructure, node};
+use occopus_engine::{
+    ActionKind, InfrastructureState, InstanceState, MaintainOptions, Renew, Run, Scale, Status, What,
+};
+use occopus_model::Infrastructure;
+use serde_json::{Value, json};
+
+/// The state after this one, so that all of them are tried. A new one does not compile until it has its place here.
+fn next_instance(state: InstanceState) -> Option<InstanceState> {
+    Some(match state {
+        InstanceState::Creating => InstanceState::UnknownOutcome,
+        InstanceState::UnknownOutcome => InstanceState::Pending,
+        InstanceState::Pending => InstanceState::Running,
+        InstanceState::Running => InstanceState::Ready,
+        InstanceState::Ready => InstanceState::Unhealthy,
+        InstanceState::Unhealthy => InstanceState::Stopped,
+        InstanceState::Stopped => InstanceState::Vanished,
+        InstanceState::Vanished => InstanceState::Failed,
+        InstanceState::Failed => InstanceState::Destroying,
+        InstanceState::Destroying => return None,
+    })
+}
+
+fn next_concluded(state: InfrastructureState) -> Option<InfrastructureState> {
+    Some(match state {
+        InfrastructureState::Building => InfrastructureState::Ready,
+        InfrastructureState::Ready => InfrastructureState::Degraded,
+        InfrastructureState::Degraded => InfrastructureState::Failing,
+        InfrastructureState::Failing => InfrastructureState::Unreachable,
+        InfrastructureState::Unreachable => InfrastructureState::Held,
+        InfrastructureState::Held => InfrastructureState::Destroying,
+        InfrastructureState::Destroying => return None,
+    })
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    concluded: InfrastructureState,
+    instance: InstanceState,
+    unobserved: bool,
+    suspended: bool,
+    failing: bool,
+    /// So many instances; three are wanted.
+    present: usize,
+    /// Somebody has asked for two.
+    asked: bool,
+    owned: bool,
+}
+
+impl Case {
+    fn all() -> Vec<Self> {
+        let instances: Vec<_> = std::iter::successors(Some(InstanceState::Creating), |it| next_instance(*it)).collect();
+        let mut cases = Vec::new();
+        for concluded in std::iter::successors(Some(InfrastructureState::Building), |it| next_concluded(*it)) {
+            for instance in &instances {
+                for present in 2..=4 {
+                    for bits in 0..32_u8 {
+                        let [unobserved, suspended, failing, asked, owned] =
+                            [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
+                        let instance = *instance;
+                        cases.push(Self { concluded, instance, unobserved, suspended, failing, present, asked, owned });
+                    }
+                }
+            }
+        }
+        cases
+    }
+
+    fn is_dead(self) -> bool {
+        use InstanceState::{Destroying, Failed, Stopped, Vanished};
+        matches!(self.instance, Stopped | Vanished | Failed | Destroying)
+    }
+
+    fn wanted(self) -> usize {
+        if self.asked { 2 } else { 3 }
+    }
+
+    /// What everybody has to say.
+    fn expected(self) -> InfrastructureState {
+        let looks_dead = self.is_dead() || self.instance == InstanceState::Unhealthy;
+        let alive = self.present - usize::from(self.is_dead());
+        let is_right = self.instance == InstanceState::Ready && alive == self.wanted();
+        match self.concluded {
+            InfrastructureState::Destroying | InfrastructureState::Building => self.concluded,
+            InfrastructureState::Held if looks_dead => InfrastructureState::Held,
+            _ if !is_right && self.failing => InfrastructureState::Failing,
+            _ if !is_right => InfrastructureState::Degraded,
+            _ if self.unobserved => InfrastructureState::Unreachable,
+            _ => InfrastructureState::Ready,
+        }
+    }
+}
+
+/// From two to four web servers.
+fn graph() -> Infrastructure {
+    let mut web = node("web", 2, &[]);
+    web.scaling.max = 4;
+    infrastructure(vec![web])
+}
+
+async fn put(fakes: &Fakes, key: &str, value: &Value) {
+    let write = Write::Put { key: key.into(), value: value.to_string().into_bytes(), lease: None };
+    fakes.store.commit(Transaction { compares: Vec::new(), writes: vec![write] }).await.expect("written");
+}
+
+async fn delete(fakes: &Fakes, key: &str) {
+    let write = Write::Delete { key: key.into() };
+    fakes.store.commit(Transaction { compares: Vec::new(), writes: vec![write] }).await.expect("written");
+}
+
+async fn read(fakes: &Fakes, key: &str) -> Value {
+    let entry = fakes.store.get(key).await.expect("read").expect("there");
+    serde_json::from_slice(&entry.value).expect("JSON")
+}
+
+async fn record(fakes: &Fakes, case: Case, instances: &[Value], short: &Value) {
+    for at in 0..4 {
+        let id = format!("instance-{at}");
+        let key = format!("infra/test/instance/{id}");
+        if at >= case.present {
+            delete(fakes, &key).await;
+            continue;
+        }
+        let mut instance = instances[at % instances.len()].clone();
+        instance["id"] = json!(id);
+        if at == 0 {
+            instance["state"] = json!(case.instance);
+            instance["unobserved"] = if case.unobserved { json!("a fog") } else { Value::Null };
+        }
+        put(fakes, &key, &instance).await;
+    }
+    let time = "2026-01-01T00:00:00Z";
+    let marks = [
+        ("suspended", case.suspended, json!({})),
+        (
+            "failing/web",
+            case.failing,
+            json!({"v": 1, "failures": 3, "failed": time, "next_attempt": "2026-01-01T00:01:00Z", "message": "it ended"}),
+        ),
+        ("request/1", case.asked, json!({"v": 1, "node": "web", "scale": {"to": 2}})),
+        ("owner", case.owned, json!({"v": 1, "holder": "somebody", "since": time, "token": "t"})),
+    ];
+    for (name, there, value) in marks {
+        let key = format!("infra/test/{name}");
+        if there { put(fakes, &key, &value).await } else { delete(fakes, &key).await }
+    }
+    let mut short = short.clone();
+    short["state"] = json!(case.concluded);
+    put(fakes, "infrastructure/test", &short).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_say_the_same_whatever_is_recorded() {
+    let fakes = Fakes::new();
+    fakes.build(&graph()).await.expect("built");
+    fakes.engine.scale("test", "web", Scale::To(3)).await.expect("recorded");
+    fakes.maintain().await.expect("scaled");
+    let mut instances = Vec::new();
+    for key in fakes.store.keys().iter().filter(|key| key.contains("/instance/")) {
+        instances.push(read(&fakes, key).await);
+        delete(&fakes, key).await;
+    }
+    let short = read(&fakes, "infrastructure/test").await;
+    for case in Case::all() {
+        record(&fakes, case, &instances, &short).await;
+        let status = fakes.engine.status("test", false).await.expect("status");
+        assert_eq!(status.state, case.expected(), "{case:?}: {:?}", status.message);
+        agrees(&fakes, case, &status).await;
+    }
+}
+
+async fn agrees(fakes: &Fakes, case: Case, status: &Status) {
+    let web = &status.nodes[0];
+    assert_eq!((web.target as usize, web.instances.len()), (case.wanted(), case.present), "{case:?}");
+    assert_eq!(web.instances[0].state, case.instance, "{case:?}");
+    assert_eq!(web.instances[0].unobserved.is_some(), case.unobserved, "{case:?}");
+    assert_eq!((status.suspended, status.owner.is_some()), (case.suspended, case.owned), "{case:?}");
+    assert_eq!(web.failing.is_some(), case.failing, "{case:?}");
+    assert_eq!(status.is_ready(), status.state == InfrastructureState::Ready, "{case:?}");
+    let is_fine = status.state == InfrastructureState::Ready;
+    let is_under_way = status.state == InfrastructureState::Building && case.owned;
+    let is_going = status.state == InfrastructureState::Destroying;
+    assert!(status.message.is_some() || is_fine || is_under_way || is_going, "{case:?} has no reason");
+    let json = serde_json::to_value(status).expect("JSON");
+    assert_eq!(json["state"], json!(case.expected()), "{case:?}");
+
+    let list = fakes.engine.list().await.expect("a list");
+    assert_eq!((list[0].state, list[0].suspended), (status.state, case.suspended), "{case:?}");
+
+    let plan = fakes.engine.plan(Some("test"), &graph(), Renew::default()).await.expect("a plan");
+    let is_right = matches!(status.state, InfrastructureState::Ready | InfrastructureState::Unreachable);
+    assert!(plan.is_unchanged() || !is_right, "{case:?}: {plan}");
+    let replaced = plan.count(ActionKind::Replace) + plan.count(ActionKind::Destroy) > 0;
+    assert!(replaced || !case.is_dead(), "{case:?}: what is dead goes: {plan}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_is_right_while_a_request_waits_and_an_owner_works() {
+    let fakes = Fakes::new();
+    fakes.build(&graph()).await.expect("built");
+    let list = async || fakes.engine.list().await.expect("a list")[0].state;
+    assert_eq!(list().await, InfrastructureState::Ready);
+    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    assert_eq!(list().await, InfrastructureState::Degraded, "two are missing");
+    let status = fakes.engine.status("test", false).await.expect("status");
+    assert_eq!(status.message.as_deref(), Some("node web has 2 instances, 4 are wanted"));
+    // Nobody does it while it is suspended.
+    fakes.engine.suspend("test").await.expect("suspended");
+    assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Degraded);
+    fakes.engine.resume("test").await.expect("resumed");
+    assert!(fakes.maintain().await.expect("a pass").is_ready());
+    assert_eq!(list().await, InfrastructureState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
+    let fakes = Fakes::new();
+    let six = infrastructure(vec![node("web", 6, &[])]);
+    fakes.build(&six).await.expect("built");
+    for machine in fakes.cloud.machines().iter().take(4) {
+        fakes.cloud.lose(&machine.instance);
+    }
+    for refresh in [true, false] {
+        let status = fakes.engine.status("test", refresh).await.expect("status");
+        assert_eq!(status.state, InfrastructureState::Held, "{refresh}");
+        let vanished = status.nodes[0].instances.iter().filter(|it| it.state == InstanceState::Vanished).count();
+        assert_eq!(vanished, 4);
+        let message = status.message.expect("a reason");
+        assert!(message.contains("4 of 6 instances look dead") && message.contains("--release"), "{message}");
+    }
+    assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held);
+    let plan = fakes.engine.plan(Some("test"), &six, Renew::default()).await.expect("a plan");
+    assert_eq!(plan.summary(), "4 to replace, 2 unchanged");
+    let options = MaintainOptions { release: true, ..MaintainOptions::default() };
+    let released = fakes.engine.maintain("test", options, Run::new().0).await.expect("a pass");
+    assert!(released.is_ready(), "{released:?}");
+    assert_eq!(fakes.cloud.machines().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_can_see_nothing_does_not_say_that_it_is_ready() {
+    let fakes = Fakes::new();
+    fakes.build(&graph()).await.expect("built");
+    let down = || Script::Fault(Fault::new(Reaction::Retry, "fake.503", "503 Service Unavailable"));
+    (0..10).for_each(|_| fakes.cloud.script("observe", "", down()));
+    fakes.cloud.vanish("web");
+    let status = fakes.build(&graph()).await.expect("nothing was to be done");
+    assert_eq!(status.state, InfrastructureState::Unreachable);
+    assert!(status.message.expect("a reason").contains("2 of 2 instances could not be observed: 503"));
+    let events = fakes.events().await.expect("events");
+    assert_eq!(events.iter().filter(|event| event.what == What::InfraReady).count(), 1, "of the first build");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_build_says_that_nobody_works_on_it() {
+    let fakes = Fakes::new();
+    fakes.cloud.timing(Duration::from_secs(100), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let building = tokio::spawn({
+        let fakes = fakes.clone();
+        async move { fakes.build(&graph()).await }
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let status = fakes.engine.status("test", false).await.expect("status");
+    assert_eq!((status.state, status.message), (InfrastructureState::Building, None));
+    building.abort();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let status = fakes.engine.status("test", false).await.expect("status");
+    assert_eq!(status.state, InfrastructureState::Building);
+    assert!(status.message.expect("a reason").starts_with("interrupted: nobody works on it"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_starts_again_or_is_paused_is_not_shown_as_ready() {
+    let fakes = Fakes::new();
+    fakes.build(&graph()).await.expect("built");
+    fakes.cloud.force("web", Phase::Pending);
+    let status = fakes.maintain().await.expect("a pass");
+    assert_eq!(
+        (status.state, status.nodes[0].instances[0].state),
+        (InfrastructureState::Degraded, InstanceState::Unhealthy)
+    );
+    fakes.cloud.force("web", Phase::Unknown);
+    let status = fakes.maintain().await.expect("a pass");
+    assert!(status.nodes[0].instances[0].unobserved.is_some());
+    assert_eq!(fakes.cloud.count("create"), 2);
+}
