@@ -277,7 +277,8 @@ async fn a_lost_lease_is_taken_up_again_unless_another_has_it() {
     stop.request();
     assert!(keeping.await.unwrap().is_ok());
     let (_stop, keeping) = fakes.keep();
-    tokio::time::sleep(Duration::from_secs(25)).await;
+    // Between two signs of life.
+    tokio::time::sleep(Duration::from_secs(27)).await;
     fakes.store.end_leases();
     let (_other, others) = fakes.keep();
     let error = keeping.await.unwrap().unwrap_err();

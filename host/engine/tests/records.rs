@@ -137,3 +137,41 @@ async fn a_destroy_that_can_not_read_changes_nothing() {
     fakes.destroy().await.unwrap_err();
     assert_eq!(fakes.engine.list().await.unwrap()[0].state, occopus_engine::InfrastructureState::Ready);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_ends_no_build() {
+    for jump in [15_000, 3_600_000, -3_600_000] {
+        let fakes = Fakes::new();
+        let seconds = std::time::Duration::from_secs;
+        fakes.cloud.timing(seconds(30), seconds(3), seconds(0), seconds(0));
+        let building = tokio::spawn({
+            let fakes = fakes.clone();
+            async move { fakes.build(&infrastructure(vec![node("db", 1, &[]), node("web", 2, &["db"])])).await }
+        });
+        for pause in [7, 9, 14, 20] {
+            tokio::time::sleep(seconds(pause)).await;
+            fakes.clock.jump(jump);
+        }
+        assert!(building.await.unwrap().expect("it goes on").is_ready(), "{jump}");
+        assert_eq!(fakes.cloud.count("create"), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_another_has_taken_over_is_lost() {
+    let fakes = Fakes::new();
+    let seconds = std::time::Duration::from_secs;
+    fakes.cloud.timing(seconds(100), seconds(0), seconds(0), seconds(0));
+    fakes.cloud.idempotent(true);
+    let graph = infrastructure(vec![node("db", 1, &[])]);
+    let building = tokio::spawn({
+        let (fakes, graph) = (fakes.clone(), graph.clone());
+        async move { fakes.build(&graph).await }
+    });
+    tokio::time::sleep(seconds(7)).await;
+    fakes.store.end_leases();
+    // It has come, written and gone before the first one looks at its lease.
+    fakes.cloud.timing(seconds(0), seconds(0), seconds(0), seconds(0));
+    fakes.build(&graph).await.expect("taken over");
+    assert!(matches!(building.await.unwrap(), Err(EngineError::LeaseLost { .. })));
+}

@@ -52,7 +52,7 @@ pub(super) async fn detach(engine: &Engine, id: &str) -> Result<bool, EngineErro
 /// Whether we are asked to let go.
 pub(super) async fn is_detached(engine: &Engine, session: &Session, id: &str) -> Result<bool, EngineError> {
     let asked = engine.store.get(&keys::detach(id)).await?;
-    Ok(asked.is_some_and(|entry| entry.value == session.revision.to_string().into_bytes()))
+    Ok(asked.is_some_and(|entry| entry.value == session.revision().to_string().into_bytes()))
 }
 
 fn mark(key: String, there: bool) -> Write {

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::owner::Ownership;
 use crate::error::EngineError;
 use crate::event::{Event, What};
 use crate::ports::{Clock, Committed, Compare, Revision, Store, StoreError, Transaction, Write};
@@ -62,7 +63,7 @@ pub(crate) struct Journal {
 impl Journal {
     pub(super) async fn open(
         id: &str,
-        owner: Revision,
+        owner: Arc<Ownership>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         settings: &Settings,
@@ -74,6 +75,7 @@ impl Journal {
             Some(entry) => (decode(&entry.key, &entry.value)?, entry.modified),
             None => (HeadRecord::default(), 0),
         };
+        owner.wrote(head_revision);
         let (requests, receiver) = mpsc::unbounded_channel();
         let writer = Writer {
             id: id.into(),
@@ -135,7 +137,7 @@ impl Journal {
 
 struct Writer {
     id: String,
-    owner: Revision,
+    owner: Arc<Ownership>,
     head: HeadRecord,
     head_revision: Revision,
     store: Arc<dyn Store>,
@@ -181,15 +183,13 @@ impl Writer {
             }
         }
         // A transaction that comes late is refused, since the head has moved on.
-        let compares = vec![
-            Compare::Modified(keys::owner(&self.id), self.owner),
-            Compare::Modified(keys::head(&self.id), self.head_revision),
-        ];
+        let compares = self.compares();
         if last {
             self.persist(Transaction { compares, writes }, None).await?;
         } else {
             writes.push(Write::Put { key: keys::head(&self.id), value: encode(head), lease: None });
             self.head_revision = self.persist(Transaction { compares, writes }, Some(head)).await?;
+            self.owner.wrote(self.head_revision);
             self.head = head;
         }
         for event in events {
@@ -203,17 +203,29 @@ impl Writer {
         Ok(())
     }
 
+    fn compares(&self) -> Vec<Compare> {
+        vec![
+            Compare::Modified(keys::owner(&self.id), self.owner.revision()),
+            Compare::Modified(keys::head(&self.id), self.head_revision),
+        ]
+    }
+
     /// Commits, with patience. A commit whose answer was lost is recognised by the head that it leaves.
-    async fn persist(&self, transaction: Transaction, head: Option<HeadRecord>) -> Result<Revision, Refused> {
+    async fn persist(&self, mut transaction: Transaction, head: Option<HeadRecord>) -> Result<Revision, Refused> {
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(20);
         let mut in_doubt = false;
         loop {
             let error = match self.store.commit(transaction.clone()).await {
                 Ok(Committed::Yes(revision)) => return Ok(revision),
-                Ok(Committed::No) if !in_doubt => return Err(Refused::Lost),
-                Ok(Committed::No) => match self.arrived(head).await {
-                    Ok(arrived) => return arrived.ok_or(Refused::Lost),
+                Ok(Committed::No) => match self.refused(head, in_doubt).await {
+                    Ok(Some(revision)) => return Ok(revision),
+                    Ok(None) if transaction.compares == self.compares() => return Err(Refused::Lost),
+                    // The lease had ended, and was taken up again.
+                    Ok(None) => {
+                        transaction.compares = self.compares();
+                        continue;
+                    }
                     Err(error) => error,
                 },
                 Err(error @ StoreError::Unusable { .. }) => return Err(Refused::Store(Arc::new(error))),
@@ -229,6 +241,15 @@ impl Writer {
             waited += pause;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
+    }
+
+    /// The revision of a transaction that was refused since it had arrived before. Otherwise the lease may have ended, and is taken
+    /// up again if that is possible: then there is something else to compare.
+    async fn refused(&self, head: Option<HeadRecord>, in_doubt: bool) -> Result<Option<Revision>, StoreError> {
+        if in_doubt && let Some(revision) = self.arrived(head).await? {
+            return Ok(Some(revision));
+        }
+        self.owner.reclaim().await.map(|_| None)
     }
 
     /// The revision of the head, if it is this one.

@@ -12,10 +12,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use inventory::Inventory;
 pub(crate) use journal::{Journal, Refused};
+use owner::Ownership;
 
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::ports::{Clock, LeaseId, Revision, Store};
+use crate::ports::{Clock, Revision, Store};
 use crate::settings::Settings;
 
 /// The right to change an infrastructure. Ends with [`Session::end`]; when it is dropped, the lease runs out.
@@ -25,10 +26,7 @@ pub(crate) struct Session {
     pub(crate) inventory: Arc<Inventory>,
     /// Cancelled when another may have taken over.
     pub(crate) lost: CancellationToken,
-    /// Of the write that made us the owner: our fencing number.
-    pub(crate) revision: Revision,
-    store: Arc<dyn Store>,
-    lease: LeaseId,
+    ownership: Arc<Ownership>,
     _keep_alive: AbortOnDropHandle<()>,
 }
 
@@ -41,26 +39,30 @@ impl Session {
         settings: &Settings,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self, EngineError> {
-        let (lease, revision) = owner::acquire(id, &*store, &*clock, settings).await?;
+        let ownership = Arc::new(Ownership::acquire(id, store.clone(), clock.clone(), settings).await?);
         let lost = CancellationToken::new();
-        let keep_alive = owner::keep_alive(lease, store.clone(), clock.clone(), settings, lost.clone());
-        let keep_alive = AbortOnDropHandle::new(tokio::spawn(keep_alive));
-        let journal = Journal::open(id, revision, store.clone(), clock, settings, events, lost.clone()).await;
+        let journal = Journal::open(id, ownership.clone(), store.clone(), clock, settings, events, lost.clone()).await;
         let journal = match journal {
             Ok(journal) => Arc::new(journal),
             Err(error) => {
-                drop(keep_alive);
                 // The lease would end by itself; this only spares the next one the wait.
-                let _ = store.revoke_lease(lease).await;
+                ownership.end().await;
                 return Err(error);
             }
         };
-        let inventory = Arc::new(Inventory::new(id, store.clone()));
-        Ok(Self { journal, inventory, lost, revision, store, lease, _keep_alive: keep_alive })
+        let inventory = Arc::new(Inventory::new(id, store));
+        let keep_alive = ownership.clone().keep_alive(settings.keep_alive, lost.clone());
+        let keep_alive = AbortOnDropHandle::new(tokio::spawn(keep_alive));
+        Ok(Self { journal, inventory, lost, ownership, _keep_alive: keep_alive })
+    }
+
+    /// Of the write that made us the owner: our fencing number.
+    pub(crate) fn revision(&self) -> Revision {
+        self.ownership.revision()
     }
 
     /// Gives the infrastructure back. Failing to say so costs the next owner the rest of the lease, and nothing else.
     pub(crate) async fn end(self) {
-        let _ = self.store.revoke_lease(self.lease).await;
+        self.ownership.end().await;
     }
 }

@@ -1,8 +1,10 @@
 //! The lease on an infrastructure.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -14,41 +16,149 @@ use crate::status::Owner;
 
 /// How often another owner may come and go while we try.
 const TRIES: usize = 5;
+/// Between two tries to take up again a lease that has ended.
+const BEFORE_TRYING_AGAIN: Duration = Duration::from_millis(50);
 
-/// Puts our name under the owner's key. The revision of that write is our fencing number.
-pub(super) async fn acquire(
-    id: &str,
-    store: &dyn Store,
-    clock: &dyn Clock,
-    settings: &Settings,
-) -> Result<(LeaseId, Revision), EngineError> {
-    let lease = store.grant_lease(settings.lease_ttl).await?;
-    let outcome = put_owner(id, lease, store, clock, settings).await;
-    match outcome {
-        Ok(revision) => Ok((lease, revision)),
-        Err(error) => {
-            // The lease would end by itself.
-            let _ = store.revoke_lease(lease).await;
-            Err(error)
+/// Our name under the owner's key, for as long as it is there.
+pub(super) struct Ownership {
+    id: String,
+    record: OwnerRecord,
+    ttl: Duration,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    /// Of the write that made us the owner: our fencing number.
+    revision: AtomicU64,
+    /// Of our last transaction: nobody has written anything as long as this is that of the head.
+    head: AtomicU64,
+    lease: Mutex<LeaseId>,
+}
+
+impl Ownership {
+    /// Becomes the owner, or says who is.
+    pub(super) async fn acquire(
+        id: &str,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: &Settings,
+    ) -> Result<Self, EngineError> {
+        let owner = Owner { holder: settings.holder.clone(), since: clock.now() };
+        let record = OwnerRecord { owner, token: Uuid::new_v4().to_string() };
+        let lease = store.grant_lease(settings.lease_ttl).await?;
+        match put_owner(id, lease, &record, &*store, settings).await {
+            Ok(revision) => Ok(Self {
+                id: id.into(),
+                record,
+                ttl: settings.lease_ttl,
+                store,
+                clock,
+                revision: AtomicU64::new(revision),
+                head: AtomicU64::new(0),
+                lease: Mutex::new(lease),
+            }),
+            Err(error) => {
+                // The lease would end by itself.
+                let _ = store.revoke_lease(lease).await;
+                Err(error)
+            }
         }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// Remembers our last transaction.
+    pub(super) fn wrote(&self, head: Revision) {
+        self.head.store(head, Ordering::Release);
+    }
+
+    /// Takes up again a lease that has ended though we are alive: leases are measured by the wall clock, since several processes
+    /// have to agree on them, and it may be set forward, or the machine may have slept. Only when nobody else has taken over, and
+    /// nobody has written anything since: then it is as if it had not ended. False: it is lost.
+    pub(super) async fn reclaim(&self) -> Result<bool, StoreError> {
+        let mut lease = self.lease.lock().await;
+        let key = keys::owner(&self.id);
+        for _ in 0..TRIES {
+            if let Some(entry) = self.store.get(&key).await? {
+                let found = decode::<OwnerRecord>(&key, &entry.value).ok();
+                let is_ours = found.is_some_and(|found| found.token == self.record.token);
+                if is_ours {
+                    self.revision.store(entry.modified, Ordering::Release);
+                }
+                return Ok(is_ours);
+            }
+            let head = keys::head(&self.id);
+            if self.store.get(&head).await?.map_or(0, |entry| entry.modified) != self.head.load(Ordering::Acquire) {
+                // Perhaps it is a transaction of ours that has just come through.
+                self.clock.sleep(BEFORE_TRYING_AGAIN).await;
+                continue;
+            }
+            let new = self.store.grant_lease(self.ttl).await?;
+            let compares =
+                vec![Compare::Modified(key.clone(), 0), Compare::Modified(head, self.head.load(Ordering::Acquire))];
+            let writes = vec![Write::Put { key: key.clone(), value: encode(&self.record), lease: Some(new) }];
+            let committed = self.store.commit(Transaction { compares, writes }).await;
+            if let Ok(Committed::Yes(revision)) = committed {
+                tracing::info!(infrastructure = self.id, "the lease had ended, and was taken up again");
+                *lease = new;
+                self.revision.store(revision, Ordering::Release);
+                return Ok(true);
+            }
+            if !matches!(committed, Err(StoreError::Unknown { .. })) {
+                let _ = self.store.revoke_lease(new).await;
+            } else {
+                *lease = new;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Keeps the lease alive for as long as this runs; tells when it has ended.
+    pub(super) async fn keep_alive(self: Arc<Self>, period: Duration, lost: CancellationToken) {
+        let mut silent = Duration::ZERO;
+        loop {
+            let pause = if silent.is_zero() { period } else { Duration::from_secs(1).min(period) };
+            self.clock.sleep(pause).await;
+            let lease = *self.lease.lock().await;
+            let alive = match self.store.keep_alive(lease).await {
+                Ok(false) => self.reclaim().await,
+                alive => alive,
+            };
+            match alive {
+                Ok(true) => silent = Duration::ZERO,
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the lease could not be kept alive");
+                    silent += pause;
+                    if silent + period >= self.ttl {
+                        break;
+                    }
+                }
+            }
+        }
+        lost.cancel();
+    }
+
+    /// Gives the infrastructure back. Failing to say so costs the next owner the rest of the lease, and nothing else.
+    pub(super) async fn end(&self) {
+        let lease = *self.lease.lock().await;
+        let _ = self.store.revoke_lease(lease).await;
     }
 }
 
 async fn put_owner(
     id: &str,
     lease: LeaseId,
+    record: &OwnerRecord,
     store: &dyn Store,
-    clock: &dyn Clock,
     settings: &Settings,
 ) -> Result<Revision, EngineError> {
     let key = keys::owner(id);
-    let owner = Owner { holder: settings.holder.clone(), since: clock.now() };
-    let record = OwnerRecord { owner, token: Uuid::new_v4().to_string() };
     let mut expected = 0;
     for _ in 0..TRIES {
         let transaction = Transaction {
             compares: vec![Compare::Modified(key.clone(), expected)],
-            writes: vec![Write::Put { key: key.clone(), value: encode(&record), lease: Some(lease) }],
+            writes: vec![Write::Put { key: key.clone(), value: encode(record), lease: Some(lease) }],
         };
         match store.commit(transaction).await {
             Ok(Committed::Yes(revision)) => return Ok(revision),
@@ -70,39 +180,9 @@ async fn put_owner(
             }
         };
     }
-    Err(owned(id, Owner { holder: "several processes in turn".into(), since: clock.now() }))
+    Err(owned(id, Owner { holder: "several processes in turn".into(), since: record.owner.since }))
 }
 
 fn owned(id: &str, owner: Owner) -> EngineError {
     EngineError::Owned { id: id.into(), holder: owner.holder, since: owner.since }
-}
-
-/// Keeps the lease alive for as long as this runs; tells when it has ended.
-pub(super) fn keep_alive(
-    lease: LeaseId,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    settings: &Settings,
-    lost: CancellationToken,
-) -> impl Future<Output = ()> + Send + 'static {
-    let (period, ttl) = (settings.keep_alive, settings.lease_ttl);
-    async move {
-        let mut silent = Duration::ZERO;
-        loop {
-            let pause = if silent.is_zero() { period } else { Duration::from_secs(1).min(period) };
-            clock.sleep(pause).await;
-            match store.keep_alive(lease).await {
-                Ok(true) => silent = Duration::ZERO,
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the lease could not be kept alive");
-                    silent += pause;
-                    if silent + period >= ttl {
-                        break;
-                    }
-                }
-            }
-        }
-        lost.cancel();
-    }
 }

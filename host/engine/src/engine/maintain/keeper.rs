@@ -438,8 +438,12 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         (self.concluded.state, self.concluded.message) = (state, message);
-        let write = put(keys::infrastructure(self.id), encode(&self.concluded));
-        self.write(vec![write], events).await
+        let mut writes = vec![put(keys::infrastructure(self.id), encode(&self.concluded))];
+        if state == InfrastructureState::Ready {
+            // What is described now works: a later change that fails comes back to it.
+            writes.push(Write::Delete { key: keys::previous(self.id) });
+        }
+        self.write(writes, events).await
     }
 
     fn lost(&self) -> EngineError {
