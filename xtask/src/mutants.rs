@@ -43,7 +43,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "write without being the owner",
         file: "session/journal.rs",
-        from: "            Compare::Modified(keys::owner(&self.id), self.owner),\n            Compare::Modified(keys::head(&self.id), self.head_revision),\n",
+        from: "            Compare::Modified(keys::owner(&self.id), self.owner.revision()),\n            Compare::Modified(keys::head(&self.id), self.head_revision),\n",
         to: "",
     },
     Mutant {

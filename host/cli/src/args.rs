@@ -23,6 +23,8 @@ Exit status:
     3  the description, the node definitions or the credentials are wrong
     4  another process works on this infrastructure
     5  something is left behind; it is named, with the command that removes it
+    6  build, maintain, scale: something is not as it should be (degraded, failing, held); the state says what
+    7  build, maintain, scale: some machines could not be observed; nothing else is known to be wrong
   130  interrupted
 
 Ctrl-C stops and removes what this run made; a second Ctrl-C stops at once and says what is left.
@@ -381,6 +383,9 @@ pub(crate) struct Maintain {
     /// Look again and again, until interrupted.
     #[arg(short, long)]
     pub(crate) cyclic: bool,
+    /// End a hold: replace what looks dead now, however much it is.
+    #[arg(long, conflicts_with_all = ["report", "list"])]
+    pub(crate) release: bool,
     /// Seconds between two looks.
     #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) interval: Duration,

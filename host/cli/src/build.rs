@@ -14,7 +14,7 @@ use super::report::Live;
 use super::session::Place;
 use super::{print, session};
 
-pub(crate) async fn run(build: Build, common: &Common) -> Result<(), Failure> {
+pub(crate) async fn run(build: Build, common: &Common) -> Result<Exit, Failure> {
     let format = build.output.format;
     let status = match session::place(common)? {
         Place::Here(occopus) => here(build, &occopus).await?,
@@ -24,7 +24,7 @@ pub(crate) async fn run(build: Build, common: &Common) -> Result<(), Failure> {
     if format == Format::Text {
         print::line(&status.id);
     }
-    Ok(())
+    Ok(Exit::of_status(&status))
 }
 
 async fn here(build: Build, occopus: &Occopus) -> Result<Status, Failure> {

@@ -78,7 +78,7 @@ async fn here(id: &str, occopus: &Occopus) -> Result<DestroyReport, Failure> {
     // A description that can't be read must not keep it from being removed.
     let webhooks = engine.desired(id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default();
     session::prepare(occopus, needs_of_status(&before)).await?;
-    let live = Live::of_status(DOING, &before, print::colours_on_stderr());
+    let live = Live::of_status(DOING, &before, print::colours_on_stderr()).keeping_gone();
     let first = "stopping after what is under way (once more: stop at once)";
     session::watch(occopus, id, &webhooks, live, first, async |run| engine.destroy(id, run).await).await
 }
@@ -88,7 +88,7 @@ async fn there(id: &str, service: &Service) -> Result<DestroyReport, Failure> {
     let events = remote::follow(service, id, Follow::FromNow).await?;
     let mut removed = before.nodes.iter().map(|node| node.instances.len()).sum();
     if let Destroyed::Accepted(accepted) = service.destroy(id).await? {
-        let live = Live::of_status(DOING, &before, print::colours_on_stderr());
+        let live = Live::of_status(DOING, &before, print::colours_on_stderr()).keeping_gone();
         removed = remote::watch(service, &accepted, events, live, None).await?.dropped;
     }
     Ok(DestroyReport { id: id.to_owned(), removed, left: Vec::new(), strange: Vec::new(), unconfirmed: None })

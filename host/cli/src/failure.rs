@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use occopus::{ConfigError, OpenError, source};
 use occopus_conformance::ConformanceError;
-use occopus_engine::{EngineError, Leftover, NodeFailure, Orphan};
+use occopus_engine::{EngineError, InfrastructureState, Leftover, NodeFailure, Orphan, Status};
 use occopus_model::Problems;
 use serde_json::{Value, json};
 
 use super::remote::{Refused, Told};
+use super::report::one_line;
 
 /// How the program ends. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,36 @@ pub(crate) enum Exit {
     Owned = 4,
     /// Something exists that should not.
     Left = 5,
+    /// Done as far as possible, and something of the infrastructure is not as it should be.
+    NotReady = 6,
+    /// Nothing is known to be wrong, and some machines could not be observed.
+    Unreachable = 7,
     /// By the user.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// How a command ends that leaves an infrastructure in this state. It tells why, when that is not as it should be.
+    pub(crate) fn of_status(status: &Status) -> Self {
+        let exit = Self::of_state(status.state);
+        if exit != Self::Done {
+            let why = status.message.as_ref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
+            super::print::note(format_args!("{} is {}{why}", status.name, status.state));
+        }
+        exit
+    }
+
+    fn of_state(state: InfrastructureState) -> Self {
+        match state {
+            InfrastructureState::Ready => Self::Done,
+            InfrastructureState::Unreachable => Self::Unreachable,
+            InfrastructureState::Building
+            | InfrastructureState::Degraded
+            | InfrastructureState::Failing
+            | InfrastructureState::Held
+            | InfrastructureState::Destroying => Self::NotReady,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -435,5 +464,26 @@ fn render(diagnostic: &dyn Diagnostic) -> String {
         Ok(()) => text,
         // Only when a source can't be read; the message is what matters.
         Err(_) => format!("error: {diagnostic}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_an_infrastructure_decides_how_a_command_ends() {
+        let exits = [
+            (InfrastructureState::Ready, 0),
+            (InfrastructureState::Building, 6),
+            (InfrastructureState::Degraded, 6),
+            (InfrastructureState::Failing, 6),
+            (InfrastructureState::Held, 6),
+            (InfrastructureState::Destroying, 6),
+            (InfrastructureState::Unreachable, 7),
+        ];
+        for (state, exit) in exits {
+            assert_eq!(Exit::of_state(state) as u8, exit, "{state}");
+        }
     }
 }

@@ -63,11 +63,11 @@ fn main() -> ExitCode {
     diagnose::log(cli.common.verbose, telemetry.as_ref());
     let format = format(&cli.command);
     match start(cli, telemetry) {
-        Ok(()) if print::is_lost() => {
+        Ok(_) if print::is_lost() => {
             print::note("error: it is done, but standard output could not be written");
             Exit::Failed.into()
         }
-        Ok(()) => Exit::Done.into(),
+        Ok(exit) => exit.into(),
         Err(failure) => {
             if format == Format::Json {
                 print::json(&failure.to_json());
@@ -79,14 +79,14 @@ fn main() -> ExitCode {
 }
 
 /// What only reads the store gets along with one thread, which starts faster.
-fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<(), Failure> {
+fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<Exit, Failure> {
     remote::check(&cli.command, &cli.common)?;
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "occopus", &mut script);
         // A reader that has gone wants no more.
         let _ = io::Write::write_all(&mut io::stdout(), &script);
-        return Ok(());
+        return Ok(Exit::Done);
     }
     let mut builder = if works(&cli.command) { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let runtime = builder.enable_all().build().map_err(|error| {
@@ -123,18 +123,18 @@ fn works(command: &Command) -> bool {
     }
 }
 
-async fn run(command: Command, common: &Common) -> Result<(), Failure> {
-    match command {
+async fn run(command: Command, common: &Common) -> Result<Exit, Failure> {
+    let done: Result<(), Failure> = match command {
         Command::Validate(it) => validate::run(it, common).await,
         Command::Plan(it) => plan::run(it, common).await,
         Command::Render(it) => render::run(it, common).await,
         Command::Graph(it) => graph::run(it, common).await,
-        Command::Build(it) => build::run(it, common).await,
+        Command::Build(it) => return build::run(it, common).await,
         Command::Status(it) => status::run(it, common).await,
-        Command::Maintain(it) => maintain::run(it, common).await,
+        Command::Maintain(it) => return maintain::run(it, common).await,
         Command::Attach(it) => attach::attach(it, common).await,
         Command::Detach(it) => attach::detach(it, common).await,
-        Command::Scale(it) => scale::run(it, common).await,
+        Command::Scale(it) => return scale::run(it, common).await,
         Command::Suspend(it) => suspend::run(it, true, common).await,
         Command::Resume(it) => suspend::run(it, false, common).await,
         Command::Destroy(it) => destroy::run(it, common).await,
@@ -152,7 +152,8 @@ async fn run(command: Command, common: &Common) -> Result<(), Failure> {
         }
         // Done before anything was started.
         Command::Completions { .. } => Ok(()),
-    }
+    };
+    done.map(|()| Exit::Done)
 }
 
 /// In which form a failure is told on standard output.

@@ -15,7 +15,7 @@ use super::{print, session};
 
 const DOING: &str = "maintaining";
 
-pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<(), Failure> {
+pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<Exit, Failure> {
     let place = session::place(common)?;
     let Some(id) = &maintain.infra_id else {
         let all = session::list(&place).await?;
@@ -28,7 +28,7 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<(), Failu
                 ids.iter().for_each(print::line);
             }
         }
-        return Ok(());
+        return Ok(Exit::Done);
     };
 
     let (status, is_report) = match &place {
@@ -41,10 +41,11 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<(), Failu
         Place::Service(service) => (there(id, &maintain, service).await?, false),
     };
     if is_report {
-        return report(&status, &maintain);
+        return report(&status, &maintain).map(|()| Exit::Done);
     }
     print::status(&status, maintain.output.format());
-    Ok(())
+    // Who looks again and again was stopped by somebody, who is not told by a number how things were at that moment.
+    Ok(if maintain.cyclic { Exit::Done } else { Exit::of_status(&status) })
 }
 
 async fn here(id: &str, maintain: &Maintain, occopus: &Occopus) -> Result<Status, Failure> {
@@ -56,8 +57,8 @@ async fn here(id: &str, maintain: &Maintain, occopus: &Occopus) -> Result<Status
     let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
     session::prepare(occopus, needs).await?;
     let live = Live::of_status(DOING, &before, print::colours_on_stderr());
-    let options =
-        MaintainOptions { cyclic: maintain.cyclic.then_some(maintain.interval), ..MaintainOptions::default() };
+    let cyclic = maintain.cyclic.then_some(maintain.interval);
+    let options = MaintainOptions { cyclic, release: maintain.release };
     let first = "stopping after what is under way (once more: stop at once)";
     session::watch(occopus, id, &webhooks, live, first, async |run| engine.maintain(id, options, run).await).await
 }
@@ -67,6 +68,12 @@ async fn there(id: &str, maintain: &Maintain, service: &Service) -> Result<Statu
         let text = "a service looks again and again by itself, not while a command waits for it";
         let failure = Failure::new(Exit::Usage, "maintain.cyclic", text);
         return Err(failure.help(format_args!("`occopus attach -i {id}` lets it, until `occopus detach -i {id}`")));
+    }
+    if maintain.release {
+        let text = "a service ends a hold by itself, once the cloud has called the same machines dead for long enough";
+        let failure = Failure::new(Exit::Usage, "maintain.release", text);
+        let help = "`maintenance: {hold_minutes: N}` says for how long; `build -i ID` replaces them at once";
+        return Err(failure.help(help));
     }
     let before = service.status(id, false).await?;
     let events = remote::follow(service, id, Follow::FromNow).await?;

@@ -13,7 +13,7 @@ use super::{print, session};
 
 const DOING: &str = "scaling";
 
-pub(crate) async fn run(arguments: ScaleTo, common: &Common) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: ScaleTo, common: &Common) -> Result<Exit, Failure> {
     let format = arguments.output.format;
     let how = match (arguments.change, arguments.set, arguments.filter) {
         (Some(change), ..) => Scale::By(change),
@@ -32,9 +32,13 @@ pub(crate) async fn run(arguments: ScaleTo, common: &Common) -> Result<(), Failu
         (Scaled::Recorded { .. }, Format::Text) => {
             print::line("recorded; the next pass of `occopus maintain` does it");
         }
-        (Scaled::Applied(status), format) => print::status(&status, format),
+        (Scaled::Applied(status), format) => {
+            print::status(&status, format);
+            return Ok(Exit::of_status(&status));
+        }
+        (Scaled::LeftTo(status), format) => print::status(&status, format),
     }
-    Ok(())
+    Ok(Exit::Done)
 }
 
 /// What is to become of a node.
@@ -51,6 +55,8 @@ enum Scaled {
     Recorded { node: String, number: u32 },
     /// As far as it was possible.
     Applied(Status),
+    /// Somebody else works on it, and will do it.
+    LeftTo(Status),
 }
 
 fn told(node: &str, number: u32) {
@@ -83,7 +89,7 @@ async fn here(wish: Wish, occopus: &Occopus) -> Result<Scaled, Failure> {
         Err(Failure::Engine(error, infrastructure)) => match *error {
             EngineError::Owned { holder, .. } => {
                 print::note(format_args!("{holder} works on it, and will do it"));
-                Ok(Scaled::Applied(reader.status(id, false).await?))
+                Ok(Scaled::LeftTo(reader.status(id, false).await?))
             }
             error => Err(Failure::Engine(Box::new(error), infrastructure)),
         },
@@ -118,6 +124,7 @@ async fn there(wish: Wish, service: &Service) -> Result<Scaled, Failure> {
         }
         Err(Failure::Service(refused)) if refused.exit == Exit::Owned => {
             print::note("somebody works on it, and will do it");
+            return Ok(Scaled::LeftTo(service.status(&id, false).await?));
         }
         Err(failure) => return Err(failure),
     }

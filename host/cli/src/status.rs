@@ -39,6 +39,7 @@ fn list(all: &[Summary]) {
     for one in all {
         let age = duration(ago(now, one.created));
         let owner = one.owner.as_ref().map(|owner| format!(", worked on by {}", owner.holder)).unwrap_or_default();
-        print::line(format_args!("{}  {}  {}, begun {age} ago{owner}", one.id, one.name, one.state));
+        let suspended = if one.suspended { ", suspended" } else { "" };
+        print::line(format_args!("{}  {}  {}{suspended}, begun {age} ago{owner}", one.id, one.name, one.state));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use occopus_engine::ports::{Fault, Phase, Reaction};
+use occopus_engine::ports::{Fault, Phase, Reaction, Store as _, Transaction, Write};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
 use occopus_engine::{EngineError, InfrastructureState, InstanceState, OnFailure, Reason, Run, Settings, What};
 use occopus_model::Infrastructure;
@@ -292,9 +292,15 @@ async fn who_loses_the_lease_stops_and_writes_nothing() {
     });
     tokio::time::sleep(MS(1500)).await;
     fakes.store.end_leases();
+    let key = "infra/test/owner".to_owned();
+    let owner = br#"{"v": 1, "holder": "another", "since": "2026-01-01T00:00:00Z", "token": "t"}"#.to_vec();
+    let taken = vec![Write::Put { key: key.clone(), value: owner, lease: None }];
+    fakes.store.commit(Transaction { compares: Vec::new(), writes: taken }).await.unwrap();
     let commits = fakes.store.keys().len();
     assert!(matches!(building.await.unwrap(), Err(EngineError::LeaseLost { .. })));
     assert_eq!(fakes.store.keys().len(), commits);
+    let gone = vec![Write::Delete { key }];
+    fakes.store.commit(Transaction { compares: Vec::new(), writes: gone }).await.unwrap();
     // The next owner goes on from there.
     assert!(fakes.build(&tiers()).await.unwrap().is_ready());
     assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"]);

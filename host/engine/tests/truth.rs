@@ -104,14 +104,12 @@ fn graph() -> Infrastructure {
     infrastructure(vec![web])
 }
 
-async fn put(fakes: &Fakes, key: &str, value: &Value) {
-    let write = Write::Put { key: key.into(), value: value.to_string().into_bytes(), lease: None };
-    fakes.store.commit(Transaction { compares: Vec::new(), writes: vec![write] }).await.expect("written");
+fn put(key: String, value: &Value) -> Write {
+    Write::Put { key, value: value.to_string().into_bytes(), lease: None }
 }
 
-async fn delete(fakes: &Fakes, key: &str) {
-    let write = Write::Delete { key: key.into() };
-    fakes.store.commit(Transaction { compares: Vec::new(), writes: vec![write] }).await.expect("written");
+async fn write(fakes: &Fakes, writes: Vec<Write>) {
+    fakes.store.commit(Transaction { compares: Vec::new(), writes }).await.expect("written");
 }
 
 async fn read(fakes: &Fakes, key: &str) -> Value {
@@ -120,11 +118,12 @@ async fn read(fakes: &Fakes, key: &str) -> Value {
 }
 
 async fn record(fakes: &Fakes, case: Case, instances: &[Value], short: &Value) {
+    let mut writes = Vec::new();
     for at in 0..4 {
         let id = format!("instance-{at}");
         let key = format!("infra/test/instance/{id}");
         if at >= case.present {
-            delete(fakes, &key).await;
+            writes.push(Write::Delete { key });
             continue;
         }
         let mut instance = instances[at % instances.len()].clone();
@@ -133,7 +132,7 @@ async fn record(fakes: &Fakes, case: Case, instances: &[Value], short: &Value) {
             instance["state"] = json!(case.instance);
             instance["unobserved"] = if case.unobserved { json!("a fog") } else { Value::Null };
         }
-        put(fakes, &key, &instance).await;
+        writes.push(put(key, &instance));
     }
     let time = "2026-01-01T00:00:00Z";
     let marks = [
@@ -148,11 +147,12 @@ async fn record(fakes: &Fakes, case: Case, instances: &[Value], short: &Value) {
     ];
     for (name, there, value) in marks {
         let key = format!("infra/test/{name}");
-        if there { put(fakes, &key, &value).await } else { delete(fakes, &key).await }
+        writes.push(if there { put(key, &value) } else { Write::Delete { key } });
     }
     let mut short = short.clone();
     short["state"] = json!(case.concluded);
-    put(fakes, "infrastructure/test", &short).await;
+    writes.push(put("infrastructure/test".into(), &short));
+    write(fakes, writes).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +164,7 @@ async fn all_say_the_same_whatever_is_recorded() {
     let mut instances = Vec::new();
     for key in fakes.store.keys().iter().filter(|key| key.contains("/instance/")) {
         instances.push(read(&fakes, key).await);
-        delete(&fakes, key).await;
+        write(&fakes, vec![Write::Delete { key: key.clone() }]).await;
     }
     let short = read(&fakes, "infrastructure/test").await;
     for case in Case::all() {

@@ -50,10 +50,10 @@ fn everything_that_can_be_written_comes_back() {
         dependencies:\n\
         - connection: [*TWO, *ONE]\n  mappings: [[fqdn, db.host], {attributes: [a, b], synch: true, note: {n: 5}}]\n\
         - [three, one]\n\
-        maintenance: {hold_above_percent: 12.5}\n\
+        maintenance: {hold_above_percent: 12.5, hold_minutes: 0}\n\
         webhooks: [{name: chat}, {url: 'https://x.example', events: [hold]}]\n";
     let definitions = "'node_def:web':\n\
-        - resource: {type: local, mode: background}\n  health_check: {ping: false, ports: [80], timeout: 5}\n\
+        - resource: {type: local, mode: background}\n  health_check: {ping: false, ports: [80], timeout: 5, min_ready_seconds: 2.5}\n\
         - resource: {type: cloud, endpoint: e, image: '{{variables.b}}'}\n  \
           contextualisation: {type: cloudinit, context_template: !text_import {url: 'file://part.txt'}}\n\
         'node_def:app':\n- resource: {type: local}\n\

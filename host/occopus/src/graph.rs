@@ -120,7 +120,7 @@ fn card(node: &NodeStatus) -> Card {
     let (tone, word) = tone::of_node(node);
     let count = match (tone::ready(node), node.target) {
         (0, 0) => String::new(),
-        (ready, target) => format!("{ready} of {target} ready"),
+        (ready, target) => tone::ready_of(ready, target as usize),
     };
     let kind = if node.node_type.is_empty() { "no longer described" } else { &node.node_type };
     let mut lines = vec![

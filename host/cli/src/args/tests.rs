@@ -35,6 +35,13 @@ fn maintain_writes_to_a_file_unless_a_format_is_named() {
 }
 
 #[test]
+fn a_hold_is_released_by_a_pass_and_not_by_a_report() {
+    let Command::Maintain(maintain) = parse("occopus maintain -i x --release") else { panic!("not maintain") };
+    assert!(maintain.release);
+    assert!(Cli::try_parse_from(["occopus", "maintain", "-i", "x", "-r", "--release"]).is_err());
+}
+
+#[test]
 fn intervals_are_positive_numbers() {
     assert!(Cli::try_parse_from(["occopus", "maintain", "-i", "x", "-t", "0.5"]).is_ok());
     assert!(Cli::try_parse_from(["occopus", "maintain", "-i", "x", "-t", "-1"]).is_err());

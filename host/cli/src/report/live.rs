@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
+use occopus::graph::tone::ready_of;
 use occopus_engine::ports::Address;
 use occopus_engine::{ActionKind, Event, InstanceState, Plan, Status, What};
 use occopus_model::Infrastructure;
@@ -19,12 +20,16 @@ pub(crate) struct Live {
     began: Instant,
     colours: bool,
     nodes: IndexMap<String, Node>,
+    /// Rows of instances that are gone stay: to see them go is what is asked for.
+    keeps_gone: bool,
 }
 
 #[derive(Debug, Default)]
 struct Node {
     depends_on: Vec<String>,
     target: usize,
+    /// Why it is not tried at the moment.
+    note: Option<String>,
     instances: IndexMap<String, Instance>,
 }
 
@@ -65,7 +70,7 @@ impl Live {
     pub(crate) fn of_description(infrastructure: &Infrastructure, colours: bool) -> Self {
         let nodes = infrastructure.nodes.iter().map(|node| {
             let target = node.scaling.min as usize;
-            let known = Node { depends_on: node.depends_on.clone(), target, instances: IndexMap::new() };
+            let known = Node { depends_on: node.depends_on.clone(), target, ..Node::default() };
             (node.name.clone(), known)
         });
         Self::new(format!("building {}", infrastructure.name), colours, nodes.collect())
@@ -75,20 +80,26 @@ impl Live {
     pub(crate) fn of_status(doing: &str, status: &Status, colours: bool) -> Self {
         let nodes = status.nodes.iter().map(|node| {
             let instances = node.instances.iter().map(|instance| {
-                let ready = instance.state == InstanceState::Ready;
-                let mut shown =
-                    if ready { Instance::new("ready", Tone::Good) } else { Instance::new("known", Tone::Busy) };
+                let (word, tone) = known(instance.state);
+                let mut shown = Instance::new(word, tone);
                 shown.reached(&instance.addresses);
                 (instance.id.clone(), shown)
             });
             let depends_on = node.depends_on.clone();
-            (node.name.clone(), Node { depends_on, target: node.target as usize, instances: instances.collect() })
+            let (target, instances) = (node.target as usize, instances.collect());
+            (node.name.clone(), Node { depends_on, target, note: None, instances })
         });
-        Self::new(format!("{doing} {}", status.name), colours, nodes.collect())
+        let live = Self::new(format!("{doing} {}", status.name), colours, nodes.collect());
+        Self { keeps_gone: false, ..live }
     }
 
     fn new(title: String, colours: bool, nodes: IndexMap<String, Node>) -> Self {
-        Self { title, began: Instant::now(), colours, nodes }
+        Self { title, began: Instant::now(), colours, nodes, keeps_gone: true }
+    }
+
+    /// The same, with the rows of instances that are gone.
+    pub(crate) fn keeping_gone(self) -> Self {
+        Self { keeps_gone: true, ..self }
     }
 
     fn instance(&mut self, node: &str, id: &str) -> &mut Instance {
@@ -118,6 +129,7 @@ impl Live {
                 let instance = self.instance(node_name, node_id);
                 instance.settle("ready", Tone::Good, None);
                 instance.reached(addresses);
+                self.nodes.entry(node_name.clone()).or_default().note = None;
             }
             What::NodeUnknown { node_id, node_name, message } => {
                 self.instance(node_name, node_id).go("looking", Tone::Bad, Some(message.clone()));
@@ -139,6 +151,9 @@ impl Live {
                 let instance = self.instance(node_name, node_id);
                 (instance.began, instance.took) = (Instant::now(), None);
                 instance.go("removing", Tone::Busy, None);
+            }
+            What::NodeDropped { node_id, node_name, .. } if !self.keeps_gone => {
+                self.nodes.entry(node_name.clone()).or_default().instances.shift_remove(node_id);
             }
             What::NodeDropped { node_id, node_name, vanished } => {
                 let state = if *vanished { "vanished" } else { "removed" };
@@ -163,19 +178,20 @@ impl Live {
             What::Retrying { node_name, call, message, seconds } => {
                 self.note_busy(node_name, format!("{call} again in {seconds:.1} s: {message}"));
             }
+            What::NodeFailing { node_name, failures, seconds, message } => {
+                let note = format!("failed {failures} times in a row, next attempt in {seconds:.0} s: {message}");
+                self.nodes.entry(node_name.clone()).or_default().note = Some(note);
+            }
             What::NodeForgotten { .. }
-            | What::NodeFailing { .. }
             | What::Hold { .. }
             | What::HoldEnded
             | What::RollingBack { .. }
             | What::Suspended
             | What::Resumed => self.title = event.to_string(),
-            What::InfraStart { .. }
-            | What::InfraUpdated
-            | What::InfraReady
-            | What::InfraDrop
-            | What::NodeScaled { .. }
-            | What::Unknown => {}
+            What::InfraStart { .. } | What::InfraUpdated | What::InfraReady | What::InfraDrop | What::Unknown => {}
+            What::NodeScaled { node_name, to, .. } => {
+                self.nodes.entry(node_name.clone()).or_default().target = *to as usize;
+            }
         }
     }
 
@@ -242,18 +258,36 @@ impl Live {
             let missing: Vec<_> = node.depends_on.iter().filter(missing).map(String::as_str).collect();
             let state = if missing.is_empty() { "next".into() } else { format!("waits for {}", missing.join(", ")) };
             let (address, time) = (String::new(), String::new());
-            return Row { name, state, tone: Tone::Quiet, address, time, note: None, children: Vec::new() };
+            let note = node.note.clone();
+            return Row { name, state, tone: Tone::Quiet, address, time, note, children: Vec::new() };
         }
         let mut children: Vec<_> = node.instances.values().enumerate().map(|(at, it)| it.row(at + 1)).collect();
         if node.target <= 1 && children.len() == 1 {
             let only = children.remove(0);
-            return Row { name, ..only };
+            let note = node.note.clone().or_else(|| only.note.clone());
+            return Row { name, note, ..only };
         }
         let ready = children.iter().filter(|row| row.tone == Tone::Good).count();
         let busy = children.iter().any(|row| matches!(row.tone, Tone::Busy | Tone::Bad)) || ready < node.target;
         let tone = if busy { Tone::Busy } else { Tone::Good };
-        let state = format!("{ready} of {} ready", node.target);
-        Row { name, state, tone, address: String::new(), time: String::new(), note: None, children }
+        let (state, note) = (ready_of(ready, node.target), node.note.clone());
+        Row { name, state, tone, address: String::new(), time: String::new(), note, children }
+    }
+}
+
+/// How an instance is shown of which only its state is known.
+fn known(state: InstanceState) -> (&'static str, Tone) {
+    match state {
+        InstanceState::Ready => ("ready", Tone::Good),
+        InstanceState::Unhealthy => ("unhealthy", Tone::Bad),
+        InstanceState::Stopped => ("stopped", Tone::Bad),
+        InstanceState::Vanished => ("vanished", Tone::Bad),
+        InstanceState::Failed => ("failed", Tone::Bad),
+        InstanceState::Creating
+        | InstanceState::UnknownOutcome
+        | InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Destroying => ("known", Tone::Busy),
     }
 }
 
@@ -307,7 +341,7 @@ mod tests {
     use super::*;
 
     fn live(names: &[&str]) -> Live {
-        let node = |target| Node { depends_on: Vec::new(), target, instances: IndexMap::new() };
+        let node = |target| Node { target, ..Node::default() };
         Live::new("building x".into(), false, names.iter().map(|name| ((*name).to_owned(), node(1))).collect())
     }
 
@@ -348,6 +382,31 @@ mod tests {
         assert!(lines.len() <= 10);
         assert!(lines.iter().all(|line| line.trim_end_matches("\x1b[0m").chars().count() <= 20), "{lines:?}");
         assert!(lines.iter().any(|line| line.contains("n40")), "what is under way is shown: {lines:?}");
+    }
+
+    #[test]
+    fn what_was_replaced_leaves_no_rows() {
+        let mut live = live(&["db"]);
+        live.keeps_gone = false;
+        for at in 0..8 {
+            let (id, name) = (format!("db-{at}"), "db".to_owned());
+            let (node_id, node_name) = (id.clone(), name.clone());
+            apply(&mut live, What::NodeCreating { node_id, node_name, driver: "local".into() });
+            let (node_id, node_name) = (id.clone(), name.clone());
+            apply(&mut live, What::NodeCreated { node_id, node_name, addresses: Vec::new() });
+            assert_eq!(live.lines(80, 24).len(), 2, "one line for one instance");
+            apply(&mut live, What::NodeDropped { node_id: id, node_name: name, vanished: at % 2 == 0 });
+        }
+    }
+
+    #[test]
+    fn more_than_are_wanted_are_told_as_such() {
+        let mut live = live(&["db"]);
+        for at in 0..3 {
+            let (node_id, node_name) = (format!("db-{at}"), "db".to_owned());
+            apply(&mut live, What::NodeCreated { node_id, node_name, addresses: Vec::new() });
+        }
+        assert!(live.lines(80, 24)[1].contains("3 ready, 1 wanted"), "{:?}", live.lines(80, 24));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Progress as lines, for files and pipes.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use jiff::Timestamp;
 use occopus_engine::{Event, What};
 
 /// Turns events into lines, without saying the same thing twice.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    began: Option<Timestamp>,
+    /// Not by the times of events, since the clock may be set.
+    began: Option<Instant>,
     /// What was said last about a node.
     said: HashMap<String, String>,
 }
@@ -16,7 +17,7 @@ pub(crate) struct Lines {
 impl Lines {
     /// The line for an event; none when it says nothing new.
     pub(crate) fn line(&mut self, event: &Event) -> Option<String> {
-        let began = *self.began.get_or_insert(event.time);
+        let began = *self.began.get_or_insert_with(Instant::now);
         let text = one_line(&event.to_string());
         if let Some(node) = event.what.node_name() {
             let repeats = matches!(event.what, What::Waiting { .. } | What::Progress { .. });
@@ -25,7 +26,7 @@ impl Lines {
             }
             self.said.insert(node.to_owned(), text.clone());
         }
-        let seconds = event.time.duration_since(began).as_secs_f64();
+        let seconds = began.elapsed().as_secs_f64();
         Some(format!("{seconds:7.1} s  {text}"))
     }
 }
@@ -52,6 +53,8 @@ pub(crate) fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn event(what: What) -> Event {
@@ -72,6 +75,19 @@ mod tests {
         assert_eq!(lines.line(&waiting("port 80: refused")), None);
         assert!(lines.line(&waiting("port 80: timed out")).is_some());
         assert!(lines.line(&waiting("port 80: refused")).is_some());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_does_not_move_the_times_of_lines() {
+        let mut lines = Lines::default();
+        let mut at = |seconds: i64| {
+            let time = Timestamp::from_second(seconds).expect("a time");
+            let what = What::Waiting { node_id: "n".into(), node_name: "web".into(), message: seconds.to_string() };
+            lines.line(&Event { id: None, time, infra_id: "i".into(), what }).expect("a line")
+        };
+        for seconds in [10_000, 13_600, 6_400] {
+            assert!(at(seconds).starts_with("    0.0 s"));
+        }
     }
 
     #[test]

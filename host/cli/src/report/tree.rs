@@ -1,6 +1,7 @@
 //! The tree of nodes: names, states, addresses, times, and below a line why it is as it is.
 
 use jiff::Timestamp;
+use occopus::graph::tone::ready_of;
 use occopus_engine::{InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Status};
 
 use super::plain::one_line;
@@ -120,21 +121,35 @@ pub(crate) fn of_status(status: &Status, now: Timestamp, colours: bool) -> Vec<S
 fn node_row(node: &NodeStatus, now: Timestamp) -> Row {
     let ready = node.instances.iter().filter(|instance| instance.state == InstanceState::Ready).count();
     match &node.instances[..] {
-        [only] if node.target <= 1 => Row { name: node.name.clone(), ..instance_row(only, now) },
+        [only] if node.target <= 1 => {
+            let row = instance_row(only, now);
+            let notes: Vec<_> = row.note.into_iter().chain(failing(node, now)).collect();
+            let note = (!notes.is_empty()).then(|| notes.join("; "));
+            Row { name: node.name.clone(), note, ..row }
+        }
         instances => {
             let target = node.target as usize;
             let row = |(at, instance)| Row { name: format!("#{}", at + 1), ..instance_row(instance, now) };
             Row {
                 name: node.name.clone(),
-                state: format!("{ready} of {target} ready"),
-                tone: if ready >= target { Tone::Good } else { Tone::Bad },
+                state: ready_of(ready, target),
+                tone: if ready == target && instances.len() == target { Tone::Good } else { Tone::Bad },
                 address: String::new(),
                 time: String::new(),
-                note: None,
+                note: failing(node, now),
                 children: instances.iter().enumerate().map(row).collect(),
             }
         }
     }
+}
+
+/// How often a node has failed in a row, and when it is tried again.
+fn failing(node: &NodeStatus, now: Timestamp) -> Option<String> {
+    let failing = node.failing.as_ref()?;
+    let times = if failing.failures == 1 { "once".to_owned() } else { format!("{} times in a row", failing.failures) };
+    let next = ago(failing.next_attempt, now);
+    let next = if next.is_zero() { String::new() } else { format!(", next attempt in {}", duration(next)) };
+    Some(format!("failed {times}{next}: {}", failing.message))
 }
 
 fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {

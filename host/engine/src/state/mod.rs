@@ -10,6 +10,6 @@ mod records;
 
 pub(crate) use load::{get, load_instances, range_all};
 pub(crate) use records::{
-    CursorRecord, DefinitionRecord, DesiredRecord, FailingRecord, Fnv, GoneRecord, HeadRecord, InfrastructureRecord, InstanceRecord,
-    Made, Mention, OwnerRecord, PreviousRecord, ScaleRecord, TargetRecord, decode, digest, encode,
+    CursorRecord, DefinitionRecord, DesiredRecord, FailingRecord, Fnv, GoneRecord, HeadRecord, InfrastructureRecord,
+    InstanceRecord, Made, Mention, OwnerRecord, PreviousRecord, ScaleRecord, TargetRecord, decode, digest, encode,
 };

@@ -64,30 +64,41 @@ pub fn of_instance(state: InstanceState) -> Tone {
     }
 }
 
-/// Of a node, by its instances, with the word for it. What is worst counts.
-pub fn of_node(node: &NodeStatus) -> (Tone, &'static str) {
-    let any = |state| node.instances.iter().any(|instance| instance.state == state);
-    if any(InstanceState::Failed) {
-        (Tone::Bad, "failed")
-    } else if any(InstanceState::Stopped) {
-        (Tone::Bad, "stopped")
-    } else if any(InstanceState::Vanished) {
-        (Tone::Bad, "vanished")
-    } else if any(InstanceState::Unhealthy) {
-        (Tone::Bad, "unhealthy")
-    } else if any(InstanceState::UnknownOutcome) {
-        (Tone::Bad, "unknown")
-    } else if node.instances.is_empty() {
-        (Tone::Idle, if node.target == 0 { "none" } else { "waiting" })
-    } else if any(InstanceState::Destroying) {
-        (Tone::Busy, "removing")
-    } else if ready(node) < node.instances.len() {
-        (Tone::Busy, "starting")
-    } else if node.instances.len() < node.target as usize {
-        (Tone::Busy, "incomplete")
-    } else {
-        (Tone::Good, "ready")
+/// How bad an instance's state is for its node, with the word for a node of which it is the worst.
+fn rank(state: InstanceState) -> (u8, &'static str) {
+    match state {
+        InstanceState::Failed => (9, "failed"),
+        InstanceState::Stopped => (8, "stopped"),
+        InstanceState::Vanished => (7, "vanished"),
+        InstanceState::Unhealthy => (6, "unhealthy"),
+        InstanceState::UnknownOutcome => (5, "unknown"),
+        InstanceState::Destroying => (4, "removing"),
+        InstanceState::Creating | InstanceState::Pending | InstanceState::Running => (3, "starting"),
+        InstanceState::Ready => (0, "ready"),
     }
+}
+
+/// Returns the tone of a node, by its instances, with the word for it. What is worst counts.
+pub fn of_node(node: &NodeStatus) -> (Tone, &'static str) {
+    let target = node.target as usize;
+    if node.failing.is_some() && ready(node) < target {
+        return (Tone::Bad, "failing");
+    }
+    let worst = node.instances.iter().map(|instance| instance.state).max_by_key(|state| rank(*state).0);
+    match worst {
+        None if node.target == 0 => (Tone::Idle, "none"),
+        None => (Tone::Idle, "waiting"),
+        Some(state) if state != InstanceState::Ready => (of_instance(state), rank(state).1),
+        Some(_) if node.instances.len() < target => (Tone::Busy, "incomplete"),
+        Some(_) if node.instances.len() > target => (Tone::Busy, "too many"),
+        Some(_) if node.instances.iter().any(|instance| instance.unobserved.is_some()) => (Tone::Bad, "unobserved"),
+        Some(_) => (Tone::Good, "ready"),
+    }
+}
+
+/// Returns how many instances of a node are ready, of how many: `2 of 3 ready`.
+pub fn ready_of(ready: usize, wanted: usize) -> String {
+    if ready > wanted { format!("{ready} ready, {wanted} wanted") } else { format!("{ready} of {wanted} ready") }
 }
 
 /// How many instances of a node are ready.
