@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use occopus_sdk::{Address, Handle, Launch, Observed, Owned, Phase};
+use occopus_sdk::{Address, Launch, Observed, Owned, Phase};
 use serde::{Deserialize, Serialize};
+
+use crate::identity::Reference;
 
 /// Carries the instance's id. Set by the host on every machine.
 pub(crate) const INSTANCE: &str = "occopus.instance";
 const INFRASTRUCTURE: &str = "occopus.infrastructure";
-
-/// Of the format of [`handle`].
-const HANDLE_VERSION: u32 = 1;
+/// Carries the name under which this driver created the container. `docker commit` copies labels into the image, and every
+/// container of that image has them; but a name has only one container.
+const NAME: &str = "occopus.container";
+/// Signals that end a command are told as 128 and the signal's number.
+const BY_SIGNAL: i64 = 128;
 
 /// The body of `POST /containers/create`.
 #[derive(Debug, Serialize)]
@@ -24,7 +28,12 @@ pub(crate) struct NewContainer {
 }
 
 impl NewContainer {
-    pub(crate) fn new(image: String, launch: Launch, labels: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        image: String,
+        launch: Launch,
+        labels: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
         let environment = launch.environment.into_iter();
         Self {
             image,
@@ -33,7 +42,7 @@ impl NewContainer {
             env: environment
                 .map(|(name, value)| value.map_or(name.clone(), |value| format!("{name}={value}")))
                 .collect(),
-            labels: labels.into_iter().collect(),
+            labels: labels.into_iter().chain([(NAME.to_owned(), name.to_owned())]).collect(),
         }
     }
 }
@@ -47,6 +56,8 @@ pub(crate) struct Container {
     image: String,
     state: String,
     status: String,
+    /// In seconds since 1970, by the engine's clock.
+    pub(crate) created: i64,
     labels: Option<BTreeMap<String, String>>,
     network_settings: Option<NetworkSettings>,
 }
@@ -75,29 +86,52 @@ impl Container {
         self.labels.as_ref()?.get(name).map(String::as_str)
     }
 
-    /// The instance whose id this container carries.
+    /// Returns the instance for which this driver created the container; none for a container of somebody else, also when its
+    /// image carries our labels.
     pub(crate) fn instance(&self) -> Option<&str> {
-        self.label(INSTANCE)
+        let instance = self.label(INSTANCE)?;
+        let ours = match self.label(NAME) {
+            Some(name) => self.names.iter().any(|one| one.trim_start_matches('/') == name),
+            // Created by a version that did not write down the name; it ends in the end of the instance's id.
+            None => {
+                let end = instance.char_indices().rev().nth(7).map_or(instance, |(at, _)| &instance[at..]);
+                self.name().ends_with(&safe_name(end))
+            }
+        };
+        ours.then_some(instance)
     }
 
-    /// None when the container does not carry our mark.
-    pub(crate) fn owned(&self) -> Option<Owned> {
+    /// None when the container is not ours.
+    pub(crate) fn owned(&self, engine: Option<&str>) -> Option<Owned> {
         Some(Owned {
             instance_id: self.instance()?.to_owned(),
             infrastructure_id: self.label(INFRASTRUCTURE).unwrap_or_default().to_owned(),
-            observed: self.observed(),
+            observed: self.observed(engine),
         })
     }
 
-    pub(crate) fn observed(&self) -> Observed {
+    pub(crate) fn observed(&self, engine: Option<&str>) -> Observed {
+        let reference = Reference { container: self.id.clone(), engine: engine.map(str::to_owned) };
         Observed {
-            handle: handle(&self.id),
+            handle: reference.handle(),
             phase: self.phase(),
             addresses: self.addresses(),
             attributes: [("container_id", self.id.as_str()), ("container_name", self.name()), ("image", &self.image)]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
             message: self.message(),
+        }
+    }
+
+    /// Whether only [`Inspected`] tells why the container is as it is: it ended, or it may restart by itself.
+    pub(crate) fn needs_inspection(&self, now: i64) -> bool {
+        /// A container that is older than this, and runs for less than a minute, was started again.
+        const OLDER_THAN: i64 = 90;
+        let young = self.status.starts_with("Up ") && self.status.contains("second");
+        match self.state.as_str() {
+            "exited" | "stopped" | "dead" | "restarting" => true,
+            "running" => young && now - self.created > OLDER_THAN,
+            _ => false,
         }
     }
 
@@ -126,12 +160,11 @@ impl Container {
         }
     }
 
+    /// What the list alone tells; [`Inspected::message`] tells more.
     fn message(&self) -> Option<String> {
         match self.state.as_str() {
-            "exited" | "stopped" => {
-                let code = self.exit_code().map_or(String::new(), |code| format!(" with code {code}"));
-                Some(format!("the command ended{code}; `docker logs {}` shows what it wrote", self.name()))
-            }
+            "exited" | "stopped" => Some(self.exit_code().map_or("the container ended".to_owned(), ended)),
+            "restarting" => Some("it restarts by itself".to_owned()),
             "paused" => Some("paused; `docker unpause` lets it go on".to_owned()),
             "removing" => Some("it is being removed".to_owned()),
             "dead" => Some("its removal failed; the engine's log says why".to_owned()),
@@ -156,9 +189,80 @@ impl Container {
     }
 }
 
-/// The engine's id of the container is all that is needed.
-pub(crate) fn handle(id: impl Into<String>) -> Handle {
-    Handle::new(HANDLE_VERSION, id)
+/// The end of a container in words.
+fn ended(code: i64) -> String {
+    match code - BY_SIGNAL {
+        signal @ 1..=64 => format!("the container ended by signal {signal} (exit status {code})"),
+        _ => format!("the container ended (exit status {code})"),
+    }
+}
+
+/// An answer to `GET /containers/ID/json`, the part that matters here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Inspected {
+    pub(crate) id: String,
+    config: Option<Config>,
+    state: Option<State>,
+    restart_count: u64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Config {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct State {
+    status: String,
+    exit_code: i64,
+    error: String,
+    #[serde(rename = "OOMKilled")]
+    out_of_memory: bool,
+}
+
+impl Inspected {
+    /// The instance whose id is on it.
+    pub(crate) fn instance(&self) -> Option<&str> {
+        self.config.as_ref()?.labels.as_ref()?.get(INSTANCE).map(String::as_str)
+    }
+
+    /// Created, and not started since.
+    pub(crate) fn never_started(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| Container::is_new(&state.status))
+    }
+
+    /// Adds what an entry of the list does not tell.
+    pub(crate) fn explain(&self, mut seen: Observed) -> Observed {
+        seen.message = self.message().or(seen.message);
+        if self.restart_count > 0 {
+            seen = seen.attribute("restarts", self.restart_count.to_string());
+        }
+        seen
+    }
+
+    fn message(&self) -> Option<String> {
+        let state = self.state.as_ref()?;
+        let restarts = match self.restart_count {
+            1 => "restarted once by itself".to_owned(),
+            count => format!("restarted {count} times by itself"),
+        };
+        let mut message = match state.status.as_str() {
+            "exited" | "stopped" | "dead" => ended(state.exit_code),
+            "restarting" => format!("{restarts}; {} the last time", ended(state.exit_code)),
+            "running" if self.restart_count > 0 => return Some(restarts),
+            _ => return None,
+        };
+        if state.out_of_memory {
+            message += ": it ran out of memory";
+        }
+        if !state.error.is_empty() {
+            message = format!("{message}: {}", state.error);
+        }
+        Some(message)
+    }
 }
 
 /// A name that the engine takes: letters, digits, `_`, `.`, `-`, the first one a letter or digit.
@@ -170,7 +274,7 @@ pub(crate) fn safe_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -198,21 +302,68 @@ mod tests {
             ("removing", Phase::Stopped),
             ("something new", Phase::Unknown),
         ] {
-            assert_eq!(container(state, "").observed().phase, phase, "{state}");
+            assert_eq!(container(state, "").observed(None).phase, phase, "{state}");
         }
     }
 
     #[test]
     fn an_exit_is_explained_and_its_age_is_not() {
-        let message = container("exited", "Exited (137) 3 minutes ago").observed().message.unwrap();
-        assert_eq!(message, "the command ended with code 137; `docker logs web` shows what it wrote");
-        assert!(container("exited", "?").observed().message.unwrap().starts_with("the command ended;"));
-        assert_eq!(container("running", "Up 2 seconds").observed().message, None);
+        let message = |status: &str| container("exited", status).observed(None).message.unwrap();
+        assert_eq!(message("Exited (3) 3 minutes ago"), "the container ended (exit status 3)");
+        assert_eq!(message("Exited (0) 3 minutes ago"), "the container ended (exit status 0)");
+        assert_eq!(message("Exited (137) 3 minutes ago"), "the container ended by signal 9 (exit status 137)");
+        assert_eq!(message("?"), "the container ended");
+        assert_eq!(container("running", "Up 2 seconds").observed(None).message, None);
+    }
+
+    #[test]
+    fn an_inspection_tells_more_than_the_list() {
+        let explained = |state: Value, restarts: u64| {
+            let inspected = json!({"Id": "ab", "State": state, "RestartCount": restarts});
+            let inspected: Inspected = serde_json::from_value(inspected).unwrap();
+            inspected.explain(container("running", "").observed(None))
+        };
+        let message = |state: Value, restarts: u64| explained(state, restarts).message;
+        assert_eq!(
+            message(json!({"Status": "exited", "ExitCode": 137, "OOMKilled": true}), 0).unwrap(),
+            "the container ended by signal 9 (exit status 137): it ran out of memory"
+        );
+        assert_eq!(
+            message(json!({"Status": "restarting", "ExitCode": 3}), 3).unwrap(),
+            "restarted 3 times by itself; the container ended (exit status 3) the last time"
+        );
+        assert_eq!(message(json!({"Status": "running"}), 1).unwrap(), "restarted once by itself");
+        assert_eq!(message(json!({"Status": "running"}), 0), None);
+        assert!(explained(json!({"Status": "running"}), 2).attributes.contains(&("restarts".into(), "2".into())));
+    }
+
+    #[test]
+    fn a_container_that_was_started_again_is_inspected() {
+        let old = |state, status| Container { created: 1_000, ..container(state, status) }.needs_inspection(2_000);
+        assert!(old("running", "Up 3 seconds") && old("running", "Up Less than a second") && old("restarting", ""));
+        assert!(!old("running", "Up 3 minutes") && !old("paused", "Up 3 seconds (Paused)"));
+        assert!(!Container { created: 1_990, ..container("running", "Up 3 seconds") }.needs_inspection(2_000));
+    }
+
+    #[test]
+    fn a_container_of_an_image_that_carries_our_labels_is_not_ours() {
+        let id = "01936e1c-aaaa-7000-8000-1234deadbeef";
+        let instance = |name: &str, labels: Value| {
+            let seen: Container =
+                serde_json::from_value(json!({"Id": "ab", "Names": [name], "Labels": labels})).unwrap();
+            seen.instance().is_some()
+        };
+        let new = json!({INSTANCE: id, NAME: "occopus-a-deadbeef"});
+        assert!(instance("/occopus-a-deadbeef", new.clone()));
+        assert!(!instance("/copy", new));
+        let old = json!({INSTANCE: id});
+        assert!(instance("/occopus-a-deadbeef", old.clone()) && instance(&format!("/mine-{id}"), old.clone()));
+        assert!(!instance("/hopeful_turing", old));
     }
 
     #[test]
     fn addresses_of_all_networks_ipv4_first() {
-        let values: Vec<_> = container("running", "").observed().addresses.into_iter().map(|a| a.value).collect();
+        let values: Vec<_> = container("running", "").observed(None).addresses.into_iter().map(|a| a.value).collect();
         assert_eq!(values, ["172.17.0.2", "fd00::2"]);
     }
 
@@ -220,8 +371,8 @@ mod tests {
     fn an_answer_with_nulls_and_gaps_is_read() {
         let bare: Container =
             serde_json::from_value(json!({"Id": "ab", "Labels": null, "NetworkSettings": null})).unwrap();
-        assert_eq!(bare.observed().phase, Phase::Unknown);
-        assert!(bare.owned().is_none());
+        assert_eq!(bare.observed(None).phase, Phase::Unknown);
+        assert!(bare.owned(None).is_none());
     }
 
     #[test]

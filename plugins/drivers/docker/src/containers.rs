@@ -1,18 +1,17 @@
 //! What is asked of an engine about containers.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use occopus_sdk::http::encoded;
-use occopus_sdk::{Fault, Handle, Observed, Phase, Reaction};
+use occopus_sdk::{Fault, Reaction};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::container::{Container, INSTANCE, NewContainer};
-use crate::engine::{Engine, words};
+use crate::container::{Container, INSTANCE, Inspected, NewContainer};
+use crate::engine::{Engine, message_of, words};
+use crate::identity::{Reference, is_absence_of};
+use crate::output;
 
-/// Ids in one query: 73 bytes each, and proxies take lines of 8 KiB.
-const OBSERVED_AT_ONCE: usize = 100;
 const PAGE: usize = 500;
 /// An engine lists a container a moment after it has begun to create it.
 const SETTLING: Duration = Duration::from_millis(500);
@@ -33,16 +32,18 @@ impl Engine<'_> {
         }
         let request = self.post(&format!("/containers/create?name={}", encoded(name))).json(container);
         let response = self.change(request)?;
+        let said = message_of(&response).unwrap_or_default().to_lowercase();
         match response.status {
             201 => response.json::<Answer>().map(|answer| Created::New(answer.id)).map_err(|error| {
                 let message = format!("the Docker engine's answer to a creation can't be read: {error}");
                 Fault::unknown_outcome("docker.bad-answer", message)
             }),
-            404 => Ok(Created::NoImage),
-            409 => Ok(Created::NameTaken),
+            // Docker's words, and Podman's.
+            404 if said.contains("no such image") || said.contains("image not known") => Ok(Created::NoImage),
+            409 if !said.is_empty() => Ok(Created::NameTaken),
             // Podman's way to say the same.
-            500 if words(&response).contains("already in use") => Ok(Created::NameTaken),
-            _ => Err(explained(self.refusal("create a container", &response))),
+            500 if said.contains("already in use") => Ok(Created::NameTaken),
+            _ => Err(explained(self.refused_change("create a container", &response))),
         }
     }
 
@@ -53,20 +54,19 @@ impl Engine<'_> {
             // It is on its way in or out.
             404 => Err(Fault::retry("docker.name-busy", format!("the name `{name}` is in use, by no container yet"))),
             200 => {
-                let seen: Value = response.json().unwrap_or_default();
-                let id = seen["Id"].as_str().unwrap_or_default();
-                if id.is_empty() || seen["Config"]["Labels"][INSTANCE] != instance_id {
+                let seen = response.json::<Inspected>().ok().filter(|seen| !seen.id.is_empty());
+                let seen = seen.ok_or_else(|| self.stranger("GET /containers/NAME/json", &response))?;
+                if seen.instance() != Some(instance_id) {
                     let message = format!("a container with the name `{name}` exists and is not ours");
                     return Err(Fault::conflict("docker.name-taken", message));
                 }
-                let state = seen["State"]["Status"].as_str().unwrap_or_default();
-                Ok((id.to_owned(), !Container::is_new(state)))
+                Ok((seen.id.clone(), !seen.never_started()))
             }
             _ => Err(self.refusal("look at a container", &response)),
         }
     }
 
-    /// Starts a container; ok when it runs already. Whatever else, it is there.
+    /// Starts a container; ok when it runs already. Whatever else, it is there, unless the fault is `not-found`.
     pub(crate) fn start(&self, id: &str) -> Result<(), Fault> {
         let response = self.change(self.post(&format!("/containers/{}/start", encoded(id)))).map_err(|mut fault| {
             fault.reaction = Reaction::UnknownOutcome;
@@ -74,8 +74,9 @@ impl Engine<'_> {
         })?;
         match response.status {
             204 | 304 => Ok(()),
+            404 if is_absence_of(&response, id) => Err(Fault::not_found("docker.not-found", words(&response))),
             status => {
-                let mut fault = self.refusal("start the container", &response);
+                let mut fault = self.refused_change("start the container", &response);
                 let refused = (400..500).contains(&status) && fault.reaction != Reaction::Retry;
                 if refused || words(&response).contains("OCI runtime") {
                     fault.reaction = Reaction::GiveUp;
@@ -87,90 +88,115 @@ impl Engine<'_> {
     }
 
     /// Starts what has just been created. When that fails nothing is left behind.
-    pub(crate) fn start_or_remove(&self, id: &str) -> Result<(), Fault> {
-        self.start(id).map_err(|fault| match fault.reaction {
+    pub(crate) fn start_or_remove(&self, reference: &Reference) -> Result<(), Fault> {
+        self.start(&reference.container).map_err(|fault| match fault.reaction {
             Reaction::UnknownOutcome => fault,
-            _ => match self.remove(id) {
+            _ => match self.remove(reference) {
+                // Somebody removed it before it was started: it may be created again.
+                Ok(()) if fault.reaction == Reaction::NotFound => Fault { reaction: Reaction::Retry, ..fault },
                 Ok(()) => fault,
                 Err(removal) => Fault { reaction: Reaction::UnknownOutcome, ..fault.detail(removal.message) },
             },
         })
     }
 
-    /// Kills and removes a container with its anonymous volumes.
-    pub(crate) fn remove(&self, id: &str) -> Result<(), Fault> {
-        let request = self.delete(&format!("/containers/{}?force=true&v=true", encoded(id)));
-        let response = self.change(request)?;
+    /// Kills and removes a container with its anonymous volumes, and makes sure that it is gone.
+    pub(crate) fn remove(&self, reference: &Reference) -> Result<(), Fault> {
+        const DOING: &str = "remove the container";
+        let id = &reference.container;
+        let response = self.change(self.delete(&format!("/containers/{}?force=true&v=true", encoded(id))))?;
         match response.status {
-            204 => Ok(()),
-            200 | 404 if response.json::<serde_json::Value>().is_ok() => Ok(()),
-            // A page of something in between, which has removed nothing.
-            200 | 404 => Err(Fault { reaction: Reaction::Retry, ..self.refusal("remove the container", &response) }),
-            409 if words(&response).contains("already in progress") => Ok(()),
-            409 => Err(Fault { reaction: Reaction::Retry, ..self.refusal("remove the container", &response) }),
-            _ => Err(self.refusal("remove the container", &response)),
+            // What is in between may say so too, and has removed nothing.
+            200 | 204 => self.require_absence(id),
+            404 if is_absence_of(&response, id) => self.prove_absence(reference),
+            409 if words(&response).contains("already in progress") => {
+                std::thread::sleep(SETTLING);
+                self.prove_absence(reference)
+            }
+            409 => Err(Fault { reaction: Reaction::Retry, ..self.refusal(DOING, &response) }),
+            _ => Err(self.refused_change(DOING, &response)),
         }
     }
 
-    pub(crate) fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
-        let mut seen = HashMap::with_capacity(handles.len());
-        for some in handles.chunks(OBSERVED_AT_ONCE) {
-            let ids: Vec<&str> = some.iter().map(|handle| handle.data.as_str()).collect();
-            let listed = self.list(&json!({"id": ids}), None)?;
-            seen.extend(listed.into_iter().map(|container| (container.id.clone(), container)));
-        }
-        let of = |handle: &Handle| match seen.get(&handle.data) {
-            Some(container) => container.observed(),
-            None => Observed::new(handle.clone(), Phase::Gone),
-        };
-        Ok(handles.iter().map(of).collect())
+    /// The containers of an instance, oldest first.
+    pub(crate) fn by_instance(&self, instance_id: &str) -> Result<Vec<Container>, Fault> {
+        let mut listed = self.list(&json!({"label": [format!("{INSTANCE}={instance_id}")]}), None)?;
+        listed.retain(|container| container.instance() == Some(instance_id));
+        listed.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        Ok(listed)
     }
 
-    pub(crate) fn by_instance(&self, instance_id: &str) -> Result<Option<Container>, Fault> {
-        let listed = self.list(&json!({"label": [format!("{INSTANCE}={instance_id}")]}), None)?;
-        Ok(listed.into_iter().next())
-    }
-
-    /// The same, once nothing is on its way: a creation whose connection broke may still be in the engine's hands.
-    pub(crate) fn settled(&self, instance_id: &str) -> Result<Option<Container>, Fault> {
-        if let Some(container) = self.by_instance(instance_id)? {
-            return Ok(Some(container));
+    /// The same, once nothing is on its way in the engine: it may still be at work on a creation whose connection broke. None
+    /// only when the engine itself shows none in two answers.
+    pub(crate) fn settled(&self, instance_id: &str) -> Result<Vec<Container>, Fault> {
+        let found = self.by_instance(instance_id)?;
+        if !found.is_empty() {
+            return Ok(found);
         }
+        self.require_engine_of_creation(instance_id)?;
         std::thread::sleep(SETTLING);
         self.by_instance(instance_id)
     }
 
     /// Containers with our mark, newest first, and the cursor for the rest.
     pub(crate) fn marked(&self, cursor: Option<&str>) -> Result<(Vec<Container>, Option<String>), Fault> {
-        let listed = match cursor {
-            None => self.list(&json!({"label": [INSTANCE]}), Some(PAGE))?,
+        let ours = json!({"label": [INSTANCE]});
+        let mut listed = match cursor {
+            None => self.list(&ours, Some(PAGE))?,
             Some(last) => match self.list(&json!({"label": [INSTANCE], "before": [last]}), Some(PAGE)) {
                 Ok(listed) => listed,
                 // The container that the cursor names is gone, so where to go on is not known: all of the rest is within
                 // all of them.
-                Err(fault) if fault.message.to_lowercase().contains("no such container") => {
-                    return Ok((self.list(&json!({"label": [INSTANCE]}), None)?, None));
-                }
+                Err(fault) if fault.code == LOST_PLACE => return Ok((self.list(&ours, None)?, None)),
                 Err(fault) => return Err(fault),
             },
         };
+        if listed.is_empty() && cursor.is_none() {
+            // Anything answers with an empty list; only an engine tells its id.
+            self.identify()?;
+            listed = self.list(&ours, Some(PAGE))?;
+        }
         let more = listed.len() == PAGE;
         let cursor = listed.last().filter(|_| more).map(|last| last.id.clone());
         Ok((listed, cursor))
     }
 
-    fn list(&self, filters: &Value, limit: Option<usize>) -> Result<Vec<Container>, Fault> {
+    pub(crate) fn list(&self, filters: &Value, limit: Option<usize>) -> Result<Vec<Container>, Fault> {
         let limit = limit.map_or(String::new(), |limit| format!("&limit={limit}"));
         let response =
             self.read(&format!("/containers/json?all=true{limit}&filters={}", encoded(&filters.to_string())))?;
-        if !response.is_success() {
-            return Err(self.refusal("list its containers", &response));
+        if response.status != 200 {
+            let mut fault = self.refusal("list its containers", &response);
+            let place = filters["before"][0].as_str().unwrap_or_default();
+            let said = message_of(&response).unwrap_or_default().to_lowercase();
+            if !place.is_empty() && said.contains("no such container") {
+                fault.code = LOST_PLACE.to_owned();
+            }
+            return Err(fault);
         }
-        response.json().map_err(|error| {
-            Fault::retry("docker.bad-answer", format!("the Docker engine's list of containers can't be read: {error}"))
-        })
+        let listed = response.json::<Vec<Container>>().ok();
+        let engines = listed.filter(|listed| listed.iter().all(|container| !container.id.is_empty()));
+        engines.ok_or_else(|| self.stranger("GET /containers/json", &response))
+    }
+
+    /// The last lines of a container's output.
+    pub(crate) fn tail(&self, id: &str, lines: u32) -> Result<String, Fault> {
+        let path = format!("/containers/{}/logs?stdout=true&stderr=true&tail={lines}", encoded(id));
+        let response = self.read(&path)?;
+        match response.status {
+            200 => Ok(output::text(&response.body)),
+            404 if is_absence_of(&response, id) => Err(Fault::not_found("docker.not-found", words(&response))),
+            // Docker's answer where the logs go to another place.
+            500 | 501 if words(&response).contains("does not support reading") => {
+                Err(Fault::unsupported("docker.no-output", words(&response)))
+            }
+            _ => Err(self.refusal("show what the container wrote", &response)),
+        }
     }
 }
+
+/// Code of the fault for a page of the inventory whose beginning has been removed.
+const LOST_PLACE: &str = "docker.lost-place";
 
 /// Nothing but a change by the user helps.
 pub(crate) fn is_final(fault: &Fault) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus_sdk::http::{HttpError, Request, Response};
-use occopus_sdk::{Fault, Scope};
+use occopus_sdk::{Fault, Reaction, Scope};
 use serde::Deserialize;
 
 use crate::section::Section;
@@ -43,18 +43,15 @@ impl<'a> Engine<'a> {
 
     fn version(&self) -> Result<String, Fault> {
         let response = self.read("/version")?;
-        let versions = response.json::<Versions>().ok().filter(|_| response.is_success()).and_then(|versions| {
+        if response.status != 200 {
+            return Err(self.refusal("say its version", &response));
+        }
+        let versions = response.json::<Versions>().ok().and_then(|versions| {
             let newest = Version::parse(&versions.newest)?;
             let oldest = versions.oldest.as_deref().and_then(Version::parse).unwrap_or(newest);
             Some(PREFERRED.min(newest).max(oldest.min(newest)))
         });
-        let Version(major, minor) = versions.ok_or_else(|| {
-            Fault::give_up(
-                "docker.no-engine",
-                format!("what listens at {} does not answer like a Docker engine", self.scope.section.endpoint),
-            )
-            .at("/endpoint", format!("`GET /version` answered with status {}: {}", response.status, words(&response)))
-        })?;
+        let Version(major, minor) = versions.ok_or_else(|| self.stranger("GET /version", &response))?;
         Ok(format!("{major}.{minor}"))
     }
 
@@ -87,34 +84,62 @@ impl<'a> Engine<'a> {
         fault.at("/endpoint", "is this where the engine listens, and may this user connect to it?")
     }
 
-    /// The fault for an answer that is a refusal.
+    /// The fault for an answer that is a refusal, of a call that only reads or that had no effect.
+    ///
+    /// A status that is no engine's, or one without an engine's words, comes from something in between (a gateway, a page
+    /// while the engine is away): it says nothing about the engine, and the call may be made again.
     pub(crate) fn refusal(&self, doing: &str, response: &Response) -> Fault {
         let words = words(response);
         let message = format!("the Docker engine at {} can't {doing}: {words}", self.scope.section.endpoint);
         let fault = match response.status {
             _ if words.contains("no space left on device") => Fault::no_capacity("docker.no-space", message),
             401 | 403 => Fault::denied("docker.denied", message),
-            404 => Fault::not_found("docker.not-found", message),
-            409 => Fault::conflict("docker.conflict", message),
             429 | 500 | 502..=504 => Fault::retry("docker.engine-error", message),
             501 => Fault::unsupported("docker.unsupported", message),
-            _ => Fault::give_up("docker.refused", message),
+            409 if is_refusal(response) => Fault::conflict("docker.conflict", message),
+            400 | 405..=499 if is_refusal(response) => Fault::give_up("docker.refused", message),
+            _ => self.stranger(&format!("the request to {doing}"), response),
         };
         match response.retry_after() {
             Some(delay) => fault.retry_after(delay),
             None => fault,
         }
     }
+
+    /// The fault for a refusal of a call that changes something. What answered in the engine's place may have passed the call
+    /// on before, so only the engine's own words prove that nothing happened.
+    pub(crate) fn refused_change(&self, doing: &str, response: &Response) -> Fault {
+        let fault = self.refusal(doing, response);
+        let passed_on = matches!(response.status, 0..=399 | 502 | 504);
+        let silent = response.status == 500 && !is_refusal(response);
+        if passed_on || silent { Fault { reaction: Reaction::UnknownOutcome, ..fault } } else { fault }
+    }
+
+    /// The fault for an answer that no Docker engine gives.
+    pub(crate) fn stranger(&self, asked: &str, response: &Response) -> Fault {
+        let endpoint = &self.scope.section.endpoint;
+        let message = format!("what listens at {endpoint} does not answer like a Docker engine");
+        let said = format!("{asked} was answered with status {}: {}", response.status, words(response));
+        Fault::retry("docker.no-engine", message).at("/endpoint", said)
+    }
 }
 
-/// The engine's own words, at most a few lines of them.
-pub(crate) fn words(response: &Response) -> String {
+/// The message of a refusal as engines write it; none when something else refuses.
+pub(crate) fn message_of(response: &Response) -> Option<String> {
     #[derive(Deserialize)]
     struct Refusal {
         message: String,
     }
-    let text = response.json::<Refusal>().map_or_else(|_| response.text(), |refusal| refusal.message);
-    shortened(&text)
+    response.json::<Refusal>().ok().map(|refusal| refusal.message)
+}
+
+fn is_refusal(response: &Response) -> bool {
+    message_of(response).is_some()
+}
+
+/// The engine's own words, at most a few lines of them.
+pub(crate) fn words(response: &Response) -> String {
+    shortened(&message_of(response).unwrap_or_else(|| response.text()))
 }
 
 pub(crate) fn shortened(text: &str) -> String {

@@ -1,26 +1,26 @@
 //! Images that the engine does not have yet.
 
-use occopus_sdk::Fault;
 use occopus_sdk::http::{HttpError, Response, encoded};
+use occopus_sdk::{Fault, Reaction};
 use serde::Deserialize;
 
-use crate::engine::{Engine, shortened, words};
+use crate::engine::{Engine, message_of, shortened, words};
+use crate::reference::Image;
 use crate::section::Origin;
 
 /// Makes the engine fetch the image. It stops by itself when the connection ends, so a lost answer may be tried again.
-pub(crate) fn fetch(engine: &Engine<'_>, origin: &Origin<'_>) -> Result<(), Fault> {
-    let section = &engine.scope.section;
+pub(crate) fn fetch(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image) -> Result<(), Fault> {
     let call = engine.scope.call();
-    let (image, tag, reference) = (encoded(&section.image), encoded(&section.tag), section.reference());
+    let (name, tag) = (encoded(&image.name), encoded(&image.version));
     let path = match origin {
-        Origin::Nowhere => return Err(absent(engine)),
+        Origin::Nowhere => return Err(absent(engine, image)),
         Origin::Registry => {
-            call.progress("pulling image", Some(&reference));
-            format!("/images/create?fromImage={image}&tag={tag}")
+            call.progress("pulling image", Some(&image.to_string()));
+            format!("/images/create?fromImage={name}&tag={tag}")
         }
         Origin::Url(url) => {
             call.progress("importing image", Some(url));
-            format!("/images/create?fromSrc={}&repo={image}&tag={tag}", encoded(url))
+            format!("/images/create?fromSrc={}&repo={name}&tag={tag}", encoded(url))
         }
     };
     // Silence is normal while the engine unpacks a large layer.
@@ -30,16 +30,23 @@ pub(crate) fn fetch(engine: &Engine<'_>, origin: &Origin<'_>) -> Result<(), Faul
         // The engine has answered 200 before it begins; how it ended is in the stream of progress.
         return match stream_error(&response) {
             None => Ok(()),
-            Some(error) => Err(failed(engine, origin, error, !matches!(origin, Origin::Url(_)))),
+            Some(error) => Err(failed(engine, origin, image, error, !matches!(origin, Origin::Url(_)))),
         };
     }
-    Err(failed(engine, origin, words(&response), response.status >= 500 || response.status == 429))
+    // A refusal without an engine's words comes from something in between.
+    let may_pass = response.status >= 500 || response.status == 429 || message_of(&response).is_none();
+    let fault = failed(engine, origin, image, words(&response), may_pass);
+    Err(match (response.status, response.retry_after()) {
+        (401 | 403, _) => Fault { reaction: Reaction::Denied, ..fault },
+        (_, Some(delay)) => fault.retry_after(delay),
+        _ => fault,
+    })
 }
 
 /// The image is not there, and nothing can be done about it.
-pub(crate) fn absent(engine: &Engine<'_>) -> Fault {
+pub(crate) fn absent(engine: &Engine<'_>, image: &Image) -> Fault {
     let section = &engine.scope.section;
-    let message = format!("the Docker engine at {} has no image `{}`", section.endpoint, section.reference());
+    let message = format!("the Docker engine at {} has no image `{image}`", section.endpoint);
     let hint = match section.origin() {
         Some(Origin::Nowhere) => "no such image; with `origin: local` it must be there already",
         _ => "no such image, although fetching it did not fail",
@@ -47,13 +54,11 @@ pub(crate) fn absent(engine: &Engine<'_>) -> Fault {
     Fault::give_up("docker.no-such-image", message).at("/image", hint)
 }
 
-fn failed(engine: &Engine<'_>, origin: &Origin<'_>, why: String, may_pass: bool) -> Fault {
+fn failed(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image, why: String, may_pass: bool) -> Fault {
     let section = &engine.scope.section;
     let (code, doing, pointer) = match origin {
         Origin::Url(url) => ("docker.import-failed", format!("import an image from {url}"), "/origin"),
-        Origin::Registry | Origin::Nowhere => {
-            ("docker.pull-failed", format!("pull the image `{}`", section.reference()), "/image")
-        }
+        Origin::Registry | Origin::Nowhere => ("docker.pull-failed", format!("pull the image `{image}`"), "/image"),
     };
     let message = format!("the Docker engine at {} can't {doing}: {why}", section.endpoint);
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| why.contains(phrase));

@@ -2,26 +2,36 @@
 //!
 //! - The container's name is made of the instance's id, so the engine itself refuses a second one for the same instance;
 //!   the first one is then taken.
+//! - A container is gone only when the engine on which it was created says so of its id (`identity`).
 //! - An image that the engine has is never fetched again: a node that is replaced or added later must be the same as its
 //!   siblings, and a registry that is away must not keep a node from being healed. Who wants a newer image writes
 //!   another tag, or pulls it. Images stay when containers go.
 //! - `destroy` kills: what should be saved at the end must be saved before. Anonymous volumes go with the container.
 
+mod check;
 mod container;
 mod containers;
 mod engine;
+mod identity;
 mod image;
+mod observe;
+mod output;
+mod reference;
 mod section;
 #[cfg(test)]
 mod tests;
 
 use occopus_sdk::{
-    About, Driver, Fault, Handle, Inventory, Launch, NoCredentials, NodeRequest, Observed, Page, Phase, Scope, log,
+    About, Detail, Driver, Fault, Handle, Inventory, Launch, NoCredentials, NodeRequest, Observed, Page, Phase,
+    Reaction, Scope, log,
 };
 
 use container::{Container, NewContainer};
 use containers::Created;
 use engine::Engine;
+use identity::Reference;
+use reference::Image;
+use section::Origin;
 pub use section::Section;
 
 /// The driver.
@@ -44,49 +54,47 @@ impl Driver for Docker {
         let origin = section.origin().ok_or_else(|| {
             let origin = section.origin.as_deref().unwrap_or_default();
             Fault::give_up("docker.bad-origin", format!("`{origin}` is no origin of an image"))
-                .at("/origin", "write `dockerhub`, `local` or the URL of a tarball")
+                .at("/origin", section::ORIGINS)
         })?;
+        let image = section.image_or_fault()?;
         let launch = Launch::read(&request.attributes)?;
         if request.user_data.is_some() {
             log::warn("a container has no first boot: what was rendered for it is not used");
         }
         let engine = Engine::connect(&request.scope)?;
-        let name = name(request);
-        let container = NewContainer::new(section.reference(), launch, request.labels.iter().cloned());
-
-        let mut created = engine.create(&name, &container)?;
-        if matches!(created, Created::NoImage) {
-            image::fetch(&engine, &origin)?;
-            created = engine.create(&name, &container)?;
-        }
-        let (id, started) = match created {
-            Created::New(id) => (id, false),
-            Created::NameTaken => engine.adopt(&name, &request.instance_id)?,
-            Created::NoImage => return Err(image::absent(&engine)),
-        };
-        if !started {
-            engine.start_or_remove(&id)?;
-        }
-        let handle = container::handle(id);
-        let seen = engine.observe(std::slice::from_ref(&handle)).ok().and_then(|mut seen| seen.pop());
-        // It is there, whatever this look at it said.
-        Ok(seen.filter(|seen| seen.phase != Phase::Gone).unwrap_or_else(|| Observed::new(handle, Phase::Pending)))
+        let engine_id = engine.id()?;
+        create_on(&engine, request, &origin, &image, launch, engine_id.clone())
+            .map_err(|fault| engine.remember_creation(&request.instance_id, engine_id.as_deref(), fault))
     }
 
     /// Also finishes what an interrupted `create` began: a container that nobody starts would be pending for ever.
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
         let engine = Engine::connect(scope)?;
-        let Some(container) = engine.settled(instance_id)? else { return Ok(None) };
-        if !container.never_started() {
-            return Ok(Some(container.observed()));
+        let found = engine.settled(instance_id)?;
+        let Some((container, younger)) = found.split_first() else { return Ok(None) };
+        let engine_id = engine.id()?;
+        let reference = |of: &Container| Reference { container: of.id.clone(), engine: engine_id.clone() };
+        // Names are made of the instance's id, so there is a second one only when the name in the section changed between two
+        // attempts.
+        for second in younger {
+            engine.remove(&reference(second))?;
         }
-        match engine.start(&container.id) {
-            Ok(()) => Ok(engine.by_instance(instance_id)?.as_ref().map(Container::observed)),
-            Err(fault) if containers::is_final(&fault) => {
-                Ok(Some(Observed { phase: Phase::Failed, message: Some(fault.message), ..container.observed() }))
+        let reference = reference(container);
+        if container.never_started() {
+            match engine.start(&container.id) {
+                Ok(()) => {}
+                Err(fault) if containers::is_final(&fault) => {
+                    let failed = container.observed(engine_id.as_deref());
+                    return Ok(Some(Observed { phase: Phase::Failed, message: Some(fault.message), ..failed }));
+                }
+                Err(fault) if fault.reaction == Reaction::NotFound => {
+                    return Err(Fault { reaction: Reaction::Retry, ..fault });
+                }
+                Err(fault) => return Err(fault),
             }
-            Err(fault) => Err(fault),
         }
+        // It is there, whatever this look at it says.
+        Ok(Some(engine.look(&reference).unwrap_or_else(|| Observed::new(reference.handle(), Phase::Pending))))
     }
 
     fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
@@ -97,14 +105,57 @@ impl Driver for Docker {
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
-        Engine::connect(scope)?.remove(&handle.data)
+        let reference = Reference::read(handle)?;
+        Engine::connect(scope)?.remove(&reference)
     }
+
+    fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
+        check::request(request)
+    }
+
+    fn tail(scope: &Scope<Section>, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        let reference = Reference::read(handle)?;
+        Engine::connect(scope)?.tail(&reference.container, lines)
+    }
+}
+
+fn create_on(
+    engine: &Engine<'_>,
+    request: &NodeRequest<Section>,
+    origin: &Origin<'_>,
+    image: &Image,
+    launch: Launch,
+    engine_id: Option<String>,
+) -> Result<Observed, Fault> {
+    let name = name(request);
+    let container = NewContainer::new(&name, image.to_string(), launch, request.labels.iter().cloned());
+    let mut created = engine.create(&name, &container)?;
+    if matches!(created, Created::NoImage) {
+        image::fetch(engine, origin, image)?;
+        created = engine.create(&name, &container)?;
+    }
+    let (id, started) = match created {
+        Created::New(id) => (id, false),
+        Created::NameTaken => engine.adopt(&name, &request.instance_id)?,
+        Created::NoImage => return Err(image::absent(engine, image)),
+    };
+    let reference = Reference { container: id, engine: engine_id };
+    if !started {
+        engine.start_or_remove(&reference)?;
+    }
+    // It is there, whatever this look at it says.
+    Ok(engine.look(&reference).unwrap_or_else(|| Observed::new(reference.handle(), Phase::Pending)))
 }
 
 impl Inventory for Docker {
     fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
-        let (containers, cursor) = Engine::connect(scope)?.marked(cursor)?;
-        Ok(Page { machines: containers.iter().filter_map(Container::owned).collect(), cursor })
+        let engine = Engine::connect(scope)?;
+        let (containers, cursor) = engine.marked(cursor)?;
+        let id = if containers.is_empty() { None } else { engine.id()? };
+        Ok(Page {
+            machines: containers.iter().filter_map(|container| container.owned(id.as_deref())).collect(),
+            cursor,
+        })
     }
 }
 

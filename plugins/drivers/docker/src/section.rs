@@ -1,7 +1,13 @@
 //! What the user writes.
 
+use occopus_sdk::Fault;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::reference::Image;
+
+/// What `origin` may be, for people.
+pub(crate) const ORIGINS: &str = "write `dockerhub`, `local` or the URL of a tarball";
 
 /// A container on a Docker engine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -13,19 +19,15 @@ pub struct Section {
     /// `local` (nowhere: it must be there), or the URL of a root file system's tarball. By default it is pulled.
     #[serde(default)]
     pub origin: Option<String>,
-    /// Name of the image, such as `nginx` or `registry.example.org:5000/team/app`.
+    /// Name of the image, such as `nginx` or `registry.example.org:5000/team/app`. It may end in `:TAG` or `@DIGEST`.
     #[schemars(length(min = 1))]
     pub image: String,
-    /// Tag of the image, or a digest (`sha256:...`).
-    #[serde(default = "latest")]
-    pub tag: String,
+    /// Tag of the image, or a digest (`sha256:...`); `latest` by default.
+    #[serde(default)]
+    pub tag: Option<String>,
     /// How the containers' names begin. The instance's id follows, since a node may have several containers.
     #[serde(default)]
     pub name: Option<String>,
-}
-
-fn latest() -> String {
-    "latest".to_owned()
 }
 
 /// Where the image comes from when the engine does not have it.
@@ -48,10 +50,19 @@ impl Section {
         }
     }
 
-    /// The image as the engine names it.
-    pub(crate) fn reference(&self) -> String {
-        let separator = if self.tag.contains(':') { '@' } else { ':' };
-        format!("{}{separator}{}", self.image, self.tag)
+    /// The image that `image` and `tag` name together.
+    ///
+    /// # Errors
+    /// The key that is wrong, and why.
+    pub(crate) fn image(&self) -> Result<Image, (&'static str, String)> {
+        Image::read(&self.image, self.tag.as_deref())
+    }
+
+    /// The same as a fault.
+    pub(crate) fn image_or_fault(&self) -> Result<Image, Fault> {
+        self.image().map_err(|(pointer, why)| {
+            Fault::give_up("docker.bad-image", format!("the image can't be used: {why}")).at(pointer, why)
+        })
     }
 }
 
@@ -61,8 +72,8 @@ mod tests {
 
     use super::*;
 
-    fn section(origin: Option<&str>, tag: &str) -> Section {
-        serde_json::from_value(json!({"endpoint": "unix:///s", "origin": origin, "image": "a/b", "tag": tag})).unwrap()
+    fn section(origin: Option<&str>) -> Section {
+        serde_json::from_value(json!({"endpoint": "unix:///s", "origin": origin, "image": "a/b"})).unwrap()
     }
 
     #[test]
@@ -75,15 +86,7 @@ mod tests {
             (Some("https://host/a.tar"), Some(Origin::Url("https://host/a.tar"))),
             (Some("dokcerhub"), None),
         ] {
-            assert_eq!(section(text, "1").origin(), origin, "{text:?}");
+            assert_eq!(section(text).origin(), origin, "{text:?}");
         }
-    }
-
-    #[test]
-    fn references() {
-        assert_eq!(section(None, "1").reference(), "a/b:1");
-        assert_eq!(section(None, "sha256:12").reference(), "a/b@sha256:12");
-        let least: Section = serde_json::from_value(json!({"endpoint": "unix:///s", "image": "a"})).unwrap();
-        assert_eq!(least.reference(), "a:latest");
     }
 }

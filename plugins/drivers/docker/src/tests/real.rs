@@ -14,7 +14,12 @@ use serde_json::{Value, json};
 
 use super::bridge;
 use crate::Docker;
-use crate::container::handle;
+use crate::identity::Reference;
+
+/// The handle of a container that was never there, on the engine of another one.
+fn beside(handle: &Handle, container: String) -> Handle {
+    Reference { container, ..Reference::read(handle).expect("a handle of this driver") }.handle()
+}
 
 /// A real engine, and the mark of one test in it.
 struct Engine {
@@ -187,7 +192,7 @@ fn three_hundred_are_observed_at_once() {
     let docker = engine.honest(&engine.image());
     let running = docker.create(&engine.instance("running"), sleeping()).unwrap().handle;
     let ended = docker.create(&engine.instance("ended"), json!({"command": "sh -c 'exit 3'"})).unwrap().handle;
-    let mut handles: Vec<Handle> = (0..298).map(|n| handle(format!("{n:064x}"))).collect();
+    let mut handles: Vec<Handle> = (0..298).map(|n| beside(&running, format!("{n:064x}"))).collect();
     handles.insert(150, running);
     handles.push(ended);
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -202,7 +207,7 @@ fn three_hundred_are_observed_at_once() {
     assert!(observed.iter().zip(&handles).all(|(seen, asked)| seen.handle == *asked));
     assert_eq!(observed[150].phase, Phase::Running);
     assert_eq!(observed[299].phase, Phase::Stopped);
-    assert!(observed[299].message.as_ref().unwrap().contains("code 3"));
+    assert!(observed[299].message.as_ref().unwrap().contains("exit status 3"));
     assert_eq!(observed.iter().filter(|seen| seen.phase == Phase::Gone).count(), 298);
     docker.destroy(&handles[150]).unwrap();
     docker.destroy(&handles[299]).unwrap();
@@ -237,6 +242,100 @@ fn an_unreachable_engine_is_named() {
     let fault = nowhere.honest(&json!({"image": "a"})).create("i1", sleeping()).unwrap_err();
     assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "docker.unreachable"));
     assert!(fault.message.contains("unix:///nowhere/docker.sock"), "{fault}");
+}
+
+#[test]
+fn the_end_and_the_output_of_a_container_are_told() {
+    let Some(engine) = Engine::connect("the_end_and_the_output_of_a_container_are_told") else { return };
+    let docker = engine.honest(&engine.image());
+    for (name, command, message, output) in [
+        (
+            "bad",
+            "sh -c 'echo first; echo reason >&2; exit 3'",
+            "the container ended (exit status 3)",
+            "first\nreason\n",
+        ),
+        ("good", "true", "the container ended (exit status 0)", ""),
+    ] {
+        let made = docker.create(&engine.instance(name), json!({"command": command})).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let seen = loop {
+            let seen = docker.observe(std::slice::from_ref(&made.handle)).unwrap().remove(0);
+            if seen.phase == Phase::Stopped || Instant::now() > deadline {
+                break seen;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert_eq!((seen.phase, seen.message.as_deref()), (Phase::Stopped, Some(message)));
+        let mut told: Vec<_> = docker.tail(&made.handle, 20).unwrap().lines().map(str::to_owned).collect();
+        told.sort();
+        assert_eq!(told, output.lines().collect::<Vec<_>>());
+        docker.destroy(&made.handle).unwrap();
+    }
+}
+
+#[test]
+fn one_wrong_answer_never_makes_a_container_gone() {
+    let Some(engine) = Engine::connect("one_wrong_answer_never_makes_a_container_gone") else { return };
+    let (section, id) = (engine.image(), engine.instance("wrong"));
+    let honest = engine.honest(&section);
+    let made = honest.create(&id, sleeping()).unwrap();
+    let wrong = [
+        (404, r#"{"message": "no Route matched with those values"}"#),
+        (404, "{}"),
+        (404, "<!DOCTYPE html>"),
+        (200, "[]"),
+        (200, "{}"),
+        (204, ""),
+    ];
+    for (status, body) in wrong {
+        for at in 0..4 {
+            let meddled = || {
+                let count = AtomicU64::new(0);
+                engine.driver(&section, move |_, response| {
+                    let is_it = count.fetch_add(1, Ordering::Relaxed) == at;
+                    let wrong = || Response { status, headers: Vec::new(), body: body.into() };
+                    Ok(if is_it { wrong() } else { response })
+                })
+            };
+            let place = format!("{status} {body} at {at}");
+            let seen = meddled().observe(std::slice::from_ref(&made.handle));
+            assert!(seen.is_err() || seen.unwrap()[0].phase != Phase::Gone, "{place}");
+            assert!(!matches!(meddled().find(&id), Ok(None)), "{place}");
+        }
+    }
+    assert_eq!(engine.containers(&id), 1);
+    honest.destroy(&made.handle).unwrap();
+}
+
+#[test]
+fn a_container_of_a_committed_image_is_left_alone() {
+    let Some(engine) = Engine::connect("a_container_of_a_committed_image_is_left_alone") else { return };
+    let (docker, id) = (engine.honest(&engine.image()), engine.instance("committed"));
+    let made = docker.create(&id, sleeping()).unwrap();
+    let container = Reference::read(&made.handle).unwrap().container;
+    let image = format!("{}-copy", engine.mark);
+    let post = |path: String, body: Value| {
+        let mut post = request("POST", &path, body.to_string().into_bytes());
+        post.headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        bridge::send(&engine.endpoint, &post).expect("the engine answers").json::<Value>().expect("JSON")
+    };
+    post(format!("/commit?container={container}&repo={image}&tag=1"), json!({}));
+    let users = post(
+        format!("/containers/create?name={}-users", engine.mark),
+        json!({"Image": format!("{image}:1"), "Cmd": ["true"]}),
+    );
+    let users = users["Id"].as_str().expect("an id").to_owned();
+    assert_eq!(engine.containers(&id), 2, "its image carries the labels");
+
+    let owned = docker.list_owned(None).unwrap().machines;
+    let ours: Vec<_> = owned.iter().filter(|owned| owned.instance_id == id).collect();
+    assert_eq!((ours.len(), &ours[0].observed.handle), (1, &made.handle));
+    docker.destroy(&made.handle).unwrap();
+    assert!(docker.find(&id).unwrap().is_none());
+    assert_eq!(engine.containers(&id), 1, "the user's own");
+    engine.ask("DELETE", &format!("/containers/{users}?force=true"), Vec::new());
+    engine.ask("DELETE", &format!("/images/{image}:1?force=true"), Vec::new());
 }
 
 /// Serves `/good.tar` and `/bad.tar` on loopback, until the test's process ends.

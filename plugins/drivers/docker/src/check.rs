@@ -1,0 +1,38 @@
+//! What can be wrong with a section, seen without an engine.
+
+use occopus_sdk::{Detail, Launch, NodeRequest};
+
+use crate::section::{ORIGINS, Section};
+
+/// All that `create` would refuse before it asks the engine.
+pub(crate) fn request(request: &NodeRequest<Section>) -> Vec<Detail> {
+    let section = &request.scope.section;
+    let mut found = Vec::new();
+    let mut tell = |pointer: &str, message: String| found.push(Detail { pointer: pointer.to_owned(), message });
+    if let Some(why) = wrong_endpoint(request) {
+        tell("/endpoint", why);
+    }
+    if let Err((pointer, why)) = section.image() {
+        tell(pointer, why);
+    }
+    if section.origin().is_none() {
+        let origin = section.origin.as_deref().unwrap_or_default();
+        tell("/origin", format!("`{origin}` is no origin of an image: {ORIGINS}"));
+    }
+    if let Err(fault) = Launch::read(&request.attributes) {
+        tell("", fault.message);
+    }
+    found
+}
+
+fn wrong_endpoint(request: &NodeRequest<Section>) -> Option<String> {
+    let endpoint = request.scope.section.endpoint.trim();
+    let Some(path) = endpoint.strip_prefix("unix:") else {
+        return request.scope.call().url_for(endpoint).err().map(|fault| fault.message);
+    };
+    // Whether a socket may be used is asked when it is used.
+    let named = path.strip_prefix("//").map(|path| path.trim_matches('/')).filter(|path| {
+        !path.is_empty() && !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    });
+    named.is_none().then(|| format!("`{endpoint}` is no endpoint: a unix socket is written `unix:///PATH`"))
+}
