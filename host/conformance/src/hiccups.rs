@@ -73,7 +73,7 @@ impl Faults {
             return Err(Miss::Skipped("the section has no `endpoint`".to_owned()));
         };
         let (server, path) = if let Some(socket) = endpoint.strip_prefix("unix://") {
-            (socket.to_owned(), "")
+            (format!("/{}", socket.trim_start_matches('/')), "")
         } else if let Some(rest) = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("tcp://")) {
             let (server, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
             let server = if server.contains(':') { server.to_owned() } else { format!("{server}:80") };

@@ -64,9 +64,10 @@ pub(super) fn node_target(address: &str) -> Option<Target> {
     }
 }
 
-/// The path in `unix:///PATH`; none unless it is absolute and plain.
+/// The path in `unix:///PATH`, or in `unix://PATH`, which means the same to Docker's tools; none unless it is plain.
 pub(super) fn socket_path(text: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(text.strip_prefix("unix://")?);
+    let path = text.strip_prefix("unix://")?;
+    let path = PathBuf::from(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") });
     let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     let named = path.file_name().is_some() && !text.contains('\0');
     (path.is_absolute() && plain && named).then_some(path)
@@ -102,8 +103,10 @@ mod tests {
     #[test]
     fn sockets_are_read() {
         let path = PathBuf::from("/var/run/docker.sock");
-        assert_eq!(Endpoint::parse("unix:///var/run/docker.sock").unwrap(), Endpoint::Socket(path));
-        for text in ["unix://var/run", "unix:///", "unix:/run/x", "unix:///run/../etc/x"] {
+        for text in ["unix:///var/run/docker.sock", "unix://var/run/docker.sock", " unix://var/run/docker.sock "] {
+            assert_eq!(Endpoint::parse(text).unwrap(), Endpoint::Socket(path.clone()), "{text}");
+        }
+        for text in ["unix://", "unix:///", "unix://../run", "unix:/run/x", "unix:///run/../etc/x"] {
             assert!(Endpoint::parse(text).is_err(), "{text}");
         }
     }
