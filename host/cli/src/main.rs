@@ -17,6 +17,7 @@ mod maintain;
 mod plan;
 mod plugin;
 mod print;
+mod reaper;
 mod remote;
 mod render;
 mod report;
@@ -124,6 +125,7 @@ fn works(command: &Command) -> bool {
 }
 
 async fn run(command: Command, common: &Common) -> Result<Exit, Failure> {
+    reaper::begin();
     let done: Result<(), Failure> = match command {
         Command::Validate(it) => validate::run(it, common).await,
         Command::Plan(it) => plan::run(it, common).await,

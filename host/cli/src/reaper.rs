@@ -1,0 +1,72 @@
+//! Zombies that nobody else waits for.
+//!
+//! The first process of a container is the parent of every process whose own parent has ended, such as the children of
+//! `local` nodes. It has to wait for them, or they stay as zombies and use up the numbers of processes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+/// A child of this program is waited for by the code that started it, long before it is seen here twice.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Starts to wait for them, until the program ends, if it is the first process.
+pub(crate) fn begin() {
+    let own = std::process::id();
+    if own != 1 {
+        return;
+    }
+    tokio::spawn(async move {
+        let mut before = BTreeSet::new();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = zombies(own);
+            for pid in now.intersection(&before) {
+                reap(*pid);
+            }
+            before = now;
+        }
+    });
+}
+
+/// The children of a process that ended and were not waited for.
+fn zombies(parent: u32) -> BTreeSet<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let zombie = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The second field is a name in parentheses, which may hold spaces and parentheses itself.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let (state, of) = (fields.next()?, fields.next()?.parse::<u32>().ok()?);
+        (state == "Z" && of == parent).then_some(pid)
+    };
+    entries.filter_map(zombie).collect()
+}
+
+fn reap(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        // Whoever has waited for it in the meantime has done what is needed.
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zombie_is_found_and_reaped() {
+        let child = std::process::Command::new("true").spawn().expect("starts");
+        let pid = i32::try_from(child.id()).expect("a number");
+        let own = std::process::id();
+        while !zombies(own).contains(&pid) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!zombies(1).contains(&pid) || own == 1);
+        reap(pid);
+        assert!(!zombies(own).contains(&pid));
+        reap(pid);
+    }
+}
