@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{Fault, platform};
 
-pub use crate::bindings::imports::occopus::host::process::{Command, Process, State};
+pub use crate::bindings::imports::occopus::host::process::{Command, Ending, Process, State};
 
 /// Starts a process in a group of its own. Idempotent by instance id.
 ///
@@ -36,4 +36,20 @@ pub fn stop(instance_id: &str, grace: Duration) -> Result<(), Fault> {
 /// The host's.
 pub fn list_all(cursor: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
     platform::process_list_all(cursor)
+}
+
+/// How processes ended, by instance id; none for one that runs, and when nobody knows it.
+///
+/// # Errors
+/// The host's.
+pub fn endings(instance_ids: &[String]) -> Result<Vec<Option<Ending>>, Fault> {
+    platform::process_endings(instance_ids)
+}
+
+/// The last lines that a process wrote, oldest first, at most so many.
+///
+/// # Errors
+/// The host's.
+pub fn tail(instance_id: &str, lines: u32) -> Result<String, Fault> {
+    platform::process_tail(instance_id, lines)
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::export::section;
 use crate::http::{HttpError, HttpErrorKind, Request, Response};
 use crate::platform::Context;
-use crate::process::{Command, Process, State};
+use crate::process::{Command, Ending, Process, State};
 use crate::{
     Address, Call, ConfigManager, ConfigScope, ContextRequest, Contextualiser, Credential, Detail, Driver, Facts,
     Fault, Handle, HealthChecker, Instance, Inventory, NodeRequest, Observation, Observed, Page, Rendered, Scope,
@@ -54,6 +54,10 @@ pub struct FakeHost {
     pub processes: BTreeMap<String, Process>,
     /// The command of each started process.
     pub commands: BTreeMap<String, Command>,
+    /// How processes ended, by instance id.
+    pub endings: BTreeMap<String, Ending>,
+    /// What processes wrote, by instance id.
+    pub outputs: BTreeMap<String, String>,
 }
 
 impl Default for FakeHost {
@@ -75,6 +79,8 @@ impl Default for FakeHost {
             reachable: Vec::new(),
             processes: BTreeMap::new(),
             commands: BTreeMap::new(),
+            endings: BTreeMap::new(),
+            outputs: BTreeMap::new(),
         }
     }
 }

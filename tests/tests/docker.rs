@@ -99,6 +99,104 @@ fn a_missing_image_leaves_nothing_behind() {
     assert!(!occopus.ok(["maintain", "-l"]).stdout.contains("missing-image"));
 }
 
+/// One container that runs this command, of an image in this form.
+fn write_one(occopus: &Occopus, endpoint: &str, image: &str, command: &str, health: &str) -> &'static str {
+    occopus.write("infra.yaml", "infra_name: one\nuser_id: tester\nnodes:\n- {name: one, type: one}\n");
+    occopus.write(
+        "nodes/node_definitions.yaml",
+        format!(
+            "'node_def:one':\n- resource: {{type: docker, endpoint: '{endpoint}', origin: local, {image}}}\n  \
+               contextualisation:\n    type: docker\n    command: {command}\n  health_check:\n    {health}\n"
+        ),
+    );
+    "infra.yaml"
+}
+
+#[test]
+fn a_container_that_ends_is_told_with_its_exit_status() {
+    let Some(docker) = Docker::connect("a_container_that_ends_is_told_with_its_exit_status") else { return };
+    let occopus = Occopus::new();
+    let health = "ping: false\n    ports: [9]\n    timeout: 20";
+    for status in [0, 3] {
+        let command = format!("[sh, -c, 'echo reason >&2; exit {status}']");
+        let file = write_one(&occopus, &docker.endpoint, "image: occopus-test-busybox, tag: '1'", &command, health);
+        let built = occopus.run(["build", file]);
+        assert_eq!(built.code, Some(1), "{}", built.stderr);
+        assert!(built.stderr.contains(&format!("exit status {status}")), "{}", built.stderr);
+        assert!(!built.stderr.contains("docker logs"), "the container is gone: {}", built.stderr);
+    }
+}
+
+#[test]
+fn an_image_is_named_with_its_tag_and_a_socket_with_two_slashes() {
+    let test = "an_image_is_named_with_its_tag_and_a_socket_with_two_slashes";
+    let Some(docker) = Docker::connect(test) else { return };
+    let occopus = Occopus::new();
+    let endpoint = docker.endpoint.replace("unix:///", "unix://");
+    let image = "image: 'occopus-test-busybox:1'";
+    let file = write_one(&occopus, &endpoint, image, "[sleep, '1000']", "ping: false");
+    let id = occopus.ok(["build", file]).id();
+    assert_eq!(docker.containers(&id).len(), 1);
+    occopus.ok(["destroy", "-i", &id]);
+    assert!(docker.containers(&id).is_empty());
+
+    let image = "image: 'occopus-test-busybox:1', tag: '2'";
+    let file = write_one(&occopus, &endpoint, image, "[sleep, '1000']", "ping: false");
+    let refused = occopus.run(["build", file]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("given twice"), "{}", refused.stderr);
+}
+
+#[test]
+fn another_engine_behind_the_endpoint_removes_nothing() {
+    let Some(docker) = Docker::connect("another_engine_behind_the_endpoint_removes_nothing") else { return };
+    let Some(socket) = docker.endpoint.strip_prefix("unix://") else { return };
+    let occopus = Occopus::new();
+    let link = occopus.directory().join("engine.sock");
+    std::os::unix::fs::symlink(socket, &link).expect("a link");
+    let image = "image: 'occopus-test-busybox:1'";
+    let endpoint = format!("unix://{}", link.display());
+    let file = write_one(&occopus, &endpoint, image, "[sleep, '1000']", "ping: false");
+    let id = occopus.ok(["build", file]).id();
+    let containers = docker.containers(&id);
+    assert_eq!(containers.len(), 1);
+
+    // An engine that knows none of our containers.
+    std::fs::remove_file(&link).expect("removed");
+    let listener = std::os::unix::net::UnixListener::bind(&link).expect("a socket");
+    std::thread::spawn(move || answer_as_another_engine(&listener));
+    for _ in 0..3 {
+        occopus.run(["maintain", "-i", &id]);
+    }
+    assert_ne!(occopus.run(["destroy", "-i", &id]).code, Some(0));
+    assert_eq!(docker.containers(&id), containers, "neither replaced nor forgotten");
+
+    std::fs::remove_file(&link).expect("removed");
+    std::os::unix::fs::symlink(socket, &link).expect("a link");
+    occopus.ok(["destroy", "-i", &id]);
+    assert!(docker.containers(&id).is_empty());
+}
+
+fn answer_as_another_engine(listener: &std::os::unix::net::UnixListener) {
+    use std::io::{Read as _, Write as _};
+    for mut stream in listener.incoming().flatten() {
+        let mut head = [0; 8192];
+        let read = stream.read(&mut head).unwrap_or(0);
+        let head = String::from_utf8_lossy(&head[..read]).into_owned();
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let container = path.split("/containers/").nth(1).unwrap_or_default();
+        let container = container.split(['/', '?']).next().unwrap_or_default();
+        let (status, body) = match path {
+            _ if path.ends_with("/version") => ("200 OK", r#"{"ApiVersion":"1.41","MinAPIVersion":"1.12"}"#.to_owned()),
+            _ if path.ends_with("/info") => ("200 OK", r#"{"ID":"ANOTHER"}"#.to_owned()),
+            _ if path.contains("/containers/json") => ("200 OK", "[]".to_owned()),
+            _ => ("404 Not Found", format!(r#"{{"message":"No such container: {container}"}}"#)),
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+        // A client that goes away early is its own business.
+        let _ = write!(stream, "{answer}Content-Length: {}\r\n\r\n{body}", body.len());
+    }
+}
+
 #[test]
 fn an_unreachable_engine_is_a_clear_error() {
     if Docker::connect("an_unreachable_engine_is_a_clear_error").is_none() {

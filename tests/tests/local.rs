@@ -112,6 +112,52 @@ fn a_program_that_does_not_exist_is_rolled_back() {
 }
 
 #[test]
+fn a_process_that_ends_is_told_with_its_exit_status() {
+    let occopus = Occopus::new();
+    let file = write_chain(&occopus, 1, &mark(10));
+    for (script, words) in
+        [("echo reason >&2; exit 3", "exit status 3"), ("exit 0", "exit status 0"), ("kill -9 $$", "signal 9")]
+    {
+        write_sleeper(&occopus, script, "ping: false\n    ports: [9]\n    timeout: 20");
+        let built = occopus.run(["build", file]);
+        assert_eq!(built.code, Some(1), "{}", built.stderr);
+        assert!(built.stderr.contains(words), "{script}: {}", built.stderr);
+        assert!(!built.stderr.contains("output.log"), "a file that is gone: {}", built.stderr);
+    }
+}
+
+#[test]
+fn a_node_does_not_hold_a_lock_of_the_script_that_built_it() {
+    let occopus = Occopus::new();
+    let mark = mark(11);
+    let file = write_chain(&occopus, 1, &mark);
+    let script = format!("exec 9>lock; flock 9; exec '{}' build -i locked {file}", occopus.program().display());
+    let mut command = std::process::Command::new("sh");
+    let built = command.args(["-c", &script]).current_dir(occopus.directory()).env("OCCOPUS_HOME", occopus.home());
+    assert!(built.output().expect("sh runs").status.success());
+    assert_eq!(processes_with(&mark), 1);
+    let free =
+        std::process::Command::new("flock").args(["-n", "lock", "true"]).current_dir(occopus.directory()).status();
+    assert!(free.expect("flock runs").success(), "the node holds the lock");
+    occopus.ok(["destroy", "-i", "locked"]);
+}
+
+#[test]
+fn logs_are_read_across_a_file_that_became_too_long() {
+    let occopus = Occopus::new();
+    let mark = mark(12);
+    let file = write_chain(&occopus, 1, &mark);
+    write_sleeper(&occopus, &format!("echo second; exec sleep {mark}"), "ping: false");
+    let id = occopus.ok(["build", file]).id();
+    let status = occopus.status(&id);
+    let output = status["nodes"][0]["instances"][0]["attributes"].to_string();
+    let output = output.split('"').find(|text| text.ends_with("output.log")).expect("a file").to_owned();
+    std::fs::write(format!("{output}.1"), "first\n").expect("written");
+    assert_eq!(occopus.ok(["logs", "-i", &id, "n0"]).stdout, "first\nsecond\n");
+    occopus.ok(["destroy", "-i", &id]);
+}
+
+#[test]
 fn what_is_suspended_is_left_alone() {
     let occopus = Occopus::new();
     let mark = mark(9);

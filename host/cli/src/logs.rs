@@ -28,7 +28,7 @@ pub(crate) async fn run(logs: Logs, common: &Common) -> Result<(), Failure> {
             print::line(format_args!("==> {} <==", instance.id));
         }
         match instance.attributes.iter().find(|(name, _)| name == OUTPUT) {
-            Some((_, path)) => copy(Path::new(path))?,
+            Some((_, path)) => copy_all(Path::new(path))?,
             None => missing = Some(elsewhere(instance)),
         }
     }
@@ -41,6 +41,17 @@ fn wanted<'a>(nodes: &'a [NodeStatus], name: &str) -> Vec<&'a InstanceStatus> {
         return node.instances.iter().collect();
     }
     nodes.iter().flat_map(|node| &node.instances).filter(|instance| instance.id == name).collect()
+}
+
+/// Prints what was written before the file became too long, if it did, and then the file.
+fn copy_all(path: &Path) -> Result<(), Failure> {
+    let mut earlier = path.as_os_str().to_owned();
+    earlier.push(".1");
+    let earlier = Path::new(&earlier);
+    if earlier.is_file() {
+        copy(earlier)?;
+    }
+    copy(path)
 }
 
 fn copy(path: &Path) -> Result<(), Failure> {

@@ -6,18 +6,25 @@
 
 mod address;
 mod directory;
+mod ending;
 mod members;
+mod output;
 mod procfs;
+mod scan;
 mod spawn;
+mod watch;
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Reaction};
 
 use directory::{Directory, Record};
+pub use ending::Ending;
 
 /// What to run.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -70,8 +77,12 @@ pub struct Processes {
 struct Inner {
     state_dir: PathBuf,
     program: PathBuf,
-    /// Those that this host started, to be reaped when they end.
-    children: Mutex<Vec<Child>>,
+    /// Those that this host started and that have not been waited for, by instance id.
+    children: Mutex<HashMap<String, Vec<Child>>>,
+    /// Those whose output is kept short: all that this host has seen running.
+    seen: Mutex<BTreeSet<String>>,
+    /// Whether a task waits for ends and for output.
+    watched: AtomicBool,
 }
 
 /// How many [`Processes::list_all`] answers with at once.
@@ -81,7 +92,8 @@ impl Processes {
     /// Nothing is touched before the first call. `program` is what processes get as `OCCOPUS`.
     pub fn new(state_dir: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
         let (state_dir, program) = (state_dir.into(), program.into());
-        Self { inner: Arc::new(Inner { state_dir, program, children: Mutex::default() }) }
+        let (children, seen, watched) = Default::default();
+        Self { inner: Arc::new(Inner { state_dir, program, children, seen, watched }) }
     }
 
     /// Starts a process, once for each id: when one was started under it before, that one is the answer, running or not.
@@ -109,17 +121,32 @@ impl Processes {
         self.blocking(Reaction::Retry, move |inner| inner.list(after.as_deref())).await
     }
 
+    /// How processes ended, by instance id; none for one that runs, and when nobody knows it.
+    pub async fn endings(&self, instance_ids: &[String]) -> Result<Vec<Option<Ending>>, Fault> {
+        let ids = instance_ids.to_vec();
+        self.blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.ending(id)).collect()).await
+    }
+
+    /// The last lines that a process wrote, at most so many; empty when there is none by this id.
+    pub async fn tail(&self, instance_id: &str, lines: u32) -> Result<String, Fault> {
+        let id = instance_id.to_owned();
+        self.blocking(Reaction::Retry, move |inner| {
+            let directory = Directory::new(&inner.state_dir, &id)?;
+            output::tail(&directory, lines as usize)
+                .map_err(|error| directory::failed("read", &directory.output(), &error))
+        })
+        .await
+    }
+
     /// Files, locks and `/proc` block; a caller that goes away does not interrupt them half-way.
     async fn blocking<T: Send + 'static>(
         &self,
         when_lost: Reaction,
         work: impl FnOnce(&Inner) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
+        watch::begin(&self.inner);
         let inner = Arc::clone(&self.inner);
-        let done = tokio::task::spawn_blocking(move || {
-            inner.reap();
-            work(&inner)
-        });
+        let done = tokio::task::spawn_blocking(move || work(&inner));
         let lost = |_| Fault::new(when_lost, "process.interrupted", "the host is shutting down");
         done.await.unwrap_or_else(|error| Err(lost(error)))
     }
@@ -158,7 +185,9 @@ impl Inner {
             }
         };
         let started = procfs::identity(child.id());
-        self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.entry(id.to_owned()).or_default().push(child);
+        drop(children);
         let record = Record { started, ..record };
         // It runs, and the record says that it may: the next call finds it.
         directory.write(&record).map_err(|fault| Fault { reaction: Reaction::UnknownOutcome, ..fault })?;
@@ -168,6 +197,7 @@ impl Inner {
 
     fn inspect(&self, id: &str) -> Result<Process, Fault> {
         let directory = Directory::new(&self.state_dir, id)?;
+        self.reap(id);
         let Some(record) = directory.read()? else { return Ok(gone(id)) };
         if record.started.is_some() {
             return Ok(self.process(&directory, &record));
@@ -191,7 +221,7 @@ impl Inner {
         let directory = Directory::new(&self.state_dir, id)?;
         let Some(_lock) = directory.lock()? else { return Ok(()) };
         let record = directory.read()?.unwrap_or_default();
-        members::end(id, record.started.as_ref(), grace, || self.reap())?;
+        members::end(id, record.started.as_ref(), grace, || self.reap(id))?;
         directory.forget(&self.state_dir, &record)
     }
 
@@ -212,6 +242,10 @@ impl Inner {
 
     fn process(&self, directory: &Directory, record: &Record) -> Process {
         let running = record.started.as_ref().is_some_and(procfs::Identity::runs);
+        if running {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.id().to_owned());
+            rotate(directory);
+        }
         Process {
             instance_id: directory.id().to_owned(),
             state: if running { State::Running } else { State::Exited },
@@ -222,10 +256,39 @@ impl Inner {
         }
     }
 
-    /// Children of this host that ended would stay as zombies until it ends too.
-    fn reap(&self) {
+    fn ending(&self, id: &str) -> Result<Option<Ending>, Fault> {
+        let directory = Directory::new(&self.state_dir, id)?;
+        self.reap(id);
+        let record = directory.read()?;
+        let started = record.and_then(|record| record.started).filter(|started| !started.runs());
+        Ok(started.and_then(|started| Ending::known(&directory, Some(&started))))
+    }
+
+    /// Waits for a child of this host that ended, which would stay as a zombie until the host ends too, and notes down how it
+    /// ended.
+    fn reap(&self, id: &str) {
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
-        children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let Some(own) = children.get_mut(id) else { return };
+        own.retain_mut(|child| match child.try_wait() {
+            Ok(None) => true,
+            Ok(Some(status)) => {
+                if let (Some(ending), Ok(directory)) = (Ending::of(status), Directory::new(&self.state_dir, id)) {
+                    ending.note(&directory);
+                }
+                false
+            }
+            Err(_) => false,
+        });
+        if own.is_empty() {
+            children.remove(id);
+        }
+    }
+}
+
+/// Keeps the output of a process short. Whatever fails, the process is not to suffer from it.
+fn rotate(directory: &Directory) {
+    if let Err(error) = output::rotate(directory, output::LONGEST) {
+        tracing::warn!("the output of {} could not be shortened: {error}", directory.id());
     }
 }
 

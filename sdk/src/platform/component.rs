@@ -127,6 +127,14 @@ pub(crate) fn process_list_all(cursor: Option<&str>) -> Result<(Vec<process::Pro
     Ok(process::list_all(cursor)?)
 }
 
+pub(crate) fn process_endings(instance_ids: &[String]) -> Result<Vec<Option<process::Ending>>, Fault> {
+    Ok(process::endings(instance_ids)?)
+}
+
+pub(crate) fn process_tail(instance_id: &str, lines: u32) -> Result<String, Fault> {
+    Ok(process::tail(instance_id, lines)?)
+}
+
 pub(crate) fn send(request: Request) -> Result<Response, HttpError> {
     let unusable = |message: String| HttpError { kind: HttpErrorKind::NotSent, message };
     let method = Method::from_bytes(request.method.as_bytes())

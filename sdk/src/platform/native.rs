@@ -128,6 +128,18 @@ pub(crate) fn process_list_all(_cursor: Option<&str>) -> Result<(Vec<process::Pr
     with(|host| Ok((host.processes.values().cloned().collect(), None)))
 }
 
+pub(crate) fn process_endings(instance_ids: &[String]) -> Result<Vec<Option<process::Ending>>, Fault> {
+    with(|host| Ok(instance_ids.iter().map(|id| host.endings.get(id).copied()).collect()))
+}
+
+pub(crate) fn process_tail(instance_id: &str, lines: u32) -> Result<String, Fault> {
+    let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+    with(|host| {
+        let written: Vec<&str> = host.outputs.get(instance_id).map_or(Vec::new(), |text| text.lines().collect());
+        Ok(written[written.len().saturating_sub(lines)..].join("\n"))
+    })
+}
+
 /// The handler is taken out while it runs, since it may call back.
 pub(crate) fn send(request: Request) -> Result<Response, HttpError> {
     let handler = with(|host: &mut FakeHost| {

@@ -10,7 +10,7 @@ use crate::bindings::imports::occopus::host::process;
 use crate::bindings::imports::occopus::types::types as wit;
 use crate::convert::fault_to;
 use crate::grants::Interface;
-use crate::process::{Command, Process, State as ProcessState};
+use crate::process::{Command, Ending, Process, State as ProcessState};
 
 fn process(process: Process) -> process::Process {
     process::Process {
@@ -67,6 +67,25 @@ impl process::Host for State {
         let grace = Duration::from_millis(grace_ms);
         self.call.sent.fetch_add(1, Ordering::Relaxed);
         Ok(self.call.services.processes.stop(&instance_id, grace).await.map_err(fault_to))
+    }
+
+    async fn endings(&mut self, instance_ids: Vec<String>) -> Result<Result<Vec<Option<process::Ending>>, wit::Fault>> {
+        if let Err(fault) = self.may_process() {
+            return Ok(Err(fault));
+        }
+        let endings = self.call.services.processes.endings(&instance_ids).await;
+        let ending = |ending: Ending| match ending {
+            Ending::Status(status) => process::Ending::Status(status),
+            Ending::Signal(signal) => process::Ending::Signal(signal),
+        };
+        Ok(endings.map(|endings| endings.into_iter().map(|one| one.map(ending)).collect()).map_err(fault_to))
+    }
+
+    async fn tail(&mut self, instance_id: String, lines: u32) -> Result<Result<String, wit::Fault>> {
+        if let Err(fault) = self.may_process() {
+            return Ok(Err(fault));
+        }
+        Ok(self.call.services.processes.tail(&instance_id, lines).await.map_err(fault_to))
     }
 
     async fn list_all(

@@ -65,8 +65,22 @@ impl Directory {
         &self.id
     }
 
+    pub(super) fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
     pub(super) fn output(&self) -> PathBuf {
         self.path.join("output.log")
+    }
+
+    /// What was written before the output became too long.
+    pub(super) fn earlier_output(&self) -> PathBuf {
+        self.path.join("output.log.1")
+    }
+
+    /// How the process ended.
+    pub(super) fn ending(&self) -> PathBuf {
+        self.path.join("ending.json")
     }
 
     fn record(&self) -> PathBuf {

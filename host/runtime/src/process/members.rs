@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::procfs::{self, Identity};
+use super::scan::Scan;
 
 const POLL: Duration = Duration::from_millis(10);
 /// A process that SIGKILL does not end within this time hangs in the kernel.
@@ -49,8 +50,9 @@ impl Member {
 /// The process that an interrupted start left behind: the oldest with the mark. To be called with the lock held.
 pub(super) fn find_started(id: &str) -> Option<Identity> {
     let oldest = || {
-        let marked = procfs::pids().into_iter().filter(|pid| procfs::is_marked(*pid, id));
-        let running = marked.filter_map(procfs::identity).filter(Identity::runs);
+        let scan = Scan::now();
+        let marked = scan.marked(id).iter().filter_map(|pid| procfs::identity(*pid));
+        let running = marked.filter(Identity::runs);
         running.min_by_key(|identity| (identity.start_time, identity.pid))
     };
     oldest().or_else(|| {
@@ -98,9 +100,15 @@ pub(super) fn end(id: &str, leader: Option<&Identity>, grace: Duration, reap: im
 
 /// Members that are not known yet.
 fn newcomers(id: &str, leader: Option<&Identity>, known: &[Member]) -> Vec<Member> {
+    let scan = Scan::now();
+    let group = leader.map_or(&[][..], |leader| scan.group(leader.pid));
+    let mut pids: Vec<u32> = scan.marked(id).iter().chain(group).copied().chain(leader.map(|one| one.pid)).collect();
+    pids.sort_unstable();
+    pids.dedup();
     let unknown = |pid: &u32| known.iter().all(|member| member.identity.pid != *pid);
+    // The scan may be some milliseconds old: each is looked at again.
     let open = |pid| Member::open(pid, |identity| belongs(identity, id, leader));
-    procfs::pids().into_iter().filter(unknown).filter_map(open).collect()
+    pids.into_iter().filter(unknown).filter_map(open).collect()
 }
 
 /// By the mark; or by the group, as long as the leader exists (as a zombie too) and thereby keeps the group's number its

@@ -22,6 +22,8 @@ pub(super) struct Stat {
     pub(super) zombie: bool,
     pub(super) group: u32,
     pub(super) start_time: u64,
+    /// As `wait` gives it; it means something in a zombie only.
+    pub(super) exit_code: i32,
 }
 
 impl Identity {
@@ -57,16 +59,23 @@ fn parse(text: &str) -> Option<Stat> {
         zombie: matches!(*field(3)?, "Z" | "X" | "x"),
         group: field(5)?.parse().ok()?,
         start_time: field(22)?.parse().ok()?,
+        exit_code: field(52).and_then(|text| text.parse().ok()).unwrap_or_default(),
     })
 }
 
 /// Does the process carry the mark of this instance in the environment it was started with?
 pub(super) fn is_marked(pid: u32, id: &str) -> bool {
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
-    let entry = |bytes: &[u8]| {
-        bytes.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) == Some(id.as_bytes())
+    mark(pid).is_some_and(|mark| mark == id)
+}
+
+/// The instance whose mark the process carries in the environment it was started with.
+pub(super) fn mark(pid: u32) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = |entry: &[u8]| {
+        let id = entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=")?;
+        String::from_utf8(id.to_vec()).ok()
     };
-    environment.split(|byte| *byte == 0).any(entry)
+    environment.split(|byte| *byte == 0).find_map(value)
 }
 
 /// All pids but our own.
@@ -88,7 +97,7 @@ mod tests {
     #[test]
     fn stat_is_read_whatever_the_name_is() {
         let rest = "7 6 6 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1";
-        let expected = |zombie| Some(Stat { zombie, group: 6, start_time: 987_654 });
+        let expected = |zombie| Some(Stat { zombie, group: 6, start_time: 987_654, exit_code: 0 });
         assert_eq!(parse(&format!("5 (sleep) S {rest}")), expected(false));
         assert_eq!(parse(&format!("5 (a) Z (b c) Z {rest}")), expected(true));
         assert_eq!(parse("5 (sleep) S 1 2"), None);

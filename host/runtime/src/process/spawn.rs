@@ -17,6 +17,9 @@ use super::procfs::MARK;
 /// What processes get of the host's own environment.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
+/// The first descriptor after standard input, output and error.
+const FIRST_DESCRIPTOR: i32 = 3;
+
 /// A program that exists and may be run, and where.
 pub(super) struct Program {
     path: PathBuf,
@@ -83,6 +86,9 @@ pub(super) fn spawn(
         .env("OCCOPUS", occopus)
         .env("OCCOPUS_ADDRESS", address)
         .env(MARK, id);
+    // Of the descriptors that this host inherited itself, none is for its processes: a lock or a pipe of a script would stay
+    // open for as long as they run.
+    close_fds::set_fds_cloexec(FIRST_DESCRIPTOR, &[]);
     process.spawn().map_err(|error| {
         let message = format!("can't start {}: {error}", program.path.display());
         let passing =

@@ -116,20 +116,73 @@ async fn it_gets_a_minimal_environment_and_its_output_is_kept() {
 }
 
 #[tokio::test]
-async fn a_zombie_has_exited() {
+async fn a_zombie_has_exited_and_says_how() {
     let (place, id) = (Place::new(), new_id());
-    let parent = place.host();
-    let process = parent.start(&id, sleeper()).await.unwrap();
-    kill(process.pid);
-    until("it ends", || procfs::stat(process.pid).is_some_and(|stat| stat.zombie)).await;
-    // Another host, which can't reap it, sees the truth and can stop it.
+    place.host().start(&id, sleeper()).await.unwrap();
+    kill(place.record(&id).started.unwrap().pid);
+    // Nobody waits for this one.
+    let mut child = std::process::Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap();
+    until("it ends", || procfs::stat(child.id()).is_some_and(|stat| stat.zombie)).await;
+    let started = procfs::identity(child.id());
+    place.directory(&id).write(&Record { started, ..place.record(&id) }).unwrap();
+    let _ = std::fs::remove_file(place.directory(&id).ending());
     let other = place.host();
     assert_eq!(state(&other, &id).await, State::Exited);
+    assert_eq!(other.endings(std::slice::from_ref(&id)).await.unwrap(), [Some(Ending::Status(3))]);
     assert_eq!(other.start(&id, sleeper()).await.unwrap().state, State::Exited);
-    assert!(procfs::stat(process.pid).unwrap().zombie);
     other.stop(&id, Duration::from_secs(5)).await.unwrap();
-    assert_eq!(state(&parent, &id).await, State::Gone);
-    assert!(procfs::stat(process.pid).is_none(), "its parent reaped it");
+    assert_eq!(state(&other, &id).await, State::Gone);
+    child.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_host_learns_how_its_processes_end_and_tells_later_hosts() {
+    let place = Place::new();
+    let host = place.host();
+    let ids = [new_id(), new_id(), new_id(), new_id()];
+    for (id, script) in ids.iter().zip(["echo reason >&2; exit 3", "kill -9 $$", "true", "exec sleep 600"]) {
+        host.start(id, shell(script)).await.unwrap();
+    }
+    until("three end and are waited for", || ids[..3].iter().all(|id| place.directory(id).ending().exists())).await;
+    let expected = [Some(Ending::Status(3)), Some(Ending::Signal(9)), Some(Ending::Status(0)), None];
+    assert_eq!(host.endings(&ids).await.unwrap(), expected);
+    drop(host);
+    let later = place.host();
+    assert_eq!(later.endings(&ids).await.unwrap(), expected);
+    assert_eq!(later.tail(&ids[0], 20).await.unwrap(), "reason");
+    assert_eq!(later.endings(&[new_id()]).await.unwrap(), [None]);
+    assert_eq!(later.tail(&new_id(), 20).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn output_is_kept_short_while_a_host_runs() {
+    let (place, id) = (Place::new(), new_id());
+    let host = place.host();
+    // 12 MiB a second, four times.
+    let script =
+        "for n in 1 2 3 4; do head -c 12000000 /dev/zero | tr '\\0' x; echo; sleep 1; done; echo last; exec sleep 600";
+    host.start(&id, shell(script)).await.unwrap();
+    let directory = place.directory(&id);
+    until("all is written", || output::tail(&directory, 1).unwrap() == "last").await;
+    until("it is shortened", || std::fs::metadata(directory.output()).unwrap().len() <= output::LONGEST).await;
+    assert!(std::fs::metadata(directory.earlier_output()).unwrap().len() <= output::LONGEST + (1 << 20));
+    assert_eq!(host.tail(&id, 1).await.unwrap(), "last");
+    assert_eq!(state(&host, &id).await, State::Running);
+}
+
+#[tokio::test]
+async fn a_process_gets_no_descriptor_of_the_host() {
+    use std::os::fd::AsRawFd as _;
+    let (place, id) = (Place::new(), new_id());
+    let lock = std::fs::File::create(place.state.path().join("lock")).unwrap();
+    // As if this program had inherited it.
+    rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).unwrap();
+    let process = place.host().start(&id, sleeper()).await.unwrap();
+    until("it runs", || std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap().starts_with(b"sleep")).await;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", process.pid)).unwrap();
+    let open: BTreeSet<String> = open.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!open.contains(&lock.as_raw_fd().to_string()));
+    assert_eq!(open, ["0", "1", "2"].map(str::to_owned).into());
 }
 
 #[tokio::test]

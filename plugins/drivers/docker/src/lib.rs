@@ -77,7 +77,7 @@ impl Driver for Docker {
         // Names are made of the instance's id, so there is a second one only when the name in the section changed between two
         // attempts.
         for second in younger {
-            engine.remove(&reference(second))?;
+            engine.remove(&reference(second)).map_err(again)?;
         }
         let reference = reference(container);
         if container.never_started() {
@@ -87,10 +87,7 @@ impl Driver for Docker {
                     let failed = container.observed(engine_id.as_deref());
                     return Ok(Some(Observed { phase: Phase::Failed, message: Some(fault.message), ..failed }));
                 }
-                Err(fault) if fault.reaction == Reaction::NotFound => {
-                    return Err(Fault { reaction: Reaction::Retry, ..fault });
-                }
-                Err(fault) => return Err(fault),
+                Err(fault) => return Err(again(fault)),
             }
         }
         // It is there, whatever this look at it says.
@@ -117,6 +114,12 @@ impl Driver for Docker {
         let reference = Reference::read(handle)?;
         Engine::connect(scope)?.tail(&reference.container, lines)
     }
+}
+
+/// A call that finds may always be made again, whatever became of what it finished on the way.
+fn again(fault: Fault) -> Fault {
+    let again = matches!(fault.reaction, Reaction::UnknownOutcome | Reaction::NotFound);
+    if again { Fault { reaction: Reaction::Retry, ..fault } } else { fault }
 }
 
 fn create_on(

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use occopus_sdk::process::{self, Command, Process, State};
+use occopus_sdk::process::{self, Command, Ending, Process, State};
 use occopus_sdk::{
-    About, Address, Driver, Fault, Handle, Inventory, Launch, NoCredentials, NodeRequest, Observed, Owned, Page, Phase,
-    Scope,
+    About, Address, Detail, Driver, Fault, Handle, Inventory, Launch, NoCredentials, NodeRequest, Observed, Owned,
+    Page, Phase, Scope,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -49,18 +49,7 @@ impl Driver for Local {
     };
 
     fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
-        let launch = Launch::read(&request.attributes)?;
-        let argv = launch.command.ok_or_else(|| {
-            Fault::give_up("local.no-command", format!("the node `{}` has no command to run", request.node_name))
-                .detail("Write it in the node's contextualisation section: `type: basic` and `attributes: {command: [PROGRAM, ARGUMENT]}`.")
-        })?;
-        let command = Command {
-            argv,
-            // Nothing is inherited, so there is nothing to unset.
-            environment: launch.environment.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
-            directory: request.scope.section.directory.clone(),
-            labels: request.labels.clone(),
-        };
+        let command = command(request)?;
         process::start(&request.instance_id, &command).map(observed).map_err(|fault| match fault.code.as_str() {
             "process.no-such-directory" => fault.at("/directory", "there is no such directory"),
             _ => fault,
@@ -69,17 +58,69 @@ impl Driver for Local {
 
     fn find(_: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
         let found = process::inspect(&[instance_id.to_owned()])?;
-        Ok(found.into_iter().map(observed).find(|process| process.phase != Phase::Gone))
+        Ok(observed_with_endings(found)?.into_iter().find(|process| process.phase != Phase::Gone))
     }
 
     fn observe(_: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
         let ids: Vec<String> = handles.iter().map(|handle| handle.data.clone()).collect();
-        Ok(process::inspect(&ids)?.into_iter().map(observed).collect())
+        observed_with_endings(process::inspect(&ids)?)
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
         process::stop(&handle.data, Duration::from_secs(scope.section.stop_grace.into()))
     }
+
+    /// Whether the directory and the program exist shows when the process is started: a check sees no files.
+    fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
+        let detail = |pointer: &str, message: String| Detail { pointer: pointer.to_owned(), message };
+        let mut found: Vec<Detail> =
+            wrong_directory(&request.scope.section).map(|why| detail("/directory", why)).into_iter().collect();
+        if let Err(fault) = command(request) {
+            found.push(detail("", fault.message));
+            found.extend(fault.details);
+        }
+        found
+    }
+
+    fn tail(_: &Scope<Section>, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        process::tail(&handle.data, lines)
+    }
+}
+
+/// What to run; every mistake in it that shows without running it is an error.
+fn command(request: &NodeRequest<Section>) -> Result<Command, Fault> {
+    let launch = Launch::read(&request.attributes)?;
+    let argv = launch.command.ok_or_else(|| {
+        Fault::give_up("local.no-command", format!("the node `{}` has no command to run", request.node_name)).detail(
+            "Write it in the node's contextualisation section: `type: basic` and \
+             `attributes: {command: [PROGRAM, ARGUMENT]}`.",
+        )
+    })?;
+    let unusable = |why: &str| Fault::give_up("local.bad-command", format!("`command` can't be run: {why}"));
+    if argv.first().is_none_or(|program| program.trim().is_empty()) {
+        return Err(unusable("its first word, the program, is empty"));
+    }
+    if argv.iter().any(|word| word.contains('\0')) {
+        return Err(unusable("a zero byte is in it"));
+    }
+    // Nothing is inherited, so there is nothing to unset.
+    let environment: Vec<(String, String)> =
+        launch.environment.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    if let Some((name, _)) = environment.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(unusable(&format!("a zero byte is in the variable `{name}`")));
+    }
+    Ok(Command {
+        argv,
+        environment,
+        directory: request.scope.section.directory.clone(),
+        labels: request.labels.clone(),
+    })
+}
+
+fn wrong_directory(section: &Section) -> Option<String> {
+    let directory = section.directory.as_ref()?;
+    let wrong = directory.trim().is_empty() || directory.contains('\0');
+    wrong.then(|| format!("`{}` is no directory", directory.escape_debug()))
 }
 
 impl Inventory for Local {
@@ -98,6 +139,25 @@ fn owned(process: Process) -> Owned {
     }
 }
 
+/// The same for many, and for those that ended with how they did.
+fn observed_with_endings(processes: Vec<Process>) -> Result<Vec<Observed>, Fault> {
+    let exited = processes.iter().filter(|process| process.state == State::Exited);
+    let ids: Vec<String> = exited.map(|process| process.instance_id.clone()).collect();
+    let mut endings = if ids.is_empty() { Vec::new() } else { process::endings(&ids)? }.into_iter();
+    let with_ending = |process: Process| {
+        let ending = if process.state == State::Exited { endings.next().flatten() } else { None };
+        let mut seen = observed(process);
+        if let (Phase::Stopped, Some(ending)) = (seen.phase, ending) {
+            seen.message = Some(match ending {
+                Ending::Status(status) => format!("the process ended (exit status {status})"),
+                Ending::Signal(signal) => format!("the process ended by signal {signal}"),
+            });
+        }
+        seen
+    };
+    Ok(processes.into_iter().map(with_ending).collect())
+}
+
 /// A process is known by its instance's id: the host finds it by that.
 fn observed(process: Process) -> Observed {
     let handle = Handle::new(HANDLE_VERSION, process.instance_id);
@@ -106,8 +166,7 @@ fn observed(process: Process) -> Observed {
         State::Exited => Phase::Stopped,
         State::Gone => return Observed::new(handle, Phase::Gone),
     };
-    let message =
-        (phase == Phase::Stopped).then(|| format!("the process ended; what it wrote is in {}", process.output));
+    let message = (phase == Phase::Stopped).then(|| "the process ended".to_owned());
     let mut attributes = vec![("output".to_owned(), process.output)];
     if process.pid != 0 {
         attributes.push(("pid".to_owned(), process.pid.to_string()));

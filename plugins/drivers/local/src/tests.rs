@@ -49,21 +49,70 @@ fn a_node_without_a_command_is_explained() {
 }
 
 #[test]
-fn an_end_is_seen_and_says_where_the_output_is() {
+fn an_end_is_seen_and_says_how_it_was() {
     let local = local(json!({}));
-    let running = local.create("i1", json!({"command": ["a"]})).unwrap().handle;
-    let ended = local.create("i2", json!({"command": ["a"]})).unwrap().handle;
-    end("i2");
-    let absent = Handle::new(HANDLE_VERSION, "i3");
-    let observed = local.observe(&[running, ended, absent]).unwrap();
-    let phases: Vec<Phase> = observed.iter().map(|seen| seen.phase).collect();
-    assert_eq!(phases, [Phase::Running, Phase::Stopped, Phase::Gone]);
-    assert!(observed[1].message.as_ref().unwrap().contains("/fake/i2/output.log"));
-    assert_eq!(observed[2].handle.data, "i3");
+    let create = |id: &str| local.create(id, json!({"command": ["a"]})).unwrap().handle;
+    let handles: Vec<Handle> = ["i1", "i2", "i3", "i4", "i5"].map(create).into();
+    for (id, ending) in [("i2", Some(Ending::Status(3))), ("i3", Some(Ending::Signal(9))), ("i4", None)] {
+        end(id);
+        testing::host(|host| ending.map(|ending| host.endings.insert(id.to_owned(), ending)));
+    }
+    end("i5");
+    testing::host(|host| host.endings.insert("i5".to_owned(), Ending::Status(0)));
+    let absent = Handle::new(HANDLE_VERSION, "i6");
+    let observed = local.observe(&[handles.as_slice(), &[absent]].concat()).unwrap();
+    let seen: Vec<_> = observed.iter().map(|seen| (seen.phase, seen.message.as_deref())).collect();
+    assert_eq!(
+        seen,
+        [
+            (Phase::Running, None),
+            (Phase::Stopped, Some("the process ended (exit status 3)")),
+            (Phase::Stopped, Some("the process ended by signal 9")),
+            (Phase::Stopped, Some("the process ended")),
+            (Phase::Stopped, Some("the process ended (exit status 0)")),
+            (Phase::Gone, None),
+        ]
+    );
+    assert_eq!(observed[5].handle.data, "i6");
     assert!(local.observe(&[]).unwrap().is_empty());
 
-    assert_eq!(local.find("i2").unwrap().unwrap().phase, Phase::Stopped);
-    assert!(local.find("i3").unwrap().is_none());
+    let found = local.find("i2").unwrap().unwrap();
+    assert_eq!((found.phase, found.message.as_deref()), seen[1]);
+    assert!(local.find("i6").unwrap().is_none());
+}
+
+#[test]
+fn output_is_handed_over() {
+    let local = local(json!({}));
+    let handle = local.create("i1", json!({"command": ["a"]})).unwrap().handle;
+    assert_eq!(local.tail(&handle, 2).unwrap(), "");
+    testing::host(|host| host.outputs.insert("i1".to_owned(), "one\ntwo\nthree\n".to_owned()));
+    assert_eq!(local.tail(&handle, 2).unwrap(), "two\nthree");
+}
+
+#[test]
+fn a_section_is_checked_before_anything_runs() {
+    let found = |section: Value, attributes: Value| -> Vec<String> {
+        let found = local(section).check(attributes).unwrap();
+        assert_eq!(testing::host(|host| host.processes.len()), 0);
+        found.into_iter().map(|detail| format!("{} {}", detail.pointer, detail.message)).collect()
+    };
+    let fine = json!({"command": "serve --port 80", "env": ["A=1"]});
+    assert!(found(json!({"directory": "/srv"}), fine.clone()).is_empty());
+    assert!(found(json!({"directory": ""}), fine.clone())[0].starts_with("/directory "));
+    assert!(found(json!({"directory": "a\0b"}), fine)[0].starts_with("/directory "));
+    for (attributes, word) in [
+        (json!({}), "no command"),
+        (json!({"command": []}), "no command"),
+        (json!({"command": "''"}), "empty"),
+        (json!({"command": ["a\0"]}), "zero byte"),
+        (json!({"command": "it's"}), "closing"),
+        (json!({"command": "a", "env": {"A": "\0"}}), "`A`"),
+        (json!({"command": "a", "env": ["=1"]}), "name of a variable"),
+    ] {
+        let found = found(json!({}), attributes.clone());
+        assert!(found.first().is_some_and(|message| message.contains(word)), "{attributes}: {found:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! What processes write: kept in a file of bounded size, whose beginning moves to a second one.
+//!
+//! A process keeps its file open and appends to it, so the file can't be replaced. When it is too long its end is copied to
+//! `output.log.1`, and it is cut to nothing; what is written between the two steps is lost, which takes some microseconds.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::directory::Directory;
+
+/// The longest that the file becomes before its end is moved away, in bytes; the second one is at most as long.
+pub(super) const LONGEST: u64 = 10 << 20;
+/// The most bytes that [`tail`] reads of each file.
+const TAIL: u64 = 64 << 10;
+
+/// Moves the output away if it is longer than `longest`.
+pub(super) fn rotate(directory: &Directory, longest: u64) -> io::Result<()> {
+    let path = directory.output();
+    if fs::metadata(&path).map_or(0, |found| found.len()) <= longest {
+        return Ok(());
+    }
+    let mut from = OpenOptions::new().read(true).write(true).open(&path)?;
+    // Another host may be doing the same.
+    let alone = flock(&from, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if !alone || from.metadata()?.len() <= longest {
+        return Ok(());
+    }
+    let draft = path.with_extension("log.new");
+    let mut to = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+    from.seek(SeekFrom::Start(from.metadata()?.len().saturating_sub(longest)))?;
+    io::copy(&mut from, &mut to)?;
+    fs::rename(&draft, directory.earlier_output())?;
+    // What came in the meantime.
+    io::copy(&mut from, &mut to)?;
+    from.set_len(0)
+}
+
+/// Returns the last lines, oldest first, across both files.
+pub(super) fn tail(directory: &Directory, lines: usize) -> io::Result<String> {
+    let mut bytes = end_of(&directory.earlier_output())?;
+    bytes.extend(end_of(&directory.output())?);
+    let text = String::from_utf8_lossy(&bytes);
+    let all = text.trim_end_matches('\n');
+    let from = match lines {
+        0 => all.len(),
+        lines => all.rmatch_indices('\n').nth(lines - 1).map_or(0, |(at, _)| at + 1),
+    };
+    Ok(all.get(from..).unwrap_or_default().to_owned())
+}
+
+fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, Directory) {
+        let state = tempfile::tempdir().unwrap();
+        let directory = Directory::new(state.path(), "a").unwrap();
+        let _lock = directory.create_and_lock().unwrap();
+        (state, directory)
+    }
+
+    #[test]
+    fn output_is_bounded_and_read_across_both_files() {
+        let (_state, directory) = place();
+        assert_eq!(tail(&directory, 5).unwrap(), "");
+        let mut file = OpenOptions::new().create(true).append(true).open(directory.output()).unwrap();
+        for number in 0..1000 {
+            writeln!(file, "line {number}").unwrap();
+            rotate(&directory, 200).unwrap();
+            assert_eq!(tail(&directory, 2).unwrap().lines().last(), Some(format!("line {number}").as_str()));
+        }
+        let length = |path: &Path| fs::metadata(path).unwrap().len();
+        assert!(length(&directory.output()) <= 200 && length(&directory.earlier_output()) <= 220);
+        let told = tail(&directory, 20).unwrap();
+        assert_eq!(told.lines().count(), 20);
+        assert_eq!(told.lines().next(), Some("line 980"));
+        assert_eq!(tail(&directory, 0).unwrap(), "");
+    }
+}
