@@ -106,7 +106,7 @@ fn write_one(occopus: &Occopus, endpoint: &str, image: &str, command: &str, heal
         "nodes/node_definitions.yaml",
         format!(
             "'node_def:one':\n- resource: {{type: docker, endpoint: '{endpoint}', origin: local, {image}}}\n  \
-               contextualisation:\n    type: docker\n    command: {command}\n  health_check:\n    {health}\n"
+               contextualisation:\n    type: docker\n    env: []\n    command: {command}\n  health_check:\n    {health}\n"
         ),
     );
     "infra.yaml"

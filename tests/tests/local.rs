@@ -143,6 +143,31 @@ fn a_node_does_not_hold_a_lock_of_the_script_that_built_it() {
 }
 
 #[test]
+fn output_is_kept_short_when_no_program_runs() {
+    let occopus = Occopus::new();
+    let mark = mark(13);
+    let file = write_chain(&occopus, 1, &mark);
+    write_sleeper(&occopus, &format!("sleep 2; head -c 30000000 /dev/zero; exec sleep {mark}"), "ping: false");
+    let id = occopus.ok(["build", file]).id();
+    let status = occopus.status(&id);
+    let output = status["nodes"][0]["instances"][0]["attributes"].to_string();
+    let output = output.split('"').find(|text| text.ends_with("output.log")).expect("a file").to_owned();
+    let size = |path: &str| std::fs::metadata(path).map_or(0, |found| found.len());
+    let began = Instant::now();
+    while size(&format!("{output}.1")) == 0 || size(&output) > 10 << 20 {
+        assert!(began.elapsed() < Duration::from_secs(30), "{} bytes", size(&output));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(size(&format!("{output}.1")) <= 11 << 20);
+    occopus.ok(["destroy", "-i", &id]);
+    let directory = occopus.home().join("processes");
+    while processes_with(&directory.display().to_string()) > 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "what was left behind ends with the last node");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
 fn logs_are_read_across_a_file_that_became_too_long() {
     let occopus = Occopus::new();
     let mark = mark(12);

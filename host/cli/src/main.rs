@@ -96,7 +96,14 @@ fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<Exit, Failure> {
     if let Some(telemetry) = &telemetry {
         telemetry.run_on(runtime.handle().clone());
     }
-    let result = runtime.block_on(run(cli.command, &cli.common));
+    let starts = starts_nodes(&cli.command);
+    let result = runtime.block_on(async {
+        let result = run(cli.command, &cli.common).await;
+        if starts {
+            component::leave_watch(&cli.common).await;
+        }
+        result
+    });
     if let Some(telemetry) = telemetry {
         // A panic in there is no reason to fail.
         let _ = runtime.block_on(runtime.spawn_blocking(move || telemetry.finish()));
@@ -104,6 +111,15 @@ fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<Exit, Failure> {
     // Threads that still wait for something must not keep the program.
     runtime.shutdown_background();
     result
+}
+
+/// Whether nodes may run on this machine when the command ends that did not run before.
+fn starts_nodes(command: &Command) -> bool {
+    match command {
+        Command::Maintain(maintain) => !maintain.list,
+        Command::Build(_) | Command::Scale(_) | Command::Serve(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether plugins are called.
@@ -152,6 +168,7 @@ async fn run(command: Command, common: &Common) -> Result<Exit, Failure> {
         Command::Component(Component::Serve { component, listen, env }) => {
             component::serve(&component, listen, env).await
         }
+        Command::Component(Component::Watch { directory }) => component::watch(directory).await,
         // Done before anything was started.
         Command::Completions { .. } => Ok(()),
     };

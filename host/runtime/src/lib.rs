@@ -32,5 +32,6 @@ pub use error::RuntimeError;
 pub use kind::Kind;
 pub use limits::Limits;
 pub use plugin::{Description, Origin, PluginSource};
+pub use process::{keep_outputs_short, leave_outputs_watched};
 pub use runtime::{CredentialSource, PluginInfo, Runtime, RuntimeConfig};
 pub use webhook::{Delivery, TrustedClient};

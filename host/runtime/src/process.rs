@@ -25,6 +25,7 @@ use occopus_engine::ports::{Fault, Reaction};
 
 use directory::{Directory, Record};
 pub use ending::Ending;
+pub use watch::{keep_outputs_short, leave_outputs_watched};
 
 /// What to run.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -131,6 +131,13 @@ pub(crate) enum Component {
         #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         env: Vec<(String, String)>,
     },
+    /// Keep the output of `local` nodes short for as long as they run; the program leaves this behind by itself.
+    #[command(hide = true)]
+    Watch {
+        /// Where the processes' records are.
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -1,7 +1,7 @@
 //! What processes write: kept in a file of bounded size, whose beginning moves to a second one.
 //!
 //! A process keeps its file open and appends to it, so the file can't be replaced. When it is too long its end is copied to
-//! `output.log.1`, and it is cut to nothing; what is written between the two steps is lost, which takes some microseconds.
+//! `output.log.1`, and it is cut to nothing; what is written between the two steps is lost.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -14,6 +14,10 @@ use super::directory::Directory;
 
 /// The longest that the file becomes before its end is moved away, in bytes; the second one is at most as long.
 pub(super) const LONGEST: u64 = 10 << 20;
+/// So many bytes that came while the end was copied are copied too.
+const CATCHING_UP: u64 = 1 << 20;
+/// How often the end is copied from a process that writes faster.
+const ATTEMPTS: u32 = 4;
 /// The most bytes that [`tail`] reads of each file.
 const TAIL: u64 = 64 << 10;
 
@@ -31,11 +35,19 @@ pub(super) fn rotate(directory: &Directory, longest: u64) -> io::Result<()> {
     }
     let draft = path.with_extension("log.new");
     let mut to = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
-    from.seek(SeekFrom::Start(from.metadata()?.len().saturating_sub(longest)))?;
-    io::copy(&mut from, &mut to)?;
+    for attempt in 1..=ATTEMPTS {
+        let length = from.metadata()?.len();
+        to.rewind()?;
+        to.set_len(0)?;
+        from.seek(SeekFrom::Start(length.saturating_sub(longest)))?;
+        io::copy(&mut (&mut from).take(longest), &mut to)?;
+        // What came in the meantime; a process that writes faster than it is copied is caught up with once more.
+        if from.metadata()?.len().saturating_sub(length) <= CATCHING_UP || attempt == ATTEMPTS {
+            io::copy(&mut (&mut from).take(CATCHING_UP), &mut to)?;
+            break;
+        }
+    }
     fs::rename(&draft, directory.earlier_output())?;
-    // What came in the meantime.
-    io::copy(&mut from, &mut to)?;
     from.set_len(0)
 }
 

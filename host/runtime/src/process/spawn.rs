@@ -86,9 +86,7 @@ pub(super) fn spawn(
         .env("OCCOPUS", occopus)
         .env("OCCOPUS_ADDRESS", address)
         .env(MARK, id);
-    // Of the descriptors that this host inherited itself, none is for its processes: a lock or a pipe of a script would stay
-    // open for as long as they run.
-    close_fds::set_fds_cloexec(FIRST_DESCRIPTOR, &[]);
+    keep_descriptors();
     process.spawn().map_err(|error| {
         let message = format!("can't start {}: {error}", program.path.display());
         let passing =
@@ -96,6 +94,12 @@ pub(super) fn spawn(
         let reaction = if passing { Reaction::Retry } else { Reaction::GiveUp };
         Fault::new(reaction, "process.not-started", message)
     })
+}
+
+/// Keeps the descriptors of this host from what it starts, but for the standard ones. Those that the host inherited itself, such
+/// as a lock or a pipe of a script, would stay open for as long as its processes run.
+pub(super) fn keep_descriptors() {
+    close_fds::set_fds_cloexec(FIRST_DESCRIPTOR, &[]);
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -171,6 +171,25 @@ async fn output_is_kept_short_while_a_host_runs() {
 }
 
 #[tokio::test]
+async fn output_is_kept_short_after_the_host() {
+    let (place, id) = (Place::new(), new_id());
+    let began = |place: &Place| {
+        let state = place.state.path().to_owned();
+        std::thread::spawn(move || keep_outputs_short(&state).unwrap())
+    };
+    std::fs::create_dir_all(place.state.path()).unwrap();
+    began(&place).join().unwrap();
+    place.host().start(&id, shell("sleep 1; head -c 12000000 /dev/zero; exec sleep 600")).await.unwrap();
+    let watching = began(&place);
+    let directory = place.directory(&id);
+    until("it is shortened", || std::fs::metadata(directory.earlier_output()).is_ok_and(|found| found.len() > 0)).await;
+    assert!(!watching.is_finished());
+    began(&place).join().unwrap();
+    place.host().stop(&id, Duration::ZERO).await.unwrap();
+    until("it ends with the last process", || watching.is_finished()).await;
+}
+
+#[tokio::test]
 async fn a_process_gets_no_descriptor_of_the_host() {
     use std::os::fd::AsRawFd as _;
     let (place, id) = (Place::new(), new_id());

@@ -50,20 +50,23 @@ impl Driver for Local {
 
     fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
         let command = command(request)?;
-        process::start(&request.instance_id, &command).map(observed).map_err(|fault| match fault.code.as_str() {
+        let started = process::start(&request.instance_id, &command).map_err(|fault| match fault.code.as_str() {
             "process.no-such-directory" => fault.at("/directory", "there is no such directory"),
             _ => fault,
-        })
+        })?;
+        let handle = Handle::new(HANDLE_VERSION, started.instance_id.clone());
+        // It may have ended already.
+        Ok(observed_with_endings(vec![started]).pop().unwrap_or_else(|| Observed::new(handle, Phase::Pending)))
     }
 
     fn find(_: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
         let found = process::inspect(&[instance_id.to_owned()])?;
-        Ok(observed_with_endings(found)?.into_iter().find(|process| process.phase != Phase::Gone))
+        Ok(observed_with_endings(found).into_iter().find(|process| process.phase != Phase::Gone))
     }
 
     fn observe(_: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
         let ids: Vec<String> = handles.iter().map(|handle| handle.data.clone()).collect();
-        observed_with_endings(process::inspect(&ids)?)
+        Ok(observed_with_endings(process::inspect(&ids)?))
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
@@ -139,23 +142,23 @@ fn owned(process: Process) -> Owned {
     }
 }
 
-/// The same for many, and for those that ended with how they did.
-fn observed_with_endings(processes: Vec<Process>) -> Result<Vec<Observed>, Fault> {
+/// Many, and for those that ended how they did.
+fn observed_with_endings(processes: Vec<Process>) -> Vec<Observed> {
     let exited = processes.iter().filter(|process| process.state == State::Exited);
     let ids: Vec<String> = exited.map(|process| process.instance_id.clone()).collect();
-    let mut endings = if ids.is_empty() { Vec::new() } else { process::endings(&ids)? }.into_iter();
+    // How they ended is evidence; that they did is known without it.
+    let endings = if ids.is_empty() { Ok(Vec::new()) } else { process::endings(&ids) };
+    let mut endings = endings.unwrap_or_default().into_iter();
     let with_ending = |process: Process| {
         let ending = if process.state == State::Exited { endings.next().flatten() } else { None };
-        let mut seen = observed(process);
-        if let (Phase::Stopped, Some(ending)) = (seen.phase, ending) {
-            seen.message = Some(match ending {
-                Ending::Status(status) => format!("the process ended (exit status {status})"),
-                Ending::Signal(signal) => format!("the process ended by signal {signal}"),
-            });
+        let seen = observed(process);
+        match ending {
+            Some(Ending::Status(status)) => seen.because(format!("the process ended (exit status {status})")),
+            Some(Ending::Signal(signal)) => seen.because(format!("the process ended by signal {signal}")),
+            None => seen,
         }
-        seen
     };
-    Ok(processes.into_iter().map(with_ending).collect())
+    processes.into_iter().map(with_ending).collect()
 }
 
 /// A process is known by its instance's id: the host finds it by that.
