@@ -4,11 +4,18 @@
 //! `synchronous=FULL`, so that a power cut takes nothing that was acknowledged. Writers that wait at the same time share one
 //! such step (group commit).
 
+mod check;
 mod lease;
 mod open;
+mod presence;
 mod read;
 mod sqlite;
 mod watch;
 mod write;
+mod writer;
 
+#[cfg(test)]
+mod cost;
+
+pub use check::{Report, check, compact};
 pub use sqlite::SqliteStore;

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use occopus_engine::ports::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -13,8 +13,12 @@ use url::Url;
 /// Marks a SQLite file as ours: "occo".
 const APPLICATION_ID: i32 = 0x6f63_636f;
 
-/// How long to wait for another process that writes.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long SQLite waits by itself for another process that writes.
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
+
+/// How long it is tried again after that: a process that was stopped in the middle of a write keeps all others waiting.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What brings a store from one version to the next. Append only; the version is the number of steps done.
 const MIGRATIONS: &[&str] = &["
@@ -55,10 +59,41 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem && path.is_file() => return open_read_only(path),
         Err(error) => return Err(unavailable(path, &format!("it can't be opened for writing: {error}"))),
     }
-    let mut connection = Connection::open(path).map_err(|error| explain(path, &error))?;
-    prepare(&mut connection).map_err(|error| explain(path, &error))?;
+    let sql = |error: rusqlite::Error| explain(path, &error);
+    let mut connection = Connection::open(path).map_err(sql)?;
+    connection.busy_timeout(BUSY).map_err(sql)?;
+    // Before anything is changed in it: it may be another program's.
+    identify(&connection, path)?;
+    patiently(|| prepare(&connection)).map_err(sql)?;
     migrate(&mut connection, path)?;
     Ok(connection)
+}
+
+/// Tries again for a while what other processes keep from being done. Nothing was done when it says so.
+pub(crate) fn patiently<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match work() {
+            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+}
+
+/// Whether other processes were in the way.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed))
+}
+
+/// Whether there was no room on the disk. One without room for the journal's index is told like a broken one.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+}
+
+/// Whether what was read is not what SQLite writes.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// Nobody can write to it, so it may be read without locks. What a process that died had not yet moved from the journal into
@@ -73,16 +108,15 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     let url = url.map_err(|()| unavailable(path, "its disk is read-only, and its path is not absolute"))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(url, flags).map_err(|error| explain(path, &error))?;
-    let found = version(&connection).map_err(|error| explain(path, &error))?;
-    if found == (APPLICATION_ID, MIGRATIONS.len()) {
-        Ok(connection)
-    } else {
-        Err(unavailable(path, "its disk is read-only, and it is not of this version of Occopus"))
+    match identify(&connection, path)? {
+        Found::Store(done) if done == MIGRATIONS.len() => Ok(connection),
+        _ => Err(unavailable(path, "its disk is read-only, and it is not of this version of Occopus")),
     }
 }
 
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY)?;
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    // Has an effect on new files only: pages that have become free can be given back without writing the file anew.
+    connection.pragma_update(None, "auto_vacuum", "incremental")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -90,27 +124,17 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let sql = |error: rusqlite::Error| explain(path, &error);
-    if version(connection).map_err(sql)? == (APPLICATION_ID, MIGRATIONS.len()) {
+    if identify(connection, path)? == Found::Store(MIGRATIONS.len()) {
         return Ok(());
     }
+    let sql = |error: rusqlite::Error| explain(path, &error);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
-    let (application, done) = version(&transaction).map_err(sql)?;
-    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sql)?;
-    if application != APPLICATION_ID && (tables > 0 || done > 0) {
-        return Err(unusable(path, "it is a database of another program. Name another file"));
-    }
-    let Some(missing) = MIGRATIONS.get(done..) else {
-        return Err(unusable(
-            path,
-            &format!(
-                "it was written by a newer version of Occopus (format {done}; this program knows up to {}). \
-                 Use that version, or name another file",
-                MIGRATIONS.len()
-            ),
-        ));
+    // Another process may have done it.
+    let done = match identify(&transaction, path)? {
+        Found::Nothing => 0,
+        Found::Store(done) => done,
     };
-    for step in missing {
+    for step in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(step).map_err(sql)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
@@ -120,18 +144,65 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     transaction.commit().map_err(sql)
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<(i32, usize)> {
-    let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let done: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    Ok((application, done as usize))
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// An empty database.
+    Nothing,
+    /// A store of this version, which this program can read.
+    Store(usize),
 }
 
-fn unavailable(path: &Path, why: &str) -> StoreError {
+/// Says what a file is, and refuses all that this program can't read, in words.
+pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<Found, StoreError> {
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let read = || -> rusqlite::Result<_> {
+        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+        Ok((number("application_id")?, number("user_version")?, tables))
+    };
+    let known = MIGRATIONS.len();
+    match patiently(read).map_err(|error| explain(path, &error))? {
+        (0, 0, 0) => Ok(Found::Nothing),
+        (application, _, _) if application != i64::from(APPLICATION_ID) => {
+            Err(unusable(path, "it is a database of another program. Name another file"))
+        }
+        (_, version, _) => match usize::try_from(version) {
+            Ok(done @ 1..) if done <= known => Ok(Found::Store(done)),
+            Ok(done @ 1..) => Err(unusable(
+                path,
+                &format!(
+                    "it was written by a newer version of Occopus (format {done}; this program knows up to {known}). \
+                     Use that version, or name another file"
+                ),
+            )),
+            _ => Err(unusable(
+                path,
+                &format!(
+                    "its format has the number {version}, which no version of Occopus writes: it is damaged. \
+                     Restore it from a backup, or name another file"
+                ),
+            )),
+        },
+    }
+}
+
+pub(crate) fn unavailable(path: &Path, why: &str) -> StoreError {
     StoreError::Unavailable { message: format!("the store {} can't be used: {why}", path.display()) }
 }
 
 fn unusable(path: &Path, why: &str) -> StoreError {
     StoreError::Unusable { message: format!("the store {} can't be used: {why}", path.display()) }
+}
+
+/// It can be read as far as it is readable, and nothing is written to it any more.
+pub(crate) fn damaged(path: &Path, damage: &str) -> StoreError {
+    let damage = damage.split_whitespace().collect::<Vec<_>>().join(" ");
+    unusable(
+        path,
+        &format!(
+            "it is damaged ({damage}), so nothing is written to it. `occopus store check` tells more; restore it from a backup"
+        ),
+    )
 }
 
 /// SQLite's errors in words of what to do.
@@ -148,7 +219,7 @@ pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
             unavailable(path, &message)
         }
         Some(ErrorCode::ReadOnly) => unavailable(path, "it is read-only. Nothing was written"),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+        _ if is_busy(error) => {
             unavailable(path, "other processes kept it busy for too long. Nothing was written; try again")
         }
         _ => unavailable(path, &error.to_string()),

@@ -1,12 +1,52 @@
 //! Reading entries. An entry whose lease has ended is not there, even before a write removes it.
 
 use occopus_engine::ports::{Entry, Revision};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use crate::lease::now;
 
 const ALIVE: &str = "(entry.lease IS NULL OR EXISTS (
     SELECT 1 FROM lease WHERE lease.id = entry.lease AND lease.expires > ?1))";
+
+/// Where a range of keys ends. It is bound in every statement, also where nothing ends it: SQLite reads an index only as far
+/// as a condition of the plain form `key < ?` says, and to the end of the table otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Before this text.
+    Before(String),
+    /// With the last key there is.
+    Never,
+}
+
+impl End {
+    /// The end of all keys that start with this.
+    pub(crate) fn of(prefix: &str) -> Self {
+        let mut end: Vec<char> = prefix.chars().collect();
+        while let Some(last) = end.pop() {
+            // The next scalar value; surrogates are no characters.
+            let next = match last {
+                '\u{d7ff}' => Some('\u{e000}'),
+                other => char::from_u32(u32::from(other) + 1),
+            };
+            if let Some(next) = next {
+                end.push(next);
+                return Self::Before(end.into_iter().collect());
+            }
+        }
+        Self::Never
+    }
+}
+
+impl ToSql for End {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Before(text) => ValueRef::Text(text.as_bytes()),
+            // SQLite puts every BLOB after every text.
+            Self::Never => ValueRef::Blob(&[]),
+        }))
+    }
+}
 
 pub(crate) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry { key: row.get(0)?, value: row.get(1)?, created: number(row, 2)?, modified: number(row, 3)? })
@@ -31,37 +71,21 @@ pub(crate) fn range(
     limit: usize,
 ) -> rusqlite::Result<Vec<Entry>> {
     // Keys are compared by their bytes, as UTF-8 text is in SQLite by default; `after` may lie before the prefix.
-    let from = after.unwrap_or("").max(prefix);
-    let strictly = after.is_some_and(|after| after >= prefix);
+    let from = match after {
+        // No text lies between these two.
+        Some(after) if after >= prefix => format!("{after}\0"),
+        _ => prefix.to_owned(),
+    };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let end = end_of(prefix);
     connection
         .prepare_cached(&format!(
             "SELECT key, value, created, modified FROM entry
-             WHERE key >= ?2 AND (NOT ?3 OR key > ?2) AND (?4 IS NULL OR key < ?4) AND {ALIVE}
-             ORDER BY key LIMIT ?5"
+             WHERE key >= ?2 AND key < ?3 AND {ALIVE} ORDER BY key LIMIT ?4"
         ))?
-        .query_map(params![now(), from, strictly, end, limit], entry)?
+        .query_map(params![now(), from, End::of(prefix), limit], entry)?
         .collect()
 }
 
 pub(crate) fn revision(connection: &Connection) -> rusqlite::Result<Revision> {
     connection.prepare_cached("SELECT revision FROM counter")?.query_row([], |row| number(row, 0))
-}
-
-/// The least text that is greater than all that start with this; none when there is no such.
-pub(crate) fn end_of(prefix: &str) -> Option<String> {
-    let mut end: Vec<char> = prefix.chars().collect();
-    while let Some(last) = end.pop() {
-        // The next scalar value; surrogates are no characters.
-        let next = match last {
-            '\u{d7ff}' => Some('\u{e000}'),
-            other => char::from_u32(u32::from(other) + 1),
-        };
-        if let Some(next) = next {
-            end.push(next);
-            return Some(end.into_iter().collect());
-        }
-    }
-    None
 }

@@ -1,17 +1,22 @@
 //! The store: one thread that writes, one connection that reads.
 
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{Changes, Committed, Entry, LeaseId, Revision, Store, StoreError, Transaction};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use crate::open::{explain, open};
-use crate::{lease, read, watch as watching, write};
+use crate::open::{explain, is_damage, open, patiently};
+use crate::presence::Presence;
+use crate::writer::{Done, Job, Task, Writer};
+use crate::{check, lease, read, watch as watching, write};
+
+/// How long to wait at the end for what is still being written.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The engine's store in one SQLite file. Cheap to clone.
 #[derive(Clone)]
@@ -23,29 +28,32 @@ struct Shared {
     path: PathBuf,
     reader: Mutex<Connection>,
     writer: Sender<Job>,
+    health: Arc<Health>,
     /// Raised after every write of this process.
     written: watch::Receiver<()>,
 }
 
-/// Something to do inside a transaction of SQLite.
-type Work = Box<dyn FnOnce(&Connection) -> rusqlite::Result<Done> + Send>;
-
-enum Done {
-    Committed(Committed),
-    Lease(LeaseId),
-    Kept(bool),
+/// In which state the file is.
+pub(crate) struct Health {
+    pub(crate) presence: Presence,
+    /// Found once: then nothing is written any more.
+    damage: OnceLock<String>,
 }
 
-struct Job {
-    work: Work,
-    answer: oneshot::Sender<Result<Done, StoreError>>,
-}
+impl Health {
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
 
-/// The most jobs that share one durable step; bounds how long the first one waits.
-const GROUP: usize = 512;
+    pub(crate) fn is_damaged(&self, damage: &str) {
+        self.damage.get_or_init(|| damage.to_owned());
+    }
+}
 
 impl SqliteStore {
-    /// Opens the store in this file, and makes it (with its directory) when there is none.
+    /// Opens the store in this file, and makes it (with its directory) when there is none. When the last process that wrote to
+    /// it was interrupted, it is checked first, which takes time in proportion to its size; one that is damaged can be read as
+    /// far as that goes, and takes no writes: [`SqliteStore::damage`].
     ///
     /// # Errors
     /// [`StoreError::Unusable`] for a file that is no store, or one of a newer version; [`StoreError::Unavailable`] when
@@ -53,26 +61,54 @@ impl SqliteStore {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
         let reader = open(&path)?;
+        let presence = Presence::enter(&path);
+        let (was_unclean, damage) = (presence.was_unclean(), OnceLock::new());
+        if was_unclean {
+            match check::find(&reader).map_err(|error| explain(&path, &error))? {
+                Some(found) => drop(damage.set(found)),
+                None => presence.was_checked(),
+            }
+        }
+        let health = Arc::new(Health { presence, damage });
         let (writer, jobs) = channel();
-        let (tell, written) = watch::channel(());
-        let writing = path.clone();
-        // The second connection is opened by the first write: a program that only reads does not pay for it.
+        let (told, written) = watch::channel(());
+        let writing = Writer { path: path.clone(), health: health.clone(), told, connection: None };
         std::thread::Builder::new()
             .name("occopus-store".to_owned())
-            .spawn(move || run(&writing, &jobs, &tell))
+            .spawn(move || writing.run(&jobs))
             .map_err(|error| StoreError::Unavailable { message: format!("no thread for the store: {error}") })?;
-        Ok(Self { shared: Arc::new(Shared { path, reader: Mutex::new(reader), writer, written }) })
+        Ok(Self { shared: Arc::new(Shared { path, reader: Mutex::new(reader), writer, health, written }) })
+    }
+
+    /// Why nothing is written to the store any more, if it is damaged.
+    pub fn damage(&self) -> Option<StoreError> {
+        self.shared.health.damage().map(|damage| crate::open::damaged(&self.shared.path, damage))
+    }
+
+    /// Says that this process has written all it had to write: the next one need not check the store. Waits a moment for what
+    /// is being written. It can be written to afterwards, too.
+    pub fn rest(&self) {
+        let (done, told) = sync_channel(1);
+        if self.shared.writer.send(Job::Rest(done)).is_ok() {
+            // What takes longer is checked by whoever opens it next.
+            let _ = told.recv_timeout(LAST_WORDS);
+        }
     }
 
     /// Reads off the asynchronous threads.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || {
-            let connection = shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&connection).map_err(|error| explain(&shared.path, &error))
+            let read = patiently(|| work(&shared.reader.lock().unwrap_or_else(PoisonError::into_inner)));
+            read.map_err(|error| {
+                if is_damage(&error) {
+                    shared.health.is_damaged(&error.to_string());
+                }
+                explain(&shared.path, &error)
+            })
         });
         read.await
             .unwrap_or_else(|error| Err(StoreError::Unavailable { message: format!("reading broke off: {error}") }))
@@ -80,11 +116,11 @@ impl SqliteStore {
 
     async fn write(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<Done> + Send + 'static,
+        work: impl Fn(&Connection) -> rusqlite::Result<Done> + Send + 'static,
     ) -> Result<Done, StoreError> {
         let (answer, answered) = oneshot::channel();
         let ended = || StoreError::Unknown { message: "the store's writer has ended".to_owned() };
-        self.shared.writer.send(Job { work: Box::new(work), answer }).map_err(|_| ended())?;
+        self.shared.writer.send(Job::Work(Task { work: Box::new(work), answer })).map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 
@@ -94,76 +130,9 @@ impl SqliteStore {
     }
 }
 
-/// The writing thread: takes all that waits, and makes it durable in one step.
-fn run(path: &Path, jobs: &Receiver<Job>, tell: &watch::Sender<()>) {
-    let mut connection = None;
-    while let Ok(first) = jobs.recv() {
-        let group: Vec<_> = std::iter::once(first).chain(jobs.try_iter().take(GROUP - 1)).collect();
-        let ready = match &mut connection {
-            Some(connection) => Ok(connection),
-            none => open(path).map(|opened| none.insert(opened)),
-        };
-        match ready {
-            Ok(connection) => commit(path, connection, group),
-            Err(error) => refuse(group, &error),
-        }
-        tell.send_replace(());
-    }
-}
-
-fn refuse(group: Vec<Job>, error: &StoreError) {
-    for job in group {
-        // Nobody waits any more: fine.
-        let _ = job.answer.send(Err(copy(error)));
-    }
-}
-
-fn copy(error: &StoreError) -> StoreError {
-    let message = error.to_string();
-    match error {
-        StoreError::Unavailable { .. } => StoreError::Unavailable { message },
-        StoreError::Unusable { .. } => StoreError::Unusable { message },
-        StoreError::Unknown { .. } => StoreError::Unknown { message },
-    }
-}
-
-fn commit(path: &Path, connection: &mut Connection, group: Vec<Job>) {
-    let mut answers = Vec::with_capacity(group.len());
-    let mut group = group.into_iter();
-    let committed = (|| -> rusqlite::Result<()> {
-        let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        write::purge(&transaction)?;
-        for job in group.by_ref() {
-            // A job that fails takes back its own changes, not those of its neighbours.
-            let savepoint = transaction.savepoint()?;
-            let done = (job.work)(&savepoint);
-            match &done {
-                Ok(_) => savepoint.commit()?,
-                Err(_) => savepoint.finish()?,
-            }
-            answers.push((job.answer, done));
-        }
-        transaction.commit()
-    })();
-    match committed {
-        Ok(()) => {
-            for (answer, done) in answers {
-                let _ = answer.send(done.map_err(|error| explain(path, &error)));
-            }
-        }
-        Err(error) => {
-            let error = explain(path, &error);
-            refuse(group.collect(), &error);
-            for (answer, _) in answers {
-                let _ = answer.send(Err(copy(&error)));
-            }
-        }
-    }
-}
-
 /// What a job gives back, when it is not of the kind that was asked for. Can't happen; said in words all the same.
 fn mixed_up() -> StoreError {
-    StoreError::Unknown { message: "the store answered another question".to_owned() }
+    StoreError::Unknown { message: "internal error: mismatched reply from the store".to_owned() }
 }
 
 #[async_trait]

@@ -9,7 +9,7 @@ use occopus_engine::ports::{Change, Changes, Revision, StoreError};
 use rusqlite::{Connection, params};
 
 use crate::SqliteStore;
-use crate::read::{end_of, entry, number, revision};
+use crate::read::{End, entry, number, revision};
 
 /// Between two looks at the file.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -49,13 +49,17 @@ impl Watching {
 }
 
 /// The newest revision, and what changed after `seen` up to it, in the order of the revisions.
-fn since(connection: &Connection, prefix: &str, seen: Revision) -> rusqlite::Result<(Revision, Vec<Change>)> {
+pub(crate) fn since(
+    connection: &Connection,
+    prefix: &str,
+    seen: Revision,
+) -> rusqlite::Result<(Revision, Vec<Change>)> {
     let transaction = connection.unchecked_transaction()?;
     let newest = revision(&transaction)?;
     if newest == seen {
         return Ok((newest, Vec::new()));
     }
-    let end = end_of(prefix);
+    let end = End::of(prefix);
     let written = |row: &rusqlite::Row<'_>| {
         let entry = entry(row)?;
         Ok(Change { revision: entry.modified, key: entry.key.clone(), entry: Some(entry) })
@@ -64,15 +68,13 @@ fn since(connection: &Connection, prefix: &str, seen: Revision) -> rusqlite::Res
     let mut changes = transaction
         .prepare_cached(
             "SELECT key, value, created, modified FROM entry INDEXED BY entry_by_revision
-             WHERE modified > ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)",
+             WHERE modified > ?1 AND key >= ?2 AND key < ?3",
         )?
         .query_map(params![seen.cast_signed(), prefix, end], written)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let removed = |row: &rusqlite::Row<'_>| Ok(Change { revision: number(row, 0)?, key: row.get(1)?, entry: None });
     let removals = transaction
-        .prepare_cached(
-            "SELECT revision, key FROM removed WHERE revision > ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)",
-        )?
+        .prepare_cached("SELECT revision, key FROM removed WHERE revision > ?1 AND key >= ?2 AND key < ?3")?
         .query_map(params![seen.cast_signed(), prefix, end], removed)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     changes.extend(removals);

@@ -4,9 +4,9 @@ use occopus_engine::ports::{Committed, Compare, LeaseId, Revision, Transaction, 
 use rusqlite::{Connection, params};
 
 use crate::lease;
-use crate::read;
+use crate::read::{self, End};
 
-/// Removals kept for watchers. A watcher that lags behind by more misses some, and sees their absence when it reads.
+/// Revisions whose removals are kept for watchers. A watcher that lags behind by more misses some, and sees their absence when it reads.
 const REMOVALS_KEPT: u64 = 100_000;
 
 /// Checks and writes. All of a batch's transactions, expired leases first.
@@ -74,24 +74,27 @@ fn remove(connection: &Connection, revision: Revision, key: &str) -> rusqlite::R
 }
 
 fn remove_all(connection: &Connection, revision: Revision, prefix: &str) -> rusqlite::Result<()> {
-    let keys = connection
-        .prepare_cached("SELECT key FROM entry WHERE key >= ?1 AND (?2 IS NULL OR key < ?2)")?
-        .query_map(params![prefix, read::end_of(prefix)], |row| row.get(0))?
-        .collect::<rusqlite::Result<Vec<String>>>()?;
-    for key in keys {
-        remove(connection, revision, &key)?;
-    }
-    Ok(())
+    let end = End::of(prefix);
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO removed (revision, key) SELECT ?3, key FROM entry WHERE key >= ?1 AND key < ?2",
+        )?
+        .execute(params![prefix, end, revision.cast_signed()])?;
+    connection.prepare_cached("DELETE FROM entry WHERE key >= ?1 AND key < ?2")?.execute(params![prefix, end])?;
+    forget(connection, revision)
 }
 
 fn remember(connection: &Connection, revision: Revision, key: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR IGNORE INTO removed (revision, key) VALUES (?1, ?2)")?
         .execute(params![revision.cast_signed(), key])?;
-    if revision.is_multiple_of(1024) {
-        connection
-            .prepare_cached("DELETE FROM removed WHERE revision < ?1")?
-            .execute([revision.saturating_sub(REMOVALS_KEPT).cast_signed()])?;
-    }
+    forget(connection, revision)
+}
+
+/// Forgets removals that no watcher waits for any more. Costs next to nothing when there are none.
+fn forget(connection: &Connection, revision: Revision) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM removed WHERE revision < ?1")?
+        .execute([revision.saturating_sub(REMOVALS_KEPT).cast_signed()])?;
     Ok(())
 }

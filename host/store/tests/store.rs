@@ -187,15 +187,7 @@ async fn foreign_newer_and_broken_files_are_refused_unharmed() {
 async fn a_full_disk_writes_nothing() {
     let fixture = fixture();
     fixture.store.commit(writes(vec![put("a", "1")])).await.expect("ok");
-    // A disk of 256 KiB, where the machine lets us make one.
-    let disk = fixture.directory.path().join("disk");
-    std::fs::create_dir(&disk).expect("a directory");
-    let mounted =
-        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&disk).status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("skipped a_full_disk_writes_nothing: may not mount");
-        return;
-    }
+    let Some(disk) = small_disk(&fixture, 256) else { return };
     let store = SqliteStore::open(disk.join("state.db")).expect("a store");
     store.commit(writes(vec![put("a", "1")])).await.expect("ok");
     let error = store.commit(writes(vec![put("a", "2"), put("big", &"x".repeat(1 << 20))])).await.expect_err("full");
@@ -204,6 +196,139 @@ async fn a_full_disk_writes_nothing() {
     store.commit(writes(vec![put("b", "2")])).await.expect("small ones still fit");
     drop(store);
     std::process::Command::new("umount").arg("-l").arg(&disk).status().expect("unmounted");
+}
+
+/// A small disk, where the machine lets us make one.
+fn small_disk(fixture: &Fixture, kibibytes: u32) -> Option<PathBuf> {
+    let disk = fixture.directory.path().join("disk");
+    std::fs::create_dir(&disk).expect("a directory");
+    let size = format!("size={kibibytes}k");
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&disk).status();
+    if mounted.is_ok_and(|status| status.success()) {
+        return Some(disk);
+    }
+    eprintln!("skipped: may not mount");
+    None
+}
+
+#[tokio::test]
+async fn a_journal_without_room_to_grow_is_worked_in_and_writes_go_on() {
+    let fixture = fixture();
+    // Less than what the journal grows to before SQLite works it in by itself.
+    let Some(disk) = small_disk(&fixture, 2048) else { return };
+    let store = SqliteStore::open(disk.join("state.db")).expect("a store");
+    for number in 0..600 {
+        // The same few entries again and again: the file stays small, and the journal grows.
+        let written = store.commit(writes(vec![put(&format!("k{}", number % 5), &"x".repeat(4000))])).await;
+        assert!(matches!(written, Ok(Committed::Yes(_))), "write {number}: {written:?}");
+    }
+    drop(store);
+    std::process::Command::new("umount").arg("-l").arg(&disk).status().expect("unmounted");
+}
+
+/// A connection that holds the right to write.
+fn blocker(path: &Path) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(path).expect("opened");
+    connection.execute_batch("BEGIN IMMEDIATE").expect("begun");
+    connection
+}
+
+#[tokio::test]
+async fn who_writes_for_long_is_waited_for() {
+    let fixture = fixture();
+    fixture.store.commit(writes(vec![put("a", "1")])).await.expect("ok");
+    let blocker = blocker(&fixture.path());
+    let waiting = fixture.store.commit(writes(vec![put("a", "2")]));
+    let freed = async {
+        // Longer than SQLite itself waits.
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        drop(blocker);
+    };
+    let (written, ()) = tokio::join!(waiting, freed);
+    assert!(matches!(written, Ok(Committed::Yes(2))), "{written:?}");
+}
+
+#[tokio::test]
+async fn other_programs_files_and_odd_versions_are_refused_in_words_and_left_as_they_are() {
+    let fixture = fixture();
+    let foreign = fixture.directory.path().join("foreign.db");
+    rusqlite::Connection::open(&foreign).and_then(|c| c.execute_batch("CREATE TABLE t (x)")).expect("made");
+    let before = std::fs::read(&foreign).expect("read");
+    assert!(refused(&foreign).contains("another program"));
+    assert_eq!(std::fs::read(&foreign).expect("read"), before);
+
+    fixture.store.commit(writes(vec![put("a", "1")])).await.expect("ok");
+    let connection = rusqlite::Connection::open(fixture.path()).expect("opened");
+    for version in [0, -1, i64::from(i32::MIN)] {
+        connection.pragma_update(None, "user_version", version).expect("set");
+        let said = refused(&fixture.path());
+        assert!(said.contains(&format!("number {version}")) && said.contains("damaged"), "{said}");
+    }
+    connection.pragma_update(None, "user_version", 1).expect("set");
+    assert!(SqliteStore::open(fixture.path()).is_ok());
+}
+
+/// Fills a store, so that it has pages to be damaged.
+async fn filled(store: &SqliteStore, entries: u32) {
+    for page in 0..entries / 100 {
+        let all = (0..100).map(|number| put(&format!("n/{page:05}/{number}"), &"x".repeat(200)));
+        store.commit(writes(all.collect())).await.expect("ok");
+    }
+}
+
+#[tokio::test]
+async fn after_an_interruption_damage_is_found_told_and_not_written_to() {
+    let fixture = fixture();
+    let path = fixture.path();
+    filled(&fixture.store, 2000).await;
+    rusqlite::Connection::open(&path).and_then(|c| c.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")).expect("done");
+    let report = occopus_store::check(&path).expect("checked");
+    assert_eq!((report.entries, report.problems), (2000, Vec::new()));
+    let Fixture { directory, store } = fixture;
+    // In good order, it is believed without a look at all of it.
+    store.rest();
+    drop(store);
+    let users = path.with_file_name("state.db-users");
+    assert_eq!(std::fs::read(&users).expect("a file"), b"");
+    let mut bytes = std::fs::read(&path).expect("read");
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 30].iter_mut().for_each(|byte| *byte ^= 0x55);
+    std::fs::write(&path, &bytes).expect("written");
+    assert!(!occopus_store::check(&path).expect("checked").problems.is_empty());
+    // As a process leaves it that is killed.
+    std::fs::write(&users, b"written\n").expect("written");
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).expect("it can be read");
+        let told = store.damage().expect("it is damaged").to_string();
+        assert!(told.contains("damaged") && told.contains("occopus store check"), "{told}");
+        assert!(store.get("n/00000/0").await.is_ok(), "what is whole can be read");
+        let refused = store.commit(writes(vec![put("a", "1")])).await;
+        assert!(matches!(&refused, Err(StoreError::Unusable { message }) if *message == told), "{refused:?}");
+        assert!(store.grant_lease(Duration::from_secs(1)).await.is_err());
+        assert!(occopus_store::compact(&path).is_err());
+    }
+    drop(directory);
+}
+
+#[tokio::test]
+async fn the_file_shrinks_when_much_is_removed() {
+    let fixture = fixture();
+    let size = || std::fs::metadata(fixture.path()).expect("a file").len();
+    filled(&fixture.store, 40_000).await;
+    fixture.store.commit(writes(vec![Write::DeletePrefix { prefix: "n/".into() }, put("k", "1")])).await.expect("ok");
+    let checkpoint = || {
+        let connection = rusqlite::Connection::open(fixture.path()).expect("opened");
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("done");
+    };
+    checkpoint();
+    let large = size();
+    assert!(large > 8 << 20, "{large}");
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    checkpoint();
+    assert!(size() < large - (1 << 20), "{} of {large}", size());
+    drop(occopus_store::compact(&fixture.path()));
+    checkpoint();
+    assert_eq!(fixture.store.get("k").await.expect("ok").expect("k").value, b"1");
 }
 
 /// Not a test by itself: the process that the next test kills. Prints each number once its commit has been acknowledged.

@@ -1,0 +1,100 @@
+//! Looking for damage: what SQLite itself can find. A change of a value that leaves the structure as it is can't be seen here.
+
+use std::path::Path;
+
+use occopus_engine::ports::StoreError;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::open::{explain, identify, unavailable};
+
+/// The most problems that are told of one file.
+const TOLD: usize = 20;
+
+/// What was found in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How many entries can be read.
+    pub entries: u64,
+    /// How large the file is.
+    pub bytes: u64,
+    /// How much of it is free, and is used for what comes next.
+    pub free: u64,
+    /// What is wrong, in SQLite's words; empty when nothing is.
+    pub problems: Vec<String>,
+}
+
+/// Checks the store in this file from beginning to end; takes time in proportion to its size, and changes nothing.
+///
+/// # Errors
+/// [`StoreError::Unusable`] for a file that is no store, or one of a newer version; [`StoreError::Unavailable`] when there is
+/// none, or it can't be read.
+pub fn check(path: &Path) -> Result<Report, StoreError> {
+    let connection = reading(path)?;
+    let sql = |error: rusqlite::Error| explain(path, &error);
+    let problems = problems(&connection, "integrity_check").map_err(sql)?;
+    let count = connection.query_row("SELECT count(*) FROM entry", [], |row| row.get::<_, i64>(0));
+    let entries = match count {
+        Ok(count) => count.unsigned_abs(),
+        Err(_) if !problems.is_empty() => 0,
+        Err(error) => return Err(sql(error)),
+    };
+    let figure = |name| pragma(&connection, name).map_err(sql);
+    let (pages, size, free) = (figure("page_count")?, figure("page_size")?, figure("freelist_count")?);
+    Ok(Report { entries, bytes: pages * size, free: free * size, problems })
+}
+
+/// Writes the store anew, without what is free, so that the file shrinks, and shrinks by itself from then on. It needs as much
+/// room again for a moment, and waits until nobody writes.
+///
+/// # Errors
+/// As [`check`], and [`StoreError::Unavailable`] when the room or the time is not there.
+pub fn compact(path: &Path) -> Result<(), StoreError> {
+    drop(reading(path)?);
+    let connection = crate::open::open(path)?;
+    // What is damaged would be written anew as it is.
+    if let Some(damage) = find(&connection).map_err(|error| explain(path, &error))? {
+        return Err(crate::open::damaged(path, &damage));
+    }
+    connection
+        .execute_batch("PRAGMA auto_vacuum = incremental; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+        .map_err(|error| explain(path, &error))
+}
+
+/// The first problem of a store, if it has any; cheaper than [`check`].
+pub(crate) fn find(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    Ok(problems(connection, "quick_check")?.into_iter().next())
+}
+
+fn reading(path: &Path) -> Result<Connection, StoreError> {
+    if !path.is_file() {
+        return Err(unavailable(path, "there is no such file"));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
+    connection.busy_timeout(crate::open::BUSY).map_err(|error| explain(path, &error))?;
+    identify(&connection, path)?;
+    Ok(connection)
+}
+
+/// What one of SQLite's checks says. One that breaks off over what it reads has found something, too.
+fn problems(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut look = || -> rusqlite::Result<()> {
+        let mut statement = connection.prepare(&format!("PRAGMA {check}({TOLD})"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            found.push(row.get::<_, String>(0)?);
+        }
+        Ok(())
+    };
+    match look() {
+        Err(error) if crate::open::is_damage(&error) => found.push(error.to_string()),
+        looked => looked?,
+    }
+    found.retain(|said| said != "ok");
+    Ok(found)
+}
+
+pub(crate) fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
+    connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}
