@@ -11,8 +11,8 @@ use crate::ports::Address;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its place among the stored events of its infrastructure, from 1; none when it is not stored. Numbers may be
-    /// missing.
+    /// Its place among the stored events of its infrastructure: later ones are greater, numbers may be missing, and those of
+    /// an infrastructure that had the same id before are smaller. None when it is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// When.
@@ -261,47 +261,70 @@ pub enum What {
     Unknown,
 }
 
+/// Says, of each event, how it is called in JSON and whether it is stored. What is missing here does not compile.
+macro_rules! names {
+    (stored { $($stored:ident = $name:literal,)* } fleeting { $($fleeting:ident = $passing:literal,)* }) => {
+        impl What {
+            /// Names of all events that are stored.
+            pub const NAMES: [&str; [$($name),*].len()] = [$($name),*];
+
+            /// The name, as it is in JSON under `event`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$stored { .. } => $name,)*
+                    $(Self::$fleeting { .. } => $passing,)*
+                    Self::Unknown => "unknown",
+                }
+            }
+
+            /// Shown while it happens, and not stored.
+            pub fn is_fleeting(&self) -> bool {
+                matches!(self, $(Self::$fleeting { .. })|*)
+            }
+
+            #[cfg(test)]
+            const FLEETING: [&str; [$($passing),*].len()] = [$($passing),*];
+        }
+    };
+}
+
+names! {
+    stored {
+        InfraStart = "infrastart",
+        InfraUpdated = "infraupdated",
+        InfraReady = "infraready",
+        InfraDrop = "infradrop",
+        NodeCreating = "nodecreating",
+        NodePlaced = "node-placed",
+        NodeRunning = "node-running",
+        NodeCreated = "nodecreated",
+        NodeUnknown = "node-unknown",
+        NodeFallback = "node-fallback",
+        NodeFailed = "nodefailed",
+        NodeFailing = "node-failing",
+        NodeHealth = "node-health",
+        NodeDropping = "nodedropping",
+        NodeDropped = "nodedropped",
+        NodeForgotten = "node-forgotten",
+        NodeLeft = "node-left",
+        NodeReplacing = "node-replacing",
+        NodeRenewing = "node-renewing",
+        NodeScaled = "nodescaled",
+        Suspended = "suspended",
+        Resumed = "resumed",
+        Hold = "hold",
+        HoldEnded = "hold-ended",
+        RollingBack = "rolling-back",
+    }
+    fleeting {
+        Planned = "planned",
+        Progress = "progress",
+        Retrying = "retrying",
+        Waiting = "waiting",
+    }
+}
+
 impl What {
-    /// Names of all events that are stored.
-    pub const NAMES: [&str; 25] = [
-        "infrastart",
-        "infraupdated",
-        "infraready",
-        "infradrop",
-        "nodecreating",
-        "node-placed",
-        "node-running",
-        "nodecreated",
-        "node-unknown",
-        "node-fallback",
-        "nodefailed",
-        "node-failing",
-        "node-health",
-        "nodedropping",
-        "nodedropped",
-        "node-forgotten",
-        "node-left",
-        "rolling-back",
-        "node-replacing",
-        "node-renewing",
-        "nodescaled",
-        "suspended",
-        "resumed",
-        "hold",
-        "hold-ended",
-    ];
-
-    /// The name, as it is in JSON under `event`.
-    pub fn name(&self) -> String {
-        let event = serde_json::to_value(self).unwrap_or_default();
-        event.get("event").and_then(|name| name.as_str()).unwrap_or_default().to_owned()
-    }
-
-    /// Shown while it happens, and not stored.
-    pub fn is_fleeting(&self) -> bool {
-        matches!(self, Self::Planned { .. } | Self::Progress { .. } | Self::Retrying { .. } | Self::Waiting { .. })
-    }
-
     /// The last lines that the machine wrote that it is about.
     pub fn output(&self) -> Option<&str> {
         match self {
@@ -403,5 +426,36 @@ fn at(f: &mut fmt::Formatter<'_>, addresses: &[Address]) -> fmt::Result {
     match addresses.first() {
         Some(address) => write!(f, " at {}", address.value),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// An event of this name with whatever any of them has.
+    fn of_name(name: &str) -> What {
+        let event = json!({
+            "event": name, "name": "n", "node_id": "1", "node_name": "n", "driver": "d", "adopted": false, "addresses": [],
+            "message": "m", "healthy": true, "vanished": false, "from": 1, "to": 2, "dead": 1, "of": 2, "instances": 3,
+            "plan": {"actions": []}, "phase": "p", "detail": null, "call": "create", "seconds": 1.0, "failures": 2,
+        });
+        serde_json::from_value(event)
+            .unwrap_or_else(|error| panic!("{name}: {error}: has it a field that is new here?"))
+    }
+
+    #[test]
+    fn names_are_those_of_json() {
+        for (names, is_fleeting) in [(&What::NAMES[..], false), (&What::FLEETING[..], true)] {
+            for name in names {
+                let what = of_name(name);
+                assert_eq!((what.name(), what.is_fleeting()), (*name, is_fleeting));
+                assert_eq!(serde_json::to_value(&what).unwrap()["event"], **name);
+            }
+        }
+        assert_eq!(of_name("of a newer version"), What::Unknown);
+        assert_eq!(serde_json::to_value(What::Unknown).unwrap()["event"], What::Unknown.name());
     }
 }

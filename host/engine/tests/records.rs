@@ -40,13 +40,14 @@ async fn unknown_fields_entries_and_events_are_tolerated() {
     edit(&fakes, &instance_key(&fakes), |record| record["added_later"] = json!([1])).await;
     put(&fakes, "infra/test/added-later/x", json!("anything")).await;
     let event =
-        json!({ "v": 1, "id": 99, "time": "2026-01-01T00:00:00Z", "infra_id": "test", "event": "later", "x": 1 });
-    put(&fakes, "infra/test/event/00000000000000000099", event).await;
+        json!({ "v": 1, "id": u64::MAX, "time": "2026-01-01T00:00:00Z", "infra_id": "test", "event": "later", "x": 1 });
+    put(&fakes, "infra/test/event/18446744073709551615", event).await;
     let status = fakes.engine.status("test", true).await.unwrap();
     assert!(status.is_ready());
     let events = fakes.events().await.unwrap();
-    assert_eq!((events.last().unwrap().id, &events.last().unwrap().what), (Some(99), &What::Unknown));
-    assert_eq!(fakes.engine.events("test", 2, 2).await.unwrap()[0].id, Some(3));
+    assert_eq!((events.last().unwrap().id, &events.last().unwrap().what), (Some(u64::MAX), &What::Unknown));
+    let second = events[1].id.unwrap();
+    assert_eq!(fakes.engine.events("test", second, 2).await.unwrap()[0].id, Some(second + 1));
     assert!(fakes.destroy().await.unwrap().left.is_empty());
     assert_eq!(fakes.store.keys(), Vec::<String>::new());
 }

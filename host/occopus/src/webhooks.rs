@@ -123,7 +123,7 @@ impl Hook {
                 self.remember(number.saturating_sub(1)).await;
                 begun = true;
             }
-            if self.events.is_empty() || self.events.contains(&event.what.name()) {
+            if self.events.is_empty() || self.events.iter().any(|name| name == event.what.name()) {
                 self.deliver(&event).await;
             }
             // Not after each of many: should they be told twice, they have the same id.

@@ -110,16 +110,16 @@ impl Build<'_> {
             created,
         };
         let mut writes = vec![
-            put(keys::desired(self.id), encode(desired)),
-            put(keys::infrastructure(self.id), encode(record)),
-            put(keys::previous(self.id), encode(before)),
+            put(keys::desired(self.id), encode(desired)?),
+            put(keys::infrastructure(self.id), encode(record)?),
+            put(keys::previous(self.id), encode(before)?),
         ];
         // What exists is removed in the order of what is described now.
         for record in actual {
             let node = self.desired.index(&record.node).and_then(|index| self.desired.node(index));
             if let Some(node) = node.filter(|node| node.depends_on != record.depends_on) {
                 record.depends_on.clone_from(&node.depends_on);
-                writes.push(put(keys::instance(self.id, &record.id), encode(&*record)));
+                writes.push(put(keys::instance(self.id, &record.id), encode(&*record)?));
             }
         }
         self.write(writes, vec![event]).await
@@ -192,9 +192,11 @@ impl Build<'_> {
         if let Some(desired) = &before.desired {
             // What was described before is what is wanted again; it is what still exists.
             let desired = DesiredRecord { infrastructure: desired.clone() };
-            let mut writes = vec![put(keys::desired(self.id), encode(desired))];
+            let mut writes = vec![put(keys::desired(self.id), encode(desired)?)];
             writes.push(Write::Delete { key: keys::previous(self.id) });
-            writes.extend(before.infrastructure.iter().map(|it| put(keys::infrastructure(self.id), encode(it))));
+            if let Some(it) = &before.infrastructure {
+                writes.push(put(keys::infrastructure(self.id), encode(it)?));
+            }
             self.write(writes, vec![What::InfraUpdated]).await?;
         }
         if !left.is_empty() {

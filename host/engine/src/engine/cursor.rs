@@ -23,7 +23,7 @@ pub(super) async fn save(engine: &Engine, id: &str, reader: &str, event: u64) ->
     let key = keys::desired(id);
     let Some(desired) = engine.store.get(&key).await? else { return Ok(()) };
     let compares = vec![Compare::Modified(key, desired.modified)];
-    let writes = vec![put(keys::cursor(id, reader), encode(CursorRecord { event }))];
+    let writes = vec![put(keys::cursor(id, reader), encode(CursorRecord { event })?)];
     // When it was changed at this very moment, a few events are read again.
     engine.store.commit(Transaction { compares, writes }).await?;
     Ok(())

@@ -27,7 +27,7 @@ pub(super) async fn keep(engine: &Engine, id: &str) -> Result<Vec<Write>, Engine
     }
     let record = GoneRecord { at: engine.clock.now(), events };
     let mut writes = drop_old(engine).await?;
-    writes.push(Write::Put { key: keys::gone(id), value: encode(record), lease: None });
+    writes.push(Write::Put { key: keys::gone(id), value: encode(record)?, lease: None });
     Ok(writes)
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn enter(
             events.retain(|event| *event != What::InfraReady);
         }
     }
-    writes.push(put(key, encode(record)));
+    writes.push(put(key, encode(record)?));
     session.journal.write(writes, events).await.map_err(|refused| refused.into_error(id))
 }
 

@@ -28,7 +28,7 @@ use crate::act::{Gates, Steady, World};
 use crate::error::{EngineError, NodeFailure};
 use crate::event::{Event, StoredEvent};
 use crate::plan::{Plan, Renew, Targets, Wishes};
-use crate::ports::{Clock, Plugins, Store};
+use crate::ports::{Clock, Compare, Plugins, Store};
 use crate::request::{BuildRequest, MaintainOptions, Run, Scale};
 use crate::session::Session;
 use crate::settings::Settings;
@@ -168,6 +168,16 @@ impl Engine {
         check::id(id)?;
         let record: Option<DesiredRecord> = get(&*self.store, &keys::desired(id)).await?;
         Ok(record.map(|record| record.infrastructure))
+    }
+
+    /// What is to be there, with a condition that holds until that is written again.
+    pub async fn desired_unless_changed(&self, id: &str) -> Result<(Option<Infrastructure>, Compare), EngineError> {
+        check::id(id)?;
+        let key = keys::desired(id);
+        let entry = self.store.get(&key).await?;
+        let record = entry.as_ref().map(|entry| decode::<DesiredRecord>(&key, &entry.value)).transpose()?;
+        let unchanged = Compare::Modified(key, entry.map_or(0, |entry| entry.modified));
+        Ok((record.map(|record| record.infrastructure), unchanged))
     }
 
     /// Who works on it now.

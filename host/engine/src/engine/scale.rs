@@ -53,7 +53,7 @@ pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale)
         // Not under the feet of somebody who changes or destroys it.
         let compares = vec![Compare::Modified(key, entry.modified)];
         let record = ScaleRecord { node: node.name.clone(), scale };
-        let writes = vec![put(keys::request(id, &Uuid::now_v7().to_string()), encode(record))];
+        let writes = vec![put(keys::request(id, &Uuid::now_v7().to_string()), encode(record)?)];
         if let Committed::Yes(_) = store.commit(Transaction { compares, writes }).await? {
             return Ok(number);
         }
@@ -93,7 +93,9 @@ pub(super) async fn take_in(
         }
         writes.push(Write::Delete { key });
     }
-    writes.extend(targets.iter().map(|(node, target)| put(keys::target(id, node), encode(target))));
+    for (node, target) in &targets {
+        writes.push(put(keys::target(id, node), encode(target)?));
+    }
     session.journal.write(writes, events).await.map_err(|refused| refused.into_error(id))?;
     Ok(targets)
 }

@@ -205,12 +205,12 @@ pub(super) async fn save_definitions(
     store: &dyn Store,
     types: &IndexMap<String, Vec<Implementation>>,
 ) -> Result<(), EngineError> {
-    let writes = types.iter().map(|(node_type, implementations)| Write::Put {
-        key: keys::definition(node_type),
-        value: encode(DefinitionRecord { implementations: implementations.clone() }),
-        lease: None,
-    });
-    store.commit(Transaction { compares: Vec::new(), writes: writes.collect() }).await?;
+    let mut writes = Vec::new();
+    for (node_type, implementations) in types {
+        let value = encode(DefinitionRecord { implementations: implementations.clone() })?;
+        writes.push(Write::Put { key: keys::definition(node_type), value, lease: None });
+    }
+    store.commit(Transaction { compares: Vec::new(), writes }).await?;
     Ok(())
 }
 

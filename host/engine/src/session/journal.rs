@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -17,6 +18,13 @@ use crate::state::{HeadRecord, InstanceRecord, decode, encode, keys};
 /// The most requests in one transaction.
 const BATCH: usize = 500;
 
+/// After which the events of a new infrastructure are numbered: microseconds since 1970. An infrastructure that had the same id
+/// before has used smaller numbers, since it had no event for each microsecond, so that who has read its events misses none of
+/// the new one.
+fn first_number(now: Timestamp) -> u64 {
+    u64::try_from(now.as_microsecond()).unwrap_or_default()
+}
+
 /// Why nothing was written.
 #[derive(Debug, Clone)]
 pub(crate) enum Refused {
@@ -24,6 +32,12 @@ pub(crate) enum Refused {
     Lost,
     /// The store does not work.
     Store(Arc<StoreError>),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
 }
 
 impl Refused {
@@ -73,7 +87,7 @@ impl Journal {
         let entry = store.get(&keys::head(id)).await?;
         let (head, head_revision) = match &entry {
             Some(entry) => (decode(&entry.key, &entry.value)?, entry.modified),
-            None => (HeadRecord::default(), 0),
+            None => (HeadRecord { event: first_number(clock.now()), ..HeadRecord::default() }, 0),
         };
         owner.wrote(head_revision);
         let (requests, receiver) = mpsc::unbounded_channel();
@@ -118,7 +132,7 @@ impl Journal {
     /// An instance's new state, with what happened.
     pub(crate) async fn put(&self, record: &InstanceRecord, events: Vec<What>) -> Result<(), Refused> {
         let key = keys::instance(&self.id, &record.id);
-        let put = Write::Put { key, value: encode(record), lease: None };
+        let put = Write::Put { key, value: encode(record)?, lease: None };
         self.write(vec![put], events).await
     }
 
@@ -178,7 +192,7 @@ impl Writer {
                 head.event += 1;
                 let event = Event { id: Some(head.event), time, infra_id: self.id.clone(), what };
                 let key = keys::event(&self.id, head.event);
-                writes.push(Write::Put { key, value: encode(&event), lease: None });
+                writes.push(Write::Put { key, value: encode(&event)?, lease: None });
                 events.push(event);
             }
         }
@@ -187,7 +201,7 @@ impl Writer {
         if last {
             self.persist(Transaction { compares, writes }, None).await?;
         } else {
-            writes.push(Write::Put { key: keys::head(&self.id), value: encode(head), lease: None });
+            writes.push(Write::Put { key: keys::head(&self.id), value: encode(head)?, lease: None });
             self.head_revision = self.persist(Transaction { compares, writes }, Some(head)).await?;
             self.owner.wrote(self.head_revision);
             self.head = head;

@@ -96,7 +96,7 @@ impl Ownership {
             let new = self.store.grant_lease(self.ttl).await?;
             let compares =
                 vec![Compare::Modified(key.clone(), 0), Compare::Modified(head, self.head.load(Ordering::Acquire))];
-            let writes = vec![Write::Put { key: key.clone(), value: encode(&self.record), lease: Some(new) }];
+            let writes = vec![Write::Put { key: key.clone(), value: encode(&self.record)?, lease: Some(new) }];
             let committed = self.store.commit(Transaction { compares, writes }).await;
             if let Ok(Committed::Yes(revision)) = committed {
                 tracing::info!(infrastructure = self.id, "the lease had ended, and was taken up again");
@@ -158,7 +158,7 @@ async fn put_owner(
     for _ in 0..TRIES {
         let transaction = Transaction {
             compares: vec![Compare::Modified(key.clone(), expected)],
-            writes: vec![Write::Put { key: key.clone(), value: encode(record), lease: Some(lease) }],
+            writes: vec![Write::Put { key: key.clone(), value: encode(&record)?, lease: Some(lease) }],
         };
         match store.commit(transaction).await {
             Ok(Committed::Yes(revision)) => return Ok(revision),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::ports::{Address, Handle, Observed, Phase};
+use crate::ports::{Address, Handle, Observed, Phase, StoreError};
 use crate::request::Scale;
 use crate::status::{InfrastructureState, InstanceState, Owner};
 
@@ -260,10 +260,15 @@ impl InstanceRecord {
     }
 }
 
-/// The bytes of a record.
-pub(crate) fn encode<T: Serialize>(record: T) -> Vec<u8> {
-    // Records are maps with text keys, and all their members can be written as JSON: this does not fail.
-    serde_json::to_vec(&Versioned { v: VERSION, record }).unwrap_or_default()
+/// Writes a record as bytes.
+///
+/// # Errors
+/// When it can't be written as JSON: then nothing is stored in its place.
+pub(crate) fn encode<T: Serialize>(record: T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(&Versioned { v: VERSION, record }).map_err(|error| {
+        let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
+        StoreError::Unusable { message: format!("internal error: a record ({kind}) can't be written as JSON: {error}") }
+    })
 }
 
 /// A record from its bytes.
@@ -305,5 +310,23 @@ impl Hasher for Fnv {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_written_is_an_error_and_no_empty_record() {
+        #[derive(Serialize)]
+        struct Odd {
+            map: std::collections::HashMap<Vec<u8>, u8>,
+        }
+        let odd = || Odd { map: [(vec![1], 1)].into() };
+        let error = encode(odd()).unwrap_err().to_string();
+        assert!(error.contains("Odd") && error.contains("can't be written"), "{error}");
+        let head = HeadRecord { event: 7, transaction: 2 };
+        assert_eq!(decode::<HeadRecord>("head", &encode(head).unwrap()).unwrap(), head);
     }
 }

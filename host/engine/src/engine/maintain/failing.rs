@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::act::elapsed;
 use crate::error::NodeFailure;
 use crate::event::What;
-use crate::ports::Write;
+use crate::ports::{StoreError, Write};
 use crate::settings::Settings;
 use crate::standing::FailingNodes;
 use crate::state::{FailingRecord, InstanceRecord, encode, keys};
@@ -156,13 +156,16 @@ impl Backoff {
     }
 
     /// What has to be written down since the last time.
-    pub(super) fn writes(&mut self, id: &str) -> Vec<Write> {
+    ///
+    /// # Errors
+    /// When a record can't be written as JSON.
+    pub(super) fn writes(&mut self, id: &str) -> Result<Vec<Write>, StoreError> {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort();
         changed.dedup();
         let write = |node: String| match self.nodes.get(&node) {
-            Some(record) => put(keys::failing(id, &node), encode(record)),
-            None => Write::Delete { key: keys::failing(id, &node) },
+            Some(record) => Ok(put(keys::failing(id, &node), encode(record)?)),
+            None => Ok(Write::Delete { key: keys::failing(id, &node) }),
         };
         changed.into_iter().map(write).collect()
     }

@@ -247,7 +247,7 @@ impl<'a> Keeper<'a> {
     }
 
     async fn write_failing(&mut self, events: Vec<What>) -> Result<(), EngineError> {
-        let writes = self.backoff.writes(self.id);
+        let writes = self.backoff.writes(self.id)?;
         if writes.is_empty() && events.is_empty() {
             return Ok(());
         }
@@ -438,7 +438,7 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         (self.concluded.state, self.concluded.message) = (state, message);
-        let mut writes = vec![put(keys::infrastructure(self.id), encode(&self.concluded))];
+        let mut writes = vec![put(keys::infrastructure(self.id), encode(&self.concluded)?)];
         if state == InfrastructureState::Ready {
             // What is described now works: a later change that fails comes back to it.
             writes.push(Write::Delete { key: keys::previous(self.id) });
