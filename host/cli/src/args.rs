@@ -2,6 +2,7 @@
 
 mod plugin;
 mod service;
+mod store;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use occopus_engine::Renew;
 
 pub(crate) use plugin::{Component, Language, Plugin};
 pub(crate) use service::{Serve, Token};
+pub(crate) use store::Store;
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -151,6 +153,9 @@ pub(crate) enum Command {
     Token(Token),
     /// Keep infrastructures alive, and be driven over HTTP.
     Serve(Serve),
+    /// The file in which state is kept.
+    #[command(subcommand)]
+    Store(Store),
     /// What plugins there are, and what they may do.
     #[command(subcommand)]
     Plugin(Plugin),

@@ -27,6 +27,7 @@ mod serve;
 mod session;
 mod signals;
 mod status;
+mod store;
 mod suspend;
 mod telemetry;
 mod token;
@@ -135,6 +136,7 @@ fn works(command: &Command) -> bool {
         | Command::Attach(_)
         | Command::Detach(_)
         | Command::Token(_)
+        | Command::Store(_)
         | Command::Completions { .. } => false,
         _ => true,
     }
@@ -164,6 +166,7 @@ async fn run(command: Command, common: &Common) -> Result<Exit, Failure> {
         Command::Logs(it) => logs::run(it, common).await,
         Command::Token(it) => token::run(it, common).await,
         Command::Serve(it) => serve::run(it, common).await,
+        Command::Store(it) => store::run(it, common).await,
         Command::Plugin(it) => plugin::run(it, common).await,
         Command::Component(Component::Serve { component, listen, env }) => {
             component::serve(&component, listen, env).await
@@ -180,6 +183,7 @@ fn format(command: &Command) -> Format {
     match command {
         Command::Validate(it) => it.output.format,
         Command::Serve(it) => it.output.format,
+        Command::Store(args::Store::Check { output } | args::Store::Compact { output }) => output.format,
         Command::Plan(it) => it.output.format,
         Command::Build(it) => it.output.format,
         Command::Status(it) => it.output.format,

@@ -99,7 +99,12 @@ impl Occopus {
 
     /// An engine for everything.
     pub async fn engine(&self) -> Result<Engine, OpenError> {
-        let engine = Engine::new(self.plugins().await?, self.store().await?, Arc::new(SystemClock));
+        self.engine_over(self.store().await?).await
+    }
+
+    /// An engine for everything, over the store with something around it.
+    pub async fn engine_over(&self, store: Arc<dyn Store>) -> Result<Engine, OpenError> {
+        let engine = Engine::new(self.plugins().await?, store, Arc::new(SystemClock));
         Ok(engine.with_settings(settings(&self.config)))
     }
 
@@ -251,6 +256,13 @@ impl Occopus {
         Ok(blocking(move || runtime.preload(&needs, &tell)).await?)
     }
 
+    /// Says that nothing is going to be written to the store for now, so that the next process need not check it.
+    pub async fn rest(&self) {
+        if let Some(store) = self.store.get().cloned() {
+            blocking(move || store.rest()).await;
+        }
+    }
+
     /// The store, for what a service keeps beside infrastructures.
     pub async fn store(&self) -> Result<Arc<dyn Store>, OpenError> {
         Ok(self.sqlite().await?)
@@ -261,7 +273,13 @@ impl Occopus {
     }
 
     async fn sqlite(&self) -> Result<Arc<SqliteStore>, OpenError> {
-        let open = async || SqliteStore::open(&self.config.store).map(Arc::new);
+        let open = async || {
+            let store = SqliteStore::open(&self.config.store)?;
+            if let Some(damage) = store.damage() {
+                tracing::error!("{damage}");
+            }
+            Ok::<_, StoreError>(Arc::new(store))
+        };
         Ok(self.store.get_or_try_init(open).await?.clone())
     }
 
@@ -271,6 +289,15 @@ impl Occopus {
             Ok(self.reader().await?.definitions().await?)
         } else {
             Ok(IndexMap::new())
+        }
+    }
+}
+
+impl Drop for Occopus {
+    fn drop(&mut self) {
+        // The next process need not check the store.
+        if let Some(store) = self.store.get() {
+            store.rest();
         }
     }
 }

@@ -55,6 +55,7 @@ fn can(command: &Command) -> Can {
         | Command::Render(_)
         | Command::Logs(_)
         | Command::Auth(_)
+        | Command::Store(_)
         | Command::Plugin(Plugin::Explain { .. } | Plugin::Install { .. } | Plugin::Remove { .. }) => Can::Here,
         _ => Can::Anywhere,
     }

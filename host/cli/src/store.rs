@@ -1,0 +1,129 @@
+//! `occopus store`: looking for damage, and giving room back.
+
+use std::path::{Path, PathBuf};
+
+use occopus::store::{self, Report};
+use occopus::{Config, Occopus, Overrides};
+use occopus_engine::EngineError;
+use serde_json::json;
+
+use super::args::{Common, Format, Store};
+use super::failure::{Exit, Failure};
+use super::print;
+
+/// Events that are read at a time.
+const PAGE: usize = 500;
+
+pub(crate) async fn run(command: Store, common: &Common) -> Result<(), Failure> {
+    let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
+    let (config, warnings) = Config::load(&overrides)?;
+    for warning in warnings {
+        print::note(format_args!("warning: {warning}"));
+    }
+    match command {
+        Store::Check { output } => check(config, output.format).await,
+        Store::Compact { output } => compact(config.store, output.format).await,
+    }
+}
+
+async fn check(config: Config, format: Format) -> Result<(), Failure> {
+    let path = config.store.clone();
+    let report = of_file(&path, |path| store::check(path)).await?;
+    let mut problems = report.problems.clone();
+    // Where SQLite finds damage, it may not find all of what that damages.
+    let unreadable = records(&Occopus::new(config)).await;
+    problems.extend(unreadable.into_iter().map(|error| error.to_string()));
+    tell(&path, &report, &problems, format);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let text =
+        format!("the store {} is damaged: {} problems, the first: {}", path.display(), problems.len(), problems[0]);
+    let failure = Failure::new(Exit::Failed, "store.damaged", text);
+    Err(failure
+        .help("restore it from a backup; until then it can be read as far as it is readable, and takes no writes"))
+}
+
+fn tell(path: &Path, report: &Report, problems: &[String], format: Format) {
+    let Report { entries, bytes, free, .. } = *report;
+    match format {
+        Format::Json => print::json(&json!({
+            "store": path, "entries": entries, "bytes": bytes, "free_bytes": free, "problems": problems,
+        })),
+        Format::Text => {
+            for problem in problems {
+                print::line(problem);
+            }
+            let (size, free) = (mebibytes(bytes), mebibytes(free));
+            let path = path.display();
+            print::line(format_args!("{path}: {entries} entries in {size} MiB, of which {free} MiB are free"));
+            if problems.is_empty() {
+                print::line("no damage was found");
+            }
+        }
+    }
+}
+
+async fn compact(path: PathBuf, format: Format) -> Result<(), Failure> {
+    let size = || std::fs::metadata(&path).map_or(0, |file| file.len());
+    let before = size();
+    of_file(&path, store::compact).await?;
+    let after = size();
+    match format {
+        Format::Json => print::json(&json!({ "store": path, "bytes_before": before, "bytes": after })),
+        Format::Text => {
+            print::line(format_args!("{}: {} MiB, before {} MiB", path.display(), mebibytes(after), mebibytes(before)))
+        }
+    }
+    Ok(())
+}
+
+/// Works on a file, which takes as long as it is large.
+async fn of_file<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce(&Path) -> Result<T, occopus_engine::ports::StoreError> + Send + 'static,
+) -> Result<T, Failure> {
+    let path = path.to_owned();
+    match tokio::task::spawn_blocking(move || work(&path)).await {
+        Ok(done) => done.map_err(|error| EngineError::from(error).into()),
+        // It is not cancelled by anybody, so it has panicked.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// What of the records can't be read.
+async fn records(occopus: &Occopus) -> Vec<EngineError> {
+    let engine = match occopus.reader().await {
+        Ok(engine) => engine,
+        // What is wrong with the file was told before.
+        Err(_) => return Vec::new(),
+    };
+    let mut unreadable = Vec::new();
+    let infrastructures = match engine.list().await {
+        Ok(all) => all,
+        Err(error) => return vec![error],
+    };
+    unreadable.extend(engine.definitions().await.err());
+    for infrastructure in infrastructures {
+        let id = &infrastructure.id;
+        unreadable.extend(engine.status(id, false).await.err());
+        let mut after = 0;
+        loop {
+            match engine.events(id, after, PAGE).await {
+                Ok(events) => match events.last().and_then(|event| event.id) {
+                    Some(last) => after = last,
+                    None => break,
+                },
+                Err(error) => {
+                    unreadable.push(error);
+                    break;
+                }
+            }
+        }
+    }
+    unreadable
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
