@@ -305,6 +305,33 @@ fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     service.get(&format!("/infrastructures/{id}")).problem(404, "engine.unknown-infrastructure");
     assert_eq!(service.get("/infrastructures").json()["infrastructures"], json!([]));
 
+    // People find it, what happened, and their own text again.
+    let page = |path: &str| service.ask("GET", path).header("accept", "text/html").send("");
+    let list = page("/").expect(200).text();
+    assert!(list.contains("Could not be built") && list.contains(&format!("/ui/infrastructures/{id}\"")), "{list}");
+    let failed = page(&format!("/ui/infrastructures/{id}")).expect(410).text();
+    for told in
+        ["sleepers", "could not be built", "web: failed", "not healthy", "rolling back 2 instances", "/change?tried"]
+    {
+        assert!(failed.contains(told), "{told}: {failed}");
+    }
+    let change = page(&format!("/ui/infrastructures/{id}/change?tried")).expect(200).text();
+    assert!(change.contains("- {name: web, type: sick}") && change.contains("data-etag=\"\""), "{change}");
+    // Mended, it is built under the same id, and is not told of as failed any more.
+    let mended = text.replace("type: sick", "type: sleeper");
+    let again = service.ask("PUT", &format!("/infrastructures/{id}")).header("if-none-match", "*").send(&mended);
+    assert_eq!(service.ended(&again.expect(202))["state"], "done");
+    assert!(page("/").expect(200).text().contains("id=\"part-failed\" aria-labelledby=\"failed-title\" hidden"));
+    // A change that fails leaves what there was, and its text.
+    let worse = service.ask("PUT", &format!("/infrastructures/{id}")).send(&text).expect(202);
+    assert_eq!(service.ended(&worse)["state"], "failed");
+    let shown = page(&format!("/ui/infrastructures/{id}")).expect(200).text();
+    assert!(shown.contains("The last build has failed") && shown.contains("/change?tried"), "{shown}");
+    let tried = page(&format!("/ui/infrastructures/{id}/change?tried")).expect(200).text();
+    let current = page(&format!("/ui/infrastructures/{id}/change")).expect(200).text();
+    assert!(tried.contains("- {name: web, type: sick}") && !current.contains("type: sick"), "{tried}\n{current}");
+    service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+
     // What was made can be kept, to be looked at.
     let accepted = service.ask("PUT", "/infrastructures/broken?on_failure=keep").send(&text).expect(202);
     assert_eq!(service.ended(&accepted)["state"], "failed");
@@ -335,6 +362,33 @@ fn mistakes_are_told_with_their_lines_and_nothing_is_done() {
     let doubtful = service.ask("POST", "/validate").send(pair("1").replace("user_id: tester\n", "")).json();
     assert!(doubtful["warnings"].is_array() || doubtful["problems"].is_array(), "{doubtful}");
     service.post("/infrastructures/").problem(400, "body.empty");
+}
+
+/// What a new description begins with on the page.
+fn starter(service: &Service) -> String {
+    let html = service.ask("GET", "/ui/new").header("accept", "text/html").send("").expect(200).text();
+    let text = html.split_once("<textarea").and_then(|(_, rest)| rest.split_once(">\n")).expect("a text").1;
+    let text = text.split_once("</textarea>").expect("an end").0;
+    let escaped = [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
+    escaped.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+#[test]
+fn what_a_new_description_begins_with_can_be_built() {
+    let service = Service::start();
+    service.build("starter", &starter(&service));
+    assert_eq!(instances(&service, "starter", "client").len(), 2);
+    service.ask("DELETE", "/infrastructures/starter").send("").expect(200);
+    drop(service);
+    // Where nothing may run on the machine of the service, and where only some endpoints may be named.
+    for (more, endpoint) in
+        [("", "unix:///var/run/docker.sock"), ("endpoints: ['https://x', 'tcp://engine:2375']", "tcp://engine:2375")]
+    {
+        let service = Service::in_home(Arc::new(Occopus::new()), &format!("service: {{{more}}}\n"));
+        let text = starter(&service);
+        assert!(text.contains(&format!("endpoint: {endpoint}\n")), "{text}");
+        assert_eq!(service.ask("POST", "/validate").send(&text).expect(200).json()["valid"], true);
+    }
 }
 
 #[test]

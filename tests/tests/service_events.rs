@@ -134,3 +134,22 @@ fn a_stream_ends_with_its_token_and_with_the_service() {
     assert!(service.end(), "in good order: {}", service.log());
     assert_eq!(ended.join().expect("a thread"), None);
 }
+
+#[test]
+fn who_comes_back_to_another_infrastructure_of_the_same_id_misses_nothing_of_it() {
+    let service = Service::start();
+    let mark = mark(124);
+    let path = "/infrastructures/again/events";
+    let one = document(&["{name: a, type: sleeper}"], &mark, 9);
+    service.build("again", &one);
+    let first = pages(&service, "again", 100);
+    let last = first.last().and_then(|event| event["id"].as_u64()).expect("a number");
+    service.ask("DELETE", "/infrastructures/again").send("").expect(200);
+    // It has more events than the first one had, so that its numbers would be larger if they began anew.
+    service.build("again", &large(&mark).replace("min: 2", "min: 1"));
+    let told = service.stream(path, Some(last)).until("infraready");
+    assert_eq!(told[0].name, "infrastart", "from its beginning");
+    let read = service.get(&format!("{path}?after={last}&limit=1")).expect(200).json();
+    assert_eq!(read["events"][0]["event"], "infrastart");
+    service.ask("DELETE", "/infrastructures/again").send("").expect(200);
+}

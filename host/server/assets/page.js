@@ -222,6 +222,7 @@ function editor(form) {
 		async build(body, replace, failure) {
 			const headers = isNew ? { 'If-None-Match': '*' } : { 'If-Match': etag };
 			await ask('PUT', `/infrastructures/${id}?on_failure=${failure}${replace && '&'}${replace}`, { body, headers });
+			history.replaceState(0, '', `/ui/infrastructures/${id}/change?tried`);
 			location.assign(`/ui/infrastructures/${id}`);
 		},
 		async import(body) {

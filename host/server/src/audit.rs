@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::Caller;
+use crate::stored::unwritable;
 
 const AUDIT: &str = "service/audit/";
 /// Entries are kept for so many days.
@@ -55,9 +56,9 @@ impl Audit {
     }
 
     async fn write(&self, entry: &Entry) -> Result<(), StoreError> {
-        let mut writes = Vec::new();
-        let value = serde_json::to_vec(entry).unwrap_or_default();
-        writes.push(Write::Put { key: format!("{AUDIT}{}", entry.id), value, lease: None });
+        let key = format!("{AUDIT}{}", entry.id);
+        let value = serde_json::to_vec(entry).map_err(|error| unwritable(&key, &error))?;
+        let mut writes = vec![Write::Put { key, value, lease: None }];
         if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(PRUNED_EVERY) {
             let old = entry.time.checked_sub((KEPT_FOR * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
             for found in self.store.range(AUDIT, None, PRUNED_EVERY as usize * 2).await? {

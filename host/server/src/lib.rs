@@ -11,12 +11,15 @@ mod api;
 mod audit;
 mod feed;
 mod metrics;
+mod once;
 mod openapi;
 mod operations;
 mod problem;
 mod server;
 mod shown;
 mod state;
+mod stored;
 mod supervise;
+mod writes;
 
 pub use server::{Options, ServeError, Server, openapi};

@@ -70,7 +70,10 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
         schemas.insert("Implementations".into(), implementations());
     }
     for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
-        for (_, operation) in operations.as_object_mut().into_iter().flatten() {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            if method != "get" {
+                with_key(operation);
+            }
             complete_parameters(operation);
             complete_answers(operation);
             if let Some(body) = operation.pointer_mut("/requestBody/content/application~1yaml") {
@@ -79,6 +82,18 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
         }
     }
     document
+}
+
+/// All requests that change something may have a key.
+fn with_key(operation: &mut Value) {
+    let key = json!({
+        "name": "Idempotency-Key", "in": "header", "required": false, "schema": {"type": "string"},
+        "description": "A request with this key is done once, however often it is sent within a day.",
+    });
+    match operation.get_mut("parameters").and_then(Value::as_array_mut) {
+        Some(parameters) => parameters.push(key),
+        None => operation["parameters"] = json!([key]),
+    }
 }
 
 fn complete_parameters(operation: &mut Value) {

@@ -88,6 +88,15 @@ impl Problem {
         Self { status, details: Box::new(details), headers: Vec::new() }
     }
 
+    /// What came of something that was asked for before, told again. What went wrong there is not the fault of this request.
+    pub(crate) fn of_details(details: Details, otherwise: StatusCode) -> Self {
+        let status = StatusCode::from_u16(details.status).ok().filter(StatusCode::is_server_error).unwrap_or(otherwise);
+        let title = status.canonical_reason().unwrap_or_default();
+        let (status_code, title) = (status.as_u16(), title.to_owned());
+        let details = Details { status: status_code, status_code, reason: title.clone(), title, ..details };
+        Self { status, details: Box::new(details), headers: Vec::new() }
+    }
+
     /// Something in the request can't be used.
     pub(crate) fn bad(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
@@ -243,6 +252,33 @@ impl From<OpenError> for Problem {
             OpenError::Store(error) => error.into(),
             OpenError::Engine(error) => error.into(),
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "start.failed", other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_and_why_is_told_again_as_a_fault_of_the_cloud() {
+        let left = occopus_engine::Leftover {
+            node: "web".into(),
+            instance: "i-1".into(),
+            driver: "docker".into(),
+            state: occopus_engine::InstanceState::Creating,
+            handle: None,
+            message: "find failed 5 times: connection refused".into(),
+        };
+        for (status, told) in [(500, 500), (503, 503), (502, 502), (400, 502), (404, 502)] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let details = Problem::new(status, "engine.left", "1 instance").left(&[left.clone()]).into_details();
+            let problem = Problem::of_details(details, StatusCode::BAD_GATEWAY).help("again");
+            assert_eq!(problem.status().as_u16(), told);
+            let body = serde_json::to_value(problem.into_details()).unwrap();
+            assert_eq!((&body["status"], &body["status_code"]), (&told.into(), &told.into()));
+            assert_eq!(body["left"][0]["message"], left.message);
+            assert_eq!((&body["reason"], &body["message"]), (&body["title"], &body["detail"]));
         }
     }
 }

@@ -13,7 +13,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 use occopus::{Occopus, OpenError, ServiceSettings};
-use occopus_engine::ports::StoreError;
+use occopus_engine::ports::{Store, StoreError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
@@ -24,11 +24,16 @@ use crate::audit::{self, Audit};
 use crate::feed::{Feed, Told};
 use crate::listen::{self, Bound, Exposure, ListenError, Listener, RequestLimits, check_exposure};
 use crate::metrics::{self, Metrics};
-use crate::operations::Ledger;
+use crate::once::{self, OnceStore, Requests};
+use crate::operations::{self, Ledger};
 use crate::problem::Problem;
 use crate::state::{COMPILED_AT_ONCE, Service};
 use crate::supervise::{Supervisor, Timing};
+use crate::writes::Writes;
 use crate::{api, page};
+
+/// Between two times at which what is old is cleared away.
+const BETWEEN_CLEARINGS: Duration = Duration::from_secs(10 * 60);
 
 /// How the service works.
 #[derive(Debug, Clone)]
@@ -114,7 +119,8 @@ impl Server {
             ..Door::at(bound.address())
         };
         let access = Access::new(tokens, door)?;
-        let engine = occopus.engine().await?;
+        let store: Arc<dyn Store> = Arc::new(OnceStore(store));
+        let engine = occopus.engine_over(store.clone()).await?;
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::new(store.clone());
         let timing = Timing { interval, patience: Duration::from_secs(30) };
@@ -136,6 +142,7 @@ impl Server {
             compiling: Arc::new(Semaphore::new(COMPILED_AT_ONCE)),
             tls: bound.tls(),
             started: Timestamp::now(),
+            writes: Writes::default(),
             settings: Arc::new(settings),
         };
         let usual = RequestLimits::default();
@@ -159,9 +166,11 @@ impl Server {
     /// under way come to its end within the grace, and leaves the rest for the next service.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
         let Self { bound, router, service, grace } = self;
+        let occopus = service.occopus.clone();
         service.feed.start().await?;
         service.supervisor.start().await?;
         let preloading = tokio::spawn(preload(service.occopus.clone()));
+        let clearing = tokio::spawn(clear(service.clone()));
         let closing = async {
             shutdown.cancelled().await;
             service.feed.closing.cancel();
@@ -169,6 +178,8 @@ impl Server {
         };
         let (served, ()) = tokio::join!(listen::serve(bound, router, shutdown.clone(), grace), closing);
         preloading.abort();
+        clearing.abort();
+        occopus.rest().await;
         Ok(served?)
     }
 }
@@ -204,6 +215,16 @@ async fn preload(occopus: Arc<Occopus>) {
     }
 }
 
+/// Clears away what is old, now and then.
+async fn clear(service: Service) {
+    loop {
+        tokio::time::sleep(BETWEEN_CLEARINGS).await;
+        if let Err(error) = operations::clear(&*service.store, &service.engine).await {
+            tracing::warn!("what is old could not be cleared away: {error}");
+        }
+    }
+}
+
 /// The OpenAPI document of the service.
 pub fn openapi() -> serde_json::Value {
     let routes = utoipa_axum::router::OpenApiRouter::with_openapi(crate::openapi::document()).merge(api::routes());
@@ -226,6 +247,7 @@ fn routes(service: &Service) -> Router {
         .merge(page::routes::<Service>())
         .method_not_allowed_fallback(wrong_method)
         .fallback(nothing)
+        .layer(from_fn_with_state(Requests::new(service.store.clone()), once::once))
         .layer(from_fn_with_state(service.audit.clone(), audit::record))
         .layer(from_fn_with_state(service.metrics.clone(), metrics::count))
         .with_state(service.clone());
@@ -239,6 +261,6 @@ async fn nothing(uri: Uri) -> impl IntoResponse {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> impl IntoResponse {
-    let text = format!("{} can't be done with {}", method, uri.path());
+    let text = format!("method {method} is not allowed on {}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", text).help("the header Allow has what can be done")
 }

@@ -2,16 +2,21 @@
 
 use std::net::IpAddr;
 
+use http::StatusCode;
 use indexmap::IndexMap;
 use occopus::runtime::PluginInfo;
 use occopus_engine::{EngineError, StoredEvent};
 use occopus_model::Implementation;
 
 use crate::access::{Caller, Refusal, TokenText};
-use crate::page::{Description, Listed, Operation, OperationError, Shown, Source, Trouble};
+use crate::api::{current_description, description_tag};
+use crate::operations::{FailedBuild, Work};
+use crate::page::{Description, Failure, Listed, Operation, OperationError, Shown, Source, Starter, Trouble};
 use crate::problem::Problem;
 use crate::state::Service;
 
+/// Where a Docker engine listens, if nothing else is said.
+const DOCKER: &str = "unix:///var/run/docker.sock";
 /// Numbers of events may be missing; the page before one is looked for among so many times as many.
 const SPARSE: u64 = 4;
 
@@ -49,7 +54,8 @@ impl Source for Service {
             Err(problem) => return Err(problem.into()),
         };
         let attached = self.ledger.is_attached(id).await.map_err(Problem::from)?;
-        Ok(Some(Shown { status, attached }))
+        let tried = self.ledger.failed(id).await.map_err(Problem::from)?.is_some_and(|failed| !failed.text.is_empty());
+        Ok(Some(Shown { status, attached, tried }))
     }
 
     async fn events(&self, id: &str, before: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, Trouble> {
@@ -89,14 +95,49 @@ impl Source for Service {
         Ok(shown.collect())
     }
 
-    async fn description(&self, id: &str) -> Result<Option<Description>, Trouble> {
-        let desired = match self.engine.desired(id).await {
-            Ok(desired) => desired,
-            Err(EngineError::InvalidId { .. }) => None,
-            Err(error) => return Err(Problem::from(error).into()),
+    async fn description(&self, id: &str, tried: bool) -> Result<Option<Description>, Trouble> {
+        if !crate::state::is_id(id) {
+            return Ok(None);
+        }
+        let failed = self.ledger.failed(id).await.map_err(Problem::from)?.filter(|failed| !failed.text.is_empty());
+        let Some(current) = current_description(self, id).await? else {
+            return Ok(failed.map(|FailedBuild { name, text, .. }| Description { name, text, etag: None }));
         };
-        let Some(etag) = crate::api::description_tag(self, id).await? else { return Ok(None) };
-        Ok(desired.map(|desired| Description { document: occopus_model::document(&desired), etag }))
+        let posted = match self.ledger.work(id).await.map_err(Problem::from)? {
+            Some(Work::Build { text, .. }) if !text.is_empty() => Some(text),
+            _ => failed.filter(|_| tried).map(|failed| failed.text),
+        };
+        let text = match posted {
+            Some(text) => text,
+            None => serde_yaml_ng::to_string(&occopus_model::document(&current)).map_err(|error| {
+                tracing::error!(%error, id, "a description could not be written");
+                Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "The description could not be written.")
+            })?,
+        };
+        let etag = Some(description_tag(&current)?);
+        Ok(Some(Description { name: current.name, text, etag }))
+    }
+
+    async fn failures(&self) -> Result<Vec<Failure>, Trouble> {
+        let failures = self.ledger.failures().await.map_err(Problem::from)?;
+        let shown = failures.into_iter().map(|(id, FailedBuild { name, mut events, time, .. })| {
+            events.reverse();
+            Failure { id, name, time, events }
+        });
+        Ok(shown.collect())
+    }
+
+    fn starter(&self) -> Starter {
+        if self.settings.allow_processes {
+            let help = "This one can be built as it is: its nodes are processes on the machine of this service.";
+            return Starter { text: include_str!("../assets/starter-local.yaml").to_owned(), help };
+        }
+        let allowed = &self.settings.endpoints;
+        let engine = |endpoint: &&String| ["unix://", "tcp://"].iter().any(|start| endpoint.starts_with(start));
+        let endpoint = allowed.iter().find(engine).or(allowed.first()).map_or(DOCKER, String::as_str);
+        let help = "This one can be built where a Docker engine answers at its endpoint: this service runs no programs on its \
+                    own machine, unless it is started with --allow-processes.";
+        Starter { text: include_str!("../assets/starter-docker.yaml").replace("ENDPOINT", endpoint), help }
     }
 
     async fn definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, Trouble> {

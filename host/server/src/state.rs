@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use occopus::{Occopus, ServiceSettings};
-use occopus_engine::ports::Store;
+use occopus_engine::ports::{Compare, Store};
 use occopus_engine::{Engine, EngineError, InfrastructureState, NodeStatus, Status};
 use occopus_model::Infrastructure;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Caller, Scope};
+use crate::api::Condition;
 use crate::audit::Audit;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::operations::{Kind, Ledger, Next, Operation, Progress, RequestKey, Submitted, Work};
+use crate::operations::{Fits, Ledger, Next, Operation, Progress, Submitted, Work};
 use crate::problem::Problem;
 use crate::supervise::Supervisor;
+use crate::writes::Writes;
 
 /// Documents that are compiled at the same time.
 pub(crate) const COMPILED_AT_ONCE: usize = 2;
@@ -36,6 +39,7 @@ pub(crate) struct Service {
     pub(crate) compiling: Arc<Semaphore>,
     pub(crate) tls: bool,
     pub(crate) started: Timestamp,
+    pub(crate) writes: Writes,
 }
 
 impl Service {
@@ -69,23 +73,23 @@ impl Service {
         if self.engine.exists(id).await? { Ok(()) } else { Err(unknown(id)) }
     }
 
-    /// Promises something, and lets somebody begin with it.
+    /// Promises something, if the description is as the condition wants it in the moment of the promise, and lets somebody begin
+    /// with it.
     pub(crate) async fn submit(
         &self,
         id: &str,
         work: Work,
         caller: &Caller,
-        request: Option<&RequestKey>,
-    ) -> Result<Submitted, Problem> {
-        let pending = self.ledger.pending(id).await?;
-        let is_going = pending.is_some_and(|pending| pending.kind == Kind::Destroy);
-        if is_going && work.kind() != Kind::Destroy {
-            return Err(EngineError::Destroying { id: id.to_owned() }.into());
-        }
-        let submitted = self.ledger.submit(id, &work, &caller.name, request).await?;
+        condition: &Condition<'_>,
+    ) -> Result<Operation, Problem> {
+        let fits = As { service: self, id, condition };
+        let submitted = self.ledger.submit(id, &work, &caller.name, &fits).await?;
         self.feed.touch(id);
         self.supervisor.wake(id);
-        Ok(submitted)
+        match submitted {
+            Submitted::Accepted(operation) => Ok(*operation),
+            Submitted::Destroying => Err(destroying(id)),
+        }
     }
 
     /// Waits until an operation has ended; none when that takes too long.
@@ -108,6 +112,20 @@ impl Service {
             }
         };
         tokio::time::timeout(patience, waiting).await.unwrap_or(Ok(None))
+    }
+}
+
+/// Whether the description of an infrastructure is as a condition wants it.
+struct As<'a> {
+    service: &'a Service,
+    id: &'a str,
+    condition: &'a Condition<'a>,
+}
+
+#[async_trait]
+impl Fits for As<'_> {
+    async fn to(&self, pending: Option<&Work>) -> Result<Vec<Compare>, Problem> {
+        self.condition.check(self.service, self.id, pending).await
     }
 }
 
@@ -144,6 +162,11 @@ fn promised(operation: &Operation, infrastructure: Infrastructure) -> Status {
         created: operation.requested,
         nodes: nodes.collect(),
     }
+}
+
+/// It is about to be gone.
+pub(crate) fn destroying(id: &str) -> Problem {
+    EngineError::Destroying { id: id.to_owned() }.into()
 }
 
 /// There is no such infrastructure.

@@ -9,9 +9,10 @@ use utoipa::ToSchema;
 
 use super::common::{Accepted, Done, Place, accepted};
 use crate::access::{Caller, Scope};
-use crate::operations::{Submitted, Work};
+use crate::api::Condition;
+use crate::operations::Work;
 use crate::problem::Problem;
-use crate::state::{Service, unknown};
+use crate::state::{Service, destroying};
 
 /// A request to scale, as the existing service repeats it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -72,7 +73,9 @@ pub(crate) async fn attach(
     if service.ledger.pending(&id).await?.is_none() {
         service.known(&id).await?;
     }
-    service.ledger.attach(&id, true).await?;
+    if !service.ledger.attach(&id).await? {
+        return Err(destroying(&id));
+    }
     service.feed.touch(&id);
     service.supervisor.wake(&id);
     Ok(Json(Done { infraid: id }))
@@ -93,7 +96,7 @@ pub(crate) async fn detach(
 ) -> Result<Json<Done>, Problem> {
     known(&service, &caller, &id).await?;
     let was_ours = service.ledger.is_attached(&id).await?;
-    service.ledger.attach(&id, false).await?;
+    service.ledger.detach(&id).await?;
     service.feed.touch(&id);
     service.supervisor.wake(&id);
     if !was_ours && service.ledger.pending(&id).await?.is_none() {
@@ -263,15 +266,8 @@ pub(crate) async fn maintain(
     Place(id): Place<String>,
 ) -> Result<Response, Problem> {
     known(&service, &caller, &id).await?;
-    if let Some(pending) = service.ledger.pending(&id).await? {
-        // Whatever is under way looks at every node.
-        return Ok(accepted(&pending));
-    }
-    match service.submit(&id, Work::Maintain, &caller, None).await? {
-        Submitted::Accepted(operation) => Ok(accepted(&operation)),
-        // Only requests with a key are.
-        Submitted::Repeated { .. } | Submitted::OtherRequest => Err(unknown(&id)),
-    }
+    // Whatever is under way looks at every node.
+    Ok(accepted(&service.submit(&id, Work::Maintain, &caller, &Condition::none()).await?))
 }
 
 /// Accepted for old scripts. The one kind of notification that the existing service knows was switched off by those who

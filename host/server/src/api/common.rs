@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
@@ -57,17 +58,23 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = request.into_body().collect().await.map_err(|error| match Overrun::of(&error) {
-            Some(overrun) => Problem::new(overrun.status(), overrun.code(), overrun.to_string()),
-            None => Problem::bad("body.broken", "the body of the request broke off"),
-        })?;
-        let text = String::from_utf8(body.to_bytes().to_vec())
+        let body = collect(request.into_body()).await?;
+        let text = String::from_utf8(body.to_vec())
             .map_err(|error| Problem::bad("body.not-utf8", format!("the body is not UTF-8: {}", error.utf8_error())))?;
         if text.trim().is_empty() {
             return Err(Problem::bad("body.empty", "the body is empty").help("post a description, as YAML"));
         }
         Ok(Self(text))
     }
+}
+
+/// All of a body, if it arrives within its limits.
+pub(crate) async fn collect(body: Body) -> Result<Bytes, Problem> {
+    let collected = body.collect().await.map_err(|error| match Overrun::of(&error) {
+        Some(overrun) => Problem::new(overrun.status(), overrun.code(), overrun.to_string()),
+        None => Problem::bad("body.broken", "the body of the request broke off"),
+    })?;
+    Ok(collected.to_bytes())
 }
 
 /// What has been promised, and where to look.
@@ -103,6 +110,12 @@ pub(crate) struct Done {
     pub(crate) infraid: String,
 }
 
+/// An answer that can't be written as JSON.
+pub(super) fn unwritable(error: serde_json::Error) -> Problem {
+    let text = format!("internal error: an answer can't be written as JSON: {error}");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "service.json", text)
+}
+
 /// Of a content: `"..."`, as headers have it.
 pub(crate) fn tag(content: &[u8]) -> String {
     use base64::Engine as _;
@@ -132,7 +145,7 @@ pub(crate) async fn kept<T: Serialize>(
     let answer = match topic.answer(name) {
         Ok(answer) => answer,
         Err(count) => {
-            let body: Bytes = serde_json::to_vec(&make().await?).unwrap_or_default().into();
+            let body: Bytes = serde_json::to_vec(&make().await?).map_err(unwritable)?.into();
             let answer = Answer { tag: tag(&body).into(), body };
             topic.keep(name, count, answer.clone());
             answer

@@ -2,23 +2,80 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use occopus_engine::ports::Compare;
+use occopus_model::Infrastructure;
 
-use super::common::{self, Place, matches};
+use super::common::{self, Place, matches, unwritable};
 use crate::access::{Caller, Scope};
+use crate::operations::Work;
 use crate::problem::Problem;
 use crate::state::Service;
 
-async fn document(service: &Service, id: &str) -> Result<Option<Vec<u8>>, Problem> {
-    let desired = service.engine.desired(id).await?;
-    let document = desired.as_ref().map(occopus_model::document);
-    Ok(document.map(|document| serde_json::to_vec_pretty(&document).unwrap_or_default()))
+/// What the description must be for a request to be done: `If-Match` and `If-None-Match` of RFC 9110.
+pub(crate) struct Condition<'a>(Option<&'a HeaderMap>);
+
+impl<'a> Condition<'a> {
+    /// Whatever it is.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// As these headers say.
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        let given = headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH);
+        Self(given.then_some(headers))
+    }
+
+    /// Refuses a description that is another one, given the work that has not ended. Gives what must not change until the request
+    /// is promised.
+    pub(crate) async fn check(
+        &self,
+        service: &Service,
+        id: &str,
+        pending: Option<&Work>,
+    ) -> Result<Vec<Compare>, Problem> {
+        let Some(headers) = self.0 else { return Ok(Vec::new()) };
+        let (described, unchanged) = described(service, id, pending).await?;
+        let found = described.as_ref().map(bytes).transpose()?.as_deref().map(common::tag);
+        let as_wished = matches(headers, IF_MATCH, found.as_deref()) != Some(false)
+            && matches(headers, IF_NONE_MATCH, found.as_deref()) != Some(true);
+        if as_wished {
+            return Ok(unchanged.into_iter().collect());
+        }
+        let text = "the description is not the one that the request is about: it was changed in the meantime, or exists already";
+        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "description.changed", text);
+        Err(problem.help(format!("GET /infrastructures/{id}/description shows it, with its tag")))
+    }
+}
+
+/// What an infrastructure should be: what was promised last, otherwise what the engine has, which the condition holds on to.
+async fn described(
+    service: &Service,
+    id: &str,
+    pending: Option<&Work>,
+) -> Result<(Option<Infrastructure>, Option<Compare>), Problem> {
+    if let Some(Work::Build { infrastructure, .. }) = pending {
+        return Ok((Some((**infrastructure).clone()), None));
+    }
+    let (desired, unchanged) = service.engine.desired_unless_changed(id).await?;
+    Ok((desired, Some(unchanged)))
+}
+
+fn bytes(infrastructure: &Infrastructure) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec_pretty(&occopus_model::document(infrastructure)).map_err(unwritable)
+}
+
+/// What an infrastructure should be now; none when there is none, or nothing is to be there.
+pub(crate) async fn current(service: &Service, id: &str) -> Result<Option<Infrastructure>, Problem> {
+    let pending = service.ledger.work(id).await?;
+    Ok(described(service, id, pending.as_ref()).await?.0)
 }
 
 /// Of the description; none when there is none.
-pub(crate) async fn tag(service: &Service, id: &str) -> Result<Option<String>, Problem> {
-    Ok(document(service, id).await?.as_deref().map(common::tag))
+pub(crate) fn tag(infrastructure: &Infrastructure) -> Result<String, Problem> {
+    Ok(common::tag(&bytes(infrastructure)?))
 }
 
 /// The description of an infrastructure, with its node definitions. Its tag goes with a PUT that is to change this and
@@ -41,10 +98,12 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     service.allow(&caller, Scope::Read, &id)?;
-    service.known(&id).await?;
-    let none =
-        || Problem::unknown("description.none", format!("infrastructure {id} has no description: it is being removed"));
-    let body = document(&service, &id).await?.ok_or_else(none)?;
+    let Some(current) = current(&service, &id).await? else {
+        service.known(&id).await?;
+        let text = format!("infrastructure {id} has no description: it is being removed");
+        return Err(Problem::unknown("description.none", text));
+    };
+    let body = bytes(&current)?;
     let tag = common::tag(&body);
     let mut response = if matches(&headers, IF_NONE_MATCH, Some(&tag)) == Some(true) {
         StatusCode::NOT_MODIFIED.into_response()

@@ -5,24 +5,20 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, StatusCode};
 use occopus_engine::{InfrastructureState, Owner, Plan, Renew, Summary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::common::{Accepted, Asked, Done, Place, Text, accepted, accepted_as, matches};
-use super::{description, document};
+use super::common::{Accepted, Asked, Done, Place, Text, accepted};
+use super::{Condition, document};
 use crate::access::{Caller, Scope};
-use crate::operations::{Next, Progress, RequestKey, Submitted, Work};
+use crate::operations::{Next, Progress, Work};
 use crate::problem::Problem;
 use crate::state::{Service, is_like_id, unknown};
 
-/// A request with this key is done once, however often it comes.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a client is ready to wait: RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// So long a removal is waited for, as the existing service does, when nothing else is preferred.
@@ -158,7 +154,6 @@ async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
 /// Builds a new infrastructure from a description, and keeps it alive.
 #[utoipa::path(
     post, path = "/infrastructures", operation_id = "create_infrastructure", tag = "infrastructures",
-    params(("Idempotency-Key" = Option<String>, Header, description = "A request with this key is done once.")),
     request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if they are not kept by the service"),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
@@ -167,18 +162,13 @@ async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
 pub(crate) async fn create(
     State(service): State<Service>,
     caller: Caller,
-    headers: HeaderMap,
     Text(text): Text,
 ) -> Result<Response, Problem> {
     caller.may(Scope::Operate, None)?;
-    let request = headers.get(IDEMPOTENCY_KEY).map(|key| RequestKey {
-        key: hexadecimal(&[caller.name.as_bytes(), b"\n", key.as_bytes()].concat()),
-        digest: hexadecimal(text.as_bytes()),
-    });
     let id = Uuid::new_v4().to_string();
-    let checked = document::check(&service, None, text).await?;
-    let work = Work::build(checked.infrastructure, false, Renew::default());
-    promised(service.submit(&id, work, &caller, request.as_ref()).await?)
+    let checked = document::check(&service, None, text.clone()).await?;
+    let work = Work::build(checked.infrastructure, text, false, Renew::default());
+    Ok(accepted(&service.submit(&id, work, &caller, &Condition::none()).await?))
 }
 
 /// How an infrastructure is built or changed.
@@ -247,20 +237,15 @@ pub(crate) async fn put(
 ) -> Result<Response, Problem> {
     service.allow(&caller, Scope::Operate, &id)?;
     let renew = renew(how.replace.as_deref())?;
-    let found = description::tag(&service, &id).await?;
-    let as_wished = matches(&headers, IF_MATCH, found.as_deref()) != Some(false)
-        && matches(&headers, IF_NONE_MATCH, found.as_deref()) != Some(true);
-    if !as_wished {
-        let text = "the description is not the one that the request is about: it was changed in the meantime, or exists already";
-        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "description.changed", text);
-        return Err(problem.help(format!("GET /infrastructures/{id}/description shows it, with its tag")));
-    }
-    let checked = document::check(&service, Some(&id), text).await?;
+    let condition = Condition::of(&headers);
+    // At once, and again in the moment of the promise.
+    condition.check(&service, &id, service.ledger.work(&id).await?.as_ref()).await?;
+    let checked = document::check(&service, Some(&id), text.clone()).await?;
     if how.dry_run {
         return Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?).into_response());
     }
-    let work = Work::build(checked.infrastructure, how.on_failure == Some(OnFailure::Keep), renew);
-    promised(service.submit(&id, work, &caller, None).await?)
+    let work = Work::build(checked.infrastructure, text, how.on_failure == Some(OnFailure::Keep), renew);
+    Ok(accepted(&service.submit(&id, work, &caller, &condition).await?))
 }
 
 /// How a plan is made.
@@ -347,18 +332,14 @@ pub(crate) async fn delete(
     if service.ledger.pending(&id).await?.is_none() && !service.engine.exists(&id).await? {
         return Err(unknown(&id));
     }
-    let operation = match service.submit(&id, Work::Destroy, &caller, None).await? {
-        Submitted::Accepted(operation) => operation,
-        Submitted::Repeated { infraid, operation } => return Ok(accepted_as(&infraid, &operation)),
-        Submitted::OtherRequest => return Err(other_request()),
-    };
+    let operation = service.submit(&id, Work::Destroy, &caller, &Condition::none()).await?;
     match service.ended(&operation, patience).await? {
         Some(ended) if ended.state == Progress::Failed => {
-            let details = ended.error.map(|details| serde_json::json!(details)).unwrap_or_default();
-            let left = details["detail"].as_str().unwrap_or("it could not be removed").to_owned();
             let path = format!("/infrastructures/{id}/operations/{}", ended.id);
-            Err(Problem::new(StatusCode::BAD_GATEWAY, details["code"].as_str().unwrap_or("engine.left"), left)
-                .help(format!("{path} has what is left; DELETE again to try again")))
+            let nothing = || Problem::new(StatusCode::BAD_GATEWAY, "engine.left", "it could not be removed");
+            let problem =
+                ended.error.map_or_else(nothing, |details| Problem::of_details(details, StatusCode::BAD_GATEWAY));
+            Err(problem.help(format!("DELETE it again to try again; {path} has this answer, too")))
         }
         Some(ended) if ended.state == Progress::Done => Ok(Json(Done { infraid: id }).into_response()),
         _ => Ok(accepted(&operation)),
@@ -376,22 +357,4 @@ fn patience(headers: &HeaderMap) -> Duration {
         }
     }
     USUAL_WAIT
-}
-
-/// The answer to what was submitted.
-fn promised(submitted: Submitted) -> Result<Response, Problem> {
-    match submitted {
-        Submitted::Accepted(operation) => Ok(accepted(&operation)),
-        Submitted::Repeated { infraid, operation } => Ok(accepted_as(&infraid, &operation)),
-        Submitted::OtherRequest => Err(other_request()),
-    }
-}
-
-fn other_request() -> Problem {
-    let text = "this Idempotency-Key came with another request before";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "request.key-reused", text).help("use a new key for a new request")
-}
-
-fn hexadecimal(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }

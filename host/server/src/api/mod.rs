@@ -18,7 +18,8 @@ use utoipa_axum::routes;
 
 use crate::state::Service;
 
-pub(crate) use description::tag as description_tag;
+pub(crate) use common::{accepted_as, collect};
+pub(crate) use description::{Condition, current as current_description, tag as description_tag};
 pub(crate) use info::KEYS as INFO_KEYS;
 pub(crate) use infrastructures::OnFailure;
 

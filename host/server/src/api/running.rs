@@ -129,7 +129,7 @@ pub(crate) async fn healthz(State(service): State<Service>) -> Json<Health> {
     health(&service)
 }
 
-/// Whether the service can do its work: the store answers, and it does not end.
+/// Whether the service can do its work: the store takes writes, and it does not end.
 #[utoipa::path(
     get, path = "/readyz", tag = "service", security(()),
     responses((status = 200, body = Health)),
@@ -138,6 +138,6 @@ pub(crate) async fn readyz(State(service): State<Service>) -> Result<Json<Health
     if service.feed.closing.is_cancelled() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "service.closing", "the service ends").retry_after(5));
     }
-    service.store.revision().await?;
+    service.writes.check(&*service.store).await?;
     Ok(health(&service))
 }

@@ -1,40 +1,32 @@
 //! Where operations are kept: in the store, beside the infrastructures.
 //!
 //! `service/pending/ID` is the one operation of an infrastructure that has not ended, `service/done/ID/OPERATION` are some
-//! that have, and `service/attached/ID` says that it is to be maintained. Whatever changes compares revisions, so several
+//! that have, `service/failed/ID` is its last build, if that has failed, and `service/attached/ID` says that it is to
+//! be maintained. Whatever changes compares revisions, so several
 //! services may work on one store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use occopus_engine::ports::{Committed, Compare, Entry, Revision, Store, StoreError, Transaction, Write};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::record::{Pending, Repeatable};
-use super::{Operation, Progress, Work};
+use super::record::Pending;
+use super::{FailedBuild, Kind, Operation, Progress, Work};
+use crate::once;
+use crate::problem::Problem;
+use crate::stored::{decode, put};
 
 pub(crate) const PENDING: &str = "service/pending/";
 pub(crate) const ATTACHED: &str = "service/attached/";
-const DONE: &str = "service/done/";
-const REPEATABLE: &str = "service/repeatable/";
+pub(super) const DONE: &str = "service/done/";
+/// The start of the records of builds that have failed, by the ids of their infrastructures.
+pub(super) const FAILED: &str = "service/failed/";
 /// Operations that have ended are kept for each infrastructure.
 const KEPT: usize = 20;
-/// For so long a request may be repeated with its key.
-const REPEATABLE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Entries of a page.
-const PAGE: usize = 500;
-/// Version of the records.
-const VERSION: u32 = 1;
-
-#[derive(Serialize, Deserialize)]
-struct Versioned<T> {
-    v: u32,
-    #[serde(flatten)]
-    record: T,
-}
+pub(super) const PAGE: usize = 500;
 
 /// Operations and what is to be maintained. Clones are the same.
 #[derive(Clone)]
@@ -54,20 +46,17 @@ pub(crate) enum Next {
 
 /// What became of a request.
 pub(crate) enum Submitted {
-    /// It will be done.
+    /// It will be done, or something under way does it.
     Accepted(Box<Operation>),
-    /// This key came with the same request before: the infrastructure and the operation of then.
-    Repeated { infraid: String, operation: String },
-    /// This key came with another request before.
-    OtherRequest,
+    /// The infrastructure is about to be removed.
+    Destroying,
 }
 
-/// By which a repeated request is known.
-pub(crate) struct RequestKey {
-    /// Whose it is, and what they called it; hashed.
-    pub(crate) key: String,
-    /// Of what was posted.
-    pub(crate) digest: String,
+/// Whether something may be promised, given the work that has not ended.
+#[async_trait]
+pub(crate) trait Fits: Send + Sync {
+    /// What must not change until it is promised, or why it is not.
+    async fn to(&self, pending: Option<&Work>) -> Result<Vec<Compare>, Problem>;
 }
 
 impl Ledger {
@@ -75,14 +64,11 @@ impl Ledger {
         Self { store }
     }
 
-    /// Promises something. What was promised for the infrastructure before, and has not ended, is given up for it.
-    pub(crate) async fn submit(
-        &self,
-        id: &str,
-        work: &Work,
-        by: &str,
-        request: Option<&RequestKey>,
-    ) -> Result<Submitted, StoreError> {
+    /// Promises something, if it fits to what was promised before and has not ended: a removal stays promised whatever else is
+    /// asked for, a look at all nodes takes the place of nothing, and everything else is given up for what is new. `fits` says
+    /// whether the work that has not ended, if there is some, leaves room for this, and what must stay as it is meanwhile; all of
+    /// it is decided in the transaction that promises.
+    pub(crate) async fn submit(&self, id: &str, work: &Work, by: &str, fits: &dyn Fits) -> Result<Submitted, Problem> {
         let now = Timestamp::now();
         let operation = Operation {
             id: Uuid::now_v7().to_string(),
@@ -96,40 +82,37 @@ impl Ledger {
             error: None,
         };
         loop {
-            let (mut compares, mut writes) = (Vec::new(), Vec::new());
-            if let Some(RequestKey { key, digest }) = request {
-                let key = format!("{REPEATABLE}{key}");
-                let entry = self.store.get(&key).await?;
-                let known = entry.as_ref().map(decode::<Repeatable>).transpose()?;
-                if let Some(known) = known.filter(|known| is_fresh(known.time, now)) {
-                    return Ok(if known.digest == *digest {
-                        Submitted::Repeated { infraid: known.infraid, operation: known.operation }
-                    } else {
-                        Submitted::OtherRequest
-                    });
-                }
-                compares.push(Compare::Modified(key.clone(), revision(entry.as_ref())));
-                let (infraid, operation) = (id.to_owned(), operation.id.clone());
-                writes.push(put(key, &Repeatable { digest: digest.clone(), infraid, operation, time: now }));
-            }
             let key = format!("{PENDING}{id}");
-            let before = self.store.get(&key).await?;
-            compares.push(Compare::Modified(key.clone(), revision(before.as_ref())));
-            if let Some(before) = &before {
-                let before = decode::<Pending>(before)?.operation;
+            let entry = self.store.get(&key).await?;
+            let before = entry.as_ref().map(decode::<Pending>).transpose()?;
+            match (before.as_ref().map(|before| before.operation.kind), work.kind()) {
+                (Some(Kind::Destroy), Kind::Destroy) | (Some(Kind::Build | Kind::Maintain), Kind::Maintain) => {
+                    if let Some(before) = before {
+                        once::promises(id, &before.operation.id);
+                        return Ok(Submitted::Accepted(Box::new(before.operation)));
+                    }
+                }
+                (Some(Kind::Destroy), _) => return Ok(Submitted::Destroying),
+                _ => {}
+            }
+            let mut compares = fits.to(before.as_ref().map(|before| &before.work)).await?;
+            compares.push(Compare::Modified(key.clone(), revision(entry.as_ref())));
+            let mut writes = Vec::new();
+            if let Some(Pending { operation: before, .. }) = before {
                 writes.push(done(&Operation {
                     state: Progress::Superseded,
                     ended: Some(now),
                     message: None,
                     ..before
-                }));
+                })?);
             }
-            writes.push(put(key, &Pending { operation: operation.clone(), work: work.clone() }));
+            writes.push(put(key, &Pending { operation: operation.clone(), work: work.clone() })?);
             match work {
-                Work::Build { .. } => writes.push(mark(id)),
+                Work::Build { .. } => writes.extend([mark(id), Write::Delete { key: format!("{FAILED}{id}") }]),
                 Work::Destroy => writes.push(Write::Delete { key: format!("{ATTACHED}{id}") }),
                 Work::Maintain => {}
             }
+            once::promises(id, &operation.id);
             if let Committed::Yes(_) = self.store.commit(Transaction { compares, writes }).await? {
                 return Ok(Submitted::Accepted(Box::new(operation)));
             }
@@ -145,6 +128,12 @@ impl Ledger {
         Ok(if self.is_attached(id).await? { Next::Maintain } else { Next::Nothing })
     }
 
+    /// The work that has not ended, if there is some.
+    pub(crate) async fn work(&self, id: &str) -> Result<Option<Work>, StoreError> {
+        let entry = self.store.get(&format!("{PENDING}{id}")).await?;
+        entry.map(|entry| Ok(decode::<Pending>(&entry)?.work)).transpose()
+    }
+
     /// The operation that has not ended, if there is one.
     pub(crate) async fn pending(&self, id: &str) -> Result<Option<Operation>, StoreError> {
         let entry = self.store.get(&format!("{PENDING}{id}")).await?;
@@ -154,23 +143,34 @@ impl Ledger {
     /// Says how far an operation has come. False when another one has taken its place.
     pub(crate) async fn tell(&self, operation: &Operation) -> Result<bool, StoreError> {
         self.rewrite(operation, |key, pending| {
-            vec![put(key, &Pending { operation: operation.clone(), work: pending.work })]
+            Ok(vec![put(key, &Pending { operation: operation.clone(), work: pending.work })?])
         })
         .await
     }
 
     /// An operation has ended. When another one has taken its place, that was written down already. With `forget`, the
-    /// infrastructure is not to be maintained either.
-    pub(crate) async fn end(&self, ended: &Operation, forget: bool) -> Result<(), StoreError> {
+    /// infrastructure is not to be maintained either. A build that has failed is kept to be looked at.
+    pub(crate) async fn end(
+        &self,
+        ended: &Operation,
+        forget: bool,
+        failed: Option<&FailedBuild>,
+    ) -> Result<(), StoreError> {
         let id = &ended.infraid;
         let writes = |key, _| {
-            let mut writes = vec![Write::Delete { key }, done(ended)];
+            let mut writes = vec![Write::Delete { key }, done(ended)?];
             if forget {
                 writes.push(Write::Delete { key: format!("{ATTACHED}{id}") });
             }
-            writes
+            if let Some(failed) = failed {
+                writes.push(put(format!("{FAILED}{id}"), failed)?);
+            }
+            Ok(writes)
         };
         self.rewrite(ended, writes).await?;
+        if failed.is_some() {
+            super::clearing::failures(&*self.store).await?;
+        }
         self.prune(id).await
     }
 
@@ -178,7 +178,7 @@ impl Ledger {
     async fn rewrite(
         &self,
         operation: &Operation,
-        writes: impl Fn(String, Pending) -> Vec<Write>,
+        writes: impl Fn(String, Pending) -> Result<Vec<Write>, StoreError>,
     ) -> Result<bool, StoreError> {
         let key = format!("{PENDING}{}", operation.infraid);
         loop {
@@ -188,7 +188,7 @@ impl Ledger {
                 return Ok(false);
             }
             let compares = vec![Compare::Modified(key.clone(), entry.modified)];
-            let transaction = Transaction { compares, writes: writes(key.clone(), pending) };
+            let transaction = Transaction { compares, writes: writes(key.clone(), pending)? };
             if let Committed::Yes(_) = self.store.commit(transaction).await? {
                 return Ok(true);
             }
@@ -200,10 +200,26 @@ impl Ledger {
         Ok(self.store.get(&format!("{ATTACHED}{id}")).await?.is_some())
     }
 
-    /// Says whether it is to be maintained.
-    pub(crate) async fn attach(&self, id: &str, attached: bool) -> Result<(), StoreError> {
-        let write = if attached { mark(id) } else { Write::Delete { key: format!("{ATTACHED}{id}") } };
-        self.store.commit(Transaction { compares: Vec::new(), writes: vec![write] }).await.map(drop)
+    /// Says that it is to be maintained. False when it is about to be removed.
+    pub(crate) async fn attach(&self, id: &str) -> Result<bool, StoreError> {
+        loop {
+            let key = format!("{PENDING}{id}");
+            let entry = self.store.get(&key).await?;
+            let before = entry.as_ref().map(decode::<Pending>).transpose()?;
+            if before.is_some_and(|before| before.operation.kind == Kind::Destroy) {
+                return Ok(false);
+            }
+            let compares = vec![Compare::Modified(key, revision(entry.as_ref()))];
+            if let Committed::Yes(_) = self.store.commit(Transaction { compares, writes: vec![mark(id)] }).await? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Says that it is not to be maintained any more.
+    pub(crate) async fn detach(&self, id: &str) -> Result<(), StoreError> {
+        let writes = vec![Write::Delete { key: format!("{ATTACHED}{id}") }];
+        self.store.commit(Transaction { compares: Vec::new(), writes }).await.map(drop)
     }
 
     /// The infrastructures that are to be maintained.
@@ -234,17 +250,29 @@ impl Ledger {
         Ok(operations)
     }
 
-    /// Forgets the oldest operations of an infrastructure, and keys of requests that are too old to be repeated.
+    /// The last build of an infrastructure, if it has failed.
+    pub(crate) async fn failed(&self, id: &str) -> Result<Option<FailedBuild>, StoreError> {
+        let entry = self.store.get(&format!("{FAILED}{id}")).await?;
+        entry.as_ref().map(decode).transpose()
+    }
+
+    /// All builds that have failed and left nothing, the latest first, with the ids of their infrastructures.
+    pub(crate) async fn failures(&self) -> Result<Vec<(String, FailedBuild)>, StoreError> {
+        let mut failures = Vec::new();
+        for entry in self.store.range(FAILED, None, PAGE).await? {
+            let id = entry.key.strip_prefix(FAILED).unwrap_or_default().to_owned();
+            failures.push((id, decode::<FailedBuild>(&entry)?));
+        }
+        failures.retain(|(_, failed)| !failed.remains);
+        failures.sort_by_key(|(_, failed)| std::cmp::Reverse(failed.time));
+        Ok(failures)
+    }
+
+    /// Forgets the oldest operations of an infrastructure.
     async fn prune(&self, id: &str) -> Result<(), StoreError> {
         let ended = self.store.range(&format!("{DONE}{id}/"), None, PAGE).await?;
-        let mut writes: Vec<_> =
-            ended.iter().rev().skip(KEPT).map(|entry| Write::Delete { key: entry.key.clone() }).collect();
-        let now = Timestamp::now();
-        for entry in self.store.range(REPEATABLE, None, PAGE).await? {
-            if decode::<Repeatable>(&entry).is_ok_and(|known| !is_fresh(known.time, now)) {
-                writes.push(Write::Delete { key: entry.key });
-            }
-        }
+        let oldest = ended.iter().rev().skip(KEPT);
+        let writes: Vec<_> = oldest.map(|entry| Write::Delete { key: entry.key.clone() }).collect();
         if writes.is_empty() {
             return Ok(());
         }
@@ -264,10 +292,6 @@ impl Ledger {
     }
 }
 
-fn is_fresh(time: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(time).unsigned_abs() < REPEATABLE_FOR
-}
-
 fn revision(entry: Option<&Entry>) -> Revision {
     entry.map_or(0, |entry| entry.modified)
 }
@@ -276,22 +300,6 @@ fn mark(id: &str) -> Write {
     Write::Put { key: format!("{ATTACHED}{id}"), value: b"{}".to_vec(), lease: None }
 }
 
-fn done(operation: &Operation) -> Write {
+fn done(operation: &Operation) -> Result<Write, StoreError> {
     put(format!("{DONE}{}/{}", operation.infraid, operation.id), operation)
-}
-
-fn put(key: String, record: &impl Serialize) -> Write {
-    // Only maps with keys that are no text can't be written, and no record has one.
-    let value = serde_json::to_vec(&Versioned { v: VERSION, record }).unwrap_or_default();
-    Write::Put { key, value, lease: None }
-}
-
-fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, StoreError> {
-    let unusable = |why: String| StoreError::Unusable { message: format!("the store's entry {}: {why}", entry.key) };
-    let value: Versioned<serde_json::Value> =
-        serde_json::from_slice(&entry.value).map_err(|error| unusable(error.to_string()))?;
-    if value.v > VERSION {
-        return Err(unusable(format!("it has version {}, this program knows {VERSION}: use a newer program", value.v)));
-    }
-    serde_json::from_value(value.record).map_err(|error| unusable(error.to_string()))
 }

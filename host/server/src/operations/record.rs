@@ -1,12 +1,15 @@
 //! The records.
 
 use jiff::Timestamp;
-use occopus_engine::Renew;
+use occopus_engine::{Event, Renew};
 use occopus_model::Infrastructure;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::problem::Details;
+
+/// Bytes of a description that is kept after its build has failed.
+const LONGEST_TEXT: usize = 256 * 1024;
 
 /// Something that takes time, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -69,6 +72,9 @@ pub(crate) enum Work {
     Build {
         /// What should exist.
         infrastructure: Box<Infrastructure>,
+        /// The description as it was posted, for whoever wants to mend it; records of older versions have none.
+        #[serde(default)]
+        text: String,
         /// Keep what was made when a node fails.
         keep: bool,
         /// Renew instances that have changed.
@@ -84,9 +90,10 @@ pub(crate) enum Work {
 
 impl Work {
     /// A build that is rolled back when a node fails, unless it is to be kept.
-    pub(crate) fn build(infrastructure: Infrastructure, keep: bool, renew: Renew) -> Self {
+    pub(crate) fn build(infrastructure: Infrastructure, text: String, keep: bool, renew: Renew) -> Self {
         Self::Build {
             infrastructure: Box::new(infrastructure),
+            text,
             keep,
             renew_changed: renew.changed,
             renew_dependents: renew.dependents,
@@ -102,19 +109,33 @@ impl Work {
     }
 }
 
+/// A build that has failed, for whoever wants to know why, and to try again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FailedBuild {
+    /// `infra_name`.
+    pub(crate) name: String,
+    /// The description as it was posted; empty when it was too long to be kept.
+    pub(crate) text: String,
+    /// What happened, the latest of it.
+    pub(crate) events: Vec<Event>,
+    /// The infrastructure is there: what was there before, or what was kept.
+    pub(crate) remains: bool,
+    /// When it ended.
+    pub(crate) time: Timestamp,
+}
+
+impl FailedBuild {
+    /// None for work of another kind.
+    pub(crate) fn of(work: &Work, events: Vec<Event>, remains: bool) -> Option<Self> {
+        let Work::Build { infrastructure, text, .. } = work else { return None };
+        let text = if text.len() <= LONGEST_TEXT { text.clone() } else { String::new() };
+        Some(Self { name: infrastructure.name.clone(), text, events, remains, time: Timestamp::now() })
+    }
+}
+
 /// An operation that has not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Pending {
     pub(super) operation: Operation,
     pub(super) work: Work,
-}
-
-/// The answer to a request that may be repeated with its `Idempotency-Key`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Repeatable {
-    /// Of the document that was posted.
-    pub(super) digest: String,
-    pub(super) infraid: String,
-    pub(super) operation: String,
-    pub(super) time: Timestamp,
 }

@@ -1,38 +1,52 @@
 //! `/ui/new` and `/ui/infrastructures/ID/change`: a description to be checked, planned and built.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use http::StatusCode;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::shell::{Shell, Visitor, html};
-use super::{Source, Trouble};
+use super::{Source, Starter, Trouble};
 
 #[derive(Template)]
 #[template(path = "describe.html")]
 struct Page {
     shell: Shell,
+    /// There is no such infrastructure yet.
     is_new: bool,
+    /// It was built before, and nothing of it is left.
+    has_failed: bool,
     id: String,
     etag: String,
     label: &'static str,
     text: String,
+    help: &'static str,
     operates: bool,
 }
 
 const LABEL: &str = "Description";
 
+/// Which description is to be changed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    /// What was tried last, if it has failed.
+    tried: Option<String>,
+}
+
 /// `/ui/new`
-pub(super) async fn new(visitor: Visitor) -> Response {
+pub(super) async fn new<S: Source>(visitor: Visitor, State(source): State<S>) -> Response {
+    let Starter { text, help } = source.starter();
     html(&Page {
         shell: Shell::new("New infrastructure", "infrastructures", &visitor),
         is_new: true,
+        has_failed: false,
         // Plans are made for an id, and building twice by mistake is found by it.
         id: Uuid::new_v4().to_string(),
         etag: String::new(),
         label: LABEL,
-        text: include_str!("../../assets/first.yaml").to_owned(),
+        text,
+        help,
         operates: visitor.operates(None),
     })
 }
@@ -42,20 +56,19 @@ pub(super) async fn change<S: Source>(
     visitor: Visitor,
     State(source): State<S>,
     Path(id): Path<String>,
+    Query(which): Query<Which>,
 ) -> Result<Response, Trouble> {
-    let found = if visitor.caller.sees(&id) { source.description(&id).await? } else { None };
+    let found = if visitor.caller.sees(&id) { source.description(&id, which.tried.is_some()).await? } else { None };
     let description = found.ok_or_else(|| Trouble::unknown(&id))?;
-    let text = serde_yaml_ng::to_string(&description.document).map_err(|error| {
-        tracing::error!(%error, id, "a description could not be written");
-        Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "The description could not be written.")
-    })?;
-    let name = description.document.get("infra_name").and_then(|name| name.as_str()).unwrap_or(&id);
+    let is_new = description.etag.is_none();
     Ok(html(&Page {
-        shell: Shell::new(format!("Change {name}"), "infrastructures", &visitor),
-        is_new: false,
-        etag: description.etag,
+        shell: Shell::new(format!("Change {}", description.name), "infrastructures", &visitor),
+        is_new,
+        has_failed: is_new,
+        etag: description.etag.unwrap_or_default(),
         label: LABEL,
-        text,
+        text: description.text,
+        help: "",
         operates: visitor.operates(Some(&id)),
         id,
     }))

@@ -95,8 +95,22 @@ impl Words for Parts<'_> {
 struct Gone {
     shell: Shell,
     id: String,
+    name: String,
+    has_failed: bool,
+    operates: bool,
     operations: Vec<Operation>,
+    events: Vec<StoredEvent>,
     now: Timestamp,
+}
+
+impl Gone {
+    fn exactly(&self, time: &Timestamp) -> Exactly {
+        Exactly(*time)
+    }
+
+    fn event_tone(&self, event: &StoredEvent) -> &'static str {
+        tone_of(&event.what)
+    }
 }
 
 impl Words for Gone {
@@ -196,18 +210,7 @@ impl<'a> Parts<'a> {
     }
 
     fn event_tone(&self, event: &StoredEvent) -> &'static str {
-        match &event.what {
-            What::InfraReady | What::NodeCreated { .. } | What::NodeHealth { healthy: true, .. } => "good",
-            What::NodeFailed { .. }
-            | What::NodeHealth { healthy: false, .. }
-            | What::NodeLeft { .. }
-            | What::NodeUnknown { .. }
-            | What::NodeFallback { .. }
-            | What::NodeReplacing { .. }
-            | What::Hold { .. }
-            | What::RollingBack { .. } => "bad",
-            _ => "",
-        }
+        tone_of(&event.what)
     }
 
     fn ready_of(&self, node: &NodeStatus) -> usize {
@@ -230,6 +233,22 @@ impl<'a> Parts<'a> {
     /// Enough of an id to tell it from its neighbours. Ids begin with the time, so their ends differ most.
     fn short(&self, id: &str) -> String {
         id.rsplit('-').next().unwrap_or(id).chars().take(12).collect()
+    }
+}
+
+/// Which events are good, and which are not.
+fn tone_of(what: &What) -> &'static str {
+    match what {
+        What::InfraReady | What::NodeCreated { .. } | What::NodeHealth { healthy: true, .. } => "good",
+        What::NodeFailed { .. }
+        | What::NodeHealth { healthy: false, .. }
+        | What::NodeLeft { .. }
+        | What::NodeUnknown { .. }
+        | What::NodeFallback { .. }
+        | What::NodeReplacing { .. }
+        | What::Hold { .. }
+        | What::RollingBack { .. } => "bad",
+        _ => "",
     }
 }
 
@@ -269,8 +288,19 @@ async fn gone<S: Source>(source: &S, visitor: &Visitor, id: String, trouble: Tro
         return Err(trouble);
     }
     operations.truncate(OPERATIONS);
-    let shell = Shell::new("Nothing is left", "infrastructures", visitor);
-    let page = html(&Gone { shell, id, operations, now: Timestamp::now() });
+    let failed = source.failures().await?.into_iter().find(|failed| failed.id == id);
+    let (name, has_failed) = failed.as_ref().map_or((id.clone(), false), |failed| (failed.name.clone(), true));
+    let title = if has_failed { format!("{name}: failed") } else { "Nothing is left".to_owned() };
+    let page = html(&Gone {
+        shell: Shell::new(title, "infrastructures", visitor),
+        operates: visitor.operates(Some(&id)),
+        events: failed.map(|failed| failed.events).unwrap_or_default(),
+        id,
+        name,
+        has_failed,
+        operations,
+        now: Timestamp::now(),
+    });
     Ok((StatusCode::GONE, page).into_response())
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::shell::{Shell, Visitor, html};
 use super::words::{self, When, segment};
-use super::{Listed, Source, Trouble};
+use super::{Failure, Listed, Source, Trouble};
 
 /// More than these are not looked through by eye.
 const MOST: usize = 300;
@@ -40,6 +40,7 @@ struct Page {
 struct Parts {
     shown: Vec<Listed>,
     more: usize,
+    failed: Vec<Failure>,
     creates: bool,
     filtered: bool,
     now: Timestamp,
@@ -60,8 +61,12 @@ impl Parts {
         });
         let more = shown.len().saturating_sub(MOST);
         shown.truncate(MOST);
+        let mut failed = source.failures().await?;
+        failed.retain(|one| {
+            visitor.caller.sees(&one.id) && filter.state.is_empty() && one.name.to_lowercase().contains(&name)
+        });
         let filtered = !name.is_empty() || !filter.state.is_empty();
-        Ok(Self { shown, more, creates: visitor.operates(None), filtered, now: Timestamp::now() })
+        Ok(Self { shown, more, failed, creates: visitor.operates(None), filtered, now: Timestamp::now() })
     }
 
     fn when(&self, time: &Timestamp) -> When {

@@ -15,7 +15,7 @@ mod trouble;
 mod words;
 
 pub(crate) use api::page as api_page;
-pub use source::{Description, Listed, Operation, OperationError, Shown, Source};
+pub use source::{Description, Failure, Listed, Operation, OperationError, Shown, Source, Starter};
 pub use trouble::Trouble;
 
 use axum::Router;
@@ -31,7 +31,7 @@ pub fn routes<S: Source>() -> Router<S> {
         .route("/ui/infrastructures/{id}", get(infrastructure::page::<S>))
         .route("/ui/infrastructures/{id}/parts", get(infrastructure::parts::<S>))
         .route("/ui/infrastructures/{id}/change", get(describe::change::<S>))
-        .route("/ui/new", get(describe::new))
+        .route("/ui/new", get(describe::new::<S>))
         .route("/ui/definitions", get(definitions::page::<S>))
         .route("/ui/plugins", get(plugins::page::<S>))
         .route("/ui/login", get(sign_in::page).post(sign_in::sign_in::<S>))

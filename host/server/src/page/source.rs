@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use occopus::runtime::PluginInfo;
 use occopus_engine::{Status, StoredEvent, Summary};
 use occopus_model::Implementation;
-use serde_json::Value;
 
 use super::Trouble;
 use crate::access::{Caller, Refusal, TokenText};
@@ -32,8 +31,15 @@ pub trait Source: Clone + Send + Sync + 'static {
     /// What was asked for, newest first: what goes on, and some of what has ended.
     fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<Operation>, Trouble>> + Send;
 
-    /// What is to be there; none when there is nothing to be there.
-    fn description(&self, id: &str) -> impl Future<Output = Result<Option<Description>, Trouble>> + Send;
+    /// What is to be there, or was to be there when its build failed; none when there is nothing of either.
+    /// With `tried`, what was tried last, if that has failed.
+    fn description(&self, id: &str, tried: bool) -> impl Future<Output = Result<Option<Description>, Trouble>> + Send;
+
+    /// Builds that have failed lately and left nothing, the latest first.
+    fn failures(&self) -> impl Future<Output = Result<Vec<Failure>, Trouble>> + Send;
+
+    /// What a new description begins with: one that this service can build.
+    fn starter(&self) -> Starter;
 
     /// The stored node definitions, by type.
     fn definitions(&self) -> impl Future<Output = Result<IndexMap<String, Vec<Implementation>>, Trouble>> + Send;
@@ -74,6 +80,8 @@ pub struct Shown {
     pub status: Status,
     /// Whether this service keeps it alive.
     pub attached: bool,
+    /// The last change has failed, and its description is still known.
+    pub tried: bool,
 }
 
 /// Something that takes long and was asked for.
@@ -109,8 +117,32 @@ pub struct OperationError {
 /// What is to be there.
 #[derive(Debug, Clone)]
 pub struct Description {
-    /// A document that compiles to it, its own definitions included.
-    pub document: Value,
-    /// Changes when it does.
-    pub etag: String,
+    /// `infra_name`.
+    pub name: String,
+    /// A text that compiles to it, its own definitions included: as it was posted, if that is known.
+    pub text: String,
+    /// Changes when it does; none when there is no such infrastructure any more.
+    pub etag: Option<String>,
+}
+
+/// A build that has failed and left nothing.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The id that its infrastructure had.
+    pub id: String,
+    /// `infra_name`.
+    pub name: String,
+    /// When it ended.
+    pub time: Timestamp,
+    /// What happened, newest first.
+    pub events: Vec<StoredEvent>,
+}
+
+/// What a new description begins with.
+#[derive(Debug, Clone)]
+pub struct Starter {
+    /// The description.
+    pub text: String,
+    /// What is to be known of it before it is built.
+    pub help: &'static str,
 }

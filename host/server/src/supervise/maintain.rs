@@ -26,7 +26,7 @@ impl Shared {
         let (outcome, stopped) = match before.await {
             Ok((needs, webhooks)) => {
                 let options = MaintainOptions { cyclic: Some(self.timing.interval), ..MaintainOptions::default() };
-                let job = Job { task: Task::Maintenance, needs, webhooks: &webhooks, patient: false };
+                let job = Job { task: Task::Maintenance, needs, webhooks: &webhooks, patient: false, history: None };
                 self.run(id, job, wake, |run| self.engine.maintain(id, options, run)).await
             }
             Err(error) => (Err(error.into()), Stopped::No),
@@ -53,7 +53,7 @@ impl Shared {
 
     /// It is not to be maintained any more.
     async fn forget(&self, id: &str) {
-        if let Err(error) = self.ledger.attach(id, false).await {
+        if let Err(error) = self.ledger.detach(id).await {
             tracing::warn!(infrastructure = id, "it could not be noted that it is let go: {error}");
             tokio::time::sleep(AGAIN).await;
         }

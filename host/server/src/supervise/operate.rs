@@ -2,14 +2,17 @@
 
 use jiff::Timestamp;
 use occopus::{needs_of_description, needs_of_status};
-use occopus_engine::{BuildRequest, EngineError, MaintainOptions, OnFailure, Renew};
+use occopus_engine::{BuildRequest, EngineError, Leftover, MaintainOptions, OnFailure, Renew};
 use occopus_model::Webhook;
 use tokio::sync::Notify;
 
-use super::run::{Failed, Job, Stopped, Task};
+use super::run::{Failed, History, Job, Stopped, Task};
 use super::{AGAIN, Shared};
-use crate::operations::{Operation, Progress, Work};
+use crate::operations::{FailedBuild, Operation, Progress, Work};
 use crate::problem::Problem;
+
+/// Instances that are told of by name.
+const TOLD: usize = 3;
 
 /// What came of an attempt.
 enum Attempt {
@@ -41,13 +44,15 @@ impl Shared {
             }
         }
         tracing::info!(infrastructure = id, operation = operation.id, "{:?} begins", operation.kind);
-        match self.attempt(&operation, work, wake).await {
-            Attempt::Done => self.end(operation, None, matches!(work, Work::Destroy)).await,
+        let history = History::default();
+        match self.attempt(&operation, work, &history, wake).await {
+            Attempt::Done => self.end(operation, None, matches!(work, Work::Destroy), None).await,
             Attempt::Failed(problem) => {
                 // A build that left nothing leaves nothing to maintain, and what it was to keep is to stay as it is.
                 let kept = matches!(work, Work::Build { keep: true, .. });
                 let gone = matches!(self.engine.exists(&id).await, Ok(false));
-                self.end(operation, Some(*problem), gone || kept).await;
+                let failed = FailedBuild::of(work, history.take(), !gone);
+                self.end(operation, Some(*problem), gone || kept, failed).await;
             }
             Attempt::Later(why) => self.wait(operation, why).await,
             Attempt::Left => {}
@@ -73,14 +78,14 @@ impl Shared {
         }
     }
 
-    async fn end(&self, operation: Operation, problem: Option<Problem>, forget: bool) {
+    async fn end(&self, operation: Operation, problem: Option<Problem>, forget: bool, failed: Option<FailedBuild>) {
         let state = if problem.is_some() { Progress::Failed } else { Progress::Done };
         let (ended, error) = (Some(Timestamp::now()), problem.map(Problem::into_details));
         let ended = Operation { state, ended, message: None, error, ..operation };
         tracing::info!(infrastructure = ended.infraid, operation = ended.id, "{:?} is {state:?}", ended.kind);
         // Whoever sees that it has ended sees what came of it.
         self.feed.touch(&ended.infraid);
-        while let Err(error) = self.ledger.end(&ended, forget).await {
+        while let Err(error) = self.ledger.end(&ended, forget, failed.as_ref()).await {
             tracing::warn!(infrastructure = ended.infraid, "the end of an operation could not be written: {error}");
             if self.closing.is_cancelled() {
                 return;
@@ -89,11 +94,11 @@ impl Shared {
         }
     }
 
-    async fn attempt(&self, operation: &Operation, work: &Work, wake: &Notify) -> Attempt {
+    async fn attempt(&self, operation: &Operation, work: &Work, history: &History, wake: &Notify) -> Attempt {
         let id = operation.infraid.as_str();
         let task = Task::Operation(&operation.id);
         let (outcome, stopped) = match work {
-            Work::Build { infrastructure, keep, renew_changed, renew_dependents } => {
+            Work::Build { infrastructure, keep, renew_changed, renew_dependents, .. } => {
                 let request = BuildRequest {
                     id: Some(id.to_owned()),
                     infrastructure: (**infrastructure).clone(),
@@ -103,13 +108,16 @@ impl Shared {
                 };
                 let needs = needs_of_description(infrastructure);
                 let build = |run| async { self.engine.build(request, run).await.map(|_| Vec::new()) };
-                self.run(id, Job { task, needs, webhooks: &infrastructure.webhooks, patient: true }, wake, build).await
+                let job =
+                    Job { task, needs, webhooks: &infrastructure.webhooks, patient: true, history: Some(history) };
+                self.run(id, job, wake, build).await
             }
             Work::Destroy => match self.engine.status(id, false).await {
                 Ok(status) => {
                     let webhooks = self.webhooks(id).await;
                     let destroy = |run| async { self.engine.destroy(id, run).await.map(|report| report.left) };
-                    let job = Job { task, needs: needs_of_status(&status), webhooks: &webhooks, patient: false };
+                    let needs = needs_of_status(&status);
+                    let job = Job { task, needs, webhooks: &webhooks, patient: false, history: None };
                     self.run(id, job, wake, destroy).await
                 }
                 Err(EngineError::UnknownInfrastructure { .. }) => return Attempt::Done,
@@ -123,7 +131,8 @@ impl Shared {
                     let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
                     let once = MaintainOptions::default();
                     let maintain = |run| async { self.engine.maintain(id, once, run).await.map(|_| Vec::new()) };
-                    self.run(id, Job { task, needs, webhooks: &webhooks, patient: false }, wake, maintain).await
+                    let job = Job { task, needs, webhooks: &webhooks, patient: false, history: None };
+                    self.run(id, job, wake, maintain).await
                 }
                 Err(error) => (Err(error.into()), Stopped::No),
             },
@@ -132,11 +141,8 @@ impl Shared {
             Ok(_) if stopped == Stopped::ForGood => Attempt::Left,
             Ok(left) if left.is_empty() => Attempt::Done,
             Ok(left) => {
-                let text = format!(
-                    "{} could not be removed",
-                    if left.len() == 1 { "1 instance".into() } else { format!("{} instances", left.len()) }
-                );
-                let problem = Problem::new(http::StatusCode::BAD_GATEWAY, "engine.left", text).left(&left);
+                let problem =
+                    Problem::new(http::StatusCode::BAD_GATEWAY, "engine.left", not_removed(&left)).left(&left);
                 Attempt::Failed(Box::new(
                     problem.help("DELETE the infrastructure again; its record stays until all is gone"),
                 ))
@@ -157,4 +163,13 @@ impl Shared {
     async fn webhooks(&self, id: &str) -> Vec<Webhook> {
         self.engine.desired(id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default()
     }
+}
+
+/// What is left and why, the first few of it in full.
+fn not_removed(left: &[Leftover]) -> String {
+    let number = if left.len() == 1 { "1 instance".to_owned() } else { format!("{} instances", left.len()) };
+    let told: Vec<_> = left.iter().take(TOLD).map(ToString::to_string).collect();
+    let more = left.len().saturating_sub(TOLD);
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    format!("{number} could not be removed: {}{more}", told.join("; "))
 }

@@ -1,12 +1,18 @@
 //! Work of the engine, while somebody may want it to stop.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use occopus::model::Webhook;
 use occopus::{Need, OpenError};
-use occopus_engine::{EngineError, Run, Stop};
+use occopus_engine::{EngineError, Event, Run, Stop};
 use tokio::sync::Notify;
 
 use super::Shared;
 use crate::operations::Next;
+
+/// Events that are kept of a run.
+const LATEST: usize = 200;
 
 /// As what somebody works on an infrastructure. When the ledger says something else, it is out of date.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +29,30 @@ pub(super) struct Job<'a> {
     pub(super) needs: Vec<Need>,
     pub(super) webhooks: &'a [Webhook],
     pub(super) patient: bool,
+    /// Where the latest events are to be kept.
+    pub(super) history: Option<&'a History>,
+}
+
+/// The latest events of a run. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct History(Arc<Mutex<VecDeque<Event>>>);
+
+impl History {
+    fn add(&self, event: &Event) {
+        if event.what.is_fleeting() {
+            return;
+        }
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() >= LATEST {
+            events.pop_front();
+        }
+        events.push_back(event.clone());
+    }
+
+    /// All of them, the oldest first.
+    pub(super) fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
 }
 
 /// Why it was asked to stop.
@@ -65,7 +95,7 @@ impl Shared {
     pub(super) async fn run<T, F: Future<Output = Result<T, EngineError>> + Send>(
         &self,
         id: &str,
-        Job { task, needs, webhooks, patient }: Job<'_>,
+        Job { task, needs, webhooks, patient, history }: Job<'_>,
         wake: &Notify,
         work: impl FnOnce(Run) -> F + Send,
     ) -> (Result<T, Failed>, Stopped) {
@@ -74,15 +104,16 @@ impl Shared {
             self.occopus.preload(needs, |plugin| tracing::info!("compiling the plugin {plugin}")).await?;
             let (run, events) = Run::new();
             let (mut events, notifier) = self.occopus.notify(id, webhooks, events).await?;
-            let telling = self.feed.telling(id);
-            tokio::spawn(async move {
+            let (telling, history) = (self.feed.telling(id), history.cloned());
+            let told = tokio::spawn(async move {
                 while let Some(event) = events.recv().await {
+                    history.iter().for_each(|history| history.add(&event));
                     telling.tell(event);
                 }
             });
-            Ok::<_, OpenError>((run, notifier))
+            Ok::<_, OpenError>((run, notifier, told))
         };
-        let (run, notifier) = match prepared.await {
+        let (run, notifier, told) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => return (Err(error.into()), Stopped::No),
         };
@@ -114,6 +145,10 @@ impl Shared {
         };
         if !notifier.finish(std::time::Duration::from_secs(1)).await {
             tracing::info!(infrastructure = id, "webhooks could not be told of everything; the next run tells them");
+        }
+        if history.is_some() {
+            // They are all there when the run has ended; this only waits until they were passed on.
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), told).await;
         }
         (outcome.map_err(Failed::from), stopped)
     }

@@ -12,13 +12,16 @@ use occopus_engine::{
 };
 use occopus_model::{HealthCheck, Implementation};
 use occopus_server::access::{Caller, Refusal, TokenText};
-use occopus_server::page::{Description, Listed, Operation, OperationError, Shown, Source, Trouble};
+use occopus_server::page::{Description, Failure, Listed, Operation, OperationError, Shown, Source, Starter, Trouble};
 use serde_json::json;
 
 /// The id of the one that there is.
 pub(crate) const ID: &str = "6995019c-1d9b-4e0a-b2fd-9bdb2f4d289a";
 /// Of an infrastructure that there was.
 pub(crate) const GONE: &str = "gone";
+
+/// Of an infrastructure that could not be built.
+pub(crate) const FAILED: &str = "failed";
 
 /// A service with infrastructures of these names; the first one is shown in full.
 #[derive(Debug, Clone)]
@@ -144,7 +147,7 @@ impl Source for Fake {
     }
 
     async fn status(&self, id: &str) -> Result<Option<Shown>, Trouble> {
-        Ok((id == ID && self.count > 0).then(|| Shown { status: Fake::status(self), attached: true }))
+        Ok((id == ID && self.count > 0).then(|| Shown { status: Fake::status(self), attached: true, tried: true }))
     }
 
     async fn events(&self, _: &str, before_it: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, Trouble> {
@@ -186,7 +189,7 @@ impl Source for Fake {
     }
 
     async fn operations(&self, id: &str) -> Result<Vec<Operation>, Trouble> {
-        if id != ID && id != GONE {
+        if ![ID, GONE, FAILED].contains(&id) {
             return Ok(Vec::new());
         }
         let word = &self.word;
@@ -211,10 +214,25 @@ impl Source for Fake {
         ])
     }
 
-    async fn description(&self, id: &str) -> Result<Option<Description>, Trouble> {
-        let document =
-            json!({ "infra_name": format!("hello{}", self.word), "nodes": [{ "name": "app", "type": "x" }] });
-        Ok((id == ID).then(|| Description { document, etag: "\"7\"".into() }))
+    async fn description(&self, id: &str, tried: bool) -> Result<Option<Description>, Trouble> {
+        let name = format!("hello{}", self.word);
+        let text = format!("infra_name: hello # {}{}\n", self.word, if tried { " tried" } else { "" });
+        let etag = (id == ID).then(|| "\"7\"".into());
+        Ok([ID, FAILED].contains(&id).then_some(Description { name, text, etag }))
+    }
+
+    async fn failures(&self) -> Result<Vec<Failure>, Trouble> {
+        let failure = Failure {
+            id: FAILED.into(),
+            name: format!("unlucky{}", self.word),
+            time: before(10),
+            events: self.events(FAILED, None, 3).await?,
+        };
+        Ok(if self.count == 0 { Vec::new() } else { vec![failure] })
+    }
+
+    fn starter(&self) -> Starter {
+        Starter { text: format!("infra_name: first # {}\n", self.word), help: "It can be built." }
     }
 
     async fn definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, Trouble> {

@@ -15,7 +15,7 @@ use occopus_server::access::{Caller, Scope};
 use occopus_server::page::routes;
 use tower::ServiceExt;
 
-use fake::{Fake, GONE, ID};
+use fake::{FAILED, Fake, GONE, ID};
 
 /// Breaks out of texts, attributes and scripts where it is not escaped.
 const HOSTILE: &str = "<b x=\"'\">&amp;</textarea></script>\u{202e}{{x}}";
@@ -90,6 +90,32 @@ async fn of_what_is_gone_it_says_what_became_of_it() {
     let (status, html) = get(&Fake::of(""), &limited("other"), &path).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(!html.contains("Operations"));
+}
+
+#[tokio::test]
+async fn of_what_could_not_be_built_it_shows_what_happened_and_the_text() {
+    let list = page(&Fake::of(""), "/").await;
+    assert!(list.contains("Could not be built") && list.contains(&format!("href=\"/ui/infrastructures/{FAILED}\"")));
+    let path = format!("/ui/infrastructures/{FAILED}");
+    for word in ["", HOSTILE] {
+        let (status, html) = get(&Fake::of(word), &admin(), &path).await;
+        assert_eq!(status, StatusCode::GONE);
+        markup::check(&html, &path);
+        for told in ["unlucky", "could not be built", "the process ended", "id=\"events\"", "/change?tried\""] {
+            assert!(html.contains(told), "{told}: {html}");
+        }
+        let change = page(&Fake::of(word), &format!("{path}/change?tried")).await;
+        markup::check(&change, &path);
+        assert!(
+            change.contains("infra_name: hello") && change.contains("data-etag=\"\"") && change.contains(">Build<")
+        );
+    }
+    let (_, html) = get(&Fake::of(""), &reader(), &path).await;
+    assert!(!html.contains("/change"), "who may only read builds nothing");
+    let (_, html) = get(&Fake::of(""), &limited("other"), "/").await;
+    assert!(!html.contains("unlucky"));
+    let none = page(&Fake { count: 0, ..Fake::of("") }, "/").await;
+    assert!(none.contains("id=\"part-failed\" aria-labelledby=\"failed-title\" hidden"));
 }
 
 #[tokio::test]
