@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use occopus_tests::processes::{instances_with, mark};
-use occopus_tests::service::{PATIENT, Service};
+use occopus_tests::service::{PATIENT, Service, free_port};
 use occopus_tests::{Browser, Occopus, Screen, skip};
 use serde_json::Value;
 use thirtyfour::{By, Key};
@@ -144,6 +144,38 @@ async fn the_list_is_live_and_an_infrastructure_can_be_changed() {
     browser.see("input[aria-label='Instances of web, 2 to 6']").await;
     is_clean(&browser, &service).await;
     service.ask("DELETE", "/infrastructures/listed").send("").expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_built_says_why_and_keeps_its_text() {
+    let Some(browser) = browser("page", Screen::Desk).await else { return };
+    let service = Service::start();
+    browser.open(&service.url("/ui/new")).await;
+    browser.click("[data-does=check]").await;
+    browser.read(".result h2", "Nothing is wrong").await;
+    let sick = format!("{{ping: false, ports: [{}], timeout: 2}} # as I wrote it", free_port());
+    write(&browser, &document("unlucky", 67).replace("{ping: false}", &sick)).await;
+    browser.click("[data-does=build]").await;
+    browser.read("main", "It could not be built").await;
+    browser.read("h1", "unlucky").await;
+    browser.read("#part-operations", "not healthy").await;
+    browser.read(".log", "rolling back").await;
+    // Whoever goes back finds the text, and so does whoever follows the link.
+    let text = "return document.querySelector('textarea').value";
+    browser.driver.back().await.expect("back");
+    browser.see("textarea").await;
+    assert!(browser.run(text).await.as_str().expect("a text").contains("# as I wrote it"));
+    browser.open(&service.url("/")).await;
+    browser.click("#part-failed a").await;
+    browser.click("a[href$='/change?tried']").await;
+    browser.see("textarea").await;
+    let there = browser.run(text).await.as_str().expect("a text").replace(&sick, "{ping: false}");
+    write(&browser, &there).await;
+    browser.click("[data-does=build]").await;
+    browser.read("#part-head", "3 of 3 ready").await;
+    let id = browser.run("return document.querySelector('#part-head .id').textContent").await;
+    is_clean(&browser, &service).await;
+    service.ask("DELETE", &format!("/infrastructures/{}", id.as_str().expect("an id"))).send("").expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

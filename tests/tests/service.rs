@@ -323,13 +323,14 @@ fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     assert_eq!(service.ended(&again.expect(202))["state"], "done");
     assert!(page("/").expect(200).text().contains("id=\"part-failed\" aria-labelledby=\"failed-title\" hidden"));
     // A change that fails leaves what there was, and its text.
-    let worse = service.ask("PUT", &format!("/infrastructures/{id}")).send(&text).expect(202);
+    let worse = mended.replace("node_def:sleeper", "- {name: more, type: sick}\nnode_def:sleeper");
+    let worse = service.ask("PUT", &format!("/infrastructures/{id}")).send(&worse).expect(202);
     assert_eq!(service.ended(&worse)["state"], "failed");
     let shown = page(&format!("/ui/infrastructures/{id}")).expect(200).text();
     assert!(shown.contains("The last build has failed") && shown.contains("/change?tried"), "{shown}");
     let tried = page(&format!("/ui/infrastructures/{id}/change?tried")).expect(200).text();
     let current = page(&format!("/ui/infrastructures/{id}/change")).expect(200).text();
-    assert!(tried.contains("- {name: web, type: sick}") && !current.contains("type: sick"), "{tried}\n{current}");
+    assert!(tried.contains("- {name: more, type: sick}") && !current.contains("type: sick"), "{tried}\n{current}");
     service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
 
     // What was made can be kept, to be looked at.

@@ -272,7 +272,8 @@ mod tests {
         };
         for (status, told) in [(500, 500), (503, 503), (502, 502), (400, 502), (404, 502)] {
             let status = StatusCode::from_u16(status).unwrap();
-            let details = Problem::new(status, "engine.left", "1 instance").left(&[left.clone()]).into_details();
+            let details =
+                Problem::new(status, "engine.left", "1 instance").left(std::slice::from_ref(&left)).into_details();
             let problem = Problem::of_details(details, StatusCode::BAD_GATEWAY).help("again");
             assert_eq!(problem.status().as_u16(), told);
             let body = serde_json::to_value(problem.into_details()).unwrap();

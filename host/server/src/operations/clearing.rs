@@ -162,11 +162,11 @@ mod tests {
             Write::Put { key: format!("{PENDING}again"), value: Vec::new(), lease: None },
         ]);
         write(&fakes, writes).await;
-        clear(&*fakes.store, &fakes.engine).await.unwrap();
+        clear(&fakes.store, &fakes.engine).await.unwrap();
         assert_eq!(keys(&fakes, DONE).await, ["again/00001", "late/00001", "late/00002", "test/00001"]);
 
         write(&fakes, (0..GONE + 20).map(|at| ended(&format!("many-{at:05}"), 1, 2)).collect()).await;
-        clear(&*fakes.store, &fakes.engine).await.unwrap();
+        clear(&fakes.store, &fakes.engine).await.unwrap();
         let left = keys(&fakes, DONE).await;
         assert_eq!(left.len(), GONE + 3, "beside one that is there and one that is to be, of which one has one each");
         assert!(left.contains(&"late/00002".to_owned()), "the latest are kept");
@@ -189,7 +189,7 @@ mod tests {
             put(format!("{}{hours}", once::REPEATABLE), &record).unwrap()
         };
         write(&fakes, vec![request(1), request(25)]).await;
-        clear(&*fakes.store, &fakes.engine).await.unwrap();
+        clear(&fakes.store, &fakes.engine).await.unwrap();
         let left = keys(&fakes, FAILED).await;
         assert!(left.len() == FAILURES && !left.contains(&"050".to_owned()), "{left:?}");
         assert_eq!(keys(&fakes, once::REPEATABLE).await, ["1"]);
