@@ -39,7 +39,7 @@ fn events_are_told_signed_in_order_and_again_after_a_failure() {
         let posted = posted.lock().unwrap();
         let headers = &posted[0].headers;
         assert_eq!(event(&posted[0].body)["infra_id"], id.as_str());
-        assert_eq!(headers["webhook-id"], format!("{id}.1"));
+        assert_eq!(headers["webhook-id"], format!("{id}.{}", event(&posted[0].body)["id"]));
         assert_eq!(headers["content-type"], "application/json");
         let signed = posted.iter().all(|post| post.headers["webhook-signature"].starts_with("v1,"));
         assert!(signed && headers["webhook-timestamp"].parse::<u64>().is_ok());
@@ -48,6 +48,19 @@ fn events_are_told_signed_in_order_and_again_after_a_failure() {
     assert_eq!(names(&posted).last().map(String::as_str), Some("infradrop"));
     let stored = std::fs::read(occopus.home().join("store.db")).expect("the store");
     assert!(!stored.windows(18).any(|window| window == b"s3cr3t-of-the-hook"), "the secret is not stored");
+}
+
+#[test]
+fn every_event_that_is_stored_can_be_asked_for() {
+    let occopus = Occopus::new();
+    write(&occopus, 9, 54);
+    let text = std::fs::read_to_string(occopus.directory().join("infra.yaml")).expect("the description");
+    for name in occopus_engine::What::NAMES {
+        let (before, rest) = text.split_once("events: [").expect("a list");
+        let (_, after) = rest.split_once(']').expect("its end");
+        occopus.write("infra.yaml", format!("{before}events: [{name}]{after}"));
+        occopus.ok(["validate", "infra.yaml"]);
+    }
 }
 
 #[test]
