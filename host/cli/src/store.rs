@@ -28,7 +28,7 @@ pub(crate) async fn run(command: Store, common: &Common) -> Result<(), Failure> 
 
 async fn check(config: Config, format: Format) -> Result<(), Failure> {
     let path = config.store.clone();
-    let report = of_file(&path, |path| store::check(path)).await?;
+    let report = of_file(&path, store::check).await?;
     let mut problems = report.problems.clone();
     // Where SQLite finds damage, it may not find all of what that damages.
     let unreadable = records(&Occopus::new(config)).await;
