@@ -7,10 +7,11 @@ use std::time::Duration;
 use occopus_engine::ports::{Detail, Fault, Reaction};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
-use wasmtime::component::InstancePre;
+use wasmtime::component::{InstancePre, ResourceTableError};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::bindings::imports::occopus::host::log::Level;
+use crate::busy::Busy;
 use crate::host::{Call, State};
 
 /// How long a call may go on after the user gave up, to tidy up and to tell what happened.
@@ -55,14 +56,15 @@ where
     let mut store = Store::new(instance.engine(), State::new(Arc::clone(&call)));
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(call.services.limits.transfer_bytes);
-    bound_computing(&mut store, call.services.limits.compute_ticks());
+    let busy = Busy::new();
+    bound_computing(&mut store, busy.clone(), call.services.limits.computing());
     let cancelled = async {
         call.context.cancel.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
     let plugin = call.plugin.clone();
     let outcome = tokio::select! {
-        done = work(&mut store) => done.map_err(|error| explain(&call, &error, acts)),
+        done = busy.measure(work(&mut store)) => done.map_err(|error| explain(&call, &error, acts)),
         () = sleep_until(call.deadline) => Err(ended(
             "occopus.plugin-timeout",
             format!("the plugin `{plugin}` gave no answer within {:?}", call.context.timeout),
@@ -93,14 +95,12 @@ fn last_words(output: &str) -> Option<String> {
     (!words.is_empty()).then(|| format!("it wrote last: {words}"))
 }
 
-/// A plugin that computes is interrupted at every tick of the epoch, so that the timers get their turn; after so many ticks it
-/// is ended. Waiting does not count: the callback runs in the guest's own code only.
-fn bound_computing(store: &mut Store<State>, ticks: u64) {
-    let mut used = 0;
+/// A plugin that computes is interrupted at every tick of the epoch, so that the timers get their turn; after so much
+/// computing it is ended.
+fn bound_computing(store: &mut Store<State>, busy: Busy, most: Duration) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
-        used += 1;
-        if used > ticks {
+        if busy.so_far() > most {
             return Ok(UpdateDeadline::Interrupt);
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
@@ -124,6 +124,14 @@ fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
             (TRAPPED, format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
         }
         Some(trap) => (TRAPPED, format!("the plugin `{plugin}` crashed: {trap}")),
+        None if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) => {
+            let limit = call.services.limits.handles;
+            let message = format!(
+                "the plugin `{plugin}` needs more than {limit} handles at the same time (requests, streams, timers); does it \
+                 give back what it no longer uses? The limit is `limits.handles`"
+            );
+            ("occopus.plugin-handles", message)
+        }
         // Wasmtime has no type for what its limiter refused.
         None if root(error).contains("growing memory") => {
             let limit = call.services.limits.memory_bytes >> 20;

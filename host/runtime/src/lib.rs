@@ -8,6 +8,7 @@ pub mod secrets;
 pub mod serve;
 
 mod bindings;
+mod busy;
 mod cache;
 mod commands;
 mod config_managers;

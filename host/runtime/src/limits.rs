@@ -15,7 +15,7 @@ pub struct Limits {
     pub compute_ms: u64,
     /// Bytes that cross from the plugin to the host in one host call.
     pub transfer_bytes: usize,
-    /// Open handles.
+    /// Handles that a call holds at the same time: requests, answers, streams, timers and the inputs of the call.
     pub handles: usize,
     /// Bytes of an outgoing HTTP body.
     pub request_body_bytes: u64,
@@ -40,9 +40,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// In ticks of the epoch.
-    pub(crate) fn compute_ticks(&self) -> u64 {
-        (self.compute_ms / u64::try_from(TICK.as_millis()).unwrap_or(1)).max(1)
+    /// How long a call may compute.
+    pub(crate) fn computing(&self) -> Duration {
+        Duration::from_millis(self.compute_ms)
     }
 }
 

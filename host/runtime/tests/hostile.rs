@@ -52,6 +52,11 @@ async fn sees_neither_environment_nor_files() {
 
 /// A server that answers every request with the request itself, and tells how many there were.
 async fn mirror() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    mirror_after(Duration::ZERO).await
+}
+
+/// The same, after a while.
+async fn mirror_after(pause: Duration) -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -67,6 +72,7 @@ async fn mirror() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
                     Ok(_) => {}
                 }
             }
+            tokio::time::sleep(pause).await;
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", head.len());
             let _ = stream.write_all(&[answer.as_bytes(), &head].concat()).await;
         }
@@ -194,7 +200,36 @@ async fn recursion_without_end_is_a_fault() {
 
 #[tokio::test]
 async fn handles_without_end_are_refused() {
-    assert_eq!(fault("handles").await.reaction, Reaction::Retry);
+    let fault = fault("handles").await;
+    assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "occopus.plugin-handles"));
+    assert!(fault.message.contains("`hostile`") && fault.message.contains("1000 handles"), "{}", fault.message);
+}
+
+/// Each with its own time-outs, as clients send them.
+#[tokio::test]
+async fn a_call_may_send_thousands_of_requests() {
+    const REQUESTS: usize = 5_000;
+    let (port, reached) = mirror().await;
+    let target = format!("127.0.0.1:{port}");
+    let limits = Limits { memory_bytes: 32 << 20, ..Limits::default() };
+    let runtime = runtime(vec![fixture("hostile.wasm")], granted(std::slice::from_ref(&target)), limits);
+    let deed = json!({"type": "hostile", "do": format!("requests:{REQUESTS} http://{target}/")});
+    let observed = create(&runtime, "hostile", &request(deed, Duration::from_secs(120))).await.expect("an answer");
+    assert_eq!(observed.attributes[0].1, format!("{REQUESTS} answered"));
+    assert_eq!(reached.load(std::sync::atomic::Ordering::SeqCst), REQUESTS);
+}
+
+/// Whoever waits for a server at each of many requests does not compute.
+#[tokio::test]
+async fn waiting_is_no_computing() {
+    let (port, _) = mirror_after(Duration::from_millis(15)).await;
+    // Less than the time of waiting, and more than what a busy machine makes of so many requests.
+    let limits = Limits { compute_ms: 3_000, ..limits() };
+    let target = format!("127.0.0.1:{port}");
+    let runtime = runtime(vec![fixture("hostile.wasm")], granted(std::slice::from_ref(&target)), limits);
+    let deed = json!({"type": "hostile", "do": format!("requests:400 http://{target}/")});
+    let observed = create(&runtime, "hostile", &request(deed, Duration::from_secs(120))).await.expect("an answer");
+    assert_eq!(observed.attributes[0].1, "400 answered");
 }
 
 #[tokio::test]

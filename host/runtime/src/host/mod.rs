@@ -197,6 +197,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     linker.allow_shadowing(true);
     lookup::add_to_linker(linker)?;
+    outgoing::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     occopus::types::types::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
     occopus::host::log::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;

@@ -5,10 +5,40 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime::component::{Linker, Resource};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::Host as _;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
 
-use super::Call;
+use super::{Call, State};
 use crate::http::{HttpError, HttpErrorKind, HttpLimits, Sent};
+
+/// Interface in which Wasmtime's function is replaced, in the version that Wasmtime links.
+const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+
+/// Sends a request as Wasmtime does, and gives back the handle of its options. Wasmtime (48) takes the options from the guest
+/// and leaves them in the table of resources, so that each request with a time-out would use up a handle for good.
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+    type Parameters = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
+    type Answer = std::result::Result<Resource<HostFutureIncomingResponse>, ErrorCode>;
+    linker.instance(HANDLER)?.func_wrap(
+        "handle",
+        |mut store: StoreContextMut<'_, State>, (request, options): Parameters| -> Result<(Answer,)> {
+            let state = store.data_mut();
+            let given = options.as_ref().map(|options| Resource::<RequestOptions>::new_own(options.rep()));
+            let answer = state.http().handle(request, options);
+            if let Some(options) = given {
+                state.table.delete(options)?;
+            }
+            Ok((match answer {
+                Ok(response) => Ok(response),
+                Err(error) => Err(error.downcast()?),
+            },))
+        },
+    )
+}
 
 pub(crate) struct Outgoing {
     call: Arc<Call>,
