@@ -6,7 +6,9 @@
     GET    /machines?instance=ID  the machine of this instance, or none
     GET    /machines?after=ID     the machines after this one, 100 at most; "next" is there when there are more
     DELETE /machines/ID
+    GET    /                      {"cloud": its name, which no other cloud has}
 
+Every answer names the cloud in its header `Cloud`.
 A machine is {"id", "state": "starting" | "running", "address", "instance", "infrastructure"}. Every call needs
 `Authorization: Bearer KEY` (the KEY is `open-sesame` by default). 401: wrong key. 404: no such thing. 422: no such size
 (there are small, medium and large). 507: full.
@@ -16,6 +18,7 @@ import json
 import sys
 import threading
 import time
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +28,7 @@ ROOM = 5000
 START_SECONDS = 0.3
 
 KEY = sys.argv[2] if len(sys.argv) > 2 else "open-sesame"
+CLOUD = str(uuid.uuid4())
 lock = threading.Lock()
 machines = {}
 by_instance = {}
@@ -52,6 +56,7 @@ class Cloud(BaseHTTPRequestHandler):
         text = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Cloud", CLOUD)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
@@ -63,6 +68,8 @@ class Cloud(BaseHTTPRequestHandler):
             return self.answer(401, {"error": "this is not the key"})
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        if url.path == "/" and self.command == "GET":
+            return self.answer(200, {"cloud": CLOUD})
         with lock:
             if url.path == "/machines" and self.command == "POST":
                 return self.create(body)

@@ -1,7 +1,9 @@
 //! The `NAME` driver. It speaks to a small made-up cloud; put your own in its place.
 
 use occopus_sdk::http::{HttpError, Request, Response, encoded};
-use occopus_sdk::{About, Address, Driver, Encoding, Fault, Handle, Inventory, NodeRequest, Observed, Owned, Page, Phase, Scope};
+use occopus_sdk::{
+    About, Address, Driver, Encoding, Fault, Handle, Inventory, NodeRequest, Observed, Owned, Page, Phase, Reaction, Scope,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -69,16 +71,15 @@ impl Driver for Plugin {
         let call = call(&request.scope, "POST", "/machines")?.json(&body);
         // Was the answer lost, then the machine may be there: `of_change` says so, and the host asks `find`.
         let response = call.send().map_err(|error| error.of_change("NAME.unreachable"))?;
-        // It may have acted before it failed. (507 says that it is full.)
-        if response.status >= 500 && response.status != 507 {
-            return Err(Fault::unknown_outcome("NAME.server-error", words(&response)));
-        }
-        read::<Machine>(&accepted(response)?).map(Machine::observed)
+        // So it may be when the answer says nothing, such as a 500 or the page of something in between.
+        let (cloud, machine) = read::<Machine>(response, Reaction::UnknownOutcome)?;
+        Ok(machine.observed(&cloud))
     }
 
+    /// None is believed of the cloud alone: of an answer that carries its name.
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
-        let found = list(scope, &format!("/machines?instance={}", encoded(instance_id)))?;
-        Ok(found.machines.into_iter().next().map(Machine::observed))
+        let (cloud, found) = list(scope, &format!("/machines?instance={}", encoded(instance_id)))?;
+        Ok(found.machines.into_iter().next().map(|machine| machine.observed(&cloud)))
     }
 
     /// As many answers as handles, in their order.
@@ -86,8 +87,12 @@ impl Driver for Plugin {
         let mut machines = Vec::new();
         let mut next = Some(String::new());
         while let Some(cursor) = next {
-            let page = list(scope, &format!("/machines?after={}", encoded(&cursor)))?;
-            machines.extend(page.machines.into_iter().map(Machine::observed));
+            let (cloud, page) = list(scope, &format!("/machines?after={}", encoded(&cursor)))?;
+            // What is not on another cloud's list is not gone.
+            for handle in handles {
+                is_of(handle, &cloud)?;
+            }
+            machines.extend(page.machines.into_iter().map(|machine| machine.observed(&cloud)));
             next = page.next;
         }
         let seen = |handle: &Handle| machines.iter().find(|machine| machine.handle == *handle).cloned();
@@ -98,36 +103,42 @@ impl Driver for Plugin {
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
-        let call = call(scope, "DELETE", &format!("/machines/{}", encoded(&handle.data)))?;
+        // Another cloud may have a machine of this number, which is not ours.
+        let (cloud, _) = get::<serde_json::Value>(scope, "/")?;
+        let id = is_of(handle, &cloud)?;
+        let call = call(scope, "DELETE", &format!("/machines/{}", encoded(id)))?;
         let response = call.send().map_err(|error| error.of_reading("NAME.unreachable"))?;
-        // Gone already is fine.
-        let response = if response.status == 404 { response } else { accepted(response)? };
-        // But a page of something in between has removed nothing.
-        read::<serde_json::Value>(&response).map(|_| ())
+        // Gone already is fine, when this cloud says so of this machine.
+        let is_gone = response.status == 404 && response.text().contains(id);
+        if is_gone && name_of_cloud(&response).is_some_and(|answering| answering == cloud) {
+            return Ok(());
+        }
+        read::<serde_json::Value>(response, Reaction::Retry).map(|_| ())
     }
 }
 
 impl Inventory for Plugin {
     fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
-        let page = list(scope, &format!("/machines?after={}", encoded(cursor.unwrap_or_default())))?;
+        let (cloud, page) = list(scope, &format!("/machines?after={}", encoded(cursor.unwrap_or_default())))?;
         let owned = page.machines.into_iter().map(|machine| Owned {
             instance_id: machine.instance.clone(),
             infrastructure_id: machine.infrastructure.clone(),
-            observed: machine.observed(),
+            observed: machine.observed(&cloud),
         });
         Ok(Page { machines: owned.collect(), cursor: page.next })
     }
 }
 
 impl Machine {
-    fn observed(self) -> Observed {
+    /// The handle has the cloud's name beside the machine's, to know later who may speak of it.
+    fn observed(self, cloud: &str) -> Observed {
         let phase = match self.state.as_str() {
             "starting" => Phase::Pending,
             "running" => Phase::Running,
             "stopped" => Phase::Stopped,
             _ => Phase::Unknown,
         };
-        let mut observed = Observed::new(Handle::new(1, self.id), phase);
+        let mut observed = Observed::new(Handle::new(1, format!("{cloud}/{}", self.id)), phase);
         observed.addresses = self.address.into_iter().map(|value| Address { value, internal: false }).collect();
         observed
     }
@@ -142,25 +153,49 @@ fn call(scope: &Scope<Section>, method: &str, path: &str) -> Result<Request, Fau
     Ok(scope.http().request(method, format!("{url}{path}")).header("authorization", format!("Bearer {key}")))
 }
 
-fn list(scope: &Scope<Section>, path: &str) -> Result<Machines, Fault> {
-    let response = call(scope, "GET", path)?.send().map_err(|error: HttpError| error.of_reading("NAME.unreachable"))?;
-    read(&accepted(response)?)
+fn list(scope: &Scope<Section>, path: &str) -> Result<(String, Machines), Fault> {
+    get(scope, path)
 }
 
-fn read<T: serde::de::DeserializeOwned>(response: &Response) -> Result<T, Fault> {
-    response.json().map_err(|error| Fault::retry("NAME.bad-answer", format!("the answer can't be read: {error}")))
+/// What only reads: the answer, and the cloud that gave it.
+fn get<T: serde::de::DeserializeOwned>(scope: &Scope<Section>, path: &str) -> Result<(String, T), Fault> {
+    let response = call(scope, "GET", path)?.send().map_err(|error: HttpError| error.of_reading("NAME.unreachable"))?;
+    read(response, Reaction::Retry)
+}
+
+/// The number of a machine, when it is a machine of this cloud.
+fn is_of<'a>(handle: &'a Handle, cloud: &str) -> Result<&'a str, Fault> {
+    match handle.data.split_once('/') {
+        Some((its, id)) if its == cloud => Ok(id),
+        _ => Err(Fault::retry("NAME.another-cloud", format!("the machine {} is not of the cloud {cloud}", handle.data))),
+    }
+}
+
+fn name_of_cloud(response: &Response) -> Option<&str> {
+    response.header("cloud")
+}
+
+/// The answer, and the cloud that gave it. `nothing_said` is the reaction to answers that say nothing about the request.
+fn read<T: serde::de::DeserializeOwned>(response: Response, nothing_said: Reaction) -> Result<(String, T), Fault> {
+    let response = accepted(response, nothing_said)?;
+    let unreadable = |error| Fault::new(nothing_said, "NAME.bad-answer", format!("the answer can't be read: {error}"));
+    let content = response.json().map_err(unreadable)?;
+    Ok((name_of_cloud(&response).unwrap_or_default().to_owned(), content))
 }
 
 /// Refusals, in terms of what the host should do next.
-fn accepted(response: Response) -> Result<Response, Fault> {
+fn accepted(response: Response, nothing_said: Reaction) -> Result<Response, Fault> {
     let said = words(&response);
+    let is_the_cloud = name_of_cloud(&response).is_some();
     let fault = match response.status {
-        200..=299 => return Ok(response),
+        200..=299 if is_the_cloud => return Ok(response),
         401 | 403 => Fault::denied("NAME.denied", said).detail("Is `key` in auth_data.yaml the key of this cloud?"),
         429 => Fault::retry("NAME.throttled", said),
+        507 if is_the_cloud => Fault::no_capacity("NAME.full", said),
+        500.. => Fault::new(nothing_said, "NAME.server-error", said),
+        // A gateway, a portal, another program at this address: nothing follows from what it says.
+        _ if !is_the_cloud => Fault::new(nothing_said, "NAME.not-the-cloud", format!("that is not the cloud's answer: {said}")),
         422 => Fault::give_up("NAME.bad-size", said).at("/size", "no such size here"),
-        507 => Fault::no_capacity("NAME.full", said),
-        500.. => Fault::retry("NAME.server-error", said),
         _ => Fault::give_up("NAME.refused", said),
     };
     Err(match response.retry_after() {

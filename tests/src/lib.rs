@@ -11,15 +11,17 @@ mod openstack;
 pub mod processes;
 mod server;
 pub mod service;
+mod strangers;
 
 pub use browser::{Browser, Screen};
 pub use conformance::keeps_its_contract;
 pub use docker::Docker;
 pub use moto::Moto;
 pub use occopus::{Finished, Occopus};
-pub use occopus_conformance::{Meddling, Proxy};
+pub use occopus_conformance::{Chaos, Meddling, Proxy};
 pub use openstack::OpenStack;
 pub use server::{Post, Posted, collect};
+pub use strangers::empty_docker_engine;
 
 /// What to do when a test's server is not there: fail where `CI=true`, otherwise say so and skip.
 ///

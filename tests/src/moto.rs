@@ -1,5 +1,6 @@
 //! A real implementation of the EC2 API: moto (<https://docs.getmoto.org>), with signatures checked.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -37,6 +38,14 @@ impl Moto {
     /// When the server starts and does not answer.
     pub fn start_open(test: &str) -> Option<Self> {
         Self::launch(test, &[])
+    }
+
+    /// One of another account, which takes everybody's keys.
+    ///
+    /// # Panics
+    /// When the server starts and does not answer.
+    pub fn start_stranger(test: &str) -> Option<Self> {
+        Self::launch(test, &[("MOTO_ACCOUNT_ID", "210987654321")])
     }
 
     fn launch(test: &str, variables: &[(&str, &str)]) -> Option<Self> {
@@ -114,13 +123,42 @@ impl Moto {
         all.iter().filter(lives).map(|machine| machine["id"].as_str().expect("an id").to_owned()).collect()
     }
 
+    /// The machines that live and have this tag, with all their tags. Of a server that checks no signatures.
+    ///
+    /// # Panics
+    /// When the server does not say.
+    pub fn tagged(&self, tag: &str, value: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+        let mut states = String::new();
+        for (at, state) in ["pending", "running", "stopping", "stopped"].iter().enumerate() {
+            states += &format!("&Filter.2.Value.{}={state}", at + 1);
+        }
+        let form = format!(
+            "Action=DescribeInstances&Version=2016-11-15&MaxResults=1000&Filter.1.Name=tag:{tag}&Filter.1.Value.1={value}&\
+             Filter.2.Name=instance-state-name{states}"
+        );
+        let text = self.ask("POST", "/", &form).expect("an answer");
+        let after = |text: &str, tag: &str| -> Option<String> {
+            Some(text.split_once(&format!("<{tag}>"))?.1.split('<').next()?.to_owned())
+        };
+        let machine = |text: &str| {
+            let id = after(text, "instanceId").expect("an id");
+            // Nothing else in it has keys with values.
+            let tags = text.split("<item>").filter_map(|item| Some((after(item, "key")?, after(item, "value")?)));
+            (id, tags.collect())
+        };
+        // Each was asked for alone.
+        text.split("<instancesSet>").skip(1).map(machine).collect()
+    }
+
     /// Ends a machine behind everybody's back.
     ///
     /// # Panics
     /// When the server refuses.
     pub fn terminate(&self, id: &str) {
-        // The next call needs no signature.
-        self.ask("POST", "/moto-api/reset-auth", "1").expect("an answer");
+        if !self.secret_key.is_empty() {
+            // The next call needs no signature.
+            self.ask("POST", "/moto-api/reset-auth", "1").expect("an answer");
+        }
         let form = format!("Action=TerminateInstances&InstanceId.1={id}&Version=2016-11-15");
         self.ask("POST", "/", &form).expect("an answer");
     }

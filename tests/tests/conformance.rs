@@ -2,20 +2,31 @@
 
 use std::time::Duration;
 
-use occopus_tests::{Docker, Meddling, Moto, Occopus, Proxy, has_python, keeps_its_contract, processes};
+use occopus_tests::{
+    Docker, Meddling, Moto, Occopus, Proxy, empty_docker_engine, has_python, keeps_its_contract, processes,
+};
 
 #[test]
 fn docker() {
     let Some(docker) = Docker::connect("docker") else { return };
-    let variables = [("DOCKER_ENDPOINT", docker.endpoint.as_str())];
-    keeps_its_contract("driver-docker", "docker.yaml", &variables, &["wrong-credentials", "secrets"]);
+    let stranger = empty_docker_engine();
+    let variables = [("DOCKER_ENDPOINT", docker.endpoint.as_str()), ("STRANGER", &stranger)];
+    // An engine's lists are never late.
+    keeps_its_contract("driver-docker", "docker.yaml", &variables, &["wrong-credentials", "late-lists", "secrets"]);
 }
 
 #[test]
 fn ec2() {
     let Some(moto) = Moto::start("ec2") else { return };
-    let (endpoint, [access, secret]) = (format!("http://{}", moto.address), moto.keys());
-    let variables = [("EC2_ENDPOINT", endpoint.as_str()), ("EC2_ACCESS_KEY", access), ("EC2_SECRET_KEY", secret)];
+    let Some(stranger) = Moto::start_stranger("ec2") else { return };
+    let [endpoint, stranger] = [&moto, &stranger].map(|moto| format!("http://{}", moto.address));
+    let [access, secret] = moto.keys();
+    let variables = [
+        ("EC2_ENDPOINT", endpoint.as_str()),
+        ("EC2_ACCESS_KEY", access),
+        ("EC2_SECRET_KEY", secret),
+        ("STRANGER", &stranger),
+    ];
     keeps_its_contract("driver-ec2", "ec2.yaml", &variables, &[]);
     assert!(moto.machines().is_empty());
 }

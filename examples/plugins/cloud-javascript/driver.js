@@ -36,19 +36,16 @@ export const nodes = {
       size: section(scope).size,
       user_data: userData === undefined ? null : new TextDecoder().decode(userData),
     };
-    // Was the answer lost, then the machine may be there: the host asks `find`.
-    const response = await call(scope, "POST", "/machines", body, "unknown-outcome");
-    // It may have acted before it failed. (507 says that it is full.)
-    if (response.status >= 500 && response.status !== 507) {
-      throw fault("unknown-outcome", "made_up.server-error", words(response));
-    }
-    // So is an answer that can't be read.
-    return observed(read(accepted(response), "unknown-outcome"));
+    // Was the answer lost, or says it nothing (a 500, a page of something in between), then the machine may be there: the host
+    // asks `find`.
+    const [cloud, machine] = read(await call(scope, "POST", "/machines", body, "unknown-outcome"), "unknown-outcome");
+    return observed(machine, cloud);
   },
 
+  // None is believed of the cloud alone: of an answer that carries its name.
   async find(scope, instanceId) {
-    const { machines } = await list(scope, `instance=${encodeURIComponent(instanceId)}`);
-    return machines.length > 0 ? observed(machines[0]) : undefined;
+    const [cloud, { machines }] = await list(scope, `instance=${encodeURIComponent(instanceId)}`);
+    return machines.length > 0 ? observed(machines[0], cloud) : undefined;
   },
 
   // As many answers as handles, in their order.
@@ -56,32 +53,35 @@ export const nodes = {
     const machines = new Map();
     let next = "";
     while (next !== undefined) {
-      const page = await list(scope, `after=${encodeURIComponent(next)}`);
-      page.machines.forEach((machine) => machines.set(machine.id, machine));
+      const [cloud, page] = await list(scope, `after=${encodeURIComponent(next)}`);
+      // What is not on another cloud's list is not gone.
+      handles.forEach((handle) => idOf(handle, cloud));
+      page.machines.map((machine) => observed(machine, cloud)).forEach((seen) => machines.set(seen.handle.data, seen));
       next = page.next;
     }
-    return handles.map((handle) => {
-      const machine = machines.get(handle.data);
-      return machine ? observed(machine) : { handle, phase: "gone", addresses: [], attributes: [] };
-    });
+    return handles.map(
+      (handle) => machines.get(handle.data) ?? { handle, phase: "gone", addresses: [], attributes: [] },
+    );
   },
 
   async destroy(scope, handle) {
-    const response = await call(scope, "DELETE", `/machines/${encodeURIComponent(handle.data)}`);
-    // Gone already is fine.
-    if (response.status !== 404) accepted(response);
-    // But a page of something in between has removed nothing.
+    // Another cloud may have a machine of this number, which is not ours.
+    const [cloud] = read(await call(scope, "GET", "/"));
+    const id = idOf(handle, cloud);
+    const response = await call(scope, "DELETE", `/machines/${encodeURIComponent(id)}`);
+    // Gone already is fine, when this cloud says so of this machine.
+    if (response.status === 404 && response.cloud === cloud && response.text.includes(id)) return;
     read(response);
   },
 };
 
 export const inventory = {
   async listOwned(scope, cursor) {
-    const page = await list(scope, `after=${encodeURIComponent(cursor ?? "")}`);
+    const [cloud, page] = await list(scope, `after=${encodeURIComponent(cursor ?? "")}`);
     const machines = page.machines.map((machine) => ({
       instanceId: machine.instance,
       infrastructureId: machine.infrastructure,
-      observed: observed(machine),
+      observed: observed(machine, cloud),
     }));
     return { machines, cursor: page.next };
   },
@@ -91,10 +91,11 @@ function section(scope) {
   return JSON.parse(scope.section());
 }
 
-function observed(machine) {
+// The handle has the cloud's name beside the machine's, to know later who may speak of it.
+function observed(machine, cloud) {
   const phases = { starting: "pending", running: "running", stopped: "stopped" };
   return {
-    handle: { version: 1, data: machine.id },
+    handle: { version: 1, data: `${cloud}/${machine.id}` },
     phase: phases[machine.state] ?? "unknown",
     addresses: machine.address ? [{ value: machine.address, internal: false }] : [],
     attributes: [],
@@ -102,9 +103,16 @@ function observed(machine) {
 }
 
 async function list(scope, query) {
-  const page = read(accepted(await call(scope, "GET", `/machines?${query}`)));
+  const [cloud, page] = read(await call(scope, "GET", `/machines?${query}`));
   if (!Array.isArray(page.machines)) throw fault("retry", "made_up.bad-answer", "the answer is no list of machines");
-  return page;
+  return [cloud, page];
+}
+
+// The number of a machine, when it is a machine of this cloud.
+function idOf(handle, cloud) {
+  const [its, id] = handle.data.split("/");
+  if (its !== cloud) throw fault("retry", "made_up.another-cloud", `${handle.data} is not of the cloud ${cloud}`);
+  return id;
 }
 
 // A call with the key in its head. The driver never sees the key: the host puts it where the placeholder is.
@@ -118,35 +126,41 @@ async function call(scope, method, path, body, reaction = "retry") {
       headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    return { status: response.status, retryAfter: response.headers.get("retry-after"), text: await response.text() };
+    const [retryAfter, cloud] = ["retry-after", "cloud"].map((name) => response.headers.get(name));
+    return { status: response.status, retryAfter, cloud, text: await response.text() };
   } catch (error) {
     throw fault(reaction, "made_up.unreachable", `no answer from ${url}: ${error.message ?? error}`);
   }
 }
 
-function read(response, reaction = "retry") {
+// The cloud that answered, and its answer. `nothingSaid` is the reaction to answers that say nothing about the request.
+function read(response, nothingSaid = "retry") {
+  const text = accepted(response, nothingSaid).text;
   try {
-    return JSON.parse(response.text);
+    return [response.cloud, JSON.parse(text)];
   } catch (error) {
-    throw fault(reaction, "made_up.bad-answer", `the answer can't be read: ${error.message}`);
+    throw fault(nothingSaid, "made_up.bad-answer", `the answer can't be read: ${error.message}`);
   }
 }
 
 // Refusals, in terms of what the host should do next.
-function accepted(response) {
-  const { status } = response;
-  if (status >= 200 && status < 300) return response;
+function accepted(response, nothingSaid) {
+  const { status, cloud } = response;
+  const isTheCloud = cloud !== null;
+  if (status >= 200 && status < 300 && isTheCloud) return response;
   const said = words(response);
   const delay = Number(response.retryAfter);
   const after = delay > 0 ? BigInt(delay * 1000) : undefined;
   if (status === 401 || status === 403) throw fault("denied", "made_up.denied", said);
+  if (status === 429) throw fault("retry", "made_up.throttled", said, after);
+  if (status === 507 && isTheCloud) throw fault("no-capacity", "made_up.full", said, after);
+  if (status >= 500) throw fault(nothingSaid, "made_up.server-error", said, after);
+  // A gateway, a portal, another program at this address: nothing follows from what it says.
+  if (!isTheCloud) throw fault(nothingSaid, "made_up.not-the-cloud", `that is not the cloud's answer: ${said}`);
   if (status === 422) {
     const here = { pointer: "/size", message: "no such size here" };
     throw fault("give-up", "made_up.bad-size", said, undefined, [here]);
   }
-  if (status === 507) throw fault("no-capacity", "made_up.full", said, after);
-  if (status === 429) throw fault("retry", "made_up.throttled", said, after);
-  if (status >= 500) throw fault("retry", "made_up.server-error", said, after);
   throw fault("give-up", "made_up.refused", said);
 }
 

@@ -15,9 +15,9 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, FixtureError, merged};
+use crate::fixture::{Fixture, FixtureError, Ports, merged};
 use crate::meter::Meter;
-use crate::report::{Check, Miss, Suite, words};
+use crate::report::{Miss, News, Suite, words};
 use crate::server::{Server, free_port};
 use crate::{ConformanceError, Subject};
 
@@ -37,8 +37,9 @@ pub(crate) struct Bed {
     pub(crate) infrastructure: String,
     description: Description,
     text: String,
+    ports: Ports,
     subject: Subject,
-    _server: Option<Server>,
+    _servers: Vec<Server>,
 }
 
 /// One credential for everything.
@@ -55,8 +56,8 @@ impl Bed {
         let path = &subject.fixture;
         let text =
             std::fs::read_to_string(path).map_err(|source| FixtureError::Unreadable { path: path.clone(), source })?;
-        let port = free_port()?;
-        let fixture = Fixture::parse(&text, port, path)?;
+        let ports = Ports { server: free_port()?, stranger: free_port()? };
+        let fixture = Fixture::parse(&text, ports, path)?;
         let invalid = |message: String| FixtureError::Invalid { path: path.clone(), message };
         // Without grants it can be asked what it is, and what it needs.
         let runtime = runtime(subject, Grants::default(), &BTreeMap::new())?;
@@ -76,14 +77,7 @@ impl Bed {
         for runtime in [Some(&runtime), stranger.as_ref()].into_iter().flatten() {
             runtime.preload(&[(info.kind, it.keyword.clone())], &|_| {})?;
         }
-        let server = match &fixture.server {
-            Some(program) => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let started = Server::start(program, folder, port).await;
-                Some(started.map_err(|message| FixtureError::NoServer { path: path.clone(), message })?)
-            }
-            None => None,
-        };
+        let servers = servers(&fixture, ports, path).await?;
         Ok(Self {
             kind: info.kind,
             name: it.name.clone(),
@@ -95,8 +89,9 @@ impl Bed {
             meter,
             infrastructure: Uuid::new_v4().to_string(),
             text,
+            ports,
             subject: subject.clone(),
-            _server: server,
+            _servers: servers,
         })
     }
 
@@ -124,8 +119,14 @@ impl Bed {
 
     /// The section that works, if `{port}` were this one.
     pub(crate) fn section_at(&self, port: u16) -> Result<Value, Miss> {
-        let fixture = Fixture::parse(&self.text, port, &self.subject.fixture).map_err(|error| error.to_string())?;
+        let ports = Ports { server: port, ..self.ports };
+        let fixture = Fixture::parse(&self.text, ports, &self.subject.fixture).map_err(|error| error.to_string())?;
         Ok(section_of(&fixture, self.kind)?)
+    }
+
+    /// Says where a check is, for those who wait for it.
+    pub(crate) fn at(&self, place: &str) {
+        self.meter.at(place);
     }
 
     /// Whoever has wrong credentials must be told so.
@@ -140,7 +141,7 @@ impl Bed {
     /// Every section that must be refused is.
     pub(crate) async fn refused<T>(
         &self,
-        suite: &mut Suite<impl FnMut(&Check)>,
+        suite: &mut Suite<impl FnMut(&News<'_>)>,
         call: impl AsyncFn(Value) -> Result<T, Fault>,
     ) {
         suite
@@ -178,7 +179,7 @@ impl Bed {
     }
 
     /// Nothing that was logged or answered may have a secret in it.
-    pub(crate) async fn leaks(&self, suite: &mut Suite<impl FnMut(&Check)>) {
+    pub(crate) async fn leaks(&self, suite: &mut Suite<impl FnMut(&News<'_>)>) {
         suite
             .check("secrets", async || {
                 let Some(schema) = &self.description.credentials_schema else {
@@ -202,6 +203,20 @@ impl Bed {
             })
             .await;
     }
+}
+
+/// Starts the programs that the fixture names.
+async fn servers(fixture: &Fixture, ports: Ports, path: &Path) -> Result<Vec<Server>, FixtureError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let server = fixture.server.as_ref().map(|server| (server.command.as_slice(), ports.server));
+    let stranger = fixture.stranger.as_ref().filter(|stranger| !stranger.command.is_empty());
+    let stranger = stranger.map(|stranger| (stranger.command.as_slice(), ports.stranger));
+    let mut started = Vec::new();
+    for (command, port) in server.into_iter().chain(stranger) {
+        let server = Server::start(command, folder, port).await;
+        started.push(server.map_err(|message| FixtureError::NoServer { path: path.to_owned(), message })?);
+    }
+    Ok(started)
 }
 
 /// The key of a kind's section in a node definition.

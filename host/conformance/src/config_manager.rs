@@ -7,10 +7,10 @@ use occopus_engine::ports::{ConfigManager, Fault, Plugins as _, Reaction, Scope}
 use serde_json::Value;
 
 use crate::bed::Bed;
-use crate::hiccups::{Faults, reads};
-use crate::report::{Check, Suite, words};
+use crate::hiccups::{Faults, believes_no_stranger, reads};
+use crate::report::{News, Suite, words};
 
-pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&News<'_>)>, bed: &Bed) {
     let Some(manager) = bed.runtime.config_manager(bed.keyword()) else { return };
     let ask = async |manager: &dyn ConfigManager, section: Value, timeout: Duration| -> Result<Value, Fault> {
         let answer = manager.template_data(&Scope { context: bed.call(timeout), section: Arc::new(section) }).await;
@@ -41,9 +41,12 @@ pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
     bed.refused(suite, async |section| ask(&*manager, section, patience).await).await;
     suite
         .check("faults", async || {
-            let faults = Faults::before(&bed.section, &bed.fixture.services)?;
+            let faults = Faults::before(bed)?;
             let data = async || ask(&*manager, (*faults.section).clone(), patience).await;
-            reads(&faults, data, |_| false).await
+            let right = data().await?;
+            let noted = reads(&faults, bed, data, |_| false).await?;
+            let strangers = believes_no_stranger(&faults, bed, data, |seen| *seen != right).await?;
+            Ok(format!("{noted}; {strangers}"))
         })
         .await;
 }

@@ -6,9 +6,9 @@ use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Plugins as _,
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
-use crate::report::{Check, Checked, Miss, Suite};
+use crate::report::{Checked, Miss, News, Suite};
 
-pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&News<'_>)>, bed: &Bed) {
     let Some(contextualiser) = bed.runtime.contextualiser(bed.keyword()) else { return };
     let render = async |section: Value| render(bed, &*contextualiser, section).await;
     suite

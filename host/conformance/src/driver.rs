@@ -1,7 +1,9 @@
 //! The promises of a driver.
 
 mod faults;
+mod late_lists;
 mod machines;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,19 +15,25 @@ use self::machines::Machines;
 use crate::bed::Bed;
 use crate::hiccups::Faults;
 use crate::proxy::Meddling;
-use crate::report::{Check, Checked, Miss, Suite, words};
+use crate::report::{Checked, Miss, News, Suite, words};
 
 /// So many are asked about in one call.
 const THOUSAND: usize = 1_000;
+/// How long what was removed may look as if nothing had happened.
+const GOING: Duration = Duration::from_secs(20);
 /// How long a request is on its way that another one overtakes.
 const OVERTAKEN: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
+/// The checks that others build on: there is a machine, and machines can be removed.
+const MADE: &str = "create";
+const REMOVED: &str = "destroy-again";
+
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&News<'_>)>, bed: &Bed) {
     let Some(machines) = Machines::new(bed) else { return };
     let m = &machines;
     let id = m.new_id();
     let mut first = None;
-    let made = suite.check("create", async || {
+    let made = suite.check(MADE, async || {
         let began = Instant::now();
         let handle = m.create(&id).await?;
         m.runs(&handle).await?;
@@ -33,21 +41,28 @@ pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
         Ok(format!("it runs after {:.1} s", began.elapsed().as_secs_f64()))
     });
     made.await;
-    if let Some(handle) = &first {
-        suite.check("create-again", async || created_again(m, &id, handle).await).await;
-        suite.check("find", async || find(m, &id, handle).await).await;
-        suite.check("inventory", async || inventory(m, &id, handle).await).await;
-        suite.check("observe", async || observe(m, handle).await).await;
-        suite.check("create-at-once", async || created_at_once(m).await).await;
-        suite.check("destroy-again", async || destroyed_again(m).await).await;
-        suite.check("wrong-credentials", async || wrong_credentials(m, handle).await).await;
-    }
+    // Without a machine nothing looks at it.
+    let handle = &first.unwrap_or(Handle { version: 0, data: String::new() });
+    suite.after(&[MADE], "create-again", async || created_again(m, &id, handle).await).await;
+    suite.after(&[MADE], "find", async || find(m, &id, handle).await).await;
+    suite.after(&[MADE], "inventory", async || inventory(m, &id, handle).await).await;
+    suite.after(&[MADE, "find"], REMOVED, async || destroyed_again(m).await).await;
+    suite.after(&[MADE, REMOVED], "observe", async || observe(m, handle).await).await;
+    suite.after(&[MADE, REMOVED], "create-at-once", async || created_at_once(m).await).await;
+    suite.after(&[MADE], "wrong-credentials", async || wrong_credentials(m, handle).await).await;
     bed.refused(suite, async |section| m.driver.create(&m.request(&m.new_id(), section.into(), false)).await).await;
-    if let Some(handle) = &first {
-        faults::run(suite, m, &id, handle).await;
-        // Late: clouds that remember what is gone are slow from then on.
-        suite.check("observe-1000", async || observe_many(m).await).await;
+    match Faults::before(bed) {
+        Ok(f) => {
+            faults::run(suite, m, &f, &id, handle).await;
+            strangers::run(suite, m, &f, &id, handle).await;
+            late_lists::run(suite, m, &f, handle).await;
+        }
+        Err(miss) => {
+            suite.after(&[MADE], "faults", async || Err(miss)).await;
+        }
     }
+    // Late: clouds that remember what is gone are slow from then on.
+    suite.after(&[MADE, REMOVED], "observe-1000", async || observe_many(m).await).await;
     suite.in_any_case("nothing-left", async || m.remove_all().await).await;
 }
 
@@ -63,7 +78,7 @@ async fn created_again(m: &Machines<'_>, id: &str, handle: &Handle) -> Checked {
 /// An owner that has lost its infrastructure and does not know it yet, and the new one. The last request of the old one
 /// arrives when the new one might have ended, where that can be arranged.
 async fn created_at_once(m: &Machines<'_>) -> Checked {
-    let faults = Faults::before(&m.bed.section, &m.bed.fixture.services);
+    let faults = Faults::before(m.bed);
     let section = faults.as_ref().map_or_else(|_| m.section(), |faults| Arc::clone(&faults.section));
     let id = m.new_id();
     let (early, late) = (m.request(&id, Arc::clone(&section), false), m.request(&id, section, true));
@@ -179,8 +194,8 @@ async fn destroyed_again(m: &Machines<'_>) -> Checked {
     m.destroy(&handle).await?;
     let began = Instant::now();
     while m.driver.find(&m.scope(), &id).await?.is_some_and(|found| found.phase != Phase::Gone) {
-        if began.elapsed() > m.bed.patience() {
-            return Err("`find` goes on finding it".into());
+        if began.elapsed() > m.bed.patience().min(GOING) {
+            return Err("`find` goes on finding it, though `observe` says that it is gone".into());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

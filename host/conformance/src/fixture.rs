@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 /// What the suite needs to know of a plugin's outside world.
 ///
-/// In the file's text `{port}` stands for a free port of this machine, and `${NAME}` for a variable of the environment.
+/// In the file's text `{port}` and `{stranger_port}` stand for free ports of this machine, and `${NAME}` for a variable of the
+/// environment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fixture {
@@ -18,6 +19,10 @@ pub struct Fixture {
     pub resource: Option<Value>,
     /// Other servers (`HOST:PORT`) that the endpoint names in its answers. Faults are put before them as well.
     pub services: Vec<String>,
+    /// Another server of the same kind, healthy and with nothing on it: what it says is not about the machines of the first.
+    pub stranger: Option<Stranger>,
+    /// For how long the lists of this cloud may lack what was just made. 0 when they never do.
+    pub lists_lag_seconds: u64,
     /// Of a health checker: a section for which the server is healthy.
     pub health_check: Option<Value>,
     /// Of a contextualiser: a section that works.
@@ -56,6 +61,24 @@ pub struct Fixture {
 pub struct ServerProgram {
     /// With its arguments. It runs in the fixture's folder, and is ready when it takes connections at `{port}`.
     pub command: Vec<String>,
+}
+
+/// A server that is not the one that is asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stranger {
+    /// Where it is, as in the section.
+    pub endpoint: String,
+    /// A program to start, if it is not there already. It is ready when it takes connections at `{stranger_port}`.
+    #[serde(default)]
+    pub command: Vec<String>,
+}
+
+/// Ports of the servers that are started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) server: u16,
+    pub(crate) stranger: u16,
 }
 
 /// A section that must be refused.
@@ -112,10 +135,12 @@ pub enum FixtureError {
 }
 
 impl Fixture {
-    /// From a text, with this port.
-    pub(crate) fn parse(text: &str, port: u16, path: &Path) -> Result<Self, FixtureError> {
+    /// From a text, with these ports.
+    pub(crate) fn parse(text: &str, ports: Ports, path: &Path) -> Result<Self, FixtureError> {
         let invalid = |message: String| FixtureError::Invalid { path: path.to_owned(), message };
-        let text = filled(&text.replace("{port}", &port.to_string())).map_err(invalid)?;
+        let text = text.replace("{port}", &ports.server.to_string());
+        let text = text.replace("{stranger_port}", &ports.stranger.to_string());
+        let text = filled(&text).map_err(invalid)?;
         let fixture = serde_yaml_ng::from_str::<Option<Self>>(&text).map_err(|error| invalid(error.to_string()))?;
         let mut fixture = fixture.ok_or_else(|| invalid("it is empty".to_owned()))?;
         if fixture.machines == 0 {
@@ -174,14 +199,17 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Fixture, String> {
-        Fixture::parse(text, 4711, Path::new("fixture.yaml")).map_err(|error| error.to_string())
+        Fixture::parse(text, Ports { server: 4711, stranger: 4712 }, Path::new("fixture.yaml"))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn ports_and_variables_are_filled_in() {
-        let text =
-            "# ${NOT_SET_ANYWHERE}\nresource: {type: x, endpoint: \"http://127.0.0.1:{port}\", home: \"${PATH}\"}\n";
-        let resource = parse(text).expect("valid").resource.expect("a section");
+        let text = "# ${NOT_SET_ANYWHERE}\nresource: {type: x, endpoint: \"http://127.0.0.1:{port}\", home: \"${PATH}\"}\n\
+                    stranger: {endpoint: \"http://127.0.0.1:{stranger_port}\"}\n";
+        let fixture = parse(text).expect("valid");
+        assert_eq!(fixture.stranger.expect("a stranger").endpoint, "http://127.0.0.1:4712");
+        let resource = fixture.resource.expect("a section");
         assert_eq!(resource["endpoint"], "http://127.0.0.1:4711");
         assert_eq!(resource["home"], std::env::var("PATH").expect("a path"));
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::bed::Bed;
 use crate::fixture::merged;
 use crate::listen::{Manner, listen};
-use crate::report::{Check, Checked, Miss, Suite};
+use crate::report::{Checked, Miss, News, Suite};
 use crate::server::free_port;
 
 /// How long one look may take.
@@ -21,7 +21,7 @@ struct Checker<'a> {
     checker: Arc<dyn HealthChecker>,
 }
 
-pub(crate) async fn run(suite: &mut Suite<impl FnMut(&Check)>, bed: &Bed) {
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&News<'_>)>, bed: &Bed) {
     let Some(checker) = bed.runtime.health_checker(bed.keyword()) else { return };
     let c = &Checker { bed, checker };
     suite.check("healthy", async || healthy(c).await).await;

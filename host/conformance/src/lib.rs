@@ -4,6 +4,7 @@
 //! Whatever it makes it removes again.
 
 mod bed;
+mod chaos;
 mod config_manager;
 mod contextualiser;
 mod driver;
@@ -23,10 +24,11 @@ use occopus_engine::Stop;
 use occopus_runtime::{Kind, PluginSource, RuntimeError};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-pub use fixture::{Fixture, FixtureError, Refused, ServerProgram, Unhealthy};
+pub use chaos::Chaos;
+pub use fixture::{Fixture, FixtureError, Refused, ServerProgram, Stranger, Unhealthy};
 pub use meter::Usage;
-pub use proxy::{Meddling, Proxy};
-pub use report::{Check, Outcome, Report};
+pub use proxy::{Foreign, Meddling, Proxy, Request};
+pub use report::{Check, News, Outcome, Report};
 
 use crate::bed::Bed;
 use crate::meter::Meter;
@@ -62,13 +64,13 @@ pub struct Subject {
     pub stop: Stop,
 }
 
-/// Runs all checks for a plugin of this kind, and tells of each when it has ended. Blocks.
+/// Runs all checks for a plugin of this kind, and tells of each when it has ended or takes its time. Blocks.
 ///
 /// The plugin is granted what it asks for.
 ///
 /// # Errors
 /// When nothing could be tested. That a check failed is in the report.
-pub fn run(subject: &Subject, tell: impl FnMut(&Check) + Send) -> Result<Report, ConformanceError> {
+pub fn run(subject: &Subject, tell: impl FnMut(&News<'_>) + Send) -> Result<Report, ConformanceError> {
     let meter = Meter::default();
     // A thread and a runtime of its own: everything that is logged while it runs is the plugin's doing.
     std::thread::scope(|scope| {
@@ -76,7 +78,7 @@ pub fn run(subject: &Subject, tell: impl FnMut(&Check) + Send) -> Result<Report,
             let subscriber = tracing_subscriber::registry().with(meter.clone());
             let _all_is_heard = tracing::subscriber::set_default(subscriber);
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            tokio.block_on(test(subject, &meter, Suite::new(tell, subject.stop.clone())))
+            tokio.block_on(test(subject, &meter, Suite::new(tell, subject.stop.clone(), meter.clone())))
         };
         scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -85,7 +87,7 @@ pub fn run(subject: &Subject, tell: impl FnMut(&Check) + Send) -> Result<Report,
 async fn test(
     subject: &Subject,
     meter: &Meter,
-    mut suite: Suite<impl FnMut(&Check) + Send>,
+    mut suite: Suite<impl FnMut(&News<'_>) + Send>,
 ) -> Result<Report, ConformanceError> {
     let bed = Bed::prepare(subject, meter.clone()).await?;
     match bed.kind {
@@ -95,5 +97,5 @@ async fn test(
         Kind::ConfigManager => config_manager::run(&mut suite, &bed).await,
     }
     bed.leaks(&mut suite).await;
-    Ok(suite.report(&bed.name, bed.kind, meter))
+    Ok(suite.report(&bed.name, bed.kind))
 }

@@ -1,6 +1,6 @@
 //! Hears everything that is logged, and what each call used up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,9 @@ pub struct Usage {
 
 /// More is not kept.
 const MOST: usize = 64 << 20;
+/// Lines of a plugin that are kept for each check, and letters of each.
+const LINES: usize = 200;
+const LETTERS: usize = 500;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meter(Arc<Mutex<Heard>>);
@@ -34,9 +37,34 @@ struct Heard {
     /// Everything, one after the other.
     text: String,
     usage: BTreeMap<String, Usage>,
+    /// What the plugin wrote during the check at hand.
+    said: VecDeque<String>,
+    /// What the check at hand tries.
+    place: String,
 }
 
 impl Meter {
+    /// A check begins.
+    pub(crate) fn begin(&self) {
+        let mut heard = self.lock();
+        heard.said.clear();
+        heard.place.clear();
+    }
+
+    /// What the check at hand tries now.
+    pub(crate) fn at(&self, place: &str) {
+        place.clone_into(&mut self.lock().place);
+    }
+
+    pub(crate) fn place(&self) -> String {
+        self.lock().place.clone()
+    }
+
+    /// The last lines of the plugin during the check at hand.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.lock().said.iter().cloned().collect()
+    }
+
     /// Keeps what was not logged, and will be.
     pub(crate) fn hear(&self, said: &dyn Debug) {
         let mut heard = self.lock();
@@ -62,12 +90,16 @@ impl Meter {
 #[derive(Default)]
 struct Fields {
     text: String,
+    message: String,
     call: Usage,
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let _ = write!(self.text, " {}={value:?}", field.name());
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -107,6 +139,13 @@ impl<S: Subscriber> Layer<S> for Meter {
         let mut fields = Fields::default();
         event.record(&mut fields);
         self.hear(&fields.text);
+        if event.metadata().target() == "plugin" {
+            let mut heard = self.lock();
+            if heard.said.len() == LINES {
+                heard.said.pop_front();
+            }
+            heard.said.push_back(fields.message.chars().take(LETTERS).collect());
+        }
         if event.metadata().target() == "occopus::metrics" && !fields.call.function.is_empty() {
             let mut heard = self.lock();
             let usage = heard.usage.entry(fields.call.function.clone()).or_default();

@@ -1,18 +1,23 @@
 //! A proxy that breaks what it forwards: what networks, load balancers and overloaded servers do.
 
+mod tape;
+
+use std::borrow::Cow;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+pub(crate) use tape::Tape;
 
 /// What to do with a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Meddling {
     /// Forward it.
     Pass,
-    /// Forward it, after a while.
+    /// Forward it, after a while: also when its sender is gone by then.
     Delay(Duration),
     /// Forward it, and keep the answer back for a while.
     DelayAnswer(Duration),
@@ -20,8 +25,8 @@ pub enum Meddling {
     Refuse(&'static str),
     /// Answer with this page, without asking the server.
     Page(&'static str),
-    /// Answer that this page is not there, without asking the server.
-    NotFound(&'static str),
+    /// Answer as another server would, without asking this one.
+    Foreign(Foreign),
     /// Answer with status 400 and everything that was sent, without asking the server.
     Echo,
     /// Close the connection without asking the server.
@@ -30,14 +35,81 @@ pub enum Meddling {
     LoseAnswer,
     /// Let the server act, and send half of its answer.
     HalfAnswer,
+    /// Let the server act, and answer with this status line.
+    FailAfter(&'static str),
+    /// Let the server act twice, as networks that repeat do, and send its first answer.
+    Twice,
+    /// Send what the server said to the same question some seconds ago. A question that is new, or changes something, passes.
+    Stale,
+    /// Let the stranger answer: a server of the same kind that is another one.
+    Elsewhere,
 }
 
-/// Listens for as long as the process lives.
+/// An answer of a server that is not the one that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foreign {
+    /// `404 Not Found`.
+    pub status: &'static str,
+    /// Its media type.
+    pub kind: &'static str,
+    /// All of it.
+    pub body: &'static str,
+}
+
+/// A request as it came.
+#[derive(Debug)]
+pub struct Request {
+    /// With its first line, without `Connection`.
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// `GET` and so on.
+    pub fn method(&self) -> &str {
+        self.head.split(' ').next().unwrap_or_default()
+    }
+
+    /// The path with the query.
+    pub fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// The body, as text.
+    pub fn body(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// Whether it changes nothing: by its method, or by the action of an API that has one method for all.
+    pub fn only_reads(&self) -> bool {
+        matches!(self.method(), "GET" | "HEAD") || self.body().contains("Action=Describe")
+    }
+
+    /// The question, whoever asks it and when.
+    fn question(&self) -> String {
+        format!("{} {} {}", self.method(), self.target(), self.body())
+    }
+}
+
+/// A server between two others. Listens for as long as the process lives.
 #[derive(Debug)]
 pub struct Proxy {
     /// `127.0.0.1:PORT`.
     pub address: String,
     count: Arc<AtomicUsize>,
+    on_their_way: Arc<AtomicUsize>,
+    pub(crate) tape: Arc<Tape>,
+}
+
+/// What is behind a proxy.
+#[derive(Debug, Default)]
+pub(crate) struct Backend {
+    /// `HOST:PORT`, or the path of a socket.
+    pub(crate) address: String,
+    /// What to replace in its answers: addresses of other servers, by those of the proxies before them.
+    pub(crate) names: Vec<(String, String)>,
+    /// Another server of the same kind.
+    pub(crate) stranger: Option<String>,
 }
 
 impl Proxy {
@@ -46,50 +118,142 @@ impl Proxy {
     /// # Errors
     /// Without a free port.
     pub fn before(server: &str, meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static) -> io::Result<Self> {
-        Self::renaming(server, Vec::new(), meddle)
+        Self::judging(server, move |request| meddle(&request.body()))
     }
 
-    /// As [`Proxy::before`], and the first of each pair is replaced by the second in the answers: the addresses of other
-    /// servers by those of the proxies before them.
+    /// As [`Proxy::before`], for those who want to see all of the request.
     ///
     /// # Errors
     /// Without a free port.
-    pub fn renaming(
-        server: &str,
-        names: Vec<(String, String)>,
-        meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static,
+    pub fn judging(server: &str, meddle: impl Fn(&Request) -> Meddling + Send + Sync + 'static) -> io::Result<Self> {
+        Self::start(Backend { address: server.to_owned(), ..Backend::default() }, meddle)
+    }
+
+    pub(crate) fn start(
+        backend: Backend,
+        meddle: impl Fn(&Request) -> Meddling + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
-        let server = Arc::new(Server { address: server.to_owned(), names });
-        let (meddle, count) = (Arc::new(meddle), Arc::new(AtomicUsize::new(0)));
-        let counted = count.clone();
+        let (count, on_their_way, tape) = (Arc::default(), Arc::default(), Arc::new(Tape::default()));
+        let proxy = Self {
+            address,
+            count: Arc::clone(&count),
+            on_their_way: Arc::clone(&on_their_way),
+            tape: Arc::clone(&tape),
+        };
+        let served = Arc::new(Served { backend, tape, count, on_their_way, meddle: Box::new(meddle) });
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (server, meddle, count) = (server.clone(), meddle.clone(), counted.clone());
+                let served = Arc::clone(&served);
                 // A connection that breaks ends its thread, and that is what it is for.
-                std::thread::spawn(move || serve(client, &server, &*meddle, &count));
+                std::thread::spawn(move || served.serve(client));
             }
         });
-        Ok(Self { address, count })
+        Ok(proxy)
     }
 
-    /// Requests so far.
+    /// Returns how many requests have come so far.
     pub fn requests(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
+
+    /// Waits until nothing is on its way to the server, but not for ever. Blocks. False when there still is.
+    pub fn is_quiet_within(&self, patience: Duration) -> bool {
+        let began = Instant::now();
+        while self.on_their_way.load(Ordering::SeqCst) > 0 {
+            if began.elapsed() > patience {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
 }
 
-/// What is behind the proxy.
-struct Server {
-    /// `HOST:PORT`, or the path of a socket.
-    address: String,
-    /// What to replace in its answers.
-    names: Vec<(String, String)>,
+/// What the threads of a proxy share.
+struct Served {
+    backend: Backend,
+    tape: Arc<Tape>,
+    count: Arc<AtomicUsize>,
+    on_their_way: Arc<AtomicUsize>,
+    meddle: Box<dyn Fn(&Request) -> Meddling + Send + Sync>,
 }
 
-fn serve(client: TcpStream, server: &Server, meddle: &dyn Fn(&str) -> Meddling, count: &AtomicUsize) -> Option<()> {
-    let mut reader = BufReader::new(client);
+/// Counts a request for as long as it is on its way.
+struct OnItsWay<'a>(&'a AtomicUsize);
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Served {
+    fn serve(&self, client: TcpStream) -> Option<()> {
+        let mut reader = BufReader::new(client);
+        let request = read(&mut reader)?;
+        self.on_their_way.fetch_add(1, Ordering::SeqCst);
+        let _on_its_way = OnItsWay(&self.on_their_way);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut client = reader.into_inner();
+        let meddling = (self.meddle)(&request);
+        let whole = match meddling {
+            Meddling::Cut => return client.shutdown(Shutdown::Both).ok(),
+            Meddling::Refuse(status) => Some(answer(status, "", b"")),
+            Meddling::Page(page) => Some(answer("200 OK", "text/html", page.as_bytes())),
+            Meddling::Foreign(it) => Some(answer(it.status, it.kind, it.body.as_bytes())),
+            Meddling::Echo => {
+                Some(answer("400 Bad Request", "", &[request.head.as_bytes(), request.body.as_slice()].concat()))
+            }
+            Meddling::Stale => self.tape.of_before(&request),
+            Meddling::Delay(pause) => {
+                std::thread::sleep(pause);
+                None
+            }
+            _ => None,
+        };
+        if let Some(whole) = whole {
+            client.write_all(&whole).ok()?;
+            return client.shutdown(Shutdown::Both).ok();
+        }
+        let answer = self.ask(&request, meddling)?;
+        let sent = match meddling {
+            Meddling::LoseAnswer => &[],
+            Meddling::HalfAnswer => answer.get(..answer.len() / 2)?,
+            _ => answer.as_slice(),
+        };
+        if let Meddling::DelayAnswer(pause) = meddling {
+            std::thread::sleep(pause);
+        }
+        client.write_all(sent).ok()?;
+        client.shutdown(Shutdown::Both).ok()
+    }
+
+    /// The server's answer, or what is made of it.
+    fn ask(&self, request: &Request, meddling: Meddling) -> Option<Vec<u8>> {
+        let server = match (meddling, &self.backend.stranger) {
+            (Meddling::Elsewhere, Some(stranger)) => stranger,
+            _ => &self.backend.address,
+        };
+        if let Some(hidden) = self.tape.hidden(request) {
+            return Some(hidden);
+        }
+        let answered = ask(server, request).ok()?;
+        match meddling {
+            // Whatever it says the second time is nobody's business.
+            Meddling::Twice => drop(ask(server, request)),
+            Meddling::FailAfter(status) => return Some(answer(status, "", b"")),
+            _ => {}
+        }
+        let answered = renamed(answered, &self.backend.names);
+        self.tape.hear(request, &answered);
+        Some(answered)
+    }
+}
+
+/// None when it breaks off.
+fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     let (mut head, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
@@ -107,38 +271,18 @@ fn serve(client: TcpStream, server: &Server, meddle: &dyn Fn(&str) -> Meddling, 
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    count.fetch_add(1, Ordering::Relaxed);
-    let mut client = reader.into_inner();
-    let answer_at_once = |mut client: TcpStream, status: &str, body: &[u8]| {
-        write!(client, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
-        client.write_all(body).ok()
-    };
-    let meddling = meddle(&String::from_utf8_lossy(&body));
-    match meddling {
-        Meddling::Cut => return client.shutdown(Shutdown::Both).ok(),
-        Meddling::Refuse(status) => return answer_at_once(client, status, &[]),
-        Meddling::Page(page) => return answer_at_once(client, "200 OK\r\nContent-Type: text/html", page.as_bytes()),
-        Meddling::NotFound(page) => {
-            return answer_at_once(client, "404 Not Found\r\nContent-Type: text/html", page.as_bytes());
-        }
-        Meddling::Echo => return answer_at_once(client, "400 Bad Request", &[head.as_bytes(), &body].concat()),
-        Meddling::Delay(pause) => std::thread::sleep(pause),
-        Meddling::Pass | Meddling::DelayAnswer(_) | Meddling::LoseAnswer | Meddling::HalfAnswer => {}
-    }
-    let answer = renamed(ask(&server.address, &head, &body).ok()?, &server.names);
-    match meddling {
-        Meddling::LoseAnswer => {}
-        Meddling::HalfAnswer => client.write_all(answer.get(..answer.len() / 2)?).ok()?,
-        Meddling::DelayAnswer(pause) => {
-            std::thread::sleep(pause);
-            client.write_all(&answer).ok()?;
-        }
-        _ => client.write_all(&answer).ok()?,
-    }
-    client.shutdown(Shutdown::Both).ok()
+    Some(Request { head, body })
 }
 
-fn ask(server: &str, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
+/// An answer that is not the server's.
+fn answer(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+    let kind = if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
+    // These have no body, and may not say how long it is.
+    let length = if status.starts_with("204") { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    [format!("HTTP/1.1 {status}\r\nConnection: close\r\n{kind}{length}\r\n").as_bytes(), body].concat()
+}
+
+fn ask(server: &str, request: &Request) -> io::Result<Vec<u8>> {
     trait Stream: Read + Write {}
     impl<T: Read + Write> Stream for T {}
     let mut upstream: Box<dyn Stream> = if server.starts_with('/') {
@@ -146,8 +290,8 @@ fn ask(server: &str, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
     } else {
         Box::new(TcpStream::connect(server)?)
     };
-    upstream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
-    upstream.write_all(body)?;
+    upstream.write_all(format!("{}Connection: close\r\n\r\n", request.head).as_bytes())?;
+    upstream.write_all(&request.body)?;
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer)?;
     Ok(answer)

@@ -1,5 +1,7 @@
 //! What came of it.
 
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use occopus_engine::Stop;
@@ -19,6 +21,8 @@ pub enum Outcome {
     Failed,
     /// It could not be tried with this fixture.
     Skipped,
+    /// It was not tried, because a check that it builds on failed.
+    Untried,
 }
 
 /// One promise of the contract.
@@ -32,7 +36,29 @@ pub struct Check {
     pub note: String,
     /// How long it took.
     pub seconds: f64,
+    /// The last lines that the plugin wrote meanwhile: its log, standard output and standard error.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
 }
+
+/// What is told while the suite runs.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// A check takes its time.
+    GoesOn {
+        /// Its name.
+        check: &'static str,
+        /// What it tries at the moment; may be empty.
+        place: String,
+        /// Since it began.
+        seconds: u64,
+    },
+    /// A check has ended.
+    Ended(&'a Check),
+}
+
+/// Between two lines about a check that takes its time.
+const NEWS: Duration = Duration::from_secs(5);
 
 /// All checks of one plugin.
 #[derive(Debug, Clone, Serialize)]
@@ -91,13 +117,35 @@ pub(crate) fn words(fault: &Fault) -> String {
 /// Runs checks and keeps what came of them.
 pub(crate) struct Suite<T> {
     checks: Vec<Check>,
+    /// Checks that were not tried, with the one that failed.
+    causes: BTreeMap<&'static str, &'static str>,
+    meter: Meter,
     tell: T,
     stop: Stop,
 }
 
-impl<T: FnMut(&Check)> Suite<T> {
-    pub(crate) fn new(tell: T, stop: Stop) -> Self {
-        Self { checks: Vec::new(), tell, stop }
+impl<T: FnMut(&News<'_>)> Suite<T> {
+    pub(crate) fn new(tell: T, stop: Stop, meter: Meter) -> Self {
+        Self { checks: Vec::new(), causes: BTreeMap::new(), meter, tell, stop }
+    }
+
+    /// As [`Suite::check`], unless a check failed on which this one builds: nothing would be learnt from it.
+    pub(crate) async fn after(
+        &mut self,
+        needed: &[&'static str],
+        name: &'static str,
+        work: impl AsyncFnOnce() -> Checked,
+    ) -> bool {
+        let failed = self.checks.iter().filter(|check| needed.contains(&check.name)).find_map(|it| match it.outcome {
+            Outcome::Failed => Some(it.name),
+            Outcome::Untried => self.causes.get(it.name).copied(),
+            Outcome::Passed | Outcome::Skipped => None,
+        });
+        let Some(cause) = failed else { return self.check(name, work).await };
+        self.causes.insert(name, cause);
+        let note = format!("not tried, because {cause} failed");
+        self.ended(Check { name, outcome: Outcome::Untried, note, seconds: 0.0, output: Vec::new() });
+        false
     }
 
     /// True when it passed. It is given up when the user has had enough.
@@ -116,20 +164,35 @@ impl<T: FnMut(&Check)> Suite<T> {
     /// The same, also when the user has had enough: for tidying up.
     pub(crate) async fn in_any_case(&mut self, name: &'static str, work: impl AsyncFnOnce() -> Checked) -> bool {
         let began = Instant::now();
-        let (outcome, note) = match work().await {
+        self.meter.begin();
+        let mut work = pin!(work());
+        let checked = loop {
+            tokio::select! {
+                biased;
+                checked = &mut work => break checked,
+                () = tokio::time::sleep(NEWS) => {
+                    let (place, seconds) = (self.meter.place(), began.elapsed().as_secs());
+                    (self.tell)(&News::GoesOn { check: name, place, seconds });
+                }
+            }
+        };
+        let (outcome, note) = match checked {
             Ok(note) => (Outcome::Passed, note),
             Err(Miss::Failed(note)) => (Outcome::Failed, note),
             Err(Miss::Skipped(note)) => (Outcome::Skipped, note),
         };
-        let seconds = round(began.elapsed());
-        let check = Check { name, outcome, note, seconds };
-        (self.tell)(&check);
-        self.checks.push(check);
+        let (seconds, output) = (round(began.elapsed()), self.meter.said());
+        self.ended(Check { name, outcome, note, seconds, output });
         outcome == Outcome::Passed
     }
 
-    pub(crate) fn report(self, plugin: &str, kind: Kind, meter: &Meter) -> Report {
-        Report { plugin: plugin.to_owned(), kind, checks: self.checks, usage: meter.usage() }
+    fn ended(&mut self, check: Check) {
+        (self.tell)(&News::Ended(&check));
+        self.checks.push(check);
+    }
+
+    pub(crate) fn report(self, plugin: &str, kind: Kind) -> Report {
+        Report { plugin: plugin.to_owned(), kind, checks: self.checks, usage: self.meter.usage() }
     }
 }
 

@@ -7,8 +7,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::ServerProgram;
-
 /// How long it may take until it takes connections.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -16,8 +14,8 @@ pub(crate) struct Server(Child);
 
 impl Server {
     /// Starts it in this folder, and waits until it takes connections at this port.
-    pub(crate) async fn start(program: &ServerProgram, folder: &Path, port: u16) -> Result<Self, String> {
-        let [name, arguments @ ..] = program.command.as_slice() else {
+    pub(crate) async fn start(command: &[String], folder: &Path, port: u16) -> Result<Self, String> {
+        let [name, arguments @ ..] = command else {
             return Err("`server.command` is empty".to_owned());
         };
         let child = Command::new(name)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use occopus_conformance::{Check, ConformanceError, Report, Subject};
+use occopus_conformance::{ConformanceError, News, Report, Subject};
 use occopus_engine::ports::{Driver, HealthChecker, Store, StoreError, SystemClock};
 use occopus_engine::{Engine, EngineError, Event, Preview, Settings, Stop, What};
 use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
@@ -149,13 +149,13 @@ impl Occopus {
         self.runtime_with(vec![source])
     }
 
-    /// Runs the conformance suite on a file, as its fixture says, and tells of each check when it has ended.
+    /// Runs the conformance suite on a file, as its fixture says, and tells of each check when it has ended or takes its time.
     pub async fn test_plugin(
         &self,
         file: &Path,
         fixture: &Path,
         stop: Stop,
-        tell: impl FnMut(&Check) + Send + 'static,
+        tell: impl FnMut(&News<'_>) + Send + 'static,
     ) -> Result<Report, OpenError> {
         let (path, fixture, cache_dir) = (file.to_owned(), fixture.to_owned(), self.config.places.cache.clone());
         let tested = blocking(move || {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use occopus::{InstallError, Installed, Occopus};
-use occopus_conformance::{Check, Outcome};
+use occopus_conformance::{News, Outcome};
 use occopus_engine::Stop;
 use occopus_runtime::grants::Interface;
 use occopus_runtime::{PluginInfo, Runtime};
@@ -38,7 +38,9 @@ pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> 
         Plugin::Explain { name } => explain(session::open(common)?, &name).await,
         Plugin::Build { folder } => build(&session::open(common)?, &folder).await,
         Plugin::Check { file, output } => check(&session::open(common)?, &file, output.format).await,
-        Plugin::Test { file, with, output } => test(&session::open(common)?, &file, &with, output.format).await,
+        Plugin::Test { file, with, output } => {
+            test(&session::open(common)?, &file, &with, output.format, common.verbose > 0).await
+        }
         Plugin::Install { file, yes } => install(&session::open(common)?, &file, yes).await,
         Plugin::Remove { name } => remove(&session::open(common)?, &name),
     }
@@ -112,21 +114,46 @@ async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Fai
     .help("name it in `needs.interfaces` of its description; otherwise every call of it is refused"))
 }
 
-async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format) -> Result<(), Failure> {
-    let tell = move |check: &Check| {
+/// Of a failed check so many of the plugin's last lines are shown.
+const LAST_LINES: usize = 20;
+
+fn tell_of(news: &News, verbose: bool) {
+    let check = match news {
+        News::GoesOn { check, place, seconds } => {
+            let place = if place.is_empty() { String::new() } else { format!(": {place}") };
+            print::note(format_args!("...   {check:18} {seconds} s{place}"));
+            return;
+        }
+        News::Ended(check) => check,
+    };
+    let sign = match check.outcome {
+        Outcome::Passed => "ok  ",
+        Outcome::Failed => "FAIL",
+        Outcome::Skipped => "skip",
+        Outcome::Untried => "-   ",
+    };
+    print::line(format_args!("{sign}  {:18} {}", check.name, check.note));
+    let shown = match check.outcome {
+        _ if verbose => check.output.len(),
+        Outcome::Failed => LAST_LINES,
+        _ => 0,
+    };
+    for line in check.output.iter().skip(check.output.len().saturating_sub(shown)) {
+        print::line(format_args!("        plugin: {line}"));
+    }
+}
+
+async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format, verbose: bool) -> Result<(), Failure> {
+    let tell = move |news: &News<'_>| {
         if format == Format::Text {
-            let sign = match check.outcome {
-                Outcome::Passed => "ok  ",
-                Outcome::Failed => "FAIL",
-                Outcome::Skipped => "skip",
-            };
-            print::line(format_args!("{sign}  {:18} {}", check.name, check.note));
+            tell_of(news, verbose);
         }
     };
     let stop = Stop::default();
     signals::listen(stop.clone(), "stopping: what was made is removed");
     let report = occopus.test_plugin(file, fixture, stop.clone(), tell).await?;
-    let [passed, failed, skipped] = [Outcome::Passed, Outcome::Failed, Outcome::Skipped].map(|it| report.count(it));
+    let [passed, failed, skipped, untried] =
+        [Outcome::Passed, Outcome::Failed, Outcome::Skipped, Outcome::Untried].map(|it| report.count(it));
     match format {
         Format::Json => print::json(&report),
         Format::Text => {
@@ -139,7 +166,11 @@ async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format) ->
                 ));
             }
             print::line("");
-            print::line(format_args!("{}: {passed} passed, {failed} failed, {skipped} skipped", report.plugin));
+            let untried = if untried > 0 { format!(", {untried} not tried") } else { String::new() };
+            print::line(format_args!(
+                "{}: {passed} passed, {failed} failed, {skipped} skipped{untried}",
+                report.plugin
+            ));
         }
     }
     if failed == 0 {

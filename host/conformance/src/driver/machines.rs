@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::GOING;
 use crate::bed::Bed;
 use crate::recording::Recording;
 use crate::report::{Checked, Miss, words};
@@ -111,6 +112,12 @@ impl<'a> Machines<'a> {
         self.until(handle, Phase::Gone).await
     }
 
+    /// What the cloud says of it now.
+    pub(crate) async fn phase(&self, handle: &Handle) -> Result<Phase, Miss> {
+        let seen = self.driver.observe(&self.scope(), std::slice::from_ref(handle)).await?;
+        Ok(seen.first().ok_or("`observe` gives no answer")?.phase)
+    }
+
     async fn until(&self, handle: &Handle, phase: Phase) -> Result<Observed, Miss> {
         let began = Instant::now();
         loop {
@@ -120,9 +127,12 @@ impl<'a> Machines<'a> {
                 return Ok(seen);
             }
             let ended = matches!(seen.phase, Phase::Failed | Phase::Stopped | Phase::Gone) && phase == Phase::Running;
-            if ended || began.elapsed() > self.bed.patience() {
+            // Nothing has begun to happen to it.
+            let untouched = phase == Phase::Gone && seen.phase == Phase::Running && began.elapsed() > GOING;
+            if ended || untouched || began.elapsed() > self.bed.patience() {
                 let why = seen.message.map(|why| format!(" ({why})")).unwrap_or_default();
-                return Err(format!("it should be {phase:?} and is {:?}{why}", seen.phase).into());
+                let after = began.elapsed().as_secs();
+                return Err(format!("it should be {phase:?} and is {:?} after {after} s{why}", seen.phase).into());
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -203,6 +213,12 @@ impl<'a> Machines<'a> {
         }
     }
 
+    /// Whether the cloud says so of all of them.
+    async fn all_run(&self, handles: &[Handle]) -> bool {
+        let seen = self.driver.observe(&self.scope(), handles).await.unwrap_or_default();
+        !seen.is_empty() && seen.iter().all(|one| one.phase == Phase::Running)
+    }
+
     /// Removes every machine of these tests, and says whether there are any after that.
     pub(crate) async fn remove_all(&self) -> Checked {
         // Of an interrupted check. Each call ends by its deadline.
@@ -225,8 +241,13 @@ impl<'a> Machines<'a> {
             if left.is_empty() {
                 return Ok(format!("{} ids were used, and none has a machine", ids.len()));
             }
-            if began.elapsed() > self.bed.patience() {
-                return Err(format!("{} machines can't be removed", left.len()).into());
+            // They may be on their way out; but when they all run as before, nothing happens to them.
+            let untouched = self.all_run(&left).await && began.elapsed() > GOING;
+            if untouched || began.elapsed() > self.bed.patience() {
+                let handles: Vec<_> = left.iter().take(10).map(|handle| handle.data.as_str()).collect();
+                return Err(
+                    format!("{} machines can't be removed, and are left: {}", left.len(), handles.join(", ")).into()
+                );
             }
             self.destroy_all(&left).await?;
             removed += left.len();
