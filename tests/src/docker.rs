@@ -30,6 +30,12 @@ impl Docker {
         Some(docker)
     }
 
+    /// Where a proxy finds it: the path of its socket, or `HOST:PORT`.
+    pub fn server(&self) -> &str {
+        let endpoint = self.endpoint.as_str();
+        endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("tcp://")).unwrap_or(endpoint)
+    }
+
     /// Runs `docker` with these arguments and gives its standard output, trimmed.
     ///
     /// # Panics

@@ -1,4 +1,5 @@
-//! The service dies and comes back: `kill -9` under load, an end in good order, and another service on the same store.
+//! The service dies and comes back: `kill -9` under load, an end in good order, a stop beyond its lease, and another service on
+//! the same store.
 //!
 //! `OCCOPUS_KILLS=300 cargo test -p occopus-tests --test service_crashes` kills more often; `OCCOPUS_SEED=17` begins elsewhere.
 #![expect(clippy::print_stderr, reason = "says how often it was killed, and the seed when it fails")]
@@ -96,6 +97,48 @@ fn want(service: &Service, id: &str, mark: &str, mut rng: Rng, stop: &AtomicBool
     promised
 }
 
+/// Undisturbed, all that was promised comes to an end, all of it is kept alive, and can be removed.
+fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark: &str, seed: u64) {
+    let home = &service.home;
+    let number: usize = promised.values().map(Vec::len).sum();
+    assert!(number > 0, "seed {seed}: nothing was promised");
+    for (id, promised) in promised {
+        for (at, path) in promised.iter().rev().enumerate() {
+            // Many are kept of each infrastructure, and not all.
+            if at < 10 {
+                assert_eq!(service.get(path).status, 200, "seed {seed}: {id}: the promise {path} is forgotten");
+            }
+            eventually(&format!("seed {seed}: {id}: {path} ends"), || {
+                let operation = service.get(path);
+                operation.status == 404 || !["pending", "running"].map(Value::from).contains(&operation.json()["state"])
+            });
+        }
+    }
+    for id in IDS {
+        service.build(id, &layers(mark, 7));
+    }
+    eventually("all of them are there", || instances_with(mark).len() >= IDS.len() * NODES);
+    nothing_lost_nothing_doubled(home, mark, &format!("seed {seed}, at the end"));
+    // All are kept alive again.
+    for id in IDS {
+        let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
+        let victim = nodes["db"]["instances"].as_object().expect("instances").keys().next().expect("one").clone();
+        kill_instance(&victim);
+        eventually(&format!("seed {seed}: {id} is healed"), || {
+            let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
+            let instances = nodes["db"]["instances"].as_object().cloned().unwrap_or_default();
+            instances.len() == 1
+                && !instances.contains_key(&victim)
+                && instances.values().all(|one| one["state"] == "ready")
+        });
+    }
+    for id in IDS {
+        service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+    }
+    assert_eq!((processes_with(mark), recorded(home).len()), (0, 0), "seed {seed}: nothing is left");
+    assert_eq!(service.get("/infrastructures").json()["infrastructures"], serde_json::json!([]));
+}
+
 #[test]
 fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
     let seed = number("OCCOPUS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
@@ -137,45 +180,79 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
     }
     eprintln!("seed {seed}: killed {} times in {:.0} s", kills(), began.elapsed().as_secs_f64());
 
-    // Undisturbed, all that was promised comes to an end.
     let service = Service::in_home(home.clone(), PATIENT);
-    let number: usize = promised.values().map(Vec::len).sum();
-    assert!(number > 0, "seed {seed}: nothing was promised");
-    for (id, promised) in &promised {
-        for (at, path) in promised.iter().rev().enumerate() {
-            // Many are kept of each infrastructure, and not all.
-            if at < 10 {
-                assert_eq!(service.get(path).status, 200, "seed {seed}: {id}: the promise {path} is forgotten");
+    all_ends_well(&service, &promised, &mark, seed);
+}
+
+/// What seems lost or doubled while services work: what is on its way looks so for a moment.
+fn suspects(home: &Occopus, mark: &str) -> BTreeSet<String> {
+    let processes = instances_with(mark);
+    let recorded = recorded(home);
+    let is_suspect = |(instance, pids): &(String, Vec<u32>)| pids.len() > 1 || !recorded.contains(instance);
+    processes.into_iter().filter(is_suspect).map(|(instance, _)| instance).collect()
+}
+
+/// How long a service is stopped, so that its leases end.
+const BEYOND_THE_LEASE: Duration = Duration::from_secs(18);
+
+#[test]
+fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothing_is_lost() {
+    let seed = number("OCCOPUS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let mut rng = Rng::with_seed(seed);
+    let mark = mark(166);
+    let home = Arc::new(Occopus::new());
+    let mut services = [Service::in_home(home.clone(), PATIENT), Service::in_home(home.clone(), PATIENT)];
+    let mut promised = BTreeMap::<&str, Vec<String>>::new();
+    let (began, rounds) = (Instant::now(), kills().div_ceil(4).max(3));
+    for round in 0..rounds {
+        let what = format!("seed {seed}, round {round}");
+        let victim = rng.usize(0..2);
+        let stop = AtomicBool::new(false);
+        let signals: &[&str] =
+            [["STOP", "CONT"].as_slice(), &["KILL"], &["TERM"]][usize::try_from(round % 3).unwrap_or(0)];
+        std::thread::scope(|scope| {
+            let wishes: Vec<_> = IDS
+                .iter()
+                .flat_map(|id| services.iter().map(move |service| (*id, service)))
+                .map(|(id, service)| {
+                    let (mark, stop, rng) = (&mark, &stop, rng.fork());
+                    (id, scope.spawn(move || want(service, id, mark, rng, stop)))
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(rng.u64(300..3000)));
+            let processes = instances_with(&mark);
+            if let Some(pid) = processes.values().flatten().nth(rng.usize(0..20)) {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
             }
-            eventually(&format!("seed {seed}: {id}: {path} ends"), || {
-                let operation = service.get(path);
-                operation.status == 404 || !["pending", "running"].map(Value::from).contains(&operation.json()["state"])
-            });
-        }
-    }
-    for id in IDS {
-        service.build(id, &layers(&mark, 7));
-    }
-    eventually("all of them are there", || instances_with(&mark).len() >= IDS.len() * NODES);
-    nothing_lost_nothing_doubled(&home, &mark, &format!("seed {seed}, at the end"));
-    // All are kept alive again.
-    for id in IDS {
-        let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
-        let victim = nodes["db"]["instances"].as_object().expect("instances").keys().next().expect("one").clone();
-        kill_instance(&victim);
-        eventually(&format!("seed {seed}: {id} is healed"), || {
-            let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
-            let instances = nodes["db"]["instances"].as_object().cloned().unwrap_or_default();
-            instances.len() == 1
-                && !instances.contains_key(&victim)
-                && instances.values().all(|one| one["state"] == "ready")
+            for name in signals {
+                occopus_tests::processes::signal(services[victim].pid(), name);
+                if *name == "STOP" {
+                    std::thread::sleep(BEYOND_THE_LEASE);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(rng.u64(0..1500)));
+            stop.store(true, Ordering::Relaxed);
+            for (id, wish) in wishes {
+                promised.entry(id).or_default().extend(wish.join().unwrap_or_else(|_| panic!("{what}: {id}")));
+            }
         });
+        if signals[0] != "STOP" {
+            services[victim].end();
+            services[victim] = Service::in_home(home.clone(), PATIENT);
+        }
+        let mut wrong = suspects(&home, &mark);
+        for _ in 0..10 {
+            if !wrong.is_empty() {
+                std::thread::sleep(Duration::from_millis(500));
+                wrong = wrong.intersection(&suspects(&home, &mark)).cloned().collect();
+            }
+        }
+        assert!(wrong.is_empty(), "{what}, {signals:?}: lost or doubled: {wrong:?}");
     }
-    for id in IDS {
-        service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
-    }
-    assert_eq!((processes_with(&mark), recorded(&home).len()), (0, 0), "seed {seed}: nothing is left");
-    assert_eq!(service.get("/infrastructures").json()["infrastructures"], serde_json::json!([]));
+    eprintln!("seed {seed}: {rounds} rounds in {:.0} s", began.elapsed().as_secs_f64());
+    let [first, second] = services;
+    drop(second);
+    all_ends_well(&first, &promised, &mark, seed);
 }
 
 #[test]
