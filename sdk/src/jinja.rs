@@ -3,10 +3,18 @@
 //! Undefined prints nothing, but an attribute of it is an error; nothing is escaped; one trailing newline is dropped;
 //! there is nothing to include. A template can neither run for ever nor make a text without end.
 
+mod changeable;
+#[cfg(test)]
+mod compared;
+mod filters;
 mod functions;
+mod json;
+mod methods;
 mod python;
+mod rewrite;
 #[cfg(test)]
 mod tests;
+mod wrap;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -37,9 +45,7 @@ impl Templates {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(DEPTH);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("b64encode", functions::b64encode);
-        environment.add_filter("string", |value: Value| python::str(&value));
+        filters::add(&mut environment);
         environment.set_formatter(|out, _, value| Ok(out.write_str(&python::str(value))?));
         Self { environment, variables: BTreeMap::new(), keeps_newline: false }.with(variables)
     }
@@ -81,7 +87,7 @@ impl Templates {
     pub fn text(&self, pointer: &str, source: &str) -> Result<String, Fault> {
         // Jinja drops one, so it gets one more.
         let newline = if self.keeps_newline && source.ends_with('\n') { "\n" } else { "" };
-        let source = format!("{source}{newline}");
+        let source = rewrite::rewrite(&format!("{source}{newline}"));
         let rendered = self
             .environment
             .template_from_str(&source)
@@ -124,7 +130,43 @@ pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
+/// Where a comment begins that has no end: the engine only knows where the text ends.
+fn open_comment(source: &str) -> Option<usize> {
+    let mut at = 0;
+    while let Some(open) = source.get(at..)?.find("{#").map(|open| at + open) {
+        match source.get(open + 2..)?.find("#}") {
+            Some(end) => at = open + 2 + end + 2,
+            None => return Some(open),
+        }
+    }
+    None
+}
+
+/// A text for another reader, such as a shell or Docker, that has marks of a template in it.
+fn explain_syntax(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
+    const HINT: &str = "marks that are for another program go between `{% raw %}` and `{% endraw %}`";
+    let detail = error.detail().unwrap_or("the template can't be read").to_owned();
+    let comment = open_comment(source).filter(|_| detail.contains("comment"));
+    let (what, line) = match comment {
+        Some(at) => {
+            let line = source.get(..at).unwrap_or_default().matches('\n').count() + 1;
+            ("`{#` begins a comment, and there is no `#}` at its end".to_owned(), Some(line))
+        }
+        None => (detail, error.line()),
+    };
+    let text = line.and_then(|line| source.lines().nth(line.checked_sub(1)?)).map(str::trim);
+    let place = match text.filter(|text| !text.is_empty() && text.len() <= 100 && !text.contains("|__")) {
+        Some(text) => format!("in `{text}`"),
+        None => "here".to_owned(),
+    };
+    let place = line.map_or_else(|| place.clone(), |line| format!("line {line}: {place}"));
+    Fault::give_up("template.failed", what).at(pointer, place).detail(HINT)
+}
+
 fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
+    if error.kind() == ErrorKind::SyntaxError {
+        return explain_syntax(pointer, source, error);
+    }
     // A refused `cmd` is the host's fault, and keeps its reaction and its advice.
     let cause = error.source().and_then(|source| source.downcast_ref::<Fault>());
     let what = match error.kind() {
@@ -134,7 +176,8 @@ fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
     };
     // Which of several expressions it is.
     let expression = error.range().and_then(|range| source.get(whole(source, range))).map(str::trim);
-    let place = match expression.filter(|it| !it.is_empty() && it.len() <= 100 && !it.contains('\n')) {
+    let is_shown = |it: &&str| !it.is_empty() && it.len() <= 100 && !it.contains('\n') && !it.contains("__");
+    let place = match expression.filter(is_shown) {
         Some(expression) => format!("at `{expression}`"),
         None => "here".to_owned(),
     };

@@ -11,8 +11,25 @@ pub(super) fn str(value: &Value) -> String {
     }
 }
 
+/// Python's `splitlines()`.
+pub(super) fn lines(text: &str) -> Vec<&str> {
+    const BREAKS: [char; 10] =
+        ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+    let (mut lines, mut rest) = (Vec::new(), text);
+    while let Some(at) = rest.find(BREAKS) {
+        lines.push(&rest[..at]);
+        let length =
+            if rest[at..].starts_with("\r\n") { 2 } else { rest[at..].chars().next().map_or(1, char::len_utf8) };
+        rest = &rest[at + length..];
+    }
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
+    lines
+}
+
 /// Python's `repr()`.
-fn repr(value: &Value) -> String {
+pub(super) fn repr(value: &Value) -> String {
     match value.kind() {
         ValueKind::Undefined => String::new(),
         ValueKind::None => "None".to_owned(),
@@ -20,8 +37,33 @@ fn repr(value: &Value) -> String {
         ValueKind::String => quoted(value.as_str().unwrap_or_default()),
         ValueKind::Seq | ValueKind::Iterable => sequence(value),
         ValueKind::Map => mapping(value),
+        ValueKind::Number if !value.is_integer() => {
+            f64::try_from(value.clone()).map_or_else(|_| value.to_string(), float)
+        }
         _ => value.to_string(),
     }
+}
+
+/// A float: with an exponent from 1e16 on, and below 1e-4.
+pub(super) fn float(number: f64) -> String {
+    let size = number.abs();
+    if !number.is_finite() {
+        return if number.is_nan() {
+            "nan"
+        } else if number > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        }
+        .to_owned();
+    }
+    if size != 0.0 && !(1e-4..1e16).contains(&size) {
+        let text = format!("{number:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+        return format!("{mantissa}e{sign}{digits:0>2}");
+    }
+    format!("{number:?}")
 }
 
 fn sequence(value: &Value) -> String {

@@ -82,11 +82,36 @@ fn errors_tell_the_place() {
 }
 
 #[test]
+fn marks_for_other_programs_are_told_with_the_way_out() {
+    for (source, line, what) in [
+        ("#!/bin/bash\na=(1 2)\necho ${#a[@]}\necho done\n\n", "line 3: in `echo ${#a[@]}`", "`{#` begins a comment"),
+        ("x\ndocker ps --format '{{.Names}}'\ny\n", "line 2: in `docker ps --format '{{.Names}}'`", "unexpected"),
+        ("{# fine #}\n{% nonsense %}\n", "line 2: in `{% nonsense %}`", "unknown"),
+        ("{{ a b }}", "line 1: in `{{ a b }}`", "unexpected"),
+    ] {
+        let fault = templates().text("/x", source).expect_err(source);
+        assert!(fault.message.contains(what), "{fault}");
+        assert_eq!((fault.details[0].pointer.as_str(), fault.details[0].message.as_str()), ("/x", line));
+        assert!(fault.details[1].message.contains("{% raw %}"), "{fault:?}");
+    }
+    let fault = templates().text("", "{{ nowhere.x }}").expect_err("undefined");
+    assert_eq!(fault.details.len(), 1, "the syntax is right");
+}
+
+#[test]
 fn templates_end() {
     for endless in [
         "{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{{ 'x' * 999999999 }}",
+        "{{ 'x' | center(999999999) }}",
+        "{{ 'x'.zfill(999999999) }}",
+        "{{ 'x' | indent(999999999, true) }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ [1] | tojson(indent=999999999) }}",
+        "{% set l = [1] %}{{ l.append(l) }}{{ l }}",
+        "{% set l = [1] %}{% set d = {'l': l} %}{{ l.append([d]) }}{{ l | tojson }}",
+        "{% set l = [0] %}{% for a in range(99999) %}{% set x = l.extend(l) %}{% endfor %}",
     ] {
         assert!(templates().text("", endless).is_err(), "{endless}");
     }
@@ -179,6 +204,23 @@ fn pieces() -> impl Strategy<Value = String> {
         "|length",
         "|tojson",
         "|batch(9999)",
+        "|indent(99)",
+        "|center(999)",
+        "|wordwrap(3)",
+        "|truncate(5)",
+        "|int",
+        "'%s-%5d'",
+        " % ",
+        " % ('a', 1)",
+        "{'a': [1]}",
+        "[[]]",
+        ".append(x)",
+        ".append(1)",
+        ".update(a=x)",
+        ".pop()",
+        ".zfill(9)",
+        "cycler(1, 2)",
+        ".next()",
         ".items()",
         ".get('a')",
         ".format(1)",
