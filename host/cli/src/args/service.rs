@@ -1,6 +1,6 @@
 //! The service, and who may use it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::{Output, Parallelize, seconds};
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen.
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["host", "port"])]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["host", "port"], value_parser = socket)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Where to listen: the address.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    /// Where to listen: the address, or a name that has one, such as `localhost`.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = host)]
     pub(crate) host: IpAddr,
     /// Where to listen: the port; 0 takes any that is free.
     #[arg(long, value_name = "PORT", default_value = "5000")]
@@ -44,6 +44,30 @@ pub(crate) struct Serve {
     pub(crate) parallelize: Parallelize,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// An address, or that of a name.
+fn host(text: &str) -> Result<IpAddr, String> {
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => named(&format!("{text}:0")).map(|found| found.ip()),
+    }
+}
+
+/// `ADDRESS:PORT`, or `NAME:PORT`.
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => named(text),
+    }
+}
+
+fn named(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| format!("no such address: {error}"))?;
+    let found: Vec<_> = found.collect();
+    // `localhost` has two where there is IPv6, and clients of old know the first kind.
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| "the name has no address".to_owned())
 }
 
 /// `token`

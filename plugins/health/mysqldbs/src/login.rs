@@ -15,6 +15,11 @@ const CONNECT_WITH_DB: u32 = 1 << 3;
 const PROTOCOL_41: u32 = 1 << 9;
 const SECURE_CONNECTION: u32 = 1 << 15;
 const PLUGIN_AUTH: u32 = 1 << 19;
+const SSL: u32 = 1 << 11;
+/// `ER_ACCESS_DENIED_ERROR`: also what a user gets who may only log in with TLS.
+const DENIED: u16 = 1045;
+/// `ER_SECURE_TRANSPORT_REQUIRED`.
+const TLS_REQUIRED: u16 = 3159;
 const UTF8MB4: u8 = 45;
 
 const NATIVE: &str = "mysql_native_password";
@@ -24,7 +29,8 @@ const CACHING_SHA2: &str = "caching_sha2_password";
 pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, database: &str) -> Result<(), String> {
     let mut packets = Packets::new(stream);
     let greeting = packets.receive()?;
-    let (mut nonce, mut plugin) = greet(&greeting)?;
+    let Greeting { mut nonce, mut plugin, has_tls } = greet(&greeting)?;
+    let refused = |rest: &[u8]| error(rest) + without_tls(rest, has_tls);
     // A server may name a way that is not known here; then it is asked for the one that is.
     if plugin != CACHING_SHA2 {
         NATIVE.clone_into(&mut plugin);
@@ -34,7 +40,7 @@ pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, datab
         let answer = packets.receive()?;
         match answer.split_first() {
             Some((0x00, _)) => break,
-            Some((0xff, rest)) => return Err(error(rest)),
+            Some((0xff, rest)) => return Err(refused(rest)),
             Some((0xfe, [])) => return Err("the server asks for a password of before MySQL 4.1".to_owned()),
             Some((0xfe, rest)) => {
                 let mut reader = Reader(rest);
@@ -54,8 +60,27 @@ pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, datab
     Ok(())
 }
 
-/// Nonce and way of proof in the server's first packet.
-fn greet(greeting: &[u8]) -> Result<(Vec<u8>, String), String> {
+/// What the server's first packet says.
+struct Greeting {
+    nonce: Vec<u8>,
+    /// The way of proof.
+    plugin: String,
+    has_tls: bool,
+}
+
+/// The words that a server leaves out when it wants TLS, which this check does not speak.
+fn without_tls(rest: &[u8], has_tls: bool) -> &'static str {
+    match Reader(rest).short() {
+        Some(TLS_REQUIRED) => "; this check logs in without TLS: `ports: [3306]` is what it can do for this server",
+        Some(DENIED) if has_tls => {
+            "; if the password is right, the server may demand TLS (`require_secure_transport`, `REQUIRE SSL`), and this check \
+             logs in without: `ports: [3306]` is what it can do then"
+        }
+        _ => "",
+    }
+}
+
+fn greet(greeting: &[u8]) -> Result<Greeting, String> {
     let strange = || "what listens there does not speak MySQL's protocol".to_owned();
     let mut reader = Reader(greeting);
     match reader.byte() {
@@ -77,7 +102,7 @@ fn greet(greeting: &[u8]) -> Result<(Vec<u8>, String), String> {
         let capabilities = u32::from(high) << 16 | u32::from(low);
         let needed = PROTOCOL_41 | SECURE_CONNECTION;
         let plugin = if capabilities & PLUGIN_AUTH == 0 { NATIVE.to_owned() } else { reader.text() };
-        (capabilities & needed == needed).then_some((nonce, plugin))
+        (capabilities & needed == needed).then_some(Greeting { nonce, plugin, has_tls: capabilities & SSL != 0 })
     };
     read(reader).ok_or_else(strange)
 }

@@ -134,6 +134,11 @@ fn the_server_may_ask_for_another_proof() {
 fn refusals_are_told_in_the_servers_words_without_the_password() {
     for (answer, said) in [
         (&b"\xff\x15\x04#28000Access denied for user 'wp'"[..], "Access denied for user 'wp' (1045)"),
+        (b"\xff\x15\x04#28000Access denied for user 'wp'", "`require_secure_transport`"),
+        (
+            b"\xff\x57\x0c#HY000Connections using insecure transport are prohibited",
+            "(3159); this check logs in without TLS",
+        ),
         (b"\xff\x19\x04#42000Unknown database 'wordpress'", "Unknown database 'wordpress' (1049)"),
         (b"\xfesha256_password\0abc\0", "`sha256_password`"),
         (b"\x07", "something unknown"),

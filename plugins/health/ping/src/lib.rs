@@ -9,6 +9,9 @@ use serde::Deserialize;
 /// As long as the existing tool waits.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Many networks drop echoes, and nobody asked for this check.
+const HELP: &str = "`ping` is checked unless `health_check` has `ping: false`";
+
 /// `true` to check; `false` switches the check off, and it is not called.
 #[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -35,7 +38,7 @@ impl HealthChecker for PingChecker {
         }
         let mut observation = match icmp::echo(&target.address, TIMEOUT) {
             Ok(Some(_)) => Observation::healthy("answers an echo"),
-            Ok(None) => Observation::unhealthy(format!("{}: no answer to an echo", target.address)),
+            Ok(None) => Observation::unhealthy(format!("{}: no answer to an echo; {HELP}", target.address)),
             Err(fault) => Observation::cannot_tell(fault.message),
         };
         observation.details = vec![(target.address.clone(), format!("{:?}", observation.verdict).to_lowercase())];
@@ -59,6 +62,7 @@ mod tests {
             let host = FakeHost { reachable: vec!["10.0.0.1".to_owned()], ..FakeHost::default() };
             let observation = check::<PingChecker>(host, &json!(true), address, json!({})).expect("an observation");
             assert_eq!(observation.verdict, verdict);
+            assert_eq!(observation.reason.contains("`ping: false`"), verdict == Verdict::Unhealthy);
         }
     }
 }

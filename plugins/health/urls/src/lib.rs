@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use occopus_sdk::http::{Http, HttpErrorKind};
+use occopus_sdk::http::{Http, HttpError, HttpErrorKind, Response};
 use occopus_sdk::jinja::Templates;
 use occopus_sdk::{About, Fault, HealthChecker, Observation, Target, Verdict};
 use schemars::JsonSchema;
@@ -12,6 +12,9 @@ use serde::Deserialize;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How many redirects to follow.
 const REDIRECTS: usize = 10;
+/// Statuses of servers that have no answer to HEAD (RFC 9110, sections 15.5.6 and 15.6.2).
+const METHOD_NOT_ALLOWED: u16 = 405;
+const NOT_IMPLEMENTED: u16 = 501;
 
 /// URLs, each a template that knows `ip`, `variables`, `node_id` and `instance_data`.
 #[derive(Deserialize, JsonSchema)]
@@ -28,7 +31,7 @@ impl HealthChecker for UrlsChecker {
         name: "urls",
         version: env!("CARGO_PKG_VERSION"),
         keyword: "urls",
-        summary: "URLs answer HEAD requests with success",
+        summary: "URLs answer HEAD or GET requests with success",
         ..About::HEALTH
     };
 
@@ -71,27 +74,41 @@ fn is_http(url: &str) -> bool {
         .is_some_and(|rest| !rest.starts_with(['/', '?', '#']) && !rest.is_empty())
 }
 
-/// One URL, and those it leads to.
-fn look(http: Http, url: &str) -> (Verdict, String) {
-    let mut url = url.to_owned();
+/// One URL, and those it leads to. What is said of another URL than the first names it.
+fn look(http: Http, first: &str) -> (Verdict, String) {
+    let mut url = first.to_owned();
     for _ in 0..=REDIRECTS {
-        let sent = url.split('#').next().unwrap_or_default();
-        let response = match http.head(sent).timeouts(TIMEOUT, TIMEOUT).send() {
-            Ok(response) => response,
+        let told = |what: String| if url == first { what } else { format!("it leads to {url}: {what}") };
+        let (response, method) = match ask(http, &url) {
+            Ok(answer) => answer,
+            Err(error) if error.kind == HttpErrorKind::Refused && url != first => {
+                return (Verdict::CannotTell, told(format!("this check may not go there: {}", error.message)));
+            }
             Err(error) if error.kind == HttpErrorKind::Refused => return (Verdict::CannotTell, error.message),
-            Err(error) => return (Verdict::Unhealthy, error.message),
+            Err(error) => return (Verdict::Unhealthy, told(error.message)),
         };
         let location = response.header("location").filter(|_| (300..400).contains(&response.status));
-        match location {
-            Some(location) => url = join(&url, location),
+        let next = match location {
+            Some(location) => join(&url, location),
             None if response.is_success() => return (Verdict::Healthy, "ready".to_owned()),
-            None => return (Verdict::Unhealthy, format!("status {}", response.status)),
+            None => return (Verdict::Unhealthy, told(format!("status {} to {method}", response.status))),
+        };
+        if !is_http(&next) {
+            return (Verdict::Unhealthy, told(format!("it leads to `{next}`")));
         }
-        if !is_http(&url) {
-            return (Verdict::Unhealthy, format!("it leads to `{url}`"));
-        }
+        url = next;
     }
-    (Verdict::Unhealthy, format!("more than {REDIRECTS} redirects"))
+    (Verdict::Unhealthy, format!("more than {REDIRECTS} redirects, the last one to {url}"))
+}
+
+/// HEAD, or GET where the server does not know HEAD or does not allow it; the answer, and to which of them.
+fn ask(http: Http, url: &str) -> Result<(Response, &'static str), HttpError> {
+    let sent = url.split('#').next().unwrap_or_default();
+    let response = http.head(sent).timeouts(TIMEOUT, TIMEOUT).send()?;
+    if !matches!(response.status, METHOD_NOT_ALLOWED | NOT_IMPLEMENTED) {
+        return Ok((response, "HEAD"));
+    }
+    Ok((http.get(sent).timeouts(TIMEOUT, TIMEOUT).send()?, "GET"))
 }
 
 /// Where a `Location` leads from here (RFC 9110, section 10.2.2). Steps such as `..` are left to the server.
@@ -127,8 +144,18 @@ mod tests {
 
     fn look(urls: &[&str]) -> Result<Observation, Fault> {
         let host = FakeHost::default().http(|request| {
-            assert_eq!(request.method, "HEAD");
             let (status, location) = match request.url.as_str() {
+                "http://10.0.0.1/no-head" if request.method == "HEAD" => (405, None),
+                "http://10.0.0.1/nothing-at-all" if request.method == "HEAD" => (501, None),
+                "http://10.0.0.1/no-head" => (200, None),
+                "http://10.0.0.1/nothing-at-all" => (503, None),
+                _ if request.method != "HEAD" => panic!("{} of {}", request.method, request.url),
+                "http://10.0.0.1/to-down" => (301, Some("https://10.0.0.1/down")),
+                "http://10.0.0.1/to-secret" => (302, Some("/secret")),
+                "https://10.0.0.1/down" => {
+                    let message = "connection refused".to_owned();
+                    return Err(HttpError { kind: occopus_sdk::http::HttpErrorKind::NotSent, message });
+                }
                 "http://10.0.0.1/ok" => (204, None),
                 "http://10.0.0.1/moved" => (302, Some("ok")),
                 "http://10.0.0.1/loop" => (301, Some("/loop")),
@@ -154,8 +181,24 @@ mod tests {
         for (url, verdict, reason) in [
             ("ok", Verdict::Healthy, "all URLs answer"),
             ("moved", Verdict::Healthy, "all URLs answer"),
-            ("nothing", Verdict::Unhealthy, "http://10.0.0.1/nothing: status 404"),
-            ("loop", Verdict::Unhealthy, "http://10.0.0.1/loop: more than 10 redirects"),
+            ("nothing", Verdict::Unhealthy, "http://10.0.0.1/nothing: status 404 to HEAD"),
+            (
+                "loop",
+                Verdict::Unhealthy,
+                "http://10.0.0.1/loop: more than 10 redirects, the last one to http://10.0.0.1/loop",
+            ),
+            ("no-head", Verdict::Healthy, "all URLs answer"),
+            ("nothing-at-all", Verdict::Unhealthy, "http://10.0.0.1/nothing-at-all: status 503 to GET"),
+            (
+                "to-down",
+                Verdict::Unhealthy,
+                "http://10.0.0.1/to-down: it leads to https://10.0.0.1/down: connection refused",
+            ),
+            (
+                "to-secret",
+                Verdict::CannotTell,
+                "http://10.0.0.1/to-secret: it leads to http://10.0.0.1/secret: this check may not go there: not granted",
+            ),
             ("away", Verdict::Unhealthy, "http://10.0.0.1/away: it leads to `ftp://elsewhere/`"),
             ("down", Verdict::Unhealthy, "http://10.0.0.1/down: connection refused"),
             ("secret", Verdict::CannotTell, "http://10.0.0.1/secret: not granted"),
