@@ -1,7 +1,8 @@
 //! `cargo xtask mutants`: breaks the engine on purpose, in a copy, and expects its simulation to notice each time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -49,8 +50,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "make another instance for a record that was left unfinished",
         file: "act/create.rs",
-        from: "                None => self.create(record.id).await,",
-        to: "                None => self.create(id).await,",
+        from: "None => self.create(record.id, true).await,",
+        to: "None => self.create(id, true).await,",
     },
     Mutant {
         what: "start before what is needed is ready",
@@ -108,11 +109,20 @@ const MUTANTS: &[Mutant] = &[
     },
 ];
 
+/// Histories that each is tried with: most are noticed by the first few, and the others get as many as a test has.
+const SEEDS: [u32; 2] = [100, 2_000];
+/// What takes longer hangs, which is noticed too.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Runs the simulation over each.
 pub(crate) fn run() -> Result<()> {
     let copy = tools::target_directory().join("mutants");
     if copy.exists() {
         std::fs::remove_dir_all(&copy).with_context(|| format!("could not remove {}", copy.display()))?;
+    }
+    let wrong: Vec<_> = MUTANTS.iter().filter_map(|mutant| misplaced(mutant, tools::root())).collect();
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
     }
     copy_workspace(&copy)?;
     if !passes(&copy)? {
@@ -120,15 +130,14 @@ pub(crate) fn run() -> Result<()> {
     }
     let mut survivors = Vec::new();
     for mutant in MUTANTS {
-        let path = copy.join("host/engine/src").join(mutant.file);
+        let path = path_in(mutant, &copy);
         let whole = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-        if whole.matches(mutant.from).count() != 1 {
-            bail!("{}: the place to break is not there once, in {}", mutant.what, mutant.file);
-        }
+        let began = Instant::now();
         std::fs::write(&path, whole.replace(mutant.from, mutant.to))?;
-        let caught = !passes(&copy)?;
+        let caught = !passes(&copy).with_context(|| format!("`{}`", mutant.what))?;
         std::fs::write(&path, whole)?;
-        println!("{}  {}", if caught { "caught  " } else { "SURVIVED" }, mutant.what);
+        let seconds = began.elapsed().as_secs();
+        println!("{}  {} ({seconds} s)", if caught { "caught  " } else { "SURVIVED" }, mutant.what);
         if !caught {
             survivors.push(mutant.what);
         }
@@ -138,6 +147,24 @@ pub(crate) fn run() -> Result<()> {
         return Ok(());
     }
     bail!("not caught: {}", survivors.join("; "));
+}
+
+fn path_in(mutant: &Mutant, workspace: &Path) -> PathBuf {
+    workspace.join("host/engine/src").join(mutant.file)
+}
+
+/// Why a mutant has nothing to break, or more than one thing; none when it can be made.
+fn misplaced(mutant: &Mutant, workspace: &Path) -> Option<String> {
+    let path = path_in(mutant, workspace);
+    let Ok(whole) = std::fs::read_to_string(&path) else {
+        return Some(format!("`{}`: there is no file {}", mutant.what, path.display()));
+    };
+    let count = whole.matches(mutant.from).count();
+    let what = || {
+        let (what, file) = (mutant.what, mutant.file);
+        format!("`{what}`: its `from` is {count} times in {file}, and must be there once (xtask/src/mutants.rs)")
+    };
+    (count != 1).then(what)
 }
 
 /// All files that git knows, as they are.
@@ -160,13 +187,52 @@ fn copy_workspace(to: &Path) -> Result<()> {
 
 /// Whether the simulation compiles and finds nothing. A mutant that does not compile proves nothing.
 fn passes(copy: &Path) -> Result<bool> {
-    let mut cargo = tools::cargo();
-    cargo.current_dir(copy).env("CARGO_TARGET_DIR", copy.join("target")).env("RUSTFLAGS", "-Awarnings");
-    cargo.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut build = tools::cargo();
-    // What a mutant leaves unused is no news.
-    build.current_dir(copy).env("CARGO_TARGET_DIR", copy.join("target")).env("RUSTFLAGS", "-Awarnings");
-    let test = ["test", "--quiet", "--package", "occopus-engine", "--test", "simulation"];
-    tools::run(build.args(test).arg("--no-run"))?;
-    Ok(cargo.args(test).status()?.success())
+    let cargo = || {
+        let mut cargo = tools::cargo();
+        // Kept from one run to the next, and compiled again in parts only. What a mutant leaves unused is no news.
+        let target = tools::target_directory().join("mutants-target");
+        cargo.current_dir(copy).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "1");
+        cargo.env("RUSTFLAGS", "-Awarnings");
+        cargo.args(["test", "--quiet", "--package", "occopus-engine", "--test", "simulation"]);
+        cargo
+    };
+    tools::run(cargo().arg("--no-run"))?;
+    for seeds in SEEDS {
+        let mut simulation = cargo();
+        simulation.env("OCCOPUS_SEEDS", seeds.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+        if !ends_well(simulation)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn ends_well(mut command: Command) -> Result<bool> {
+    let mut child = command.spawn().context("cargo")?;
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mutant_has_one_place_to_break() {
+        let wrong: Vec<_> = MUTANTS.iter().filter_map(|mutant| misplaced(mutant, tools::root())).collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        for mutant in MUTANTS {
+            assert_ne!(mutant.from, mutant.to, "{}", mutant.what);
+        }
+    }
 }
