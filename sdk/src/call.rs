@@ -23,6 +23,12 @@ impl Call {
         self.0.progress(phase, detail);
     }
 
+    /// Tells the user of something in the section that probably does not do what they want, before anything is made. The pointer
+    /// leads into the section; a message that begins with `line N: ` is about that line of the text there.
+    pub fn warn(&self, code: &str, message: &str, pointer: &str) {
+        self.0.warn(code, message, pointer);
+    }
+
     /// The URL under which the HTTP client reaches an endpoint that the user wrote, such as `unix:///var/run/docker.sock`.
     ///
     /// # Errors

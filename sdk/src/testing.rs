@@ -46,6 +46,8 @@ pub struct FakeHost {
     pub log: Vec<String>,
     /// What was reported as progress.
     pub progress: Vec<(String, Option<String>)>,
+    /// Warnings: code, message, pointer.
+    pub warnings: Vec<(String, String, String)>,
     /// The memory across calls.
     pub cache: BTreeMap<String, Vec<u8>>,
     /// Addresses that answer an echo.
@@ -75,6 +77,7 @@ impl Default for FakeHost {
             requests: Vec::new(),
             log: Vec::new(),
             progress: Vec::new(),
+            warnings: Vec::new(),
             cache: BTreeMap::new(),
             reachable: Vec::new(),
             processes: BTreeMap::new(),

@@ -189,3 +189,44 @@ fn machines_outlive_what_stands_between_them_and_us() {
     occopus.ok(["destroy", "-i", "it"].iter().chain(&auth));
     assert!(moto.machines().is_empty());
 }
+
+#[test]
+fn a_token_that_ends_in_the_middle_of_a_build() {
+    let Some(moto) = Moto::start("a_token_that_ends_in_the_middle_of_a_build") else { return };
+    let occopus = Occopus::new();
+    // A program that gives another token each time, and a cloud that from some request on takes the second one only.
+    let runs = occopus.write("runs", "");
+    let script = format!("echo x >> {0}\necho token-$(wc -l < {0})\n", runs.display());
+    let script = occopus.write("token.sh", script);
+    let refused = Arc::new(AtomicUsize::new(0));
+    let (count, counted) = (AtomicUsize::new(0), Arc::clone(&refused));
+    let given = runs.clone();
+    let proxy = Proxy::before(&moto.address, move |_| {
+        let is_late = count.fetch_add(1, Ordering::SeqCst) >= 3;
+        let is_first = std::fs::read_to_string(&given).is_ok_and(|runs| runs.lines().count() < 2);
+        if is_late && is_first {
+            counted.fetch_add(1, Ordering::SeqCst);
+            return Meddling::Refuse("401 Unauthorized");
+        }
+        Meddling::Pass
+    });
+    let proxy = proxy.expect("a proxy");
+    write(&occopus, &proxy.address, 5);
+    let [access, secret] = moto.keys();
+    occopus.write(
+        "auth_data.yaml",
+        format!(
+            "resource:\n- type: ec2\n  auth_data:\n    accesskey: {access}\n    secretkey: {secret}\n    \
+             session_token: !command {{run: [sh, {}], lifetime: 1h}}\n",
+            script.display()
+        ),
+    );
+    let built = occopus.ok(["build", "infra.yaml", "-i", "it", "-v"]);
+    assert!(refused.load(Ordering::SeqCst) > 0, "the token ended before the build did");
+    assert_eq!(moto.machines().len(), 6);
+    let runs = std::fs::read_to_string(runs).expect("runs");
+    assert_eq!(runs.lines().count(), 2, "all that were refused share what is new");
+    assert!(!built.stderr.contains("token-1") && !built.stderr.contains("token-2"), "{}", built.stderr);
+    occopus.ok(["destroy", "-i", "it"]);
+    assert!(moto.machines().is_empty());
+}

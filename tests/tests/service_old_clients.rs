@@ -35,6 +35,8 @@ fn the_sequence_of_micado() {
     let words = ["infra.yaml", "-i", "micado_worker_infra", "--auth_data_path", "auth_data.yaml", "--parallelize"];
     let built = home.ok(["build"].into_iter().chain(words));
     assert_eq!(built.id(), "micado_worker_infra");
+    // It reads both streams, and takes the build for failed without these words.
+    assert!(format!("{}{}", built.stdout, built.stderr).contains("Submitted infrastructure: 'micado_worker_infra'"));
     assert_eq!(processes_with(&mark), 1);
     // From then on over HTTP.
     for _ in 0..2 {

@@ -33,7 +33,7 @@ Ctrl-C stops and removes what this run made; a second Ctrl-C stops at once and s
 
 Environment:
   OCCOPUS_CONFIG_PATH     the configuration, otherwise occopus_config.yaml in ~/.occopus or here
-  OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus or here
+  OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus, beside the description, or here
   OCCOPUS_SERVER          the URL of a service (`occopus serve`) to work against, as with --server
   OCCOPUS_TOKEN           the token for it
   OCCOPUS_SERVER_CA       certificates to trust there, as with --server-ca

@@ -31,7 +31,7 @@ pub(crate) async fn run(auth: Auth, common: &Common) -> Result<(), Failure> {
         }
         Format::Text => found.iter().for_each(|found| print::line(line(found))),
     }
-    session::refuse(&found)
+    session::refuse(&occopus, &found)
 }
 
 fn line(found: &Authentication) -> String {

@@ -20,6 +20,9 @@ pub(crate) async fn run(build: Build, common: &Common) -> Result<Exit, Failure> 
         Place::Here(occopus) => here(build, &occopus).await?,
         Place::Service(service) => there(build, &service).await?,
     };
+    // Programs that drive the existing tool wait for this line (MiCADO's submitter does, on either stream), so it comes only
+    // when all is done.
+    print::note(format_args!("Submitted infrastructure: '{}'", status.id));
     print::status(&status, format);
     if format == Format::Text {
         print::line(&status.id);
@@ -28,7 +31,7 @@ pub(crate) async fn run(build: Build, common: &Common) -> Result<Exit, Failure> 
 }
 
 async fn here(build: Build, occopus: &Occopus) -> Result<Status, Failure> {
-    let infrastructure = session::compile(occopus, build.files).await?.infrastructure;
+    let infrastructure = session::compile_to_build(occopus, build.files).await?.infrastructure;
     let engine = occopus.engine().await?;
     engine.check(&infrastructure)?;
     session::prepare(occopus, needs_of_description(&infrastructure)).await?;

@@ -77,6 +77,7 @@ async fn here(id: &str, occopus: &Occopus) -> Result<DestroyReport, Failure> {
     let before = engine.status(id, false).await?;
     // A description that can't be read must not keep it from being removed.
     let webhooks = engine.desired(id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default();
+    occopus.find_credentials_of(id).await;
     session::prepare(occopus, needs_of_status(&before)).await?;
     let live = Live::of_status(DOING, &before, print::colours_on_stderr()).keeping_gone();
     let first = "stopping after what is under way (once more: stop at once)";

@@ -5,11 +5,11 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode};
 use occopus::{ConfigError, OpenError, source};
 use occopus_conformance::ConformanceError;
 use occopus_engine::{EngineError, InfrastructureState, Leftover, NodeFailure, Orphan, Status};
-use occopus_model::Problems;
+use occopus_model::{NamedText, Problems};
 use serde_json::{Value, json};
 
 use super::remote::{Refused, Told};
@@ -373,7 +373,7 @@ struct Shown {
     is_warning: bool,
     message: String,
     help: Option<String>,
-    source: Option<NamedSource<String>>,
+    source: Option<NamedText>,
     file: String,
     labels: Vec<LabeledSpan>,
     /// What points into other files than the first.
@@ -405,10 +405,10 @@ impl Shown {
     fn point(&mut self, location: Option<&str>, message: String) {
         let Some(place) = location.and_then(source::Place::parse) else { return };
         if self.source.is_none() {
-            self.source = place.read().map(|text| NamedSource::new(place.file, text));
+            self.source = place.read().map(|text| NamedText::new(place.file, text));
             place.file.clone_into(&mut self.file);
         }
-        let text = self.source.as_ref().map(|source| source.inner().as_str()).unwrap_or_default();
+        let text = self.source.as_ref().map(NamedText::text).unwrap_or_default();
         let (offset, message) = source::find(&place, text, &message);
         match offset {
             Some(offset) if place.file == self.file => {

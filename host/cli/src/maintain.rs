@@ -33,6 +33,7 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<Exit, Fai
 
     let (status, is_report) = match &place {
         Place::Here(occopus) if maintain.report => {
+            occopus.find_credentials_of(id).await;
             session::warn(&occopus.credentials().await?);
             (occopus.engine().await?.status(id, true).await?, true)
         }
@@ -55,6 +56,7 @@ async fn here(id: &str, maintain: &Maintain, occopus: &Occopus) -> Result<Status
     let desired = engine.desired(id).await?;
     needs.extend(desired.iter().flat_map(needs_of_description));
     let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
+    occopus.find_credentials_of(id).await;
     session::prepare(occopus, needs).await?;
     let live = Live::of_status(DOING, &before, print::colours_on_stderr());
     let cyclic = maintain.cyclic.then_some(maintain.interval);

@@ -23,9 +23,11 @@ pub(crate) async fn run(plan: Plan, common: &Common) -> Result<(), Failure> {
 }
 
 async fn here(plan: Plan, occopus: &Occopus) -> Result<occopus_engine::Plan, Failure> {
-    let compiled = session::compile(occopus, plan.files).await?;
+    let compiled = session::compile_to_build(occopus, plan.files).await?;
+    session::warn(&occopus.look_at_credentials().await?);
     let id = plan.infra_id.as_deref();
-    session::rehearse(occopus, id, &compiled.infrastructure).await?;
+    let previews = session::rehearse(occopus, id, &compiled.infrastructure).await?;
+    session::credentials_for(occopus, &compiled.infrastructure, &previews).await?;
     Ok(occopus.planner(id).await?.plan(id, &compiled.infrastructure, plan.replace.renew()).await?)
 }
 

@@ -77,6 +77,7 @@ async fn here(wish: Wish, occopus: &Occopus) -> Result<Scaled, Failure> {
     let desired = reader.desired(id).await?;
     needs.extend(desired.iter().flat_map(needs_of_description));
     let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
+    occopus.find_credentials_of(id).await;
     session::prepare(occopus, needs).await?;
     let engine = occopus.engine().await?;
     let live = Live::of_status(DOING, &before, print::colours_on_stderr());

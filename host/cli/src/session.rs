@@ -11,8 +11,8 @@ use occopus_model::{Compiled, Infrastructure, Problems, Webhook};
 use tokio::sync::mpsc;
 
 use super::args::{Common, Files};
-use super::failure::{Exit, Failure, render_problems};
-use super::remote::Service;
+use super::failure::{Exit, Failure, render_problems, render_told};
+use super::remote::{Service, Told};
 use super::report::{Live, follow};
 use super::{print, signals};
 
@@ -54,6 +54,12 @@ pub(crate) async fn compile(occopus: &Occopus, files: Files) -> Result<Compiled,
     Ok(compiled)
 }
 
+/// Reads a description that is to be built; refuses what examples left to the user, and what can't be connected to.
+pub(crate) async fn compile_to_build(occopus: &Occopus, files: Files) -> Result<Compiled, Failure> {
+    let compiled = compile(occopus, files).await?;
+    if compiled.obstacles.is_empty() { Ok(compiled) } else { Err(compiled.obstacles.into()) }
+}
+
 /// All infrastructures.
 pub(crate) async fn list(place: &Place) -> Result<Vec<Summary>, Failure> {
     match place {
@@ -70,14 +76,27 @@ pub(crate) async fn compile_at(place: &Place, files: Files) -> Result<Infrastruc
     })
 }
 
-/// Finds what would go wrong when templates are rendered.
+/// Finds what would go wrong when templates are rendered; tells on standard error what is doubtful.
 pub(crate) async fn rehearse(
     occopus: &Occopus,
     id: Option<&str>,
     infrastructure: &Infrastructure,
 ) -> Result<Vec<Preview>, Failure> {
     let (previews, failures) = occopus::rehearse(&occopus.planner(id).await?, id, infrastructure).await?;
-    if failures.is_empty() { Ok(previews) } else { Err(Failure::Nodes(failures)) }
+    if !failures.is_empty() {
+        return Err(Failure::Nodes(failures));
+    }
+    let doubts = doubts(&previews);
+    if !doubts.is_empty() {
+        print::note(render_told(&doubts).trim_end());
+    }
+    Ok(previews)
+}
+
+/// What is doubtful in what nodes would get, at the user's lines.
+pub(crate) fn doubts(previews: &[Preview]) -> Vec<Told> {
+    let doubts = occopus::source::doubts(previews, &|place| place.read());
+    doubts.into_iter().filter_map(|doubt| serde_json::from_value(doubt).ok()).collect()
 }
 
 /// Finds out whether there are credentials for all that needs some, before anything is touched.
@@ -86,22 +105,32 @@ pub(crate) async fn credentials_for(
     infrastructure: &Infrastructure,
     previews: &[Preview],
 ) -> Result<(), Failure> {
-    refuse(&occopus.authentications(infrastructure, previews).await?)
+    refuse(occopus, &occopus.authentications(infrastructure, previews).await?)
 }
 
 /// A failure when there is something that can't authenticate.
-pub(crate) fn refuse(found: &[Authentication]) -> Result<(), Failure> {
-    let problem = |found: &Authentication| {
-        let problem = found.problem.as_ref()?;
-        Some(format!("{} of `{}` at {}: {problem}", found.section, found.node_type, found.origin))
-    };
+pub(crate) fn refuse(occopus: &Occopus, found: &[Authentication]) -> Result<(), Failure> {
     let problems: Vec<_> = found.iter().filter_map(problem).collect();
     if problems.is_empty() {
         return Ok(());
     }
-    let help = "credentials are read from auth_data.yaml in ~/.occopus, or from --auth_data_path; \
-                `occopus auth check FILE` tells which rule serves what";
-    Err(Failure::new(Exit::Invalid, "credentials.missing", problems.join("\n")).help(help))
+    Err(Failure::new(Exit::Invalid, "credentials.missing", problems.join("\n")).help(where_from(occopus)))
+}
+
+/// Why a section can't authenticate; none when it can.
+pub(crate) fn problem(found: &Authentication) -> Option<String> {
+    let problem = found.problem.as_ref()?;
+    Some(format!("{} of `{}` at {}: {problem}", found.section, found.node_type, found.origin))
+}
+
+/// Where credentials come from here.
+pub(crate) fn where_from(occopus: &Occopus) -> String {
+    let places: Vec<_> = occopus.credential_places().iter().map(|path| path.display().to_string()).collect();
+    format!(
+        "credentials are read from {}; --auth_data_path names another file, and `occopus auth check FILE` tells which rule \
+         serves what",
+        places.join(", otherwise ")
+    )
 }
 
 /// Tells warnings on standard error.

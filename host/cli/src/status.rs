@@ -21,6 +21,7 @@ pub(crate) async fn run(status: Status, common: &Common) -> Result<(), Failure> 
     };
     let known = match &place {
         Place::Here(occopus) if status.refresh => {
+            occopus.find_credentials_of(&id).await;
             session::warn(&occopus.credentials().await?);
             occopus.engine().await?.status(&id, true).await?
         }

@@ -1,20 +1,20 @@
 //! `occopus validate`
 
-use occopus::Occopus;
+use occopus::source::Place;
+use occopus::{Authentication, Occopus};
 use occopus_model::Infrastructure;
 use serde_json::{Value, json};
 
 use super::args::{Common, Files, Format, Validate};
 use super::failure::{Exit, Failure, problems_json, render_told};
 use super::remote::{Service, Told};
-use super::session::Place;
 use super::{print, session};
 
 pub(crate) async fn run(validate: Validate, common: &Common) -> Result<(), Failure> {
     let file = validate.files.description.display().to_string();
     let (infrastructure, warnings) = match session::place(common)? {
-        Place::Here(occopus) => here(&occopus, validate.files, validate.strict).await?,
-        Place::Service(service) => there(&service, validate.files, validate.strict).await?,
+        session::Place::Here(occopus) => here(&occopus, validate.files, validate.strict).await?,
+        session::Place::Service(service) => there(&service, validate.files, validate.strict).await?,
     };
     match validate.output.format {
         Format::Json => print::json(&json!({
@@ -38,11 +38,36 @@ pub(crate) async fn run(validate: Validate, common: &Common) -> Result<(), Failu
 }
 
 async fn here(occopus: &Occopus, files: Files, strict: bool) -> Result<(Infrastructure, Vec<Value>), Failure> {
-    let compiled = session::compile(occopus, files).await?;
-    let warnings = problems_json(&compiled.warnings);
+    let compiled = session::compile_to_build(occopus, files).await?;
+    let of_credentials = occopus.look_at_credentials().await?;
+    session::warn(&of_credentials);
+    let mut warnings = problems_json(&compiled.warnings);
+    warnings.extend(problems_json(&of_credentials));
+    let previews = session::rehearse(occopus, None, &compiled.infrastructure).await?;
+    warnings.extend(session::doubts(&previews).iter().map(Told::to_json));
+    // Files are checked where nobody has the credentials, too.
+    let found = occopus.authentications(&compiled.infrastructure, &previews).await?;
+    let missing: Vec<_> = found.iter().filter_map(|found| missing(occopus, found)).collect();
+    if !missing.is_empty() {
+        print::note(render_told(&missing).trim_end());
+    }
+    warnings.extend(missing.iter().map(Told::to_json));
     allow(&warnings, strict)?;
-    session::rehearse(occopus, None, &compiled.infrastructure).await?;
     Ok((compiled.infrastructure, warnings))
+}
+
+/// The warning of a section that can't authenticate.
+fn missing(occopus: &Occopus, found: &Authentication) -> Option<Told> {
+    let place = Place::parse(&found.origin);
+    Some(Told {
+        severity: "warning".to_owned(),
+        code: "credentials.missing".to_owned(),
+        message: format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?),
+        file: place.map(|place| place.file.to_owned()),
+        line: place.map(|place| place.line),
+        column: place.map(|place| place.column),
+        help: Some(session::where_from(occopus)),
+    })
 }
 
 /// The files are checked here, and the service checks what only it can.

@@ -327,7 +327,7 @@ impl fmt::Display for Reason {
 }
 
 /// The line of what a pointer leads to, or of the nearest thing around it.
-fn line_of(implementation: &Implementation, pointer: &str) -> Option<String> {
+pub(crate) fn line_of(implementation: &Implementation, pointer: &str) -> Option<String> {
     let mut pointer = pointer;
     while !pointer.is_empty() {
         if let Some(line) = implementation.lines.get(pointer) {

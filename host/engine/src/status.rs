@@ -298,6 +298,20 @@ pub struct Preview {
     pub attributes: Value,
     /// For the first boot.
     pub user_data: Option<String>,
+    /// What is doubtful in what the user wrote.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Doubt>,
+}
+
+/// Something that the user wrote and that probably does not do what they want.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Doubt {
+    /// Stable code for programs, such as `cloudinit.ignored`.
+    pub code: String,
+    /// One sentence. `line N: ` before it names a line of the text at the place.
+    pub message: String,
+    /// Where the user wrote it: `FILE:LINE:COLUMN`; none when unknown.
+    pub location: Option<String>,
 }
 
 /// A machine that carries our mark and has no record.

@@ -16,8 +16,22 @@ pub(crate) fn wrong_kind(what: &str, wanted: &str, item: &Item) -> Problem {
         Some("no" | "No" | "NO" | "off" | "Off" | "OFF") if wanted.contains("true or false") => {
             problem.help("in YAML 1.2 only `true` and `false` are truth values: write `false`")
         }
+        None if wanted.contains("a text") => match as_written(item) {
+            Some(text) => problem.help(format!("put it in quotes: `'{text}'`")),
+            None if matches!(item.node.value, Value::Number(_) | Value::Bool(_)) => problem.help("put it in quotes"),
+            None => problem,
+        },
         _ => problem,
     }
+}
+
+/// A number or truth value as it stands in the file: `3.10`, where the value is 3.1. None in files that are never shown.
+pub(crate) fn as_written(item: &Item) -> Option<&str> {
+    let is_plain = matches!(item.node.value, Value::Number(_) | Value::Bool(_));
+    let span = &item.node.span;
+    let bytes = span.bytes();
+    let text = span.source.text.get(bytes.offset()..bytes.offset() + bytes.len())?;
+    Some(text).filter(|text| is_plain && !span.source.secret && !text.is_empty() && text.len() <= 60)
 }
 
 /// The entries of what must be a mapping.

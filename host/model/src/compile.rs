@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use crate::definitions::Definitions;
 use crate::description::{self, Description};
 use crate::infrastructure::{Implementation, Infrastructure};
+use crate::placeholders;
 use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::Schemas;
 use crate::yaml::{Item, Loader, Tags};
@@ -35,6 +36,8 @@ pub struct Compiled {
     pub infrastructure: Infrastructure,
     /// What is doubtful, but no error.
     pub warnings: Problems,
+    /// Errors that keep it from being built, though it can be rendered: placeholders of examples, malformed endpoints.
+    pub obstacles: Problems,
 }
 
 /// Reads, checks and compiles. All problems are told of at once.
@@ -79,7 +82,10 @@ fn read(
     defined.add_files(definitions, schemas, &mut problems);
     let infrastructure = description.map(|description| link(description, &defined, stored, &mut problems));
     match infrastructure {
-        Some(infrastructure) if !problems.has_errors() => Ok(Compiled { infrastructure, warnings: problems }),
+        Some(infrastructure) if !problems.has_errors() => {
+            let (obstacles, warnings) = problems.split();
+            Ok(Compiled { infrastructure, warnings, obstacles })
+        }
         _ => Err(problems),
     }
 }
@@ -116,8 +122,22 @@ fn link(
             problems.push(problem.help("every pair must be in the `resource` section, with an equal value"));
         }
     }
+    obstacles(&infrastructure, defined, problems);
     description::order_by_templates(&mut infrastructure);
     infrastructure
+}
+
+/// What keeps from being built what a node may become. Other implementations may be left as an example has them.
+fn obstacles(infrastructure: &Infrastructure, defined: &Definitions, problems: &mut Problems) {
+    for node in &infrastructure.nodes {
+        for (number, implementation) in infrastructure.candidates(node) {
+            match defined.obstacles.get(&node.node_type) {
+                Some(all) => all.get(number).into_iter().for_each(|own| problems.merge(own.clone())),
+                // Its text was read when it was imported.
+                None => placeholders::find_stored(implementation, problems),
+            }
+        }
+    }
 }
 
 fn unknown_type(

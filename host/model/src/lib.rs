@@ -9,16 +9,19 @@ mod definitions;
 mod description;
 mod document;
 mod infrastructure;
+mod placeholders;
 mod problem;
 mod schema;
 mod yaml;
 
 pub use compile::{Compiled, Input, compile, compile_document};
-pub use credentials::{AmbiguousCredentials, AuthData, Credential, Secret};
+pub use credentials::{AmbiguousCredentials, AuthData, Credential, Reading, Secret};
 pub use definitions::{read_definition_document, read_definitions, read_definitions_document};
 pub use document::{document, document_of_definitions};
 pub use infrastructure::{
     HealthCheck, Implementation, Infrastructure, Maintenance, Mapping, Mappings, Node, Scaling, Webhook,
 };
+pub use placeholders::is_placeholder;
 pub use problem::{Problem, Problems};
 pub use schema::{Schemas, Section};
+pub use yaml::{NamedText, Outputs};

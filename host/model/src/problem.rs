@@ -22,6 +22,8 @@ pub struct Problem {
     is_moot: bool,
     /// The first of its kind is enough, wherever the others are.
     is_general: bool,
+    /// The files can be rendered with it, and not be built.
+    is_obstacle: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +44,7 @@ impl Problem {
             help: None,
             is_moot: false,
             is_general: false,
+            is_obstacle: false,
         }
     }
 
@@ -77,6 +80,12 @@ impl Problem {
     /// To be told once, however often it applies.
     pub(crate) fn general(mut self) -> Self {
         self.is_general = true;
+        self
+    }
+
+    /// To be told when something is to be built, and only then.
+    pub(crate) fn obstacle(mut self) -> Self {
+        self.is_obstacle = true;
         self
     }
 
@@ -121,7 +130,7 @@ impl Problem {
     /// The file to show an excerpt of.
     fn source(&self) -> Option<&Arc<Source>> {
         match &self.place {
-            Place::At(span) if !span.source.secret && span.has_short_lines() => Some(&span.source),
+            Place::At(span) if !span.source.secret => Some(&span.source),
             _ => None,
         }
     }
@@ -211,9 +220,23 @@ impl Problems {
         self.0.is_empty()
     }
 
-    /// At least one that is more than a warning.
+    /// At least one that is more than a warning, and keeps the files from being read.
     pub fn has_errors(&self) -> bool {
-        self.0.iter().any(Problem::is_error)
+        self.0.iter().any(|problem| problem.is_error() && !problem.is_obstacle)
+    }
+
+    /// Those that only keep what the files describe from being built, and the others.
+    pub(crate) fn split(self) -> (Self, Self) {
+        let (obstacles, others) = self.0.into_iter().partition(|problem| problem.is_obstacle);
+        (Self(obstacles), Self(others))
+    }
+
+    /// What keeps something from being built is worth a warning to whoever does not build.
+    pub(crate) fn with_obstacles_as_warnings(mut self) -> Self {
+        for problem in self.0.iter_mut().filter(|problem| problem.is_obstacle) {
+            problem.severity = Severity::Warning;
+        }
+        self
     }
 }
 

@@ -50,6 +50,11 @@ pub trait Schemas {
         None
     }
 
+    /// Why nobody can connect to this endpoint of a section; none when somebody may.
+    fn endpoint_problem(&self, _section: Section, _keyword: &str, _endpoint: &str) -> Option<String> {
+        None
+    }
+
     /// The keywords that there are.
     fn keywords(&self, section: Section) -> Vec<String>;
 

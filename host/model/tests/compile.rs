@@ -278,6 +278,23 @@ fn secrets_may_come_from_a_file_of_a_clouds_own_tool() {
     assert_eq!(credential.fields["accesskey"].expose(), "B");
 }
 
+#[test]
+fn a_look_at_credentials_runs_nothing() {
+    let files = Files::new();
+    let mark = files.path("mark");
+    let command = format!("!command {{run: [touch, {}], lifetime: 1h}}", mark.display());
+    let path = files.write(
+        "auth_data.yaml",
+        format!("resource: [{{type: cloud, auth_data: {{accesskey: a, secretkey: {command}}}}}]\n"),
+    );
+    let looked = occopus_model::AuthData::look(&path, &Plugins);
+    assert!(looked.data.is_some(), "{}", looked.problems);
+    assert!(!mark.exists());
+    let read = occopus_model::AuthData::read(&path, occopus_model::Outputs::none(std::time::Instant::now()), &Plugins);
+    assert!(read.data.is_none() && mark.exists(), "it runs, and what it prints is no secret key");
+    assert_eq!(read.files, [path]);
+}
+
 #[cfg(unix)]
 #[test]
 fn credentials_that_others_can_read_are_warned_of() {
@@ -285,6 +302,82 @@ fn credentials_that_others_can_read_are_warned_of() {
     let files = Files::new();
     let path = files.write("auth_data.yaml", "resource: []\n");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("permissions");
-    let (_, warnings) = occopus_model::AuthData::read(&path, &Plugins).expect("reads");
+    let (_, warnings) = occopus_model::AuthData::look(&path, &Plugins).usable().expect("reads");
     assert!(warnings.iter().any(|warning| warning.code() == "credentials.permissions" && !warning.is_error()));
+}
+
+#[test]
+fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_else() {
+    let files = Files::new();
+    files.write("user_data.sh", "#!/bin/sh\nx=1\necho REPLACE_WITH_your_name and replace_with_b\n");
+    let definitions = "'node_def:web':\n- resource:\n    type: cloud\n    endpoint: replace_with_endpoint_of_ec2\n    image: replace_with_image_or_remove\n  contextualisation:\n    type: cloudinit\n    context_template: !text_import\n      url: file://../user_data.sh\n- resource: {type: cloud, endpoint: nonsense, image: i}\n'node_def:unused':\n- resource: {type: cloud, endpoint: replace_with_x, image: i}\n";
+    let nodes = "infra_name: a\nuser_id: u\nvariables: {p: replace_with_password}\nnodes: [{name: n, type: web}]\n";
+    let compiled = compiled(&files, nodes, definitions);
+    let told: Vec<_> = compiled.obstacles.iter().map(|problem| problem.to_json()).collect();
+    let at = |told: &serde_json::Value| {
+        let file = told["file"].as_str().and_then(|file| file.rsplit('/').next()).unwrap_or_default().to_owned();
+        (file, told["line"].as_u64().unwrap_or(0), told["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let (placeholder, endpoint) = ("value.placeholder".to_owned(), "value.endpoint".to_owned());
+    let wanted = [
+        ("infra.yaml".to_owned(), 3, placeholder.clone()),
+        ("node_definitions.yaml".to_owned(), 4, placeholder.clone()),
+        ("node_definitions.yaml".to_owned(), 5, placeholder.clone()),
+        ("user_data.sh".to_owned(), 3, placeholder.clone()),
+        ("user_data.sh".to_owned(), 3, placeholder.clone()),
+        ("node_definitions.yaml".to_owned(), 10, endpoint),
+    ];
+    assert_eq!(told.iter().map(at).collect::<Vec<_>>(), wanted, "{told:#?}");
+    assert!(told.iter().all(|told| told["severity"] == "error"));
+    assert!(told[2]["help"].as_str().is_some_and(|help| help.contains("remove the line")), "{told:?}");
+    // What is imported is only warned of; what was imported so is found when it is used.
+    let path = files.path("nodes/node_definitions.yaml");
+    let (stored, warnings) = read_definitions(&[path.clone()], &Plugins).expect("it can be imported");
+    assert!(warnings.iter().any(|warning| warning.code() == "value.placeholder" && !warning.is_error()));
+    std::fs::remove_file(path).expect("removed");
+    let input = Input { description: files.path("infra.yaml"), stored, ..Input::default() };
+    let compiled = compile(&input, &Plugins).expect("compiles");
+    assert!(compiled.obstacles.iter().any(|problem| problem.to_string().contains("was imported with it")));
+}
+
+#[test]
+fn a_filter_leaves_examples_aside() {
+    let definitions = "'node_def:web':\n- resource: {type: cloud, endpoint: 'http://a', image: mine}\n- resource: {type: cloud, endpoint: replace_with_x, image: i}\n";
+    let description = "infra_name: a\nuser_id: u\nnodes: [{name: n, type: web, filter: {image: mine}}]\n";
+    assert!(compiled(&Files::new(), description, definitions).obstacles.is_empty());
+}
+
+#[test]
+fn numbers_that_yaml_1_1_reads_otherwise_are_warned_of() {
+    let files = Files::new();
+    let definitions = "'node_def:web':\n- resource: {type: local}\n  contextualisation:\n    type: cloudinit\n    context_template:\n      write_files:\n      - {path: /x, permissions: 0644, content: !!binary 'AAEC/w=='}\n";
+    let compiled = compiled(&files, "infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
+    let [warning] = compiled.warnings.iter().collect::<Vec<_>>()[..] else { panic!("{}", compiled.warnings) };
+    let told = warning.to_json();
+    assert_eq!((told["code"].as_str(), told["line"].as_u64()), (Some("yaml.octal"), Some(7)));
+    assert!(told["help"].as_str().is_some_and(|help| help.contains("`'0644'`")), "{told}");
+    let implementation = &compiled.infrastructure.definitions["web"][0];
+    let file = &implementation.contextualisation.as_ref().expect("a section")["context_template"]["write_files"][0];
+    assert_eq!(file["content"], json!({"!!binary": "AAEC/w=="}));
+}
+
+#[test]
+fn a_number_that_should_be_a_text_is_shown_in_quotes() {
+    let files = Files::new();
+    let definitions = "'node_def:web':\n- resource: {type: local, directory: 3.10}\n";
+    let problems = files.compile("infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
+    assert!(files.render(&problems.expect_err("no text")).contains("put it in quotes: `'3.10'`"));
+    let secret = files.credentials("resource: [{type: cloud, auth_data: {accesskey: 31, secretkey: S}}]\n");
+    let secret = files.render(&secret.expect_err("no text"));
+    assert!(secret.contains("put it in quotes") && !secret.contains("31"), "{secret}");
+}
+
+#[test]
+fn lines_that_are_too_long_are_cut_around_the_place() {
+    let files = Files::new();
+    let definitions =
+        format!("'node_def:web': [{{resource: {{type: local, directory: '/{}', prot: 1}}}}]\n", "x".repeat(16_000));
+    let problems = files.compile("infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
+    let shown = files.render(&problems.expect_err("an unknown key"));
+    assert!(shown.contains("prot: 1") && shown.contains("not known here") && shown.len() < 1000, "{shown}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use occopus_engine::Preview;
-use occopus_model::{Implementation, Infrastructure, Schemas, Section};
+use occopus_model::{Credential, Implementation, Infrastructure, Schemas, Section, is_placeholder};
 use occopus_runtime::CredentialSource;
 use serde_json::Value;
 
@@ -69,6 +69,7 @@ fn one(
     match credentials.credential(section, value) {
         Ok(Some(credential)) => {
             found.fields = credential.fields.keys().cloned().collect();
+            found.problem = unusable(&credential, &required(&schema));
             found.rule = Some(credential.rule);
             let missing = required(&schema).into_iter().filter(|key| !found.fields.contains(key)).collect::<Vec<_>>();
             if !missing.is_empty() {
@@ -84,6 +85,20 @@ fn one(
         Err(fault) => found.problem = Some(fault.message),
     }
     found
+}
+
+/// Values with which nobody is let in.
+fn unusable(credential: &Credential, needed: &[String]) -> Option<String> {
+    let names = |is_bad: &dyn Fn(&str, &str) -> bool| -> Vec<&str> {
+        let fields = credential.fields.iter().map(|(name, value)| (name.as_str(), value.expose()));
+        fields.filter(|(name, value)| is_bad(name, value)).map(|(name, _)| name).collect()
+    };
+    let placeholders = names(&|_, value| is_placeholder(value));
+    let empty = names(&|name, value| value.trim().is_empty() && needed.iter().any(|needed| needed == name));
+    if !placeholders.is_empty() {
+        return Some(format!("its credentials have the placeholder of an example as {}", placeholders.join(", ")));
+    }
+    (!empty.is_empty()).then(|| format!("its credentials have nothing as {}", empty.join(", ")))
 }
 
 fn required(schema: &Value) -> Vec<String> {

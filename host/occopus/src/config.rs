@@ -11,7 +11,7 @@ use occopus_runtime::grants::{Grants, PluginGrants};
 use serde::Deserialize;
 
 use crate::installed::{InstallError, Installed};
-use crate::places::Places;
+use crate::places::{Places, auth_data_in};
 
 /// What is used, after all files and variables were looked at.
 #[derive(Debug, Clone)]
@@ -20,8 +20,10 @@ pub struct Config {
     pub places: Places,
     /// The file of the store.
     pub store: PathBuf,
-    /// The user's credentials, if there are any.
+    /// The user's credentials, when somebody named the file.
     pub auth_data: Option<PathBuf>,
+    /// Where they may be otherwise: the first that exists counts, also one that is written later.
+    pub auth_places: Vec<PathBuf>,
     /// Where plugins are found beside the bundled ones; later ones replace earlier ones of the same keyword.
     pub plugin_directories: Vec<PathBuf>,
     /// Plugins that were installed, which are in the first of these directories.
@@ -126,7 +128,8 @@ impl Config {
         let places = Places { settings: folder.clone(), data: folder.clone(), cache: folder.join("cache") };
         Self {
             store: folder.join("store.db"),
-            auth_data: Some(folder.join("auth_data.yaml")).filter(|path| path.is_file()),
+            auth_data: None,
+            auth_places: vec![auth_data_in(&folder)],
             plugin_directories: vec![folder.join("plugins")],
             installed: Installed::default(),
             grants: Grants::default(),
@@ -142,7 +145,7 @@ impl Config {
     /// Reads it from the usual places. Also gives warnings.
     pub fn load(overrides: &Overrides) -> Result<(Self, Vec<String>), ConfigError> {
         let places = Places::find()?;
-        let auth_data = places.auth_data(overrides.auth_data.as_deref())?;
+        let (auth_data, auth_places) = places.auth_data(overrides.auth_data.as_deref())?;
         let mut warnings = Vec::new();
         let file = match places.config(overrides.config.as_deref())? {
             Some(path) => read(&path, &mut warnings)?,
@@ -156,6 +159,7 @@ impl Config {
         let config = Self {
             store: file.store.unwrap_or_else(|| places.data.join("store.db")),
             auth_data,
+            auth_places,
             plugin_directories,
             installed,
             grants: Grants::of(plugins),

@@ -23,7 +23,7 @@ use crate::holder;
 use crate::in_process::{AllPlugins, InProcess};
 use crate::needs::Need;
 use crate::nothing::{NoPlugins, NoStore};
-use crate::places::Places;
+use crate::places::{Places, auth_data_in};
 use crate::planned::WithPlanned;
 use crate::sources;
 use crate::webhooks::Notifier;
@@ -66,7 +66,7 @@ impl From<Problems> for OpenError {
 impl Occopus {
     /// Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        let credentials = Arc::new(Credentials::new(config.auth_data.clone()));
+        let credentials = Arc::new(Credentials::new(config.auth_data.clone(), config.auth_places.clone()));
         let (store, runtime) = (OnceCell::new(), OnceCell::new());
         Self { config, store, runtime, credentials, in_process: InProcess::default() }
     }
@@ -187,6 +187,7 @@ impl Occopus {
     pub async fn compile(&self, description: PathBuf, definitions: Vec<PathBuf>) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
         let runtime = self.plugins().await?;
+        self.credentials.add_usual(auth_data_in(description.parent().unwrap_or(Path::new(""))));
         let input = Input { description, definitions, stored, events: &What::NAMES };
         let compiled = blocking(move || occopus_model::compile(&input, &WithPlanned(&*runtime))).await?;
         Ok(compiled)
@@ -200,7 +201,9 @@ impl Occopus {
         let compiled = blocking(move || {
             occopus_model::compile_document(&name, &text, &stored, &What::NAMES, &WithPlanned(&*runtime))
         });
-        Ok(compiled.await?)
+        let compiled = compiled.await?;
+        // Whoever sends one wants more than to look at it.
+        if compiled.obstacles.is_empty() { Ok(compiled) } else { Err(compiled.obstacles.into()) }
     }
 
     /// Reads node definitions that came over a network. The name stands for the text in messages.
@@ -238,6 +241,33 @@ impl Occopus {
     pub async fn credentials(&self) -> Result<Problems, OpenError> {
         let (credentials, runtime) = (self.credentials.clone(), self.plugins().await?);
         Ok(blocking(move || credentials.read(&WithPlanned(&*runtime))).await?)
+    }
+
+    /// Checks the user's credentials as [`Occopus::credentials`] does, and runs no command for them: for whoever only wants to
+    /// know. Gives warnings.
+    pub async fn look_at_credentials(&self) -> Result<Problems, OpenError> {
+        let (credentials, runtime) = (self.credentials.clone(), self.plugins().await?);
+        Ok(blocking(move || credentials.look(&WithPlanned(&*runtime))).await?)
+    }
+
+    /// Looks for credentials beside the description of an infrastructure that exists, too, as its build did.
+    pub async fn find_credentials_of(&self, id: &str) {
+        let Ok(reader) = self.reader().await else { return };
+        // What can't be read is told by whoever needs it.
+        let Ok(Some(infrastructure)) = reader.desired(id).await else { return };
+        for implementation in infrastructure.definitions.values().flatten() {
+            let folder = Path::new(&implementation.definition_dir);
+            // Definitions are in the description, or in a folder beside it.
+            let beside = if folder.ends_with("nodes") { folder.parent() } else { Some(folder) };
+            if let Some(folder) = beside.filter(|folder| folder.is_absolute()) {
+                self.credentials.add_usual(auth_data_in(folder));
+            }
+        }
+    }
+
+    /// Where credentials are looked for, for messages.
+    pub fn credential_places(&self) -> Vec<PathBuf> {
+        self.credentials.places()
     }
 
     /// Which credentials serve the sections of these nodes. Call [`Occopus::credentials`] first.

@@ -56,6 +56,14 @@ impl Schemas for AllPlugins {
         self.in_process.schema(section, keyword).or_else(|| self.runtime.schema(section, keyword))
     }
 
+    fn endpoint_problem(&self, section: Section, keyword: &str, endpoint: &str) -> Option<String> {
+        // A driver of the program takes what it likes.
+        match self.in_process.schema(section, keyword) {
+            Some(_) => None,
+            None => self.runtime.endpoint_problem(section, keyword, endpoint),
+        }
+    }
+
     fn keywords(&self, section: Section) -> Vec<String> {
         let mut keywords = self.runtime.keywords(section);
         match section {

@@ -43,10 +43,16 @@ impl Places {
         choose(asked, "OCCOPUS_CONFIG_PATH", &self.settings, CONFIG)
     }
 
-    /// The user's credentials: as asked for, otherwise the first that exist.
-    pub(crate) fn auth_data(&self, asked: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
-        choose(asked, "OCCOPUS_AUTH_DATA_PATH", &self.settings, AUTH_DATA)
+    /// The user's credentials: the file that somebody names, otherwise where they may be.
+    pub(crate) fn auth_data(&self, asked: Option<&Path>) -> Result<(Option<PathBuf>, Vec<PathBuf>), ConfigError> {
+        let usual = vec![self.settings.join(AUTH_DATA), PathBuf::from(AUTH_DATA)];
+        Ok((named(asked, "OCCOPUS_AUTH_DATA_PATH")?, usual))
     }
+}
+
+/// The user's credentials in a folder.
+pub(crate) fn auth_data_in(folder: &Path) -> PathBuf {
+    folder.join(AUTH_DATA)
 }
 
 /// What somebody named must be there; what lies at a usual place need not.
@@ -56,12 +62,16 @@ fn choose(
     settings: &Path,
     name: &str,
 ) -> Result<Option<PathBuf>, ConfigError> {
+    let usual = || [settings.join(name), PathBuf::from(name)].into_iter().find(|path| path.is_file());
+    Ok(named(asked, variable_name)?.or_else(usual))
+}
+
+fn named(asked: Option<&Path>, variable_name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
     let named = asked.map(|path| (path.to_owned(), "the command line"));
-    let named = named.or_else(|| variable(variable_name).map(|path| (path, variable_name)));
-    if let Some((path, by)) = named {
-        return if path.is_file() { Ok(Some(path)) } else { Err(ConfigError::NotThere { path, by }) };
+    match named.or_else(|| variable(variable_name).map(|path| (path, variable_name))) {
+        Some((path, by)) if !path.is_file() => Err(ConfigError::NotThere { path, by }),
+        named => Ok(named.map(|(path, _)| path)),
     }
-    Ok([settings.join(name), PathBuf::from(name)].into_iter().find(|path| path.is_file()))
 }
 
 fn variable(name: &str) -> Option<PathBuf> {

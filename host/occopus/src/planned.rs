@@ -46,6 +46,10 @@ impl Schemas for WithPlanned<'_> {
             .then(|| "this version of Occopus has no plugin for it".to_owned())
     }
 
+    fn endpoint_problem(&self, section: Section, keyword: &str, endpoint: &str) -> Option<String> {
+        self.exists(section, keyword).then(|| self.0.endpoint_problem(section, keyword, endpoint)).flatten()
+    }
+
     fn keywords(&self, section: Section) -> Vec<String> {
         let mut keywords = self.0.keywords(section);
         // For checks, only known keys may stand in the section.

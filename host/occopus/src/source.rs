@@ -1,10 +1,11 @@
 //! Places as the engine names them, `FILE:LINE:COLUMN`, and what stands there.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 
-use occopus_engine::NodeFailure;
+use occopus_engine::{NodeFailure, Preview};
 use serde_json::{Value, json};
 
 /// More of a file is not read for an excerpt.
@@ -83,23 +84,13 @@ pub fn find(place: &Place<'_>, text: &str, message: &str) -> (Option<Range<usize
 pub fn problems(failure: &NodeFailure, text_of: &dyn Fn(&Place<'_>) -> Option<String>) -> Vec<Value> {
     let whole = failure.to_string();
     let problem = |message: String, location: Option<&str>| {
-        let place = location.and_then(Place::parse);
-        let text = place.as_ref().and_then(text_of).unwrap_or_default();
-        let (found, message) = place.map_or((None, message.clone()), |place| find(&place, &text, &message));
-        let (line, column) = found.map_or_else(
-            || place.map(|place| (place.line, place.column)).unzip(),
-            |range| {
-                let before = text.get(..range.start).unwrap_or_default();
-                let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-                (Some(before.matches('\n').count() + 1), Some(column))
-            },
-        );
+        let (file, line, column, message) = resolved(location, &message, text_of);
         json!({
             "severity": "error",
             "code": failure.code(),
             "message": if whole.contains(&message) { whole.clone() } else { format!("{whole}: {message}") },
             "node": failure.node,
-            "file": place.map(|place| place.file),
+            "file": file,
             "line": line,
             "column": column,
             "help": null,
@@ -113,6 +104,49 @@ pub fn problems(failure: &NodeFailure, text_of: &dyn Fn(&Place<'_>) -> Option<St
         .iter()
         .map(|detail| problem(detail.message.clone(), detail.location.as_deref().or(failure.location())))
         .collect()
+}
+
+/// What is doubtful in previews, as [`occopus_model::Problem::to_json`] tells it, each once: nodes of one type have the same
+/// lines. The texts that the user wrote are asked for by their names.
+pub fn doubts(previews: &[Preview], text_of: &dyn Fn(&Place<'_>) -> Option<String>) -> Vec<Value> {
+    let mut seen = HashSet::new();
+    let doubts = previews.iter().flat_map(|preview| preview.warnings.iter().map(move |doubt| (preview, doubt)));
+    let new = doubts.filter(|(_, doubt)| seen.insert((&doubt.location, &doubt.message)));
+    new.map(|(preview, doubt)| {
+        let location = doubt.location.as_deref().or(Some(&preview.origin));
+        let (file, line, column, message) = resolved(location, &doubt.message, text_of);
+        json!({
+            "severity": "warning",
+            "code": doubt.code,
+            "message": message,
+            "node": preview.node,
+            "file": file,
+            "line": line,
+            "column": column,
+            "help": null,
+        })
+    })
+    .collect()
+}
+
+/// File, line and column of what a message is about, and the message.
+fn resolved<'a>(
+    location: Option<&'a str>,
+    message: &str,
+    text_of: &dyn Fn(&Place<'_>) -> Option<String>,
+) -> (Option<&'a str>, Option<usize>, Option<usize>, String) {
+    let place = location.and_then(Place::parse);
+    let text = place.as_ref().and_then(text_of).unwrap_or_default();
+    let (found, message) = place.map_or((None, message.to_owned()), |place| find(&place, &text, message));
+    let (line, column) = found.map_or_else(
+        || place.map(|place| (place.line, place.column)).unzip(),
+        |range| {
+            let before = text.get(..range.start).unwrap_or_default();
+            let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+            (Some(before.matches('\n').count() + 1), Some(column))
+        },
+    );
+    (place.map(|place| place.file), line, column, message)
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ pub use call::CallGrants;
 pub use refusal::Refusal;
 pub use target::{InvalidTarget, Target};
 
+/// Why nobody can connect to an endpoint as users write them; none when somebody may. Nothing is resolved.
+pub fn endpoint_problem(endpoint: &str) -> Option<String> {
+    endpoint::Endpoint::parse(endpoint).err().map(|fault| fault.message)
+}
+
 /// The operator's configuration: what plugins get beyond the endpoint of the section at hand.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -25,6 +25,7 @@ mod limits;
 #[cfg(feature = "measure")]
 mod measure;
 mod plugin;
+mod renew;
 mod runtime;
 mod wasm;
 mod webhook;

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use occopus_engine::ports::{
     CallContext, ConfigManager, Contextualiser, Driver, Fault, HealthChecker, Plugins, Reaction,
 };
 use occopus_model::{Credential, Schemas, Section};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,7 @@ use crate::kind::Kind;
 use crate::limits::Limits;
 use crate::plugin::{Description, Plugin, PluginSource};
 use crate::process::Processes;
+use crate::renew::Renewing;
 use crate::secrets::{CallSecrets, public_fields};
 use crate::wasm::{SLOTS, Wasm};
 
@@ -47,12 +50,21 @@ pub struct RuntimeConfig {
 }
 
 /// Finds the user's credential for a section.
+#[async_trait]
 pub trait CredentialSource: Send + Sync {
     /// None when no rule fits.
     ///
     /// # Errors
     /// When several fit, or the user's file can't be read.
     fn credential(&self, section: Section, settings: &Value) -> Result<Option<Credential>, Fault>;
+
+    /// Reads again what has changed or ended since. It is called before each call of a plugin that has credentials.
+    async fn refresh(&self) {}
+
+    /// Reads again because a cloud refused this for a section. Gives whether there is something else for it now.
+    async fn renew(&self, _section: Section, _settings: &Value, _refused: &Credential) -> bool {
+        false
+    }
 }
 
 /// What is known of a plugin.
@@ -88,7 +100,7 @@ pub(crate) struct Shared {
     pub(crate) grants: Grants,
     pub(crate) services: Arc<Services>,
     slots: Semaphore,
-    credentials: Arc<dyn CredentialSource>,
+    pub(crate) credentials: Arc<dyn CredentialSource>,
     /// In the order of their sources.
     plugins: Vec<Arc<Plugin>>,
     /// What could not be loaded, and why.
@@ -333,6 +345,7 @@ impl Shared {
             refusals: Mutex::default(),
             sent: AtomicUsize::new(0),
             unreachable: AtomicBool::new(false),
+            warnings: Mutex::default(),
             memory: AtomicUsize::new(0),
         }
     }
@@ -386,7 +399,9 @@ impl Shared {
             .fields
             .iter()
             .map(|(name, secret)| (name.clone(), zeroize::Zeroizing::new(secret.expose().to_owned())));
-        Ok(Some((CallSecrets::new(values, public_fields(schema)), credential.rule.clone())))
+        // What was granted to credentials from before is none of those that came after them.
+        let scope = format!("{}\n{}", credential.rule, fingerprint(&credential));
+        Ok(Some((CallSecrets::new(values, public_fields(schema)), scope)))
     }
 
     /// Runs a prepared call of this function.
@@ -425,6 +440,18 @@ impl Shared {
     }
 }
 
+/// Tells the values of a credential apart from others. It is kept in memory only.
+fn fingerprint(credential: &Credential) -> String {
+    let mut hash = Sha256::new();
+    for (name, value) in &credential.fields {
+        for part in [name.as_str(), value.expose()] {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn describing() -> CallContext {
     CallContext {
         infrastructure_id: String::new(),
@@ -443,7 +470,8 @@ fn unusable(error: &RuntimeError) -> Fault {
 impl Plugins for Runtime {
     fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
         let plugin = self.plugin(Kind::Driver, keyword)?;
-        Some(Arc::new(SandboxedDriver { shared: Arc::clone(&self.shared), plugin }))
+        let driver = SandboxedDriver { shared: Arc::clone(&self.shared), plugin };
+        Some(Arc::new(Renewing { driver, credentials: Arc::clone(&self.shared.credentials) }))
     }
 
     fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
@@ -476,6 +504,10 @@ impl Schemas for Runtime {
     fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
         let plugin = self.plugin(kind_of(section)?, keyword)?;
         self.shared.describe(&plugin).ok().map(|description| Arc::clone(&description.section_schema))
+    }
+
+    fn endpoint_problem(&self, _: Section, _: &str, endpoint: &str) -> Option<String> {
+        crate::grants::endpoint_problem(endpoint)
     }
 
     fn keywords(&self, section: Section) -> Vec<String> {

@@ -42,6 +42,10 @@ impl Context {
         self.0.progress(phase, detail);
     }
 
+    pub(crate) fn warn(&self, code: &str, message: &str, pointer: &str) {
+        self.0.warn(code, message, pointer);
+    }
+
     pub(crate) fn url_for(&self, endpoint: &str) -> Result<String, Fault> {
         Ok(self.0.url_for(endpoint)?)
     }

@@ -23,6 +23,10 @@ impl Context {
         with(|host| host.progress.push((phase.to_owned(), detail.map(str::to_owned))));
     }
 
+    pub(crate) fn warn(&self, code: &str, message: &str, pointer: &str) {
+        with(|host| host.warnings.push((code.to_owned(), message.to_owned(), pointer.to_owned())));
+    }
+
     /// As the host does, but a unix socket keeps its path readable: `http://unix-PATH`, slashes as dashes.
     pub(crate) fn url_for(&self, endpoint: &str) -> Result<String, Fault> {
         let endpoint = endpoint.trim_end_matches('/');

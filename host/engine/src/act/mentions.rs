@@ -91,6 +91,7 @@ mod tests {
             user_data: Some(b"#cloud-config\nurl: http://10.0.0.1:5432/x\nsee 10.0.0.11.\n".to_vec()),
             attributes: json!({"env": ["UPSTREAM=[fd00::7]:80"]}),
             resource: Some(json!({"name": "to lb.example.org."})),
+            warnings: Vec::new(),
         };
         let found: Vec<_> = others.mentioned(&rendered).into_iter().map(|mention| mention.node).collect();
         assert_eq!(found, ["db", "lb", "web"]);

@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use crate::act::{Desired, Facts, Rendering, facts, machine_name, render, try_checks, with_type};
-use crate::error::{EngineError, NodeFailure, Reason};
-use crate::ports::{Address, CallContext, CreateRequest, Detail, Fault, InstanceFacts, Plugins, Reaction, Scope};
+use crate::error::{EngineError, NodeFailure, Reason, line_of};
+use crate::ports::{
+    Address, CallContext, CreateRequest, Detail, Fault, InstanceFacts, Plugins, Reaction, Scope, Warning,
+};
 use crate::state::load_instances;
-use crate::status::Preview;
+use crate::status::{Doubt, Preview};
 
 /// Stands for the id of an instance that does not exist yet.
 const INSTANCE: &str = "00000000-0000-4000-8000-000000000000";
@@ -90,6 +92,7 @@ async fn one(
         resource,
         attributes: rendered.attributes,
         user_data: rendered.user_data.map(|data| String::from_utf8_lossy(&data).into_owned()),
+        warnings: rendered.warnings.into_iter().map(|warning| doubt(warning, implementation)).collect(),
     })
 }
 
@@ -123,6 +126,11 @@ fn refused(mistakes: Vec<Detail>) -> Option<Fault> {
     let mut fault = Fault::new(Reaction::GiveUp, "driver.refused", first.message.clone());
     fault.details = mistakes;
     Some(fault)
+}
+
+fn doubt(warning: Warning, implementation: &Implementation) -> Doubt {
+    let location = line_of(implementation, &warning.pointer);
+    Doubt { code: warning.code, message: warning.message, location }
 }
 
 fn has_template(value: &Value) -> bool {

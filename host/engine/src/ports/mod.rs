@@ -11,6 +11,6 @@ pub use fault::{Detail, Fault, Reaction};
 pub use plugins::{
     Address, CallContext, ConfigManager, ContextRequest, Contextualiser, CreateRequest, Driver, Handle, HealthChecker,
     HealthTarget, InstanceFacts, OUTPUT_BYTES, OUTPUT_LINES, Observation, Observed, Owned, OwnedPage, Phase, Plugins,
-    Progress, Rendered, Scope, Verdict,
+    Progress, Rendered, Scope, Verdict, Warning,
 };
 pub use store::{Change, Changes, Committed, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write};

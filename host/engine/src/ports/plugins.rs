@@ -277,6 +277,27 @@ pub struct Rendered {
     pub attributes: Value,
     /// Replaces the `resource` section, when the contextualiser rendered it.
     pub resource: Option<Value>,
+    /// What is doubtful in what the user wrote.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something in the user's section that probably does not do what they want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Stable code for programs, such as `cloudinit.ignored`.
+    pub code: String,
+    /// One sentence. `line N: ` before it names a line of the text to which the pointer leads.
+    pub message: String,
+    /// JSON pointer (RFC 6901) from the root of the implementation in the node definition.
+    pub pointer: String,
+}
+
+impl Warning {
+    /// With a pointer from the root of the implementation instead of its section, which stands there.
+    #[must_use]
+    pub fn within(self, section: &str) -> Self {
+        Self { pointer: format!("{section}{}", self.pointer), ..self }
+    }
 }
 
 /// Renders what a node gets to know when it starts.

@@ -470,7 +470,12 @@ impl Contextualiser for FakeCloud {
         let tell = tell.into_iter().flat_map(|node| request.instances.iter().filter(move |it| it.node_name == node));
         let addresses: Vec<_> = tell.flat_map(|it| &it.addresses).map(|address| address.value.as_str()).collect();
         let user_data = format!("user data, {SECRET} {}", addresses.join(" "));
-        Ok(Rendered { user_data: Some(user_data.into_bytes()), attributes: json!({}), resource: None })
+        Ok(Rendered {
+            user_data: Some(user_data.into_bytes()),
+            attributes: json!({}),
+            resource: None,
+            warnings: Vec::new(),
+        })
     }
 }
 

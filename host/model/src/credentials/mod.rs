@@ -4,18 +4,18 @@ mod rules;
 mod secret;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
 use crate::problem::{Problem, Problems};
 use crate::schema::{Schemas, Section};
-use crate::yaml::{Loader, Tags};
+use crate::yaml::{Loader, Outputs, Tags, Values};
 
 pub use secret::Secret;
 
 /// What a section's plugin authenticates with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// By the keys that the user wrote.
     pub fields: BTreeMap<String, Secret>,
@@ -34,10 +34,34 @@ pub struct AmbiguousCredentials {
 }
 
 /// All rules of a file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AuthData(Vec<Rule>);
 
-#[derive(Debug, Clone)]
+/// What came of reading a file of credentials.
+#[derive(Debug)]
+pub struct Reading {
+    /// The rules; none when something is wrong.
+    pub data: Option<AuthData>,
+    /// What is wrong, and what is doubtful.
+    pub problems: Problems,
+    /// The files that values come from, whether they could be read or not. What is read again may differ when they have
+    /// changed.
+    pub files: Vec<PathBuf>,
+    /// What commands have printed.
+    pub outputs: Outputs,
+}
+
+impl Reading {
+    /// The rules and what is doubtful, or all that is wrong.
+    pub fn usable(self) -> Result<(AuthData, Problems), Problems> {
+        match self.data {
+            Some(data) => Ok((data, self.problems)),
+            None => Err(self.problems),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
 struct Rule {
     section: Section,
     /// What the section must have.
@@ -51,16 +75,30 @@ impl AuthData {
         Self::default()
     }
 
-    /// Reads a file, and checks it against what the plugins say of their credentials. Gives warnings as well.
-    pub fn read(path: &Path, schemas: &dyn Schemas) -> Result<(Self, Problems), Problems> {
+    /// Reads a file, and checks it against what the plugins say of their credentials. Commands are run for values.
+    pub fn read(path: &Path, outputs: Outputs, schemas: &dyn Schemas) -> Reading {
+        Self::load(path, Values::Real(outputs), schemas)
+    }
+
+    /// Checks a file like [`AuthData::read`], and runs nothing: some values are stand-ins.
+    pub fn look(path: &Path, schemas: &dyn Schemas) -> Reading {
+        Self::load(path, Values::StandIns, schemas)
+    }
+
+    fn load(path: &Path, values: Values, schemas: &dyn Schemas) -> Reading {
         let mut loader = Loader::new(Tags::Environment);
+        loader.values = values;
         let root = loader.load(path);
         let mut problems = loader.problems;
         if root.is_some() {
             problems.merge(permissions(path));
         }
         let rules = root.map(|root| rules::check(&root, schemas, &mut problems)).unwrap_or_default();
-        if problems.has_errors() { Err(problems) } else { Ok((Self(rules), problems)) }
+        let outputs = match loader.values {
+            Values::Real(outputs) => outputs,
+            Values::StandIns => Outputs::default(),
+        };
+        Reading { data: (!problems.has_errors()).then_some(Self(rules)), problems, files: loader.named, outputs }
     }
 
     /// The credential for a section of a node definition; none when no rule matches.

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use super::health;
 use crate::check;
 use crate::infrastructure::Implementation;
+use crate::placeholders::{self, is_placeholder};
 use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::{self, Schemas, Section};
 use crate::yaml::{Item, Span};
@@ -25,6 +26,7 @@ pub(super) fn check(item: &Item, schemas: &dyn Schemas, problems: &mut Problems)
     let contextualisation = section(Section::Contextualisation);
     let config_management = section(Section::ConfigManagement);
     let health_check = health::check(item.get("health_check"), schemas, problems);
+    placeholders::find(item, problems);
 
     let mut lines = IndexMap::new();
     item.places("", &mut |pointer, at| {
@@ -68,6 +70,7 @@ fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems
         Some(schema) => {
             schema::check(&schema, item, Some("type"), &format!("{what} of type `{name}`"), problems);
             unavailable(section, name, &keyword.at, schemas, problems);
+            endpoint(section, name, item, schemas, problems);
         }
         // It is there, but does not tell; the run will.
         None if known.iter().any(|known| known == name) => {}
@@ -84,6 +87,15 @@ fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems
             let problem = Problem::error("plugin.unknown", format!("no plugin serves the type `{name}` of {what}"));
             problems.push(problem.at(&keyword.at, "not known").help(help));
         }
+    }
+}
+
+/// Tells of an endpoint that nobody could connect to, however it is rendered.
+fn endpoint(section: Section, keyword: &str, item: &Item, schemas: &dyn Schemas, problems: &mut Problems) {
+    let Some(at) = item.get("endpoint") else { return };
+    let Some(text) = at.str().filter(|text| !schema::has_template(text) && !is_placeholder(text)) else { return };
+    if let Some(why) = schemas.endpoint_problem(section, keyword, text) {
+        problems.push(Problem::error("value.endpoint", why).at(&at.at, "not an endpoint").obstacle());
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) const PREFIX: &str = "node_def:";
 pub(crate) struct Definitions {
     /// Types without a flaw.
     pub(crate) types: IndexMap<String, Vec<Implementation>>,
+    /// By type, what keeps each of its implementations from being built.
+    pub(crate) obstacles: IndexMap<String, Vec<Problems>>,
     /// Types with one.
     pub(crate) broken: IndexSet<String>,
     /// A file could not be read, so that types may be missing.
@@ -67,7 +69,9 @@ pub fn read_definition_document(
     let root = loader.load_text(name, text);
     let mut problems = loader.problems;
     let list = root.map(|root| implementations(node_type, &root, schemas, &mut problems)).unwrap_or_default();
-    if problems.has_errors() { Err(problems) } else { Ok((list, problems)) }
+    let (list, obstacles): (Vec<_>, Vec<_>) = list.into_iter().unzip();
+    obstacles.into_iter().for_each(|obstacles| problems.merge(obstacles));
+    if problems.has_errors() { Err(problems) } else { Ok((list, problems.with_obstacles_as_warnings())) }
 }
 
 impl Definitions {
@@ -95,8 +99,12 @@ impl Definitions {
         }
     }
 
-    fn without_errors(self, problems: Problems) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), Problems> {
-        if problems.has_errors() { Err(problems) } else { Ok((self.types, problems)) }
+    fn without_errors(
+        self,
+        mut problems: Problems,
+    ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), Problems> {
+        self.obstacles.into_values().flatten().for_each(|obstacles| problems.merge(obstacles));
+        if problems.has_errors() { Err(problems) } else { Ok((self.types, problems.with_obstacles_as_warnings())) }
     }
 
     fn add_file(&mut self, root: &Item, schemas: &dyn Schemas, problems: &mut Problems) {
@@ -131,13 +139,21 @@ impl Definitions {
         if own.has_errors() {
             self.broken.insert(name.to_owned());
         } else {
+            let (implementations, obstacles) = implementations.into_iter().unzip();
             self.types.insert(name.to_owned(), implementations);
+            self.obstacles.insert(name.to_owned(), obstacles);
         }
         problems.merge(own);
     }
 }
 
-fn implementations(name: &str, list: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Vec<Implementation> {
+/// The implementations of a type, each with what keeps it from being built.
+fn implementations(
+    name: &str,
+    list: &Item,
+    schemas: &dyn Schemas,
+    problems: &mut Problems,
+) -> Vec<(Implementation, Problems)> {
     // A tag or an import that failed stands for nothing, and was told of.
     let what = format!("the definition of `{name}`");
     if list.mapping().is_some() {
@@ -150,5 +166,13 @@ fn implementations(name: &str, list: &Item, schemas: &dyn Schemas, problems: &mu
         let problem = Problem::error("type.empty", format!("{what} is empty")).at(&list.at, "no implementation");
         problems.push(problem.help("a type needs one implementation at least"));
     }
-    items.iter().filter_map(|item| implementation::check(item, schemas, problems)).collect()
+    let mut checked = Vec::new();
+    for item in items {
+        let mut own = Problems::default();
+        let implementation = implementation::check(item, schemas, &mut own);
+        let (obstacles, others) = own.split();
+        problems.merge(others);
+        checked.extend(implementation.map(|implementation| (implementation, obstacles)));
+    }
+    checked
 }

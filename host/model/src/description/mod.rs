@@ -16,6 +16,7 @@ use serde_json::{Map, Value as Json};
 use crate::check;
 use crate::definitions::PREFIX;
 use crate::infrastructure::Infrastructure;
+use crate::placeholders;
 use crate::problem::{Problem, Problems};
 use crate::yaml::{Entry, Item, Span};
 
@@ -44,6 +45,7 @@ pub(crate) fn check(root: &Item, events: &[&str], problems: &mut Problems) -> Op
     let is_definition = |entry: &&Entry| entry.key.strip_prefix(PREFIX).is_some_and(|name| !name.is_empty());
     let own: Vec<_> = entries.iter().filter(|entry| !is_definition(entry)).cloned().collect();
     check::keys(root, &own, what, &KEYS, &["infra_name", "nodes"], problems);
+    own.iter().for_each(|entry| placeholders::find(&entry.value, problems));
     let infra_name = root.get("infra_name").and_then(|item| name::check(item, "`infra_name`", problems));
     if root.get("user_id").is_none() {
         let problem = Problem::warning("user_id.missing", "the description has no `user_id`")

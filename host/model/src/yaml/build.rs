@@ -123,6 +123,9 @@ impl<'a> Builder<'a> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
+                if plain && tag.is_none() && scalar::is_old_octal(&text) {
+                    self.octal(&text, &at);
+                }
                 let value =
                     if plain && tag.is_none() { scalar::resolve(&text) } else { Value::String(text.into_owned()) };
                 self.complete(value, at, anchor, tag.map(std::borrow::Cow::into_owned))
@@ -159,6 +162,22 @@ impl<'a> Builder<'a> {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Readers of YAML 1.1, such as cloud-init, take it for another number than it is here.
+    fn octal(&mut self, text: &str, at: &Span) {
+        let help = match at.source.secret {
+            true => "put it in quotes if it is a text".to_owned(),
+            false => format!("if it is a mode or another text, put it in quotes: `'{text}'`"),
+        };
+        let number = text.trim_start_matches('0');
+        let number = if number.is_empty() { "0" } else { number };
+        let message = match at.source.secret {
+            true => "a number that begins with 0 is read without it".to_owned(),
+            false => format!("`{text}` is the number {number}: what is without quotes is read by YAML 1.2"),
+        };
+        let problem = Problem::warning("yaml.octal", message).at(at, "a number without its 0");
+        self.loader.problems.push(problem.help(help));
     }
 
     fn open(&mut self, children: Children, start: Span, anchor: usize, tag: Option<Tag>) -> Result<(), Stop> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use saphyr_parser::Tag;
 
 use super::build::Builder;
-use super::{Item, Node, Source, Span, Value, ini, scalar};
+use super::command::{self, Outputs};
+use super::{Entry, Item, Node, Source, Span, Value, ini, scalar};
 use crate::problem::{Problem, Problems};
 
 /// Bytes of one file.
@@ -16,6 +17,12 @@ const MOST_BYTES: u64 = 32 << 20;
 const MOST_IMPORTS: usize = 32;
 /// Files altogether.
 const MOST_FILES: usize = 10_000;
+
+/// The key of bytes.
+const BINARY: &str = "!!binary";
+
+/// Stands for what a command would print. It looks like a template, of which a plugin's schema expects nothing.
+const STAND_IN: &str = "{{ command }}";
 
 /// Which tags are allowed beside the imports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +35,16 @@ pub(crate) enum Tags {
     Environment,
 }
 
+/// How the values of a file of credentials come about.
+#[derive(Debug, Default)]
+pub(crate) enum Values {
+    /// Nothing is run: a text without meaning stands for what a command would print.
+    #[default]
+    StandIns,
+    /// Commands are run, unless their outputs are known.
+    Real(Outputs),
+}
+
 /// Reads files.
 pub(crate) struct Loader {
     pub(crate) problems: Problems,
@@ -35,11 +52,16 @@ pub(crate) struct Loader {
     /// The files that are being read, each imported by the one before it.
     stack: Vec<PathBuf>,
     files: usize,
+    /// For credentials.
+    pub(crate) values: Values,
+    /// What was read or should have been, whatever came of it.
+    pub(crate) named: Vec<PathBuf>,
 }
 
 impl Loader {
     pub(crate) fn new(tags: Tags) -> Self {
-        Self { problems: Problems::default(), tags, stack: Vec::new(), files: 0 }
+        let (problems, values) = (Problems::default(), Values::default());
+        Self { problems, tags, stack: Vec::new(), files: 0, values, named: Vec::new() }
     }
 
     /// Reads a file; its problems are in `problems`, also when there is a result.
@@ -64,6 +86,7 @@ impl Loader {
     /// The text of a file. `importer` is the place that names it.
     fn read(&mut self, path: &Path, importer: Option<&Span>) -> Option<Arc<Source>> {
         self.files += 1;
+        self.named.push(path.to_owned());
         let fail = |this: &mut Self, message: String, help: &str| {
             let problem = Problem::error("file.unreadable", message).help(help);
             this.problems.push(match importer {
@@ -147,6 +170,7 @@ impl Loader {
                 let value = scalar::resolve(item.str().unwrap_or_default());
                 Some(replaced(value, &item.at))
             }
+            "tag:yaml.org,2002:binary" => self.binary(item),
             _ => {
                 let shown = name.replace("tag:yaml.org,2002:", "!!");
                 let problem = if name.contains("python") {
@@ -161,6 +185,24 @@ impl Loader {
                 Some(replaced(Value::Broken, &item.at))
             }
         }
+    }
+
+    /// Bytes, in base64. JSON has no bytes: they stay what they are in a mapping with this tag as its only key, which whoever
+    /// writes YAML again takes back.
+    fn binary(&mut self, item: Item) -> Option<Item> {
+        let text: String = item.str().unwrap_or_default().split_ascii_whitespace().collect();
+        let digits = text.trim_end_matches('=');
+        let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+        if item.str().is_none() || text.len() % 4 != 0 || text.len() - digits.len() > 2 || !digits.chars().all(is_digit)
+        {
+            let problem = Problem::error("yaml.binary", "`!!binary` needs bytes in base64").at(&item.at, "not base64");
+            self.problems.push(problem.help("`base64 FILE` prints them"));
+            return Some(replaced(Value::Broken, &item.at));
+        }
+        let value = replaced(Value::String(text), &item.at);
+        let entry = Entry { key: BINARY.to_owned(), key_at: item.at.clone(), value };
+        let node = Node { value: Value::Mapping(vec![entry]), span: item.at.clone(), height: 1, weight: 2 };
+        Some(Item { node: Arc::new(node), at: item.at })
     }
 
     fn environment(&mut self, item: &Item) -> Option<Item> {
@@ -186,10 +228,14 @@ impl Loader {
                     (Some(rest), Some(home)) => home.join(rest),
                     _ => base.join(file),
                 };
+                self.named.push(path.clone());
                 let text = read_bounded(&path).map_err(|error| format!("{} can't be read: {error}", path.display()));
-                text.and_then(|bytes| {
-                    ini::value(&String::from_utf8_lossy(&bytes), section, key)
-                        .ok_or_else(|| format!("{} has no `{key}` in `[{section}]`", path.display()))
+                text.and_then(|bytes| match ini::value(&String::from_utf8_lossy(&bytes), section, key) {
+                    Some(value) if value.is_empty() => {
+                        Err(format!("`{key}` in `[{section}]` of {} is empty", path.display()))
+                    }
+                    Some(value) => Ok(value),
+                    None => Err(format!("{} has no `{key}` in `[{section}]`", path.display())),
                 })
             }
             _ => Err("this names no file, section and key".to_owned()),
@@ -207,9 +253,19 @@ impl Loader {
 
     /// The output of a command without its last line break. The file is the user's own, and so is the command.
     fn command(&mut self, item: &Item) -> Option<Item> {
-        let why = match output(&words(item)) {
-            Ok(text) => return Some(replaced(Value::String(text), &item.at)),
-            Err(why) => why,
+        let (asked, lifetime) = match command::asked(item) {
+            Ok(asked) => asked,
+            Err(problem) => {
+                self.problems.push(problem);
+                return Some(replaced(Value::Broken, &item.at));
+            }
+        };
+        let why = match &mut self.values {
+            Values::StandIns => return Some(replaced(Value::String(STAND_IN.to_owned()), &item.at)),
+            Values::Real(outputs) => match outputs.of(&words(&asked), lifetime) {
+                Ok(text) => return Some(replaced(Value::String(text), &item.at)),
+                Err(why) => why,
+            },
         };
         let problem = Problem::error("credentials.command", format!("the command for this value {why}"))
             .at(&item.at, "run for this value")
@@ -256,25 +312,12 @@ impl Loader {
 }
 
 /// A line of words, or a list of them.
-fn words(item: &Item) -> Vec<String> {
+pub(super) fn words(item: &Item) -> Vec<String> {
     match &item.node.value {
         Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
         Value::Sequence(items) => items.iter().filter_map(|item| item.str().map(str::to_owned)).collect(),
         _ => Vec::new(),
     }
-}
-
-/// What a command prints. It may ask the user for a password: it has the terminal.
-fn output(words: &[String]) -> Result<String, String> {
-    use std::process::{Command, Stdio};
-    let [program, arguments @ ..] = words else { return Err("is empty".to_owned()) };
-    let output = Command::new(program).args(arguments).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| format!("can't be started: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("failed ({})", output.status));
-    }
-    let text = String::from_utf8(output.stdout).map_err(|_| "prints what is not UTF-8".to_owned())?;
-    Ok(text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned())
 }
 
 /// No more than what is judged too large, whatever the file's size says (`/dev/zero` has none).

@@ -1,25 +1,47 @@
-//! Values of files such as `~/.aws/credentials`.
+//! Values of files such as `~/.aws/credentials`, as that cloud's own tools find them: they use the `configparser` of Python.
+//! <https://docs.python.org/3/library/configparser.html#supported-ini-file-structure>
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
 
-/// The value of a key in a section. Lines that begin with a blank belong to the one before them, and are left out.
+/// The value of a key in a section. A key may be indented, its case does not matter, and `:` is as good as `=`. A line that is
+/// indented more than the key above it belongs to that key's value.
 pub(super) fn value(text: &str, section: &str, key: &str) -> Option<String> {
-    let mut inside = false;
-    for line in text.lines() {
-        if line.starts_with([' ', '\t', '#', ';']) {
+    let (mut inside, mut found) = (false, None::<String>);
+    // Of the key to which further lines would belong: how far it is indented, and whether it is the one.
+    let mut above: Option<(usize, bool)> = None;
+    for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
+        let content = line.trim();
+        if content.is_empty() || content.starts_with(['#', ';']) {
             continue;
         }
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            inside = name.trim() == section;
-        } else if inside
-            && let Some((name, value)) = line.split_once('=')
-            && name.trim() == key
-        {
-            // A comment after a value needs a blank before it: keys may have these characters in them.
-            let end = [" #", " ;"].iter().filter_map(|mark| value.find(mark)).min().unwrap_or(value.len());
-            return Some(value[..end].trim().to_owned());
+        let indent = line.len() - line.trim_start().len();
+        if let Some((_, is_wanted)) = above.filter(|(of_key, _)| indent > *of_key) {
+            if let (true, Some(found)) = (is_wanted, &mut found) {
+                found.push('\n');
+                found.push_str(content);
+            }
+            continue;
+        }
+        if found.is_some() {
+            break;
+        }
+        above = None;
+        if let Some(name) = content.strip_prefix('[').and_then(|rest| rest.rsplit_once(']')) {
+            inside = name.0.trim() == section;
+        } else if let Some((name, value)) = content.split_once(['=', ':']) {
+            let is_wanted = inside && name.trim().to_lowercase() == key.trim().to_lowercase();
+            above = Some((indent, is_wanted));
+            if is_wanted {
+                found = Some(without_comment(value).to_owned());
+            }
         }
     }
-    None
+    found.map(|found| found.trim().to_owned())
+}
+
+/// A comment after a value needs a blank before it: keys may have these characters in them.
+fn without_comment(value: &str) -> &str {
+    let end = [" #", " ;"].iter().filter_map(|mark| value.find(mark)).min().unwrap_or(value.len());
+    value[..end].trim()
 }
 
 #[cfg(test)]
@@ -35,7 +57,26 @@ mod tests {
         assert_eq!(get("default", "aws_secret_access_key").as_deref(), Some("a/b+c=#;d"));
         assert_eq!(get("work", "aws_access_key_id").as_deref(), Some("AKIA2"));
         assert_eq!(get("work", "aws_secret_access_key"), None);
+        assert_eq!(get("work", "s3").as_deref(), Some("aws_access_key_id = nested"));
         assert_eq!(get("nobody", "aws_access_key_id"), None);
         assert_eq!(value("[", "", "x"), None);
+    }
+
+    #[test]
+    fn forms_that_the_clouds_own_tools_take() {
+        for text in [
+            "[p]\n  k = v\n  other = w\n",
+            "[p]\nother = w\nK = v\n",
+            "[p]\nk: v\n",
+            "  [p]\n  k=v\n",
+            "[ p ]\n\tk\t=\tv\n",
+            "[p]\nother =\n\nk = v\n[q]\nk = x\n",
+            "\u{feff}[p]\nk = v # mine\n",
+        ] {
+            assert_eq!(value(text, "p", "k").as_deref(), Some("v"), "{text}");
+        }
+        assert_eq!(value("[p]\nk =\n", "p", "k").as_deref(), Some(""));
+        assert_eq!(value("[p]\nk = a\n    b\n  # c\n    d\nl = e\n", "p", "k").as_deref(), Some("a\nb\nd"));
+        assert_eq!(value("[p]\nk = a=b:c\n", "p", "k").as_deref(), Some("a=b:c"));
     }
 }

@@ -1,6 +1,7 @@
 //! YAML as the existing tool reads it, with the place of everything kept.
 
 mod build;
+mod command;
 mod import;
 mod ini;
 mod scalar;
@@ -10,7 +11,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Number, Value as Json};
 
-pub(crate) use import::{Loader, Tags};
+pub use command::Outputs;
+pub(crate) use import::{Loader, Tags, Values};
+pub use source::NamedText;
 pub(crate) use source::{Source, Span};
 
 /// A value with its place. Aliases share the node that they name: two aliases of one node are equal by pointer.

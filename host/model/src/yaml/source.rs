@@ -46,6 +46,18 @@ impl Span {
         Self { source: Arc::clone(source), line: 1, column: 1, start: 0, end: 0 }
     }
 
+    /// The first place of a word in the file from here on.
+    pub(crate) fn find(&self, word: &str) -> Option<Self> {
+        let text = &self.source.text;
+        let (from, _) = text.char_indices().nth(self.start)?;
+        let at = from + text.get(from..)?.find(word)?;
+        let before = text.get(..at)?;
+        let start = before.chars().count();
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        let line = before.matches('\n').count() + 1;
+        Some(Self { source: Arc::clone(&self.source), line, column, start, end: start + word.chars().count() })
+    }
+
     /// In bytes, at most to the end of its first line: a message about a section need not underline all of it.
     pub(crate) fn bytes(&self) -> SourceSpan {
         let text = &self.source.text;
@@ -54,16 +66,6 @@ impl Span {
         let piece = text.get(start..end).unwrap_or_default();
         let length = piece.lines().next().unwrap_or_default().trim_end().len();
         (start, length).into()
-    }
-
-    /// Whether it and the lines around it are fit for a screen.
-    pub(crate) fn has_short_lines(&self) -> bool {
-        const LONGEST: usize = 500;
-        let text = self.source.text.as_bytes();
-        let at = self.bytes().offset();
-        let lines_before = text[..at].rsplit(|byte| *byte == b'\n').take(2);
-        let lines_after = text[at..].split(|byte| *byte == b'\n').take(2);
-        lines_before.chain(lines_after).all(|line| line.len() <= LONGEST)
     }
 
     /// Line and column of its end.
@@ -98,14 +100,90 @@ impl SourceCode for Source {
         before: usize,
         after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let read = self.text.read_span(span, before, after)?;
-        Ok(Box::new(MietteSpanContents::new_named(
-            self.path.display().to_string(),
-            read.data(),
-            *read.span(),
-            read.line(),
-            read.column(),
-            read.line_count(),
-        )))
+        excerpt(self.path.display().to_string(), &self.text, span, before, after)
+    }
+}
+
+/// A text with a name, of which excerpts are shown.
+#[derive(Debug)]
+pub struct NamedText {
+    name: String,
+    text: String,
+}
+
+impl NamedText {
+    /// This text. The name stands above its excerpts.
+    pub fn new(name: impl Into<String>, text: String) -> Self {
+        Self { name: name.into(), text }
+    }
+
+    /// The whole of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl SourceCode for NamedText {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        excerpt(self.name.clone(), &self.text, span, before, after)
+    }
+}
+
+/// Lines that are longer are no reading for people.
+const LONGEST: usize = 500;
+/// So much of a longer one is shown on both sides of a place.
+const AROUND: usize = 60;
+
+/// The lines around a place; of a line that is too long only what is near.
+fn excerpt<'a>(
+    name: String,
+    text: &'a str,
+    span: &SourceSpan,
+    before: usize,
+    after: usize,
+) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+    let read = text.read_span(span, before, after)?;
+    let (data, at, line, column, lines) = (read.data(), *read.span(), read.line(), read.column(), read.line_count());
+    if data.split(|byte| *byte == b'\n').all(|line| line.len() <= LONGEST) {
+        return Ok(Box::new(MietteSpanContents::new_named(name, data, at, line, column, lines)));
+    }
+    let (start, end) = (span.offset(), span.offset() + span.len());
+    let line_start = text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let line_end = text.get(end..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| end + at);
+    let (from, to) = match line_end - line_start <= LONGEST {
+        true => (line_start, line_end),
+        false => {
+            let from = text.ceil_char_boundary(start.saturating_sub(AROUND)).max(line_start);
+            (from, text.floor_char_boundary(end.saturating_add(AROUND)).min(line_end))
+        }
+    };
+    let line = text.get(..from).unwrap_or_default().matches('\n').count();
+    let column = text.get(line_start..from).unwrap_or_default().chars().count();
+    let data = text.as_bytes().get(from..to).unwrap_or_default();
+    let at = (from, data.len()).into();
+    Ok(Box::new(MietteSpanContents::new_named(name, data, at, line, column, 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let long = format!("a: 1\nb: {}é HERE é{}\nc: 2\n", "x".repeat(9000), "y".repeat(9000));
+        let text = NamedText::new("f", long.clone());
+        let at = long.find("HERE").expect("there");
+        let read = text.read_span(&(at, 4).into(), 1, 1).expect("read");
+        let shown = std::str::from_utf8(read.data()).expect("text");
+        assert!(shown.contains("é HERE é") && shown.len() < 200, "{}", shown.len());
+        assert_eq!((read.line(), read.span().offset() + shown.find("HERE").expect("there")), (1, at));
+        // Its neighbour is shown without it.
+        let read = text.read_span(&(0, 1).into(), 1, 1).expect("read");
+        assert_eq!((read.data(), read.line(), read.column()), (&b"a: 1"[..], 0, 0));
     }
 }

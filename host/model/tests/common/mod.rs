@@ -4,9 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use occopus_model::{AuthData, Compiled, Input, Problems, Schemas, Section, compile};
+use occopus_model::{AuthData, Compiled, Input, Outputs, Problems, Schemas, Section, compile};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -65,6 +66,10 @@ impl Schemas for Plugins {
         Some(Arc::new(schema))
     }
 
+    fn endpoint_problem(&self, _: Section, _: &str, endpoint: &str) -> Option<String> {
+        (!endpoint.contains("://")).then(|| format!("`{endpoint}` is no endpoint"))
+    }
+
     fn keywords(&self, section: Section) -> Vec<String> {
         let keywords: &[&str] = match section {
             Section::Resource => &["cloud", "local"],
@@ -120,7 +125,7 @@ impl Files {
     pub(crate) fn credentials(&self, content: impl AsRef<[u8]>) -> Result<(AuthData, Problems), Problems> {
         let path = self.write("auth_data.yaml", content);
         restrict(&path);
-        AuthData::read(&path, &Plugins)
+        AuthData::read(&path, Outputs::none(Instant::now()), &Plugins).usable()
     }
 
     /// As a user sees them, but without colours and without the directory.

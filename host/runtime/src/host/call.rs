@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use occopus_engine::ports::{Fault, Reaction};
+use occopus_engine::ports::{Fault, Reaction, Warning};
 use tokio::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -34,6 +34,11 @@ impl call::HostContext for State {
             let detail = detail.map(|detail| self.call.redact(&detail));
             progress(&self.call.redact(&phase), detail.as_deref());
         }
+        Ok(())
+    }
+
+    async fn warn(&mut self, _: Resource<Context>, code: String, message: String, pointer: String) -> Result<()> {
+        self.call.warned(Warning { code, message: self.call.redact(&message), pointer });
         Ok(())
     }
 

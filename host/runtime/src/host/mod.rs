@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use occopus_engine::ports::{CallContext, ContextRequest as ContextInput, CreateRequest, HealthTarget};
+use occopus_engine::ports::{CallContext, ContextRequest as ContextInput, CreateRequest, HealthTarget, Warning};
 use serde_json::Value;
 use tokio::time::Instant;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -63,6 +63,8 @@ pub(crate) struct Call {
     pub(crate) sent: AtomicUsize,
     /// The last request found no server.
     pub(crate) unreachable: AtomicBool,
+    /// What the plugin finds doubtful in the user's section.
+    pub(crate) warnings: Mutex<Vec<Warning>>,
     /// Bytes of linear memory, known when the call has ended.
     pub(crate) memory: AtomicUsize,
 }
@@ -99,6 +101,14 @@ impl Call {
         // Who keeps trying gets no longer list.
         if refusals.len() < 8 && !refusals.contains(&refusal) {
             refusals.push(refusal);
+        }
+    }
+
+    /// Keeps a warning. Who keeps warning gets no longer list.
+    pub(crate) fn warned(&self, warning: Warning) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.len() < 32 && !warnings.contains(&warning) {
+            warnings.push(warning);
         }
     }
 

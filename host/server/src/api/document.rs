@@ -14,6 +14,8 @@ use crate::state::Service;
 pub(crate) struct Checked {
     pub(crate) infrastructure: Infrastructure,
     pub(crate) warnings: Problems,
+    /// What is doubtful in what nodes would get, as problems.
+    pub(crate) doubts: Vec<Value>,
 }
 
 /// Checks a document, as the description of the infrastructure with this id.
@@ -43,7 +45,8 @@ pub(crate) async fn check(service: &Service, id: Option<&str>, text: String) -> 
         return Err(Problem::of_nodes(&failures, &text));
     }
     authenticated(service, &infrastructure, &previews).await?;
-    Ok(Checked { infrastructure, warnings: compiled.warnings })
+    let doubts = occopus::source::doubts(&previews, &|place| (place.file == DOCUMENT).then(|| text.clone()));
+    Ok(Checked { infrastructure, warnings: compiled.warnings, doubts })
 }
 
 /// What the operator does not allow to come over the network.
@@ -128,6 +131,6 @@ async fn authenticated(
 }
 
 /// Problems that are none, for whoever wants to know.
-pub(crate) fn warnings(warnings: &Problems) -> Vec<Value> {
-    warnings.iter().map(occopus_model::Problem::to_json).collect()
+pub(crate) fn warnings(checked: &Checked) -> Vec<Value> {
+    checked.warnings.iter().map(occopus_model::Problem::to_json).chain(checked.doubts.iter().cloned()).collect()
 }

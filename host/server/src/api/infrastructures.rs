@@ -305,7 +305,7 @@ pub(crate) async fn validate(
 ) -> Result<Json<Valid>, Problem> {
     caller.may(Scope::Read, None)?;
     let checked = document::check(&service, None, text).await?;
-    Ok(Json(Valid { valid: true, warnings: document::warnings(&checked.warnings) }))
+    Ok(Json(Valid { valid: true, warnings: document::warnings(&checked) }))
 }
 
 /// Removes an infrastructure, and waits a while until it is gone.

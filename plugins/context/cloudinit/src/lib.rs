@@ -1,5 +1,6 @@
 //! `cloudinit`: user data for cloud-init, from a text or from a document, and the `resource` section rendered by the way.
 
+mod recognised;
 mod yaml;
 
 use occopus_sdk::jinja::{Templates, escape};
@@ -61,6 +62,11 @@ impl Contextualiser for CloudInit {
         };
         if let Some(text) = &user_data {
             check(text, source_lines)?;
+            // Lines that templates insert move those below them: only what stands above them keeps its number.
+            for doubt in recognised::doubts(text) {
+                let message = format!("line {}: {}", doubt.line, doubt.message);
+                request.call().warn(doubt.code, &message, "/context_template");
+            }
         }
         let attributes = Value::Object(request.section.attributes.clone().unwrap_or_default());
         let mut attributes = templates().value("/attributes", &attributes)?;

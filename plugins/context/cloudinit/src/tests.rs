@@ -135,3 +135,77 @@ fn what_is_written_reads_back() {
         assert_eq!(read, document, "{written}");
     }
 }
+
+/// Code and line of each warning.
+fn warned(template: &str) -> Vec<(String, usize)> {
+    rendered(json!({"context_template": template}), json!({})).expect("it renders");
+    occopus_sdk::testing::host(|host| {
+        host.warnings
+            .iter()
+            .map(|(code, message, pointer)| {
+                assert_eq!(pointer, "/context_template");
+                let line = message.strip_prefix("line ").and_then(|rest| rest.split(':').next()?.parse().ok());
+                (code.clone(), line.expect("a line"))
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn what_cloud_init_ignores_is_told_at_its_line() {
+    let jinja = "{% raw %}## template: jinja\n#cloud-config\n";
+    for (template, code, line) in [
+        ("---\n#cloud-config\npackages: [a]\n", "cloudinit.ignored", 1),
+        ("# mine\n\n#cloud-config\npackages: [a]\n", "cloudinit.ignored", 1),
+        ("\n#cloud-config\npackages: [a]\n", "cloudinit.first-line", 1),
+        ("\n#!/bin/sh\necho\n", "cloudinit.ignored", 1),
+        ("  #!/bin/sh\necho\n", "cloudinit.ignored", 1),
+        ("\n## template: jinja\n#cloud-config\na: b\n", "cloudinit.ignored", 1),
+        ("packages: [a]\n", "cloudinit.ignored", 1),
+        ("# cloud-config\npackages: [a]\n", "cloudinit.ignored", 1),
+        ("echo hello\n", "cloudinit.ignored", 1),
+        ("#!/bin/sh\r\necho\r\n", "cloudinit.line-ends", 1),
+        ("#cloud-config\n# none\n- a\n", "cloudinit.ignored", 3),
+        ("#cloud-config\nhello\n", "cloudinit.ignored", 2),
+        ("## template: jinja\npackages: [a]\n", "cloudinit.ignored", 2),
+        ("## template: jinja\n\n---\n#cloud-config\n", "cloudinit.ignored", 3),
+        (&format!("{jinja}a: {{{{ v1.x }}}}\nb: c: d\n{{% endraw %}}"), "cloudinit.ignored", 4),
+        (&format!("{jinja}- {{{{ v1.x }}}}\n{{% endraw %}}"), "cloudinit.ignored", 3),
+    ] {
+        assert_eq!(warned(template), [(code.to_owned(), line)], "{template}");
+    }
+}
+
+#[test]
+fn what_cloud_init_uses_is_not_doubted() {
+    for template in [
+        "",
+        "\n",
+        "#cloud-config\n",
+        "#cloud-config\n---\npackages: [a]\n",
+        "#Cloud-Config\npackages: [a]\n",
+        "#cloud-config-archive\n- type: text/cloud-config\n",
+        "#!/bin/sh\necho\n",
+        "#include\nhttp://a/b\n",
+        "#cloud-boothook\n#!/bin/sh\n",
+        "Content-Type: multipart/mixed; boundary=\"=\"\nMIME-Version: 1.0\n\n--=\n",
+        "## template: jinja\n#cloud-config\npackages: [a]\n",
+        "## template: jinja\n#!/bin/sh\necho\n",
+        "## template: jinja\n{% raw %}{% if x %}\n#cloud-config{% endif %}\n{% endraw %}",
+        "{% raw %}## template: jinja\n#cloud-config\n{% if v1.x %}\na: {{ v1.y }}\n{% else %}\na: 2\n{% endif %}\n{% endraw %}",
+    ] {
+        assert_eq!(warned(template), [], "{template}");
+    }
+    user_data(json!({"context_template": {"packages": ["a"]}}));
+    assert_eq!(occopus_sdk::testing::host(|host| host.warnings.len()), 0);
+}
+
+#[test]
+fn bytes_stay_bytes() {
+    let template =
+        json!({"write_files": [{"path": "/x", "content": {"!!binary": "AAEC/w=="}}], "a": [{"!!binary": "AA=="}]});
+    assert_eq!(
+        user_data(json!({"context_template": template})),
+        "#cloud-config\na:\n- !!binary AA==\nwrite_files:\n- content: !!binary AAEC/w==\n  path: /x\n"
+    );
+}

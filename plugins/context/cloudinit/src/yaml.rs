@@ -12,6 +12,9 @@ pub(crate) fn write(value: &Value) -> String {
 
 /// The lines of a value, as they stand below its key without indentation.
 fn lines(value: &Value) -> Vec<String> {
+    if let Some(bytes) = binary(value) {
+        return vec![format!("!!binary {bytes}")];
+    }
     match value {
         Value::Object(fields) if !fields.is_empty() => mapping(fields),
         Value::Array(items) if !items.is_empty() => items.iter().flat_map(item).collect(),
@@ -22,6 +25,14 @@ fn lines(value: &Value) -> Vec<String> {
     }
 }
 
+/// Bytes in base64: what a user's `!!binary` is in JSON.
+fn binary(value: &Value) -> Option<&str> {
+    let bytes = value.as_object().filter(|fields| fields.len() == 1)?.get("!!binary")?.as_str()?;
+    // What a template made of it may be anything.
+    let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    (!bytes.is_empty() && bytes.chars().all(is_digit)).then_some(bytes)
+}
+
 fn mapping(fields: &Map<String, Value>) -> Vec<String> {
     let mut sorted: Vec<_> = fields.iter().collect();
     sorted.sort_by_key(|(key, _)| *key);
@@ -30,7 +41,7 @@ fn mapping(fields: &Map<String, Value>) -> Vec<String> {
         let key = if is_plain(key) { key.clone() } else { quoted(key) };
         let mut value_lines = lines(value).into_iter();
         match value {
-            Value::Object(fields) if !fields.is_empty() => {
+            Value::Object(fields) if !fields.is_empty() && binary(value).is_none() => {
                 all.push(format!("{key}:"));
                 all.extend(value_lines.map(indented));
             }

@@ -1,0 +1,144 @@
+//! `!command` in credentials: what a program prints, and for how long that is good.
+
+use std::time::{Duration, Instant};
+
+use super::import::words;
+use super::{Item, Value};
+use crate::credentials::Secret;
+use crate::problem::Problem;
+
+/// Outputs of commands that were run for values. They are kept as long as they live, so that a file can be read again
+/// without asking the user for a password again.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    known: Vec<Output>,
+    now: Option<Instant>,
+}
+
+#[derive(Debug, Clone)]
+struct Output {
+    words: Vec<String>,
+    lifetime: Option<Duration>,
+    text: Secret,
+    /// When it ends; never, as far as is known, without one.
+    until: Option<Instant>,
+}
+
+impl Outputs {
+    /// Those of them that live at this time, for a reading that begins then.
+    #[must_use]
+    pub fn living(&self, now: Instant) -> Self {
+        let lives = |output: &&Output| output.until.is_none_or(|until| now < until);
+        Self { known: self.known.iter().filter(lives).cloned().collect(), now: Some(now) }
+    }
+
+    /// None, for a reading that begins at this time: every command is run.
+    pub fn none(now: Instant) -> Self {
+        Self { known: Vec::new(), now: Some(now) }
+    }
+
+    /// When the first of them ends.
+    pub fn until(&self) -> Option<Instant> {
+        self.known.iter().filter_map(|output| output.until).min()
+    }
+
+    /// What a command prints, or has printed.
+    pub(super) fn of(&mut self, words: &[String], lifetime: Option<Duration>) -> Result<String, String> {
+        let same = |known: &&Output| known.words == words && known.lifetime == lifetime;
+        if let Some(known) = self.known.iter().find(same) {
+            return Ok(known.text.expose().to_owned());
+        }
+        let text = output(words)?;
+        let until = lifetime.and_then(|lifetime| self.now?.checked_add(lifetime));
+        self.known.push(Output { words: words.to_vec(), lifetime, text: Secret::new(text.clone()), until });
+        Ok(text)
+    }
+}
+
+/// The words of a command, and how long its output is good: `!command LINE`, `!command [WORD, ...]`, or
+/// `!command {run: LINE, lifetime: 50m}`.
+pub(super) fn asked(item: &Item) -> Result<(Item, Option<Duration>), Problem> {
+    let Value::Mapping(entries) = &item.node.value else { return Ok((item.clone(), None)) };
+    let form = "write `!command {run: LINE, lifetime: 50m}`; `lifetime` may be left out";
+    let fail = |message: &str, at: &Item| Problem::error("credentials.command", message).at(&at.at, "here").help(form);
+    if let Some(entry) = entries.iter().find(|entry| entry.key != "run" && entry.key != "lifetime") {
+        return Err(crate::check::unknown_key(&entry.key, &entry.key_at, "`!command`", &["run", "lifetime"]));
+    }
+    let Some(run) = item.get("run") else { return Err(fail("`!command` has no `run`", item)) };
+    if words(run).is_empty() {
+        return Err(fail("`run` of `!command` names no program", run));
+    }
+    let lifetime = match item.get("lifetime").map(|item| (item, &item.node.value)) {
+        None => None,
+        Some((at, Value::String(text))) => {
+            Some(duration(text).ok_or_else(|| fail("`lifetime` is a time such as `50m`, `12h` or `90s`", at))?)
+        }
+        Some((at, Value::Number(number))) => {
+            let seconds = number.as_u64().filter(|seconds| *seconds > 0);
+            Some(Duration::from_secs(seconds.ok_or_else(|| fail("`lifetime` is a whole number of seconds", at))?))
+        }
+        Some((at, _)) => return Err(fail("`lifetime` is a time such as `50m`, `12h` or `90s`", at)),
+    };
+    Ok((run.clone(), lifetime))
+}
+
+/// `90s`, `50m`, `1h30m`, `2d`; more than nothing.
+fn duration(text: &str) -> Option<Duration> {
+    let (mut seconds, mut digits) = (0_u64, String::new());
+    for c in text.trim().chars() {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        let unit = match c {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        seconds = seconds.checked_add(std::mem::take(&mut digits).parse::<u64>().ok()?.checked_mul(unit)?)?;
+    }
+    (digits.is_empty() && seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+/// What a command prints. It may ask the user for a password: it has the terminal.
+fn output(words: &[String]) -> Result<String, String> {
+    use std::process::{Command, Stdio};
+    let [program, arguments @ ..] = words else { return Err("is empty".to_owned()) };
+    let output = Command::new(program).args(arguments).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("can't be started: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("failed ({})", output.status));
+    }
+    let text = String::from_utf8(output.stdout).map_err(|_| "prints what is not UTF-8".to_owned())?;
+    Ok(text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_read() {
+        for (text, seconds) in [("90s", Some(90)), ("50m", Some(3000)), ("1h30m", Some(5400)), ("2d", Some(172_800))] {
+            assert_eq!(duration(text), seconds.map(Duration::from_secs), "{text}");
+        }
+        for text in ["", "50", "m", "0s", "-1m", "5w", "1h 5", "99999999999999999999h"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn outputs_are_kept_while_they_live() {
+        let words = ["date", "+%s%N"].map(str::to_owned);
+        let start = Instant::now();
+        let mut outputs = Outputs::none(start);
+        let (minute, hour) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(3600)));
+        let first = [minute, hour, None].map(|lifetime| outputs.of(&words, lifetime).expect("runs"));
+        assert_eq!(outputs.until(), Some(start + Duration::from_secs(60)));
+        let mut later = outputs.living(start + Duration::from_secs(61));
+        let second = [minute, hour, None].map(|lifetime| later.of(&words, lifetime).expect("runs"));
+        assert_eq!((first[0] == second[0], &first[1..]), (false, &second[1..]));
+    }
+}

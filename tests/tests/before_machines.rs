@@ -1,0 +1,145 @@
+//! Mistakes that only a cloud or a machine would notice otherwise: told by `validate` and `plan`, at the user's line.
+
+use occopus_tests::{Finished, Occopus};
+use serde_json::Value;
+
+const DESCRIPTION: &str = "infra_name: early\nuser_id: tester\nnodes:\n- {name: one, type: node}\n";
+
+fn ec2(endpoint: &str, template: &str) -> String {
+    format!(
+        "'node_def:node':\n- resource:\n    type: ec2\n    endpoint: {endpoint}\n    regionname: eu-west-1\n    image_id: ami-1\n    \
+         instance_type: t3.small\n  contextualisation:\n    type: cloudinit\n    context_template: |\n      {}\n",
+        template.replace('\n', "\n      ")
+    )
+}
+
+fn occopus(definitions: &str) -> Occopus {
+    let occopus = Occopus::new();
+    occopus.write("infra.yaml", DESCRIPTION);
+    occopus.write("nodes/node_definitions.yaml", definitions);
+    occopus
+}
+
+fn credentials(occopus: &Occopus, path: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = occopus.write(path, text);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+}
+
+#[track_caller]
+fn says(finished: &Finished, code: i32, words: &[&str]) {
+    assert_eq!(finished.code, Some(code), "{}", finished.stderr);
+    for word in words {
+        assert!(finished.stderr.contains(word), "`{word}` is missing from\n{}", finished.stderr);
+    }
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+}
+
+#[test]
+fn placeholders_and_malformed_endpoints() {
+    for (endpoint, words) in [
+        ("replace_with_endpoint_of_ec2", ["value.placeholder", "node_definitions.yaml:4:15"]),
+        ("https://h:99999/", ["value.endpoint", "node_definitions.yaml:4:15"]),
+        ("ftp://example.org", ["value.endpoint", "node_definitions.yaml:4:15"]),
+    ] {
+        let occopus = occopus(&ec2(endpoint, "#cloud-config\n"));
+        credentials(
+            &occopus,
+            "home/auth_data.yaml",
+            "resource:\n- type: ec2\n  auth_data: {accesskey: a, secretkey: s}\n",
+        );
+        for command in ["validate", "plan", "build"] {
+            says(&occopus.run([command, "infra.yaml"]), 3, &words);
+        }
+        // They can be looked at, and kept.
+        says(&occopus.run(["render", "infra.yaml", "one"]), 0, &[]);
+        says(&occopus.run(["import", "nodes/node_definitions.yaml"]), 0, &words);
+    }
+}
+
+#[test]
+fn credentials_that_are_missing() {
+    let occopus = occopus(&ec2("https://example.org", "#cloud-config\n"));
+    let place = occopus.home().join("auth_data.yaml").display().to_string();
+    let words = ["credentials.missing", "accesskey", "node_definitions.yaml:2:", place.as_str()];
+    says(&occopus.run(["validate", "infra.yaml"]), 0, &words);
+    says(&occopus.run(["validate", "--strict", "infra.yaml"]), 3, &words);
+    says(&occopus.run(["plan", "infra.yaml"]), 3, &words);
+    let told = occopus.ok(["validate", "infra.yaml", "--output", "json"]);
+    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    assert_eq!(
+        (&told["warnings"][0]["code"], &told["warnings"][0]["line"]),
+        (&"credentials.missing".into(), &2.into())
+    );
+    // Of an example, or empty.
+    for (value, why) in [("replace_with_your_key", "placeholder"), ("''", "nothing as secretkey")] {
+        let text = format!("resource:\n- type: ec2\n  auth_data: {{accesskey: a, secretkey: {value}}}\n");
+        credentials(&occopus, "auth_data.yaml", &text);
+        says(&occopus.run(["plan", "infra.yaml"]), 3, &[why]);
+    }
+}
+
+#[test]
+fn credentials_that_are_broken() {
+    let occopus = occopus(&ec2("https://example.org", "#cloud-config\n"));
+    for (text, word) in [
+        ("resource: [hush\n", "yaml.syntax"),
+        ("resource:\n- type: ec2\n  auth_data: {accesskey: hush}\n", "secretkey"),
+    ] {
+        credentials(&occopus, "mine.yaml", text);
+        for command in ["validate", "plan"] {
+            let told = occopus.run([command, "infra.yaml", "--auth_data_path", "mine.yaml"]);
+            says(&told, 3, &[word, "mine.yaml:"]);
+            assert!(!told.stderr.contains("hush"), "{}", told.stderr);
+        }
+    }
+}
+
+#[test]
+fn credentials_beside_the_description_are_found_and_nothing_is_run_to_look_at_them() {
+    let occopus = Occopus::new();
+    occopus.write("project/infra.yaml", DESCRIPTION);
+    occopus.write("project/nodes/node_definitions.yaml", ec2("https://example.org", "#cloud-config\n"));
+    let mark = occopus.directory().join("mark");
+    let command = format!("!command {{run: [sh, -c, 'touch {}; echo s'], lifetime: 1h}}", mark.display());
+    let text = format!("resource:\n- type: ec2\n  auth_data:\n    accesskey: a\n    secretkey: {command}\n");
+    credentials(&occopus, "project/auth_data.yaml", &text);
+    for command in ["validate", "plan"] {
+        let told = occopus.ok([command, "project/infra.yaml"]);
+        assert!(!told.stderr.contains("credentials"), "{}", told.stderr);
+        assert!(!mark.exists(), "{command} runs nothing");
+    }
+    let told = occopus.ok(["auth", "check", "project/infra.yaml"]);
+    assert!(told.stdout.contains("project/auth_data.yaml:2"), "{}", told.stdout);
+    assert!(mark.exists());
+    // That of the user's settings comes first.
+    credentials(&occopus, "home/auth_data.yaml", "resource:\n- type: ec2\n  auth_data: {accesskey: a, secretkey: s}\n");
+    let told = occopus.ok(["auth", "check", "project/infra.yaml"]);
+    assert!(told.stdout.contains("home/auth_data.yaml:2"), "{}", told.stdout);
+}
+
+#[test]
+fn user_data_that_cloud_init_ignores() {
+    for (template, line) in [
+        ("---\n#cloud-config\npackages: [a]\n", 11),
+        ("packages: [a]\n", 11),
+        ("## template: jinja\n#cloud-config\n{% raw %}a: {{ v1.x }}\nb: c: d\n{% endraw %}", 14),
+    ] {
+        let occopus = occopus(&ec2("https://example.org", template));
+        credentials(
+            &occopus,
+            "home/auth_data.yaml",
+            "resource:\n- type: ec2\n  auth_data: {accesskey: a, secretkey: s}\n",
+        );
+        let at = format!("node_definitions.yaml:{line}:");
+        says(&occopus.run(["validate", "infra.yaml"]), 0, &["cloudinit.ignored", &at]);
+        says(&occopus.run(["plan", "infra.yaml"]), 0, &["cloudinit.ignored", &at]);
+        let told = occopus.ok(["validate", "infra.yaml", "--output", "json"]);
+        let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+        assert_eq!(
+            (&told["warnings"][0]["code"], &told["warnings"][0]["line"]),
+            (&"cloudinit.ignored".into(), &line.into())
+        );
+        says(&occopus.run(["validate", "--strict", "infra.yaml"]), 3, &["--strict"]);
+    }
+}
