@@ -146,7 +146,8 @@ impl Credentials {
 
     /// Reads again what has to be. Others that ask meanwhile wait for it.
     async fn again(&self, why: Why) {
-        if !self.shared.is_due(why, self.path()) {
+        // Most calls find that somebody has just looked.
+        if (why == Why::Time && self.shared.is_early()) || !self.shared.is_due(why, self.path()) {
             return;
         }
         let seen = self.shared.state().attempts;
@@ -177,6 +178,13 @@ impl Shared {
     /// It is whole at any time, also after a panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the files were looked at so shortly before that they need not be now, and nothing has ended since.
+    fn is_early(&self) -> bool {
+        let (state, now) = (self.state(), Instant::now());
+        let has_ended = state.outputs.until().is_some_and(|until| until <= now);
+        !has_ended && state.looked.is_some_and(|looked| now.duration_since(looked) < LOOK)
     }
 
     fn is_due(&self, why: Why, path: Option<PathBuf>) -> bool {
