@@ -192,7 +192,8 @@ fn machines_outlive_what_stands_between_them_and_us() {
 
 #[test]
 fn a_token_that_ends_in_the_middle_of_a_build() {
-    let Some(moto) = Moto::start("a_token_that_ends_in_the_middle_of_a_build") else { return };
+    // It takes any key: what counts is what the proxy lets through.
+    let Some(moto) = Moto::start_open("a_token_that_ends_in_the_middle_of_a_build") else { return };
     let occopus = Occopus::new();
     // A program that gives another token each time, and a cloud that from some request on takes the second one only.
     let runs = occopus.write("runs", "");
@@ -212,11 +213,10 @@ fn a_token_that_ends_in_the_middle_of_a_build() {
     });
     let proxy = proxy.expect("a proxy");
     write(&occopus, &proxy.address, 5);
-    let [access, secret] = moto.keys();
     occopus.write(
         "auth_data.yaml",
         format!(
-            "resource:\n- type: ec2\n  auth_data:\n    accesskey: {access}\n    secretkey: {secret}\n    \
+            "resource:\n- type: ec2\n  auth_data:\n    accesskey: AKIAOFTHETEST\n    secretkey: of-the-test\n    \
              session_token: !command {{run: [sh, {}], lifetime: 1h}}\n",
             script.display()
         ),

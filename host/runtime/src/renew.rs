@@ -52,6 +52,8 @@ impl<D: Driver> Driver for Renewing<D> {
         match self.driver.find(&request.scope, &request.instance_id).await {
             Ok(Some(observed)) => Ok(observed),
             Ok(None) => self.driver.create(&CreateRequest { repeated: true, ..request.clone() }).await,
+            // What else there is is refused as well: then nothing has happened.
+            Err(fault) if fault.reaction == Reaction::Denied => created,
             Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
         }
     }

@@ -47,3 +47,19 @@ fn intervals_are_positive_numbers() {
     assert!(Cli::try_parse_from(["occopus", "maintain", "-i", "x", "-t", "-1"]).is_err());
     assert!(Cli::try_parse_from(["occopus", "maintain", "-i", "x", "-t", "nan"]).is_err());
 }
+
+#[test]
+fn a_service_listens_where_a_name_leads() {
+    for (line, address) in [
+        ("occopus serve --host localhost", "127.0.0.1"),
+        ("occopus serve --host ::1", "::1"),
+        ("occopus serve", "127.0.0.1"),
+    ] {
+        let Command::Serve(serve) = parse(line) else { panic!("not serve") };
+        assert_eq!(serve.host.to_string(), address, "{line}");
+    }
+    let Command::Serve(serve) = parse("occopus serve --listen localhost:5001") else { panic!("not serve") };
+    assert_eq!(serve.listen.map(|listen| listen.to_string()).as_deref(), Some("127.0.0.1:5001"));
+    let unknown = Cli::try_parse_from(["occopus", "serve", "--host", "no.such.name.invalid"]);
+    assert!(unknown.is_err_and(|error| error.to_string().contains("no such address")));
+}

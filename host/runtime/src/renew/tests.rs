@@ -164,6 +164,10 @@ async fn a_refusal_stays_one_when_there_is_nothing_else() {
     let fault = driver.create(&request()).await.expect_err("refused");
     assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Denied, "cloud.denied"));
     assert_eq!(*driver.driver.calls.lock().expect("calls"), ["create"]);
+    // With another token that is refused as well, it is still known that nothing was made.
+    let others = self::driver(&Tokens::up_to(9), 20, false);
+    assert_eq!(others.create(&request()).await.expect_err("refused").reaction, Reaction::Denied);
+    assert_eq!(*others.driver.calls.lock().expect("calls"), ["create", "find"]);
     // And the second token is refused as well: once, not for ever.
     let tokens = Tokens::up_to(9);
     let driver = self::driver(&tokens, 20, false);
