@@ -4,7 +4,7 @@
 mod files;
 mod known;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -211,7 +211,7 @@ impl Shared {
         has_ended || !is_same
     }
 
-    fn read_again(&self, path: &PathBuf, why: Why) {
+    fn read_again(&self, path: &Path, why: Why) {
         let (outputs, known, before) = {
             let mut state = self.state();
             let now = Instant::now();
@@ -224,7 +224,7 @@ impl Shared {
             }
             (outputs, state.known.clone(), state.current.clone())
         };
-        let stamps = stamps([path.clone()].iter());
+        let stamps = stamps([path.to_owned()].iter());
         let reading = AuthData::read(path, outputs, &known);
         if let Err(problems) = self.take(reading, stamps) {
             self.keep_the_old(&problems);

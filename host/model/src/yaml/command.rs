@@ -57,12 +57,15 @@ impl Outputs {
 
 /// The words of a command, and how long its output is good: `!command LINE`, `!command [WORD, ...]`, or
 /// `!command {run: LINE, lifetime: 50m}`.
-pub(super) fn asked(item: &Item) -> Result<(Item, Option<Duration>), Problem> {
+pub(super) fn asked(item: &Item) -> Result<(Item, Option<Duration>), Box<Problem>> {
     let Value::Mapping(entries) = &item.node.value else { return Ok((item.clone(), None)) };
     let form = "write `!command {run: LINE, lifetime: 50m}`; `lifetime` may be left out";
-    let fail = |message: &str, at: &Item| Problem::error("credentials.command", message).at(&at.at, "here").help(form);
+    let fail = |message: &str, at: &Item| {
+        Box::new(Problem::error("credentials.command", message).at(&at.at, "here").help(form))
+    };
     if let Some(entry) = entries.iter().find(|entry| entry.key != "run" && entry.key != "lifetime") {
-        return Err(crate::check::unknown_key(&entry.key, &entry.key_at, "`!command`", &["run", "lifetime"]));
+        let problem = crate::check::unknown_key(&entry.key, &entry.key_at, "`!command`", &["run", "lifetime"]);
+        return Err(Box::new(problem));
     }
     let Some(run) = item.get("run") else { return Err(fail("`!command` has no `run`", item)) };
     if words(run).is_empty() {

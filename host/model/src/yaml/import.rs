@@ -193,7 +193,10 @@ impl Loader {
         let text: String = item.str().unwrap_or_default().split_ascii_whitespace().collect();
         let digits = text.trim_end_matches('=');
         let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
-        if item.str().is_none() || text.len() % 4 != 0 || text.len() - digits.len() > 2 || !digits.chars().all(is_digit)
+        if item.str().is_none()
+            || !text.len().is_multiple_of(4)
+            || text.len() - digits.len() > 2
+            || !digits.chars().all(is_digit)
         {
             let problem = Problem::error("yaml.binary", "`!!binary` needs bytes in base64").at(&item.at, "not base64");
             self.problems.push(problem.help("`base64 FILE` prints them"));
@@ -256,7 +259,7 @@ impl Loader {
         let (asked, lifetime) = match command::asked(item) {
             Ok(asked) => asked,
             Err(problem) => {
-                self.problems.push(problem);
+                self.problems.push(*problem);
                 return Some(replaced(Value::Broken, &item.at));
             }
         };
