@@ -33,6 +33,6 @@ pub use plan::{Action, ActionKind, Plan, Renew};
 pub use request::{BuildRequest, MaintainOptions, Nudge, OnFailure, Run, Scale, Stop};
 pub use settings::{HolderProbe, Settings};
 pub use status::{
-    DestroyReport, Doubt, Failing, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan, Owner,
-    Preview, Status, Summary,
+    DestroyReport, Doubt, Failing, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan,
+    Owner, Preview, Status, Summary,
 };

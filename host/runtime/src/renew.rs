@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use occopus_engine::ports::{CreateRequest, Driver, Fault, Handle, Observed, OwnedPage, Reaction, Scope};
+use occopus_engine::ports::{CreateRequest, Detail, Driver, Fault, Handle, Observed, OwnedPage, Reaction, Scope};
 use occopus_model::{Credential, Section};
 use serde_json::Value;
 
@@ -91,6 +91,20 @@ impl<D: Driver> Driver for Renewing<D> {
         match self.is_worth_another(&page, &scope.section, used.as_ref()).await {
             true => self.driver.list_owned(scope, cursor).await,
             false => page,
+        }
+    }
+
+    /// Uses no credentials.
+    async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+        self.driver.check(request).await
+    }
+
+    async fn tail(&self, scope: &Scope, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        let used = self.before(&scope.section).await;
+        let text = self.driver.tail(scope, handle, lines).await;
+        match self.is_worth_another(&text, &scope.section, used.as_ref()).await {
+            true => self.driver.tail(scope, handle, lines).await,
+            false => text,
         }
     }
 }

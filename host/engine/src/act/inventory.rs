@@ -24,8 +24,7 @@ async fn list(
     let patience = Duration::from_secs(record.health_check.timeout);
     match calls::list_all(world, driver, &scope, patience).await {
         Ok(machines) => {
-            let ours =
-                |machine: &Owned| machine.infrastructure_id == world.id && machine.observed.phase != Phase::Gone;
+            let ours = |machine: &Owned| machine.infrastructure_id == world.id && machine.observed.phase != Phase::Gone;
             Ok(Some(machines.into_iter().filter(ours).collect()))
         }
         Err(Ended::Spent(spent)) if !matches!(spent.fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
