@@ -20,7 +20,7 @@ use crate::state::InstanceRecord;
 const SILENT: Duration = Duration::from_secs(5);
 
 /// Whom a call is for.
-struct Subject<'a> {
+pub(super) struct Subject<'a> {
     node: &'a str,
     instance: &'a str,
     section: &'a Value,
