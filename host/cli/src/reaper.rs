@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_zombie_is_found_and_reaped() {
-        let child = std::process::Command::new("true").spawn().expect("starts");
+        let mut child = std::process::Command::new("true").spawn().expect("starts");
         let pid = i32::try_from(child.id()).expect("a number");
         let own = std::process::id();
         while !zombies(own).contains(&pid) {
@@ -68,5 +68,6 @@ mod tests {
         reap(pid);
         assert!(!zombies(own).contains(&pid));
         reap(pid);
+        assert!(child.wait().is_err(), "it has been waited for");
     }
 }
