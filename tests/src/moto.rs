@@ -79,25 +79,61 @@ impl Moto {
     }
 
     fn make_user(&mut self) {
+        (self.access_key, self.secret_key) = self.user("none");
+    }
+
+    /// Writes an `auth_data.yaml` with keys of another account, and gives its name.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn write_credentials_of_another_account(&self, occopus: &Occopus) -> &'static str {
+        self.ask("POST", "/moto-api/reset-auth", "4").expect("an answer");
+        let role = "Action=AssumeRole&RoleArn=arn:aws:iam::444455556666:role/other&RoleSessionName=other";
+        let session = self.ask("POST", "/", &format!("{role}&Version=2011-06-15")).expect("an answer");
+        let (access_key, secret_key) = self.user(&value(&session, "AccessKeyId"));
+        occopus.write("other_auth_data.yaml", rule(&access_key, &secret_key));
+        "other_auth_data.yaml"
+    }
+
+    /// Makes a machine with the tags of another one: what a creation leaves that the network delivered twice.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn twin(&self, id: &str) {
+        self.ask("POST", "/moto-api/reset-auth", "2").expect("an answer");
+        let form = format!("Action=DescribeInstances&InstanceId.1={id}&Version=2016-11-15");
+        let described = self.ask("POST", "/", &form).expect("an answer");
+        let tags = described.split("<tagSet>").find(|part| part.contains("occopus.instance")).expect("tags");
+        let (tags, _) = tags.split_once("</tagSet>").expect("tags");
+        let mut form = "Action=RunInstances&MinCount=1&MaxCount=1&ImageId=ami-03cf127a&InstanceType=t3.small\
+                        &TagSpecification.1.ResourceType=instance&Version=2016-11-15"
+            .to_owned();
+        for (index, tag) in tags.split("</item>").filter(|tag| tag.contains("<key>")).enumerate() {
+            let number = index + 1;
+            let (key, text) = (value(tag, "key"), value(tag, "value"));
+            form.push_str(&format!(
+                "&TagSpecification.1.Tag.{number}.Key={key}&TagSpecification.1.Tag.{number}.Value={text}"
+            ));
+        }
+        self.ask("POST", "/", &form).expect("an answer");
+    }
+
+    /// A user who may do everything, in the account of this access key: its own keys.
+    fn user(&self, access_key: &str) -> (String, String) {
         let everything = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C\
                           %22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
-        let call = |form: &str| self.ask("POST", "/", &format!("{form}&Version=2010-05-08")).expect("an answer");
+        let call = |form: &str| {
+            self.ask_as(access_key, "POST", "/", &format!("{form}&Version=2010-05-08")).expect("an answer")
+        };
         call("Action=CreateUser&UserName=tester");
         call(&format!("Action=PutUserPolicy&UserName=tester&PolicyName=all&PolicyDocument={everything}"));
         let key = call("Action=CreateAccessKey&UserName=tester");
-        let value = |tag: &str| {
-            let (_, rest) = key.split_once(&format!("<{tag}>")).expect("a key");
-            rest.split('<').next().unwrap_or_default().to_owned()
-        };
-        (self.access_key, self.secret_key) = (value("AccessKeyId"), value("SecretAccessKey"));
+        (value(&key, "AccessKeyId"), value(&key, "SecretAccessKey"))
     }
 
     /// Writes `auth_data.yaml`, and gives its name.
     pub fn write_credentials(&self, occopus: &Occopus) -> &'static str {
-        let (access_key, secret_key) = (&self.access_key, &self.secret_key);
-        let rule =
-            format!("resource:\n- type: ec2\n  auth_data:\n    accesskey: {access_key}\n    secretkey: {secret_key}\n");
-        occopus.write("auth_data.yaml", rule);
+        occopus.write("auth_data.yaml", rule(&self.access_key, &self.secret_key));
         "auth_data.yaml"
     }
 
@@ -164,13 +200,21 @@ impl Moto {
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> Option<String> {
+        self.ask_as("none", method, path, body)
+    }
+
+    fn ask_as(&self, access_key: &str, method: &str, path: &str, body: &str) -> Option<String> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
-        let (service, region) = if body.contains("Instance") { ("ec2", "eu-west-1") } else { ("iam", "us-east-1") };
+        let (service, region) = match body {
+            body if body.contains("Instance") => ("ec2", "eu-west-1"),
+            body if body.contains("AssumeRole") => ("sts", "us-east-1"),
+            _ => ("iam", "us-east-1"),
+        };
         let kind = if path == "/" { "application/x-www-form-urlencoded" } else { "text/plain" };
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {service}.amazonaws.com\r\nConnection: close\r\nContent-Length: {}\r\n\
              Content-Type: {kind}\r\nAuthorization: AWS4-HMAC-SHA256 \
-             Credential=none/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=none\r\n\r\n{body}",
+             Credential={access_key}/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=none\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).ok()?;
@@ -179,6 +223,16 @@ impl Moto {
         let (head, body) = answer.split_once("\r\n\r\n")?;
         head.split(' ').nth(1)?.starts_with('2').then(|| body.to_owned())
     }
+}
+
+/// The text of an element.
+fn value(document: &str, tag: &str) -> String {
+    let (_, rest) = document.split_once(&format!("<{tag}>")).expect("an element");
+    rest.split('<').next().unwrap_or_default().to_owned()
+}
+
+fn rule(access_key: &str, secret_key: &str) -> String {
+    format!("resource:\n- type: ec2\n  auth_data:\n    accesskey: {access_key}\n    secretkey: {secret_key}\n")
 }
 
 impl Drop for Moto {

@@ -164,6 +164,10 @@ fn machines_outlive_what_stands_between_them_and_us() {
     let before = moto.machines();
     let pages = [
         (
+            Meddling::NotFound("{\"message\": \"no Route matched with those values\"}"),
+            "answers with status 404, and not like an EC2 API",
+        ),
+        (
             Meddling::Refuse("308 Permanent Redirect\r\nLocation: http://127.0.0.2:81/"),
             "redirects to http://127.0.0.2:81/; keys are not sent there, for the grant `endpoint` is of",
         ),
@@ -228,5 +232,87 @@ fn a_token_that_ends_in_the_middle_of_a_build() {
     assert_eq!(runs.lines().count(), 2, "all that were refused share what is new");
     assert!(!built.stderr.contains("token-1") && !built.stderr.contains("token-2"), "{}", built.stderr);
     occopus.ok(["destroy", "-i", "it"]);
+    assert!(moto.machines().is_empty());
+}
+
+/// EC2 says of a machine of another account what it says of one that is gone.
+#[test]
+fn with_keys_of_another_account_no_machine_is_forgotten_or_made() {
+    let Some(moto) = Moto::start("with_keys_of_another_account_no_machine_is_forgotten_or_made") else { return };
+    for count in [1, 3] {
+        let occopus = Occopus::new();
+        write(&occopus, &moto.address, count);
+        let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
+        occopus.ok(["build", "infra.yaml", "-i", "it"].iter().chain(&auth));
+        let before = moto.machines();
+        assert_eq!(before.len(), count + 1);
+        let other = ["--auth_data_path", moto.write_credentials_of_another_account(&occopus)];
+        occopus.run(["maintain", "-i", "it"].iter().chain(&other));
+        assert_eq!(moto.machines(), before, "none was replaced");
+        let failed = occopus.run(["destroy", "-i", "it"].iter().chain(&other));
+        let stderr = failed.stderr.replace('\n', " ");
+        assert!(failed.code != Some(0), "{stderr}");
+        assert!(stderr.contains("these credentials belong to account 444455556666"), "{stderr}");
+        assert!(stderr.contains("was made in account 123456789012"), "{stderr}");
+        assert_eq!(moto.machines(), before);
+        occopus.ok(["destroy", "-i", "it"].iter().chain(&auth));
+        assert!(moto.machines().is_empty());
+    }
+}
+
+/// For some seconds after its launch EC2 may not know a machine, in lists and when it is to be terminated.
+#[test]
+fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
+    let name = "machines_that_the_cloud_does_not_know_yet_are_not_gone";
+    let Some(moto) = Moto::start(name) else { return };
+    let hidden = Arc::new(Mutex::new(false));
+    let hides = Arc::clone(&hidden);
+    let proxy = Proxy::before(&moto.address, move |body| match *hides.lock().expect("no panic") {
+        true if body.contains("Action=DescribeInstances") => {
+            Meddling::Page("<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>")
+        }
+        true if body.contains("Action=TerminateInstances") => Meddling::NotFound(
+            "<Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code><Message>it does not exist</Message></Error>\
+             </Errors></Response>",
+        ),
+        _ => Meddling::Pass,
+    })
+    .expect("a proxy");
+    let occopus = Occopus::new();
+    write(&occopus, &proxy.address, 2);
+    let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
+    let run = |command: &[&str]| occopus.run(command.iter().chain(&auth));
+    occopus.ok(["build", "infra.yaml", "-i", "it"].iter().chain(&auth));
+    let before = moto.machines();
+    *hidden.lock().expect("no panic") = true;
+    run(&["maintain", "-i", "it"]);
+    assert_eq!(moto.machines(), before, "none was replaced");
+    let shows = Arc::clone(&hidden);
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(3));
+        *shows.lock().expect("no panic") = false;
+    });
+    let destroyed = (0..5).any(|_| run(&["destroy", "-i", "it"]).code == Some(0));
+    later.join().expect("no panic");
+    assert!(destroyed && moto.machines().is_empty(), "{:?}", moto.machines());
+}
+
+/// A cloud that ignores client tokens makes two machines of a creation that the network delivers twice.
+#[test]
+fn a_creation_that_came_twice_is_one_machine_after_a_pass_and_none_after_a_removal() {
+    let name = "a_creation_that_came_twice_is_one_machine_after_a_pass_and_none_after_a_removal";
+    let Some(moto) = Moto::start(name) else { return };
+    let occopus = Occopus::new();
+    write(&occopus, &moto.address, 2);
+    let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
+    occopus.ok(["build", "infra.yaml", "-i", "it"].iter().chain(&auth));
+    let before = moto.machines();
+    moto.twin(&before[0]);
+    moto.twin(&before[1]);
+    assert_eq!(moto.machines().len(), 5);
+    occopus.ok(["maintain", "-i", "it"].iter().chain(&auth));
+    assert_eq!(moto.machines(), before);
+    moto.twin(&before[0]);
+    occopus.ok(["destroy", "-i", "it"].iter().chain(&auth));
     assert!(moto.machines().is_empty());
 }

@@ -9,7 +9,8 @@ use occopus_engine::ports::{
 };
 use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
 use occopus_engine::{
-    BuildRequest, Engine, EngineError, Event, InfrastructureState, MaintainOptions, Reason, Run, Settings, What,
+    BuildRequest, Engine, EngineError, Event, InfrastructureState, MaintainOptions, Reason, Run, Settings, Status,
+    What,
 };
 use occopus_model::Infrastructure;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -196,8 +197,17 @@ async fn a_minute_of_refusals_is_waited_for() {
         let report = fakes.destroy().await.unwrap();
         assert_eq!((report.removed, report.left.len()), (100, 0));
         assert!(fakes.cloud.machines().is_empty());
-        assert_eq!(fakes.store.keys(), Vec::<String>::new());
+        assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
     }
+}
+
+/// Under an id that nothing can carry yet, so that the first call is the creation.
+fn new(graph: Infrastructure) -> BuildRequest {
+    BuildRequest { id: Some("test".into()), is_new_id: true, ..BuildRequest::new(graph) }
+}
+
+async fn build(fakes: &Fakes, graph: Infrastructure, run: Run) -> Result<Status, EngineError> {
+    fakes.engine.build(new(graph), run).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +215,7 @@ async fn a_call_is_given_up_when_its_node_has_had_its_time() {
     let (fakes, cloud) = counted(1000.0, 1000.0);
     cloud.state().closed = Instant::now() + SECONDS(3600);
     let begun = Instant::now();
-    let Err(EngineError::Node { failure, left, .. }) = fakes.build(&many(1, 240)).await else { panic!() };
+    let Err(EngineError::Node { failure, left, .. }) = build(&fakes, many(1, 240), Run::new().0).await else { panic!() };
     let took = begun.elapsed();
     assert!(took >= SECONDS(240) && took < SECONDS(260), "{took:?}");
     let Reason::Call { attempts, seconds, .. } = failure.reason.clone() else { panic!("{failure}") };
@@ -213,7 +223,7 @@ async fn a_call_is_given_up_when_its_node_has_had_its_time() {
     let text = failure.to_string();
     assert!(text.contains(&format!("create failed for {seconds} s ({attempts} attempts): slow down")), "{text}");
     assert!(left.is_empty());
-    assert_eq!(fakes.store.keys(), Vec::<String>::new());
+    assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,10 +236,10 @@ async fn what_will_hardly_pass_is_told_soon() {
         let fakes = Fakes::new();
         (0..1000).for_each(|_| fakes.cloud.script("create", "db", Script::Fault(fault.clone())));
         let begun = Instant::now();
-        let Err(EngineError::Node { failure, .. }) = fakes.build(&many(1, 600)).await else { panic!() };
+        let Err(EngineError::Node { failure, .. }) = build(&fakes, many(1, 600), Run::new().0).await else { panic!() };
         let took = begun.elapsed();
         assert!(took >= SECONDS(from) && took < SECONDS(to), "{took:?}: {failure}");
-        assert_eq!(fakes.store.keys(), Vec::<String>::new());
+        assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
     }
 }
 
@@ -272,7 +282,11 @@ async fn waits_are_told_and_can_be_ended() {
     let stop = run.stop.clone();
     let building = tokio::spawn({
         let fakes = fakes.clone();
-        async move { fakes.build_with(&many(40, 600), occopus_engine::OnFailure::Keep, run).await }
+        async move {
+            let on_failure = occopus_engine::OnFailure::Keep;
+            let request = BuildRequest { on_failure, ..new(many(40, 600)) };
+            fakes.engine.build(request, run).await
+        }
     });
     tokio::time::sleep(SECONDS(20)).await;
     stop.request();

@@ -302,8 +302,8 @@ impl Story {
             Ok(driver) => driver,
             Err(fault) => return Err(self.fail(record, Tries::default().spent("create", fault).into()).await),
         };
-        if let Some(fault) = inventory::conflict(world, &driver, record).await? {
-            return Err(self.fail(record, Tries::default().spent("create", fault).into()).await);
+        if let Some(reason) = inventory::conflict(world, &driver, record).await? {
+            return Err(self.fail(record, reason).await);
         }
         let mut tries = Tries::default();
         let mut announced = vec![announcement];

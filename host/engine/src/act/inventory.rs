@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::calls::{self, Ended};
 use super::{Trouble, World};
-use crate::error::EngineError;
+use crate::error::{EngineError, Reason};
 use crate::ports::{Driver, Fault, Owned, Phase, Reaction};
 use crate::session::Refused;
 use crate::state::{InstanceRecord, digest};
@@ -43,7 +43,7 @@ pub(super) async fn conflict(
     world: &Arc<World>,
     driver: &Arc<dyn Driver>,
     record: &InstanceRecord,
-) -> Result<Option<Fault>, Trouble> {
+) -> Result<Option<Reason>, Trouble> {
     let access = digest(record.section.to_string().as_bytes());
     let Some(compared) = world.inventory.comparison(access) else { return Ok(None) };
     Ok(compared.get_or_try_init(|| compare(world, driver, record)).await?.clone())
@@ -53,7 +53,7 @@ async fn compare(
     world: &Arc<World>,
     driver: &Arc<dyn Driver>,
     record: &InstanceRecord,
-) -> Result<Option<Fault>, Trouble> {
+) -> Result<Option<Reason>, Trouble> {
     let mut strange = Vec::new();
     for is_second in [false, true] {
         if is_second && !world.pause(LATE_LIST).await {
@@ -62,18 +62,23 @@ async fn compare(
         let machines = match list(world, driver, record).await {
             Ok(machines) => machines.unwrap_or_default(),
             Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
-            Err(Ended::Spent(spent)) => return Ok(Some(spent.fault)),
+            Err(Ended::Spent(spent)) => return Ok(Some(spent.into())),
         };
         strange = match world.inventory.unrecorded(machines).await {
             Ok(strange) => strange,
             Err(EngineError::Store { source }) => return Err(Trouble::Refused(Refused::Store(Arc::new(source)))),
-            Err(error) => return Ok(Some(Fault::new(Reaction::GiveUp, error.code(), error.to_string()))),
+            Err(error) => return Ok(Some(once(Fault::new(Reaction::GiveUp, error.code(), error.to_string())))),
         };
         if strange.is_empty() {
             return Ok(None);
         }
     }
-    Ok(Some(unrecorded(world, record, &strange)))
+    Ok(Some(once(unrecorded(world, record, &strange))))
+}
+
+/// As the end of a creation that was not begun.
+fn once(fault: Fault) -> Reason {
+    calls::Tries::default().spent("create", fault).into()
 }
 
 fn unrecorded(world: &World, record: &InstanceRecord, strange: &[Owned]) -> Fault {

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use crate::error::EngineError;
-use crate::ports::{Fault, Owned, Store};
+use crate::error::{EngineError, Reason};
+use crate::ports::{Owned, Store};
 use crate::state::load_instances;
 
-/// The outcome of one comparison: the fault that keeps machines from being made.
-pub(crate) type Compared = Arc<OnceCell<Option<Fault>>>;
+/// The outcome of one comparison: what keeps machines from being made.
+pub(crate) type Compared = Arc<OnceCell<Option<Reason>>>;
 
 /// The instances of an infrastructure that are known to the store or to this run. Shared by all tasks of one run.
 pub(crate) struct Inventory {

@@ -1,6 +1,8 @@
 //! One EC2 endpoint: signed calls, and answers as XML
 //! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>).
 
+use std::cell::{Cell, RefCell};
+
 use jiff::Timestamp;
 use occopus_sdk::http::{HttpError, Response, encoded};
 use occopus_sdk::{Credential, Fault, Scope};
@@ -27,6 +29,10 @@ pub(crate) struct Api<'a> {
     scope: &'a Scope<Section>,
     credential: &'a Credential,
     url: String,
+    /// When the last answer was given, by the cloud's clock.
+    time: Cell<Option<Timestamp>>,
+    /// To whom the machines belong that were listed.
+    account: RefCell<Option<String>>,
 }
 
 /// The parameters of a call, in order.
@@ -69,7 +75,24 @@ impl<'a> Api<'a> {
             Fault::denied("ec2.no-credential", format!("there are no credentials for {}", section.endpoint))
                 .detail("Add a rule for it to auth_data.yaml, with `accesskey` and `secretkey`.")
         })?;
-        Ok(Self { section, scope, credential, url: format!("{}/", url.trim_end_matches('/')) })
+        let url = format!("{}/", url.trim_end_matches('/'));
+        Ok(Self { section, scope, credential, url, time: Cell::default(), account: RefCell::default() })
+    }
+
+    /// When the last answer was given, by the cloud's clock; none when it did not say.
+    pub(crate) fn cloud_time(&self) -> Option<Timestamp> {
+        self.time.get()
+    }
+
+    /// The account that answers in this call, as far as it is known.
+    pub(crate) fn known_account(&self) -> Option<String> {
+        self.account.borrow().clone()
+    }
+
+    pub(crate) fn learn(&self, account: Option<&String>) {
+        if let Some(account) = account {
+            self.account.replace(Some(account.clone()));
+        }
     }
 
     /// Sends a call. The answer is a document of this call, or a fault.
@@ -82,6 +105,7 @@ impl<'a> Api<'a> {
         let request = self.scope.http().post(&self.url).body(form.0);
         let request = signed(request, self.credential, self.section.signing_region(), Timestamp::now())?;
         let response = request.send().map_err(|error| self.unanswered(effect, error))?;
+        self.time.set(refusal::date(&response));
         let text = response.text();
         let document = Document::parse(&text).ok();
         if response.is_success() {
@@ -112,7 +136,8 @@ impl<'a> Api<'a> {
         if is_xml {
             return Fault::retry("ec2.bad-answer", format!("the answer of the EC2 API at {endpoint} is cut off"));
         }
-        Fault::give_up("ec2.not-ec2", format!("what listens at {endpoint} does not answer like an EC2 API"))
+        // It may stand in front of the API for a while, and says nothing about machines.
+        Fault::retry("ec2.not-ec2", format!("what listens at {endpoint} does not answer like an EC2 API"))
             .at("/endpoint", format!("it answered: {start}"))
     }
 }

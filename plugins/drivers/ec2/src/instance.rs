@@ -2,25 +2,31 @@
 //! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html>).
 
 use jiff::Timestamp;
-use occopus_sdk::{Address, Handle, Observed, Owned, Phase};
+use occopus_sdk::{Address, Observed, Owned, Phase};
 use roxmltree::Node;
 
+use crate::handle::{Reference, plain};
 use crate::xml::{child, items, text};
 
 /// Carries the instance's id. Set by the host on every machine.
 pub(crate) const INSTANCE: &str = "occopus.instance";
 const INFRASTRUCTURE: &str = "occopus.infrastructure";
 
-/// Of the format of [`Reference`].
-const HANDLE_VERSION: u32 = 1;
-/// A new instance may be missing in lists for a while
-/// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
-const APPEARING_S: i64 = 120;
+/// Where a machine is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Home {
+    pub(crate) account: Option<String>,
+    pub(crate) region: String,
+}
 
 /// A machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ec2Instance {
     pub(crate) id: String,
+    /// The account that owns it, and the region that was asked.
+    home: Home,
+    /// The client token of its creation.
+    token: Option<String>,
     state: String,
     reason: Option<String>,
     public_name: Option<String>,
@@ -34,12 +40,14 @@ pub(crate) struct Ec2Instance {
 
 impl Ec2Instance {
     /// An entry of an `instancesSet`.
-    pub(crate) fn read(item: Node) -> Option<Self> {
+    pub(crate) fn read(item: Node, home: &Home) -> Option<Self> {
         let owned = |name: &str| text(item, name).map(str::to_owned);
         let within = |outer: &str, name: &str| child(item, outer).and_then(|node| text(node, name)).map(str::to_owned);
         let attribute = |name: &str, value: Option<String>| Some((name.to_owned(), value?));
-        let id = owned("instanceId")?;
+        let id = plain(text(item, "instanceId")?)?;
         Some(Self {
+            home: home.clone(),
+            token: owned("clientToken"),
             state: within("instanceState", "name").unwrap_or_default(),
             reason: within("stateReason", "message").or_else(|| owned("reason")),
             public_name: owned("dnsName"),
@@ -69,6 +77,22 @@ impl Ec2Instance {
         self.tags.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The id that it carries.
+    pub(crate) fn mark(&self) -> Option<&str> {
+        self.tag(INSTANCE)
+    }
+
+    /// The account that owns it, where the cloud says so.
+    pub(crate) fn account(&self) -> Option<&String> {
+        self.home.account.as_ref()
+    }
+
+    /// Notes tags that were added after its creation.
+    pub(crate) fn tagged<'t>(mut self, tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Self {
+        self.tags.extend(tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
+        self
+    }
+
     /// Which of two machines with one id stays: the older one, and all who look agree on it.
     pub(crate) fn age(&self) -> (Option<Timestamp>, &str) {
         (self.launched, &self.id)
@@ -87,15 +111,40 @@ impl Ec2Instance {
         })
     }
 
+    /// All that its absence can later be judged by.
+    pub(crate) fn reference(&self) -> Reference {
+        Reference {
+            id: self.id.clone(),
+            launched: self.launched.map(Timestamp::as_second),
+            account: self.home.account.clone(),
+            region: plain(&self.home.region),
+            instance: self.tag(INSTANCE).and_then(plain),
+        }
+    }
+
     pub(crate) fn observed(&self) -> Observed {
         let phase = self.phase();
+        let message = match phase {
+            Phase::Stopped | Phase::Gone => {
+                Some(self.reason.clone().unwrap_or_else(|| format!("the instance is {}", self.state)))
+            }
+            Phase::Unknown => Some(format!("the cloud calls its state `{}`", self.state)),
+            _ => None,
+        };
         Observed {
-            handle: Reference { id: self.id.clone(), launched: self.launched.map(Timestamp::as_second) }.handle(),
+            handle: self.reference().handle(),
             phase,
             addresses: self.addresses(),
             attributes: self.attributes.clone(),
-            message: self.reason.clone().filter(|_| matches!(phase, Phase::Stopped | Phase::Gone)),
+            message,
         }
+    }
+
+    /// Was it made by a request for this id? The console's "launch more like this" copies the tags, and not the token;
+    /// clouds that ignore tokens do not show them, or show something of their own.
+    pub(crate) fn is_of(&self, instance_id: &str, tokens_count: bool) -> bool {
+        self.tag(INSTANCE) == Some(instance_id)
+            && !(tokens_count && self.token.as_ref().is_some_and(|token| token != instance_id))
     }
 
     fn phase(&self) -> Phase {
@@ -120,34 +169,5 @@ impl Ec2Instance {
             }
         }
         addresses
-    }
-}
-
-/// What a handle holds: `i-0123@1700000000`, the id and when it was launched.
-pub(crate) struct Reference {
-    pub(crate) id: String,
-    launched: Option<i64>,
-}
-
-impl Reference {
-    pub(crate) fn of(handle: &Handle) -> Self {
-        match handle.data.split_once('@') {
-            Some((id, launched)) => Self { id: id.to_owned(), launched: launched.parse().ok() },
-            None => Self { id: handle.data.clone(), launched: None },
-        }
-    }
-
-    fn handle(&self) -> Handle {
-        let launched = self.launched.map_or(String::new(), |launched| format!("@{launched}"));
-        Handle::new(HANDLE_VERSION, format!("{}{launched}", self.id))
-    }
-
-    /// A machine that no list shows.
-    pub(crate) fn absent(&self, handle: &Handle, now: Timestamp) -> Observed {
-        let age = self.launched.map(|launched| now.as_second() - launched);
-        if age.is_some_and(|age| (-APPEARING_S..APPEARING_S).contains(&age)) {
-            return Observed::new(handle.clone(), Phase::Pending).because("the cloud does not list it yet");
-        }
-        Observed::new(handle.clone(), Phase::Gone)
     }
 }

@@ -1,17 +1,19 @@
 //! What is asked of a cloud about instances.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::thread::sleep;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
-use occopus_sdk::{Fault, Handle, NodeRequest, Observed, Reaction, log};
+use occopus_sdk::{Fault, Handle, NodeRequest, Observed, Phase, Reaction, log};
 use roxmltree::{Document, Node};
 
+use crate::absence::{Absence, only, owner};
 use crate::api::{Api, Effect, Form};
-use crate::instance::{Ec2Instance, INSTANCE, Reference};
+use crate::handle::{HANDLE_VERSION, Reference};
+use crate::instance::{Ec2Instance, Home, INSTANCE};
+use crate::preflight::too_long;
 use crate::section::Section;
 use crate::xml::{child, items, text};
 
@@ -19,14 +21,14 @@ use crate::xml::{child, items, text};
 const OBSERVED_AT_ONCE: usize = 200;
 /// Entries of a page, by the API's own limit.
 const PAGE: &str = "1000";
-/// Bytes before base64, by the API's own limit.
-const USER_DATA: usize = 16 << 10;
 /// Lists lag behind what was created: looked at again after these.
 const SETTLING: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3)];
 const LIVING: [&str; 4] = ["pending", "running", "stopping", "stopped"];
 
 /// A page of instances, and the token of the next.
 type Listed = (Vec<Ec2Instance>, Option<String>);
+/// Instances by their ids.
+type Seen = HashMap<String, Ec2Instance>;
 
 impl Api<'_> {
     /// Makes one.
@@ -47,8 +49,7 @@ impl Api<'_> {
             form.push(&format!("SecurityGroupId.{}", index + 1), group);
         }
         if let Some(data) = request.user_data.as_ref().filter(|data| !data.is_empty()) {
-            if data.len() > USER_DATA {
-                let message = format!("the user data has {} bytes; EC2 takes {USER_DATA} at most", data.len());
+            if let Some(message) = too_long(data) {
                 return Err(Fault::give_up("ec2.user-data-too-long", message)
                     .at("#user-data", "this template makes it; let the machine fetch large files itself"));
             }
@@ -60,23 +61,42 @@ impl Api<'_> {
             form.push(&format!("TagSpecification.1.Tag.{}.Value", index + 1), value);
         }
         self.call(Effect::Perhaps, form, |document| {
-            Ec2Instance::read(items(document.root_element(), "instancesSet").next()?)
+            let root = document.root_element();
+            Ec2Instance::read(items(root, "instancesSet").next()?, &self.home(owner(root)))
         })
     }
 
-    /// For clouds that ignore tags at creation.
-    pub(crate) fn tag(&self, id: &str, request: &NodeRequest<Section>) -> Result<(), Fault> {
-        let mut form = Form::new("CreateTags").add("ResourceId.1", id);
-        for (index, (key, value)) in tags(request).into_iter().enumerate() {
-            form.push(&format!("Tag.{}.Key", index + 1), key);
-            form.push(&format!("Tag.{}.Value", index + 1), value);
+    /// For clouds that ignore tags at creation. They may not know the machine for a moment.
+    pub(crate) fn tag(&self, made: Ec2Instance, request: &NodeRequest<Section>) -> Result<Ec2Instance, Fault> {
+        let mut pauses = SETTLING.into_iter();
+        loop {
+            let mut form = Form::new("CreateTags").add("ResourceId.1", &made.id);
+            for (index, (key, value)) in tags(request).into_iter().enumerate() {
+                form.push(&format!("Tag.{}.Key", index + 1), key);
+                form.push(&format!("Tag.{}.Value", index + 1), value);
+            }
+            let fault = match self.call(Effect::None, form, named("CreateTagsResponse")) {
+                Ok(()) => return Ok(made.tagged(tags(request))),
+                Err(fault) => fault,
+            };
+            match pauses.next() {
+                Some(pause) if fault.reaction == Reaction::Retry => sleep(pause),
+                _ => return Err(self.unmarked(&made, fault)),
+            }
         }
-        self.call(Effect::Perhaps, form, named("CreateTagsResponse"))
     }
 
-    /// The one that stays of those which carry this id. What else carries it is terminated: a cloud that ignores the
-    /// client token may have made two.
-    pub(crate) fn the_one(&self, instance_id: &str) -> Result<Option<Ec2Instance>, Fault> {
+    /// What can't be marked could not be found again: it is taken back.
+    fn unmarked(&self, made: &Ec2Instance, fault: Fault) -> Fault {
+        match self.end(&made.reference()) {
+            Ok(()) => fault,
+            Err(_) => Fault { reaction: Reaction::UnknownOutcome, ..fault }
+                .detail(format!("{} was made, can't be tagged and can't be terminated: remove it", made.id)),
+        }
+    }
+
+    /// Those that carry this id and live, the oldest first. None means that the API itself shows none.
+    pub(crate) fn carriers(&self, instance_id: &str) -> Result<Vec<Ec2Instance>, Fault> {
         let form = || {
             Form::new("DescribeInstances").filter(1, &format!("tag:{INSTANCE}"), [instance_id]).filter(
                 2,
@@ -86,13 +106,19 @@ impl Api<'_> {
         };
         let mut found = self.all(form)?;
         // A cloud without filters lists everything.
-        found.retain(|instance| instance.lives() && instance.tag(INSTANCE) == Some(instance_id));
+        found.retain(|instance| instance.lives() && instance.is_of(instance_id, self.section.is_amazon()));
         found.sort_by(|a, b| a.age().cmp(&b.age()));
-        let mut found = found.into_iter();
+        Ok(found)
+    }
+
+    /// The one that stays of those which carry this id. What else carries it is terminated: a cloud that ignores the
+    /// client token may have made two.
+    pub(crate) fn the_one(&self, instance_id: &str) -> Result<Option<Ec2Instance>, Fault> {
+        let mut found = self.carriers(instance_id)?.into_iter();
         let one = found.next();
         for other in found {
             log::warn(format!("{} carries the id of {instance_id} too: it is terminated", other.id));
-            self.terminate(&other.id)?;
+            self.end(&other.reference())?;
         }
         Ok(one)
     }
@@ -111,30 +137,52 @@ impl Api<'_> {
     }
 
     pub(crate) fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
-        let references: Vec<Reference> = handles.iter().map(Reference::of).collect();
-        let mut seen: HashMap<String, Observed> = HashMap::with_capacity(handles.len());
-        for some in references.chunks(OBSERVED_AT_ONCE) {
-            // Not as `InstanceId`: there, one that is missing fails the whole call.
-            let form = || {
-                let ids = some.iter().map(|reference| reference.id.as_str());
-                Form::new("DescribeInstances").filter(1, "instance-id", ids)
-            };
-            seen.extend(self.all(form)?.into_iter().map(|instance| (instance.id.clone(), instance.observed())));
-        }
-        let now = Timestamp::now();
-        let answer = |(reference, handle): (&Reference, &Handle)| match seen.get(&reference.id) {
-            Some(observed) => Observed { handle: handle.clone(), ..observed.clone() },
-            None => reference.absent(handle, now),
-        };
-        Ok(references.iter().zip(handles).map(answer).collect())
+        let machines: Vec<Reference> = handles.iter().map(Reference::of).collect();
+        // By the mark: that shows twins too. Not as `InstanceId`: there, one that is missing fails the whole call.
+        let marks = machines.iter().filter_map(|machine| machine.instance.as_deref());
+        let mut seen = self.filtered(&format!("tag:{INSTANCE}"), marks)?;
+        // Those of old handles, those whose tags were removed, and those that are gone.
+        let others = machines.iter().map(|machine| machine.id.as_str()).filter(|id| !seen.contains_key(*id));
+        let others: Vec<String> = others.map(str::to_owned).collect();
+        seen.extend(self.filtered("instance-id", others.iter().map(String::as_str))?);
+        self.remove_twins(&machines, &seen);
+        let any = machines.iter().any(|machine| seen.contains_key(&machine.id));
+        let answers = machines.iter().zip(handles).map(|(machine, handle)| match seen.get(&machine.id) {
+            Some(instance) => Ok(observed(instance, machine, handle)),
+            None => self.missing(machine, handle, any),
+        });
+        answers.collect()
     }
 
-    pub(crate) fn terminate(&self, id: &str) -> Result<(), Fault> {
-        let form = Form::new("TerminateInstances").add("InstanceId.1", id);
-        match self.call(Effect::None, form, named("TerminateInstancesResponse")) {
-            Err(fault) if fault.reaction == Reaction::NotFound => Ok(()),
-            other => other,
+    /// What a machine is that no list shows. When it can't be told, that fails the call, unless others can be told of.
+    fn missing(&self, machine: &Reference, handle: &Handle, others_seen: bool) -> Result<Observed, Fault> {
+        let unknown = |why: String| Observed::new(handle.clone(), Phase::Unknown).because(why);
+        match self.absence(machine, others_seen) {
+            Ok(Absence::Gone) => Ok(Observed::new(handle.clone(), Phase::Gone)),
+            Ok(Absence::TooEarly) => Ok(unknown("the cloud does not list it yet".to_owned())),
+            Err(fault) if others_seen && fault.reaction == Reaction::Denied => Ok(unknown(fault.message)),
+            Err(fault) => Err(fault),
         }
+    }
+
+    /// The machine with this id, if these credentials see it.
+    pub(crate) fn one(&self, id: &str) -> Result<Option<Ec2Instance>, Fault> {
+        Ok(self.filtered("instance-id", std::iter::once(id))?.remove(id))
+    }
+
+    /// Instances for which a filter has one of these values.
+    fn filtered<'t>(&self, filter: &str, values: impl Iterator<Item = &'t str>) -> Result<Seen, Fault> {
+        let values: Vec<&str> = values.collect::<BTreeSet<_>>().into_iter().collect();
+        let mut seen = Seen::with_capacity(values.len());
+        for some in values.chunks(OBSERVED_AT_ONCE) {
+            let form = || Form::new("DescribeInstances").filter(1, filter, some.iter().copied());
+            seen.extend(self.all(form)?.into_iter().map(|instance| (instance.id.clone(), instance)));
+        }
+        Ok(seen)
+    }
+
+    fn home(&self, account: Option<String>) -> Home {
+        Home { account, region: self.section.signing_region().to_owned() }
     }
 
     /// What carries our mark, a page.
@@ -162,25 +210,52 @@ impl Api<'_> {
         if let Some(cursor) = cursor {
             form.push("NextToken", cursor);
         }
-        self.call(Effect::None, form, listed)
+        let page = self.call(Effect::None, form, |document| self.listed(document))?;
+        self.learn(page.0.iter().find_map(Ec2Instance::account));
+        Ok(page)
+    }
+
+    /// None when it is no answer to `DescribeInstances`, or an entry can't be read.
+    fn listed(&self, document: &Document) -> Option<Listed> {
+        let instances = reservations(document)?.flat_map(|reservation| {
+            let home = self.home(owner(reservation));
+            items(reservation, "instancesSet").map(move |item| Ec2Instance::read(item, &home))
+        });
+        Some((instances.collect::<Option<_>>()?, text(document.root_element(), "nextToken").map(str::to_owned)))
     }
 }
 
+/// With the handle that was asked for. One of an old version is replaced by what is known now.
+fn observed(instance: &Ec2Instance, machine: &Reference, handle: &Handle) -> Observed {
+    let seen = instance.observed();
+    if handle.version < HANDLE_VERSION {
+        let known = instance.reference();
+        let launched = machine.launched.or(known.launched);
+        return Observed { handle: Reference { launched, ..known }.handle(), ..seen };
+    }
+    Observed { handle: handle.clone(), ..seen }
+}
+
 /// Takes answers of this name, and no other documents.
-fn named(name: &str) -> impl FnOnce(&Document) -> Option<()> {
+pub(crate) fn named(name: &str) -> impl FnOnce(&Document) -> Option<()> {
     move |document| (document.root_element().tag_name().name() == name).then_some(())
 }
 
 /// None when it is no answer to `DescribeInstances`.
-fn listed(document: &Document) -> Option<Listed> {
+fn reservations<'a, 'i>(document: &'a Document<'i>) -> Option<impl Iterator<Item = Node<'a, 'i>>> {
     let root = document.root_element();
+    named("DescribeInstancesResponse")(document)?;
     child(root, "reservationSet")?;
-    let instances = items(root, "reservationSet").flat_map(|reservation: Node| items(reservation, "instancesSet"));
-    Some((instances.filter_map(Ec2Instance::read).collect(), text(root, "nextToken").map(str::to_owned)))
+    Some(items(root, "reservationSet"))
+}
+
+/// The account whose machines are listed; none in it when there are none.
+pub(crate) fn owner_of_reservations(document: &Document) -> Option<Option<String>> {
+    Some(only(reservations(document)?.map(owner)))
 }
 
 /// The user's, ours, and a name where the user gives none: lists in consoles show it.
-fn tags(request: &NodeRequest<Section>) -> Vec<(&str, &str)> {
+pub(crate) fn tags(request: &NodeRequest<Section>) -> Vec<(&str, &str)> {
     let own = request.scope.section.tags.iter().flatten().map(|(key, value)| (key.as_str(), &**value));
     let mut tags: Vec<(&str, &str)> = own.filter(|(key, _)| !key.starts_with("occopus.")).collect();
     if !tags.iter().any(|(key, _)| *key == "Name") {

@@ -4,11 +4,18 @@
 //!   from being made for one token; other clouds ignore tokens, so whoever repeats a creation looks for the tag before and
 //!   after, and of two machines with one id the older one stays. The last look waits for what may still arrive.
 //! - What the first attempt costs is one call. Observation takes 200 instances in one.
+//! - That a machine is gone is believed only of the account and the region that made it, which its handle names, and only two
+//!   minutes after its launch, by the cloud's own clock: see `absence`.
 //! - `destroy` terminates at once. It does not stop before, as the existing tool did: some machines can't be stopped.
 
+mod absence;
 mod api;
+mod console;
+mod ending;
+mod handle;
 mod instance;
 mod instances;
+mod preflight;
 mod refusal;
 mod section;
 mod sign;
@@ -19,10 +26,13 @@ mod xml;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use occopus_sdk::{About, Call, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Reaction, Scope};
+use occopus_sdk::{
+    About, Call, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Reaction, Scope,
+};
 
 use api::Api;
-use instance::{Ec2Instance, INSTANCE, Reference};
+use handle::Reference;
+use instance::Ec2Instance;
 pub use section::{Credentials, Section};
 
 /// A first creation that took longer may have been overtaken by another owner of the infrastructure, and looks for
@@ -54,9 +64,9 @@ impl Driver for Ec2 {
         {
             return Ok(there.observed());
         }
-        let made = api.run(request)?;
-        if made.tag(INSTANCE).is_none() {
-            api.tag(&made.id, request).map_err(|fault| unmarked(&api, &made, fault))?;
+        let mut made = api.run(request)?;
+        if made.mark().is_none() {
+            made = api.tag(made, request)?;
         }
         if request.repeated && !request.scope.section.is_amazon() {
             outlast(request.scope.call(), begun);
@@ -82,7 +92,15 @@ impl Driver for Ec2 {
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
-        Api::new(scope)?.terminate(&Reference::of(handle).id)
+        Api::new(scope)?.destroy(handle)
+    }
+
+    fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
+        preflight::check(request)
+    }
+
+    fn tail(scope: &Scope<Section>, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        Api::new(scope)?.console(&Reference::of(handle).id, lines)
     }
 }
 
@@ -98,14 +116,6 @@ impl Inventory for Ec2 {
 fn outlast(call: &Call, begun: Instant) {
     if !call.cancelled() {
         sleep(OVERTAKEN.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(MARGIN)));
-    }
-}
-
-/// What can't be marked could not be found again: it is taken back.
-fn unmarked(api: &Api, made: &Ec2Instance, fault: Fault) -> Fault {
-    match api.terminate(&made.id) {
-        Ok(()) => fault,
-        Err(_) => fault.detail(format!("{} was made, can't be tagged and can't be terminated: remove it", made.id)),
     }
 }
 

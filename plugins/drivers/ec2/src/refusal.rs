@@ -32,6 +32,8 @@ impl Refusal {
     }
 }
 
+/// The code of the API's own answer about a machine that it does not see.
+pub(crate) const NOT_FOUND: &str = "ec2.InvalidInstanceID.NotFound";
 /// Signatures are good for five minutes; clocks that differ by more than this are worth a word.
 const SKEW_S: i64 = 240;
 /// How long to wait where the API says nothing about it: its buckets refill by a few tokens a second.
@@ -62,9 +64,14 @@ pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal
     }
 }
 
+/// When an answer was given, by its `Date`.
+pub(crate) fn date(response: &Response) -> Option<Timestamp> {
+    DateTimeParser::new().parse_timestamp(response.header("date")?).ok()
+}
+
 /// Of the clocks, by the answer's `Date`. Clouds call a signature of the wrong time a wrong key, and many say no more.
 fn skew(response: &Response, now: Timestamp) -> Option<String> {
-    let theirs = DateTimeParser::new().parse_timestamp(response.header("date")?).ok()?;
+    let theirs = date(response)?;
     let ahead = now.as_second() - theirs.as_second();
     let side = if ahead > 0 { "ahead of" } else { "behind" };
     (ahead.abs() > SKEW_S).then(|| format!("This machine's clock is {} minutes {side} the cloud's.", ahead.abs() / 60))
@@ -72,7 +79,7 @@ fn skew(response: &Response, now: Timestamp) -> Option<String> {
 
 /// The reaction, with a hint and the place in the section that it is about.
 fn meaning(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &'static str, &'static str) {
-    use Reaction::{Conflict, Denied, GiveUp, NoCapacity, NotFound, Retry, UnknownOutcome, Unsupported};
+    use Reaction::{Conflict, Denied, GiveUp, NoCapacity, Retry, UnknownOutcome, Unsupported};
     let about = |prefix: &str| code.starts_with(prefix);
     match code {
         "RequestLimitExceeded"
@@ -127,7 +134,8 @@ fn meaning(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &
         | "PendingVerification"
         | "Blocked" => (Denied, "", "The account behind this access key may not do this."),
         "OperationNotPermitted" => (Conflict, "", "Is the machine protected against termination?"),
-        "InvalidInstanceID.NotFound" => (NotFound, "", ""),
+        // This alone proves nothing: see `absence`.
+        "InvalidInstanceID.NotFound" => (Retry, "", ""),
         "IdempotentParameterMismatch" => (Conflict, "", "A machine with other properties was made under the same id."),
         "Unsupported" | "UnsupportedOperation" => (Unsupported, "/instance_type", "the cloud can't do this"),
         _ if about("InvalidAMIID") || code == "InvalidAMIId.NotFound" => (GiveUp, "/image_id", "no such image here"),
@@ -168,11 +176,11 @@ fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Faul
             Fault::give_up("ec2.redirect", message).at("/endpoint", "if that is the cloud, write its URL here")
         }
         429 => Fault::retry("ec2.throttled", message).retry_after(THROTTLED),
-        501 | 505 => not_ec2(message),
+        501 | 505 => not_ec2(effect, message),
         500.. if effect == Effect::Perhaps => Fault::unknown_outcome("ec2.server-error", message),
         500.. => Fault::retry("ec2.server-error", message),
         401 | 403 => Fault::denied("ec2.denied", message),
-        _ => not_ec2(message),
+        _ => not_ec2(effect, message),
     };
     match response.retry_after() {
         Some(delay) => fault.retry_after(delay),
@@ -180,7 +188,10 @@ fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Faul
     }
 }
 
-fn not_ec2(message: String) -> Fault {
-    Fault::give_up("ec2.not-ec2", format!("{message}, and not like an EC2 API"))
+/// Something else: a creation has not happened. It may stand in front of the API for a while, so that whoever looks for
+/// machines or removes them looks again.
+fn not_ec2(effect: Effect, message: String) -> Fault {
+    let reaction = if effect == Effect::Perhaps { Reaction::GiveUp } else { Reaction::Retry };
+    Fault::new(reaction, "ec2.not-ec2", format!("{message}, and not like an EC2 API"))
         .at("/endpoint", "is this the URL of an EC2 API?")
 }

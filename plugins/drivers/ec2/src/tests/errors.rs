@@ -155,20 +155,52 @@ fn other_servers_are_recognised() {
         let (code, reaction) = if call == "create" {
             ("ec2.bad-answer", Reaction::UnknownOutcome)
         } else {
-            ("ec2.not-ec2", Reaction::GiveUp)
+            ("ec2.not-ec2", Reaction::Retry)
         };
         let fault = failed(call, &without_document(200));
         assert_eq!((fault.code.as_str(), fault.reaction), (code, reaction), "{call}");
     }
     let other = "is this the URL of an EC2 API?";
     in_every_call(&[
-        ("not-ec2", without_document(404), Reaction::GiveUp, "/endpoint", other),
-        ("not-ec2", without_document(405), Reaction::GiveUp, "/endpoint", other),
-        ("not-ec2", without_document(501), Reaction::GiveUp, "/endpoint", other),
         ("InvalidAction", says(400, "InvalidAction", "no such operation"), Reaction::GiveUp, "/endpoint", other),
         ("MethodNotAllowed", says(405, "MethodNotAllowed", "not here"), Reaction::GiveUp, "/endpoint", other),
         ("denied", without_document(403), Reaction::Denied, "", "status 403"),
     ]);
+    // Whatever stands in front of the API, nothing is concluded from it: a creation was not made, others look again.
+    let json = |status, body: &str| Ok(Response { status, headers: Vec::new(), body: body.as_bytes().to_vec() });
+    let strangers = [
+        without_document(404),
+        without_document(405),
+        without_document(501),
+        json(404, "{\"message\": \"no Route matched with those values\"}"),
+        json(404, "{}"),
+        json(404, "[]"),
+        json(404, "\"not found\""),
+        json(410, ""),
+        json(400, "InvalidInstanceID.NotFound"),
+        json(404, "<Error><Message>i-001 does not exist</Message></Error>"),
+    ];
+    thread::scope(|scope| {
+        for answer in &strangers {
+            for call in CALLS {
+                scope.spawn(move || {
+                    let fault = failed(call, answer);
+                    let reaction = if call == "create" { Reaction::GiveUp } else { Reaction::Retry };
+                    assert_eq!((fault.code.as_str(), fault.reaction), ("ec2.not-ec2", reaction), "{call} {answer:?}");
+                    assert!(fault.details.iter().any(|detail| detail.message.contains(other)), "{call}: {fault:?}");
+                });
+            }
+        }
+        for body in
+            ["{}", "[]", "\"\"", "{\"reservationSet\": []}", "", "<a><reservationSet/></a>", "<TerminateInstances/>"]
+        {
+            for call in CALLS.into_iter().filter(|call| *call != "create") {
+                scope.spawn(move || {
+                    assert_eq!(failed(call, &json(200, body)).reaction, Reaction::Retry, "{call} {body}")
+                });
+            }
+        }
+    });
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! The driver against answers in the shape of the API. A small cloud keeps machines, and can be told to misbehave.
 
+mod absence;
+mod checks;
 mod errors;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use occopus_sdk::http::{HttpError, HttpErrorKind, Request, Response};
 use occopus_sdk::testing::{self, DriverHarness, FakeHost};
 use occopus_sdk::{Fault, Handle, Phase, Reaction};
@@ -21,14 +25,28 @@ struct Machine {
     state: &'static str,
     launched: Timestamp,
     tags: Vec<(String, String)>,
+    owner: &'static str,
 }
 
 /// Status, headers, body.
 type Answer = (u16, Vec<(String, String)>, String);
 
-#[derive(Debug, Default)]
+const ACCOUNT: &str = "111122223333";
+
+#[derive(Debug)]
 struct Cloud {
     machines: Vec<Machine>,
+    /// Whose credentials these are.
+    account: &'static str,
+    /// Lists and removals do not know machines that are younger.
+    hides: SignedDuration,
+    /// How far the clock of the cloud is ahead.
+    ahead: SignedDuration,
+    /// Tells nobody's account and not its time.
+    taciturn: bool,
+    /// The network delivers creations twice.
+    doubles: bool,
+    console: Option<&'static str>,
     calls: Vec<HashMap<String, String>>,
     ignores_tags: bool,
     /// The answer to a call of this name, instead of the honest one.
@@ -37,6 +55,25 @@ struct Cloud {
     lost: Vec<&'static str>,
     /// Once a machine was made, nothing can be listed any more.
     fails_after_run: bool,
+}
+
+impl Default for Cloud {
+    fn default() -> Self {
+        Self {
+            machines: Vec::new(),
+            account: ACCOUNT,
+            hides: SignedDuration::ZERO,
+            ahead: SignedDuration::ZERO,
+            taciturn: false,
+            doubles: false,
+            console: Some("booting\nkernel panic\n\n"),
+            calls: Vec::new(),
+            ignores_tags: false,
+            instead: HashMap::new(),
+            lost: Vec::new(),
+            fails_after_run: false,
+        }
+    }
 }
 
 type Shared = Arc<Mutex<Cloud>>;
@@ -71,35 +108,80 @@ impl Cloud {
                 machine.tags.extend(tags);
                 "<CreateTagsResponse><return>true</return></CreateTagsResponse>".to_owned()
             }
-            "TerminateInstances" => match self.machines.iter_mut().find(|machine| machine.id == call["InstanceId.1"]) {
+            "TerminateInstances" => match self.visible(&call["InstanceId.1"]) {
                 Some(machine) => {
                     machine.state = "shutting-down";
-                    "<TerminateInstancesResponse/>".to_owned()
+                    format!(
+                        "<TerminateInstancesResponse><instancesSet><item><instanceId>{}</instanceId><currentState>\
+                         <code>32</code><name>shutting-down</name></currentState></item></instancesSet>\
+                         </TerminateInstancesResponse>",
+                        machine.id
+                    )
                 }
-                None => return Ok(refusal(400, "InvalidInstanceID.NotFound", "The instance does not exist")),
+                None => return Ok(self.dated(unknown(&call["InstanceId.1"]))),
+            },
+            "DescribeSecurityGroups" if self.taciturn => return Ok(refusal(400, "InvalidAction", "not here")),
+            "DescribeSecurityGroups" => format!(
+                "<DescribeSecurityGroupsResponse><securityGroupInfo><item><ownerId>{}</ownerId><groupName>default\
+                 </groupName></item></securityGroupInfo></DescribeSecurityGroupsResponse>",
+                self.account
+            ),
+            "GetConsoleOutput" if call.contains_key("Latest") => {
+                return Ok(refusal(400, "UnsupportedOperation", "does not support the latest console output"));
+            }
+            "GetConsoleOutput" => match self.console {
+                Some(text) => format!(
+                    "<GetConsoleOutputResponse><instanceId/><output>{}</output></GetConsoleOutputResponse>",
+                    STANDARD.encode(text)
+                ),
+                None => return Ok(unknown(&call["InstanceId"])),
             },
             other => panic!("{other} is not expected"),
         };
         if self.lost.contains(&action.as_str()) {
             return Err(HttpError { kind: HttpErrorKind::MaybeSent, message: "connection reset".to_owned() });
         }
-        Ok(Response { status: 200, headers: Vec::new(), body: answer.into_bytes() })
+        Ok(self.dated(Response { status: 200, headers: Vec::new(), body: answer.into_bytes() }))
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + self.ahead
+    }
+
+    fn dated(&self, response: Response) -> Response {
+        let date = ("Date".to_owned(), self.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+        Response { headers: if self.taciturn { Vec::new() } else { vec![date] }, ..response }
+    }
+
+    fn is_visible(&self, machine: &Machine) -> bool {
+        machine.owner == self.account && machine.launched + self.hides <= self.now()
+    }
+
+    fn visible(&mut self, id: &str) -> Option<&mut Machine> {
+        let index = self.machines.iter().position(|machine| machine.id == id && self.is_visible(machine))?;
+        self.machines.get_mut(index)
     }
 
     fn run(&mut self, call: &HashMap<String, String>) -> String {
         let tags = if self.ignores_tags { Vec::new() } else { tags(call, "TagSpecification.1.Tag") };
         let id = format!("i-{:03}", self.machines.len());
-        let machine = Machine { id, state: "pending", launched: Timestamp::now(), tags };
+        let machine = Machine { id, state: "pending", launched: self.now(), tags, owner: self.account };
         self.machines.push(machine.clone());
+        if self.doubles {
+            let id = format!("i-{:03}", self.machines.len());
+            self.machines.push(Machine { id, ..machine.clone() });
+        }
         if self.fails_after_run {
             let denied = refusal(403, "UnauthorizedOperation", "no").text();
             self.instead.insert("DescribeInstances", (403, Vec::new(), denied));
         }
-        format!("<RunInstancesResponse><instancesSet>{}</instancesSet></RunInstancesResponse>", xml(&machine))
+        let owner = self.owner();
+        let machine = xml(&machine);
+        format!("<RunInstancesResponse>{owner}<instancesSet>{machine}</instancesSet></RunInstancesResponse>")
     }
 
     fn describe(&self, call: &HashMap<String, String>) -> String {
-        let mut shown: Vec<&Machine> = self.machines.iter().collect();
+        let mut shown: Vec<&Machine> = self.machines.iter().filter(|machine| self.is_visible(machine)).collect();
         for number in 1..=2 {
             let Some(name) = call.get(&format!("Filter.{number}.Name")) else { continue };
             let values: Vec<&String> =
@@ -120,9 +202,18 @@ impl Cloud {
         let next =
             if shown.len() > start + 150 { format!("<nextToken>{}</nextToken>", start + 150) } else { String::new() };
         format!(
-            "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><reservationSet><item><instancesSet>\
-             {page}</instancesSet></item></reservationSet>{next}</DescribeInstancesResponse>"
+            "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><reservationSet>{}\
+             </reservationSet>{next}</DescribeInstancesResponse>",
+            if page.is_empty() {
+                String::new()
+            } else {
+                format!("<item>{}<instancesSet>{page}</instancesSet></item>", self.owner())
+            }
         )
+    }
+
+    fn owner(&self) -> String {
+        if self.taciturn { String::new() } else { format!("<ownerId>{}</ownerId>", self.account) }
     }
 
     fn alive(&self) -> usize {
@@ -132,6 +223,10 @@ impl Cloud {
     fn actions(&self) -> Vec<&str> {
         self.calls.iter().map(|call| call["Action"].as_str()).collect()
     }
+}
+
+fn unknown(id: &str) -> Response {
+    refusal(400, "InvalidInstanceID.NotFound", &format!("The instance ID '{id}' does not exist"))
 }
 
 fn tags(call: &HashMap<String, String>, prefix: &str) -> Vec<(String, String)> {
@@ -145,7 +240,7 @@ fn tags(call: &HashMap<String, String>, prefix: &str) -> Vec<(String, String)> {
 }
 
 fn xml(machine: &Machine) -> String {
-    let Machine { id, state, launched, tags } = machine;
+    let Machine { id, state, launched, tags, .. } = machine;
     let tags: String = tags
         .iter()
         .map(|(key, value)| format!("<item><key>{key}</key><value>{}</value></item>", value.replace('&', "&amp;")))
@@ -194,7 +289,8 @@ fn a_first_creation_is_one_call_with_everything_in_it() {
     let ec2 = driver(&cloud, section);
     testing::host(|host| host.user_data = Some(b"#cloud-config".to_vec()));
     let made = ec2.create("id-1", json!({})).unwrap();
-    assert_eq!((made.phase, made.handle.version), (Phase::Pending, 1));
+    assert_eq!((made.phase, made.handle.version), (Phase::Pending, 2));
+    assert!(made.handle.data.ends_with(" account=111122223333 region=r1 instance=id-1"), "{:?}", made.handle);
     let values: Vec<_> = made.addresses.iter().map(|address| (address.value.as_str(), address.internal)).collect();
     assert_eq!(values, [("pub.example", false), ("203.0.113.7", false), ("10.0.0.7", true)]);
 
@@ -253,6 +349,7 @@ fn one_id_is_one_machine() {
         state: "running",
         launched: Timestamp::now() - 1.hour(),
         tags: vec![("occopus.instance".to_owned(), "id-1".to_owned())],
+        owner: ACCOUNT,
     };
     cloud.lock().unwrap().machines.push(twin);
     let found = ec2.find("id-1").unwrap().unwrap();
@@ -271,7 +368,8 @@ fn a_first_creation_that_was_overtaken_leaves_no_second_machine() {
         // It was sent by another owner, before.
         let tags = vec![("occopus.instance".to_owned(), "id-1".to_owned())];
         let id = "i-late".to_owned();
-        late.lock().unwrap().machines.push(Machine { id, state: "pending", launched: Timestamp::now(), tags });
+        let launched = Timestamp::now();
+        late.lock().unwrap().machines.push(Machine { id, state: "pending", launched, tags, owner: ACCOUNT });
     });
     let made = ec2.create("id-1", json!({})).unwrap();
     arrival.join().unwrap();
@@ -337,8 +435,11 @@ fn observation_takes_two_hundred_in_a_call_and_misses_no_page() {
     assert_eq!(seen.len(), 302);
     assert!(seen.iter().zip(&handles).all(|(seen, asked)| seen.handle == *asked));
     assert_eq!((seen[7].phase, seen[3].phase, seen[4].phase), (Phase::Gone, Phase::Gone, Phase::Unknown));
-    assert_eq!(seen[301].phase, Phase::Pending, "a list may lag behind what was made a moment ago");
-    assert_eq!(cloud.lock().unwrap().calls.len(), 3, "200 in two pages of 150, and 102");
+    assert_eq!(seen[301].phase, Phase::Unknown, "a list may lag behind what was made a moment ago");
+    assert_eq!(cloud.lock().unwrap().calls.len(), 4, "200 in two pages of 150, 100, and two that are missing");
+    cloud.lock().unwrap().calls.clear();
+    ec2.observe(&handles[..200]).unwrap();
+    assert_eq!(cloud.lock().unwrap().calls.len(), 3, "one of them is missing");
 
     let mut owned = 0;
     let mut cursor = None;
@@ -355,7 +456,8 @@ fn observation_takes_two_hundred_in_a_call_and_misses_no_page() {
         ec2.destroy(handle).unwrap();
         ec2.destroy(handle).unwrap();
     }
-    ec2.destroy(&handles[7]).unwrap();
+    let fault = ec2.destroy(&handles[7]).unwrap_err();
+    assert_eq!((fault.code.as_str(), fault.reaction), ("ec2.unknown-account", Reaction::Denied), "of an old version");
 }
 
 #[test]

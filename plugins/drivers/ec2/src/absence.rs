@@ -1,0 +1,154 @@
+//! What it means that an answer does not show a machine. EC2 says the same of a machine that is gone, of one that was made
+//! a moment ago, and of one in another account or region.
+
+use jiff::Timestamp;
+use occopus_sdk::{Fault, Reaction};
+use roxmltree::{Document, Node};
+
+use crate::api::{Api, Effect, Form};
+use crate::handle::{Reference, plain};
+use crate::instances::owner_of_reservations;
+use crate::xml::{items, text};
+
+/// A new machine may be unknown for so many seconds
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
+const APPEARING_S: i64 = 120;
+/// The same by this machine's clock, when the cloud does not tell its time: a signature is good for minutes only, so the
+/// clocks do not differ by an hour.
+const APPEARING_BY_OUR_CLOCK_S: i64 = 3600 + APPEARING_S;
+
+/// What follows for a machine that these credentials do not see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// It does not exist any more.
+    Gone,
+    /// It may be too young to be seen.
+    TooEarly,
+}
+
+impl Api<'_> {
+    /// Judges a machine that the last answer did not show. `others_seen`: these credentials see other machines of the same
+    /// section, which stands for the account where the handle does not name one.
+    ///
+    /// # Errors
+    /// `denied` when it may be there all the same, since these credentials belong to another account, or whose they are
+    /// can't be told.
+    pub(crate) fn absence(&self, machine: &Reference, others_seen: bool) -> Result<Absence, Fault> {
+        if self.is_too_early(machine) {
+            return Ok(Absence::TooEarly);
+        }
+        let id = &machine.id;
+        let here = self.section.signing_region();
+        if let Some(region) = machine.region.as_deref().filter(|region| *region != here) {
+            let message = format!("{id} was made in the region {region}, and this endpoint is asked for {here}");
+            return Err(Fault::denied("ec2.other-region", message)
+                .at("/regionname", format!("write {region}, and the endpoint of that region")));
+        }
+        match &machine.account {
+            None if others_seen => Ok(Absence::Gone),
+            None => {
+                let message = format!("{id} is not there for these credentials, and its account was not recorded");
+                Err(Fault::denied("ec2.unknown-account", message)
+                    .detail("Its record stays: it may run in another account. Look for it in the cloud's console."))
+            }
+            Some(account) => match self.account()? {
+                Some(ours) if ours == *account => Ok(Absence::Gone),
+                Some(ours) => {
+                    let message =
+                        format!("these credentials belong to account {ours}, and {id} was made in account {account}");
+                    Err(Fault::denied("ec2.other-account", message)
+                        .detail(format!("Give the rule in auth_data.yaml an access key of account {account}.")))
+                }
+                None => {
+                    let message = format!(
+                        "{id} is not there for these credentials, and the cloud does not say whether they belong to account \
+                         {account}, in which it was made"
+                    );
+                    Err(Fault::denied("ec2.unknown-account", message)
+                        .detail("With the permission ec2:DescribeSecurityGroups it would say so."))
+                }
+            },
+        }
+    }
+
+    /// By the cloud's own clock, both times. A machine whose launch time nobody knows is old enough.
+    fn is_too_early(&self, machine: &Reference) -> bool {
+        let Some(launched) = machine.launched else { return false };
+        match self.cloud_time() {
+            Some(now) => now.as_second() - launched < APPEARING_S,
+            None => Timestamp::now().as_second() - launched < APPEARING_BY_OUR_CLOCK_S,
+        }
+    }
+
+    /// The account that these credentials belong to, by what it owns: machines that were listed in this call, the security
+    /// group that each network has and no other account sees, any machine. None when the cloud does not tell.
+    fn account(&self) -> Result<Option<String>, Fault> {
+        if let Some(known) = self.known_account() {
+            return Ok(Some(known));
+        }
+        let groups = Form::new("DescribeSecurityGroups").filter(1, "group-name", ["default"]);
+        let found = match self.call(Effect::None, groups, owner_of_groups) {
+            Ok(found) => found,
+            Err(fault) if fault.reaction == Reaction::Retry => return Err(fault),
+            // A user who may not do this is named in the refusal, with the account.
+            Err(fault) => account_in_arn(&fault.message),
+        };
+        if let Some(account) = found {
+            self.learn(Some(&account));
+            return Ok(Some(account));
+        }
+        let machines = Form::new("DescribeInstances").add("MaxResults", "5");
+        match self.call(Effect::None, machines, owner_of_reservations) {
+            Ok(found) => Ok(found),
+            Err(fault) if fault.reaction == Reaction::Retry => Err(fault),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// An owner's id. Some clouds put the same word for everybody in its place.
+pub(crate) fn owner(node: Node) -> Option<String> {
+    text(node, "ownerId").and_then(plain).filter(|id| id.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
+/// None when it is another document; inside, the one owner of all groups.
+fn owner_of_groups(document: &Document) -> Option<Option<String>> {
+    let root = document.root_element();
+    if root.tag_name().name() != "DescribeSecurityGroupsResponse" {
+        return None;
+    }
+    Some(only(items(root, "securityGroupInfo").map(owner)))
+}
+
+/// The value that all agree on.
+pub(crate) fn only(mut owners: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let first = owners.next()??;
+    owners.all(|other| other.as_ref() == Some(&first)).then_some(first)
+}
+
+/// From `User: arn:aws:iam::123456789012:user/NAME is not authorized to perform: ...`.
+fn account_in_arn(words: &str) -> Option<String> {
+    let (_, arn) = words.split_once("User: arn:")?;
+    let account = arn.split(':').nth(3)?;
+    (account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit())).then(|| account.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::account_in_arn;
+
+    #[test]
+    fn a_refusal_names_the_account() {
+        for (words, account) in [
+            (
+                "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/x is not authorized",
+                Some("123456789012"),
+            ),
+            ("User: arn:aws-cn:sts::210987654321:assumed-role/r/s is not authorized", Some("210987654321")),
+            ("You are not authorized to perform this operation.", None),
+            ("User: arn:aws:iam::x:user/x", None),
+        ] {
+            assert_eq!(account_in_arn(words).as_deref(), account, "{words}");
+        }
+    }
+}
