@@ -66,15 +66,19 @@ impl Endpoint {
     }
 }
 
-/// The public URL of a service, in the region that the section names.
-pub(crate) fn url(catalogue: &[Entry], service: Service, section: &Section) -> Result<String, Fault> {
+/// The public URL of a service, in the region that the section names, and the name of that region.
+pub(crate) fn place(
+    catalogue: &[Entry],
+    service: Service,
+    section: &Section,
+) -> Result<(String, Option<String>), Fault> {
     let kind = service.kind();
     let endpoints = catalogue.iter().filter(|entry| entry.kind == kind).flat_map(|entry| &entry.endpoints);
     let public: Vec<&Endpoint> =
         endpoints.filter(|endpoint| matches!(endpoint.interface.as_str(), "public" | "publicURL")).collect();
     let wanted = section.region();
     if let Some(endpoint) = public.iter().find(|endpoint| wanted.is_none() || endpoint.region() == wanted) {
-        return Ok(service.versioned(&endpoint.url));
+        return Ok((service.versioned(&endpoint.url), endpoint.region().map(str::to_owned)));
     }
     let regions: BTreeSet<&str> = public.iter().filter_map(|endpoint| endpoint.region()).collect();
     let cloud = &section.endpoint;

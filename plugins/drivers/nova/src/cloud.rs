@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::catalogue::Service;
+use crate::handle::Home;
 use crate::refusal;
 use crate::section::Section;
-use crate::session::Session;
+use crate::session::{NOT_KEYSTONE, Session};
 
 /// What a lost answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,14 @@ impl<'a> Cloud<'a> {
         Ok(Self { section: &scope.section, scope, session: RefCell::new(session), fresh: RefCell::new(fresh) })
     }
 
+    /// As [`Cloud::new`], for servers that may be there: something that answers in the place of Keystone may go away again.
+    pub(crate) fn again(scope: &'a Scope<Section>) -> Result<Self, Fault> {
+        Self::new(scope).map_err(|fault| match fault.code.as_str() {
+            NOT_KEYSTONE => Fault { reaction: Reaction::Retry, ..fault },
+            _ => fault,
+        })
+    }
+
     /// The answer, if it is a success.
     pub(crate) fn send(&self, ask: &Ask) -> Result<Response, Fault> {
         let response = self.attempt(ask)?;
@@ -78,19 +87,24 @@ impl<'a> Cloud<'a> {
         response.json().map_err(|error| self.unreadable(ask, &error.to_string()))
     }
 
-    /// Deletes something, or finds it gone.
-    pub(crate) fn remove(&self, service: Service, path: &str) -> Result<(), Fault> {
+    /// Asks for something to be deleted. False when the service says that it knows no such thing.
+    pub(crate) fn remove(&self, service: Service, path: &str) -> Result<bool, Fault> {
         let ask = Ask::new(service, "DELETE", path);
         match self.send(&ask) {
-            Err(fault) if fault.reaction == Reaction::NotFound => Ok(()),
+            Err(fault) if fault.reaction == Reaction::NotFound => Ok(false),
             Err(fault) => Err(fault),
-            Ok(response) if response.status == 204 || response.body.is_empty() => Ok(()),
+            Ok(response) if response.status == 204 || response.body.is_empty() => Ok(true),
             // A page of something in between, which has deleted nothing.
             Ok(_) => Err(self.unreadable(&ask, "there should be nothing in it")),
         }
     }
 
-    fn unreadable(&self, ask: &Ask, why: &str) -> Fault {
+    /// The part of the cloud that the token opens.
+    pub(crate) fn home(&self) -> Home {
+        self.session.borrow().home()
+    }
+
+    pub(crate) fn unreadable(&self, ask: &Ask, why: &str) -> Fault {
         let (kind, endpoint) = (ask.service.kind(), &self.section.endpoint);
         let message = format!("{kind} of the cloud at {endpoint} answers with what can't be read: {why}");
         match ask.effect {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::catalogue::Service;
 use crate::cloud::{Ask, Cloud, Effect};
+use crate::handle::Reference;
 use crate::section::given;
 use crate::servers::has_next;
 
@@ -113,7 +114,8 @@ impl Cloud<'_> {
             if ours.description.as_deref() != Some(&mark(server)) {
                 continue;
             }
-            self.remove(Service::Network, &format!("/floatingips/{}", encoded(&ours.id)))?;
+            // One that Neutron no longer knows is released, too.
+            let _known = self.remove(Service::Network, &format!("/floatingips/{}", encoded(&ours.id)))?;
         }
         Ok(())
     }
@@ -128,8 +130,8 @@ impl Cloud<'_> {
         }
         let known = self.floating(&[])?;
         for server in servers.iter_mut().filter(|server| lacks(server)) {
-            let is_its =
-                |ip: &&FloatingIp| ip.port_details.as_ref().is_some_and(|port| port.device_id == server.handle.data);
+            let id = Reference::of(&server.handle).id;
+            let is_its = |ip: &&FloatingIp| ip.port_details.as_ref().is_some_and(|port| port.device_id == id);
             if let Some(ip) = known.iter().find(is_its) {
                 server.addresses.insert(0, ip.address());
             }

@@ -3,13 +3,21 @@
 //! - Nova has no idempotency token. The instance's id stands in the server's metadata, whoever repeats a creation looks for
 //!   it before and after, and of two servers with one id the older one stays. The last look waits for what may still
 //!   arrive.
+//! - That a server is gone is believed only in Nova's own words, and only of the project and the region that made it, which
+//!   its handle names: see `absence`.
 //! - One login serves all calls for as long as the token lives.
 //! - A floating IP is associated through Neutron, and released again if the driver allocated it.
 
+mod absence;
 mod catalogue;
 mod cloud;
+mod console;
+mod ending;
 mod floating;
+mod handle;
 mod names;
+mod observe;
+mod preflight;
 mod refusal;
 mod section;
 mod server;
@@ -21,11 +29,14 @@ mod tests;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use occopus_sdk::{About, Call, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Reaction, Scope};
+use occopus_sdk::{
+    About, Call, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Phase, Reaction, Scope,
+};
 
 use cloud::Cloud;
+use handle::Reference;
 pub use section::{Credentials, Section};
-use server::{Server, handle_of};
+use server::Server;
 
 /// A first creation that took longer may have been overtaken by another owner of the infrastructure, and looks for
 /// itself. One that took less has arrived when whoever repeats it has waited for as long.
@@ -50,57 +61,85 @@ impl Driver for Nova {
     };
 
     fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
-        let begun = Instant::now();
-        let cloud = Cloud::new(&request.scope)?;
-        let name = servers::name(request);
-        if request.repeated
-            && let Some(there) = cloud.the_one(&request.instance_id, Some(name))?
-        {
-            return complete(&cloud, &there.id, Some(&there));
-        }
-        let made = cloud.run(request)?;
-        if request.repeated {
-            outlast(request.scope.call(), begun);
-        } else if begun.elapsed() < OVERTAKEN {
-            return complete(&cloud, &made, None);
-        }
-        match cloud.settled(&request.instance_id, Some(name)) {
-            Ok(Some(one)) => complete(&cloud, &one.id, Some(&one)),
-            Ok(None) => complete(&cloud, &made, None),
-            // It is there, and perhaps not alone: `find` will tell.
-            Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
-        }
+        // Something that the server needs is missing.
+        create(request).map_err(|fault| instead_of_absence(fault, Reaction::GiveUp))
     }
 
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
-        let cloud = Cloud::new(scope)?;
-        let Some(server) = cloud.settled(instance_id, None)? else { return Ok(None) };
-        match complete(&cloud, &server.id, Some(&server)) {
-            Ok(observed) => Ok(Some(observed)),
-            // It was taken back.
-            Err(fault) if is_final(fault.reaction) => Ok(None),
-            Err(fault) => Err(fault),
-        }
+        find(scope, instance_id).map_err(|fault| instead_of_absence(fault, Reaction::Retry))
     }
 
     fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
         if handles.is_empty() {
             return Ok(Vec::new());
         }
-        Cloud::new(scope)?.observe(handles)
+        let seen = Cloud::again(scope).and_then(|cloud| cloud.observe(handles));
+        seen.map_err(|fault| instead_of_absence(fault, Reaction::Retry))
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
-        Cloud::new(scope)?.delete(&handle.data)
+        let gone = Cloud::again(scope).and_then(|cloud| cloud.destroy(&Reference::of(handle)));
+        gone.map_err(|fault| instead_of_absence(fault, Reaction::Retry))
+    }
+
+    fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
+        preflight::check(request)
+    }
+
+    fn tail(scope: &Scope<Section>, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        Cloud::again(scope)?.console(&Reference::of(handle).id, lines)
     }
 }
 
 impl Inventory for Nova {
     fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
-        let (servers, cursor) = Cloud::new(scope)?.page(None, cursor)?;
-        let machines = servers.iter().filter(|server| server.lives()).filter_map(Server::owned).collect();
-        Ok(Page { machines, cursor })
+        let list = |cloud: Cloud| {
+            let (servers, cursor) = cloud.page(None, cursor)?;
+            let home = cloud.home();
+            let machines = servers.iter().filter(|server| server.lives()).filter_map(|server| server.owned(&home));
+            Ok(Page { machines: machines.collect(), cursor })
+        };
+        Cloud::again(scope).and_then(list).map_err(|fault| instead_of_absence(fault, Reaction::Retry))
     }
+}
+
+fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
+    let begun = Instant::now();
+    let cloud = Cloud::new(&request.scope)?;
+    let name = servers::name(request);
+    if request.repeated
+        && let Some(there) = cloud.the_one(&request.instance_id, Some(name))?
+    {
+        return complete(&cloud, &there.reference(cloud.home()), Some(&there));
+    }
+    let made = cloud.run(request)?;
+    if request.repeated {
+        outlast(request.scope.call(), begun);
+    } else if begun.elapsed() < OVERTAKEN {
+        return complete(&cloud, &made, None);
+    }
+    match cloud.settled(&request.instance_id, Some(name)) {
+        Ok(Some(one)) => complete(&cloud, &one.reference(cloud.home()), Some(&one)),
+        Ok(None) => complete(&cloud, &made, None),
+        // It is there, and perhaps not alone: `find` will tell.
+        Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
+    }
+}
+
+fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
+    let cloud = Cloud::again(scope)?;
+    let Some(server) = cloud.settled(instance_id, None)? else { return Ok(None) };
+    match complete(&cloud, &server.reference(cloud.home()), Some(&server)) {
+        Ok(observed) => Ok(Some(observed)),
+        // It was taken back.
+        Err(fault) if is_final(fault.reaction) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// That something is not there, a network or a list, must not be taken for a server that is gone.
+fn instead_of_absence(fault: Fault, reaction: Reaction) -> Fault {
+    if fault.reaction == Reaction::NotFound { Fault { reaction, ..fault } } else { fault }
 }
 
 /// Waits for a first creation that was sent before this one began.
@@ -111,22 +150,24 @@ fn outlast(call: &Call, begun: Instant) {
 }
 
 /// Gives the server what belongs to it. One that can't have it is taken back.
-fn complete(cloud: &Cloud, id: &str, server: Option<&Server>) -> Result<Observed, Fault> {
-    let mut observed =
-        server.map_or_else(|| Observed::new(handle_of(id), occopus_sdk::Phase::Pending), Server::observed);
+fn complete(cloud: &Cloud, made: &Reference, server: Option<&Server>) -> Result<Observed, Fault> {
+    let mut observed = match server {
+        Some(server) => server.observed(&cloud.home()),
+        None => Observed::new(made.handle(), Phase::Pending),
+    };
     if !cloud.section.wants_floating_ip() || server.is_some_and(Server::has_floating_ip) {
         return Ok(observed);
     }
-    match cloud.float(id) {
+    match cloud.float(&made.id) {
         Ok(address) => {
             observed.addresses.insert(0, address);
             Ok(observed)
         }
-        Err(fault) if is_final(fault.reaction) => match cloud.delete(id) {
-            Ok(()) => Err(fault),
+        Err(fault) if is_final(fault.reaction) => match cloud.end(made) {
+            Ok(_) => Err(fault),
             // It must not be forgotten: `find` tries again to delete it.
             Err(_) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }
-                .detail(format!("the server {id} was made for this and can't be deleted yet"))),
+                .detail(format!("the server {} was made for this and can't be deleted yet", made.id))),
         },
         // It is there: what is missing is done by `find`, or by the next attempt.
         Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),

@@ -13,6 +13,9 @@ use crate::cloud::Effect;
 /// How long to wait where the service does not say.
 const THROTTLED: Duration = Duration::from_secs(2);
 
+/// The code of status 409 to what may be asked again: the server is in a state of its life in which it can't be done.
+pub(crate) const BUSY: &str = "nova.busy";
+
 /// What the service says, from any of the shapes in which services of OpenStack say it.
 pub(crate) fn words(response: &Response) -> String {
     let text = response.text();
@@ -43,10 +46,11 @@ pub(crate) fn dressed(mut fault: Fault, response: &Response) -> Fault {
 
 pub(crate) fn fault(endpoint: &str, service: Service, effect: Effect, response: &Response) -> Fault {
     let said = words(response);
-    if response.status == 404 && response.json::<Map<String, Value>>().is_err() {
-        // A page of something in between says nothing about what was asked for.
+    if response.status == 404 && !is_in_its_own_words(service, response) {
+        // A page or a word of something in between says nothing about what was asked for.
+        let reaction = if effect == Effect::Perhaps { Reaction::GiveUp } else { Reaction::Retry };
         let message = format!("what answers for {} of the cloud at {endpoint} is no OpenStack: {said}", service.kind());
-        return dressed(Fault::give_up("nova.not-openstack", message), response);
+        return dressed(Fault::new(reaction, "nova.not-openstack", message), response);
     }
     let (reaction, pointer, hint) = meaning(&said, response.status, effect);
     let message = if matches!(response.status, 300..=399) {
@@ -59,11 +63,25 @@ pub(crate) fn fault(endpoint: &str, service: Service, effect: Effect, response: 
     } else {
         format!("{} of the cloud at {endpoint} refuses: {said}", service.kind())
     };
-    let mut fault = Fault::new(reaction, format!("nova.{}", code(reaction)), message);
+    let is_busy = response.status == 409 && reaction == Reaction::Retry;
+    let code = if is_busy { BUSY.to_owned() } else { format!("nova.{}", code(reaction)) };
+    let mut fault = Fault::new(reaction, code, message);
     if !hint.is_empty() {
         fault = fault.at(pointer, hint);
     }
     dressed(fault, response)
+}
+
+/// Is this a 404 as the service itself gives it? Nova: `{"itemNotFound": {"code": 404, "message": "..."}}`. Neutron:
+/// `{"NeutronError": {"type": "FloatingIPNotFound", "message": "...", "detail": ""}}`.
+fn is_in_its_own_words(service: Service, response: &Response) -> bool {
+    let name = match service {
+        Service::Compute => "itemNotFound",
+        Service::Network => "NeutronError",
+        Service::Image => return false,
+    };
+    let body = response.json::<Map<String, Value>>().ok();
+    body.is_some_and(|body| body.get(name).and_then(|inner| inner.get("message")).is_some_and(Value::is_string))
 }
 
 fn code(reaction: Reaction) -> &'static str {

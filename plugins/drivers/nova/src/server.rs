@@ -2,25 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use occopus_sdk::{Address, Handle, Observed, Owned, Phase};
+use occopus_sdk::{Address, Observed, Owned, Phase};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::handle::{Home, Reference};
 
 /// Carries the instance's id. Set by the host on every machine.
 pub(crate) const INSTANCE: &str = "occopus.instance";
 const INFRASTRUCTURE: &str = "occopus.infrastructure";
 
-/// Of the format of the handle: the server's id.
-const HANDLE_VERSION: u32 = 1;
-
-pub(crate) fn handle_of(id: &str) -> Handle {
-    Handle::new(HANDLE_VERSION, id)
-}
-
 /// A server.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Server {
     pub(crate) id: String,
+    #[serde(default)]
+    name: String,
     #[serde(default)]
     status: String,
     #[serde(default)]
@@ -64,7 +61,17 @@ impl NetworkAddress {
 impl Server {
     /// Does it carry this instance's id?
     pub(crate) fn is(&self, instance_id: &str) -> bool {
-        self.metadata.get(INSTANCE).is_some_and(|id| id == instance_id)
+        self.mark() == Some(instance_id)
+    }
+
+    /// The id that it carries.
+    pub(crate) fn mark(&self) -> Option<&str> {
+        self.metadata.get(INSTANCE).map(String::as_str)
+    }
+
+    /// All that its absence can later be judged by.
+    pub(crate) fn reference(&self, home: Home) -> Reference {
+        Reference::new(&self.id, home, self.mark(), &self.name)
     }
 
     /// Which of two servers with one id stays: the older one, and all who look agree on it.
@@ -81,15 +88,15 @@ impl Server {
         self.addresses.values().flatten().any(NetworkAddress::is_floating)
     }
 
-    pub(crate) fn owned(&self) -> Option<Owned> {
+    pub(crate) fn owned(&self, home: &Home) -> Option<Owned> {
         Some(Owned {
-            instance_id: self.metadata.get(INSTANCE)?.clone(),
+            instance_id: self.mark()?.to_owned(),
             infrastructure_id: self.metadata.get(INFRASTRUCTURE).cloned().unwrap_or_default(),
-            observed: self.observed(),
+            observed: self.observed(home),
         })
     }
 
-    pub(crate) fn observed(&self) -> Observed {
+    pub(crate) fn observed(&self, home: &Home) -> Observed {
         let phase = self.phase();
         let id = |value: &Value| value.get("id").and_then(Value::as_str).map(str::to_owned);
         let attributes = [
@@ -98,13 +105,14 @@ impl Server {
             ("flavor", id(&self.flavor)),
             ("availability_zone", self.zone.clone().filter(|zone| !zone.is_empty())),
         ];
-        let message = match &self.fault {
-            Some(fault) if phase == Phase::Failed => Some(fault.message.clone()),
-            _ if phase == Phase::Stopped => Some(format!("the server is {}", self.status)),
+        let message = match (phase, &self.fault) {
+            (Phase::Failed, Some(fault)) if !fault.message.is_empty() => Some(fault.message.clone()),
+            (Phase::Failed | Phase::Stopped, _) => Some(format!("the server is {}", self.status)),
+            (Phase::Unknown, _) => Some(format!("the cloud calls its state `{}`", self.status)),
             _ => None,
         };
         Observed {
-            handle: handle_of(&self.id),
+            handle: self.reference(home.clone()).handle(),
             phase,
             addresses: self.addresses(),
             attributes: attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),

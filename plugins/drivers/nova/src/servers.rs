@@ -1,27 +1,25 @@
 //! What is asked of Nova about servers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use occopus_sdk::http::encoded;
-use occopus_sdk::{Fault, Handle, NodeRequest, Observed, Phase, Reaction, log};
+use occopus_sdk::{Fault, NodeRequest, Reaction, log};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::catalogue::Service;
 use crate::cloud::{Ask, Cloud, Effect};
+use crate::handle::Reference;
+use crate::preflight::too_long;
 use crate::section::{Section, given};
 use crate::server::Server;
 
-/// Bytes in base64, by the API's own limit.
-const USER_DATA: usize = 65_535;
 /// GB of a volume whose size is given as 0, as the existing tool has it.
 const VOLUME: u32 = 50;
-/// So many are asked for one by one; more are looked up in the list of all.
-const ONE_BY_ONE: usize = 2;
 /// What was sent may take a while to be there: looked at again after these.
 const SETTLING: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3), Duration::from_secs(5)];
@@ -59,8 +57,8 @@ pub(crate) fn name(request: &NodeRequest<Section>) -> &str {
 }
 
 impl Cloud<'_> {
-    /// Makes one. The answer is its id.
-    pub(crate) fn run(&self, request: &NodeRequest<Section>) -> Result<String, Fault> {
+    /// Makes one.
+    pub(crate) fn run(&self, request: &NodeRequest<Section>) -> Result<Reference, Fault> {
         let section = self.section;
         let (image, flavor) = (self.image()?, self.flavor()?);
         let labels: BTreeMap<&str, &str> =
@@ -99,9 +97,7 @@ impl Cloud<'_> {
         }
         if let Some(data) = request.user_data.as_ref().filter(|data| !data.is_empty()) {
             let data = STANDARD.encode(data);
-            if data.len() > USER_DATA {
-                let message =
-                    format!("the user data has {} bytes in base64; Nova takes {USER_DATA} at most", data.len());
+            if let Some(message) = too_long(&data) {
                 return Err(Fault::give_up("nova.user-data-too-long", message)
                     .at("#user-data", "this template makes it; let the machine fetch large files itself"));
             }
@@ -109,7 +105,8 @@ impl Cloud<'_> {
         }
         let body = json!({"server": server});
         let ask = Ask { effect: Effect::Perhaps, body: Some(&body), ..Ask::new(Service::Compute, "POST", "/servers") };
-        self.read::<Created>(&ask).map(|created| created.server.id)
+        let id = self.read::<Created>(&ask)?.server.id;
+        Ok(Reference::new(&id, self.home(), Some(&request.instance_id), name(request)))
     }
 
     /// The one that stays of those which carry this id; what else carries it is deleted. `name` makes the list short.
@@ -121,7 +118,7 @@ impl Cloud<'_> {
         let one = found.next();
         for other in found {
             log::warn(format!("the server {} carries the id of {instance_id} too: it is deleted", other.id));
-            self.delete(&other.id)?;
+            self.end(&other.reference(self.home()))?;
         }
         Ok(one)
     }
@@ -139,38 +136,6 @@ impl Cloud<'_> {
         self.the_one(instance_id, name)
     }
 
-    pub(crate) fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
-        let mut seen: HashMap<String, Server> = HashMap::new();
-        if handles.len() > ONE_BY_ONE {
-            seen.extend(self.all(None)?.into_iter().map(|server| (server.id.clone(), server)));
-        }
-        let mut observed = Vec::with_capacity(handles.len());
-        for handle in handles {
-            // A list may leave out what is in a part of the cloud that is down: whoever is missing is asked for.
-            let server = match seen.get(&handle.data) {
-                Some(server) => Some(server.observed()),
-                None => self.show(&handle.data)?.map(|server| server.observed()),
-            };
-            observed.push(match server {
-                Some(server) => Observed { handle: handle.clone(), ..server },
-                None => Observed::new(handle.clone(), Phase::Gone),
-            });
-        }
-        if self.section.wants_floating_ip() {
-            self.add_floating(&mut observed)?;
-        }
-        Ok(observed)
-    }
-
-    /// Removes it, and the floating IP that was allocated for it.
-    pub(crate) fn delete(&self, id: &str) -> Result<(), Fault> {
-        if self.section.wants_floating_ip() {
-            self.release(id)?;
-        }
-        let path = format!("/servers/{}", encoded(id));
-        self.remove(Service::Compute, &path)
-    }
-
     /// A page, and where the next one begins.
     pub(crate) fn page(
         &self,
@@ -186,7 +151,7 @@ impl Cloud<'_> {
         Ok((listed.servers, next.filter(|next| marker != Some(next))))
     }
 
-    fn all(&self, name: Option<&str>) -> Result<Vec<Server>, Fault> {
+    pub(crate) fn all(&self, name: Option<&str>) -> Result<Vec<Server>, Fault> {
         let (mut all, mut marker) = (Vec::new(), None);
         loop {
             let (page, next) = self.page(name, marker.as_deref())?;
@@ -198,10 +163,17 @@ impl Cloud<'_> {
         }
     }
 
-    fn show(&self, id: &str) -> Result<Option<Server>, Fault> {
-        match self.read::<Shown>(&Ask::new(Service::Compute, "GET", &format!("/servers/{}", encoded(id)))) {
-            Ok(shown) => Ok(Some(shown.server)),
-            Err(fault) if fault.reaction == Reaction::NotFound => Ok(None),
+    /// The server itself; none when Nova of its own project and region says that there is no such server.
+    pub(crate) fn show(&self, server: &Reference) -> Result<Option<Server>, Fault> {
+        let path = format!("/servers/{}", encoded(&server.id));
+        let ask = Ask::new(Service::Compute, "GET", &path);
+        match self.read::<Shown>(&ask) {
+            Ok(shown) if shown.server.id == server.id => Ok(Some(shown.server)),
+            Ok(_) => Err(self.unreadable(&ask, "it is about another server")),
+            Err(fault) if fault.reaction == Reaction::NotFound => {
+                self.proves_absence_of(server)?;
+                Ok(None)
+            }
             Err(fault) => Err(fault),
         }
     }

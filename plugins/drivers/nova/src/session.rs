@@ -4,16 +4,20 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use occopus_sdk::http::{HttpError, Response};
 
-use occopus_sdk::{Encoding, Fault, Scope};
+use occopus_sdk::{Credential, Encoding, Fault, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::catalogue::{self, Entry, Service};
+use crate::handle::Home;
 use crate::refusal::{self, words};
 use crate::section::Section;
 
+/// The code of an answer that is not Keystone's.
+pub(crate) const NOT_KEYSTONE: &str = "nova.not-keystone";
 /// A token is no longer used this long before its end.
 const MARGIN_S: i64 = 300;
 
@@ -21,6 +25,10 @@ const MARGIN_S: i64 = 300;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub(crate) token: String,
+    /// The project that the token opens.
+    project: Option<String>,
+    /// The region of Nova.
+    region: Option<String>,
     compute: String,
     image: Option<String>,
     network: Option<String>,
@@ -34,15 +42,35 @@ struct Answer {
 #[derive(Deserialize)]
 struct Token {
     #[serde(default)]
+    issued_at: Option<Timestamp>,
+    #[serde(default)]
     expires_at: Option<Timestamp>,
     #[serde(default)]
+    project: Option<Project>,
+    #[serde(default)]
     catalog: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    id: String,
+}
+
+impl Token {
+    /// Seconds for which it is good, by the cloud's own clock: this machine's may differ.
+    fn lifetime(&self, response: &Response) -> i64 {
+        let answered = || DateTimeParser::new().parse_timestamp(response.header("date")?).ok();
+        match (self.issued_at.or_else(answered), self.expires_at) {
+            (Some(begin), Some(end)) => end.as_second() - begin.as_second(),
+            _ => 0,
+        }
+    }
 }
 
 impl Session {
     /// The one of an earlier call, if its token is good for a while yet.
     pub(crate) fn kept(scope: &Scope<Section>) -> Option<Self> {
-        serde_json::from_slice(&scope.cache().get(&key(&scope.section))?).ok()
+        serde_json::from_slice(&scope.cache().get(&key(scope))?).ok()
     }
 
     /// Logs in.
@@ -62,19 +90,29 @@ impl Session {
             return Err(no_keystone(section, &response));
         };
         let catalog = &answer.token.catalog;
+        let (compute, region) = catalogue::place(catalog, Service::Compute, section)?;
+        let other = |service| catalogue::place(catalog, service, section).ok().map(|(url, _)| url);
+        let project = answer.token.project.as_ref().map(|project| project.id.clone());
         let session = Self {
             token,
-            compute: catalogue::url(catalog, Service::Compute, section)?,
-            image: catalogue::url(catalog, Service::Image, section).ok(),
-            network: catalogue::url(catalog, Service::Network, section).ok(),
+            // Where the answer does not name it, it is the one that was asked for.
+            project: project.or_else(|| scoped_to(scope).map(str::to_owned)),
+            region,
+            compute,
+            image: other(Service::Image),
+            network: other(Service::Network),
         };
-        let seconds =
-            answer.token.expires_at.map_or(0, |end| end.as_second() - Timestamp::now().as_second() - MARGIN_S);
+        let seconds = answer.token.lifetime(&response) - MARGIN_S;
         // A token of a few minutes is not kept.
         if let (Ok(seconds), Ok(kept)) = (u64::try_from(seconds), serde_json::to_vec(&session)) {
-            scope.cache().put(&key(section), &kept, Duration::from_secs(seconds));
+            scope.cache().put(&key(scope), &kept, Duration::from_secs(seconds));
         }
         Ok(session)
+    }
+
+    /// What the token opens.
+    pub(crate) fn home(&self) -> Home {
+        Home::new(self.project.as_deref(), self.region.as_deref(), &self.compute)
     }
 
     pub(crate) fn url(&self, service: Service, section: &Section) -> Result<&str, Fault> {
@@ -91,10 +129,25 @@ impl Session {
     }
 }
 
-/// Of the cache. It is kept apart for each credential.
-fn key(section: &Section) -> String {
+/// Of the cache, which is kept apart for each rule of the credentials. What a rule says may change.
+fn key(scope: &Scope<Section>) -> String {
+    let section = &scope.section;
     let region = section.region().unwrap_or_default();
-    format!("session\n{}\n{}\n{}\n{region}", section.endpoint, section.project_id.trim(), section.user_domain())
+    let public = |field: &str| scope.credential().and_then(|credential| credential.public(field)).unwrap_or_default();
+    let user = format!("{}\n{}", public("username"), public("id"));
+    let project = section.project_id.trim();
+    format!("session\n{}\n{project}\n{}\n{region}\n{user}", section.endpoint, section.user_domain())
+}
+
+/// An application credential has its own project.
+fn is_application_credential(credential: &Credential) -> bool {
+    credential.fields().iter().any(|field| field == "type")
+}
+
+/// The project that a login with a password asks for.
+fn scoped_to(scope: &Scope<Section>) -> Option<&str> {
+    let by_password = scope.credential().is_some_and(|credential| !is_application_credential(credential));
+    by_password.then(|| scope.section.project_id.trim())
 }
 
 fn auth(scope: &Scope<Section>) -> Result<Value, Fault> {
@@ -104,7 +157,7 @@ fn auth(scope: &Scope<Section>) -> Result<Value, Fault> {
             .detail("Add a rule for it to auth_data.yaml, with `username` and `password`.")
     })?;
     let placeholder = |field: &str| Ok::<_, Fault>(credential.require(field)?.placeholder(Encoding::Json));
-    if credential.fields().iter().any(|field| field == "type") {
+    if is_application_credential(credential) {
         return Ok(json!({"identity": {
             "methods": ["application_credential"],
             "application_credential": {"id": placeholder("id")?, "secret": placeholder("secret")?},
@@ -159,5 +212,5 @@ fn refused(section: &Section, response: &Response) -> Fault {
 fn no_keystone(section: &Section, response: &Response) -> Fault {
     let message =
         format!("what listens at {} does not answer like Keystone (status {})", section.endpoint, response.status);
-    Fault::give_up("nova.not-keystone", message).at("/endpoint", "is this the URL of Keystone, version 3?")
+    Fault::give_up(NOT_KEYSTONE, message).at("/endpoint", "is this the URL of Keystone, version 3?")
 }

@@ -9,8 +9,15 @@ use serde_json::{Value, json};
 /// Status, headers, body.
 pub(super) type Answer = (u16, Vec<(String, String)>, Value);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cloud {
+    /// What tokens open; servers of others are not shown.
+    pub(super) project: Option<&'static str>,
+    pub(super) region: &'static str,
+    /// The network delivers creations twice.
+    pub(super) doubles: bool,
+    /// Deletions are accepted, and nothing happens.
+    pub(super) lazy: bool,
     pub(super) servers: Vec<Value>,
     pub(super) floating: Vec<Value>,
     pub(super) calls: Vec<(String, Value)>,
@@ -25,6 +32,26 @@ pub(super) struct Cloud {
     pub(super) lost: Vec<&'static str>,
     /// The port that takes a free address right after somebody else did.
     pub(super) thief: Option<&'static str>,
+}
+
+impl Default for Cloud {
+    fn default() -> Self {
+        Self {
+            project: Some("p-1"),
+            region: "One",
+            doubles: false,
+            lazy: false,
+            servers: Vec::new(),
+            floating: Vec::new(),
+            calls: Vec::new(),
+            logins: 0,
+            tokens_end: None,
+            revoked: 0,
+            instead: BTreeMap::new(),
+            lost: Vec::new(),
+            thief: None,
+        }
+    }
 }
 
 pub(super) type Shared = Arc<Mutex<Cloud>>;
@@ -64,9 +91,12 @@ impl Cloud {
 
     fn login(&mut self) -> Response {
         self.logins += 1;
-        let endpoint = |url: &str| json!([{"interface": "public", "region_id": "One", "url": url}]);
+        let endpoint = |url: &str| json!([{"interface": "public", "region_id": self.region, "url": url}]);
+        let begin =
+            if self.tokens_end.is_some() { "2000-12-31T12:00:00.000000Z" } else { "2998-12-31T12:00:00.000000Z" };
         let end = self.tokens_end.unwrap_or("2999-01-01T00:00:00.000000Z");
-        let body = json!({"token": {"expires_at": end, "catalog": [
+        let project = self.project.map(|id| json!({"id": id, "name": "demo"}));
+        let body = json!({"token": {"issued_at": begin, "expires_at": end, "project": project, "catalog": [
             {"type": "compute", "endpoints": endpoint("http://nova/v2.1")},
             {"type": "image", "endpoints": endpoint("http://glance")},
             {"type": "network", "endpoints": endpoint("http://neutron")},
@@ -91,19 +121,28 @@ impl Cloud {
             answer(200, &json!({"flavors": []}))
         } else if what.starts_with("GET nova/v2.1/flavors") {
             answer(200, &json!({"flavors": [{"id": "f-2", "name": "m1.tiny"}]}))
+        } else if what.starts_with("POST nova/v2.1/servers/") {
+            let lines = body["os-getConsoleOutput"]["length"].as_u64().expect("a length");
+            answer(200, &json!({"output": format!("booting\nout of memory\nafter {lines} lines\n\n")}))
         } else if what.starts_with("POST nova/v2.1/servers") {
+            if self.doubles {
+                self.make(&body["server"]);
+            }
             self.make(&body["server"])
         } else if what.starts_with("GET nova/v2.1/servers/detail") {
             self.page(what)
         } else if what.starts_with("GET nova/v2.1/servers/") {
-            match self.servers.iter().find(|server| server["id"] == id.as_str()) {
+            match self.visible().find(|server| server["id"] == id.as_str()) {
                 Some(server) => answer(200, &json!({"server": server})),
                 None => answer(404, &json!({"itemNotFound": {"message": "gone"}})),
             }
         } else if what.starts_with("DELETE nova/v2.1/servers/") {
             let before = self.servers.len();
-            self.servers.retain(|server| server["id"] != id.as_str());
-            if self.servers.len() == before {
+            let is_lazy = self.lazy && self.servers.iter().any(|server| server["id"] == id.as_str());
+            let project = self.project;
+            let is_it = |server: &Value| server["id"] == id.as_str() && server["project"] == json!(project);
+            self.servers.retain(|server| is_lazy || !is_it(server));
+            if self.servers.len() == before && !is_lazy {
                 return answer(404, &json!({"itemNotFound": {"message": "Instance could not be found."}}));
             }
             answer(204, &Value::Null)
@@ -116,19 +155,27 @@ impl Cloud {
         let id = format!("server-{}", self.servers.len());
         let addresses = json!({"net": [{"addr": "10.0.0.9", "version": 4, "OS-EXT-IPS:type": "fixed"}]});
         self.servers.push(json!({"id": id, "name": wanted["name"], "status": "ACTIVE", "metadata": wanted["metadata"],
-            "created": format!("2026-01-01T00:00:{:02}Z", self.servers.len()), "addresses": addresses, "image": "",
+            "project": self.project, "created": format!("2026-01-01T00:00:{:02}Z", self.servers.len()), "addresses": addresses, "image": "",
             "flavor": {"id": wanted["flavorRef"]}}));
         answer(202, &json!({"server": {"id": id}}))
     }
 
+    fn visible(&self) -> impl Iterator<Item = &Value> {
+        self.servers.iter().filter(|server| server["project"] == json!(self.project))
+    }
+
     /// Pages of two.
     fn page(&self, what: &str) -> Response {
-        let start = what.split("marker=").nth(1).map_or(0, |marker| {
-            1 + self.servers.iter().position(|server| server["id"] == marker).expect("a known marker")
-        });
-        let page: Vec<&Value> = self.servers.iter().skip(start).take(2).collect();
-        let links =
-            if start + 2 < self.servers.len() { json!([{"rel": "next", "href": "http://inside/"}]) } else { json!([]) };
+        let start = what
+            .split("marker=")
+            .nth(1)
+            .map_or(0, |marker| 1 + self.visible().position(|server| server["id"] == marker).expect("a known marker"));
+        let page: Vec<&Value> = self.visible().skip(start).take(2).collect();
+        let links = if start + 2 < self.visible().count() {
+            json!([{"rel": "next", "href": "http://inside/"}])
+        } else {
+            json!([])
+        };
         answer(200, &json!({"servers": page, "servers_links": links}))
     }
 

@@ -1,0 +1,54 @@
+//! What it means that Nova does not know a server. It says the same of one that is gone, and of one of another project or
+//! region.
+
+use occopus_sdk::Fault;
+
+use crate::cloud::Cloud;
+use crate::handle::Reference;
+
+impl Cloud<'_> {
+    /// Ok when this token opens the project and the region that the server was made in, so that Nova's word that there is no
+    /// such server means that it is gone.
+    ///
+    /// # Errors
+    /// `denied` when it may be there all the same.
+    pub(crate) fn proves_absence_of(&self, server: &Reference) -> Result<(), Fault> {
+        let (id, made, here) = (&server.id, &server.home, self.home());
+        let cloud = &self.section.endpoint;
+        // Handles of version 1 name no project. The section does, and with an application credential it may be wrong.
+        let written = self.section.project_id.trim();
+        let project = made.project.as_deref().unwrap_or(written);
+        match here.project.as_deref() {
+            Some(ours) if ours == project => {}
+            Some(ours) => {
+                let message = format!(
+                    "this token of {cloud} belongs to project {ours}, and the server {id} was made in {project}"
+                );
+                return Err(Fault::denied("nova.other-project", message)
+                    .at("/project_id", format!("write the project {project}, with credentials that may use it")));
+            }
+            None => {
+                let message = format!(
+                    "Nova of {cloud} does not know the server {id}, and Keystone does not say whether this token belongs to \
+                     the project {project}, in which it was made"
+                );
+                return Err(Fault::denied("nova.unknown-project", message));
+            }
+        }
+        let elsewhere = match (&made.region, &here.region) {
+            (Some(made), Some(here)) => (made != here).then_some(("region", made, here)),
+            _ => match (&made.nova, &here.nova) {
+                (Some(made), Some(here)) => (made != here).then_some(("Nova at", made, here)),
+                _ => None,
+            },
+        };
+        match elsewhere {
+            None => Ok(()),
+            Some((what, made, here)) => {
+                let message =
+                    format!("the server {id} was made by {what} {made} of {cloud}, and {what} {here} is asked for it");
+                Err(Fault::denied("nova.other-region", message).at("/region_name", "write the region of the server"))
+            }
+        }
+    }
+}
