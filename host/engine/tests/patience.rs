@@ -9,8 +9,7 @@ use occopus_engine::ports::{
 };
 use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
 use occopus_engine::{
-    BuildRequest, Engine, EngineError, Event, InfrastructureState, MaintainOptions, Reason, Run, Settings, Status,
-    What,
+    BuildRequest, Engine, EngineError, Event, InfrastructureState, MaintainOptions, Reason, Run, Settings, Status, What,
 };
 use occopus_model::Infrastructure;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -215,7 +214,9 @@ async fn a_call_is_given_up_when_its_node_has_had_its_time() {
     let (fakes, cloud) = counted(1000.0, 1000.0);
     cloud.state().closed = Instant::now() + SECONDS(3600);
     let begun = Instant::now();
-    let Err(EngineError::Node { failure, left, .. }) = build(&fakes, many(1, 240), Run::new().0).await else { panic!() };
+    let Err(EngineError::Node { failure, left, .. }) = build(&fakes, many(1, 240), Run::new().0).await else {
+        panic!()
+    };
     let took = begun.elapsed();
     assert!(took >= SECONDS(240) && took < SECONDS(260), "{took:?}");
     let Reason::Call { attempts, seconds, .. } = failure.reason.clone() else { panic!("{failure}") };
