@@ -18,7 +18,7 @@ pub use conformance::keeps_its_contract;
 pub use docker::Docker;
 pub use moto::Moto;
 pub use occopus::{Finished, Occopus};
-pub use occopus_conformance::{Chaos, Meddling, Proxy};
+pub use occopus_conformance::{Chaos, Foreign, Meddling, Proxy};
 pub use openstack::OpenStack;
 pub use server::{Post, Posted, collect};
 pub use strangers::empty_docker_engine;

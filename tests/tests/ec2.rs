@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use occopus_tests::{Meddling, Moto, Occopus, Proxy};
+use occopus_tests::{Foreign, Meddling, Moto, Occopus, Proxy};
 
 /// One node on which others depend. Addresses are invented by the server, so nothing is sent to them.
 fn write(occopus: &Occopus, address: &str, count: usize) {
@@ -24,6 +24,11 @@ fn write(occopus: &Occopus, address: &str, count: usize) {
              context_template: |\n      #cloud-config\n      runcmd: [echo {{{{name}}}}]\n  health_check:\n    ping: false\n"
         ),
     );
+}
+
+/// An answer without asking the cloud.
+fn foreign(status: &'static str, kind: &'static str, body: &'static str) -> Meddling {
+    Meddling::Foreign(Foreign { status, kind, body })
 }
 
 #[test]
@@ -164,7 +169,7 @@ fn machines_outlive_what_stands_between_them_and_us() {
     let before = moto.machines();
     let pages = [
         (
-            Meddling::NotFound("{\"message\": \"no Route matched with those values\"}"),
+            foreign("404 Not Found", "application/json", "{\"message\": \"no Route matched with those values\"}"),
             "answers with status 404, and not like an EC2 API",
         ),
         (
@@ -271,7 +276,9 @@ fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
         true if body.contains("Action=DescribeInstances") => {
             Meddling::Page("<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>")
         }
-        true if body.contains("Action=TerminateInstances") => Meddling::NotFound(
+        true if body.contains("Action=TerminateInstances") => foreign(
+            "400 Bad Request",
+            "text/xml",
             "<Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code><Message>it does not exist</Message></Error>\
              </Errors></Response>",
         ),
