@@ -20,8 +20,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "ask for a machine before the record says so",
         file: "act/calls.rs",
-        from: "    world.journal.put(record, events).await?;\n    Ok(driver.create(request).await)",
-        to: "    let created = driver.create(request).await;\n    world.journal.put(record, events).await?;\n    Ok(created)",
+        from: "    world.journal.put(record, events).await?;\n    let answer = driver.create(request).await;",
+        to: "    let answer = driver.create(request).await;\n    world.journal.put(record, events).await?;",
     },
     Mutant {
         what: "ask again after a lost answer without looking first",
@@ -32,8 +32,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "forget a machine that could not be removed",
         file: "act/remove.rs",
-        from: "        Err(ended) => left(world, record, ended).await,\n    }\n}\n\n/// Asks for the end",
-        to: "        Err(_) => {\n            forget(world, &record, vanished).await?;\n            Ok(Removal::Gone)\n        }\n    }\n}\n\n/// Asks for the end",
+        from: "        Err(ended) => left(world, record, ended).await,\n    }\n}\n",
+        to: "        Err(_) => {\n            forget(world, &record, vanished).await?;\n            Ok(Removal::Gone)\n        }\n    }\n}\n",
     },
     Mutant {
         what: "forget an instance whose fate is not known",
@@ -50,8 +50,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "make another instance for a record that was left unfinished",
         file: "act/create.rs",
-        from: "None => self.create(record.id, true).await,",
-        to: "None => self.create(id, true).await,",
+        from: "None => Self { doubtful: true, ..self }.create(record.id, true).await,",
+        to: "None => Self { doubtful: true, ..self }.create(id, true).await,",
     },
     Mutant {
         what: "start before what is needed is ready",
@@ -106,6 +106,18 @@ const MUTANTS: &[Mutant] = &[
         file: "engine/destroy.rs",
         from: "    if lowered.left.is_empty() {",
         to: "    if true {",
+    },
+    Mutant {
+        what: "forget an instance while a request for it may still arrive",
+        file: "act/remove.rs",
+        from: "        let left = world.settings.late_request.saturating_sub(waited);",
+        to: "        let left = world.settings.late_request.min(std::time::Duration::ZERO).saturating_sub(waited);",
+    },
+    Mutant {
+        what: "count an instance and the one in its place as two",
+        file: "act/create.rs",
+        from: "            replaces: self.replaces.clone(),",
+        to: "            replaces: None,",
     },
 ];
 

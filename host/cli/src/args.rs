@@ -25,15 +25,15 @@ Exit status:
     3  the description, the node definitions or the credentials are wrong
     4  another process works on this infrastructure
     5  something is left behind; it is named, with the command that removes it
-    6  build, maintain, scale: something is not as it should be (degraded, failing, held); the state says what
-    7  build, maintain, scale: some machines could not be observed; nothing else is known to be wrong
+    6  not as it should be: degraded, failing or held (build, scale, one pass of maintain)
+    7  some machines could not be observed (build, scale, one pass of maintain)
   130  interrupted
 
 Ctrl-C stops and removes what this run made; a second Ctrl-C stops at once and says what is left.
 
 Environment:
   OCCOPUS_CONFIG_PATH     the configuration, otherwise occopus_config.yaml in ~/.occopus or here
-  OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus, beside the description, or here
+  OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus, beside the files or here
   OCCOPUS_SERVER          the URL of a service (`occopus serve`) to work against, as with --server
   OCCOPUS_TOKEN           the token for it
   OCCOPUS_SERVER_CA       certificates to trust there, as with --server-ca

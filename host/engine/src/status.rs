@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::NodeFailure;
 use crate::ports::{Address, Owned};
 
 /// Where an infrastructure stands.
@@ -301,6 +302,9 @@ pub struct Preview {
     /// What is doubtful in what the user wrote.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Doubt>,
+    /// What its driver would refuse. It can be looked at all the same.
+    #[serde(skip)]
+    pub refused: Option<NodeFailure>,
 }
 
 /// Something that the user wrote and that probably does not do what they want.

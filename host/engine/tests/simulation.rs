@@ -351,6 +351,9 @@ impl World {
         let renew = Renew { changed: true, dependents: true };
         let request = BuildRequest { id: Some("test".into()), renew, ..BuildRequest::new(self.graph.clone()) };
         let built = self.fakes.engine.build(request, Run::new().0).await;
+        for event in self.fakes.events().await.expect("events") {
+            eprintln!("EV {} {event}  {:?}", event.time, event.what);
+        }
         let status = built.unwrap_or_else(|error| panic!("does not settle: {error}"));
         assert!(status.is_ready(), "not ready: {status:?}");
         self.check_always().await;

@@ -155,6 +155,9 @@ impl Credentials {
         let Ok(turn) = turn else { return };
         // Whoever had the turn before has read it.
         let Some(path) = self.path().filter(|_| self.shared.state().attempts == seen) else { return };
+        if why == Why::Refused && !self.shared.is_due(why, Some(path.clone())) {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         // Commands wait for others.
         let reading = tokio::task::spawn_blocking(move || {
@@ -213,15 +216,12 @@ impl Shared {
 
     fn read_again(&self, path: &Path, why: Why) {
         let (outputs, known, before) = {
-            let mut state = self.state();
+            let state = self.state();
             let now = Instant::now();
             let outputs = match why {
                 Why::Time => state.outputs.living(now),
                 Why::Refused => Outputs::none(now),
             };
-            if why == Why::Refused {
-                state.refused = Some((now, false));
-            }
             (outputs, state.known.clone(), state.current.clone())
         };
         let stamps = stamps([path.to_owned()].iter());
@@ -231,8 +231,9 @@ impl Shared {
         }
         let mut state = self.state();
         let gave_new = state.current != before;
-        if let (Why::Refused, Some(refused)) = (why, &mut state.refused) {
-            refused.1 = gave_new;
+        // Only now: whoever is refused meanwhile waits for what this reading gives.
+        if why == Why::Refused {
+            state.refused = Some((Instant::now(), gave_new));
         }
         if gave_new {
             tracing::info!("the credentials were read again, and have changed");

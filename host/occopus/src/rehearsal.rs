@@ -28,6 +28,7 @@ pub async fn rehearse(
     let (mut previews, mut failures) = (Vec::new(), Vec::new());
     for outcome in engine.preview(id, infrastructure, &kinds).await? {
         match outcome {
+            Ok(Preview { refused: Some(failure), .. }) => failures.push(failure),
             Ok(preview) => previews.push(preview),
             // That a plugin is missing is said elsewhere, with the line that names it.
             Err(failure) if is_missing_plugin(&failure) => {}

@@ -134,8 +134,12 @@ impl Story {
     }
 
     async fn replace(&self, mut old: InstanceRecord, death: Death, id: String) -> Result<InstanceRecord, Trouble> {
-        if (death.vanished || old.state == InstanceState::Vanished) && self.is_there_all_the_same(&mut old).await? {
-            return Ok(old);
+        if death.vanished || old.state == InstanceState::Vanished {
+            match self.find_all_the_same(&mut old).await? {
+                Some(Look::Fine | Look::Unclear(_)) => return Ok(old),
+                Some(Look::Failing) => return self.wait(old, Phase::Unknown).await,
+                Some(Look::Dead(_)) | None => {}
+            }
         }
         let output = if death.vanished { None } else { evidence(&self.world, &old).await };
         let (node_id, node_name) = (old.id.clone(), old.node.clone());
@@ -151,19 +155,23 @@ impl Story {
         self.create(id, false).await
     }
 
-    /// Asks by the id of an instance whether its machine, which was not seen any more, is there. Nothing is replaced when that
-    /// can't be told.
-    async fn is_there_all_the_same(&self, old: &mut InstanceRecord) -> Result<bool, Trouble> {
+    /// Asks by the id of an instance for its machine, which was not seen any more, and gives what it looks like when it is there
+    /// all the same. Nothing is replaced when that can't be told.
+    async fn find_all_the_same(&self, old: &mut InstanceRecord) -> Result<Option<Look>, Trouble> {
         let found = calls::find(&self.world, old).await;
         let found = found.map_err(|ended| Trouble::of(ended, |spent| self.failed_call(old, spent)))?;
         let Some(observed) = found.filter(|it| matches!(it.phase, Phase::Running | Phase::Pending | Phase::Unknown))
         else {
-            return Ok(false);
+            return Ok(None);
         };
+        if old.ready_at.is_none() {
+            // It was never ready, and is awaited like any other.
+            self.place(old, observed, true).await?;
+            return Ok(Some(Look::Failing));
+        }
         // Whether it is ready is for its checks to say.
         old.enter(InstanceState::Unhealthy, self.world.now());
-        let look = examine(&self.world, &self.desired, old, Ok(observed)).await?;
-        Ok(!matches!(look, Look::Dead(_)))
+        examine(&self.world, &self.desired, old, Ok(observed)).await.map(Some)
     }
 
     /// `repeated`: an earlier run may have asked for it.

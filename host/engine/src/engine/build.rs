@@ -231,6 +231,9 @@ impl Build<'_> {
 
 /// A plan as something to run: what to bring up, and what to remove.
 pub(super) fn slots(plan: &Plan, desired: &Desired, actual: Vec<InstanceRecord>) -> (Vec<Slot>, Vec<InstanceRecord>) {
+    // An instance in whose place another one is being made is left alone: it goes when the other one is ready.
+    let alive = actual.iter().filter(|record| !record.is_dead());
+    let superseded: HashSet<_> = alive.filter_map(|record| record.replaces.clone()).collect();
     let mut records: HashMap<_, _> = actual.into_iter().map(|record| (record.id.clone(), record)).collect();
     let (mut slots, mut surplus) = (Vec::new(), Vec::new());
     for action in &plan.actions {
@@ -242,6 +245,7 @@ pub(super) fn slots(plan: &Plan, desired: &Desired, actual: Vec<InstanceRecord>)
             }
             (ActionKind::Create, _) => Start::New,
             (ActionKind::Resume, Some(record)) => Start::Resume(record),
+            (ActionKind::Check, Some(record)) if superseded.contains(&record.id) => continue,
             // What is renewed is looked at first: when it is dead, it is replaced anyway.
             (ActionKind::Check | ActionKind::Renew, Some(record)) => Start::Check(record),
             (ActionKind::Replace, Some(record)) => {

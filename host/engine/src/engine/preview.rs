@@ -82,9 +82,6 @@ async fn one(
     let resource = resource.unwrap_or_else(|| implementation.resource.clone());
     let request = request(&rendering, &resource, rendered.attributes.clone(), rendered.user_data.clone());
     let mistakes = check(&*engine.plugins, &request).await.map_err(failed)?;
-    if let Some(fault) = refused(mistakes) {
-        return Err(failed(fault));
-    }
     Ok(Preview {
         node: node.name.clone(),
         implementation: number,
@@ -93,6 +90,7 @@ async fn one(
         attributes: rendered.attributes,
         user_data: rendered.user_data.map(|data| String::from_utf8_lossy(&data).into_owned()),
         warnings: rendered.warnings.into_iter().map(|warning| doubt(warning, implementation)).collect(),
+        refused: refused(mistakes).map(failed),
     })
 }
 

@@ -53,12 +53,7 @@ impl Api<'_> {
             }
             Some(account) => match self.account()? {
                 Some(ours) if ours == *account => Ok(Absence::Gone),
-                Some(ours) => {
-                    let message =
-                        format!("these credentials belong to account {ours}, and {id} was made in account {account}");
-                    Err(Fault::denied("ec2.other-account", message)
-                        .detail(format!("Give the rule in auth_data.yaml an access key of account {account}.")))
-                }
+                Some(ours) => Err(other_account(id, &ours, account)),
                 None => {
                     let message = format!(
                         "{id} is not there for these credentials, and the cloud does not say whether they belong to account \
@@ -68,6 +63,15 @@ impl Api<'_> {
                         .detail("With the permission ec2:DescribeSecurityGroups it would say so."))
                 }
             },
+        }
+    }
+
+    /// Ok unless these credentials are known to belong to another account: then waiting is of no use.
+    pub(crate) fn not_of_another_account(&self, machine: &Reference) -> Result<(), Fault> {
+        let Some(account) = &machine.account else { return Ok(()) };
+        match self.account()? {
+            Some(ours) if ours != *account => Err(other_account(&machine.id, &ours, account)),
+            _ => Ok(()),
         }
     }
 
@@ -104,6 +108,12 @@ impl Api<'_> {
             Err(_) => Ok(None),
         }
     }
+}
+
+fn other_account(id: &str, ours: &str, account: &str) -> Fault {
+    let message = format!("these credentials belong to account {ours}, and {id} was made in account {account}");
+    Fault::denied("ec2.other-account", message)
+        .detail(format!("Give the rule in auth_data.yaml an access key of account {account}."))
 }
 
 /// An owner's id. Some clouds put the same word for everybody in its place.
