@@ -332,7 +332,7 @@ fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_el
     assert!(told[2]["help"].as_str().is_some_and(|help| help.contains("remove the line")), "{told:?}");
     // What is imported is only warned of; what was imported so is found when it is used.
     let path = files.path("nodes/node_definitions.yaml");
-    let (stored, warnings) = read_definitions(&[path.clone()], &Plugins).expect("it can be imported");
+    let (stored, warnings) = read_definitions(std::slice::from_ref(&path), &Plugins).expect("it can be imported");
     assert!(warnings.iter().any(|warning| warning.code() == "value.placeholder" && !warning.is_error()));
     std::fs::remove_file(path).expect("removed");
     let input = Input { description: files.path("infra.yaml"), stored, ..Input::default() };

@@ -158,7 +158,7 @@ async fn put_owner(
     for _ in 0..TRIES {
         let transaction = Transaction {
             compares: vec![Compare::Modified(key.clone(), expected)],
-            writes: vec![Write::Put { key: key.clone(), value: encode(&record)?, lease: Some(lease) }],
+            writes: vec![Write::Put { key: key.clone(), value: encode(record)?, lease: Some(lease) }],
         };
         match store.commit(transaction).await {
             Ok(Committed::Yes(revision)) => return Ok(revision),
