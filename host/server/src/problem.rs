@@ -220,6 +220,10 @@ impl From<EngineError> for Problem {
                     (_, true) => "what was made is kept",
                     (_, false) => "something is left: DELETE the infrastructure to remove it",
                 };
+                let help = match &failure.output {
+                    Some(output) => format!("{help}; the last lines of its output:\n{output}"),
+                    None => help.to_owned(),
+                };
                 problem.at(source::problems(&failure, &|_| None)).help(help)
             }
             EngineError::Owned { .. } => problem.help("it goes on when whoever works on it lets go"),

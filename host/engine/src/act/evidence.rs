@@ -28,10 +28,10 @@ pub(super) async fn evidence(world: &Arc<World>, record: &InstanceRecord) -> Opt
     }
 }
 
-/// The end of a text that a driver gave, within the limit.
+/// The end of a text that a driver gave, within the limit, without what would do something to a terminal.
 fn bounded(text: &str) -> String {
     let text = text.trim_end();
     let from = text.len().saturating_sub(OUTPUT_BYTES);
     let from = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-    text[from..].to_owned()
+    text[from..].chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
