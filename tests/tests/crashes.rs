@@ -341,7 +341,7 @@ fn on_local() {
     let cloud = &Local { mark: mark(41) };
     let definitions = format!(
         "'node_def:sleeper':\n- resource: {{type: local}}\n  contextualisation:\n    type: basic\n    attributes:\n      \
-         command: [sleep, '{}']\n  health_check: {{ping: false}}\n",
+         command: [sleep, '{}']\n  health_check: {{ping: false, min_ready_seconds: 0}}\n",
         cloud.mark
     );
     occopus.write("nodes/node_definitions.yaml", definitions);
