@@ -155,7 +155,9 @@ fn another_engine_behind_the_endpoint_removes_nothing() {
     std::os::unix::fs::symlink(socket, &link).expect("a link");
     let image = "image: 'occopus-test-busybox:1'";
     let endpoint = format!("unix://{}", link.display());
-    let file = write_one(&occopus, &endpoint, image, "[sleep, '1000']", "ping: false");
+    // What will not pass is not waited for here.
+    occopus.write("home/occopus_config.yaml", "unreachable_patience: 2\n");
+    let file = write_one(&occopus, &endpoint, image, "[sleep, '1000']", "ping: false\n    timeout: 5");
     let id = occopus.ok(["build", file]).id();
     let containers = docker.containers(&id);
     assert_eq!(containers.len(), 1);

@@ -8,6 +8,8 @@ use occopus_tests::{Foreign, Meddling, Moto, Occopus, Proxy};
 
 /// One node on which others depend. Addresses are invented by the server, so nothing is sent to them.
 fn write(occopus: &Occopus, address: &str, count: usize) {
+    // What will not pass is not waited for here.
+    occopus.write("home/occopus_config.yaml", "unreachable_patience: 2\n");
     occopus.write(
         "infra.yaml",
         format!(
@@ -21,7 +23,7 @@ fn write(occopus: &Occopus, address: &str, count: usize) {
         format!(
             "'node_def:machine':\n- resource:\n    type: ec2\n    endpoint: http://{address}\n    regionname: eu-west-1\n    \
              image_id: ami-03cf127a\n    instance_type: t3.small\n    tags: {{team: blue}}\n  contextualisation:\n    type: cloudinit\n    \
-             context_template: |\n      #cloud-config\n      runcmd: [echo {{{{name}}}}]\n  health_check:\n    ping: false\n"
+             context_template: |\n      #cloud-config\n      runcmd: [echo {{{{name}}}}]\n  health_check:\n    ping: false\n    timeout: 5\n"
         ),
     );
 }
