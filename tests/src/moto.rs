@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -125,9 +126,11 @@ impl Moto {
         let call = |form: &str| {
             self.ask_as(access_key, "POST", "/", &format!("{form}&Version=2010-05-08")).expect("an answer")
         };
-        call("Action=CreateUser&UserName=tester");
-        call(&format!("Action=PutUserPolicy&UserName=tester&PolicyName=all&PolicyDocument={everything}"));
-        let key = call("Action=CreateAccessKey&UserName=tester");
+        static USERS: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("tester-{}", USERS.fetch_add(1, Ordering::Relaxed));
+        call(&format!("Action=CreateUser&UserName={name}"));
+        call(&format!("Action=PutUserPolicy&UserName={name}&PolicyName=all&PolicyDocument={everything}"));
+        let key = call(&format!("Action=CreateAccessKey&UserName={name}"));
         (value(&key, "AccessKeyId"), value(&key, "SecretAccessKey"))
     }
 

@@ -8,8 +8,6 @@ use occopus_tests::{Foreign, Meddling, Moto, Occopus, Proxy};
 
 /// One node on which others depend. Addresses are invented by the server, so nothing is sent to them.
 fn write(occopus: &Occopus, address: &str, count: usize) {
-    // What will not pass is not waited for here.
-    occopus.write("home/occopus_config.yaml", "unreachable_patience: 2\n");
     occopus.write(
         "infra.yaml",
         format!(
@@ -23,7 +21,7 @@ fn write(occopus: &Occopus, address: &str, count: usize) {
         format!(
             "'node_def:machine':\n- resource:\n    type: ec2\n    endpoint: http://{address}\n    regionname: eu-west-1\n    \
              image_id: ami-03cf127a\n    instance_type: t3.small\n    tags: {{team: blue}}\n  contextualisation:\n    type: cloudinit\n    \
-             context_template: |\n      #cloud-config\n      runcmd: [echo {{{{name}}}}]\n  health_check:\n    ping: false\n    timeout: 5\n"
+             context_template: |\n      #cloud-config\n      runcmd: [echo {{{{name}}}}]\n  health_check:\n    ping: false\n"
         ),
     );
 }
@@ -31,6 +29,15 @@ fn write(occopus: &Occopus, address: &str, count: usize) {
 /// An answer without asking the cloud.
 fn foreign(status: &'static str, kind: &'static str, body: &'static str) -> Meddling {
     Meddling::Foreign(Foreign { status, kind, body })
+}
+
+/// The same, for tests in which a cloud does what will not pass: it is not waited for.
+fn write_impatient(occopus: &Occopus, address: &str, count: usize) {
+    write(occopus, address, count);
+    occopus.write("home/occopus_config.yaml", "unreachable_patience: 2\n");
+    let path = occopus.directory().join("nodes/node_definitions.yaml");
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    std::fs::write(path, text + "    timeout: 5\n").expect("written");
 }
 
 #[test]
@@ -164,7 +171,7 @@ fn machines_outlive_what_stands_between_them_and_us() {
     let planned = Arc::clone(&meddling);
     let proxy = Proxy::before(&moto.address, move |_| *planned.lock().expect("no panic")).expect("a proxy");
     let occopus = Occopus::new();
-    write(&occopus, &proxy.address, 2);
+    write_impatient(&occopus, &proxy.address, 2);
     let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
     let run = |command: &[&str]| occopus.run(command.iter().chain(&auth));
     occopus.ok(["build", "infra.yaml", "-i", "it"].iter().chain(&auth));
@@ -288,7 +295,7 @@ fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
     })
     .expect("a proxy");
     let occopus = Occopus::new();
-    write(&occopus, &proxy.address, 2);
+    write_impatient(&occopus, &proxy.address, 2);
     let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
     let run = |command: &[&str]| occopus.run(command.iter().chain(&auth));
     occopus.ok(["build", "infra.yaml", "-i", "it"].iter().chain(&auth));
