@@ -237,7 +237,7 @@ fn definitions_are_kept_shown_and_removed() {
 
 #[test]
 fn warnings_are_errors_when_asked() {
-    let place = text("x");
+    let place = text("#!/bin/sh");
     place.ok(&["validate", "--strict", "infra.yaml"]);
     let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
     let planned = SERVER.replace("{type: local}", planned);
