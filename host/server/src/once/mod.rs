@@ -155,7 +155,7 @@ async fn kept(store: &dyn Store, keyed: &Keyed, response: Response) -> Response 
 
 /// Goes around the routes, inside of the guard.
 pub(crate) async fn once(State(requests): State<Requests>, request: Request, next: Next) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let changes = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
     match request.extensions().get::<Caller>().cloned() {
         Some(caller) if changes && request.headers().contains_key(IDEMPOTENCY_KEY) => {
             requests.once(&caller, request, next).await.unwrap_or_else(Problem::into_response)
