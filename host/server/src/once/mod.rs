@@ -95,7 +95,9 @@ impl Requests {
         let Some(given) = parts.headers.get(IDEMPOTENCY_KEY) else {
             return Ok(next.run(Request::from_parts(parts, body)).await);
         };
-        let key = hexadecimal(&[caller.name.as_bytes(), b"\n", given.as_bytes()].concat());
+        // For each route: a client that numbers its requests to one thing says nothing of those to another.
+        let route = format!("\n{} {}\n", parts.method, parts.uri.path());
+        let key = hexadecimal(&[caller.name.as_bytes(), route.as_bytes(), given.as_bytes()].concat());
         let key = format!("{REPEATABLE}{key}");
         let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str());
         let what = format!("{} {path}", parts.method);
