@@ -17,7 +17,10 @@ dependencies:
 - [client, server]
 ";
 
-const SERVER: &str = "'node_def:server':\n- resource: {type: local}\n  health_check: {ping: false}\n";
+const SERVER: &str = "'node_def:server':\n- resource: {type: local}\n  health_check: {ping: false}\n  \
+                      contextualisation: {type: basic, attributes: {command: [sleep, '1']}}\n";
+/// What a process on this machine is contextualised with.
+const COMMAND: &str = "type: basic\nattributes: {command: [sleep, '1']}";
 
 /// Files in a directory of their own, and a home.
 struct Place(TempDir);
@@ -172,7 +175,7 @@ fn mistakes_in_templates_for_programs() {
         problem["message"],
         "node client: a part of something that is not defined is asked for: at `nowhere.at_all`"
     );
-    assert_eq!((&problem["line"], &problem["column"]), (&Value::from(11), &Value::from(7)), "{problem}");
+    assert_eq!((&problem["line"], &problem["column"]), (&Value::from(12), &Value::from(7)), "{problem}");
 }
 
 #[test]
@@ -218,10 +221,10 @@ fn schemas_take_what_is_valid_and_nothing_else() {
 
 #[test]
 fn definitions_are_kept_shown_and_removed() {
-    let place = text("x");
+    let place = Place::with(COMMAND);
     place.ok(&["import", "nodes/node_definitions.yaml"]);
     let list = place.ok(&["definitions", "list"]);
-    assert!(list.contains("client  nodes/node_definitions.yaml:5:3") && list.contains("server"), "{list}");
+    assert!(list.contains("client  nodes/node_definitions.yaml:6:3") && list.contains("server"), "{list}");
     let shown = place.ok(&["definitions", "show", "server"]);
     place.write("again.yaml", &shown);
     assert!(place.ok(&["import", "again.yaml"]).contains("server"), "what is shown can be imported: {shown}");
@@ -237,7 +240,7 @@ fn definitions_are_kept_shown_and_removed() {
 
 #[test]
 fn warnings_are_errors_when_asked() {
-    let place = text("#!/bin/sh");
+    let place = Place::with(COMMAND);
     place.ok(&["validate", "--strict", "infra.yaml"]);
     let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
     let planned = SERVER.replace("{type: local}", planned);

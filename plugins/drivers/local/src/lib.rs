@@ -78,9 +78,7 @@ impl Driver for Local {
         let detail = |pointer: &str, message: String| Detail { pointer: pointer.to_owned(), message };
         let mut found: Vec<Detail> =
             wrong_directory(&request.scope.section).map(|why| detail("/directory", why)).into_iter().collect();
-        // That there is none at all is told when the node is made: a description may be looked at before it is finished.
-        let has_command = request.attributes.get("command").is_some();
-        if let (true, Err(fault)) = (has_command, command(request)) {
+        if let Err(fault) = command(request) {
             found.push(detail("", fault.message));
             found.extend(fault.details);
         }
