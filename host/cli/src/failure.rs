@@ -40,7 +40,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// How a command ends that leaves an infrastructure in this state. It tells why, when that is not as it should be.
+    /// Returns the exit status of a command that leaves an infrastructure in this state, and prints why when it is not 0.
     pub(crate) fn of_status(status: &Status) -> Self {
         let exit = Self::of_state(status.state);
         if exit != Self::Done {

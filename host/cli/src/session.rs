@@ -93,7 +93,7 @@ pub(crate) async fn rehearse(
     Ok(previews)
 }
 
-/// What is doubtful in what nodes would get, at the user's lines.
+/// Doubtful things in what nodes would get, at the user's lines.
 pub(crate) fn doubts(previews: &[Preview]) -> Vec<Told> {
     let doubts = occopus::source::doubts(previews, &|place| place.read());
     doubts.into_iter().filter_map(|doubt| serde_json::from_value(doubt).ok()).collect()
@@ -117,13 +117,13 @@ pub(crate) fn refuse(occopus: &Occopus, found: &[Authentication]) -> Result<(), 
     Err(Failure::new(Exit::Invalid, "credentials.missing", problems.join("\n")).help(where_from(occopus)))
 }
 
-/// Why a section can't authenticate; none when it can.
+/// Returns why a section can't authenticate; none when it can.
 pub(crate) fn problem(found: &Authentication) -> Option<String> {
     let problem = found.problem.as_ref()?;
     Some(format!("{} of `{}` at {}: {problem}", found.section, found.node_type, found.origin))
 }
 
-/// Where credentials come from here.
+/// Returns where credentials come from here.
 pub(crate) fn where_from(occopus: &Occopus) -> String {
     let places: Vec<_> = occopus.credential_places().iter().map(|path| path.display().to_string()).collect();
     format!(

@@ -91,7 +91,7 @@ async fn of_file<T: Send + 'static>(
     }
 }
 
-/// What of the records can't be read.
+/// Lists the records that can't be read.
 async fn records(occopus: &Occopus) -> Vec<EngineError> {
     let engine = match occopus.reader().await {
         Ok(engine) => engine,

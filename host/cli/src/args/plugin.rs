@@ -134,7 +134,7 @@ pub(crate) enum Component {
     /// Keep the output of `local` nodes short for as long as they run; the program leaves this behind by itself.
     #[command(hide = true)]
     Watch {
-        /// Where the processes' records are.
+        /// The folder with the records of the processes.
         #[arg(value_name = "DIRECTORY")]
         directory: PathBuf,
     },

@@ -16,7 +16,7 @@ pub(crate) struct Serve {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["host", "port"], value_parser = socket)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Where to listen: the address, or a name that has one, such as `localhost`.
+    /// The address to listen on, or a name that has one, such as `localhost`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = host)]
     pub(crate) host: IpAddr,
     /// Where to listen: the port; 0 takes any that is free.

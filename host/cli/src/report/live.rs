@@ -28,7 +28,7 @@ pub(crate) struct Live {
 struct Node {
     depends_on: Vec<String>,
     target: usize,
-    /// Why it is not tried at the moment.
+    /// The reason why it is not tried at the moment.
     note: Option<String>,
     instances: IndexMap<String, Instance>,
 }
@@ -275,7 +275,7 @@ impl Live {
     }
 }
 
-/// How an instance is shown of which only its state is known.
+/// Returns the word and the tone for an instance of which only its state is known.
 fn known(state: InstanceState) -> (&'static str, Tone) {
     match state {
         InstanceState::Ready => ("ready", Tone::Good),

@@ -143,7 +143,7 @@ fn node_row(node: &NodeStatus, now: Timestamp) -> Row {
     }
 }
 
-/// How often a node has failed in a row, and when it is tried again.
+/// Says how often a node has failed in a row, and when it is tried again.
 fn failing(node: &NodeStatus, now: Timestamp) -> Option<String> {
     let failing = node.failing.as_ref()?;
     let times = if failing.failures == 1 { "once".to_owned() } else { format!("{} times in a row", failing.failures) };

@@ -14,7 +14,7 @@ use crate::state::Service;
 pub(crate) struct Checked {
     pub(crate) infrastructure: Infrastructure,
     pub(crate) warnings: Problems,
-    /// What is doubtful in what nodes would get, as problems.
+    /// Doubtful things in what nodes would get, as problems.
     pub(crate) doubts: Vec<Value>,
 }
 
