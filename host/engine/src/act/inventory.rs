@@ -95,13 +95,11 @@ fn unrecorded(world: &World, record: &InstanceRecord, strange: &[Owned]) -> Faul
     Fault::new(Reaction::Conflict, "engine.unrecorded", message)
 }
 
-/// What a cloud still lists after a removal.
+/// Machines that clouds still list after a removal.
 #[derive(Default)]
 pub(crate) struct Remains {
-    /// Other machines with the ids of instances that were removed: requests that were delivered twice, or late.
-    pub(crate) doubles: Vec<(InstanceRecord, Owned)>,
-    /// Machines with the label of the infrastructure and an id that is not known.
-    pub(crate) strange: Vec<(InstanceRecord, Owned)>,
+    /// Machines with the label of the infrastructure and no record, each with an instance of the same access to the cloud.
+    pub(crate) machines: Vec<(InstanceRecord, Owned)>,
     /// Why a cloud could not be asked.
     pub(crate) unconfirmed: Option<String>,
 }
@@ -124,12 +122,13 @@ pub(crate) async fn remains(world: &Arc<World>, removed: &[InstanceRecord]) -> R
                 continue;
             }
         };
-        for machine in machines {
-            match removed.iter().find(|record| record.id == machine.instance_id) {
-                Some(removed) => remains.doubles.push((removed.clone(), machine)),
-                None => remains.strange.push((record.clone(), machine)),
-            }
-        }
+        // A list may show for a while what has just been removed; with the same machine it is that one.
+        let is_removed = |machine: &Owned| {
+            let handle = Some(&machine.observed.handle);
+            removed.iter().any(|record| record.id == machine.instance_id && record.handle.as_ref() == handle)
+        };
+        let left = machines.into_iter().filter(|machine| !is_removed(machine));
+        remains.machines.extend(left.map(|machine| (record.clone(), machine)));
     }
     Ok(remains)
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{Remains, Removal, Trouble, World, remains, remove};
+use crate::act::{Remains, World, remains};
 use crate::dispatch::{Ending, Lowered, lower};
+use crate::ports::Owned;
 use crate::request::Stop;
 use crate::state::InstanceRecord;
 use crate::status::Orphan;
@@ -20,9 +21,9 @@ pub(super) struct Removed {
     pub(super) unconfirmed: Option<String>,
 }
 
-/// Removes instances, dependents first. Then their clouds are asked once more: a request that was delivered twice or late has
-/// made a machine that nobody knows of. What carries the id of a removed instance is removed too; what carries an id that is
-/// not known is only reported, since it may belong to another store.
+/// Removes instances, dependents first. Then their clouds are asked once more for what they list: a request that was delivered
+/// twice or late may have made a machine that nobody knows of. It is reported and not touched: it may belong to another store, or
+/// be a copy that the user has made of one of our machines, labels and all. Only its driver can tell, and removes what is ours.
 pub(super) async fn remove_all(
     world: &Arc<World>,
     records: Vec<InstanceRecord>,
@@ -31,7 +32,7 @@ pub(super) async fn remove_all(
 ) -> Removed {
     let asked: Vec<_> = records.iter().filter(|record| !record.has_no_machine()).cloned().collect();
     let lowered = lower(world, records, stop, lost).await;
-    let mut removed = Removed { lowered, strange: Vec::new(), unconfirmed: None };
+    let removed = Removed { lowered, strange: Vec::new(), unconfirmed: None };
     if !matches!(removed.lowered.ending, Ending::Done) {
         return removed;
     }
@@ -43,25 +44,13 @@ pub(super) async fn remove_all(
         () = stop.orderly.cancelled() => return unconfirmed(removed, "stopped"),
         confirmed = remains(world, &gone) => confirmed,
     };
-    let Remains { doubles, strange, unconfirmed: why } = match confirmed {
-        Ok(remains) => remains,
-        Err(_) => return unconfirmed(removed, "stopped"),
-    };
-    removed.unconfirmed = why;
-    removed.strange = strange.into_iter().map(|(record, machine)| Orphan::of(record.driver(), machine)).collect();
-    for (mut record, machine) in doubles {
-        record.handle = Some(machine.observed.handle);
-        match remove(world, record, false).await {
-            Ok(Removal::Gone) => {}
-            Ok(Removal::Left(left)) => removed.lowered.left.push(left),
-            Err(Trouble::Refused(refused)) => {
-                removed.lowered.ending = Ending::Refused(refused);
-                return removed;
-            }
-            Err(_) => return unconfirmed(removed, "stopped"),
+    match confirmed {
+        Ok(Remains { machines, unconfirmed }) => {
+            let orphan = |(record, machine): (InstanceRecord, Owned)| Orphan::of(record.driver(), machine);
+            Removed { strange: machines.into_iter().map(orphan).collect(), unconfirmed, ..removed }
         }
+        Err(_) => unconfirmed(removed, "stopped"),
     }
-    removed
 }
 
 fn unconfirmed(removed: Removed, why: &str) -> Removed {
