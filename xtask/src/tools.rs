@@ -92,12 +92,31 @@ pub(crate) fn build_hello_services() -> Result<()> {
     Ok(())
 }
 
-/// Runs all tests of the workspace.
+/// Runs all tests of the workspace: with cargo-nextest where it is installed, since most of them wait for something and many can
+/// wait at a time.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     ensure_guest_target()?;
     let occopus = build_occopus(false)?;
     build_hello_services()?;
-    run(cargo().args(["test", "--workspace"]).args(arguments).env("OCCOPUS_BIN", occopus))
+    let tests = |words: &[&str]| {
+        let mut command = cargo();
+        command.args(words).arg("--workspace").env("OCCOPUS_BIN", &occopus);
+        command
+    };
+    if !has_nextest() {
+        return run(tests(&["test"]).args(arguments));
+    }
+    run(tests(&["nextest", "run"]).args(arguments))?;
+    // nextest runs no examples of documentation.
+    if arguments.iter().all(|argument| argument == "--no-fail-fast") {
+        run(tests(&["test", "--doc", "--quiet"]).args(arguments))?;
+    }
+    Ok(())
+}
+
+fn has_nextest() -> bool {
+    let version = cargo().args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
 }
 
 /// Runs the benchmarks, optimised.

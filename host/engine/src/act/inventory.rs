@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::calls::{self, Ended};
+use super::remove::destroy;
 use super::{Trouble, World};
 use crate::error::{EngineError, Reason};
 use crate::ports::{Driver, Fault, Owned, Phase, Reaction};
@@ -104,7 +105,8 @@ pub(crate) struct Remains {
     pub(crate) unconfirmed: Option<String>,
 }
 
-/// Asks each cloud of these removed instances once for what it still lists.
+/// Asks each cloud of these removed instances once for what it still lists. A second machine of one of them is removed, if its
+/// driver finds it by the instance's id.
 pub(crate) async fn remains(world: &Arc<World>, removed: &[InstanceRecord]) -> Result<Remains, Trouble> {
     let mut accesses = std::collections::BTreeMap::new();
     for record in removed {
@@ -127,8 +129,36 @@ pub(crate) async fn remains(world: &Arc<World>, removed: &[InstanceRecord]) -> R
             let handle = Some(&machine.observed.handle);
             removed.iter().any(|record| record.id == machine.instance_id && record.handle.as_ref() == handle)
         };
-        let left = machines.into_iter().filter(|machine| !is_removed(machine));
-        remains.machines.extend(left.map(|machine| (record.clone(), machine)));
+        for machine in machines.into_iter().filter(|machine| !is_removed(machine)) {
+            let twin = removed.iter().find(|record| record.id == machine.instance_id);
+            if let Some(record) = twin
+                && remove_twin(world, record, &machine).await?
+            {
+                continue;
+            }
+            remains.machines.push((record.clone(), machine));
+        }
     }
     Ok(remains)
+}
+
+/// Removes a second machine of an instance: a creation that the network delivered twice. False when it is left: then its driver
+/// does not find it by the instance's id (a copy that the user has made, labels and all), or could not remove it.
+async fn remove_twin(world: &Arc<World>, record: &InstanceRecord, listed: &Owned) -> Result<bool, Trouble> {
+    let removed = async {
+        let Some(found) = calls::find(world, record).await? else { return Ok(false) };
+        if found.handle != listed.observed.handle {
+            return Ok(false);
+        }
+        tracing::warn!(instance = record.id, handle = found.handle.data, "a second machine of it is removed");
+        destroy(world, &InstanceRecord { handle: Some(found.handle), ..record.clone() }).await.map(|()| true)
+    };
+    match removed.await {
+        Ok(removed) => Ok(removed),
+        Err(Ended::Cancelled) => Err(Trouble::Cancelled),
+        Err(Ended::Spent(spent)) => {
+            tracing::warn!(instance = record.id, fault = %spent.fault, "a second machine of it could not be removed");
+            Ok(false)
+        }
+    }
 }

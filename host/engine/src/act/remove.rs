@@ -78,7 +78,7 @@ async fn find_late(world: &Arc<World>, record: &InstanceRecord) -> Result<Option
 }
 
 /// Asks for the end of the machine until it is gone.
-async fn destroy(world: &Arc<World>, record: &InstanceRecord) -> Result<(), Ended> {
+pub(super) async fn destroy(world: &Arc<World>, record: &InstanceRecord) -> Result<(), Ended> {
     let mut tries = Tries::default();
     let driver = calls::driver(world, record).map_err(|fault| Ended::Spent(tries.spent("destroy", fault)))?;
     let scope = world.long_scope(record);

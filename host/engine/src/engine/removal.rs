@@ -22,8 +22,9 @@ pub(super) struct Removed {
 }
 
 /// Removes instances, dependents first. Then their clouds are asked once more for what they list: a request that was delivered
-/// twice or late may have made a machine that nobody knows of. It is reported and not touched: it may belong to another store, or
-/// be a copy that the user has made of one of our machines, labels and all. Only its driver can tell, and removes what is ours.
+/// twice or late may have made a machine that nobody knows of. One that its driver finds by the id of a removed instance is
+/// removed too. Others are reported and not touched: they may belong to another store, or be copies that the user has made of
+/// our machines, labels and all.
 pub(super) async fn remove_all(
     world: &Arc<World>,
     records: Vec<InstanceRecord>,

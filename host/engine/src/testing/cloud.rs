@@ -43,6 +43,8 @@ pub struct Machine {
     pub since: Instant,
     /// What it is now, if not what its age says.
     pub phase: Option<Phase>,
+    /// Whether it was made by the second delivery of a request.
+    pub is_twin: bool,
 }
 
 /// A cloud in memory. Clones are the same cloud.
@@ -105,11 +107,20 @@ impl FakeCloud {
 
     /// Makes another machine for an instance that has one: its request was delivered twice.
     pub fn deliver_twice(&self, instance: &str) {
+        self.duplicate(instance, true);
+    }
+
+    /// Copies a machine with its labels, as a user does. Lists show it, and no look for the instance finds it.
+    pub fn copy(&self, instance: &str) {
+        self.duplicate(instance, false);
+    }
+
+    fn duplicate(&self, instance: &str, is_twin: bool) {
         let mut state = self.lock();
         if let Some(machine) = state.of(instance).cloned() {
             state.number += 1;
             let number = state.number;
-            state.machines.insert(number, Machine { number, ..machine });
+            state.machines.insert(number, Machine { number, is_twin, ..machine });
         }
     }
 
@@ -273,6 +284,7 @@ impl State {
             node: request.node_name.clone(),
             since: Instant::now(),
             phase: None,
+            is_twin: false,
         };
         let observed = self.observed(&machine);
         if self.of(&machine.instance).is_none() {
@@ -284,7 +296,8 @@ impl State {
 
     /// The first machine that was made for an instance.
     fn of(&self, instance: &str) -> Option<&Machine> {
-        self.by_instance.get(instance).and_then(|number| self.machines.get(number))
+        let known = self.by_instance.get(instance).and_then(|number| self.machines.get(number));
+        known.or_else(|| self.machines.values().find(|machine| machine.is_twin && machine.instance == instance))
     }
 
     fn observed(&self, machine: &Machine) -> Observed {

@@ -14,22 +14,6 @@ use crate::refusal::NOT_FOUND;
 use crate::xml::{child, items, text};
 
 impl Api<'_> {
-    /// Terminates a machine, and whatever else carries its id.
-    ///
-    /// # Errors
-    /// When the API does not confirm it.
-    pub(crate) fn destroy(&self, handle: &Handle) -> Result<(), Fault> {
-        let machine = Reference::of(handle);
-        self.end(&machine)?;
-        // Amazon makes one machine for one token.
-        let Some(instance_id) = machine.instance.filter(|_| !self.section.is_amazon()) else { return Ok(()) };
-        for other in self.carriers(&instance_id)?.iter().filter(|other| other.id != machine.id) {
-            log::warn(format!("{} carries the id of {instance_id} too: it is terminated", other.id));
-            self.end(&other.reference())?;
-        }
-        Ok(())
-    }
-
     /// Terminates a machine. Ok when the API says that it is, or will be, or that its own account has none of this id.
     pub(crate) fn end(&self, machine: &Reference) -> Result<(), Fault> {
         let id = &machine.id;

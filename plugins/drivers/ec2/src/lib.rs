@@ -92,7 +92,7 @@ impl Driver for Ec2 {
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
-        Api::new(scope)?.destroy(handle)
+        Api::new(scope)?.end(&Reference::of(handle))
     }
 
     fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
