@@ -217,3 +217,32 @@ fn a_store_on_a_full_disk() {
     occopus.ok(["build", "-i", "full", "infra.yaml"]);
     occopus.ok(["destroy", "-i", "full"]);
 }
+
+/// What a terminal shows of a text.
+fn screen(text: &str) -> String {
+    let mut terminal = vt100::Parser::new(1000, 400, 0);
+    terminal.process(text.replace('\n', "\r\n").as_bytes());
+    terminal.screen().contents()
+}
+
+#[test]
+fn nothing_in_a_file_commands_a_terminal() {
+    // Clears the screen, says something else at its top, hides what follows, goes back in the line, and turns text around.
+    let evil = r"\e[2J\e[1;1Hall is well\e[8m\x9b2K\r\u202E";
+    for (description, definitions) in [
+        (DESCRIPTION.replace("type: sleeper", &format!("type: \"{evil}\"")), DEFINITIONS.to_owned()),
+        (DESCRIPTION.replace("name: one", &format!("name: \"{evil}\"")), DEFINITIONS.to_owned()),
+        (format!("{DESCRIPTION}\"{evil}\": 1\n"), DEFINITIONS.to_owned()),
+        (DESCRIPTION.to_owned(), DEFINITIONS.replace("type: local", &format!("type: \"{evil}\""))),
+        (DESCRIPTION.to_owned(), DEFINITIONS.replace("type: local", &format!("type: local, \"{evil}\": 1"))),
+        // As it is in the file, where an excerpt shows it.
+        (format!("{DESCRIPTION}dependencies: [\x1b[2J\u{202e}]\n"), DEFINITIONS.to_owned()),
+    ] {
+        let finished = build(description, definitions);
+        assert_ne!(finished.code, Some(0), "{}", finished.stdout);
+        let all = format!("{}{}", finished.stdout, finished.stderr);
+        let lines = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        assert_eq!(lines(&screen(&all)), lines(all.trim_end()), "each character is where it was printed");
+        assert!(!all.contains(['\u{202e}', '\u{9b}']), "{all}");
+    }
+}

@@ -201,14 +201,16 @@ fn copy_workspace(to: &Path) -> Result<()> {
 fn passes(copy: &Path) -> Result<bool> {
     let cargo = || {
         let mut cargo = tools::cargo();
-        // Kept from one run to the next, and compiled again in parts only. What a mutant leaves unused is no news.
-        let target = tools::target_directory().join("mutants-target");
-        cargo.current_dir(copy).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "1");
-        cargo.env("RUSTFLAGS", "-Awarnings");
-        cargo.args(["test", "--quiet", "--package", "occopus-engine", "--test", "simulation"]);
+        // With the features of the whole workspace, so that what the other tests have compiled is used.
+        cargo.current_dir(copy).env("CARGO_TARGET_DIR", tools::target_directory()).env("CARGO_INCREMENTAL", "1");
+        cargo.args(["test", "--quiet", "--workspace", "--test", "simulation"]);
         cargo
     };
-    tools::run(cargo().arg("--no-run"))?;
+    // What a mutant leaves unused is no news.
+    let compiled = cargo().arg("--no-run").output().context("cargo")?;
+    if !compiled.status.success() {
+        bail!("it does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr));
+    }
     for seeds in SEEDS {
         let mut simulation = cargo();
         simulation.env("OCCOPUS_SEEDS", seeds.to_string()).stdout(Stdio::null()).stderr(Stdio::null());

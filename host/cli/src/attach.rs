@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use occopus::Occopus;
 use occopus_engine::{Engine, EngineError, Owner};
+use occopus_model::files;
 use serde_json::json;
 
 use super::args::{Attach, Common, Detach, Format};
@@ -49,7 +50,7 @@ async fn attach_here(attach: Attach, occopus: &Occopus, common: &Common) -> Resu
         let text = format!("the process in the background could not be started: {error}");
         Failure::new(Exit::Failed, "attach.failed", text)
     };
-    fs::create_dir_all(&folder).map_err(failed)?;
+    files::private_folder(&folder).map_err(failed)?;
     let mut child = start(id, attach.interval, common, &log).map_err(failed)?;
     let pid = child.id();
     for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {

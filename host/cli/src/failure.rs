@@ -5,7 +5,9 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode, ThemeCharacters, ThemeStyles,
+};
 use occopus::{ConfigError, OpenError, source};
 use occopus_conformance::ConformanceError;
 use occopus_engine::{EngineError, InfrastructureState, Leftover, NodeFailure, Orphan, Status};
@@ -454,8 +456,8 @@ impl Diagnostic for Shown {
 
 /// A diagnostic as it is printed on standard error.
 fn render(diagnostic: &dyn Diagnostic) -> String {
-    let theme =
-        if super::print::colours_on_stderr() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let styles = if super::print::colours_on_stderr() { ThemeStyles::ansi() } else { ThemeStyles::none() };
+    let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
     let mut handler = GraphicalReportHandler::new_themed(theme).with_links(false).without_cause_chain();
     // Lines in files and pipes are searched, not read on a screen of some width.
     handler = if io::stderr().is_terminal() { handler.with_width(110) } else { handler.with_wrap_lines(false) };

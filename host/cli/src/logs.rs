@@ -1,17 +1,20 @@
 //! `occopus logs`
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
 
 use occopus_engine::{InstanceStatus, NodeStatus};
 
 use super::args::{Common, Logs};
 use super::failure::{Exit, Failure};
+use super::terminal::printable;
 use super::{print, session};
 
 /// The attribute in which drivers that keep a node's output in a file on this machine tell where.
 const OUTPUT: &str = "output";
+/// Bytes of a line that are shown at a time.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 pub(crate) async fn run(logs: Logs, common: &Common) -> Result<(), Failure> {
     let status = session::open(common)?.reader().await?.status(&logs.id.infra_id, false).await?;
@@ -59,12 +62,26 @@ fn copy(path: &Path) -> Result<(), Failure> {
         Failure::new(Exit::Failed, "logs.unreadable", format_args!("{} can't be read: {error}", path.display()))
     };
     let mut file = File::open(path).map_err(unreadable)?;
-    match io::copy(&mut file, &mut io::stdout().lock()) {
-        Ok(_) => Ok(()),
+    let mut stdout = io::stdout().lock();
+    let copied =
+        if stdout.is_terminal() { show(file, &mut stdout) } else { io::copy(&mut file, &mut stdout).map(drop) };
+    match copied {
+        Ok(()) => Ok(()),
         // Whoever reads has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(unreadable(error)),
     }
+}
+
+/// Copies a program's output to a terminal, which it must not command.
+fn show(file: File, terminal: &mut impl Write) -> io::Result<()> {
+    let mut lines = BufReader::new(file);
+    let mut line = Vec::new();
+    while lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
+        terminal.write_all(printable(&String::from_utf8_lossy(&line)).as_bytes())?;
+        line.clear();
+    }
+    Ok(())
 }
 
 /// Where else output may be.

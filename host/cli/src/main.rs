@@ -30,6 +30,7 @@ mod status;
 mod store;
 mod suspend;
 mod telemetry;
+mod terminal;
 mod token;
 mod validate;
 

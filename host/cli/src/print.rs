@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::args::Format;
 use super::report::of_status;
+use super::terminal::{printable, printable_json};
 
 /// Whether something that was to be printed on standard output is lost.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -18,6 +19,10 @@ static LOST: AtomicBool = AtomicBool::new(false);
 /// Prints a line on standard output. That nobody reads it any more is no failure; that it can't be written is, and
 /// [`is_lost`] remembers it until the work is done.
 pub(crate) fn line(text: impl Display) {
+    write_line(printable(&text.to_string()));
+}
+
+fn write_line(text: impl Display) {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => LOST.store(true, Ordering::Relaxed),
         _ => {}
@@ -32,7 +37,7 @@ pub(crate) fn is_lost() -> bool {
 /// Prints a JSON document on standard output.
 pub(crate) fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => line(text),
+        Ok(text) => write_line(printable_json(&text)),
         Err(error) => note(format_args!("error: the result can't be written as JSON: {error}")),
     }
 }
@@ -47,11 +52,15 @@ pub(crate) fn status(status: &Status, format: Format) {
 
 /// Prints a JSON document on one line of standard output. False when nobody reads any more.
 pub(crate) fn json_line(value: &impl Serialize) -> bool {
-    serde_json::to_string(value).is_ok_and(try_line)
+    serde_json::to_string(value).is_ok_and(|text| try_write_line(printable_json(&text)))
 }
 
 /// Prints a line on standard output. False when nobody reads any more.
 pub(crate) fn try_line(text: impl Display) -> bool {
+    try_write_line(printable(&text.to_string()))
+}
+
+fn try_write_line(text: impl Display) -> bool {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok()
 }
@@ -61,7 +70,7 @@ pub(crate) fn ask(question: &str) -> bool {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return false;
     }
-    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let _ = write!(io::stderr(), "{} [y/N] ", printable(question));
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
@@ -69,7 +78,7 @@ pub(crate) fn ask(question: &str) -> bool {
 
 /// Prints a line on standard error.
 pub(crate) fn note(text: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(&text.to_string()));
 }
 
 /// Whether standard output may have colours.

@@ -8,6 +8,7 @@ mod credentials;
 mod definitions;
 mod description;
 mod document;
+pub mod files;
 mod infrastructure;
 mod placeholders;
 mod problem;

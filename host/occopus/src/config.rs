@@ -1,17 +1,20 @@
 //! The operator's configuration: where state is kept, which plugins there are, and what they may do.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
+use occopus_model::files;
 use occopus_runtime::Limits;
 use occopus_runtime::grants::{Grants, PluginGrants};
 use serde::Deserialize;
 
 use crate::installed::{InstallError, Installed};
 use crate::places::{Places, auth_data_in};
+
+/// Bytes of a configuration.
+const MOST: u64 = 4 << 20;
 
 /// What is used, after all files and variables were looked at.
 #[derive(Debug, Clone)]
@@ -175,7 +178,8 @@ impl Config {
 }
 
 fn read(path: &Path, warnings: &mut Vec<String>) -> Result<File, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text =
+        files::read_text(path, MOST).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     if is_of_occopus_1(&text) {
         warnings.push(format!(
             "{} is a configuration of the Python Occopus; nothing of it applies here and it is ignored",
@@ -206,7 +210,7 @@ mod tests {
     fn read_text(text: &str) -> (Result<File, String>, Vec<String>) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("occopus_config.yaml");
-        fs::write(&path, text).expect("written");
+        std::fs::write(&path, text).expect("written");
         let mut warnings = Vec::new();
         let file = read(&path, &mut warnings).map_err(|error| error.to_string());
         (file, warnings)

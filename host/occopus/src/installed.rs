@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use occopus_model::files;
 use occopus_runtime::PluginInfo;
 use occopus_runtime::grants::PluginGrants;
 use serde::{Deserialize, Serialize};
@@ -176,7 +177,7 @@ impl Entry {
 /// Writes a file as a whole, or not at all.
 fn put(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
     let failed = |source| InstallError::Io { path: path.to_owned(), source };
-    fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    files::private_folder(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     let new = path.with_extension(format!("{}.new", std::process::id()));
     let written = fs::File::create(&new).and_then(|mut file| {
         io::Write::write_all(&mut file, bytes)?;

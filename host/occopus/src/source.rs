@@ -1,11 +1,12 @@
 //! Places as the engine names them, `FILE:LINE:COLUMN`, and what stands there.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
+use std::path::Path;
 
 use occopus_engine::{NodeFailure, Preview};
+use occopus_model::files;
 use serde_json::{Value, json};
 
 /// More of a file is not read for an excerpt.
@@ -33,7 +34,7 @@ impl<'a> Place<'a> {
     /// The file's text, if it can still be read.
     pub fn read(&self) -> Option<String> {
         let mut text = String::new();
-        File::open(self.file).ok()?.take(MOST).read_to_string(&mut text).ok()?;
+        files::open(Path::new(self.file)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
         Some(text)
     }
 

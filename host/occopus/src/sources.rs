@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use occopus_model::files;
 use occopus_runtime::{Origin, PluginSource};
 
 use crate::installed::Installed;
@@ -40,11 +41,10 @@ fn components(directory: &Path) -> Vec<PathBuf> {
 
 /// Reads one plugin.
 pub(crate) fn read(file: &Path) -> Result<PluginSource, String> {
-    let size = fs::metadata(file).map_err(|error| error.to_string())?.len();
-    if size > MOST {
-        return Err(format!("it has {size} bytes, and {MOST} are the most"));
+    let bytes = files::read(file, MOST).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MOST {
+        return Err(format!("it has more than {MOST} bytes"));
     }
-    let bytes = fs::read(file).map_err(|error| error.to_string())?;
     let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(PluginSource { name, bytes: Cow::Owned(bytes), origin: Origin::File(file.to_owned()), pinned: None })
 }

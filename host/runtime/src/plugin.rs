@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use occopus_model::files;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -152,7 +153,7 @@ impl Plugin {
         let Ok(bytes) = serde_json::to_vec(description) else { return };
         let Some(directory) = file.parent() else { return };
         let new = directory.join(format!("{}.{}.new", self.digest, std::process::id()));
-        let kept = std::fs::create_dir_all(directory)
+        let kept = files::private_folder(directory)
             .and_then(|()| std::fs::write(&new, bytes))
             .and_then(|()| std::fs::rename(&new, &file));
         if let Err(error) = kept {

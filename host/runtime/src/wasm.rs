@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Weak;
 
+use occopus_model::files;
 use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::error::RuntimeError;
@@ -42,9 +43,15 @@ fn config(cache: &Path, limits: &Limits, pooling: bool) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(1 << 20)
         .async_stack_size(2 << 20);
-    let mut kept = CacheConfig::new();
-    kept.with_directory(cache.join("compiled"));
-    match Cache::new(kept) {
+    // Native code is run from there, which others must not have written.
+    let directory = cache.join("compiled");
+    let kept = files::private_folder(cache).and_then(|()| files::private_folder(&directory));
+    let kept = kept.map_err(wasmtime::Error::from).and_then(|()| {
+        let mut kept = CacheConfig::new();
+        kept.with_directory(directory);
+        Cache::new(kept)
+    });
+    match kept {
         Ok(kept) => {
             config.cache(Some(kept));
         }

@@ -1,11 +1,11 @@
 //! A connection to a service: where it is, whom to trust, and who we are.
 
 use std::error::Error as StdError;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use occopus_model::files;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -19,6 +19,8 @@ use crate::print;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Until there is an answer: clouds may be asked for it.
 const ANSWER: Duration = Duration::from_secs(300);
+/// Bytes of a file of certificates or of a token.
+const MOST: u64 = 4 << 20;
 /// A service that asks for more patience than this is not waited for.
 const PATIENCE: u64 = 10;
 /// How often a request is made that comes too soon.
@@ -37,7 +39,8 @@ impl Service {
         let Some(address) = address(common) else { return Ok(None) };
         let authorities = match common.server_ca.clone().or_else(|| variable("OCCOPUS_SERVER_CA").map(PathBuf::from)) {
             Some(file) => {
-                let pem = fs::read(&file).map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
+                let pem =
+                    files::read(&file, MOST).map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
                 Certificate::from_pem_bundle(&pem)
                     .ok()
                     .filter(|found| !found.is_empty())
@@ -158,7 +161,7 @@ fn variable(name: &str) -> Option<String> {
 /// From a file or from the environment, never from the command line, which others can see.
 fn token(common: &Common) -> Result<Option<String>, Failure> {
     let Some(file) = &common.token_file else { return Ok(variable("OCCOPUS_TOKEN")) };
-    let text = fs::read_to_string(file).map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
+    let text = files::read_text(file, MOST).map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
     match text.trim() {
         "" => Err(unusable(format_args!("{} has no token in it", file.display()))),
         token => Ok(Some(token.to_owned())),

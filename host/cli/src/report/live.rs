@@ -8,6 +8,7 @@ use occopus_engine::ports::Address;
 use occopus_engine::{ActionKind, Event, InstanceState, Plan, Status, What};
 use occopus_model::Infrastructure;
 
+use super::plain::one_line;
 use super::tree::{Row, Tone, lines};
 use super::words::duration;
 
@@ -222,7 +223,8 @@ impl Live {
         let elapsed = self.began.elapsed();
         let frame = usize::try_from(elapsed.as_millis() / 100).unwrap_or_default() % SPINNER.len();
         let (ready, all) = self.counts();
-        let head = format!("{} {}  {ready} of {all} ready, {}", SPINNER[frame], self.title, duration(elapsed));
+        let head =
+            format!("{} {}  {ready} of {all} ready, {}", SPINNER[frame], one_line(&self.title), duration(elapsed));
         let mut rows: Vec<_> = self.nodes.iter().map(|(name, node)| self.row(name, node)).collect();
         let mut hidden = 0;
         if count(&rows) + 1 > height {

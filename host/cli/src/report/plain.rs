@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use occopus_engine::{Event, What};
 
+use crate::terminal::is_command;
+
 /// Turns events into lines, without saying the same thing twice.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
@@ -33,7 +35,7 @@ impl Lines {
 
 /// Lines that a machine wrote, indented, without what would do something to a terminal.
 pub(crate) fn quoted(output: &str) -> String {
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>();
+    let clean = |line: &str| line.chars().filter(|c| !is_command(*c)).collect::<String>();
     let lines: Vec<_> = output.lines().map(|line| format!("  | {}", clean(line))).collect();
     lines.join("\n")
 }
@@ -44,7 +46,8 @@ pub(crate) fn one_line(text: &str) -> String {
     for character in text.trim_end().chars() {
         match character {
             '\n' => line.push_str("; "),
-            control if control.is_control() => {}
+            '\t' => line.push(' '),
+            command if is_command(command) => {}
             other => line.push(other),
         }
     }
@@ -92,6 +95,6 @@ mod tests {
 
     #[test]
     fn a_line_stays_a_line() {
-        assert_eq!(one_line("a\nb\u{1b}[2J\tc\r\n"), "a; b[2Jc");
+        assert_eq!(one_line("a\nb\u{1b}[2J\tc\u{202e}\r\n"), "a; b[2J c");
     }
 }

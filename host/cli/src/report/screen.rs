@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::terminal::printable;
+
 /// How many lines are drawn now. One terminal, one lock.
 static DRAWN: Mutex<usize> = Mutex::new(0);
 
@@ -19,7 +21,7 @@ pub(crate) fn draw(lines: impl FnOnce(usize, usize) -> Vec<String>) {
     let mut drawn = drawn();
     let mut text = up(*drawn);
     for line in &lines {
-        text.push_str(line);
+        text.push_str(&printable(line));
         text.push_str("\x1b[K\n");
     }
     text.push_str("\x1b[J");
@@ -67,7 +69,7 @@ impl Write for LogWriter {
             *drawn = 0;
         }
         // A closed standard error must not become an endless story of errors about it.
-        let _ = stderr.write_all(bytes);
+        let _ = stderr.write_all(printable(&String::from_utf8_lossy(bytes)).as_bytes());
         Ok(bytes.len())
     }
 

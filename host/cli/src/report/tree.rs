@@ -54,6 +54,8 @@ pub(crate) struct Row {
 /// A row with what stands before its name.
 struct Placed<'a> {
     row: &'a Row,
+    name: String,
+    address: String,
     before: String,
     below: String,
 }
@@ -63,14 +65,14 @@ pub(crate) fn lines(rows: &[Row], colours: bool) -> Vec<String> {
     let mut placed = Vec::new();
     place(rows, "", &mut placed);
     let wide = |cell: fn(&Placed<'_>) -> usize| placed.iter().map(cell).max().unwrap_or_default();
-    let name = wide(|it| it.before.chars().count() + it.row.name.chars().count());
+    let name = wide(|it| it.before.chars().count() + it.name.chars().count());
     let state = wide(|it| it.row.state.chars().count());
-    let address = wide(|it| it.row.address.chars().count());
+    let address = wide(|it| it.address.chars().count());
     let mut lines = Vec::with_capacity(placed.len());
-    for Placed { row, before, below } in &placed {
-        let label = format!("{before}{}", row.name);
+    for Placed { row, name: own, address: at, before, below } in &placed {
+        let label = format!("{before}{own}");
         let painted = row.tone.paint(&format!("{:state$}", row.state), colours);
-        let line = format!("{label:name$}  {painted}  {:address$}  {}", row.address, row.time);
+        let line = format!("{label:name$}  {painted}  {at:address$}  {}", row.time);
         lines.push(line.trim_end().to_owned());
         if let Some(note) = &row.note {
             let note = one_line(note);
@@ -86,7 +88,8 @@ fn place<'a>(rows: &'a [Row], indent: &str, placed: &mut Vec<Placed<'a>>) {
         let below = format!("{indent}{}", if last { "   " } else { "│  " });
         let before = format!("{indent}{}", if last { "└─ " } else { "├─ " });
         let under = if row.children.is_empty() { below.clone() } else { format!("{below}│") };
-        placed.push(Placed { row, before, below: under });
+        let (name, address) = (one_line(&row.name), one_line(&row.address));
+        placed.push(Placed { row, name, address, before, below: under });
         place(&row.children, &below, placed);
     }
 }
@@ -103,7 +106,7 @@ pub(crate) fn of_status(status: &Status, now: Timestamp, colours: bool) -> Vec<S
     };
     let state = tone.paint(&status.state.to_string(), colours);
     let age = duration(ago(now, status.created));
-    let mut all = vec![format!("{} ({}): {state}, begun {age} ago", status.name, status.id)];
+    let mut all = vec![format!("{} ({}): {state}, begun {age} ago", one_line(&status.name), status.id)];
     if let Some(message) = &status.message {
         all.push(one_line(message));
     }

@@ -51,7 +51,7 @@ fn in_directory(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// Other files in the directory are there to be imported, and need not be YAML at all.
 fn mentions_definitions(path: &Path) -> std::io::Result<bool> {
     use std::io::BufRead as _;
-    let mut lines = std::io::BufReader::new(std::fs::File::open(path)?);
+    let mut lines = std::io::BufReader::new(crate::files::open(path)?);
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
         if line.trim_ascii_start().starts_with(PREFIX.as_bytes())

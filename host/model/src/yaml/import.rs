@@ -9,6 +9,7 @@ use saphyr_parser::Tag;
 use super::build::Builder;
 use super::command::{self, Outputs};
 use super::{Entry, Item, Node, Source, Span, Value, ini, scalar};
+use crate::files;
 use crate::problem::{Problem, Problems};
 
 /// Bytes of one file.
@@ -114,7 +115,8 @@ impl Loader {
             }
             _ => {}
         }
-        let bytes = match read_bounded(path) {
+        // Only what somebody names on the command line may be a pipe.
+        let bytes = match importer.map_or_else(|| read_bounded(path), |_| files::read(path, MOST_BYTES)) {
             Ok(bytes) if is_large(bytes.len() as u64) => {
                 return fail(self, format!("{shown} is too large"), "is it the right file?");
             }
@@ -134,7 +136,7 @@ impl Loader {
                 Some(Arc::new(Source {
                     path: path.to_owned(),
                     text,
-                    secret: self.tags == Tags::Environment,
+                    secret: self.tags == Tags::Environment || (importer.is_some() && has_secrets(path)),
                     is_file: true,
                 }))
             }
@@ -329,6 +331,15 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Whether a file looks like one of credentials, of which nothing is shown: by its name, or since nobody else may read it.
+fn has_secrets(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    let real = identity(path);
+    let is_named_so = |path: &Path| path.file_stem().is_some_and(|name| name == "auth_data");
+    let is_private = || std::fs::metadata(&real).is_ok_and(|data| data.permissions().mode() & 0o077 == 0);
+    is_named_so(path) || is_named_so(&real) || is_private()
 }
 
 fn replaced(value: Value, at: &Span) -> Item {

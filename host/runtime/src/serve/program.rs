@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use occopus_model::files;
 use tokio::sync::oneshot;
 use wasmparser::Parser;
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -19,6 +20,9 @@ use super::error::ServeError;
 
 /// How often a busy instance lets others run.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Bytes of a component; of a larger one only so many are read, and they are none.
+const MOST: u64 = 1 << 30;
 
 /// How long a request may take, its answer's body included.
 const REQUEST: Duration = Duration::from_secs(60);
@@ -36,7 +40,7 @@ impl Program {
         let wrong_world = |reason: String| ServeError::WrongWorld { path: path.to_owned(), reason };
         let setup = |error: wasmtime::Error| ServeError::Compiler { message: format!("{error:#}") };
 
-        let bytes = std::fs::read(path).map_err(|source| ServeError::reading(path.to_owned(), source))?;
+        let bytes = files::read(path, MOST).map_err(|source| ServeError::reading(path.to_owned(), source))?;
         if Parser::is_core_wasm(&bytes) {
             return Err(not_a_component("it is a core module; build it with the target `wasm32-wasip2`".into()));
         }
@@ -99,7 +103,12 @@ fn outcome(run: Result<wasmtime::Result<()>, tokio::task::JoinError>) -> wasmtim
 fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.epoch_interruption(true);
-    match Cache::new(CacheConfig::new()) {
+    // Native code is run from there, which others must not have written.
+    let kept = Cache::new(CacheConfig::new()).and_then(|cache| {
+        files::private_folder(cache.directory())?;
+        Ok(cache)
+    });
+    match kept {
         Ok(cache) => {
             config.cache(Some(cache));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use occopus_sdk::{Fault, Handle, log};
+use occopus_sdk::{Fault, log};
 use roxmltree::{Document, Node};
 
 use crate::absence::Absence;

@@ -1,0 +1,96 @@
+//! Text that meets a terminal. What would command it is shown instead of done: names, messages and addresses come from files,
+//! clouds, plugins and services, and none of them may move the cursor, hide a line or turn text around.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Parameters of the colours and emphasis that this program and its error reports use. Others could hide text.
+const STYLES: &[&str] = &["", "0", "1", "2", "3", "4", "22", "24", "31", "32", "33", "34", "35", "36", "39", "90"];
+
+/// Shows control characters, and those that change the direction of text, by their numbers (`\u{1b}`). Line breaks and tabs are
+/// kept, and so are colours and emphasis of the kind that this program uses.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    rewritten(text, |shown, character| {
+        let _ = write!(shown, "{}", character.escape_unicode());
+    })
+}
+
+/// The same for a JSON document, which stays the same document.
+pub(crate) fn printable_json(text: &str) -> Cow<'_, str> {
+    rewritten(text, |shown, character| {
+        let _ = write!(shown, "\\u{:04x}", u32::from(character));
+    })
+}
+
+fn rewritten(text: &str, show: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.chars().any(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        if let Some(style) = style(rest) {
+            shown.push_str(style);
+            rest = &rest[style.len()..];
+            continue;
+        }
+        rest = &rest[character.len_utf8()..];
+        match character {
+            // The other half of a line break.
+            '\r' if rest.starts_with('\n') => {}
+            _ if is_command(character) => show(&mut shown, character),
+            _ => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether a terminal acts on this character, or orders text by it (Unicode TR 9, and the separators that some take for a line
+/// break).
+pub(crate) fn is_command(character: char) -> bool {
+    match character {
+        '\n' | '\t' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => character.is_control(),
+    }
+}
+
+/// A change of style at the start of a text (ECMA-48, SGR).
+fn style(text: &str) -> Option<&str> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let (parameters, _) = parameters.split_once('m')?;
+    let is_style = parameters.split(';').all(|parameter| STYLES.contains(&parameter));
+    is_style.then(|| &text[..parameters.len() + 3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_commands_a_terminal_is_shown() {
+        for (text, shown) in [
+            ("a\tb\nc", "a\tb\nc"),
+            ("a\r\nb\rc", "a\nb\\u{d}c"),
+            ("\x1b[31mred\x1b[0m \x1b[1;4mtitle\x1b[0m", "\x1b[31mred\x1b[0m \x1b[1;4mtitle\x1b[0m"),
+            ("\x1b[8mhidden", "\\u{1b}[8mhidden"),
+            ("\x1b[38;5;0mblack", "\\u{1b}[38;5;0mblack"),
+            ("\x1b[2J\x1b[1A\x1b]0;title\x07", "\\u{1b}[2J\\u{1b}[1A\\u{1b}]0;title\\u{7}"),
+            ("\u{9b}2J\u{7f}\0", "\\u{9b}2J\\u{7f}\\u{0}"),
+            ("exe.\u{202e}txt\u{2066}\u{2028}", "exe.\\u{202e}txt\\u{2066}\\u{2028}"),
+            ("é 漢 ✓ 👩\u{200d}🚀", "é 漢 ✓ 👩\u{200d}🚀"),
+            ("\x1b", "\\u{1b}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_document_stays_the_same() {
+        let value = serde_json::json!({"\u{202e}name": "\x1b[2J\u{9b}A\u{7f}\u{2028}", "n": [1, "é"]});
+        let document = serde_json::to_string_pretty(&value).expect("a document");
+        let shown = printable_json(&document);
+        assert!(!shown.chars().any(is_command), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("a document"), value);
+    }
+}
