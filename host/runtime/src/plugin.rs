@@ -11,7 +11,9 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::error::RuntimeError;
+use crate::grants::{PluginGrants, Subject};
 use crate::host::{INTERFACES, State, link};
+use crate::index::Trust;
 use crate::kind::{self, Kind};
 
 /// Where a plugin comes from.
@@ -41,8 +43,19 @@ pub struct PluginSource {
     pub bytes: Cow<'static, [u8]>,
     /// Where it comes from.
     pub origin: Origin,
-    /// SHA-256 in hexadecimal, by which the operator installed it. Anything else is refused.
-    pub pinned: Option<String>,
+    /// By what the operator installed it; none when it was not installed.
+    pub pinned: Option<Pin>,
+}
+
+/// What somebody agreed to when a plugin was installed. It holds for these bytes and no others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pin {
+    /// SHA-256 in hexadecimal. Anything else is refused.
+    pub sha256: String,
+    /// What was granted.
+    pub grants: PluginGrants,
+    /// Whether it may replace another plugin of its kind and keyword.
+    pub replaces: bool,
 }
 
 /// What a plugin says of itself (`describe`).
@@ -73,6 +86,10 @@ pub(crate) struct Plugin {
     /// SHA-256 of the bytes, in hexadecimal.
     pub(crate) digest: String,
     pub(crate) description: OnceLock<Description>,
+    /// What the operator agreed to at installation.
+    pub(crate) pin: Option<Pin>,
+    /// What the operator grants to it, known once all plugins are.
+    pub(crate) granted: OnceLock<PluginGrants>,
     label: String,
     bytes: Cow<'static, [u8]>,
     compiled: OnceLock<InstancePre<State>>,
@@ -86,8 +103,8 @@ impl Plugin {
         };
         let digest: String = Sha256::digest(&source.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         // Before anything of it is read.
-        if let Some(pinned) = source.pinned.filter(|pinned| *pinned != digest) {
-            return Err(RuntimeError::Changed { origin: label, pinned, found: digest });
+        if let Some(pin) = source.pinned.as_ref().filter(|pin| pin.sha256 != digest) {
+            return Err(RuntimeError::Changed { origin: label, pinned: pin.sha256.clone(), found: digest });
         }
         let (kind, contract) = kind::of(&source.bytes, &label)?;
         Ok(Self {
@@ -96,6 +113,8 @@ impl Plugin {
             origin: source.origin,
             digest,
             description: OnceLock::new(),
+            pin: source.pinned,
+            granted: OnceLock::new(),
             label,
             bytes: source.bytes,
             compiled: OnceLock::new(),
@@ -119,6 +138,32 @@ impl Plugin {
 
     pub(crate) fn is_bundled(&self) -> bool {
         self.origin == Origin::Bundled
+    }
+
+    /// Kind, keyword and digest: what the host keeps for one plugin is for no other.
+    pub(crate) fn identity(&self) -> String {
+        let keyword = self.description.get().map_or("", |description| description.keyword.as_str());
+        format!("{} {keyword} {}", self.kind.name(), self.digest)
+    }
+
+    /// What its grants are computed from, beside the call at hand.
+    pub(crate) fn subject<'a>(&'a self, description: &'a Description) -> Subject<'a> {
+        Subject {
+            plugin: &description.name,
+            bundled: self.is_bundled(),
+            needs_network: &description.needs_network,
+            needs_interfaces: &description.needs_interfaces,
+            operator: self.granted.get(),
+            ..Subject::default()
+        }
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        match (&self.origin, &self.pin) {
+            (Origin::Bundled, _) => Trust::Bundled,
+            (Origin::File(_), Some(_)) => Trust::Installed,
+            (Origin::File(_), None) => Trust::Dropped,
+        }
     }
 
     pub(crate) fn is_compiled(&self) -> bool {

@@ -4,9 +4,7 @@ use occopus_engine::ports::{Fault, Reaction};
 
 /// The call asked for something that it was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "plugin `{plugin}` asked for {request}: {reason}. To allow it, add this to the configuration:\n{configuration}"
-)]
+#[error("plugin `{plugin}` asked for {request}: {reason}{}", advice(.configuration))]
 pub struct Refusal {
     /// Who asked.
     pub plugin: String,
@@ -14,7 +12,7 @@ pub struct Refusal {
     pub request: String,
     /// Why not.
     pub reason: String,
-    /// The configuration (YAML) that would allow it.
+    /// The configuration (YAML) that would allow it; empty when nothing would.
     pub configuration: String,
 }
 
@@ -29,11 +27,23 @@ impl Refusal {
         Self::new(plugin, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
     }
 
+    /// Of what nothing allows.
+    pub(super) fn for_good(plugin: &str, request: &str, reason: &str) -> Self {
+        Self { configuration: String::new(), ..Self::new(plugin, request, reason, "network", "") }
+    }
+
     fn new(plugin: &str, request: &str, reason: &str, key: &str, item: &str) -> Self {
         // A guest chose some of this text: nothing of it may break out of its line. JSON strings are YAML strings.
         let configuration = format!("plugins:\n  {}:\n    {key}: [{}]", quoted(plugin), quoted(item));
         let printable = |text: &str| text.replace(char::is_control, "?");
         Self { plugin: printable(plugin), request: printable(request), reason: reason.to_owned(), configuration }
+    }
+}
+
+fn advice(configuration: &str) -> String {
+    match configuration {
+        "" => String::new(),
+        lines => format!(". To allow it, add this to the configuration:\n{lines}"),
     }
 }
 

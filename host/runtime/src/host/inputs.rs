@@ -210,6 +210,9 @@ impl context::HostFacts for State {
             );
             return Ok(Err(fault_to(Fault::new(Reaction::Denied, "occopus.commands-not-allowed", message))));
         }
+        if let Err(refusal) = self.call.grants.check_command() {
+            return Ok(Err(fault_to(refusal.into())));
+        }
         if self.call.context.preview {
             return Ok(Ok("output-of-a-command".to_owned()));
         }

@@ -261,6 +261,8 @@ impl Source for Fake {
             contract: "0.1.0".into(),
             size: 1,
             imports: Vec::new(),
+            is_bundled: true,
+            granted: occopus::runtime::grants::PluginGrants::default(),
             description: occopus::runtime::Description {
                 name: format!("{keyword}{}", self.word),
                 version: "0.1.0".into(),
