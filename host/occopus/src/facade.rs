@@ -168,7 +168,10 @@ impl Occopus {
             source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
         let (mut sources, _) = sources::all(&self.config.plugin_directories, &self.config.installed);
         let place = Origin::File(self.plugin_directory().join(Installed::file_of(info)));
-        sources.retain(|other| other.origin != place);
+        // What is there under the name of another plugin stays, and keeps this one out.
+        if self.config.installed.may_overwrite(info) {
+            sources.retain(|other| other.origin != place);
+        }
         sources.push(PluginSource { pinned: Some(pin), ..source });
         self.runtime_of_sources(sources)
     }

@@ -105,6 +105,13 @@ impl Installed {
         Entry::of(info, replaces).pin().map_err(InstallError::BadNeed)
     }
 
+    /// Whether a plugin may have the file of what is installed under its name: it is a version of that. One with another keyword is
+    /// another plugin.
+    pub(crate) fn may_overwrite(&self, info: &PluginInfo) -> bool {
+        let entry = self.plugins.get(&Self::file_of(info));
+        entry.is_none_or(|entry| entry.keyword.as_ref().is_none_or(|keyword| *keyword == info.description.keyword))
+    }
+
     /// The name of the file of a plugin.
     pub(crate) fn file_of(info: &PluginInfo) -> String {
         format!("{}-{}.wasm", info.kind.name(), info.description.name)

@@ -104,7 +104,7 @@ impl PluginInfo {
             return lines;
         }
         let head = ["  To grant what it asks for, write into the configuration:".to_owned(), "    plugins:".to_owned()];
-        head.into_iter().chain([format!("      {}:", it.name)]).chain(lines).collect()
+        head.into_iter().chain([format!("      {}:", self.entry)]).chain(lines).collect()
     }
 }
 

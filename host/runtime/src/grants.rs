@@ -122,6 +122,8 @@ impl Interface {
 pub struct Subject<'a> {
     /// The plugin's name, for messages.
     pub plugin: &'a str,
+    /// The key of the configuration whose lines are for it, where that is not its name.
+    pub entry: Option<&'a str>,
     /// Kind, keyword and digest: what is learnt for one plugin is not another's.
     pub identity: &'a str,
     /// It came with this program and was not replaced.

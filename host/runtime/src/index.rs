@@ -75,6 +75,14 @@ fn refusal(at: usize, one: &Candidate<'_>, all: &[Candidate<'_>]) -> Option<Stri
     Some(format!("its name `{}` is that of {}; a plugin needs a name of its own", one.name, other.label()))
 }
 
+/// What the operator grants to a plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Granted {
+    /// The key of the configuration whose lines are for it.
+    pub(crate) entry: String,
+    pub(crate) grants: PluginGrants,
+}
+
 /// What the configuration grants to each of these plugins, which are all that there are.
 ///
 /// An entry `KIND/NAME` is for one plugin. An entry `NAME` is for the bundled plugins of that name and for what replaced them with
@@ -83,7 +91,7 @@ pub(crate) fn configured(
     all: &[Candidate<'_>],
     bundled: &[Candidate<'_>],
     configuration: &BTreeMap<String, PluginGrants>,
-) -> Vec<PluginGrants> {
+) -> Vec<Granted> {
     let mut names: HashMap<&str, usize> = HashMap::new();
     all.iter().for_each(|one| *names.entry(one.name).or_default() += 1);
     let of = |one: &Candidate<'_>| {
@@ -91,13 +99,14 @@ pub(crate) fn configured(
         let is_heir = || bundled.iter().any(|other| other.name == one.name && one.has_place_of(other));
         let has_name = if is_bundled_name { is_heir() } else { names.get(one.name) == Some(&1) };
         let by_name = configuration.get(one.name).filter(|_| has_name);
-        let by_kind = configuration.get(&format!("{}/{}", one.kind.name(), one.name));
+        let of_kind = format!("{}/{}", one.kind.name(), one.name);
+        let by_kind = configuration.get(&of_kind);
         let is_meant = |grants: &&PluginGrants| grants.sha256.as_deref().is_none_or(|sha256| sha256 == one.digest);
         let mut granted = PluginGrants::default();
         for grants in by_name.into_iter().chain(by_kind).filter(is_meant) {
             granted.add(grants);
         }
-        granted
+        Granted { entry: if has_name { one.name.to_owned() } else { of_kind }, grants: granted }
     };
     all.iter().map(of).collect()
 }
@@ -153,7 +162,7 @@ mod tests {
             let configuration = BTreeMap::from([(entry.to_owned(), process.clone())]);
             configured(all, &[NOVA, CONTAINERS, CONTAINER_CONTEXT], &configuration)
                 .iter()
-                .map(|grants| !grants.interfaces.is_empty())
+                .map(|granted| !granted.grants.interfaces.is_empty())
                 .collect()
         };
         let foreign = one(Kind::HealthChecker, "nova", "nova", Trust::Installed);
@@ -165,12 +174,14 @@ mod tests {
         assert_eq!(granted("nova", &[heir]), [true]);
         let mine = one(Kind::Driver, "mine", "mine", Trust::Dropped);
         assert_eq!(granted("mine", &[mine]), [true]);
+        let both = configured(&[mine, Candidate { kind: Kind::Contextualiser, ..mine }], &[], &BTreeMap::new());
+        assert_eq!(both.iter().map(|it| it.entry.as_str()).collect::<Vec<_>>(), ["driver/mine", "contextualiser/mine"]);
         assert_eq!(granted("mine", &[mine, Candidate { kind: Kind::Contextualiser, ..mine }]), [false, false]);
 
         let bound = PluginGrants { sha256: Some("d1".to_owned()), ..process.clone() };
         let configuration = BTreeMap::from([("mine".to_owned(), bound)]);
         let changed = Candidate { digest: "d2", ..mine };
-        let are_granted = |it| !configured(&[it], &[], &configuration)[0].interfaces.is_empty();
+        let are_granted = |it| !configured(&[it], &[], &configuration)[0].grants.interfaces.is_empty();
         assert!(are_granted(mine) && !are_granted(changed));
     }
 }

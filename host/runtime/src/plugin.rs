@@ -13,7 +13,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::error::RuntimeError;
 use crate::grants::{PluginGrants, Subject};
 use crate::host::{INTERFACES, State, link};
-use crate::index::Trust;
+use crate::index::{Granted, Trust};
 use crate::kind::{self, Kind};
 
 /// Where a plugin comes from.
@@ -89,7 +89,7 @@ pub(crate) struct Plugin {
     /// What the operator agreed to at installation.
     pub(crate) pin: Option<Pin>,
     /// What the operator grants to it, known once all plugins are.
-    pub(crate) granted: OnceLock<PluginGrants>,
+    pub(crate) granted: OnceLock<Granted>,
     label: String,
     bytes: Cow<'static, [u8]>,
     compiled: OnceLock<InstancePre<State>>,
@@ -153,7 +153,8 @@ impl Plugin {
             bundled: self.is_bundled(),
             needs_network: &description.needs_network,
             needs_interfaces: &description.needs_interfaces,
-            operator: self.granted.get(),
+            entry: self.granted.get().map(|granted| granted.entry.as_str()),
+            operator: self.granted.get().map(|granted| &granted.grants),
             ..Subject::default()
         }
     }

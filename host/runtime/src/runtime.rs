@@ -88,6 +88,8 @@ pub struct PluginInfo {
     pub is_bundled: bool,
     /// What the operator grants to it, in the configuration and at its installation.
     pub granted: PluginGrants,
+    /// The key of the configuration whose lines are for it: its name, or `KIND/NAME` where others have that name.
+    pub entry: String,
     /// What it says of itself.
     pub description: Description,
 }
@@ -295,7 +297,7 @@ impl Shared {
         let bundled: Vec<_> = candidates.iter().filter(|one| one.trust == Trust::Bundled).copied().collect();
         for (plugin, mut granted) in plugins.iter().zip(index::configured(&all, &bundled, &self.grants.plugins)) {
             if let Some(pin) = &plugin.pin {
-                granted.add(&pin.grants);
+                granted.grants.add(&pin.grants);
             }
             let _ = plugin.granted.set(granted);
         }
@@ -310,7 +312,8 @@ impl Shared {
             size: plugin.size(),
             imports: plugin.imports(),
             is_bundled: plugin.is_bundled(),
-            granted: plugin.granted.get().cloned().unwrap_or_default(),
+            granted: plugin.granted.get().map(|granted| granted.grants.clone()).unwrap_or_default(),
+            entry: plugin.granted.get().map(|granted| granted.entry.clone()).unwrap_or_default(),
             description: self.describe(plugin)?.clone(),
         })
     }

@@ -17,7 +17,9 @@ use super::{Interface, NodeAddress, Refusal, Subject};
 /// What one call may reach. Made for the call, and gone with it.
 #[derive(Debug)]
 pub struct CallGrants {
-    plugin: String,
+    pub(super) plugin: String,
+    /// The key of the configuration whose lines are for this plugin.
+    pub(super) entry: String,
     granted: Vec<(Target, Source)>,
     /// What its endpoints name, where the plugin asks for that.
     announced: Vec<Arc<Announced>>,
@@ -74,6 +76,7 @@ impl CallGrants {
         }
         Self {
             plugin: subject.plugin.to_owned(),
+            entry: subject.entry.unwrap_or(subject.plugin).to_owned(),
             granted,
             announced,
             interfaces: subject.interfaces(),
@@ -87,7 +90,7 @@ impl CallGrants {
 
     /// Those of a call that reaches nothing, whatever is granted to the plugin.
     pub(crate) fn nothing(subject: &Subject<'_>) -> Self {
-        let nobody = Subject { plugin: subject.plugin, ..Subject::default() };
+        let nobody = Subject { plugin: subject.plugin, entry: subject.entry, ..Subject::default() };
         let nothing = Self::new(&nobody, &Announcements::default());
         Self { reaches_nothing: true, may_command: subject.may_command(), ..nothing }
     }
@@ -110,10 +113,15 @@ impl CallGrants {
         }
     }
 
+    /// Whether the call is made to see what would be.
+    pub(crate) fn reaches_nothing(&self) -> bool {
+        self.reaches_nothing
+    }
+
     /// May it run commands that the user's templates name (`cmd`)? What others than the program's own contextualisers render is
     /// not known to be the user's.
     pub fn check_command(&self) -> Result<(), Refusal> {
-        if self.may_command { Ok(()) } else { Err(Refusal::interface(&self.plugin, Interface::Process.name())) }
+        if self.may_command { Ok(()) } else { Err(Refusal::interface(self, Interface::Process.name())) }
     }
 
     /// May this call talk to this host, by the name or the address that it wrote? To be asked before resolution.
@@ -184,8 +192,8 @@ impl CallGrants {
         } else {
             let name = interface.name();
             Err(match self.reaches_nothing {
-                true => Refusal::for_good(&self.plugin, &format!("the host interface `{name}`"), REACHES_NOTHING),
-                false => Refusal::interface(&self.plugin, name),
+                true => Refusal::for_good(self, &format!("the host interface `{name}`"), REACHES_NOTHING),
+                false => Refusal::interface(self, name),
             })
         }
     }
@@ -282,8 +290,8 @@ impl CallGrants {
 
     fn refused(&self, request: &str, reason: &str, line: &str) -> Refusal {
         match self.reaches_nothing {
-            true => Refusal::for_good(&self.plugin, request, REACHES_NOTHING),
-            false => Refusal::network(&self.plugin, request, reason, line),
+            true => Refusal::for_good(self, request, REACHES_NOTHING),
+            false => Refusal::network(self, request, reason, line),
         }
     }
 }

@@ -263,6 +263,7 @@ impl Source for Fake {
             imports: Vec::new(),
             is_bundled: true,
             granted: occopus::runtime::grants::PluginGrants::default(),
+            entry: String::new(),
             description: occopus::runtime::Description {
                 name: format!("{keyword}{}", self.word),
                 version: "0.1.0".into(),
