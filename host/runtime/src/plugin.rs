@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::admission::{Granted, Trust};
 use crate::error::RuntimeError;
 use crate::grants::{PluginGrants, Subject};
 use crate::host::{INTERFACES, State, link};
-use crate::index::{Granted, Trust};
 use crate::kind::{self, Kind};
 
 /// Where a plugin comes from.

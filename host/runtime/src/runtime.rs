@@ -1,6 +1,5 @@
 //! All plugins of this host, and how they are called.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -24,13 +23,13 @@ use crate::grants::{CallGrants, Grants, PluginGrants, Subject};
 use crate::health::SandboxedChecker;
 use crate::host::{Call, Input, Services};
 use crate::http::HttpClient;
-use crate::index::{self, Candidate, Trust};
 use crate::invoke::{Acts, deadline, invoke};
 use crate::kind::Kind;
 use crate::limits::Limits;
 use crate::offline::OfflineRuntime;
 use crate::plugin::{Description, Plugin, PluginSource};
 use crate::process::Processes;
+use crate::registry::{Index, templates_key};
 use crate::renew::Renewing;
 use crate::secrets::{CallSecrets, public_fields};
 use crate::sections::{Selecting, selecting};
@@ -110,20 +109,10 @@ pub(crate) struct Shared {
     pub(crate) slots: Semaphore,
     pub(crate) credentials: Arc<dyn CredentialSource>,
     /// In the order of their sources.
-    plugins: Vec<Arc<Plugin>>,
+    pub(crate) plugins: Vec<Arc<Plugin>>,
     /// What could not be loaded, and why.
     broken: Vec<RuntimeError>,
-    index: OnceLock<Index>,
-}
-
-/// The plugins that are taken in.
-#[derive(Default)]
-struct Index {
-    by_keyword: HashMap<(Kind, String), Arc<Plugin>>,
-    /// The contextualiser `basic` that came with the program, also where it was replaced.
-    templates: Option<Arc<Plugin>>,
-    /// Plugins that work and are left out.
-    left_out: Vec<RuntimeError>,
+    pub(crate) index: OnceLock<Index>,
 }
 
 /// What a call remembers between calls, and with which credential it is made.
@@ -250,57 +239,6 @@ impl Shared {
         }
         let made = Wasm::new(&self.cache_dir, &self.services.limits)?;
         Ok(self.wasm.get_or_init(|| made))
-    }
-
-    pub(crate) fn plugin(&self, kind: Kind, keyword: &str) -> Option<Arc<Plugin>> {
-        self.index().by_keyword.get(&(kind, keyword.to_owned())).cloned()
-    }
-
-    /// The contextualiser that renders what decides about credentials and grants.
-    pub(crate) fn templates(&self) -> Option<Arc<Plugin>> {
-        self.index().templates.clone()
-    }
-
-    fn index(&self) -> &Index {
-        self.index.get_or_init(|| {
-            let (mut index, mut described) = (Index::default(), Vec::new());
-            for plugin in &self.plugins {
-                match self.describe(plugin) {
-                    Ok(_) => described.push(plugin),
-                    Err(error) => tracing::warn!("{error}"),
-                }
-            }
-            let candidates: Vec<_> = described.iter().filter_map(|plugin| candidate(plugin)).collect();
-            for ((plugin, candidate), refused) in described.iter().zip(&candidates).zip(index::refused(&candidates)) {
-                let key = (plugin.kind, candidate.keyword.to_owned());
-                if plugin.is_bundled() && key == templates_key() {
-                    index.templates = Some(Arc::clone(plugin));
-                }
-                match refused {
-                    Some(message) => {
-                        let error = RuntimeError::LeftOut { origin: plugin.label().to_owned(), message };
-                        tracing::warn!("{error}");
-                        index.left_out.push(error);
-                    }
-                    None => drop(index.by_keyword.insert(key, Arc::clone(plugin))),
-                }
-            }
-            self.grant(&index, &candidates);
-            index
-        })
-    }
-
-    /// Tells each plugin what the operator grants to it: in the configuration, and at its installation.
-    fn grant(&self, index: &Index, candidates: &[Candidate<'_>]) {
-        let plugins: Vec<_> = index.by_keyword.values().collect();
-        let all: Vec<_> = plugins.iter().filter_map(|plugin| candidate(plugin)).collect();
-        let bundled: Vec<_> = candidates.iter().filter(|one| one.trust == Trust::Bundled).copied().collect();
-        for (plugin, mut granted) in plugins.iter().zip(index::configured(&all, &bundled, &self.grants.plugins)) {
-            if let Some(pin) = &plugin.pin {
-                granted.grants.add(&pin.grants);
-            }
-            let _ = plugin.granted.set(granted);
-        }
     }
 
     fn info(&self, plugin: &Plugin) -> Result<PluginInfo, RuntimeError> {
@@ -487,24 +425,6 @@ impl Plugins for Runtime {
     fn offline(&self) -> Arc<dyn Offline> {
         Arc::new(OfflineRuntime(Arc::clone(&self.shared)))
     }
-}
-
-/// The contextualiser whose bundled form renders what decides.
-fn templates_key() -> (Kind, String) {
-    (Kind::Contextualiser, "basic".to_owned())
-}
-
-/// A plugin beside others; none before it was described.
-fn candidate(plugin: &Plugin) -> Option<Candidate<'_>> {
-    let description = plugin.description.get()?;
-    Some(Candidate {
-        kind: plugin.kind,
-        name: &description.name,
-        keyword: &description.keyword,
-        digest: &plugin.digest,
-        trust: plugin.trust(),
-        replaces: plugin.pin.as_ref().is_some_and(|pin| pin.replaces),
-    })
 }
 
 fn kind_of(section: Section) -> Option<Kind> {
