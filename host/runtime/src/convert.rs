@@ -75,6 +75,10 @@ pub(crate) fn fault_to(fault: Fault) -> wit::Fault {
 /// From a driver: an IP address or a DNS name, where the driver may have nodes. Anything else is left out, and told once: the
 /// machine is there, whatever is said of it.
 fn address_from(call: &Call, address: wit::Address) -> Option<Address> {
+    // Clouds write that there is none.
+    if address.value.is_empty() {
+        return None;
+    }
     let checked = address.value.parse::<NodeAddress>().map_err(|error| error.to_string());
     let checked = checked.and_then(|node| call.grants.check_node(&node).map(|()| node).map_err(str::to_owned));
     match checked {
