@@ -55,7 +55,7 @@ pub trait Schemas {
         None
     }
 
-    /// Why nobody can be told anything at this URL of a webhook; none when somebody may.
+    /// Returns why nobody can be told anything at this URL of a webhook; none when somebody may.
     fn webhook_problem(&self, _url: &str) -> Option<String> {
         None
     }

@@ -150,7 +150,7 @@ impl Occopus {
         self.runtime_of_sources(vec![source])
     }
 
-    /// All plugins with a file as it would be once it is installed: what it asks for is granted, and it replaces others if that was
+    /// Returns all plugins with a file as it would be once it is installed: what it asks for is granted, and it replaces others if that was
     /// agreed to. What is left out then says why.
     pub async fn runtime_with(
         &self,

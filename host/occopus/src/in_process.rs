@@ -26,7 +26,7 @@ pub(crate) struct AllPlugins {
 }
 
 impl InProcess {
-    /// Of a driver of the program, if it is one.
+    /// Returns what a driver of the program leaves open; none when it is no driver of the program.
     fn openings(&self, driver: &str) -> Option<Openings> {
         let (_, schema) = self.drivers.get(driver)?;
         Some(Openings { fillable: fillable(schema), runs_programs: false })

@@ -34,7 +34,7 @@ struct Entry {
     kind: Option<Kind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keyword: Option<String>,
-    /// Somebody agreed that it replaces another plugin of its kind and keyword.
+    /// True when somebody agreed that it replaces another plugin of its kind and keyword.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     replaces: bool,
     /// What it was granted, in the words of the configuration.
@@ -92,7 +92,7 @@ impl Installed {
         Ok(installed)
     }
 
-    /// What somebody agreed to for a file; none when it was put there by hand.
+    /// Returns what somebody agreed to for a file; none when it was put there by hand.
     pub(crate) fn pin_of(&self, file: &Path) -> Option<Pin> {
         if file.parent() != Some(&self.directory) {
             return None;
@@ -100,19 +100,19 @@ impl Installed {
         self.plugins.get(file.file_name()?.to_str()?).and_then(|entry| entry.pin().ok())
     }
 
-    /// A plugin as it would be once it is installed.
+    /// Returns what would be agreed to by installing a plugin.
     pub(crate) fn pin_for(info: &PluginInfo, replaces: bool) -> Result<Pin, InstallError> {
         Entry::of(info, replaces).pin().map_err(InstallError::BadNeed)
     }
 
-    /// Whether a plugin may have the file of what is installed under its name: it is a version of that. One with another keyword is
+    /// Tells whether a plugin may have the file of what is installed under its name: it is a version of that. One with another keyword is
     /// another plugin.
     pub(crate) fn may_overwrite(&self, info: &PluginInfo) -> bool {
         let entry = self.plugins.get(&Self::file_of(info));
         entry.is_none_or(|entry| entry.keyword.as_ref().is_none_or(|keyword| *keyword == info.description.keyword))
     }
 
-    /// The name of the file of a plugin.
+    /// Returns the name of the file of a plugin.
     pub(crate) fn file_of(info: &PluginInfo) -> String {
         format!("{}-{}.wasm", info.kind.name(), info.description.name)
     }

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use crate::grants::PluginGrants;
 use crate::kind::Kind;
 
-/// Who has agreed to a plugin. In this order one counts more than another.
+/// Consent to a plugin. In this order one counts more than another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trust {
-    /// It was put into a directory.
+    /// Put into a directory by hand.
     Dropped,
-    /// It was installed; its bytes are those that somebody agreed to.
+    /// Installed; its bytes are those that somebody agreed to.
     Installed,
-    /// It came with the program.
+    /// Part of the program.
     Bundled,
 }
 
@@ -27,7 +27,7 @@ impl Trust {
     }
 }
 
-/// What is known of one plugin.
+/// A plugin that wants to be taken in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     pub(crate) kind: Kind,
@@ -35,7 +35,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) keyword: &'a str,
     pub(crate) digest: &'a str,
     pub(crate) trust: Trust,
-    /// Somebody agreed that it replaces another one.
+    /// True when somebody agreed that it replaces another one.
     pub(crate) replaces: bool,
 }
 
@@ -49,7 +49,7 @@ impl Candidate<'_> {
     }
 }
 
-/// Why each plugin can't be taken in; none when it is. Those of one kind and keyword replace each other, the last one counts.
+/// Returns why each plugin can't be taken in; none when it is. Those of one kind and keyword replace each other, the last one counts.
 pub(crate) fn refused(all: &[Candidate<'_>]) -> Vec<Option<String>> {
     all.iter().enumerate().map(|(at, one)| refusal(at, one, all)).collect()
 }
@@ -75,7 +75,7 @@ fn refusal(at: usize, one: &Candidate<'_>, all: &[Candidate<'_>]) -> Option<Stri
     Some(format!("its name `{}` is that of {}; a plugin needs a name of its own", one.name, other.label()))
 }
 
-/// What the operator grants to a plugin.
+/// Grants of the operator for one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Granted {
     /// The key of the configuration whose lines are for it.
@@ -83,7 +83,7 @@ pub(crate) struct Granted {
     pub(crate) grants: PluginGrants,
 }
 
-/// What the configuration grants to each of these plugins, which are all that there are.
+/// Returns what the configuration grants to each of these plugins, which are all that there are.
 ///
 /// An entry `KIND/NAME` is for one plugin. An entry `NAME` is for the bundled plugins of that name and for what replaced them with
 /// consent; where none is bundled, for the only one that has the name.

@@ -22,10 +22,10 @@ pub(crate) struct SandboxedContextualiser {
     pub(crate) reach: Reach,
 }
 
-/// What the calls of a contextualiser reach.
+/// Reach of the calls of a contextualiser.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reach {
-    /// What the operator grants; usually nothing.
+    /// As far as the operator grants; usually nowhere.
     Granted,
     /// Nothing.
     Nothing,

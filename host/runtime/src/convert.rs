@@ -72,7 +72,7 @@ pub(crate) fn fault_to(fault: Fault) -> wit::Fault {
     }
 }
 
-/// From a driver: an IP address or a DNS name, where the driver may have nodes. Anything else is left out, and told once: the
+/// Takes an address from a driver: an IP address or a DNS name, where the driver may have nodes. Anything else is left out, and told once: the
 /// machine is there, whatever is said of it.
 fn address_from(call: &Call, address: wit::Address) -> Option<Address> {
     // Clouds write that there is none.
@@ -93,7 +93,7 @@ fn address_from(call: &Call, address: wit::Address) -> Option<Address> {
     }
 }
 
-/// What users were told of already, so that they are not told at every look.
+/// Memory of what users were told of already, so that they are not told at every look.
 #[derive(Default)]
 pub(crate) struct Told(Mutex<BTreeSet<(String, String)>>);
 

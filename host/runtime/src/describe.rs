@@ -1,4 +1,4 @@
-//! What a plugin says of itself.
+//! Descriptions that plugins give of themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::plugin::{Description, Plugin};
 use crate::runtime::{Memory, Shared};
 
 impl Shared {
-    /// What a plugin says of itself: kept from an earlier run, or asked now. Blocks.
+    /// Returns what a plugin says of itself: kept from an earlier run, or asked now. Blocks.
     pub(crate) fn describe<'a>(&self, plugin: &'a Plugin) -> Result<&'a Description, RuntimeError> {
         if let Some(description) = plugin.description.get() {
             return Ok(description);

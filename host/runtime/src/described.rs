@@ -1,4 +1,4 @@
-//! What a plugin says of itself is shown to people who decide by it, and grants are looked up by it: nothing in it may look like
+//! Checks of what a plugin says of itself. People decide by it, and grants are looked up by it: nothing in it may look like
 //! something else.
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ const RESERVED: [&str; 1] = ["webhook"];
 /// Needs that depend on the call.
 const USUAL: [&str; 3] = ["endpoint", "announced", "node-address"];
 
-/// Why a description can't be used.
+/// Returns why a description can't be used; none when it can.
 pub(crate) fn problem(it: &Description) -> Option<String> {
     let word = |what: &str, text: &str, others: &str| {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || others.contains(letter);
@@ -42,7 +42,7 @@ pub(crate) fn problem(it: &Description) -> Option<String> {
     needs(it).or_else(|| decides(it))
 }
 
-/// Each of them can be granted.
+/// Returns the first need that can't be granted.
 fn needs(it: &Description) -> Option<String> {
     if it.needs_network.len() + it.needs_interfaces.len() > MOST_NEEDS {
         return Some(format!("it needs more than {MOST_NEEDS} things"));
@@ -61,7 +61,7 @@ fn needs(it: &Description) -> Option<String> {
     Some(format!("it needs the host interface `{need}`, which can't be granted; there are `{}`", known.join("`, `")))
 }
 
-/// What decides about credentials and grants is the user's.
+/// Returns why a schema leaves open what is the user's alone.
 fn decides(it: &Description) -> Option<String> {
     let fillable = fillable(&it.section_schema);
     let decisive = BTreeSet::from(["endpoint".to_owned(), "type".to_owned()]);
@@ -75,7 +75,7 @@ fn is_unprintable(letter: char) -> bool {
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A text of the plugin's that is wrong, so that nothing of it does harm.
+/// Returns a text of the plugin's that is wrong, so that nothing of it does harm.
 fn shown(text: &str) -> String {
     let mut shown = String::new();
     for letter in text.chars().take(MOST) {

@@ -70,7 +70,7 @@ pub enum RuntimeError {
         /// Why.
         message: String,
     },
-    /// It is not taken in beside the others.
+    /// Not taken in beside the others.
     #[error("{origin} is left out: {message}")]
     LeftOut {
         /// Where it came from.

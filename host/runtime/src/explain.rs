@@ -1,4 +1,4 @@
-//! What a plugin may do and why, for `occopus plugin explain` and for whoever is asked to agree to it.
+//! Explanations of what a plugin may do and why, for `occopus plugin explain` and for whoever is asked to agree to it.
 
 use crate::grants::{Interface, Subject};
 use crate::runtime::PluginInfo;
@@ -7,7 +7,7 @@ const BUNDLED: &str = "bundled plugins get what they need";
 const GRANTED: &str = "granted by the configuration";
 
 impl PluginInfo {
-    /// What it may do and why, as text. It is computed from what calls are granted.
+    /// Returns what it may do and why, as text, computed from what calls are granted.
     pub fn explain(&self) -> String {
         let it = &self.description;
         let mut lines = vec![
@@ -63,7 +63,7 @@ impl PluginInfo {
         lines.into_iter().map(|line| format!("  {line}")).collect()
     }
 
-    /// Those that it asks for, and those that it has without asking.
+    /// Returns lines for the interfaces that it asks for or has without asking.
     fn interfaces(&self) -> Vec<String> {
         let (needs, has) = (&self.description.needs_interfaces, self.subject().interfaces());
         let line = |interface: &Interface| {
@@ -81,7 +81,7 @@ impl PluginInfo {
         Interface::ALL.iter().filter_map(line).collect()
     }
 
-    /// How to grant what it asks for and does not have.
+    /// Returns the configuration that grants what it asks for and does not have.
     fn advice(&self) -> Vec<String> {
         let it = &self.description;
         let granted = self.granted.words();

@@ -29,7 +29,7 @@ pub fn endpoint_problem(endpoint: &str) -> Option<String> {
     endpoint::Endpoint::parse(endpoint).err().map(|fault| fault.message)
 }
 
-/// Why an item of `webhooks` can't be told anything at this URL; none when it may. Nothing is resolved.
+/// Returns why an item of `webhooks` can't be told anything at this URL; none when it may. Nothing is resolved.
 pub fn webhook_problem(url: &str) -> Option<String> {
     match endpoint::Endpoint::parse(url) {
         Ok(endpoint) if !url.starts_with("http://") && !url.starts_with("https://") || endpoint.host().is_none() => {
@@ -43,7 +43,7 @@ pub fn webhook_problem(url: &str) -> Option<String> {
     }
 }
 
-/// Whether a URL names this machine or an address of a private network. Nothing is resolved.
+/// Tells whether a URL names this machine or an address of a private network. Nothing is resolved.
 pub fn is_internal(url: &str) -> bool {
     endpoint::Endpoint::parse(url).is_ok_and(|endpoint| endpoint.place() != Place::Public)
 }
@@ -72,7 +72,7 @@ pub struct PluginGrants {
 }
 
 impl PluginGrants {
-    /// Whether nothing is granted.
+    /// Tells whether nothing is granted.
     pub fn is_empty(&self) -> bool {
         self.network.is_empty() && self.interfaces.is_empty()
     }
@@ -84,7 +84,7 @@ impl PluginGrants {
         self.interfaces.extend(&other.interfaces);
     }
 
-    /// In words: targets, then interfaces.
+    /// Returns all of it in words: targets, then interfaces.
     pub fn words(&self) -> Vec<String> {
         let interfaces = self.interfaces.iter().map(|interface| interface.name().to_owned());
         self.network.iter().map(ToString::to_string).chain(interfaces).collect()
@@ -132,7 +132,7 @@ pub struct Subject<'a> {
     pub needs_network: &'a [String],
     /// `needs.interfaces` of its description.
     pub needs_interfaces: &'a [String],
-    /// What the operator granted to it.
+    /// Grants of the operator for it.
     pub operator: Option<&'a PluginGrants>,
     /// The `endpoint` fields of the section at hand, as the user wrote them.
     pub endpoints: &'a [String],
@@ -141,14 +141,14 @@ pub struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Whether its endpoint may name further hosts: it asks for that, and somebody has agreed.
+    /// Tells whether its endpoint may name further hosts: it asks for that, and somebody has agreed.
     pub(crate) fn may_follow_announcements(&self) -> bool {
         let asks = self.needs_network.iter().any(|line| line == "announced");
         let is_granted = || self.operator.is_some_and(|operator| operator.network.contains(&Target::ANNOUNCED));
         asks && (self.bundled || is_granted())
     }
 
-    /// Whether it may run commands that templates name.
+    /// Tells whether it may run commands that templates name.
     fn may_command(&self) -> bool {
         self.bundled || self.interfaces().contains(&Interface::Process)
     }

@@ -56,7 +56,7 @@ impl Offline for OfflineRuntime {
 }
 
 impl Shared {
-    /// What a driver lets others decide.
+    /// Returns what a driver lets others decide.
     pub(crate) fn openings(&self, driver: &str) -> Openings {
         let Some(plugin) = self.plugin(Kind::Driver, driver) else { return Openings::default() };
         let Ok(description) = self.describe(&plugin) else { return Openings::default() };

@@ -43,18 +43,18 @@ pub struct PluginSource {
     pub bytes: Cow<'static, [u8]>,
     /// Where it comes from.
     pub origin: Origin,
-    /// By what the operator installed it; none when it was not installed.
+    /// Consent by which the operator installed it; none when it was not installed.
     pub pinned: Option<Pin>,
 }
 
-/// What somebody agreed to when a plugin was installed. It holds for these bytes and no others.
+/// Consent to a plugin that was installed. It holds for these bytes and no others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pin {
     /// SHA-256 in hexadecimal. Anything else is refused.
     pub sha256: String,
-    /// What was granted.
+    /// Grants that were agreed to.
     pub grants: PluginGrants,
-    /// Whether it may replace another plugin of its kind and keyword.
+    /// True when it may replace another plugin of its kind and keyword.
     pub replaces: bool,
 }
 
@@ -86,9 +86,9 @@ pub(crate) struct Plugin {
     /// SHA-256 of the bytes, in hexadecimal.
     pub(crate) digest: String,
     pub(crate) description: OnceLock<Description>,
-    /// What the operator agreed to at installation.
+    /// Consent of the operator at installation.
     pub(crate) pin: Option<Pin>,
-    /// What the operator grants to it, known once all plugins are.
+    /// Grants of the operator, known once all plugins are.
     pub(crate) granted: OnceLock<Granted>,
     label: String,
     bytes: Cow<'static, [u8]>,
@@ -140,13 +140,13 @@ impl Plugin {
         self.origin == Origin::Bundled
     }
 
-    /// Kind, keyword and digest: what the host keeps for one plugin is for no other.
+    /// Returns kind, keyword and digest: what the host keeps for one plugin is for no other.
     pub(crate) fn identity(&self) -> String {
         let keyword = self.description.get().map_or("", |description| description.keyword.as_str());
         format!("{} {keyword} {}", self.kind.name(), self.digest)
     }
 
-    /// What its grants are computed from, beside the call at hand.
+    /// Returns what its grants are computed from, beside the call at hand.
     pub(crate) fn subject<'a>(&'a self, description: &'a Description) -> Subject<'a> {
         Subject {
             plugin: &description.name,

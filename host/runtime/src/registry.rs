@@ -24,7 +24,7 @@ impl Shared {
         self.index().by_keyword.get(&(kind, keyword.to_owned())).cloned()
     }
 
-    /// The contextualiser that renders what decides about credentials and grants.
+    /// Returns the contextualiser that renders what decides about credentials and grants.
     pub(crate) fn templates(&self) -> Option<Arc<Plugin>> {
         self.index().templates.clone()
     }
@@ -73,12 +73,12 @@ impl Shared {
     }
 }
 
-/// The contextualiser whose bundled form renders what decides.
+/// Returns the key of the contextualiser whose bundled form renders what decides.
 pub(crate) fn templates_key() -> (Kind, String) {
     (Kind::Contextualiser, "basic".to_owned())
 }
 
-/// A plugin beside others; none before it was described.
+/// Returns a plugin as it stands beside others; none before it was described.
 fn candidate(plugin: &Plugin) -> Option<Candidate<'_>> {
     let description = plugin.description.get()?;
     Some(Candidate {

@@ -83,9 +83,9 @@ pub struct PluginInfo {
     pub size: usize,
     /// The interfaces that it imports.
     pub imports: Vec<String>,
-    /// It came with the program.
+    /// True when it came with the program.
     pub is_bundled: bool,
-    /// What the operator grants to it, in the configuration and at its installation.
+    /// Grants of the operator, in the configuration and at its installation.
     pub granted: PluginGrants,
     /// The key of the configuration whose lines are for it: its name, or `KIND/NAME` where others have that name.
     pub entry: String,
@@ -115,20 +115,20 @@ pub(crate) struct Shared {
     pub(crate) index: OnceLock<Index>,
 }
 
-/// What a call remembers between calls, and with which credential it is made.
+/// The credential of a call, and the place of what it remembers between calls.
 pub(crate) struct Memory {
     secrets: Option<CallSecrets>,
     token_scope: String,
 }
 
 impl Memory {
-    /// Of calls of this plugin with this credential, and the rule that chose it. Plugins that only share a name share nothing.
+    /// Makes that of calls of this plugin with this credential, and the rule that chose it. Plugins that only share a name share nothing.
     pub(crate) fn of(plugin: &Plugin, secrets: Option<(CallSecrets, String)>) -> Self {
         let (secrets, rule) = secrets.map_or((None, String::new()), |(secrets, rule)| (Some(secrets), rule));
         Self { secrets, token_scope: format!("{}\n{rule}", plugin.identity()) }
     }
 
-    /// Of calls that reach nothing.
+    /// Makes that of calls that reach nothing.
     pub(crate) fn offline(plugin: &Plugin) -> Self {
         Self { secrets: None, token_scope: format!("offline\n{}", plugin.identity()) }
     }
@@ -317,7 +317,7 @@ impl Shared {
         Ok(Arc::new(self.call_of(&description.name, grants, memory, input, context.clone())))
     }
 
-    /// The credential of a driver's section, chosen by what the user wrote.
+    /// Returns the credential of a driver's section, chosen by what the user wrote.
     fn secrets(
         &self,
         section: &Value,

@@ -1,4 +1,4 @@
-//! What of a `resource` section a contextualiser may fill in, and by what of it credentials are chosen.
+//! Parts of a `resource` section: those that a contextualiser may fill in, and those by which credentials are chosen.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::runtime::CredentialSource;
 
-/// The keys of a driver's section that a contextualiser may fill in: those with `"x-fillable": true` in its schema.
+/// Returns the keys of a driver's section that a contextualiser may fill in: those with `"x-fillable": true` in its schema.
 pub fn fillable(schema: &Value) -> BTreeSet<String> {
     let properties = schema.get("properties").and_then(Value::as_object);
     let fillable = |property: &Value| property.get("x-fillable") == Some(&Value::Bool(true));
@@ -19,7 +19,7 @@ pub fn fillable(schema: &Value) -> BTreeSet<String> {
     marked.map(|(name, _)| name.clone()).collect()
 }
 
-/// The part of a section by which credentials are chosen: without what others than the user may have filled in.
+/// Returns the part of a section by which credentials are chosen: without what others than the user may have filled in.
 pub fn selecting<'a>(section: &'a Value, schema: &Value) -> Cow<'a, Value> {
     let fillable = fillable(schema);
     match section.as_object() {

@@ -218,13 +218,13 @@ async fn install(occopus: &Occopus, file: &Path, agreed: Agreed) -> Result<(), F
     Ok(())
 }
 
-/// What the user has agreed to on the command line.
+/// Consent that the user gave on the command line.
 struct Agreed {
     yes: bool,
     replace: bool,
 }
 
-/// The plugin as it will be beside the others, with all that it will be granted.
+/// Returns the plugin as it will be beside the others, with all that it will be granted.
 async fn admitted(occopus: &Occopus, file: &Path, info: PluginInfo, replace: bool) -> Result<PluginInfo, Failure> {
     let runtime = occopus.runtime_with(file, &info, replace).await?;
     let is_it = |other: &PluginInfo| !other.is_bundled && other.digest == info.digest;

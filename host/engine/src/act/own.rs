@@ -1,4 +1,4 @@
-//! What is the user's to decide: the `resource` section, and what a node runs on this machine. Plugins may fill in what the
+//! Decisions that are the user's: the `resource` section, and what a node runs on this machine. Plugins may fill in what the
 //! driver leaves open, and nothing else.
 
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::render::is_plain;
 use crate::ports::{Detail, Fault, Openings, Reaction};
 
-/// The user's section with what a contextualiser may fill in. `written` is as it stands in the file, `rendered` the same with
+/// Returns the user's section with what a contextualiser may fill in. `written` is as it stands in the file, `rendered` the same with
 /// its texts rendered by the host.
 ///
 /// # Errors
@@ -35,7 +35,7 @@ pub(super) fn fill(
     Ok(rendered)
 }
 
-/// The attributes for a driver that runs programs on this machine: the user's own, and nothing from elsewhere.
+/// Returns the attributes for a driver that runs programs on this machine: the user's own, and nothing from elsewhere.
 ///
 /// # Errors
 /// The contextualiser has an attribute that the user did not name.
@@ -53,12 +53,12 @@ pub(super) fn attributes(contextualiser: &str, own: Map<String, Value>, answer: 
     Ok(Value::Object(own))
 }
 
-/// It was handed on as it was written, or rendered. What a template gives twice may differ, and the host's counts.
+/// Tells whether a value was handed on as it was written, or rendered. What a template gives twice may differ, and the host's counts.
 fn is_the_users(written: Option<&Value>, rendered: Option<&Value>, value: &Value) -> bool {
     written.is_some_and(|written| written == value || !is_plain(written)) || rendered == Some(value)
 }
 
-/// A key that a plugin chose.
+/// Returns a key that a plugin chose, so that nothing of it does harm.
 fn shown(key: &str) -> String {
     key.chars().take(60).flat_map(char::escape_debug).collect()
 }

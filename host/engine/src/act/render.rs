@@ -53,7 +53,7 @@ pub(crate) async fn render(plugins: &dyn Renderers, of: &Rendering<'_>) -> Resul
     Ok(rendered)
 }
 
-/// The `resource` section with its texts rendered; none when there is nothing to render.
+/// Returns the `resource` section with its texts rendered; none when there is nothing to render.
 async fn own_section(plugins: &dyn Renderers, of: &Rendering<'_>, data: &Value) -> Result<Option<Value>, Fault> {
     let written = &of.implementation.resource;
     if is_plain(written) {
@@ -62,7 +62,7 @@ async fn own_section(plugins: &dyn Renderers, of: &Rendering<'_>, data: &Value) 
     own_texts(plugins, of, &keeping_newlines(written), data, "/resource").await.map(Some)
 }
 
-/// `attributes` of the user's `contextualisation`, rendered.
+/// Returns `attributes` of the user's `contextualisation`, rendered.
 async fn own_attributes(
     plugins: &dyn Renderers,
     of: &Rendering<'_>,
@@ -76,7 +76,7 @@ async fn own_attributes(
     Ok(rendered.as_object().cloned().unwrap_or_default())
 }
 
-/// The variables with those of the config manager, if there is one.
+/// Returns the variables with those of the config manager, if there is one.
 async fn with_config_management(plugins: &dyn Renderers, of: &Rendering<'_>, mut data: Value) -> Result<Value, Fault> {
     let Some(written) = &of.implementation.config_management else { return Ok(data) };
     let (section, added) = manage(plugins, of, written, &data).await?;
@@ -129,7 +129,7 @@ pub(crate) async fn try_checks(plugins: &dyn Renderers, of: &Rendering<'_>, addr
     own_texts(plugins, of, &checks, &data, "/health_check").await.map(drop)
 }
 
-/// What the user wrote, with its texts rendered by the program's own templates: no plugin that was installed takes part. The
+/// Renders the texts in what the user wrote by the program's own templates: no plugin that was installed takes part. The
 /// pointer leads to it from the root of the implementation.
 async fn own_texts(
     plugins: &dyn Renderers,
@@ -163,7 +163,7 @@ fn request(of: &Rendering<'_>, section: Value, data: Value) -> ContextRequest {
     }
 }
 
-/// Whether a value is what it will be, without rendering.
+/// Tells whether a value is what it will be, without rendering.
 pub(crate) fn is_plain(value: &Value) -> bool {
     match value {
         Value::String(text) => !["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)),
@@ -173,7 +173,7 @@ pub(crate) fn is_plain(value: &Value) -> bool {
     }
 }
 
-/// Templates drop one newline at the end of a text, so each gets one more.
+/// Adds a newline where a text ends with one: templates drop one.
 fn keeping_newlines(value: &Value) -> Value {
     match value {
         Value::String(text) if text.ends_with('\n') => Value::String(format!("{text}\n")),
@@ -189,7 +189,7 @@ fn missing(kind: &str, keyword: &str) -> Fault {
     Fault::new(Reaction::GiveUp, "engine.no-plugin", format!("there is no {kind} for {keyword:?}"))
 }
 
-/// What was rendered in one place stands in another.
+/// Moves the pointers of a fault: what was rendered in one place stands in another.
 fn moved(mut fault: Fault, from: &str, to: &str) -> Fault {
     for detail in &mut fault.details {
         if let Some(rest) = detail.pointer.strip_prefix(from) {

@@ -26,7 +26,7 @@ const ADDRESS: &str = "192.0.2.254";
 /// Renders at once.
 const WIDTH: usize = 8;
 
-/// Of whom: an infrastructure that may exist already.
+/// An infrastructure that may exist already, and what its previews have in common.
 #[derive(Clone, Copy)]
 struct Subject<'a> {
     infra_id: &'a str,

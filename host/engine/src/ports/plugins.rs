@@ -24,7 +24,7 @@ pub trait Renderers: Send + Sync {
     fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
         self.contextualiser("basic")
     }
-    /// What the driver for a `resource.type` lets others decide.
+    /// Returns what the driver for a `resource.type` lets others decide.
     fn openings(&self, _driver: &str) -> Openings {
         Openings::default()
     }
@@ -47,12 +47,12 @@ pub trait Offline: Renderers {
     async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault>;
 }
 
-/// What a driver lets others decide.
+/// Decisions that a driver leaves to others than the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Openings {
     /// Keys of its section that a contextualiser may fill in.
     pub fillable: BTreeSet<String>,
-    /// It runs programs on this machine, so that what a node runs is the user's to say.
+    /// True where it runs programs on this machine, so that what a node runs is the user's to say.
     pub runs_programs: bool,
 }
 

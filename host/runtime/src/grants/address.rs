@@ -22,7 +22,7 @@ pub(super) fn class(address: IpAddr) -> Class {
     }
 }
 
-/// Where a host is, as far as its text tells: nothing is resolved.
+/// Place of a host, as far as its text tells: nothing is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// Anywhere.
@@ -36,7 +36,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Of a name or an address. `host` is normal: see [`super::target::normal_host`].
+    /// Returns that of a name or an address. `host` is normal: see [`super::target::normal_host`].
     pub(super) fn of(host: &str) -> Self {
         match host.parse::<IpAddr>() {
             Ok(address) => match class(address) {

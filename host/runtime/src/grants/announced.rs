@@ -16,7 +16,7 @@ use super::target::{Target, host, join, normal_host};
 const MOST_HOSTS: usize = 256;
 const MOST_ENDPOINTS: usize = 1024;
 
-/// What all calls of the process have learnt, by the identity of a plugin and by endpoint.
+/// Hosts that all calls of the process have learnt, by the identity of a plugin and by endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
     known: Mutex<HashMap<(String, String), Arc<Announced>>>,

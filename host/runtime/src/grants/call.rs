@@ -25,9 +25,9 @@ pub struct CallGrants {
     announced: Vec<Arc<Announced>>,
     interfaces: BTreeSet<Interface>,
     may_command: bool,
-    /// It is made to see what would be.
+    /// True where the call is made to see what would be.
     reaches_nothing: bool,
-    /// Where the endpoints of its section are.
+    /// Places of the endpoints of its section.
     places: Vec<Place>,
     /// Made-up host names of unix sockets.
     sockets: Mutex<BTreeMap<String, PathBuf>>,
@@ -88,7 +88,7 @@ impl CallGrants {
         }
     }
 
-    /// Those of a call that reaches nothing, whatever is granted to the plugin.
+    /// Makes the grants of a call that reaches nothing, whatever is granted to the plugin.
     pub(crate) fn nothing(subject: &Subject<'_>) -> Self {
         let nobody = Subject { plugin: subject.plugin, entry: subject.entry, ..Subject::default() };
         let nothing = Self::new(&nobody, &Announcements::default());
@@ -113,7 +113,7 @@ impl CallGrants {
         }
     }
 
-    /// Whether the call is made to see what would be.
+    /// Tells whether the call is made to see what would be.
     pub(crate) fn reaches_nothing(&self) -> bool {
         self.reaches_nothing
     }

@@ -48,7 +48,7 @@ impl Endpoint {
         Ok(Self::Url { url: url.as_str().trim_end_matches('/').to_owned(), host: name, port })
     }
 
-    /// The host in its URL, as it is compared; none for a unix socket.
+    /// Returns the host in its URL, as it is compared; none for a unix socket.
     pub(super) fn host(&self) -> Option<String> {
         match self {
             Self::Url { host, .. } => Some(normal_host(host)),
@@ -56,7 +56,7 @@ impl Endpoint {
         }
     }
 
-    /// Where it is, as far as its text tells.
+    /// Returns its place, as far as its text tells.
     pub(super) fn place(&self) -> Place {
         self.host().map_or(Place::ThisMachine, |host| Place::of(&host))
     }

@@ -21,7 +21,7 @@ pub struct NodeAddress(String);
 pub struct InvalidAddress;
 
 impl NodeAddress {
-    /// Where it is, as far as its text tells.
+    /// Returns its place, as far as its text tells.
     pub(super) fn place(&self) -> Place {
         Place::of(&normal_host(&self.0))
     }
@@ -43,7 +43,7 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// A name whose last label is a number is read as an address by many (`127.1`, `0x7f000001`).
+/// Tells whether a text is a DNS name. One whose last label is a number is read as an address by many (`127.1`, `0x7f000001`).
 fn is_name(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));

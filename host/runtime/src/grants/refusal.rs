@@ -29,7 +29,7 @@ impl Refusal {
         Self::new(of, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
     }
 
-    /// Of what nothing allows.
+    /// Makes the refusal of what nothing allows.
     pub(super) fn for_good(of: &CallGrants, request: &str, reason: &str) -> Self {
         Self { configuration: String::new(), ..Self::new(of, request, reason, "network", "") }
     }

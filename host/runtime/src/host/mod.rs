@@ -42,7 +42,7 @@ pub(crate) struct Services {
     pub(crate) tokens: TokenCache,
     pub(crate) limits: Limits,
     pub(crate) allow_commands: bool,
-    /// What was told of addresses.
+    /// Addresses that users were told of.
     pub(crate) told: Told,
 }
 
