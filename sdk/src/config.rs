@@ -19,7 +19,7 @@ pub trait ConfigManager: 'static {
     /// What it says of itself.
     const ABOUT: About;
 
-    /// Variables that it adds to the templates of a node: an object. Pure: no network.
+    /// Variables that it adds to the templates of a node: an object. Pure: no network, and no credential.
     ///
     /// # Errors
     /// A fault that says what the host should do.

@@ -62,7 +62,7 @@ pub trait Facts: Send + Sync {
     /// The instances of a node, oldest first; of all nodes when no name is given.
     fn instances(&self, node_name: Option<&str>) -> Vec<Instance>;
 
-    /// Runs a command on the host, if the operator allowed it.
+    /// Runs a command on the host, if the operator allowed it and granted `process` to this plugin.
     ///
     /// # Errors
     /// `denied` when not allowed.
@@ -76,6 +76,7 @@ pub struct Rendered {
     pub user_data: Option<Vec<u8>>,
     /// For the driver, an object.
     pub attributes: Value,
-    /// The `resource` section, when it was rendered by the way. It replaces what the user wrote.
+    /// Keys for the `resource` section, an object: those that the driver's schema marks with `"x-fillable": true`. The host renders
+    /// what the user wrote there itself.
     pub resource: Option<Value>,
 }

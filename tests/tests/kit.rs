@@ -37,12 +37,19 @@ fn a_file_is_looked_at_before_it_is_installed() {
 fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     let occopus = Occopus::new();
     let file = ping(&occopus);
-    let refused = occopus.run(["plugin", "install", path(&file)]);
-    assert!(refused.code == Some(1) && refused.stderr.contains("icmp"), "{}", refused.stderr);
+    let refused = occopus.run(["plugin", "install", "--yes", path(&file)]);
+    let said = refused.stderr.replace('\n', " ");
+    assert!(refused.code == Some(1) && said.contains("it would replace the bundled health-checker `ping`"), "{said}");
+    let refused = occopus.run(["plugin", "install", "--replace", path(&file)]);
+    let said = refused.stderr.replace('\n', " ");
+    assert!(
+        refused.code == Some(1) && said.contains("nobody has agreed to replace") && said.contains("icmp"),
+        "{said}"
+    );
     let is_installed = || occopus.ok(["plugin", "list"]).stdout.contains("health-checker-ping.wasm");
     assert!(!is_installed());
 
-    let installed = occopus.ok(["plugin", "install", "--yes", path(&file)]);
+    let installed = occopus.ok(["plugin", "install", "--replace", "--yes", path(&file)]);
     assert!(installed.stderr.contains("It replaces the health-checker `ping`"), "{}", installed.stderr);
     assert!(is_installed());
     let explained = occopus.ok(["plugin", "explain", "ping"]).stdout;
@@ -61,11 +68,77 @@ fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     let said = listed.stderr.replace('\n', " ");
     assert!(said.contains("has changed") && said.contains(pinned), "{said}");
 
-    occopus.ok(["plugin", "install", "--yes", path(&file)]);
+    occopus.ok(["plugin", "install", "--replace", "--yes", path(&file)]);
     assert!(is_installed());
     occopus.ok(["plugin", "remove", "ping"]);
     assert!(!copy.exists() && !is_installed());
     assert_eq!(occopus.run(["plugin", "remove", "ping"]).code, Some(1));
+}
+
+/// The driver `impostor`, with other words about itself.
+fn impostor(occopus: &Occopus, fields: &[(&str, &str)]) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins/impostor.wasm");
+    let mut bytes = fs::read(path).expect("the plugin");
+    for (field, text) in fields {
+        let mark = format!("@@{field}@@");
+        let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes()).expect("the mark");
+        let room = &mut bytes[at + mark.len()..at + 256];
+        room.fill(0);
+        room[..text.len()].copy_from_slice(text.as_bytes());
+    }
+    occopus.write("impostor.wasm", bytes)
+}
+
+#[test]
+fn what_a_plugin_gets_is_shown_and_asked_for() {
+    let occopus = Occopus::new();
+    occopus.write(
+        "home/occopus_config.yaml",
+        "plugins: {nova: {interfaces: [reveal, process]}, mine: {interfaces: [reveal]}}\n",
+    );
+    let install = |fields: &[(&str, &str)], options: &[&str]| {
+        let file = impostor(&occopus, fields);
+        let finished = occopus.run(["plugin", "install", path(&file)].iter().chain(options));
+        (finished.code, finished.stderr.replace('\n', " "))
+    };
+    let evil = [("NAME", "nova"), ("KEYWORD", "evilnova")];
+    for options in [&["--yes"][..], &["--yes", "--replace"]] {
+        let (code, said) = install(&evil, options);
+        assert!(code == Some(1) && said.contains("its name `nova` is that of the bundled driver `nova`"), "{said}");
+    }
+    assert!(!occopus.home().join("plugins/driver-nova.wasm").exists());
+
+    // It asks for hosts of its endpoint's, and the configuration has more for its name.
+    let mine = [("NAME", "mine"), ("KEYWORD", "mine"), ("NETWORK", "endpoint announced")];
+    let (code, said) = install(&mine, &[]);
+    assert!(code == Some(1) && said.contains("nobody has agreed to grant announced, reveal to mine"), "{said}");
+    assert!(said.contains("reveal: granted by the configuration, although it does not ask for it"), "{said}");
+    let (code, said) = install(&mine, &["--yes"]);
+    assert_eq!(code, Some(0), "{said}");
+
+    // Another one of its kind and keyword, and one with its name.
+    let (code, said) = install(&[("NAME", "other"), ("KEYWORD", "mine")], &["--yes"]);
+    assert!(code == Some(1) && said.contains("it would replace the installed driver `mine`"), "{said}");
+    let (code, said) = install(&[("NAME", "mine"), ("KEYWORD", "other")], &["--yes"]);
+    assert!(code == Some(1) && said.contains("its name `mine` is that of the installed driver `mine`"), "{said}");
+    let (code, said) = install(&[("NAME", "other"), ("KEYWORD", "mine")], &["--yes", "--replace"]);
+    assert_eq!(code, Some(0), "{said}");
+    let list = occopus.ok(["plugin", "list"]);
+    assert!(list.stdout.contains("driver-other.wasm") && !list.stdout.contains("driver-mine.wasm"), "{}", list.stdout);
+
+    let (code, said) = install(&[("VERSION", "1.0\n  network: none")], &["--yes"]);
+    assert!(code == Some(1) && said.contains("its version is `1.0\\u{a}  network: none`"), "{said}");
+}
+
+#[test]
+fn a_file_that_nobody_installed_replaces_nothing() {
+    let occopus = Occopus::new();
+    let docker = fs::read(impostor(&occopus, &[("NAME", "docker"), ("KEYWORD", "docker")])).expect("made");
+    occopus.write("home/plugins/docker.wasm", docker);
+    let list = occopus.ok(["plugin", "list"]);
+    assert!(!list.stdout.contains("docker.wasm"), "{}", list.stdout);
+    let said = list.stderr.replace('\n', " ");
+    assert!(said.contains("it would replace the bundled driver `docker`") && said.contains("--replace"), "{said}");
 }
 
 /// Builds a project. The answer is the component.
@@ -91,7 +164,7 @@ fn a_new_project_of_each_kind_builds_and_conforms_as_it_is() {
         ("my_driver", "driver", 1),
         ("my_checker", "health-checker", 1),
         ("my_context", "contextualiser", 1),
-        ("my_manager", "config-manager", 3),
+        ("my_manager", "config-manager", 1),
     ] {
         occopus.ok(["plugin", "new", name, "--kind", kind]);
         assert_eq!(occopus.run(["plugin", "new", name, "--kind", kind]).code, Some(1), "it is there already");

@@ -573,7 +573,8 @@ fn webhooks_are_told_of_what_the_service_does() {
     let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
     let credentials = home.write("home/auth_data.yaml", "webhook:\n- auth_data: {secret: s3cr3t-of-the-hook}\n");
     std::fs::set_permissions(credentials, std::fs::Permissions::from_mode(0o600)).expect("private");
-    let service = Service::in_home(home, PATIENT);
+    let configuration = PATIENT.replacen('{', &format!("{{webhooks: ['{url}'], "), 1);
+    let service = Service::in_home(home, &configuration);
     let posted = collect(listener, &["500 Broken"]);
     let hook = format!("webhooks:\n- url: {url}\n  events: [infrastart, nodecreated, infraready, infradrop]\nnodes:\n");
     service.build("told", &document(&PAIR[..1], &mark, 9).replacen("nodes:\n", &hook, 1));
@@ -589,6 +590,51 @@ fn webhooks_are_told_of_what_the_service_does() {
     assert_eq!(names().len(), 4, "nothing is told twice");
     let (log, secret) = (service.log(), "s3cr3t-of-the-hook");
     assert!(!log.contains(secret) && !is_stored_but_for_credentials(&service, secret));
+}
+
+#[test]
+fn webhooks_from_the_network_stay_out_of_it() {
+    let service = Service::start();
+    for (url, code) in [
+        ("http://127.0.0.1:9/hook", "service.webhook"),
+        ("http://localhost:9/", "service.webhook"),
+        ("http://0x7f.1/", "service.webhook"),
+        ("http://[::ffff:127.0.0.1]/", "service.webhook"),
+        ("http://10.1.2.3/", "service.webhook"),
+        ("https://[fd12::1]/", "service.webhook"),
+        ("http://169.254.169.254/latest", "webhook.url"),
+        ("http://host:99999/", "webhook.url"),
+        ("https://", "webhook.url"),
+        ("unix:///run/docker.sock", "webhook.url"),
+    ] {
+        let text = document(&PAIR[..1], "1", 9);
+        let text = text.replacen("nodes:\n", &format!("webhooks:\n- url: '{url}'\nnodes:\n"), 1);
+        for (method, path) in [("POST", "/validate"), ("PUT", "/infrastructures/hooked")] {
+            let answer = service.ask(method, path).send(&text).expect(400).json();
+            assert_eq!(answer["problems"][0]["code"], code, "{url}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_config_manager_reaches_nothing_for_those_who_only_look() {
+    let home = Arc::new(Occopus::new());
+    let plugin = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins/talker.wasm");
+    home.write("home/plugins/talker.wasm", std::fs::read(plugin).expect("the plugin"));
+    let credentials =
+        home.write("home/auth_data.yaml", "config_management:\n- auth_data: {password: s3cr3t-of-the-manager}\n");
+    std::fs::set_permissions(credentials, std::fs::Permissions::from_mode(0o600)).expect("private");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let place = listener.local_addr().expect("an address");
+    let posted = collect(listener, &[]);
+    let service = Service::in_home(home, PATIENT);
+    let text = document(&PAIR[..1], "1", 9);
+    let managed = format!("  config_management: {{type: talker, endpoint: 'http://{place}/'}}\n  health_check:");
+    let text = text.replace("  health_check:", &managed);
+    assert!(text.contains("talker"));
+    service.ask("POST", "/validate").send(&text).expect(200);
+    assert!(posted.lock().unwrap().is_empty());
+    assert!(!service.log().contains("s3cr3t-of-the-manager"));
 }
 
 fn is_stored_but_for_credentials(service: &Service, secret: &str) -> bool {

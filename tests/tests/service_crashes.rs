@@ -394,7 +394,8 @@ fn secrets_are_told_nowhere() {
         ),
     );
     std::fs::set_permissions(&auth, std::fs::Permissions::from_mode(0o600)).expect("private");
-    let mut service = Service::with(home.clone(), PATIENT, &["-v"]);
+    let configuration = PATIENT.replacen('{', &format!("{{webhooks: ['{hook}'], "), 1);
+    let mut service = Service::with(home.clone(), &configuration, &["-v"]);
     let token = service.new_token("boss", "admin", &[]);
     let (_, hidden) = token.rsplit_once('_').expect("parts");
     service.token = Some(token.clone());

@@ -257,14 +257,14 @@ fn conforms(section: &Value, kind: Kind, it: &Description) -> Result<(), String>
 
 /// Everything that it asks for beyond what each call gives.
 fn asked(it: &Description) -> Result<PluginGrants, String> {
-    let usual = ["endpoint", "announced", "node-address"];
+    let usual = ["endpoint", "node-address"];
     let network = it.needs_network.iter().filter(|need| !usual.contains(&need.as_str()));
     let network: Result<Vec<Target>, _> = network.map(|need| need.parse()).collect();
     let interfaces: BTreeSet<Interface> = Interface::ALL
         .into_iter()
         .filter(|interface| it.needs_interfaces.iter().any(|need| need == interface.name()))
         .collect();
-    Ok(PluginGrants { network: network.map_err(|error| format!("{error}"))?, interfaces })
+    Ok(PluginGrants { network: network.map_err(|error| format!("{error}"))?, interfaces, sha256: None })
 }
 
 fn runtime(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Plugins as _, Rendered};
+use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Rendered, Renderers as _};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;

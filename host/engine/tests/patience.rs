@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, Observed, OwnedPage, Plugins, Reaction, Scope,
+    Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, Observed, Offline, OwnedPage, Plugins,
+    Reaction, Renderers, Scope,
 };
 use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
 use occopus_engine::{
@@ -130,6 +131,12 @@ impl Plugins for Counted {
         self.cloud.health_checker(keyword)
     }
 
+    fn offline(&self) -> Arc<dyn Offline> {
+        self.cloud.offline()
+    }
+}
+
+impl Renderers for Counted {
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
         self.cloud.contextualiser(keyword)
     }

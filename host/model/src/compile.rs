@@ -74,7 +74,7 @@ fn read(
     events: &[&str],
     schemas: &dyn Schemas,
 ) -> Result<Compiled, Problems> {
-    let description = root.as_ref().and_then(|root| description::check(root, events, &mut problems));
+    let description = root.as_ref().and_then(|root| description::check(root, events, schemas, &mut problems));
     let mut defined = Definitions::default();
     if let Some(root) = &root {
         defined.add_own(root, schemas, &mut problems);

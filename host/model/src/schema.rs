@@ -55,6 +55,11 @@ pub trait Schemas {
         None
     }
 
+    /// Returns why nobody can be told anything at this URL of a webhook; none when somebody may.
+    fn webhook_problem(&self, _url: &str) -> Option<String> {
+        None
+    }
+
     /// The keywords that there are.
     fn keywords(&self, section: Section) -> Vec<String>;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use occopus_engine::Preview;
 use occopus_model::{Credential, Implementation, Infrastructure, Schemas, Section, is_placeholder};
-use occopus_runtime::CredentialSource;
+use occopus_runtime::{CredentialSource, selecting};
 use serde_json::Value;
 
 /// A section of a node definition, and what it authenticates with.
@@ -66,7 +66,12 @@ fn one(
         problem: None,
     };
     let Some(schema) = schemas.credentials_schema(section, keyword) else { return found };
-    match credentials.credential(section, value) {
+    // Chosen by what the user wrote, as calls choose them.
+    let own = match schemas.schema(section, keyword) {
+        Some(section_schema) => selecting(value, &section_schema).into_owned(),
+        None => value.clone(),
+    };
+    match credentials.credential(section, &own) {
         Ok(Some(credential)) => {
             found.fields = credential.fields.keys().cloned().collect();
             found.problem = unusable(&credential, &required(&schema));

@@ -53,6 +53,8 @@ pub struct ServiceSettings {
     pub allow_processes: bool,
     /// The endpoints that they may name; any when empty.
     pub endpoints: Vec<String>,
+    /// The URLs on this machine and on private networks that their webhooks may have.
+    pub webhooks: Vec<String>,
     /// Names that the service answers to on a loopback address, besides those of this machine: that of a proxy before it.
     pub names: Vec<String>,
     /// Origins whose pages may use the service, such as `https://occopus.example.org`; none when empty.
@@ -156,8 +158,6 @@ impl Config {
         };
         let mut plugin_directories = vec![places.data.join("plugins")];
         let installed = Installed::read(&plugin_directories[0])?;
-        let mut plugins = file.plugins;
-        installed.add_grants(&mut plugins);
         plugin_directories.extend(file.plugin_directories);
         let config = Self {
             store: file.store.unwrap_or_else(|| places.data.join("store.db")),
@@ -165,7 +165,7 @@ impl Config {
             auth_places,
             plugin_directories,
             installed,
-            grants: Grants::of(plugins),
+            grants: Grants::of(file.plugins),
             limits: file.limits,
             allow_commands: file.allow_commands,
             calls_per_endpoint: file.calls_per_endpoint,

@@ -10,7 +10,7 @@ use occopus_conformance::{ConformanceError, News, Report, Subject};
 use occopus_engine::ports::{Driver, HealthChecker, Store, StoreError, SystemClock};
 use occopus_engine::{Engine, EngineError, Event, Preview, Settings, Stop, What};
 use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
-use occopus_runtime::{PluginSource, Runtime, RuntimeConfig, RuntimeError};
+use occopus_runtime::{Origin, PluginInfo, PluginSource, Runtime, RuntimeConfig, RuntimeError};
 use occopus_store::SqliteStore;
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::holder;
 use crate::in_process::{AllPlugins, InProcess};
+use crate::installed::Installed;
 use crate::needs::Need;
 use crate::nothing::{NoPlugins, NoStore};
 use crate::places::{Places, auth_data_in};
@@ -135,7 +136,7 @@ impl Occopus {
             for message in unreadable {
                 tracing::warn!("{message}");
             }
-            self.runtime_with(sources)
+            self.runtime_of_sources(sources)
         };
         Ok(self.runtime.get_or_try_init(open).await?.clone())
     }
@@ -146,7 +147,33 @@ impl Occopus {
         let source = blocking(move || sources::read(&path)).await;
         let source =
             source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
-        self.runtime_with(vec![source])
+        self.runtime_of_sources(vec![source])
+    }
+
+    /// Returns all plugins with a file as it would be once it is installed: what it asks for is granted, and it replaces others if that was
+    /// agreed to. What is left out then says why.
+    pub async fn runtime_with(
+        &self,
+        file: &Path,
+        info: &PluginInfo,
+        replaces: bool,
+    ) -> Result<Arc<Runtime>, OpenError> {
+        let pin = Installed::pin_for(info, replaces).map_err(|error| RuntimeError::LeftOut {
+            origin: file.display().to_string(),
+            message: error.to_string(),
+        })?;
+        let path = file.to_owned();
+        let source = blocking(move || sources::read(&path)).await;
+        let source =
+            source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
+        let (mut sources, _) = sources::all(&self.config.plugin_directories, &self.config.installed);
+        let place = Origin::File(self.plugin_directory().join(Installed::file_of(info)));
+        // What is there under the name of another plugin stays, and keeps this one out.
+        if self.config.installed.may_overwrite(info) {
+            sources.retain(|other| other.origin != place);
+        }
+        sources.push(PluginSource { pinned: Some(pin), ..source });
+        self.runtime_of_sources(sources)
     }
 
     /// Runs the conformance suite on a file, as its fixture says, and tells of each check when it has ended or takes its time.
@@ -171,7 +198,7 @@ impl Occopus {
         self.config.places.data.join("plugins")
     }
 
-    fn runtime_with(&self, sources: Vec<PluginSource>) -> Result<Arc<Runtime>, OpenError> {
+    fn runtime_of_sources(&self, sources: Vec<PluginSource>) -> Result<Arc<Runtime>, OpenError> {
         let config = RuntimeConfig {
             cache_dir: self.config.places.cache.clone(),
             state_dir: self.config.places.data.join("processes"),

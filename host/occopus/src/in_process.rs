@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use occopus_engine::ports::{ConfigManager, Contextualiser, Driver, HealthChecker, Plugins};
+use async_trait::async_trait;
+use occopus_engine::ports::{
+    ConfigManager, Contextualiser, CreateRequest, Detail, Driver, Fault, HealthChecker, Offline, Openings, Plugins,
+    Renderers,
+};
 use occopus_model::{Schemas, Section};
-use occopus_runtime::Runtime;
+use occopus_runtime::{Runtime, fillable};
 use serde_json::Value;
 
 /// By keyword, with the JSON Schema of the section.
@@ -22,12 +26,36 @@ pub(crate) struct AllPlugins {
 }
 
 impl InProcess {
+    /// Returns what a driver of the program leaves open; none when it is no driver of the program.
+    fn openings(&self, driver: &str) -> Option<Openings> {
+        let (_, schema) = self.drivers.get(driver)?;
+        Some(Openings { fillable: fillable(schema), runs_programs: false })
+    }
+
     fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
         match section {
             Section::Resource => self.drivers.get(keyword).map(|(_, schema)| schema.clone()),
             Section::HealthCheck => self.health_checkers.get(keyword).map(|(_, schema)| schema.clone()),
             _ => None,
         }
+    }
+}
+
+impl Renderers for AllPlugins {
+    fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
+        self.runtime.contextualiser(keyword)
+    }
+
+    fn config_manager(&self, keyword: &str) -> Option<Arc<dyn ConfigManager>> {
+        self.runtime.config_manager(keyword)
+    }
+
+    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
+        self.runtime.templates()
+    }
+
+    fn openings(&self, driver: &str) -> Openings {
+        self.in_process.openings(driver).unwrap_or_else(|| self.runtime.openings(driver))
     }
 }
 
@@ -42,12 +70,42 @@ impl Plugins for AllPlugins {
         own.or_else(|| self.runtime.health_checker(keyword))
     }
 
+    fn offline(&self) -> Arc<dyn Offline> {
+        Arc::new(AllOffline { in_process: self.in_process.clone(), runtime: self.runtime.offline() })
+    }
+}
+
+/// The same for previews. Drivers of the program are trusted to reach nothing in their checks.
+struct AllOffline {
+    in_process: InProcess,
+    runtime: Arc<dyn Offline>,
+}
+
+impl Renderers for AllOffline {
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
         self.runtime.contextualiser(keyword)
     }
 
     fn config_manager(&self, keyword: &str) -> Option<Arc<dyn ConfigManager>> {
         self.runtime.config_manager(keyword)
+    }
+
+    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
+        self.runtime.templates()
+    }
+
+    fn openings(&self, driver: &str) -> Openings {
+        self.in_process.openings(driver).unwrap_or_else(|| self.runtime.openings(driver))
+    }
+}
+
+#[async_trait]
+impl Offline for AllOffline {
+    async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+        match self.in_process.drivers.get(driver) {
+            Some((own, _)) => own.check(request).await,
+            None => self.runtime.check(driver, request).await,
+        }
     }
 }
 
@@ -62,6 +120,10 @@ impl Schemas for AllPlugins {
             Some(_) => None,
             None => self.runtime.endpoint_problem(section, keyword, endpoint),
         }
+    }
+
+    fn webhook_problem(&self, url: &str) -> Option<String> {
+        self.runtime.webhook_problem(url)
     }
 
     fn keywords(&self, section: Section) -> Vec<String> {

@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use occopus_model::files;
-use occopus_runtime::PluginInfo;
 use occopus_runtime::grants::PluginGrants;
+use occopus_runtime::{Kind, Pin, PluginInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -30,6 +30,14 @@ struct Entry {
     name: String,
     version: String,
     sha256: String,
+    /// None in lists of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keyword: Option<String>,
+    /// True when somebody agreed that it replaces another plugin of its kind and keyword.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    replaces: bool,
     /// What it was granted, in the words of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     network: Vec<String>,
@@ -85,50 +93,57 @@ impl Installed {
         Ok(installed)
     }
 
-    /// The digest that a file must have; none when it was put there by hand.
-    pub(crate) fn digest_of(&self, file: &Path) -> Option<String> {
+    /// Returns what somebody agreed to for a file; none when it was put there by hand.
+    pub(crate) fn pin_of(&self, file: &Path) -> Option<Pin> {
         if file.parent() != Some(&self.directory) {
             return None;
         }
-        self.plugins.get(file.file_name()?.to_str()?).map(|entry| entry.sha256.clone())
+        self.plugins.get(file.file_name()?.to_str()?).and_then(|entry| entry.pin().ok())
     }
 
-    /// Adds what was granted at installation to the configuration's grants.
-    pub(crate) fn add_grants(&self, grants: &mut BTreeMap<String, PluginGrants>) {
-        for entry in self.plugins.values() {
-            let Ok(granted) = entry.grants() else { continue };
-            let all = grants.entry(entry.name.clone()).or_default();
-            all.network.extend(granted.network);
-            all.interfaces.extend(granted.interfaces);
-        }
+    /// Returns what would be agreed to by installing a plugin.
+    pub(crate) fn pin_for(info: &PluginInfo, replaces: bool) -> Result<Pin, InstallError> {
+        Entry::of(info, replaces).pin().map_err(InstallError::BadNeed)
+    }
+
+    /// Tells whether a plugin may have the file of what is installed under its name: it is a version of that. One with another keyword is
+    /// another plugin.
+    pub(crate) fn may_overwrite(&self, info: &PluginInfo) -> bool {
+        let entry = self.plugins.get(&Self::file_of(info));
+        entry.is_none_or(|entry| entry.keyword.as_ref().is_none_or(|keyword| *keyword == info.description.keyword))
+    }
+
+    /// Returns the name of the file of a plugin.
+    pub(crate) fn file_of(info: &PluginInfo) -> String {
+        format!("{}-{}.wasm", info.kind.name(), info.description.name)
     }
 
     /// What the operator has to agree to: targets and interfaces beyond what every plugin of its kind has.
-    pub fn asks_for(info: &PluginInfo) -> (Vec<String>, Vec<String>) {
-        let usual = ["endpoint", "announced", "node-address"];
+    fn asks_for(info: &PluginInfo) -> (Vec<String>, Vec<String>) {
+        let usual = ["endpoint", "node-address"];
         let description = &info.description;
         let network = description.needs_network.iter().filter(|need| !usual.contains(&need.as_str()));
         (network.cloned().collect(), description.needs_interfaces.clone())
     }
 
-    /// Copies a plugin in, and grants what it asks for. The answer is where it is.
-    pub fn install(&mut self, info: &PluginInfo, bytes: &[u8]) -> Result<PathBuf, InstallError> {
+    /// Copies a plugin in, and grants what it asks for. What was installed with its kind and keyword goes. The answer is where it
+    /// is.
+    pub fn install(&mut self, info: &PluginInfo, bytes: &[u8], replaces: bool) -> Result<PathBuf, InstallError> {
         let description = &info.description;
         let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
         if description.name.is_empty() || !description.name.chars().all(is_plain) {
             return Err(InstallError::BadName(description.name.clone()));
         }
-        let (network, interfaces) = Self::asks_for(info);
-        let entry = Entry {
-            name: description.name.clone(),
-            version: description.version.clone(),
-            sha256: info.digest.clone(),
-            network,
-            interfaces,
-        };
-        entry.grants().map_err(InstallError::BadNeed)?;
-        let file = format!("{}-{}.wasm", info.kind.name(), description.name);
+        let entry = Entry::of(info, replaces);
+        entry.pin().map_err(InstallError::BadNeed)?;
+        let file = Self::file_of(info);
         let path = self.directory.join(&file);
+        let is_replaced =
+            |other: &Entry| other.kind == Some(info.kind) && other.keyword.as_ref() == Some(&description.keyword);
+        let replaced = self.plugins.iter().filter(|(name, other)| **name != file && is_replaced(other));
+        for name in replaced.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.remove_file(&name)?;
+        }
         // In this order: a file that the list does not know yet has no grants.
         self.plugins.remove(&file);
         self.write()?;
@@ -144,18 +159,20 @@ impl Installed {
             self.plugins.iter().filter(|(_, entry)| entry.name == name).map(|(file, _)| file.clone()).collect();
         let mut removed = Vec::new();
         for file in files {
-            let path = self.directory.join(&file);
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(InstallError::Io { path, source });
-                }
-                _ => {}
-            }
-            self.plugins.remove(&file);
-            self.write()?;
-            removed.push(path);
+            removed.push(self.remove_file(&file)?);
         }
         Ok(removed)
+    }
+
+    fn remove_file(&mut self, file: &str) -> Result<PathBuf, InstallError> {
+        let path = self.directory.join(file);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(InstallError::Io { path, source }),
+            _ => {}
+        }
+        self.plugins.remove(file);
+        self.write()?;
+        Ok(path)
     }
 
     fn write(&self) -> Result<(), InstallError> {
@@ -168,6 +185,24 @@ impl Installed {
 }
 
 impl Entry {
+    fn of(info: &PluginInfo, replaces: bool) -> Self {
+        let (network, interfaces) = Installed::asks_for(info);
+        Self {
+            name: info.description.name.clone(),
+            version: info.description.version.clone(),
+            sha256: info.digest.clone(),
+            kind: Some(info.kind),
+            keyword: Some(info.description.keyword.clone()),
+            replaces,
+            network,
+            interfaces,
+        }
+    }
+
+    fn pin(&self) -> Result<Pin, String> {
+        Ok(Pin { sha256: self.sha256.clone(), grants: self.grants()?, replaces: self.replaces })
+    }
+
     fn grants(&self) -> Result<PluginGrants, String> {
         let asked = json!({"network": self.network, "interfaces": self.interfaces});
         serde_json::from_value(asked).map_err(|error| error.to_string())

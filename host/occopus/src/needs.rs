@@ -21,6 +21,9 @@ pub fn needs_of_description(infrastructure: &Infrastructure) -> Vec<Need> {
         if let Some(keyword) = implementation.config_management.as_ref().and_then(typed) {
             needs.extend([(Kind::ConfigManager, keyword), (Kind::Contextualiser, "basic".to_owned())]);
         }
+        if has_template(&implementation.resource) {
+            needs.insert((Kind::Contextualiser, "basic".to_owned()));
+        }
         let checks = implementation.health_check.checks.keys();
         needs.extend(checks.map(|keyword| (Kind::HealthChecker, keyword.clone())));
     }
@@ -32,4 +35,13 @@ pub fn needs_of_status(status: &Status) -> Vec<Need> {
     let instances = status.nodes.iter().flat_map(|node| &node.instances);
     let needs: BTreeSet<_> = instances.map(|instance| (Kind::Driver, instance.driver.clone())).collect();
     needs.into_iter().collect()
+}
+
+fn has_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("{{") || text.contains("{%"),
+        Value::Array(items) => items.iter().any(has_template),
+        Value::Object(fields) => fields.values().any(has_template),
+        _ => false,
+    }
 }

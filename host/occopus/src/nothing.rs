@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    Changes, Committed, Contextualiser, Driver, Entry, HealthChecker, LeaseId, Plugins, Revision, Store, StoreError,
-    Transaction,
+    Changes, Committed, Contextualiser, CreateRequest, Detail, Driver, Entry, Fault, HealthChecker, LeaseId, Offline,
+    Plugins, Renderers, Revision, Store, StoreError, Transaction,
 };
 
 /// No plugins.
@@ -21,8 +21,21 @@ impl Plugins for NoPlugins {
         None
     }
 
+    fn offline(&self) -> Arc<dyn Offline> {
+        Arc::new(Self)
+    }
+}
+
+impl Renderers for NoPlugins {
     fn contextualiser(&self, _keyword: &str) -> Option<Arc<dyn Contextualiser>> {
         None
+    }
+}
+
+#[async_trait]
+impl Offline for NoPlugins {
+    async fn check(&self, _driver: &str, _request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+        Ok(Vec::new())
     }
 }
 

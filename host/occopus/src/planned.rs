@@ -50,6 +50,10 @@ impl Schemas for WithPlanned<'_> {
         self.exists(section, keyword).then(|| self.0.endpoint_problem(section, keyword, endpoint)).flatten()
     }
 
+    fn webhook_problem(&self, url: &str) -> Option<String> {
+        self.0.webhook_problem(url)
+    }
+
     fn keywords(&self, section: Section) -> Vec<String> {
         let mut keywords = self.0.keywords(section);
         // For checks, only known keys may stand in the section.

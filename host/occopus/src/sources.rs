@@ -23,7 +23,7 @@ pub(crate) fn all(directories: &[PathBuf], installed: &Installed) -> (Vec<Plugin
     let (mut sources, mut unreadable) = (bundled.collect::<Vec<_>>(), Vec::new());
     for file in directories.iter().flat_map(|directory| components(directory)) {
         match read(&file) {
-            Ok(source) => sources.push(PluginSource { pinned: installed.digest_of(&file), ..source }),
+            Ok(source) => sources.push(PluginSource { pinned: installed.pin_of(&file), ..source }),
             Err(message) => unreadable.push(format!("the plugin {} can't be read: {message}", file.display())),
         }
     }

@@ -24,8 +24,9 @@ pub(crate) struct SandboxedConfigManager {
 #[async_trait]
 impl ConfigManager for SandboxedConfigManager {
     async fn template_data(&self, scope: &Scope) -> Result<Value, Fault> {
-        self.shared.credentials.refresh().await;
-        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
+        // The contract has it without network and credential, at work as in previews.
+        let call =
+            self.shared.prepare_offline(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
         let answered =
             self.shared.run(&self.plugin, "template_data", Arc::clone(&call), Acts::Never, async |pre, store| {
                 let manager = ConfigManagerPre::new(pre.clone())?.instantiate_async(&mut *store).await?;

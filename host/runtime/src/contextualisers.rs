@@ -19,6 +19,16 @@ const SECTION: &str = "/contextualisation";
 pub(crate) struct SandboxedContextualiser {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plugin: Arc<Plugin>,
+    pub(crate) reach: Reach,
+}
+
+/// Reach of the calls of a contextualiser.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reach {
+    /// As far as the operator grants; usually nowhere.
+    Granted,
+    /// Nothing.
+    Nothing,
 }
 
 fn json(what: &str, text: &str) -> Result<Value, Fault> {
@@ -30,7 +40,11 @@ fn json(what: &str, text: &str) -> Result<Value, Fault> {
 #[async_trait]
 impl Contextualiser for SandboxedContextualiser {
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault> {
-        let call = self.shared.prepare(&self.plugin, Input::Context(request.clone()), &request.context)?;
+        let input = Input::Context(request.clone());
+        let call = match self.reach {
+            Reach::Granted => self.shared.prepare(&self.plugin, input, &request.context)?,
+            Reach::Nothing => self.shared.prepare_offline(&self.plugin, input, &request.context)?,
+        };
         let rendered = self.shared.run(&self.plugin, "render", Arc::clone(&call), Acts::Never, async |pre, store| {
             let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
             let request = store.data_mut().push(RequestHandle)?;
@@ -45,5 +59,9 @@ impl Contextualiser for SandboxedContextualiser {
             resource: resource.map(|(_, text)| json("sections", text)).transpose()?,
             warnings: warnings.into_iter().map(|warning| warning.within(SECTION)).collect(),
         })
+    }
+
+    fn is_bundled(&self) -> bool {
+        self.plugin.is_bundled()
     }
 }

@@ -1,11 +1,14 @@
 //! Between the contract's types and the engine's.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use occopus_engine::ports::{Address, Detail, Fault, Handle, Observed, Phase, Reaction};
 
 use crate::bindings::driver::exports::occopus::driver::nodes;
 use crate::bindings::imports::occopus::types::types as wit;
+use crate::grants::NodeAddress;
 use crate::host::Call;
 
 fn reaction(reaction: wit::Reaction) -> Reaction {
@@ -69,6 +72,41 @@ pub(crate) fn fault_to(fault: Fault) -> wit::Fault {
     }
 }
 
+/// Takes an address from a driver: an IP address or a DNS name, where the driver may have nodes. Anything else is left out, and told once: the
+/// machine is there, whatever is said of it.
+fn address_from(call: &Call, address: wit::Address) -> Option<Address> {
+    // Clouds write that there is none.
+    if address.value.is_empty() {
+        return None;
+    }
+    let checked = address.value.parse::<NodeAddress>().map_err(|error| error.to_string());
+    let checked = checked.and_then(|node| call.grants.check_node(&node).map(|()| node).map_err(str::to_owned));
+    match checked {
+        Ok(node) => Some(Address { value: node.to_string(), internal: address.internal }),
+        Err(why) => {
+            let shown: String = address.value.chars().take(80).flat_map(char::escape_default).collect();
+            if call.services.told.is_new(&call.plugin, &shown) {
+                tracing::warn!(plugin = %call.plugin, node = %call.context.node, "the address `{shown}` of a machine is left out: {why}");
+            }
+            None
+        }
+    }
+}
+
+/// Memory of what users were told of already, so that they are not told at every look.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<BTreeSet<(String, String)>>);
+
+impl Told {
+    /// The most that is remembered; what is beyond is not told.
+    const MOST: usize = 1_000;
+
+    fn is_new(&self, plugin: &str, what: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < Self::MOST && told.insert((plugin.to_owned(), what.to_owned()))
+    }
+}
+
 pub(crate) fn address_to(address: &Address) -> wit::Address {
     wit::Address { value: address.value.clone(), internal: address.internal }
 }
@@ -89,11 +127,7 @@ pub(crate) fn observed_from(call: &Call, observed: nodes::Observed) -> Observed 
             nodes::Phase::Gone => Phase::Gone,
             nodes::Phase::Unknown => Phase::Unknown,
         },
-        addresses: observed
-            .addresses
-            .into_iter()
-            .map(|address| Address { value: address.value, internal: address.internal })
-            .collect(),
+        addresses: observed.addresses.into_iter().filter_map(|address| address_from(call, address)).collect(),
         attributes: observed.attributes.into_iter().map(|(name, value)| (name, call.redact(&value))).collect(),
         message: observed.message.map(|message| call.redact(&message)),
     }

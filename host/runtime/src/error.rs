@@ -70,4 +70,12 @@ pub enum RuntimeError {
         /// Why.
         message: String,
     },
+    /// Not taken in beside the others.
+    #[error("{origin} is left out: {message}")]
+    LeftOut {
+        /// Where it came from.
+        origin: String,
+        /// Why, and what to do.
+        message: String,
+    },
 }

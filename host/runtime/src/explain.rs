@@ -1,59 +1,111 @@
-//! What a plugin may do and why, for `occopus plugin explain`.
+//! Explanations of what a plugin may do and why, for `occopus plugin explain` and for whoever is asked to agree to it.
 
-use crate::grants::Grants;
+use crate::grants::{Interface, Subject};
 use crate::runtime::PluginInfo;
 
-pub(crate) fn explain(info: &PluginInfo, grants: &Grants) -> String {
-    let description = &info.description;
-    let name = &description.name;
-    let bundled = info.origin == "bundled";
-    let granted = grants.plugins.get(name).cloned().unwrap_or_default();
-    let mut lines = vec![
-        format!("{name} {} ({}, {})", description.version, info.kind.name(), info.origin),
-        "  files, environment, arguments: none, and not to be had".to_owned(),
-    ];
-    let mut ask = Vec::new();
-    for need in &description.needs_network {
-        let line = match need.as_str() {
-            "endpoint" => "network: host and port of the `endpoint` of the section at hand".to_owned(),
-            "announced" => "network: hosts that this endpoint names in its answers, without secrets".to_owned(),
-            "node-address" => "network: the addresses of the node at hand".to_owned(),
-            other if bundled => format!("network: {other} (bundled plugins get what they need)"),
-            other => {
-                ask.push(format!("      network: [\"{other}\"]"));
-                format!("network: asks for {other}")
-            }
+const BUNDLED: &str = "bundled plugins get what they need";
+const GRANTED: &str = "granted by the configuration";
+
+impl PluginInfo {
+    /// Returns what it may do and why, as text, computed from what calls are granted.
+    pub fn explain(&self) -> String {
+        let it = &self.description;
+        let mut lines = vec![
+            format!("{} {} ({}, {})", it.name, it.version, self.kind.name(), self.origin),
+            format!("  chosen by `{}`", it.keyword),
+            "  files, environment, arguments: none, and not to be had".to_owned(),
+        ];
+        lines.extend(self.network());
+        lines.extend(self.interfaces());
+        lines.push("  link-local and metadata addresses: refused, unless granted by that very address".to_owned());
+        let reveals = self.subject().interfaces().contains(&Interface::Reveal);
+        lines.push(match (&it.credentials_schema, reveals) {
+            (None, _) => "  credentials: none".to_owned(),
+            (Some(_), false) => "  credentials: used through the host, never seen".to_owned(),
+            (Some(_), true) => "  credentials: it sees the values, since `reveal` is granted".to_owned(),
+        });
+        lines.extend(self.advice());
+        lines.join("\n") + "\n"
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            plugin: &self.description.name,
+            bundled: self.is_bundled,
+            needs_network: &self.description.needs_network,
+            needs_interfaces: &self.description.needs_interfaces,
+            operator: Some(&self.granted),
+            ..Subject::default()
+        }
+    }
+
+    fn network(&self) -> Vec<String> {
+        let needs = &self.description.needs_network;
+        let granted: Vec<_> = self.granted.network.iter().map(ToString::to_string).collect();
+        let mut lines = Vec::new();
+        for need in needs.iter().filter(|need| !granted.contains(need)) {
+            lines.push(match need.as_str() {
+                "endpoint" => "network: host and port of the `endpoint` of the section at hand".to_owned(),
+                "node-address" => "network: the addresses of the node at hand".to_owned(),
+                "announced" if self.is_bundled => format!("network: {ANNOUNCED} ({BUNDLED})"),
+                "announced" => format!("network: asks for {ANNOUNCED}; not granted"),
+                other if self.is_bundled => format!("network: {other} ({BUNDLED})"),
+                other => format!("network: asks for {other}; not granted"),
+            });
+        }
+        for target in &granted {
+            let target = if target == "announced" { ANNOUNCED } else { target };
+            lines.push(format!("network: {target} ({GRANTED})"));
+        }
+        if lines.is_empty() {
+            lines.push("network: none".to_owned());
+        }
+        lines.into_iter().map(|line| format!("  {line}")).collect()
+    }
+
+    /// Returns lines for the interfaces that it asks for or has without asking.
+    fn interfaces(&self) -> Vec<String> {
+        let (needs, has) = (&self.description.needs_interfaces, self.subject().interfaces());
+        let line = |interface: &Interface| {
+            let name = interface.name();
+            let is_asked_for = needs.iter().any(|need| need == name);
+            let why = match (has.contains(interface), self.granted.interfaces.contains(interface), is_asked_for) {
+                (true, true, true) => GRANTED.to_owned(),
+                (true, true, false) => format!("{GRANTED}, although it does not ask for it"),
+                (true, false, _) => BUNDLED.to_owned(),
+                (false, _, true) => "asked for, not granted".to_owned(),
+                (false, _, false) => return None,
+            };
+            Some(format!("  {name}: {why}"))
         };
-        lines.push(format!("  {line}"));
+        Interface::ALL.iter().filter_map(line).collect()
     }
-    if description.needs_network.is_empty() {
-        lines.push("  network: none".to_owned());
-    }
-    for target in &granted.network {
-        lines.push(format!("  network: {target} (granted by the configuration)"));
-    }
-    for need in &description.needs_interfaces {
-        let is_granted = granted.interfaces.iter().any(|interface| interface.name() == need);
-        let why = match (is_granted, bundled && need != "reveal") {
-            (true, _) => "granted by the configuration",
-            (false, true) => "bundled plugins get what they need",
-            (false, false) => {
-                ask.push(format!("      interfaces: [{need}]"));
-                "asked for, not granted"
+
+    /// Returns the configuration that grants what it asks for and does not have.
+    fn advice(&self) -> Vec<String> {
+        let it = &self.description;
+        let granted = self.granted.words();
+        let lacks = |need: &&String| !self.is_bundled && !granted.contains(need);
+        let usual = ["endpoint", "node-address"];
+        let network = it.needs_network.iter().filter(lacks).filter(|need| !usual.contains(&need.as_str()));
+        let network: Vec<_> = network.map(|need| format!("\"{need}\"")).collect();
+        let interfaces = it
+            .needs_interfaces
+            .iter()
+            .filter(|need| !granted.contains(need) && (!self.is_bundled || need.as_str() == Interface::Reveal.name()));
+        let interfaces: Vec<_> = interfaces.cloned().collect();
+        let mut lines = Vec::new();
+        for (key, list) in [("network", network), ("interfaces", interfaces)] {
+            if !list.is_empty() {
+                lines.push(format!("        {key}: [{}]", list.join(", ")));
             }
-        };
-        lines.push(format!("  {need}: {why}"));
+        }
+        if lines.is_empty() {
+            return lines;
+        }
+        let head = ["  To grant what it asks for, write into the configuration:".to_owned(), "    plugins:".to_owned()];
+        head.into_iter().chain([format!("      {}:", self.entry)]).chain(lines).collect()
     }
-    lines.push("  link-local and metadata addresses: refused, unless granted by that very address".to_owned());
-    lines.push(match &description.credentials_schema {
-        Some(_) => "  credentials: used through the host, never seen".to_owned(),
-        None => "  credentials: none".to_owned(),
-    });
-    if !ask.is_empty() {
-        lines.push("  To grant what it asks for, write into the configuration:".to_owned());
-        lines.push("    plugins:".to_owned());
-        lines.push(format!("      {name}:"));
-        lines.extend(ask.into_iter().map(|line| format!("  {line}")));
-    }
-    lines.join("\n") + "\n"
 }
+
+const ANNOUNCED: &str = "hosts that this endpoint names in its answers, without secrets";

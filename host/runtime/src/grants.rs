@@ -8,6 +8,7 @@ mod address;
 mod announced;
 mod call;
 mod endpoint;
+mod node;
 mod refusal;
 mod target;
 
@@ -16,8 +17,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use address::Place;
 pub(crate) use announced::Announced;
 pub use call::CallGrants;
+pub use node::{InvalidAddress, NodeAddress};
 pub use refusal::Refusal;
 pub use target::{InvalidTarget, Target};
 
@@ -26,11 +29,30 @@ pub fn endpoint_problem(endpoint: &str) -> Option<String> {
     endpoint::Endpoint::parse(endpoint).err().map(|fault| fault.message)
 }
 
+/// Returns why an item of `webhooks` can't be told anything at this URL; none when it may. Nothing is resolved.
+pub fn webhook_problem(url: &str) -> Option<String> {
+    match endpoint::Endpoint::parse(url) {
+        Ok(endpoint) if !url.starts_with("http://") && !url.starts_with("https://") || endpoint.host().is_none() => {
+            Some("a webhook is told over `https://` or `http://`".to_owned())
+        }
+        Ok(endpoint) if endpoint.place() == Place::Guarded => {
+            Some("metadata, link-local and reserved addresses get no webhooks".to_owned())
+        }
+        Ok(_) => None,
+        Err(fault) => Some(fault.message),
+    }
+}
+
+/// Tells whether a URL names this machine or an address of a private network. Nothing is resolved.
+pub fn is_internal(url: &str) -> bool {
+    endpoint::Endpoint::parse(url).is_ok_and(|endpoint| endpoint.place() != Place::Public)
+}
+
 /// The operator's configuration: what plugins get beyond the endpoint of the section at hand.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
-    /// By the plugin's name.
+    /// By the plugin's name, or by `KIND/NAME` where several kinds have one name.
     pub plugins: BTreeMap<String, PluginGrants>,
     /// What endpoints named since the process began. Shared by clones.
     #[serde(skip)]
@@ -38,13 +60,35 @@ pub struct Grants {
 }
 
 /// What the operator grants to one plugin.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginGrants {
     /// Where it may connect to.
     pub network: Vec<Target>,
     /// The host interfaces that it may use.
     pub interfaces: BTreeSet<Interface>,
+    /// SHA-256 of its bytes, in hexadecimal: another file of this name gets nothing. Any when there is none.
+    pub sha256: Option<String>,
+}
+
+impl PluginGrants {
+    /// Tells whether nothing is granted.
+    pub fn is_empty(&self) -> bool {
+        self.network.is_empty() && self.interfaces.is_empty()
+    }
+
+    /// Grants this as well.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.network
+            .extend(other.network.iter().filter(|target| !self.network.contains(target)).cloned().collect::<Vec<_>>());
+        self.interfaces.extend(&other.interfaces);
+    }
+
+    /// Returns all of it in words: targets, then interfaces.
+    pub fn words(&self) -> Vec<String> {
+        let interfaces = self.interfaces.iter().map(|interface| interface.name().to_owned());
+        self.network.iter().map(ToString::to_string).chain(interfaces).collect()
+    }
 }
 
 /// A host interface that is off unless granted.
@@ -76,18 +120,49 @@ impl Interface {
 /// What the grants of a call are computed from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Subject<'a> {
-    /// The plugin's name, as it describes itself.
+    /// The plugin's name, for messages.
     pub plugin: &'a str,
+    /// The key of the configuration whose lines are for it, where that is not its name.
+    pub entry: Option<&'a str>,
+    /// Kind, keyword and digest: what is learnt for one plugin is not another's.
+    pub identity: &'a str,
     /// It came with this program and was not replaced.
     pub bundled: bool,
     /// `needs.network` of its description.
     pub needs_network: &'a [String],
     /// `needs.interfaces` of its description.
     pub needs_interfaces: &'a [String],
+    /// Grants of the operator for it.
+    pub operator: Option<&'a PluginGrants>,
     /// The `endpoint` fields of the section at hand, as the user wrote them.
     pub endpoints: &'a [String],
     /// The addresses of the node at hand.
     pub node_addresses: &'a [String],
+}
+
+impl Subject<'_> {
+    /// Tells whether its endpoint may name further hosts: it asks for that, and somebody has agreed.
+    pub(crate) fn may_follow_announcements(&self) -> bool {
+        let asks = self.needs_network.iter().any(|line| line == "announced");
+        let is_granted = || self.operator.is_some_and(|operator| operator.network.contains(&Target::ANNOUNCED));
+        asks && (self.bundled || is_granted())
+    }
+
+    /// Tells whether it may run commands that templates name.
+    fn may_command(&self) -> bool {
+        self.bundled || self.interfaces().contains(&Interface::Process)
+    }
+
+    /// The host interfaces that it may use.
+    pub(crate) fn interfaces(&self) -> BTreeSet<Interface> {
+        let mut interfaces = self.operator.map(|operator| operator.interfaces.clone()).unwrap_or_default();
+        if self.bundled {
+            // Never `reveal`: the operator alone may take the secrets' protection away.
+            let own = [Interface::Icmp, Interface::Process].into_iter();
+            interfaces.extend(own.filter(|one| self.needs_interfaces.iter().any(|need| need == one.name())));
+        }
+        interfaces
+    }
 }
 
 impl Grants {
@@ -98,12 +173,7 @@ impl Grants {
 
     /// What one call may reach.
     pub fn for_call(&self, subject: &Subject<'_>) -> CallGrants {
-        CallGrants::new(subject, self.plugins.get(subject.plugin), &self.announced)
-    }
-
-    /// What a call may reach that is to reach nothing but what the subject names.
-    pub(crate) fn without_operator(&self, subject: &Subject<'_>) -> CallGrants {
-        CallGrants::new(subject, None, &self.announced)
+        CallGrants::new(subject, &self.announced)
     }
 }
 

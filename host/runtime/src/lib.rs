@@ -7,6 +7,7 @@ pub mod process;
 pub mod secrets;
 pub mod serve;
 
+mod admission;
 mod bindings;
 mod busy;
 mod cache;
@@ -14,6 +15,8 @@ mod commands;
 mod config_managers;
 mod contextualisers;
 mod convert;
+mod describe;
+mod described;
 mod drivers;
 mod error;
 mod explain;
@@ -24,16 +27,20 @@ mod kind;
 mod limits;
 #[cfg(feature = "measure")]
 mod measure;
+mod offline;
 mod plugin;
+mod registry;
 mod renew;
 mod runtime;
+mod sections;
 mod wasm;
 mod webhook;
 
 pub use error::RuntimeError;
 pub use kind::Kind;
 pub use limits::Limits;
-pub use plugin::{Description, Origin, PluginSource};
+pub use plugin::{Description, Origin, Pin, PluginSource};
 pub use process::{keep_outputs_short, leave_outputs_watched};
 pub use runtime::{CredentialSource, PluginInfo, Runtime, RuntimeConfig};
+pub use sections::{fillable, selecting};
 pub use webhook::{Delivery, TrustedClient};

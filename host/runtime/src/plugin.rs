@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::admission::{Granted, Trust};
 use crate::error::RuntimeError;
+use crate::grants::{PluginGrants, Subject};
 use crate::host::{INTERFACES, State, link};
 use crate::kind::{self, Kind};
 
@@ -42,8 +44,19 @@ pub struct PluginSource {
     pub bytes: Cow<'static, [u8]>,
     /// Where it comes from.
     pub origin: Origin,
-    /// SHA-256 in hexadecimal, by which the operator installed it. Anything else is refused.
-    pub pinned: Option<String>,
+    /// Consent by which the operator installed it; none when it was not installed.
+    pub pinned: Option<Pin>,
+}
+
+/// Consent to a plugin that was installed. It holds for these bytes and no others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pin {
+    /// SHA-256 in hexadecimal. Anything else is refused.
+    pub sha256: String,
+    /// Grants that were agreed to.
+    pub grants: PluginGrants,
+    /// True when it may replace another plugin of its kind and keyword.
+    pub replaces: bool,
 }
 
 /// What a plugin says of itself (`describe`).
@@ -74,6 +87,10 @@ pub(crate) struct Plugin {
     /// SHA-256 of the bytes, in hexadecimal.
     pub(crate) digest: String,
     pub(crate) description: OnceLock<Description>,
+    /// Consent of the operator at installation.
+    pub(crate) pin: Option<Pin>,
+    /// Grants of the operator, known once all plugins are.
+    pub(crate) granted: OnceLock<Granted>,
     label: String,
     bytes: Cow<'static, [u8]>,
     compiled: OnceLock<InstancePre<State>>,
@@ -87,8 +104,8 @@ impl Plugin {
         };
         let digest: String = Sha256::digest(&source.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         // Before anything of it is read.
-        if let Some(pinned) = source.pinned.filter(|pinned| *pinned != digest) {
-            return Err(RuntimeError::Changed { origin: label, pinned, found: digest });
+        if let Some(pin) = source.pinned.as_ref().filter(|pin| pin.sha256 != digest) {
+            return Err(RuntimeError::Changed { origin: label, pinned: pin.sha256.clone(), found: digest });
         }
         let (kind, contract) = kind::of(&source.bytes, &label)?;
         Ok(Self {
@@ -97,6 +114,8 @@ impl Plugin {
             origin: source.origin,
             digest,
             description: OnceLock::new(),
+            pin: source.pinned,
+            granted: OnceLock::new(),
             label,
             bytes: source.bytes,
             compiled: OnceLock::new(),
@@ -120,6 +139,33 @@ impl Plugin {
 
     pub(crate) fn is_bundled(&self) -> bool {
         self.origin == Origin::Bundled
+    }
+
+    /// Returns kind, keyword and digest: what the host keeps for one plugin is for no other.
+    pub(crate) fn identity(&self) -> String {
+        let keyword = self.description.get().map_or("", |description| description.keyword.as_str());
+        format!("{} {keyword} {}", self.kind.name(), self.digest)
+    }
+
+    /// Returns what its grants are computed from, beside the call at hand.
+    pub(crate) fn subject<'a>(&'a self, description: &'a Description) -> Subject<'a> {
+        Subject {
+            plugin: &description.name,
+            bundled: self.is_bundled(),
+            needs_network: &description.needs_network,
+            needs_interfaces: &description.needs_interfaces,
+            entry: self.granted.get().map(|granted| granted.entry.as_str()),
+            operator: self.granted.get().map(|granted| &granted.grants),
+            ..Subject::default()
+        }
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        match (&self.origin, &self.pin) {
+            (Origin::Bundled, _) => Trust::Bundled,
+            (Origin::File(_), Some(_)) => Trust::Installed,
+            (Origin::File(_), None) => Trust::Dropped,
+        }
     }
 
     pub(crate) fn is_compiled(&self) -> bool {

@@ -1,37 +1,38 @@
 //! All plugins of this host, and how they are called.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    CallContext, ConfigManager, Contextualiser, Driver, Fault, HealthChecker, Plugins, Reaction,
+    CallContext, ConfigManager, Contextualiser, Driver, Fault, HealthChecker, Offline, Openings, Plugins, Reaction,
+    Renderers,
 };
 use occopus_model::{Credential, Schemas, Section};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
-use crate::bindings::{config, context, driver, health};
 use crate::config_managers::SandboxedConfigManager;
-use crate::contextualisers::SandboxedContextualiser;
+use crate::contextualisers::{Reach, SandboxedContextualiser};
+use crate::convert::Told;
 use crate::drivers::SandboxedDriver;
 use crate::error::RuntimeError;
-use crate::grants::{CallGrants, Grants, Subject};
+use crate::grants::{CallGrants, Grants, PluginGrants, Subject};
 use crate::health::SandboxedChecker;
 use crate::host::{Call, Input, Services};
 use crate::http::HttpClient;
 use crate::invoke::{Acts, deadline, invoke};
 use crate::kind::Kind;
 use crate::limits::Limits;
+use crate::offline::OfflineRuntime;
 use crate::plugin::{Description, Plugin, PluginSource};
 use crate::process::Processes;
+use crate::registry::{Index, templates_key};
 use crate::renew::Renewing;
 use crate::secrets::{CallSecrets, public_fields};
+use crate::sections::{Selecting, selecting};
 use crate::wasm::{SLOTS, Wasm};
 
 /// Where the runtime keeps things, and what plugins may do.
@@ -82,6 +83,12 @@ pub struct PluginInfo {
     pub size: usize,
     /// The interfaces that it imports.
     pub imports: Vec<String>,
+    /// True when it came with the program.
+    pub is_bundled: bool,
+    /// Grants of the operator, in the configuration and at its installation.
+    pub granted: PluginGrants,
+    /// The key of the configuration whose lines are for it: its name, or `KIND/NAME` where others have that name.
+    pub entry: String,
     /// What it says of itself.
     pub description: Description,
 }
@@ -96,16 +103,35 @@ pub(crate) struct Shared {
     wasm: OnceLock<Wasm>,
     /// Guards the making of `wasm`, which may fail.
     making: Mutex<()>,
-    cache_dir: PathBuf,
+    pub(crate) cache_dir: PathBuf,
     pub(crate) grants: Grants,
     pub(crate) services: Arc<Services>,
-    slots: Semaphore,
+    pub(crate) slots: Semaphore,
     pub(crate) credentials: Arc<dyn CredentialSource>,
     /// In the order of their sources.
-    plugins: Vec<Arc<Plugin>>,
+    pub(crate) plugins: Vec<Arc<Plugin>>,
     /// What could not be loaded, and why.
     broken: Vec<RuntimeError>,
-    by_keyword: OnceLock<HashMap<(Kind, String), Arc<Plugin>>>,
+    pub(crate) index: OnceLock<Index>,
+}
+
+/// The credential of a call, and the place of what it remembers between calls.
+pub(crate) struct Memory {
+    secrets: Option<CallSecrets>,
+    token_scope: String,
+}
+
+impl Memory {
+    /// Makes that of calls of this plugin with this credential, and the rule that chose it. Plugins that only share a name share nothing.
+    pub(crate) fn of(plugin: &Plugin, secrets: Option<(CallSecrets, String)>) -> Self {
+        let (secrets, rule) = secrets.map_or((None, String::new()), |(secrets, rule)| (Some(secrets), rule));
+        Self { secrets, token_scope: format!("{}\n{rule}", plugin.identity()) }
+    }
+
+    /// Makes that of calls that reach nothing.
+    pub(crate) fn offline(plugin: &Plugin) -> Self {
+        Self { secrets: None, token_scope: format!("offline\n{}", plugin.identity()) }
+    }
 }
 
 impl Runtime {
@@ -136,6 +162,7 @@ impl Runtime {
             tokens: crate::cache::TokenCache::default(),
             limits: config.limits,
             allow_commands: config.allow_commands,
+            told: Told::default(),
         };
         let shared = Shared {
             wasm: OnceLock::new(),
@@ -147,7 +174,7 @@ impl Runtime {
             credentials,
             plugins,
             broken,
-            by_keyword: OnceLock::new(),
+            index: OnceLock::new(),
         };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
     }
@@ -155,13 +182,15 @@ impl Runtime {
     /// Plugins that could not be loaded.
     pub fn broken(&self) -> Vec<String> {
         let described = self.shared.plugins.iter().filter_map(|plugin| self.shared.describe(plugin).err());
-        self.shared.broken.iter().map(ToString::to_string).chain(described.map(|error| error.to_string())).collect()
+        let left_out = self.shared.index().left_out.iter();
+        let known = self.shared.broken.iter().chain(left_out).map(ToString::to_string);
+        known.chain(described.map(|error| error.to_string())).collect()
     }
 
     /// All plugins that work, sorted by kind and keyword. Those that were replaced are left out.
     pub fn list(&self) -> Vec<PluginInfo> {
         let mut list: Vec<_> =
-            self.shared.index().values().filter_map(|plugin| self.shared.info(plugin).ok()).collect();
+            self.shared.index().by_keyword.values().filter_map(|plugin| self.shared.info(plugin).ok()).collect();
         list.sort_by(|a, b| (a.kind, &a.description.keyword).cmp(&(b.kind, &b.description.keyword)));
         list
     }
@@ -173,7 +202,7 @@ impl Runtime {
             .into_iter()
             .filter(|info| info.description.name == name || info.description.keyword == name)
             .collect();
-        let texts: Vec<_> = found.iter().map(|info| crate::explain::explain(info, &self.shared.grants)).collect();
+        let texts: Vec<_> = found.iter().map(PluginInfo::explain).collect();
         (!texts.is_empty()).then(|| texts.join("\n"))
     }
 
@@ -184,44 +213,32 @@ impl Runtime {
     /// When one can't be compiled.
     pub fn preload(&self, wanted: &[(Kind, String)], tell: &dyn Fn(&str)) -> Result<(), RuntimeError> {
         for key in wanted {
-            if let Some(plugin) = self.shared.index().get(key) {
+            if let Some(plugin) = self.shared.index().by_keyword.get(key) {
                 if !plugin.is_compiled() {
                     tell(&key.1);
                 }
                 plugin.instance(&self.shared.wasm()?.engine)?;
             }
         }
+        if let Some(templates) = self.shared.index().templates.as_ref().filter(|_| wanted.contains(&templates_key())) {
+            templates.instance(&self.shared.wasm()?.engine)?;
+        }
         Ok(())
     }
 
     pub(crate) fn plugin(&self, kind: Kind, keyword: &str) -> Option<Arc<Plugin>> {
-        self.shared.index().get(&(kind, keyword.to_owned())).cloned()
+        self.shared.plugin(kind, keyword)
     }
 }
 
 impl Shared {
-    fn wasm(&self) -> Result<&Wasm, RuntimeError> {
+    pub(crate) fn wasm(&self) -> Result<&Wasm, RuntimeError> {
         let _making = self.making.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(wasm) = self.wasm.get() {
             return Ok(wasm);
         }
         let made = Wasm::new(&self.cache_dir, &self.services.limits)?;
         Ok(self.wasm.get_or_init(|| made))
-    }
-
-    fn index(&self) -> &HashMap<(Kind, String), Arc<Plugin>> {
-        self.by_keyword.get_or_init(|| {
-            let mut index = HashMap::new();
-            for plugin in &self.plugins {
-                match self.describe(plugin) {
-                    Ok(description) => {
-                        index.insert((plugin.kind, description.keyword.clone()), Arc::clone(plugin));
-                    }
-                    Err(error) => tracing::warn!("{error}"),
-                }
-            }
-            index
-        })
     }
 
     fn info(&self, plugin: &Plugin) -> Result<PluginInfo, RuntimeError> {
@@ -232,113 +249,28 @@ impl Shared {
             contract: plugin.contract.clone(),
             size: plugin.size(),
             imports: plugin.imports(),
+            is_bundled: plugin.is_bundled(),
+            granted: plugin.granted.get().map(|granted| granted.grants.clone()).unwrap_or_default(),
+            entry: plugin.granted.get().map(|granted| granted.entry.clone()).unwrap_or_default(),
             description: self.describe(plugin)?.clone(),
         })
     }
 
-    /// What a plugin says of itself: kept from an earlier run, or asked now. Blocks.
-    fn describe<'a>(&self, plugin: &'a Plugin) -> Result<&'a Description, RuntimeError> {
-        if let Some(description) = plugin.description.get() {
-            return Ok(description);
-        }
-        let description = match plugin.kept_description(&self.cache_dir) {
-            Some(kept) => kept,
-            None => {
-                let asked = self.ask(plugin)?;
-                plugin.keep_description(&self.cache_dir, &asked);
-                asked
-            }
-        };
-        Ok(plugin.description.get_or_init(|| description))
-    }
-
-    /// Calls `describe`, on a thread of its own: this is asked from synchronous code, inside a runtime or not.
-    fn ask(&self, plugin: &Plugin) -> Result<Description, RuntimeError> {
-        let instance = plugin.instance(&self.wasm()?.engine)?;
-        let failed = |message: String| RuntimeError::Describe { origin: plugin.label().to_owned(), message };
-        let call = self.call_of(
-            plugin.label(),
-            self.grants.for_call(&Subject { plugin: plugin.label(), ..Subject::default() }),
-            None,
-            Input::Nothing,
-            describing(),
-        );
-        let work = async {
-            invoke(instance, &self.slots, Arc::new(call), Acts::Never, async |store| {
-                macro_rules! describe {
-                    ($world:ident) => {{
-                        let indices = $world::exports::occopus::types::plugin::GuestIndices::new(instance)?;
-                        let plugin = instance.instantiate_async(&mut *store).await?;
-                        let described = indices.load(&mut *store, &plugin)?.call_describe(&mut *store).await?;
-                        Ok((
-                            [described.name, described.version, described.keyword, described.summary],
-                            described.section_schema,
-                            described.credentials_schema,
-                            described.needs.network,
-                            described.needs.interfaces,
-                        ))
-                    }};
-                }
-                match plugin.kind {
-                    Kind::Driver => describe!(driver),
-                    Kind::HealthChecker => describe!(health),
-                    Kind::Contextualiser => describe!(context),
-                    Kind::ConfigManager => describe!(config),
-                }
-            })
-            .await
-        };
-        let asked = std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                    let runtime = runtime.map_err(|error| failed(error.to_string()))?;
-                    runtime.block_on(work).map_err(|fault| failed(fault.message))
-                })
-                .join()
-                .unwrap_or_else(|_| Err(failed("it could not be asked".to_owned())))
-        })?;
-        let ([name, version, keyword, summary], section, credentials, needs_network, needs_interfaces) = asked;
-        let schema = |what: &str, text: &str| -> Result<Arc<Value>, RuntimeError> {
-            let value: Value = serde_json::from_str(text)
-                .map_err(|error| failed(format!("its schema of {what} is not JSON: {error}")))?;
-            jsonschema::meta::validate(&value)
-                .map_err(|error| failed(format!("its schema of {what} is invalid: {error}")))?;
-            Ok(Arc::new(value))
-        };
-        if keyword.is_empty() || name.is_empty() {
-            return Err(failed("its name or its keyword is empty".to_owned()));
-        }
-        Ok(Description {
-            section_schema: schema("the section", &section)?,
-            credentials_schema: (!credentials.is_empty())
-                .then(|| schema("the credentials", &credentials))
-                .transpose()?,
-            name,
-            version,
-            keyword,
-            summary,
-            needs_network,
-            needs_interfaces,
-        })
-    }
-
-    fn call_of(
+    pub(crate) fn call_of(
         &self,
         plugin: &str,
         grants: CallGrants,
-        secrets: Option<(CallSecrets, String)>,
+        memory: Memory,
         input: Input,
         context: CallContext,
     ) -> Call {
-        let (secrets, rule) = secrets.map_or((None, String::new()), |(secrets, rule)| (Some(secrets), rule));
         Call {
             plugin: plugin.to_owned(),
             deadline: deadline(context.timeout),
             context,
             grants,
-            secrets,
-            token_scope: format!("{plugin}\n{rule}"),
+            secrets: memory.secrets,
+            token_scope: memory.token_scope,
             input,
             services: Arc::clone(&self.services),
             log_left: AtomicUsize::new(self.services.limits.log_bytes),
@@ -359,20 +291,18 @@ impl Shared {
             Input::Health(target) => target.addresses.iter().map(|address| address.value.clone()).collect(),
             _ => Vec::new(),
         };
+        let identity = plugin.identity();
         let grants = self.grants.for_call(&Subject {
-            plugin: &description.name,
-            bundled: plugin.is_bundled(),
-            needs_network: &description.needs_network,
-            needs_interfaces: &description.needs_interfaces,
+            identity: &identity,
             endpoints: if plugin.kind == Kind::Contextualiser { &[] } else { &endpoint },
             node_addresses: &nodes,
+            ..plugin.subject(description)
         });
         let secrets = match (plugin.kind, &description.credentials_schema) {
-            (Kind::Driver, Some(schema)) => self.secrets(Section::Resource, input.section(), schema)?,
-            (Kind::ConfigManager, Some(schema)) => self.secrets(Section::ConfigManagement, input.section(), schema)?,
+            (Kind::Driver, Some(schema)) => self.secrets(input.section(), schema, &description.section_schema)?,
             _ => None,
         };
-        Ok(Arc::new(self.call_of(&description.name, grants, secrets, input, context.clone())))
+        Ok(Arc::new(self.call_of(&description.name, grants, Memory::of(plugin, secrets), input, context.clone())))
     }
 
     /// Makes a call of a plugin that can reach nothing: no network, no credential, no host interface beyond `log` and `call`.
@@ -383,18 +313,19 @@ impl Shared {
         context: &CallContext,
     ) -> Result<Arc<Call>, Fault> {
         let description = self.describe(plugin).map_err(|error| unusable(&error))?;
-        let subject = Subject { plugin: &description.name, ..Subject::default() };
-        let grants = self.grants.without_operator(&subject);
-        Ok(Arc::new(self.call_of(&description.name, grants, None, input, context.clone())))
+        let (grants, memory) = (CallGrants::nothing(&plugin.subject(description)), Memory::offline(plugin));
+        Ok(Arc::new(self.call_of(&description.name, grants, memory, input, context.clone())))
     }
 
+    /// Returns the credential of a driver's section, chosen by what the user wrote.
     fn secrets(
         &self,
-        section: Section,
-        settings: &Value,
+        section: &Value,
         schema: &Value,
+        section_schema: &Value,
     ) -> Result<Option<(CallSecrets, String)>, Fault> {
-        let Some(credential) = self.credentials.credential(section, settings)? else { return Ok(None) };
+        let own = selecting(section, section_schema);
+        let Some(credential) = self.credentials.credential(Section::Resource, &own)? else { return Ok(None) };
         let values = credential
             .fields
             .iter()
@@ -452,31 +383,14 @@ fn fingerprint(credential: &Credential) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn describing() -> CallContext {
-    CallContext {
-        infrastructure_id: String::new(),
-        node: String::new(),
-        timeout: Duration::from_secs(30),
-        cancel: CancellationToken::new(),
-        progress: None,
-        preview: false,
-    }
-}
-
-fn unusable(error: &RuntimeError) -> Fault {
+pub(crate) fn unusable(error: &RuntimeError) -> Fault {
     Fault::new(Reaction::GiveUp, "occopus.plugin-unusable", error.to_string())
 }
 
-impl Plugins for Runtime {
-    fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
-        let plugin = self.plugin(Kind::Driver, keyword)?;
-        let driver = SandboxedDriver { shared: Arc::clone(&self.shared), plugin };
-        Some(Arc::new(Renewing { driver, credentials: Arc::clone(&self.shared.credentials) }))
-    }
-
-    fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
-        let plugin = self.plugin(Kind::HealthChecker, keyword)?;
-        Some(Arc::new(SandboxedChecker { shared: Arc::clone(&self.shared), plugin }))
+impl Renderers for Runtime {
+    fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
+        let plugin = self.plugin(Kind::Contextualiser, keyword)?;
+        Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin, reach: Reach::Granted }))
     }
 
     fn config_manager(&self, keyword: &str) -> Option<Arc<dyn ConfigManager>> {
@@ -484,9 +398,32 @@ impl Plugins for Runtime {
         Some(Arc::new(SandboxedConfigManager { shared: Arc::clone(&self.shared), plugin }))
     }
 
-    fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
-        let plugin = self.plugin(Kind::Contextualiser, keyword)?;
-        Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin }))
+    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
+        let plugin = self.shared.templates()?;
+        Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin, reach: Reach::Granted }))
+    }
+
+    fn openings(&self, driver: &str) -> Openings {
+        self.shared.openings(driver)
+    }
+}
+
+impl Plugins for Runtime {
+    fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
+        let plugin = self.plugin(Kind::Driver, keyword)?;
+        let schema = Arc::clone(&self.shared.describe(&plugin).ok()?.section_schema);
+        let credentials = Arc::new(Selecting { credentials: Arc::clone(&self.shared.credentials), schema });
+        let driver = SandboxedDriver { shared: Arc::clone(&self.shared), plugin };
+        Some(Arc::new(Renewing { driver, credentials }))
+    }
+
+    fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
+        let plugin = self.plugin(Kind::HealthChecker, keyword)?;
+        Some(Arc::new(SandboxedChecker { shared: Arc::clone(&self.shared), plugin }))
+    }
+
+    fn offline(&self) -> Arc<dyn Offline> {
+        Arc::new(OfflineRuntime(Arc::clone(&self.shared)))
     }
 }
 
@@ -510,11 +447,16 @@ impl Schemas for Runtime {
         crate::grants::endpoint_problem(endpoint)
     }
 
+    fn webhook_problem(&self, url: &str) -> Option<String> {
+        crate::grants::webhook_problem(url)
+    }
+
     fn keywords(&self, section: Section) -> Vec<String> {
         let kind = kind_of(section);
         let mut keywords: Vec<_> = self
             .shared
             .index()
+            .by_keyword
             .keys()
             .filter(|(of, _)| Some(*of) == kind)
             .map(|(_, keyword)| keyword.clone())

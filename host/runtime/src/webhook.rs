@@ -61,7 +61,14 @@ impl Runtime {
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| give_up(error.to_string()))?;
         let endpoints = [url];
         let needs = ["endpoint".to_owned()];
-        let subject = Subject { plugin: "webhook", needs_network: &needs, endpoints: &endpoints, ..Subject::default() };
+        let subject = Subject {
+            plugin: "webhook",
+            needs_network: &needs,
+            // No plugin can have this name.
+            operator: self.shared.grants.plugins.get("webhook"),
+            endpoints: &endpoints,
+            ..Subject::default()
+        };
         let grants = self.shared.grants.for_call(&subject);
         let answer = self.shared.services.http.send(request, &grants, None, &LIMITS).await;
         let status = answer.map_err(|error| (Reaction::Retry, error.to_string()))?.status();

@@ -19,7 +19,7 @@ fn limits() -> Limits {
 
 fn granted(network: &[String]) -> Grants {
     let network = network.iter().map(|target| target.parse::<Target>().expect("a target")).collect();
-    let plugin = PluginGrants { network, interfaces: [Interface::Icmp].into() };
+    let plugin = PluginGrants { network, interfaces: [Interface::Icmp].into(), sha256: None };
     Grants::of([("hostile".to_owned(), plugin)])
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use common::{context, create, fixture, from_bytes, request, runtime};
 use occopus_engine::ports::{
-    Address, ContextRequest, HealthTarget, InstanceFacts, Phase, Plugins as _, Reaction, Verdict,
+    Address, ContextRequest, HealthTarget, InstanceFacts, Phase, Plugins as _, Reaction, Renderers as _, Verdict,
 };
 use occopus_runtime::grants::Grants;
-use occopus_runtime::{Kind, Limits, Runtime};
+use occopus_runtime::{Kind, Limits, Pin, PluginSource, Runtime};
 use serde_json::json;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ fn with(name: &str) -> Arc<Runtime> {
 #[tokio::test]
 async fn a_driver_of_contract_0_1_0() {
     let runtime = with("0.1.0/driver.wasm");
-    let section = json!({"type": "fixture-driver", "size": {"cores": 2}});
+    let section = json!({"type": "fixture-driver", "size": {"cores": 2}, "endpoint": "http://127.0.0.1:1"});
     let request = request(section.clone(), MINUTE);
     let observed = create(&runtime, "fixture-driver", &request).await.expect("created");
     assert_eq!((observed.phase, observed.addresses[0].value.as_str()), (Phase::Running, "127.0.0.1"));
@@ -151,11 +151,32 @@ fn a_plugin_without_a_description() {
 }
 
 #[test]
-fn a_later_plugin_replaces_an_earlier_one() {
-    let mut first = fixture("0.1.0/driver.wasm");
-    first.origin = occopus_runtime::Origin::Bundled;
-    let runtime = runtime(vec![first, fixture("0.1.0/driver.wasm")], Grants::default(), Limits::default());
-    let list = runtime.list();
-    assert_eq!(list.len(), 1);
-    assert_eq!(list[0].origin, "0.1.0/driver.wasm");
+fn a_bundled_plugin_is_replaced_by_what_somebody_agreed_to() {
+    let mut bundled = fixture("0.1.0/driver.wasm");
+    bundled.origin = occopus_runtime::Origin::Bundled;
+    let origin_of = |plugins: Vec<PluginSource>| {
+        let runtime = runtime(plugins, Grants::default(), Limits::default());
+        let list = runtime.list();
+        assert_eq!(list.len(), 1);
+        (list[0].origin.clone(), runtime.broken())
+    };
+    let file = fixture("0.1.0/driver.wasm");
+    let pinned = |replaces| PluginSource {
+        pinned: Some(Pin { sha256: digest(&file.bytes), replaces, ..Pin::default() }),
+        ..file.clone()
+    };
+    for refused in [file.clone(), pinned(false)] {
+        let (origin, broken) = origin_of(vec![bundled.clone(), refused]);
+        assert_eq!(origin, "bundled");
+        assert!(broken.len() == 1 && broken[0].contains("--replace"), "{broken:?}");
+    }
+    assert_eq!(origin_of(vec![bundled, pinned(true)]), ("0.1.0/driver.wasm".to_owned(), Vec::new()));
+    // Of two files that nobody agreed to, the later one counts.
+    let other = PluginSource { origin: occopus_runtime::Origin::File("other.wasm".into()), ..file.clone() };
+    assert_eq!(origin_of(vec![file.clone(), other]), ("other.wasm".to_owned(), Vec::new()));
+}
+
+fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

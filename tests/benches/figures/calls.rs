@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use occopus_context_basic::Basic;
-use occopus_engine::ports::{CallContext, ContextRequest, Contextualiser, CreateRequest, Plugins as _, Scope};
+use occopus_engine::ports::{
+    CallContext, ContextRequest, Contextualiser, CreateRequest, Plugins as _, Renderers as _, Scope,
+};
 use occopus_runtime::Runtime;
 use occopus_sdk::testing::{FakeFacts, render};
 use serde_json::json;

@@ -89,7 +89,7 @@ fn slow() {
     line("create 1 s, ready 0.5 s later, 10 layers: the critical path", path);
     for (width, aim) in [(10, 1.05), (100, 1.05), (1_000, 1.25)] {
         let sandboxed = Sandboxed::new();
-        let resource = json!({"type": "simulated", "create_ms": 1_000, "boot_ms": 500, "address": "127.0.0.1"});
+        let resource = json!({"type": "simulated", "create_ms": 1_000, "boot_ms": 500, "address": "127.0.0.1", "endpoint": "http://127.0.0.1:1"});
         let nodes = width * 10;
         reset_peak_memory();
         let before = (cpu(), peak_memory());
@@ -106,7 +106,12 @@ fn slow() {
 fn free(width: usize, build_limit: Duration, plan_limit: Duration) {
     let nodes = width * 10;
     let sandboxed = Sandboxed::new();
-    let graph = layers(10, width, json!({"type": "simulated", "address": "127.0.0.1"}), json!({}));
+    let graph = layers(
+        10,
+        width,
+        json!({"type": "simulated", "address": "127.0.0.1", "endpoint": "http://127.0.0.1:1"}),
+        json!({}),
+    );
     reset_peak_memory();
     let built = sandboxed.build(&graph);
     let memory = peak_memory();

@@ -62,7 +62,7 @@ fn with_ports(nodes: usize) -> Sandboxed {
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let sandboxed = Sandboxed::new();
-    let resource = json!({"type": "simulated", "address": "127.0.0.1"});
+    let resource = json!({"type": "simulated", "address": "127.0.0.1", "endpoint": "http://127.0.0.1:1"});
     sandboxed.build(&layers(10, nodes / 10, resource, json!({"ports": [port]})));
     sandboxed
 }

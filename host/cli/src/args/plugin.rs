@@ -79,9 +79,12 @@ pub(crate) enum Plugin {
     Install {
         /// The component.
         file: PathBuf,
-        /// Agree to what it asks for.
+        /// Agree to what it is granted, and to what it replaces.
         #[arg(short, long)]
         yes: bool,
+        /// Let it take the place of a bundled plugin, or of another one, of its kind and keyword.
+        #[arg(long)]
+        replace: bool,
     },
     /// Remove a plugin that was installed.
     Remove {

@@ -41,7 +41,9 @@ pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> 
         Plugin::Test { file, with, output } => {
             test(&session::open(common)?, &file, &with, output.format, common.verbose > 0).await
         }
-        Plugin::Install { file, yes } => install(&session::open(common)?, &file, yes).await,
+        Plugin::Install { file, yes, replace } => {
+            install(&session::open(common)?, &file, Agreed { yes, replace }).await
+        }
         Plugin::Remove { name } => remove(&session::open(common)?, &name),
     }
 }
@@ -79,7 +81,7 @@ async fn build(occopus: &Occopus, folder: &Path) -> Result<(), Failure> {
 }
 
 async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Failure> {
-    let (runtime, info) = examine(occopus, file).await?;
+    let (_, info) = examine(occopus, file).await?;
     let undeclared: Vec<&str> = Interface::ALL
         .into_iter()
         .map(Interface::name)
@@ -99,7 +101,7 @@ async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Fai
             print::line(format_args!("size:        {} KiB", info.size.div_ceil(1024)));
             print::line(format_args!("imports:     {}", info.imports.join(", ")));
             print::line("");
-            print::line(runtime.explain(&info.description.name).unwrap_or_default().trim_end());
+            print::line(info.explain().trim_end());
         }
     }
     if undeclared.is_empty() {
@@ -183,40 +185,72 @@ async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format, ve
     Err(Failure::new(Exit::Failed, "plugin.conformance", text).help("docs/writing-plugins.md has the promises"))
 }
 
-async fn install(occopus: &Occopus, file: &Path, yes: bool) -> Result<(), Failure> {
-    let (runtime, info) = examine(occopus, file).await?;
+async fn install(occopus: &Occopus, file: &Path, agreed: Agreed) -> Result<(), Failure> {
+    let (_, info) = examine(occopus, file).await?;
+    let info = admitted(occopus, file, info, agreed.replace).await?;
     let it = &info.description;
-    print::note(runtime.explain(&it.name).unwrap_or_default().trim_end());
+    print::note(info.explain().trim_end());
     let (kind, keyword) = (info.kind, &it.keyword);
-    let replaced = occopus
-        .runtime()
-        .await?
-        .list()
-        .into_iter()
-        .find(|other| other.kind == kind && other.description.keyword == *keyword);
-    if let Some(other) = replaced {
+    let list = occopus.runtime().await?.list();
+    let replaced = list.into_iter().find(|other| other.kind == kind && other.description.keyword == *keyword);
+    if let Some(other) = &replaced {
         let (version, origin) = (&other.description.version, &other.origin);
         print::note(format_args!("It replaces the {} `{keyword}` {version} ({origin}).", kind.name()));
     }
-    let (network, interfaces) = Installed::asks_for(&info);
-    let asked: Vec<String> = network.into_iter().chain(interfaces).collect();
-    if !asked.is_empty() && !yes {
-        if !io::stdin().is_terminal() {
-            let text = format_args!("{} asks for {}, and nobody has agreed", it.name, asked.join(", "));
-            return Err(Failure::new(Exit::Failed, "plugin.consent", text).help("`--yes` agrees"));
+    // Another version of the same plugin is no other plugin.
+    let replaced = replaced.filter(|other| other.is_bundled || other.description.name != it.name);
+    let granted = info.granted.words();
+    let asks = match (granted.is_empty(), &replaced) {
+        (true, None) => None,
+        (false, None) => Some(format!("grant {} to {}", granted.join(", "), it.name)),
+        (true, Some(_)) => Some(format!("replace the {} `{keyword}`", kind.name())),
+        (false, Some(_)) => {
+            Some(format!("replace the {} `{keyword}` and grant {} to {}", kind.name(), granted.join(", "), it.name))
         }
-        eprint_question(&format!("Grant {} to {}? [y/N] ", asked.join(", "), it.name));
-        let mut answer = String::new();
-        let _ = io::stdin().read_line(&mut answer);
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Err(Failure::new(Exit::Failed, "plugin.consent", "nothing was installed"));
-        }
+    };
+    if let Some(what) = asks.filter(|_| !agreed.yes) {
+        consent(&what)?;
     }
     let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
     let mut installed = Installed::read(&occopus.plugin_directory()).map_err(failed)?;
-    let path = installed.install(&info, &bytes).map_err(failed)?;
+    let path = installed.install(&info, &bytes, agreed.replace).map_err(failed)?;
     print::line(format_args!("{} {} is installed as {}", it.name, it.version, path.display()));
     Ok(())
+}
+
+/// Consent that the user gave on the command line.
+struct Agreed {
+    yes: bool,
+    replace: bool,
+}
+
+/// Returns the plugin as it will be beside the others, with all that it will be granted.
+async fn admitted(occopus: &Occopus, file: &Path, info: PluginInfo, replace: bool) -> Result<PluginInfo, Failure> {
+    let runtime = occopus.runtime_with(file, &info, replace).await?;
+    let is_it = |other: &PluginInfo| !other.is_bundled && other.digest == info.digest;
+    if let Some(found) = runtime.list().into_iter().find(is_it) {
+        return Ok(found);
+    }
+    let origin = file.display().to_string();
+    let why = runtime.broken().into_iter().find(|message| message.starts_with(&origin));
+    Err(Failure::new(Exit::Failed, "plugin.refused", why.as_deref().unwrap_or("it can't be used beside the others")))
+}
+
+/// Asks whoever sits at the terminal.
+fn consent(what: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        let text = format_args!("nobody has agreed to {what}");
+        return Err(Failure::new(Exit::Failed, "plugin.consent", text).help("`--yes` agrees"));
+    }
+    let mut letters = what.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    eprint_question(&format!("{}? [y/N] ", first.chain(letters).collect::<String>()));
+    let mut answer = String::new();
+    let _ = io::stdin().read_line(&mut answer);
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "plugin.consent", "nothing was installed"))
 }
 
 fn remove(occopus: &Occopus, name: &str) -> Result<(), Failure> {

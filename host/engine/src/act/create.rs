@@ -9,7 +9,7 @@ use super::calls::{self, Ended, Spent, Tries};
 use super::evidence::evidence;
 use super::ready::{Death, Look, examine, look, until_ready};
 use super::remove::{Removal, remove};
-use super::render::{Rendering, render};
+use super::render::{Rendering, is_plain, render};
 use super::{Desired, Facts, Trouble, World, context, inventory};
 use crate::error::{NodeFailure, Reason};
 use crate::event::What;
@@ -433,16 +433,6 @@ impl Story {
 impl From<Spent> for Reason {
     fn from(Spent { call, fault, attempts, seconds }: Spent) -> Self {
         Self::Call { call: call.into(), fault, attempts, seconds }
-    }
-}
-
-/// Whether a value is what it will be, without rendering.
-fn is_plain(value: &Value) -> bool {
-    match value {
-        Value::String(text) => !text.contains("{{") && !text.contains("{%"),
-        Value::Array(items) => items.iter().all(is_plain),
-        Value::Object(fields) => fields.values().all(is_plain),
-        _ => true,
     }
 }
 

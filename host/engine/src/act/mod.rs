@@ -11,6 +11,7 @@ mod gate;
 mod inventory;
 mod mentions;
 mod observer;
+mod own;
 mod rate;
 mod ready;
 mod remove;
@@ -33,7 +34,7 @@ pub(crate) use inventory::{Remains, remains};
 pub(crate) use mentions::Others;
 pub(crate) use ready::{Death, Look, elapsed};
 pub(crate) use remove::{Removal, leftover, remove};
-pub(crate) use render::{Rendering, render, try_checks};
+pub(crate) use render::{Rendering, is_plain, render, try_checks};
 pub(crate) use survey::survey;
 
 use crate::change::Fingerprints;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use occopus_model::{Implementation, Infrastructure, Node};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Facts, context};
-use crate::ports::{CallContext, ContextRequest, Fault, Plugins, Reaction, Rendered, Scope};
+use super::{Facts, context, own};
+use crate::ports::{CallContext, ContextRequest, Fault, Reaction, Rendered, Renderers, Scope};
 
 /// Of which instance, and for whom.
 pub(crate) struct Rendering<'a> {
@@ -20,25 +20,80 @@ pub(crate) struct Rendering<'a> {
     pub(crate) context: CallContext,
 }
 
-/// Renders once.
-pub(crate) async fn render(plugins: &dyn Plugins, of: &Rendering<'_>) -> Result<Rendered, Fault> {
+/// Renders once. `resource` of the answer is the whole section, and none where it stays as it is written: its texts are
+/// rendered by the host from the user's own variables, and a contextualiser adds what the driver leaves open.
+pub(crate) async fn render(plugins: &dyn Renderers, of: &Rendering<'_>) -> Result<Rendered, Fault> {
     let Rendering { infra_id, infrastructure, node, implementation, instance, .. } = of;
-    let mut data = context::template_data(infra_id, infrastructure, node, implementation, instance);
-    if let Some(section) = &implementation.config_management {
-        let (section, added) = manage(plugins, of, section, &data).await?;
-        data["config_management"] = section;
-        if let (Some(data), Value::Object(added)) = (data.as_object_mut(), added) {
-            data.extend(added);
-        }
-    }
+    let data = context::template_data(infra_id, infrastructure, node, implementation, instance);
     let section = implementation.contextualisation.clone().unwrap_or_else(|| json!({}));
     let keyword = section.get("type").and_then(Value::as_str).unwrap_or("basic").to_owned();
-    ask(plugins, of, &keyword, section, data).await
+    let contextualiser = plugins.contextualiser(&keyword).ok_or_else(|| missing("contextualiser", &keyword))?;
+    let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
+    let openings = plugins.openings(driver);
+
+    let resource = own_section(plugins, of, &data).await?;
+    let own_attributes = match openings.runs_programs && !contextualiser.is_bundled() {
+        true => Some(own_attributes(plugins, of, &section, &data).await?),
+        false => None,
+    };
+    let data = with_config_management(plugins, of, data).await?;
+    let mut rendered = contextualiser.render(&request(of, section, data)).await?;
+
+    let written = &implementation.resource;
+    rendered.resource = match rendered.resource.take() {
+        Some(answer) => {
+            let own = resource.unwrap_or_else(|| written.clone());
+            Some(own::fill(&keyword, &openings, written, own, answer)?)
+        }
+        None => resource,
+    };
+    if let Some(own) = own_attributes {
+        rendered.attributes = own::attributes(&keyword, own, &rendered.attributes)?;
+    }
+    Ok(rendered)
+}
+
+/// Returns the `resource` section with its texts rendered; none when there is nothing to render.
+async fn own_section(plugins: &dyn Renderers, of: &Rendering<'_>, data: &Value) -> Result<Option<Value>, Fault> {
+    let written = &of.implementation.resource;
+    if is_plain(written) {
+        return Ok(None);
+    }
+    own_texts(plugins, of, &keeping_newlines(written), data, "/resource").await.map(Some)
+}
+
+/// Returns `attributes` of the user's `contextualisation`, rendered.
+async fn own_attributes(
+    plugins: &dyn Renderers,
+    of: &Rendering<'_>,
+    section: &Value,
+    data: &Value,
+) -> Result<Map<String, Value>, Fault> {
+    let Some(written) = section.get("attributes").filter(|attributes| attributes.is_object()) else {
+        return Ok(Map::new());
+    };
+    let rendered = own_texts(plugins, of, written, data, "/contextualisation/attributes").await?;
+    Ok(rendered.as_object().cloned().unwrap_or_default())
+}
+
+/// Returns the variables with those of the config manager, if there is one.
+async fn with_config_management(plugins: &dyn Renderers, of: &Rendering<'_>, mut data: Value) -> Result<Value, Fault> {
+    let Some(written) = &of.implementation.config_management else { return Ok(data) };
+    let (section, added) = manage(plugins, of, written, &data).await?;
+    data["config_management"] = section;
+    if let (Some(data), Value::Object(added)) = (data.as_object_mut(), added) {
+        if let Some(name) = added.keys().find(|name| data.contains_key(*name)) {
+            let message = format!("the config manager sets the variable `{name}`, which templates have from the user");
+            return Err(Fault::new(Reaction::GiveUp, "config-manager.not-its-own", message));
+        }
+        data.extend(added);
+    }
+    Ok(data)
 }
 
 /// The rendered section of the config manager, and the variables that it adds.
 async fn manage(
-    plugins: &dyn Plugins,
+    plugins: &dyn Renderers,
     of: &Rendering<'_>,
     section: &Value,
     data: &Value,
@@ -49,15 +104,8 @@ async fn manage(
     if manager.is_none() && !of.context.preview {
         return Err(missing("config manager", keyword));
     }
-    // Its texts are templates like those of attributes, which `basic` renders.
-    let as_attributes = json!({"type": "basic", "attributes": section});
-    let rendered = ask(plugins, of, "basic", as_attributes, data.clone()).await;
-    let rendered = rendered.map_err(|fault| moved(fault, "/config_management"))?;
-    let mut section = rendered.attributes;
-    if let Some(section) = section.as_object_mut() {
-        section.shift_remove("connections");
-    }
-    let section = Arc::new(section);
+    // Its texts are templates like those of attributes.
+    let section = Arc::new(own_texts(plugins, of, section, data, "/config_management").await?);
     let scope = Scope { context: of.context.clone(), section: Arc::clone(&section) };
     let added = match manager {
         Some(manager) => manager.template_data(&scope).await?,
@@ -67,8 +115,8 @@ async fn manage(
 }
 
 /// Renders the texts of the health checks, to see whether they can be. At work each checker renders its own.
-pub(crate) async fn try_checks(plugins: &dyn Plugins, of: &Rendering<'_>, address: &str) -> Result<(), Fault> {
-    let checks = &of.implementation.health_check.checks;
+pub(crate) async fn try_checks(plugins: &dyn Renderers, of: &Rendering<'_>, address: &str) -> Result<(), Fault> {
+    let checks = json!(of.implementation.health_check.checks);
     let data = json!({
         "ip": address,
         "variables": of.node.variables,
@@ -78,39 +126,74 @@ pub(crate) async fn try_checks(plugins: &dyn Plugins, of: &Rendering<'_>, addres
         "infra_name": of.infrastructure.name,
         "instance_data": {"resource_address": [address]},
     });
-    let as_attributes = json!({"type": "basic", "attributes": checks});
-    ask(plugins, of, "basic", as_attributes, data).await.map_err(|fault| moved(fault, "/health_check"))?;
-    Ok(())
+    own_texts(plugins, of, &checks, &data, "/health_check").await.map(drop)
 }
 
-async fn ask(
-    plugins: &dyn Plugins,
+/// Renders the texts in what the user wrote by the program's own templates: no plugin that was installed takes part. The
+/// pointer leads to it from the root of the implementation.
+async fn own_texts(
+    plugins: &dyn Renderers,
     of: &Rendering<'_>,
-    keyword: &str,
-    section: Value,
-    data: Value,
-) -> Result<Rendered, Fault> {
-    let Some(contextualiser) = plugins.contextualiser(keyword) else { return Err(missing("contextualiser", keyword)) };
-    let request = ContextRequest {
+    written: &Value,
+    data: &Value,
+    pointer: &str,
+) -> Result<Value, Fault> {
+    const KEY: &str = "own";
+    let templates = plugins.templates().ok_or_else(|| missing("contextualiser", "basic"))?;
+    let section = json!({"type": "basic", "attributes": {KEY: written}});
+    let rendered = templates.render(&request(of, section, data.clone())).await;
+    let mut rendered =
+        rendered.map_err(|fault| moved(fault, &format!("/contextualisation/attributes/{KEY}"), pointer))?;
+    match rendered.attributes.get_mut(KEY).map(Value::take) {
+        Some(own) => Ok(own),
+        None => {
+            Err(Fault::new(Reaction::GiveUp, "occopus.bad-answer", "the contextualiser `basic` has lost a section"))
+        }
+    }
+}
+
+fn request(of: &Rendering<'_>, section: Value, data: Value) -> ContextRequest {
+    ContextRequest {
         context: of.context.clone(),
         resource: Arc::new(of.implementation.resource.clone()),
         template_data: data,
         connections: context::connections(of.infra_id, of.node),
         instances: Arc::clone(&of.facts.instances),
         section: Arc::new(section),
-    };
-    contextualiser.render(&request).await
+    }
+}
+
+/// Tells whether a value is what it will be, without rendering.
+pub(crate) fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)),
+        Value::Array(items) => items.iter().all(is_plain),
+        Value::Object(fields) => fields.values().all(is_plain),
+        _ => true,
+    }
+}
+
+/// Adds a newline where a text ends with one: templates drop one.
+fn keeping_newlines(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.ends_with('\n') => Value::String(format!("{text}\n")),
+        Value::Array(items) => items.iter().map(keeping_newlines).collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.iter().map(|(key, field)| (key.clone(), keeping_newlines(field))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn missing(kind: &str, keyword: &str) -> Fault {
     Fault::new(Reaction::GiveUp, "engine.no-plugin", format!("there is no {kind} for {keyword:?}"))
 }
 
-/// What was rendered as attributes stands in another section.
-fn moved(mut fault: Fault, section: &str) -> Fault {
+/// Moves the pointers of a fault: what was rendered in one place stands in another.
+fn moved(mut fault: Fault, from: &str, to: &str) -> Fault {
     for detail in &mut fault.details {
-        if let Some(rest) = detail.pointer.strip_prefix("/contextualisation/attributes") {
-            detail.pointer = format!("{section}{rest}");
+        if let Some(rest) = detail.pointer.strip_prefix(from) {
+            detail.pointer = format!("{to}{rest}");
         }
     }
     fault

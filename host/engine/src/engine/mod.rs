@@ -95,7 +95,7 @@ impl Engine {
         nodes: &[usize],
     ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
         id.map_or(Ok(()), check::id)?;
-        preview::preview(self, id, desired, nodes).await
+        preview::preview(&*self.plugins.offline(), &*self.store, &self.settings, id, desired, nodes).await
     }
 
     /// Makes what is described, and returns when every node is ready. With an id that exists: finishes or changes it.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -9,12 +10,12 @@ use occopus_model::{Implementation, Infrastructure, Node};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Engine;
-use crate::act::{Desired, Facts, Rendering, facts, machine_name, render, try_checks, with_type};
+use crate::act::{Desired, Facts, Rendering, facts, is_plain, machine_name, render, try_checks, with_type};
 use crate::error::{EngineError, NodeFailure, Reason, line_of};
 use crate::ports::{
-    Address, CallContext, CreateRequest, Detail, Fault, InstanceFacts, Plugins, Reaction, Scope, Warning,
+    Address, CallContext, CreateRequest, Detail, Fault, InstanceFacts, Offline, Reaction, Scope, Store, Warning,
 };
+use crate::settings::Settings;
 use crate::state::load_instances;
 use crate::status::{Doubt, Preview};
 
@@ -25,43 +26,48 @@ const ADDRESS: &str = "192.0.2.254";
 /// Renders at once.
 const WIDTH: usize = 8;
 
-/// Previews of these nodes, or why there is none.
+/// An infrastructure that may exist already, and what its previews have in common.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    infra_id: &'a str,
+    desired: &'a Infrastructure,
+    others: &'a Others,
+    timeout: Duration,
+}
+
+/// Previews of these nodes, or why there is none. They are made with plugins that reach nothing: no others are here.
 pub(super) async fn preview(
-    engine: &Engine,
+    plugins: &dyn Offline,
+    store: &dyn Store,
+    settings: &Settings,
     id: Option<&str>,
     desired: &Infrastructure,
     nodes: &[usize],
 ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
     let infra_id = id.unwrap_or(INSTANCE);
-    let others = Others::new(infra_id, desired, known(engine, id, desired).await?);
-    let others = &others;
+    let others = Others::new(infra_id, desired, known(store, id, desired).await?);
+    let subject = Subject { infra_id, desired, others: &others, timeout: settings.short_call };
     let wanted = nodes.iter().filter_map(|index| Some((*index, desired.nodes.get(*index)?)));
     // Collected, so that the closures are no part of what is awaited: with them it could not be sent between threads.
     let renders: Vec<_> = wanted
         .flat_map(|(index, node)| {
-            desired
-                .candidates(node)
-                .map(move |(number, found)| one(engine, infra_id, desired, others, index, node, number, found))
+            desired.candidates(node).map(move |(number, found)| one(plugins, subject, (index, node), (number, found)))
         })
         .collect();
     Ok(stream::iter(renders).buffered(WIDTH).collect().await)
 }
 
-#[expect(clippy::too_many_arguments, reason = "all of them are what is rendered")]
 async fn one(
-    engine: &Engine,
-    infra_id: &str,
-    infrastructure: &Infrastructure,
-    others: &Others,
-    index: usize,
-    node: &Node,
-    number: usize,
-    implementation: &Implementation,
+    plugins: &dyn Offline,
+    subject: Subject<'_>,
+    (index, node): (usize, &Node),
+    (number, implementation): (usize, &Implementation),
 ) -> Result<Preview, NodeFailure> {
+    let Subject { infra_id, desired: infrastructure, others, timeout } = subject;
     let context = CallContext {
         infrastructure_id: infra_id.to_owned(),
         node: node.name.clone(),
-        timeout: engine.settings.short_call,
+        timeout,
         cancel: CancellationToken::new(),
         progress: None,
         preview: true,
@@ -74,14 +80,14 @@ async fn one(
         let reason = Reason::Call { call: "render".into(), fault, attempts: 1, seconds: 0 };
         NodeFailure::new(node.name.clone(), instance, driver.to_owned(), Some(implementation), reason)
     };
-    let rendered = render(&*engine.plugins, &rendering).await.map_err(failed)?;
-    if implementation.health_check.checks.values().any(has_template) {
-        try_checks(&*engine.plugins, &rendering, ADDRESS).await.map_err(failed)?;
+    let rendered = render(plugins, &rendering).await.map_err(failed)?;
+    if !implementation.health_check.checks.values().all(is_plain) {
+        try_checks(plugins, &rendering, ADDRESS).await.map_err(failed)?;
     }
     let resource = rendered.resource.map(|section| with_type(section, &implementation.resource));
     let resource = resource.unwrap_or_else(|| implementation.resource.clone());
     let request = request(&rendering, &resource, rendered.attributes.clone(), rendered.user_data.clone());
-    let mistakes = check(&*engine.plugins, &request).await.map_err(failed)?;
+    let mistakes = check(plugins, &request).await.map_err(failed)?;
     Ok(Preview {
         node: node.name.clone(),
         implementation: number,
@@ -111,12 +117,9 @@ fn request(of: &Rendering<'_>, resource: &Value, attributes: Value, user_data: O
 }
 
 /// All that the driver would refuse. A plugin that is missing is reported elsewhere.
-async fn check(plugins: &dyn Plugins, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+async fn check(plugins: &dyn Offline, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
     let keyword = request.scope.section.get("type").and_then(Value::as_str).unwrap_or_default();
-    match plugins.driver(keyword) {
-        Some(driver) => driver.check(request).await,
-        None => Ok(Vec::new()),
-    }
+    plugins.check(keyword, request).await
 }
 
 fn refused(mistakes: Vec<Detail>) -> Option<Fault> {
@@ -131,25 +134,16 @@ fn doubt(warning: Warning, implementation: &Implementation) -> Doubt {
     Doubt { code: warning.code, message: warning.message, location }
 }
 
-fn has_template(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains("{{") || text.contains("{%"),
-        Value::Array(items) => items.iter().any(has_template),
-        Value::Object(fields) => fields.values().any(has_template),
-        _ => false,
-    }
-}
-
 /// What exists already, by node.
 async fn known(
-    engine: &Engine,
+    store: &dyn Store,
     id: Option<&str>,
     desired: &Infrastructure,
 ) -> Result<HashMap<String, Vec<Arc<InstanceFacts>>>, EngineError> {
     let mut known: HashMap<_, Vec<_>> = HashMap::new();
     let Some(id) = id else { return Ok(known) };
     let desired = Desired::new(desired.clone());
-    for record in load_instances(&*engine.store, id).await? {
+    for record in load_instances(store, id).await? {
         if !record.addresses.is_empty() {
             known.entry(record.node.clone()).or_default().push(Arc::new(facts(id, &desired, &record)));
         }

@@ -10,7 +10,7 @@ pub use clock::{Clock, SystemClock};
 pub use fault::{Detail, Fault, Reaction};
 pub use plugins::{
     Address, CallContext, ConfigManager, ContextRequest, Contextualiser, CreateRequest, Driver, Handle, HealthChecker,
-    HealthTarget, InstanceFacts, OUTPUT_BYTES, OUTPUT_LINES, Observation, Observed, Owned, OwnedPage, Phase, Plugins,
-    Progress, Rendered, Scope, Verdict, Warning,
+    HealthTarget, InstanceFacts, OUTPUT_BYTES, OUTPUT_LINES, Observation, Observed, Offline, Openings, Owned,
+    OwnedPage, Phase, Plugins, Progress, Rendered, Renderers, Scope, Verdict, Warning,
 };
 pub use store::{Change, Changes, Committed, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write};

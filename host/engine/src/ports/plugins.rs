@@ -1,5 +1,6 @@
 //! Plugins as the engine sees them: one trait for each kind. The words are those of the WIT contract in `wit/`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +11,49 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::{Detail, Fault, Reaction};
 
-/// Finds plugins by the keyword that the user wrote.
-pub trait Plugins: Send + Sync + 'static {
-    /// The driver for a `resource.type`.
-    fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>>;
-    /// The checker for a key in `health_check`.
-    fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>>;
+/// Finds what renders nodes, by the keyword that the user wrote.
+pub trait Renderers: Send + Sync {
     /// The contextualiser for a `contextualisation.type`.
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>>;
     /// The config manager for a `config_management.type`.
     fn config_manager(&self, _keyword: &str) -> Option<Arc<dyn ConfigManager>> {
         None
     }
+    /// The contextualiser `basic` that came with the program, whatever was installed in its place. What decides about
+    /// credentials and grants is rendered by it alone.
+    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
+        self.contextualiser("basic")
+    }
+    /// Returns what the driver for a `resource.type` lets others decide.
+    fn openings(&self, _driver: &str) -> Openings {
+        Openings::default()
+    }
+}
+
+/// Finds plugins by the keyword that the user wrote.
+pub trait Plugins: Renderers + 'static {
+    /// The driver for a `resource.type`.
+    fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>>;
+    /// The checker for a key in `health_check`.
+    fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>>;
+    /// The same plugins, for whoever only wants to see what would be.
+    fn offline(&self) -> Arc<dyn Offline>;
+}
+
+/// Plugins whose calls reach nothing: no network, no credential, no process. Previews have these and no others.
+#[async_trait]
+pub trait Offline: Renderers {
+    /// Returns all that the driver for a `resource.type` would refuse (see [`Driver::check`]); none without such a driver.
+    async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault>;
+}
+
+/// Decisions that a driver leaves to others than the user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Openings {
+    /// Keys of its section that a contextualiser may fill in.
+    pub fillable: BTreeSet<String>,
+    /// True where it runs programs on this machine, so that what a node runs is the user's to say.
+    pub runs_programs: bool,
 }
 
 /// What goes with every call.
@@ -275,7 +307,7 @@ pub struct Rendered {
     pub user_data: Option<Vec<u8>>,
     /// For the driver: an object.
     pub attributes: Value,
-    /// Replaces the `resource` section, when the contextualiser rendered it.
+    /// Keys for the `resource` section: those that its driver lets a contextualiser fill in.
     pub resource: Option<Value>,
     /// What is doubtful in what the user wrote.
     pub warnings: Vec<Warning>,
@@ -305,11 +337,17 @@ impl Warning {
 pub trait Contextualiser: Send + Sync {
     /// Same inputs, same answer.
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault>;
+
+    /// Whether it came with the program, so that it renders what the user wrote and nothing else.
+    fn is_bundled(&self) -> bool {
+        false
+    }
 }
 
 /// Configures nodes by other means than their first boot.
 #[async_trait]
 pub trait ConfigManager: Send + Sync {
     /// Variables that it adds to the templates of a node: an object. The scope has the rendered `config_management` section.
+    /// Neither network nor credential is used.
     async fn template_data(&self, scope: &Scope) -> Result<Value, Fault>;
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::ports::{
-    Address, ContextRequest, Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, HealthTarget,
-    Observation, Observed, Owned, OwnedPage, Phase, Plugins, Reaction, Rendered, Scope, Verdict,
+    Address, ContextRequest, Contextualiser, CreateRequest, Detail, Driver, Fault, Handle, HealthChecker, HealthTarget,
+    Observation, Observed, Offline, Owned, OwnedPage, Phase, Plugins, Reaction, Rendered, Renderers, Scope, Verdict,
 };
 use crate::state::digest;
 
@@ -492,6 +492,19 @@ impl Contextualiser for FakeCloud {
     }
 }
 
+impl Renderers for FakeCloud {
+    fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
+        (keyword == "basic").then(|| Arc::new(self.clone()) as Arc<dyn Contextualiser>)
+    }
+}
+
+#[async_trait]
+impl Offline for FakeCloud {
+    async fn check(&self, _: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+        Driver::check(self, request).await
+    }
+}
+
 impl Plugins for FakeCloud {
     fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
         (keyword == "fake").then(|| Arc::new(self.clone()) as Arc<dyn Driver>)
@@ -501,7 +514,7 @@ impl Plugins for FakeCloud {
         (keyword == "fake").then(|| Arc::new(self.clone()) as Arc<dyn HealthChecker>)
     }
 
-    fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
-        (keyword == "basic").then(|| Arc::new(self.clone()) as Arc<dyn Contextualiser>)
+    fn offline(&self) -> Arc<dyn Offline> {
+        Arc::new(self.clone())
     }
 }

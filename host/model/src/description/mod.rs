@@ -18,6 +18,7 @@ use crate::definitions::PREFIX;
 use crate::infrastructure::Infrastructure;
 use crate::placeholders;
 use crate::problem::{Problem, Problems};
+use crate::schema::Schemas;
 use crate::yaml::{Entry, Item, Span};
 
 pub(crate) use templates::order_by_templates;
@@ -38,7 +39,12 @@ pub(crate) struct Places {
 }
 
 /// None when too little of it is there to go on with.
-pub(crate) fn check(root: &Item, events: &[&str], problems: &mut Problems) -> Option<Description> {
+pub(crate) fn check(
+    root: &Item,
+    events: &[&str],
+    schemas: &dyn Schemas,
+    problems: &mut Problems,
+) -> Option<Description> {
     let what = "the infrastructure description";
     let entries = check::mapping(root, what, problems)?;
     // A description may carry its node definitions.
@@ -70,7 +76,7 @@ pub(crate) fn check(root: &Item, events: &[&str], problems: &mut Problems) -> Op
         nodes,
         definitions: IndexMap::new(),
         maintenance: root.get("maintenance").map(|item| maintenance::check(item, problems)).unwrap_or_default(),
-        webhooks: root.get("webhooks").map(|list| webhooks::check(list, events, problems)).unwrap_or_default(),
+        webhooks: root.get("webhooks").map(|list| webhooks::check(list, events, schemas, problems)).unwrap_or_default(),
     };
     Some(Description { infrastructure, places })
 }

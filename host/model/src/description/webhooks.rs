@@ -3,25 +3,26 @@
 use crate::check;
 use crate::infrastructure::Webhook;
 use crate::problem::{Problem, Problems, suggestion};
+use crate::schema::Schemas;
 use crate::yaml::Item;
 
 const KEYS: [&str; 3] = ["url", "name", "events"];
 
 /// Blank means none.
-pub(super) fn check(list: &Item, events: &[&str], problems: &mut Problems) -> Vec<Webhook> {
+pub(super) fn check(list: &Item, events: &[&str], schemas: &dyn Schemas, problems: &mut Problems) -> Vec<Webhook> {
     if check::is_null(list) {
         return Vec::new();
     }
     let items = check::sequence(list, "`webhooks`", problems).unwrap_or_default();
-    items.iter().filter_map(|item| webhook(item, events, problems)).collect()
+    items.iter().filter_map(|item| webhook(item, events, schemas, problems)).collect()
 }
 
-fn webhook(item: &Item, known: &[&str], problems: &mut Problems) -> Option<Webhook> {
+fn webhook(item: &Item, known: &[&str], schemas: &dyn Schemas, problems: &mut Problems) -> Option<Webhook> {
     let entries = check::mapping(item, "an item of `webhooks`", problems)?;
     check::keys(item, entries, "an item of `webhooks`", &KEYS, &[], problems);
     let name = item.get("name").and_then(|name| check::text(name, "`name`", problems)).map(str::to_owned);
     let url = match item.get("url") {
-        Some(at) => Some(url(at, problems)?),
+        Some(at) => Some(url(at, schemas, problems)?),
         None if item.get("name").is_some() => None,
         None => {
             let help = "or a `name`, with the `url` in auth_data.yaml under `webhook`";
@@ -32,7 +33,7 @@ fn webhook(item: &Item, known: &[&str], problems: &mut Problems) -> Option<Webho
     Some(Webhook { name, url, events: events(item, known, problems) })
 }
 
-fn url(at: &Item, problems: &mut Problems) -> Option<String> {
+fn url(at: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Option<String> {
     let url = check::text(at, "`url`", problems)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
@@ -45,6 +46,11 @@ fn url(at: &Item, problems: &mut Problems) -> Option<String> {
         let problem = Problem::error("webhook.secret", "a `url` must not contain a password");
         let help = "put it into auth_data.yaml, under `webhook`: descriptions are kept in the store";
         problems.push(problem.at(&at.at, "there is one before the `@`").help(help));
+        return None;
+    }
+    if let Some(why) = schemas.webhook_problem(url) {
+        let problem = Problem::error("webhook.url", format!("the `url` of a webhook can't be used: {why}"));
+        problems.push(problem.at(&at.at, "nobody can be told here"));
         return None;
     }
     Some(url.to_owned())

@@ -22,6 +22,46 @@ pub(super) fn class(address: IpAddr) -> Class {
     }
 }
 
+/// Place of a host, as far as its text tells: nothing is resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Anywhere.
+    Public,
+    /// An address of a private network (RFC 1918, RFC 4193, RFC 6598).
+    Private,
+    /// This machine.
+    ThisMachine,
+    /// A metadata service, or a link-local or reserved address.
+    Guarded,
+}
+
+impl Place {
+    /// Returns that of a name or an address. `host` is normal: see [`super::target::normal_host`].
+    pub(super) fn of(host: &str) -> Self {
+        match host.parse::<IpAddr>() {
+            Ok(address) => match class(address) {
+                Class::Loopback => Self::ThisMachine,
+                Class::Guarded => Self::Guarded,
+                Class::Ordinary if is_private(address) => Self::Private,
+                Class::Ordinary => Self::Public,
+            },
+            Err(_) if host == "localhost" || host.ends_with(".localhost") => Self::ThisMachine,
+            Err(_) => Self::Public,
+        }
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    let v4 = |address: Ipv4Addr| {
+        let [first, second, ..] = address.octets();
+        address.is_private() || first == 100 && second & 0xc0 == 64
+    };
+    match address.to_canonical() {
+        IpAddr::V4(address) => v4(address),
+        IpAddr::V6(address) => address.is_unique_local() || embedded(address).is_some_and(v4),
+    }
+}
+
 fn class_v4(address: Ipv4Addr) -> Class {
     let [first, ..] = address.octets();
     let metadata = [
@@ -117,6 +157,27 @@ mod tests {
             ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
         {
             assert_eq!(class(text.parse().unwrap()), Class::Loopback, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_have_a_place() {
+        for (host, place) in [
+            ("example.org", Place::Public),
+            ("localhost.example.org", Place::Public),
+            ("8.8.8.8", Place::Public),
+            ("10.1.2.3", Place::Private),
+            ("100.64.0.1", Place::Private),
+            ("::ffff:192.168.0.1", Place::Private),
+            ("64:ff9b::10.0.0.1", Place::Private),
+            ("fd12:3456::1", Place::Private),
+            ("a.localhost", Place::ThisMachine),
+            ("127.0.0.1", Place::ThisMachine),
+            ("::1", Place::ThisMachine),
+            ("169.254.169.254", Place::Guarded),
+            ("0.0.0.0", Place::Guarded),
+        ] {
+            assert_eq!(Place::of(host), place, "{host}");
         }
     }
 

@@ -4,20 +4,19 @@
 //! were learnt: the token that came with a catalogue is kept for later calls, and the catalogue with it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use url::Url;
 
-use super::address::{Class, class};
+use super::address::Place;
 use super::target::{Target, host, join, normal_host};
 
 /// The most hosts of one endpoint, and the most endpoints.
 const MOST_HOSTS: usize = 256;
 const MOST_ENDPOINTS: usize = 1024;
 
-/// What all calls of the process have learnt, by plugin and endpoint.
+/// Hosts that all calls of the process have learnt, by the identity of a plugin and by endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
     known: Mutex<HashMap<(String, String), Arc<Announced>>>,
@@ -88,10 +87,7 @@ fn collect(value: &Value, found: &mut BTreeSet<(String, u16)>) {
 }
 
 fn is_this_machine(host: &str) -> bool {
-    match host.parse::<IpAddr>() {
-        Ok(address) => class(address.to_canonical()) == Class::Loopback,
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    }
+    Place::of(host) == Place::ThisMachine
 }
 
 /// What is behind these locks is whole at any time, also after a panic.
@@ -101,6 +97,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn reaches(announced: &Announced, host: &str, port: u16) -> bool {

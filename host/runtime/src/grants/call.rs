@@ -8,20 +8,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use occopus_engine::ports::Fault;
 use uuid::Uuid;
 
-use super::address::{Class, class};
+use super::address::{Class, Place, class};
 use super::announced::{Announced, Announcements};
 use super::endpoint::{Endpoint, node_target};
 use super::target::{Kind, Target, join, normal_host};
-use super::{Interface, PluginGrants, Refusal, Subject};
+use super::{Interface, NodeAddress, Refusal, Subject};
 
 /// What one call may reach. Made for the call, and gone with it.
 #[derive(Debug)]
 pub struct CallGrants {
-    plugin: String,
+    pub(super) plugin: String,
+    /// The key of the configuration whose lines are for this plugin.
+    pub(super) entry: String,
     granted: Vec<(Target, Source)>,
     /// What its endpoints name, where the plugin asks for that.
     announced: Vec<Arc<Announced>>,
     interfaces: BTreeSet<Interface>,
+    may_command: bool,
+    /// True where the call is made to see what would be.
+    reaches_nothing: bool,
+    /// Places of the endpoints of its section.
+    places: Vec<Place>,
     /// Made-up host names of unix sockets.
     sockets: Mutex<BTreeMap<String, PathBuf>>,
     /// What granted names resolved to, in this call.
@@ -42,15 +49,17 @@ enum Source {
 }
 
 impl CallGrants {
-    pub(super) fn new(subject: &Subject<'_>, operator: Option<&PluginGrants>, known: &Announcements) -> Self {
+    pub(super) fn new(subject: &Subject<'_>, known: &Announcements) -> Self {
         let needs = |need: &str| subject.needs_network.iter().any(|line| line == need);
         let (mut granted, mut announced) = (Vec::new(), Vec::new());
+        // What is no endpoint grants nothing; `url_for` tells the user.
+        let endpoints: Vec<_> = subject.endpoints.iter().filter_map(|text| Endpoint::parse(text).ok()).collect();
         if needs("endpoint") {
-            // What is no endpoint grants nothing; `url_for` tells the user.
-            for endpoint in subject.endpoints.iter().filter_map(|text| Endpoint::parse(text).ok()) {
+            let follows = subject.may_follow_announcements();
+            for endpoint in &endpoints {
                 granted.push((endpoint.target(), Source::Endpoint));
-                if let (true, Endpoint::Url { host, port, .. }) = (needs("announced"), &endpoint) {
-                    announced.push(known.of(subject.plugin, host, *port));
+                if let (true, Endpoint::Url { host, port, .. }) = (follows, endpoint) {
+                    announced.push(known.of(subject.identity, host, *port));
                 }
             }
         }
@@ -62,24 +71,57 @@ impl CallGrants {
             let lines = subject.needs_network.iter().filter_map(|line| line.parse().ok());
             granted.extend(lines.map(|target| (target, Source::Bundled)));
         }
-        let mut interfaces = BTreeSet::new();
-        if subject.bundled {
-            // Never `reveal`: the operator alone may take the secrets' protection away.
-            let own = [Interface::Icmp, Interface::Process].into_iter();
-            interfaces.extend(own.filter(|one| subject.needs_interfaces.iter().any(|need| need == one.name())));
-        }
-        if let Some(operator) = operator {
+        if let Some(operator) = subject.operator {
             granted.extend(operator.network.iter().map(|target| (target.clone(), Source::Operator)));
-            interfaces.extend(&operator.interfaces);
         }
         Self {
             plugin: subject.plugin.to_owned(),
+            entry: subject.entry.unwrap_or(subject.plugin).to_owned(),
             granted,
             announced,
-            interfaces,
+            interfaces: subject.interfaces(),
+            may_command: subject.may_command(),
+            reaches_nothing: false,
+            places: endpoints.iter().map(Endpoint::place).collect(),
             sockets: Mutex::default(),
             resolved: Mutex::default(),
         }
+    }
+
+    /// Makes the grants of a call that reaches nothing, whatever is granted to the plugin.
+    pub(crate) fn nothing(subject: &Subject<'_>) -> Self {
+        let nobody = Subject { plugin: subject.plugin, entry: subject.entry, ..Subject::default() };
+        let nothing = Self::new(&nobody, &Announcements::default());
+        Self { reaches_nothing: true, may_command: subject.may_command(), ..nothing }
+    }
+
+    /// May a node be there, by the word of the driver of this call? On this machine, and at link-local and metadata addresses, only
+    /// where the driver's own endpoint is, or where it starts programs itself.
+    pub fn check_node(&self, address: &NodeAddress) -> Result<(), &'static str> {
+        match address.place() {
+            Place::Public | Place::Private => Ok(()),
+            Place::ThisMachine
+                if self.places.contains(&Place::ThisMachine) || self.interfaces.contains(&Interface::Process) =>
+            {
+                Ok(())
+            }
+            Place::Guarded if self.places.contains(&Place::Guarded) => Ok(()),
+            Place::ThisMachine => Err("it is this machine, and the driver's endpoint is elsewhere"),
+            Place::Guarded => {
+                Err("it is link-local, reserved or a metadata service, and the driver's endpoint is elsewhere")
+            }
+        }
+    }
+
+    /// Tells whether the call is made to see what would be.
+    pub(crate) fn reaches_nothing(&self) -> bool {
+        self.reaches_nothing
+    }
+
+    /// May it run commands that the user's templates name (`cmd`)? What others than the program's own contextualisers render is
+    /// not known to be the user's.
+    pub fn check_command(&self) -> Result<(), Refusal> {
+        if self.may_command { Ok(()) } else { Err(Refusal::interface(self, Interface::Process.name())) }
     }
 
     /// May this call talk to this host, by the name or the address that it wrote? To be asked before resolution.
@@ -122,7 +164,7 @@ impl CallGrants {
         let name = normal_host(name);
         let granted = self.any_target(|target| match &target.0 {
             Kind::Host { port, .. } => target.covers_name(&name, port.unwrap_or(1)),
-            Kind::Socket(_) => false,
+            Kind::Socket(_) | Kind::Announced => false,
         });
         let request = format!("the addresses of {name}");
         if granted { Ok(()) } else { Err(self.refused(&request, NOT_GRANTED, &format!("{name}:*"))) }
@@ -148,7 +190,11 @@ impl CallGrants {
         if self.interfaces.contains(&interface) {
             Ok(())
         } else {
-            Err(Refusal::interface(&self.plugin, interface.name()))
+            let name = interface.name();
+            Err(match self.reaches_nothing {
+                true => Refusal::for_good(self, &format!("the host interface `{name}`"), REACHES_NOTHING),
+                false => Refusal::interface(self, name),
+            })
         }
     }
 
@@ -243,9 +289,14 @@ impl CallGrants {
     }
 
     fn refused(&self, request: &str, reason: &str, line: &str) -> Refusal {
-        Refusal::network(&self.plugin, request, reason, line)
+        match self.reaches_nothing {
+            true => Refusal::for_good(self, request, REACHES_NOTHING),
+            false => Refusal::network(self, request, reason, line),
+        }
     }
 }
+
+const REACHES_NOTHING: &str = "this call only renders or checks what would be, and reaches nothing";
 
 const NOT_GRANTED: &str = "this is neither the endpoint of its section nor granted to it";
 

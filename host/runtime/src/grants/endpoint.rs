@@ -5,7 +5,8 @@ use std::path::{Component, PathBuf};
 use occopus_engine::ports::{Fault, Reaction};
 use url::Url;
 
-use super::target::{Host, Kind, Target, host};
+use super::address::Place;
+use super::target::{Host, Kind, Target, host, normal_host};
 
 /// Where the service of a section listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,19 @@ impl Endpoint {
             return Err(bad(text, "the host is missing"));
         };
         Ok(Self::Url { url: url.as_str().trim_end_matches('/').to_owned(), host: name, port })
+    }
+
+    /// Returns the host in its URL, as it is compared; none for a unix socket.
+    pub(super) fn host(&self) -> Option<String> {
+        match self {
+            Self::Url { host, .. } => Some(normal_host(host)),
+            Self::Socket(_) => None,
+        }
+    }
+
+    /// Returns its place, as far as its text tells.
+    pub(super) fn place(&self) -> Place {
+        self.host().map_or(Place::ThisMachine, |host| Place::of(&host))
     }
 
     /// The grant of this endpoint and of nothing else.

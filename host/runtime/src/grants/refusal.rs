@@ -2,11 +2,11 @@
 
 use occopus_engine::ports::{Fault, Reaction};
 
+use super::CallGrants;
+
 /// The call asked for something that it was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "plugin `{plugin}` asked for {request}: {reason}. To allow it, add this to the configuration:\n{configuration}"
-)]
+#[error("plugin `{plugin}` asked for {request}: {reason}{}", advice(.configuration))]
 pub struct Refusal {
     /// Who asked.
     pub plugin: String,
@@ -14,26 +14,38 @@ pub struct Refusal {
     pub request: String,
     /// Why not.
     pub reason: String,
-    /// The configuration (YAML) that would allow it.
+    /// The configuration (YAML) that would allow it; empty when nothing would.
     pub configuration: String,
 }
 
 impl Refusal {
     /// Of a network target. `target` is the line that would allow it.
-    pub(super) fn network(plugin: &str, request: &str, reason: &str, target: &str) -> Self {
-        Self::new(plugin, request, reason, "network", target)
+    pub(super) fn network(of: &CallGrants, request: &str, reason: &str, target: &str) -> Self {
+        Self::new(of, request, reason, "network", target)
     }
 
     /// Of a host interface.
-    pub(super) fn interface(plugin: &str, name: &str) -> Self {
-        Self::new(plugin, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
+    pub(super) fn interface(of: &CallGrants, name: &str) -> Self {
+        Self::new(of, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
     }
 
-    fn new(plugin: &str, request: &str, reason: &str, key: &str, item: &str) -> Self {
+    /// Makes the refusal of what nothing allows.
+    pub(super) fn for_good(of: &CallGrants, request: &str, reason: &str) -> Self {
+        Self { configuration: String::new(), ..Self::new(of, request, reason, "network", "") }
+    }
+
+    fn new(of: &CallGrants, request: &str, reason: &str, key: &str, item: &str) -> Self {
         // A guest chose some of this text: nothing of it may break out of its line. JSON strings are YAML strings.
-        let configuration = format!("plugins:\n  {}:\n    {key}: [{}]", quoted(plugin), quoted(item));
+        let configuration = format!("plugins:\n  {}:\n    {key}: [{}]", quoted(&of.entry), quoted(item));
         let printable = |text: &str| text.replace(char::is_control, "?");
-        Self { plugin: printable(plugin), request: printable(request), reason: reason.to_owned(), configuration }
+        Self { plugin: printable(&of.plugin), request: printable(request), reason: reason.to_owned(), configuration }
+    }
+}
+
+fn advice(configuration: &str) -> String {
+    match configuration {
+        "" => String::new(),
+        lines => format!(". To allow it, add this to the configuration:\n{lines}"),
     }
 }
 

@@ -10,15 +10,21 @@ use serde::Deserialize;
 use super::endpoint::socket_path;
 
 /// Where a plugin may connect to: `HOST:PORT`, where the host is a name, `*.DOMAIN`, an address, a network in CIDR form or
-/// `*`, an IPv6 address or network stands in brackets, and the port is a number or `*`; or `unix:///PATH`.
+/// `*`, an IPv6 address or network stands in brackets, and the port is a number or `*`; `unix:///PATH`; or `announced`: hosts that
+/// its endpoint names in its answers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Target(pub(super) Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    Host { host: Host, port: Option<u16> },
+    Host {
+        host: Host,
+        port: Option<u16>,
+    },
     Socket(PathBuf),
+    /// No target by itself: what the endpoint names is kept elsewhere.
+    Announced,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,9 @@ pub struct InvalidTarget {
 }
 
 impl Target {
+    /// Hosts that the endpoint names in its answers.
+    pub(super) const ANNOUNCED: Self = Self(Kind::Announced);
+
     pub(super) fn new(host: Host, port: Option<u16>) -> Self {
         Self(Kind::Host { host, port })
     }
@@ -134,6 +143,9 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
         let invalid = |reason| InvalidTarget { text: text.to_owned(), reason };
+        if text == "announced" {
+            return Ok(Self::ANNOUNCED);
+        }
         if text.starts_with("unix:") {
             return socket_path(text).map(|path| Self(Kind::Socket(path))).ok_or(invalid("the path is not absolute"));
         }
@@ -186,6 +198,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Socket(path) => return write!(f, "unix://{}", path.display()),
+            Kind::Announced => return f.write_str("announced"),
             Kind::Host { host: Host::Any, .. } => f.write_str("*")?,
             Kind::Host { host: Host::Name(name), .. } => f.write_str(name)?,
             Kind::Host { host: Host::Below(domain), .. } => write!(f, "*.{domain}")?,
@@ -220,6 +233,7 @@ mod tests {
             "[2001:db8::/32]:*",
             "*:443",
             "unix:///run/docker.sock",
+            "announced",
         ] {
             assert_eq!(target(text).to_string(), text);
         }

@@ -10,17 +10,15 @@ fn texts(items: &[&str]) -> Vec<String> {
     items.iter().map(|item| (*item).to_owned()).collect()
 }
 
-fn configuration(plugin: &str, network: &[&str], interfaces: &[&str]) -> Grants {
-    serde_json::from_value(serde_json::json!({
-        "plugins": { plugin: { "network": network, "interfaces": interfaces } }
-    }))
-    .unwrap()
+fn operator(network: &[&str], interfaces: &[&str]) -> PluginGrants {
+    serde_json::from_value(serde_json::json!({ "network": network, "interfaces": interfaces })).unwrap()
 }
 
 /// A driver's call: it needs its endpoint.
 fn driver(endpoint: &str, granted: &[&str]) -> CallGrants {
-    configuration("docker", granted, &[]).for_call(&Subject {
+    Grants::default().for_call(&Subject {
         plugin: "docker",
+        operator: Some(&operator(granted, &[])),
         needs_network: &texts(&["endpoint"]),
         endpoints: &texts(&[endpoint]),
         ..Subject::default()
@@ -151,7 +149,8 @@ fn interfaces_are_granted_to_bundled_plugins_that_need_them_and_by_the_operator(
     let foreign = Grants::default().for_call(&subject(false));
     let refusal = foreign.check_interface(Interface::Process).unwrap_err();
     assert_eq!(refusal.configuration, "plugins:\n  local:\n    interfaces: [process]");
-    let granted = configuration("local", &[], &["process", "reveal"]).for_call(&subject(false));
+    let operator = operator(&[], &["process", "reveal"]);
+    let granted = Grants::default().for_call(&Subject { operator: Some(&operator), ..subject(false) });
     assert!(granted.check_interface(Interface::Process).is_ok());
     assert!(granted.check_interface(Interface::Reveal).is_ok());
 }

@@ -210,7 +210,10 @@ impl context::HostFacts for State {
             );
             return Ok(Err(fault_to(Fault::new(Reaction::Denied, "occopus.commands-not-allowed", message))));
         }
-        if self.call.context.preview {
+        if let Err(refusal) = self.call.grants.check_command() {
+            return Ok(Err(fault_to(refusal.into())));
+        }
+        if self.call.context.preview || self.call.grants.reaches_nothing() {
             return Ok(Ok("output-of-a-command".to_owned()));
         }
         let left = self.call.deadline.saturating_duration_since(tokio::time::Instant::now());

@@ -22,6 +22,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::cache::TokenCache;
+use crate::convert::Told;
 use crate::grants::CallGrants;
 use crate::http::HttpClient;
 use crate::limits::{Limiter, Limits};
@@ -41,6 +42,8 @@ pub(crate) struct Services {
     pub(crate) tokens: TokenCache,
     pub(crate) limits: Limits,
     pub(crate) allow_commands: bool,
+    /// Addresses that users were told of.
+    pub(crate) told: Told,
 }
 
 /// One call.

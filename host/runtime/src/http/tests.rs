@@ -9,7 +9,7 @@ use http_body_util::Full;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::grants::{Grants, Subject};
+use crate::grants::{Grants, PluginGrants, Subject};
 use crate::secrets::Encoding;
 use server::{Seen, Server};
 
@@ -22,9 +22,10 @@ const LIMITS: HttpLimits = HttpLimits {
 };
 
 fn call(needs: &str, endpoint: &str, nodes: &[&str], granted: &[&str]) -> CallGrants {
-    let configuration = serde_json::json!({"plugins": {"test": {"network": granted}}});
-    serde_json::from_value::<Grants>(configuration).unwrap().for_call(&Subject {
+    let operator: PluginGrants = serde_json::from_value(serde_json::json!({"network": granted})).unwrap();
+    Grants::default().for_call(&Subject {
         plugin: "test",
+        operator: Some(&operator),
         needs_network: &[needs.to_owned()],
         endpoints: &[endpoint.to_owned()],
         node_addresses: &nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>(),
@@ -184,14 +185,18 @@ async fn secrets_do_not_go_where_they_do_not_belong() {
 async fn what_the_endpoint_names_is_reached_without_secrets() {
     let (identity, compute) = (Server::start().await, Server::start().await);
     let grants = Grants::default();
-    let call = |needs: &[&str]| {
+    let agreed: PluginGrants = serde_json::from_value(serde_json::json!({"network": ["announced"]})).unwrap();
+    let call_of = |identity_of: &str, operator: Option<&PluginGrants>, needs: &[&str]| {
         grants.for_call(&Subject {
             plugin: "test",
+            identity: identity_of,
+            operator,
             needs_network: &needs.iter().map(|need| (*need).to_owned()).collect::<Vec<_>>(),
             endpoints: &[identity.url("")],
             ..Subject::default()
         })
     };
+    let call = |needs: &[&str]| call_of("a", Some(&agreed), needs);
     let client = HttpClient::new();
     let asks = async |call: &CallGrants, request, secrets| client.send(request, call, secrets, &LIMITS).await;
     let first = call(&["endpoint", "announced"]);
@@ -203,6 +208,9 @@ async fn what_the_endpoint_names_is_reached_without_secrets() {
     // A later call knows it too, another plugin's does not, and one that does not ask for it does not.
     asks(&call(&["endpoint", "announced"]), get(&compute.url("/")), None).await.unwrap();
     assert!(asks(&call(&["endpoint"]), get(&compute.url("/")), None).await.is_err());
+    assert!(asks(&call_of("a", None, &["endpoint", "announced"]), get(&compute.url("/")), None).await.is_err());
+    let other = call_of("b", Some(&agreed), &["endpoint", "announced"]);
+    assert!(asks(&other, get(&compute.url("/")), None).await.is_err());
     assert!(asks(&endpoint(&identity.url("")), get(&compute.url("/")), None).await.is_err());
     let secrets = secrets();
     let placeholder = secrets.placeholder("key", Encoding::Plain).unwrap();

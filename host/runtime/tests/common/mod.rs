@@ -36,6 +36,19 @@ pub(crate) fn fixture(name: &str) -> PluginSource {
     from_bytes(name, bytes)
 }
 
+/// The driver `impostor` of `tests/fixtures`, with other words about itself: each field's name with its text.
+pub(crate) fn impostor(origin: &str, fields: &[(&str, &str)]) -> PluginSource {
+    let mut bytes = fixture("impostor.wasm").bytes.into_owned();
+    for (field, text) in fields {
+        let mark = format!("@@{field}@@");
+        let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes()).expect("the mark");
+        let room = &mut bytes[at + mark.len()..at + 256];
+        room.fill(0);
+        room[..text.len()].copy_from_slice(text.as_bytes());
+    }
+    from_bytes(origin, bytes)
+}
+
 /// A plugin of the operator's.
 pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> PluginSource {
     PluginSource { name: name.to_owned(), bytes: bytes.into(), origin: Origin::File(PathBuf::from(name)), pinned: None }
@@ -43,15 +56,26 @@ pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> PluginSource {
 
 /// With these plugins and grants; compiled plugins are shared by all tests.
 pub(crate) fn runtime(plugins: Vec<PluginSource>, grants: Grants, limits: Limits) -> Arc<Runtime> {
+    runtime_with(plugins, grants, limits, Arc::new(OneCredential), false)
+}
+
+/// With other credentials, and with commands in templates or not.
+pub(crate) fn runtime_with(
+    plugins: Vec<PluginSource>,
+    grants: Grants,
+    limits: Limits,
+    credentials: Arc<dyn CredentialSource>,
+    allow_commands: bool,
+) -> Arc<Runtime> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let config = RuntimeConfig {
         cache_dir: directory.join("cache"),
         state_dir: directory.join("state"),
         grants,
         limits,
-        allow_commands: false,
+        allow_commands,
     };
-    Runtime::new(config, plugins, Arc::new(OneCredential)).expect("a runtime")
+    Runtime::new(config, plugins, credentials).expect("a runtime")
 }
 
 /// What goes with a call.

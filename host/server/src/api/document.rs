@@ -5,6 +5,7 @@ use occopus::source::Place;
 use occopus::{needs_of_description, rehearse};
 use occopus_engine::Preview;
 use occopus_model::{Implementation, Infrastructure, Problems};
+use occopus_runtime::grants::{self, Interface};
 use serde_json::{Value, json};
 
 use crate::problem::{DOCUMENT, Problem};
@@ -29,7 +30,7 @@ pub(crate) async fn check(service: &Service, id: Option<&str>, text: String) -> 
     let used = infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node));
     let mut refused: Vec<_> = used.filter_map(|(_, used)| refused(service, &plugins, used)).collect();
     let urls = infrastructure.webhooks.iter().filter_map(|webhook| webhook.url.as_deref());
-    refused.extend(urls.filter_map(|url| refused_endpoint(service, url, "")));
+    refused.extend(urls.filter_map(|url| refused_webhook(service, url)));
     if !refused.is_empty() {
         return Err(of_problems(refused));
     }
@@ -44,6 +45,15 @@ pub(crate) async fn check(service: &Service, id: Option<&str>, text: String) -> 
     if !failures.is_empty() {
         return Err(Problem::of_nodes(&failures, &text));
     }
+    // What was allowed as it is written is what there is when it is rendered.
+    let rendered = previews.iter().filter_map(|preview| {
+        let endpoint = preview.resource.get("endpoint")?.as_str()?;
+        refused_endpoint(service, endpoint, &preview.origin)
+    });
+    let refused: Vec<_> = rendered.collect();
+    if !refused.is_empty() {
+        return Err(of_problems(refused));
+    }
     authenticated(service, &infrastructure, &previews).await?;
     let doubts = occopus::source::doubts(&previews, &|place| (place.file == DOCUMENT).then(|| text.clone()));
     Ok(Checked { infrastructure, warnings: compiled.warnings, doubts })
@@ -55,7 +65,8 @@ fn refused(service: &Service, plugins: &[occopus_runtime::PluginInfo], used: &Im
     let runs_programs = plugins.iter().any(|plugin| {
         plugin.kind == occopus_runtime::Kind::Driver
             && plugin.description.keyword == driver
-            && plugin.description.needs_interfaces.iter().any(|need| need == "process")
+            && (plugin.description.needs_interfaces.iter().any(|need| need == "process")
+                || plugin.granted.interfaces.contains(&Interface::Process))
     });
     if runs_programs && !service.settings.allow_processes {
         let message = format!(
@@ -83,6 +94,22 @@ fn refused_endpoint(service: &Service, endpoint: &str, place: &str) -> Option<Va
     let message = format!("the endpoint {endpoint} is none of those that may be named over the network");
     let help = "the operator can allow it: `service: {endpoints: [...]}` in the configuration";
     Some(problem(place, "service.endpoint", &message, help))
+}
+
+/// A URL that the operator does not allow a webhook to have. Those of this machine and of private networks must be named one by
+/// one: whoever sends a description may be anywhere.
+fn refused_webhook(service: &Service, url: &str) -> Option<Value> {
+    if service.settings.webhooks.iter().any(|allowed| allowed == url) {
+        return None;
+    }
+    if grants::is_internal(url) {
+        let message = format!(
+            "the webhook {url} is on the machine of the service or on a private network, and came over the network"
+        );
+        let help = "the operator can allow it: `service: {webhooks: [URL]}` in the configuration";
+        return Some(problem("", "service.webhook", &message, help));
+    }
+    refused_endpoint(service, url, "")
 }
 
 /// Where something of an implementation stands.

@@ -59,7 +59,7 @@ impl From<PluginInfo> for Plugin {
             keyword: description.keyword,
             summary: description.summary,
             // Where it lies on the machine of the service is nobody's business.
-            origin: if info.origin == "bundled" { "bundled" } else { "installed" }.to_owned(),
+            origin: if info.is_bundled { "bundled" } else { "installed" }.to_owned(),
             digest: info.digest,
             contract: info.contract,
             size: info.size,

@@ -261,6 +261,9 @@ impl Source for Fake {
             contract: "0.1.0".into(),
             size: 1,
             imports: Vec::new(),
+            is_bundled: true,
+            granted: occopus::runtime::grants::PluginGrants::default(),
+            entry: String::new(),
             description: occopus::runtime::Description {
                 name: format!("{keyword}{}", self.word),
                 version: "0.1.0".into(),

@@ -1,4 +1,4 @@
-//! `cloudinit`: user data for cloud-init, from a text or from a document, and the `resource` section rendered by the way.
+//! `cloudinit`: user data for cloud-init, from a text or from a document.
 
 mod recognised;
 mod yaml;
@@ -47,7 +47,6 @@ impl Contextualiser for CloudInit {
 
     fn render(request: &ContextRequest<Section>) -> Result<Rendered, Fault> {
         let templates = || Templates::new(&request.template_data).with_facts(&request.facts);
-        let resource = templates().keeping_newlines().value("/resource", &request.resource).map_err(in_resource)?;
         let mut source_lines = None;
         let user_data = match &request.section.context_template {
             None => None,
@@ -71,7 +70,7 @@ impl Contextualiser for CloudInit {
         let attributes = Value::Object(request.section.attributes.clone().unwrap_or_default());
         let mut attributes = templates().value("/attributes", &attributes)?;
         attributes["connections"] = request.connections.clone();
-        Ok(Rendered { user_data: user_data.map(String::into_bytes), attributes, resource: Some(resource) })
+        Ok(Rendered { user_data: user_data.map(String::into_bytes), attributes, ..Rendered::default() })
     }
 }
 
@@ -83,15 +82,6 @@ fn render_document(templates: &Templates, document: &Map<String, Value>) -> Resu
         rendered.insert(templates.text(&pointer, key)?, templates.value(&pointer, value)?);
     }
     Ok(Value::Object(rendered))
-}
-
-/// Pointers lead into the section that this plugin was given, and `resource` is not in it.
-fn in_resource(mut fault: Fault) -> Fault {
-    for detail in &mut fault.details {
-        detail.message = format!("resource{}: {}", detail.pointer.trim_start_matches("/resource"), detail.message);
-        detail.pointer.clear();
-    }
-    fault
 }
 
 /// A broken configuration would only be noticed on the machine, where nobody looks.

@@ -49,12 +49,10 @@ fn keys_with_empty_lines_are_folded() {
 }
 
 #[test]
-fn the_resource_section_keeps_its_types() {
-    let resource = json!({"image": "{{ node_id }}", "count": 1, "port": "8{{ 0 }}"});
-    let rendered = rendered(json!({"context_template": null}), resource).expect("it renders");
-    assert_eq!(rendered.resource, Some(json!({"image": "n1", "count": 1, "port": "80"})));
+fn without_a_template_there_is_no_user_data() {
+    let rendered = rendered(json!({"context_template": null}), json!({"image": "{{ node_id }}"})).expect("it renders");
     assert_eq!(rendered.attributes, json!({"connections": []}));
-    assert!(rendered.user_data.is_none());
+    assert!(rendered.user_data.is_none() && rendered.resource.is_none(), "the host renders the section");
 }
 
 #[test]
