@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::definitions::Definitions;
-use crate::description::{self, Description};
-use crate::infrastructure::{Implementation, Infrastructure};
+use crate::description::{self, Description, Limits};
+use crate::infrastructure::{Implementation, Infrastructure, InstanceLimits};
 use crate::placeholders;
 use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::Schemas;
@@ -14,6 +14,8 @@ use crate::yaml::{Item, Loader, Tags};
 
 /// Where the definitions are when they are not named, beside the description.
 const BESIDE: &str = "nodes/node_definitions.yaml";
+/// Bytes that the variables of a description over a network may take up when every node has its copy of them.
+const MOST_COPIED: usize = 16 << 20;
 
 /// What to compile.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,8 @@ pub struct Input {
     pub stored: IndexMap<String, Vec<Implementation>>,
     /// Names of the events that webhooks may be told of; any when empty.
     pub events: &'static [&'static str],
+    /// How many instances there may be.
+    pub instances: InstanceLimits,
 }
 
 /// What comes of it.
@@ -49,7 +53,8 @@ pub fn compile(input: &Input, schemas: &dyn Schemas) -> Result<Compiled, Problem
         [] if beside.exists() => vec![beside],
         named => named.to_vec(),
     };
-    read(root, loader.problems, &paths, &input.stored, input.events, schemas)
+    let limits = Limits { instances: input.instances, copied_bytes: usize::MAX };
+    read(root, loader.problems, &paths, &input.stored, input.events, limits, schemas)
 }
 
 /// Compiles a description that came over a network: it imports nothing, and no file is read for it. It may carry its node
@@ -59,11 +64,13 @@ pub fn compile_document(
     text: &str,
     stored: &IndexMap<String, Vec<Implementation>>,
     events: &[&str],
+    instances: InstanceLimits,
     schemas: &dyn Schemas,
 ) -> Result<Compiled, Problems> {
     let mut loader = Loader::new(Tags::Closed);
     let root = loader.load_text(name, text);
-    read(root, loader.problems, &[], stored, events, schemas)
+    let limits = Limits { instances, copied_bytes: MOST_COPIED };
+    read(root, loader.problems, &[], stored, events, limits, schemas)
 }
 
 fn read(
@@ -72,9 +79,10 @@ fn read(
     definitions: &[PathBuf],
     stored: &IndexMap<String, Vec<Implementation>>,
     events: &[&str],
+    limits: Limits,
     schemas: &dyn Schemas,
 ) -> Result<Compiled, Problems> {
-    let description = root.as_ref().and_then(|root| description::check(root, events, &mut problems));
+    let description = root.as_ref().and_then(|root| description::check(root, events, limits, &mut problems));
     let mut defined = Definitions::default();
     if let Some(root) = &root {
         defined.add_own(root, schemas, &mut problems);

@@ -25,12 +25,13 @@ const ADDRESS: &str = "192.0.2.254";
 /// Renders at once.
 const WIDTH: usize = 8;
 
-/// Previews of these nodes, or why there is none.
+/// Previews of these nodes, or why there is none; with what they would get if that is to be kept.
 pub(super) async fn preview(
     engine: &Engine,
     id: Option<&str>,
     desired: &Infrastructure,
     nodes: &[usize],
+    is_kept: bool,
 ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
     let infra_id = id.unwrap_or(INSTANCE);
     let others = Others::new(infra_id, desired, known(engine, id, desired).await?);
@@ -44,7 +45,11 @@ pub(super) async fn preview(
                 .map(move |(number, found)| one(engine, infra_id, desired, others, index, node, number, found))
         })
         .collect();
-    Ok(stream::iter(renders).buffered(WIDTH).collect().await)
+    let outcomes = stream::iter(renders).buffered(WIDTH).map(|outcome: Result<Preview, _>| match outcome {
+        Ok(preview) if !is_kept => Ok(Preview { attributes: Value::Null, user_data: None, ..preview }),
+        outcome => outcome,
+    });
+    Ok(outcomes.collect().await)
 }
 
 #[expect(clippy::too_many_arguments, reason = "all of them are what is rendered")]
