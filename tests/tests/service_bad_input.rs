@@ -80,7 +80,7 @@ impl Bench {
             .map(|(path, method, operation)| Route {
                 method: method.to_uppercase(),
                 path,
-                is_public: operation.get("security").is_some(),
+                is_public: operation["security"] == json!([{}]),
                 has_body: operation.get("requestBody").is_some(),
                 parameters: operation["parameters"].as_array().cloned().unwrap_or_default(),
             })
