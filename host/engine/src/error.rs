@@ -48,6 +48,16 @@ pub enum EngineError {
         /// At most.
         max: u32,
     },
+    /// More instances than are allowed here, whatever is described.
+    #[error("{what} would have {wanted} instances; {most} are allowed")]
+    TooMany {
+        /// `node NAME`, or `the infrastructure`.
+        what: String,
+        /// How many there would be.
+        wanted: u64,
+        /// At most.
+        most: u32,
+    },
     /// It is about to be gone.
     #[error("infrastructure {id} is being destroyed")]
     Destroying {
@@ -227,6 +237,7 @@ impl EngineError {
             Self::UnknownNode { .. } => "engine.unknown-node",
             Self::UnknownInstance { .. } => "engine.unknown-instance",
             Self::Limits { .. } => "engine.limits",
+            Self::TooMany { .. } => "engine.too-many",
             Self::Destroying { .. } => "engine.destroying",
             Self::InvalidId { .. } => "engine.invalid-id",
             Self::Owned { .. } => "engine.owned",

@@ -46,7 +46,7 @@ pub struct Plan {
     pub actions: Vec<Action>,
 }
 
-/// Something to do with one instance.
+/// Something to do with an instance, or with several new ones of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Action {
@@ -54,6 +54,9 @@ pub struct Action {
     pub kind: ActionKind,
     /// The node's name.
     pub node: String,
+    /// How many instances, when it is about several new ones.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: u32,
     /// UUID of the instance, when it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -71,6 +74,15 @@ pub struct Action {
     /// Addresses that the instance was told of and that no longer exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 /// What to do with an instance.
@@ -121,6 +133,7 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], wishes: 
     actions.extend(removals.iter().map(|(record, reason)| Action {
         kind: ActionKind::Destroy,
         node: record.node.clone(),
+        count: 1,
         instance: Some(record.id.clone()),
         on: vec![record.driver().to_owned()],
         reason: (*reason).into(),
@@ -141,7 +154,7 @@ fn plan_node<'a>(
     removals: &mut Vec<(&'a InstanceRecord, &'static str)>,
 ) {
     let target = wishes.targets.get(&node.name);
-    let (dead, alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
+    let (mut dead, alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
         records.iter().copied().partition(|record| record.is_dead());
     // An instance and the one that is made in its place count as one.
     let superseded = superseded(&alive);
@@ -168,6 +181,7 @@ fn plan_node<'a>(
     let action = |kind, instance: Option<&InstanceRecord>, reason: &str| Action {
         kind,
         node: node.name.clone(),
+        count: 1,
         instance: instance.map(|record| record.id.clone()),
         on: on(kind, instance),
         reason: reason.into(),
@@ -195,14 +209,18 @@ fn plan_node<'a>(
     // It works until the one in its place does.
     actions.extend(stays.into_iter().map(|old| check(old, false)));
     removals.extend(goes.into_iter().map(|old| (old, "another instance has taken its place")));
-    let mut dead = dead.into_iter();
-    for _ in (alive.len() + under_way)..target {
-        actions.push(match dead.next() {
-            Some(record) => action(ActionKind::Replace, Some(record), record.message.as_deref().unwrap_or("it failed")),
-            None => action(ActionKind::Create, None, "it does not exist"),
-        });
+    let missing = target.saturating_sub(alive.len() + under_way);
+    let replaced = dead.len().min(missing);
+    let rest = dead.split_off(replaced);
+    for record in dead {
+        actions.push(action(ActionKind::Replace, Some(record), record.message.as_deref().unwrap_or("it failed")));
     }
-    removals.extend(dead.map(|record| (record, "it is dead, and enough others exist")));
+    // Counted, so that no plan is larger than the description and what exists.
+    if let Some(count) = u32::try_from(missing - replaced).ok().filter(|count| *count > 0) {
+        let reason = if count == 1 { "it does not exist" } else { "they do not exist" };
+        actions.push(Action { count, ..action(ActionKind::Create, None, reason) });
+    }
+    removals.extend(rest.into_iter().map(|record| (record, "it is dead, and enough others exist")));
 }
 
 /// Instances in whose place others are made, or were: the id of the other, and the instance itself, by its id.
@@ -241,9 +259,9 @@ impl Plan {
         self.actions.iter().all(|action| action.kind == ActionKind::Check)
     }
 
-    /// How many actions of this kind there are.
+    /// How many instances there are of which this is to be done.
     pub fn count(&self, kind: ActionKind) -> usize {
-        self.actions.iter().filter(|action| action.kind == kind).count()
+        self.actions.iter().filter(|action| action.kind == kind).map(|action| action.count as usize).sum()
     }
 
     /// In a line: "2 to create, 1 to destroy".
@@ -283,6 +301,9 @@ impl fmt::Display for Plan {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.node)?;
+        if self.count > 1 {
+            write!(f, ", {} times", self.count)?;
+        }
         if let Some(instance) = &self.instance {
             write!(f, " ({instance})")?;
         }

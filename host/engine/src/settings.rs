@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use occopus_model::InstanceLimits;
+
 /// Says whether the holder of a lease, by the text that it wrote, is surely dead. `false` when it can't be told.
 pub type HolderProbe = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
@@ -21,6 +23,8 @@ pub struct Settings {
     /// Calls at the same time, for each driver and endpoint and each purpose (to change, to look). A cloud that refuses calls
     /// for being too many gets fewer.
     pub calls_per_endpoint: usize,
+    /// How many instances an infrastructure may have, whatever is described and asked for.
+    pub instances: InstanceLimits,
     /// Handles in one call of `observe`.
     pub observe_batch: usize,
     /// The first pause between two looks at a node that starts.
@@ -74,6 +78,7 @@ impl Default for Settings {
             lease_ttl: Duration::from_secs(15),
             keep_alive: Duration::from_secs(5),
             calls_per_endpoint: 32,
+            instances: InstanceLimits::default(),
             observe_batch: 500,
             poll_first: Duration::from_millis(200),
             poll_longest: Duration::from_secs(10),

@@ -2,7 +2,7 @@
 
 use occopus_engine::ports::{Phase, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{BuildRequest, EngineError, InfrastructureState, InstanceState, Renew, Run, What};
+use occopus_engine::{BuildRequest, EngineError, InfrastructureState, InstanceState, Renew, Run, Scale, What};
 use serde_json::{Value, json};
 
 async fn put(fakes: &Fakes, key: &str, value: Value) {
@@ -103,6 +103,33 @@ async fn infrastructures_and_definitions_are_listed() {
     assert_eq!(ids, expected);
     fakes.engine.save_definitions(&graph.definitions).await.unwrap();
     assert_eq!(fakes.engine.definitions().await.unwrap(), graph.definitions);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_counts_and_no_more_instances_are_planned_than_are_allowed() {
+    let fakes = built().await;
+    let mut web = node("web", 7000, &["db"]);
+    web.scaling.max = u32::MAX;
+    let graph = |web: &occopus_model::Node| infrastructure(vec![node("db", 1, &[]), web.clone()]);
+    let plan = fakes.engine.plan(Some("test"), &graph(&web), Renew::default()).await.unwrap();
+    assert_eq!((plan.summary(), plan.actions.len()), ("7000 to create, 1 unchanged".into(), 2));
+    assert_eq!(plan.actions[1].to_string(), "create web, 7000 times on fake after db: they do not exist");
+    let known: occopus_engine::Plan =
+        serde_json::from_str(r#"{"actions": [{"kind": "create", "node": "db", "reason": "r"}]}"#).unwrap();
+    assert_eq!(known.actions[0].count, 1);
+    assert!(!serde_json::to_string(&known).unwrap().contains("count"));
+
+    web.scaling.min = u32::MAX;
+    let too_many = |error: EngineError| assert_eq!(error.code(), "engine.too-many", "{error}");
+    too_many(fakes.engine.plan(Some("test"), &graph(&web), Renew::default()).await.unwrap_err());
+    too_many(fakes.engine.check(&graph(&web)).unwrap_err());
+    too_many(fakes.build(&graph(&web)).await.unwrap_err());
+    assert_eq!(fakes.engine.desired("test").await.unwrap().unwrap().nodes.len(), 1, "nothing was written of it");
+    web.scaling.min = 1;
+    fakes.build(&graph(&web)).await.unwrap();
+    too_many(fakes.engine.scale("test", "web", Scale::To(u32::MAX)).await.unwrap_err());
+    too_many(fakes.engine.scale("test", "web", Scale::To(10_001)).await.unwrap_err());
+    assert_eq!(fakes.cloud.count("create"), 2, "one each");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::definitions::Definitions;
-use crate::description::{self, Description};
-use crate::infrastructure::{Implementation, Infrastructure};
+use crate::description::{self, Description, Limits};
+use crate::infrastructure::{Implementation, Infrastructure, InstanceLimits};
 use crate::placeholders;
 use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::Schemas;
@@ -14,6 +14,10 @@ use crate::yaml::{Item, Loader, Tags};
 
 /// Where the definitions are when they are not named, beside the description.
 const BESIDE: &str = "nodes/node_definitions.yaml";
+/// Bytes that the variables of a description over a network may take up when every node has its copy of them.
+const MOST_COPIED: usize = 16 << 20;
+/// Implementations that its nodes may get, counted for each node: all of them are looked at.
+const MOST_CANDIDATES: usize = 100_000;
 
 /// What to compile.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +31,8 @@ pub struct Input {
     pub stored: IndexMap<String, Vec<Implementation>>,
     /// Names of the events that webhooks may be told of; any when empty.
     pub events: &'static [&'static str],
+    /// How many instances there may be.
+    pub instances: InstanceLimits,
 }
 
 /// What comes of it.
@@ -49,7 +55,8 @@ pub fn compile(input: &Input, schemas: &dyn Schemas) -> Result<Compiled, Problem
         [] if beside.exists() => vec![beside],
         named => named.to_vec(),
     };
-    read(root, loader.problems, &paths, &input.stored, input.events, schemas)
+    let limits = Limits { instances: input.instances, copied_bytes: usize::MAX, candidates: usize::MAX };
+    read(root, loader.problems, &paths, &input.stored, input.events, limits, schemas)
 }
 
 /// Compiles a description that came over a network: it imports nothing, and no file is read for it. It may carry its node
@@ -59,11 +66,13 @@ pub fn compile_document(
     text: &str,
     stored: &IndexMap<String, Vec<Implementation>>,
     events: &[&str],
+    instances: InstanceLimits,
     schemas: &dyn Schemas,
 ) -> Result<Compiled, Problems> {
     let mut loader = Loader::new(Tags::Closed);
     let root = loader.load_text(name, text);
-    read(root, loader.problems, &[], stored, events, schemas)
+    let limits = Limits { instances, copied_bytes: MOST_COPIED, candidates: MOST_CANDIDATES };
+    read(root, loader.problems, &[], stored, events, limits, schemas)
 }
 
 fn read(
@@ -72,15 +81,17 @@ fn read(
     definitions: &[PathBuf],
     stored: &IndexMap<String, Vec<Implementation>>,
     events: &[&str],
+    limits: Limits,
     schemas: &dyn Schemas,
 ) -> Result<Compiled, Problems> {
-    let description = root.as_ref().and_then(|root| description::check(root, events, schemas, &mut problems));
+    let description = root.as_ref().and_then(|root| description::check(root, events, limits, schemas, &mut problems));
     let mut defined = Definitions::default();
     if let Some(root) = &root {
         defined.add_own(root, schemas, &mut problems);
     }
     defined.add_files(definitions, schemas, &mut problems);
-    let infrastructure = description.map(|description| link(description, &defined, stored, &mut problems));
+    let linked = |description| link(description, &defined, stored, limits.candidates, &mut problems);
+    let infrastructure = description.map(linked);
     match infrastructure {
         Some(infrastructure) if !problems.has_errors() => {
             let (obstacles, warnings) = problems.split();
@@ -95,9 +106,11 @@ fn link(
     description: Description,
     defined: &Definitions,
     stored: &IndexMap<String, Vec<Implementation>>,
+    most: usize,
     problems: &mut Problems,
 ) -> Infrastructure {
     let Description { mut infrastructure, places } = description;
+    let mut candidates = 0_usize;
     for (node, place) in infrastructure.nodes.iter().zip(&places) {
         // Without a type it was told of already.
         if node.node_type.is_empty() || infrastructure.definitions.contains_key(&node.node_type) {
@@ -106,11 +119,19 @@ fn link(
         let implementations = defined.types.get(&node.node_type).or_else(|| stored.get(&node.node_type));
         if let Some(implementations) = implementations {
             infrastructure.definitions.insert(node.node_type.clone(), implementations.clone());
-        } else if !defined.is_incomplete && !defined.broken.contains(&node.node_type) {
+        } else if !problems.is_full() && !defined.is_incomplete && !defined.broken.contains(&node.node_type) {
             problems.push(unknown_type(&node.node_type, &place.node_type, defined, stored));
         }
     }
     for (node, place) in infrastructure.nodes.iter().zip(&places) {
+        let of_type = infrastructure.definitions.get(&node.node_type).map_or(0, Vec::len);
+        candidates = candidates.saturating_add(of_type);
+        if candidates > most {
+            let message = format!("with node `{}` there are more than {most} choices of an implementation", node.name);
+            let problem = Problem::error("implementations.too-many", message).at(&place.node_type, "this type");
+            problems.push(problem.help("describe fewer nodes of types with many implementations, or fewer of these"));
+            return infrastructure;
+        }
         let is_defined =
             infrastructure.definitions.contains_key(&node.node_type) && !defined.broken.contains(&node.node_type);
         if let (true, Some(at), None) = (is_defined, &place.filter, infrastructure.candidates(node).next()) {

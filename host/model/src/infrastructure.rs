@@ -27,6 +27,23 @@ pub struct Infrastructure {
     pub webhooks: Vec<Webhook>,
 }
 
+/// How many instances an infrastructure may have, whatever a description asks for: what is planned and kept in memory grows with
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstanceLimits {
+    /// Instances of one node.
+    pub per_node: u32,
+    /// Instances of all nodes of an infrastructure together.
+    pub per_infrastructure: u32,
+}
+
+impl Default for InstanceLimits {
+    fn default() -> Self {
+        Self { per_node: 10_000, per_infrastructure: 20_000 }
+    }
+}
+
 /// `maintenance`: what differs from the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Maintenance {

@@ -20,7 +20,7 @@ pub use credentials::{AmbiguousCredentials, AuthData, Credential, Reading, Secre
 pub use definitions::{read_definition_document, read_definitions, read_definitions_document};
 pub use document::{document, document_of_definitions};
 pub use infrastructure::{
-    HealthCheck, Implementation, Infrastructure, Maintenance, Mapping, Mappings, Node, Scaling, Webhook,
+    HealthCheck, Implementation, Infrastructure, InstanceLimits, Maintenance, Mapping, Mappings, Node, Scaling, Webhook,
 };
 pub use placeholders::is_placeholder;
 pub use problem::{Problem, Problems};

@@ -4,13 +4,15 @@ mod common;
 
 use common::{Files, Plugins};
 use indexmap::IndexMap;
-use occopus_model::{Compiled, Problems, compile_document, read_definition_document, read_definitions_document};
+use occopus_model::{
+    Compiled, InstanceLimits, Problems, compile_document, read_definition_document, read_definitions_document,
+};
 
 const PAIR: &str = "infra_name: pair\nuser_id: me\nnodes:\n- &a {name: a, type: web}\n- &b {name: b, type: web}\n\
                     dependencies:\n- [*b, *a]\n'node_def:web':\n- resource:\n    type: local\n";
 
 fn compiled(text: &str) -> Result<Compiled, Problems> {
-    compile_document("description", text, &IndexMap::new(), &[], &Plugins)
+    compile_document("description", text, &IndexMap::new(), &[], InstanceLimits::default(), &Plugins)
 }
 
 fn codes(problems: &Problems) -> Vec<&str> {
@@ -64,4 +66,53 @@ fn definitions_come_in_one_document_or_one_by_one() {
         read_definition_document("web", "- resource: {type: lokal}\n", "web", &Plugins).expect_err("no plugin");
     assert_eq!(codes(&problems), ["plugin.unknown"]);
     assert!(read_definition_document("web", "", "web", &Plugins).is_err());
+}
+
+#[test]
+fn few_words_ask_for_no_more_than_is_allowed_and_the_line_is_told() {
+    let with = |nodes: &str| {
+        format!("infra_name: pair\nuser_id: me\nnodes:\n{nodes}'node_def:web':\n- resource:\n    type: local\n")
+    };
+    let limits = InstanceLimits { per_node: 100, per_infrastructure: 150 };
+    let compiled = |nodes: &str| compile_document("description", &with(nodes), &IndexMap::new(), &[], limits, &Plugins);
+    let refused = |nodes: &str| {
+        let problems = compiled(nodes).expect_err(nodes);
+        let found: Vec<_> = problems.iter().map(|problem| (problem.code().to_owned(), problem.to_json())).collect();
+        found.into_iter().map(|(code, json)| (code, json["line"].as_u64().unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let node = |name: &str, min: &str| format!("- name: {name}\n  type: web\n  scaling:\n    min: {min}\n");
+    let too_many = |line| ("scaling.too-many".to_owned(), line);
+    assert_eq!(refused(&node("a", "4000000000")), [too_many(7)]);
+    assert_eq!(refused(&node("a", "101")), [too_many(7)]);
+    assert_eq!(refused(&[node("a", "100"), node("b", "51"), node("c", "1")].concat()), [too_many(11)]);
+    // So many may be asked for later, within the same limits.
+    let highest = compiled(&format!("{}    max: 4000000000\n", node("a", "100"))).expect("compiles");
+    assert_eq!(highest.infrastructure.nodes[0].scaling.max, 4_000_000_000);
+    assert!(compiled(&[node("a", "100"), node("b", "50")].concat()).is_ok());
+}
+
+#[test]
+fn few_words_stand_for_no_more_text_than_there_is_room_for() {
+    let nodes: String = (0..2000).map(|at| format!("- {{name: n{at}, type: web}}\n")).collect();
+    let head = "infra_name: pair\nuser_id: me\n";
+    let definition = "'node_def:web':\n- resource:\n    type: local\n";
+    let large = "x".repeat(50_000);
+    // Every node has a copy of the variables of all.
+    let shared = format!("{head}variables: {{a: {large}}}\nnodes:\n{nodes}{definition}");
+    assert_eq!(codes(&compiled(&shared).expect_err("too much")), ["variables.size"]);
+    // Aliases repeat what they name.
+    let own = nodes.replace("web}", "web, variables: {a: *a}}").replacen("*a", &format!("&a {large}"), 1);
+    assert_eq!(codes(&compiled(&format!("{head}nodes:\n{own}{definition}")).expect_err("too much")), ["yaml.size"]);
+    let sections = (0..2000).fold(String::new(), |text, at| {
+        text + &format!("'node_def:t{at}':\n- resource:\n    type: local\n    x: *a\n")
+    });
+    let sections = sections.replacen("*a", &format!("&a {large}"), 1);
+    assert_eq!(codes(&compiled(&format!("{head}nodes: []\n{sections}")).expect_err("too much")), ["yaml.size"]);
+    let many = format!("{head}nodes: []\nvariables: {{a: [{}]}}\n", ["b"; 200_000].join(","));
+    assert_eq!(codes(&compiled(&many).expect_err("too many")), ["yaml.size"]);
+    let choices = format!("{head}nodes:\n{nodes}'node_def:web':\n{}", "- resource: {type: local}\n".repeat(100));
+    assert_eq!(codes(&compiled(&choices).expect_err("too many")), ["implementations.too-many"]);
+    // The same in files is the user's own.
+    let files = Files::new();
+    assert!(files.compile(shared.replace(definition, ""), common::WEB).is_ok());
 }

@@ -5,18 +5,25 @@ mod common;
 use common::{Files, Plugins};
 use indexmap::IndexMap;
 use occopus_model::{
-    Compiled, Infrastructure, compile_document, document, document_of_definitions, read_definitions_document,
+    Compiled, Infrastructure, InstanceLimits, compile_document, document, document_of_definitions,
+    read_definitions_document,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 fn compiled(text: &str) -> Compiled {
-    compile_document("description", text, &IndexMap::new(), &["nodecreated", "hold"], &Plugins).unwrap_or_else(
-        |problems| {
-            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            panic!("{text}\n{}", problems.join("\n"))
-        },
+    compile_document(
+        "description",
+        text,
+        &IndexMap::new(),
+        &["nodecreated", "hold"],
+        InstanceLimits::default(),
+        &Plugins,
     )
+    .unwrap_or_else(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        panic!("{text}\n{}", problems.join("\n"))
+    })
 }
 
 /// Without what it remembers of files, and with dependencies in an order of their own.

@@ -5,7 +5,7 @@ use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use occopus_model::files;
+use occopus_model::{InstanceLimits, files};
 use occopus_runtime::Limits;
 use occopus_runtime::grants::{Grants, PluginGrants};
 use serde::Deserialize;
@@ -41,6 +41,8 @@ pub struct Config {
     pub calls_per_endpoint: Option<NonZeroUsize>,
     /// Seconds for which an endpoint is tried where no server answers; the engine's own number when there is none.
     pub unreachable_patience: Option<u64>,
+    /// How many instances an infrastructure may have.
+    pub instances: InstanceLimits,
     /// How the service works.
     pub service: ServiceSettings,
 }
@@ -63,6 +65,8 @@ pub struct ServiceSettings {
     pub requests_per_second: Option<NonZeroU32>,
     /// Requests of one caller at once.
     pub requests_at_once: Option<NonZeroU32>,
+    /// Event streams of one token at a time.
+    pub streams_per_token: Option<NonZeroUsize>,
     /// Bytes of a posted document, at most.
     pub document_bytes: Option<NonZeroUsize>,
 }
@@ -123,6 +127,7 @@ struct File {
     allow_commands: bool,
     calls_per_endpoint: Option<NonZeroUsize>,
     unreachable_patience: Option<u64>,
+    instances: InstanceLimits,
     service: ServiceSettings,
 }
 
@@ -142,6 +147,7 @@ impl Config {
             allow_commands: false,
             calls_per_endpoint: None,
             unreachable_patience: None,
+            instances: InstanceLimits::default(),
             service: ServiceSettings::default(),
             places,
         }
@@ -170,6 +176,7 @@ impl Config {
             allow_commands: file.allow_commands,
             calls_per_endpoint: file.calls_per_endpoint,
             unreachable_patience: file.unreachable_patience,
+            instances: file.instances,
             service: file.service,
             places,
         };

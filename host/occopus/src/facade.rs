@@ -28,6 +28,7 @@ use crate::places::{Places, auth_data_in};
 use crate::planned::WithPlanned;
 use crate::sources;
 use crate::webhooks::Notifier;
+use crate::workers::work;
 
 /// Everything that Occopus can do on this machine.
 pub struct Occopus {
@@ -215,8 +216,9 @@ impl Occopus {
         let stored = self.stored_definitions().await?;
         let runtime = self.plugins().await?;
         self.credentials.add_usual(auth_data_in(description.parent().unwrap_or(Path::new(""))));
-        let input = Input { description, definitions, stored, events: &What::NAMES };
-        let compiled = blocking(move || occopus_model::compile(&input, &WithPlanned(&*runtime))).await?;
+        let instances = self.config.instances;
+        let input = Input { description, definitions, stored, events: &What::NAMES, instances };
+        let compiled = work(move || occopus_model::compile(&input, &WithPlanned(&*runtime))).await?;
         Ok(compiled)
     }
 
@@ -224,9 +226,9 @@ impl Occopus {
     /// definitions; those of other types are the ones that `import` keeps. The name stands for the text in messages.
     pub async fn compile_document(&self, name: &str, text: String) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
-        let (runtime, name) = (self.plugins().await?, name.to_owned());
-        let compiled = blocking(move || {
-            occopus_model::compile_document(&name, &text, &stored, &What::NAMES, &WithPlanned(&*runtime))
+        let (runtime, name, instances) = (self.plugins().await?, name.to_owned(), self.config.instances);
+        let compiled = work(move || {
+            occopus_model::compile_document(&name, &text, &stored, &What::NAMES, instances, &WithPlanned(&*runtime))
         });
         let compiled = compiled.await?;
         // Whoever sends one wants more than to look at it.
@@ -241,7 +243,7 @@ impl Occopus {
     ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), OpenError> {
         let (runtime, name) = (self.plugins().await?, name.to_owned());
         let read = move || occopus_model::read_definitions_document(&name, &text, &WithPlanned(&*runtime));
-        Ok(blocking(read).await?)
+        Ok(work(read).await?)
     }
 
     /// Reads the implementations of one type that came over a network. The type's name stands for the text in messages.
@@ -252,7 +254,7 @@ impl Occopus {
     ) -> Result<(Vec<Implementation>, Problems), OpenError> {
         let (runtime, name) = (self.plugins().await?, node_type.to_owned());
         let read = move || occopus_model::read_definition_document(&name, &text, &name, &WithPlanned(&*runtime));
-        Ok(blocking(read).await?)
+        Ok(work(read).await?)
     }
 
     /// Reads node definitions.
@@ -261,7 +263,7 @@ impl Occopus {
         files: Vec<PathBuf>,
     ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), OpenError> {
         let runtime = self.plugins().await?;
-        Ok(blocking(move || occopus_model::read_definitions(&files, &WithPlanned(&*runtime))).await?)
+        Ok(work(move || occopus_model::read_definitions(&files, &WithPlanned(&*runtime))).await?)
     }
 
     /// Reads the user's credentials, so that what is wrong with them shows before anything is done. Gives warnings.
@@ -365,12 +367,13 @@ fn settings(config: &Config) -> Settings {
         holder: holder::this_process(),
         holder_is_dead: Some(Arc::new(holder::is_dead)),
         calls_per_endpoint: config.calls_per_endpoint.map_or(usual.calls_per_endpoint, NonZeroUsize::get),
+        instances: config.instances,
         unreachable_patience: config.unreachable_patience.map_or(usual.unreachable_patience, Duration::from_secs),
         ..usual
     }
 }
 
-/// Reading files and checking them takes a while and does not wait for anything.
+/// What waits for files, or takes a core for a while.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

@@ -7,7 +7,7 @@ use std::fs;
 
 /// Names this process: `process 4711 on myhost (31415926/4026531836)`. In brackets are its start time and its process-id
 /// namespace, since numbers of processes are used again, and mean something else in a container.
-pub(crate) fn this_process() -> String {
+pub fn this_process() -> String {
     describe(std::process::id()).unwrap_or_else(|| format!("process {}", std::process::id()))
 }
 

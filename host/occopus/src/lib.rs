@@ -52,12 +52,13 @@ mod planned;
 mod rehearsal;
 mod sources;
 mod webhooks;
+mod workers;
 
 pub use authentication::Authentication;
 pub use config::{Config, ConfigError, Overrides, ServiceSettings};
 pub use credentials::Credentials;
 pub use facade::{Occopus, OpenError};
-pub use holder::is_dead as holder_is_dead;
+pub use holder::{is_dead as holder_is_dead, this_process as this_holder};
 pub use installed::{InstallError, Installed};
 pub use needs::{Need, needs_of_description, needs_of_status};
 pub use places::Places;

@@ -26,7 +26,7 @@ pub async fn rehearse(
     });
     let kinds: Vec<_> = kinds.map(|(index, _)| index).collect();
     let (mut previews, mut failures) = (Vec::new(), Vec::new());
-    for outcome in engine.preview(id, infrastructure, &kinds).await? {
+    for outcome in engine.rehearse(id, infrastructure, &kinds).await? {
         match outcome {
             Ok(Preview { refused: Some(failure), .. }) => failures.push(failure),
             Ok(preview) => previews.push(preview),

@@ -1,5 +1,5 @@
 'use strict';
-// The theme comes first, so that nothing flashes.
+// The theme first: nothing flashes.
 const root = document.documentElement;
 const themes = ['auto', 'light', 'dark'];
 let theme = 'auto', refresh = () => {};
@@ -32,7 +32,7 @@ function tellTimes(within = document) {
 	}
 }
 
-// What is new goes into what is there: focus, texts being typed and scrolling stay.
+// What is new goes into what is there: focus, typed texts and scrolling stay.
 
 function morph(old, fresh) {
 	if (old.isEqualNode(fresh)) return;
@@ -59,7 +59,7 @@ function morph(old, fresh) {
 	while (at) { const next = at.nextSibling; at.remove(); at = next; }
 }
 
-// A page that is fresh while somebody looks at it.
+// A page is fresh while somebody looks.
 
 function live(page) {
 	const { parts, events, names } = page.dataset;
@@ -70,7 +70,7 @@ function live(page) {
 		sign.classList.toggle('off', !fine);
 		if (sign.textContent !== text) sign.textContent = text;
 	};
-	// The page that comes tells what became of it.
+	// The next page tells what became of it.
 	const over = () => {
 		gone = true;
 		stream?.close();
@@ -96,7 +96,7 @@ function live(page) {
 		} catch {
 			show(false);
 		}
-		// A page that takes long to draw is drawn less often.
+		// What takes long to draw is drawn less often.
 		free = performance.now() + Math.max(100, 4 * (performance.now() - began));
 	}
 	refresh = () => {
@@ -198,8 +198,8 @@ function editor(form) {
 	}));
 	const table = (actions) => {
 		const heads = ['What', 'Node', 'Why', 'After'];
-		const row = ({ kind, node, reason, after = [], on = [] }) =>
-			made('tr', {}, ...[on.length ? `${kind} on ${on.join(' or ')}` : kind, node, reason, after.join(', ') || '–'].map((textContent, at) => {
+		const row = ({ kind, node, count, reason, after = [], on = [] }) =>
+			made('tr', {}, ...[on.length ? `${kind} on ${on.join(' or ')}` : kind, count ? `${node} × ${count}` : node, reason, after.join(', ') || '–'].map((textContent, at) => {
 				const cell = made('td', {}, made('span', { textContent }));
 				cell.dataset.label = heads[at];
 				return cell;
@@ -216,7 +216,8 @@ function editor(form) {
 		async plan(body, replace) {
 			const url = `/infrastructures/${id}`;
 			const { actions } = await (isNew ? ask('PUT', `${url}?dry_run=true`, { body }) : ask('POST', `${url}/plan?${replace}`, { body }));
-			const todo = actions.filter(({ kind }) => kind !== 'check').length;
+			let todo = 0;
+			for (const { kind, count = 1 } of actions) if (kind != 'check') todo += count;
 			show(todo ? `${todo} to do; nothing is done yet` : 'Nothing is to be done', table(actions));
 		},
 		async build(body, replace, failure) {

@@ -16,6 +16,7 @@ mod openapi;
 mod operations;
 mod problem;
 mod server;
+mod shares;
 mod shown;
 mod state;
 mod stored;

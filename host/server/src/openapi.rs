@@ -48,7 +48,14 @@ struct Tokens;
 
 impl Modify for Tokens {
     fn modify(&self, document: &mut OpenApi) {
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.description = Some(
+            "The roles of an operation are the scope that the token must have (`admin` includes `operate`, and that `read`), and \
+             `unlimited` where it must not be limited to some infrastructures. What changes something of all of them is never \
+             for a limited one."
+                .to_owned(),
+        );
+        let scheme = SecurityScheme::Http(scheme);
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", scheme);
         document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);

@@ -16,6 +16,21 @@ use crate::access::Refusal;
 /// The name of a posted document in places: there is no file.
 pub(crate) const DOCUMENT: &str = "description";
 
+/// The name of a file, without where it is: what `import` has read on the machine of the service is told of to whoever uses it.
+pub(crate) fn without_folder(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The same of problems.
+pub(crate) fn without_folders(mut problems: Vec<Value>) -> Vec<Value> {
+    for file in problems.iter_mut().filter_map(|problem| problem.get_mut("file")) {
+        if let Some(name) = file.as_str().map(|path| without_folder(path).to_owned()) {
+            *file = name.into();
+        }
+    }
+    problems
+}
+
 /// What is wrong, as RFC 9457 tells it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Details {
@@ -120,7 +135,7 @@ impl Problem {
 
     /// With what is wrong with the posted document.
     pub(crate) fn at(mut self, problems: Vec<Value>) -> Self {
-        self.details.problems = problems;
+        self.details.problems = without_folders(problems);
         self
     }
 
@@ -199,9 +214,10 @@ impl From<EngineError> for Problem {
             EngineError::InvalidId { .. } | EngineError::Invalid { .. } | EngineError::NoPlugin { .. } => {
                 StatusCode::BAD_REQUEST
             }
-            EngineError::Limits { .. } | EngineError::Destroying { .. } | EngineError::Owned { .. } => {
-                StatusCode::CONFLICT
-            }
+            EngineError::Limits { .. }
+            | EngineError::TooMany { .. }
+            | EngineError::Destroying { .. }
+            | EngineError::Owned { .. } => StatusCode::CONFLICT,
             EngineError::LeaseLost { .. } | EngineError::Stopped { .. } => StatusCode::SERVICE_UNAVAILABLE,
             EngineError::Store { source } => return Self::of_store(source, error.code()),
             EngineError::Node { .. } => StatusCode::BAD_GATEWAY,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,12 +15,11 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 use occopus::{Occopus, OpenError, ServiceSettings};
 use occopus_engine::ports::{Store, StoreError};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 use tower_http::normalize_path::NormalizePathLayer;
 
-use crate::access::{Access, Door, Rates, TokenError, Tokens, WrongOrigin, guard};
+use crate::access::{Access, Door, Places, Rates, TokenError, Tokens, WrongOrigin, guard};
 use crate::audit::{self, Audit};
 use crate::feed::{Feed, Told};
 use crate::listen::{self, Bound, Exposure, ListenError, Listener, RequestLimits, check_exposure};
@@ -27,7 +27,8 @@ use crate::metrics::{self, Metrics};
 use crate::once::{self, OnceStore, Requests};
 use crate::operations::{self, Ledger};
 use crate::problem::Problem;
-use crate::state::{COMPILED_AT_ONCE, Service};
+use crate::shares::Shares;
+use crate::state::Service;
 use crate::supervise::{Supervisor, Timing};
 use crate::writes::Writes;
 use crate::{api, page};
@@ -112,12 +113,17 @@ impl Server {
             burst: settings.requests_at_once.unwrap_or(usual.burst),
             ..usual
         };
+        let usual_door = Door::at(bound.address());
         let door = Door {
             names: settings.names.clone(),
             cors_origins: settings.cors_origins.clone(),
             rates,
-            ..Door::at(bound.address())
+            connections: bound.connections(),
+            streams_per_token: settings.streams_per_token.map_or(usual_door.streams_per_token, NonZeroUsize::get),
+            tls: bound.tls(),
+            ..usual_door
         };
+        let streams = Places::new(door.for_streams());
         let access = Access::new(tokens, door)?;
         let store: Arc<dyn Store> = Arc::new(OnceStore(store));
         let engine = occopus.engine_over(store.clone()).await?;
@@ -139,14 +145,14 @@ impl Server {
             feed,
             access: access.clone(),
             metrics,
-            compiling: Arc::new(Semaphore::new(COMPILED_AT_ONCE)),
-            tls: bound.tls(),
+            shares: Shares::new(),
+            streams,
             started: Timestamp::now(),
             writes: Writes::default(),
             settings: Arc::new(settings),
         };
         let usual = RequestLimits::default();
-        let body = service.settings.document_bytes.map_or(usual.body, std::num::NonZeroUsize::get);
+        let body = service.settings.document_bytes.map_or(usual.body, NonZeroUsize::get);
         let limits = RequestLimits { tls: bound.tls(), body, ..usual };
         let router = listen::layers(guard(routes(&service), &access), &limits);
         Ok(Self { bound, router, service, grace })

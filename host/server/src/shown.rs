@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use indexmap::IndexMap;
+use occopus::graph::TooLarge;
 use occopus::runtime::PluginInfo;
 use occopus_engine::{EngineError, StoredEvent};
 use occopus_model::Implementation;
@@ -58,12 +59,17 @@ impl Source for Service {
         Ok(Some(Shown { status, attached, tried }))
     }
 
+    async fn drawing(&self, caller: &Caller, id: &str) -> Result<Result<String, TooLarge>, Trouble> {
+        Ok(Self::drawing(self, caller, id).await?)
+    }
+
     async fn events(&self, id: &str, before: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, Trouble> {
         let newest = self.engine.cursor(id, "page").await.map_err(Problem::from)?;
-        let before = before.unwrap_or(newest + 1);
+        // Whatever was asked for: behind the newest is nothing to look for.
+        let before = before.unwrap_or(u64::MAX).min(newest.saturating_add(1));
         let mut span = limit as u64;
         loop {
-            let after = before.saturating_sub(span + 1);
+            let after = before.saturating_sub(span.saturating_add(1));
             let wanted = usize::try_from(span).unwrap_or(usize::MAX);
             let mut found = self.engine.events(id, after, wanted).await.map_err(Problem::from)?;
             found.retain(|event| event.id.is_some_and(|id| id < before));
@@ -72,7 +78,7 @@ impl Source for Service {
                 found.truncate(limit);
                 return Ok(found);
             }
-            span *= SPARSE;
+            span = span.saturating_mul(SPARSE);
         }
     }
 
@@ -148,11 +154,11 @@ impl Source for Service {
         Ok(Self::plugins(self).await?)
     }
 
-    async fn identify(&self, token: &TokenText, address: Option<IpAddr>) -> Result<Caller, Refusal> {
-        self.access.identify(token.reveal(), address).await
+    async fn sign_in(&self, token: &TokenText, address: Option<IpAddr>) -> Result<[HeaderValue; 2], Refusal> {
+        self.access.sign_in(token, address).await
     }
 
-    fn is_encrypted(&self) -> bool {
-        self.tls
+    async fn sign_out(&self, headers: &HeaderMap) -> Result<[HeaderValue; 2], Refusal> {
+        self.access.sign_out(headers).await
     }
 }

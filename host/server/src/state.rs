@@ -4,24 +4,25 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use occopus::graph::{TooLarge, svg_of_status};
 use occopus::{Occopus, ServiceSettings};
 use occopus_engine::ports::{Compare, Store};
 use occopus_engine::{Engine, EngineError, InfrastructureState, NodeStatus, Status};
 use occopus_model::Infrastructure;
-use tokio::sync::Semaphore;
 
-use crate::access::{Access, Caller, Scope};
+use crate::access::{Access, Caller, Places, Scope};
 use crate::api::Condition;
 use crate::audit::Audit;
-use crate::feed::Feed;
+use crate::feed::{Answer, Feed};
 use crate::metrics::Metrics;
 use crate::operations::{Fits, Ledger, Next, Operation, Progress, Submitted, Work};
 use crate::problem::Problem;
+use crate::shares::Shares;
 use crate::supervise::Supervisor;
 use crate::writes::Writes;
 
-/// Documents that are compiled at the same time.
-pub(crate) const COMPILED_AT_ONCE: usize = 2;
+/// The name of a drawing among the answers that are kept.
+const DRAWING: &str = "drawing";
 
 /// What all routes share. Cheap to clone.
 #[derive(Clone)]
@@ -36,8 +37,9 @@ pub(crate) struct Service {
     pub(crate) audit: Audit,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Arc<ServiceSettings>,
-    pub(crate) compiling: Arc<Semaphore>,
-    pub(crate) tls: bool,
+    pub(crate) shares: Shares,
+    /// Of event streams.
+    pub(crate) streams: Places,
     pub(crate) started: Timestamp,
     pub(crate) writes: Writes,
 }
@@ -66,6 +68,36 @@ impl Service {
             Err(EngineError::UnknownInfrastructure { .. }) => Ok(promised(&operation, *infrastructure)),
             known => Ok(known?),
         }
+    }
+
+    /// The graph of an infrastructure with the states of its nodes, drawn once for all who look until something changes.
+    pub(crate) async fn drawing(&self, caller: &Caller, id: &str) -> Result<Result<String, TooLarge>, Problem> {
+        let topic = if self.engine.exists(id).await? { Some(self.feed.topic(id)) } else { None };
+        let known = || topic.as_ref().map_or(Err(0), |topic| topic.answer(DRAWING));
+        let mut answer = known();
+        let mut turn = None;
+        if answer.is_err() {
+            turn = Some(self.shares.turn(caller).await);
+            answer = known();
+        }
+        let count = match answer {
+            Ok(answer) => return Ok(Ok(String::from_utf8_lossy(&answer.body).into_owned())),
+            Err(count) => count,
+        };
+        let status = self.status(id).await?;
+        let drawn = tokio::task::spawn_blocking(move || {
+            let drawn = svg_of_status(&status);
+            drop(turn);
+            drawn
+        });
+        let drawn = drawn.await.map_err(|error| {
+            Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string())
+        })?;
+        if let (Ok(text), Some(topic)) = (&drawn, topic) {
+            let body = bytes::Bytes::copy_from_slice(text.as_bytes());
+            topic.keep(DRAWING, count, Answer { body, tag: "".into() });
+        }
+        Ok(drawn)
     }
 
     /// Refuses an id that does not exist.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::Service;
-use occopus_server::access::{Rates, Scope, Tokens};
+use occopus_server::access::{Rates, Scope, TokenText, Tokens};
 
 #[tokio::test]
 async fn tokens_allow_what_they_say_and_no_more() {
@@ -41,8 +41,13 @@ async fn tokens_allow_what_they_say_and_no_more() {
     assert!(too_little.body.contains("`operate`"), "{}", too_little.body);
     assert_eq!((post("one", &operator).await.body, post("two", &operator).await.status), ("9".to_owned(), 403));
 
-    let whoami = service.ask("GET /whoami", &[format!("cookie: occopus_token={reader}")], "").await;
-    assert_eq!(whoami.body, "reader Some(127.0.0.1)");
+    // What signing in gives is no token, and good as a cookie only.
+    let [cookie, _] = service.access.sign_in(&TokenText::parse(&reader).unwrap(), None).await.unwrap();
+    let cookie = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert!(!cookie.contains(&reader[17..]));
+    assert_eq!(service.ask("GET /whoami", &[format!("cookie: {cookie}")], "").await.body, "reader Some(127.0.0.1)");
+    assert_eq!(service.get("/whoami", cookie.split_once('=').unwrap().1).await, 401);
+    assert_eq!(service.ask("GET /whoami", &[format!("cookie: occopus_session={reader}")], "").await.status, 401);
     assert!([reader, operator].iter().all(|token| !service.store.text().contains(&token[17..])));
 }
 

@@ -9,8 +9,8 @@ use occopus::WithPlanned;
 use occopus::source::Place;
 use occopus_engine::What;
 use occopus_model::{
-    Compiled, Implementation, Infrastructure, Input, Problems, Schemas, document, document_of_definitions,
-    read_definitions, read_definitions_document,
+    Compiled, Implementation, Infrastructure, Input, InstanceLimits, Problems, Schemas, document,
+    document_of_definitions, read_definitions, read_definitions_document,
 };
 
 use super::plugins::Plugins;
@@ -22,6 +22,8 @@ use crate::session;
 
 /// How the text that is sent is called while it is looked at here.
 const NAME: &str = "description";
+/// The service knows how many it allows.
+const ANY: InstanceLimits = InstanceLimits { per_node: u32::MAX, per_infrastructure: u32::MAX };
 
 /// A description, as it is sent.
 pub(crate) struct Posted {
@@ -37,8 +39,8 @@ impl Service {
     pub(crate) async fn compile(&self, files: Files) -> Result<Posted, Failure> {
         let plugins = Arc::new(Plugins(self.plugins().await?));
         let stored = IndexMap::new();
-        let mut input =
-            Input { description: files.description, definitions: files.nodes, stored, events: &What::NAMES };
+        let Files { description, nodes: definitions } = files;
+        let mut input = Input { description, definitions, stored, events: &What::NAMES, instances: ANY };
         let mut compiled = compile(input.clone(), &plugins).await;
         if let Err(problems) = &compiled
             && problems.iter().any(|problem| problem.code() == "type.unknown")
@@ -117,7 +119,7 @@ impl Posted {
     fn origins(&self) -> HashMap<usize, String> {
         let (none, events) = (IndexMap::new(), &What::NAMES[..]);
         let schemas: &dyn Schemas = &*self.plugins;
-        let Ok(sent) = occopus_model::compile_document(NAME, &self.text, &none, events, schemas) else {
+        let Ok(sent) = occopus_model::compile_document(NAME, &self.text, &none, events, ANY, schemas) else {
             return HashMap::new();
         };
         let mut origins = HashMap::new();

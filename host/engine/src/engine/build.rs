@@ -27,6 +27,7 @@ pub(super) async fn build(engine: &Engine, request: BuildRequest, run: Run) -> R
     let id = request.id.unwrap_or_else(|| Uuid::new_v4().to_string());
     check::id(&id)?;
     check::infrastructure(&request.infrastructure, &*engine.plugins)?;
+    check::instances(&request.infrastructure.nodes, &Targets::new(), engine.settings.instances)?;
     let session = engine.begin(&id, run.events).await?;
     if is_new_id {
         session.inventory.skip();
@@ -64,6 +65,7 @@ impl Build<'_> {
         suspend::take_in(self.engine, self.session, self.id).await?;
         let infrastructure = &self.desired.infrastructure;
         let targets = scale::take_in(self.engine, self.session, self.id, infrastructure, &actual).await?;
+        check::instances(&infrastructure.nodes, &targets, self.engine.settings.instances)?;
         let plan = plan(infrastructure, &actual, &Wishes { renew: self.renew, ..Wishes::of(&targets) });
         self.session.journal.tell(What::Planned { plan: plan.clone() });
 
@@ -254,9 +256,10 @@ pub(super) fn slots(plan: &Plan, desired: &Desired, actual: Vec<InstanceRecord>)
             // The plan was made from these very records.
             (_, None) => continue,
         };
-        if let Some(node) = desired.index(&action.node) {
-            slots.push(Slot { node, start, id: Uuid::now_v7().to_string() });
-        }
+        let Some(node) = desired.index(&action.node) else { continue };
+        let mut slot = |start| slots.push(Slot { node, start, id: Uuid::now_v7().to_string() });
+        (1..action.count).for_each(|_| slot(Start::New));
+        slot(start);
     }
     (slots, surplus)
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use occopus_model::{Implementation, Infrastructure, Node};
+use occopus_model::{Implementation, Infrastructure, InstanceLimits, Node};
 use serde_json::Value;
 
 use crate::error::EngineError;
+use crate::plan::Targets;
 use crate::ports::Plugins;
 use crate::state::keys;
 
@@ -59,6 +60,25 @@ fn node_plugins(node: &Node, implementation: &Implementation, plugins: &dyn Plug
         }
     }
     Ok(())
+}
+
+/// No more instances than are allowed, counted before any of them is planned: at least as many as are described, and as many as
+/// nodes were scaled to.
+pub(super) fn instances(nodes: &[Node], targets: &Targets, most: InstanceLimits) -> Result<(), EngineError> {
+    let mut sum = 0_u64;
+    for node in nodes {
+        let wanted =
+            targets.get(&node.name).map_or(0, |target| target.count.min(node.scaling.max)).max(node.scaling.min);
+        if wanted > most.per_node {
+            let what = format!("node {}", node.name);
+            return Err(EngineError::TooMany { what, wanted: wanted.into(), most: most.per_node });
+        }
+        sum += u64::from(wanted);
+    }
+    if sum <= most.per_infrastructure.into() {
+        return Ok(());
+    }
+    Err(EngineError::TooMany { what: "the infrastructure".into(), wanted: sum, most: most.per_infrastructure })
 }
 
 /// The model has checked this; other callers of the library may not have.

@@ -78,12 +78,14 @@ impl Engine {
             Some(id) => scale::expected(&*self.store, id, desired, &actual).await?,
             None => Targets::new(),
         };
+        check::instances(&desired.nodes, &targets, self.settings.instances)?;
         Ok(crate::plan::plan(desired, &actual, &Wishes { renew, ..Wishes::of(&targets) }))
     }
 
     /// Whether it can be built: a graph without flaws, and plugins for all of it. Calls none of them.
     pub fn check(&self, desired: &Infrastructure) -> Result<(), EngineError> {
-        check::infrastructure(desired, &*self.plugins)
+        check::infrastructure(desired, &*self.plugins)?;
+        check::instances(&desired.nodes, &Targets::new(), self.settings.instances)
     }
 
     /// What these nodes (by their places in `nodes`) would get to know, in every implementation that they may use. Where
@@ -95,7 +97,18 @@ impl Engine {
         nodes: &[usize],
     ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
         id.map_or(Ok(()), check::id)?;
-        preview::preview(&*self.plugins.offline(), &*self.store, &self.settings, id, desired, nodes).await
+        preview::preview(&*self.plugins.offline(), &*self.store, &self.settings, id, desired, nodes, true).await
+    }
+
+    /// The same, to find out whether it can be rendered: without what the nodes would get, of which there may be much.
+    pub async fn rehearse(
+        &self,
+        id: Option<&str>,
+        desired: &Infrastructure,
+        nodes: &[usize],
+    ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
+        id.map_or(Ok(()), check::id)?;
+        preview::preview(&*self.plugins.offline(), &*self.store, &self.settings, id, desired, nodes, false).await
     }
 
     /// Makes what is described, and returns when every node is ready. With an id that exists: finishes or changes it.

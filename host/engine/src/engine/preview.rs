@@ -35,7 +35,8 @@ struct Subject<'a> {
     timeout: Duration,
 }
 
-/// Previews of these nodes, or why there is none. They are made with plugins that reach nothing: no others are here.
+/// Previews of these nodes, or why there is none; with what they would get if that is to be kept. They are made with plugins that
+/// reach nothing: no others are here.
 pub(super) async fn preview(
     plugins: &dyn Offline,
     store: &dyn Store,
@@ -43,6 +44,7 @@ pub(super) async fn preview(
     id: Option<&str>,
     desired: &Infrastructure,
     nodes: &[usize],
+    is_kept: bool,
 ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
     let infra_id = id.unwrap_or(INSTANCE);
     let others = Others::new(infra_id, desired, known(store, id, desired).await?);
@@ -54,7 +56,11 @@ pub(super) async fn preview(
             desired.candidates(node).map(move |(number, found)| one(plugins, subject, (index, node), (number, found)))
         })
         .collect();
-    Ok(stream::iter(renders).buffered(WIDTH).collect().await)
+    let outcomes = stream::iter(renders).buffered(WIDTH).map(|outcome: Result<Preview, _>| match outcome {
+        Ok(preview) if !is_kept => Ok(Preview { attributes: Value::Null, user_data: None, ..preview }),
+        outcome => outcome,
+    });
+    Ok(outcomes.collect().await)
 }
 
 async fn one(

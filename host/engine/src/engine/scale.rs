@@ -50,6 +50,9 @@ pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale)
         let Some(number) = u32::try_from(wanted).ok().filter(|number| (min..=max).contains(number)) else {
             return Err(EngineError::Limits { node: node.name.clone(), wanted, min, max });
         };
+        let mut expected = targets.clone();
+        expected.insert(node.name.clone(), TargetRecord { count: number, ..TargetRecord::default() });
+        check::instances(&infrastructure.nodes, &expected, engine.settings.instances)?;
         // Not under the feet of somebody who changes or destroys it.
         let compares = vec![Compare::Modified(key, entry.modified)];
         let record = ScaleRecord { node: node.name.clone(), scale };

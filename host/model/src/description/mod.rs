@@ -5,6 +5,7 @@ mod maintenance;
 mod name;
 mod node;
 mod order;
+mod room;
 mod templates;
 mod webhooks;
 
@@ -15,11 +16,13 @@ use serde_json::{Map, Value as Json};
 
 use crate::check;
 use crate::definitions::PREFIX;
-use crate::infrastructure::Infrastructure;
+use crate::infrastructure::{Infrastructure, InstanceLimits};
 use crate::placeholders;
 use crate::problem::{Problem, Problems};
 use crate::schema::Schemas;
 use crate::yaml::{Entry, Item, Span};
+
+use room::Room;
 
 pub(crate) use templates::order_by_templates;
 
@@ -38,10 +41,21 @@ pub(crate) struct Places {
     pub(crate) filter: Option<Span>,
 }
 
+/// How much a description may ask for.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) instances: InstanceLimits,
+    /// Bytes of the variables of all nodes together, those that they share counted for each.
+    pub(crate) copied_bytes: usize,
+    /// Implementations that its nodes may get, counted for each node.
+    pub(crate) candidates: usize,
+}
+
 /// None when too little of it is there to go on with.
 pub(crate) fn check(
     root: &Item,
     events: &[&str],
+    limits: Limits,
     schemas: &dyn Schemas,
     problems: &mut Problems,
 ) -> Option<Description> {
@@ -60,8 +74,16 @@ pub(crate) fn check(
     }
     let variables = variables(root, "`variables`", problems);
     let list = check::sequence(root.get("nodes")?, "`nodes`", problems)?;
-    let checked: Vec<_> =
-        list.iter().filter_map(|item| Some((item, node::check(item, &variables, problems)?))).collect();
+    let mut room = Room::new(limits);
+    let mut checked = Vec::new();
+    for item in list {
+        let Some((node, places)) = node::check(item, &variables, problems) else { continue };
+        if !room.takes_variables(&node, root, problems) {
+            break;
+        }
+        room.take_instances(&node, item, problems);
+        checked.push((item, (node, places)));
+    }
     twice(&checked, problems);
 
     let items: Vec<_> = checked.iter().map(|(item, _)| (*item).clone()).collect();

@@ -13,6 +13,10 @@ use crate::problem::Problem;
 const MOST_LEVELS: usize = 100;
 /// Nodes of one file, aliases followed: what an alias bomb would blow up. More are taken where they are written out.
 const MOST_NODES: usize = 2_000_000;
+/// Nodes of a text that came over a network, aliases followed: each takes up some hundred bytes while it is checked.
+const MOST_POSTED: usize = 150_000;
+/// Bytes of text in it that aliases may repeat.
+const MOST_REPEATED: usize = 16 << 20;
 /// How much larger aliases may make a large file.
 const MOST_TIMES: usize = 16;
 
@@ -59,12 +63,23 @@ pub(super) struct Builder<'a> {
     nodes: usize,
     /// Those of them that are written out.
     written: usize,
+    /// Bytes of text that aliases repeat.
+    repeated: usize,
     root: Option<Item>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(loader: &'a mut Loader, source: Arc<Source>) -> Self {
-        Self { loader, source, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, written: 0, root: None }
+        Self {
+            loader,
+            source,
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            repeated: 0,
+            written: 0,
+            root: None,
+        }
     }
 
     /// The one document of the file.
@@ -150,7 +165,7 @@ impl<'a> Builder<'a> {
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
                 Some(node) => {
-                    self.count(node.weight, &at)?;
+                    self.count(node.weight, node.bytes, &at)?;
                     self.add(Item { node, at })
                 }
                 None => Err(self.fail(
@@ -189,8 +204,17 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn count(&mut self, weight: usize, at: &Span) -> Result<(), Stop> {
+    fn count(&mut self, weight: usize, repeated: usize, at: &Span) -> Result<(), Stop> {
         self.nodes = self.nodes.saturating_add(weight);
+        self.repeated = self.repeated.saturating_add(repeated);
+        if self.loader.is_closed() && self.nodes > MOST_POSTED {
+            let message = format!("what comes over a network may have {MOST_POSTED} keys and values, aliases followed");
+            return Err(self.fail("yaml.size", &message, at, "deploy it in parts, or where the files are"));
+        }
+        if self.loader.is_closed() && self.repeated > MOST_REPEATED {
+            let message = format!("aliases repeat more than {} MB of text", MOST_REPEATED >> 20);
+            return Err(self.fail("yaml.size", &message, at, "write less of them, or put long texts into variables"));
+        }
         let most = MOST_NODES.max(self.written.saturating_mul(MOST_TIMES));
         if self.nodes > most {
             let written = self.written;
@@ -206,10 +230,11 @@ impl<'a> Builder<'a> {
     }
 
     fn complete(&mut self, value: Value, at: Span, anchor: usize, tag: Option<Tag>) -> Result<(), Stop> {
-        let (height, weight) = match &value {
-            Value::Sequence(items) => measure(items.iter()),
-            Value::Mapping(entries) => measure(entries.iter().map(|entry| &entry.value)),
-            _ => (0, 1),
+        let (height, weight, bytes) = match &value {
+            Value::Sequence(items) => measure(items.iter().map(|item| (0, item))),
+            Value::Mapping(entries) => measure(entries.iter().map(|entry| (entry.key.len(), &entry.value))),
+            Value::String(text) => (0, 1, text.len()),
+            _ => (0, 1, 0),
         };
         if height > MOST_LEVELS {
             return Err(self.fail(
@@ -220,8 +245,8 @@ impl<'a> Builder<'a> {
             ));
         }
         self.written += 1;
-        self.count(1, &at)?;
-        let node = Arc::new(Node { value, span: at.clone(), height, weight });
+        self.count(1, 0, &at)?;
+        let node = Arc::new(Node { value, span: at.clone(), height, weight, bytes });
         let item = Item { node, at };
         let item = match tag {
             Some(tag) => self.loader.tagged(&tag, item).ok_or(Stop)?,
@@ -282,7 +307,7 @@ impl<'a> Builder<'a> {
                     let message = format!("`<<` merges mappings, and this is {}", mapping.kind());
                     return Err(self.fail("yaml.merge", &message, &mapping.at, ""));
                 };
-                self.count(mapping.node.weight, &mapping.at)?;
+                self.count(mapping.node.weight, mapping.node.bytes, &mapping.at)?;
                 for entry in from {
                     if known.get(&entries, &entry.key).is_none() {
                         entries.push(entry.clone());
@@ -294,9 +319,11 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn measure<'a>(items: impl Iterator<Item = &'a Item>) -> (usize, usize) {
-    items.fold((1, 1), |(height, weight), item| {
-        (height.max(item.node.height + 1), weight.saturating_add(item.node.weight))
+fn measure<'a>(items: impl Iterator<Item = (usize, &'a Item)>) -> (usize, usize, usize) {
+    items.fold((1, 1, 0), |(height, weight, bytes), (key, item)| {
+        let bytes: usize = bytes;
+        let Node { height: below, weight: own, bytes: text, .. } = &*item.node;
+        (height.max(below + 1), weight.saturating_add(*own), bytes.saturating_add(key).saturating_add(*text))
     })
 }
 

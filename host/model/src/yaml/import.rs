@@ -65,6 +65,11 @@ impl Loader {
         Self { problems, tags, stack: Vec::new(), files: 0, values, named: Vec::new() }
     }
 
+    /// Whether what is read came over a network.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.tags, Tags::Closed)
+    }
+
     /// Reads a file; its problems are in `problems`, also when there is a result.
     pub(crate) fn load(&mut self, path: &Path) -> Option<Item> {
         let source = self.read(path, None)?;
@@ -206,7 +211,8 @@ impl Loader {
         }
         let value = replaced(Value::String(text), &item.at);
         let entry = Entry { key: BINARY.to_owned(), key_at: item.at.clone(), value };
-        let node = Node { value: Value::Mapping(vec![entry]), span: item.at.clone(), height: 1, weight: 2 };
+        let bytes = item.node.bytes;
+        let node = Node { value: Value::Mapping(vec![entry]), span: item.at.clone(), height: 1, weight: 2, bytes };
         Some(Item { node: Arc::new(node), at: item.at })
     }
 
@@ -343,7 +349,7 @@ fn has_secrets(path: &Path) -> bool {
 }
 
 fn replaced(value: Value, at: &Span) -> Item {
-    Item { node: Arc::new(Node { value, span: at.clone(), height: 0, weight: 1 }), at: at.clone() }
+    Item { node: Arc::new(Node { value, span: at.clone(), height: 0, weight: 1, bytes: 0 }), at: at.clone() }
 }
 
 /// To recognise a file by whatever name.

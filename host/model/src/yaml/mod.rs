@@ -22,9 +22,10 @@ pub(crate) struct Node {
     pub(crate) value: Value,
     /// Where it is written.
     pub(crate) span: Span,
-    /// Levels below it, and nodes in it with itself, aliases followed. Both are bounded while it is read.
+    /// Levels below it, nodes in it with itself, and bytes of their texts, aliases followed. They are bounded while it is read.
     height: usize,
     weight: usize,
+    bytes: usize,
 }
 
 /// A node at the place where it is used: its own, or that of an alias.

@@ -13,6 +13,8 @@ use super::{Refusal, Scope, TokenInfo};
 pub struct Caller {
     /// The name of the token.
     pub name: String,
+    /// Its id; none while the service has no tokens.
+    pub token: Option<String>,
     /// What they may do.
     pub scope: Scope,
     /// The infrastructures that they may do it to; none: all.
@@ -24,13 +26,14 @@ pub struct Caller {
 impl Caller {
     /// Whoever uses this machine, while the service has no tokens.
     pub fn anyone(address: Option<IpAddr>) -> Self {
-        Self { name: "anyone on this machine".to_owned(), scope: Scope::Admin, infrastructures: None, address }
+        let name = "anyone on this machine".to_owned();
+        Self { name, token: None, scope: Scope::Admin, infrastructures: None, address }
     }
 
     /// Whoever has this token.
     pub fn with(token: TokenInfo, address: Option<IpAddr>) -> Self {
-        let TokenInfo { name, scope, infrastructures, .. } = token;
-        Self { name, scope, infrastructures, address }
+        let TokenInfo { id, name, scope, infrastructures, .. } = token;
+        Self { name, token: Some(id), scope, infrastructures, address }
     }
 
     /// Whether they may do what needs this scope: to the infrastructure with this id, or, without one, to the service as a
@@ -47,6 +50,12 @@ impl Caller {
             (Some(_), None) if needed == Scope::Read => Ok(()),
             (Some(_), None) => Err(Refusal::Limited),
         }
+    }
+
+    /// Whether they may read what concerns all infrastructures and can't be told for some of them.
+    pub fn may_all(&self) -> Result<(), Refusal> {
+        self.may(Scope::Read, None)?;
+        if self.infrastructures.is_none() { Ok(()) } else { Err(Refusal::Limited) }
     }
 
     /// Whether an infrastructure is in the lists that they get.
@@ -87,6 +96,8 @@ mod tests {
         assert_eq!(caller.may(Scope::Read, Some("two")), Err(Refusal::Infrastructure { id: "two".into() }));
         assert_eq!(caller.may(Scope::Read, None), Ok(()));
         assert_eq!(caller.may(Scope::Operate, None), Err(Refusal::Limited));
+        assert_eq!(caller.may_all(), Err(Refusal::Limited));
+        assert_eq!(Caller::anyone(None).may_all(), Ok(()));
         assert!(caller.sees("one") && !caller.sees("two") && !caller.sees("one/"));
     }
 

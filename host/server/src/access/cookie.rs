@@ -1,38 +1,47 @@
-//! The cookie by which the page signs in.
+//! The cookie by which the page signs in. It has a session, and not the token. Browsers send cookies to every port of a host:
+//! with TLS its name sees to it that only this host sets it, and only over TLS.
 
 use http::HeaderValue;
 use http::header::{COOKIE, HeaderMap};
 
-use super::TokenText;
+use super::sessions::AGE;
+use super::{SessionText, TokenError};
 
-const NAME: &str = "occopus_token";
-/// Seconds.
-const AGE: u32 = 12 * 60 * 60;
+const PLAIN: &str = "occopus_session";
+/// RFC 6265bis, 4.1.3.2.
+const WITH_TLS: &str = "__Host-occopus_session";
+/// Older versions kept the token itself under this name.
+const FORMER: &str = "occopus_token";
 
-/// Keeps the token in the browser for 12 hours, out of reach of scripts and of other web sites.
-pub fn sign_in_cookie(token: &TokenText, tls: bool) -> HeaderValue {
-    cookie(token.reveal(), AGE, tls)
+/// Keeps the session in the browser, out of reach of scripts and of other web sites, and lets it forget what an older version
+/// has kept there.
+pub(super) fn sign_in(session: &SessionText, tls: bool) -> Result<[HeaderValue; 2], TokenError> {
+    Ok([cookie(name(tls), session.reveal(), AGE.as_secs(), tls)?, cookie(FORMER, "", 0, tls)?])
 }
 
-/// Lets the browser forget the token.
-pub fn sign_out_cookie() -> HeaderValue {
-    cookie("", 0, false)
+/// Lets the browser forget the session.
+pub(super) fn sign_out(tls: bool) -> Result<[HeaderValue; 2], TokenError> {
+    Ok([cookie(name(tls), "", 0, tls)?, cookie(FORMER, "", 0, tls)?])
 }
 
-fn cookie(value: &str, age: u32, tls: bool) -> HeaderValue {
+fn name(tls: bool) -> &'static str {
+    if tls { WITH_TLS } else { PLAIN }
+}
+
+fn cookie(name: &str, value: &str, age: u64, tls: bool) -> Result<HeaderValue, TokenError> {
     let secure = if tls { "; Secure" } else { "" };
-    let text = format!("{NAME}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={age}{secure}");
-    // Tokens are letters, digits, `_` and `-`.
-    let mut header = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    let text = format!("{name}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={age}{secure}");
+    let mut header = HeaderValue::try_from(text).map_err(TokenError::secret)?;
     header.set_sensitive(true);
-    header
+    Ok(header)
 }
 
-/// The token in the cookies of a request.
-pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
+/// The session in the cookies of a request, as it was sent.
+pub(super) fn session(headers: &HeaderMap, tls: bool) -> Option<&str> {
     let pairs =
         headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok()).flat_map(|text| text.split(';'));
-    pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(name, _)| *name == NAME).map(|(_, value)| value)
+    let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(found, _)| *found == name(tls)).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -41,17 +50,25 @@ mod tests {
 
     #[test]
     fn what_is_set_is_found_again_among_others() {
-        let text = TokenText::random().unwrap();
-        let set = sign_in_cookie(&text, true);
-        let set = set.to_str().unwrap();
-        assert!(set.ends_with("; HttpOnly; SameSite=Strict; Path=/; Max-Age=43200; Secure"), "{set}");
-        assert!(!sign_in_cookie(&text, false).to_str().unwrap().contains("Secure"));
-        let mut headers = HeaderMap::new();
-        headers.append(COOKIE, "theme=dark".parse().unwrap());
-        assert_eq!(token(&headers), None);
-        let sent = format!("x_occopus_token=no; {}; a=b=c", set.split(';').next().unwrap());
-        headers.append(COOKIE, sent.parse().unwrap());
-        assert_eq!(token(&headers), Some(text.reveal()));
-        assert!(!format!("{:?}", sign_in_cookie(&text, true)).contains("occ_"));
+        let text = SessionText::parse(&format!("ocs_0123456789ab_{}", "A".repeat(43))).unwrap();
+        for (tls, name) in [(true, "__Host-occopus_session="), (false, "occopus_session=")] {
+            let [set, former] = sign_in(&text, tls).unwrap();
+            assert!(!format!("{set:?}").contains("AAAA"));
+            let set = set.to_str().unwrap();
+            assert!(
+                set.starts_with(name) && set.contains("; HttpOnly; SameSite=Strict; Path=/; Max-Age=43200"),
+                "{set}"
+            );
+            assert_eq!(set.ends_with("; Secure"), tls, "{set}");
+            assert!(!set.contains("Domain"), "{set}");
+            assert!(former.to_str().unwrap().starts_with("occopus_token=; "), "{former:?}");
+            let mut headers = HeaderMap::new();
+            headers.append(COOKIE, "theme=dark".parse().unwrap());
+            assert_eq!(session(&headers, tls), None);
+            let sent = format!("x_{name}no; {}; a=b=c", set.split(';').next().unwrap());
+            headers.append(COOKIE, sent.parse().unwrap());
+            assert_eq!(session(&headers, tls), Some(text.reveal()));
+            assert_eq!(session(&headers, !tls), None, "what is good without TLS is not with it");
+        }
     }
 }

@@ -21,7 +21,8 @@ pub struct Rates {
     pub requests: NonZeroU32,
     /// So many at once, after a pause.
     pub burst: NonZeroU32,
-    /// Tokens from one address that have to be checked by their secret, in a second. A good one is checked once a minute.
+    /// Sessions that begin by one token, in a second; and tokens from one address that take long to be checked: those of an older
+    /// version, the first time.
     pub checks: NonZeroU32,
     /// So many at once, after a pause.
     pub checks_burst: NonZeroU32,
@@ -39,12 +40,14 @@ impl Default for Rates {
 enum Whose {
     Token(String),
     Address(Option<IpAddr>),
+    /// Wrong tokens, apart from whoever has none or a good one there.
+    Wrong(Option<IpAddr>),
 }
 
 /// Counts requests.
 pub(super) struct Limiter {
     requests: Buckets<Whose>,
-    checks: Buckets<Option<IpAddr>>,
+    checks: Buckets<Whose>,
 }
 
 impl Limiter {
@@ -65,9 +68,19 @@ impl Limiter {
         self.requests.take(&Whose::Address(address.map(neighbourhood)))
     }
 
-    /// A token that is not known to be good.
+    /// A request with a wrong one.
+    pub(super) fn of_wrong(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        self.requests.take(&Whose::Wrong(address.map(neighbourhood)))
+    }
+
+    /// A token that takes long to be checked.
     pub(super) fn check(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
-        self.checks.take(&address.map(neighbourhood))
+        self.checks.take(&Whose::Address(address.map(neighbourhood)))
+    }
+
+    /// A session that begins by this token, which is written down.
+    pub(super) fn of_sign_in(&self, id: &str) -> Result<(), Refusal> {
+        self.checks.take(&Whose::Token(id.to_owned()))
     }
 }
 

@@ -7,25 +7,30 @@
 //! ours), by the origin that browsers tell with everything that changes something, and by the cookie, which they send from
 //! our own page only.
 
+mod bodies;
 mod caller;
 mod cookie;
 mod guard;
 mod host;
 mod limiter;
 mod paths;
+mod places;
 mod record;
 mod refusal;
 mod remembered;
 mod scope;
+mod sessions;
+mod strangers;
 mod token;
 mod tokens;
 
 pub use caller::Caller;
-pub use cookie::{sign_in_cookie, sign_out_cookie};
 pub use guard::{Access, Door, WrongOrigin, guard};
 pub use limiter::Rates;
+pub(crate) use places::{Places, Taking};
 pub use record::TokenInfo;
 pub use refusal::Refusal;
 pub use scope::{Scope, UnknownScope};
+pub use sessions::SessionText;
 pub use token::TokenText;
 pub use tokens::{NewToken, TokenError, Tokens};

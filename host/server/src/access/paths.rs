@@ -3,10 +3,26 @@
 use http::request::Parts;
 use http::{Method, header};
 
-/// Whether everybody may see it.
-pub(super) fn is_public(path: &str) -> bool {
+/// What everybody may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Public {
+    /// Whether the service lives and works.
+    Health,
+    /// A token is given.
+    SignIn,
+    /// Anything else.
+    Other,
+}
+
+/// None for what not everybody may see.
+pub(super) fn public(method: &Method, path: &str) -> Option<Public> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    ["/healthz", "/readyz", "/openapi.json", "/docs", "/ui/login"].contains(&path) || is_static(path)
+    match path {
+        "/healthz" | "/readyz" => Some(Public::Health),
+        "/ui/login" if *method == Method::POST => Some(Public::SignIn),
+        "/openapi.json" | "/docs" | "/ui/login" => Some(Public::Other),
+        _ => is_static(path).then_some(Public::Other),
+    }
 }
 
 /// The page's own files. No dots on the way, so that it is what it looks like.
@@ -29,9 +45,12 @@ mod tests {
 
     #[test]
     fn few_paths_are_public() {
+        let is_public = |path| public(&Method::GET, path).is_some();
         for path in ["/healthz", "/healthz/", "/openapi.json", "/docs", "/ui/login", "/ui/static/page.css"] {
             assert!(is_public(path), "{path}");
         }
+        assert_eq!(public(&Method::POST, "/ui/login/"), Some(Public::SignIn));
+        assert_eq!(public(&Method::GET, "/readyz"), Some(Public::Health));
         for path in
             ["/", "", "/healthz/x", "/docs/x", "/ui", "/ui/loginx", "/ui/static", "/ui/static/../../infrastructures"]
         {

@@ -42,6 +42,9 @@ pub enum Refusal {
         /// When it may be tried again.
         retry_after: Duration,
     },
+    /// Too much at the same time.
+    #[error("too many requests and event streams of this caller, or of all, are open at the same time")]
+    Full,
     /// It can't be found out now whether the token is good.
     #[error("tokens can't be checked now, because the store does not answer")]
     Unknown,
@@ -58,6 +61,7 @@ impl Refusal {
             Self::Origin => "access.origin",
             Self::Host => "access.host",
             Self::TooMany { .. } => "access.too-many",
+            Self::Full => "access.full",
             Self::Unknown => "access.unknown",
         }
     }
@@ -68,7 +72,7 @@ impl Refusal {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Scope { .. } | Self::Infrastructure { .. } | Self::Limited | Self::Origin => StatusCode::FORBIDDEN,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany { .. } | Self::Full => StatusCode::TOO_MANY_REQUESTS,
             Self::Unknown => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -81,6 +85,7 @@ impl Refusal {
                  send it as `Authorization: Bearer TOKEN`",
             ),
             Self::Origin => Some("the operator of the service can allow origins: `cors_origins` in its configuration"),
+            Self::Full => Some("end some of them, or let the operator allow more streams: `streams_per_token`"),
             Self::Host => Some("on a loopback address it is `localhost`, or an address; others must be configured"),
             _ => None,
         }
@@ -91,7 +96,7 @@ impl Refusal {
         match self {
             Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="occopus""#))),
             Self::TooMany { retry_after } => Some((RETRY_AFTER, whole_seconds(*retry_after).into())),
-            Self::Unknown => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Full | Self::Unknown => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => None,
         }
     }

@@ -1,4 +1,5 @@
-//! The text of a token: `occ_ID_SECRET`. The id finds the record; the secret proves that the token is good.
+//! The text of a token: `occ_ID_SECRET`. The id finds the record; the secret proves that the token is good. That of a session
+//! has the same form.
 
 use std::fmt;
 
@@ -12,47 +13,81 @@ const ID: usize = 12;
 /// Random bytes of a secret.
 const SECRET: usize = 32;
 
+/// `PREFIX_ID_SECRET`, with the id of a token and a secret of 256 random bits. All prefixes are equally long.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Text(String);
+
+impl Text {
+    /// A text that nobody knows, with this id or another that nobody has. Fails where the operating system has no random numbers.
+    pub(super) fn random(prefix: &'static str, id: Option<&str>) -> Result<Self, NoRandomness> {
+        let source = rustls::crypto::ring::default_provider().secure_random;
+        let (mut fresh, mut secret) = ([0; ID / 2], [0; SECRET]);
+        source.fill(&mut fresh).and_then(|()| source.fill(&mut secret)).map_err(|_| NoRandomness)?;
+        let fresh: String = fresh.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self(format!("{prefix}{}_{}", id.unwrap_or(&fresh), URL_SAFE_NO_PAD.encode(secret))))
+    }
+
+    /// What somebody sent, if it has this form.
+    pub(super) fn parse(prefix: &'static str, text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix(prefix)?.split_once('_')?;
+        let whole = is_id(id) && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|secret| secret.len() == SECRET);
+        whole.then(|| Self(text.to_owned()))
+    }
+
+    /// The whole text, for the one who is to use it.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// By which the record is found. No secret.
+    pub(super) fn id(&self) -> &str {
+        self.0.get(PREFIX.len()..PREFIX.len() + ID).unwrap_or_default()
+    }
+
+    /// What proves that it is good.
+    pub(super) fn secret(&self) -> &[u8] {
+        self.0.as_bytes().get(PREFIX.len() + ID + 1..).unwrap_or_default()
+    }
+}
+
+/// Of a secret, or of a text with one: what is kept instead. Nobody finds 256 random bits by trying, so it need not be slow.
+pub(super) fn digest(secret: &[u8]) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
 /// The text of a token. It is shown on purpose only: see [`TokenText::reveal`].
 #[derive(Clone, PartialEq, Eq)]
-pub struct TokenText {
-    text: String,
-}
+pub struct TokenText(Text);
 
 impl TokenText {
     /// A token that nobody knows. Fails where the operating system has no random numbers.
     pub(super) fn random() -> Result<Self, NoRandomness> {
-        let source = rustls::crypto::ring::default_provider().secure_random;
-        let (mut id, mut secret) = ([0; ID / 2], [0; SECRET]);
-        source.fill(&mut id).and_then(|()| source.fill(&mut secret)).map_err(|_| NoRandomness)?;
-        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { text: format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(secret)) })
+        Text::random(PREFIX, None).map(Self)
     }
 
     /// What somebody sent, if it has the form of a token.
     pub fn parse(text: &str) -> Option<Self> {
-        let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
-        let whole = is_id(id) && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|secret| secret.len() == SECRET);
-        whole.then(|| Self { text: text.to_owned() })
+        Text::parse(PREFIX, text).map(Self)
     }
 
     /// The whole text, for the one who is to use it.
     pub fn reveal(&self) -> &str {
-        &self.text
+        self.0.reveal()
     }
 
     /// By which the record is found. No secret.
     pub fn id(&self) -> &str {
-        self.text.get(PREFIX.len()..PREFIX.len() + ID).unwrap_or_default()
+        self.0.id()
     }
 
     /// What proves that the token is good.
     pub(super) fn secret(&self) -> &[u8] {
-        self.text.as_bytes().get(PREFIX.len() + ID + 1..).unwrap_or_default()
+        self.0.secret()
     }
 
     /// By which a token that was good is recognised, without its text in memory.
     pub(super) fn digest(&self) -> [u8; 32] {
-        Sha256::digest(&self.text).into()
+        digest(self.reveal().as_bytes())
     }
 }
 

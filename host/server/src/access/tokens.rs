@@ -4,21 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use argon2::{Argon2, PasswordVerifier};
 use jiff::Timestamp;
 use occopus_engine::ports::{Committed, Compare, Entry, Store, StoreError, Transaction, Write};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::record::{self, Record};
+use super::record::{self, Proof, Record};
 use super::remembered::{Recalled, Remembered};
+use super::sessions::{self, SessionText, Sessions};
 use super::token::{NoRandomness, TokenText, is_id};
 use super::{Scope, TokenInfo};
 
-/// Secrets that are checked at a time. Each takes a core for tens of milliseconds, and 19 MiB.
+/// Secrets of older records that are checked at a time. Each takes a core for tens of milliseconds, and 19 MiB.
 const CHECKS: usize = 2;
-/// Different tokens seldom wait for each other.
-const TURNS: usize = 32;
 /// How long it need not be looked again whether there are tokens.
 const LOOKED: Duration = Duration::from_secs(1);
 /// How often it is looked whether a token is still good for whom an answer is being sent without end.
@@ -81,7 +80,7 @@ pub enum TokenError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The secret could not be made, hashed or checked.
+    /// The secret could not be made or checked.
     #[error("the secret of a token could not be worked on: {message}")]
     Secret {
         /// Why.
@@ -103,7 +102,7 @@ impl TokenError {
         }
     }
 
-    fn secret(reason: impl ToString) -> Self {
+    pub(super) fn secret(reason: impl ToString) -> Self {
         Self::Secret { message: reason.to_string() }
     }
 }
@@ -123,8 +122,6 @@ pub struct Tokens {
 struct Shared {
     store: Arc<dyn Store>,
     remembered: Remembered,
-    /// For those who come with the same token at the same time.
-    turns: [tokio::sync::Mutex<()>; TURNS],
     checks: Semaphore,
     any: Mutex<Any>,
 }
@@ -140,11 +137,16 @@ enum Any {
 impl Tokens {
     /// Of this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let (remembered, turns, checks) = (Remembered::default(), Default::default(), Semaphore::new(CHECKS));
-        Self { shared: Arc::new(Shared { store, remembered, turns, checks, any: Mutex::new(Any::Unknown) }) }
+        let (remembered, checks) = (Remembered::default(), Semaphore::new(CHECKS));
+        Self { shared: Arc::new(Shared { store, remembered, checks, any: Mutex::new(Any::Unknown) }) }
     }
 
-    /// Makes a token. Its text is given once; the store keeps a hash of the secret.
+    /// Who has signed in by one of these tokens.
+    pub(super) fn sessions(&self) -> Sessions {
+        Sessions::new(self.clone(), self.shared.store.clone())
+    }
+
+    /// Makes a token. Its text is given once; the store keeps a digest of the secret.
     pub async fn create(&self, new: NewToken) -> Result<(TokenText, TokenInfo), TokenError> {
         let NewToken { name, scope, infrastructures, expires } = new;
         if let Some(reason) = unfit(&name) {
@@ -161,9 +163,7 @@ impl Tokens {
         let text = TokenText::random()?;
         let id = text.id().to_owned();
         let info = TokenInfo { id: id.clone(), name, scope, infrastructures, created, expires, revoked: None };
-        let secret = text.secret().to_vec();
-        let hash = work(move || Argon2::default().hash_password(&secret).map(|hash| hash.to_string())).await?;
-        self.write(&id, 0, &Record::new(&info, hash.map_err(TokenError::secret)?)).await?;
+        self.write(&id, 0, &Record::new(&info, text.secret()), None).await?;
         Ok((text, info))
     }
 
@@ -203,7 +203,8 @@ impl Tokens {
             let entry = self.shared.store.get(&record::key(&token.id)).await?.ok_or_else(unknown)?;
             let mut record = read(&token.id, &entry).ok_or_else(unknown)?;
             record.revoked.get_or_insert(now);
-            self.write(&token.id, entry.modified, &record).await?;
+            let sessions = Write::DeletePrefix { prefix: sessions::of_token(&token.id) };
+            self.write(&token.id, entry.modified, &record, Some(sessions)).await?;
             *token = record.info(&token.id);
         }
         Ok(found)
@@ -256,8 +257,8 @@ impl Tokens {
         self.verify_if(text, || Ok(())).await
     }
 
-    /// As [`Tokens::verify`], with leave to be taken where the token is not one that was good a moment ago. A secret is checked
-    /// once a minute, only where the id is that of a good token, and two at a time.
+    /// As [`Tokens::verify`], with leave to be taken where checking takes a while: for a token of an older version that was not
+    /// used since. Its record is written anew, so that it happens once.
     pub(super) async fn verify_if<E: From<TokenError>>(
         &self,
         text: &str,
@@ -266,45 +267,58 @@ impl Tokens {
         if let Some(info) = self.recall(text).await? {
             return Ok(Some(info));
         }
-        let Some(token) = TokenText::parse(text) else { return leave().map(|()| None) };
-        let digest = token.digest();
-        // Of a crowd with one token, one has it checked.
-        let turn = usize::from(digest.first().copied().unwrap_or_default()) % TURNS;
-        let _turn = match self.shared.turns.get(turn) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        };
-        if let Some(info) = self.recall(text).await? {
-            return Ok(Some(info));
-        }
-        leave()?;
-        Ok(self.check(&token, digest).await?)
-    }
-
-    async fn check(&self, token: &TokenText, digest: [u8; 32]) -> Result<Option<TokenInfo>, TokenError> {
-        let Some(entry) = self.shared.store.get(&record::key(token.id())).await? else { return Ok(None) };
+        let Some(token) = TokenText::parse(text) else { return Ok(None) };
+        let key = record::key(token.id());
+        let Some(entry) = self.shared.store.get(&key).await.map_err(TokenError::from)? else { return Ok(None) };
         let Some(record) = read(token.id(), &entry) else { return Ok(None) };
         let info = record.info(token.id());
         if !info.is_good(Timestamp::now()) {
             return Ok(None);
         }
-        let permit = self.shared.checks.acquire().await.map_err(TokenError::secret)?;
-        let secret = token.secret().to_vec();
-        let good = work(move || Argon2::default().verify_password(&secret, record.hash.as_str()).is_ok()).await?;
-        drop(permit);
+        let good = match record.prove(token.secret()) {
+            Proof::Is(good) => good,
+            Proof::Slow(hash) => {
+                leave()?;
+                let good = self.prove_slowly(&token, hash.to_owned()).await?;
+                if good {
+                    // Another one may have done so, or revoked it: then it is read again.
+                    let _ = self.write(token.id(), entry.modified, &Record::new(&info, token.secret()), None).await;
+                }
+                good
+            }
+        };
         if good {
-            self.shared.remembered.remember(digest, info.clone(), entry.modified);
+            self.shared.remembered.remember(token.digest(), info.clone(), entry.modified);
         }
         Ok(good.then_some(info))
     }
 
-    /// Ends when this token is no good any more, some seconds later at most: for answers without end.
-    pub(super) async fn ended(self, id: String) {
+    async fn prove_slowly(&self, token: &TokenText, hash: String) -> Result<bool, TokenError> {
+        let _permit = self.shared.checks.acquire().await.map_err(TokenError::secret)?;
+        let secret = token.secret().to_vec();
+        work(move || Argon2::default().verify_password(&secret, hash.as_str()).is_ok()).await
+    }
+
+    /// What is known of the token with this id, if it is good.
+    pub(super) async fn good(&self, id: &str) -> Result<Option<TokenInfo>, TokenError> {
+        let entry = self.shared.store.get(&record::key(id)).await?;
+        let info = entry.and_then(|entry| Some(read(id, &entry)?.info(id)));
+        Ok(info.filter(|info| info.is_good(Timestamp::now())))
+    }
+
+    /// Ends when this token is no good any more, or the session by which it is used, some seconds later at most: for answers
+    /// without end.
+    pub(super) async fn ended(self, id: String, session: Option<SessionText>) {
+        let sessions = self.sessions();
         loop {
             tokio::time::sleep(STREAMED).await;
-            match self.shared.store.get(&record::key(&id)).await {
-                Ok(Some(entry)) if read(&id, &entry).is_some_and(|it| it.info(&id).is_good(Timestamp::now())) => {}
-                Ok(_) => return,
+            let found = match &session {
+                Some(session) => sessions.token(session).await,
+                None => self.good(&id).await,
+            };
+            match found {
+                Ok(Some(_)) => {}
+                Ok(None) => return,
                 // It is asked again; who has the answer had a good token.
                 Err(error) => tracing::debug!(%error, "a token could not be looked at again"),
             }
@@ -323,10 +337,10 @@ impl Tokens {
         }
     }
 
-    async fn write(&self, id: &str, modified: u64, record: &Record) -> Result<(), TokenError> {
+    async fn write(&self, id: &str, modified: u64, record: &Record, also: Option<Write>) -> Result<(), TokenError> {
         let (key, value) = (record::key(id), record.written().map_err(TokenError::secret)?);
         let compares = vec![Compare::Modified(key.clone(), modified)];
-        let writes = vec![Write::Put { key, value, lease: None }];
+        let writes = [Write::Put { key, value, lease: None }].into_iter().chain(also).collect();
         match self.shared.store.commit(Transaction { compares, writes }).await? {
             Committed::Yes(_) => Ok(()),
             Committed::No => Err(TokenError::Changed { id: id.to_owned() }),

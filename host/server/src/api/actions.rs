@@ -58,6 +58,7 @@ async fn known(service: &Service, caller: &Caller, id: &str) -> Result<(), Probl
 /// Keeps an infrastructure alive from now on.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/attach", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Done),
@@ -84,6 +85,7 @@ pub(crate) async fn attach(
 /// Lets an infrastructure go: it runs on, and nobody keeps it alive.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/detach", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Done),
@@ -121,6 +123,7 @@ async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, how: Sc
 /// Asks for one instance more.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaleup/{node}", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name")),
     responses(
         (status = 200, body = Scaled),
@@ -137,6 +140,7 @@ pub(crate) async fn scale_up(
 /// Asks for so many instances more.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaleup/{node}/{count}", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
     responses(
         (status = 200, body = Scaled),
@@ -166,6 +170,7 @@ async fn up(
 /// Asks for one instance less: the youngest.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaledown/{node}", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name")),
     responses(
         (status = 200, body = ScaledDown),
@@ -183,6 +188,7 @@ pub(crate) async fn scale_down(
 /// Asks for one instance less: this one.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaledown/{node}/{instance}", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("instance" = String, Path, description = "Id or address of the instance")),
     responses(
         (status = 200, body = ScaledDown),
@@ -200,6 +206,7 @@ pub(crate) async fn scale_down_this(
 /// Asks for so many instances.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaleto/{node}/{count}", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
     responses(
         (status = 200, body = Scaled),
@@ -217,6 +224,7 @@ pub(crate) async fn scale_to(
 /// Leaves an infrastructure alone until it is resumed: it is not looked at, and nothing is replaced.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/suspend", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Suspended),
@@ -236,6 +244,7 @@ pub(crate) async fn suspend(
 /// Keeps an infrastructure alive again that was suspended.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/resume", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Suspended),
@@ -255,6 +264,7 @@ pub(crate) async fn resume(
 /// Looks at every node now, and replaces what has failed.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/maintain", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
@@ -274,6 +284,7 @@ pub(crate) async fn maintain(
 /// carried it; `webhooks` in the description take its place. Nothing is kept.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/notify", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Done),

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::common::{Place, Text};
 use crate::access::{Caller, Scope};
 use crate::problem::Problem;
+use crate::problem::without_folder;
 use crate::state::Service;
 
 /// A type in a list.
@@ -42,6 +43,7 @@ pub(crate) struct Imported {
 /// The types of nodes that the service knows.
 #[utoipa::path(
     get, path = "/definitions", operation_id = "list_definitions", tag = "definitions",
+    security(("token" = ["operate"])),
     responses((status = 200, body = Definitions)),
 )]
 pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Definitions>, Problem> {
@@ -50,7 +52,7 @@ pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Resu
     let kept = all.into_iter().map(|(node_type, found)| Kept {
         node_type,
         implementations: found.len(),
-        origins: found.into_iter().map(|implementation| implementation.origin).collect(),
+        origins: found.into_iter().map(|implementation| without_folder(&implementation.origin).to_owned()).collect(),
     });
     Ok(Json(Definitions { definitions: kept.collect() }))
 }
@@ -58,6 +60,7 @@ pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Resu
 /// Keeps node definitions: a document as `occopus import` reads it, but for import tags. Replaces those of the same types.
 #[utoipa::path(
     post, path = "/definitions", operation_id = "import_definitions", tag = "definitions",
+    security(("token" = ["admin"])),
     request_body(content = Value, content_type = "application/yaml", description = "Node definitions"),
     responses(
         (status = 200, body = Imported),
@@ -81,6 +84,7 @@ fn unknown(node_type: &str) -> Problem {
 /// The implementations of a type, as they can be posted again.
 #[utoipa::path(
     get, path = "/definitions/{type}", operation_id = "get_definition", tag = "definitions",
+    security(("token" = ["operate"])),
     params(("type" = String, Path, description = "The type")),
     responses(
         (status = 200, body = std::collections::HashMap<String, Vec<Value>>),
@@ -100,6 +104,7 @@ pub(crate) async fn get(
 /// Keeps the implementations of a type.
 #[utoipa::path(
     put, path = "/definitions/{type}", operation_id = "put_definition", tag = "definitions",
+    security(("token" = ["admin"])),
     params(("type" = String, Path, description = "The type")),
     request_body(content = Value, content_type = "application/yaml", description = "The list of its implementations"),
     responses(
@@ -121,6 +126,7 @@ pub(crate) async fn put(
 /// Forgets a type. What is deployed keeps its own copy.
 #[utoipa::path(
     delete, path = "/definitions/{type}", operation_id = "delete_definition", tag = "definitions",
+    security(("token" = ["admin"])),
     params(("type" = String, Path, description = "The type")),
     responses((status = 204)),
 )]

@@ -82,6 +82,7 @@ pub(crate) fn tag(infrastructure: &Infrastructure) -> Result<String, Problem> {
 /// nothing newer.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/description", operation_id = "get_description", tag = "infrastructures",
+    security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
         ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),

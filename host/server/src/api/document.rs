@@ -1,6 +1,8 @@
 //! A description that was posted: everything that can be known of it before anything is done. No file is read for it, no
 //! program is run, and no cloud is asked.
 
+use std::time::Duration;
+
 use occopus::source::Place;
 use occopus::{needs_of_description, rehearse};
 use occopus_engine::Preview;
@@ -8,8 +10,14 @@ use occopus_model::{Implementation, Infrastructure, Problems};
 use occopus_runtime::grants::{self, Interface};
 use serde_json::{Value, json};
 
-use crate::problem::{DOCUMENT, Problem};
+use crate::access::{Caller, Scope};
+use crate::problem::{DOCUMENT, Problem, without_folders};
 use crate::state::Service;
+
+/// How long a description is rendered for somebody who only looks.
+const READING: Duration = Duration::from_secs(20);
+/// And for somebody who may build it. Requests have an end.
+const WORKING: Duration = Duration::from_secs(100);
 
 /// A description that can be deployed.
 pub(crate) struct Checked {
@@ -20,11 +28,21 @@ pub(crate) struct Checked {
 }
 
 /// Checks a document, as the description of the infrastructure with this id.
-pub(crate) async fn check(service: &Service, id: Option<&str>, text: String) -> Result<Checked, Problem> {
-    // Descriptions can be large. Others wait.
-    let busy = || Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "service.closing", "the service ends");
-    let _turn = service.compiling.acquire().await.map_err(|_| busy())?;
-    let compiled = service.occopus.compile_document(DOCUMENT, text.clone()).await?;
+pub(crate) async fn check(
+    service: &Service,
+    caller: &Caller,
+    id: Option<&str>,
+    text: String,
+) -> Result<Checked, Problem> {
+    // Descriptions can be large, and their templates slow. Others wait.
+    let turn = service.shares.turn(caller).await;
+    // In a task of its own: it is worked on to its end, and the turn is over then, also when nobody waits for it any more.
+    let (occopus, document) = (service.occopus.clone(), text.clone());
+    let compiling = tokio::spawn(async move { (occopus.compile_document(DOCUMENT, document).await, turn) });
+    let (compiled, _turn) = match compiling.await {
+        Ok((compiled, turn)) => (compiled?, turn),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
     let infrastructure = compiled.infrastructure;
     let plugins = service.plugins().await?;
     let used = infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node));
@@ -41,7 +59,9 @@ pub(crate) async fn check(service: &Service, id: Option<&str>, text: String) -> 
         Some(id) if service.engine.exists(id).await? => Some(id),
         _ => None,
     };
-    let (previews, failures) = rehearse(&service.engine, known, &infrastructure).await?;
+    let most = if caller.scope == Scope::Read { READING } else { WORKING };
+    let rehearsed = tokio::time::timeout(most, rehearse(&service.engine, known, &infrastructure)).await;
+    let (previews, failures) = rehearsed.map_err(|_| slow(most))??;
     if !failures.is_empty() {
         return Err(Problem::of_nodes(&failures, &text));
     }
@@ -57,6 +77,12 @@ pub(crate) async fn check(service: &Service, id: Option<&str>, text: String) -> 
     authenticated(service, &infrastructure, &previews).await?;
     let doubts = occopus::source::doubts(&previews, &|place| (place.file == DOCUMENT).then(|| text.clone()));
     Ok(Checked { infrastructure, warnings: compiled.warnings, doubts })
+}
+
+fn slow(most: Duration) -> Problem {
+    let text = format!("what the nodes would get could not be rendered within {} s", most.as_secs());
+    let problem = Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "description.slow", text);
+    problem.help("its templates take too long; describe fewer kinds of nodes, or simpler templates")
 }
 
 /// What the operator does not allow to come over the network.
@@ -159,5 +185,6 @@ async fn authenticated(
 
 /// Problems that are none, for whoever wants to know.
 pub(crate) fn warnings(checked: &Checked) -> Vec<Value> {
-    checked.warnings.iter().map(occopus_model::Problem::to_json).chain(checked.doubts.iter().cloned()).collect()
+    let warnings = checked.warnings.iter().map(occopus_model::Problem::to_json).chain(checked.doubts.iter().cloned());
+    without_folders(warnings.collect())
 }

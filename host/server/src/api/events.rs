@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::common::{Asked, Place};
-use crate::access::{Caller, Scope};
+use crate::access::{Caller, Scope, Taking};
 use crate::feed;
 use crate::metrics::OpenStream;
 use crate::problem::Problem;
@@ -49,6 +49,7 @@ pub(crate) struct Happened {
 /// `Last-Event-ID`.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/events", tag = "infrastructures",
+    security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"), Wanted,
         ("Last-Event-ID" = Option<String>, Header, description = "Of a stream: the last event that arrived"),
@@ -71,7 +72,8 @@ pub(crate) async fn events(
         return Err(unknown(&id));
     }
     if accepts.split(',').any(|kind| kind.trim().starts_with("text/event-stream")) {
-        return stream(&service, id, &wanted, &headers).await;
+        let taking = service.streams.take(&caller)?;
+        return stream(&service, id, &wanted, &headers, taking).await;
     }
     if wanted.after.is_some_and(|after| i64::try_from(after).is_err()) {
         return Err(Problem::bad("request.query", "`after` is larger than any number of an event"));
@@ -87,12 +89,18 @@ pub(crate) async fn events(
     Ok(Json(Happened { events: events.iter().map(|event| json!(event)).collect(), next }).into_response())
 }
 
-async fn stream(service: &Service, id: String, wanted: &Wanted, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn stream(
+    service: &Service,
+    id: String,
+    wanted: &Wanted,
+    headers: &HeaderMap,
+    taking: Taking,
+) -> Result<Response, Problem> {
     let newest = service.engine.cursor(&id, NOBODY).await?;
     let last = headers.get(LAST_EVENT_ID).and_then(|last| last.to_str().ok()?.parse::<u64>().ok());
     // A number that has not been reached is of another infrastructure that had this id.
     let after = last.or(wanted.after).map_or(newest, |after| if after > newest { 0 } else { after });
-    let open = OpenStream::new(&service.metrics);
+    let open = (OpenStream::new(&service.metrics), taking);
     let frames = feed::events(service.feed.clone(), id, after).map(move |frame| {
         let _open = &open;
         frame

@@ -35,6 +35,7 @@ pub(crate) struct Answer {
 /// What is known under a key: those of the existing service that are harmless.
 #[utoipa::path(
     get, path = "/info/{key}", operation_id = "get_info", tag = "service",
+    security(("token" = ["read"])),
     params(
         ("key" = String, Path, description = "What is asked for"),
         ("infra_id" = String, Query, description = "The infrastructure's id"),

@@ -79,6 +79,7 @@ pub(crate) struct Item {
 /// Lists the infrastructures, the oldest first.
 #[utoipa::path(
     get, path = "/infrastructures", operation_id = "list_infrastructures", tag = "infrastructures", params(Wanted),
+    security(("token" = ["read"])),
     responses((status = 200, body = Listed)),
 )]
 pub(crate) async fn list(
@@ -154,6 +155,7 @@ async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
 /// Builds a new infrastructure from a description, and keeps it alive.
 #[utoipa::path(
     post, path = "/infrastructures", operation_id = "create_infrastructure", tag = "infrastructures",
+    security(("token" = ["operate"])),
     request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if they are not kept by the service"),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
@@ -166,7 +168,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     caller.may(Scope::Operate, None)?;
     let id = Uuid::new_v4().to_string();
-    let checked = document::check(&service, None, text.clone()).await?;
+    let checked = document::check(&service, &caller, None, text.clone()).await?;
     let work = Work::build(checked.infrastructure, text, false, Renew::default());
     Ok(accepted(&service.submit(&id, work, &caller, &Condition::none()).await?))
 }
@@ -216,6 +218,7 @@ fn renew(replace: Option<&str>) -> Result<Renew, Problem> {
 /// Builds an infrastructure under this id, or changes it to what is described.
 #[utoipa::path(
     put, path = "/infrastructures/{id}", operation_id = "put_infrastructure", tag = "infrastructures",
+    security(("token" = ["operate"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"), How,
         ("If-Match" = Option<String>, Header, description = "Only if the description has this tag"),
@@ -240,7 +243,7 @@ pub(crate) async fn put(
     let condition = Condition::of(&headers);
     // At once, and again in the moment of the promise.
     condition.check(&service, &id, service.ledger.work(&id).await?.as_ref()).await?;
-    let checked = document::check(&service, Some(&id), text.clone()).await?;
+    let checked = document::check(&service, &caller, Some(&id), text.clone()).await?;
     if how.dry_run {
         return Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?).into_response());
     }
@@ -261,6 +264,7 @@ pub(crate) struct Replacing {
 /// Tells what a PUT of this description would do. The infrastructure need not exist.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/plan", tag = "infrastructures",
+    security(("token" = ["read"])),
     params(("id" = String, Path, description = "The infrastructure's id"), Replacing),
     request_body(content = Value, content_type = "application/yaml", description = "The description"),
     responses(
@@ -276,7 +280,7 @@ pub(crate) async fn plan(
 ) -> Result<Json<Plan>, Problem> {
     service.allow(&caller, Scope::Read, &id)?;
     let renew = renew(how.replace.as_deref())?;
-    let checked = document::check(&service, Some(&id), text).await?;
+    let checked = document::check(&service, &caller, Some(&id), text).await?;
     Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?))
 }
 
@@ -293,6 +297,7 @@ pub(crate) struct Valid {
 /// Checks a description, and does nothing.
 #[utoipa::path(
     post, path = "/validate", tag = "infrastructures",
+    security(("token" = ["read"])),
     request_body(content = Value, content_type = "application/yaml", description = "The description"),
     responses(
         (status = 200, body = Valid),
@@ -304,13 +309,14 @@ pub(crate) async fn validate(
     Text(text): Text,
 ) -> Result<Json<Valid>, Problem> {
     caller.may(Scope::Read, None)?;
-    let checked = document::check(&service, None, text).await?;
+    let checked = document::check(&service, &caller, None, text).await?;
     Ok(Json(Valid { valid: true, warnings: document::warnings(&checked) }))
 }
 
 /// Removes an infrastructure, and waits a while until it is gone.
 #[utoipa::path(
     delete, path = "/infrastructures/{id}", operation_id = "delete_infrastructure", tag = "infrastructures",
+    security(("token" = ["operate"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
         ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`, or `respond-async`"),

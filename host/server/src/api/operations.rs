@@ -21,6 +21,7 @@ pub(crate) struct Operations {
 /// The latest operations of an infrastructure.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/operations", operation_id = "list_operations", tag = "operations",
+    security(("token" = ["read"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = Operations),
@@ -42,6 +43,7 @@ pub(crate) async fn list(
 /// One operation.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/operations/{operation}", operation_id = "get_operation", tag = "operations",
+    security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
         ("operation" = String, Path, description = "The operation's id"),

@@ -49,6 +49,9 @@ pub(crate) struct Plugins {
     plugins: Vec<Plugin>,
 }
 
+/// The origin of what comes with the program.
+const BUNDLED: &str = "bundled";
+
 impl From<PluginInfo> for Plugin {
     fn from(info: PluginInfo) -> Self {
         let description = info.description;
@@ -58,8 +61,7 @@ impl From<PluginInfo> for Plugin {
             kind: info.kind.name().to_owned(),
             keyword: description.keyword,
             summary: description.summary,
-            // Where it lies on the machine of the service is nobody's business.
-            origin: if info.is_bundled { "bundled" } else { "installed" }.to_owned(),
+            origin: info.origin,
             digest: info.digest,
             contract: info.contract,
             size: info.size,
@@ -77,13 +79,21 @@ impl Service {
         let runtime = self.occopus.runtime().await?;
         // The first time, each is asked what it is.
         let list = tokio::task::spawn_blocking(move || runtime.list()).await;
-        list.map_err(|error| Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string()))
+        let mut list = list.map_err(|error| {
+            Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string())
+        })?;
+        // Where one lies on the machine of the service is nobody's business.
+        for plugin in list.iter_mut().filter(|plugin| plugin.origin != BUNDLED) {
+            plugin.origin = "installed".to_owned();
+        }
+        Ok(list)
     }
 }
 
 /// The plugins of the service.
 #[utoipa::path(
     get, path = "/plugins", operation_id = "list_plugins", tag = "service",
+    security(("token" = ["read"])),
     responses((status = 200, body = Plugins)),
 )]
 pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Plugins>, Problem> {

@@ -87,6 +87,7 @@ pub(crate) fn state(state: InstanceState) -> &'static str {
 /// The nodes that have instances, as the existing service tells them.
 #[utoipa::path(
     get, path = "/infrastructures/{id}", tag = "infrastructures",
+    security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
         ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),
@@ -126,6 +127,7 @@ pub(crate) struct Freshness {
 /// All that is known of an infrastructure.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/status", tag = "infrastructures",
+    security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"), Freshness,
         ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),
@@ -157,6 +159,7 @@ pub(crate) async fn status(
 /// What it costs, as far as drivers know: they don't.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/cost", tag = "infrastructures",
+    security(("token" = ["read"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = std::collections::HashMap<String, Value>),
@@ -180,6 +183,7 @@ pub(crate) async fn cost(
 /// The graph of its nodes with their states, drawn.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/graph.svg", tag = "infrastructures",
+    security(("token" = ["read"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
         (status = 200, body = String, content_type = "image/svg+xml"),
@@ -191,8 +195,9 @@ pub(crate) async fn graph(
     Place(id): Place<String>,
 ) -> Result<Response, Problem> {
     service.allow(&caller, Scope::Read, &id)?;
-    let status = service.status(&id).await?;
-    let drawing = occopus::graph::svg_of_status(&status)
+    let drawing = service
+        .drawing(&caller, &id)
+        .await?
         .map_err(|why| Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "graph.too-large", why.to_string()))?;
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"))], drawing).into_response())
 }

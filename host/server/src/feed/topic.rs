@@ -102,7 +102,7 @@ impl Topic {
     /// Some of the events after this one, and the number of the last of them; none when they are not kept ready.
     pub(crate) fn after(&self, event: u64) -> Option<(Bytes, u64)> {
         let latest = self.latest();
-        if event + 1 < latest.batches.front()?.first() {
+        if event.saturating_add(1) < latest.batches.front()?.first() {
             return None;
         }
         let next = latest.batches.partition_point(|batch| batch.last() <= event);

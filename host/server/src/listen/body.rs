@@ -26,15 +26,15 @@ pub(super) type Verdict = Arc<OnceLock<Overrun>>;
 pub(super) struct Bounded {
     inner: Body,
     left: usize,
-    deadline: Pin<Box<Sleep>>,
+    /// Since somebody reads it.
+    deadline: Option<Pin<Box<Sleep>>>,
     limits: RequestLimits,
     verdict: Verdict,
 }
 
 impl Bounded {
     pub(super) fn new(inner: Body, limits: &RequestLimits, verdict: Verdict) -> Self {
-        let deadline = Box::pin(sleep(limits.body_time));
-        Self { inner, left: limits.body, deadline, limits: limits.clone(), verdict }
+        Self { inner, left: limits.body, deadline: None, limits: limits.clone(), verdict }
     }
 
     fn break_off(&self, overrun: Overrun) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
@@ -85,7 +85,9 @@ impl hyper::body::Body for Bounded {
                 None => return self.break_off(Overrun::Body { limit: self.limits.body }),
             }
         }
-        if polled.is_pending() && self.deadline.as_mut().poll(context).is_ready() {
+        let time = self.limits.body_time;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(time)));
+        if polled.is_pending() && deadline.as_mut().poll(context).is_ready() {
             return self.break_off(Overrun::SlowBody { limit: self.limits.body_time });
         }
         polled

@@ -139,6 +139,11 @@ impl Bound {
         self.address
     }
 
+    /// How many connections it takes at a time, and of them from one address.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.limits.connections, self.limits.connections_per_address.min(self.limits.connections))
+    }
+
     /// Whether connections are encrypted.
     pub fn tls(&self) -> bool {
         self.certificates.is_some()

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use occopus_engine::ports::{Entry, Store, StoreError};
 use sha2::{Digest as _, Sha256};
 
-use crate::access::Caller;
+use crate::access::{Caller, Scope};
 use crate::api::collect;
 use crate::problem::Problem;
 use crate::stored::decode;
@@ -159,7 +159,8 @@ async fn kept(store: &dyn Store, keyed: &Keyed, response: Response) -> Response 
 pub(crate) async fn once(State(requests): State<Requests>, request: Request, next: Next) -> Response {
     let changes = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
     match request.extensions().get::<Caller>().cloned() {
-        Some(caller) if changes && request.headers().contains_key(IDEMPOTENCY_KEY) => {
+        // Who only looks changes nothing: there is nothing to be kept for them.
+        Some(caller) if changes && caller.scope > Scope::Read && request.headers().contains_key(IDEMPOTENCY_KEY) => {
             requests.once(&caller, request, next).await.unwrap_or_else(Problem::into_response)
         }
         _ => next.run(request).await,

@@ -13,7 +13,7 @@ use occopus_engine::ports::{Committed, Compare, Entry, Revision, Store, StoreErr
 use uuid::Uuid;
 
 use super::record::Pending;
-use super::{FailedBuild, Kind, Operation, Progress, Work};
+use super::{Begun, FailedBuild, Kind, Operation, Progress, Work};
 use crate::once;
 use crate::problem::Problem;
 use crate::stored::{decode, put};
@@ -106,7 +106,7 @@ impl Ledger {
                     ..before
                 })?);
             }
-            writes.push(put(key, &Pending { operation: operation.clone(), work: work.clone() })?);
+            writes.push(put(key, &Pending { operation: operation.clone(), work: work.clone(), begun: None })?);
             match work {
                 Work::Build { .. } => writes.extend([mark(id), Write::Delete { key: format!("{FAILED}{id}") }]),
                 Work::Destroy => writes.push(Write::Delete { key: format!("{ATTACHED}{id}") }),
@@ -122,7 +122,7 @@ impl Ledger {
     /// What is to be done with an infrastructure now.
     pub(crate) async fn next(&self, id: &str) -> Result<Next, StoreError> {
         if let Some(entry) = self.store.get(&format!("{PENDING}{id}")).await? {
-            let Pending { operation, work } = decode(&entry)?;
+            let Pending { operation, work, .. } = decode(&entry)?;
             return Ok(Next::Operation(Box::new(operation), Box::new(work)));
         }
         Ok(if self.is_attached(id).await? { Next::Maintain } else { Next::Nothing })
@@ -143,9 +143,38 @@ impl Ledger {
     /// Says how far an operation has come. False when another one has taken its place.
     pub(crate) async fn tell(&self, operation: &Operation) -> Result<bool, StoreError> {
         self.rewrite(operation, |key, pending| {
-            Ok(vec![put(key, &Pending { operation: operation.clone(), work: pending.work })?])
+            Ok(vec![put(key, &Pending { operation: operation.clone(), ..pending })?])
         })
         .await
+    }
+
+    /// The service that has begun an operation and has not come to an end with it, which may have died.
+    pub(crate) async fn begun(&self, operation: &Operation) -> Result<Option<Begun>, StoreError> {
+        let Some(entry) = self.store.get(&format!("{PENDING}{}", operation.infraid)).await? else { return Ok(None) };
+        let pending: Pending = decode(&entry)?;
+        Ok(pending.begun.filter(|_| pending.operation.id == operation.id))
+    }
+
+    /// Says that a service begins with an operation, and how far it has come. False when another one has taken its place.
+    pub(crate) async fn begin(&self, operation: &Operation, begun: &Begun) -> Result<bool, StoreError> {
+        self.rewrite(operation, |key, pending| {
+            let begun = Some(begun.clone());
+            Ok(vec![put(key, &Pending { operation: operation.clone(), work: pending.work, begun })?])
+        })
+        .await
+    }
+
+    /// Says that it is not for this operation if the service dies that has begun with it.
+    pub(crate) async fn let_go(&self, operation: &Operation, holder: &str) -> Result<(), StoreError> {
+        let is_ours = |begun: &Begun| begun.holder == holder;
+        if !self.begun(operation).await?.as_ref().is_some_and(is_ours) {
+            return Ok(());
+        }
+        let writes = |key, pending: Pending| {
+            let begun = pending.begun.filter(|begun| !is_ours(begun));
+            Ok(vec![put(key, &Pending { operation: pending.operation, work: pending.work, begun })?])
+        };
+        self.rewrite(operation, writes).await.map(drop)
     }
 
     /// An operation has ended. When another one has taken its place, that was written down already. With `forget`, the

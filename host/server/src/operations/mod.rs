@@ -7,4 +7,4 @@ mod record;
 
 pub(crate) use clearing::clear;
 pub(crate) use ledger::{ATTACHED, Fits, Ledger, Next, PENDING, Submitted};
-pub(crate) use record::{FailedBuild, Kind, Operation, Progress, Work};
+pub(crate) use record::{Begun, FailedBuild, Kind, Operation, Progress, Work};

@@ -138,4 +138,20 @@ impl FailedBuild {
 pub(super) struct Pending {
     pub(super) operation: Operation,
     pub(super) work: Work,
+    /// The service that has begun it and has not come to an end with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) begun: Option<Begun>,
+}
+
+/// A service that has begun an operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    /// Which one.
+    pub(crate) holder: String,
+    /// When.
+    pub(crate) since: Timestamp,
+    /// Services that died over it before, without anything having been done.
+    pub(crate) deaths: u32,
+    /// What there was when this one began.
+    pub(crate) before: String,
 }

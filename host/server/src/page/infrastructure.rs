@@ -7,7 +7,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use occopus::graph::tone::{self, Tone};
 use occopus::graph::{self, TooLarge};
-use occopus_engine::{InstanceStatus, NodeStatus, Status, StoredEvent, What};
+use occopus_engine::{InstanceStatus, NodeStatus, StoredEvent, What};
 use serde::Deserialize;
 
 use super::shell::{Shell, Visitor, html};
@@ -48,7 +48,7 @@ struct Page {
 struct Parts<'a> {
     shown: &'a Shown,
     ready: usize,
-    target: u32,
+    target: u64,
     graph: Result<String, TooLarge>,
     rows: Vec<(&'a NodeStatus, &'a InstanceStatus)>,
     more: usize,
@@ -135,21 +135,8 @@ async fn known<S: Source>(source: &S, visitor: &Visitor, id: &str, past: &Past) 
     operations.truncate(OPERATIONS);
     // One more tells whether there are older ones.
     let events = source.events(id, past.before, EVENTS + 1).await?;
-    let graph = drawn(&shown.status).await?;
+    let graph = source.drawing(&visitor.caller, id).await?;
     Ok(Known { shown, graph, operations, events })
-}
-
-/// Large drawings take a while the first time.
-async fn drawn(status: &Status) -> Result<Result<String, TooLarge>, Trouble> {
-    if status.nodes.len() < 20 {
-        return Ok(graph::svg_of_status(status));
-    }
-    let status = status.clone();
-    let drawing = tokio::task::spawn_blocking(move || graph::svg_of_status(&status)).await;
-    drawing.map_err(|error| {
-        tracing::error!(%error, "a graph could not be drawn");
-        Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "The graph could not be drawn.")
-    })
 }
 
 impl<'a> Parts<'a> {
@@ -170,7 +157,7 @@ impl<'a> Parts<'a> {
         Self {
             shown: &known.shown,
             ready: status.nodes.iter().map(tone::ready).sum(),
-            target: status.nodes.iter().map(|node| node.target).sum(),
+            target: status.nodes.iter().map(|node| u64::from(node.target)).sum(),
             graph: known.graph.clone(),
             rows,
             more,

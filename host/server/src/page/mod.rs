@@ -35,7 +35,7 @@ pub fn routes<S: Source>() -> Router<S> {
         .route("/ui/definitions", get(definitions::page::<S>))
         .route("/ui/plugins", get(plugins::page::<S>))
         .route("/ui/login", get(sign_in::page).post(sign_in::sign_in::<S>))
-        .route("/ui/logout", post(sign_in::sign_out))
+        .route("/ui/logout", post(sign_in::sign_out::<S>))
         .route("/ui/static/{name}", get(assets::file))
         .route("/ui/{*rest}", get(trouble::no_page))
 }

@@ -30,7 +30,7 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let cookies = parts.headers.get_all(header::COOKIE);
-        let signed_in = cookies.iter().any(|value| value.to_str().is_ok_and(|text| text.contains("occopus_token=")));
+        let signed_in = cookies.iter().any(|value| value.to_str().is_ok_and(|text| text.contains("occopus_session=")));
         Ok(Self { caller, signed_in })
     }
 }

@@ -1,16 +1,16 @@
-//! `/ui/login`: where people give their token. The browser keeps it in a cookie that no script can read.
+//! `/ui/login`: where people give their token. The browser keeps a session, in a cookie that no script can read.
 
 use askama::Template;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use http::StatusCode;
 use http::header::{COOKIE, HeaderMap, SET_COOKIE};
 
 use super::Source;
 use super::shell::{Shell, html};
-use crate::access::{Refusal, TokenText, sign_in_cookie, sign_out_cookie};
+use crate::access::{Refusal, TokenText};
 use crate::listen::Peer;
 
 #[derive(Template)]
@@ -31,8 +31,8 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
     let has_one = headers
         .get_all(COOKIE)
         .iter()
-        .any(|value| value.to_str().is_ok_and(|text| text.contains("occopus_token=occ_")));
-    let refused = has_one.then(|| "The token of this browser is not accepted any more. Sign in again.".to_owned());
+        .any(|value| value.to_str().is_ok_and(|text| text.contains("occopus_session=ocs_")));
+    let refused = has_one.then(|| "You are not signed in any more. Sign in again.".to_owned());
     html(&Page::new(refused))
 }
 
@@ -50,11 +50,8 @@ pub(super) async fn sign_in<S: Source>(
         (refusal.status(), html(&Page::new(Some(text)))).into_response()
     };
     let Some(token) = token(&body) else { return refused(Refusal::Unauthenticated) };
-    match source.identify(&token, peer.map(|Extension(peer)| peer.address())).await {
-        Ok(_) => {
-            let cookie = sign_in_cookie(&token, source.is_encrypted());
-            ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response()
-        }
+    match source.sign_in(&token, peer.map(|Extension(peer)| peer.address())).await {
+        Ok(cookies) => (AppendHeaders(cookies.map(|cookie| (SET_COOKIE, cookie))), Redirect::to("/")).into_response(),
         Err(refusal) => refused(refusal),
     }
 }
@@ -72,9 +69,10 @@ fn token(body: &[u8]) -> Option<TokenText> {
     TokenText::parse(value)
 }
 
-/// Lets the browser forget it.
-pub(super) async fn sign_out() -> Response {
-    (StatusCode::SEE_OTHER, [(SET_COOKIE, sign_out_cookie())], Redirect::to("/ui/login")).into_response()
+/// Ends the session, and lets the browser forget it.
+pub(super) async fn sign_out<S: Source>(State(source): State<S>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let cookies = AppendHeaders(source.sign_out(&headers).await?.map(|cookie| (SET_COOKIE, cookie)));
+    Ok((StatusCode::SEE_OTHER, cookies, Redirect::to("/ui/login")).into_response())
 }
 
 #[cfg(test)]

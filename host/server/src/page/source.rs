@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::net::IpAddr;
 
+use http::{HeaderMap, HeaderValue};
 use indexmap::IndexMap;
 use jiff::Timestamp;
+use occopus::graph::TooLarge;
 use occopus::runtime::PluginInfo;
 use occopus_engine::{Status, StoredEvent, Summary};
 use occopus_model::Implementation;
@@ -19,6 +21,13 @@ pub trait Source: Clone + Send + Sync + 'static {
 
     /// One of them, as the store knows it; none when there is none with this id.
     fn status(&self, id: &str) -> impl Future<Output = Result<Option<Shown>, Trouble>> + Send;
+
+    /// The graph of one of them with the states of its nodes, for somebody who may see it.
+    fn drawing(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> impl Future<Output = Result<Result<String, TooLarge>, Trouble>> + Send;
 
     /// Stored events of an infrastructure, newest first: at most `limit`, all with ids below `before`, if it is given.
     fn events(
@@ -47,15 +56,15 @@ pub trait Source: Clone + Send + Sync + 'static {
     /// All plugins.
     fn plugins(&self) -> impl Future<Output = Result<Vec<PluginInfo>, Trouble>> + Send;
 
-    /// Who has this token: [`crate::access::Access::identify`].
-    fn identify(
+    /// Begins a session: [`crate::access::Access::sign_in`].
+    fn sign_in(
         &self,
         token: &TokenText,
         address: Option<IpAddr>,
-    ) -> impl Future<Output = Result<Caller, Refusal>> + Send;
+    ) -> impl Future<Output = Result<[HeaderValue; 2], Refusal>> + Send;
 
-    /// Whether browsers reach it by HTTPS.
-    fn is_encrypted(&self) -> bool;
+    /// Ends one: [`crate::access::Access::sign_out`].
+    fn sign_out(&self, headers: &HeaderMap) -> impl Future<Output = Result<[HeaderValue; 2], Refusal>> + Send;
 }
 
 /// An infrastructure in the list.

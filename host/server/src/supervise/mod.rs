@@ -7,6 +7,7 @@
 mod maintain;
 mod operate;
 mod run;
+mod suspect;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +41,8 @@ struct Shared {
     feed: Feed,
     timing: Timing,
     runners: Mutex<HashMap<String, Runner>>,
+    /// Operations over which a service may have died begin one after the other.
+    suspects: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     /// No more work is begun; what is under way may come to its end.
     closing: CancellationToken,
@@ -82,6 +85,7 @@ impl Supervisor {
             feed,
             timing,
             runners: Mutex::default(),
+            suspects: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             leaving: CancellationToken::new(),

@@ -7,6 +7,7 @@ use occopus_model::Webhook;
 use tokio::sync::Notify;
 
 use super::run::{Failed, History, Job, Stopped, Task};
+use super::suspect::Beginning;
 use super::{AGAIN, Shared};
 use crate::operations::{FailedBuild, Operation, Progress, Work};
 use crate::problem::Problem;
@@ -30,22 +31,28 @@ impl Shared {
         if let Some(why) = self.other_owner(&id).await {
             return self.wait(operation, why).await;
         }
-        if operation.state != Progress::Running || operation.message.is_some() {
-            operation.state = Progress::Running;
-            operation.message = None;
-            match self.ledger.tell(&operation).await {
-                Ok(true) => {}
-                // Another request has taken its place.
-                Ok(false) => return,
-                Err(error) => {
-                    tracing::warn!(infrastructure = id, "an operation could not be begun: {error}");
-                    return self.sleep().await;
-                }
+        operation.state = Progress::Running;
+        operation.message = None;
+        let apart = match self.begin(&operation).await {
+            Ok(Beginning::Begun { apart }) => apart,
+            Ok(Beginning::SetAside(problem)) => {
+                let failed = FailedBuild::of(work, Vec::new(), !matches!(self.engine.exists(&id).await, Ok(false)));
+                return self.end(operation, Some(problem), true, failed).await;
             }
-        }
+            // Another request has taken its place.
+            Ok(Beginning::Overtaken) => return,
+            Err(error) => {
+                tracing::warn!(infrastructure = id, "an operation could not be begun: {error}");
+                return self.sleep().await;
+            }
+        };
         tracing::info!(infrastructure = id, operation = operation.id, "{:?} begins", operation.kind);
         let history = History::default();
-        match self.attempt(&operation, work, &history, wake).await {
+        let attempt = tokio::select! {
+            attempt = self.attempt(&operation, work, &history, wake) => attempt,
+            () = self.survive(&operation, apart) => Attempt::Left,
+        };
+        match attempt {
             Attempt::Done => self.end(operation, None, matches!(work, Work::Destroy), None).await,
             Attempt::Failed(problem) => {
                 // A build that left nothing leaves nothing to maintain, and what it was to keep is to stay as it is.
@@ -54,8 +61,11 @@ impl Shared {
                 let failed = FailedBuild::of(work, history.take(), !gone);
                 self.end(operation, Some(*problem), gone || kept, failed).await;
             }
-            Attempt::Later(why) => self.wait(operation, why).await,
-            Attempt::Left => {}
+            Attempt::Later(why) => {
+                self.let_go(&operation).await;
+                self.wait(operation, why).await;
+            }
+            Attempt::Left => self.let_go(&operation).await,
         }
     }
 

@@ -38,6 +38,7 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) store: MemoryStore,
     pub(crate) tokens: Tokens,
+    pub(crate) access: Access,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinHandle<std::io::Result<()>>,
 }
@@ -62,7 +63,7 @@ impl Service {
         let router = layers(guard(routes(), &access), &setup.requests);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(serve(bound, router, shutdown.clone(), setup.grace));
-        Self { address, store, tokens, shutdown, running }
+        Self { address, store, tokens, access, shutdown, running }
     }
 
     pub(crate) async fn token(&self, name: &str, scope: Scope, infrastructures: Option<&[&str]>) -> String {

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::{HeaderMap, HeaderValue};
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
+use occopus::graph::{TooLarge, svg_of_status};
 use occopus::runtime::{Kind, PluginInfo};
 use occopus_engine::ports::Address;
 use occopus_engine::{
@@ -278,11 +280,18 @@ impl Source for Fake {
         Ok(vec![plugin("docker", Kind::Driver), plugin("nova", Kind::Driver), plugin("ports", Kind::HealthChecker)])
     }
 
-    async fn identify(&self, token: &TokenText, address: Option<IpAddr>) -> Result<Caller, Refusal> {
-        if token.id() == "0123456789ab" { Ok(Caller::anyone(address)) } else { Err(Refusal::Unauthenticated) }
+    async fn drawing(&self, _: &Caller, id: &str) -> Result<Result<String, TooLarge>, Trouble> {
+        let shown = Source::status(self, id).await?.ok_or_else(|| Trouble::new(http::StatusCode::NOT_FOUND, "gone"))?;
+        Ok(svg_of_status(&shown.status))
     }
 
-    fn is_encrypted(&self) -> bool {
-        true
+    async fn sign_in(&self, token: &TokenText, _: Option<IpAddr>) -> Result<[HeaderValue; 2], Refusal> {
+        let cookies = [HeaderValue::from_static("occopus_session=ocs_x"), HeaderValue::from_static("occopus_token=")];
+        if token.id() == "0123456789ab" { Ok(cookies) } else { Err(Refusal::Unauthenticated) }
+    }
+
+    async fn sign_out(&self, _: &HeaderMap) -> Result<[HeaderValue; 2], Refusal> {
+        let cookies = ["occopus_session=; Max-Age=0", "occopus_token=; Max-Age=0"];
+        Ok(cookies.map(HeaderValue::from_static))
     }
 }

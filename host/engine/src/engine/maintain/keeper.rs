@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::build::slots;
 use super::super::infrastructure::{known, put};
-use super::super::{Engine, scale, suspend, view};
+use super::super::{Engine, check, scale, suspend, view};
 use super::failing::{Backoff, Died};
 use super::healing::{Ended, Healing, Job, Share};
 use super::hold::{Bounds, Dead, Hold};
@@ -323,6 +323,7 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         self.targets = targets;
+        check::instances(&infrastructure.nodes, &self.targets, self.engine.settings.instances)?;
         for record in &mut records {
             if let Some(death) = self.dead.get(&record.id) {
                 // In memory only: the plan then replaces it.

@@ -13,6 +13,7 @@ use crate::access::{NewToken, Scope};
 
 struct Doors {
     tokens: Tokens,
+    access: Access,
     router: Router,
 }
 
@@ -27,7 +28,7 @@ impl Doors {
             .route("/healthz", get(|| async { "well" }))
             .route("/events", get(endless))
             .route("/ui/login", any(|body: String| async move { body.len().to_string() }));
-        Self { tokens, router: guard(router, &access) }
+        Self { tokens, router: guard(router, &access), access }
     }
 
     fn loopback() -> Self {
@@ -142,9 +143,17 @@ async fn other_addresses_are_never_open_and_have_any_name() {
 async fn tokens_come_in_two_ways_and_the_header_counts() {
     let doors = Doors::loopback();
     let token = doors.token("ci").await;
-    let (bearer, cookie) = (format!("bearer  {token}"), format!("a=b; occopus_token={token}"));
+    let [session, _] = doors.access.sign_in(&TokenText::parse(&token).unwrap(), None).await.unwrap();
+    let session = session.to_str().unwrap().split(';').next().unwrap().to_owned();
+    let (bearer, cookie) = (format!("bearer  {token}"), format!("a=b; {session}"));
     assert_eq!(doors.status("GET /", &[("authorization", &bearer)]).await, 200);
     assert_eq!(doors.status("GET /", &[("cookie", &cookie)]).await, 200);
+    let swapped = [format!("occopus_session={token}"), format!("occopus_token={token}"), format!("__Host-{session}")];
+    for wrong in &swapped {
+        assert_eq!(doors.status("GET /", &[("cookie", wrong)]).await, 401, "{wrong}");
+    }
+    let session = session.split_once('=').unwrap().1;
+    assert_eq!(doors.status("GET /", &[("authorization", &format!("Bearer {session}"))]).await, 401);
     for wrong in ["Basic YTpi", "Bearer", "Bearer x", &token] {
         assert_eq!(doors.status("GET /", &[("cookie", &cookie), ("authorization", wrong)]).await, 401, "{wrong}");
     }
@@ -155,7 +164,7 @@ async fn people_are_led_to_the_page_where_they_sign_in() {
     let doors = Doors::loopback();
     doors.token("ci").await;
     let page = ("accept", "text/html,application/xhtml+xml");
-    let led = doors.ask("GET /", &[page, ("cookie", "occopus_token=old")]).await;
+    let led = doors.ask("GET /", &[page, ("cookie", "occopus_session=old")]).await;
     assert_eq!((led.status(), led.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/ui/login"));
     assert_eq!(doors.status("GET /ui/x", &[page]).await, 303);
     assert_eq!(doors.status("POST /", &[page]).await, 401);
@@ -223,28 +232,74 @@ fn origins_are_written_as_browsers_send_them() {
 }
 
 #[tokio::test]
-async fn too_much_is_refused_and_wrong_tokens_sooner() {
+async fn too_much_is_refused_and_what_others_send_keeps_nobody_out() {
     let number = |number| NonZeroU32::new(number).unwrap();
     let doors = Doors::at("127.0.0.1:80", |door| {
         door.rates = Rates { requests: number(1), burst: number(8), checks: number(1), checks_burst: number(3) };
     });
-    let good = format!("Bearer {}", doors.token("ci").await);
-    assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 200);
-    for _ in 0..2 {
-        assert_eq!(doors.status("GET /", &[("authorization", "Bearer x")]).await, 401);
+    let token = doors.token("ci").await;
+    let good = format!("Bearer {token}");
+    // Wrong ones, one with the id of a good one, and none at all.
+    let mut near = good.clone();
+    near.replace_range(24..25, if near[24..].starts_with('A') { "B" } else { "A" });
+    let unknown = format!("Bearer {}", TokenText::random().unwrap().reveal());
+    let mut statuses = Vec::new();
+    for wrong in ["Bearer x", &near, &unknown].repeat(10) {
+        statuses.push(doors.status("GET /", &[("authorization", wrong)]).await);
     }
-    let refused = doors.ask("GET /", &[("authorization", "Bearer x")]).await;
-    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(refused.headers()["retry-after"], "1");
-    // One that was checked before is not held up.
+    assert!(statuses.starts_with(&[401]) && statuses.ends_with(&[429]), "{statuses:?}");
+    for _ in 0..20 {
+        doors.status("GET /", &[]).await;
+    }
+    assert_eq!(doors.status("GET /ui/login", &[]).await, 429);
+    // Whoever has a good one comes in, signs in, and finds out how the service is.
+    assert!(doors.access.sign_in(&TokenText::parse(&token).unwrap(), None).await.is_ok());
+    assert_eq!(doors.status("POST /ui/login", &[]).await, 200);
     for _ in 0..7 {
         assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 200);
     }
-    assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 429);
-    for _ in 0..8 {
+    let refused = doors.ask("GET /", &[("authorization", &good)]).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    for _ in 0..100 {
         assert_eq!(doors.status("GET /healthz", &[]).await, 200);
     }
-    assert_eq!(doors.status("GET /healthz", &[]).await, 429);
+}
+
+#[tokio::test]
+async fn answers_that_are_not_read_take_places_and_leave_some() {
+    let doors = Doors::at("127.0.0.1:80", |door| (door.connections, door.streams_per_token) = ((400, 400), 10));
+    let good = format!("Bearer {}", doors.token("one").await);
+    let other = format!("Bearer {}", doors.token("two").await);
+    let mut open = Vec::new();
+    loop {
+        let answer = doors.ask("GET /events", &[("authorization", &good)]).await;
+        if answer.status() != 200 {
+            assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+            break;
+        }
+        open.push(answer);
+    }
+    assert_eq!(open.len(), 10 + REQUESTS);
+    assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 429);
+    assert_eq!(doors.status("GET /", &[("authorization", &other)]).await, 200);
+    assert_eq!(doors.status("GET /healthz", &[]).await, 200);
+    drop(open);
+    assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_end_ends_with_its_session() {
+    let doors = Doors::loopback();
+    let token = TokenText::parse(&doors.token("ci").await).unwrap();
+    let [session, _] = doors.access.sign_in(&token, None).await.unwrap();
+    let cookie = session.to_str().unwrap().split(';').next().unwrap().to_owned();
+    let mut events = doors.ask("GET /events", &[("cookie", &cookie)]).await.into_body().into_data_stream();
+    assert_eq!(events.next().await.unwrap().unwrap(), "data: one\n\n");
+    let headers = [(header::COOKIE, cookie.parse().unwrap())].into_iter().collect();
+    doors.access.sign_out(&headers).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(6), events.next()).await.unwrap().is_none());
+    assert_eq!(doors.status("GET /", &[("cookie", &cookie)]).await, 401);
 }
 
 #[tokio::test]
@@ -304,4 +359,24 @@ async fn when_the_store_does_not_answer_nobody_comes_in() {
         let text = text(response).await;
         assert!(!text.contains("disk"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn who_signs_in_slowly_keeps_nobody_from_it() {
+    let doors = Doors::at("127.0.0.1:80", |door| door.connections = (64, 64));
+    doors.token("ci").await;
+    let slow = || {
+        let body = Body::from_stream(futures::stream::pending::<std::io::Result<&str>>());
+        let request = Request::post("/ui/login").header("host", "localhost").body(body).unwrap();
+        tokio::spawn(doors.router.clone().oneshot(request))
+    };
+    let slow: Vec<_> = (0..50).map(|_| slow()).collect();
+    tokio::task::yield_now().await;
+    for _ in 0..10 {
+        assert_eq!(doors.status("POST /ui/login", &[]).await, 200);
+        assert_eq!(doors.status("GET /healthz", &[]).await, 200);
+    }
+    let ended = slow.iter().filter(|slow| slow.is_finished()).count();
+    assert!(ended >= 48, "{ended} of 50");
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
 }

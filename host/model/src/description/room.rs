@@ -1,0 +1,84 @@
+//! What a description may ask for in all: few words can stand for any number of instances, and for copies of large variables.
+
+use serde_json::Value as Json;
+
+use super::Limits;
+use crate::infrastructure::Node;
+use crate::problem::{Problem, Problems};
+use crate::yaml::Item;
+
+/// Bytes that a value takes up beside its text.
+const VALUE: usize = 64;
+
+/// What is left of the limits.
+pub(super) struct Room {
+    limits: Limits,
+    /// Bytes of variables.
+    copied: usize,
+    instances: u64,
+    /// It was told of already that there are too many.
+    is_told: bool,
+}
+
+impl Room {
+    /// All of it.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, copied: 0, instances: 0, is_told: false }
+    }
+
+    /// Whether there is room for the variables of a node, those included that all nodes have; says so where these stand if not.
+    pub(super) fn takes_variables(&mut self, node: &Node, root: &Item, problems: &mut Problems) -> bool {
+        if self.limits.copied_bytes == usize::MAX {
+            return true;
+        }
+        self.copied = self.copied.saturating_add(size(&node.variables));
+        if self.copied <= self.limits.copied_bytes {
+            return true;
+        }
+        let at = root.get("variables").unwrap_or(root);
+        let message = format!(
+            "every node gets a copy of these variables, which with its own is more than {} MB for all of them",
+            self.limits.copied_bytes >> 20
+        );
+        let problem = Problem::error("variables.size", message).at(&at.at, "these variables");
+        problems.push(problem.help("give the variables to the nodes that use them, or describe fewer nodes"));
+        false
+    }
+
+    /// Takes what a node asks for, or says at its line that it is too much.
+    pub(super) fn take_instances(&mut self, node: &Node, item: &Item, problems: &mut Problems) {
+        let (wanted, limits) = (node.scaling.min, self.limits.instances);
+        let scaling = item.get("scaling");
+        let at = scaling.and_then(|scaling| scaling.get("min")).or(scaling).unwrap_or(item);
+        self.instances = self.instances.saturating_add(wanted.into());
+        let (code, message) = if wanted > limits.per_node {
+            let message =
+                format!("node `{}` asks for {wanted} instances; a node may have {}", node.name, limits.per_node);
+            ("scaling.too-many", message)
+        } else if self.instances > limits.per_infrastructure.into() && !self.is_told {
+            self.is_told = true;
+            let (sum, most) = (self.instances, limits.per_infrastructure);
+            let message = format!(
+                "with node `{}` the infrastructure asks for {sum} instances; an infrastructure may have {most}",
+                node.name
+            );
+            ("scaling.too-many", message)
+        } else {
+            return;
+        };
+        let help = "whoever runs Occopus can allow more: `instances: {per_node: ..., per_infrastructure: ...}` in \
+                    occopus_config.yaml";
+        problems.push(Problem::error(code, message).at(&at.at, "too many").help(help));
+    }
+}
+
+/// About how many bytes a value takes up.
+fn size(value: &Json) -> usize {
+    VALUE
+        + match value {
+            Json::String(text) => text.len(),
+            Json::Array(items) => items.iter().map(size).sum(),
+            Json::Object(fields) => fields.iter().map(|(key, value)| VALUE + key.len() + size(value)).sum(),
+            _ => 0,
+        }
+}

@@ -1,0 +1,70 @@
+//! Threads for what takes a core and much memory for a while, such as reading large descriptions. They are few and always the
+//! same: what such work has used is used again, where every other thread would keep memory of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
+
+use tokio::sync::oneshot;
+
+/// So many work at the same time.
+const THREADS: usize = 2;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// What waits for a thread. As much as there are callers who wait for it: the service lets few at a time.
+static JOBS: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    let jobs = std::sync::Arc::new(Mutex::new(jobs));
+    for number in 0..THREADS {
+        let jobs = jobs.clone();
+        let run = move || {
+            loop {
+                let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(job) = next else { return };
+                job();
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run) {
+            tracing::warn!("a thread for work could not be started: {error}");
+        }
+    }
+    sender
+});
+
+/// Works on one of these threads. A panic goes on where it is waited for.
+pub(crate) async fn work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = oneshot::channel();
+    let job: Job = Box::new(move || {
+        // Nobody may wait for it any more.
+        let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
+    });
+    if let Err(mpsc::SendError(job)) = JOBS.send(job) {
+        // There are no such threads.
+        drop(tokio::task::spawn_blocking(job));
+    }
+    match receiver.await {
+        Ok(Ok(done)) => done,
+        Ok(Err(panic)) => resume_unwind(panic),
+        // Only while the program ends.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_is_done_by_few_threads_and_a_panic_ends_none() {
+        let name = || std::thread::current().name().unwrap_or_default().to_owned();
+        let mut all = tokio::task::JoinSet::new();
+        (0..20).for_each(|_| drop(all.spawn(work(name))));
+        let names: std::collections::BTreeSet<_> = all.join_all().await.into_iter().collect();
+        assert!(names.len() <= THREADS && names.iter().all(|name| name.starts_with("worker-")), "{names:?}");
+        for _ in 0..THREADS * 2 {
+            let broken = tokio::spawn(work(|| -> u8 { panic!("a test") }));
+            assert!(broken.await.is_err_and(|error| error.is_panic()));
+        }
+        assert_eq!(work(|| 7).await, 7);
+    }
+}

@@ -1,0 +1,183 @@
+//! Who has signed in with a browser. The cookie has the text of a session and not the token, so that whoever gets hold of it has
+//! neither more than the page, nor longer than the session, nor anything after the token is revoked.
+//!
+//! `service/session/TOKEN/DIGEST` is a session: the id of its token, and the SHA-256 of its secret.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use occopus_engine::ports::{Store, Transaction, Write};
+use serde::{Deserialize, Serialize};
+
+use super::token::{Text, digest};
+use super::{TokenError, TokenInfo, Tokens};
+
+/// The start of the records.
+pub(super) const PREFIX: &str = "service/session/";
+/// Of the records that this program writes.
+const VERSION: u32 = 1;
+/// How long one may stay signed in.
+pub(super) const AGE: Duration = Duration::from_secs(12 * 60 * 60);
+/// Of one token. For another one the oldest ends.
+const MOST: usize = 32;
+
+/// The text of a session: `ocs_TOKEN_SECRET`. It opens nothing but as a cookie.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionText(Text);
+
+impl SessionText {
+    /// What somebody sent, if it has the form of a session.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Text::parse("ocs_", text).map(Self)
+    }
+
+    /// The whole text, for the browser.
+    pub(super) fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+
+    fn key(&self) -> String {
+        let digest: String = digest(self.0.secret()).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}{digest}", of_token(self.0.id()))
+    }
+}
+
+impl fmt::Debug for SessionText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ocs_{}_…", self.0.id())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    created: Timestamp,
+    expires: Timestamp,
+}
+
+/// The sessions in the store. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Sessions {
+    tokens: Tokens,
+    store: Arc<dyn Store>,
+}
+
+/// The start of the records of a token's sessions.
+pub(super) fn of_token(id: &str) -> String {
+    format!("{PREFIX}{id}/")
+}
+
+fn read(value: &[u8]) -> Option<Record> {
+    serde_json::from_slice(value).ok().filter(|record: &Record| record.version == VERSION)
+}
+
+impl Sessions {
+    pub(super) fn new(tokens: Tokens, store: Arc<dyn Store>) -> Self {
+        Self { tokens, store }
+    }
+
+    /// Begins one for whoever has this token.
+    pub(super) async fn begin(&self, token: &TokenInfo) -> Result<SessionText, TokenError> {
+        let text = SessionText(Text::random("ocs_", Some(&token.id))?);
+        let now = Timestamp::now();
+        let expires = now.checked_add(AGE).unwrap_or(now);
+        let value =
+            serde_json::to_vec(&Record { version: VERSION, created: now, expires }).map_err(TokenError::secret)?;
+        let mut others: Vec<_> = self
+            .store
+            .range(&of_token(&token.id), None, 2 * MOST)
+            .await?
+            .into_iter()
+            .map(|entry| {
+                (read(&entry.value).filter(|record| now < record.expires).map(|record| record.created), entry.key)
+            })
+            .collect();
+        // Those that have ended, and the oldest of too many; the youngest come last.
+        others.sort();
+        let ended = others.iter().filter(|(created, _)| created.is_none()).count();
+        let over = ended.max((others.len() + 1).saturating_sub(MOST));
+        let old = others.into_iter().take(over).map(|(_, key)| Write::Delete { key });
+        let writes = [Write::Put { key: text.key(), value, lease: None }].into_iter().chain(old).collect();
+        self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
+        Ok(text)
+    }
+
+    /// What is known of the token of a session, if both are good.
+    pub(super) async fn token(&self, text: &SessionText) -> Result<Option<TokenInfo>, TokenError> {
+        let Some(entry) = self.store.get(&text.key()).await? else { return Ok(None) };
+        match read(&entry.value) {
+            Some(record) if Timestamp::now() < record.expires => self.tokens.good(text.0.id()).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Ends one.
+    pub(super) async fn end(&self, text: &SessionText) -> Result<(), TokenError> {
+        let writes = vec![Write::Delete { key: text.key() }];
+        self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use occopus_engine::ports::SystemClock;
+    use occopus_engine::testing::MemoryStore;
+
+    use super::*;
+    use crate::access::{NewToken, Scope};
+
+    fn reader(name: &str) -> NewToken {
+        NewToken { name: name.to_owned(), scope: Scope::Read, infrastructures: None, expires: None }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_good_as_long_as_its_token_and_no_longer() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let tokens = Tokens::new(Arc::new(store.clone()));
+        let sessions = Sessions::new(tokens.clone(), Arc::new(store.clone()));
+        let (token, info) = tokens.create(reader("ci")).await.unwrap();
+        let (one, two) = (sessions.begin(&info).await.unwrap(), sessions.begin(&info).await.unwrap());
+        assert_ne!(one, two);
+        assert_eq!(sessions.token(&one).await.unwrap(), Some(info.clone()));
+        // Neither is the other, and the store has neither.
+        assert_eq!(SessionText::parse(token.reveal()), None);
+        assert_eq!(tokens.verify(one.reveal()).await.unwrap(), None);
+        assert!(!store.text().contains(std::str::from_utf8(one.0.secret()).unwrap()));
+        assert!(!format!("{one:?}").contains(std::str::from_utf8(one.0.secret()).unwrap()));
+        sessions.end(&one).await.unwrap();
+        assert_eq!(sessions.token(&one).await.unwrap(), None);
+        assert!(sessions.token(&two).await.unwrap().is_some());
+        tokens.revoke("ci").await.unwrap();
+        assert_eq!(sessions.token(&two).await.unwrap(), None);
+        assert!(!store.keys().iter().any(|key| key.starts_with(PREFIX)), "they go with their token");
+    }
+
+    #[tokio::test]
+    async fn there_are_few_sessions_of_a_token_and_the_oldest_end() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let tokens = Tokens::new(Arc::new(store.clone()));
+        let sessions = Sessions::new(tokens.clone(), Arc::new(store.clone()));
+        let (_, info) = tokens.create(reader("ci")).await.unwrap();
+        let (_, other) = tokens.create(reader("other")).await.unwrap();
+        let elsewhere = sessions.begin(&other).await.unwrap();
+        let mut all = Vec::new();
+        for _ in 0..MOST + 5 {
+            all.push(sessions.begin(&info).await.unwrap());
+        }
+        assert_eq!(sessions.token(&all[4]).await.unwrap(), None);
+        for session in &all[5..] {
+            assert!(sessions.token(session).await.unwrap().is_some());
+        }
+        assert!(sessions.token(&elsewhere).await.unwrap().is_some());
+        let past =
+            serde_json::json!({"version": 1, "created": Timestamp::UNIX_EPOCH, "expires": Timestamp::UNIX_EPOCH});
+        let put = Write::Put { key: all[7].key(), value: past.to_string().into_bytes(), lease: None };
+        store.commit(Transaction { compares: Vec::new(), writes: vec![put] }).await.unwrap();
+        assert_eq!(sessions.token(&all[7]).await.unwrap(), None, "it has ended");
+        sessions.begin(&info).await.unwrap();
+        assert!(sessions.token(&all[6]).await.unwrap().is_some(), "the one that had ended made room");
+    }
+}

@@ -1,0 +1,90 @@
+//! Whose turn it is to have something worked out that takes a core for a while: descriptions that are checked, large drawings.
+//!
+//! Few are worked on at a time, of each token one, and of those who only look fewer than there is room for: whoever operates
+//! waits at most for one who does so, too.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::access::{Caller, Scope};
+
+/// So many are worked on at the same time.
+const AT_ONCE: usize = 2;
+/// So many of them for tokens that only look.
+const READING: usize = 1;
+
+/// Knows who waits. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Shares {
+    all: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
+    own: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+}
+
+/// A turn, until it is dropped.
+pub(crate) struct Turn {
+    _held: [Option<OwnedSemaphorePermit>; 3],
+}
+
+impl Shares {
+    pub(crate) fn new() -> Self {
+        let semaphore = |places| Arc::new(Semaphore::new(places));
+        Self { all: semaphore(AT_ONCE), reading: semaphore(READING), own: Arc::default() }
+    }
+
+    /// Waits until it is the caller's turn.
+    pub(crate) async fn turn(&self, caller: &Caller) -> Turn {
+        // Nobody closes them. Each waits only for who needs fewer of them, so that somebody always goes on.
+        let own = match &caller.token {
+            Some(token) => self.own(token).acquire_owned().await.ok(),
+            None => None,
+        };
+        let reading = match caller.scope {
+            Scope::Read => self.reading.clone().acquire_owned().await.ok(),
+            Scope::Operate | Scope::Admin => None,
+        };
+        Turn { _held: [own, reading, self.all.clone().acquire_owned().await.ok()] }
+    }
+
+    fn own(&self, token: &str) -> Arc<Semaphore> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = own.get(token).and_then(Weak::upgrade) {
+            return turns;
+        }
+        own.retain(|_, turns| turns.strong_count() > 0);
+        let turns = Arc::new(Semaphore::new(1));
+        own.insert(token.to_owned(), Arc::downgrade(&turns));
+        turns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn caller(token: &str, scope: Scope) -> Caller {
+        Caller { token: Some(token.to_owned()), scope, ..Caller::anyone(None) }
+    }
+
+    #[tokio::test]
+    async fn who_reads_leaves_a_place_and_nobody_has_two() {
+        let shares = Shares::new();
+        let (a, b, c) = (caller("a", Scope::Read), caller("b", Scope::Read), caller("c", Scope::Operate));
+        let reading = shares.turn(&a).await;
+        assert!(shares.turn(&a).now_or_never().is_none(), "one has one");
+        let mut waiting = std::pin::pin!(shares.turn(&b));
+        assert!(waiting.as_mut().now_or_never().is_none(), "one of those who read");
+        let operating = shares.turn(&c).now_or_never().expect("a place is left");
+        assert!(shares.turn(&c).now_or_never().is_none());
+        assert!(shares.turn(&caller("d", Scope::Admin)).now_or_never().is_none(), "all places are taken");
+        drop(reading);
+        assert!(waiting.as_mut().now_or_never().is_some());
+        drop(operating);
+        assert!(shares.turn(&c).now_or_never().is_some());
+        drop(waiting);
+    }
+}
