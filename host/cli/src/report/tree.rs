@@ -161,9 +161,6 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
     if let Some(since) = instance.failing_since {
         why.push(format!("failing for {}", duration(ago(now, since))));
     }
-    if instance.state == InstanceState::Ready {
-        why.clear();
-    }
     if let Some(unobserved) = &instance.unobserved {
         why.push(format!("could not be observed: {unobserved}"));
     }

@@ -149,9 +149,9 @@ impl Container {
     fn phase(&self) -> Phase {
         match self.state.as_str() {
             new if Self::is_new(new) => Phase::Pending,
-            "restarting" => Phase::Pending,
-            // `docker commit` pauses a container for a moment, and who pauses one by hand means to go on.
-            "running" | "paused" => Phase::Running,
+            // Not ready, and not dead: `docker commit` pauses a container for a moment, and who pauses one by hand means to go on.
+            "restarting" | "paused" => Phase::Pending,
+            "running" => Phase::Running,
             // Not gone yet: a removal may fail.
             "exited" | "stopped" | "stopping" | "removing" => Phase::Stopped,
             // Left behind by a removal that failed half-way: it can't be started again.
@@ -295,7 +295,7 @@ mod tests {
         for (state, phase) in [
             ("created", Phase::Pending),
             ("restarting", Phase::Pending),
-            ("paused", Phase::Running),
+            ("paused", Phase::Pending),
             ("running", Phase::Running),
             ("exited", Phase::Stopped),
             ("dead", Phase::Failed),
