@@ -231,6 +231,25 @@ fn scaling_up_down_and_to_within_limits() {
 }
 
 #[test]
+fn a_hold_is_ended_by_whoever_asks_for_it() {
+    let service = Service::start();
+    let mark = mark(176);
+    service.build("held", &document(&["{name: db, type: sleeper, scaling: {min: 3, max: 3}}"], &mark, 9));
+    service.post("/infrastructures/held/detach").expect(200);
+    let runs = || instances_with(&mark).into_keys().collect::<Vec<_>>();
+    for victim in runs().iter().take(2) {
+        kill_instance(victim);
+    }
+    let maintain = |query: &str| service.ended(&service.post(&format!("/infrastructures/held/maintain{query}")));
+    let state = || service.get("/infrastructures/held/status").json()["state"].clone();
+    assert_eq!((maintain("")["state"].clone(), state(), runs().len()), (json!("done"), json!("held"), 1));
+    assert_eq!((maintain("?release=true")["state"].clone(), state()), (json!("done"), json!("ready")));
+    assert_eq!(runs().len(), 3);
+    service.post("/infrastructures/held/maintain?release=perhaps").problem(400, "request.query");
+    service.ask("DELETE", "/infrastructures/held").send("").expect(200);
+}
+
+#[test]
 fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     let service = Service::start();
     let mark = mark(105);

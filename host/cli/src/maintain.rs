@@ -71,15 +71,9 @@ async fn there(id: &str, maintain: &Maintain, service: &Service) -> Result<Statu
         let failure = Failure::new(Exit::Usage, "maintain.cyclic", text);
         return Err(failure.help(format_args!("`occopus attach -i {id}` lets it, until `occopus detach -i {id}`")));
     }
-    if maintain.release {
-        let text = "a service ends a hold by itself, once the cloud has called the same machines dead for long enough";
-        let failure = Failure::new(Exit::Usage, "maintain.release", text);
-        let help = "`maintenance: {hold_minutes: N}` says for how long; `build -i ID` replaces them at once";
-        return Err(failure.help(help));
-    }
     let before = service.status(id, false).await?;
     let events = remote::follow(service, id, Follow::FromNow).await?;
-    let accepted = service.maintain(id).await?;
+    let accepted = service.maintain(id, maintain.release).await?;
     let live = Live::of_status(DOING, &before, print::colours_on_stderr());
     remote::watch(service, &accepted, events, live, None).await?;
     service.status(id, false).await

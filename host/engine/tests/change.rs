@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use occopus_engine::ports::{Fault, Reaction};
+use occopus_engine::ports::{Fault, Reaction, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
 use occopus_engine::{ActionKind, BuildRequest, EngineError, InfrastructureState, Renew, Run, Status, What};
 use occopus_model::Infrastructure;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const CHANGED: Renew = Renew { changed: true, dependents: false };
 const DEPENDENTS: Renew = Renew { changed: false, dependents: true };
@@ -119,6 +119,29 @@ async fn those_that_were_told_of_what_is_gone_are_shown_and_renewed_when_asked()
     assert_eq!(ids(&healed, "db"), ids(&after, "db"));
     assert!((0..3).all(|at| stale(&after, at).is_empty()));
     assert_eq!(fakes.engine.plan(Some("test"), &three(), BOTH).await.unwrap().summary(), "4 unchanged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_another_nodes_by_now_is_told_as_gone() {
+    let fakes = Fakes::new();
+    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    // `db` and `edge` were started again, and have got each other's addresses.
+    let mut swapped = Vec::new();
+    for (node, other) in [(0, 1), (1, 0)] {
+        let [instance, other] = [node, other].map(|at: usize| &before.nodes[at].instances[0]);
+        let key = format!("infra/test/instance/{}", instance.id);
+        let mut record: Value = serde_json::from_slice(&fakes.store.get(&key).await.unwrap().unwrap().value).unwrap();
+        record["addresses"] = json!(other.addresses);
+        swapped.push(Write::Put { key, value: record.to_string().into_bytes(), lease: None });
+    }
+    fakes.store.commit(Transaction { compares: Vec::new(), writes: swapped }).await.unwrap();
+    let told = before.nodes[1].instances[0].addresses[0].value.clone();
+    let after = fakes.engine.status("test", false).await.unwrap();
+    assert!(after.nodes[2].instances.iter().all(|web| web.stale == [told.clone()]), "{after:?}");
+    assert_eq!(
+        fakes.engine.plan(Some("test"), &three(), DEPENDENTS).await.unwrap().summary(),
+        "3 to renew, 1 unchanged"
+    );
 }
 
 #[tokio::test(start_paused = true)]

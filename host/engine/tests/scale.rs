@@ -1,5 +1,7 @@
 //! Scaling: requests of anyone, taken in once by the owner.
 
+use std::time::Duration;
+
 use occopus_engine::testing::{Fakes, infrastructure, node};
 use occopus_engine::{EngineError, OnFailure, Run, Scale, What};
 use occopus_model::Infrastructure;
@@ -118,4 +120,24 @@ async fn other_limits_move_the_number() {
     smaller.nodes[1].scaling.max = 3;
     fakes.build_with(&smaller, OnFailure::Rollback, Run::new().0).await.expect("built");
     assert_eq!(webs(&fakes).await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_being_replaced_may_be_the_one_to_go() {
+    let fakes = built().await;
+    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    fakes.maintain().await.expect("a pass");
+    let slow = Duration::from_secs(60);
+    fakes.cloud.timing(slow, Duration::ZERO, Duration::ZERO, slow);
+    let (stop, keeping) = fakes.keep();
+    let victim = webs(&fakes).await[0].clone();
+    fakes.cloud.lose(&victim);
+    // By now it was seen twice to be gone, and a job removes what may be left of it.
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert!(webs(&fakes).await.contains(&victim), "its job is under way");
+    assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(victim)).await.expect("recorded"), 3);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!((webs(&fakes).await.len(), target(&fakes).await), (3, 3));
+    stop.request();
+    assert!(keeping.await.expect("no panic").expect("kept").is_ready());
 }

@@ -244,6 +244,22 @@ async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_waits_for_no_pause_of_a_failing_node() {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("web", 3, &[])])).await.expect("built");
+    // The second time costs a pause.
+    for round in 1..=2 {
+        for machine in fakes.cloud.machines().iter().take(2) {
+            fakes.cloud.lose(&machine.instance);
+        }
+        assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "round {round}");
+        let options = MaintainOptions { release: true, ..MaintainOptions::default() };
+        let released = fakes.engine.maintain("test", options, Run::new().0).await.expect("a pass");
+        assert!(released.is_ready(), "round {round}: {released:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_build_that_can_see_nothing_does_not_say_that_it_is_ready() {
     let fakes = Fakes::new();
     fakes.build(&graph()).await.expect("built");

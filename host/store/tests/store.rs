@@ -311,6 +311,27 @@ async fn after_an_interruption_damage_is_found_told_and_not_written_to() {
 }
 
 #[tokio::test]
+async fn after_an_interruption_a_row_that_an_index_lacks_is_found() {
+    let fixture = fixture();
+    let path = fixture.path();
+    filled(&fixture.store, 2000).await;
+    rusqlite::Connection::open(&path).and_then(|c| c.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")).expect("done");
+    let Fixture { directory, store } = fixture;
+    store.rest();
+    drop(store);
+    let mut bytes = std::fs::read(&path).expect("read");
+    // Another key, in the same order, in the table or in the index.
+    let (key, other) = (b"n/00010/50", b"n/00010/5/");
+    let at = bytes.windows(key.len()).position(|found| found == key).expect("a key");
+    bytes[at..at + key.len()].copy_from_slice(other);
+    std::fs::write(&path, &bytes).expect("written");
+    std::fs::write(path.with_file_name("state.db-users"), b"written\n").expect("written");
+    let told = SqliteStore::open(&path).expect("it can be read").damage().expect("it is damaged").to_string();
+    assert!(told.contains("missing from index"), "{told}");
+    drop(directory);
+}
+
+#[tokio::test]
 async fn the_file_shrinks_when_much_is_removed() {
     let fixture = fixture();
     let size = || std::fs::metadata(fixture.path()).expect("a file").len();

@@ -123,9 +123,10 @@ impl Service {
         Ok(Destroyed::Gone)
     }
 
-    /// Looks once, and heals.
-    pub(crate) async fn maintain(&self, id: &str) -> Result<Accepted, Failure> {
-        self.json(self.post(&["infrastructures", id, "maintain"], &[])).await
+    /// Looks once, and heals; when asked to, also what is held.
+    pub(crate) async fn maintain(&self, id: &str, release: bool) -> Result<Accepted, Failure> {
+        let query = if release { vec![("release", "true".to_owned())] } else { Vec::new() };
+        self.json(self.post(&["infrastructures", id, "maintain"], &query)).await
     }
 
     /// Something that is done when it is answered: `attach`, `detach`, `suspend`, `resume`.

@@ -161,11 +161,10 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
         time += &format!(", ready after {seconds:.1} s");
     }
     let mut why: Vec<_> = [&instance.message, &instance.health].into_iter().flatten().cloned().collect();
+    // One that does not run at the moment has its cause in both.
+    why.dedup();
     if let Some(since) = instance.failing_since {
         why.push(format!("failing for {}", duration(ago(now, since))));
-    }
-    if instance.state == InstanceState::Ready {
-        why.clear();
     }
     if let Some(unobserved) = &instance.unobserved {
         why.push(format!("could not be observed: {unobserved}"));

@@ -64,7 +64,7 @@ impl Build<'_> {
         self.announce(&now, &before, &mut actual).await?;
         suspend::take_in(self.engine, self.session, self.id).await?;
         let infrastructure = &self.desired.infrastructure;
-        let targets = scale::take_in(self.engine, self.session, self.id, infrastructure, &actual).await?;
+        let targets = scale::take_in(self.engine, self.session, self.id, infrastructure, || actual.clone()).await?;
         check::instances(&infrastructure.nodes, &targets, self.engine.settings.instances)?;
         let plan = plan(infrastructure, &actual, &Wishes { renew: self.renew, ..Wishes::of(&targets) });
         self.session.journal.tell(What::Planned { plan: plan.clone() });

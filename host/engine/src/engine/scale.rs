@@ -74,13 +74,14 @@ fn resolved(node: &Node, records: &[InstanceRecord], scale: &Scale) -> Result<Sc
     records.iter().find(is_it).map(|record| Scale::Remove(record.id.clone())).ok_or_else(unknown)
 }
 
-/// Takes in what was asked for. What is told is in one transaction with the new numbers: nothing is applied twice.
+/// Takes in what was asked for. What is told is in one transaction with the new numbers: nothing is applied twice. `records` are
+/// all instances, whoever works on them; they are needed only when something was asked for.
 pub(super) async fn take_in(
     engine: &Engine,
     session: &Session,
     id: &str,
     infrastructure: &Infrastructure,
-    records: &[InstanceRecord],
+    records: impl FnOnce() -> Vec<InstanceRecord>,
 ) -> Result<Targets, EngineError> {
     let store = &*engine.store;
     let mut targets = load_targets(store, id).await?;
@@ -88,10 +89,11 @@ pub(super) async fn take_in(
     if requests.is_empty() {
         return Ok(targets);
     }
+    let records = records();
     let mut writes = Vec::new();
     let mut events = Vec::new();
     for (key, request) in requests {
-        if let Some((from, to)) = take(infrastructure, records, &mut targets, &request) {
+        if let Some((from, to)) = take(infrastructure, &records, &mut targets, &request) {
             events.push(What::NodeScaled { node_name: request.node.clone(), from, to });
         }
         writes.push(Write::Delete { key });

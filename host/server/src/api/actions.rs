@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::response::Response;
 use occopus_engine::{EngineError, Scale};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::common::{Accepted, Done, Place, accepted};
+use super::common::{Accepted, Asked, Done, Place, accepted};
 use crate::access::{Caller, Scope};
 use crate::api::Condition;
 use crate::operations::Work;
@@ -261,11 +261,20 @@ pub(crate) async fn resume(
     Ok(Json(Suspended { infraid, suspended: false }))
 }
 
+/// How to look.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Healing {
+    /// End a hold: replace what looks dead now, however much it is.
+    #[serde(default)]
+    release: bool,
+}
+
 /// Looks at every node now, and replaces what has failed.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/maintain", tag = "actions",
     security(("token" = ["operate"])),
-    params(("id" = String, Path, description = "The infrastructure's id")),
+    params(("id" = String, Path, description = "The infrastructure's id"), Healing),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
     ),
@@ -274,10 +283,11 @@ pub(crate) async fn maintain(
     State(service): State<Service>,
     caller: Caller,
     Place(id): Place<String>,
+    Asked(Healing { release }): Asked<Healing>,
 ) -> Result<Response, Problem> {
     known(&service, &caller, &id).await?;
     // Whatever is under way looks at every node.
-    Ok(accepted(&service.submit(&id, Work::Maintain, &caller, &Condition::none()).await?))
+    Ok(accepted(&service.submit(&id, Work::Maintain { release }, &caller, &Condition::none()).await?))
 }
 
 /// Accepted for old scripts. The one kind of notification that the existing service knows was switched off by those who

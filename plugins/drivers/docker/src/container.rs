@@ -125,14 +125,21 @@ impl Container {
 
     /// Whether only [`Inspected`] tells why the container is as it is: it ended, or it may restart by itself.
     pub(crate) fn needs_inspection(&self, now: i64) -> bool {
-        /// A container that is older than this, and runs for less than a minute, was started again.
-        const OLDER_THAN: i64 = 90;
-        let young = self.status.starts_with("Up ") && self.status.contains("second");
+        /// So many seconds may pass between the creation of a container and its first start.
+        const TO_START: i64 = 10;
+        let was_started_again = |up: i64| now - self.created > up + TO_START;
         match self.state.as_str() {
             "exited" | "stopped" | "dead" | "restarting" => true,
-            "running" => young && now - self.created > OLDER_THAN,
+            "running" => self.seconds_up().is_some_and(was_started_again),
             _ => false,
         }
+    }
+
+    /// From `Up 3 seconds`, or `Up 3 seconds (healthy)`; none for a container that has been running for a minute.
+    fn seconds_up(&self) -> Option<i64> {
+        let up = self.status.strip_prefix("Up ")?.split(" (").next()?;
+        let number = up.strip_suffix(" seconds").or_else(|| up.strip_suffix(" second"))?;
+        if number == "Less than a" { Some(0) } else { number.parse().ok() }
     }
 
     /// Created, and not started since.
@@ -149,9 +156,9 @@ impl Container {
     fn phase(&self) -> Phase {
         match self.state.as_str() {
             new if Self::is_new(new) => Phase::Pending,
-            "restarting" => Phase::Pending,
-            // `docker commit` pauses a container for a moment, and who pauses one by hand means to go on.
-            "running" | "paused" => Phase::Running,
+            // Not ready, and not dead: `docker commit` pauses a container for a moment, and who pauses one by hand means to go on.
+            "restarting" | "paused" => Phase::Pending,
+            "running" => Phase::Running,
             // Not gone yet: a removal may fail.
             "exited" | "stopped" | "stopping" | "removing" => Phase::Stopped,
             // Left behind by a removal that failed half-way: it can't be started again.
@@ -295,7 +302,7 @@ mod tests {
         for (state, phase) in [
             ("created", Phase::Pending),
             ("restarting", Phase::Pending),
-            ("paused", Phase::Running),
+            ("paused", Phase::Pending),
             ("running", Phase::Running),
             ("exited", Phase::Stopped),
             ("dead", Phase::Failed),
@@ -341,8 +348,10 @@ mod tests {
     fn a_container_that_was_started_again_is_inspected() {
         let old = |state, status| Container { created: 1_000, ..container(state, status) }.needs_inspection(2_000);
         assert!(old("running", "Up 3 seconds") && old("running", "Up Less than a second") && old("restarting", ""));
+        assert!(old("running", "Up 1 second (health: starting)"));
         assert!(!old("running", "Up 3 minutes") && !old("paused", "Up 3 seconds (Paused)"));
-        assert!(!Container { created: 1_990, ..container("running", "Up 3 seconds") }.needs_inspection(2_000));
+        let young = |created| Container { created, ..container("running", "Up 3 seconds") }.needs_inspection(2_000);
+        assert!(young(1_986) && !young(1_988), "it has been started again some seconds after its creation");
     }
 
     #[test]

@@ -43,6 +43,16 @@ impl Backoff {
         self.nodes.get(node).is_some_and(|record| record.next_attempt > now)
     }
 
+    /// Ends the pauses of these nodes: somebody asked for another attempt now. Their failures stay counted.
+    pub(super) fn end_pauses<'a>(&mut self, nodes: impl Iterator<Item = &'a str>, now: Timestamp) {
+        for node in nodes {
+            if let Some(record) = self.nodes.get_mut(node).filter(|record| record.next_attempt > now) {
+                record.next_attempt = now;
+                self.changed.push(node.to_owned());
+            }
+        }
+    }
+
     /// Counts instances that were found dead, each once, and those of a node that died at the same time as one. Gives the events
     /// of pauses that begin.
     pub(super) fn died<'a>(

@@ -167,6 +167,9 @@ impl<'a> Keeper<'a> {
             self.count_failures().await?;
             if release {
                 self.holding.release(&self.dead);
+                let dead = self.dead.keys().filter_map(|id| self.records.get(id)).map(|record| record.node.as_str());
+                self.backoff.end_pauses(dead, self.world.steady.now());
+                self.write_failing(Vec::new()).await?;
             }
         }
         self.heal().await?;
@@ -315,10 +318,12 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         let replacements = self.healing.replacements();
+        let infrastructure = &self.desired.infrastructure;
+        // What jobs work on counts as well: "one more" is relative to all instances, and any of them may be the one to go.
+        let all = || self.records.values().cloned().collect();
+        let targets = scale::take_in(self.engine, self.session, self.id, infrastructure, all).await?;
         let mut records: Vec<_> =
             self.records.values().filter(|record| !self.healing.has(&record.id)).cloned().collect();
-        let infrastructure = &self.desired.infrastructure;
-        let targets = scale::take_in(self.engine, self.session, self.id, infrastructure, &records).await?;
         if self.settled && self.dead.is_empty() && targets == self.targets {
             return Ok(());
         }
