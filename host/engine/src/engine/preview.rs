@@ -56,11 +56,14 @@ pub(super) async fn preview(
             desired.candidates(node).map(move |(number, found)| one(plugins, subject, (index, node), (number, found)))
         })
         .collect();
-    let outcomes = stream::iter(renders).buffered(WIDTH).map(|outcome: Result<Preview, _>| match outcome {
-        Ok(preview) if !is_kept => Ok(Preview { attributes: Value::Null, user_data: None, ..preview }),
-        outcome => outcome,
-    });
-    Ok(outcomes.collect().await)
+    let (mut renders, mut outcomes) = (stream::iter(renders).buffered(WIDTH), Vec::new());
+    while let Some(mut outcome) = renders.next().await {
+        if let (false, Ok(preview)) = (is_kept, &mut outcome) {
+            (preview.attributes, preview.user_data) = (Value::Null, None);
+        }
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
 }
 
 async fn one(
