@@ -118,7 +118,7 @@ async fn there(wish: Wish, service: &Service) -> Result<Scaled, Failure> {
         return Ok(Scaled::Recorded { node, number });
     }
     let events = remote::follow(service, &id, Follow::FromNow).await?;
-    match service.maintain(&id).await {
+    match service.maintain(&id, false).await {
         Ok(accepted) => {
             let live = Live::of_status(DOING, &before, print::colours_on_stderr());
             remote::watch(service, &accepted, events, live, None).await?;

@@ -124,8 +124,9 @@ impl Service {
     }
 
     /// Looks once, and heals.
-    pub(crate) async fn maintain(&self, id: &str) -> Result<Accepted, Failure> {
-        self.json(self.post(&["infrastructures", id, "maintain"], &[])).await
+    pub(crate) async fn maintain(&self, id: &str, release: bool) -> Result<Accepted, Failure> {
+        let query = if release { vec![("release", "true".to_owned())] } else { Vec::new() };
+        self.json(self.post(&["infrastructures", id, "maintain"], &query)).await
     }
 
     /// Something that is done when it is answered: `attach`, `detach`, `suspend`, `resume`.

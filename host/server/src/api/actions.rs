@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::response::Response;
 use occopus_engine::{EngineError, Scale};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::common::{Accepted, Done, Place, accepted};
+use super::common::{Accepted, Asked, Done, Place, accepted};
 use crate::access::{Caller, Scope};
 use crate::api::Condition;
 use crate::operations::Work;
@@ -252,10 +252,20 @@ pub(crate) async fn resume(
     Ok(Json(Suspended { infraid, suspended: false }))
 }
 
+/// How it is looked at.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Look {
+    /// End a hold: replace what looks dead now, however much it is.
+    #[serde(default)]
+    release: bool,
+}
+
 /// Looks at every node now, and replaces what has failed.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/maintain", tag = "actions",
-    params(("id" = String, Path, description = "The infrastructure's id")),
+    params(("id" = String, Path, description = "The infrastructure's id"), Look),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
     ),
@@ -264,8 +274,12 @@ pub(crate) async fn maintain(
     State(service): State<Service>,
     caller: Caller,
     Place(id): Place<String>,
+    Asked(look): Asked<Look>,
 ) -> Result<Response, Problem> {
     known(&service, &caller, &id).await?;
+    if look.release {
+        service.engine.release(&id).await?;
+    }
     // Whatever is under way looks at every node.
     Ok(accepted(&service.submit(&id, Work::Maintain, &caller, &Condition::none()).await?))
 }
