@@ -127,8 +127,8 @@ fn a_hold_of_what_another_process_maintains_is_ended_as_its_status_says() {
     let mark = mark(29);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
-    occopus.ok(["attach", "-i", &id, "-t", "0.2"]);
     ids(&occopus, &id).iter().take(2).for_each(|victim| kill_instance(victim));
+    occopus.ok(["attach", "-i", &id, "-t", "0.2"]);
     let is_held = (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
         occopus.status(&id)["state"] == "held"
