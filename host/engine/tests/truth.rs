@@ -299,6 +299,6 @@ async fn a_machine_that_starts_again_or_is_paused_is_not_shown_as_ready() {
     );
     fakes.cloud.force("web", Phase::Unknown);
     let status = fakes.maintain().await.expect("a pass");
-    assert!(status.nodes[0].instances[0].unobserved.is_some());
+    assert_eq!(status.nodes[0].instances[0].unobserved.as_deref(), Some("it is of another account"));
     assert_eq!(fakes.cloud.count("create"), 2);
 }
