@@ -161,7 +161,8 @@ fn filesizeformat(value: Value, binary: Option<Value>, named: Kwargs) -> Result<
     let binary = binary.or(named.get("binary")?).is_some_and(|binary| binary.is_true());
     named.assert_all_used()?;
     let bytes = python::str(&value).trim().parse::<f64>();
-    let bytes = bytes.map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("{value} is no number of bytes")))?;
+    let bytes =
+        bytes.map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("{value} is not a number of bytes")))?;
     let (base, prefixes): (f64, _) = if binary {
         (1024.0, ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"])
     } else {
