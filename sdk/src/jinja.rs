@@ -135,7 +135,9 @@ pub fn escape(key: &str) -> String {
 fn explain_syntax(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
     const HINT: &str = "marks that are for another program go between `{% raw %}` and `{% endraw %}`";
     let detail = error.detail().unwrap_or("the template can't be read").to_owned();
-    let unclosed = unclosed::find(source).filter(|_| detail.contains("end of"));
+    // An empty `{% if %}` is told better by the engine.
+    let at_the_end = detail.contains("end of") && detail != "unexpected end of block";
+    let unclosed = unclosed::find(source).filter(|_| at_the_end);
     let (what, line) = match unclosed {
         Some(unclosed) => {
             let line = source.get(..unclosed.at).unwrap_or_default().matches('\n').count() + 1;
