@@ -14,6 +14,7 @@ mod python;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod unclosed;
 mod wrap;
 
 use std::collections::BTreeMap;
@@ -130,27 +131,17 @@ pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// Where a comment begins that has no end: the engine only knows where the text ends.
-fn open_comment(source: &str) -> Option<usize> {
-    let mut at = 0;
-    while let Some(open) = source.get(at..)?.find("{#").map(|open| at + open) {
-        match source.get(open + 2..)?.find("#}") {
-            Some(end) => at = open + 2 + end + 2,
-            None => return Some(open),
-        }
-    }
-    None
-}
-
 /// A text for another reader, such as a shell or Docker, that has marks of a template in it.
 fn explain_syntax(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
     const HINT: &str = "marks that are for another program go between `{% raw %}` and `{% endraw %}`";
     let detail = error.detail().unwrap_or("the template can't be read").to_owned();
-    let comment = open_comment(source).filter(|_| detail.contains("comment"));
-    let (what, line) = match comment {
-        Some(at) => {
-            let line = source.get(..at).unwrap_or_default().matches('\n').count() + 1;
-            ("`{#` begins a comment, and there is no `#}` at its end".to_owned(), Some(line))
+    // An empty `{% if %}` is told better by the engine.
+    let at_the_end = detail.contains("end of") && detail != "unexpected end of block";
+    let unclosed = unclosed::find(source).filter(|_| at_the_end);
+    let (what, line) = match unclosed {
+        Some(unclosed) => {
+            let line = source.get(..unclosed.at).unwrap_or_default().matches('\n').count() + 1;
+            (unclosed.what, Some(line))
         }
         None => (detail, error.line()),
     };

@@ -66,7 +66,7 @@ fn environment(value: &Value) -> Result<Vec<(String, Option<String>)>, String> {
         other => return Err(format!("it must be a list of NAME=VALUE or a mapping, not {other}")),
     };
     match variables.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
-        Some((name, _)) => Err(format!("`{name}` is no name of a variable")),
+        Some((name, _)) => Err(format!("`{name}` is not the name of a variable")),
         None => Ok(variables),
     }
 }

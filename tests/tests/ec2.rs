@@ -261,7 +261,9 @@ fn with_keys_of_another_account_no_machine_is_forgotten_or_made() {
         let before = moto.machines();
         assert_eq!(before.len(), count + 1);
         let other = ["--auth_data_path", moto.write_credentials_of_another_account(&occopus)];
-        occopus.run(["maintain", "-i", "it"].iter().chain(&other));
+        let passed = occopus.run(["maintain", "-i", "it"].iter().chain(&other));
+        assert_eq!(passed.code, Some(7), "{}", passed.stderr);
+        assert!(passed.stdout.contains("these credentials belong to account 444455556666"), "{}", passed.stdout);
         assert_eq!(moto.machines(), before, "none was replaced");
         let failed = occopus.run(["destroy", "-i", "it"].iter().chain(&other));
         let stderr = failed.stderr.replace('\n', " ");

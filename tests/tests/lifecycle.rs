@@ -122,6 +122,32 @@ fn attached_it_is_healed_and_detached_it_is_not() {
 }
 
 #[test]
+fn a_hold_of_what_another_process_maintains_is_ended_as_its_status_says() {
+    let occopus = Occopus::new();
+    let mark = mark(29);
+    write(&occopus, &mark, "hello");
+    let id = occopus.ok(["build", "infra.yaml"]).id();
+    ids(&occopus, &id).iter().take(2).for_each(|victim| kill_instance(victim));
+    occopus.ok(["attach", "-i", &id, "-t", "0.2"]);
+    let is_held = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        occopus.status(&id)["state"] == "held"
+    });
+    assert!(is_held, "{:?}", occopus.status(&id));
+    let advice = format!("occopus maintain -i {id} --release");
+    assert!(occopus.ok(["status", "-i", &id]).stdout.contains(&advice));
+    let released = occopus.ok(advice.split(' ').skip(1));
+    assert!(released.stderr.contains("replaces them at its next pass"), "{}", released.stderr);
+    let healed = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        processes_with(&mark) == 3
+    });
+    assert!(healed, "{:?}", occopus.status(&id));
+    occopus.ok(["detach", "-i", &id]);
+    occopus.ok(["destroy", "-i", &id]);
+}
+
+#[test]
 fn requests_against_what_is_gone_are_refused() {
     let occopus = Occopus::new();
     let mark = mark(25);

@@ -237,6 +237,23 @@ fn a_token_is_asked_for_and_never_shown() {
 }
 
 #[test]
+fn a_hold_is_ended_as_its_status_says() {
+    let service = Service::start();
+    let client = Client::of(&service);
+    let mark = mark(128);
+    client.write(&mark, "hello");
+    client.ok(["build", "infra.yaml", "-i", "it"]);
+    instances_with(&mark).keys().take(2).for_each(|victim| kill_instance(victim));
+    eventually("it is held", || service.get("/infrastructures/it/status").json()["state"] == "held");
+    client.exits(6, ["maintain", "-i", "it"]);
+    let status = client.ok(["status", "-i", "it"]).stdout;
+    assert!(status.contains("`occopus maintain -i it --release` replaces them"), "{status}");
+    assert!(client.ok(["maintain", "-i", "it", "--release"]).stdout.contains("ready"));
+    assert_eq!(processes_with(&mark), 3);
+    client.ok(["destroy", "-i", "it"]);
+}
+
+#[test]
 fn what_a_service_cannot_do_is_said() {
     let service = Service::start();
     let client = Client::of(&service);

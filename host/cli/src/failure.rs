@@ -323,7 +323,9 @@ fn explain(error: &EngineError, id: Option<&str>) -> Shown {
             Shown::quote(failure, &mut help);
             match id {
                 _ if *rolled_back && left.is_empty() => {
-                    help.push("everything that this run made was removed".to_owned())
+                    let text =
+                        "everything that this run made was removed; `--on-failure keep` leaves it, to be looked at";
+                    help.push(text.to_owned());
                 }
                 Some(id) if left.is_empty() => help.push(format!(
                     "what was made is kept. Look at it: occopus status -i {id}; remove it: occopus destroy -i {id}"
@@ -386,8 +388,10 @@ impl Shown {
     /// Shows the lines that a failure is about.
     fn point_at(&mut self, failure: &NodeFailure, help: &mut Vec<String>) {
         for detail in &failure.details {
-            self.point(detail.location.as_deref(), detail.message.clone());
-            if detail.location.is_none() {
+            // The first of what a driver refuses is the message itself.
+            let is_said = self.message.ends_with(&detail.message);
+            self.point(detail.location.as_deref(), if is_said { "here".to_owned() } else { detail.message.clone() });
+            if detail.location.is_none() && !is_said {
                 help.push(detail.message.clone());
             }
         }

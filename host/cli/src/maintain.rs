@@ -3,7 +3,7 @@
 use std::fs;
 
 use occopus::{Occopus, needs_of_description, needs_of_status};
-use occopus_engine::{MaintainOptions, Status};
+use occopus_engine::{EngineError, MaintainOptions, Status};
 use serde_json::json;
 
 use super::args::{Common, Format, Maintain, ReportTarget};
@@ -38,7 +38,13 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<Exit, Fai
             (occopus.engine().await?.status(id, true).await?, true)
         }
         Place::Service(service) if maintain.report => (service.status(id, true).await?, true),
-        Place::Here(occopus) => (here(id, &maintain, occopus).await?, false),
+        Place::Here(occopus) => match here(id, &maintain, occopus).await? {
+            Maintained::Done(status) => (status, false),
+            Maintained::LeftTo(status) => {
+                print::status(&status, maintain.output.format());
+                return Ok(Exit::Done);
+            }
+        },
         Place::Service(service) => (there(id, &maintain, service).await?, false),
     };
     if is_report {
@@ -49,7 +55,15 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<Exit, Fai
     Ok(if maintain.cyclic { Exit::Done } else { Exit::of_status(&status) })
 }
 
-async fn here(id: &str, maintain: &Maintain, occopus: &Occopus) -> Result<Status, Failure> {
+/// What became of it.
+enum Maintained {
+    /// A pass, or passes until it was stopped.
+    Done(Status),
+    /// Somebody else works on it, and will do what was asked for.
+    LeftTo(Status),
+}
+
+async fn here(id: &str, maintain: &Maintain, occopus: &Occopus) -> Result<Maintained, Failure> {
     let engine = occopus.engine().await?;
     let before = engine.status(id, false).await?;
     let mut needs = needs_of_status(&before);
@@ -62,7 +76,18 @@ async fn here(id: &str, maintain: &Maintain, occopus: &Occopus) -> Result<Status
     let cyclic = maintain.cyclic.then_some(maintain.interval);
     let options = MaintainOptions { cyclic, release: maintain.release };
     let first = "stopping after what is under way (once more: stop at once)";
-    session::watch(occopus, id, &webhooks, live, first, async |run| engine.maintain(id, options, run).await).await
+    let done = session::watch(occopus, id, &webhooks, live, first, async |run| engine.maintain(id, options, run).await);
+    match done.await {
+        Err(Failure::Engine(error, infrastructure)) => match *error {
+            EngineError::Owned { holder, .. } if maintain.release => {
+                engine.release(id).await?;
+                print::note(format_args!("{holder} maintains it, and replaces them at its next pass"));
+                Ok(Maintained::LeftTo(engine.status(id, false).await?))
+            }
+            error => Err(Failure::Engine(Box::new(error), infrastructure)),
+        },
+        done => done.map(Maintained::Done),
+    }
 }
 
 async fn there(id: &str, maintain: &Maintain, service: &Service) -> Result<Status, Failure> {

@@ -239,7 +239,7 @@ impl Served {
         if let Some(hidden) = self.tape.hidden(request) {
             return Some(hidden);
         }
-        let answered = ask(server, request).ok()?;
+        let answered = closing(ask(server, request).ok()?);
         match meddling {
             // Whatever it says the second time is nobody's business.
             Meddling::Twice => drop(ask(server, request)),
@@ -297,6 +297,21 @@ fn ask(server: &str, request: &Request) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
+/// The connection ends with the answer, which has to say so: whoever believes that it stays open sends the next request into a
+/// closed one. Not every server repeats the wish of the request.
+fn closing(answer: Vec<u8>) -> Vec<u8> {
+    let Some(length) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return answer };
+    let (head, rest) = answer.split_at(length);
+    let Ok(head) = std::str::from_utf8(head) else { return answer };
+    let mut lines = head.split("\r\n");
+    let first = lines.next().unwrap_or_default();
+    let others = lines.filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    let lines = [first, "Connection: close"].into_iter().chain(others);
+    let mut closing = lines.collect::<Vec<_>>().join("\r\n").into_bytes();
+    closing.extend_from_slice(rest);
+    closing
+}
+
 /// Only where the length is known in advance.
 fn renamed(answer: Vec<u8>, names: &[(String, String)]) -> Vec<u8> {
     let text = String::from_utf8_lossy(&answer);
@@ -308,4 +323,28 @@ fn renamed(answer: Vec<u8>, names: &[(String, String)]) -> Vec<u8> {
     let is_length = |line: &&str| line.to_ascii_lowercase().starts_with("content-length:");
     let head: Vec<_> = head.lines().filter(|line| !is_length(line)).collect();
     format!("{}\r\nContent-Length: {}\r\n\r\n{body}", head.join("\r\n"), body.len()).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closing;
+
+    #[test]
+    fn answers_say_that_the_connection_ends() {
+        for (answer, passed_on) in [
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+            ),
+            (
+                "HTTP/1.1 204 No Content\r\nconnection: keep-alive\r\nX: connection: y\r\n\r\n",
+                "HTTP/1.1 204 No Content\r\nConnection: close\r\nX: connection: y\r\n\r\n",
+            ),
+            ("HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"),
+            ("half", "half"),
+            ("", ""),
+        ] {
+            assert_eq!(closing(answer.into()), passed_on.as_bytes());
+        }
+    }
 }

@@ -10,7 +10,7 @@ use occopus_model::Infrastructure;
 
 use crate::plan::{Targets, count};
 use crate::state::{FailingRecord, InfrastructureRecord, InstanceRecord};
-use crate::status::{InfrastructureState, InstanceState};
+use crate::status::{InfrastructureState, InstanceState, in_a_row};
 
 /// Nodes that fail again and again, by name.
 pub(crate) type FailingNodes = HashMap<String, FailingRecord>;
@@ -155,7 +155,7 @@ impl Tally {
             parts.push(format!("node {node} has {}, {wanted} {} wanted", instances(number), are(wanted)));
         }
         for (state, number) in self.by_state.iter().filter(|(state, _)| **state != InstanceState::Ready) {
-            parts.push(format!("{} of node {node} {} {state}", instances(*number), are(*number)));
+            parts.push(format!("{} of node {node}: {state}", instances(*number)));
         }
         (!parts.is_empty()).then(|| parts.join(", "))
     }
@@ -169,7 +169,7 @@ impl FailingRecord {
 
     /// In a sentence.
     fn told(&self, node: &str) -> String {
-        let times = if self.failures == 1 { "once".to_owned() } else { format!("{} times in a row", self.failures) };
+        let times = in_a_row(self.failures);
         let at = self.next_attempt.strftime("%F %T UTC");
         format!("node {node} failed {times}, next attempt at {at}: {}", self.message)
     }

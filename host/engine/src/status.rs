@@ -1,6 +1,6 @@
 //! What is known of an infrastructure.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,26 @@ pub enum InfrastructureState {
     Held,
     /// Nodes are being removed, or could not be.
     Destroying,
+}
+
+impl InfrastructureState {
+    /// Every state, in the order of an infrastructure's life.
+    pub fn all() -> impl Iterator<Item = Self> {
+        iter::successors(Some(Self::Building), |state| state.next())
+    }
+
+    /// A state that is missing here does not compile.
+    fn next(self) -> Option<Self> {
+        Some(match self {
+            Self::Building => Self::Ready,
+            Self::Ready => Self::Degraded,
+            Self::Degraded => Self::Failing,
+            Self::Failing => Self::Unreachable,
+            Self::Unreachable => Self::Held,
+            Self::Held => Self::Destroying,
+            Self::Destroying => return None,
+        })
+    }
 }
 
 /// Where an instance stands.
@@ -115,6 +135,17 @@ pub struct Failing {
     pub next_attempt: Timestamp,
     /// Why it failed last.
     pub message: String,
+}
+
+impl Failing {
+    /// Says how often: `once`, `3 times in a row`.
+    pub fn times(&self) -> String {
+        in_a_row(self.failures)
+    }
+}
+
+pub(crate) fn in_a_row(failures: u32) -> String {
+    if failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") }
 }
 
 /// One running copy of a node.

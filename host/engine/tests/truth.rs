@@ -26,18 +26,6 @@ fn next_instance(state: InstanceState) -> Option<InstanceState> {
     })
 }
 
-fn next_concluded(state: InfrastructureState) -> Option<InfrastructureState> {
-    Some(match state {
-        InfrastructureState::Building => InfrastructureState::Ready,
-        InfrastructureState::Ready => InfrastructureState::Degraded,
-        InfrastructureState::Degraded => InfrastructureState::Failing,
-        InfrastructureState::Failing => InfrastructureState::Unreachable,
-        InfrastructureState::Unreachable => InfrastructureState::Held,
-        InfrastructureState::Held => InfrastructureState::Destroying,
-        InfrastructureState::Destroying => return None,
-    })
-}
-
 /// What is recorded.
 #[derive(Debug, Clone, Copy)]
 struct Case {
@@ -57,7 +45,7 @@ impl Case {
     fn all() -> Vec<Self> {
         let instances: Vec<_> = std::iter::successors(Some(InstanceState::Creating), |it| next_instance(*it)).collect();
         let mut cases = Vec::new();
-        for concluded in std::iter::successors(Some(InfrastructureState::Building), |it| next_concluded(*it)) {
+        for concluded in InfrastructureState::all() {
             for instance in &instances {
                 for present in 2..=4 {
                     for bits in 0..32_u8 {
@@ -243,6 +231,30 @@ async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
     assert_eq!(fakes.cloud.machines().len(), 6);
 }
 
+/// What the status advises is done by whoever maintains it, and once.
+#[tokio::test(start_paused = true)]
+async fn a_hold_is_ended_by_whoever_asks_also_while_another_maintains() {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("web", 6, &[])])).await.expect("built");
+    let (stop, keeping) = fakes.keep();
+    for asked in [true, false] {
+        for machine in fakes.cloud.machines().iter().take(4) {
+            fakes.cloud.lose(&machine.instance);
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let held = fakes.engine.status("test", false).await.expect("status");
+        assert_eq!((held.state, fakes.cloud.machines().len()), (InfrastructureState::Held, 2));
+        if asked {
+            fakes.engine.release("test").await.expect("asked");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(fakes.cloud.machines().len(), 6);
+            assert!(fakes.engine.status("test", false).await.expect("status").is_ready());
+        }
+    }
+    stop.request();
+    keeping.await.expect("no panic").expect("ends");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_release_waits_for_no_pause_of_a_failing_node() {
     let fakes = Fakes::new();
@@ -303,6 +315,6 @@ async fn a_machine_that_starts_again_or_is_paused_is_not_shown_as_ready() {
     );
     fakes.cloud.force("web", Phase::Unknown);
     let status = fakes.maintain().await.expect("a pass");
-    assert!(status.nodes[0].instances[0].unobserved.is_some());
+    assert_eq!(status.nodes[0].instances[0].unobserved.as_deref(), Some("it is of another account"));
     assert_eq!(fakes.cloud.count("create"), 2);
 }

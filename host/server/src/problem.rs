@@ -69,7 +69,10 @@ impl Details {
     /// What happened, and how to mend it.
     pub(crate) fn into_words(self) -> (String, Option<String>) {
         let places = self.problems.iter().filter_map(|problem| {
-            Some(format!("line {}: {}", problem["line"].as_u64()?, problem["message"].as_str()?))
+            let (line, message) = (problem["line"].as_u64()?, problem["message"].as_str()?);
+            // What has been said is not said again.
+            let more = message.strip_prefix(self.detail.as_str()).unwrap_or(message).trim_start_matches([':', ' ']);
+            Some(if more.is_empty() { format!("line {line}") } else { format!("line {line}: {more}") })
         });
         let text = std::iter::once(self.detail.clone()).chain(places).collect::<Vec<_>>().join("\n");
         (text, self.help)
@@ -279,6 +282,21 @@ impl From<OpenError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_said_is_not_said_again_with_its_line() {
+        let details = |messages: &[&str]| Details {
+            problems: messages.iter().map(|message| serde_json::json!({"line": 6, "message": message})).collect(),
+            ..Problem::bad("x", "node bad: it ended").into_details()
+        };
+        for (message, line) in [
+            ("node bad: it ended", "line 6"),
+            ("node bad: it ended: no such image", "line 6: no such image"),
+            ("unknown key `x`", "line 6: unknown key `x`"),
+        ] {
+            assert_eq!(details(&[message]).into_words().0, format!("node bad: it ended\n{line}"));
+        }
+    }
 
     #[test]
     fn what_is_left_and_why_is_told_again_as_a_fault_of_the_cloud() {

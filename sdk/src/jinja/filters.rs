@@ -22,6 +22,7 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("filesizeformat", filesizeformat);
     environment.add_filter("urlencode", urlencode);
     environment.add_filter("random", random);
+    environment.add_filter("dictsort", dictsort);
     environment.add_filter("int", int);
     environment.add_filter("float", float);
     environment.add_filter("tojson", json::tojson);
@@ -160,7 +161,8 @@ fn filesizeformat(value: Value, binary: Option<Value>, named: Kwargs) -> Result<
     let binary = binary.or(named.get("binary")?).is_some_and(|binary| binary.is_true());
     named.assert_all_used()?;
     let bytes = python::str(&value).trim().parse::<f64>();
-    let bytes = bytes.map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("{value} is no number of bytes")))?;
+    let bytes =
+        bytes.map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("{value} is not a number of bytes")))?;
     let (base, prefixes): (f64, _) = if binary {
         (1024.0, ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"])
     } else {
@@ -235,6 +237,15 @@ fn random(state: &mut State, items: Value) -> Result<Value, Error> {
     Ok(chosen.cloned().unwrap_or_default())
 }
 
+/// The engine's own takes arguments by name only.
+fn dictsort(state: &mut State, mapping: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    const NAMES: [&str; 3] = ["case_sensitive", "by", "reverse"];
+    let given = arguments(given, NAMES)?;
+    pay(state, mapping.len().unwrap_or(0).saturating_mul(64))?;
+    let named = NAMES.into_iter().zip(given).filter_map(|(name, value)| Some((name, value?)));
+    minijinja::filters::dictsort(&mapping, named.collect())
+}
+
 /// `%`: a text is formatted, a number divided.
 fn remainder(state: &mut State, left: Value, right: Value) -> Result<Value, Error> {
     let Some(text) = left.as_str() else { return numbers(&left, &right) };
@@ -262,7 +273,11 @@ fn printed(text: &str, values: Vec<Value>) -> (String, Vec<Value>) {
             flags.replace_range(star..=star, &width);
         }
         format.push_str(&flags);
-        format.push(if kind == 'r' { 's' } else { kind });
+        format.push(match kind {
+            'r' => 's',
+            'u' => 'd',
+            kind => kind,
+        });
         if kind == '%' {
             continue;
         }

@@ -71,6 +71,16 @@ fn of_text(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> R
         }
         "removeprefix" => Value::from(text.strip_prefix(from_args::<(&str,)>(args)?.0).unwrap_or(text)),
         "removesuffix" => Value::from(text.strip_suffix(from_args::<(&str,)>(args)?.0).unwrap_or(text)),
+        // Unlike the filter, a letter after an apostrophe begins a word.
+        "title" => {
+            let () = from_args(args)?;
+            let mut inside = false;
+            let titled = text.chars().map(|c| {
+                let was_inside = std::mem::replace(&mut inside, c.is_alphabetic());
+                if was_inside { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() }
+            });
+            Value::from(titled.collect::<String>())
+        }
         "swapcase" => {
             let () = from_args(args)?;
             let swapped =

@@ -88,6 +88,8 @@ fn marks_for_other_programs_are_told_with_the_way_out() {
         ("x\ndocker ps --format '{{.Names}}'\ny\n", "line 2: in `docker ps --format '{{.Names}}'`", "unexpected"),
         ("{# fine #}\n{% nonsense %}\n", "line 2: in `{% nonsense %}`", "unknown"),
         ("{{ a b }}", "line 1: in `{{ a b }}`", "unexpected"),
+        ("a\necho {{ b\nc\nd\n", "line 2: in `echo {{ b`", "`{{` has no `}}`"),
+        ("a\n{% if b %}\n{{ c }}\nd\n", "line 2: in `{% if b %}`", "`{% if b %}` has no `{% endif %}`"),
     ] {
         let fault = templates().text("/x", source).expect_err(source);
         assert!(fault.message.contains(what), "{fault}");

@@ -142,7 +142,7 @@ pub(crate) fn process_tail(instance_id: &str, lines: u32) -> Result<String, Faul
 pub(crate) fn send(request: Request) -> Result<Response, HttpError> {
     let unusable = |message: String| HttpError { kind: HttpErrorKind::NotSent, message };
     let method = Method::from_bytes(request.method.as_bytes())
-        .map_err(|_| unusable(format!("`{}` is no HTTP method", request.method)))?;
+        .map_err(|_| unusable(format!("`{}` is not an HTTP method", request.method)))?;
     let mut wasi = WasiRequest::builder().method(method).uri(&request.url);
     for (name, value) in &request.headers {
         let name =
@@ -156,7 +156,7 @@ pub(crate) fn send(request: Request) -> Result<Response, HttpError> {
     if has_content && !names_length {
         wasi = wasi.header("content-length", request.body.len());
     }
-    let wasi = wasi.body(Body::from(request.body)).map_err(|_| unusable(format!("`{}` is no URL", request.url)))?;
+    let wasi = wasi.body(Body::from(request.body)).map_err(|_| unusable(format!("`{}` is not a URL", request.url)))?;
     let mut client = Client::new();
     client.set_connect_timeout(wstd::time::Duration::from_millis(millis(request.connect_timeout)));
     client.set_first_byte_timeout(wstd::time::Duration::from_millis(millis(request.answer_timeout)));

@@ -36,7 +36,8 @@ impl Context {
             Some(("unix", path)) => Ok(format!("http://unix{}", path.replace('/', "-"))),
             None if endpoint.contains(':') => Ok(format!("http://{endpoint}")),
             _ => {
-                Err(Fault::give_up("occopus.bad-endpoint", format!("`{endpoint}` is no endpoint")).at("/endpoint", ""))
+                Err(Fault::give_up("occopus.bad-endpoint", format!("`{endpoint}` is not an endpoint"))
+                    .at("/endpoint", ""))
             }
         }
     }

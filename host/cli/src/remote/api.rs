@@ -123,7 +123,7 @@ impl Service {
         Ok(Destroyed::Gone)
     }
 
-    /// Looks once, and heals; when asked to, also what is held.
+    /// Looks once, and heals; with `release`, also what is held.
     pub(crate) async fn maintain(&self, id: &str, release: bool) -> Result<Accepted, Failure> {
         let query = if release { vec![("release", "true".to_owned())] } else { Vec::new() };
         self.json(self.post(&["infrastructures", id, "maintain"], &query)).await

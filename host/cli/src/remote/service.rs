@@ -170,7 +170,7 @@ fn token(common: &Common) -> Result<Option<String>, Failure> {
 
 fn base(address: &str) -> Result<Url, Failure> {
     let wrong = |why: &str| {
-        Failure::new(Exit::Usage, "server.invalid", format_args!("`{address}` is no URL of a service: {why}"))
+        Failure::new(Exit::Usage, "server.invalid", format_args!("`{address}` is not the URL of a service: {why}"))
             .help("such as https://occopus.example.org, or http://127.0.0.1:8080")
     };
     let url = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;

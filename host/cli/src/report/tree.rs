@@ -149,10 +149,9 @@ fn node_row(node: &NodeStatus, now: Timestamp) -> Row {
 /// Says how often a node has failed in a row, and when it is tried again.
 fn failing(node: &NodeStatus, now: Timestamp) -> Option<String> {
     let failing = node.failing.as_ref()?;
-    let times = if failing.failures == 1 { "once".to_owned() } else { format!("{} times in a row", failing.failures) };
     let next = ago(failing.next_attempt, now);
     let next = if next.is_zero() { String::new() } else { format!(", next attempt in {}", duration(next)) };
-    Some(format!("failed {times}{next}: {}", failing.message))
+    Some(format!("failed {}{next}: {}", failing.times(), failing.message))
 }
 
 fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {

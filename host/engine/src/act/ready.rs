@@ -255,10 +255,12 @@ pub(super) async fn examine(
             Look::Unclear(fault.to_string())
         }
         Ok(observed) => {
-            let phase = observed.phase;
+            let (phase, said) = (observed.phase, observed.message.clone());
             record.absorb(observed);
             match phase {
-                Phase::Unknown => Look::Unclear("its cloud does not say what it does".into()),
+                Phase::Unknown => {
+                    Look::Unclear(said.unwrap_or_else(|| "its cloud says nothing that its driver understands".into()))
+                }
                 Phase::Pending => {
                     not_running(world, record, &mut events);
                     Look::Failing

@@ -141,6 +141,12 @@ impl Engine {
         suspend::set(self, id, false).await
     }
 
+    /// Ends a hold: whoever makes the next pass, in this process or another, replaces what looks dead by then, however much it
+    /// is. [`MaintainOptions::release`] does so in a pass of one's own.
+    pub async fn release(&self, id: &str) -> Result<(), EngineError> {
+        suspend::release(self, id).await
+    }
+
     /// Asks whoever maintains it, in this process or another, to let go after its pass. False when nobody works on it.
     pub async fn detach(&self, id: &str) -> Result<bool, EngineError> {
         suspend::detach(self, id).await

@@ -1,4 +1,4 @@
-//! Leaving an infrastructure alone, and letting go of it. Anyone may ask; who owns it finds it at the next pass.
+//! Leaving an infrastructure alone, letting go of it, and ending a hold. Anyone may ask; who owns it finds it at the next pass.
 
 use super::infrastructure::{known, put};
 use super::{Engine, check};
@@ -10,6 +10,26 @@ use crate::state::keys;
 
 /// Says so, or takes it back.
 pub(super) async fn set(engine: &Engine, id: &str, suspended: bool) -> Result<(), EngineError> {
+    leave(engine, id, mark(keys::suspended(id), suspended)).await
+}
+
+/// Asks for the end of a hold.
+pub(super) async fn release(engine: &Engine, id: &str) -> Result<(), EngineError> {
+    leave(engine, id, mark(keys::release(id), true)).await
+}
+
+/// Whether somebody asks for the end of a hold.
+pub(super) async fn is_released(engine: &Engine, id: &str) -> Result<bool, EngineError> {
+    Ok(engine.store.get(&keys::release(id)).await?.is_some())
+}
+
+/// Notes that what was asked for is done: the hold has ended.
+pub(super) async fn released(session: &Session, id: &str) -> Result<(), EngineError> {
+    let writes = vec![mark(keys::release(id), false)];
+    session.journal.write(writes, Vec::new()).await.map_err(|refused| refused.into_error(id))
+}
+
+async fn leave(engine: &Engine, id: &str, write: Write) -> Result<(), EngineError> {
     check::id(id)?;
     loop {
         known(engine, id).await?;
@@ -17,8 +37,8 @@ pub(super) async fn set(engine: &Engine, id: &str, suspended: bool) -> Result<()
         let key = keys::desired(id);
         let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
         let revision = engine.store.get(&key).await?.ok_or_else(unknown)?.modified;
-        let write = mark(keys::suspended(id), suspended);
-        let transaction = Transaction { compares: vec![Compare::Modified(key, revision)], writes: vec![write] };
+        let compares = vec![Compare::Modified(key, revision)];
+        let transaction = Transaction { compares, writes: vec![write.clone()] };
         if let Committed::Yes(_) = engine.store.commit(transaction).await? {
             return Ok(());
         }

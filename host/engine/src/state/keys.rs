@@ -93,6 +93,11 @@ pub(crate) fn told_suspended(id: &str) -> String {
     format!("infra/{id}/told/suspended")
 }
 
+/// Is there until what looks dead was replaced, however much it is.
+pub(crate) fn release(id: &str) -> String {
+    format!("infra/{id}/release")
+}
+
 /// How far a reader of the events has come that goes on later.
 pub(crate) fn cursor(id: &str, reader: &str) -> String {
     format!("infra/{id}/cursor/{reader}")

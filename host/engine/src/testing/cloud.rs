@@ -308,7 +308,7 @@ impl State {
             phase: machine.phase.unwrap_or(by_age),
             addresses: vec![Address { value: format!("10.0.0.{}", machine.number), internal: false }],
             attributes: vec![("number".into(), machine.number.to_string())],
-            message: None,
+            message: (machine.phase == Some(Phase::Unknown)).then(|| "it is of another account".to_owned()),
         }
     }
 }

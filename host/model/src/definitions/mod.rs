@@ -115,7 +115,7 @@ impl Definitions {
         for entry in entries {
             match entry.key.strip_prefix(PREFIX) {
                 Some("") | None => {
-                    let problem = Problem::error("key.unknown", format!("`{}` is no node definition", entry.key))
+                    let problem = Problem::error("key.unknown", format!("`{}` is not a node definition", entry.key))
                         .at(&entry.key_at, "not known here")
                         .help("each key is `node_def:` and the name of a type: `'node_def:web':`");
                     problems.push(problem);

@@ -67,7 +67,7 @@ impl Schemas for Plugins {
     }
 
     fn endpoint_problem(&self, _: Section, _: &str, endpoint: &str) -> Option<String> {
-        (!endpoint.contains("://")).then(|| format!("`{endpoint}` is no endpoint"))
+        (!endpoint.contains("://")).then(|| format!("`{endpoint}` is not an endpoint"))
     }
 
     fn keywords(&self, section: Section) -> Vec<String> {

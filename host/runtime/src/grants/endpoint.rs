@@ -88,7 +88,7 @@ pub(super) fn socket_path(text: &str) -> Option<PathBuf> {
 }
 
 fn bad(text: &str, reason: &str) -> Fault {
-    Fault::new(Reaction::GiveUp, "host.bad-endpoint", format!("`{text}` is no endpoint: {reason}"))
+    Fault::new(Reaction::GiveUp, "host.bad-endpoint", format!("`{text}` is not an endpoint: {reason}"))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Directory {
     /// Of an instance. An id that is no plain name is refused: it becomes a part of a path.
     pub(super) fn new(state_dir: &Path, id: &str) -> Result<Self, Fault> {
         if !is_plain(id) {
-            let message = format!("`{}` is no instance id", id.escape_debug());
+            let message = format!("`{}` is not an instance id", id.escape_debug());
             return Err(Fault::new(Reaction::GiveUp, "process.bad-instance-id", message));
         }
         Ok(Self { id: id.to_owned(), path: state_dir.join("instances").join(id) })
@@ -133,7 +133,7 @@ impl Directory {
             Err(error) => return Err(failed("read", &path, &error)),
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
-            let message = format!("{} is no record of a process: {error}", path.display());
+            let message = format!("{} is not a record of a process: {error}", path.display());
             Fault::new(Reaction::GiveUp, "process.bad-record", message)
         })
     }

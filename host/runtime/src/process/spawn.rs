@@ -34,7 +34,7 @@ impl Program {
             return Err(unusable("process.bad-command", "a command can't hold a zero byte".into()));
         }
         if let Some((name, _)) = command.environment.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
-            return Err(unusable("process.bad-command", format!("`{name}` is no name of an environment variable")));
+            return Err(unusable("process.bad-command", format!("`{name}` is not a name of an environment variable")));
         }
         let Some(name) = command.argv.first().filter(|name| !name.is_empty()) else {
             return Err(unusable("process.bad-command", "the command is empty".into()));
@@ -42,7 +42,7 @@ impl Program {
         let current = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let directory = command.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
         if !directory.is_dir() {
-            let message = format!("there is no directory {}", directory.display());
+            let message = format!("there is not a directory {}", directory.display());
             return Err(unusable("process.no-such-directory", message));
         }
         let path = if name.contains('/') {

@@ -261,10 +261,11 @@ pub(crate) async fn resume(
     Ok(Json(Suspended { infraid, suspended: false }))
 }
 
-/// How to look.
+/// How it is looked at.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Healing {
+pub(crate) struct Look {
     /// End a hold: replace what looks dead now, however much it is.
     #[serde(default)]
     release: bool,
@@ -273,8 +274,7 @@ pub(crate) struct Healing {
 /// Looks at every node now, and replaces what has failed.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/maintain", tag = "actions",
-    security(("token" = ["operate"])),
-    params(("id" = String, Path, description = "The infrastructure's id"), Healing),
+    params(("id" = String, Path, description = "The infrastructure's id"), Look),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
     ),
@@ -283,11 +283,14 @@ pub(crate) async fn maintain(
     State(service): State<Service>,
     caller: Caller,
     Place(id): Place<String>,
-    Asked(Healing { release }): Asked<Healing>,
+    Asked(look): Asked<Look>,
 ) -> Result<Response, Problem> {
     known(&service, &caller, &id).await?;
+    if look.release {
+        service.engine.release(&id).await?;
+    }
     // Whatever is under way looks at every node.
-    Ok(accepted(&service.submit(&id, Work::Maintain { release }, &caller, &Condition::none()).await?))
+    Ok(accepted(&service.submit(&id, Work::Maintain, &caller, &Condition::none()).await?))
 }
 
 /// Accepted for old scripts. The one kind of notification that the existing service knows was switched off by those who

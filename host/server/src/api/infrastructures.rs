@@ -93,7 +93,7 @@ pub(crate) async fn list(
     }
     if wanted.after.as_deref().is_some_and(|after| !is_cursor(after)) {
         return Err(
-            Problem::bad("request.query", "`after` is no place in this list").help("it is `next` of another page")
+            Problem::bad("request.query", "`after` is not a place in this list").help("it is `next` of another page")
         );
     }
     let attached: std::collections::HashSet<_> = service.ledger.attached().await?.into_iter().collect();

@@ -86,9 +86,6 @@ impl Ledger {
             let entry = self.store.get(&key).await?;
             let before = entry.as_ref().map(decode::<Pending>).transpose()?;
             match (before.as_ref().map(|before| before.operation.kind), work.kind()) {
-                // The pass that waits ends no hold, and this one is to.
-                (Some(Kind::Maintain), Kind::Maintain)
-                    if before.as_ref().is_some_and(|it| it.work.is_exceeded_by(work)) => {}
                 (Some(Kind::Destroy), Kind::Destroy) | (Some(Kind::Build | Kind::Maintain), Kind::Maintain) => {
                     if let Some(before) = before {
                         once::promises(id, &before.operation.id);
@@ -113,7 +110,7 @@ impl Ledger {
             match work {
                 Work::Build { .. } => writes.extend([mark(id), Write::Delete { key: format!("{FAILED}{id}") }]),
                 Work::Destroy => writes.push(Write::Delete { key: format!("{ATTACHED}{id}") }),
-                Work::Maintain { .. } => {}
+                Work::Maintain => {}
             }
             once::promises(id, &operation.id);
             if let Committed::Yes(_) = self.store.commit(Transaction { compares, writes }).await? {

@@ -85,11 +85,7 @@ pub(crate) enum Work {
     /// See [`Kind::Destroy`].
     Destroy,
     /// See [`Kind::Maintain`].
-    Maintain {
-        /// End a hold; records of older versions don't say.
-        #[serde(default)]
-        release: bool,
-    },
+    Maintain,
 }
 
 impl Work {
@@ -104,16 +100,11 @@ impl Work {
         }
     }
 
-    /// Whether other work of the same kind does more than this.
-    pub(crate) fn is_exceeded_by(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Maintain { release: false }, Self::Maintain { release: true }))
-    }
-
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Build { .. } => Kind::Build,
             Self::Destroy => Kind::Destroy,
-            Self::Maintain { .. } => Kind::Maintain,
+            Self::Maintain => Kind::Maintain,
         }
     }
 }

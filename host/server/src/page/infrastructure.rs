@@ -7,7 +7,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use occopus::graph::tone::{self, Tone};
 use occopus::graph::{self, TooLarge};
-use occopus_engine::{InstanceStatus, NodeStatus, StoredEvent, What};
+use occopus_engine::{InfrastructureState, InstanceStatus, NodeStatus, Status, StoredEvent, What};
 use serde::Deserialize;
 
 use super::shell::{Shell, Visitor, html};
@@ -182,6 +182,10 @@ impl<'a> Parts<'a> {
         tone::of_infrastructure(self.shown.status.state).class()
     }
 
+    fn is_held(&self) -> bool {
+        self.shown.status.state == InfrastructureState::Held
+    }
+
     fn infrastructure_state(&self) -> words::State {
         let state = self.shown.status.state;
         words::State::new(tone::of_infrastructure(state), state)
@@ -190,6 +194,15 @@ impl<'a> Parts<'a> {
     fn node_state(&self, node: &NodeStatus) -> words::State {
         let (tone, word) = tone::of_node(node);
         words::State::new(tone, word)
+    }
+
+    /// How often a node has failed in a row, and when it is tried again.
+    fn failing(&self, node: &NodeStatus) -> Option<String> {
+        let failing = node.failing.as_ref()?;
+        let next = failing.next_attempt;
+        let next =
+            if next > self.now { format!(", next attempt at {}", next.strftime("%T UTC")) } else { String::new() };
+        Some(format!("failed {}{next}: {}", failing.times(), failing.message))
     }
 
     fn instance_state(&self, instance: &InstanceStatus) -> words::State {
@@ -205,8 +218,8 @@ impl<'a> Parts<'a> {
     }
 
     fn has_notes(&self, instance: &InstanceStatus) -> bool {
-        let InstanceStatus { message, health, changed, stale, .. } = instance;
-        message.is_some() || health.is_some() || !changed.is_empty() || !stale.is_empty()
+        let InstanceStatus { message, health, unobserved, changed, stale, .. } = instance;
+        [message, health, unobserved].into_iter().any(Option::is_some) || !changed.is_empty() || !stale.is_empty()
     }
 
     fn anchor(&self, node: &NodeStatus) -> String {

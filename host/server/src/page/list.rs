@@ -5,6 +5,7 @@ use axum::extract::{Query, State};
 use axum::response::{Redirect, Response};
 use jiff::Timestamp;
 use occopus::graph::tone;
+use occopus_engine::InfrastructureState;
 use serde::Deserialize;
 
 use super::shell::{Shell, Visitor, html};
@@ -13,8 +14,6 @@ use super::{Failure, Listed, Source, Trouble};
 
 /// More than these are not looked through by eye.
 const MOST: usize = 300;
-
-const STATES: [&str; 5] = ["building", "ready", "degraded", "held", "destroying"];
 
 /// What to show.
 #[derive(Debug, Default, Deserialize)]
@@ -30,7 +29,7 @@ struct Page {
     shell: Shell,
     creates: bool,
     filter: Filter,
-    states: [&'static str; 5],
+    states: Vec<InfrastructureState>,
     query: String,
     parts: Parts,
 }
@@ -87,7 +86,8 @@ pub(super) async fn page<S: Source>(
     let parts = Parts::new(&source, &visitor, &filter).await?;
     let query = format!("name={}&state={}", segment(&filter.name), segment(&filter.state));
     let shell = Shell::new("Infrastructures", "infrastructures", &visitor);
-    Ok(html(&Page { shell, creates: parts.creates, filter, states: STATES, query, parts }))
+    let states = InfrastructureState::all().collect();
+    Ok(html(&Page { shell, creates: parts.creates, filter, states, query, parts }))
 }
 
 /// What changes on it.

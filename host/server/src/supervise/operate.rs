@@ -133,13 +133,13 @@ impl Shared {
                 Err(EngineError::UnknownInfrastructure { .. }) => return Attempt::Done,
                 Err(error) => (Err(error.into()), Stopped::No),
             },
-            Work::Maintain { release } => match self.engine.status(id, false).await {
+            Work::Maintain => match self.engine.status(id, false).await {
                 Ok(status) => {
                     let mut needs = needs_of_status(&status);
                     let desired = self.engine.desired(id).await.ok().flatten();
                     needs.extend(desired.iter().flat_map(needs_of_description));
                     let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
-                    let once = MaintainOptions { cyclic: None, release: *release };
+                    let once = MaintainOptions::default();
                     let maintain = |run| async { self.engine.maintain(id, once, run).await.map(|_| Vec::new()) };
                     let job = Job { task, needs, webhooks: &webhooks, patient: false, history: None };
                     self.run(id, job, wake, maintain).await

@@ -10,7 +10,8 @@ use occopus::graph::{TooLarge, svg_of_status};
 use occopus::runtime::{Kind, PluginInfo};
 use occopus_engine::ports::Address;
 use occopus_engine::{
-    Event, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status, StoredEvent, Summary, What,
+    Event, Failing, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status, StoredEvent,
+    Summary, What,
 };
 use occopus_model::{HealthCheck, Implementation};
 use occopus_server::access::{Caller, Refusal, TokenText};
@@ -36,18 +37,21 @@ pub(crate) struct Fake {
     pub(crate) events: u64,
     /// Nodes beside the usual ones.
     pub(crate) more: usize,
+    /// So much looks dead that nothing is replaced.
+    pub(crate) held: bool,
 }
 
 impl Fake {
     /// With this word in every text.
     pub(crate) fn of(word: &str) -> Self {
-        Self { word: word.into(), count: 7, events: 64, more: 0 }
+        Self { word: word.into(), count: 7, events: 64, more: 0, held: false }
     }
 
     fn summary(&self, at: usize) -> Summary {
         use InfrastructureState::{Building, Degraded, Destroying, Held, Ready};
         let names = ["hello", "docker-swarm", "kubernetes", "flowbster-autodock", "hadoop", "spark-cluster", "ceph"];
-        let state = [Degraded, Ready, Building, Ready, Held, Destroying, Ready][at % 7];
+        let first = if self.held { Held } else { Degraded };
+        let state = [first, Ready, Building, Ready, Held, Destroying, Ready][at % 7];
         let owner = Owner { holder: format!("node-1{} process 4711", self.word), since: before(95) };
         Summary {
             id: if at == 0 { ID.into() } else { format!("6995019c-1d9b-4e0a-b2fd-{at:012}") },
@@ -78,7 +82,7 @@ impl Fake {
             message: (state == Failed).then(|| format!("the process ended with status 1: no such file{word}")),
             health: (state == Unhealthy).then(|| format!("port 8080 refuses connections{word}")),
             failing_since: (state == Unhealthy).then(|| before(50)),
-            unobserved: None,
+            unobserved: (at == 7).then(|| format!("these credentials belong to another account{word}")),
             changed: if at == 2 { vec![format!("variables{word}")] } else { Vec::new() },
             stale: if at == 3 { vec![format!("127.44.22.60{word}")] } else { Vec::new() },
             created: before(1000),
@@ -94,7 +98,11 @@ impl Fake {
             min,
             max,
             instances,
-            failing: None,
+            failing: (name == "database").then(|| Failing {
+                failures: 3,
+                next_attempt: before(-40),
+                message: format!("the process ended with status 1{word}"),
+            }),
         };
         let mut nodes = vec![
             node("frontend", "nginx", &["app"], (2, 2, 5), vec![instance(1, Ready), instance(2, Ready)]),
@@ -183,7 +191,7 @@ impl Source for Fake {
                     node_id: node_id.clone(),
                     node_name: node_name.clone(),
                     message: format!("the process ended{}", self.word),
-                    output: None,
+                    output: Some(format!("cannot open /etc/app.conf{}", self.word)),
                 },
             },
         };

@@ -11,6 +11,7 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
+use occopus_engine::InfrastructureState;
 use occopus_server::access::{Caller, Scope};
 use occopus_server::page::routes;
 use tower::ServiceExt;
@@ -146,9 +147,23 @@ async fn states_are_told_in_words_with_what_is_known() {
         "href=\"#node-app\"",
         "`occopus logs database` shows what it said",
         "min=\"2\" max=\"5\" value=\"2\"",
+        "could not be observed: these credentials belong to another account",
+        "failed 3 times in a row, next attempt at ",
+        "<pre>cannot open /etc/app.conf</pre>",
     ] {
         assert!(html.contains(told), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_hold_can_be_ended_by_those_who_may() {
+    let ends = format!("data-url=\"/infrastructures/{ID}/maintain?release=true\"");
+    let path = format!("/ui/infrastructures/{ID}");
+    let held = Fake { held: true, ..Fake::of("") };
+    assert!(page(&held, &path).await.contains(&ends));
+    assert!(!page(&Fake::of(""), &path).await.contains(&ends), "it is not held");
+    let (_, html) = get(&held, &reader(), &path).await;
+    assert!(html.contains("held") && !html.contains(&ends), "who may only read");
 }
 
 #[tokio::test]
@@ -180,6 +195,9 @@ async fn lists_are_filtered() {
     assert!(html.contains("data-parts=\"/ui/parts?name=DOCK&#38;state=ready\""), "{html}");
     let none = page(&Fake { count: 0, ..Fake::of("") }, "/").await;
     assert!(none.contains("No infrastructures yet") && none.contains("href=\"/ui/new\""));
+    for state in InfrastructureState::all() {
+        assert!(none.contains(&format!("<option>{state}</option>")), "{state}");
+    }
     let many = page(&Fake { count: 400, ..Fake::of("") }, "/").await;
     assert!(many.contains("100 more are not shown"));
 }

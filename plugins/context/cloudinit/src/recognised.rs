@@ -115,7 +115,7 @@ fn template(begins: &str, line: usize) -> Option<Doubt> {
         Err(error) if error.to_string().contains("duplicate entry") => None,
         Err(error) => {
             let below = error.location().map_or(1, |location| location.line());
-            let message = format!("cloud-init ignores this template: what it renders to is no valid YAML: {error}");
+            let message = format!("cloud-init ignores this template: what it renders to is not valid YAML: {error}");
             Some(ignored(line_behind + below - 1, message))
         }
     }

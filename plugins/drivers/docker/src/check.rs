@@ -17,7 +17,7 @@ pub(crate) fn request(request: &NodeRequest<Section>) -> Vec<Detail> {
     }
     if section.origin().is_none() {
         let origin = section.origin.as_deref().unwrap_or_default();
-        tell("/origin", format!("`{origin}` is no origin of an image: {ORIGINS}"));
+        tell("/origin", format!("`{origin}` is not an origin of an image: {ORIGINS}"));
     }
     if let Err(fault) = Launch::read(&request.attributes) {
         tell("", fault.message);
@@ -34,5 +34,5 @@ fn wrong_endpoint(request: &NodeRequest<Section>) -> Option<String> {
     let named = path.strip_prefix("//").map(|path| path.trim_matches('/')).filter(|path| {
         !path.is_empty() && !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
     });
-    named.is_none().then(|| format!("`{endpoint}` is no endpoint: a unix socket is written `unix:///PATH`"))
+    named.is_none().then(|| format!("`{endpoint}` is not an endpoint: a unix socket is written `unix:///PATH`"))
 }

@@ -213,7 +213,7 @@ fn explained(fault: Fault) -> Fault {
     } else if message.contains("permission denied") {
         fault.detail("Is `command` in the contextualisation section executable in the image?")
     } else if message.contains("invalid reference format") {
-        fault.at("/image", "this is no name of an image: small letters, and a tag without spaces")
+        fault.at("/image", "this is not the name of an image: small letters, and a tag without spaces")
     } else {
         fault
     }

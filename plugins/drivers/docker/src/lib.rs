@@ -53,7 +53,7 @@ impl Driver for Docker {
         let section = &request.scope.section;
         let origin = section.origin().ok_or_else(|| {
             let origin = section.origin.as_deref().unwrap_or_default();
-            Fault::give_up("docker.bad-origin", format!("`{origin}` is no origin of an image"))
+            Fault::give_up("docker.bad-origin", format!("`{origin}` is not an origin of an image"))
                 .at("/origin", section::ORIGINS)
         })?;
         let image = section.image_or_fault()?;

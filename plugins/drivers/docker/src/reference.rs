@@ -29,12 +29,12 @@ impl Image {
             _ => (rest, None),
         };
         if let Some(why) = wrong_name(name) {
-            return Err(("/image", format!("`{image}` is no name of an image: {why}")));
+            return Err(("/image", format!("`{image}` is not the name of an image: {why}")));
         }
         for version in own_tag.iter().chain(&digest) {
             // The id of an image is written like a tag.
             if let Some(why) = wrong_version(version) {
-                return Err(("/image", format!("`{image}` is no name of an image: {why}")));
+                return Err(("/image", format!("`{image}` is not the name of an image: {why}")));
             }
         }
         let own = digest.or(own_tag);
@@ -101,7 +101,7 @@ fn is_registry(text: &str) -> bool {
 }
 
 fn wrong_version(version: &str) -> Option<String> {
-    let wrong = |why: &str| Some(format!("`{version}` is no tag or digest: {why}"));
+    let wrong = |why: &str| Some(format!("`{version}` is not a tag or digest: {why}"));
     if let Some((algorithm, hex)) = version.split_once(':') {
         let fine = !algorithm.is_empty() && algorithm.chars().all(|c| c.is_ascii_alphanumeric() || "+._-".contains(c));
         let long = hex.len() >= 32 && (algorithm != "sha256" || hex.len() == 64);

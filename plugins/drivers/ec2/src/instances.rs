@@ -157,7 +157,15 @@ impl Api<'_> {
     /// What a machine is that no list shows. When it can't be told, that fails the call, unless others can be told of.
     fn missing(&self, machine: &Reference, handle: &Handle, others_seen: bool) -> Result<Observed, Fault> {
         let unknown = |why: String| Observed::new(handle.clone(), Phase::Unknown).because(why);
-        match self.absence(machine, others_seen) {
+        let judged = match self.absence(machine, others_seen) {
+            // It is not late for whoever will never see it.
+            Ok(Absence::TooEarly) => match self.not_of_another_account(machine) {
+                Err(fault) if fault.reaction == Reaction::Denied => Err(fault),
+                _ => Ok(Absence::TooEarly),
+            },
+            judged => judged,
+        };
+        match judged {
             Ok(Absence::Gone) => Ok(Observed::new(handle.clone(), Phase::Gone)),
             Ok(Absence::TooEarly) => Ok(unknown("the cloud does not list it yet".to_owned())),
             Err(fault) if others_seen && fault.reaction == Reaction::Denied => Ok(unknown(fault.message)),

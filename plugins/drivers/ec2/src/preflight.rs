@@ -65,11 +65,11 @@ fn one_word(found: &mut Mistakes, pointer: &str, what: &str, value: &Text) {
 fn of_amazon(found: &mut Mistakes, section: &Section) {
     let image = section.image_id.trim();
     if !is_id(image, "ami-") && !image.starts_with("resolve:ssm:") {
-        found.add("/image_id", format!("`{image}` is no id of an image: they look like ami-0abcdef1234567890"));
+        found.add("/image_id", format!("`{image}` is not the id of an image: those look like ami-0abcdef1234567890"));
     }
     let kind = section.instance_type.trim();
     if !kind.split_once('.').is_some_and(|(family, size)| !family.is_empty() && !size.is_empty()) {
-        found.add("/instance_type", format!("`{kind}` is no instance type: they look like t3.small"));
+        found.add("/instance_type", format!("`{kind}` is not an instance type: those look like t3.small"));
     }
     if let Some(key) = section.key_name.as_ref().and_then(Text::given).filter(|key| !key.is_ascii() || key.len() > 255)
     {
@@ -77,13 +77,17 @@ fn of_amazon(found: &mut Mistakes, section: &Section) {
     }
     for (index, group) in section.security_group_ids.iter().flatten().enumerate() {
         if let Some(group) = group.given().filter(|group| !is_id(group, "sg-")) {
-            let message =
-                format!("`{group}` is no id of a security group: they look like sg-0abcdef1234567890, names do not do");
+            let message = format!(
+                "`{group}` is not the id of a security group: those look like sg-0abcdef1234567890; names are not taken"
+            );
             found.add(format!("/security_group_ids/{index}"), message);
         }
     }
     if let Some(subnet) = section.subnet_id.as_ref().and_then(Text::given).filter(|subnet| !is_id(subnet, "subnet-")) {
-        found.add("/subnet_id", format!("`{subnet}` is no id of a subnet: they look like subnet-0abcdef1234567890"));
+        found.add(
+            "/subnet_id",
+            format!("`{subnet}` is not the id of a subnet: those look like subnet-0abcdef1234567890"),
+        );
     }
 }
 

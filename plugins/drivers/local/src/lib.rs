@@ -123,7 +123,7 @@ fn command(request: &NodeRequest<Section>) -> Result<Command, Fault> {
 fn wrong_directory(section: &Section) -> Option<String> {
     let directory = section.directory.as_ref()?;
     let wrong = directory.trim().is_empty() || directory.contains('\0');
-    wrong.then(|| format!("`{}` is no directory", directory.escape_debug()))
+    wrong.then(|| format!("`{}` is not a directory", directory.escape_debug()))
 }
 
 impl Inventory for Local {

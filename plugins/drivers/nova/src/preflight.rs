@@ -31,7 +31,7 @@ pub(crate) fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
         }
     }
     if let Some(network) = given(section.network_id.as_ref()).filter(|network| !is_uuid(network)) {
-        add("/network_id", format!("`{network}` is no id of a network; Nova takes no names here"));
+        add("/network_id", format!("`{network}` is not the id of a network; Nova takes no names here"));
     }
     for (index, group) in section.security_groups.iter().flatten().enumerate() {
         if group.given().is_some_and(|group: &str| group.chars().count() > NAME) {

@@ -49,7 +49,8 @@ pub(crate) fn fault(endpoint: &str, service: Service, effect: Effect, response: 
     if response.status == 404 && !is_in_its_own_words(service, response) {
         // A page or a word of something in between says nothing about what was asked for.
         let reaction = if effect == Effect::Perhaps { Reaction::GiveUp } else { Reaction::Retry };
-        let message = format!("what answers for {} of the cloud at {endpoint} is no OpenStack: {said}", service.kind());
+        let message =
+            format!("what answers for {} of the cloud at {endpoint} is not OpenStack: {said}", service.kind());
         return dressed(Fault::new(reaction, "nova.not-openstack", message), response);
     }
     let (reaction, pointer, hint) = meaning(&said, response.status, effect);

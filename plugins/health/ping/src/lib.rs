@@ -39,7 +39,7 @@ impl HealthChecker for PingChecker {
         let mut observation = match icmp::echo(&target.address, TIMEOUT) {
             Ok(Some(_)) => Observation::healthy("answers an echo"),
             Ok(None) => Observation::unhealthy(format!("{}: no answer to an echo; {HELP}", target.address)),
-            Err(fault) => Observation::cannot_tell(fault.message),
+            Err(fault) => Observation::cannot_tell(format!("{}; {HELP}", fault.message)),
         };
         observation.details = vec![(target.address.clone(), format!("{:?}", observation.verdict).to_lowercase())];
         Ok(observation)

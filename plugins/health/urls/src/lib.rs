@@ -42,9 +42,8 @@ impl HealthChecker for UrlsChecker {
             let pointer = format!("/{index}");
             let url = templates.text(&pointer, source)?;
             if !is_http(&url) {
-                return Err(
-                    Fault::give_up("urls.bad-url", format!("`{url}` is no http or https URL")).at(pointer, "this one")
-                );
+                return Err(Fault::give_up("urls.bad-url", format!("`{url}` is not an http or https URL"))
+                    .at(pointer, "this one"));
             }
             urls.push(url);
         }

@@ -122,8 +122,14 @@ impl<'a> Keeper<'a> {
             if !suspend::take_in(self.engine, self.session, self.id).await? {
                 // Those who ask for something all the time must not keep everything from being looked at.
                 let hasty = cyclic.is_some_and(|pause| begun.saturating_sub(looked) < pause * 2);
-                match self.pass(spread, hasty, release).await? {
-                    Some(Looked::Whole) => (looked, release) = (self.engine.clock.uptime(), false),
+                let asked = suspend::is_released(self.engine, self.id).await?;
+                match self.pass(spread, hasty, release || asked).await? {
+                    Some(Looked::Whole) => {
+                        (looked, release) = (self.engine.clock.uptime(), false);
+                        if asked {
+                            suspend::released(self.session, self.id).await?;
+                        }
+                    }
                     Some(Looked::CutShort) => continue,
                     None => break,
                 }

@@ -25,7 +25,7 @@ pub(super) fn send(endpoint: &str, request: &Request) -> Result<Response, HttpEr
             let mut stream = TcpStream::connect(target).map_err(failed(HttpErrorKind::NotSent))?;
             talk(&mut stream).map_err(failed(HttpErrorKind::MaybeSent))?;
         }
-        None => panic!("{endpoint} is no endpoint"),
+        None => panic!("{endpoint} is not an endpoint"),
     }
     Ok(parse(&answer).unwrap_or_else(|| panic!("no HTTP: {}", String::from_utf8_lossy(&answer))))
 }

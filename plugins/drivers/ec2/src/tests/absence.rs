@@ -36,7 +36,10 @@ fn with_keys_of_another_account_nothing_is_gone() {
     let ec2 = driver(&cloud, section());
     let one = an_old_one(&cloud, &ec2, "id-1");
     let two = an_old_one(&cloud, &ec2, "id-2");
+    let young = ec2.create("id-0", json!({})).unwrap().handle;
     cloud.lock().unwrap().account = "444455556666";
+    let fault = ec2.observe(std::slice::from_ref(&young)).unwrap_err();
+    assert_eq!((fault.code.as_str(), fault.reaction), ("ec2.other-account", Reaction::Denied));
     for handles in [vec![one.clone()], vec![one.clone(), two.clone()]] {
         let fault = ec2.observe(&handles).unwrap_err();
         assert_eq!((fault.code.as_str(), fault.reaction), ("ec2.other-account", Reaction::Denied));
@@ -58,7 +61,7 @@ fn with_keys_of_another_account_nothing_is_gone() {
     let denied = refusal(403, "UnauthorizedOperation", words).text();
     cloud.lock().unwrap().instead.insert("DescribeSecurityGroups", (403, Vec::new(), denied));
     assert!(ec2.destroy(&one).unwrap_err().message.contains("account 777788889999"));
-    assert_eq!(cloud.lock().unwrap().alive(), 3);
+    assert_eq!(cloud.lock().unwrap().alive(), 4);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn mistakes_are_told_at_their_places() {
         (json!({"endpoint": "replace_with_endpoint"}), "/endpoint", "write the URL of Keystone"),
         (json!({"image_id": " "}), "/image_id", "it is empty"),
         (json!({"flavor_name": ""}), "/flavor_name", "it is empty"),
-        (json!({"network_id": "private"}), "/network_id", "`private` is no id of a network"),
+        (json!({"network_id": "private"}), "/network_id", "`private` is not the id of a network"),
         (json!({"server_name": "x".repeat(256)}), "/server_name", "256 characters"),
         (json!({"key_name": "x".repeat(256)}), "/key_name", "256 characters"),
         (json!({"security_groups": ["a", "x".repeat(256)]}), "/security_groups/1", "255 characters"),

@@ -138,7 +138,7 @@ fn at_the_services() {
             Case("try-again", says(413, "Over limit"), [Retry; 2], "", "req-7"),
             Case("refused", page(302, location), [GiveUp; 2], "", left),
             Case("unsupported", says(501, "not here"), [Reaction::Unsupported; 2], "", "not here"),
-            Case("not-openstack", page(404, None), [GiveUp, Retry], "", "no OpenStack"),
+            Case("not-openstack", page(404, None), [GiveUp, Retry], "", "not OpenStack"),
             Case("not-openstack", json(404, r#"{"message": "no Route matched"}"#), [GiveUp, Retry], "", "no Route"),
             Case("not-openstack", json(404, r#"{"NeutronError": {"message": "x"}}"#), [GiveUp, Retry], "", "x"),
             Case("not-openstack", json(404, r#"{"itemNotFound": "x"}"#), [GiveUp, Retry], "", "x"),
