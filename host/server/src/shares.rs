@@ -85,6 +85,5 @@ mod tests {
         assert!(waiting.as_mut().now_or_never().is_some());
         drop(operating);
         assert!(shares.turn(&c).now_or_never().is_some());
-        drop(waiting);
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use occopus::graph::tone::{self, Tone};
 use occopus::graph::{self, TooLarge};
-use occopus_engine::{InfrastructureState, InstanceStatus, NodeStatus, Status, StoredEvent, What};
+use occopus_engine::{InfrastructureState, InstanceStatus, NodeStatus, StoredEvent, What};
 use serde::Deserialize;
 
 use super::shell::{Shell, Visitor, html};
