@@ -636,6 +636,33 @@ fn webhooks_from_the_network_stay_out_of_it() {
 }
 
 #[test]
+fn a_contextualiser_gets_by_no_list_of_endpoints() {
+    let home = Arc::new(Occopus::new());
+    for name in ["impostor.wasm", "redirector.wasm"] {
+        let plugin = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins").join(name);
+        home.write(&format!("home/plugins/{name}"), std::fs::read(plugin).expect("the plugin"));
+    }
+    let allowed = "https://cloud.example.com:5000/v3";
+    let configuration = PATIENT.replacen('{', &format!("{{endpoints: ['{allowed}'], "), 1);
+    let service = Service::in_home(home, &configuration);
+    let text = |endpoint: &str, changes: &str| {
+        format!(
+            "infra_name: cloud\nuser_id: tester\nvariables: {{where: evil}}\nnodes: [{{name: a, type: machine}}]\n\
+             node_def:machine:\n- resource: {{type: impostor, endpoint: '{endpoint}'}}\n  \
+               contextualisation: {{type: redirector, resource: {{{changes}}}}}\n  health_check: {{ping: false}}\n"
+        )
+    };
+    for path in ["/validate", "/infrastructures/"] {
+        let post =
+            |endpoint: &str, changes: &str| service.ask("POST", path).send(text(endpoint, changes)).expect(400).text();
+        assert!(post(allowed, "endpoint: 'http://127.0.0.1:9/v3'").contains("contextualiser.not-its-own"));
+        assert!(post("http://127.0.0.1:9/v3", "").contains("service.endpoint"));
+        assert!(post("https://{{variables.where}}.example.com:5000/v3", "").contains("service.endpoint"));
+    }
+    service.ask("POST", "/validate").send(text(allowed, "")).expect(200);
+}
+
+#[test]
 fn a_config_manager_reaches_nothing_for_those_who_only_look() {
     let home = Arc::new(Occopus::new());
     let plugin = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins/talker.wasm");

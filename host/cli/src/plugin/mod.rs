@@ -189,6 +189,7 @@ async fn install(occopus: &Occopus, file: &Path, agreed: Agreed) -> Result<(), F
     let (_, info) = examine(occopus, file).await?;
     let info = admitted(occopus, file, info, agreed.replace).await?;
     let it = &info.description;
+    print::note("Once it is installed:");
     print::note(info.explain().trim_end());
     let (kind, keyword) = (info.kind, &it.keyword);
     let list = occopus.runtime().await?.list();
