@@ -217,12 +217,12 @@ fn who_may_not_is_told_so_on_every_route() {
         .ask("GET", "/info/infrastructure.name?infra_id=mine")
         .header("authorization", &format!("Bearer {foreign}"));
     assert_eq!(refused(&told.send(""), &[403], "info"), "access.infrastructure");
-    // A good id with a wrong secret, and after some tries no more tries.
+    // A good id with a wrong secret is a wrong token, however often it comes.
     let guess = format!("Bearer {}x", &tokens[2][..tokens[2].len() - 1]);
-    let codes: Vec<_> = (0..40)
-        .map(|_| refused(&service.ask("GET", "/whoami").header("authorization", &guess).send(""), &[401, 429], "guess"))
-        .collect();
-    assert_eq!(codes[39], "access.too-many");
+    for _ in 0..40 {
+        let answer = service.ask("GET", "/whoami").header("authorization", &guess).send("");
+        assert_eq!(refused(&answer, &[401], "guess"), "access.unauthenticated");
+    }
     bench.nothing_has_changed();
     assert!(!service.log().contains(&tokens[2]) && !service.log().contains(&guess));
 }

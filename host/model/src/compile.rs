@@ -16,6 +16,8 @@ use crate::yaml::{Item, Loader, Tags};
 const BESIDE: &str = "nodes/node_definitions.yaml";
 /// Bytes that the variables of a description over a network may take up when every node has its copy of them.
 const MOST_COPIED: usize = 16 << 20;
+/// Implementations that its nodes may get, counted for each node: all of them are looked at.
+const MOST_CANDIDATES: usize = 100_000;
 
 /// What to compile.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +55,7 @@ pub fn compile(input: &Input, schemas: &dyn Schemas) -> Result<Compiled, Problem
         [] if beside.exists() => vec![beside],
         named => named.to_vec(),
     };
-    let limits = Limits { instances: input.instances, copied_bytes: usize::MAX };
+    let limits = Limits { instances: input.instances, copied_bytes: usize::MAX, candidates: usize::MAX };
     read(root, loader.problems, &paths, &input.stored, input.events, limits, schemas)
 }
 
@@ -69,7 +71,7 @@ pub fn compile_document(
 ) -> Result<Compiled, Problems> {
     let mut loader = Loader::new(Tags::Closed);
     let root = loader.load_text(name, text);
-    let limits = Limits { instances, copied_bytes: MOST_COPIED };
+    let limits = Limits { instances, copied_bytes: MOST_COPIED, candidates: MOST_CANDIDATES };
     read(root, loader.problems, &[], stored, events, limits, schemas)
 }
 
@@ -88,7 +90,8 @@ fn read(
         defined.add_own(root, schemas, &mut problems);
     }
     defined.add_files(definitions, schemas, &mut problems);
-    let infrastructure = description.map(|description| link(description, &defined, stored, &mut problems));
+    let linked = |description| link(description, &defined, stored, limits.candidates, &mut problems);
+    let infrastructure = description.map(linked);
     match infrastructure {
         Some(infrastructure) if !problems.has_errors() => {
             let (obstacles, warnings) = problems.split();
@@ -103,9 +106,11 @@ fn link(
     description: Description,
     defined: &Definitions,
     stored: &IndexMap<String, Vec<Implementation>>,
+    most: usize,
     problems: &mut Problems,
 ) -> Infrastructure {
     let Description { mut infrastructure, places } = description;
+    let mut candidates = 0_usize;
     for (node, place) in infrastructure.nodes.iter().zip(&places) {
         // Without a type it was told of already.
         if node.node_type.is_empty() || infrastructure.definitions.contains_key(&node.node_type) {
@@ -114,11 +119,19 @@ fn link(
         let implementations = defined.types.get(&node.node_type).or_else(|| stored.get(&node.node_type));
         if let Some(implementations) = implementations {
             infrastructure.definitions.insert(node.node_type.clone(), implementations.clone());
-        } else if !defined.is_incomplete && !defined.broken.contains(&node.node_type) {
+        } else if !problems.is_full() && !defined.is_incomplete && !defined.broken.contains(&node.node_type) {
             problems.push(unknown_type(&node.node_type, &place.node_type, defined, stored));
         }
     }
     for (node, place) in infrastructure.nodes.iter().zip(&places) {
+        let of_type = infrastructure.definitions.get(&node.node_type).map_or(0, Vec::len);
+        candidates = candidates.saturating_add(of_type);
+        if candidates > most {
+            let message = format!("with node `{}` there are more than {most} choices of an implementation", node.name);
+            let problem = Problem::error("implementations.too-many", message).at(&place.node_type, "this type");
+            problems.push(problem.help("describe fewer nodes of types with many implementations, or fewer of these"));
+            return infrastructure;
+        }
         let is_defined =
             infrastructure.definitions.contains_key(&node.node_type) && !defined.broken.contains(&node.node_type);
         if let (true, Some(at), None) = (is_defined, &place.filter, infrastructure.candidates(node).next()) {

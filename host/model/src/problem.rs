@@ -184,10 +184,15 @@ impl Diagnostic for Problem {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(crate) fn push(&mut self, problem: Problem) {
-        // Nobody reads more; a broken file can have any number.
+    /// Whether no more are kept: nobody reads more, and a broken file can have any number. What is only of use for a problem, and
+    /// takes long to find, is not looked for then.
+    pub(crate) fn is_full(&self) -> bool {
         const MOST: usize = 200;
-        if problem.is_moot || self.0.len() >= MOST {
+        self.0.len() >= MOST
+    }
+
+    pub(crate) fn push(&mut self, problem: Problem) {
+        if problem.is_moot || self.is_full() {
             return;
         }
         // An alias leads to the same place again.
@@ -282,11 +287,19 @@ pub(crate) fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, known)| known)
 }
 
+/// Of many words, so many are listed.
+const LISTED: usize = 50;
+
 /// "did you mean ...?", or the list of what there is.
 pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(known) = meant(word, known.clone()) {
         return format!("did you mean `{known}`?");
     }
-    let known: Vec<_> = known.into_iter().map(|known| format!("`{known}`")).collect();
-    if known.is_empty() { String::new() } else { format!("known are {}", known.join(", ")) }
+    let names: Vec<_> = known.clone().into_iter().take(LISTED).map(|known| format!("`{known}`")).collect();
+    let more = known.into_iter().skip(LISTED).count();
+    match (names.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!("known are {}", names.join(", ")),
+        (false, _) => format!("known are {} and {more} more", names.join(", ")),
+    }
 }

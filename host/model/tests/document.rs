@@ -110,6 +110,8 @@ fn few_words_stand_for_no_more_text_than_there_is_room_for() {
     assert_eq!(codes(&compiled(&format!("{head}nodes: []\n{sections}")).expect_err("too much")), ["yaml.size"]);
     let many = format!("{head}nodes: []\nvariables: {{a: [{}]}}\n", ["b"; 200_000].join(","));
     assert_eq!(codes(&compiled(&many).expect_err("too many")), ["yaml.size"]);
+    let choices = format!("{head}nodes:\n{nodes}'node_def:web':\n{}", "- resource: {type: local}\n".repeat(100));
+    assert_eq!(codes(&compiled(&choices).expect_err("too many")), ["implementations.too-many"]);
     // The same in files is the user's own.
     let files = Files::new();
     assert!(files.compile(shared.replace(definition, ""), common::WEB).is_ok());

@@ -57,8 +57,9 @@ mod tests {
     #[tokio::test]
     async fn work_is_done_by_few_threads_and_a_panic_ends_none() {
         let name = || std::thread::current().name().unwrap_or_default().to_owned();
-        let names = futures::future::join_all((0..20).map(|_| work(name))).await;
-        let names: std::collections::BTreeSet<_> = names.into_iter().collect();
+        let mut all = tokio::task::JoinSet::new();
+        (0..20).for_each(|_| drop(all.spawn(work(name))));
+        let names: std::collections::BTreeSet<_> = all.join_all().await.into_iter().collect();
         assert!(names.len() <= THREADS && names.iter().all(|name| name.starts_with("worker-")), "{names:?}");
         for _ in 0..THREADS * 2 {
             let broken = tokio::spawn(work(|| -> u8 { panic!("a test") }));

@@ -104,6 +104,7 @@ impl<'a> Graph<'a> {
         let problem = match &item.node.value {
             Value::String(name) => match self.by_name.get(name) {
                 Some(at) => return Some(*at),
+                None if problems.is_full() => return None,
                 None => {
                     let names = self.names.iter().map(String::as_str).filter(|name| !name.is_empty());
                     Problem::error("dependency.unknown", format!("there is no node `{name}`"))
@@ -111,9 +112,10 @@ impl<'a> Graph<'a> {
                 }
             },
             Value::Mapping(_) => {
+                // The one of that name: comparing with all of them would take long for large copies of many.
                 let equal = || {
-                    let copy = item.json();
-                    self.items.iter().position(|node| node.json() == copy)
+                    let at = self.by_name.get(item.get("name")?.str()?).copied()?;
+                    (self.items.get(at)?.json() == item.json()).then_some(at)
                 };
                 match self.by_identity.get(&Arc::as_ptr(&item.node)).copied().or_else(equal) {
                     Some(at) => return Some(at),

@@ -46,6 +46,8 @@ pub(crate) struct Limits {
     pub(crate) instances: InstanceLimits,
     /// Bytes of the variables of all nodes together, those that they share counted for each.
     pub(crate) copied_bytes: usize,
+    /// Implementations that its nodes may get, counted for each node.
+    pub(crate) candidates: usize,
 }
 
 /// None when too little of it is there to go on with.

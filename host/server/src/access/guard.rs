@@ -27,6 +27,7 @@ use super::limiter::Limiter;
 use super::paths::{self, Public};
 use super::places::{Most, Places, Taking};
 use super::sessions::Sessions;
+use super::strangers::Strangers;
 use super::{Caller, Rates, Refusal, SessionText, TokenInfo, TokenText, Tokens, cookie};
 use crate::listen::{ConnectionLimits, Peer};
 
@@ -87,7 +88,7 @@ impl Door {
     }
 
     /// Requests at a time without one: they are short.
-    fn for_unknown(&self) -> Most {
+    fn for_strangers(&self) -> Most {
         let (all, per_address) = self.connections;
         Most { per_token: 0, per_address: (per_address / 32).max(1), all: (all / 32).max(1) }
     }
@@ -121,7 +122,7 @@ struct Shared {
     sessions: Sessions,
     tls: bool,
     known: Places,
-    unknown: Places,
+    strangers: Strangers,
     bodies: Bodies,
     /// Whether everybody is let in as long as there are no tokens.
     loopback: bool,
@@ -134,7 +135,7 @@ struct Shared {
 impl Access {
     /// With these tokens, at this door.
     pub fn new(tokens: Tokens, door: Door) -> Result<Self, WrongOrigin> {
-        let (known, unknown) = (Places::new(door.for_known()), Places::new(door.for_unknown()));
+        let (known, strangers) = (Places::new(door.for_known()), Strangers::new(door.for_strangers()));
         let Door { address, names, cors_origins, rates, tls, .. } = door;
         let loopback = address.ip().to_canonical().is_loopback();
         let hosts = if loopback { Hosts::Loopback(names) } else { Hosts::Any };
@@ -143,7 +144,7 @@ impl Access {
         let cors_origins = cors_origins.iter().map(value).collect::<Result<_, _>>()?;
         let (limiter, sessions, bodies) = (Limiter::new(rates), tokens.sessions(), Bodies::default());
         let shared =
-            Shared { tokens, sessions, tls, known, unknown, bodies, loopback, hosts, cors_origins, foreign, limiter };
+            Shared { tokens, sessions, tls, known, strangers, bodies, loopback, hosts, cors_origins, foreign, limiter };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -152,6 +153,7 @@ impl Access {
         let Shared { tokens, limiter, sessions, tls, .. } = &*self.shared;
         let found = tokens.verify_if(token.reveal(), || limiter.check(address)).await?;
         let info = self.charge(found, address)?;
+        limiter.of_sign_in(&info.id)?;
         Ok(cookie::sign_in(&sessions.begin(&info).await?, *tls)?)
     }
 
@@ -182,15 +184,12 @@ impl Access {
     /// Lets a request in.
     async fn admit(&self, parts: &Parts) -> Result<Admitted, Refusal> {
         let address = parts.extensions.get::<Peer>().map(Peer::address);
-        let Shared { limiter, tokens, sessions, known, unknown, tls, .. } = &*self.shared;
+        let Shared { limiter, tokens, sessions, known, tls, .. } = &*self.shared;
         match paths::public(&parts.method, parts.uri.path()) {
-            Some(Public::Health) => return Ok(Admitted::Anybody(None)),
+            Some(Public::Health) => return Ok(Admitted::Health),
             // Who signs in is counted by the token.
-            Some(Public::SignIn) => return Ok(Admitted::Anybody(Some(unknown.take_unknown(address)?))),
-            Some(Public::Other) => {
-                limiter.of_address(address)?;
-                return Ok(Admitted::Anybody(Some(unknown.take_unknown(address)?)));
-            }
+            Some(Public::SignIn) => return Ok(Admitted::Anybody),
+            Some(Public::Other) => return limiter.of_address(address).map(|()| Admitted::Anybody),
             None => {}
         }
         let admit = |caller: Caller, session| Ok(Admitted::Known(known.take(&caller)?, caller, session));
@@ -217,8 +216,10 @@ impl Access {
 
 /// Who is let in.
 enum Admitted {
+    /// To find out how the service is.
+    Health,
     /// Where everybody may go.
-    Anybody(Option<Taking>),
+    Anybody,
     /// This one, by a session or without.
     Known(Taking, Caller, Option<SessionText>),
 }
@@ -240,9 +241,14 @@ pub fn guard(router: Router, access: &Access) -> Router {
 async fn authenticate(State(access): State<Access>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match access.admit(&parts).await {
-        Ok(Admitted::Anybody(taking)) => {
+        Ok(Admitted::Health) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Ok(Admitted::Anybody) => {
+            let stranger = access.shared.strangers.come(parts.extensions.get::<Peer>().map(Peer::address));
             let body = Body::new(Limited::new(body, UNKNOWN_BODY));
-            held(next.run(Request::from_parts(parts, body)).await, taking)
+            tokio::select! {
+                response = next.run(Request::from_parts(parts, body)) => response,
+                () = stranger.sent_away() => Refusal::Full.into_response(),
+            }
         }
         Ok(Admitted::Known(taking, caller, session)) => {
             let token = caller.token.clone();
@@ -253,7 +259,7 @@ async fn authenticate(State(access): State<Access>, request: Request, next: Next
             drop(turn);
             let tokens = &access.shared.tokens;
             let response = if is_endless(&response) { until_ended(response, tokens, token, session) } else { response };
-            held(response, Some(taking))
+            held(response, taking)
         }
         Err(Refusal::Unauthenticated) if paths::wants_page(&parts) => Redirect::to(SIGN_IN).into_response(),
         Err(refusal) => {
@@ -282,11 +288,8 @@ fn until_ended(response: Response, tokens: &Tokens, token: Option<String>, sessi
 }
 
 /// Keeps a place until the whole answer is sent.
-fn held(response: Response, taking: Option<Taking>) -> Response {
-    match taking {
-        Some(taking) => response.map(|inner| Body::new(Held { inner, _taking: taking })),
-        None => response,
-    }
+fn held(response: Response, taking: Taking) -> Response {
+    response.map(|inner| Body::new(Held { inner, _taking: taking }))
 }
 
 /// An answer, as long as it was before, with the place that it takes.

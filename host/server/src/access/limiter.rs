@@ -21,7 +21,8 @@ pub struct Rates {
     pub requests: NonZeroU32,
     /// So many at once, after a pause.
     pub burst: NonZeroU32,
-    /// Tokens from one address that take long to be checked, in a second: those of an older version, the first time.
+    /// Sessions that begin by one token, in a second; and tokens from one address that take long to be checked: those of an older
+    /// version, the first time.
     pub checks: NonZeroU32,
     /// So many at once, after a pause.
     pub checks_burst: NonZeroU32,
@@ -46,7 +47,7 @@ enum Whose {
 /// Counts requests.
 pub(super) struct Limiter {
     requests: Buckets<Whose>,
-    checks: Buckets<Option<IpAddr>>,
+    checks: Buckets<Whose>,
 }
 
 impl Limiter {
@@ -74,7 +75,12 @@ impl Limiter {
 
     /// A token that takes long to be checked.
     pub(super) fn check(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
-        self.checks.take(&address.map(neighbourhood))
+        self.checks.take(&Whose::Address(address.map(neighbourhood)))
+    }
+
+    /// A session that begins by this token, which is written down.
+    pub(super) fn of_sign_in(&self, id: &str) -> Result<(), Refusal> {
+        self.checks.take(&Whose::Token(id.to_owned()))
     }
 }
 

@@ -20,6 +20,7 @@ mod refusal;
 mod remembered;
 mod scope;
 mod sessions;
+mod strangers;
 mod token;
 mod tokens;
 

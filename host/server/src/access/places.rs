@@ -60,22 +60,10 @@ impl Places {
     /// When they, their address or all have as many as there are.
     pub(crate) fn take(&self, caller: &Caller) -> Result<Taking, Refusal> {
         let spare = if caller.scope == Scope::Admin { 4 } else { 0 };
-        self.taking(caller.token.as_deref(), caller.address, spare)
-    }
-
-    /// A place for somebody without a token.
-    ///
-    /// # Errors
-    /// When their address or all have as many as there are.
-    pub(crate) fn take_unknown(&self, address: Option<IpAddr>) -> Result<Taking, Refusal> {
-        self.taking(None, address, 0)
-    }
-
-    fn taking(&self, token: Option<&str>, address: Option<IpAddr>, spare: usize) -> Result<Taking, Refusal> {
         let Most { per_token, per_address, all } = self.shared.most;
         let more = |number: usize| number.saturating_add(number.checked_div(spare).unwrap_or(0));
-        let token = token.map(|token| (Whose::Token(token.to_owned()), per_token));
-        let address = address.map(|address| (Whose::Address(neighbourhood(address)), more(per_address)));
+        let token = caller.token.clone().map(|token| (Whose::Token(token), per_token));
+        let address = caller.address.map(|address| (Whose::Address(neighbourhood(address)), more(per_address)));
         let wanted: Vec<_> = token.into_iter().chain(address).collect();
         let mut taken = self.shared.taken();
         let has = |whose: &Whose| taken.by.get(whose).copied().unwrap_or(0);
@@ -130,7 +118,7 @@ mod tests {
         assert!(take("a", Scope::Read, "10.0.0.3").is_err(), "two for each token");
         held.push(take("b", Scope::Read, "10.0.0.1").unwrap());
         held.push(take("b", Scope::Read, "10.0.0.1").unwrap());
-        held.push(places.take_unknown(Some(IpAddr::from([10, 0, 0, 1]))).unwrap());
+        held.push(take("e", Scope::Read, "10.0.0.1").unwrap());
         assert!(take("c", Scope::Operate, "10.0.0.1").is_err(), "four for each address");
         held.push(take("root", Scope::Admin, "10.0.0.1").unwrap());
         assert!(take("root", Scope::Admin, "10.0.0.1").is_err());

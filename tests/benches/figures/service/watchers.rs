@@ -1,18 +1,20 @@
 //! Clients that listen to events, each on a connection of its own, in this process.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// So many events at most.
 const EVENTS: usize = 20_000;
+/// Clients that come from one address.
+const FROM_ONE: usize = 250;
 
 /// Many clients, until they are asked what they have heard.
 pub(crate) struct Watchers {
@@ -41,13 +43,15 @@ impl Watchers {
         let enough = CancellationToken::new();
         let reached: Vec<Arc<AtomicU64>> = (0..streams).map(|_| Arc::default()).collect();
         let mut tasks = Vec::new();
-        for reached in &reached {
+        for (number, reached) in reached.iter().enumerate() {
             let request = format!(
                 "GET /infrastructures/{id}/events?after={after} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n"
             );
             let client =
                 Client { last: after, reached: reached.clone(), times: times.clone(), heard: Heard::default() };
-            let stream = tokio.block_on(client.connect(address, &request));
+            // One address has not all of the service's event streams.
+            let from = Ipv4Addr::new(127, 0, 0, u8::try_from(1 + number / FROM_ONE).expect("few"));
+            let stream = tokio.block_on(client.connect(from, address, &request));
             let enough = enough.clone();
             tasks.push(tokio.spawn(async move {
                 let (mut stream, mut client) = stream;
@@ -82,8 +86,10 @@ struct Client {
 
 impl Client {
     /// Returns with the first byte of the stream.
-    async fn connect(self, address: SocketAddr, request: &str) -> (Chunks, Self) {
-        let mut stream = TcpStream::connect(address).await.expect("a connection");
+    async fn connect(self, from: Ipv4Addr, address: SocketAddr, request: &str) -> (Chunks, Self) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("an address of this machine");
+        let mut stream = socket.connect(address).await.expect("a connection");
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut read = Vec::new();
         let end = loop {

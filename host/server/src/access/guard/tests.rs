@@ -360,3 +360,23 @@ async fn when_the_store_does_not_answer_nobody_comes_in() {
         assert!(!text.contains("disk"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn who_signs_in_slowly_keeps_nobody_from_it() {
+    let doors = Doors::at("127.0.0.1:80", |door| door.connections = (64, 64));
+    doors.token("ci").await;
+    let slow = || {
+        let body = Body::from_stream(futures::stream::pending::<std::io::Result<&str>>());
+        let request = Request::post("/ui/login").header("host", "localhost").body(body).unwrap();
+        tokio::spawn(doors.router.clone().oneshot(request))
+    };
+    let slow: Vec<_> = (0..50).map(|_| slow()).collect();
+    tokio::task::yield_now().await;
+    for _ in 0..10 {
+        assert_eq!(doors.status("POST /ui/login", &[]).await, 200);
+        assert_eq!(doors.status("GET /healthz", &[]).await, 200);
+    }
+    let ended = slow.iter().filter(|slow| slow.is_finished()).count();
+    assert!(ended >= 48, "{ended} of 50");
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+}
