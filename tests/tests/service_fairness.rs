@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// Limits as they are without a configuration.
 const USUAL: &str = "service: {allow_processes: true}\n";
-/// How long it goes on.
+/// Time for which it goes on.
 const ATTACK: Duration = Duration::from_secs(12);
 
 /// A description of so many types, whose templates take long.
@@ -31,7 +31,7 @@ fn heavy(types: usize) -> String {
     text
 }
 
-/// Of many nodes.
+/// A description of many nodes.
 fn large(nodes: usize) -> String {
     let names: Vec<_> = (0..nodes).map(|at| format!("{{name: n{at}, type: sleeper}}")).collect();
     let list = document(&["{name: a, type: sleeper}"], "77", 9);
@@ -45,7 +45,7 @@ fn most_memory(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
 }
 
-/// That of the slowest tenth that waited least.
+/// Returns the time within which nine of ten ended.
 fn ninth_tenth(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() * 9 / 10]
