@@ -1,4 +1,4 @@
-//! What each token may do, on every route that there is: the routes, and what they need, are those of the OpenAPI document, and
+//! Matrix of what each token may do, on every route that there is: the routes, and what they need, are those of the OpenAPI document, and
 //! of the page's own list.
 
 use std::sync::Arc;
@@ -126,7 +126,7 @@ fn new_token(service: &Service, name: &str, scope: &str, limited: bool, more: &[
     service.home.ok(words).stdout.trim().to_owned()
 }
 
-/// What there is, to be compared.
+/// Returns what there is, to be compared.
 fn all(service: &Service, token: &str) -> Vec<Value> {
     let get = |path: &str| service.ask("GET", path).header("authorization", &format!("Bearer {token}")).send("");
     let of_one = |id: &str| {

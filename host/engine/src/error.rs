@@ -53,9 +53,9 @@ pub enum EngineError {
     TooMany {
         /// `node NAME`, or `the infrastructure`.
         what: String,
-        /// How many there would be.
+        /// The number that there would be.
         wanted: u64,
-        /// At most.
+        /// The most that there may be.
         most: u32,
     },
     /// It is about to be gone.

@@ -54,7 +54,7 @@ pub struct Action {
     pub kind: ActionKind,
     /// The node's name.
     pub node: String,
-    /// How many instances, when it is about several new ones.
+    /// Number of instances, when it is about several new ones.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub count: u32,
     /// UUID of the instance, when it exists.
@@ -259,7 +259,7 @@ impl Plan {
         self.actions.iter().all(|action| action.kind == ActionKind::Check)
     }
 
-    /// How many instances there are of which this is to be done.
+    /// Number of instances of which this is to be done.
     pub fn count(&self, kind: ActionKind) -> usize {
         self.actions.iter().filter(|action| action.kind == kind).map(|action| action.count as usize).sum()
     }

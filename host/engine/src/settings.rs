@@ -23,7 +23,7 @@ pub struct Settings {
     /// Calls at the same time, for each driver and endpoint and each purpose (to change, to look). A cloud that refuses calls
     /// for being too many gets fewer.
     pub calls_per_endpoint: usize,
-    /// How many instances an infrastructure may have, whatever is described and asked for.
+    /// Most instances that an infrastructure may have, whatever is described and asked for.
     pub instances: InstanceLimits,
     /// Handles in one call of `observe`.
     pub observe_batch: usize,

@@ -31,7 +31,7 @@ pub struct Input {
     pub stored: IndexMap<String, Vec<Implementation>>,
     /// Names of the events that webhooks may be told of; any when empty.
     pub events: &'static [&'static str],
-    /// How many instances there may be.
+    /// Most instances that there may be.
     pub instances: InstanceLimits,
 }
 

@@ -27,7 +27,7 @@ pub struct Infrastructure {
     pub webhooks: Vec<Webhook>,
 }
 
-/// How many instances an infrastructure may have, whatever a description asks for: what is planned and kept in memory grows with
+/// Most instances that an infrastructure may have, whatever a description asks for: what is planned and kept in memory grows with
 /// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -287,7 +287,7 @@ pub(crate) fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, known)| known)
 }
 
-/// Of many words, so many are listed.
+/// Words that are listed of many.
 const LISTED: usize = 50;
 
 /// "did you mean ...?", or the list of what there is.

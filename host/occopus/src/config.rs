@@ -41,7 +41,7 @@ pub struct Config {
     pub calls_per_endpoint: Option<NonZeroUsize>,
     /// Seconds for which an endpoint is tried where no server answers; the engine's own number when there is none.
     pub unreachable_patience: Option<u64>,
-    /// How many instances an infrastructure may have.
+    /// Most instances that an infrastructure may have.
     pub instances: InstanceLimits,
     /// How the service works.
     pub service: ServiceSettings,

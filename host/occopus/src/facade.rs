@@ -373,7 +373,7 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// What waits for files, or takes a core for a while.
+/// Works off the asynchronous threads on what waits for files, or takes a core for a while.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

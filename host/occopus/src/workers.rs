@@ -6,12 +6,12 @@ use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 
 use tokio::sync::oneshot;
 
-/// So many work at the same time.
+/// Number of the threads.
 const THREADS: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// What waits for a thread. As much as there are callers who wait for it: the service lets few at a time.
+/// Queue of what waits for a thread. Its bound are the callers who wait for it, of whom the service lets few at a time.
 static JOBS: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
     let (sender, jobs) = mpsc::channel::<Job>();
     let jobs = std::sync::Arc::new(Mutex::new(jobs));

@@ -34,7 +34,7 @@ const UNCHANGED: u32 = 60;
 const UNCHANGED_EVERY: Duration = Duration::from_secs(10);
 /// Callers whose entries are counted. Those of whom nothing need be known are forgotten when there are more.
 const COUNTED: usize = 1024;
-/// Of a path that is no route, and of an id that is none.
+/// Characters of a path that is no route, and of an id that is none.
 const LONGEST: usize = 64;
 
 /// The entries. Clones are the same.
@@ -42,12 +42,12 @@ const LONGEST: usize = 64;
 pub(crate) struct Audit {
     store: Arc<dyn Store>,
     written: Arc<AtomicU64>,
-    /// How many there are, once they were counted.
+    /// Number of entries, once they were counted.
     number: Arc<tokio::sync::Mutex<Option<usize>>>,
     unchanged: Arc<Mutex<HashMap<String, Unchanged>>>,
 }
 
-/// What a caller has left of entries of what changed nothing.
+/// Entries of what changed nothing that a caller has left.
 struct Unchanged {
     left: u32,
     since: Instant,
@@ -179,7 +179,7 @@ fn infrastructure(path: &str) -> Option<String> {
     (!id.is_empty()).then(|| short(id))
 }
 
-/// No more of it than an id can have.
+/// Cuts a text to what an id can have.
 fn short(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),

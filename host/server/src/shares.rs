@@ -1,4 +1,4 @@
-//! Whose turn it is to have something worked out that takes a core for a while: descriptions that are checked, large drawings.
+//! Turns at having something worked out that takes a core for a while: descriptions that are checked, large drawings.
 //!
 //! Few are worked on at a time, of each token one, and of those who only look fewer than there is room for: whoever operates
 //! waits at most for one who does so, too.
@@ -10,9 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::{Caller, Scope};
 
-/// So many are worked on at the same time.
+/// Turns at the same time.
 const AT_ONCE: usize = 2;
-/// So many of them for tokens that only look.
+/// Turns of them for tokens that only look.
 const READING: usize = 1;
 
 /// Knows who waits. Clones are the same.

@@ -62,7 +62,7 @@ fn node_plugins(node: &Node, implementation: &Implementation, plugins: &dyn Plug
     Ok(())
 }
 
-/// No more instances than are allowed, counted before any of them is planned: at least as many as are described, and as many as
+/// Checks that there are no more instances than are allowed, before any of them is planned: at least as many as are described, and as many as
 /// nodes were scaled to.
 pub(super) fn instances(nodes: &[Node], targets: &Targets, most: InstanceLimits) -> Result<(), EngineError> {
     let mut sum = 0_u64;

@@ -41,7 +41,7 @@ pub(crate) struct Places {
     pub(crate) filter: Option<Span>,
 }
 
-/// How much a description may ask for.
+/// Limits of what a description may ask for.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) instances: InstanceLimits,

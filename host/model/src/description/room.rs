@@ -1,4 +1,4 @@
-//! What a description may ask for in all: few words can stand for any number of instances, and for copies of large variables.
+//! Limits of what a description may ask for in all: few words can stand for any number of instances, and for copies of large variables.
 
 use serde_json::Value as Json;
 
@@ -10,7 +10,7 @@ use crate::yaml::Item;
 /// Bytes that a value takes up beside its text.
 const VALUE: usize = 64;
 
-/// What is left of the limits.
+/// Room that is left within the limits.
 pub(super) struct Room {
     limits: Limits,
     /// Bytes of variables.

@@ -7,12 +7,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Caller, Scope};
 
-/// Of one who only looks.
+/// Documents of one who only looks.
 const READING: usize = 2;
-/// Of one who does more.
+/// Documents of one who does more.
 const WORKING: usize = 8;
 
-/// Whose documents are worked on. Clones are the same.
+/// Callers whose documents are worked on. Clones are the same.
 #[derive(Clone, Default)]
 pub(super) struct Bodies {
     by: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,

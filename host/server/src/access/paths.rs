@@ -3,7 +3,7 @@
 use http::request::Parts;
 use http::{Method, header};
 
-/// What everybody may see.
+/// Kinds of what everybody may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Public {
     /// Whether the service lives and works.

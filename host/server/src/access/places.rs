@@ -1,4 +1,4 @@
-//! How much of the service one caller may take up at a time. A request takes a place until its answer is sent, a stream of events
+//! Places for requests and event streams, of which one caller may take up so many at a time. A request takes a place until its answer is sent, a stream of events
 //! for as long as somebody listens; so nobody has all of them, and some are left for administrators. Asking how the service is
 //! takes no place.
 
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Caller, Refusal, Scope};
 use crate::listen::neighbourhood;
 
-/// How many places there are.
+/// Numbers of places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Most {
     /// For one token.

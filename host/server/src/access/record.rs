@@ -68,7 +68,7 @@ pub(super) struct Record {
     hash: String,
 }
 
-/// How a secret is compared with that of a record.
+/// Comparison of a secret with that of a record.
 pub(super) enum Proof<'a> {
     /// At once.
     Is(bool),

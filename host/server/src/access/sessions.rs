@@ -1,4 +1,4 @@
-//! Who has signed in with a browser. The cookie has the text of a session and not the token, so that whoever gets hold of it has
+//! Sessions of people who have signed in with a browser. The cookie has the text of a session and not the token, so that whoever gets hold of it has
 //! neither more than the page, nor longer than the session, nor anything after the token is revoked.
 //!
 //! `service/session/TOKEN/DIGEST` is a session: the id of its token, and the SHA-256 of its secret.
@@ -16,11 +16,11 @@ use super::{TokenError, TokenInfo, Tokens};
 
 /// The start of the records.
 pub(super) const PREFIX: &str = "service/session/";
-/// Of the records that this program writes.
+/// Version of the records that this program writes.
 const VERSION: u32 = 1;
-/// How long one may stay signed in.
+/// Time for which one may stay signed in.
 pub(super) const AGE: Duration = Duration::from_secs(12 * 60 * 60);
-/// Of one token. For another one the oldest ends.
+/// Sessions of one token. For another one the oldest ends.
 const MOST: usize = 32;
 
 /// The text of a session: `ocs_TOKEN_SECRET`. It opens nothing but as a cookie.
@@ -28,7 +28,7 @@ const MOST: usize = 32;
 pub struct SessionText(Text);
 
 impl SessionText {
-    /// What somebody sent, if it has the form of a session.
+    /// Reads what somebody sent, if it has the form of a session.
     pub(super) fn parse(text: &str) -> Option<Self> {
         Text::parse("ocs_", text).map(Self)
     }
@@ -104,7 +104,7 @@ impl Sessions {
         Ok(text)
     }
 
-    /// What is known of the token of a session, if both are good.
+    /// Returns what is known of the token of a session, if both are good.
     pub(super) async fn token(&self, text: &SessionText) -> Result<Option<TokenInfo>, TokenError> {
         let Some(entry) = self.store.get(&text.key()).await? else { return Ok(None) };
         match read(&entry.value) {

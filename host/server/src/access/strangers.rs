@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::places::Most;
 use crate::listen::neighbourhood;
 
-/// Those that are under way. Clones are the same.
+/// Requests that are under way. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Strangers {
     shared: Arc<Shared>,

@@ -50,7 +50,7 @@ impl Text {
     }
 }
 
-/// Of a secret, or of a text with one: what is kept instead. Nobody finds 256 random bits by trying, so it need not be slow.
+/// Returns what is kept of a secret, or of a text with one, in its place. Nobody finds 256 random bits by trying, so it need not be slow.
 pub(super) fn digest(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
 }

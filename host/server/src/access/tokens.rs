@@ -141,7 +141,7 @@ impl Tokens {
         Self { shared: Arc::new(Shared { store, remembered, checks, any: Mutex::new(Any::Unknown) }) }
     }
 
-    /// Who has signed in by one of these tokens.
+    /// Sessions of those who have signed in by one of these tokens.
     pub(super) fn sessions(&self) -> Sessions {
         Sessions::new(self.clone(), self.shared.store.clone())
     }
@@ -299,7 +299,7 @@ impl Tokens {
         work(move || Argon2::default().verify_password(&secret, hash.as_str()).is_ok()).await
     }
 
-    /// What is known of the token with this id, if it is good.
+    /// Returns what is known of the token with this id, if it is good.
     pub(super) async fn good(&self, id: &str) -> Result<Option<TokenInfo>, TokenError> {
         let entry = self.shared.store.get(&record::key(id)).await?;
         let info = entry.and_then(|entry| Some(read(id, &entry)?.info(id)));

@@ -14,9 +14,9 @@ use crate::access::{Caller, Scope};
 use crate::problem::{DOCUMENT, Problem, without_folders};
 use crate::state::Service;
 
-/// How long a description is rendered for somebody who only looks.
+/// Time for which a description is rendered for somebody who only looks.
 const READING: Duration = Duration::from_secs(20);
-/// And for somebody who may build it. Requests have an end.
+/// Time for somebody who may build it. Requests have an end.
 const WORKING: Duration = Duration::from_secs(100);
 
 /// A description that can be deployed.

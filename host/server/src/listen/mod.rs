@@ -139,7 +139,7 @@ impl Bound {
         self.address
     }
 
-    /// How many connections it takes at a time, and of them from one address.
+    /// Most connections that it takes at a time, and of them from one address.
     pub fn connections(&self) -> (usize, usize) {
         (self.limits.connections, self.limits.connections_per_address.min(self.limits.connections))
     }

@@ -19,13 +19,13 @@ use crate::problem::Problem;
 const DEATHS: u32 = 2;
 /// Over what a service has survived for so long it does not die.
 const SURVIVED: Duration = Duration::from_secs(600);
-/// So long an operation over which a service may have died has the service for itself, before the next one of them begins.
+/// Time in which an operation over which a service may have died has the service for itself, before the next one of them begins.
 const APART: Duration = Duration::from_secs(30);
 
-/// After so long, whoever has begun an operation owns the infrastructure or is dead.
+/// Time after which whoever has begun an operation owns the infrastructure or is dead.
 const BEGINNING: Duration = Duration::from_secs(20);
 
-/// How an operation begins.
+/// Outcome of beginning an operation.
 pub(super) enum Beginning<'a> {
     /// It is under way.
     Begun {
@@ -78,7 +78,7 @@ impl Shared {
         }
     }
 
-    /// What there is of an infrastructure: changes when something is done.
+    /// Returns a text for what there is of an infrastructure, which changes when something is done.
     async fn standing(&self, id: &str) -> Result<String, EngineError> {
         let status = match self.engine.status(id, false).await {
             Ok(status) => status,
