@@ -21,6 +21,7 @@ mod health;
 mod host;
 mod invoke;
 mod kind;
+mod leaving;
 mod limits;
 #[cfg(feature = "measure")]
 mod measure;

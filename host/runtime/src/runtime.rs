@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::bindings::{config, context, driver, health};
+use crate::busy::Busy;
 use crate::config_managers::SandboxedConfigManager;
 use crate::contextualisers::SandboxedContextualiser;
 use crate::drivers::SandboxedDriver;
@@ -24,7 +25,7 @@ use crate::error::RuntimeError;
 use crate::grants::{CallGrants, Grants, Subject};
 use crate::health::SandboxedChecker;
 use crate::host::{Call, Input, Services};
-use crate::http::HttpClient;
+use crate::http::{CallMemory, HttpClient};
 use crate::invoke::{Acts, deadline, invoke};
 use crate::kind::Kind;
 use crate::limits::Limits;
@@ -134,6 +135,7 @@ impl Runtime {
             http: HttpClient::new(),
             processes: Processes::new(config.state_dir, program),
             tokens: crate::cache::TokenCache::default(),
+            memory: crate::http::Memory::new(config.limits.held_body_bytes_of_all),
             limits: config.limits,
             allow_commands: config.allow_commands,
         };
@@ -341,6 +343,8 @@ impl Shared {
             token_scope: format!("{plugin}\n{rule}"),
             input,
             services: Arc::clone(&self.services),
+            memory_for_bodies: CallMemory::new(&self.services.memory, self.services.limits.held_body_bytes),
+            busy: Busy::new(),
             log_left: AtomicUsize::new(self.services.limits.log_bytes),
             refusals: Mutex::default(),
             sent: AtomicUsize::new(0),
@@ -401,7 +405,7 @@ impl Shared {
             .map(|(name, secret)| (name.clone(), zeroize::Zeroizing::new(secret.expose().to_owned())));
         // What was granted to credentials from before is none of those that came after them.
         let scope = format!("{}\n{}", credential.rule, fingerprint(&credential));
-        Ok(Some((CallSecrets::new(values, public_fields(schema)), scope)))
+        Ok(Some((CallSecrets::new(values, public_fields(schema)).about(settings), scope)))
     }
 
     /// Runs a prepared call of this function.
