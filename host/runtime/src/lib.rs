@@ -17,6 +17,7 @@ mod convert;
 mod drivers;
 mod error;
 mod explain;
+mod file;
 mod health;
 mod host;
 mod invoke;
@@ -32,8 +33,11 @@ mod wasm;
 mod webhook;
 
 pub use error::RuntimeError;
+pub use file::read_component;
 pub use kind::Kind;
 pub use limits::Limits;
+#[cfg(feature = "measure")]
+pub use measure::AnswerSearch;
 pub use plugin::{Description, Origin, PluginSource};
 pub use process::{keep_outputs_short, leave_outputs_watched};
 pub use runtime::{CredentialSource, PluginInfo, Runtime, RuntimeConfig};

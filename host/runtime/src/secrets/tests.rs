@@ -102,6 +102,60 @@ fn hmacs_are_those_of_the_standards() {
     assert_eq!(at_once(aws.hmac_sha1("none", b"", &mut Pace::endless())), None);
 }
 
+/// Those of AWS's own test suite (`aws-sig-v4-test-suite`).
+#[test]
+fn aws_signatures_are_those_of_aws() {
+    let secrets = secrets(&[("key", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), ("token", "a  secret token")]);
+    let now = "2015-08-30T12:36:00Z".parse().unwrap();
+    let request = |method: &str, url: &str| AwsRequest {
+        method: method.to_owned(),
+        url: url.to_owned(),
+        headers: Vec::new(),
+        payload: sha2::Sha256::digest(b"").to_vec(),
+        region: "us-east-1".to_owned(),
+        service: "service".to_owned(),
+    };
+    let sign = |request: &AwsRequest| secrets.aws_sign("key", request, "example.amazonaws.com", now);
+    for (method, url, signature) in [
+        ("GET", "https://example.amazonaws.com/", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
+        (
+            "GET",
+            "https://example.amazonaws.com/?Param2=value2&Param1=value1",
+            "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+        ),
+        ("POST", "https://example.amazonaws.com", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
+    ] {
+        let signed = sign(&request(method, url)).unwrap().unwrap();
+        assert_eq!(signed.signature, signature, "{method} {url}");
+        assert_eq!((signed.date.as_str(), signed.signed_headers.as_str()), ("20150830T123600Z", "host;x-amz-date"));
+        assert_eq!(signed.scope, "20150830/us-east-1/service/aws4_request");
+    }
+    assert_eq!(secrets.aws_sign("none", &request("GET", "https://x/"), "x", now), Ok(None));
+    // A placeholder is signed as what is sent in its place.
+    let with = |value: &str| AwsRequest {
+        headers: vec![("X-Amz-Security-Token".to_owned(), value.to_owned())],
+        ..request("GET", "https://x/")
+    };
+    let placeholder = secrets.placeholder("token", Encoding::Plain).unwrap();
+    assert_eq!(sign(&with(&placeholder)), sign(&with("a secret token")));
+    assert_ne!(sign(&with(&placeholder)), sign(&with("another token")));
+    // What would make the text say something else than the request.
+    let refused = [
+        request("GET\n/\n\nhost:x", "https://x/"),
+        request("GET", "https://x/\n"),
+        request("GET", "https://x/?X-Amz-Expires=604800"),
+        request("GET", "https://x/?%58-Amz-Expires=604800"),
+        AwsRequest { region: "a/b".to_owned(), ..request("GET", "https://x/") },
+        AwsRequest { service: String::new(), ..request("GET", "https://x/") },
+        AwsRequest { payload: vec![0; 31], ..request("GET", "https://x/") },
+        AwsRequest { headers: vec![("Host".to_owned(), "y".to_owned())], ..request("GET", "https://x/") },
+        with("a\nhost:y"),
+    ];
+    for request in refused {
+        assert!(sign(&request).is_err(), "{request:?}");
+    }
+}
+
 #[test]
 fn rsa_signatures_are_those_of_openssl() {
     for pem in [include_str!("testdata/rsa-pkcs1.pem"), include_str!("testdata/rsa-pkcs8.pem")] {

@@ -36,7 +36,7 @@ impl Program {
         let wrong_world = |reason: String| ServeError::WrongWorld { path: path.to_owned(), reason };
         let setup = |error: wasmtime::Error| ServeError::Compiler { message: format!("{error:#}") };
 
-        let bytes = std::fs::read(path).map_err(|source| ServeError::reading(path.to_owned(), source))?;
+        let bytes = crate::read_component(path).map_err(|source| ServeError::reading(path.to_owned(), source))?;
         if Parser::is_core_wasm(&bytes) {
             return Err(not_a_component("it is a core module; build it with the target `wasm32-wasip2`".into()));
         }
