@@ -22,6 +22,8 @@ const SECTION: &str = "/resource";
 
 /// Bytes of an id that somebody else's machine may carry.
 const LONGEST_ID: usize = 256;
+/// Bytes by which a driver knows how far a list was read.
+const LONGEST_CURSOR: usize = 64 << 10;
 /// Details of one check.
 const MOST_FOUND: usize = 256;
 
@@ -114,6 +116,10 @@ impl Driver for SandboxedDriver {
                 observed: observed_from(&call, machine.observed)?,
             })
         };
+        if let Some(long) = page.cursor.as_ref().filter(|cursor| cursor.len() > LONGEST_CURSOR) {
+            let message = format!("the cursor of a list has {} bytes; {LONGEST_CURSOR} are the most", long.len());
+            return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
+        }
         let machines = page.machines.into_iter().map(owned).collect::<Result<_, _>>().map_err(only_seen)?;
         Ok(OwnedPage { machines, cursor: page.cursor })
     }

@@ -23,7 +23,7 @@ pub struct Limits {
     pub response_body_bytes: u64,
     /// Bytes of bodies that the host holds at a time for a call, in both directions together.
     pub held_body_bytes: u64,
-    /// The same of all calls together, beyond the first MiB of each.
+    /// The same of all calls together, beyond the first 512 KiB of each.
     pub held_body_bytes_of_all: u64,
     /// Bytes of log lines, progress and refusals, and of standard output and error together.
     pub log_bytes: usize,

@@ -116,7 +116,7 @@ impl Input {
 impl Call {
     /// Logs a refusal, and remembers it for the call's fault.
     pub(crate) fn refused(&self, refusal: &str) {
-        let refusal = shortened(&self.redact(refusal), LONGEST_REFUSAL);
+        let refusal = self.told(refusal, LONGEST_REFUSAL);
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if refusals.contains(&refusal) {
             return;

@@ -12,9 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use super::{HttpError, HttpErrorKind, ResponseBody, Sent};
 use crate::secrets::{Scan, Wanted};
 
-/// Headers of requests whose answers come in a form in which nothing can be found: compressed, or in parts of the guest's choice. A
-/// server may leave all of them out of account.
-const HIDING: [HeaderName; 3] = [header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE];
+/// Headers of requests whose answers come in a form in which nothing can be found: compressed, in another script, or in parts of the
+/// guest's choice. A server may leave all of them out of account.
+const HIDING: [HeaderName; 5] =
+    [header::ACCEPT_CHARSET, header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE, HeaderName::from_static("a-im")];
 
 /// Takes those headers out of a request.
 pub(super) fn ask_openly(headers: &mut HeaderMap) {

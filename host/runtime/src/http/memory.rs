@@ -8,7 +8,7 @@ use super::{HttpError, HttpErrorKind, Sent};
 
 /// What one call holds up to this size does not count among what all hold: whoever fills the memory of all leaves
 /// everybody enough for ordinary requests.
-const OWN: u64 = 1 << 20;
+const OWN: u64 = 512 << 10;
 
 /// The memory for bodies of all calls.
 #[derive(Debug)]
@@ -130,16 +130,17 @@ mod tests {
         let all = Memory::new(4 << 20);
         let (one, other) = (CallMemory::new(&all, 8 << 20), CallMemory::new(&all, 8 << 20));
         let mut first = one.share();
-        first.grow(5 << 20).expect("its own, and all of the common");
+        let own = usize::try_from(OWN).expect("little");
+        first.grow(own + (4 << 20)).expect("its own, and all of the common");
         let mut second = other.share();
-        second.grow(1 << 20).expect("its own");
+        second.grow(own).expect("its own");
         assert_eq!(second.grow(1).expect_err("nothing is left").kind, HttpErrorKind::OutOfMemory);
         drop(first);
         second.grow(4 << 20).expect("it is free again");
         assert!(second.grow(1).is_err());
         drop(second);
         let mut third = one.share();
-        third.grow(5 << 20).expect("nothing was lost");
+        third.grow(own + (4 << 20)).expect("nothing was lost");
         assert!(third.grow(4 << 20).expect_err("too much for one call").message.contains("8 MiB"));
     }
 }

@@ -9,13 +9,14 @@ use super::{json_inside, percent};
 
 /// Shorter lines of a value with many (a key in PEM) are not looked for by themselves.
 const SHORTEST_LINE: usize = 16;
-/// A value of so many characters is also found by its first and by its second half.
-const HALVED: usize = 16;
+/// A value of so many characters is also found by its pieces: two, or more where these have this many characters.
+const CUT: usize = 16;
+const PIECE: usize = 10;
 /// Shorter pieces of a value's encoded forms say nothing.
 const SHORTEST_PIECE: usize = 8;
 
 /// Returns the forms of a value as they are compared: as it is, in JSON, percent-encoded, in hexadecimal, in base64 at any offset,
-/// backwards; its lines where it has many, and its halves where it is long.
+/// backwards; its lines where it has many, and its pieces where it is long.
 pub(super) fn forms(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut forms = Vec::new();
     let mut add = |form: &str| forms.extend([reduced(form.as_bytes()), decoded(form.as_bytes())]);
@@ -40,9 +41,9 @@ pub(super) fn forms(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let lines = value.trim().lines().map(str::trim);
     lines.filter(|line| line.len() >= SHORTEST_LINE && !line.starts_with("-----")).for_each(&mut add);
     let whole = reduced(value.as_bytes());
-    if whole.len() >= HALVED && !value.trim().contains('\n') {
-        let (first, second) = whole.split_at(whole.len() / 2);
-        forms.extend([first, second].map(|half| Zeroizing::new(half.to_vec())));
+    if whole.len() >= CUT && !value.trim().contains('\n') {
+        let piece = whole.len() / (whole.len() / PIECE).max(2);
+        forms.extend(whole.chunks_exact(piece).map(|piece| Zeroizing::new(piece.to_vec())));
     }
     forms
 }

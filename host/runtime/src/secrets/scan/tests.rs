@@ -106,6 +106,16 @@ fn one_half_of_a_long_value_is_found() {
 }
 
 #[test]
+fn what_is_cut_short_is_found() {
+    let key = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+    let wanted = wanted(key);
+    for length in 10..key.len() {
+        let masked = wanted.masked(&key.as_bytes()[..length]).expect("a piece of it");
+        assert!(masked.iter().filter(|byte| **byte != MASK).count() < 10, "{length}");
+    }
+}
+
+#[test]
 fn a_key_is_found_by_its_lines() {
     let pem = include_str!("../testdata/rsa-pkcs1.pem");
     let wanted = wanted(pem);
