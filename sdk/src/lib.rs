@@ -87,5 +87,5 @@ pub use export::{ConfigAdapter, ContextAdapter, DriverAdapter, HealthAdapter};
 pub use fault::{Detail, Fault};
 pub use health::{HealthChecker, Observation, Target, Verdict};
 pub use launch::Launch;
-pub use secrets::{Credential, Encoding, Secret};
+pub use secrets::{AwsRequest, AwsSignature, Credential, Encoding, Secret};
 pub use text::Text;

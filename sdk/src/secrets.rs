@@ -2,7 +2,7 @@
 
 use crate::{Fault, platform};
 
-pub use crate::bindings::imports::occopus::host::secrets::Encoding;
+pub use crate::bindings::imports::occopus::host::secrets::{AwsRequest, AwsSignature, Encoding};
 
 /// The credential that the user's rules give for the section at hand.
 pub struct Credential(pub(crate) platform::Credential);
@@ -53,7 +53,8 @@ impl Secret {
         self.0.hmac_sha1(message)
     }
 
-    /// HMAC-SHA256 chained: the first key is `prefix` + value, each further key the result before it.
+    /// HMAC-SHA256 chained: the first key is `prefix` + value, each further key the result before it. The host ends a call with
+    /// the prefix `AWS4`; see [`Secret::aws_sign`].
     pub fn hmac_sha256(&self, prefix: &[u8], messages: &[Vec<u8>]) -> Vec<u8> {
         self.0.hmac_sha256(prefix, messages)
     }
@@ -66,6 +67,15 @@ impl Secret {
     /// RSASSA-PKCS1-v1_5 over a digest; see `wit/host/host.wit`.
     pub fn rsa_sign(&self, digest_algorithm: &str, digest: &[u8]) -> Option<Vec<u8>> {
         self.0.rsa_sign(digest_algorithm, digest)
+    }
+
+    /// The signature of a request by AWS Signature Version 4, where the value is the secret access key. The host takes its own time,
+    /// and signs for granted hosts only.
+    ///
+    /// # Errors
+    /// When the host is not granted, or the request is none; and for a URL that is signed for others.
+    pub fn aws_sign(&self, request: &AwsRequest) -> Result<AwsSignature, Fault> {
+        self.0.aws_sign(request)
     }
 
     /// The value itself, if the operator granted `reveal`.

@@ -220,7 +220,8 @@ fn a_store_on_a_full_disk() {
 
 /// What a terminal shows of a text.
 fn screen(text: &str) -> String {
-    let mut terminal = vt100::Parser::new(1000, 400, 0);
+    let size = |number| std::num::NonZeroU16::new(number).expect("not zero");
+    let mut terminal = vt100::Parser::new(size(1000), size(400), 0);
     terminal.process(text.replace('\n', "\r\n").as_bytes());
     terminal.screen().contents()
 }

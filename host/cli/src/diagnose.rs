@@ -31,9 +31,14 @@ pub(crate) fn log(verbose: u8, telemetry: Option<&Telemetry>) {
         .with_writer(LogWriter)
         .with_ansi(print::colours_on_stderr())
         .with_target(verbose > 1)
-        // What is counted is nothing to read.
+        // What is counted is nothing to read. Wasmtime traces what plugins give to each call of WASI, without bounds.
         .with_filter(
-            filter.and(Targets::new().with_default(LevelFilter::TRACE).with_target(METRICS, LevelFilter::OFF)),
+            filter.and(
+                Targets::new()
+                    .with_default(LevelFilter::TRACE)
+                    .with_target("wasmtime", LevelFilter::DEBUG)
+                    .with_target(METRICS, LevelFilter::OFF),
+            ),
         );
     let subscriber = tracing_subscriber::registry().with(lines).with(telemetry.map(Telemetry::layer));
     // Fails only when there is one already, which there is not.

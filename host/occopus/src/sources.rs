@@ -4,13 +4,9 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use occopus_model::files;
-use occopus_runtime::{Origin, PluginSource};
+use occopus_runtime::{Origin, PluginSource, read_component};
 
 use crate::installed::Installed;
-
-/// More than any plugin has; a file that is larger is not read.
-const MOST: u64 = 256 << 20;
 
 /// All plugins. What can't be read is said in the second list.
 pub(crate) fn all(directories: &[PathBuf], installed: &Installed) -> (Vec<PluginSource>, Vec<String>) {
@@ -41,10 +37,7 @@ fn components(directory: &Path) -> Vec<PathBuf> {
 
 /// Reads one plugin.
 pub(crate) fn read(file: &Path) -> Result<PluginSource, String> {
-    let bytes = files::read(file, MOST).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MOST {
-        return Err(format!("it has more than {MOST} bytes"));
-    }
+    let bytes = read_component(file).map_err(|error| error.to_string())?;
     let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(PluginSource { name, bytes: Cow::Owned(bytes), origin: Origin::File(file.to_owned()), pinned: None })
 }

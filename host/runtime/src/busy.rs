@@ -48,6 +48,45 @@ impl Busy {
     }
 }
 
+/// A call has computed for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spent;
+
+/// Long work of the host for one call: others get their turn in the middle of it, and it ends with the call's budget.
+pub(crate) struct Pace {
+    /// None for work that is never long.
+    budget: Option<(Busy, Duration)>,
+    done: usize,
+}
+
+impl Pace {
+    /// Bytes after which others get their turn: some tenths of a millisecond.
+    const STEP: usize = 64 << 10;
+
+    pub(crate) fn within(busy: &Busy, most: Duration) -> Self {
+        Self { budget: Some((busy.clone(), most)), done: 0 }
+    }
+
+    pub(crate) fn endless() -> Self {
+        Self { budget: None, done: 0 }
+    }
+
+    /// To be called before this many bytes are worked on.
+    ///
+    /// # Errors
+    /// When the budget is used up.
+    pub(crate) async fn step(&mut self, bytes: usize) -> Result<(), Spent> {
+        self.done += bytes;
+        let Some((busy, most)) = self.budget.as_ref().filter(|_| self.done >= Self::STEP) else { return Ok(()) };
+        self.done = 0;
+        if busy.so_far() > *most {
+            return Err(Spent);
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,22 +8,46 @@ use tokio::time::Instant;
 
 /// The longest lifetime.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// The most bytes of one entry, and the most entries of all.
+/// The most bytes of one entry, and the most entries and bytes of one plugin with one credential.
 const MOST_BYTES: usize = 64 << 10;
-const MOST_ENTRIES: usize = 4_096;
+const MOST_ENTRIES: usize = 64;
+const MOST_BYTES_OF_ONE: usize = 1 << 20;
+/// The most plugins and credentials. The user's rules make them, no plugin does.
+const MOST_SCOPES: usize = 4_096;
 
-/// Plugin and credential, and the plugin's own key.
-type Place = (String, String);
+/// What one plugin keeps with one credential, by its own keys.
+#[derive(Default)]
+struct Own {
+    entries: HashMap<String, (Instant, Vec<u8>)>,
+}
+
+impl Own {
+    fn bytes(&self) -> usize {
+        self.entries.iter().map(|(key, (_, value))| key.len() + value.len()).sum()
+    }
+
+    /// Keeps a value. Where there is no room for it, what ends first goes.
+    fn put(&mut self, key: &str, value: Vec<u8>, until: Instant) {
+        self.entries.remove(key);
+        let bytes = key.len() + value.len();
+        while self.entries.len() >= MOST_ENTRIES || self.bytes() + bytes > MOST_BYTES_OF_ONE {
+            let ends = self.entries.iter().min_by_key(|(_, (until, _))| *until).map(|(key, _)| key.clone());
+            let Some(key) = ends else { return };
+            self.entries.remove(&key);
+        }
+        self.entries.insert(key.to_owned(), (until, value));
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct TokenCache {
-    entries: Mutex<HashMap<Place, (Instant, Vec<u8>)>>,
+    scopes: Mutex<HashMap<String, Own>>,
 }
 
 impl TokenCache {
     pub(crate) fn get(&self, scope: &str, key: &str) -> Option<Vec<u8>> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, value) = entries.get(&(scope.to_owned(), key.to_owned()))?;
+        let scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (until, value) = scopes.get(scope)?.entries.get(key)?;
         (*until > Instant::now()).then(|| value.clone())
     }
 
@@ -32,12 +56,51 @@ impl TokenCache {
             return;
         }
         let now = Instant::now();
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= MOST_ENTRIES {
-            entries.retain(|_, (until, _)| *until > now);
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        if scopes.len() >= MOST_SCOPES && !scopes.contains_key(scope) {
+            scopes.retain(|_, own| own.entries.values().any(|(until, _)| *until > now));
+            if scopes.len() >= MOST_SCOPES {
+                return;
+            }
         }
-        if entries.len() < MOST_ENTRIES {
-            entries.insert((scope.to_owned(), key.to_owned()), (now + lifetime.min(LONGEST), value));
+        scopes.entry(scope.to_owned()).or_default().put(key, value, now + lifetime.min(LONGEST));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn who_fills_the_cache_takes_nothing_from_others() {
+        let cache = TokenCache::default();
+        cache.put("nova", "token", b"kept".to_vec(), MINUTE);
+        for number in 0..10_000 {
+            cache.put("hostile", &number.to_string(), vec![0; 1 << 10], LONGEST);
         }
+        assert_eq!(cache.get("nova", "token").as_deref(), Some(b"kept".as_slice()));
+        cache.put("nova", "other", b"new".to_vec(), MINUTE);
+        assert_eq!(cache.get("nova", "other").as_deref(), Some(b"new".as_slice()));
+        assert_eq!(cache.scopes.lock().unwrap()["hostile"].entries.len(), MOST_ENTRIES);
+        for number in 0..100 {
+            cache.put("hostile", &number.to_string(), vec![0; MOST_BYTES], LONGEST);
+        }
+        assert!(cache.scopes.lock().unwrap()["hostile"].bytes() <= MOST_BYTES_OF_ONE);
+    }
+
+    #[test]
+    fn what_ends_first_makes_room() {
+        let cache = TokenCache::default();
+        cache.put("one", "long", vec![1], 2 * MINUTE);
+        for number in 0..MOST_ENTRIES {
+            cache.put("one", &number.to_string(), vec![0], MINUTE);
+        }
+        assert!(cache.get("one", "long").is_some());
+        assert_eq!(
+            (0..MOST_ENTRIES).filter(|key| cache.get("one", &key.to_string()).is_some()).count(),
+            MOST_ENTRIES - 1
+        );
     }
 }

@@ -10,6 +10,7 @@ use crate::bindings::driver::exports::occopus::driver::nodes;
 use crate::bindings::imports::occopus::types::types as wit;
 use crate::grants::NodeAddress;
 use crate::host::Call;
+use crate::leaving;
 
 fn reaction(reaction: wit::Reaction) -> Reaction {
     match reaction {
@@ -115,20 +116,26 @@ pub(crate) fn handle_to(handle: &Handle) -> nodes::Handle {
     nodes::Handle { version: handle.version, data: handle.data.clone() }
 }
 
-/// From a driver, without the secrets of the call. The handle is the driver's own, and stays as it is.
-pub(crate) fn observed_from(call: &Call, observed: nodes::Observed) -> Observed {
-    Observed {
-        handle: Handle { version: observed.handle.version, data: observed.handle.data },
-        phase: match observed.phase {
-            nodes::Phase::Pending => Phase::Pending,
-            nodes::Phase::Running => Phase::Running,
-            nodes::Phase::Stopped => Phase::Stopped,
-            nodes::Phase::Failed => Phase::Failed,
-            nodes::Phase::Gone => Phase::Gone,
-            nodes::Phase::Unknown => Phase::Unknown,
+/// From a driver, without the secrets of the call.
+///
+/// # Errors
+/// When its handle is longer than the contract allows.
+pub(crate) fn observed_from(call: &Call, observed: nodes::Observed) -> Result<Observed, Fault> {
+    leaving::machine(
+        call,
+        Observed {
+            handle: Handle { version: observed.handle.version, data: observed.handle.data },
+            phase: match observed.phase {
+                nodes::Phase::Pending => Phase::Pending,
+                nodes::Phase::Running => Phase::Running,
+                nodes::Phase::Stopped => Phase::Stopped,
+                nodes::Phase::Failed => Phase::Failed,
+                nodes::Phase::Gone => Phase::Gone,
+                nodes::Phase::Unknown => Phase::Unknown,
+            },
+            addresses: observed.addresses.into_iter().filter_map(|address| address_from(call, address)).collect(),
+            attributes: observed.attributes,
+            message: observed.message,
         },
-        addresses: observed.addresses.into_iter().filter_map(|address| address_from(call, address)).collect(),
-        attributes: observed.attributes.into_iter().map(|(name, value)| (name, call.redact(&value))).collect(),
-        message: observed.message.map(|message| call.redact(&message)),
-    }
+    )
 }

@@ -13,11 +13,19 @@ use crate::bindings::driver::exports::occopus::driver::{inventory, nodes, output
 use crate::convert::{detail_from, fault_from, handle_to, observed_from};
 use crate::host::{Input, NodeRequest, Scope as ScopeHandle, State};
 use crate::invoke::{Acts, finish};
+use crate::leaving;
 use crate::plugin::Plugin;
 use crate::runtime::Shared;
 
 /// Where the section of a driver stands in an implementation.
 const SECTION: &str = "/resource";
+
+/// Bytes of an id that somebody else's machine may carry.
+const LONGEST_ID: usize = 256;
+/// Bytes by which a driver knows how far a list was read.
+const LONGEST_CURSOR: usize = 64 << 10;
+/// Details of one check.
+const MOST_FOUND: usize = 256;
 
 pub(crate) struct SandboxedDriver {
     pub(crate) shared: Arc<Shared>,
@@ -41,8 +49,8 @@ impl Driver for SandboxedDriver {
             let request = store.data_mut().push(NodeRequest)?;
             nodes.call_create(&mut *store, request).await
         });
-        let created = created.await?.map(|observed| observed_from(&call, observed));
-        created.map_err(|fault| finish(&call, fault_from(fault, SECTION)))
+        let created = created.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        observed_from(&call, created)
     }
 
     async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
@@ -53,7 +61,7 @@ impl Driver for SandboxedDriver {
             nodes.call_find(&mut *store, scope, instance_id).await
         });
         let found = found.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
-        Ok(found.map(|observed| observed_from(&call, observed)))
+        found.map(|observed| observed_from(&call, observed)).transpose().map_err(only_seen)
     }
 
     async fn observe(&self, scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
@@ -72,7 +80,7 @@ impl Driver for SandboxedDriver {
             let message = format!("the driver answered about {} machines of {}", observed.len(), handles.len());
             return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
         }
-        Ok(observed.into_iter().map(|observed| observed_from(&call, observed)).collect())
+        observed.into_iter().map(|observed| observed_from(&call, observed)).collect::<Result<_, _>>().map_err(only_seen)
     }
 
     async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
@@ -101,12 +109,19 @@ impl Driver for SandboxedDriver {
             return Err(Fault::new(Reaction::Unsupported, "driver.no-inventory", message));
         };
         let page = page.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
-        let owned = |machine: inventory::Owned| Owned {
-            instance_id: machine.instance_id,
-            infrastructure_id: machine.infrastructure_id,
-            observed: observed_from(&call, machine.observed),
+        let owned = |machine: inventory::Owned| {
+            Ok(Owned {
+                instance_id: call.told(&machine.instance_id, LONGEST_ID),
+                infrastructure_id: call.told(&machine.infrastructure_id, LONGEST_ID),
+                observed: observed_from(&call, machine.observed)?,
+            })
         };
-        Ok(OwnedPage { machines: page.machines.into_iter().map(owned).collect(), cursor: page.cursor })
+        if let Some(long) = page.cursor.as_ref().filter(|cursor| cursor.len() > LONGEST_CURSOR) {
+            let message = format!("the cursor of a list has {} bytes; {LONGEST_CURSOR} are the most", long.len());
+            return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
+        }
+        let machines = page.machines.into_iter().map(owned).collect::<Result<_, _>>().map_err(only_seen)?;
+        Ok(OwnedPage { machines, cursor: page.cursor })
     }
 
     async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
@@ -119,8 +134,10 @@ impl Driver for SandboxedDriver {
             let request = store.data_mut().push(NodeRequest)?;
             guest.call_check(&mut *store, request).await
         });
-        let found = found.await?.into_iter().map(|detail| detail_from(detail, SECTION));
-        Ok(found.map(|detail| Detail { message: call.redact(&detail.message), ..detail }).collect())
+        let mut found: Vec<_> = found.await?.into_iter().map(|detail| detail_from(detail, SECTION)).collect();
+        found.truncate(MOST_FOUND);
+        found.iter_mut().for_each(|detail| leaving::detail(&call, detail));
+        Ok(found)
     }
 
     async fn tail(&self, scope: &Scope, handle: &Handle, lines: u32) -> Result<String, Fault> {
@@ -141,6 +158,11 @@ impl Driver for SandboxedDriver {
         let text = answer.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
         Ok(call.redact(last_lines(&text, lines as usize)))
     }
+}
+
+/// An answer that can't be kept, of a call that changed nothing.
+fn only_seen(fault: Fault) -> Fault {
+    Fault { reaction: Reaction::Retry, ..fault }
 }
 
 /// The end of a text: at most so many lines, and at most [`OUTPUT_BYTES`].

@@ -10,6 +10,7 @@ use crate::bindings::health::exports::occopus::health::checker;
 use crate::convert::fault_from;
 use crate::host::{Input, Target};
 use crate::invoke::{Acts, finish};
+use crate::leaving;
 use crate::plugin::Plugin;
 use crate::runtime::Shared;
 
@@ -46,8 +47,8 @@ impl HealthChecker for SandboxedChecker {
                 checker::Verdict::Unhealthy => Verdict::Unhealthy,
                 checker::Verdict::CannotTell => Verdict::CannotTell,
             },
-            reason: call.redact(&observation.reason),
-            details: observation.details.into_iter().map(|(what, result)| (what, call.redact(&result))).collect(),
+            reason: call.message(&observation.reason),
+            details: leaving::pairs(&call, observation.details),
         })
     }
 }

@@ -7,6 +7,8 @@ mod body;
 mod connect;
 mod connection;
 mod error;
+mod masked;
+mod memory;
 mod pool;
 mod prepare;
 mod route;
@@ -15,15 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body_util::{BodyExt as _, Empty};
 use tokio::time::timeout;
 
 use crate::grants::{Announced, CallGrants};
 use crate::secrets::CallSecrets;
 
+use body::Whole;
 use connect::Connector;
 use connection::Exchange;
 use pool::Pool;
@@ -31,12 +34,18 @@ use prepare::Prepared;
 use route::Route;
 
 pub use error::{HttpError, HttpErrorKind, Sent};
+pub use memory::{CallMemory, Memory};
 
 /// The body of a response.
 pub type ResponseBody = UnsyncBoxBody<Bytes, HttpError>;
 
 /// The body of a request, once it is bounded.
 type RequestBody = UnsyncBoxBody<Bytes, HttpError>;
+
+/// What an exchange needs of the host's memory beside its bodies.
+const EXCHANGE: usize = 128 << 10;
+/// Nothing is learnt from longer answers: it takes many times their size.
+const LONGEST_CATALOGUE: usize = 4 << 20;
 
 /// Bounds of one exchange.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +75,7 @@ impl HttpClient {
         Self::default()
     }
 
-    /// Sends a request with an absolute `http` or `https` URI. Follows no redirect: that is a new request of the guest,
-    /// checked like the first.
+    /// Sends a request of a caller that holds little in memory; see [`HttpClient::send_within`].
     pub async fn send<B>(
         &self,
         request: Request<B>,
@@ -79,8 +87,27 @@ impl HttpClient {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display + Send + Sync + 'static,
     {
+        self.send_within(request, grants, secrets, limits, &CallMemory::alone()).await
+    }
+
+    /// Sends a request with an absolute `http` or `https` URI. Follows no redirect: that is a new request of the guest,
+    /// checked like the first. What has to be held of bodies is taken from this memory until the answer is read or dropped.
+    pub async fn send_within<B>(
+        &self,
+        request: Request<B>,
+        grants: &CallGrants,
+        secrets: Option<&CallSecrets>,
+        limits: &HttpLimits,
+        memory: &Arc<CallMemory>,
+    ) -> Result<Response<ResponseBody>, HttpError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display + Send + Sync + 'static,
+    {
         let route = Route::of(request.uri(), grants)?;
-        let Prepared { mut head, body } = prepare::prepare(request, &route, grants, secrets, limits).await?;
+        let mut share = memory.share();
+        share.grow(EXCHANGE)?;
+        let Prepared { mut head, body } = prepare::prepare(request, &route, grants, secrets, limits, memory).await?;
         // A question without a body can be asked again; anything else is sent once.
         let repeatable = matches!(*head.method(), Method::GET | Method::HEAD) && body.is_end_stream();
         let mut body = Some(body);
@@ -98,9 +125,9 @@ impl HttpClient {
                 Ok(Exchange::Answered(response)) => {
                     let announced = announcements(grants, &route).cloned();
                     self.pool.put_when_ready(route, connection);
-                    let answer = prepare::answer(response, limits);
+                    let answer = prepare::answer(response, limits, secrets, share)?;
                     return match announced {
-                        Some(announced) => read_announcements(answer, &announced).await,
+                        Some(announced) => read_announcements(answer, &announced, memory).await,
                         None => Ok(answer),
                     };
                 }
@@ -121,6 +148,18 @@ impl HttpClient {
     }
 }
 
+/// The `Host` of a URL to which the call may send its secrets.
+///
+/// # Errors
+/// When it may not.
+pub(crate) fn host_for_secrets(url: &Uri, grants: &CallGrants) -> Result<String, HttpError> {
+    let route = Route::of(url, grants)?;
+    if let Route::Host { host, port, .. } = &route {
+        grants.check_secrets(host, *port)?;
+    }
+    Ok(route.authority())
+}
+
 fn announcements<'a>(grants: &'a CallGrants, route: &Route) -> Option<&'a Arc<Announced>> {
     match route {
         Route::Host { host, port, .. } => grants.announcements_of(host, *port),
@@ -132,16 +171,16 @@ fn announcements<'a>(grants: &'a CallGrants, route: &Route) -> Option<&'a Arc<An
 async fn read_announcements(
     answer: Response<ResponseBody>,
     announced: &Announced,
+    memory: &Arc<CallMemory>,
 ) -> Result<Response<ResponseBody>, HttpError> {
     let (parts, content) = answer.into_parts();
-    let whole = content.collect().await?;
-    let trailers = whole.trailers().cloned();
-    let bytes = whole.to_bytes();
+    let whole = Whole::of(content, memory.share()).await.map_err(|error| HttpError { sent: Sent::Maybe, ..error })?;
     // Keystone lists its versions with `300 Multiple Choices`. An error may quote what the plugin sent.
-    if parts.status.is_success() || parts.status == StatusCode::MULTIPLE_CHOICES {
-        announced.learn(&bytes);
+    let names = parts.status.is_success() || parts.status == StatusCode::MULTIPLE_CHOICES;
+    if names && whole.bytes.len() <= LONGEST_CATALOGUE {
+        announced.learn(&whole.bytes);
     }
-    Ok(Response::from_parts(parts, body::whole(Full::new(bytes), trailers)))
+    Ok(Response::from_parts(parts, whole.body()))
 }
 
 #[cfg(test)]

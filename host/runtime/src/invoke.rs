@@ -12,10 +12,14 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::bindings::imports::occopus::host::log::Level;
 use crate::busy::Busy;
-use crate::host::{Call, State};
+use crate::host::{Call, RefusedKey, State, shortened};
+use crate::leaving;
 
 /// How long a call may go on after the user gave up, to tidy up and to tell what happened.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Bytes of a crash in the log.
+const LONGEST_TRACE: usize = 16 << 10;
 
 /// Code of the fault of a plugin that crashed.
 const TRAPPED: &str = "occopus.plugin-trapped";
@@ -56,7 +60,7 @@ where
     let mut store = Store::new(instance.engine(), State::new(Arc::clone(&call)));
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(call.services.limits.transfer_bytes);
-    let busy = Busy::new();
+    let busy = call.busy.clone();
     bound_computing(&mut store, busy.clone(), call.services.limits.computing());
     let cancelled = async {
         call.context.cancel.cancelled().await;
@@ -109,7 +113,8 @@ fn bound_computing(store: &mut Store<State>, busy: Busy, most: Duration) {
 
 /// A trap in words; Wasmtime's backtrace goes to the log.
 fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
-    tracing::debug!(plugin = %call.plugin, node = %call.context.node, "{}", call.redact(&format!("{error:?}")));
+    let trace = shortened(&format!("{error:?}"), LONGEST_TRACE);
+    tracing::debug!(plugin = %call.plugin, node = %call.context.node, "{}", call.redact(&trace));
     let plugin = &call.plugin;
     let (code, message) = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => (
@@ -124,6 +129,13 @@ fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
             (TRAPPED, format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
         }
         Some(trap) => (TRAPPED, format!("the plugin `{plugin}` crashed: {trap}")),
+        None if let Some(refused) = error.downcast_ref::<RefusedKey>() => {
+            let message = format!(
+                "the plugin `{plugin}` was ended: {refused}, and with a key it could sign for others. The host signs requests for AWS \
+                 itself (`aws-sign`): the plugin has to be built anew with an SDK that has it"
+            );
+            return finish(call, Fault::new(Reaction::GiveUp, "host.key-refused", message));
+        }
         None if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) => {
             let limit = call.services.limits.handles;
             let message = format!(
@@ -153,10 +165,7 @@ pub(crate) fn finish(call: &Call, mut fault: Fault) -> Fault {
     if fault.reaction == Reaction::UnknownOutcome && call.sent.load(Ordering::Relaxed) == 0 {
         fault.reaction = Reaction::Retry;
     }
-    fault.message = call.redact(&fault.message);
-    for detail in &mut fault.details {
-        detail.message = call.redact(&detail.message);
-    }
+    leaving::fault(call, &mut fault);
     let mut refusals = call.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     fault.details.extend(refusals.drain(..).map(|message| Detail { pointer: String::new(), message }));
     fault

@@ -20,10 +20,12 @@ mod described;
 mod drivers;
 mod error;
 mod explain;
+mod file;
 mod health;
 mod host;
 mod invoke;
 mod kind;
+mod leaving;
 mod limits;
 #[cfg(feature = "measure")]
 mod measure;
@@ -37,8 +39,12 @@ mod wasm;
 mod webhook;
 
 pub use error::RuntimeError;
+pub use file::read_component;
 pub use kind::Kind;
 pub use limits::Limits;
+#[cfg(feature = "measure")]
+pub use measure::AnswerSearch;
+
 pub use plugin::{Description, Origin, Pin, PluginSource};
 pub use process::{keep_outputs_short, leave_outputs_watched};
 pub use runtime::{CredentialSource, PluginInfo, Runtime, RuntimeConfig};

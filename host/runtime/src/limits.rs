@@ -21,7 +21,11 @@ pub struct Limits {
     pub request_body_bytes: u64,
     /// Bytes of an incoming HTTP body.
     pub response_body_bytes: u64,
-    /// Bytes of log lines, and of standard output and error together.
+    /// Bytes of bodies that the host holds at a time for a call, in both directions together.
+    pub held_body_bytes: u64,
+    /// The same of all calls together, beyond the first 512 KiB of each.
+    pub held_body_bytes_of_all: u64,
+    /// Bytes of log lines, progress and refusals, and of standard output and error together.
     pub log_bytes: usize,
 }
 
@@ -34,6 +38,8 @@ impl Default for Limits {
             handles: 1_000,
             request_body_bytes: 32 << 20,
             response_body_bytes: 64 << 20,
+            held_body_bytes: 96 << 20,
+            held_body_bytes_of_all: 512 << 20,
             log_bytes: 64 << 10,
         }
     }

@@ -45,3 +45,27 @@ impl Runtime {
         measured.await?.map_err(|fault| finish(&call, fault_from(fault, "/contextualisation")))
     }
 }
+
+/// Searches an answer that comes in pieces of this size for a value, as each answer to a call with a credential is.
+pub struct AnswerSearch(std::sync::Arc<crate::secrets::Wanted>);
+
+impl AnswerSearch {
+    /// For this value.
+    pub fn new(value: &str) -> Option<Self> {
+        let value = zeroize::Zeroizing::new(value.to_owned());
+        let secrets =
+            crate::secrets::CallSecrets::new([("value".to_owned(), value)], std::collections::BTreeSet::new());
+        secrets.in_answers().map(|wanted| Self(std::sync::Arc::clone(wanted)))
+    }
+
+    /// Gives the answer as the plugin reads it.
+    pub fn read(&self, answer: &[u8], piece: usize) -> Vec<u8> {
+        let mut scan = crate::secrets::Scan::new();
+        let mut read = Vec::with_capacity(answer.len());
+        for piece in answer.chunks(piece) {
+            read.extend_from_slice(&scan.next(&self.0, piece));
+        }
+        read.extend_from_slice(&scan.end(&self.0, b""));
+        read
+    }
+}

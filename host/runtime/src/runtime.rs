@@ -14,6 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
+use crate::busy::Busy;
 use crate::config_managers::SandboxedConfigManager;
 use crate::contextualisers::{Reach, SandboxedContextualiser};
 use crate::convert::Told;
@@ -22,7 +23,7 @@ use crate::error::RuntimeError;
 use crate::grants::{CallGrants, Grants, PluginGrants, Subject};
 use crate::health::SandboxedChecker;
 use crate::host::{Call, Input, Services};
-use crate::http::HttpClient;
+use crate::http::{CallMemory, HttpClient};
 use crate::invoke::{Acts, deadline, invoke};
 use crate::kind::Kind;
 use crate::limits::Limits;
@@ -160,6 +161,7 @@ impl Runtime {
             http: HttpClient::new(),
             processes: Processes::new(config.state_dir, program),
             tokens: crate::cache::TokenCache::default(),
+            memory: crate::http::Memory::new(config.limits.held_body_bytes_of_all),
             limits: config.limits,
             allow_commands: config.allow_commands,
             told: Told::default(),
@@ -273,6 +275,8 @@ impl Shared {
             token_scope: memory.token_scope,
             input,
             services: Arc::clone(&self.services),
+            memory_for_bodies: CallMemory::new(&self.services.memory, self.services.limits.held_body_bytes),
+            busy: Busy::new(),
             log_left: AtomicUsize::new(self.services.limits.log_bytes),
             refusals: Mutex::default(),
             sent: AtomicUsize::new(0),
@@ -332,7 +336,7 @@ impl Shared {
             .map(|(name, secret)| (name.clone(), zeroize::Zeroizing::new(secret.expose().to_owned())));
         // What was granted to credentials from before is none of those that came after them.
         let scope = format!("{}\n{}", credential.rule, fingerprint(&credential));
-        Ok(Some((CallSecrets::new(values, public_fields(schema)), scope)))
+        Ok(Some((CallSecrets::new(values, public_fields(schema)).about(section), scope)))
     }
 
     /// Runs a prepared call of this function.

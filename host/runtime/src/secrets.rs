@@ -1,18 +1,27 @@
 //! The credential of one call: the guest holds placeholders, the host holds the values.
 
+mod aws;
+mod escape;
 mod fill;
+mod forms;
 mod redact;
+mod scan;
 mod sign;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+pub(crate) use aws::KEY_PREFIX;
+pub use aws::{AwsRequest, AwsSignature};
+pub(crate) use fill::TooLong;
+pub(crate) use scan::{Scan, Wanted};
 
 /// How a secret is written where its placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +39,10 @@ pub struct CallSecrets {
     values: BTreeMap<String, Zeroizing<String>>,
     public: BTreeSet<String>,
     issued: Mutex<BTreeMap<String, Form>>,
-    needles: OnceLock<Vec<Zeroizing<String>>>,
+    /// The section at hand, in JSON: what the guest is told anyway.
+    section: String,
+    in_texts: OnceLock<Wanted>,
+    in_answers: OnceLock<Arc<Wanted>>,
 }
 
 /// What a placeholder stands for.
@@ -44,13 +56,23 @@ enum Form {
 /// The start of every placeholder; 32 hexadecimal digits follow.
 const PREFIX: &str = "occopus-secret-";
 const DIGITS: usize = 32;
-/// A guest that asks for more placeholders than this gets worthless ones.
+/// A guest that asks for more placeholders than this, or for one with a longer name, gets worthless ones.
 const MOST: usize = 1024;
+const LONGEST_USER: usize = 1024;
 
 impl CallSecrets {
     /// From the values by name, and the names of those that are not secret (see [`public_fields`]).
     pub fn new(values: impl IntoIterator<Item = (String, Zeroizing<String>)>, public: BTreeSet<String>) -> Self {
-        Self { values: values.into_iter().collect(), public, issued: Mutex::default(), needles: OnceLock::new() }
+        let values = values.into_iter().collect();
+        let (issued, section, in_texts, in_answers) = Default::default();
+        Self { values, public, issued, section, in_texts, in_answers }
+    }
+
+    /// The same, for a call that is about this section. What stands in the section is no secret to the guest, and is left in the
+    /// answers that it reads.
+    #[must_use]
+    pub fn about(self, section: &Value) -> Self {
+        Self { section: section.to_string(), ..self }
     }
 
     /// Names of the values, sorted.
@@ -83,6 +105,11 @@ impl CallSecrets {
         self.has(field).then(|| self.issue(Form::Basic(field.to_owned(), user.to_owned())))
     }
 
+    /// Is there a value that the guest must not have?
+    pub(crate) fn any_secret(&self) -> bool {
+        self.values.keys().any(|field| !self.public.contains(field))
+    }
+
     /// Has the guest asked for any placeholder? If not, nothing in its requests can be one.
     pub fn any_issued(&self) -> bool {
         !self.issued().is_empty()
@@ -95,7 +122,8 @@ impl CallSecrets {
         }
         // 122 random bits from the system.
         let placeholder = format!("{PREFIX}{}", Uuid::new_v4().simple());
-        if issued.len() < MOST {
+        let is_long = matches!(&form, Form::Basic(_, user) if user.len() > LONGEST_USER);
+        if issued.len() < MOST && !is_long {
             issued.insert(placeholder.clone(), form);
         }
         placeholder

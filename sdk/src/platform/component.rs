@@ -94,6 +94,10 @@ impl Secret {
         self.0.rsa_sign(digest_algorithm, digest)
     }
 
+    pub(crate) fn aws_sign(&self, request: &secrets::AwsRequest) -> Result<secrets::AwsSignature, Fault> {
+        Ok(self.0.aws_sign(request)?)
+    }
+
     pub(crate) fn reveal(&self) -> Result<String, Fault> {
         Ok(reveal::reveal(&self.0)?)
     }

@@ -6,7 +6,7 @@ use crate::http::{HttpError, Request, Response};
 use crate::log::Level;
 use crate::process;
 use crate::testing::{FakeHost, with};
-use crate::{Encoding, Fault};
+use crate::{AwsRequest, AwsSignature, Encoding, Fault};
 
 pub(crate) struct Context(pub(crate) ());
 
@@ -91,6 +91,19 @@ impl Secret {
 
     pub(crate) fn rsa_sign(&self, digest_algorithm: &str, digest: &[u8]) -> Option<Vec<u8>> {
         Some(format!("<rsa {} {digest_algorithm} {}>", self.0, digest.len()).into_bytes())
+    }
+
+    pub(crate) fn aws_sign(&self, request: &AwsRequest) -> Result<AwsSignature, Fault> {
+        let own = ["host".to_owned(), "x-amz-date".to_owned()];
+        let mut names: Vec<_> = request.headers.iter().map(|(name, _)| name.to_lowercase()).chain(own).collect();
+        names.sort();
+        let scope = format!("20260131/{}/{}/aws4_request", request.region, request.service);
+        Ok(AwsSignature {
+            date: "20260131T120000Z".to_owned(),
+            signature: format!("<aws {} {} {}>", self.0, request.method, request.url),
+            scope,
+            signed_headers: names.join(";"),
+        })
     }
 
     pub(crate) fn reveal(&self) -> Result<String, Fault> {

@@ -2,6 +2,7 @@
 //! measured in the same run; quote ratios, not absolute times.
 #![expect(clippy::print_stdout, reason = "prints a report")]
 
+mod answers;
 mod calls;
 mod components;
 mod containers;
@@ -17,6 +18,7 @@ mod store;
 
 /// Name and function of each benchmark.
 const FIGURES: &[(&str, fn())] = &[
+    ("answers", answers::run),
     ("calls", calls::run),
     ("components", components::run),
     ("status", status::run),

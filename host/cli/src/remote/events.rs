@@ -20,6 +20,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const SHORTEST: Duration = Duration::from_millis(200);
 /// Before the next try after many.
 const LONGEST: Duration = Duration::from_secs(10);
+/// Bytes of one event.
+const LONGEST_BLOCK: usize = 16 << 20;
 /// The header by which an event stream is taken up again.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -133,12 +135,22 @@ impl EventStream {
     }
 }
 
-/// The pieces of an answer, as long as they keep coming.
+/// The pieces of an answer, as long as they keep coming, and make blocks.
 fn chunks(response: Response) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold(response, async |mut response| match tokio::time::timeout(SILENCE, response.chunk()).await {
-        Ok(Ok(chunk)) => Ok(chunk.map(|chunk| (chunk, response))),
-        Ok(Err(error)) => Err(io::Error::other(error)),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    stream::try_unfold((response, 0), async |(mut response, open)| {
+        match tokio::time::timeout(SILENCE, response.chunk()).await {
+            Ok(Ok(None)) => Ok(None),
+            Ok(Ok(Some(chunk))) => {
+                let end = chunk.windows(2).rposition(|pair| pair == b"\n\n");
+                let open = end.map_or(open + chunk.len(), |end| chunk.len() - end);
+                if open > LONGEST_BLOCK {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                Ok(Some((chunk, (response, open))))
+            }
+            Ok(Err(error)) => Err(io::Error::other(error)),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     })
 }
 

@@ -5,6 +5,7 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::service::whole;
 use crate::failure::{Exit, Failure};
 
 /// `application/problem+json`. Everything may be missing: a proxy may have answered.
@@ -160,10 +161,13 @@ fn help(code: &str, status: Option<StatusCode>) -> Option<&'static str> {
     }
 }
 
+/// Bytes of a refusal: what is longer is none of a service's.
+const LONGEST: usize = 4 << 20;
+
 /// From an answer that is none of success.
 pub(super) async fn read(response: Response) -> Failure {
     let status = response.status();
-    let bytes = response.bytes().await.unwrap_or_default();
+    let bytes = whole(response, LONGEST).await.ok().flatten().unwrap_or_default();
     Refused::from(of(status, &bytes)).into()
 }
 

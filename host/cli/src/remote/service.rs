@@ -21,6 +21,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(300);
 /// Bytes of a file of certificates or of a token.
 const MOST: u64 = 4 << 20;
+/// Bytes of an answer: more than the status of the largest infrastructure has.
+const LONGEST_ANSWER: usize = 256 << 20;
 /// A service that asks for more patience than this is not waited for.
 const PATIENCE: u64 = 10;
 /// How often a request is made that comes too soon.
@@ -135,7 +137,11 @@ impl Service {
 
     /// Reads an answer.
     pub(super) async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
-        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let bytes = whole(response, LONGEST_ANSWER).await.map_err(|error| self.unreachable(&error))?;
+        let Some(bytes) = bytes else {
+            let text = format!("the answer of {} is longer than {} MiB", self.base, LONGEST_ANSWER >> 20);
+            return Err(Refused::new(Exit::Failed, "service.unexpected", text).into());
+        };
         serde_json::from_slice(&bytes).map_err(|error| {
             let text = format!("{} answers, and not as a service of Occopus would: {error}", self.base);
             Refused::new(Exit::Failed, "service.unexpected", text).into()
@@ -147,6 +153,18 @@ impl Service {
         let refused = Refused::new(Exit::Failed, "service.unreachable", text).passing();
         refused.help("`--server` or OCCOPUS_SERVER says where it is").into()
     }
+}
+
+/// Reads the whole of an answer; none when it has more bytes than these.
+pub(super) async fn whole(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        if bytes.len() + piece.len() > most {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Some(bytes))
 }
 
 /// Where the service is, when there is to be one.
@@ -235,6 +253,26 @@ mod tests {
             assert_eq!(failure.exit(), Exit::Usage, "{address}");
             assert!(!failure.render().contains("SECRET"));
         }
+    }
+
+    /// A server of which nobody knows what it is.
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read_to_the_end() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let _ = socket.read(&mut [0; 4096]).await;
+                let _ = socket.write_all(b"HTTP/1.1 500 Oh\r\nconnection: close\r\n\r\n").await;
+                while socket.write_all(&[b'a'; 1 << 16]).await.is_ok() {}
+            }
+        });
+        let service = service(&address);
+        let asked = service.request(Method::GET, &["a"], &[]).send().await.expect("an answer");
+        assert_eq!(whole(asked, 1 << 20).await.expect("it goes on"), None);
+        let refused = service.send(service.request(Method::GET, &["a"], &[])).await.expect_err("a refusal");
+        assert!(refused.render().contains("500"), "{}", refused.render());
     }
 
     #[test]

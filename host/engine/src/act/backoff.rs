@@ -29,11 +29,26 @@ impl Polling {
     }
 }
 
+/// What a cloud asks for is kept up to this long: a node does not wait for ever by the word of a server.
+pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(600);
+
 /// The pause before attempt `attempt + 1`: doubling, spread out so that many that failed together do not come back
-/// together, and never shorter than what the cloud asked for. The spread comes from `who`, so that a run can be replayed.
+/// together, and not shorter than what the cloud asked for, up to ten minutes. The spread comes from `who`, so that a run can be replayed.
 pub(super) fn before_retry(settings: &Settings, attempt: u32, who: &str, asked: Option<Duration>) -> Duration {
     let doubled = settings.retry_first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
     let capped = doubled.min(settings.retry_longest);
     let spread = (digest(format!("{who}/{attempt}").as_bytes()) % 1000) as f64 / 1000.0;
-    capped.mul_f64(0.75 + spread / 2.0).max(asked.unwrap_or_default())
+    capped.mul_f64(0.75 + spread / 2.0).max(asked.unwrap_or_default().min(LONGEST_ASKED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_does_not_stop_a_node_for_ever() {
+        let pause = |asked| before_retry(&Settings::default(), 1, "a", Some(Duration::from_secs(asked)));
+        assert_eq!(pause(120), Duration::from_secs(120));
+        assert_eq!(pause(u64::MAX), LONGEST_ASKED);
+    }
 }

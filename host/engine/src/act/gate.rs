@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::backoff::LONGEST_ASKED;
 use super::rate::{Accepted, Rate};
 use crate::ports::{Clock, Fault, Reaction};
 
 /// One refusal that does not say for how long is an accident; another within this time is not.
 const SECOND_REFUSAL: Duration = Duration::from_secs(1);
-/// What a cloud asks for is kept up to this long.
-const LONGEST_HOLD: Duration = Duration::from_secs(600);
 
 /// Admits calls, in the order in which they came.
 pub(super) struct Gate {
@@ -138,7 +137,7 @@ impl Gate {
         if state.limit.is_none() && asked.is_none() && !is_second {
             return;
         }
-        let pause = asked.unwrap_or(self.pause).min(LONGEST_HOLD);
+        let pause = asked.unwrap_or(self.pause).min(LONGEST_ASKED);
         let limit = state.limit.get_or_insert_with(|| Rate::new(state.in_flight));
         if round == state.round {
             tracing::debug!(?asked, in_flight = state.in_flight, "the cloud refuses calls; fewer are made");

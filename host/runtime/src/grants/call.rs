@@ -158,6 +158,20 @@ impl CallGrants {
         }
     }
 
+    /// May it talk to this address over a connection of its own, though it has a credential? The host does not see what is said
+    /// there, so that the operator's word is needed: an endpoint is for the host's HTTP client.
+    pub(crate) fn check_own_connection(&self, address: IpAddr, port: u16) -> Result<(), Refusal> {
+        self.check_address(address, port, None)?;
+        let address = address.to_canonical();
+        let names = lock(&self.resolved).get(&address).cloned().unwrap_or_default();
+        let by_operator = self.granted.iter().filter(|(_, source)| *source == Source::Operator).any(|(target, _)| {
+            target.covers_address(address, Some(port)) || names.iter().any(|name| target.covers_name(name, port))
+        });
+        let line = join(&address.to_string(), port);
+        let request = format!("a connection of its own to {line}");
+        if by_operator { Ok(()) } else { Err(self.refused(&request, OWN_CONNECTION, &line)) }
+    }
+
     /// May it ask for the addresses of this name? Only where it may talk to some port of it: a look-up tells the name to
     /// servers of others.
     pub fn check_lookup(&self, name: &str) -> Result<(), Refusal> {
@@ -297,7 +311,8 @@ impl CallGrants {
 }
 
 const REACHES_NOTHING: &str = "this call only renders or checks what would be, and reaches nothing";
-
+const OWN_CONNECTION: &str =
+    "a call with a credential reaches its endpoint by HTTP alone (`wasi:http`), where answers are searched for it";
 const NOT_GRANTED: &str = "this is neither the endpoint of its section nor granted to it";
 
 fn reason(address: IpAddr) -> &'static str {

@@ -206,3 +206,21 @@ fn a_bad_configuration_is_refused() {
         assert!(serde_json::from_str::<Grants>(text).is_err(), "{text}");
     }
 }
+
+/// Where answers can't be searched, the operator's word is needed.
+#[test]
+fn a_connection_of_its_own_needs_the_operator_where_there_is_a_credential() {
+    let endpoint_alone = driver("http://10.0.0.1:2375", &[]);
+    assert!(endpoint_alone.check_address(ip("10.0.0.1"), 2375, None).is_ok());
+    let refusal = endpoint_alone.check_own_connection(ip("10.0.0.1"), 2375).unwrap_err();
+    assert!(refusal.reason.contains("wasi:http"), "{refusal}");
+    assert_eq!(refusal.configuration, "plugins:\n  docker:\n    network: [\"10.0.0.1:2375\"]");
+    let named = driver("http://cloud.example.com:2375", &[]);
+    named.note_resolution("cloud.example.com", &[ip("10.0.0.1")]);
+    assert!(named.check_own_connection(ip("10.0.0.1"), 2375).is_err());
+    assert!(driver("http://10.0.0.1:2375", &["10.0.0.1:2375"]).check_own_connection(ip("10.0.0.1"), 2375).is_ok());
+    let by_name = driver("http://cloud.example.com:2375", &["cloud.example.com:2375"]);
+    by_name.note_resolution("cloud.example.com", &[ip("10.0.0.1")]);
+    assert!(by_name.check_own_connection(ip("10.0.0.1"), 2375).is_ok());
+    assert!(by_name.check_own_connection(ip("10.0.0.1"), 22).is_err());
+}

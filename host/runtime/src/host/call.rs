@@ -15,6 +15,9 @@ use crate::bindings::imports::occopus::types::types as wit;
 use crate::convert::fault_to;
 use crate::grants::Interface;
 
+/// Bytes of an endpoint.
+const LONGEST_ENDPOINT: usize = 8 << 10;
+
 impl wit::Host for State {}
 
 impl call::Host for State {}
@@ -30,7 +33,10 @@ impl call::HostContext for State {
     }
 
     async fn progress(&mut self, _context: Resource<Context>, phase: String, detail: Option<String>) -> Result<()> {
-        if let Some(progress) = &self.call.context.progress {
+        let bytes = phase.len() + detail.as_ref().map_or(0, String::len);
+        if let Some(progress) = &self.call.context.progress
+            && self.call.may_log(bytes)
+        {
             let detail = detail.map(|detail| self.call.redact(&detail));
             progress(&self.call.redact(&phase), detail.as_deref());
         }
@@ -38,11 +44,18 @@ impl call::HostContext for State {
     }
 
     async fn warn(&mut self, _: Resource<Context>, code: String, message: String, pointer: String) -> Result<()> {
-        self.call.warned(Warning { code, message: self.call.redact(&message), pointer });
+        if self.call.may_log(code.len() + message.len() + pointer.len()) {
+            let [code, message, pointer] = [code, message, pointer].map(|text| self.call.redact(&text));
+            self.call.warned(Warning { code, message, pointer });
+        }
         Ok(())
     }
 
     async fn url_for(&mut self, _context: Resource<Context>, endpoint: String) -> Result<Result<String, wit::Fault>> {
+        if endpoint.len() > LONGEST_ENDPOINT {
+            let message = format!("the endpoint has {} letters; {LONGEST_ENDPOINT} are the most", endpoint.len());
+            return Ok(Err(fault_to(Fault::new(Reaction::GiveUp, "host.endpoint", message))));
+        }
         Ok(self.call.grants.url_for(&endpoint).map_err(fault_to))
     }
 

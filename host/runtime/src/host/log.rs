@@ -9,9 +9,13 @@ use crate::bindings::imports::occopus::host::log;
 
 impl log::Host for State {
     async fn write(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
+        // What is longer is dropped in any case.
+        let most = self.call.services.limits.log_bytes;
         let mut line = message;
         for (key, value) in fields {
-            line.push_str(&format!(" {key}={value}"));
+            if line.len() <= most {
+                line.push_str(&format!(" {key}={value}"));
+            }
         }
         self.call.log(level, &line);
         Ok(())
@@ -21,15 +25,26 @@ impl log::Host for State {
 /// Instead of the bytes left: the allowance is used up, and this has been said.
 const NO_MORE: usize = usize::MAX;
 
+/// What a line costs beside its own bytes: time, names and level are written with it.
+const LINE: usize = 32;
+
 impl Call {
-    /// Logs a line of the plugin's, as long as its allowance lasts; says once when it is used up.
-    pub(crate) fn log(&self, level: log::Level, line: &str) {
+    /// Takes a line of so many bytes out of what the call may log or tell; says once when it is used up.
+    pub(crate) fn may_log(&self, bytes: usize) -> bool {
+        let wanted = bytes.saturating_add(LINE);
         let left = self.log_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            (left != NO_MORE).then(|| left.checked_sub(line.len().max(1)).unwrap_or(NO_MORE))
+            (left != NO_MORE).then(|| left.checked_sub(wanted).unwrap_or(NO_MORE))
         });
-        let Ok(left) = left else { return };
-        if line.len() > left {
+        let Ok(left) = left else { return false };
+        if wanted > left {
             tracing::warn!(target: "plugin", plugin = %self.plugin, node = %self.context.node, "logs too much; the rest of this call's lines is dropped");
+        }
+        wanted <= left
+    }
+
+    /// Logs a line of the plugin's, as long as its allowance lasts.
+    pub(crate) fn log(&self, level: log::Level, line: &str) {
+        if !self.may_log(line.len()) {
             return;
         }
         // A plugin's text must not move the reader's cursor, or look like two lines.

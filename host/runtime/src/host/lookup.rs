@@ -13,6 +13,9 @@ use wasmtime_wasi::sockets::WasiSocketsView;
 
 use super::State;
 
+/// Letters of a host name, with a dot at its end.
+const LONGEST_NAME: usize = 254;
+
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     add::<State, HasSelf<State>>(linker, |state| state)
 }
@@ -27,10 +30,13 @@ impl Host for State {
         if name.parse::<std::net::IpAddr>().is_ok() {
             return Host::resolve_addresses(&mut self.sockets(), network, name);
         }
+        // No name is longer (RFC 1035), and none is told to anybody.
+        if name.len() > LONGEST_NAME {
+            return Err(ErrorCode::InvalidArgument.into());
+        }
         // A lookup has no port; a name that is granted on any port may be looked up.
         if let Err(refusal) = self.call.grants.check_lookup(&name) {
-            tracing::warn!(plugin = %self.call.plugin, "{refusal}");
-            self.call.refused(refusal.to_string());
+            self.call.refused(&refusal.to_string());
             return Err(ErrorCode::AccessDenied.into());
         }
         let stream = Host::resolve_addresses(&mut self.sockets(), network, name.clone())?;

@@ -21,10 +21,11 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::busy::{Busy, Pace};
 use crate::cache::TokenCache;
 use crate::convert::Told;
 use crate::grants::CallGrants;
-use crate::http::HttpClient;
+use crate::http::{CallMemory, HttpClient, Memory};
 use crate::limits::{Limiter, Limits};
 use crate::process::Processes;
 use crate::secrets::CallSecrets;
@@ -34,12 +35,26 @@ pub use handles::{
     ConfigScope, Context, ContextRequest, Credential, Facts, NodeRequest, Registration, Scope, Secret, Target,
 };
 pub(crate) use outgoing::Outgoing;
+pub(crate) use secrets::RefusedKey;
+
+/// Bytes of what is told of one refusal: a guest chose some of it.
+const LONGEST_REFUSAL: usize = 2048;
+
+/// The beginning of a text, of so many bytes at most.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    match text.len() <= most {
+        true => text.to_owned(),
+        false => format!("{}…", &text[..text.floor_char_boundary(most)]),
+    }
+}
 
 /// What all calls share.
 pub(crate) struct Services {
     pub(crate) http: HttpClient,
     pub(crate) processes: Processes,
     pub(crate) tokens: TokenCache,
+    /// For bodies.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) limits: Limits,
     pub(crate) allow_commands: bool,
     /// Addresses that users were told of.
@@ -58,6 +73,10 @@ pub(crate) struct Call {
     pub(crate) token_scope: String,
     pub(crate) input: Input,
     pub(crate) services: Arc<Services>,
+    /// For bodies.
+    pub(crate) memory_for_bodies: Arc<CallMemory>,
+    /// How long it has computed, the host's own work for it included.
+    pub(crate) busy: Busy,
     /// Bytes that may still be logged.
     pub(crate) log_left: AtomicUsize,
     /// What was refused, with the lines that would allow it, to be shown with the call's fault.
@@ -98,13 +117,26 @@ impl Input {
 }
 
 impl Call {
-    /// Remembers a refusal.
-    pub(crate) fn refused(&self, refusal: String) {
+    /// Logs a refusal, and remembers it for the call's fault.
+    pub(crate) fn refused(&self, refusal: &str) {
+        let refusal = self.told(refusal, LONGEST_REFUSAL);
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who keeps trying gets no longer list.
-        if refusals.len() < 8 && !refusals.contains(&refusal) {
-            refusals.push(refusal);
+        if refusals.contains(&refusal) {
+            return;
         }
+        // Who keeps trying gets no longer list.
+        if refusals.len() < 8 {
+            refusals.push(refusal.clone());
+        }
+        drop(refusals);
+        if self.may_log(refusal.len()) {
+            tracing::warn!(plugin = %self.plugin, "{refusal}");
+        }
+    }
+
+    /// Paces long work of the host for this call.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::within(&self.busy, self.services.limits.computing())
     }
 
     /// Keeps a warning. Who keeps warning gets no longer list.
@@ -155,14 +187,19 @@ impl State {
                     if matches!(usage, SocketAddrUse::TcpBind) {
                         return address.ip().is_unspecified() && address.port() == 0;
                     }
-                    match call.grants.check_address(address.ip(), address.port(), None) {
+                    // No answer could be searched for secrets there.
+                    let check = if call.secrets.as_ref().is_some_and(CallSecrets::any_secret) {
+                        call.grants.check_own_connection(address.ip(), address.port())
+                    } else {
+                        call.grants.check_address(address.ip(), address.port(), None)
+                    };
+                    match check {
                         Ok(()) => {
                             call.sent.fetch_add(1, Ordering::Relaxed);
                             matches!(usage, SocketAddrUse::TcpConnect)
                         }
                         Err(refusal) => {
-                            tracing::warn!(plugin = %call.plugin, "{refusal}");
-                            call.refused(refusal.to_string());
+                            call.refused(&refusal.to_string());
                             false
                         }
                     }

@@ -74,7 +74,8 @@ impl WasiHttpHooks for Outgoing {
             let request = http::Request::from_parts(parts, body.map_err(|error| format!("{error:?}")));
             // Counted before it may leave: a call that is ended in between has an unknown outcome.
             call.sent.fetch_add(1, Ordering::Relaxed);
-            let answer = call.services.http.send(request, &call.grants, call.secrets.as_ref(), &limits).await;
+            let (secrets, memory) = (call.secrets.as_ref(), &call.memory_for_bodies);
+            let answer = call.services.http.send_within(request, &call.grants, secrets, &limits, memory).await;
             note(&call, answer.as_ref().err());
             let answer = answer.map_err(|error| explain(&call, &error))?;
             let answer =
@@ -97,8 +98,7 @@ fn note(call: &Call, error: Option<&HttpError>) {
 fn explain(call: &Call, error: &HttpError) -> Error {
     match error.kind {
         HttpErrorKind::Refused => {
-            tracing::warn!(plugin = %call.plugin, "{error}");
-            call.refused(error.to_string());
+            call.refused(&error.to_string());
             Error::HttpRequestDenied
         }
         HttpErrorKind::InvalidRequest => Error::HttpRequestUriInvalid,
@@ -109,6 +109,10 @@ fn explain(call: &Call, error: &HttpError) -> Error {
         HttpErrorKind::ConnectTimeout => Error::ConnectionTimeout,
         HttpErrorKind::RequestTooLarge => Error::HttpRequestBodySize(None),
         HttpErrorKind::ResponseTooLarge => Error::HttpResponseBodySize(None),
+        HttpErrorKind::OutOfMemory => {
+            call.refused(&format!("plugin `{}`: {error} (`limits.held_body_bytes`)", call.plugin));
+            Error::InternalError(Some(error.to_string()))
+        }
         HttpErrorKind::FirstByteTimeout | HttpErrorKind::BetweenBytesTimeout | HttpErrorKind::Protocol => {
             Error::InternalError(Some(error.to_string()))
         }

@@ -1,15 +1,24 @@
 //! `occopus:host/secrets` and `reveal`: the guest has names, the host has the values.
 
+use jiff::Timestamp;
 use occopus_engine::ports::{Fault, Reaction};
-use wasmtime::Result;
 use wasmtime::component::Resource;
+use wasmtime::{Error, Result, Trap};
 
-use super::{Credential, Secret, State};
+use super::{Call, Credential, Secret, State};
 use crate::bindings::imports::occopus::host::{reveal, secrets};
 use crate::bindings::imports::occopus::types::types as wit;
+use crate::busy::Spent;
 use crate::convert::fault_to;
 use crate::grants::Interface;
-use crate::secrets::{CallSecrets, Encoding};
+use crate::secrets::{AwsRequest, CallSecrets, Encoding, KEY_PREFIX};
+
+/// The call asked for something with which it could sign for ever, or for others.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} gives a key, not a signature")]
+pub(crate) struct RefusedKey {
+    what: &'static str,
+}
 
 impl State {
     /// What a value gives; nothing for a handle that outlived its credential, which does not happen.
@@ -62,7 +71,11 @@ impl secrets::HostSecret for State {
     }
 
     async fn hmac_sha1(&mut self, secret: Resource<Secret>, message: Vec<u8>) -> Result<Vec<u8>> {
-        self.with_secret(&secret, |secrets, field| secrets.hmac_sha1(field, &message))
+        let (Some(secrets), field) = (&self.call.secrets, &self.table.get(&secret)?.field) else {
+            return Ok(Vec::new());
+        };
+        let signed = secrets.hmac_sha1(field, &message, &mut self.call.pace()).await.map_err(spent)?;
+        Ok(signed.unwrap_or_default())
     }
 
     async fn hmac_sha256(
@@ -71,11 +84,36 @@ impl secrets::HostSecret for State {
         prefix: Vec<u8>,
         messages: Vec<Vec<u8>>,
     ) -> Result<Vec<u8>> {
-        self.with_secret(&secret, |secrets, field| secrets.hmac_sha256(field, &prefix, &messages))
+        if prefix == KEY_PREFIX {
+            return Err(refused("hmac-sha256 with the prefix AWS4"));
+        }
+        let (Some(secrets), field) = (&self.call.secrets, &self.table.get(&secret)?.field) else {
+            return Ok(Vec::new());
+        };
+        let signed = secrets.hmac_sha256(field, &prefix, &messages, &mut self.call.pace()).await.map_err(spent)?;
+        Ok(signed.unwrap_or_default())
     }
 
     async fn sha256(&mut self, secret: Resource<Secret>, before: Vec<u8>, after: Vec<u8>) -> Result<Vec<u8>> {
-        self.with_secret(&secret, |secrets, field| secrets.sha256(field, &before, &after))
+        let (Some(secrets), field) = (&self.call.secrets, &self.table.get(&secret)?.field) else {
+            return Ok(Vec::new());
+        };
+        if secrets.is_key(field, &before, &after) {
+            return Err(refused("sha256 of a long text that ends with the secret"));
+        }
+        let digest = secrets.sha256(field, &before, &after, &mut self.call.pace()).await.map_err(spent)?;
+        Ok(digest.unwrap_or_default())
+    }
+
+    async fn aws_sign(
+        &mut self,
+        secret: Resource<Secret>,
+        request: secrets::AwsRequest,
+    ) -> Result<std::result::Result<secrets::AwsSignature, wit::Fault>> {
+        let (Some(values), field) = (&self.call.secrets, &self.table.get(&secret)?.field) else {
+            return Ok(Err(fault_to(missing())));
+        };
+        Ok(sign(&self.call, values, field, request).map_err(fault_to))
     }
 
     async fn rsa_sign(
@@ -93,6 +131,50 @@ impl secrets::HostSecret for State {
     }
 }
 
+/// Signs for hosts to which the call may send its secrets.
+fn sign(
+    call: &Call,
+    values: &CallSecrets,
+    field: &str,
+    request: secrets::AwsRequest,
+) -> std::result::Result<secrets::AwsSignature, Fault> {
+    let unusable = |why: String| Fault::new(Reaction::GiveUp, "host.aws-request", format!("nothing is signed: {why}"));
+    let request = AwsRequest {
+        method: request.method,
+        url: request.url,
+        headers: request.headers,
+        payload: request.payload,
+        region: request.region,
+        service: request.service,
+    };
+    let url = request.url.parse().map_err(|error| unusable(format!("the URL is none: {error}")))?;
+    let host = crate::http::host_for_secrets(&url, &call.grants).map_err(|error| {
+        call.refused(&error.to_string());
+        Fault::new(Reaction::GiveUp, "host.not-granted", "nothing is signed for a host that is not granted")
+    })?;
+    let signed = values.aws_sign(field, &request, &host, Timestamp::now()).map_err(unusable)?.ok_or_else(missing)?;
+    Ok(secrets::AwsSignature {
+        date: signed.date,
+        scope: signed.scope,
+        signed_headers: signed.signed_headers,
+        signature: signed.signature,
+    })
+}
+
+fn missing() -> Fault {
+    Fault::new(Reaction::Denied, "credentials.missing-field", "the credential has no such value")
+}
+
+/// Ends a call that has computed for too long, as in its own code.
+fn spent(_: Spent) -> Error {
+    Trap::Interrupt.into()
+}
+
+/// Ends a call that asked for a key in place of a signature.
+fn refused(what: &'static str) -> Error {
+    RefusedKey { what }.into()
+}
+
 impl reveal::Host for State {
     async fn reveal(&mut self, secret: Resource<Secret>) -> Result<Result<String, wit::Fault>> {
         if let Err(refusal) = self.call.grants.check_interface(Interface::Reveal) {
@@ -100,7 +182,6 @@ impl reveal::Host for State {
         }
         let value =
             self.with_secret(&secret, |secrets, field| Some(secrets.reveal(field).map(|value| value.to_string())))?;
-        let missing = || Fault::new(Reaction::Denied, "credentials.missing-field", "the credential has no such value");
         Ok(value.ok_or_else(missing).map_err(fault_to))
     }
 }

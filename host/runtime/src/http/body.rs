@@ -4,15 +4,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::error::chain;
-use super::{HttpError, HttpErrorKind, HttpLimits, RequestBody, Sent};
+use super::memory::Share;
+use super::{HttpError, HttpErrorKind, HttpLimits, Sent};
 
 /// The guest's body, up to a number of bytes.
 pub(super) struct BoundedRequest<B> {
@@ -66,12 +68,63 @@ where
     }
 }
 
-/// A body that is in memory.
-pub(super) fn whole(bytes: Full<Bytes>, trailers: Option<HeaderMap>) -> RequestBody {
-    let bytes = bytes.map_err(|never| match never {});
-    match trailers {
-        None => bytes.boxed_unsync(),
-        Some(trailers) => bytes.with_trailers(async move { Some(Ok(trailers)) }).boxed_unsync(),
+/// A body that is in memory, with its share of the call's.
+pub(super) struct Whole {
+    pub(super) bytes: Bytes,
+    pub(super) trailers: Option<HeaderMap>,
+    pub(super) share: Share,
+}
+
+impl Whole {
+    /// Takes a body in.
+    ///
+    /// # Errors
+    /// Those of the body, and when there is no memory for it.
+    pub(super) async fn of(mut body: UnsyncBoxBody<Bytes, HttpError>, mut share: Share) -> Result<Self, HttpError> {
+        let (mut bytes, mut trailers) = (BytesMut::new(), None);
+        while let Some(frame) = body.frame().await {
+            match frame?.into_data() {
+                Ok(data) => {
+                    share.grow(data.len())?;
+                    bytes.extend_from_slice(&data);
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok(Self { bytes: bytes.freeze(), trailers, share })
+    }
+
+    /// As a body again.
+    pub(super) fn body(self) -> UnsyncBoxBody<Bytes, HttpError> {
+        let bytes = Full::new(self.bytes).map_err(|never| match never {});
+        let inner = match self.trailers {
+            None => bytes.boxed_unsync(),
+            Some(trailers) => bytes.with_trailers(async move { Some(Ok(trailers)) }).boxed_unsync(),
+        };
+        Held { inner, _share: self.share }.boxed_unsync()
+    }
+}
+
+/// A body with what it needs of the call's memory.
+pub(super) struct Held {
+    pub(super) inner: UnsyncBoxBody<Bytes, HttpError>,
+    pub(super) _share: Share,
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -40,6 +40,8 @@ pub enum HttpErrorKind {
     RequestTooLarge,
     /// The response's body is larger than the limit.
     ResponseTooLarge,
+    /// The bodies of the call need more memory at a time than the limit.
+    OutOfMemory,
     /// The connection broke, or the server does not speak HTTP.
     Protocol,
 }

@@ -1,19 +1,23 @@
 //! What the guest wrote becomes what is sent, and what came back becomes what the guest reads.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body::Body;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::body::{self, BoundedRequest, BoundedResponse};
+use super::body::{BoundedRequest, BoundedResponse, Held, Whole};
+use super::masked::{self, Masked};
+use super::memory::{CallMemory, Share};
 use super::route::Route;
-use super::{HttpError, HttpLimits, RequestBody, ResponseBody};
+use super::{HttpError, HttpErrorKind, HttpLimits, RequestBody, ResponseBody, Sent};
 use crate::grants::CallGrants;
-use crate::secrets::CallSecrets;
+use crate::secrets::{CallSecrets, TooLong};
 
 /// A request that may leave.
 pub(super) struct Prepared {
@@ -35,6 +39,13 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
+/// Bytes of all headers and the path that have placeholders in them, once these are filled in.
+const LONGEST_HEAD: usize = 1 << 20;
+
+/// For the operator, to whom a driver that can't read an answer is a riddle otherwise.
+const REPEATED: &str =
+    "a server repeated a value of the credential that it was sent; the plugin reads asterisks in its place";
+
 /// Fills placeholders in, and sets the headers that are ours to set.
 pub(super) async fn prepare<B>(
     request: Request<B>,
@@ -42,6 +53,7 @@ pub(super) async fn prepare<B>(
     grants: &CallGrants,
     secrets: Option<&CallSecrets>,
     limits: &HttpLimits,
+    memory: &Arc<CallMemory>,
 ) -> Result<Prepared, HttpError>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -59,28 +71,35 @@ where
     // ends its body a moment later would be told that the connection is gone; and some servers take an empty body in
     // chunks for content.
     if length.is_none_or(|length| length == 0) {
-        let whole = content.collect().await?;
-        let trailers = whole.trailers().cloned();
-        let bytes = whole.to_bytes();
-        length = (!bytes.is_empty()).then_some(bytes.len() as u64).or(length);
-        content = body::whole(Full::new(bytes), trailers);
+        let whole = Whole::of(content, memory.share()).await?;
+        length = (!whole.bytes.is_empty()).then_some(whole.bytes.len() as u64).or(length);
+        content = whole.body();
     }
-    // Nothing is held up for calls that have asked for no secret.
-    if let Some(secrets) = secrets.filter(|secrets| secrets.any_issued()) {
-        let whole = content.collect().await?;
-        let trailers = whole.trailers().cloned();
-        let mut bytes = whole.to_bytes();
-        let mut used = fill_head(&mut parts, secrets)?;
-        if let Some(filled) = secrets.fill(&bytes) {
-            bytes = Bytes::copy_from_slice(&filled);
-            used = true;
+    let secrets = secrets.filter(|secrets| secrets.in_answers().is_some() || secrets.any_issued());
+    if let Some(secrets) = secrets {
+        masked::ask_openly(&mut parts.headers);
+        // Nothing is held up for calls that have asked for no secret.
+        if secrets.any_issued() {
+            let mut whole = Whole::of(content, memory.share()).await?;
+            let mut used = fill_head(&mut parts, secrets)?;
+            let most = usize::try_from(limits.request_body).unwrap_or(usize::MAX);
+            let too_large = |TooLong| {
+                let message = "the request's body is larger than a plugin may send";
+                HttpError::new(HttpErrorKind::RequestTooLarge, Sent::No, message)
+            };
+            if let Some(filled) = secrets.fill_within(&whole.bytes, most).map_err(too_large)? {
+                whole.share.grow(filled.len().saturating_sub(whole.bytes.len()))?;
+                whole.bytes = Bytes::copy_from_slice(&filled);
+                used = true;
+            }
+            // The socket of a route is the endpoint itself, or granted by the operator.
+            if used && let Route::Host { host, port, .. } = route {
+                grants.check_secrets(host, *port)?;
+            }
+            let filled = whole.bytes.len() as u64;
+            length = length.map(|_| filled).or((filled > 0).then_some(filled));
+            content = whole.body();
         }
-        // The socket of a route is the endpoint itself, or granted by the operator.
-        if used && let Route::Host { host, port, .. } = route {
-            grants.check_secrets(host, *port)?;
-        }
-        length = length.map(|_| bytes.len() as u64).or((!bytes.is_empty()).then_some(bytes.len() as u64));
-        content = body::whole(Full::new(bytes), trailers);
     }
     if let Some(length) = length {
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -90,12 +109,26 @@ where
     Ok(Prepared { head: Request::from_parts(parts, ()), body: content })
 }
 
-/// What the guest may see of a response.
-pub(super) fn answer(response: Response<Incoming>, limits: &HttpLimits) -> Response<ResponseBody> {
+/// What the guest may see of a response: nothing of the connection, and no value of its credential.
+pub(super) fn answer(
+    response: Response<Incoming>,
+    limits: &HttpLimits,
+    secrets: Option<&CallSecrets>,
+    share: Share,
+) -> Result<Response<ResponseBody>, HttpError> {
     let (mut parts, content) = response.into_parts();
+    let inner = BoundedResponse::new(content, limits).boxed_unsync();
+    let mut body = Held { inner, _share: share }.boxed_unsync();
+    if let Some(wanted) = secrets.and_then(CallSecrets::in_answers) {
+        let tell = || tracing::warn!("{REPEATED}");
+        if masked::mask_head(&mut parts, wanted)? {
+            tell();
+        }
+        body = Masked::new(body, Arc::clone(wanted), Box::new(tell)).boxed_unsync();
+    }
     clean(&mut parts.headers);
     parts.extensions.clear();
-    Response::from_parts(parts, BoundedResponse::new(content, limits).boxed_unsync())
+    Ok(Response::from_parts(parts, body))
 }
 
 /// The one length that the guest gave. Two different ones would let it smuggle a second request.
@@ -128,8 +161,11 @@ fn clean(headers: &mut HeaderMap) {
 /// Fills placeholders into the headers and the path. True when there was one.
 fn fill_head(parts: &mut Parts, secrets: &CallSecrets) -> Result<bool, HttpError> {
     let mut used = false;
+    let mut left = LONGEST_HEAD;
+    let too_large = |TooLong| HttpError::invalid("the request's head is larger than a plugin may send");
     for (name, value) in &mut parts.headers {
-        if let Some(filled) = secrets.fill(value.as_bytes()) {
+        if let Some(filled) = secrets.fill_within(value.as_bytes(), left).map_err(too_large)? {
+            left -= filled.len();
             // The error would hold nothing of the value, and must not.
             let message = || format!("the secret can't be a part of the header `{name}`");
             *value = HeaderValue::from_bytes(&filled).map_err(|_| HttpError::invalid(message()))?;
@@ -137,7 +173,8 @@ fn fill_head(parts: &mut Parts, secrets: &CallSecrets) -> Result<bool, HttpError
             used = true;
         }
     }
-    if let Some(filled) = parts.uri.path_and_query().and_then(|path| secrets.fill(path.as_str().as_bytes())) {
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if let Some(filled) = secrets.fill_within(path.as_bytes(), left).map_err(too_large)? {
         let message = "the secret can't be a part of a URL as it is: ask for the percent-encoded placeholder";
         let path = PathAndQuery::try_from(filled.as_slice()).map_err(|_| HttpError::invalid(message))?;
         let mut uri = parts.uri.clone().into_parts();

@@ -5,13 +5,14 @@ mod server;
 use std::collections::BTreeSet;
 
 use http::StatusCode;
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::grants::{Grants, PluginGrants, Subject};
 use crate::secrets::Encoding;
-use server::{Seen, Server};
+use server::{SCRAMBLE, Seen, Server};
 
 const LIMITS: HttpLimits = HttpLimits {
     connect: Duration::from_secs(5),
@@ -157,11 +158,66 @@ async fn placeholders_are_filled_in_headers_queries_and_bodies() {
     let mut request = post(&server.url(&format!("/x?key={percent}")), format!("{{\"key\":\"{json}\"}}"));
     request.headers_mut().insert("x-auth", plain.parse().unwrap());
     request.headers_mut().insert("content-length", "999".parse().unwrap());
-    let request = seen(HttpClient::new().send(request, &grants, Some(&secrets), &LIMITS).await.unwrap()).await;
+    request.headers_mut().insert(SCRAMBLE, "1".parse().unwrap());
+    let answer = HttpClient::new().send(request, &grants, Some(&secrets), &LIMITS).await.unwrap();
+    let scrambled = answer.into_body().collect().await.unwrap().to_bytes();
+    let plain: Vec<u8> = scrambled.iter().map(|byte| byte ^ 1).collect();
+    let request: Seen = serde_json::from_slice(&plain).unwrap();
     assert_eq!(request.path, "/x?key=s3cr%22t%2Fvalue");
     assert_eq!(request.headers["x-auth"], "s3cr\"t/value");
     assert_eq!(request.body, r#"{"key":"s3cr\"t/value"}"#);
     assert_eq!(request.headers["content-length"], request.body.len().to_string());
+}
+
+#[tokio::test]
+async fn what_a_server_repeats_is_masked_in_its_length() {
+    let server = Server::start().await;
+    let (grants, secrets) = (endpoint(&server.url("")), secrets());
+    let plain = secrets.placeholder("key", Encoding::Plain).unwrap();
+    let json = secrets.placeholder("key", Encoding::Json).unwrap();
+    let mut request = post(&server.url("/x"), format!("{{\"key\":\"{json}\"}}"));
+    request.headers_mut().insert("x-auth", plain.parse().unwrap());
+    request.headers_mut().insert("accept-encoding", "gzip".parse().unwrap());
+    request.headers_mut().insert("range", "bytes=0-3".parse().unwrap());
+    let answer = HttpClient::new().send(request, &grants, Some(&secrets), &LIMITS).await.unwrap();
+    let length: usize = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body.len(), length);
+    let request: Seen = serde_json::from_slice(&body).unwrap();
+    // As JSON within JSON, each with its own backslashes.
+    assert_eq!(request.headers["x-auth"], "*".repeat(13));
+    assert_eq!(request.body, format!("{{\"key\":\"{}\"}}", "*".repeat(15)));
+    assert!(!request.headers.contains_key("accept-encoding") && !request.headers.contains_key("range"));
+    // A later call, which asks for no placeholder, reads no more of it.
+    let later = super::tests::secrets();
+    let answer = HttpClient::new().send(post(&server.url("/x"), "S3CR\"T/VALUE"), &grants, Some(&later), &LIMITS).await;
+    assert_eq!(seen(answer.unwrap()).await.body, "*".repeat(13));
+}
+
+#[tokio::test]
+async fn bodies_that_are_taken_in_need_memory() {
+    let server = Server::start().await;
+    let grants = endpoint(&server.url(""));
+    let memory = CallMemory::new(&Memory::new(1 << 20), 1 << 20);
+    let send = async |size: usize| {
+        // Of no declared length, so that it is taken in.
+        let frames = futures::stream::iter(
+            (0..size / 1024).map(|_| Ok::<_, String>(Frame::data(Bytes::from(vec![b'x'; 1024])))),
+        );
+        let request = Request::post(server.url("/")).body(StreamBody::new(frames)).unwrap();
+        HttpClient::new().send_within(request, &grants, None, &LIMITS, &memory).await
+    };
+    let error = send(950 << 10).await.unwrap_err();
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::OutOfMemory, Sent::No));
+    // What was taken is given back, whenever the answer is read or dropped.
+    for _ in 0..20 {
+        drop(send(400 << 10).await.unwrap());
+    }
+    let held: Vec<_> = futures::future::join_all((0..7).map(|_| send(1 << 10))).await;
+    assert!(held.iter().all(Result::is_ok));
+    assert_eq!(send(1 << 10).await.unwrap_err().kind, HttpErrorKind::OutOfMemory);
+    drop(held);
+    send(400 << 10).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,17 +4,30 @@ use zeroize::Zeroizing;
 
 use super::{CallSecrets, DIGITS, PREFIX};
 
+/// A text is too long once its placeholders are filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLong;
+
 impl CallSecrets {
     /// The text with its placeholders filled in; none when there is no placeholder of this call in it.
     pub fn fill(&self, text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.fill_within(text, usize::MAX).ok().flatten()
+    }
+
+    /// The same, where the result has at most so many bytes.
+    ///
+    /// # Errors
+    /// When it has more: a few bytes may stand for a long value, many times.
+    pub(crate) fn fill_within(&self, text: &[u8], most: usize) -> Result<Option<Zeroizing<Vec<u8>>>, TooLong> {
         let issued = self.issued();
         if issued.is_empty() {
-            return None;
+            return Ok(None);
         }
         let mut filled: Option<Zeroizing<Vec<u8>>> = None;
         let mut copied = 0;
         let mut at = 0;
-        while let Some(found) = find(&text[at..], PREFIX.as_bytes()) {
+        let finder = memchr::memmem::Finder::new(PREFIX);
+        while let Some(found) = finder.find(&text[at..]) {
             let start = at + found;
             let end = start + PREFIX.len() + DIGITS;
             let form = text.get(start..end).and_then(|bytes| std::str::from_utf8(bytes).ok());
@@ -23,6 +36,9 @@ impl CallSecrets {
                 let out = filled.get_or_insert_with(Zeroizing::default);
                 out.extend_from_slice(&text[copied..start]);
                 out.extend_from_slice(value.as_bytes());
+                if out.len() > most {
+                    return Err(TooLong);
+                }
                 copied = end;
                 at = end;
             } else {
@@ -31,11 +47,10 @@ impl CallSecrets {
         }
         if let Some(out) = &mut filled {
             out.extend_from_slice(&text[copied..]);
+            if out.len() > most {
+                return Err(TooLong);
+            }
         }
-        filled
+        Ok(filled)
     }
-}
-
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|window| window == wanted)
 }

@@ -1,65 +1,51 @@
-//! Values are taken out of everything that a call says.
+//! Values are taken out of everything that a call says, and out of every answer that it gets.
 
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
-use super::{CallSecrets, json_inside, percent};
+use super::CallSecrets;
+use super::forms::forms;
+use super::scan::{Wanted, reduced};
 
-/// What stands where a secret was.
+/// Stands where a secret was in a text.
 const MASK: &str = "***";
 /// Shorter values are no secrets, and their removal would make texts unreadable.
 const SHORTEST: usize = 4;
-/// Shorter pieces of a value's encoded forms say nothing.
-const SHORTEST_PIECE: usize = 8;
+/// Shorter values stand in answers by chance, and a driver could not read these any more.
+const SHORTEST_IN_ANSWERS: usize = 8;
 
 impl CallSecrets {
-    /// Takes the values out of a text that leaves the call (faults, logs, progress), in the forms in which a server or a
-    /// careless plugin repeats them: as they are, in JSON, percent-encoded, hexadecimal, and in base64 at any offset. It
-    /// guards against accidents: a plugin that wants to hide a value from it has no value to hide.
+    /// Takes the values out of a text that leaves the call (faults, handles, logs, progress), in the forms in which a server or a
+    /// careless plugin repeats them. A plugin that wants to hide a value from it has no value to hide.
     pub fn redact(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for needle in self.needles.get_or_init(|| self.find_needles()) {
-            if text.contains(needle.as_str()) {
-                text = text.replace(needle.as_str(), MASK);
-            }
+        let wanted = self.in_texts.get_or_init(|| self.wanted(SHORTEST, ""));
+        let found = wanted.find(text.as_bytes());
+        let mut redacted = Vec::with_capacity(text.len());
+        let mut at = 0;
+        for place in &found {
+            redacted.extend_from_slice(&text.as_bytes()[at..place.start]);
+            redacted.extend_from_slice(MASK.as_bytes());
+            at = place.end;
         }
-        text
+        redacted.extend_from_slice(&text.as_bytes()[at..]);
+        String::from_utf8_lossy(&redacted).into_owned()
     }
 
-    fn find_needles(&self) -> Vec<Zeroizing<String>> {
-        let secret = self.values.iter().filter(|(field, _)| !self.public.contains(*field));
-        let mut needles = Vec::new();
-        for value in secret.map(|(_, value)| value).filter(|value| value.trim().len() >= SHORTEST) {
-            needles.push(value.clone());
-            needles.push(Zeroizing::new(value.trim().to_owned()));
-            needles.push(json_inside(value));
-            needles.push(percent(value));
-            needles.push(Zeroizing::new(percent(value).replace("%20", "+")));
-            let hex = value.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
-            needles.push(Zeroizing::new(hex));
-            for alphabet in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-                needles.extend((0..3).filter_map(|offset| base64_inside(value, offset, &alphabet)));
-            }
-            // A key in PEM may be repeated line by line.
-            let lines = value.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----"));
-            needles.extend(lines.map(|line| Zeroizing::new(line.to_owned())));
-        }
-        // The longest first: a shorter one may be a part of it.
-        needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        needles.dedup();
-        needles
+    /// Returns whether a text holds a value that answers are searched for.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        self.in_answers().is_some_and(|wanted| !wanted.find(text.as_bytes()).is_empty())
     }
-}
 
-/// The part of base64(something + value + something) that depends on the value alone, when `offset` bytes of the first
-/// group are something else.
-fn base64_inside(value: &str, offset: usize, alphabet: &impl base64::Engine) -> Option<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new(vec![0; offset]);
-    bytes.extend_from_slice(value.as_bytes());
-    let encoded = Zeroizing::new(alphabet.encode(bytes.as_slice()));
-    // Each character holds six bits: drop those that hold a bit of a neighbour.
-    let first = (8 * offset).div_ceil(6);
-    let last = 8 * bytes.len() / 6;
-    let inside = encoded.get(first..last)?;
-    (inside.len() >= SHORTEST_PIECE).then(|| Zeroizing::new(inside.to_owned()))
+    /// What answers are searched for; none when there is nothing. Whatever the plugin was told in the section at hand is no
+    /// secret to it.
+    pub(crate) fn in_answers(&self) -> Option<&Arc<Wanted>> {
+        let wanted = self.in_answers.get_or_init(|| Arc::new(self.wanted(SHORTEST_IN_ANSWERS, &self.section)));
+        (!wanted.is_empty()).then_some(wanted)
+    }
+
+    fn wanted(&self, shortest: usize, known: &str) -> Wanted {
+        let secret = self.values.iter().filter(|(field, _)| !self.public.contains(*field)).map(|(_, value)| value);
+        let long = secret.filter(|value| reduced(value.as_bytes()).len() >= shortest);
+        let unknown = long.filter(|value| known.is_empty() || !known.contains(value.as_str()));
+        Wanted::new(unknown.flat_map(|value| forms(value)).collect())
+    }
 }

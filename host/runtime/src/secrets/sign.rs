@@ -11,33 +11,80 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::CallSecrets;
+use crate::busy::{Pace, Spent};
+
+/// Bytes of a key of HMAC with SHA-1 or SHA-256 that is used as it is.
+const HMAC_BLOCK: usize = 64;
+
+/// Bytes that are taken at a time.
+const PIECE: usize = 16 << 10;
+/// What a message costs beside its bytes: it has a key of its own.
+const MESSAGE: usize = 256;
 
 impl CallSecrets {
     /// HMAC-SHA1 under a value.
-    pub fn hmac_sha1(&self, field: &str, message: &[u8]) -> Option<Vec<u8>> {
-        let mut mac = Hmac::<Sha1>::new_from_slice(self.values.get(field)?.as_bytes()).ok()?;
-        mac.update(message);
-        Some(mac.finalize().into_bytes().to_vec())
+    pub(crate) async fn hmac_sha1(
+        &self,
+        field: &str,
+        message: &[u8],
+        pace: &mut Pace,
+    ) -> Result<Option<Vec<u8>>, Spent> {
+        let value = self.values.get(field);
+        let Some(mut mac) = value.and_then(|value| Hmac::<Sha1>::new_from_slice(value.as_bytes()).ok()) else {
+            return Ok(None);
+        };
+        for piece in message.chunks(PIECE) {
+            pace.step(piece.len()).await?;
+            mac.update(piece);
+        }
+        Ok(Some(mac.finalize().into_bytes().to_vec()))
     }
 
     /// HMAC-SHA256 chained: the key of the first message is `prefix` + value, of each further one the result before it.
     /// Without a message the result is empty: it must not be the key.
-    pub fn hmac_sha256(&self, field: &str, prefix: &[u8], messages: &[Vec<u8>]) -> Option<Vec<u8>> {
-        let value = self.values.get(field)?;
+    pub(crate) async fn hmac_sha256(
+        &self,
+        field: &str,
+        prefix: &[u8],
+        messages: &[Vec<u8>],
+        pace: &mut Pace,
+    ) -> Result<Option<Vec<u8>>, Spent> {
+        let Some(value) = self.values.get(field) else { return Ok(None) };
         let mut key = Zeroizing::new([prefix, value.as_bytes()].concat());
         for message in messages {
-            let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
-            mac.update(message);
+            pace.step(MESSAGE).await?;
+            let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return Ok(None) };
+            for piece in message.chunks(PIECE) {
+                pace.step(piece.len()).await?;
+                mac.update(piece);
+            }
             key = Zeroizing::new(mac.finalize().into_bytes().to_vec());
         }
-        Some(if messages.is_empty() { Vec::new() } else { key.to_vec() })
+        Ok(Some(if messages.is_empty() { Vec::new() } else { key.to_vec() }))
     }
 
     /// SHA-256 of a text with a value in it.
-    pub fn sha256(&self, field: &str, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
-        let value = self.values.get(field)?;
-        let digest = Sha256::new().chain_update(before).chain_update(value.as_bytes()).chain_update(after);
-        Some(digest.finalize().to_vec())
+    pub(crate) async fn sha256(
+        &self,
+        field: &str,
+        before: &[u8],
+        after: &[u8],
+        pace: &mut Pace,
+    ) -> Result<Option<Vec<u8>>, Spent> {
+        let Some(value) = self.values.get(field) else { return Ok(None) };
+        let mut digest = Sha256::new();
+        for piece in before.chunks(PIECE).chain([value.as_bytes()]).chain(after.chunks(PIECE)) {
+            pace.step(piece.len()).await?;
+            digest.update(piece);
+        }
+        Ok(Some(digest.finalize().to_vec()))
+    }
+
+    /// Whether the digest of this text is what HMAC takes for the key in place of the text itself, because that is long. Whoever
+    /// has it can sign for ever.
+    pub(crate) fn is_key(&self, field: &str, before: &[u8], after: &[u8]) -> bool {
+        let length = self.values.get(field).map_or(0, |value| before.len() + value.len());
+        after.is_empty() && length > HMAC_BLOCK
     }
 
     /// RSASSA-PKCS1-v1_5 over a digest, under a private key in PEM. The algorithm is `sha1`, `sha256`, or empty to sign the

@@ -1,9 +1,11 @@
 //! Placeholders, signatures, and what is taken out of texts. The key under `testdata` was made for these tests; the
 //! signatures beside it are OpenSSL's.
 
+use futures::FutureExt as _;
 use sha1::Digest;
 
 use super::*;
+use crate::busy::{Pace, Spent};
 
 fn secrets(values: &[(&str, &str)]) -> CallSecrets {
     let values = values.iter().map(|(name, value)| ((*name).to_owned(), Zeroizing::new((*value).to_owned())));
@@ -12,6 +14,10 @@ fn secrets(values: &[(&str, &str)]) -> CallSecrets {
 
 fn filled(secrets: &CallSecrets, text: &str) -> String {
     String::from_utf8(secrets.fill(text.as_bytes()).unwrap().to_vec()).unwrap()
+}
+
+fn at_once<T>(work: impl Future<Output = Result<Option<T>, Spent>>) -> Option<T> {
+    work.now_or_never().expect("it never waits").expect("it has no budget")
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -77,20 +83,77 @@ fn hmacs_are_those_of_the_standards() {
     // RFC 2202 case 2 and RFC 4231 case 2.
     let jefe = secrets(&[("key", "Jefe")]);
     let message = b"what do ya want for nothing?";
-    assert_eq!(hex(&jefe.hmac_sha1("key", message).unwrap()), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
     assert_eq!(
-        hex(&jefe.hmac_sha256("key", b"", &[message.to_vec()]).unwrap()),
+        hex(&at_once(jefe.hmac_sha1("key", message, &mut Pace::endless())).unwrap()),
+        "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+    );
+    assert_eq!(
+        hex(&at_once(jefe.hmac_sha256("key", b"", &[message.to_vec()], &mut Pace::endless())).unwrap()),
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     );
     // The signing key of the example in the documentation of AWS Signature Version 4.
     let aws = secrets(&[("key", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")]);
     let chain = ["20120215", "us-east-1", "iam", "aws4_request"].map(|text| text.as_bytes().to_vec());
     assert_eq!(
-        hex(&aws.hmac_sha256("key", b"AWS4", &chain).unwrap()),
+        hex(&at_once(aws.hmac_sha256("key", b"AWS4", &chain, &mut Pace::endless())).unwrap()),
         "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
     );
-    assert_eq!(aws.hmac_sha256("key", b"AWS4", &[]).unwrap(), b"");
-    assert_eq!(aws.hmac_sha1("none", b""), None);
+    assert_eq!(at_once(aws.hmac_sha256("key", b"AWS4", &[], &mut Pace::endless())).unwrap(), b"");
+    assert_eq!(at_once(aws.hmac_sha1("none", b"", &mut Pace::endless())), None);
+}
+
+/// Those of AWS's own test suite (`aws-sig-v4-test-suite`).
+#[test]
+fn aws_signatures_are_those_of_aws() {
+    let secrets = secrets(&[("key", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), ("token", "a  secret token")]);
+    let now = "2015-08-30T12:36:00Z".parse().unwrap();
+    let request = |method: &str, url: &str| AwsRequest {
+        method: method.to_owned(),
+        url: url.to_owned(),
+        headers: Vec::new(),
+        payload: sha2::Sha256::digest(b"").to_vec(),
+        region: "us-east-1".to_owned(),
+        service: "service".to_owned(),
+    };
+    let sign = |request: &AwsRequest| secrets.aws_sign("key", request, "example.amazonaws.com", now);
+    for (method, url, signature) in [
+        ("GET", "https://example.amazonaws.com/", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
+        (
+            "GET",
+            "https://example.amazonaws.com/?Param2=value2&Param1=value1",
+            "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+        ),
+        ("POST", "https://example.amazonaws.com", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
+    ] {
+        let signed = sign(&request(method, url)).unwrap().unwrap();
+        assert_eq!(signed.signature, signature, "{method} {url}");
+        assert_eq!((signed.date.as_str(), signed.signed_headers.as_str()), ("20150830T123600Z", "host;x-amz-date"));
+        assert_eq!(signed.scope, "20150830/us-east-1/service/aws4_request");
+    }
+    assert_eq!(secrets.aws_sign("none", &request("GET", "https://x/"), "x", now), Ok(None));
+    // A placeholder is signed as what is sent in its place.
+    let with = |value: &str| AwsRequest {
+        headers: vec![("X-Amz-Security-Token".to_owned(), value.to_owned())],
+        ..request("GET", "https://x/")
+    };
+    let placeholder = secrets.placeholder("token", Encoding::Plain).unwrap();
+    assert_eq!(sign(&with(&placeholder)), sign(&with("a secret token")));
+    assert_ne!(sign(&with(&placeholder)), sign(&with("another token")));
+    // What would make the text say something else than the request.
+    let refused = [
+        request("GET\n/\n\nhost:x", "https://x/"),
+        request("GET", "https://x/\n"),
+        request("GET", "https://x/?X-Amz-Expires=604800"),
+        request("GET", "https://x/?%58-Amz-Expires=604800"),
+        AwsRequest { region: "a/b".to_owned(), ..request("GET", "https://x/") },
+        AwsRequest { service: String::new(), ..request("GET", "https://x/") },
+        AwsRequest { payload: vec![0; 31], ..request("GET", "https://x/") },
+        AwsRequest { headers: vec![("Host".to_owned(), "y".to_owned())], ..request("GET", "https://x/") },
+        with("a\nhost:y"),
+    ];
+    for request in refused {
+        assert!(sign(&request).is_err(), "{request:?}");
+    }
 }
 
 #[test]
@@ -136,6 +199,9 @@ fn a_digest_over_a_text_with_the_secret_in_it() {
     let secrets = secrets(&[("password", "b")]);
     // FIPS 180-4, of "abc".
     let wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    assert_eq!(secrets.sha256("password", b"a", b"c").map(|digest| hex(&digest)).as_deref(), Some(wanted));
-    assert_eq!(secrets.sha256("other", b"a", b"c"), None);
+    assert_eq!(
+        at_once(secrets.sha256("password", b"a", b"c", &mut Pace::endless())).map(|digest| hex(&digest)).as_deref(),
+        Some(wanted)
+    );
+    assert_eq!(at_once(secrets.sha256("other", b"a", b"c", &mut Pace::endless())), None);
 }

@@ -21,9 +21,6 @@ use super::error::ServeError;
 /// How often a busy instance lets others run.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Bytes of a component; of a larger one only so many are read, and they are none.
-const MOST: u64 = 1 << 30;
-
 /// How long a request may take, its answer's body included.
 const REQUEST: Duration = Duration::from_secs(60);
 
@@ -40,7 +37,7 @@ impl Program {
         let wrong_world = |reason: String| ServeError::WrongWorld { path: path.to_owned(), reason };
         let setup = |error: wasmtime::Error| ServeError::Compiler { message: format!("{error:#}") };
 
-        let bytes = files::read(path, MOST).map_err(|source| ServeError::reading(path.to_owned(), source))?;
+        let bytes = crate::read_component(path).map_err(|source| ServeError::reading(path.to_owned(), source))?;
         if Parser::is_core_wasm(&bytes) {
             return Err(not_a_component("it is a core module; build it with the target `wasm32-wasip2`".into()));
         }

@@ -103,7 +103,7 @@ impl<'a> Api<'a> {
         read: impl FnOnce(&Document) -> Option<T>,
     ) -> Result<T, Fault> {
         let request = self.scope.http().post(&self.url).body(form.0);
-        let request = signed(request, self.credential, self.section.signing_region(), Timestamp::now())?;
+        let request = signed(request, self.credential, self.section.signing_region())?;
         let response = request.send().map_err(|error| self.unanswered(effect, error))?;
         self.time.set(refusal::date(&response));
         let text = response.text();

@@ -23,6 +23,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
+/// With this header the answer is in a form in which the client finds no secret: each byte's last bit is turned.
+pub(super) const SCRAMBLE: &str = "x-scramble";
+
 /// What the server saw of a request.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Seen {
@@ -156,7 +159,11 @@ async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Byt
         headers: headers.collect(),
         body: String::from_utf8(body.to_vec()).unwrap(),
     };
-    let mut response = Response::new(Full::new(Bytes::from(serde_json::to_vec(&seen).unwrap())).boxed_unsync());
+    let mut bytes = serde_json::to_vec(&seen).unwrap();
+    if seen.headers.contains_key(SCRAMBLE) {
+        bytes.iter_mut().for_each(|byte| *byte ^= 1);
+    }
+    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed_unsync());
     if path == "/redirect" {
         *response.status_mut() = http::StatusCode::FOUND;
         response.headers_mut().insert("location", "http://169.254.169.254/".parse().unwrap());

@@ -1,0 +1,160 @@
+//! Signatures of AWS, version 4 (<https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>).
+//!
+//! The keys on the way to such a signature are good for a whole day, for any host of a service. So the guest gets none of them: the
+//! host computes the signature of one request, to a host that it has found to be granted, at its own time.
+
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, Method, Uri};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::{CallSecrets, percent};
+use crate::busy::Pace;
+
+/// The value before which the key is put.
+pub(crate) const KEY_PREFIX: &[u8] = b"AWS4";
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Bytes of a name of a region or a service.
+const LONGEST_NAME: usize = 64;
+
+/// A request to be signed.
+#[derive(Debug, Clone)]
+pub struct AwsRequest {
+    /// Such as `POST`.
+    pub method: String,
+    /// The absolute URL.
+    pub url: String,
+    /// What is signed beside `host` and `x-amz-date`. Placeholders in values are filled in.
+    pub headers: Vec<(String, String)>,
+    /// SHA-256 of the body; empty leaves the body unsigned.
+    pub payload: Vec<u8>,
+    /// Such as `eu-west-1`.
+    pub region: String,
+    /// Such as `ec2`.
+    pub service: String,
+}
+
+/// The parts of an `Authorization` header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsSignature {
+    /// The value of `x-amz-date`.
+    pub date: String,
+    /// `20260131/eu-west-1/ec2/aws4_request`.
+    pub scope: String,
+    /// Names, with semicolons between.
+    pub signed_headers: String,
+    /// In hexadecimal.
+    pub signature: String,
+}
+
+impl CallSecrets {
+    /// Signs a request that is sent to this `Host`. None when there is no such value.
+    ///
+    /// # Errors
+    /// In words, when the request is none that can be sent.
+    pub fn aws_sign(
+        &self,
+        field: &str,
+        request: &AwsRequest,
+        host: &str,
+        now: Timestamp,
+    ) -> Result<Option<AwsSignature>, String> {
+        let names = [&request.region, &request.service];
+        let plain = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if names.iter().any(|name| name.is_empty() || name.len() > LONGEST_NAME || !plain(name)) {
+            return Err("the region or the service has no name of Amazon's".to_owned());
+        }
+        let date = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let scope = format!("{}/{}/{}/aws4_request", &date[..8], request.region, request.service);
+        let (canonical, signed_headers) = self.canonical(request, host, &date)?;
+        let to_sign = format!("{ALGORITHM}\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical.as_slice())));
+        let chain = scope.split('/').chain([to_sign.as_str()]).map(|text| text.as_bytes().to_vec());
+        let chain = chain.collect::<Vec<_>>();
+        // Some hundred bytes: it never waits.
+        let signature = self.hmac_sha256(field, KEY_PREFIX, &chain, &mut Pace::endless()).now_or_never();
+        let signature = signature.and_then(Result::ok).flatten();
+        Ok(signature.map(|signature| AwsSignature { date, scope, signed_headers, signature: hex(&signature) }))
+    }
+
+    /// The request in the one way in which it is signed, and the names of its headers.
+    fn canonical(&self, request: &AwsRequest, host: &str, date: &str) -> Result<(Zeroizing<Vec<u8>>, String), String> {
+        // No line break of the guest's gets into the text: whatever is signed is what it says to be.
+        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| "the method is none".to_owned())?;
+        let url: Uri = request.url.parse().map_err(|error| format!("the URL is none: {error}"))?;
+        let mut headers = vec![
+            ("host".to_owned(), Zeroizing::new(host.as_bytes().to_vec())),
+            ("x-amz-date".to_owned(), Zeroizing::new(date.as_bytes().to_vec())),
+        ];
+        for (name, value) in &request.headers {
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| "the name of a header is none".to_owned())?;
+            let value = self.fill(value.as_bytes()).unwrap_or_else(|| Zeroizing::new(value.as_bytes().to_vec()));
+            if HeaderValue::from_bytes(&value).is_err() {
+                return Err(format!("the value of the header `{name}` is none"));
+            }
+            headers.push((name.as_str().to_owned(), value));
+        }
+        headers.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if headers.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err("a header is to be signed twice; `host` and `x-amz-date` are added by the host".to_owned());
+        }
+        let names = headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
+        let payload = match request.payload.len() {
+            0 => "UNSIGNED-PAYLOAD".to_owned(),
+            32 => hex(&request.payload),
+            _ => return Err("the payload is no SHA-256".to_owned()),
+        };
+        let path = path(url.path(), request.service == "s3");
+        let mut text = Zeroizing::new(format!("{method}\n{path}\n{}\n", query(url.query())?).into_bytes());
+        for (name, value) in headers {
+            text.extend_from_slice(name.as_bytes());
+            text.push(b':');
+            text.extend_from_slice(&single_spaced(&value));
+            text.push(b'\n');
+        }
+        text.extend_from_slice(format!("\n{names}\n{payload}").as_bytes());
+        Ok((text, names))
+    }
+}
+
+/// Segments are escaped again, but for S3.
+fn path(path: &str, as_it_is: bool) -> String {
+    if path.is_empty() {
+        return "/".to_owned();
+    }
+    if as_it_is {
+        return path.to_owned();
+    }
+    path.split('/').map(|segment| percent(segment).to_string()).collect::<Vec<_>>().join("/")
+}
+
+/// Parameters by name and value. Those by which a URL is signed for others, for days, are refused.
+fn query(query: Option<&str>) -> Result<String, String> {
+    let mut parameters: Vec<_> = query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|parameter| !parameter.is_empty())
+        .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+        .collect();
+    let signed = |name: &str| {
+        let decoded = super::scan::decoded(name.as_bytes());
+        // As it is compared: `-` and `+` are one.
+        decoded.starts_with(b"x+amz+")
+    };
+    if parameters.iter().any(|(name, _)| signed(name)) {
+        return Err("a URL is not signed for others (`X-Amz-...` in its query)".to_owned());
+    }
+    parameters.sort_unstable();
+    Ok(parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&"))
+}
+
+/// Without white space around, and with single spaces inside.
+fn single_spaced(value: &[u8]) -> Zeroizing<Vec<u8>> {
+    let words = value.split(|byte| *byte == b' ' || *byte == b'\t').filter(|word| !word.is_empty());
+    Zeroizing::new(words.collect::<Vec<_>>().join(&b' '))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,116 @@
+//! Characters that are written as escapes: of URLs, JSON strings, HTML and XML.
+
+/// One escape, and the bytes that it stands for: none, or those of one character.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    pub(super) length: usize,
+    pub(super) bytes: [u8; 4],
+    pub(super) count: usize,
+}
+
+impl Unit {
+    fn byte(length: usize, byte: u8) -> Self {
+        Self { length, bytes: [byte, 0, 0, 0], count: 1 }
+    }
+
+    fn character(length: usize, character: Option<char>) -> Self {
+        let mut bytes = [0; 4];
+        let count = character.map_or(0, |character| character.encode_utf8(&mut bytes).len());
+        Self { length, bytes, count }
+    }
+
+    fn nothing(length: usize) -> Self {
+        Self { length, bytes: [0; 4], count: 0 }
+    }
+}
+
+/// Backslashes of one escape. JSON within JSON within JSON has seven.
+const BACKSLASHES: usize = 15;
+/// Of `&#x10ffff;` and everything shorter.
+const LONGEST_ENTITY: usize = 10;
+
+/// Reads the escape with which a text begins: `%`, `\` or `&`, which stand for themselves where they begin none. None when
+/// more of the text is needed.
+pub(super) fn unit(text: &[u8], is_end: bool) -> Option<Unit> {
+    match text.first() {
+        Some(b'%') => percent(text, is_end),
+        Some(b'\\') => backslash(text, is_end),
+        _ => entity(text, is_end),
+    }
+}
+
+/// `%63`, also where the `%` is escaped itself (`%2563`).
+fn percent(text: &[u8], is_end: bool) -> Option<Unit> {
+    let mut at = 1;
+    loop {
+        let Some(digits) = text.get(at..at + 2) else { return is_end.then(|| Unit::byte(at, b'%')) };
+        match number(digits).and_then(|number| u8::try_from(number).ok()) {
+            None => return Some(Unit::byte(at, b'%')),
+            Some(b'%') if at < 9 => at += 2,
+            Some(byte) => return Some(Unit::byte(at + 2, byte)),
+        }
+    }
+}
+
+/// `\u0063`, `\x63`, and backslashes before anything else, which are left out.
+fn backslash(text: &[u8], is_end: bool) -> Option<Unit> {
+    let run = text.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+    let digits = match text.get(run) {
+        Some(b'u') => 4,
+        Some(b'x') => 2,
+        // Characters of no account.
+        Some(b'n' | b'r' | b't') => return Some(Unit::nothing(run + 1)),
+        None if !is_end => return None,
+        _ => return Some(Unit::nothing(run)),
+    };
+    let end = run + 1 + digits;
+    let Some(written) = text.get(run + 1..end) else { return is_end.then(|| Unit::nothing(run)) };
+    let Some(first) = number(written) else { return Some(Unit::nothing(run)) };
+    if !(0xd800..0xdc00).contains(&first) {
+        return Some(Unit::character(end, char::from_u32(first)));
+    }
+    // The first half of a pair (RFC 8259, section 7).
+    let rest = &text[end..];
+    let again = rest.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+    let Some(second) = rest.get(again..again + 5) else { return is_end.then(|| Unit::nothing(end)) };
+    let low = second.strip_prefix(b"u").and_then(number).filter(|low| (0xdc00..0xe000).contains(low));
+    Some(match low {
+        None => Unit::nothing(end),
+        Some(low) => {
+            let character = char::from_u32(0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
+            Unit::character(end + again + 5, character)
+        }
+    })
+}
+
+/// `&amp;`, `&#99;`, `&#x63;`.
+fn entity(text: &[u8], is_end: bool) -> Option<Unit> {
+    let Some(end) = text.iter().take(LONGEST_ENTITY).position(|byte| *byte == b';') else {
+        let complete = is_end || text.len() >= LONGEST_ENTITY;
+        return complete.then(|| Unit::byte(1, b'&'));
+    };
+    let name = std::str::from_utf8(&text[1..end]).unwrap_or_default();
+    let character = match name {
+        "amp" => Some('&'),
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        _ => {
+            let code = match name.strip_prefix('#') {
+                Some(digits) => match digits.strip_prefix(['x', 'X']) {
+                    Some(digits) => u32::from_str_radix(digits, 16).ok(),
+                    None => digits.parse().ok(),
+                },
+                None => None,
+            };
+            code.and_then(char::from_u32)
+        }
+    };
+    Some(if character.is_some() { Unit::character(end + 1, character) } else { Unit::byte(1, b'&') })
+}
+
+/// The value of hexadecimal digits.
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
+}

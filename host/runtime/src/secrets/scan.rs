@@ -1,0 +1,413 @@
+//! The search for values in texts and in streams.
+//!
+//! A text is compared *reduced*: in lower case, without white space, and with the two alphabets of base64 as one. It is read
+//! as it is, and around escapes once more, decoded: there `%63`, `\u0063`, `\"` and `&amp;` count as the characters that they stand
+//! for. (Once would not do: a `%` before a value that begins with hexadecimal digits would hide it from the second reading.) A value
+//! is masked where it stands, and the text keeps its length.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::escape::{Unit, unit};
+
+/// Stands for each byte of a value that was found in a stream.
+const MASK: u8 = b'*';
+/// White space and backslashes within a value, at most.
+const WIDEST_GAP: usize = 32;
+/// Characters by which the end of a form is recognised, before the whole of it is compared.
+const ANCHOR: usize = 4;
+const BUCKETS: usize = 1 << 16;
+/// Characters of its end that are compared before the whole of a long form is.
+const GLANCE: usize = 16;
+
+/// A byte as it is compared; 0 for those that are of no account.
+const REDUCED: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < table.len() {
+        let byte = at as u8;
+        table[at] = match byte {
+            0..=b' ' | 0x7f => 0,
+            b'A'..=b'Z' => byte.to_ascii_lowercase(),
+            b'-' => b'+',
+            b'_' => b'/',
+            _ => byte,
+        };
+        at += 1;
+    }
+    table
+};
+
+/// A text as it is compared.
+pub(super) fn reduced(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let characters = text.iter().map(|byte| REDUCED[usize::from(*byte)]);
+    Zeroizing::new(characters.filter(|character| *character != 0).collect())
+}
+
+/// A text as it is compared when its escapes are decoded.
+pub(super) fn decoded(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let wanted = Wanted { longest: usize::MAX, ..Wanted::default() };
+    let mut reading = Decoded::default();
+    reading.read(&wanted, text, true, &mut Vec::new());
+    reading.text
+}
+
+/// What is looked for. It is wiped from memory with its owner.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    /// Reduced, the longest first.
+    forms: Vec<Zeroizing<Vec<u8>>>,
+    /// One bit for each bucket in which a form ends.
+    ends: Vec<u64>,
+    longest: usize,
+}
+
+impl Wanted {
+    /// Looks for these forms. Those of fewer than four characters are left out.
+    pub(super) fn new(mut forms: Vec<Zeroizing<Vec<u8>>>) -> Self {
+        forms.retain(|form| form.len() >= ANCHOR);
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup();
+        let mut ends = vec![0; BUCKETS / 64];
+        for form in &forms {
+            let bucket = bucket(form.iter().fold(0, |end, byte| end << 8 | u32::from(*byte)));
+            ends[bucket / 64] |= 1 << (bucket % 64);
+        }
+        let longest = forms.first().map_or(0, |form| form.len());
+        Self { forms, ends, longest }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.forms.is_empty()
+    }
+
+    /// The length of the longest form with which this text ends.
+    fn ending(&self, text: &[u8]) -> Option<usize> {
+        self.forms.iter().find(|form| text.ends_with(form)).map(|form| form.len())
+    }
+
+    /// Whether a form may end with these four characters.
+    #[inline]
+    fn may_end(&self, end: u32) -> bool {
+        let bucket = bucket(end);
+        self.ends.get(bucket / 64).is_some_and(|bits| bits & 1 << (bucket % 64) != 0)
+    }
+
+    /// Whether a form may end with these characters, which are not more than a glance takes in.
+    fn may_have(&self, end: &[u8]) -> bool {
+        self.forms.iter().any(|form| {
+            let common = end.len().min(form.len());
+            end[end.len() - common..] == form[form.len() - common..]
+        })
+    }
+
+    /// The length of the longest end of this text with which a form begins.
+    fn begun(&self, text: &[u8]) -> usize {
+        let begun = |form: &Zeroizing<Vec<u8>>| {
+            let text = &text[text.len().saturating_sub(form.len() - 1)..];
+            let mut starts = memchr::memchr_iter(form[0], text);
+            starts.find(|start| form.starts_with(&text[*start..])).map(|start| text.len() - start)
+        };
+        self.forms.iter().filter_map(begun).max().unwrap_or(0)
+    }
+
+    /// The places of values in a text, in order; those that touch are one.
+    pub(super) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        if self.is_empty() {
+            return found;
+        }
+        Readings::default().read(self, text, true, &mut found);
+        found.sort_by_key(|place| place.start);
+        found.dedup_by(|next, before| {
+            let touches = next.start <= before.end;
+            if touches {
+                before.end = before.end.max(next.end);
+            }
+            touches
+        });
+        found
+    }
+
+    /// The text with its values masked, in its length; none when there is none in it.
+    pub(crate) fn masked(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let found = self.find(text);
+        (!found.is_empty()).then(|| {
+            let mut masked = text.to_vec();
+            found.into_iter().for_each(|place| masked[place].fill(MASK));
+            masked
+        })
+    }
+}
+
+fn bucket(end: u32) -> usize {
+    (end.wrapping_mul(0x9e37_79b1) >> 16) as usize
+}
+
+/// The search through one stream, which comes in pieces.
+#[derive(Default)]
+pub(crate) struct Scan {
+    readings: Readings,
+    /// What may be a part of a value, and was not given away.
+    held: Vec<u8>,
+    /// Places in it that are masked when they are given away: until then they may be parts of longer values.
+    found: Vec<Range<usize>>,
+    any: bool,
+}
+
+impl Scan {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a piece, and returns what can be given away by then: masked, and not always all of it.
+    pub(crate) fn next(&mut self, wanted: &Wanted, piece: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(piece);
+        self.search(wanted, false);
+        let given = self.readings.forget(wanted, &self.held);
+        let held = self.held.split_off(given);
+        let given = std::mem::replace(&mut self.held, held);
+        self.masked(given)
+    }
+
+    /// Takes the last piece, and returns the rest. The scan is over.
+    pub(crate) fn end(&mut self, wanted: &Wanted, piece: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(piece);
+        self.search(wanted, true);
+        self.readings = Readings::default();
+        let given = std::mem::take(&mut self.held);
+        self.masked(given)
+    }
+
+    /// Masks what is given away, and keeps the places in what is still held.
+    fn masked(&mut self, mut given: Vec<u8>) -> Vec<u8> {
+        let end = given.len();
+        for place in &self.found {
+            given[place.start.min(end)..place.end.min(end)].fill(MASK);
+        }
+        self.found.retain_mut(|place| {
+            let is_held = place.end > end;
+            *place = place.start.saturating_sub(end)..place.end.saturating_sub(end);
+            is_held
+        });
+        given
+    }
+
+    /// Bytes that were not given away.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether anything was masked so far.
+    pub(crate) fn found(&self) -> bool {
+        self.any
+    }
+
+    fn search(&mut self, wanted: &Wanted, is_end: bool) {
+        self.readings.read(wanted, &self.held, is_end, &mut self.found);
+        self.any |= !self.found.is_empty();
+    }
+}
+
+/// Both ways of reading.
+#[derive(Default)]
+struct Readings {
+    plain: Plain,
+    /// Where escapes are near; elsewhere it reads what `plain` reads.
+    decoded: Option<Decoded>,
+    /// From where on escapes are looked for, as long as none is near.
+    at: usize,
+}
+
+impl Readings {
+    /// Reads what is new, and adds the places of values.
+    fn read(&mut self, wanted: &Wanted, held: &[u8], is_end: bool, found: &mut Vec<Range<usize>>) {
+        self.plain.read(wanted, held, found);
+        loop {
+            if self.decoded.is_none() {
+                let Some(escape) = memchr::memchr3(b'%', b'\\', b'&', &held[self.at..]) else {
+                    self.at = held.len();
+                    return;
+                };
+                self.decoded = Some(Decoded::after(wanted, held, self.plain.floor, self.at + escape));
+            }
+            let Some(decoded) = &mut self.decoded else { return };
+            if !decoded.read(wanted, held, is_end, found) {
+                return;
+            }
+            self.at = decoded.at;
+            self.decoded = None;
+        }
+    }
+
+    /// Forgets what is no part of a value that may still come, and returns how many bytes that are.
+    fn forget(&mut self, wanted: &Wanted, held: &[u8]) -> usize {
+        let mut needed = self.plain.needed(wanted, held);
+        if let Some(decoded) = &mut self.decoded {
+            needed = needed.min(decoded.needed(wanted, held.len()));
+        }
+        self.plain.forget(needed);
+        if let Some(decoded) = &mut self.decoded {
+            decoded.forget(needed);
+        }
+        self.at = self.at.saturating_sub(needed);
+        needed
+    }
+}
+
+/// The reading of what is held as it is.
+#[derive(Default)]
+struct Plain {
+    /// Bytes that were read.
+    at: usize,
+    /// No value begins before.
+    floor: usize,
+    /// Bytes since the last character.
+    gap: usize,
+    /// The last four characters.
+    end: u32,
+}
+
+impl Plain {
+    fn read(&mut self, wanted: &Wanted, held: &[u8], found: &mut Vec<Range<usize>>) {
+        for (at, byte) in held.iter().enumerate().skip(self.at) {
+            let character = REDUCED[usize::from(*byte)];
+            if character == 0 {
+                self.gap += 1;
+                if self.gap > WIDEST_GAP {
+                    self.floor = at + 1;
+                }
+                continue;
+            }
+            self.gap = 0;
+            self.end = self.end << 8 | u32::from(character);
+            if wanted.may_end(self.end) && wanted.may_have(&before(&held[..=at], self.floor, GLANCE).0) {
+                let (text, places) = before(&held[..=at], self.floor, wanted.longest);
+                if let Some(characters) = wanted.ending(&text) {
+                    found.push(places[places.len() - characters]..at + 1);
+                }
+            }
+        }
+        self.at = held.len();
+    }
+
+    /// From where on what is held may be a part of a value.
+    fn needed(&self, wanted: &Wanted, held: &[u8]) -> usize {
+        let (text, places) = before(held, self.floor, wanted.longest);
+        let begun = wanted.begun(&text);
+        places.get(places.len() - begun).copied().unwrap_or(held.len())
+    }
+
+    /// So many bytes are held no longer.
+    fn forget(&mut self, bytes: usize) {
+        self.at -= bytes;
+        self.floor = self.floor.saturating_sub(bytes);
+    }
+}
+
+/// The last characters of what is held, reduced, and where each stands.
+fn before(held: &[u8], floor: usize, most: usize) -> (Zeroizing<Vec<u8>>, Vec<usize>) {
+    let (mut text, mut places) = (Zeroizing::<Vec<u8>>::default(), Vec::new());
+    let characters = held.iter().enumerate().skip(floor).rev().map(|(at, byte)| (at, REDUCED[usize::from(*byte)]));
+    for (at, character) in characters.filter(|(_, character)| *character != 0).take(most) {
+        text.push(character);
+        places.push(at);
+    }
+    text.reverse();
+    places.reverse();
+    (text, places)
+}
+
+/// The reading of what is held with its escapes decoded.
+#[derive(Default)]
+struct Decoded {
+    /// Bytes that were read.
+    at: usize,
+    /// What was read, reduced, and the place at which each character begins.
+    text: Zeroizing<Vec<u8>>,
+    places: Vec<usize>,
+    /// Bytes since the last character.
+    gap: usize,
+    /// The last four characters.
+    end: u32,
+    /// Characters since the last escape.
+    calm: usize,
+}
+
+impl Decoded {
+    /// Begins at an escape, with what was read before it.
+    fn after(wanted: &Wanted, held: &[u8], floor: usize, at: usize) -> Self {
+        let (text, places) = before(&held[..at], floor.min(at), wanted.longest);
+        let end = text.iter().fold(0, |end, character| end << 8 | u32::from(*character));
+        let gap = places.last().map_or(0, |place| at - place - 1);
+        Self { at, text, places, gap, end, calm: 0 }
+    }
+
+    /// Reads what is new, and adds the places of values. An escape that is not complete yet is left for later. True when it has
+    /// read for so long without an escape that there is no difference to the other reading.
+    fn read(&mut self, wanted: &Wanted, held: &[u8], is_end: bool, found: &mut Vec<Range<usize>>) -> bool {
+        while let Some(byte) = held.get(self.at) {
+            if matches!(byte, b'%' | b'\\' | b'&') {
+                let Some(Unit { length, bytes, count }) = unit(&held[self.at..], is_end) else { return false };
+                for byte in &bytes[..count] {
+                    self.take(wanted, *byte, length, found);
+                }
+                if count == 0 {
+                    self.skip(length);
+                }
+                self.at += length;
+                self.calm = 0;
+            } else {
+                if self.calm > wanted.longest {
+                    return true;
+                }
+                self.take(wanted, *byte, 1, found);
+                self.at += 1;
+            }
+        }
+        false
+    }
+
+    fn take(&mut self, wanted: &Wanted, byte: u8, length: usize, found: &mut Vec<Range<usize>>) {
+        let character = REDUCED[usize::from(byte)];
+        if character == 0 {
+            return self.skip(length);
+        }
+        self.gap = 0;
+        self.calm += 1;
+        self.text.push(character);
+        self.places.push(self.at);
+        self.end = self.end << 8 | u32::from(character);
+        if wanted.may_end(self.end)
+            && let Some(characters) = wanted.ending(&self.text)
+        {
+            found.push(self.places[self.places.len() - characters]..self.at + length);
+        }
+    }
+
+    fn skip(&mut self, length: usize) {
+        self.gap += length;
+        if self.gap > WIDEST_GAP {
+            self.text.clear();
+            self.places.clear();
+        }
+    }
+
+    /// From where on what is held may be a part of a value.
+    fn needed(&mut self, wanted: &Wanted, held: usize) -> usize {
+        let over = self.text.len() - wanted.begun(&self.text);
+        self.text.drain(..over);
+        self.places.drain(..over);
+        self.places.first().copied().unwrap_or(held).min(self.at)
+    }
+
+    /// So many bytes are held no longer.
+    fn forget(&mut self, bytes: usize) {
+        self.at -= bytes;
+        self.places.iter_mut().for_each(|place| *place -= bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;

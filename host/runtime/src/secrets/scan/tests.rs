@@ -1,0 +1,140 @@
+//! Values in every form, in one piece and in many.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+use super::*;
+use crate::secrets::forms::forms;
+use crate::secrets::{json_inside, percent};
+
+const VALUE: &str = "4f-Correct Horse/battery\"staple+Ünïcode";
+
+fn wanted(value: &str) -> Wanted {
+    Wanted::new(forms(value))
+}
+
+/// What is given away of a text in pieces of this size, and the sizes of what was given away.
+fn streamed(wanted: &Wanted, text: &[u8], size: usize) -> Vec<u8> {
+    let mut scan = Scan::new();
+    let mut out: Vec<u8> = text.chunks(size).flat_map(|piece| scan.next(wanted, piece)).collect();
+    out.extend(scan.end(wanted, b""));
+    assert_eq!(out.len(), text.len());
+    out
+}
+
+fn escaped(value: &str, escape: impl Fn(u16) -> String) -> String {
+    value.encode_utf16().map(escape).collect()
+}
+
+/// A value as servers, and those who ask them for it, may write it.
+fn written(value: &str) -> Vec<String> {
+    let json = json_inside(value).to_string();
+    let every = value.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    let html = value.replace('&', "&amp;").replace('"', "&quot;");
+    let mut written = vec![
+        value.to_owned(),
+        value.to_lowercase(),
+        value.to_ascii_uppercase(),
+        value.chars().rev().collect(),
+        json.replace('/', "\\/"),
+        json_inside(&json).to_string(),
+        json,
+        escaped(value, |unit| format!("\\u{unit:04x}")),
+        escaped(value, |unit| if unit < 128 { String::from(unit as u8 as char) } else { format!("\\u{unit:04X}") }),
+        percent(value).to_string(),
+        percent(value).to_lowercase(),
+        percent(value).replace("%20", "+"),
+        percent(&percent(value)).to_string(),
+        every.replace('%', "%25"),
+        every,
+        html,
+        value.bytes().map(|byte| format!("{byte:02X}")).collect(),
+        value.replace(' ', "\r\n  "),
+    ];
+    for around in ["", "x", "xy", "user:", "user:xy"] {
+        let pair = format!("{around}{value}{around}");
+        written.extend([STANDARD.encode(&pair), URL_SAFE.encode(&pair), percent(&STANDARD.encode(&pair)).to_string()]);
+        let wrapped = STANDARD.encode(format!("{pair}{pair}")).into_bytes();
+        written.push(String::from_utf8(wrapped.chunks(20).collect::<Vec<_>>().join(b"\r\n".as_slice())).unwrap());
+    }
+    written
+}
+
+#[test]
+fn values_are_found_in_every_form_in_one_piece_and_in_many() {
+    let wanted = wanted(VALUE);
+    for form in written(VALUE) {
+        for (before, after) in
+            [("{\"a\": \"", "\", \"b\": 1}"), ("%", "%41"), ("\\u", "0"), ("&#x", ";"), ("%2", "%"), ("\\", "\\")]
+        {
+            let text = format!("{before}{form}{after}");
+            let masked = wanted.masked(text.as_bytes()).unwrap_or_else(|| panic!("it is in {text}"));
+            assert_eq!(masked.len(), text.len());
+            let masked = String::from_utf8_lossy(&masked).into_owned();
+            assert!(masked.matches('*').count() * 5 >= form.len() * 3, "{text} -> {masked}");
+            for size in [1, 2, 3, 7, 64, 1000] {
+                let streamed = String::from_utf8_lossy(&streamed(&wanted, text.as_bytes(), size)).into_owned();
+                assert_eq!(streamed, masked, "in pieces of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_value_is_given_away_at_once() {
+    let wanted = wanted(VALUE);
+    let mut scan = Scan::new();
+    assert_eq!(scan.next(&wanted, b"{\"status\": \"pulling\"}\r\n"), b"{\"status\": \"pulling\"}\r\n");
+    assert_eq!(scan.next(&wanted, b"{\"status\": \"4f-corr"), b"{\"status\": \"");
+    assert_eq!(scan.next(&wanted, b"elation\"}\n"), b"4f-correlation\"}\n");
+    assert!(!scan.found());
+    // Half an escape is not the end of anything.
+    assert_eq!(scan.next(&wanted, b"#%"), b"#");
+    assert_eq!(scan.next(&wanted, b"# of #"), b"%# of #");
+    assert_eq!(scan.end(&wanted, b"\\"), b"\\");
+}
+
+#[test]
+fn one_half_of_a_long_value_is_found() {
+    let wanted = wanted("correct-horse-battery-staple");
+    for cut in 1..27 {
+        let (first, second) = "correct-horse-battery-staple".split_at(cut);
+        let masked = [first, second].map(|part| streamed(&wanted, part.as_bytes(), 5));
+        let stars = masked.iter().flatten().filter(|byte| **byte == MASK).count();
+        assert!(stars >= 14, "{first} {second}: {stars}");
+    }
+}
+
+#[test]
+fn what_is_cut_short_is_found() {
+    let key = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+    let wanted = wanted(key);
+    for length in 10..key.len() {
+        let masked = wanted.masked(&key.as_bytes()[..length]).expect("a piece of it");
+        assert!(masked.iter().filter(|byte| **byte != MASK).count() < 10, "{length}");
+    }
+}
+
+#[test]
+fn a_key_is_found_by_its_lines() {
+    let pem = include_str!("../testdata/rsa-pkcs1.pem");
+    let wanted = wanted(pem);
+    for line in pem.lines().filter(|line| !line.starts_with("-----") && line.len() >= 16) {
+        assert_eq!(wanted.masked(line.as_bytes()).unwrap(), vec![MASK; line.len()], "{line}");
+    }
+    assert!(
+        wanted.masked(pem.replace('\n', "\\n").as_bytes()).unwrap().iter().filter(|byte| **byte == MASK).count() > 1000
+    );
+    assert_eq!(wanted.masked(b"-----BEGIN RSA PRIVATE KEY-----"), None);
+}
+
+#[test]
+fn white_space_without_end_holds_nothing_up() {
+    let wanted = wanted("correct-horse-battery-staple");
+    let mut scan = Scan::new();
+    scan.next(&wanted, b"correct");
+    for _ in 0..100 {
+        scan.next(&wanted, &[b' '; 1000]);
+        assert!(scan.held() <= 2000, "{}", scan.held());
+    }
+}
