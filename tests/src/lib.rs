@@ -12,6 +12,7 @@ pub mod processes;
 mod server;
 pub mod service;
 mod strangers;
+mod tls;
 
 pub use browser::{Browser, Screen};
 pub use conformance::keeps_its_contract;
@@ -22,6 +23,7 @@ pub use occopus_conformance::{Chaos, Foreign, Meddling, Proxy};
 pub use openstack::OpenStack;
 pub use server::{Post, Posted, collect};
 pub use strangers::empty_docker_engine;
+pub use tls::Tls;
 
 /// What to do when a test's server is not there: fail where `CI=true`, otherwise say so and skip.
 ///

@@ -1,6 +1,6 @@
 //! Deployments on a real Docker engine.
 
-use occopus_tests::{Docker, Occopus};
+use occopus_tests::{Docker, Occopus, Tls};
 
 /// Two containers, the second knows the address of the first.
 fn write_pair(occopus: &Occopus, docker: &Docker) -> &'static str {
@@ -144,6 +144,42 @@ fn an_image_is_named_with_its_tag_and_a_socket_with_two_slashes() {
     let file = write_one(&occopus, &endpoint, image, "[sleep, '1000']", "ping: false");
     let refused = occopus.run(["build", file]);
     assert!(refused.code != Some(0) && refused.stderr.contains("given twice"), "{}", refused.stderr);
+}
+
+#[test]
+fn an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials() {
+    let test = "an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials";
+    let Some(docker) = Docker::connect(test) else { return };
+    let Some(socket) = docker.endpoint.strip_prefix("unix://") else { return };
+    let (tls, occopus) = (Tls::before(socket), Occopus::new());
+    let file = write_one(&occopus, &tls.endpoint, "image: 'occopus-test-busybox:1'", "[sleep, '1000']", "ping: false");
+    let (certificate, key) = &tls.client;
+    occopus.write("ca.pem", &tls.authority);
+    occopus.write("client.pem", certificate);
+    occopus.write("client.key", key);
+    let credentials = |own: &str| {
+        occopus.write("auth_data.yaml", format!("resource:\n- {{type: docker, auth_data: {{{own}}}}}\n"));
+        std::fs::set_permissions(occopus.directory().join("auth_data.yaml"), private()).expect("changed");
+    };
+    let refused = |words: &str| {
+        let built = occopus.run(["build", file]);
+        assert_eq!(built.code, Some(1), "{}", built.stderr);
+        assert!(built.stderr.contains(words) && !built.stderr.contains("tried"), "at once: {}", built.stderr);
+    };
+    refused("(`ca`)");
+    credentials("ca: ca.pem");
+    refused("(`client_certificate`, `client_key`)");
+    credentials("ca: ca.pem, client_certificate: client.pem, client_key: missing.key");
+    assert!(occopus.run(["validate", file]).stderr.contains("missing.key can't be read"));
+    credentials("ca: ca.pem, client_certificate: client.pem, client_key: client.key");
+    let built = occopus.ok(["build", file]);
+    assert_eq!(docker.containers(&built.id()).len(), 1);
+    occopus.ok(["destroy", "-i", &built.id()]);
+    assert!(docker.containers(&built.id()).is_empty());
+}
+
+fn private() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o600)
 }
 
 #[test]

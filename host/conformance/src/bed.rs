@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use occopus_engine::ports::{CallContext, Fault};
-use occopus_model::{Credential, Secret, Section};
+use occopus_model::{Credential, Secret, Section, Tls};
 use occopus_runtime::grants::{Grants, Interface, PluginGrants, Target};
 use occopus_runtime::{CredentialSource, Description, Kind, Limits, Runtime, RuntimeConfig};
 use serde_json::Value;
@@ -273,7 +273,8 @@ fn runtime(
     auth_data: &BTreeMap<String, String>,
 ) -> Result<Arc<Runtime>, ConformanceError> {
     let fields = auth_data.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone())));
-    let credential = Credential { fields: fields.collect(), rule: subject.fixture.display().to_string() };
+    let credential =
+        Credential { fields: fields.collect(), tls: Tls::default(), rule: subject.fixture.display().to_string() };
     let config = RuntimeConfig {
         cache_dir: subject.cache_dir.clone(),
         state_dir: state_dir(),

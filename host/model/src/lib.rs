@@ -16,7 +16,7 @@ mod schema;
 mod yaml;
 
 pub use compile::{Compiled, Input, compile, compile_document};
-pub use credentials::{AmbiguousCredentials, AuthData, Credential, Reading, Secret};
+pub use credentials::{AmbiguousCredentials, AuthData, Credential, Reading, Secret, Tls};
 pub use definitions::{read_definition_document, read_definitions, read_definitions_document};
 pub use document::{document, document_of_definitions};
 pub use infrastructure::{

@@ -288,7 +288,8 @@ impl CredentialSource for Credentials {
     }
 
     async fn renew(&self, section: Section, settings: &Value, refused: &Credential) -> bool {
-        let is_other = |now: Option<Credential>| now.is_some_and(|now| now.fields != refused.fields);
+        let is_other =
+            |now: Option<Credential>| now.is_some_and(|now| (&now.fields, &now.tls) != (&refused.fields, &refused.tls));
         // Somebody else was refused before, or the file has changed meanwhile.
         if is_other(self.select(section, settings)) {
             return true;

@@ -11,7 +11,9 @@ mod masked;
 mod memory;
 mod pool;
 mod prepare;
+mod proxy;
 mod route;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,7 @@ use route::Route;
 
 pub use error::{HttpError, HttpErrorKind, Sent};
 pub use memory::{CallMemory, Memory};
+pub use tls::Identity;
 
 /// The body of a response.
 pub type ResponseBody = UnsyncBoxBody<Bytes, HttpError>;

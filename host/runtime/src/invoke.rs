@@ -165,6 +165,10 @@ pub(crate) fn finish(call: &Call, mut fault: Fault) -> Fault {
     if fault.reaction == Reaction::UnknownOutcome && call.sent.load(Ordering::Relaxed) == 0 {
         fault.reaction = Reaction::Retry;
     }
+    if fault.reaction == Reaction::Retry && call.untrusted.load(Ordering::Relaxed) {
+        fault.reaction = Reaction::GiveUp;
+        fault.code = "host.certificate".to_owned();
+    }
     leaving::fault(call, &mut fault);
     let mut refusals = call.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     fault.details.extend(refusals.drain(..).map(|message| Detail { pointer: String::new(), message }));

@@ -23,7 +23,7 @@ use crate::error::RuntimeError;
 use crate::grants::{CallGrants, Grants, PluginGrants, Subject};
 use crate::health::SandboxedChecker;
 use crate::host::{Call, Input, Services};
-use crate::http::{CallMemory, HttpClient};
+use crate::http::{CallMemory, HttpClient, Identity};
 use crate::invoke::{Acts, deadline, invoke};
 use crate::kind::Kind;
 use crate::limits::Limits;
@@ -120,6 +120,13 @@ pub(crate) struct Shared {
 pub(crate) struct Memory {
     secrets: Option<CallSecrets>,
     token_scope: String,
+}
+
+/// What a call is made with: values for the plugin to use and where they come from, and certificates for the host.
+#[derive(Default)]
+struct Access {
+    secrets: Option<(CallSecrets, String)>,
+    identity: Option<Identity>,
 }
 
 impl Memory {
@@ -281,6 +288,7 @@ impl Shared {
             refusals: Mutex::default(),
             sent: AtomicUsize::new(0),
             unreachable: AtomicBool::new(false),
+            untrusted: AtomicBool::new(false),
             warnings: Mutex::default(),
             memory: AtomicUsize::new(0),
         }
@@ -302,10 +310,11 @@ impl Shared {
             node_addresses: &nodes,
             ..plugin.subject(description)
         });
-        let secrets = match (plugin.kind, &description.credentials_schema) {
-            (Kind::Driver, Some(schema)) => self.secrets(input.section(), schema, &description.section_schema)?,
-            _ => None,
+        let Access { secrets, identity } = match plugin.kind {
+            Kind::Driver => self.access(input.section(), description)?,
+            _ => Access::default(),
         };
+        let grants = grants.with_identity(identity);
         Ok(Arc::new(self.call_of(&description.name, grants, Memory::of(plugin, secrets), input, context.clone())))
     }
 
@@ -321,22 +330,28 @@ impl Shared {
         Ok(Arc::new(self.call_of(&description.name, grants, memory, input, context.clone())))
     }
 
-    /// Returns the credential of a driver's section, chosen by what the user wrote.
-    fn secrets(
-        &self,
-        section: &Value,
-        schema: &Value,
-        section_schema: &Value,
-    ) -> Result<Option<(CallSecrets, String)>, Fault> {
-        let own = selecting(section, section_schema);
-        let Some(credential) = self.credentials.credential(Section::Resource, &own)? else { return Ok(None) };
+    /// Returns the credential of a driver's section, chosen by what the user wrote: what the plugin may use, and what connections are
+    /// made with.
+    fn access(&self, section: &Value, description: &Description) -> Result<Access, Fault> {
+        let own = selecting(section, &description.section_schema);
+        let credential = match (self.credentials.credential(Section::Resource, &own), &description.credentials_schema) {
+            (Err(fault), Some(_)) => return Err(fault),
+            // It needs none. One that can't be told from others is a mistake all the same.
+            (Err(fault), None) if fault.code == "credentials.ambiguous" => return Err(fault),
+            (Err(_), None) => None,
+            (Ok(credential), _) => credential,
+        };
+        let Some(credential) = credential else { return Ok(Access::default()) };
+        let identity = Identity::of(&credential.tls);
+        let Some(schema) = &description.credentials_schema else { return Ok(Access { secrets: None, identity }) };
         let values = credential
             .fields
             .iter()
             .map(|(name, secret)| (name.clone(), zeroize::Zeroizing::new(secret.expose().to_owned())));
         // What was granted to credentials from before is none of those that came after them.
         let scope = format!("{}\n{}", credential.rule, fingerprint(&credential));
-        Ok(Some((CallSecrets::new(values, public_fields(schema)).about(section), scope)))
+        let secrets = CallSecrets::new(values, public_fields(schema)).about(section);
+        Ok(Access { secrets: Some((secrets, scope)), identity })
     }
 
     /// Runs a prepared call of this function.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{Logged, context, create, fixture, impostor, request, runtime, runtime_with};
 use occopus_engine::ports::{Address, ContextRequest, Fault, HealthTarget, Plugins as _, Rendered, Renderers, Scope};
-use occopus_model::{Credential, Secret, Section};
+use occopus_model::{Credential, Secret, Section, Tls};
 use occopus_runtime::grants::{Grants, Interface, PluginGrants};
 use occopus_runtime::{CredentialSource, Limits, Origin, Pin, PluginSource, Runtime};
 use serde_json::{Value, json};
@@ -155,7 +155,7 @@ impl CredentialSource for Asked {
         self.0.lock().expect("no panic").push(settings.clone());
         let is_prod = settings.get("description") == Some(&json!("prod"));
         let fields = BTreeMap::from([("password".to_owned(), Secret::new("of-prod".to_owned()))]);
-        Ok(is_prod.then(|| Credential { fields, rule: "auth_data.yaml:1".to_owned() }))
+        Ok(is_prod.then(|| Credential { fields, tls: Tls::default(), rule: "auth_data.yaml:1".to_owned() }))
     }
 }
 

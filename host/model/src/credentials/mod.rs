@@ -2,6 +2,7 @@
 
 mod rules;
 mod secret;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,15 @@ use crate::schema::{Schemas, Section};
 use crate::yaml::{Loader, Outputs, Tags, Values};
 
 pub use secret::Secret;
+pub use tls::Tls;
 
 /// What a section's plugin authenticates with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// By the keys that the user wrote.
     pub fields: BTreeMap<String, Secret>,
+    /// With which connections to the section's endpoint are made. No plugin gets it.
+    pub tls: Tls,
     /// Where the rule is that chose it, as `FILE:LINE`.
     pub rule: String,
 }
@@ -93,7 +97,7 @@ impl AuthData {
         if root.is_some() {
             problems.merge(permissions(path));
         }
-        let rules = root.map(|root| rules::check(&root, schemas, &mut problems)).unwrap_or_default();
+        let rules = root.map(|root| rules::check(&root, schemas, &mut loader.named, &mut problems)).unwrap_or_default();
         let outputs = match loader.values {
             Values::Real(outputs) => outputs,
             Values::StandIns => Outputs::default(),

@@ -1,10 +1,11 @@
 //! The rules of a file of credentials.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde_json::Map;
 
-use super::{Credential, Rule, Secret};
+use super::{Credential, Rule, Secret, Tls, tls};
 use crate::check::{self, wrong_kind};
 use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::{self, Schemas, Section};
@@ -12,7 +13,12 @@ use crate::yaml::Item;
 
 const SECTIONS: [Section; 3] = [Section::Resource, Section::ConfigManagement, Section::Webhook];
 
-pub(super) fn check(root: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Vec<Rule> {
+pub(super) fn check(
+    root: &Item,
+    schemas: &dyn Schemas,
+    named: &mut Vec<PathBuf>,
+    problems: &mut Problems,
+) -> Vec<Rule> {
     let what = "a file of credentials";
     let Some(entries) = check::mapping(root, what, problems) else { return Vec::new() };
     check::keys(root, entries, what, &SECTIONS.map(Section::key), &[], problems);
@@ -21,12 +27,18 @@ pub(super) fn check(root: &Item, schemas: &dyn Schemas, problems: &mut Problems)
         // Blank means none.
         let Some(list) = root.get(section.key()).filter(|list| !check::is_null(list)) else { continue };
         let items = check::sequence(list, &format!("`{}`", section.key()), problems).unwrap_or_default();
-        rules.extend(items.iter().filter_map(|item| rule(section, item, schemas, problems)));
+        rules.extend(items.iter().filter_map(|item| rule(section, item, schemas, named, problems)));
     }
     rules
 }
 
-fn rule(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Option<Rule> {
+fn rule(
+    section: Section,
+    item: &Item,
+    schemas: &dyn Schemas,
+    named: &mut Vec<PathBuf>,
+    problems: &mut Problems,
+) -> Option<Rule> {
     let entries = check::mapping(item, "a rule for credentials", problems)?;
     let Some(data) = item.get("auth_data") else {
         problems.push(check::missing_key("auth_data", "a rule for credentials", item));
@@ -39,6 +51,12 @@ fn rule(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Pro
         .collect();
     check::mapping(data, "`auth_data`", problems)?;
     let before = problems.len();
+    let (tls, data) = match section {
+        // Its URL is all that it has.
+        Section::Webhook => (Tls::default(), data.clone()),
+        _ => tls::take(data, named, problems),
+    };
+    let data = &data;
     let fields = fields(data, problems);
     if section == Section::Webhook {
         let entries = data.mapping().unwrap_or_default();
@@ -50,7 +68,7 @@ fn rule(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Pro
         check_type(section, name, keyword, data, schemas, problems);
     }
     let rule = format!("{}:{}", item.at.source.path.display(), item.at.line);
-    Some(Rule { section, selectors, credential: Credential { fields, rule } })
+    Some(Rule { section, selectors, credential: Credential { fields, tls, rule } })
 }
 
 fn check_type(

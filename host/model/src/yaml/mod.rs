@@ -76,6 +76,16 @@ impl Item {
         }
     }
 
+    /// The same mapping without some keys.
+    pub(crate) fn without(&self, keys: &[&str]) -> Self {
+        let Some(entries) = self.mapping() else { return self.clone() };
+        let kept = entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())).cloned().collect();
+        let Node { span, height, weight, bytes, .. } = &*self.node;
+        let node =
+            Node { value: Value::Mapping(kept), span: span.clone(), height: *height, weight: *weight, bytes: *bytes };
+        Self { node: Arc::new(node), at: self.at.clone() }
+    }
+
     /// The entry of a mapping.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         self.mapping()?.iter().find(|entry| entry.key == key)

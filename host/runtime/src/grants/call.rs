@@ -12,6 +12,8 @@ use super::address::{Class, Place, class};
 use super::announced::{Announced, Announcements};
 use super::endpoint::{Endpoint, node_target};
 use super::target::{Kind, Target, join, normal_host};
+use crate::http::Identity;
+
 use super::{Interface, NodeAddress, Refusal, Subject};
 
 /// What one call may reach. Made for the call, and gone with it.
@@ -24,6 +26,8 @@ pub struct CallGrants {
     /// What its endpoints name, where the plugin asks for that.
     announced: Vec<Arc<Announced>>,
     interfaces: BTreeSet<Interface>,
+    /// Of the access to the endpoint.
+    identity: Option<Identity>,
     may_command: bool,
     /// True where the call is made to see what would be.
     reaches_nothing: bool,
@@ -80,12 +84,29 @@ impl CallGrants {
             granted,
             announced,
             interfaces: subject.interfaces(),
+            identity: None,
             may_command: subject.may_command(),
             reaches_nothing: false,
             places: endpoints.iter().map(Endpoint::place).collect(),
             sockets: Mutex::default(),
             resolved: Mutex::default(),
         }
+    }
+
+    /// The same, with these certificates for its endpoint.
+    pub(crate) fn with_identity(self, identity: Option<Identity>) -> Self {
+        Self { identity, ..self }
+    }
+
+    /// The certificates for its endpoint.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Whether its requests go through the proxies that the environment names. A node is asked directly: it is asked whether it
+    /// can be reached.
+    pub(crate) fn uses_proxies(&self) -> bool {
+        self.granted.iter().all(|(_, source)| *source != Source::Node)
     }
 
     /// Makes the grants of a call that reaches nothing, whatever is granted to the plugin.

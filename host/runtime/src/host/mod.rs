@@ -85,6 +85,8 @@ pub(crate) struct Call {
     pub(crate) sent: AtomicUsize,
     /// The last request found no server.
     pub(crate) unreachable: AtomicBool,
+    /// Whether the last request failed since one side does not trust the other: that does not pass.
+    pub(crate) untrusted: AtomicBool,
     /// What the plugin finds doubtful in the user's section.
     pub(crate) warnings: Mutex<Vec<Warning>>,
     /// Bytes of linear memory, known when the call has ended.

@@ -92,6 +92,7 @@ fn note(call: &Call, error: Option<&HttpError>) {
         call.sent.fetch_sub(1, Ordering::Relaxed);
     }
     call.unreachable.store(not_sent, Ordering::Relaxed);
+    call.untrusted.store(false, Ordering::Relaxed);
 }
 
 /// In the words of `wasi:http`. A refusal's reasons are for the operator, not for the plugin.
@@ -104,8 +105,15 @@ fn explain(call: &Call, error: &HttpError) -> Error {
         HttpErrorKind::InvalidRequest => Error::HttpRequestUriInvalid,
         HttpErrorKind::Dns => Error::DnsError { rcode: Some(error.to_string()), info_code: None },
         HttpErrorKind::Connect => Error::ConnectionRefused,
-        HttpErrorKind::Tls => Error::TlsProtocolError,
-        HttpErrorKind::Certificate => Error::TlsCertificateError,
+        HttpErrorKind::Tls => {
+            call.refused(&error.to_string());
+            Error::TlsProtocolError
+        }
+        HttpErrorKind::Certificate => {
+            call.untrusted.store(true, Ordering::Relaxed);
+            call.refused(&error.to_string());
+            Error::TlsCertificateError
+        }
         HttpErrorKind::ConnectTimeout => Error::ConnectionTimeout,
         HttpErrorKind::RequestTooLarge => Error::HttpRequestBodySize(None),
         HttpErrorKind::ResponseTooLarge => Error::HttpResponseBodySize(None),

@@ -4,27 +4,26 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::connection::Connection;
-use super::error::chain;
+use super::connection::{Connection, Far};
+use super::proxy::{Proxies, Proxy};
 use super::route::Route;
+use super::tls::{Configs, Identity, failure};
 use super::{HttpError, HttpErrorKind, Sent};
 use crate::grants::CallGrants;
 
 /// Opens connections.
 #[derive(Default)]
 pub(super) struct Connector {
-    /// The system's roots are read when they are first needed: that takes some milliseconds.
-    tls: OnceCell<Arc<ClientConfig>>,
+    tls: Configs,
+    proxies: Proxies,
 }
 
 impl fmt::Debug for Connector {
@@ -36,8 +35,14 @@ impl fmt::Debug for Connector {
 impl Connector {
     /// A connector that trusts these authorities instead of the system's.
     #[cfg(test)]
-    pub(super) fn trusting(roots: RootCertStore) -> Self {
-        Self { tls: OnceCell::new_with(Some(config(roots).unwrap())) }
+    pub(super) fn trusting(roots: rustls::RootCertStore) -> Self {
+        Self { tls: Configs::trusting(roots), ..Self::default() }
+    }
+
+    /// The same, through these proxies.
+    #[cfg(test)]
+    pub(super) fn by(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
     }
 
     /// Connects to an address of this route that the call may talk to.
@@ -50,14 +55,19 @@ impl Connector {
         let deadline = Instant::now() + limit;
         let connecting = async {
             match route {
-                Route::Socket(path) => Connection::http1(open_socket(path).await?, None).await,
-                Route::Host { tls, host, port } => {
-                    let addresses = resolve(host, *port, grants).await?;
-                    let (stream, address) = open(route, &addresses, limit).await?;
-                    if *tls {
-                        self.secure(stream, host, address).await
-                    } else {
-                        Connection::http1(stream, Some(address)).await
+                Route::Socket(path) => Connection::http1(open_socket(path).await?, Far::Socket).await,
+                Route::Host { tls, host, port, identity } => {
+                    match self.proxies.of(route).filter(|_| grants.uses_proxies()) {
+                        Some(proxy) => self.connect_by(&proxy, route, grants, limit).await,
+                        None => {
+                            let addresses = resolve(host, *port, grants).await?;
+                            let (stream, address) = open(route, &addresses, limit).await?;
+                            if *tls {
+                                self.secure(stream, host, identity.as_ref(), Far::Address(address)).await
+                            } else {
+                                Connection::http1(stream, Far::Address(address)).await
+                            }
+                        }
                     }
                 }
             }
@@ -70,21 +80,51 @@ impl Connector {
         }
     }
 
-    async fn secure(&self, stream: TcpStream, host: &str, address: IpAddr) -> Result<Connection, HttpError> {
-        let failed = |message: String| HttpError::new(HttpErrorKind::Tls, Sent::No, message);
-        let config = self.tls.get_or_try_init(system_config).await.map_err(failed)?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| {
-            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-            let is_certificate = matches!(inner, Some(rustls::Error::InvalidCertificate(_)));
-            let kind = if is_certificate { HttpErrorKind::Certificate } else { HttpErrorKind::Tls };
-            HttpError { kind, ..failed(chain(&error)) }
-        })?;
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            Connection::http2(stream, address).await
+    /// Connects through a proxy. It resolves the name, which was checked; an address that stands in its place is checked here.
+    async fn connect_by(
+        &self,
+        proxy: &Proxy,
+        route: &Route,
+        grants: &CallGrants,
+        limit: Duration,
+    ) -> Result<Connection, HttpError> {
+        let Route::Host { tls, host, port, identity } = route else {
+            return Err(HttpError::invalid("a socket has no proxy"));
+        };
+        if let Ok(address) = host.parse::<IpAddr>() {
+            grants.check_address(address, *port, None)?;
+        }
+        let unresolved = |error: io::Error| {
+            HttpError::new(HttpErrorKind::Dns, Sent::No, format!("the name of the proxy can't be resolved: {error}"))
+        };
+        let addresses: Vec<_> = lookup_host(proxy.address()?).await.map_err(unresolved)?.collect();
+        let (stream, _) = open(route, &addresses, limit).await?;
+        if *tls {
+            self.secure(proxy.tunnel(stream, route).await?, host, identity.as_ref(), Far::Tunnel).await
         } else {
-            Connection::http1(stream, Some(address)).await
+            Connection::http1(stream, Far::Proxy(proxy.authorization())).await
+        }
+    }
+
+    async fn secure<S>(
+        &self,
+        stream: S,
+        host: &str,
+        identity: Option<&Identity>,
+        far: Far,
+    ) -> Result<Connection, HttpError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let failed = |message: String| HttpError::new(HttpErrorKind::Tls, Sent::No, message);
+        let config = self.tls.of(identity).await.map_err(failed)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
+        let stream = TlsConnector::from(config).connect(name, stream).await;
+        let stream = stream.map_err(|error| failure(&error))?;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            Connection::http2(stream, far).await
+        } else {
+            Connection::http1(stream, far).await
         }
     }
 }
@@ -140,28 +180,4 @@ async fn open_socket(path: &Path) -> Result<UnixStream, HttpError> {
 
 fn no_connection(error: &io::Error) -> HttpError {
     HttpError::new(HttpErrorKind::Connect, Sent::No, format!("can't connect: {error}"))
-}
-
-async fn system_config() -> Result<Arc<ClientConfig>, String> {
-    let load = || {
-        let mut roots = RootCertStore::empty();
-        let loaded = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(loaded.certs);
-        (roots, loaded.errors)
-    };
-    let (roots, errors) = tokio::task::spawn_blocking(load).await.map_err(|error| error.to_string())?;
-    if roots.is_empty() {
-        let causes: String = errors.iter().map(|error| format!("; {error}")).collect();
-        return Err(format!("this machine has no certificates of authorities (install ca-certificates){causes}"));
-    }
-    config(roots)
-}
-
-fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| error.to_string())?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{Request, Response, Version, header};
+use http::header::{self, HeaderValue};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,9 +18,21 @@ use crate::grants::CallGrants;
 
 pub(super) struct Connection {
     sender: Sender,
-    /// The other end; none for a unix socket.
-    address: Option<IpAddr>,
+    far: Far,
     number: u64,
+}
+
+/// The other end.
+#[derive(Debug, Clone)]
+pub(super) enum Far {
+    /// A socket of this machine.
+    Socket,
+    /// The server.
+    Address(IpAddr),
+    /// The server, behind a proxy that does not look into the connection.
+    Tunnel,
+    /// A proxy, which reads each request, and who we are for it.
+    Proxy(Option<HeaderValue>),
 }
 
 enum Sender {
@@ -37,17 +50,17 @@ pub(super) enum Exchange {
 }
 
 impl Connection {
-    pub(super) async fn http1<S>(stream: S, address: Option<IpAddr>) -> Result<Self, HttpError>
+    pub(super) async fn http1<S>(stream: S, far: Far) -> Result<Self, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_session(&error))?;
         // Its errors reach whoever waits for an answer.
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self::new(Sender::Http1(sender), address))
+        Ok(Self::new(Sender::Http1(sender), far))
     }
 
-    pub(super) async fn http2<S>(stream: S, address: IpAddr) -> Result<Self, HttpError>
+    pub(super) async fn http2<S>(stream: S, far: Far) -> Result<Self, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -55,12 +68,12 @@ impl Connection {
         builder.timer(TokioTimer::new());
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| no_session(&error))?;
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self::new(Sender::Http2(sender), Some(address)))
+        Ok(Self::new(Sender::Http2(sender), far))
     }
 
-    fn new(sender: Sender, address: Option<IpAddr>) -> Self {
+    fn new(sender: Sender, far: Far) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        Self { sender, address, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+        Self { sender, far, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Sends a request with an absolute URI.
@@ -72,9 +85,18 @@ impl Connection {
                 if let Ok(host) = route.authority().parse() {
                     request.headers_mut().insert(header::HOST, host);
                 }
-                // A server that is no proxy wants the path alone.
-                if let Some(path) = absolute.path_and_query() {
-                    *request.uri_mut() = path.clone().into();
+                match &self.far {
+                    Far::Proxy(authorization) => {
+                        if let Some(value) = authorization {
+                            request.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
+                        }
+                    }
+                    // A server that is no proxy wants the path alone.
+                    _ => {
+                        if let Some(path) = absolute.path_and_query() {
+                            *request.uri_mut() = path.clone().into();
+                        }
+                    }
                 }
                 let mut exchange = Exchange::from(sender.try_send_request(request).await);
                 if let Exchange::NotSent(request) = &mut exchange {
@@ -106,15 +128,16 @@ impl Connection {
         }
     }
 
-    /// May this call talk to the address at the other end? A unix socket has none: its route was found by the call's own
-    /// grants.
+    /// May this call talk to the address at the other end? A unix socket has none, and a proxy's is not the server's: those
+    /// routes were found by the call's own grants.
     pub(super) fn is_granted(&self, route: &Route, grants: &CallGrants) -> bool {
-        match (route, self.address) {
-            (Route::Host { host, port, .. }, Some(address)) => {
+        match (route, &self.far) {
+            (Route::Host { host, port, .. }, Far::Address(address)) => {
                 let name = host.parse::<IpAddr>().is_err().then_some(host.as_str());
-                grants.check_address(address, *port, name).is_ok()
+                grants.check_address(*address, *port, name).is_ok()
             }
-            (Route::Socket(_), None) => true,
+            (Route::Host { .. }, Far::Tunnel | Far::Proxy(_)) => grants.uses_proxies(),
+            (Route::Socket(_), Far::Socket) => true,
             _ => false,
         }
     }
@@ -124,7 +147,7 @@ impl Connection {
         match &self.sender {
             Sender::Http1(_) => None,
             Sender::Http2(sender) => {
-                Some(Self { sender: Sender::Http2(sender.clone()), address: self.address, number: self.number })
+                Some(Self { sender: Sender::Http2(sender.clone()), far: self.far.clone(), number: self.number })
             }
         }
     }
@@ -137,7 +160,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Connection").field("far", &self.far).finish_non_exhaustive()
     }
 }
 

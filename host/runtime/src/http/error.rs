@@ -79,8 +79,12 @@ impl HttpError {
     /// The connection failed after the request began to leave.
     pub(super) fn of_exchange(route: &Route, error: &hyper::Error) -> Self {
         // The request's own body may be the cause.
+        let refusal = || causes(error).filter_map(|cause| cause.downcast_ref()).find_map(super::tls::refused);
         match causes(error).find_map(|cause| cause.downcast_ref()) {
             Some(own) => Self::clone(own),
+            None if let Some(message) = refusal() => {
+                Self::new(HttpErrorKind::Certificate, Sent::No, format!("{route}: {message}"))
+            }
             None => Self::new(HttpErrorKind::Protocol, Sent::Maybe, format!("{route}: {}", chain(error))),
         }
     }

@@ -7,12 +7,13 @@ use http::Uri;
 use http::uri::Scheme;
 
 use super::HttpError;
+use super::tls::Identity;
 use crate::grants::CallGrants;
 
 /// A server as the pool tells it from others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Route {
-    Host { tls: bool, host: String, port: u16 },
+    Host { tls: bool, host: String, port: u16, identity: Option<Identity> },
     Socket(PathBuf),
 }
 
@@ -41,14 +42,16 @@ impl Route {
             return if tls { Err(HttpError::invalid("a unix socket has no TLS")) } else { Ok(Self::Socket(path)) };
         }
         grants.check_name(&host, port)?;
-        Ok(Self::Host { tls, host, port })
+        // As secrets do: to the endpoint, and to nobody that it names.
+        let identity = grants.identity().filter(|_| tls && grants.check_secrets(&host, port).is_ok()).cloned();
+        Ok(Self::Host { tls, host, port, identity })
     }
 
     /// The value of `Host` and of `:authority`.
     pub(super) fn authority(&self) -> String {
         match self {
             Self::Socket(_) => "localhost".to_owned(),
-            Self::Host { tls, host, port } => {
+            Self::Host { tls, host, port, .. } => {
                 let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 if *port == if *tls { 443 } else { 80 } { host } else { format!("{host}:{port}") }
             }

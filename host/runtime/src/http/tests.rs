@@ -1,6 +1,8 @@
 //! Real servers on this machine: what they see, what they answer, and when they fail.
 
+mod proxies;
 mod server;
+mod trust;
 
 use std::collections::BTreeSet;
 
@@ -138,7 +140,7 @@ async fn a_kept_connection_serves_only_calls_that_may_use_its_address() {
     let route = Route::of(&server.url("/").parse().unwrap(), &here).unwrap();
     let connection = Connector::default().connect(&route, &here, LIMITS.connect).await.unwrap();
     // As if the name had resolved to this machine when the connection was made.
-    let named = Route::Host { tls: false, host: "cloud.internal".into(), port: server.port() };
+    let named = Route::Host { tls: false, host: "cloud.internal".into(), port: server.port(), identity: None };
     pool.put_when_ready(named.clone(), connection);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let url = format!("http://cloud.internal:{}", server.port());

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use occopus_engine::ports::{CallContext, Phase};
-use occopus_model::Secret;
+use occopus_model::{Secret, Tls};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ impl Tokens {
 
 fn credential(number: usize) -> Credential {
     let fields = BTreeMap::from([("token".to_owned(), Secret::new(format!("token-{number}")))]);
-    Credential { fields, rule: "auth_data.yaml:1".to_owned() }
+    Credential { fields, tls: Tls::default(), rule: "auth_data.yaml:1".to_owned() }
 }
 
 #[async_trait]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use occopus_engine::ports::{CallContext, CreateRequest, Fault, Plugins as _, Scope};
-use occopus_model::{Credential, Secret, Section};
+use occopus_model::{Credential, Secret, Section, Tls};
 use occopus_runtime::grants::Grants;
 use occopus_runtime::{CredentialSource, Limits, Origin, PluginSource, Runtime, RuntimeConfig};
 use serde_json::Value;
@@ -25,7 +25,7 @@ struct OneCredential;
 impl CredentialSource for OneCredential {
     fn credential(&self, _: Section, _: &Value) -> Result<Option<Credential>, Fault> {
         let fields = BTreeMap::from([("password".to_owned(), Secret::new(PASSWORD.to_owned()))]);
-        Ok(Some(Credential { fields, rule: "auth_data.yaml:1".to_owned() }))
+        Ok(Some(Credential { fields, tls: Tls::default(), rule: "auth_data.yaml:1".to_owned() }))
     }
 }
 

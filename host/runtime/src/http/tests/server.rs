@@ -58,7 +58,14 @@ impl Server {
     }
 
     pub(super) async fn start_tls() -> Self {
-        let acceptor = acceptor();
+        Self::start_with(acceptor()).await
+    }
+
+    pub(super) async fn start_tls_with(config: rustls::ServerConfig) -> Self {
+        Self::start_with(TlsAcceptor::from(Arc::new(config))).await
+    }
+
+    async fn start_with(acceptor: TlsAcceptor) -> Self {
         Self::listen(move |stream| {
             let acceptor = acceptor.clone();
             async move {

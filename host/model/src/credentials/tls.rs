@@ -1,0 +1,73 @@
+//! Certificates in a file of credentials: for connections, and for no plugin to see.
+
+use std::path::{Path, PathBuf};
+
+use super::Secret;
+use crate::files;
+use crate::problem::{Problem, Problems};
+use crate::yaml::Item;
+
+/// The keys, which every rule may have beside those of its plugin.
+const KEYS: [&str; 3] = ["ca", "client_certificate", "client_key"];
+/// Bytes of a file of certificates.
+const MOST: u64 = 1 << 20;
+
+/// What a connection to a section's endpoint is made with, in PEM (RFC 7468).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The authorities that are trusted, instead of those of the system.
+    pub ca: Option<String>,
+    /// A certificate, with those up to its authority, and its key.
+    pub client: Option<(String, Secret)>,
+}
+
+impl Tls {
+    /// Whether connections are made as they are without it.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Takes the certificates out of `auth_data`, and leaves what is for the plugin. Each is PEM, or the path of a file with it, which
+/// is added to the files.
+pub(super) fn take(data: &Item, named: &mut Vec<PathBuf>, problems: &mut Problems) -> (Tls, Item) {
+    let [ca, certificate, key] = KEYS.map(|name| data.get(name).and_then(|item| pem(name, item, named, problems)));
+    let given = |name: &str| data.get(name).is_some();
+    for (one, other) in [(KEYS[1], KEYS[2]), (KEYS[2], KEYS[1])] {
+        if let Some(item) = data.get(one).filter(|_| !given(other)) {
+            let problem = Problem::error("credentials.certificate", format!("`{one}` needs `{other}` beside it"));
+            problems.push(problem.at(&item.at, "alone here"));
+        }
+    }
+    let client = certificate.zip(key).map(|(certificate, key)| (certificate, Secret::new(key)));
+    (Tls { ca, client }, data.without(&KEYS))
+}
+
+fn pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Problems) -> Option<String> {
+    let mut refuse = |message: String| {
+        let problem = Problem::error("credentials.certificate", message).at(&item.at, "here");
+        problems.push(problem.help("name a file in PEM, or write the PEM itself as a block (`|`)"));
+        None
+    };
+    // A broken tag was told of.
+    let text = item.str()?;
+    // What a command would print, where none is run.
+    if text.contains("{{") {
+        return None;
+    }
+    let text = if text.trim_start().starts_with("-----BEGIN") {
+        text.to_owned()
+    } else {
+        let path = match (text.strip_prefix("~/"), std::env::home_dir()) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => item.node.span.source.path.parent().unwrap_or(Path::new("")).join(text),
+        };
+        named.push(path.clone());
+        match files::read_text(&path, MOST) {
+            Ok(text) => text,
+            Err(error) => return refuse(format!("`{name}`: {} can't be read: {error}", path.display())),
+        }
+    };
+    let wanted = if name == KEYS[2] { "PRIVATE KEY-----" } else { "BEGIN CERTIFICATE-----" };
+    if text.contains(wanted) { Some(text) } else { refuse(format!("`{name}` has no `{wanted}` in it")) }
+}

@@ -1,0 +1,87 @@
+//! Proxies that the operator's environment names: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them.
+
+use std::net::IpAddr;
+
+use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
+use http::{Method, Request, Uri};
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::upgrade::Upgraded;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::error::chain;
+use super::route::Route;
+use super::{HttpError, HttpErrorKind, Sent};
+
+/// Which proxy leads where.
+#[derive(Debug)]
+pub(super) struct Proxies(Matcher);
+
+/// A proxy on the way to a server.
+pub(super) struct Proxy(Intercept);
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Self(Matcher::from_env())
+    }
+}
+
+impl Proxies {
+    #[cfg(test)]
+    pub(super) fn all_by(proxy: &str) -> Self {
+        Self(Matcher::builder().all(proxy.to_owned()).no("direct.test").build())
+    }
+
+    /// The proxy for a server; none for this machine's own, and where none is named.
+    pub(super) fn of(&self, route: &Route) -> Option<Proxy> {
+        let Route::Host { tls, host, .. } = route else { return None };
+        let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let scheme = if *tls { "https" } else { "http" };
+        let uri = format!("{scheme}://{}", route.authority()).parse::<Uri>().ok()?;
+        (!is_here).then(|| self.0.intercept(&uri)).flatten().map(Proxy)
+    }
+}
+
+impl Proxy {
+    /// Its host and port.
+    pub(super) fn address(&self) -> Result<(&str, u16), HttpError> {
+        let uri = self.0.uri();
+        if uri.scheme_str() != Some("http") {
+            let message = format!("the proxy {uri} is not supported: only `http://` ones are");
+            return Err(HttpError::new(HttpErrorKind::InvalidRequest, Sent::No, message));
+        }
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        Ok((host, uri.port_u16().unwrap_or(80)))
+    }
+
+    /// Who we are, for the proxy.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        self.0.basic_auth().cloned().map(|mut value| {
+            value.set_sensitive(true);
+            value
+        })
+    }
+
+    /// Lets the proxy open a connection to a server (RFC 9110, section 9.3.6).
+    pub(super) async fn tunnel(&self, stream: TcpStream, route: &Route) -> Result<TokioIo<Upgraded>, HttpError> {
+        let failed =
+            |message: String| HttpError::new(HttpErrorKind::Connect, Sent::No, format!("the proxy: {message}"));
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(chain(&error)))?;
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        let target = route.to_string();
+        let mut request = Request::builder().method(Method::CONNECT).uri(&target).header(HOST, &target);
+        if let Some(value) = self.authorization() {
+            request = request.header(PROXY_AUTHORIZATION, value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(error.to_string()))?;
+        let answer = sender.send_request(request).await.map_err(|error| failed(chain(&error)))?;
+        if !answer.status().is_success() {
+            return Err(failed(format!("it answers {} to CONNECT {target}", answer.status())));
+        }
+        hyper::upgrade::on(answer).await.map(TokioIo::new).map_err(|error| failed(chain(&error)))
+    }
+}

@@ -1,0 +1,104 @@
+//! Requests that go through a proxy.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::server::{self, Server};
+use super::*;
+use crate::http::proxy::Proxies;
+
+/// A proxy that leads everything to one server. Gives its URL and the heads of the requests that it saw.
+async fn proxy(server: u16) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://me:pass@{}", listener.local_addr().unwrap());
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(lead(client, server, Arc::clone(&noted)));
+        }
+    });
+    (url, heads)
+}
+
+async fn lead(client: TcpStream, server: u16, heads: Arc<Mutex<Vec<String>>>) {
+    let mut client = BufReader::new(client);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if client.read_line(&mut head).await.unwrap() == 0 {
+            return;
+        }
+    }
+    heads.lock().unwrap().push(head.clone());
+    if head.starts_with("CONNECT refused.test") {
+        client.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        return;
+    }
+    let mut onward = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+    if head.starts_with("CONNECT") {
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut onward).await;
+        return;
+    }
+    let own = head.replacen("http://cloud.test", "", 1);
+    onward.write_all(own.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    onward.read_to_end(&mut answer).await.unwrap();
+    client.write_all(&answer).await.unwrap();
+}
+
+fn client(proxy: &str) -> HttpClient {
+    let connector = Connector::trusting(server::authority()).by(Proxies::all_by(proxy));
+    HttpClient { connector: Arc::new(connector), pool: Pool::default() }
+}
+
+#[tokio::test]
+async fn plain_requests_are_given_to_the_proxy_whole() {
+    let server = Server::start().await;
+    let (proxy, heads) = proxy(server.port()).await;
+    let url = "http://cloud.test/v3";
+    let request = seen(client(&proxy).send(get(url), &endpoint(url), None, &LIMITS).await.unwrap()).await;
+    assert_eq!((request.path.as_str(), request.headers["host"].as_str()), ("/v3", "cloud.test"));
+    let head = heads.lock().unwrap().remove(0).to_lowercase();
+    assert!(head.starts_with("get http://cloud.test/v3 ") && head.contains("proxy-authorization: basic "), "{head}");
+}
+
+#[tokio::test]
+async fn tls_goes_through_the_proxy_untouched() {
+    let server = Server::start_tls().await;
+    let (proxy, heads) = proxy(server.port()).await;
+    // The name of the tests' certificate; what is on this machine is asked directly.
+    let url = format!("https://localhost:{}", server.port());
+    let client = client(&proxy);
+    seen(client.send(get(&url), &endpoint(&url), None, &LIMITS).await.unwrap()).await;
+    assert!(heads.lock().unwrap().is_empty());
+    let url = "https://cloud.test";
+    let error = client.send(get(url), &endpoint(url), None, &LIMITS).await.unwrap_err();
+    assert!(error.message.contains("not for cloud.test"), "the server's own certificate is seen: {error}");
+    assert!(heads.lock().unwrap()[0].starts_with("CONNECT cloud.test:443 "));
+    let url = "https://refused.test";
+    let error = client.send(get(url), &endpoint(url), None, &LIMITS).await.unwrap_err();
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Connect, Sent::No));
+    assert!(error.message.contains("the proxy: it answers 403 Forbidden to CONNECT refused.test:443"), "{error}");
+}
+
+#[tokio::test]
+async fn a_proxy_takes_nothing_from_the_grants() {
+    let server = Server::start().await;
+    let (proxy, heads) = proxy(server.port()).await;
+    let client = client(&proxy);
+    for url in ["http://other.test/", "http://169.254.169.254/latest"] {
+        let error = client.send(get(url), &endpoint("http://cloud.test"), None, &LIMITS).await.unwrap_err();
+        assert_eq!(error.kind, HttpErrorKind::Refused, "{url}: {error}");
+    }
+    // Those that NO_PROXY names, and nodes, are asked directly.
+    let direct = "http://direct.test:9/";
+    let node = call("node-address", "", &["node.test"], &[]);
+    for (url, grants) in [(direct, endpoint(direct)), ("http://node.test:9/", node)] {
+        let error = client.send(get(url), &grants, None, &LIMITS).await.unwrap_err();
+        assert_eq!(error.kind, HttpErrorKind::Dns, "{url}: {error}");
+    }
+    assert!(heads.lock().unwrap().is_empty());
+}

@@ -1,0 +1,223 @@
+//! TLS: whom a connection trusts, and in words what is wrong with a certificate.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use occopus_model::{Secret, Tls};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::OnceCell;
+
+use super::error::chain;
+use super::{HttpError, HttpErrorKind, Sent};
+
+/// The certificates of one access to a cloud: whom it trusts, and how it shows who it is.
+#[derive(Clone)]
+pub struct Identity {
+    tls: Arc<Tls>,
+    /// Tells it from others.
+    digest: [u8; 32],
+}
+
+impl Identity {
+    /// That of a credential; none where it has no certificates.
+    pub fn of(tls: &Tls) -> Option<Self> {
+        if tls.is_empty() {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        let (certificate, key) = tls.client.as_ref().map_or(("", ""), |(certificate, key)| (certificate, key.expose()));
+        for part in [tls.ca.as_deref().unwrap_or_default(), certificate, key] {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+        Some(Self { tls: Arc::new(tls.clone()), digest: hash.finalize().into() })
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+/// The settings of all identities that were used, made once.
+#[derive(Default)]
+pub(super) struct Configs {
+    /// The system's roots are read when they are first needed: that takes some milliseconds.
+    system: OnceCell<Arc<ClientConfig>>,
+    own: Mutex<HashMap<[u8; 32], Arc<ClientConfig>>>,
+}
+
+impl Configs {
+    /// Settings that trust these authorities instead of the system's.
+    #[cfg(test)]
+    pub(super) fn trusting(roots: RootCertStore) -> Self {
+        Self { system: OnceCell::new_with(Some(config(roots, None).unwrap())), own: Mutex::default() }
+    }
+
+    /// Those of an identity, otherwise the usual ones.
+    pub(super) async fn of(&self, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, String> {
+        let Some(identity) = identity else {
+            return self.system.get_or_try_init(async || config(system_roots().await?, None)).await.cloned();
+        };
+        let known = || self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = known().get(&identity.digest) {
+            return Ok(Arc::clone(config));
+        }
+        let roots = match &identity.tls.ca {
+            Some(pem) => authorities(pem)?,
+            None => system_roots().await?,
+        };
+        let config = config(roots, identity.tls.client.as_ref())?;
+        let mut known = known();
+        // Those of credentials from before are never asked for again.
+        if known.len() >= MOST_IDENTITIES {
+            known.clear();
+        }
+        known.insert(identity.digest, Arc::clone(&config));
+        Ok(config)
+    }
+}
+
+fn authorities(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| format!("`ca` in the credentials is no PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("`ca` in the credentials: {error}"))?;
+    }
+    if roots.is_empty() { Err("`ca` in the credentials has no certificate in it".to_owned()) } else { Ok(roots) }
+}
+
+/// The system's authorities, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+async fn system_roots() -> Result<RootCertStore, String> {
+    let load = || {
+        let mut roots = RootCertStore::empty();
+        let loaded = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(loaded.certs);
+        (roots, loaded.errors)
+    };
+    let (roots, errors) = tokio::task::spawn_blocking(load).await.map_err(|error| error.to_string())?;
+    if roots.is_empty() {
+        let causes: String = errors.iter().map(|error| format!("; {error}")).collect();
+        return Err(format!("this machine has no certificates of authorities (install ca-certificates){causes}"));
+    }
+    Ok(roots)
+}
+
+fn config(roots: RootCertStore, client: Option<&(String, Secret)>) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+            let chain = chain.map_err(|error| format!("`client_certificate` in the credentials is no PEM: {error}"))?;
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
+            let key = key.map_err(|error| format!("`client_key` in the credentials is no PEM: {error}"))?;
+            let config = builder.with_client_auth_cert(chain, key);
+            config.map_err(|error| format!("`client_certificate` and `client_key` in the credentials: {error}"))?
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Identities whose settings are kept.
+const MOST_IDENTITIES: usize = 64;
+
+/// Says why there is no session. Nothing of a request was sent.
+pub(super) fn failure(error: &io::Error) -> HttpError {
+    let failed = |kind, message| HttpError::new(kind, Sent::No, message);
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(Error::InvalidCertificate(fault)) => failed(HttpErrorKind::Certificate, certificate(fault)),
+        _ if let Some(message) = refused(error) => failed(HttpErrorKind::Certificate, message),
+        Some(Error::InvalidMessage(_)) => {
+            failed(HttpErrorKind::Tls, "it does not speak TLS: is it `http://`?".to_owned())
+        }
+        _ => failed(HttpErrorKind::Tls, chain(error)),
+    }
+}
+
+/// Says that a server wants another certificate of ours. With TLS 1.3 it comes to that when the client takes the session for
+/// open; the server takes in nothing of what was sent meanwhile.
+pub(super) fn refused(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref()? {
+        Error::AlertReceived(alert) if wants_certificate(*alert) => Some(format!(
+            "it refuses the client, which shows no certificate that it trusts (its alert: {alert:?}); the credentials may have \
+             one (`client_certificate`, `client_key`)"
+        )),
+        _ => None,
+    }
+}
+
+/// Whether a server that sends this alert asks for a certificate of ours (RFC 8446, section 6.2).
+fn wants_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+    )
+}
+
+fn certificate(fault: &CertificateError) -> String {
+    let day = |time: &UnixTime| {
+        let second = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_second(second).map_or_else(|_| format!("{second} s"), |time| time.to_string())
+    };
+    match fault {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("its certificate ended on {}", day(not_after))
+        }
+        CertificateError::Expired => "its certificate has ended".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("its certificate counts only from {}: is the clock of this machine right?", day(not_before))
+        }
+        CertificateError::NotValidYet => {
+            "its certificate does not count yet: is the clock of this machine right?".to_owned()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+            let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+            format!("its certificate is for {names}, not for {}", expected.to_str())
+        }
+        CertificateError::NotValidForName => "its certificate is for another name".to_owned(),
+        CertificateError::UnknownIssuer => {
+            "its certificate is signed by an authority that is not trusted here; the credentials may name it (`ca`)"
+                .to_owned()
+        }
+        CertificateError::BadSignature => "its certificate is not signed by the authority that it names".to_owned(),
+        CertificateError::Revoked => "its certificate was revoked".to_owned(),
+        other => format!("its certificate is not valid: {other}"),
+    }
+}
+
+/// A name as people write it: rustls has `DnsName("a.test")` and `IpAddress(10.0.0.1)`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
+}
