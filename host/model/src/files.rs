@@ -42,7 +42,7 @@ pub fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
     if !kind.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     Ok(file)
 }

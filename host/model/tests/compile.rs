@@ -226,6 +226,34 @@ fn a_filter_chooses_among_implementations() {
 }
 
 #[test]
+fn certificates_are_for_the_host_and_read_from_files() {
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIG\n-----END PRIVATE KEY-----\n";
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
+    let files = Files::new();
+    files.write("key.pem", KEY);
+    files.write("ca.pem", CERTIFICATE);
+    let rule = |own: &str| format!("resource:\n- {{type: other, auth_data: {{{own}}}}}\n");
+    let (auth, _) = files
+        .credentials(rule("ca: ca.pem, client_certificate: ca.pem, client_key: key.pem, token: t"))
+        .unwrap_or_else(|problems| panic!("{}", files.render(&problems)));
+    let found = auth.select(Section::Resource, &json!({"type": "other"})).expect("one rule").expect("a credential");
+    assert_eq!(found.fields.keys().collect::<Vec<_>>(), ["token"]);
+    assert_eq!(found.tls.ca.as_deref(), Some(CERTIFICATE));
+    assert_eq!(found.tls.client.expect("a client").1.expose(), KEY);
+    let folded = KEY.replace('\n', " ");
+    for (own, words) in [
+        ("client_key: key.pem", "`client_key` needs `client_certificate` beside it"),
+        ("ca: missing.pem", "missing.pem can't be read"),
+        ("ca: key.pem", "`ca` has no `BEGIN CERTIFICATE-----` in it"),
+        (&format!("client_certificate: ca.pem, client_key: \"{folded}\""), "its line breaks are missing"),
+    ] {
+        let problems = files.credentials(rule(own)).expect_err(own);
+        let shown = files.render(&problems);
+        assert!(shown.contains(words) && !shown.contains("MIG"), "{shown}");
+    }
+}
+
+#[test]
 fn credentials_are_chosen_by_all_their_selectors() {
     let files = Files::new();
     files.write("key.pem", "-----BEGIN\nkey\n");

@@ -10,6 +10,7 @@ use occopus_runtime::grants::PluginGrants;
 use occopus_runtime::{Kind, Pin, PluginInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 /// The list, beside the files.
 const LOCK: &str = "plugins.lock.yaml";
@@ -64,9 +65,9 @@ pub enum InstallError {
         /// Why.
         message: String,
     },
-    /// Its name can't be the name of a file.
-    #[error("the plugin calls itself `{0}`; a name has small letters, digits, `-` and `_`")]
-    BadName(String),
+    /// The file was changed since it was looked at.
+    #[error("the file of the plugin `{0}` was changed meanwhile; look at it again")]
+    Changed(String),
     /// It asks for something that there is not.
     #[error("the plugin asks for what can't be granted: {0}")]
     BadNeed(String),
@@ -130,9 +131,9 @@ impl Installed {
     /// is.
     pub fn install(&mut self, info: &PluginInfo, bytes: &[u8], replaces: bool) -> Result<PathBuf, InstallError> {
         let description = &info.description;
-        let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
-        if description.name.is_empty() || !description.name.chars().all(is_plain) {
-            return Err(InstallError::BadName(description.name.clone()));
+        // What was asked for, and agreed to, were the bytes that this was read from.
+        if sha256(bytes) != info.digest {
+            return Err(InstallError::Changed(description.name.clone()));
         }
         let entry = Entry::of(info, replaces);
         entry.pin().map_err(InstallError::BadNeed)?;
@@ -207,6 +208,10 @@ impl Entry {
         let asked = json!({"network": self.network, "interfaces": self.interfaces});
         serde_json::from_value(asked).map_err(|error| error.to_string())
     }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes a file as a whole, or not at all.

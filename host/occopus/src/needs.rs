@@ -37,11 +37,27 @@ pub fn needs_of_status(status: &Status) -> Vec<Need> {
     needs.into_iter().collect()
 }
 
+/// Whether the engine has it rendered: a comment is a template as well.
 fn has_template(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.contains("{{") || text.contains("{%"),
+        Value::String(text) => ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)),
         Value::Array(items) => items.iter().any(has_template),
         Value::Object(fields) => fields.values().any(has_template),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::has_template;
+
+    #[test]
+    fn all_that_is_rendered_is_a_template() {
+        for text in ["{{ a }}", "{% if a %}", "a {# comment #}"] {
+            assert!(has_template(&json!({"a": [1, {"b": text}]})), "{text}");
+        }
+        assert!(!has_template(&json!({"a": ["{ }", "#", 1, null]})));
     }
 }

@@ -15,7 +15,7 @@ use crate::host::Input;
 use crate::invoke::{Acts, invoke};
 use crate::kind::Kind;
 use crate::plugin::{Description, Plugin};
-use crate::runtime::{Memory, Shared};
+use crate::runtime::{Access, Memory, Shared};
 
 impl Shared {
     /// Returns what a plugin says of itself: kept from an earlier run, or asked now. Blocks.
@@ -42,7 +42,8 @@ impl Shared {
         let instance = plugin.instance(&self.wasm()?.engine)?;
         let failed = |message: String| RuntimeError::Describe { origin: plugin.label().to_owned(), message };
         let grants = CallGrants::nothing(&Subject { plugin: plugin.label(), ..Subject::default() });
-        let call = self.call_of(plugin.label(), grants, Memory::of(plugin, None), Input::Nothing, describing());
+        let call =
+            self.call_of(plugin.label(), grants, Memory::of(plugin, Access::default()), Input::Nothing, describing());
         let work = async {
             invoke(instance, &self.slots, Arc::new(call), Acts::Never, async |store| {
                 macro_rules! describe {

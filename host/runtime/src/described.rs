@@ -37,7 +37,7 @@ pub(crate) fn problem(it: &Description) -> Option<String> {
         return Some(format!("its name `{}` is a word of the configuration; it needs another", it.name));
     }
     if it.summary.chars().count() > MOST_OF_SUMMARY || it.summary.chars().any(is_unprintable) {
-        return Some(format!("its summary is no line of at most {MOST_OF_SUMMARY} printable characters"));
+        return Some(format!("its summary is not one line of at most {MOST_OF_SUMMARY} printable characters"));
     }
     needs(it).or_else(|| decides(it))
 }

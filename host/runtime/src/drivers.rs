@@ -24,6 +24,8 @@ const SECTION: &str = "/resource";
 const LONGEST_ID: usize = 256;
 /// Bytes by which a driver knows how far a list was read.
 const LONGEST_CURSOR: usize = 64 << 10;
+/// Bytes of a machine's output in which secrets are searched for. There may be less to keep once they are taken out.
+const SEARCHED: usize = 64 * OUTPUT_BYTES;
 /// Details of one check.
 const MOST_FOUND: usize = 256;
 
@@ -156,7 +158,11 @@ impl Driver for SandboxedDriver {
             return Err(Fault::new(Reaction::Unsupported, "driver.no-output", message));
         };
         let text = answer.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
-        Ok(call.redact(last_lines(&text, lines as usize)))
+        let text = match &call.secrets {
+            Some(secrets) => secrets.redact_end(&text, SEARCHED),
+            None => text,
+        };
+        Ok(last_lines(&text, lines as usize).to_owned())
     }
 }
 

@@ -12,7 +12,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::bindings::imports::occopus::host::log::Level;
 use crate::busy::Busy;
-use crate::host::{Call, RefusedKey, State, shortened};
+use crate::host::{Call, RefusedKey, State};
 use crate::leaving;
 
 /// How long a call may go on after the user gave up, to tidy up and to tell what happened.
@@ -83,7 +83,9 @@ where
     }
     outcome.map_err(|mut fault| {
         if fault.code == TRAPPED {
-            fault.details.extend(last_words(&output).map(|message| Detail { pointer: String::new(), message }));
+            fault
+                .details
+                .extend(last_words(&call.redact(&output)).map(|message| Detail { pointer: String::new(), message }));
         }
         finish(&call, fault)
     })
@@ -113,8 +115,8 @@ fn bound_computing(store: &mut Store<State>, busy: Busy, most: Duration) {
 
 /// A trap in words; Wasmtime's backtrace goes to the log.
 fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
-    let trace = shortened(&format!("{error:?}"), LONGEST_TRACE);
-    tracing::debug!(plugin = %call.plugin, node = %call.context.node, "{}", call.redact(&trace));
+    let trace = call.told(&format!("{error:?}"), LONGEST_TRACE);
+    tracing::debug!(plugin = %call.plugin, node = %call.context.node, "{trace}");
     let plugin = &call.plugin;
     let (code, message) = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => (

@@ -1,7 +1,5 @@
 //! What a plugin answers, as it may be kept: without the call's secrets, and no more of it than anybody needs.
 
-use std::time::Duration;
-
 use occopus_engine::ports::{Detail, Fault, Handle, Observed, Reaction};
 
 use crate::host::{Call, shortened};
@@ -21,14 +19,18 @@ const POINTER: usize = 1 << 10;
 const MESSAGE: usize = 4 << 10;
 /// Details of a fault, or results of a check.
 const DETAILS: usize = 32;
-/// The longest that a cloud may ask to be left alone.
-const RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 impl Call {
     /// Returns a text of the plugin's without secrets, and at most so many bytes of it.
     pub(crate) fn told(&self, text: &str, most: usize) -> String {
-        // What is cut off is not searched: a value that the cut leaves a part of would not be found.
-        shortened(&self.redact(&shortened(text, 4 * most)), most)
+        let Some(secrets) = &self.secrets else { return shortened(text, most) };
+        // What is far behind is not searched.
+        let searched = 4 * most;
+        let mut told = shortened(&secrets.redact_beginning(text, searched), most);
+        if text.len() > searched && !told.ends_with('…') {
+            told.push('…');
+        }
+        told
     }
 
     /// The same of one sentence to people.
@@ -74,7 +76,8 @@ fn handle(call: &Call, handle: Handle) -> Result<Handle, Fault> {
         let message = format!("the handle of a machine has {} bytes; {HANDLE} are the most", data.len());
         return Err(Fault::new(Reaction::UnknownOutcome, "occopus.bad-answer", message));
     }
-    // A short value may stand there by chance, and the driver would not know its machine again.
+    // Values of fewer than eight characters are left: one may stand there by chance, and the driver would not know its machine
+    // again.
     if !call.secrets.as_ref().is_some_and(|secrets| secrets.is_in(&data)) {
         return Ok(Handle { version, data });
     }
@@ -105,7 +108,6 @@ fn attributes(call: &Call, attributes: Vec<(String, String)>) -> Vec<(String, St
 pub(crate) fn fault(call: &Call, fault: &mut Fault) {
     fault.code = call.told(&fault.code, CODE);
     fault.message = call.message(&fault.message);
-    fault.retry_after = fault.retry_after.map(|asked| asked.min(RETRY_AFTER));
     fault.details.truncate(DETAILS);
     for detail in &mut fault.details {
         self::detail(call, detail);

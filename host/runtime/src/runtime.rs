@@ -122,18 +122,21 @@ pub(crate) struct Memory {
     token_scope: String,
 }
 
-/// What a call is made with: values for the plugin to use and where they come from, and certificates for the host.
+/// What a call is made with.
 #[derive(Default)]
-struct Access {
-    secrets: Option<(CallSecrets, String)>,
+pub(crate) struct Access {
+    /// For the plugin to use.
+    secrets: Option<CallSecrets>,
+    /// For the host's connections.
     identity: Option<Identity>,
+    /// Tells it from others, also from what was at the same place before.
+    scope: String,
 }
 
 impl Memory {
-    /// Makes that of calls of this plugin with this credential, and the rule that chose it. Plugins that only share a name share nothing.
-    pub(crate) fn of(plugin: &Plugin, secrets: Option<(CallSecrets, String)>) -> Self {
-        let (secrets, rule) = secrets.map_or((None, String::new()), |(secrets, rule)| (Some(secrets), rule));
-        Self { secrets, token_scope: format!("{}\n{rule}", plugin.identity()) }
+    /// Makes that of calls of this plugin with this access. Plugins that only share a name share nothing.
+    pub(crate) fn of(plugin: &Plugin, access: Access) -> Self {
+        Self { token_scope: format!("{}\n{}", plugin.identity(), access.scope), secrets: access.secrets }
     }
 
     /// Makes that of calls that reach nothing.
@@ -310,12 +313,12 @@ impl Shared {
             node_addresses: &nodes,
             ..plugin.subject(description)
         });
-        let Access { secrets, identity } = match plugin.kind {
+        let mut access = match plugin.kind {
             Kind::Driver => self.access(input.section(), description)?,
             _ => Access::default(),
         };
-        let grants = grants.with_identity(identity);
-        Ok(Arc::new(self.call_of(&description.name, grants, Memory::of(plugin, secrets), input, context.clone())))
+        let grants = grants.with_identity(access.identity.take());
+        Ok(Arc::new(self.call_of(&description.name, grants, Memory::of(plugin, access), input, context.clone())))
     }
 
     /// Makes a call of a plugin that can reach nothing: no network, no credential, no host interface beyond `log` and `call`.
@@ -343,15 +346,17 @@ impl Shared {
         };
         let Some(credential) = credential else { return Ok(Access::default()) };
         let identity = Identity::of(&credential.tls);
-        let Some(schema) = &description.credentials_schema else { return Ok(Access { secrets: None, identity }) };
+        // What was granted to credentials from before is none of those that came after them.
+        let scope = format!("{}\n{}", credential.rule, fingerprint(&credential, identity.as_ref()));
+        let Some(schema) = &description.credentials_schema else {
+            return Ok(Access { secrets: None, identity, scope });
+        };
         let values = credential
             .fields
             .iter()
             .map(|(name, secret)| (name.clone(), zeroize::Zeroizing::new(secret.expose().to_owned())));
-        // What was granted to credentials from before is none of those that came after them.
-        let scope = format!("{}\n{}", credential.rule, fingerprint(&credential));
         let secrets = CallSecrets::new(values, public_fields(schema)).about(section);
-        Ok(Access { secrets: Some((secrets, scope)), identity })
+        Ok(Access { secrets: Some(secrets), identity, scope })
     }
 
     /// Runs a prepared call of this function.
@@ -391,8 +396,11 @@ impl Shared {
 }
 
 /// Tells the values of a credential apart from others. It is kept in memory only.
-fn fingerprint(credential: &Credential) -> String {
+fn fingerprint(credential: &Credential, identity: Option<&Identity>) -> String {
     let mut hash = Sha256::new();
+    if let Some(identity) = identity {
+        hash.update(identity.digest());
+    }
     for (name, value) in &credential.fields {
         for part in [name.as_str(), value.expose()] {
             hash.update(part.len().to_le_bytes());

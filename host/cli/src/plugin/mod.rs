@@ -8,7 +8,7 @@ use occopus::{InstallError, Installed, Occopus};
 use occopus_conformance::{News, Outcome};
 use occopus_engine::Stop;
 use occopus_runtime::grants::Interface;
-use occopus_runtime::{PluginInfo, Runtime};
+use occopus_runtime::{PluginInfo, Runtime, read_component};
 use serde_json::json;
 
 use super::args::{Common, Format, Language, Plugin};
@@ -212,7 +212,7 @@ async fn install(occopus: &Occopus, file: &Path, agreed: Agreed) -> Result<(), F
     if let Some(what) = asks.filter(|_| !agreed.yes) {
         consent(&what)?;
     }
-    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let bytes = read_component(file).map_err(|error| unreadable(file, &error))?;
     let mut installed = Installed::read(&occopus.plugin_directory()).map_err(failed)?;
     let path = installed.install(&info, &bytes, agreed.replace).map_err(failed)?;
     print::line(format_args!("{} {} is installed as {}", it.name, it.version, path.display()));

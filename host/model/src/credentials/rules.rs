@@ -52,9 +52,13 @@ fn rule(
     check::mapping(data, "`auth_data`", problems)?;
     let before = problems.len();
     let (tls, data) = match section {
-        // Its URL is all that it has.
-        Section::Webhook => (Tls::default(), data.clone()),
-        _ => tls::take(data, named, problems),
+        Section::Resource => {
+            let keyword = item.get("type").and_then(|keyword| keyword.str());
+            let own = keyword.and_then(|name| schemas.credentials_schema(section, name));
+            tls::take(data, own.as_deref(), named, problems)
+        }
+        // Nothing is connected to for them with certificates.
+        _ => (Tls::default(), data.clone()),
     };
     let data = &data;
     let fields = fields(data, problems);

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::Secret;
 use crate::files;
 use crate::problem::{Problem, Problems};
@@ -28,19 +30,27 @@ impl Tls {
     }
 }
 
-/// Takes the certificates out of `auth_data`, and leaves what is for the plugin. Each is PEM, or the path of a file with it, which
-/// is added to the files.
-pub(super) fn take(data: &Item, named: &mut Vec<PathBuf>, problems: &mut Problems) -> (Tls, Item) {
-    let [ca, certificate, key] = KEYS.map(|name| data.get(name).and_then(|item| pem(name, item, named, problems)));
-    let given = |name: &str| data.get(name).is_some();
+/// Takes the certificates out of `auth_data`, and leaves what is for the plugin, also where its schema has such a key of its own.
+/// Each is PEM, or the path of a file with it, which is added to the files.
+pub(super) fn take(
+    data: &Item,
+    schema: Option<&Value>,
+    named: &mut Vec<PathBuf>,
+    problems: &mut Problems,
+) -> (Tls, Item) {
+    let properties = schema.and_then(|schema| schema.get("properties"));
+    let is_own = |name: &str| properties.is_some_and(|properties| properties.get(name).is_some());
+    let ours: Vec<&str> = KEYS.into_iter().filter(|name| !is_own(name)).collect();
+    let given = |name: &str| data.get(name).filter(|_| ours.contains(&name));
+    let [ca, certificate, key] = KEYS.map(|name| given(name).and_then(|item| pem(name, item, named, problems)));
     for (one, other) in [(KEYS[1], KEYS[2]), (KEYS[2], KEYS[1])] {
-        if let Some(item) = data.get(one).filter(|_| !given(other)) {
+        if let Some(item) = given(one).filter(|_| given(other).is_none()) {
             let problem = Problem::error("credentials.certificate", format!("`{one}` needs `{other}` beside it"));
             problems.push(problem.at(&item.at, "alone here"));
         }
     }
     let client = certificate.zip(key).map(|(certificate, key)| (certificate, Secret::new(key)));
-    (Tls { ca, client }, data.without(&KEYS))
+    (Tls { ca, client }, data.without(&ours))
 }
 
 fn pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Problems) -> Option<String> {
@@ -69,5 +79,18 @@ fn pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Problem
         }
     };
     let wanted = if name == KEYS[2] { "PRIVATE KEY-----" } else { "BEGIN CERTIFICATE-----" };
-    if text.contains(wanted) { Some(text) } else { refuse(format!("`{name}` has no `{wanted}` in it")) }
+    if !text.contains(wanted) {
+        return refuse(format!("`{name}` has no `{wanted}` in it"));
+    }
+    // Nothing of it is shown: it may be a key.
+    if text.lines().any(|line| line.contains("-----") && !is_label(line)) {
+        return refuse(format!("`{name}` is not PEM: its line breaks are missing"));
+    }
+    Some(text)
+}
+
+/// Whether a line is the beginning or the end of a piece of PEM, and nothing else.
+fn is_label(line: &str) -> bool {
+    let inner = line.trim().strip_prefix("-----").and_then(|rest| rest.strip_suffix("-----"));
+    inner.is_some_and(|inner| (inner.starts_with("BEGIN ") || inner.starts_with("END ")) && !inner.contains("-----"))
 }

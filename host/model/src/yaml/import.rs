@@ -240,8 +240,9 @@ impl Loader {
                     _ => base.join(file),
                 };
                 self.named.push(path.clone());
-                let text = read_bounded(&path).map_err(|error| format!("{} can't be read: {error}", path.display()));
-                text.and_then(|bytes| match ini::value(&String::from_utf8_lossy(&bytes), section, key) {
+                let text = files::read_text(&path, MOST_BYTES);
+                let text = text.map_err(|error| format!("{} can't be read: {error}", path.display()));
+                text.and_then(|text| match ini::value(&text, section, key) {
                     Some(value) if value.is_empty() => {
                         Err(format!("`{key}` in `[{section}]` of {} is empty", path.display()))
                     }

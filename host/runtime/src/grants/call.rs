@@ -98,9 +98,20 @@ impl CallGrants {
         Self { identity, ..self }
     }
 
-    /// The certificates for its endpoint.
-    pub(crate) fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+    /// Returns the certificates for a host: all of them for the endpoint, the authorities alone for those that it announced, none
+    /// for others.
+    pub(crate) fn identity_for(&self, host: &str, port: u16) -> Option<Identity> {
+        let identity = self.identity.as_ref()?;
+        let host = normal_host(host);
+        let address = host.parse::<IpAddr>().ok();
+        let covers = |target: &Target| match address {
+            Some(address) => target.covers_address(address, Some(port)),
+            None => target.covers_name(&host, port),
+        };
+        if self.granted.iter().any(|(target, source)| *source == Source::Endpoint && covers(target)) {
+            return Some(identity.clone());
+        }
+        self.announced.iter().any(|announced| announced.any(covers)).then(|| identity.authorities()).flatten()
     }
 
     /// Whether its requests go through the proxies that the environment names. A node is asked directly: it is asked whether it

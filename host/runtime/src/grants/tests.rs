@@ -132,6 +132,33 @@ fn only_granted_names_are_looked_up() {
 }
 
 #[test]
+fn certificates_are_for_the_endpoint_and_authorities_for_those_that_it_announces() {
+    let tls = occopus_model::Tls {
+        ca: Some("authorities".to_owned()),
+        client: Some(("certificate".to_owned(), occopus_model::Secret::new("key".to_owned()))),
+    };
+    let whole = crate::http::Identity::of(&tls);
+    let grants = Grants::default().for_call(&Subject {
+        plugin: "nova",
+        identity: "nova",
+        bundled: true,
+        operator: Some(&operator(&["*:443"], &[])),
+        needs_network: &texts(&["endpoint", "announced"]),
+        endpoints: &texts(&["https://cloud.example.com:5000"]),
+        ..Subject::default()
+    });
+    grants
+        .announcements_of("cloud.example.com", 5000)
+        .expect("an endpoint")
+        .learn(br#"{"url": "https://compute.example.com:8774"}"#);
+    let grants = grants.with_identity(whole.clone());
+    assert_eq!(grants.identity_for("cloud.example.com", 5000), whole);
+    let authorities = crate::http::Identity::of(&occopus_model::Tls { client: None, ..tls });
+    assert_eq!(grants.identity_for("compute.example.com", 8774), authorities);
+    assert_eq!(grants.identity_for("granted.example.com", 443), None);
+}
+
+#[test]
 fn secrets_do_not_go_to_nodes() {
     assert!(checker("10.0.0.7").check_secrets("10.0.0.7", 80).is_err());
     assert!(driver("http://10.0.0.7", &[]).check_secrets("10.0.0.7", 80).is_ok());

@@ -6,6 +6,7 @@ use wasmtime::Result;
 
 use super::{Call, State};
 use crate::bindings::imports::occopus::host::log;
+use crate::secrets::CallSecrets;
 
 impl log::Host for State {
     async fn write(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
@@ -24,6 +25,10 @@ impl log::Host for State {
 
 /// Instead of the bytes left: the allowance is used up, and this has been said.
 const NO_MORE: usize = usize::MAX;
+
+/// To the operator, for whom a driver that can't read an answer is a riddle otherwise.
+const REPEATED: &str =
+    "a server repeated a value of the credential that it was sent; the plugin reads asterisks in its place";
 
 /// What a line costs beside its own bytes: time, names and level are written with it.
 const LINE: usize = 32;
@@ -56,6 +61,15 @@ impl Call {
             log::Level::Info => tracing::info!(target: "plugin", %plugin, %node, "{line}"),
             log::Level::Warn => tracing::warn!(target: "plugin", %plugin, %node, "{line}"),
             log::Level::Error => tracing::error!(target: "plugin", %plugin, %node, "{line}"),
+        }
+    }
+}
+
+/// Tells at the end of a call, once, whether a server has repeated a value of its credential.
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.secrets.as_ref().is_some_and(CallSecrets::any_repeated) && self.may_log(REPEATED.len()) {
+            tracing::warn!(plugin = %self.plugin, node = %self.context.node, "{REPEATED}");
         }
     }
 }

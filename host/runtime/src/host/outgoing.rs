@@ -105,6 +105,10 @@ fn explain(call: &Call, error: &HttpError) -> Error {
         HttpErrorKind::InvalidRequest => Error::HttpRequestUriInvalid,
         HttpErrorKind::Dns => Error::DnsError { rcode: Some(error.to_string()), info_code: None },
         HttpErrorKind::Connect => Error::ConnectionRefused,
+        HttpErrorKind::Proxy => {
+            call.refused(&error.to_string());
+            Error::ConnectionRefused
+        }
         HttpErrorKind::Tls => {
             call.refused(&error.to_string());
             Error::TlsProtocolError

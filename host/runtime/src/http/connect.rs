@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, Far};
-use super::proxy::{Proxies, Proxy};
+use super::proxy::{self, Proxies, Proxy};
 use super::route::Route;
 use super::tls::{Configs, Identity, failure};
 use super::{HttpError, HttpErrorKind, Sent};
@@ -91,14 +91,17 @@ impl Connector {
         let Route::Host { tls, host, port, identity } = route else {
             return Err(HttpError::invalid("a socket has no proxy"));
         };
-        if let Ok(address) = host.parse::<IpAddr>() {
+        if let Some(address) = proxy::written_address(host) {
             grants.check_address(address, *port, None)?;
         }
-        let unresolved = |error: io::Error| {
-            HttpError::new(HttpErrorKind::Dns, Sent::No, format!("the name of the proxy can't be resolved: {error}"))
+        let (proxy_host, proxy_port) = proxy.address()?;
+        let failed = |error: &dyn fmt::Display| {
+            let message = format!("the proxy {proxy_host}:{proxy_port}: {error}");
+            HttpError::new(HttpErrorKind::Proxy, Sent::No, message)
         };
-        let addresses: Vec<_> = lookup_host(proxy.address()?).await.map_err(unresolved)?.collect();
-        let (stream, _) = open(route, &addresses, limit).await?;
+        let addresses =
+            lookup_host((proxy_host, proxy_port)).await.map_err(|error| failed(&error))?.collect::<Vec<_>>();
+        let (stream, _) = open(route, &addresses, limit).await.map_err(|error| failed(&error))?;
         if *tls {
             self.secure(proxy.tunnel(stream, route).await?, host, identity.as_ref(), Far::Tunnel).await
         } else {
@@ -117,7 +120,9 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let failed = |message: String| HttpError::new(HttpErrorKind::Tls, Sent::No, message);
-        let config = self.tls.of(identity).await.map_err(failed)?;
+        // What is wrong with what the user gave does not pass.
+        let kind = if identity.is_some() { HttpErrorKind::Certificate } else { HttpErrorKind::Tls };
+        let config = self.tls.of(identity).await.map_err(|message| HttpError { kind, ..failed(message) })?;
         let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
         let stream = TlsConnector::from(config).connect(name, stream).await;
         let stream = stream.map_err(|error| failure(&error))?;

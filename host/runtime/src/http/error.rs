@@ -26,6 +26,8 @@ pub enum HttpErrorKind {
     Dns,
     /// No connection.
     Connect,
+    /// No way through the proxy that the environment names.
+    Proxy,
     /// No TLS session.
     Tls,
     /// The server's certificate is not trusted here.

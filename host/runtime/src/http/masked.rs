@@ -24,11 +24,11 @@ pub(super) fn ask_openly(headers: &mut HeaderMap) {
     }
 }
 
-/// Masks the values in the head of an answer. True when there was one.
+/// Masks the values in the head of an answer.
 ///
 /// # Errors
 /// When the answer is compressed all the same.
-pub(super) fn mask_head(parts: &mut Parts, wanted: &Wanted) -> Result<bool, HttpError> {
+pub(super) fn mask_head(parts: &mut Parts, wanted: &Wanted) -> Result<(), HttpError> {
     let encodings = [header::CONTENT_ENCODING, header::TRANSFER_ENCODING];
     let mut given = encodings.iter().flat_map(|name| parts.headers.get_all(name));
     let open = |value: &HeaderValue| {
@@ -44,11 +44,13 @@ pub(super) fn mask_head(parts: &mut Parts, wanted: &Wanted) -> Result<bool, Http
         );
         return Err(HttpError::new(HttpErrorKind::Protocol, Sent::Maybe, message));
     }
-    let names = mask_names(&mut parts.headers, wanted);
+    mask_names(&mut parts.headers, wanted);
     let values = joined(&parts.headers);
-    let Some(masked) = wanted.masked(&values) else { return Ok(names) };
-    replace(&mut parts.headers, &masked);
-    Ok(true)
+    if let Some(masked) = wanted.masked(&values) {
+        wanted.note_repeated();
+        replace(&mut parts.headers, &masked);
+    }
+    Ok(())
 }
 
 /// All values one behind the other, so that what was cut in two is found as well.
@@ -68,13 +70,13 @@ fn replace(headers: &mut HeaderMap, mut joined: &[u8]) {
     }
 }
 
-fn mask_names(headers: &mut HeaderMap, wanted: &Wanted) -> bool {
+fn mask_names(headers: &mut HeaderMap, wanted: &Wanted) {
     let holds = |name: &HeaderName| wanted.masked(name.as_str().as_bytes()).is_some();
     let found: Vec<HeaderName> = headers.keys().filter(|name| holds(name)).cloned().collect();
     for name in &found {
+        wanted.note_repeated();
         headers.remove(name);
     }
-    !found.is_empty()
 }
 
 /// A body whose values are masked as it is read. It keeps its length.
@@ -85,13 +87,11 @@ pub(super) struct Masked {
     /// Given away after the last data.
     trailers: Option<HeaderMap>,
     over: bool,
-    /// Called once, when something is found.
-    tell: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Masked {
-    pub(super) fn new(inner: ResponseBody, wanted: Arc<Wanted>, tell: Box<dyn FnOnce() + Send>) -> Self {
-        Self { inner, wanted, scan: Scan::new(), trailers: None, over: false, tell: Some(tell) }
+    pub(super) fn new(inner: ResponseBody, wanted: Arc<Wanted>) -> Self {
+        Self { inner, wanted, scan: Scan::new(), trailers: None, over: false }
     }
 
     /// The rest of the data, and the trailers as if they followed them.
@@ -107,14 +107,6 @@ impl Masked {
             trailers
         });
         rest.into()
-    }
-
-    fn note(&mut self) {
-        if self.scan.found()
-            && let Some(tell) = self.tell.take()
-        {
-            tell();
-        }
     }
 }
 
@@ -141,7 +133,9 @@ impl Body for Masked {
                     }
                 },
             };
-            self.note();
+            if self.scan.found() {
+                self.wanted.note_repeated();
+            }
             if !data.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }

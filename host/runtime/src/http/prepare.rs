@@ -42,10 +42,6 @@ const HOP_BY_HOP: [&str; 10] = [
 /// Bytes of all headers and the path that have placeholders in them, once these are filled in.
 const LONGEST_HEAD: usize = 1 << 20;
 
-/// For the operator, to whom a driver that can't read an answer is a riddle otherwise.
-const REPEATED: &str =
-    "a server repeated a value of the credential that it was sent; the plugin reads asterisks in its place";
-
 /// Fills placeholders in, and sets the headers that are ours to set.
 pub(super) async fn prepare<B>(
     request: Request<B>,
@@ -120,11 +116,8 @@ pub(super) fn answer(
     let inner = BoundedResponse::new(content, limits).boxed_unsync();
     let mut body = Held { inner, _share: share }.boxed_unsync();
     if let Some(wanted) = secrets.and_then(CallSecrets::in_answers) {
-        let tell = || tracing::warn!("{REPEATED}");
-        if masked::mask_head(&mut parts, wanted)? {
-            tell();
-        }
-        body = Masked::new(body, Arc::clone(wanted), Box::new(tell)).boxed_unsync();
+        masked::mask_head(&mut parts, wanted)?;
+        body = Masked::new(body, Arc::clone(wanted)).boxed_unsync();
     }
     clean(&mut parts.headers);
     parts.extensions.clear();

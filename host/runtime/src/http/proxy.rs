@@ -1,4 +1,5 @@
-//! Proxies that the operator's environment names: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them.
+//! Proxies that the operator's environment names: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, also in small
+//! letters.
 
 use std::net::IpAddr;
 
@@ -38,10 +39,25 @@ impl Proxies {
     /// The proxy for a server; none for this machine's own, and where none is named.
     pub(super) fn of(&self, route: &Route) -> Option<Proxy> {
         let Route::Host { tls, host, .. } = route else { return None };
-        let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let is_here = match written_address(host) {
+            Some(address) => address.to_canonical().is_loopback(),
+            None => host.trim_end_matches('.').rsplit('.').next() == Some("localhost"),
+        };
         let scheme = if *tls { "https" } else { "http" };
         let uri = format!("{scheme}://{}", route.authority()).parse::<Uri>().ok()?;
         (!is_here).then(|| self.0.intercept(&uri)).flatten().map(Proxy)
+    }
+}
+
+/// The address that is written in the place of a name, also in the forms that the C library reads (`0x7f.1`).
+pub(super) fn written_address(host: &str) -> Option<IpAddr> {
+    if let Ok(address) = host.parse() {
+        return Some(address);
+    }
+    match url::Host::parse(host).ok()? {
+        url::Host::Ipv4(address) => Some(address.into()),
+        url::Host::Ipv6(address) => Some(address.into()),
+        url::Host::Domain(_) => None,
     }
 }
 
@@ -50,8 +66,12 @@ impl Proxy {
     pub(super) fn address(&self) -> Result<(&str, u16), HttpError> {
         let uri = self.0.uri();
         if uri.scheme_str() != Some("http") {
-            let message = format!("the proxy {uri} is not supported: only `http://` ones are");
-            return Err(HttpError::new(HttpErrorKind::InvalidRequest, Sent::No, message));
+            let scheme = uri.scheme_str().unwrap_or_default();
+            let message = format!(
+                "the environment names a proxy of the kind `{scheme}://`, and only `http://` ones are supported; NO_PROXY names the \
+                 hosts that are reached without one"
+            );
+            return Err(HttpError::new(HttpErrorKind::Proxy, Sent::No, message));
         }
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         Ok((host, uri.port_u16().unwrap_or(80)))
@@ -67,8 +87,7 @@ impl Proxy {
 
     /// Lets the proxy open a connection to a server (RFC 9110, section 9.3.6).
     pub(super) async fn tunnel(&self, stream: TcpStream, route: &Route) -> Result<TokioIo<Upgraded>, HttpError> {
-        let failed =
-            |message: String| HttpError::new(HttpErrorKind::Connect, Sent::No, format!("the proxy: {message}"));
+        let failed = |message: String| HttpError::new(HttpErrorKind::Proxy, Sent::No, format!("the proxy: {message}"));
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(chain(&error)))?;
         tokio::spawn(async move { drop(connection.with_upgrades().await) });

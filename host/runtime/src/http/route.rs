@@ -42,8 +42,7 @@ impl Route {
             return if tls { Err(HttpError::invalid("a unix socket has no TLS")) } else { Ok(Self::Socket(path)) };
         }
         grants.check_name(&host, port)?;
-        // As secrets do: to the endpoint, and to nobody that it names.
-        let identity = grants.identity().filter(|_| tls && grants.check_secrets(&host, port).is_ok()).cloned();
+        let identity = grants.identity_for(&host, port).filter(|_| tls);
         Ok(Self::Host { tls, host, port, identity })
     }
 

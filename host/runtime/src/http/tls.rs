@@ -25,7 +25,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// That of a credential; none where it has no certificates.
+    /// The authorities alone: for servers that are to be trusted like the endpoint, and told nothing of the client.
+    pub(crate) fn authorities(&self) -> Option<Self> {
+        Self::of(&Tls { ca: self.tls.ca.clone(), client: None })
+    }
+
+    /// Returns that of a credential; none where it has no certificates.
     pub fn of(tls: &Tls) -> Option<Self> {
         if tls.is_empty() {
             return None;
@@ -37,6 +42,11 @@ impl Identity {
             hash.update(part);
         }
         Some(Self { tls: Arc::new(tls.clone()), digest: hash.finalize().into() })
+    }
+
+    /// Tells it from others.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 }
 
@@ -102,7 +112,7 @@ impl Configs {
 fn authorities(pem: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| format!("`ca` in the credentials is no PEM: {error}"))?;
+        let certificate = certificate.map_err(|_| "`ca` in the credentials is not PEM")?;
         roots.add(certificate).map_err(|error| format!("`ca` in the credentials: {error}"))?;
     }
     if roots.is_empty() { Err("`ca` in the credentials has no certificate in it".to_owned()) } else { Ok(roots) }
@@ -132,9 +142,9 @@ fn config(roots: RootCertStore, client: Option<&(String, Secret)>) -> Result<Arc
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
-            let chain = chain.map_err(|error| format!("`client_certificate` in the credentials is no PEM: {error}"))?;
+            let chain = chain.map_err(|_| "`client_certificate` in the credentials is not PEM")?;
             let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
-            let key = key.map_err(|error| format!("`client_key` in the credentials is no PEM: {error}"))?;
+            let key = key.map_err(|_| "`client_key` in the credentials is not a private key in PEM")?;
             let config = builder.with_client_auth_cert(chain, key);
             config.map_err(|error| format!("`client_certificate` and `client_key` in the credentials: {error}"))?
         }

@@ -42,7 +42,7 @@ impl Program {
         let current = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let directory = command.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
         if !directory.is_dir() {
-            let message = format!("there is not a directory {}", directory.display());
+            let message = format!("there is no directory {}", directory.display());
             return Err(unusable("process.no-such-directory", message));
         }
         let path = if name.contains('/') {

@@ -26,8 +26,10 @@ impl Unit {
 
 /// Backslashes of one escape. JSON within JSON within JSON has seven.
 const BACKSLASHES: usize = 15;
-/// Of `&#x10ffff;` and everything shorter.
-const LONGEST_ENTITY: usize = 10;
+/// Between the `&` and the `;` of `&quot;`.
+const LONGEST_NAME: usize = 4;
+/// Between those of a number, which may have zeros in front.
+const LONGEST_NUMBER: usize = 30;
 
 /// Reads the escape with which a text begins: `%`, `\` or `&`, which stand for themselves where they begin none. None when
 /// more of the text is needed.
@@ -83,12 +85,16 @@ fn backslash(text: &[u8], is_end: bool) -> Option<Unit> {
     })
 }
 
-/// `&amp;`, `&#99;`, `&#x63;`.
+/// `&amp;`, `&#99;`, `&#x63;`, `&#x0063;`.
 fn entity(text: &[u8], is_end: bool) -> Option<Unit> {
-    let Some(end) = text.iter().take(LONGEST_ENTITY).position(|byte| *byte == b';') else {
-        let complete = is_end || text.len() >= LONGEST_ENTITY;
-        return complete.then(|| Unit::byte(1, b'&'));
-    };
+    let longest = if text.get(1) == Some(&b'#') { LONGEST_NUMBER } else { LONGEST_NAME };
+    let inside = text.iter().skip(1).take(longest);
+    let end = 1 + inside.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#').count();
+    match text.get(end) {
+        Some(b';') => {}
+        None if !is_end => return None,
+        _ => return Some(Unit::byte(1, b'&')),
+    }
     let name = std::str::from_utf8(&text[1..end]).unwrap_or_default();
     let character = match name {
         "amp" => Some('&'),

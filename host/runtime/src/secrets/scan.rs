@@ -6,6 +6,7 @@
 //! is masked where it stands, and the text keeps its length.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use zeroize::Zeroizing;
 
@@ -61,6 +62,8 @@ pub(crate) struct Wanted {
     /// One bit for each bucket in which a form ends.
     ends: Vec<u64>,
     longest: usize,
+    /// Whether an answer held any of it.
+    repeated: AtomicBool,
 }
 
 impl Wanted {
@@ -75,7 +78,7 @@ impl Wanted {
             ends[bucket / 64] |= 1 << (bucket % 64);
         }
         let longest = forms.first().map_or(0, |form| form.len());
-        Self { forms, ends, longest }
+        Self { forms, ends, longest, repeated: AtomicBool::new(false) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -115,19 +118,20 @@ impl Wanted {
     /// The places of values in a text, in order; those that touch are one.
     pub(super) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        if self.is_empty() {
-            return found;
+        if !self.is_empty() {
+            Readings::default().read(self, text, true, &mut found);
         }
-        Readings::default().read(self, text, true, &mut found);
-        found.sort_by_key(|place| place.start);
-        found.dedup_by(|next, before| {
-            let touches = next.start <= before.end;
-            if touches {
-                before.end = before.end.max(next.end);
-            }
-            touches
-        });
-        found
+        joined(found)
+    }
+
+    /// The same in the beginning of a longer text, and from where on a value may go on in the rest of it.
+    pub(super) fn find_in_beginning(&self, text: &[u8]) -> (Vec<Range<usize>>, usize) {
+        if self.is_empty() {
+            return (Vec::new(), text.len());
+        }
+        let (mut readings, mut found) = (Readings::default(), Vec::new());
+        readings.read(self, text, false, &mut found);
+        (joined(found), readings.forget(self, text))
     }
 
     /// The text with its values masked, in its length; none when there is none in it.
@@ -139,6 +143,29 @@ impl Wanted {
             masked
         })
     }
+
+    /// Remembers that an answer held some of it.
+    pub(crate) fn note_repeated(&self) {
+        self.repeated.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether an answer held any of it so far.
+    pub(super) fn was_repeated(&self) -> bool {
+        self.repeated.load(Ordering::Relaxed)
+    }
+}
+
+/// Places in order, where those that touch are one.
+fn joined(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    found.sort_by_key(|place| place.start);
+    found.dedup_by(|next, before| {
+        let touches = next.start <= before.end;
+        if touches {
+            before.end = before.end.max(next.end);
+        }
+        touches
+    });
+    found
 }
 
 fn bucket(end: u32) -> usize {
@@ -230,7 +257,7 @@ impl Readings {
                     self.at = held.len();
                     return;
                 };
-                self.decoded = Some(Decoded::after(wanted, held, self.plain.floor, self.at + escape));
+                self.decoded = Some(Decoded::after(wanted, held, self.at + escape));
             }
             let Some(decoded) = &mut self.decoded else { return };
             if !decoded.read(wanted, held, is_end, found) {
@@ -306,13 +333,24 @@ impl Plain {
     }
 }
 
-/// The last characters of what is held, reduced, and where each stands.
+/// The last characters of what is held, reduced, and where each stands: at most so many, and none before a gap that no value has.
 fn before(held: &[u8], floor: usize, most: usize) -> (Zeroizing<Vec<u8>>, Vec<usize>) {
     let (mut text, mut places) = (Zeroizing::<Vec<u8>>::default(), Vec::new());
-    let characters = held.iter().enumerate().skip(floor).rev().map(|(at, byte)| (at, REDUCED[usize::from(*byte)]));
-    for (at, character) in characters.filter(|(_, character)| *character != 0).take(most) {
+    let mut last = held.len();
+    for (at, byte) in held.iter().enumerate().skip(floor).rev() {
+        let character = REDUCED[usize::from(*byte)];
+        if character == 0 {
+            if last - at > WIDEST_GAP {
+                break;
+            }
+            continue;
+        }
+        if text.len() == most {
+            break;
+        }
         text.push(character);
         places.push(at);
+        last = at;
     }
     text.reverse();
     places.reverse();
@@ -336,9 +374,9 @@ struct Decoded {
 }
 
 impl Decoded {
-    /// Begins at an escape, with what was read before it.
-    fn after(wanted: &Wanted, held: &[u8], floor: usize, at: usize) -> Self {
-        let (text, places) = before(&held[..at], floor.min(at), wanted.longest);
+    /// Begins at an escape, with what was read before it. (The other reading may be far ahead, and its floor behind the escape.)
+    fn after(wanted: &Wanted, held: &[u8], at: usize) -> Self {
+        let (text, places) = before(&held[..at], 0, wanted.longest);
         let end = text.iter().fold(0, |end, character| end << 8 | u32::from(*character));
         let gap = places.last().map_or(0, |place| at - place - 1);
         Self { at, text, places, gap, end, calm: 0 }

@@ -195,6 +195,34 @@ fn values_are_taken_out_of_texts_in_every_form() {
 }
 
 #[test]
+fn nothing_is_left_of_values_at_the_edge_of_what_is_searched() {
+    let value = "correct horse/bättery\"staple";
+    let secrets = secrets(&[("password", value)]);
+    for form in [value.to_owned(), json_inside(value).to_string(), percent(value).to_string(), hex(value.as_bytes())] {
+        let text = format!("{}{form}{form}", ".".repeat(40));
+        for most in 41..text.len() {
+            let beginning = secrets.redact_beginning(&text, most);
+            let left = beginning.trim_start_matches('.').trim_start_matches('*');
+            assert_eq!(left, "", "{form} in {most}");
+        }
+        let text = format!("{form}{}", ".".repeat(40));
+        // All of it is in the twice as many bytes.
+        for most in text.len().div_ceil(2)..=text.len() {
+            let end = secrets.redact_end(&text, most);
+            assert_eq!(end.trim_end_matches('.').trim_end_matches('*'), "", "{form} in {most}");
+        }
+    }
+    assert_eq!(secrets.redact_beginning("nothing of it", 7), "nothing");
+    assert_eq!(secrets.redact_beginning("nothing of it", 100), "nothing of it");
+    assert_eq!(secrets.redact_beginning("it is corr", 9), "it is ");
+    assert_eq!(secrets.redact_end("nothing of it", 5), "of it");
+    assert_eq!(secrets.redact_end("nothing of it", 100), "nothing of it");
+    // What the cut leaves of a longer text's last value goes with the part that is searched, and not kept.
+    let long = format!("{value}{}", ".".repeat(100));
+    assert_eq!(secrets.redact_end(&long, 60), ".".repeat(60));
+}
+
+#[test]
 fn a_digest_over_a_text_with_the_secret_in_it() {
     let secrets = secrets(&[("password", "b")]);
     // FIPS 180-4, of "abc".

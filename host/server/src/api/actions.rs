@@ -274,6 +274,7 @@ pub(crate) struct Look {
 /// Looks at every node now, and replaces what has failed.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/maintain", tag = "actions",
+    security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), Look),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),

@@ -80,7 +80,7 @@ async fn tls_goes_through_the_proxy_untouched() {
     assert!(heads.lock().unwrap()[0].starts_with("CONNECT cloud.test:443 "));
     let url = "https://refused.test";
     let error = client.send(get(url), &endpoint(url), None, &LIMITS).await.unwrap_err();
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::Connect, Sent::No));
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Proxy, Sent::No));
     assert!(error.message.contains("the proxy: it answers 403 Forbidden to CONNECT refused.test:443"), "{error}");
 }
 
@@ -89,7 +89,7 @@ async fn a_proxy_takes_nothing_from_the_grants() {
     let server = Server::start().await;
     let (proxy, heads) = proxy(server.port()).await;
     let client = client(&proxy);
-    for url in ["http://other.test/", "http://169.254.169.254/latest"] {
+    for url in ["http://other.test/", "http://169.254.169.254/latest", "http://2852039166/", "http://0xa9fea9fe/"] {
         let error = client.send(get(url), &endpoint("http://cloud.test"), None, &LIMITS).await.unwrap_err();
         assert_eq!(error.kind, HttpErrorKind::Refused, "{url}: {error}");
     }

@@ -110,6 +110,10 @@ async fn a_client_shows_the_certificate_of_its_credentials_and_only_to_its_endpo
         assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, Sent::No), "{error}");
         assert!(error.message.contains("refuses the client"), "{error}");
     }
+    let folded = Secret::new("-----BEGIN PRIVATE KEY----- MIGHAgEAMBMGByqGSM49 -----END PRIVATE KEY-----".to_owned());
+    let error = ask(&url, trusting(Some((signed(&clients, "client", |_| {}).0, folded)))).await.unwrap_err();
+    assert_eq!(error.kind, HttpErrorKind::Certificate, "it does not pass");
+    assert!(error.message.contains("`client_key` in the credentials is not a private key"), "{error}");
     // Connections of one access are not lent to another, not even to one of the same client.
     let one = HttpClient::new();
     let with = |tls: &Tls| endpoint(&url).with_identity(Identity::of(tls));

@@ -7,7 +7,7 @@ use super::*;
 use crate::secrets::forms::forms;
 use crate::secrets::{json_inside, percent};
 
-const VALUE: &str = "4f-Correct Horse/battery\"staple+Ünïcode";
+const VALUE: &str = "4f-Correct Horse/battery\"staple+Ünïcode&co";
 
 fn wanted(value: &str) -> Wanted {
     Wanted::new(forms(value))
@@ -37,6 +37,7 @@ fn written(value: &str) -> Vec<String> {
         value.to_ascii_uppercase(),
         value.chars().rev().collect(),
         json.replace('/', "\\/"),
+        json.replace('&', "\\u0026"),
         json_inside(&json).to_string(),
         json,
         escaped(value, |unit| format!("\\u{unit:04x}")),
@@ -48,6 +49,9 @@ fn written(value: &str) -> Vec<String> {
         every.replace('%', "%25"),
         every,
         html,
+        value.replace('&', "&#x26;"),
+        value.chars().map(|character| format!("&#x{:07x};", u32::from(character))).collect(),
+        value.chars().map(|character| format!("&#{:027};", u32::from(character))).collect(),
         value.bytes().map(|byte| format!("{byte:02X}")).collect(),
         value.replace(' ', "\r\n  "),
     ];
@@ -77,6 +81,58 @@ fn values_are_found_in_every_form_in_one_piece_and_in_many() {
                 assert_eq!(streamed, masked, "in pieces of {size}");
             }
         }
+    }
+}
+
+#[test]
+fn values_are_found_before_white_space_without_end() {
+    let blanks = " ".repeat(40);
+    for value in [VALUE, "pässword-1", "pass&word-1", "p&ssw\u{f6}rd/1"] {
+        let wanted = wanted(value);
+        for form in written(value) {
+            for text in [format!("{form}{blanks}"), format!("{blanks}{form}{blanks}{form}{blanks}\\u0026{blanks}")] {
+                let masked = wanted.masked(text.as_bytes()).unwrap_or_else(|| panic!("{value} is in {text}"));
+                for size in [1, 2, 7, 33, 64, 1000] {
+                    assert_eq!(streamed(&wanted, text.as_bytes(), size), masked, "{text} in pieces of {size}");
+                }
+            }
+        }
+    }
+    for (value, form) in [
+        ("pässword-1", r"p\u00e4ssword-1"),
+        ("pässword-1", "p%C3%A4ssword-1"),
+        ("pässword-1", "p&#228;ssword-1"),
+        ("pass&word-1", r"pass\u0026word-1"),
+        ("pass&word-1", "pass&amp;word-1"),
+        ("pass&word-1", "pass&#x0000026;word-1"),
+    ] {
+        let masked = wanted(value).masked(format!("{form}{blanks}").as_bytes()).unwrap_or_else(|| panic!("{form}"));
+        assert_eq!(String::from_utf8(masked).unwrap(), format!("{}{blanks}", "*".repeat(form.len())), "{form}");
+    }
+}
+
+#[test]
+fn numbers_of_characters_may_have_zeros_in_front() {
+    let read = |text: &str| unit(text.as_bytes(), false).map(|unit| (unit.length, unit.bytes[0], unit.count));
+    for text in ["&#99;", "&#x63;", "&#X63;", "&#x0000063;", "&#x000000000000000000000000063;"] {
+        assert_eq!(read(text), Some((text.len(), b'c', 1)), "{text}");
+        for end in 1..text.len() {
+            assert_eq!(read(&text[..end]), None, "{text}");
+        }
+    }
+    let itself = Some((1, b'&', 1));
+    for text in [
+        "& ",
+        "&#x ",
+        "&a=",
+        "&ampersand;",
+        "&;",
+        "&#;",
+        "&#x110000;",
+        "&#+99;",
+        "&#x00000000000000000000000000000063;",
+    ] {
+        assert_eq!(read(text), itself, "{text}");
     }
 }
 
