@@ -5,9 +5,9 @@ use std::time::Duration;
 use occopus_engine::ports::{Fault, Phase, Reaction, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
 use occopus_engine::{
-    ActionKind, InfrastructureState, InstanceState, MaintainOptions, Renew, Run, Scale, Status, What,
+    ActionKind, InfrastructureState, InstanceState, MaintainOptions, Renew, Run, Scale, Settings, Status, What,
 };
-use occopus_model::Infrastructure;
+use occopus_model::{Infrastructure, InstanceLimits};
 use serde_json::{Value, json};
 
 /// The state after this one, so that all of them are tried. A new one does not compile until it has its place here.
@@ -253,6 +253,93 @@ async fn a_hold_is_ended_by_whoever_asks_also_while_another_maintains() {
     }
     stop.request();
     keeping.await.expect("no panic").expect("ends");
+}
+
+/// Six web servers, and a way to lose four of those that there are.
+async fn six() -> (Fakes, impl Fn()) {
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![node("web", 6, &[])])).await.expect("built");
+    let cloud = fakes.cloud.clone();
+    let lose_four = move || {
+        for machine in cloud.machines().iter().take(4) {
+            cloud.lose(&machine.instance);
+        }
+    };
+    (fakes, lose_four)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_nobody_took_in_for_long_releases_nothing() {
+    for (minutes, expected) in [(9, InfrastructureState::Ready), (11, InfrastructureState::Held)] {
+        let (fakes, lose_four) = six().await;
+        fakes.engine.release("test").await.expect("asked");
+        tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
+        lose_four();
+        assert_eq!(fakes.maintain().await.expect("a pass").state, expected, "after {minutes} minutes");
+        assert!(fakes.store.get("infra/test/release").await.expect("read").is_none(), "after {minutes} minutes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_does_not_outlive_a_suspension() {
+    for is_asked_before in [true, false] {
+        let (fakes, lose_four) = six().await;
+        if is_asked_before {
+            fakes.engine.release("test").await.expect("asked");
+        }
+        fakes.engine.suspend("test").await.expect("suspended");
+        if !is_asked_before {
+            fakes.engine.release("test").await.expect("asked");
+        }
+        fakes.maintain().await.expect("nothing is looked at");
+        fakes.engine.resume("test").await.expect("resumed");
+        lose_four();
+        assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "{is_asked_before}");
+        assert_eq!(fakes.cloud.machines().len(), 2);
+    }
+}
+
+/// One is replaced at a time, and whoever replaces them is stopped after the first.
+#[tokio::test(start_paused = true)]
+async fn a_release_is_carried_out_by_whoever_goes_on_after_a_stop() {
+    let (fakes, lose_four) = six().await;
+    let slow =
+        |seconds| fakes.cloud.timing(Duration::from_secs(seconds), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let (stop, keeping) = fakes.keep();
+    lose_four();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fakes.engine.status("test", false).await.expect("status").state, InfrastructureState::Held);
+    slow(40);
+    fakes.engine.release("test").await.expect("asked");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    stop.request();
+    keeping.await.expect("no panic").expect("ends");
+    assert!(fakes.cloud.machines().len() < 5, "it was stopped early");
+    slow(0);
+    assert!(fakes.maintain().await.expect("a pass").is_ready());
+    assert_eq!(fakes.cloud.machines().len(), 6);
+    lose_four();
+    assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "it was meant for the first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_infrastructure_above_the_limits_is_healed_and_does_not_grow() {
+    let mut web = node("web", 4, &[]);
+    web.scaling.max = 8;
+    let fakes = Fakes::new();
+    fakes.build(&infrastructure(vec![web])).await.expect("built");
+    fakes.engine.scale("test", "web", Scale::To(6)).await.expect("recorded");
+    assert!(fakes.maintain().await.expect("a pass").is_ready());
+    fakes.engine.scale("test", "web", Scale::To(8)).await.expect("recorded");
+    let limits = InstanceLimits { per_node: 5, per_infrastructure: 5 };
+    let fakes = fakes.with_settings(Settings { instances: limits, ..Settings::default() });
+    fakes.cloud.lose(&fakes.cloud.machines()[0].instance);
+    let status = fakes.maintain().await.expect("a pass");
+    assert!(status.is_ready(), "{status:?}");
+    assert_eq!((status.nodes[0].target, fakes.cloud.machines().len()), (6, 6));
+    fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
+    assert!(fakes.maintain().await.expect("a pass").is_ready());
+    assert_eq!(fakes.cloud.machines().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

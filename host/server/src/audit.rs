@@ -1,7 +1,12 @@
 //! Who did what: every request that changes something, or was refused, with who sent it and what came of it. Of what changes
 //! nothing, which may come in any number, each caller has some entries, and the next one says how many there were in between.
+//! These are kept apart, with a limit of their own: they push out nothing of what has changed something.
+//!
+//! `service/audit/ID` is an entry of what has changed something, `service/audit-unchanged/ID` one of what has not. Entries of
+//! earlier versions are all under the first.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,17 +27,19 @@ use crate::access::Caller;
 use crate::listen::{Peer, neighbourhood};
 use crate::stored::unwritable;
 
-const AUDIT: &str = "service/audit/";
 /// Entries are kept for so many days.
 const KEPT_FOR: i64 = 90;
-/// There are not more than about so many: for others the oldest go.
+/// About so many entries there are at most of what has changed something: for others the oldest go.
 const MOST: usize = 100_000;
+/// The same of what has changed nothing.
+const MOST_UNCHANGED: usize = 20_000;
 /// Old entries are looked for once in so many new ones.
 const PRUNED_EVERY: u64 = 64;
 /// Entries of one caller of what changed nothing, at once; and after so long there may be another one.
 const UNCHANGED: u32 = 60;
 const UNCHANGED_EVERY: Duration = Duration::from_secs(10);
-/// Callers whose entries are counted. Those of whom nothing need be known are forgotten when there are more.
+/// Callers whose entries of what changed nothing are counted. When there are more, those of whom nothing need be known are
+/// forgotten, and further addresses without a token are counted as one.
 const COUNTED: usize = 1024;
 /// Characters of a path that is no route, and of an id that is none.
 const LONGEST: usize = 64;
@@ -40,11 +47,31 @@ const LONGEST: usize = 64;
 /// The entries. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Audit {
+    changed: Entries,
+    unchanged: Entries,
+    left: Arc<Mutex<HashMap<Whose, Unchanged>>>,
+}
+
+/// Entries of one kind, with their limit. Clones are the same.
+#[derive(Clone)]
+struct Entries {
     store: Arc<dyn Store>,
+    prefix: &'static str,
+    most: usize,
     written: Arc<AtomicU64>,
     /// Number of entries, once they were counted.
     number: Arc<tokio::sync::Mutex<Option<usize>>>,
-    unchanged: Arc<Mutex<HashMap<String, Unchanged>>>,
+}
+
+/// Callers whose entries of what changed nothing are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Whose {
+    /// Whoever has the token of this name. There are not more than administrators have made.
+    Token(String),
+    /// Whoever has none, by where they are.
+    Address(Option<IpAddr>),
+    /// Whoever has none where too many addresses are counted.
+    OtherAddresses,
 }
 
 /// Entries of what changed nothing that a caller has left.
@@ -99,13 +126,13 @@ fn is_none(number: &u64) -> bool {
     *number == 0
 }
 
-impl Audit {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, written: Arc::default(), number: Arc::default(), unchanged: Arc::default() }
+impl Entries {
+    fn new(store: Arc<dyn Store>, prefix: &'static str, most: usize) -> Self {
+        Self { store, prefix, most, written: Arc::default(), number: Arc::default() }
     }
 
     async fn write(&self, entry: &Entry) -> Result<(), StoreError> {
-        let key = format!("{AUDIT}{}", entry.id);
+        let key = format!("{}{}", self.prefix, entry.id);
         let value = serde_json::to_vec(entry).map_err(|error| unwritable(&key, &error))?;
         let mut writes = vec![Write::Put { key, value, lease: None }];
         if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(PRUNED_EVERY) {
@@ -122,8 +149,8 @@ impl Audit {
             None => self.count().await?,
         };
         let old = now.checked_sub((KEPT_FOR * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
-        let found = self.store.range(AUDIT, None, PRUNED_EVERY as usize * 2).await?;
-        let too_many = known.saturating_sub(MOST);
+        let found = self.store.range(self.prefix, None, PRUNED_EVERY as usize * 2).await?;
+        let too_many = known.saturating_sub(self.most);
         let is_old = |value: &[u8]| serde_json::from_slice::<Entry>(value).is_ok_and(|entry| entry.time < old);
         let removed: Vec<_> = found
             .into_iter()
@@ -138,7 +165,7 @@ impl Audit {
     async fn count(&self) -> Result<usize, StoreError> {
         let (mut number, mut after) = (0, None::<String>);
         loop {
-            let page = self.store.range(AUDIT, after.as_deref(), 1000).await?;
+            let page = self.store.range(self.prefix, after.as_deref(), 1000).await?;
             number += page.len();
             match page.into_iter().last() {
                 Some(last) => after = Some(last.key),
@@ -147,16 +174,33 @@ impl Audit {
         }
     }
 
+    async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let after = after.map(|after| format!("{}{after}", self.prefix));
+        let found = self.store.range(self.prefix, after.as_deref(), limit).await?;
+        Ok(found.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect())
+    }
+}
+
+impl Audit {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        let changed = Entries::new(store.clone(), "service/audit/", MOST);
+        let unchanged = Entries::new(store, "service/audit-unchanged/", MOST_UNCHANGED);
+        Self { changed, unchanged, left: Arc::default() }
+    }
+
     /// Whether there is to be an entry of something that changed nothing, and how many there were not before it.
-    fn may_write(&self, who: &str) -> Option<u64> {
-        let mut unchanged = self.unchanged.lock().unwrap_or_else(PoisonError::into_inner);
-        if unchanged.len() >= COUNTED && !unchanged.contains_key(who) {
-            unchanged.retain(|_, one| one.filled().left < UNCHANGED || one.omitted > 0);
-            if unchanged.len() >= COUNTED {
-                unchanged.clear();
+    fn may_write(&self, mut whose: Whose) -> Option<u64> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.len() >= COUNTED && !left.contains_key(&whose) {
+            left.retain(|_, one| one.filled().left < UNCHANGED || one.omitted > 0);
+            if left.len() >= COUNTED {
+                left.retain(|_, one| one.left < UNCHANGED);
+            }
+            if left.len() >= COUNTED && matches!(whose, Whose::Address(_)) {
+                whose = Whose::OtherAddresses;
             }
         }
-        let one = unchanged.entry(who.to_owned()).or_insert_with(Unchanged::all).filled();
+        let one = left.entry(whose).or_insert_with(Unchanged::all).filled();
         if one.left == 0 {
             one.omitted = one.omitted.saturating_add(1);
             return None;
@@ -167,9 +211,11 @@ impl Audit {
 
     /// Entries after this one, the oldest first, at most so many.
     pub(crate) async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let after = after.map(|after| format!("{AUDIT}{after}"));
-        let found = self.store.range(AUDIT, after.as_deref(), limit).await?;
-        Ok(found.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect())
+        let mut entries = self.changed.read(after, limit).await?;
+        entries.extend(self.unchanged.read(after, limit).await?);
+        entries.sort_by(|one, other| one.id.cmp(&other.id));
+        entries.truncate(limit);
+        Ok(entries)
     }
 }
 
@@ -213,10 +259,10 @@ pub(crate) async fn record(
     let infraid = infraid.or_else(|| location.and_then(infrastructure));
     let who = caller.as_ref().map_or_else(|| "nobody".to_owned(), |caller| caller.name.clone());
     let has_changed = changes(&route) && (response.status().is_success() || response.status().is_redirection());
-    let omitted = match &caller {
-        Some(_) if has_changed => Some(0),
-        Some(_) => audit.may_write(&who),
-        None => audit.may_write(&format!("{who} {:?}", address.map(neighbourhood))),
+    let (entries, omitted) = match &caller {
+        Some(_) if has_changed => (&audit.changed, Some(0)),
+        Some(_) => (&audit.unchanged, audit.may_write(Whose::Token(who.clone()))),
+        None => (&audit.unchanged, audit.may_write(Whose::Address(address.map(neighbourhood)))),
     };
     let Some(omitted) = omitted else { return response };
     let entry = Entry {
@@ -230,7 +276,7 @@ pub(crate) async fn record(
         omitted,
     };
     tracing::info!(target: "occopus::audit", who = entry.who, action = entry.action, infrastructure = entry.infraid, outcome = entry.outcome);
-    if let Err(error) = audit.write(&entry).await {
+    if let Err(error) = entries.write(&entry).await {
         tracing::error!(action = entry.action, "an entry of the audit could not be written: {error}");
     }
     response
@@ -264,31 +310,59 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_changes_nothing_has_some_entries_and_then_a_number() {
         let (audit, _) = audit();
-        let written = (0..1000).filter(|_| audit.may_write("ci").is_some()).count();
+        let token = |name: &str| Whose::Token(name.to_owned());
+        let address = |number: u32| Whose::Address(Some(IpAddr::from(number.to_be_bytes())));
+        let written = (0..1000).filter(|_| audit.may_write(token("ci")).is_some()).count();
         assert_eq!(written, UNCHANGED as usize);
-        assert_eq!(audit.may_write("other"), Some(0));
+        assert_eq!(audit.may_write(token("other")), Some(0));
         tokio::time::advance(UNCHANGED_EVERY).await;
-        assert_eq!(audit.may_write("ci"), Some(1000 - u64::from(UNCHANGED)));
-        assert_eq!(audit.may_write("ci"), None);
-        for number in 0..COUNTED * 3 {
-            audit.may_write(&format!("nobody {number}"));
+        assert_eq!(audit.may_write(token("ci")), Some(1000 - u64::from(UNCHANGED)));
+        assert_eq!(audit.may_write(token("ci")), None);
+        // Whatever comes from many addresses, nobody has all entries again, and whoever has a token has some.
+        let written = (0..COUNTED as u32 * 3).filter(|number| audit.may_write(address(*number)).is_some()).count();
+        assert!(written <= COUNTED + UNCHANGED as usize, "{written}");
+        assert_eq!(audit.may_write(token("ci")), None);
+        assert_eq!(audit.may_write(token("third")), Some(0));
+        assert!(audit.left.lock().unwrap().len() <= COUNTED + 2);
+        tokio::time::advance(UNCHANGED_EVERY * UNCHANGED).await;
+        assert_eq!(audit.may_write(address(u32::MAX)), Some(0));
+        assert!(audit.left.lock().unwrap().len() < 10, "what is full again is forgotten");
+    }
+
+    #[tokio::test]
+    async fn what_changes_nothing_pushes_out_nothing_of_what_has() {
+        let (audit, store) = audit();
+        let mut written = Vec::new();
+        for at in 0..10 {
+            let entry = entry(Timestamp::now());
+            let entries = if at % 2 == 0 { &audit.changed } else { &audit.unchanged };
+            entries.write(&entry).await.unwrap();
+            written.push(entry.id);
         }
-        assert!(audit.unchanged.lock().unwrap().len() <= COUNTED);
+        let ids = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>();
+        assert_eq!(ids(audit.read(None, 4).await.unwrap()), written[..4]);
+        assert_eq!(ids(audit.read(Some(&written[3]), 100).await.unwrap()), written[4..]);
+        *audit.unchanged.number.lock().await = Some(MOST_UNCHANGED + 100 - PRUNED_EVERY as usize);
+        audit.unchanged.written.store(0, Ordering::Relaxed);
+        audit.unchanged.write(&entry(Timestamp::now())).await.unwrap();
+        let left = store.keys();
+        assert_eq!(left.iter().filter(|key| key.starts_with("service/audit/")).count(), 5);
+        assert_eq!(left.len(), 5 + 1);
     }
 
     #[tokio::test]
     async fn there_are_so_many_entries_and_no_more() {
         let (audit, store) = audit();
         for _ in 0..100 {
-            audit.write(&entry(Timestamp::now())).await.unwrap();
+            audit.changed.write(&entry(Timestamp::now())).await.unwrap();
         }
-        *audit.number.lock().await = Some(MOST + 30 - PRUNED_EVERY as usize);
-        audit.written.store(0, Ordering::Relaxed);
+        *audit.changed.number.lock().await = Some(MOST + 30 - PRUNED_EVERY as usize);
+        audit.changed.written.store(0, Ordering::Relaxed);
         let last = entry(Timestamp::now());
-        audit.write(&last).await.unwrap();
+        audit.changed.write(&last).await.unwrap();
         assert_eq!(store.keys().len(), 100 - 30 + 1);
         assert_eq!(audit.read(None, 1000).await.unwrap().last().unwrap().id, last.id);
-        assert_eq!(audit.count().await.unwrap(), 71);
+        assert_eq!(audit.changed.count().await.unwrap(), 71);
     }
 
     #[test]

@@ -33,25 +33,36 @@ impl Lines {
     }
 }
 
-/// Lines that a machine wrote, indented, without what would do something to a terminal.
+/// Lines that a machine wrote, indented. What would do something to a terminal is shown by its number.
 pub(crate) fn quoted(output: &str) -> String {
-    let clean = |line: &str| line.chars().filter(|c| !is_command(*c)).collect::<String>();
-    let lines: Vec<_> = output.lines().map(|line| format!("  | {}", clean(line))).collect();
+    let shown = |line: &str| {
+        let mut shown = String::with_capacity(line.len());
+        line.chars().for_each(|character| show(&mut shown, character));
+        shown
+    };
+    let lines: Vec<_> = output.lines().map(|line| format!("  | {}", shown(line))).collect();
     lines.join("\n")
 }
 
-/// Text of clouds and checks may hold anything; nothing of it may move the cursor.
+/// Text of clouds and checks as one line. It may hold anything, and nothing of it may move the cursor.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for character in text.trim_end().chars() {
+    let mut characters = text.trim_end().chars().peekable();
+    while let Some(character) = characters.next() {
         match character {
             '\n' => line.push_str("; "),
             '\t' => line.push(' '),
-            command if is_command(command) => {}
-            other => line.push(other),
+            // The other half of a line break.
+            '\r' if characters.peek() == Some(&'\n') => {}
+            other => show(&mut line, other),
         }
     }
     line
+}
+
+/// Adds a character, or the number of one on which a terminal acts.
+fn show(shown: &mut String, character: char) {
+    if is_command(character) { shown.extend(character.escape_unicode()) } else { shown.push(character) }
 }
 
 #[cfg(test)]
@@ -95,6 +106,11 @@ mod tests {
 
     #[test]
     fn a_line_stays_a_line() {
-        assert_eq!(one_line("a\nb\u{1b}[2J\tc\u{202e}\r\n"), "a; b[2J c");
+        assert_eq!(one_line("a\r\nb\u{1b}[2J\tc\u{202e}\rd\r\n"), "a; b\\u{1b}[2J c\\u{202e}\\u{d}d");
+    }
+
+    #[test]
+    fn what_commands_a_terminal_is_shown_in_what_a_machine_wrote() {
+        assert_eq!(quoted("a\r\n\u{1b}[1Ab\tc\u{9b}"), "  | a\n  | \\u{1b}[1Ab\tc\\u{9b}");
     }
 }

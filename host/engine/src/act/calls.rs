@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::backoff::{LONGEST_ASKED, before_retry};
+use super::backoff::before_retry;
 use super::endpoints::Purpose;
 use super::gate::Pass;
 use super::{Trouble, World};
@@ -109,7 +109,7 @@ async fn pause(
 ) -> Result<(), Ended> {
     let lasted = tries.fail(world.clock.uptime());
     let rest = patience(world, subject.timeout, &fault).saturating_sub(lasted);
-    if rest.is_zero() || fault.retry_after.is_some_and(|asked| asked.min(LONGEST_ASKED) > rest) {
+    if rest.is_zero() || fault.retry_after.is_some_and(|asked| asked > rest) {
         return Err(Ended::Spent(tries.spent(call, fault)));
     }
     tries.failed += 1;

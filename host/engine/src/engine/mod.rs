@@ -141,8 +141,9 @@ impl Engine {
         suspend::set(self, id, false).await
     }
 
-    /// Ends a hold: whoever makes the next pass, in this process or another, replaces what looks dead by then, however much it
-    /// is. [`MaintainOptions::release`] does so in a pass of one's own.
+    /// Ends a hold: whoever makes the next pass within ten minutes, in this process or another, replaces what looks dead by then,
+    /// however much it is. A later pass does not, nor one after the infrastructure was suspended or resumed.
+    /// [`MaintainOptions::release`] does so in a pass of one's own.
     pub async fn release(&self, id: &str) -> Result<(), EngineError> {
         suspend::release(self, id).await
     }

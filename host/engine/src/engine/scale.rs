@@ -74,8 +74,9 @@ fn resolved(node: &Node, records: &[InstanceRecord], scale: &Scale) -> Result<Sc
     records.iter().find(is_it).map(|record| Scale::Remove(record.id.clone())).ok_or_else(unknown)
 }
 
-/// Takes in what was asked for. What is told is in one transaction with the new numbers: nothing is applied twice. `records` are
-/// all instances, whoever works on them; they are needed only when something was asked for.
+/// Takes in what was asked for, less what grows beyond the limits of the engine: they may be lower than at the request. What is
+/// told is in one transaction with the new numbers: nothing is applied twice. `records` are all instances, whoever works on them;
+/// they are needed only when something was asked for.
 pub(super) async fn take_in(
     engine: &Engine,
     session: &Session,
@@ -93,8 +94,18 @@ pub(super) async fn take_in(
     let mut writes = Vec::new();
     let mut events = Vec::new();
     for (key, request) in requests {
-        if let Some((from, to)) = take(infrastructure, &records, &mut targets, &request) {
-            events.push(What::NodeScaled { node_name: request.node.clone(), from, to });
+        let mut asked = targets.clone();
+        let change = take(infrastructure, &records, &mut asked, &request);
+        let excess = check::instances(&infrastructure.nodes, &asked, engine.settings.instances).err();
+        match (change, excess) {
+            (Some((from, to)), Some(excess)) if to > from => {
+                tracing::warn!(infrastructure = id, node = request.node, "not scaled from {from} to {to}: {excess}");
+            }
+            (change, _) => {
+                targets = asked;
+                let scaled = |(from, to)| What::NodeScaled { node_name: request.node.clone(), from, to };
+                events.extend(change.map(scaled));
+            }
         }
         writes.push(Write::Delete { key });
     }

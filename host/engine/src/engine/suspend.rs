@@ -1,35 +1,69 @@
 //! Leaving an infrastructure alone, letting go of it, and ending a hold. Anyone may ask; who owns it finds it at the next pass.
 
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
 use super::infrastructure::{known, put};
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::event::What;
-use crate::ports::{Committed, Compare, Transaction, Write};
+use crate::ports::{Committed, Compare, Revision, Transaction, Write};
 use crate::session::Session;
-use crate::state::keys;
+use crate::state::{decode, encode, keys};
 
-/// Says so, or takes it back.
+/// Age up to which a request for the end of a hold is followed. What looks dead later is not what its sender has seen.
+const RELEASE_LASTS: SignedDuration = SignedDuration::from_mins(10);
+
+/// A request for the end of a hold.
+#[derive(Serialize, Deserialize)]
+struct ReleaseRecord {
+    time: Timestamp,
+}
+
+/// Says so, or takes it back. A request for the end of a hold does not outlive either.
 pub(super) async fn set(engine: &Engine, id: &str, suspended: bool) -> Result<(), EngineError> {
-    leave(engine, id, mark(keys::suspended(id), suspended)).await
+    leave(engine, id, vec![mark(keys::suspended(id), suspended), mark(keys::release(id), false)]).await
 }
 
 /// Asks for the end of a hold.
 pub(super) async fn release(engine: &Engine, id: &str) -> Result<(), EngineError> {
-    leave(engine, id, mark(keys::release(id), true)).await
+    let record = ReleaseRecord { time: engine.clock.now() };
+    leave(engine, id, vec![put(keys::release(id), encode(record)?)]).await
 }
 
-/// Whether somebody asks for the end of a hold.
-pub(super) async fn is_released(engine: &Engine, id: &str) -> Result<bool, EngineError> {
-    Ok(engine.store.get(&keys::release(id)).await?.is_some())
+/// Returns the revision of a request for the end of a hold. One that is too old, or that has no time, is removed.
+pub(super) async fn release_asked(
+    engine: &Engine,
+    session: &Session,
+    id: &str,
+) -> Result<Option<Revision>, EngineError> {
+    let key = keys::release(id);
+    let Some(entry) = engine.store.get(&key).await? else { return Ok(None) };
+    let now = engine.clock.now();
+    // A time that is far ahead is as little to be relied on as one that is long past.
+    let is_recent = |record: &ReleaseRecord| now.duration_since(record.time).abs() <= RELEASE_LASTS;
+    if decode(&key, &entry.value).is_ok_and(|record| is_recent(&record)) {
+        return Ok(Some(entry.modified));
+    }
+    forget_release(engine, session, id, entry.modified).await?;
+    Ok(None)
 }
 
-/// Notes that what was asked for is done: the hold has ended.
-pub(super) async fn released(session: &Session, id: &str) -> Result<(), EngineError> {
-    let writes = vec![mark(keys::release(id), false)];
-    session.journal.write(writes, Vec::new()).await.map_err(|refused| refused.into_error(id))
+/// Removes the request for the end of a hold that has this revision. A later one stays, and so does all of a later owner.
+pub(super) async fn forget_release(
+    engine: &Engine,
+    session: &Session,
+    id: &str,
+    revision: Revision,
+) -> Result<(), EngineError> {
+    let key = keys::release(id);
+    let compares =
+        vec![Compare::Modified(key.clone(), revision), Compare::Modified(keys::owner(id), session.revision())];
+    engine.store.commit(Transaction { compares, writes: vec![Write::Delete { key }] }).await?;
+    Ok(())
 }
 
-async fn leave(engine: &Engine, id: &str, write: Write) -> Result<(), EngineError> {
+async fn leave(engine: &Engine, id: &str, writes: Vec<Write>) -> Result<(), EngineError> {
     check::id(id)?;
     loop {
         known(engine, id).await?;
@@ -38,7 +72,7 @@ async fn leave(engine: &Engine, id: &str, write: Write) -> Result<(), EngineErro
         let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
         let revision = engine.store.get(&key).await?.ok_or_else(unknown)?.modified;
         let compares = vec![Compare::Modified(key, revision)];
-        let transaction = Transaction { compares, writes: vec![write.clone()] };
+        let transaction = Transaction { compares, writes: writes.clone() };
         if let Committed::Yes(_) = engine.store.commit(transaction).await? {
             return Ok(());
         }
@@ -77,4 +111,29 @@ pub(super) async fn is_detached(engine: &Engine, session: &Session, id: &str) ->
 
 fn mark(key: String, there: bool) -> Write {
     if there { put(key, b"{}".to_vec()) } else { Write::Delete { key } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Run;
+    use crate::testing::{Fakes, infrastructure, node};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_request_is_not_removed_with_an_earlier_one() {
+        let fakes = Fakes::new();
+        fakes.build(&infrastructure(vec![node("web", 1, &[])])).await.expect("built");
+        let engine = &fakes.engine;
+        let session = engine.begin("test", Run::new().0.events).await.expect("owned");
+        let asked = async || release_asked(engine, &session, "test").await.expect("read");
+        assert_eq!(asked().await, None);
+        release(engine, "test").await.expect("asked");
+        let first = asked().await.expect("a request");
+        release(engine, "test").await.expect("asked again");
+        forget_release(engine, &session, "test", first).await.expect("nothing to remove");
+        let second = asked().await.expect("the second one");
+        assert_ne!(second, first);
+        forget_release(engine, &session, "test", second).await.expect("removed");
+        assert_eq!(asked().await, None);
+    }
 }

@@ -93,7 +93,7 @@ pub(crate) fn told_suspended(id: &str) -> String {
     format!("infra/{id}/told/suspended")
 }
 
-/// Is there until what looks dead was replaced, however much it is.
+/// Is there until what looked dead was replaced, however much it is, or the request is too old; with the time of the request.
 pub(crate) fn release(id: &str) -> String {
     format!("infra/{id}/release")
 }

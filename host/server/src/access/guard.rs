@@ -202,15 +202,15 @@ impl Access {
             let found = tokens.verify_if(token, || limiter.check(address)).await?;
             return admit(Caller::with(self.charge(found, address)?, address), None);
         }
-        let Some(session) = cookie::session(&parts.headers, *tls) else {
-            return limiter.of_address(address).and(Err(Refusal::Unauthenticated));
-        };
-        let session = SessionText::parse(session);
+        let session = cookie::session(&parts.headers, *tls).and_then(SessionText::parse);
         let found = match &session {
             Some(session) => sessions.token(session).await?,
             None => None,
         };
-        admit(Caller::with(self.charge(found, address)?, address), session)
+        // Whose session has ended has tried no token.
+        let Some(info) = found else { return limiter.of_address(address).and(Err(Refusal::Unauthenticated)) };
+        limiter.of_token(&info.id)?;
+        admit(Caller::with(info, address), session)
     }
 }
 

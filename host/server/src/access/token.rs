@@ -65,6 +65,11 @@ impl TokenText {
         Text::random(PREFIX, None).map(Self)
     }
 
+    /// What stands for a text that has not the form of a token: it is wrong wherever it is verified, and counts as that.
+    pub(crate) fn malformed() -> Self {
+        Self(Text(String::new()))
+    }
+
     /// What somebody sent, if it has the form of a token.
     pub fn parse(text: &str) -> Option<Self> {
         Text::parse(PREFIX, text).map(Self)

@@ -49,7 +49,8 @@ pub(super) async fn sign_in<S: Source>(
         };
         (refusal.status(), html(&Page::new(Some(text)))).into_response()
     };
-    let Some(token) = token(&body) else { return refused(Refusal::Unauthenticated) };
+    // A form without a token counts as one with a wrong one.
+    let token = token(&body).unwrap_or_else(TokenText::malformed);
     match source.sign_in(&token, peer.map(|Extension(peer)| peer.address())).await {
         Ok(cookies) => (AppendHeaders(cookies.map(|cookie| (SET_COOKIE, cookie))), Redirect::to("/")).into_response(),
         Err(refusal) => refused(refusal),

@@ -54,6 +54,11 @@ impl Hold {
         self.released.extend(deaths.keys().cloned());
     }
 
+    /// Whether none of what was released is left to be replaced.
+    pub(super) fn is_spent(&self, deaths: &HashMap<String, Death>, healing: &Healing) -> bool {
+        !self.released.iter().any(|id| deaths.contains_key(id) || healing.has(id))
+    }
+
     /// Whether nothing is to be replaced: so many of so many look dead. What its cloud has called dead for long enough does not
     /// count.
     pub(super) fn judge<'a>(

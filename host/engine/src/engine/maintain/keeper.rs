@@ -18,7 +18,7 @@ use crate::dispatch::{Ending, OnTrouble, Raise};
 use crate::error::EngineError;
 use crate::event::What;
 use crate::plan::{ActionKind, Targets, Wishes, plan};
-use crate::ports::Write;
+use crate::ports::{Revision, Write};
 use crate::request::{MaintainOptions, Nudge, Run, Stop};
 use crate::session::Session;
 use crate::standing::{Known, standing};
@@ -61,6 +61,10 @@ pub(super) struct Keeper<'a> {
     failure: Option<String>,
     bounds: Bounds,
     holding: Hold,
+    /// Revision of the request for the end of a hold that was taken in.
+    released: Option<Revision>,
+    /// The log has it that there are more instances than are allowed.
+    is_excess_logged: bool,
     /// So many of so many look dead.
     hold: Option<(usize, usize)>,
     /// As it is written down.
@@ -104,14 +108,17 @@ impl<'a> Keeper<'a> {
             failure: infrastructure.message.clone().filter(|_| is_wrong),
             bounds,
             holding: Hold::default(),
+            released: None,
+            is_excess_logged: false,
             hold: None,
             concluded: infrastructure,
         })
     }
 
-    /// One pass, or passes until stopped. Later passes spread their checks over the time until the next one.
-    pub(super) async fn keep(mut self, options: MaintainOptions) -> Result<(), EngineError> {
-        let MaintainOptions { cyclic, mut release } = options;
+    /// One pass, or passes until stopped. Later passes spread their checks over the time until the next one. The end of a hold is
+    /// for the first one, and no option of whoever goes on after that.
+    pub(super) async fn keep(mut self, options: &mut MaintainOptions) -> Result<(), EngineError> {
+        let cyclic = options.cyclic;
         let mut spread = Duration::ZERO;
         let mut looked = self.engine.clock.uptime();
         loop {
@@ -122,13 +129,13 @@ impl<'a> Keeper<'a> {
             if !suspend::take_in(self.engine, self.session, self.id).await? {
                 // Those who ask for something all the time must not keep everything from being looked at.
                 let hasty = cyclic.is_some_and(|pause| begun.saturating_sub(looked) < pause * 2);
-                let asked = suspend::is_released(self.engine, self.id).await?;
-                match self.pass(spread, hasty, release || asked).await? {
+                let asked = suspend::release_asked(self.engine, self.session, self.id).await?;
+                let asked = asked.filter(|asked| self.released != Some(*asked));
+                match self.pass(spread, hasty, options.release || asked.is_some()).await? {
                     Some(Looked::Whole) => {
-                        (looked, release) = (self.engine.clock.uptime(), false);
-                        if asked {
-                            suspend::released(self.session, self.id).await?;
-                        }
+                        (looked, options.release) = (self.engine.clock.uptime(), false);
+                        self.released = asked.or(self.released);
+                        self.forget_release().await?;
                     }
                     Some(Looked::CutShort) => continue,
                     None => break,
@@ -149,7 +156,19 @@ impl<'a> Keeper<'a> {
             spread = if given { Duration::ZERO } else { pause };
         }
         self.finish_jobs().await?;
+        self.forget_release().await?;
         self.conclude().await
+    }
+
+    /// Forgets the request for the end of a hold when all that it has released is replaced or healthy. Until then it stays for
+    /// whoever goes on after a stop.
+    async fn forget_release(&mut self) -> Result<(), EngineError> {
+        let is_done = !self.stop.orderly.is_cancelled() && self.holding.is_spent(&self.dead, &self.healing);
+        if let Some(revision) = self.released.filter(|_| is_done) {
+            suspend::forget_release(self.engine, self.session, self.id, revision).await?;
+            self.released = None;
+        }
+        Ok(())
     }
 
     /// Looks at everything, and heals nothing.
@@ -334,7 +353,8 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         self.targets = targets;
-        check::instances(&infrastructure.nodes, &self.targets, self.engine.settings.instances)?;
+        self.log_excess();
+        let infrastructure = &self.desired.infrastructure;
         for record in &mut records {
             if let Some(death) = self.dead.get(&record.id) {
                 // In memory only: the plan then replaces it.
@@ -366,6 +386,17 @@ impl<'a> Keeper<'a> {
             self.begin(slots, surplus, room);
         }
         Ok(())
+    }
+
+    /// Logs once that there are more instances than are allowed: the limit is lower than it was. They are healed all the same,
+    /// and only growth is refused.
+    fn log_excess(&mut self) {
+        let limits = self.engine.settings.instances;
+        let excess = check::instances(&self.desired.infrastructure.nodes, &self.targets, limits).err();
+        if let Some(excess) = excess.as_ref().filter(|_| !self.is_excess_logged) {
+            tracing::warn!(infrastructure = self.id, "{excess}; what exists is maintained, and no more is made");
+        }
+        self.is_excess_logged = excess.is_some();
     }
 
     /// Whether so much looks dead that it is better to wait.

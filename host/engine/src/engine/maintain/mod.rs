@@ -22,7 +22,7 @@ const BEFORE_TAKING_UP_AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn maintain(
     engine: &Engine,
     id: &str,
-    options: MaintainOptions,
+    mut options: MaintainOptions,
     run: Run,
 ) -> Result<Status, EngineError> {
     check::id(id)?;
@@ -31,7 +31,7 @@ pub(super) async fn maintain(
     loop {
         let session = engine.begin(id, run.events.clone()).await?;
         let outcome = match Keeper::new(engine, id, &session, &run, steady.clone()).await {
-            Ok(keeper) => keeper.keep(options).await,
+            Ok(keeper) => keeper.keep(&mut options).await,
             Err(error) => Err(error),
         };
         session.end().await;

@@ -267,6 +267,41 @@ async fn too_much_is_refused_and_what_others_send_keeps_nobody_out() {
 }
 
 #[tokio::test]
+async fn forms_without_a_token_are_counted_with_the_wrong_ones() {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let doors = Doors::at("127.0.0.1:80", |door| {
+        door.rates = Rates { requests: number(1), burst: number(3), ..Rates::default() };
+    });
+    let token = TokenText::parse(&doors.token("ci").await).unwrap();
+    let mut refusals = Vec::new();
+    for _ in 0..10 {
+        refusals.push(doors.access.sign_in(&TokenText::malformed(), None).await.unwrap_err());
+    }
+    assert_eq!(refusals[0], Refusal::Unauthenticated);
+    assert!(matches!(refusals[9], Refusal::TooMany { .. }), "{refusals:?}");
+    assert!(doors.access.sign_in(&token, None).await.is_ok());
+}
+
+#[tokio::test]
+async fn whose_session_has_ended_is_led_to_sign_in_where_others_try_tokens() {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let doors = Doors::at("127.0.0.1:80", |door| {
+        door.rates = Rates { requests: number(1), burst: number(3), ..Rates::default() };
+    });
+    let token = TokenText::parse(&doors.token("ci").await).unwrap();
+    let [session, _] = doors.access.sign_in(&token, None).await.unwrap();
+    let cookie = session.to_str().unwrap().split(';').next().unwrap().to_owned();
+    doors.access.sign_out(&[(header::COOKIE, cookie.parse().unwrap())].into_iter().collect()).await.unwrap();
+    for _ in 0..10 {
+        doors.status("GET /", &[("authorization", "Bearer x")]).await;
+    }
+    assert_eq!(doors.status("GET /", &[("authorization", "Bearer x")]).await, 429);
+    let page = ("accept", "text/html");
+    assert_eq!(doors.status("GET /", &[page, ("cookie", &cookie)]).await, 303);
+    assert_eq!(doors.status("GET /", &[page, ("cookie", "occopus_session=old")]).await, 303);
+}
+
+#[tokio::test]
 async fn answers_that_are_not_read_take_places_and_leave_some() {
     let doors = Doors::at("127.0.0.1:80", |door| (door.connections, door.streams_per_token) = ((400, 400), 10));
     let good = format!("Bearer {}", doors.token("one").await);
