@@ -27,7 +27,10 @@ enum Task {
         bed: Bed,
     },
     /// Break the engine on purpose, in a copy, and expect its simulation to notice.
-    Mutants,
+    Mutants {
+        /// Only mutants whose description contains this.
+        filter: Option<String>,
+    },
     /// Print the figures that the project watches, each beside a baseline or a limit of the same run.
     Bench {
         /// Only benchmarks whose name contains this.
@@ -46,7 +49,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo => demo::run(),
         Task::Test { arguments } => tools::test(&arguments),
         Task::E2e { bed: Bed::Openstack } => tools::e2e_openstack(),
-        Task::Mutants => mutants::run(),
+        Task::Mutants { filter } => mutants::run(filter.as_deref()),
         Task::Bench { filter } => tools::bench(filter.as_deref()),
     }
 }

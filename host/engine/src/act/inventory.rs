@@ -130,7 +130,9 @@ pub(crate) async fn remains(world: &Arc<World>, removed: &[InstanceRecord]) -> R
             removed.iter().any(|record| record.id == machine.instance_id && record.handle.as_ref() == handle)
         };
         for machine in machines.into_iter().filter(|machine| !is_removed(machine)) {
-            let twin = removed.iter().find(|record| record.id == machine.instance_id);
+            // The machine of an instance whose outcome was not known is no second one.
+            let is_first_known = |record: &&InstanceRecord| record.handle.is_some() && record.id == machine.instance_id;
+            let twin = removed.iter().find(is_first_known);
             if let Some(record) = twin
                 && remove_twin(world, record, &machine).await?
             {
