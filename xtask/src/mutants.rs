@@ -121,10 +121,10 @@ const MUTANTS: &[Mutant] = &[
     },
 ];
 
-/// Histories that each is tried with: most are noticed by the first few, and the others get as many as a test has.
-const SEEDS: [u32; 2] = [100, 2_000];
+/// Histories that each is tried with: most are noticed by the first few, and the others get as many as CI has.
+const SEEDS: [u32; 3] = [100, 2_000, 20_000];
 /// What takes longer hangs, which is noticed too.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs the simulation over each.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {

@@ -143,6 +143,16 @@ impl World {
             self.fakes.cloud.script(call, &node, script);
         }
         if self.rng.u8(0..4) == 0 {
+            let at = self.rng.usize(0..self.graph.nodes.len());
+            let name = self.graph.nodes[at].name.clone();
+            self.tell(format!("  what is made of {name} next can't be told"));
+            let refusal = Fault::new(Reaction::GiveUp, "sim.give-up", "no");
+            self.fakes.cloud.script("create", &name, Script::LostAnswer);
+            for _ in 0..2 {
+                self.fakes.cloud.script("find", &name, Script::Fault(refusal.clone()));
+            }
+        }
+        if self.rng.u8(0..4) == 0 {
             let machines = self.fakes.cloud.machines();
             if let Some(machine) = self.rng.choice(&machines) {
                 self.tell(format!("  {} vanishes", machine.node));
@@ -315,7 +325,14 @@ impl World {
             }
             _ => Some(command.await),
         };
+        let died = ended.is_none();
         self.tell(format!("{what}: {}", ended.unwrap_or_else(|| "died".to_owned())));
+        if died && self.rng.bool() {
+            // Who died is seen to be dead on the same machine: what it has sent may still be on its way.
+            self.fakes.store.end_leases();
+            let removed = told(self.fakes.destroy().await.map(|report| report.left.len()));
+            self.tell(format!("destroyed at once: {removed}"));
+        }
         if self.rng.bool() {
             // Otherwise the next one meets the lease of the dead.
             tokio::time::sleep(Duration::from_secs(16)).await;
