@@ -165,7 +165,7 @@ pub struct Observed {
     pub addresses: Vec<Address>,
     /// For people and templates: id, image, zone.
     pub attributes: Vec<(String, String)>,
-    /// Why it is stopped or failed, in the cloud's words; or why it is unknown.
+    /// Reason why it is stopped or failed, in the cloud's words, or why it is unknown.
     pub message: Option<String>,
 }
 

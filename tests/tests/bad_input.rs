@@ -218,7 +218,7 @@ fn a_store_on_a_full_disk() {
     occopus.ok(["destroy", "-i", "full"]);
 }
 
-/// What a terminal shows of a text.
+/// Returns the picture that a terminal shows of a text.
 fn screen(text: &str) -> String {
     let size = |number| std::num::NonZeroU16::new(number).expect("not zero");
     let mut terminal = vt100::Parser::new(size(1000), size(400), 0);

@@ -1,4 +1,4 @@
-//! What decides about credentials, grants and programs is what the user wrote: plugins that decide otherwise, as users meet them.
+//! Tests that the user's own text decides about credentials, grants and programs: plugins that decide otherwise, as users meet them.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;

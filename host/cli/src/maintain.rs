@@ -55,7 +55,7 @@ pub(crate) async fn run(maintain: Maintain, common: &Common) -> Result<Exit, Fai
     Ok(if maintain.cyclic { Exit::Done } else { Exit::of_status(&status) })
 }
 
-/// What became of it.
+/// Outcome of maintaining.
 enum Maintained {
     /// A pass, or passes until it was stopped.
     Done(Status),

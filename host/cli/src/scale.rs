@@ -49,7 +49,7 @@ struct Wish {
     later: bool,
 }
 
-/// What became of it.
+/// Outcome of a request to scale.
 enum Scaled {
     /// It is on record, for whoever maintains it.
     Recorded { node: String, number: u32 },

@@ -231,7 +231,7 @@ async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
     assert_eq!(fakes.cloud.machines().len(), 6);
 }
 
-/// What the status advises is done by whoever maintains it, and once.
+/// Tests that the status's advice is followed by whoever maintains it, and once.
 #[tokio::test(start_paused = true)]
 async fn a_hold_is_ended_by_whoever_asks_also_while_another_maintains() {
     let fakes = Fakes::new();

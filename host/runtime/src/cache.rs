@@ -15,7 +15,7 @@ const MOST_BYTES_OF_ONE: usize = 1 << 20;
 /// The most plugins and credentials. The user's rules make them, no plugin does.
 const MOST_SCOPES: usize = 4_096;
 
-/// What one plugin keeps with one credential, by its own keys.
+/// Tokens of one plugin with one credential, by its own keys.
 #[derive(Default)]
 struct Own {
     entries: HashMap<String, (Instant, Vec<u8>)>,

@@ -45,7 +45,7 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, HttpError>;
 /// The body of a request, once it is bounded.
 type RequestBody = UnsyncBoxBody<Bytes, HttpError>;
 
-/// What an exchange needs of the host's memory beside its bodies.
+/// Bytes of the host's memory for an exchange beside its bodies.
 const EXCHANGE: usize = 128 << 10;
 /// Nothing is learnt from longer answers: it takes many times their size.
 const LONGEST_CATALOGUE: usize = 4 << 20;

@@ -1,4 +1,4 @@
-//! What a plugin answers, as it may be kept: without the call's secrets, and no more of it than anybody needs.
+//! Answers of plugins as they may be kept: without the call's secrets, and no more of it than anybody needs.
 
 use occopus_engine::ports::{Detail, Fault, Handle, Observed, Reaction};
 

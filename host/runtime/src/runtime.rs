@@ -122,7 +122,7 @@ pub(crate) struct Memory {
     token_scope: String,
 }
 
-/// What a call is made with.
+/// Credential and certificates of a call.
 #[derive(Default)]
 pub(crate) struct Access {
     /// For the plugin to use.

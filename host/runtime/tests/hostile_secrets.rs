@@ -36,7 +36,7 @@ fn got(observed: &Observed) -> &str {
     observed.attributes.iter().find(|(name, _)| name == "got").map_or("", |(_, value)| value)
 }
 
-/// What the program logs itself. (Wasmtime traces every call of WASI, with what the plugin gave to it.)
+/// Lines that the program logs itself. (Wasmtime traces every call of WASI, with what the plugin gave to it.)
 fn own(logged: &Logged) -> String {
     logged.text().lines().filter(|line| !line.contains("wit-bindgen import")).collect::<Vec<_>>().join("\n")
 }

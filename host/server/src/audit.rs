@@ -1,4 +1,4 @@
-//! Who did what: every request that changes something, or was refused, with who sent it and what came of it. Of what changes
+//! Audit: every request that changes something, or was refused, with who sent it and what came of it. Of what changes
 //! nothing, which may come in any number, each caller has some entries, and the next one says how many there were in between.
 //! These are kept apart, with a limit of their own: they push out nothing of what has changed something.
 //!

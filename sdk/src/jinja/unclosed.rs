@@ -3,7 +3,7 @@
 /// Blocks that have an end of their own. `set` has one only without a value.
 const BLOCKS: [&str; 9] = ["if", "for", "macro", "call", "filter", "with", "block", "autoescape", "set"];
 
-/// What has no end, and where it begins.
+/// Marks without an end, and where they begin.
 #[derive(Debug, PartialEq)]
 pub(super) struct Unclosed {
     /// In the text.

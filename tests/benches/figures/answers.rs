@@ -10,7 +10,7 @@ const PIECE: usize = 16 << 10;
 /// Of a thousand machines or so.
 const BYTES: usize = 1 << 20;
 
-/// What a cloud answers: labels, addresses, and here and there an escape.
+/// An answer of a cloud: labels, addresses, and here and there an escape.
 fn answer() -> Vec<u8> {
     let machine = |number: usize| {
         json!({

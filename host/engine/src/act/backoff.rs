@@ -29,7 +29,7 @@ impl Polling {
     }
 }
 
-/// What a cloud asks for is kept up to this long: a node does not wait for ever by the word of a server.
+/// Longest pause that is kept because a cloud asks for it: a node does not wait for ever by the word of a server.
 pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// The pause before attempt `attempt + 1`: doubling, spread out so that many that failed together do not come back

@@ -168,7 +168,7 @@ pub struct Observed {
     pub addresses: Vec<Address>,
     /// For people and templates.
     pub attributes: Vec<(String, String)>,
-    /// Why it is stopped, failed or unknown.
+    /// Reason why it is stopped, failed or unknown.
     pub message: Option<String>,
 }
 

@@ -14,7 +14,7 @@ const KEYS: [&str; 3] = ["ca", "client_certificate", "client_key"];
 /// Bytes of a file of certificates.
 const MOST: u64 = 1 << 20;
 
-/// What a connection to a section's endpoint is made with, in PEM (RFC 7468).
+/// Certificates for connections to a section's endpoint, in PEM (RFC 7468).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// The authorities that are trusted, instead of those of the system.

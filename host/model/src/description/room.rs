@@ -16,7 +16,7 @@ pub(super) struct Room {
     /// Bytes of variables.
     copied: usize,
     instances: u64,
-    /// It was told of already that there are too many.
+    /// Set when it was told already that there are too many.
     is_told: bool,
 }
 

@@ -234,7 +234,7 @@ fn a_bad_configuration_is_refused() {
     }
 }
 
-/// Where answers can't be searched, the operator's word is needed.
+/// Demands the operator's word where answers can't be searched.
 #[test]
 fn a_connection_of_its_own_needs_the_operator_where_there_is_a_credential() {
     let endpoint_alone = driver("http://10.0.0.1:2375", &[]);

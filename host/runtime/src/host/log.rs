@@ -30,7 +30,7 @@ const NO_MORE: usize = usize::MAX;
 const REPEATED: &str =
     "a server repeated a value of the credential that it was sent; the plugin reads asterisks in its place";
 
-/// What a line costs beside its own bytes: time, names and level are written with it.
+/// Cost of a line beside its own bytes: time, names and level are written with it.
 const LINE: usize = 32;
 
 impl Call {

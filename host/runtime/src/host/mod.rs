@@ -75,7 +75,7 @@ pub(crate) struct Call {
     pub(crate) services: Arc<Services>,
     /// For bodies.
     pub(crate) memory_for_bodies: Arc<CallMemory>,
-    /// How long it has computed, the host's own work for it included.
+    /// Time for which it has computed, the host's own work for it included.
     pub(crate) busy: Busy,
     /// Bytes that may still be logged.
     pub(crate) log_left: AtomicUsize,

@@ -79,7 +79,7 @@ impl Whole {
     /// Takes a body in.
     ///
     /// # Errors
-    /// Those of the body, and when there is no memory for it.
+    /// When the body fails, or there is no memory for it.
     pub(super) async fn of(mut body: UnsyncBoxBody<Bytes, HttpError>, mut share: Share) -> Result<Self, HttpError> {
         let (mut bytes, mut trailers) = (BytesMut::new(), None);
         while let Some(frame) = body.frame().await {

@@ -1,4 +1,4 @@
-//! How much of bodies the host may hold at a time: for one call, and for all of them together.
+//! Memory for bodies that the host may hold at a time: for one call, and for all of them together.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{HttpError, HttpErrorKind, Sent};
 
-/// What one call holds up to this size does not count among what all hold: whoever fills the memory of all leaves
+/// Bytes that one call may hold and that do not count among what all hold: whoever fills the memory of all leaves
 /// everybody enough for ordinary requests.
 const OWN: u64 = 512 << 10;
 
@@ -85,7 +85,7 @@ impl CallMemory {
     }
 }
 
-/// How much of what a call uses counts among what all use.
+/// Tells how much of what a call uses counts among what all use.
 fn common(used: u64) -> u64 {
     used.saturating_sub(OWN)
 }

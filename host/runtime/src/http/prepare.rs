@@ -105,7 +105,7 @@ where
     Ok(Prepared { head: Request::from_parts(parts, ()), body: content })
 }
 
-/// What the guest may see of a response: nothing of the connection, and no value of its credential.
+/// Returns the part of a response that the guest may see: nothing of the connection, and no value of its credential.
 pub(super) fn answer(
     response: Response<Incoming>,
     limits: &HttpLimits,

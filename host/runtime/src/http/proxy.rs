@@ -77,7 +77,7 @@ impl Proxy {
         Ok((host, uri.port_u16().unwrap_or(80)))
     }
 
-    /// Who we are, for the proxy.
+    /// Returns our credentials for the proxy.
     pub(super) fn authorization(&self) -> Option<HeaderValue> {
         self.0.basic_auth().cloned().map(|mut value| {
             value.set_sensitive(true);

@@ -85,7 +85,7 @@ impl Configs {
         Self { system: OnceCell::new_with(Some(config(roots, None).unwrap())), own: Mutex::default() }
     }
 
-    /// Those of an identity, otherwise the usual ones.
+    /// Returns the settings of an identity, otherwise the usual ones.
     pub(super) async fn of(&self, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, String> {
         let Some(identity) = identity else {
             return self.system.get_or_try_init(async || config(system_roots().await?, None)).await.cloned();

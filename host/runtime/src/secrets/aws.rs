@@ -25,7 +25,7 @@ pub struct AwsRequest {
     pub method: String,
     /// The absolute URL.
     pub url: String,
-    /// What is signed beside `host` and `x-amz-date`. Placeholders in values are filled in.
+    /// Headers that are signed beside `host` and `x-amz-date`. Placeholders in values are filled in.
     pub headers: Vec<(String, String)>,
     /// SHA-256 of the body; empty leaves the body unsigned.
     pub payload: Vec<u8>,

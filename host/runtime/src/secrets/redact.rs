@@ -55,7 +55,7 @@ impl CallSecrets {
         self.in_answers().is_some_and(|wanted| !wanted.find(text.as_bytes()).is_empty())
     }
 
-    /// What answers are searched for; none when there is nothing. Whatever the plugin was told in the section at hand is no
+    /// Values for which answers are searched, if there are any. Whatever the plugin was told in the section at hand is no
     /// secret to it.
     pub(crate) fn in_answers(&self) -> Option<&Arc<Wanted>> {
         let wanted = self.in_answers.get_or_init(|| Arc::new(self.wanted(SHORTEST_IN_ANSWERS, &self.section)));
@@ -70,7 +70,7 @@ impl CallSecrets {
     }
 }
 
-/// This part of a text, with the mask in the place of each value.
+/// Returns this part of a text, with the mask in the place of each value.
 fn without(text: &[u8], found: &[Range<usize>], part: Range<usize>) -> String {
     let mut redacted = Vec::with_capacity(part.len());
     let mut at = part.start;

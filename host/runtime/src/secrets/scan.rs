@@ -54,7 +54,7 @@ pub(super) fn decoded(text: &[u8]) -> Zeroizing<Vec<u8>> {
     reading.text
 }
 
-/// What is looked for. It is wiped from memory with its owner.
+/// Values that are looked for. They are wiped from memory with their owner.
 #[derive(Default)]
 pub(crate) struct Wanted {
     /// Reduced, the longest first.
@@ -176,7 +176,7 @@ fn bucket(end: u32) -> usize {
 #[derive(Default)]
 pub(crate) struct Scan {
     readings: Readings,
-    /// What may be a part of a value, and was not given away.
+    /// Bytes that may be a part of a value, and were not given away.
     held: Vec<u8>,
     /// Places in it that are masked when they are given away: until then they may be parts of longer values.
     found: Vec<Range<usize>>,
@@ -241,7 +241,7 @@ impl Scan {
 #[derive(Default)]
 struct Readings {
     plain: Plain,
-    /// Where escapes are near; elsewhere it reads what `plain` reads.
+    /// Reading where escapes are near; elsewhere it reads what `plain` reads.
     decoded: Option<Decoded>,
     /// From where on escapes are looked for, as long as none is near.
     at: usize,
@@ -362,7 +362,7 @@ fn before(held: &[u8], floor: usize, most: usize) -> (Zeroizing<Vec<u8>>, Vec<us
 struct Decoded {
     /// Bytes that were read.
     at: usize,
-    /// What was read, reduced, and the place at which each character begins.
+    /// Text that was read, reduced, and the place at which each character begins.
     text: Zeroizing<Vec<u8>>,
     places: Vec<usize>,
     /// Bytes since the last character.

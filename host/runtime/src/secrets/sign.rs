@@ -18,7 +18,7 @@ const HMAC_BLOCK: usize = 64;
 
 /// Bytes that are taken at a time.
 const PIECE: usize = 16 << 10;
-/// What a message costs beside its bytes: it has a key of its own.
+/// Cost of a message beside its bytes: it has a key of its own.
 const MESSAGE: usize = 256;
 
 impl CallSecrets {

@@ -102,7 +102,7 @@ fn hmacs_are_those_of_the_standards() {
     assert_eq!(at_once(aws.hmac_sha1("none", b"", &mut Pace::endless())), None);
 }
 
-/// Those of AWS's own test suite (`aws-sig-v4-test-suite`).
+/// Tests the vectors of AWS's own test suite (`aws-sig-v4-test-suite`).
 #[test]
 fn aws_signatures_are_those_of_aws() {
     let secrets = secrets(&[("key", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), ("token", "a  secret token")]);

@@ -83,7 +83,7 @@ struct Version {
 }
 
 impl Record {
-    /// What is known of a token, with the digest of its secret.
+    /// Record of a token, with the digest of its secret.
     pub(super) fn new(info: &TokenInfo, secret: &[u8]) -> Self {
         let hash = hash(secret);
         let TokenInfo { name, scope, infrastructures, created, expires, revoked, .. } = info.clone();

@@ -27,7 +27,7 @@ impl Text {
         Ok(Self(format!("{prefix}{}_{}", id.unwrap_or(&fresh), URL_SAFE_NO_PAD.encode(secret))))
     }
 
-    /// What somebody sent, if it has this form.
+    /// Reads a text that somebody sent, if it has this form.
     pub(super) fn parse(prefix: &'static str, text: &str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(prefix)?.split_once('_')?;
         let whole = is_id(id) && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|secret| secret.len() == SECRET);
@@ -44,7 +44,7 @@ impl Text {
         self.0.get(PREFIX.len()..PREFIX.len() + ID).unwrap_or_default()
     }
 
-    /// What proves that it is good.
+    /// Digest that proves that it is good.
     pub(super) fn secret(&self) -> &[u8] {
         self.0.as_bytes().get(PREFIX.len() + ID + 1..).unwrap_or_default()
     }
@@ -65,7 +65,7 @@ impl TokenText {
         Text::random(PREFIX, None).map(Self)
     }
 
-    /// What stands for a text that has not the form of a token: it is wrong wherever it is verified, and counts as that.
+    /// Stands for a text that has not the form of a token: it is wrong wherever it is verified, and counts as that.
     pub(crate) fn malformed() -> Self {
         Self(Text(String::new()))
     }

@@ -261,7 +261,7 @@ pub(crate) async fn resume(
     Ok(Json(Suspended { infraid, suspended: false }))
 }
 
-/// How it is looked at.
+/// Options of a look.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -54,7 +54,7 @@ pub(crate) enum Kind {
 pub(crate) enum Progress {
     /// It waits.
     Pending,
-    /// It is under way.
+    /// Under way.
     Running,
     /// It has ended as wished.
     Done,
@@ -152,6 +152,6 @@ pub(crate) struct Begun {
     pub(crate) since: Timestamp,
     /// Services that died over it before, without anything having been done.
     pub(crate) deaths: u32,
-    /// What there was when this one began.
+    /// Mark of what there was when this one began.
     pub(crate) before: String,
 }

@@ -196,7 +196,7 @@ impl<'a> Parts<'a> {
         words::State::new(tone, word)
     }
 
-    /// How often a node has failed in a row, and when it is tried again.
+    /// Tells how often a node has failed in a row, and when it is tried again.
     fn failing(&self, node: &NodeStatus) -> Option<String> {
         let failing = node.failing.as_ref()?;
         let next = failing.next_attempt;

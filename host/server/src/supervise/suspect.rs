@@ -27,12 +27,12 @@ const BEGINNING: Duration = Duration::from_secs(20);
 
 /// Outcome of beginning an operation.
 pub(super) enum Beginning<'a> {
-    /// It is under way.
+    /// Under way.
     Begun {
         /// Held as long as no other one that is suspect may begin.
         apart: Option<MutexGuard<'a, ()>>,
     },
-    /// It is not begun again.
+    /// Not begun again.
     SetAside(Problem),
     /// Another request has taken its place.
     Overtaken,

@@ -13,7 +13,7 @@ fn wanted(value: &str) -> Wanted {
     Wanted::new(forms(value))
 }
 
-/// What is given away of a text in pieces of this size, and the sizes of what was given away.
+/// Returns the parts of a text that are given away in pieces of this size, and the sizes of what was given away.
 fn streamed(wanted: &Wanted, text: &[u8], size: usize) -> Vec<u8> {
     let mut scan = Scan::new();
     let mut out: Vec<u8> = text.chunks(size).flat_map(|piece| scan.next(wanted, piece)).collect();
