@@ -137,7 +137,8 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         bail!("{}", wrong.join("\n"));
     }
     copy_workspace(&copy)?;
-    if !passes(&copy)? {
+    // With fewer histories: that all of them pass is what the test itself is for.
+    if !passes(&copy, &SEEDS[..2])? {
         bail!("the simulation fails without a mutation");
     }
     let mut survivors = Vec::new();
@@ -147,7 +148,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         let whole = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
         let began = Instant::now();
         std::fs::write(&path, whole.replace(mutant.from, mutant.to))?;
-        let caught = !passes(&copy).with_context(|| format!("`{}`", mutant.what))?;
+        let caught = !passes(&copy, &SEEDS).with_context(|| format!("`{}`", mutant.what))?;
         std::fs::write(&path, whole)?;
         let seconds = began.elapsed().as_secs();
         println!("{}  {} ({seconds} s)", if caught { "caught  " } else { "SURVIVED" }, mutant.what);
@@ -199,7 +200,7 @@ fn copy_workspace(to: &Path) -> Result<()> {
 }
 
 /// Whether the simulation compiles and finds nothing. A mutant that does not compile proves nothing.
-fn passes(copy: &Path) -> Result<bool> {
+fn passes(copy: &Path, seeds: &[u32]) -> Result<bool> {
     let cargo = || {
         let mut cargo = tools::cargo();
         // With the features of the whole workspace, so that what the other tests have compiled is used.
@@ -212,7 +213,7 @@ fn passes(copy: &Path) -> Result<bool> {
     if !compiled.status.success() {
         bail!("it does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr));
     }
-    for seeds in SEEDS {
+    for seeds in seeds {
         let mut simulation = cargo();
         simulation.env("OCCOPUS_SEEDS", seeds.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
         if !ends_well(simulation)? {
