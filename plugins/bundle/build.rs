@@ -10,7 +10,7 @@ use std::{env, fs};
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "plugin";
 /// The folders of `plugins/`, with the beginning of the name of each package in it.
-const KINDS: [&str; 4] = ["drivers", "health", "context", "config"];
+const PLUGIN_FOLDERS: [&str; 4] = ["drivers", "health", "context", "config"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
@@ -46,7 +46,7 @@ fn variable(name: &str) -> Result<String, Box<dyn Error>> {
 /// Names of plugins (`driver-docker`) with those of their packages (`occopus-driver-docker`).
 fn packages(plugins: &Path) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
     let mut found = BTreeMap::new();
-    for kind in KINDS {
+    for kind in PLUGIN_FOLDERS {
         // A kind without plugins has no folder.
         let Ok(entries) = fs::read_dir(plugins.join(kind)) else { continue };
         for entry in entries {
@@ -101,8 +101,8 @@ fn build<'a>(root: &Path, target: &Path, packages: impl Iterator<Item = &'a Stri
 }
 
 fn is_for_the_host(variable: &str) -> bool {
-    const KEPT: [&str; 5] = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_"];
+    const KEPT_VARIABLES: [&str; 5] = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_"];
     let flags =
         ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS", "RUSTDOCFLAGS"].contains(&variable);
-    flags || variable.starts_with("CARGO_") && !KEPT.iter().any(|kept| variable.starts_with(kept))
+    flags || variable.starts_with("CARGO_") && !KEPT_VARIABLES.iter().any(|kept| variable.starts_with(kept))
 }

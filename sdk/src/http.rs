@@ -9,19 +9,19 @@ use serde::de::DeserializeOwned;
 use crate::{Call, Fault, platform};
 
 /// How long to wait for a connection, unless the request says otherwise.
-const CONNECT: Duration = Duration::from_secs(10);
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is left of a call's time, so that the plugin can still answer after a request timed out.
-const MARGIN: Duration = Duration::from_millis(500);
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// The HTTP client of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Http {
-    left: Duration,
+    remaining: Duration,
 }
 
 impl Http {
     pub(crate) fn new(call: &Call) -> Self {
-        Self { left: call.remaining().saturating_sub(MARGIN) }
+        Self { remaining: call.remaining().saturating_sub(ANSWER_MARGIN) }
     }
 
     /// A request with this method.
@@ -31,8 +31,8 @@ impl Http {
             url: url.into(),
             headers: Vec::new(),
             body: Vec::new(),
-            connect_timeout: CONNECT.min(self.left),
-            answer_timeout: self.left,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT.min(self.remaining),
+            answer_timeout: self.remaining,
         }
     }
 

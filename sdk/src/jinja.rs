@@ -3,13 +3,13 @@
 //! Undefined prints nothing, but an attribute of it is an error; nothing is escaped; one trailing newline is dropped;
 //! there is nothing to include. A template can neither run for ever nor make a text without end.
 
-mod changeable;
-#[cfg(test)]
-mod compared;
 mod filters;
 mod functions;
+#[cfg(test)]
+mod jinja2_comparison;
 mod json;
 mod methods;
+mod mutable;
 mod python;
 mod rewrite;
 #[cfg(test)]
@@ -29,9 +29,9 @@ use serde_json::Value as Json;
 use crate::{Facts, Fault};
 
 /// Bounds the work of one template: roughly this many instructions, or 64 times as many bytes.
-const FUEL: u64 = 500_000;
+const MAX_FUEL: u64 = 500_000;
 /// Of macros that call each other. A component's stack is small.
-const DEPTH: usize = 50;
+const MAX_RECURSION: usize = 50;
 
 /// An environment with its variables.
 pub struct Templates {
@@ -44,9 +44,9 @@ impl Templates {
     /// With these variables, an object.
     pub fn new(variables: &Json) -> Self {
         let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(DEPTH);
-        filters::add(&mut environment);
+        environment.set_fuel(Some(MAX_FUEL));
+        environment.set_recursion_limit(MAX_RECURSION);
+        filters::register(&mut environment);
         environment.set_formatter(|out, _, value| Ok(out.write_str(&python::str(value))?));
         Self { environment, variables: BTreeMap::new(), keeps_newline: false }.with(variables)
     }
@@ -166,7 +166,7 @@ fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
         kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
     };
     // Which of several expressions it is.
-    let expression = error.range().and_then(|range| source.get(whole(source, range))).map(str::trim);
+    let expression = error.range().and_then(|range| source.get(attribute_path(source, range))).map(str::trim);
     let is_shown = |it: &&str| !it.is_empty() && it.len() <= 100 && !it.contains('\n') && !it.contains("__");
     let place = match expression.filter(is_shown) {
         Some(expression) => format!("at `{expression}`"),
@@ -177,7 +177,7 @@ fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
 }
 
 /// An attribute with what it is an attribute of: the engine names `.b.c` of `a.b.c`.
-fn whole(source: &str, range: Range<usize>) -> Range<usize> {
+fn attribute_path(source: &str, range: Range<usize>) -> Range<usize> {
     let before = source.get(..range.start).unwrap_or_default();
     let is_attribute = source.get(range.clone()).is_some_and(|text| text.starts_with('.'));
     let name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');

@@ -19,14 +19,14 @@ impl Launch {
     pub fn read(attributes: &Value) -> Result<Self, Fault> {
         Ok(Self {
             command: command(attributes.get("command").unwrap_or(&Value::Null))
-                .map_err(|why| fault("command", &why))?,
+                .map_err(|why| attribute_fault("command", &why))?,
             environment: environment(attributes.get("env").unwrap_or(&Value::Null))
-                .map_err(|why| fault("env", &why))?,
+                .map_err(|why| attribute_fault("env", &why))?,
         })
     }
 }
 
-fn fault(attribute: &str, why: &str) -> Fault {
+fn attribute_fault(attribute: &str, why: &str) -> Fault {
     Fault::give_up(
         format!("attributes.{attribute}"),
         format!("`{attribute}` of the contextualisation section can't be used: {why}"),
@@ -36,9 +36,9 @@ fn fault(attribute: &str, why: &str) -> Fault {
 fn command(value: &Value) -> Result<Option<Vec<String>>, String> {
     let words = match value {
         Value::Null => return Ok(None),
-        Value::String(text) => split(text)?,
+        Value::String(text) => shell_split(text)?,
         Value::Array(items) => {
-            items.iter().map(|item| plain(item).ok_or_else(|| not_text(item))).collect::<Result<_, _>>()?
+            items.iter().map(|item| scalar_text(item).ok_or_else(|| not_text(item))).collect::<Result<_, _>>()?
         }
         other => return Err(format!("it must be a text or a list of texts, not {other}")),
     };
@@ -60,7 +60,7 @@ fn environment(value: &Value) -> Result<Vec<(String, Option<String>)>, String> {
             .iter()
             .map(|(name, value)| match value {
                 Value::Null => Ok((name.clone(), None)),
-                value => Ok((name.clone(), Some(plain(value).ok_or_else(|| not_text(value))?))),
+                value => Ok((name.clone(), Some(scalar_text(value).ok_or_else(|| not_text(value))?))),
             })
             .collect::<Result<_, String>>()?,
         other => return Err(format!("it must be a list of NAME=VALUE or a mapping, not {other}")),
@@ -72,7 +72,7 @@ fn environment(value: &Value) -> Result<Vec<(String, Option<String>)>, String> {
 }
 
 /// The text of a scalar. YAML makes numbers and booleans of what was meant as text.
-fn plain(value: &Value) -> Option<String> {
+fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
@@ -86,7 +86,7 @@ fn not_text(value: &Value) -> String {
 
 /// Splits as Python's `shlex.split` does, whose results existing descriptions rely on: quotes and backslashes of a POSIX
 /// shell; no comments, no variables.
-fn split(text: &str) -> Result<Vec<String>, String> {
+fn shell_split(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut characters = text.chars();
@@ -137,10 +137,10 @@ mod tests {
             ("echo # no comment", vec!["echo", "#", "no", "comment"]),
             ("", vec![]),
         ] {
-            assert_eq!(split(text).unwrap(), words, "{text}");
+            assert_eq!(shell_split(text).unwrap(), words, "{text}");
         }
         for broken in ["a 'b", "a \"b", "a \\", "\"a\\"] {
-            assert!(split(broken).is_err(), "{broken}");
+            assert!(shell_split(broken).is_err(), "{broken}");
         }
     }
 

@@ -14,7 +14,7 @@ use thirtyfour::{
 use crate::skip;
 
 /// For something to come up on a page.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A browser that ends with its value.
 pub struct Browser {
@@ -30,7 +30,7 @@ pub struct Browser {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Screen {
     /// 1280 by 900.
-    Desk,
+    Desktop,
     /// 360 by 740, with a finger.
     Phone,
 }
@@ -96,8 +96,8 @@ impl Browser {
     ///
     /// # Panics
     /// When it does not come.
-    pub async fn see(&self, css: &str) -> WebElement {
-        self.until(&format!("{css} is shown"), async || {
+    pub async fn wait_for_element(&self, css: &str) -> WebElement {
+        self.wait_for(&format!("{css} is shown"), async || {
             let found = self.driver.find(By::Css(css)).await.ok()?;
             found.is_displayed().await.unwrap_or(false).then_some(found)
         })
@@ -108,8 +108,8 @@ impl Browser {
     ///
     /// # Panics
     /// When it does not come to that.
-    pub async fn read(&self, css: &str, text: &str) {
-        self.until(&format!("{css} says {text:?}"), async || {
+    pub async fn wait_for_text(&self, css: &str, text: &str) {
+        self.wait_for(&format!("{css} says {text:?}"), async || {
             // It may be replaced at any moment.
             let found = self.driver.find(By::Css(css)).await.ok()?.text().await.ok()?;
             found.contains(text).then_some(())
@@ -121,15 +121,15 @@ impl Browser {
     ///
     /// # Panics
     /// When it does not come to that: with the page's text, and a picture of it in the temporary directory.
-    pub async fn until<T>(&self, what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
+    pub async fn wait_for<T>(&self, what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
         let began = Instant::now();
         loop {
             if let Some(found) = is_so().await {
                 return found;
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > WAIT_TIMEOUT {
                 let text = self.run("return document.body.innerText").await;
-                let picture = self.picture("failed").await;
+                let picture = self.screenshot("failed").await;
                 panic!("it does not come to it that {what}; {} shows it:\n{text}", picture.display());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -141,7 +141,7 @@ impl Browser {
     /// # Panics
     /// When it does not come, or can't be clicked.
     pub async fn click(&self, css: &str) {
-        self.until(&format!("{css} can be clicked"), async || {
+        self.wait_for(&format!("{css} can be clicked"), async || {
             self.driver.find(By::Css(css)).await.ok()?.click().await.ok()
         })
         .await;
@@ -152,7 +152,7 @@ impl Browser {
     /// # Panics
     /// When there is no such field.
     pub async fn fill(&self, css: &str, text: &str) {
-        let field = self.see(css).await;
+        let field = self.wait_for_element(css).await;
         field.clear().await.expect("cleared");
         field.send_keys(text).await.expect("typed");
     }
@@ -178,7 +178,7 @@ impl Browser {
     ///
     /// # Panics
     /// When it does not tell.
-    pub async fn complaints(&self) -> Vec<String> {
+    pub async fn console_errors(&self) -> Vec<String> {
         let lines = self.driver.get_log("browser").await.expect("a log").into_iter();
         lines.filter(|line| line.level == "SEVERE").map(|line| line.message).collect()
     }
@@ -187,7 +187,7 @@ impl Browser {
     ///
     /// # Panics
     /// When it can't be taken.
-    pub async fn picture(&self, name: &str) -> PathBuf {
+    pub async fn screenshot(&self, name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("occopus-{name}-{}.png", std::process::id()));
         std::fs::write(&path, self.driver.screenshot_as_png().await.expect("a picture")).expect("written");
         path

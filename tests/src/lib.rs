@@ -5,25 +5,25 @@
 mod browser;
 mod conformance;
 mod docker;
+mod fake_docker;
 mod moto;
 mod occopus;
 mod openstack;
 pub mod processes;
 mod server;
 pub mod service;
-mod strangers;
 mod tls;
 
 pub use browser::{Browser, Screen};
 pub use conformance::keeps_its_contract;
 pub use docker::Docker;
+pub use fake_docker::empty_docker_engine;
 pub use moto::Moto;
 pub use occopus::{Finished, Occopus};
-pub use occopus_conformance::{Chaos, Foreign, Meddling, Proxy};
+pub use occopus_conformance::{Chaos, ForeignAnswer, Proxy, ProxyAction};
 pub use openstack::OpenStack;
-pub use server::{Post, Posted, collect};
-pub use strangers::empty_docker_engine;
-pub use tls::Tls;
+pub use server::{CollectedRequest, CollectedRequests, collect};
+pub use tls::TlsProxy;
 
 /// What to do when a test's server is not there: fail where `CI=true`, otherwise say so and skip.
 ///

@@ -45,7 +45,7 @@ impl Moto {
     ///
     /// # Panics
     /// When the server starts and does not answer.
-    pub fn start_stranger(test: &str) -> Option<Self> {
+    pub fn start_with_other_account(test: &str) -> Option<Self> {
         Self::launch(test, &[("MOTO_ACCOUNT_ID", "210987654321")])
     }
 
@@ -100,7 +100,7 @@ impl Moto {
     ///
     /// # Panics
     /// When the server refuses.
-    pub fn twin(&self, id: &str) {
+    pub fn duplicate_machine(&self, id: &str) {
         self.ask("POST", "/moto-api/reset-auth", "2").expect("an answer");
         let form = format!("Action=DescribeInstances&InstanceId.1={id}&Version=2016-11-15");
         let described = self.ask("POST", "/", &form).expect("an answer");

@@ -40,14 +40,14 @@ impl Occopus {
     /// # Panics
     /// When there is no program.
     pub fn with_fresh_cache() -> Self {
-        let program = std::env::var_os("OCCOPUS_BIN").map_or_else(beside_the_tests, PathBuf::from);
+        let program = std::env::var_os("OCCOPUS_BIN").map_or_else(program_path, PathBuf::from);
         assert!(program.is_file(), "no program at {}; run `cargo build -p occopus-cli` first", program.display());
         Self { program, directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
     /// Compiled plugins are shared by all tests: a debug build takes seconds for each.
     fn share_cache(&self) {
-        let shared = self.beside("plugins-compiled-for-tests");
+        let shared = self.shared_path("plugins-compiled-for-tests");
         std::fs::create_dir_all(&shared).expect("a directory");
         std::fs::create_dir(self.home()).expect("a directory");
         std::os::unix::fs::symlink(&shared, self.home().join("cache")).expect("a link");
@@ -69,7 +69,7 @@ impl Occopus {
     }
 
     /// A path that all tests share, so that what takes long is done once.
-    pub fn beside(&self, name: &str) -> PathBuf {
+    pub fn shared_path(&self, name: &str) -> PathBuf {
         self.program.with_file_name(name)
     }
 
@@ -155,7 +155,7 @@ impl From<Output> for Finished {
 }
 
 /// `target/PROFILE/occopus`, from `target/PROFILE/deps/TEST`.
-fn beside_the_tests() -> PathBuf {
+fn program_path() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     test.ancestors().nth(2).expect("target/PROFILE").join("occopus")
 }

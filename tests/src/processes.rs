@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::Occopus;
 
 /// A number of seconds to sleep that no other test uses.
-pub fn mark(test: u32) -> String {
+pub fn unique_sleep_seconds(test: u32) -> String {
     format!("{}.{test}", 100_000 + std::process::id())
 }
 

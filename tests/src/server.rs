@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 /// A request that was taken.
 #[derive(Debug)]
-pub struct Post {
+pub struct CollectedRequest {
     /// Its target.
     pub path: String,
     /// Names in lower case.
@@ -17,11 +17,11 @@ pub struct Post {
 }
 
 /// All requests that were taken, in their order.
-pub type Posted = Arc<Mutex<Vec<Post>>>;
+pub type CollectedRequests = Arc<Mutex<Vec<CollectedRequest>>>;
 
 /// Answers the first requests with these statuses, and all later ones with 204. Those that it answers with 2xx are taken.
-pub fn collect(listener: TcpListener, first: &'static [&'static str]) -> Posted {
-    let posted = Posted::default();
+pub fn collect(listener: TcpListener, first: &'static [&'static str]) -> CollectedRequests {
+    let posted = CollectedRequests::default();
     let taken = posted.clone();
     std::thread::spawn(move || {
         let mut answers = first.iter();
@@ -48,7 +48,7 @@ pub fn collect(listener: TcpListener, first: &'static [&'static str]) -> Posted 
             if answer.starts_with('2')
                 && let Ok(mut taken) = taken.lock()
             {
-                taken.push(Post { path, headers, body });
+                taken.push(CollectedRequest { path, headers, body });
             }
             // Whoever does not wait for the answer asks again.
             let _ = write!(reader.get_mut(), "HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");

@@ -15,7 +15,8 @@ use crate::Occopus;
 use crate::processes::signal;
 
 /// Tests ask more often than people.
-pub const PATIENT: &str = "service: {allow_processes: true, requests_per_second: 100000, requests_at_once: 100000}\n";
+pub const NO_RATE_LIMITS: &str =
+    "service: {allow_processes: true, requests_per_second: 100000, requests_at_once: 100000}\n";
 
 /// A service. It ends in good order with its value; several may share a home.
 pub struct Service {
@@ -33,7 +34,7 @@ pub struct Service {
 impl Service {
     /// In a fresh home, looking at every infrastructure each second.
     pub fn start() -> Self {
-        Self::in_home(Arc::new(Occopus::new()), PATIENT)
+        Self::in_home(Arc::new(Occopus::new()), NO_RATE_LIMITS)
     }
 
     /// In this home, with this configuration.
@@ -56,9 +57,9 @@ impl Service {
         }
         let mut process = command.spawn().expect("the service starts");
         let log = Arc::default();
-        let errors = follow(process.stderr.take().expect("errors"), &log, None);
+        let errors = forward_lines(process.stderr.take().expect("errors"), &log, None);
         let (sender, said) = mpsc::channel();
-        let _ = follow(process.stdout.take().expect("an output"), &log, Some(sender));
+        let _ = forward_lines(process.stdout.take().expect("an output"), &log, Some(sender));
         let line = said.recv_timeout(Duration::from_secs(60));
         let address = line.ok().and_then(|line| line.strip_prefix("listening on http://")?.parse().ok());
         let Some(address) = address else {
@@ -75,8 +76,8 @@ impl Service {
     }
 
     /// Another one on the same store.
-    pub fn beside(&self) -> Self {
-        let mut other = Self::in_home(self.home.clone(), PATIENT);
+    pub fn start_second(&self) -> Self {
+        let mut other = Self::in_home(self.home.clone(), NO_RATE_LIMITS);
         other.token.clone_from(&self.token);
         other
     }
@@ -96,7 +97,7 @@ impl Service {
     ///
     /// # Panics
     /// When it does not end.
-    pub fn end(&mut self) -> bool {
+    pub fn stop(&mut self) -> bool {
         if let Ok(Some(ended)) = self.process.try_wait() {
             return ended.success();
         }
@@ -135,22 +136,22 @@ impl Service {
     }
 
     /// A request.
-    pub fn ask(&self, method: &str, path: &str) -> Ask<'_> {
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder<'_> {
         let mut request = http::Request::builder().method(method).uri(self.url(path));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        Ask { service: self, request, what: format!("{method} {path}") }
+        RequestBuilder { service: self, request, what: format!("{method} {path}") }
     }
 
     /// GET.
     pub fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path).send("")
+        self.request("GET", path).send("")
     }
 
     /// POST without a body.
     pub fn post(&self, path: &str) -> Answer {
-        self.ask("POST", path).send("")
+        self.request("POST", path).send("")
     }
 
     /// Builds, or changes, and waits until that is done.
@@ -158,8 +159,8 @@ impl Service {
     /// # Panics
     /// When it fails.
     pub fn build(&self, id: &str, document: &str) {
-        let accepted = self.ask("PUT", &format!("/infrastructures/{id}")).send(document).expect(202);
-        let ended = self.ended(&accepted);
+        let accepted = self.request("PUT", &format!("/infrastructures/{id}")).send(document).expect(202);
+        let ended = self.wait_for_operation(&accepted);
         assert_eq!(ended["state"], "done", "{ended:#}\n{}", self.log());
     }
 
@@ -167,16 +168,16 @@ impl Service {
     ///
     /// # Panics
     /// When it does not end within a minute.
-    pub fn ended(&self, accepted: &Answer) -> Value {
+    pub fn wait_for_operation(&self, accepted: &Answer) -> Value {
         let path = accepted.json()["operation"].as_str().expect("a path").to_owned();
-        self.ended_at(&path)
+        self.wait_for_operation_at(&path)
     }
 
     /// The operation under this path, when it has ended.
     ///
     /// # Panics
     /// When it does not end within a minute.
-    pub fn ended_at(&self, path: &str) -> Value {
+    pub fn wait_for_operation_at(&self, path: &str) -> Value {
         let began = Instant::now();
         loop {
             let operation = self.get(path).expect(200).json();
@@ -193,7 +194,7 @@ impl Service {
     /// # Panics
     /// When they are refused.
     pub fn stream(&self, path: &str, last: Option<u64>) -> Stream {
-        let mut ask = self.ask("GET", path).header("accept", "text/event-stream");
+        let mut ask = self.request("GET", path).header("accept", "text/event-stream");
         if let Some(last) = last {
             ask = ask.header("last-event-id", &last.to_string());
         }
@@ -201,14 +202,14 @@ impl Service {
     }
 
     /// Sends these bytes, and gives whatever comes until the service closes the connection or is silent for so long.
-    pub fn raw(&self, bytes: &[u8], silence: Duration) -> Raw {
+    pub fn raw(&self, bytes: &[u8], silence: Duration) -> RawAnswer {
         let mut stream = self.connect();
         stream.set_read_timeout(Some(silence)).expect("a time");
         // It may not want to hear all.
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
         let closed = stream.read_to_end(&mut answer).is_ok();
-        Raw { text: String::from_utf8_lossy(&answer).into_owned(), closed }
+        RawAnswer { text: String::from_utf8_lossy(&answer).into_owned(), closed }
     }
 
     /// A connection on which nothing was said yet.
@@ -235,7 +236,7 @@ impl Drop for Service {
 }
 
 /// Keeps what comes, and passes each line on.
-fn follow(
+fn forward_lines(
     from: impl std::io::Read + Send + 'static,
     log: &Arc<Mutex<String>>,
     sender: Option<mpsc::Sender<String>>,
@@ -252,13 +253,13 @@ fn follow(
 }
 
 /// A request that was not sent yet.
-pub struct Ask<'a> {
+pub struct RequestBuilder<'a> {
     service: &'a Service,
     request: http::request::Builder,
     what: String,
 }
 
-impl Ask<'_> {
+impl RequestBuilder<'_> {
     /// With this header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -357,14 +358,14 @@ impl Answer {
 }
 
 /// Whatever came over a connection.
-pub struct Raw {
+pub struct RawAnswer {
     /// As it came.
     pub text: String,
     /// The service has closed the connection.
     pub closed: bool,
 }
 
-impl Raw {
+impl RawAnswer {
     /// Of the first answer.
     pub fn status(&self) -> Option<u16> {
         self.text.strip_prefix("HTTP/1.1 ")?.split(' ').next()?.parse().ok()
@@ -373,7 +374,7 @@ impl Raw {
 
 /// An event of a stream.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct StreamEvent {
     /// `id`, if it has one.
     pub id: Option<u64>,
     /// `event`.
@@ -384,11 +385,11 @@ pub struct Told {
 
 /// Events as they happen.
 pub struct Stream {
-    events: Receiver<Told>,
+    events: Receiver<StreamEvent>,
 }
 
 impl Stream {
-    fn open(ask: Ask<'_>) -> Self {
+    fn open(ask: RequestBuilder<'_>) -> Self {
         let request = ask.request.body(()).expect("a request");
         // It has no end.
         let request = ask.service.agent.configure_request(request).timeout_global(None).build();
@@ -411,7 +412,7 @@ impl Stream {
     ///
     /// # Panics
     /// When there is none for half a minute.
-    pub fn next(&self) -> Option<Told> {
+    pub fn next(&self) -> Option<StreamEvent> {
         match self.events.recv_timeout(Duration::from_secs(30)) {
             Ok(told) => Some(told),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -424,7 +425,7 @@ impl Stream {
     /// # Panics
     /// When the stream ends before.
     #[track_caller]
-    pub fn until(&self, name: &str) -> Vec<Told> {
+    pub fn until(&self, name: &str) -> Vec<StreamEvent> {
         let mut all = Vec::new();
         loop {
             let told = self.next().unwrap_or_else(|| panic!("the stream ended before {name}: {all:#?}"));
@@ -438,7 +439,7 @@ impl Stream {
 }
 
 /// The next event, by the rules of the standard as far as they are used.
-fn next(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option<Told> {
+fn next(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option<StreamEvent> {
     let (mut id, mut name, mut data) = (None, String::new(), String::new());
     loop {
         let line = lines.next()?.ok()?;
@@ -447,7 +448,7 @@ fn next(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option<Tol
             Some(("event", value)) => value.clone_into(&mut name),
             Some(("data", value)) => value.clone_into(&mut data),
             _ if line.is_empty() && !data.is_empty() => {
-                return Some(Told { id, name, data: serde_json::from_str(&data).expect("JSON") });
+                return Some(StreamEvent { id, name, data: serde_json::from_str(&data).expect("JSON") });
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
 /// TLS before a unix socket. It ends when it is dropped.
-pub struct Tls {
+pub struct TlsProxy {
     /// `https://localhost:PORT`.
     pub endpoint: String,
     /// The authority of the server's certificate and of those of clients, in PEM.
@@ -22,12 +22,12 @@ pub struct Tls {
     _runtime: Runtime,
 }
 
-impl Tls {
+impl TlsProxy {
     /// Listens on this machine, and leads to the socket.
     ///
     /// # Panics
     /// When it can't.
-    pub fn before(socket: &str) -> Self {
+    pub fn in_front_of(socket: &str) -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority =

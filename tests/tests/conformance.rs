@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus_tests::{
-    Docker, Meddling, Moto, Occopus, Proxy, empty_docker_engine, has_python, keeps_its_contract, processes,
+    Docker, Moto, Occopus, Proxy, ProxyAction, empty_docker_engine, has_python, keeps_its_contract, processes,
 };
 
 #[test]
@@ -18,7 +18,7 @@ fn docker() {
 #[test]
 fn ec2() {
     let Some(moto) = Moto::start("ec2") else { return };
-    let Some(stranger) = Moto::start_stranger("ec2") else { return };
+    let Some(stranger) = Moto::start_with_other_account("ec2") else { return };
     let [endpoint, stranger] = [&moto, &stranger].map(|moto| format!("http://{}", moto.address));
     let [access, secret] = moto.keys();
     let variables = [
@@ -75,11 +75,12 @@ fn an_interrupted_test_leaves_nothing_behind() {
 
 #[test]
 fn a_creation_that_is_on_its_way_at_an_interruption_is_removed_too() {
-    const ON_ITS_WAY: Duration = Duration::from_secs(3);
+    const CREATION_DELAY: Duration = Duration::from_secs(3);
     let Some(moto) = Moto::start("a_creation_that_is_on_its_way_at_an_interruption_is_removed_too") else { return };
     let is_creation = |body: &str| body.contains("Action=RunInstances");
-    let slowly = move |body: &str| if is_creation(body) { Meddling::Delay(ON_ITS_WAY) } else { Meddling::Pass };
-    let proxy = Proxy::before(&moto.address, slowly).expect("a proxy");
+    let slowly =
+        move |body: &str| if is_creation(body) { ProxyAction::Delay(CREATION_DELAY) } else { ProxyAction::Forward };
+    let proxy = Proxy::in_front_of(&moto.address, slowly).expect("a proxy");
     let occopus = Occopus::new();
     let bundled = occopus_plugins::PLUGINS.iter().find(|bundled| bundled.name == "driver-ec2").expect("bundled");
     let file = occopus.write("plugin.wasm", bundled.bytes);
@@ -99,6 +100,6 @@ fn a_creation_that_is_on_its_way_at_an_interruption_is_removed_too() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("FAIL  create             interrupted") && said.contains("ok    nothing-left"), "{said}");
-    std::thread::sleep(ON_ITS_WAY + Duration::from_secs(1));
+    std::thread::sleep(CREATION_DELAY + Duration::from_secs(1));
     assert!(moto.machines().is_empty(), "{said}");
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use occopus_tests::processes::{instances_with, kill_instance, mark, signal};
+use occopus_tests::processes::{instances_with, kill_instance, signal, unique_sleep_seconds};
 use occopus_tests::{Chaos, Docker, Moto, Occopus, Proxy};
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ dependencies:
 - [edge, web]
 ";
 /// The least that there are when it is built.
-const NODES: usize = 20;
+const MIN_NODES: usize = 20;
 
 /// The same for clouds that take their time.
 const SMALL: &str = "infra_name: crashes
@@ -51,23 +51,23 @@ dependencies:
 - [app, store]
 - [web, app]
 ";
-const FEW: usize = 8;
+const MIN_SMALL_NODES: usize = 8;
 
 /// Of the requests to a cloud so many are meddled with.
-const FAULTS: f64 = 0.12;
+const FAULT_RATIO: f64 = 0.12;
 /// A command adds so many instances at most.
-const MOST_SCALED: u64 = 3;
+const MAX_SCALE_STEP: u64 = 3;
 /// How often a command is repeated behind faults, before the network gets well.
-const ATTEMPTS: u32 = 3;
+const MAX_REPAIR_ATTEMPTS: u32 = 3;
 
 /// What a cloud has.
 trait Cloud {
     /// Machines of each instance, by the instance's id.
     fn machines(&self, id: &str) -> BTreeMap<String, usize>;
     /// Something outside removes an instance's machine.
-    fn lose(&self, instance: &str);
+    fn remove_machine(&self, instance: &str);
     /// What was sent when a process died has arrived after so long.
-    fn settle(&self) -> Duration;
+    fn settle_time(&self) -> Duration;
 }
 
 struct Local {
@@ -79,11 +79,11 @@ impl Cloud for Local {
         instances_with(&self.mark).into_iter().map(|(instance, processes)| (instance, processes.len())).collect()
     }
 
-    fn lose(&self, instance: &str) {
+    fn remove_machine(&self, instance: &str) {
         kill_instance(instance);
     }
 
-    fn settle(&self) -> Duration {
+    fn settle_time(&self) -> Duration {
         Duration::from_millis(100)
     }
 }
@@ -98,13 +98,13 @@ impl Cloud for Docker {
         machines
     }
 
-    fn lose(&self, instance: &str) {
+    fn remove_machine(&self, instance: &str) {
         let container =
             self.run(&["ps", "--all", "--quiet", "--filter", &format!("label=occopus.instance={instance}")]);
         self.run(&["rm", "--force", &container]);
     }
 
-    fn settle(&self) -> Duration {
+    fn settle_time(&self) -> Duration {
         Duration::from_millis(500)
     }
 }
@@ -143,20 +143,20 @@ fn nothing_lost_nothing_doubled(occopus: &Occopus, cloud: &dyn Cloud, id: &str, 
 }
 
 /// A cloud behind a network that is bad.
-struct Bad {
+struct FaultyNetwork {
     proxy: Proxy,
     chaos: Arc<Chaos>,
 }
 
-impl Bad {
+impl FaultyNetwork {
     fn before(server: &str, seed: u64) -> Self {
-        let (proxy, chaos) = Chaos::before(server, seed, FAULTS).expect("a proxy");
+        let (proxy, chaos) = Chaos::in_front_of(server, seed, FAULT_RATIO).expect("a proxy");
         Self { proxy, chaos }
     }
 }
 
 /// What was known before a command.
-struct Known {
+struct StateBefore {
     instances: BTreeSet<String>,
     wanted: BTreeMap<String, u64>,
 }
@@ -165,7 +165,7 @@ struct Known {
 struct Trial<'a> {
     occopus: &'a Occopus,
     cloud: &'a dyn Cloud,
-    network: Option<Bad>,
+    network: Option<FaultyNetwork>,
     id: &'a str,
     description: &'a str,
     nodes: usize,
@@ -192,7 +192,7 @@ impl Trial<'_> {
         };
         if rng.bool() {
             let machines: Vec<_> = self.cloud.machines(self.id).into_keys().collect();
-            machines.iter().filter(|_| rng.u8(0..10) == 0).for_each(|instance| self.cloud.lose(instance));
+            machines.iter().filter(|_| rng.u8(0..10) == 0).for_each(|instance| self.cloud.remove_machine(instance));
         }
         if rng.u8(0..6) == 0 {
             // Then there is something to renew.
@@ -205,18 +205,18 @@ impl Trial<'_> {
 
     /// Waits until what was sent has arrived.
     fn settle(&self) {
-        std::thread::sleep(self.cloud.settle());
+        std::thread::sleep(self.cloud.settle_time());
         if let Some(network) = &self.network {
-            assert!(network.proxy.is_quiet_within(Duration::from_secs(60)), "a request is on its way for ever");
+            assert!(network.proxy.wait_until_idle(Duration::from_secs(60)), "a request is on its way for ever");
         }
     }
 
     /// The same command again, in the same bad network; when that does not succeed, in one that is well.
     fn repair(&self, words: &[String], what: &str) {
         let mut repair: Vec<&str> = words.iter().map(String::as_str).collect();
-        for attempt in 0..2 * ATTEMPTS {
-            if let Some(network) = self.network.as_ref().filter(|_| attempt == ATTEMPTS) {
-                network.chaos.keep_calm(true);
+        for attempt in 0..2 * MAX_REPAIR_ATTEMPTS {
+            if let Some(network) = self.network.as_ref().filter(|_| attempt == MAX_REPAIR_ATTEMPTS) {
+                network.chaos.set_paused(true);
             }
             let code = self.run(&repair);
             // What is destroyed can't be destroyed again.
@@ -238,7 +238,7 @@ impl Trial<'_> {
     }
 
     /// What the store knows, and how many instances of each node there are to be.
-    fn known(&self) -> Known {
+    fn known(&self) -> StateBefore {
         let status = self.occopus.run(["status", "-i", self.id, "--output", "json"]);
         let status: Value = serde_json::from_str(&status.stdout).unwrap_or_default();
         let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
@@ -246,11 +246,11 @@ impl Trial<'_> {
             let wanted = node["target"].as_u64().max(node["min"].as_u64()).expect("a number");
             (node["name"].as_str().expect("a name").to_owned(), wanted)
         });
-        Known { instances: self.recorded(), wanted: wanted.collect() }
+        StateBefore { instances: self.recorded(), wanted: wanted.collect() }
     }
 
     /// After a repair there is what is described and nothing else: nothing forgotten, and nothing left over.
-    fn nothing_forgotten_nothing_left_over(&self, before: &Known, words: &[String], what: &str) {
+    fn nothing_forgotten_nothing_left_over(&self, before: &StateBefore, words: &[String], what: &str) {
         let machines = self.cloud.machines(self.id);
         let recorded = self.recorded();
         for instance in machines.keys() {
@@ -266,7 +266,7 @@ impl Trial<'_> {
             let there = node["instances"].as_array().map_or(0, Vec::len) as u64;
             let least = node["min"].as_u64().expect("a number");
             // The command and its repetition.
-            let scaled = if words.iter().any(|word| word == name) { 2 * MOST_SCALED } else { 0 };
+            let scaled = if words.iter().any(|word| word == name) { 2 * MAX_SCALE_STEP } else { 0 };
             let most = before.wanted.get(name).copied().unwrap_or(least).max(least) + scaled;
             assert!(there <= most, "{what}: a surplus of {name}: {there} instances, {most} wanted: {status:#}");
         }
@@ -276,7 +276,7 @@ impl Trial<'_> {
         let Self { occopus, cloud, id, seed, .. } = *self;
         let mut rng = Rng::with_seed(seed);
         let began = Instant::now();
-        let calm = |calm: bool| self.network.iter().for_each(|network| network.chaos.keep_calm(calm));
+        let calm = |calm: bool| self.network.iter().for_each(|network| network.chaos.set_paused(calm));
         occopus.write("infra.yaml", self.description);
         calm(true);
         occopus.ok(["build", "-i", id, "infra.yaml", "--yes"]);
@@ -329,7 +329,7 @@ impl Trial<'_> {
         occopus.ok(["destroy", "-i", id]);
         assert!(cloud.machines(id).is_empty(), "{what}: nothing is left");
         assert!(self.recorded().is_empty(), "{what}");
-        let faults = self.network.as_ref().map_or(0, |network| network.chaos.faults());
+        let faults = self.network.as_ref().map_or(0, |network| network.chaos.fault_count());
         let seconds = began.elapsed().as_secs();
         eprintln!("seed {seed}: killed {killed} times in {rounds} rounds, {faults} faults, {seconds} s");
     }
@@ -338,7 +338,7 @@ impl Trial<'_> {
 #[test]
 fn on_local() {
     let occopus = &Occopus::new();
-    let cloud = &Local { mark: mark(41) };
+    let cloud = &Local { mark: unique_sleep_seconds(41) };
     let definitions = format!(
         "'node_def:sleeper':\n- resource: {{type: local}}\n  contextualisation:\n    type: basic\n    attributes:\n      \
          command: [sleep, '{}']\n  health_check: {{ping: false, min_ready_seconds: 0}}\n",
@@ -347,7 +347,7 @@ fn on_local() {
     occopus.write("nodes/node_definitions.yaml", definitions);
     let (kills, seed) = (kills(100), seed());
     let id = "crashes";
-    Trial { occopus, cloud, network: None, id, description: DESCRIPTION, nodes: NODES, kills, seed }.survive();
+    Trial { occopus, cloud, network: None, id, description: DESCRIPTION, nodes: MIN_NODES, kills, seed }.survive();
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn on_docker() {
     let Some(docker) = &Docker::connect("on_docker") else { return };
     let occopus = &Occopus::new();
     let seed = seed();
-    let network = Bad::before(docker.server(), seed);
+    let network = FaultyNetwork::before(docker.server(), seed);
     let definitions = format!(
         "'node_def:sleeper':\n- resource:\n    type: docker\n    endpoint: tcp://{}\n    origin: local\n    \
          image: occopus-test-busybox\n    tag: '1'\n  contextualisation:\n    type: docker\n    env: []\n    command: sleep 100000\n  \
@@ -364,7 +364,7 @@ fn on_docker() {
     );
     occopus.write("nodes/node_definitions.yaml", definitions);
     let (network, kills, id) = (Some(network), kills(20), &format!("crashes-{}", std::process::id()));
-    Trial { occopus, cloud: docker, network, id, description: SMALL, nodes: FEW, kills, seed }.survive();
+    Trial { occopus, cloud: docker, network, id, description: SMALL, nodes: MIN_SMALL_NODES, kills, seed }.survive();
 }
 
 impl Cloud for Moto {
@@ -375,11 +375,11 @@ impl Cloud for Moto {
         machines
     }
 
-    fn lose(&self, instance: &str) {
+    fn remove_machine(&self, instance: &str) {
         self.tagged("occopus.instance", instance).keys().for_each(|machine| self.terminate(machine));
     }
 
-    fn settle(&self) -> Duration {
+    fn settle_time(&self) -> Duration {
         Duration::from_millis(200)
     }
 }
@@ -389,7 +389,7 @@ fn on_ec2() {
     let Some(moto) = &Moto::start_open("on_ec2") else { return };
     let occopus = &Occopus::new();
     let seed = seed();
-    let network = Bad::before(&moto.address, seed);
+    let network = FaultyNetwork::before(&moto.address, seed);
     let definitions = format!(
         "'node_def:sleeper':\n- resource:\n    type: ec2\n    endpoint: http://{}\n    regionname: eu-west-1\n    \
          image_id: ami-03cf127a\n    instance_type: t3.small\n  contextualisation:\n    type: cloudinit\n    context_template: |\n      \
@@ -403,5 +403,5 @@ fn on_ec2() {
     );
     let description = &format!("variables: {{greeting: 0}}\n{SMALL}");
     let (network, kills) = (Some(network), kills(20));
-    Trial { occopus, cloud: moto, network, id: "crashes", description, nodes: FEW, kills, seed }.survive();
+    Trial { occopus, cloud: moto, network, id: "crashes", description, nodes: MIN_SMALL_NODES, kills, seed }.survive();
 }

@@ -1,6 +1,6 @@
 //! Deployments on a real Docker engine.
 
-use occopus_tests::{Docker, Occopus, Tls};
+use occopus_tests::{Docker, Occopus, TlsProxy};
 
 /// Two containers, the second knows the address of the first.
 fn write_pair(occopus: &Occopus, docker: &Docker) -> &'static str {
@@ -151,7 +151,7 @@ fn an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials() {
     let test = "an_engine_behind_tls_is_reached_with_the_certificates_of_the_credentials";
     let Some(docker) = Docker::connect(test) else { return };
     let Some(socket) = docker.endpoint.strip_prefix("unix://") else { return };
-    let (tls, occopus) = (Tls::before(socket), Occopus::new());
+    let (tls, occopus) = (TlsProxy::in_front_of(socket), Occopus::new());
     let file = write_one(&occopus, &tls.endpoint, "image: 'occopus-test-busybox:1'", "[sleep, '1000']", "ping: false");
     let (certificate, key) = &tls.client;
     occopus.write("ca.pem", &tls.authority);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use occopus_tests::{Foreign, Meddling, Moto, Occopus, Proxy};
+use occopus_tests::{ForeignAnswer, Moto, Occopus, Proxy, ProxyAction};
 
 /// One node on which others depend. Addresses are invented by the server, so nothing is sent to them.
 fn write(occopus: &Occopus, address: &str, count: usize) {
@@ -27,8 +27,8 @@ fn write(occopus: &Occopus, address: &str, count: usize) {
 }
 
 /// An answer without asking the cloud.
-fn foreign(status: &'static str, kind: &'static str, body: &'static str) -> Meddling {
-    Meddling::Foreign(Foreign { status, kind, body })
+fn foreign(status: &'static str, kind: &'static str, body: &'static str) -> ProxyAction {
+    ProxyAction::RespondForeign(ForeignAnswer { status, kind, body })
 }
 
 /// The same, for tests in which a cloud does what will not pass: it is not waited for.
@@ -44,7 +44,7 @@ fn write_impatient(occopus: &Occopus, address: &str, count: usize) {
 fn builds_heals_scales_and_destroys() {
     let Some(moto) = Moto::start("builds_heals_scales_and_destroys") else { return };
     let occopus = Occopus::new();
-    let proxy = Proxy::before(&moto.address, |_| Meddling::Pass).expect("a proxy");
+    let proxy = Proxy::in_front_of(&moto.address, |_| ProxyAction::Forward).expect("a proxy");
     write(&occopus, &proxy.address, 3);
     let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
     let run = |command: &[&str]| occopus.ok(command.iter().chain(&auth));
@@ -74,14 +74,14 @@ fn builds_heals_scales_and_destroys() {
 fn whatever_the_network_does_no_machine_is_lost_or_doubled() {
     let Some(moto) = Moto::start("whatever_the_network_does_no_machine_is_lost_or_doubled") else { return };
     let count = AtomicUsize::new(0);
-    let proxy = Proxy::before(&moto.address, move |_| match count.fetch_add(1, Ordering::Relaxed) % 9 {
-        0 => Meddling::LoseAnswer,
-        2 => Meddling::HalfAnswer,
-        3 => Meddling::Cut,
-        5 => Meddling::Refuse("429 Too Many Requests\r\nRetry-After: 1"),
-        6 => Meddling::Refuse("503 Service Unavailable"),
-        7 => Meddling::Delay(Duration::from_millis(300)),
-        _ => Meddling::Pass,
+    let proxy = Proxy::in_front_of(&moto.address, move |_| match count.fetch_add(1, Ordering::Relaxed) % 9 {
+        0 => ProxyAction::LoseAnswer,
+        2 => ProxyAction::TruncateAnswer,
+        3 => ProxyAction::CloseConnection,
+        5 => ProxyAction::Respond("429 Too Many Requests\r\nRetry-After: 1"),
+        6 => ProxyAction::Respond("503 Service Unavailable"),
+        7 => ProxyAction::Delay(Duration::from_millis(300)),
+        _ => ProxyAction::Forward,
     })
     .expect("a proxy");
     let occopus = Occopus::new();
@@ -99,7 +99,7 @@ fn whatever_the_network_does_no_machine_is_lost_or_doubled() {
 #[test]
 fn a_killed_build_goes_on() {
     let Some(moto) = Moto::start("a_killed_build_goes_on") else { return };
-    let proxy = Proxy::before(&moto.address, |_| Meddling::Delay(Duration::from_millis(20))).expect("a proxy");
+    let proxy = Proxy::in_front_of(&moto.address, |_| ProxyAction::Delay(Duration::from_millis(20))).expect("a proxy");
     let occopus = Occopus::new();
     write(&occopus, &proxy.address, 12);
     let auth = moto.write_credentials(&occopus);
@@ -129,7 +129,7 @@ fn refusals_point_at_what_the_user_wrote() {
     let good = std::fs::read_to_string(&definitions).expect("definitions");
     let long = format!("runcmd: [echo {}", "a".repeat(17_000));
     let elsewhere = "307 Temporary Redirect\r\nLocation: http://127.0.0.2:81/";
-    let redirecting = Proxy::before(&moto.address, move |_| Meddling::Refuse(elsewhere)).expect("a proxy");
+    let redirecting = Proxy::in_front_of(&moto.address, move |_| ProxyAction::Respond(elsewhere)).expect("a proxy");
     let tls = format!("https://{}", moto.address);
     for (from, to, said) in [
         (
@@ -167,9 +167,9 @@ fn refusals_point_at_what_the_user_wrote() {
 #[test]
 fn machines_outlive_what_stands_between_them_and_us() {
     let Some(moto) = Moto::start("machines_outlive_what_stands_between_them_and_us") else { return };
-    let meddling = Arc::new(Mutex::new(Meddling::Pass));
+    let meddling = Arc::new(Mutex::new(ProxyAction::Forward));
     let planned = Arc::clone(&meddling);
-    let proxy = Proxy::before(&moto.address, move |_| *planned.lock().expect("no panic")).expect("a proxy");
+    let proxy = Proxy::in_front_of(&moto.address, move |_| *planned.lock().expect("no panic")).expect("a proxy");
     let occopus = Occopus::new();
     write_impatient(&occopus, &proxy.address, 2);
     let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
@@ -182,18 +182,18 @@ fn machines_outlive_what_stands_between_them_and_us() {
             "answers with status 404, and not like an EC2 API",
         ),
         (
-            Meddling::Refuse("308 Permanent Redirect\r\nLocation: http://127.0.0.2:81/"),
+            ProxyAction::Respond("308 Permanent Redirect\r\nLocation: http://127.0.0.2:81/"),
             "redirects to http://127.0.0.2:81/; keys are not sent there, for the grant `endpoint` is of",
         ),
-        (Meddling::Refuse("404 Not Found"), "answers with status 404, and not like an EC2 API"),
-        (Meddling::Page("<!DOCTYPE html><p>Log in to the network</p>"), "does not answer like an EC2 API"),
+        (ProxyAction::Respond("404 Not Found"), "answers with status 404, and not like an EC2 API"),
+        (ProxyAction::RespondPage("<!DOCTYPE html><p>Log in to the network</p>"), "does not answer like an EC2 API"),
     ];
     for (between, _) in pages {
         *meddling.lock().expect("no panic") = between;
         let looked = run(&["maintain", "-i", "it"]);
         assert_eq!(moto.machines(), before, "{}", looked.stdout);
     }
-    *meddling.lock().expect("no panic") = Meddling::Pass;
+    *meddling.lock().expect("no panic") = ProxyAction::Forward;
     run(&["maintain", "-i", "it"]);
     assert_eq!(moto.machines(), before);
     for (between, said) in pages {
@@ -203,7 +203,7 @@ fn machines_outlive_what_stands_between_them_and_us() {
         assert!(failed.code != Some(0) && stderr.contains(said), "{said}: {stderr}");
         assert_eq!(moto.machines(), before, "{stderr}");
     }
-    *meddling.lock().expect("no panic") = Meddling::Pass;
+    *meddling.lock().expect("no panic") = ProxyAction::Forward;
     occopus.ok(["destroy", "-i", "it"].iter().chain(&auth));
     assert!(moto.machines().is_empty());
 }
@@ -220,14 +220,14 @@ fn a_token_that_ends_in_the_middle_of_a_build() {
     let refused = Arc::new(AtomicUsize::new(0));
     let (count, counted) = (AtomicUsize::new(0), Arc::clone(&refused));
     let given = runs.clone();
-    let proxy = Proxy::before(&moto.address, move |_| {
+    let proxy = Proxy::in_front_of(&moto.address, move |_| {
         let is_late = count.fetch_add(1, Ordering::SeqCst) >= 3;
         let is_first = std::fs::read_to_string(&given).is_ok_and(|runs| runs.lines().count() < 2);
         if is_late && is_first {
             counted.fetch_add(1, Ordering::SeqCst);
-            return Meddling::Refuse("401 Unauthorized");
+            return ProxyAction::Respond("401 Unauthorized");
         }
-        Meddling::Pass
+        ProxyAction::Forward
     });
     let proxy = proxy.expect("a proxy");
     write(&occopus, &proxy.address, 5);
@@ -283,9 +283,9 @@ fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
     let Some(moto) = Moto::start(name) else { return };
     let hidden = Arc::new(Mutex::new(false));
     let hides = Arc::clone(&hidden);
-    let proxy = Proxy::before(&moto.address, move |body| match *hides.lock().expect("no panic") {
+    let proxy = Proxy::in_front_of(&moto.address, move |body| match *hides.lock().expect("no panic") {
         true if body.contains("Action=DescribeInstances") => {
-            Meddling::Page("<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>")
+            ProxyAction::RespondPage("<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>")
         }
         true if body.contains("Action=TerminateInstances") => foreign(
             "400 Bad Request",
@@ -293,7 +293,7 @@ fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
             "<Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code><Message>it does not exist</Message></Error>\
              </Errors></Response>",
         ),
-        _ => Meddling::Pass,
+        _ => ProxyAction::Forward,
     })
     .expect("a proxy");
     let occopus = Occopus::new();
@@ -325,12 +325,12 @@ fn a_creation_that_came_twice_is_one_machine_after_a_pass_and_none_after_a_remov
     let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
     occopus.ok(["build", "infra.yaml", "-i", "it"].iter().chain(&auth));
     let before = moto.machines();
-    moto.twin(&before[0]);
-    moto.twin(&before[1]);
+    moto.duplicate_machine(&before[0]);
+    moto.duplicate_machine(&before[1]);
     assert_eq!(moto.machines().len(), 5);
     occopus.ok(["maintain", "-i", "it"].iter().chain(&auth));
     assert_eq!(moto.machines(), before);
-    moto.twin(&before[0]);
+    moto.duplicate_machine(&before[0]);
     occopus.ok(["destroy", "-i", "it"].iter().chain(&auth));
     assert!(moto.machines().is_empty());
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use occopus_tests::processes::{kill_instance, mark, processes_with, signal, write_sleeper};
+use occopus_tests::processes::{kill_instance, processes_with, signal, unique_sleep_seconds, write_sleeper};
 use occopus_tests::{Occopus, skip};
 
 /// Three nodes in a row of which the last one never gets healthy.
@@ -47,7 +47,7 @@ fn is_gone(occopus: &Occopus, mark: &str) {
 fn signals_roll_a_build_back() {
     for (at, name) in ["INT", "TERM", "HUP"].into_iter().enumerate() {
         let occopus = Occopus::new();
-        let mark = mark(31 + at as u32);
+        let mark = unique_sleep_seconds(31 + at as u32);
         let build = waiting(&occopus, &mark);
         signal(build.id(), name);
         let ended = build.wait_with_output().expect("ends");
@@ -61,7 +61,7 @@ fn signals_roll_a_build_back() {
 #[test]
 fn a_second_signal_stops_at_once_and_says_what_is_left() {
     let occopus = Occopus::new();
-    let mark = mark(35);
+    let mark = unique_sleep_seconds(35);
     // They take their time to end.
     write(&occopus, &mark, false);
     let path = occopus.directory().join("nodes/node_definitions.yaml");
@@ -88,7 +88,7 @@ fn a_terminal_that_is_closed_rolls_a_build_back_but_not_under_nohup() {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
         return skip("a_terminal_that_is_closed", "there is no `script` (Debian: bsdutils)");
     }
-    for (nohup, mark) in [("", mark(36)), ("nohup ", mark(37))] {
+    for (nohup, mark) in [("", unique_sleep_seconds(36)), ("nohup ", unique_sleep_seconds(37))] {
         write(&occopus, &mark, false);
         let plain = occopus.command(["build", "-i", "it", "infra.yaml"]);
         let program = plain.get_program().to_str().expect("a path").to_owned();
@@ -141,7 +141,7 @@ impl Drop for Disk<'_> {
 #[test]
 fn a_store_that_can_not_be_written() {
     let occopus = Occopus::new();
-    let mark = mark(38);
+    let mark = unique_sleep_seconds(38);
     let path = occopus.directory().join("disk");
     let Some(disk) = Disk::mount(&path) else {
         skip("a_store_that_can_not_be_written", "no file system of its own can be mounted (as root only)");
@@ -170,7 +170,7 @@ fn a_store_that_can_not_be_written() {
 #[test]
 fn a_machine_that_has_slept() {
     let occopus = Occopus::new();
-    let mark = mark(39);
+    let mark = unique_sleep_seconds(39);
     write(&occopus, &mark, true);
     occopus.ok(["build", "-i", "it", "infra.yaml"]);
     let keeper = occopus.command(["maintain", "-i", "it", "--cyclic", "-t", "0.2"]).spawn().expect("starts");

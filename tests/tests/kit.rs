@@ -144,7 +144,7 @@ fn a_file_that_nobody_installed_replaces_nothing() {
 /// Builds a project. The answer is the component.
 fn build(occopus: &Occopus, project: &str) -> String {
     let mut build = occopus.command(["plugin", "build", project]);
-    let built = build.env("CARGO_TARGET_DIR", occopus.beside("plugins-built-for-tests")).output().expect("starts");
+    let built = build.env("CARGO_TARGET_DIR", occopus.shared_path("plugins-built-for-tests")).output().expect("starts");
     let stderr = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success() && !stderr.contains("warning:"), "{stderr}");
     String::from_utf8(built.stdout).expect("a path").trim().to_owned()

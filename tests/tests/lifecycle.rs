@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus_tests::Occopus;
-use occopus_tests::processes::{kill_instance, mark, processes_with};
+use occopus_tests::processes::{kill_instance, processes_with, unique_sleep_seconds};
 
 /// `web` is told of the address of `db`.
 fn write(occopus: &Occopus, mark: &str, greeting: &str) {
@@ -36,7 +36,7 @@ fn ids(occopus: &Occopus, id: &str) -> Vec<String> {
 #[test]
 fn a_change_is_shown_and_renews_when_asked() {
     let occopus = Occopus::new();
-    let mark = mark(21);
+    let mark = unique_sleep_seconds(21);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
     let before = ids(&occopus, &id);
@@ -59,7 +59,7 @@ fn a_change_is_shown_and_renews_when_asked() {
 #[test]
 fn dependents_of_what_was_replaced_are_shown_and_renewed_when_asked() {
     let occopus = Occopus::new();
-    let mark = mark(22);
+    let mark = unique_sleep_seconds(22);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
     let before = ids(&occopus, &id);
@@ -75,7 +75,7 @@ fn dependents_of_what_was_replaced_are_shown_and_renewed_when_asked() {
 #[test]
 fn a_type_that_is_no_longer_described_goes_in_order() {
     let occopus = Occopus::new();
-    let mark = mark(23);
+    let mark = unique_sleep_seconds(23);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
     // Neither the node nor its type: what runs keeps what is needed to remove it.
@@ -93,7 +93,7 @@ fn a_type_that_is_no_longer_described_goes_in_order() {
 #[test]
 fn attached_it_is_healed_and_detached_it_is_not() {
     let occopus = Occopus::new();
-    let mark = mark(24);
+    let mark = unique_sleep_seconds(24);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
     let attached = occopus.ok(["attach", "-i", &id, "-t", "0.2"]);
@@ -124,7 +124,7 @@ fn attached_it_is_healed_and_detached_it_is_not() {
 #[test]
 fn a_hold_of_what_another_process_maintains_is_ended_as_its_status_says() {
     let occopus = Occopus::new();
-    let mark = mark(29);
+    let mark = unique_sleep_seconds(29);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
     ids(&occopus, &id).iter().take(2).for_each(|victim| kill_instance(victim));
@@ -150,7 +150,7 @@ fn a_hold_of_what_another_process_maintains_is_ended_as_its_status_says() {
 #[test]
 fn requests_against_what_is_gone_are_refused() {
     let occopus = Occopus::new();
-    let mark = mark(25);
+    let mark = unique_sleep_seconds(25);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
     occopus.ok(["destroy", "-i", &id]);
@@ -166,7 +166,7 @@ fn requests_against_what_is_gone_are_refused() {
 #[test]
 fn a_store_edited_by_hand_is_a_clear_error_and_loses_nothing() {
     let occopus = Occopus::new();
-    let mark = mark(26);
+    let mark = unique_sleep_seconds(26);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
     let store = rusqlite::Connection::open(occopus.home().join("store.db")).expect("the store");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use occopus_tests::Occopus;
-use occopus_tests::processes::{kill_instance, mark, processes_with, signal, write_sleeper};
+use occopus_tests::processes::{kill_instance, processes_with, signal, unique_sleep_seconds, write_sleeper};
 
 /// `count` sleeping processes in a row: each depends on the one before it.
 fn write_chain(occopus: &Occopus, count: usize, mark: &str) -> &'static str {
@@ -26,7 +26,7 @@ fn write_chain(occopus: &Occopus, count: usize, mark: &str) -> &'static str {
 #[test]
 fn processes_outlive_the_program_and_end_with_destroy() {
     let occopus = Occopus::new();
-    let mark = mark(1);
+    let mark = unique_sleep_seconds(1);
     let file = write_chain(&occopus, 3, &mark);
     let id = occopus.ok(["build", file]).id();
     assert_eq!(processes_with(&mark), 3);
@@ -47,7 +47,7 @@ fn processes_outlive_the_program_and_end_with_destroy() {
 
 #[test]
 fn kill_at_any_moment_loses_and_doubles_nothing() {
-    let mark = mark(2);
+    let mark = unique_sleep_seconds(2);
     for round in 0..10_u64 {
         let occopus = Occopus::new();
         let file = write_chain(&occopus, 5, &mark);
@@ -68,7 +68,7 @@ fn kill_at_any_moment_loses_and_doubles_nothing() {
 #[test]
 fn a_killed_node_is_replaced() {
     let occopus = Occopus::new();
-    let mark = mark(3);
+    let mark = unique_sleep_seconds(3);
     let file = write_chain(&occopus, 2, &mark);
     let id = occopus.ok(["build", file]).id();
     let before = occopus.status(&id);
@@ -86,7 +86,7 @@ fn a_killed_node_is_replaced() {
 #[test]
 fn a_node_that_never_gets_healthy_is_rolled_back() {
     let occopus = Occopus::new();
-    let mark = mark(4);
+    let mark = unique_sleep_seconds(4);
     let file = write_chain(&occopus, 2, &mark);
     write_sleeper(&occopus, &format!("exec sleep {mark}"), "ping: false\n    ports: [9]\n    timeout: 2");
     let began = Instant::now();
@@ -100,7 +100,7 @@ fn a_node_that_never_gets_healthy_is_rolled_back() {
 #[test]
 fn a_program_that_does_not_exist_is_rolled_back() {
     let occopus = Occopus::new();
-    let mark = mark(5);
+    let mark = unique_sleep_seconds(5);
     let file = write_chain(&occopus, 1, &mark);
     write_sleeper(&occopus, "x", "ping: false");
     let definitions = occopus.directory().join("nodes/node_definitions.yaml");
@@ -114,7 +114,7 @@ fn a_program_that_does_not_exist_is_rolled_back() {
 #[test]
 fn a_process_that_ends_is_told_with_its_exit_status() {
     let occopus = Occopus::new();
-    let file = write_chain(&occopus, 1, &mark(10));
+    let file = write_chain(&occopus, 1, &unique_sleep_seconds(10));
     for (script, words) in
         [("echo reason >&2; exit 3", "exit status 3"), ("exit 0", "exit status 0"), ("kill -9 $$", "signal 9")]
     {
@@ -129,7 +129,7 @@ fn a_process_that_ends_is_told_with_its_exit_status() {
 #[test]
 fn a_node_does_not_hold_a_lock_of_the_script_that_built_it() {
     let occopus = Occopus::new();
-    let mark = mark(11);
+    let mark = unique_sleep_seconds(11);
     let file = write_chain(&occopus, 1, &mark);
     let script = format!("exec 9>lock; flock 9; exec '{}' build -i locked {file}", occopus.program().display());
     let mut command = std::process::Command::new("sh");
@@ -145,7 +145,7 @@ fn a_node_does_not_hold_a_lock_of_the_script_that_built_it() {
 #[test]
 fn output_is_kept_short_when_no_program_runs() {
     let occopus = Occopus::new();
-    let mark = mark(13);
+    let mark = unique_sleep_seconds(13);
     let file = write_chain(&occopus, 1, &mark);
     write_sleeper(&occopus, &format!("sleep 2; head -c 30000000 /dev/zero; exec sleep {mark}"), "ping: false");
     let id = occopus.ok(["build", file]).id();
@@ -170,7 +170,7 @@ fn output_is_kept_short_when_no_program_runs() {
 #[test]
 fn logs_are_read_across_a_file_that_became_too_long() {
     let occopus = Occopus::new();
-    let mark = mark(12);
+    let mark = unique_sleep_seconds(12);
     let file = write_chain(&occopus, 1, &mark);
     write_sleeper(&occopus, &format!("echo second; exec sleep {mark}"), "ping: false");
     let id = occopus.ok(["build", file]).id();
@@ -185,7 +185,7 @@ fn logs_are_read_across_a_file_that_became_too_long() {
 #[test]
 fn what_is_suspended_is_left_alone() {
     let occopus = Occopus::new();
-    let mark = mark(9);
+    let mark = unique_sleep_seconds(9);
     let file = write_chain(&occopus, 1, &mark);
     let id = occopus.ok(["build", file]).id();
     occopus.ok(["suspend", "-i", &id]);
@@ -203,7 +203,7 @@ fn what_is_suspended_is_left_alone() {
 #[test]
 fn nodes_are_scaled() {
     let occopus = Occopus::new();
-    let mark = mark(8);
+    let mark = unique_sleep_seconds(8);
     occopus.write(
         "infra.yaml",
         "infra_name: scaled\nuser_id: tester\nnodes:\n- {name: web, type: sleeper, scaling: {min: 1, max: 4}}\n",
@@ -240,7 +240,7 @@ fn nodes_are_scaled() {
 #[test]
 fn two_builds_of_one_id_at_once() {
     let occopus = Occopus::new();
-    let mark = mark(6);
+    let mark = unique_sleep_seconds(6);
     let file = write_chain(&occopus, 4, &mark);
     // The owner is stopped in the middle, so that the second meets it for certain.
     let script = format!("sleep 1; exec sleep {mark}");
@@ -261,7 +261,7 @@ fn two_builds_of_one_id_at_once() {
 #[test]
 fn a_store_of_a_newer_version_is_refused_and_unharmed() {
     let occopus = Occopus::new();
-    let mark = mark(7);
+    let mark = unique_sleep_seconds(7);
     let file = write_chain(&occopus, 1, &mark);
     let id = occopus.ok(["build", file]).id();
     occopus.ok(["destroy", "-i", &id]);

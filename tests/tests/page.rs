@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use occopus_tests::processes::{instances_with, mark};
-use occopus_tests::service::{PATIENT, Service, free_port};
+use occopus_tests::processes::{instances_with, unique_sleep_seconds};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, free_port};
 use occopus_tests::{Browser, Occopus, Screen, skip};
 use serde_json::Value;
 use thirtyfour::{By, Key};
@@ -16,7 +16,7 @@ fn document(name: &str, test: u32) -> String {
          - {{name: web, type: sleeper, scaling: {{min: 2, max: 4}}}}\ndependencies:\n- [web, db]\n\
          'node_def:sleeper':\n- resource: {{type: local}}\n  contextualisation:\n    type: basic\n    attributes:\n      \
          command: [sleep, '{}']\n  health_check: {{ping: false}}\n",
-        mark(test)
+        unique_sleep_seconds(test)
     )
 }
 
@@ -26,7 +26,7 @@ async fn browser(test: &str, screen: Screen) -> Option<Browser> {
 
 /// Nothing that the browser complains of, and nothing from anywhere else.
 async fn is_clean(browser: &Browser, service: &Service) {
-    let mut complaints = browser.complaints().await;
+    let mut complaints = browser.console_errors().await;
     // Answers that say what is wrong with a request are told by the page.
     complaints.retain(|complaint| {
         !["400", "404", "410"].iter().any(|status| complaint.contains(&format!("a status of {status}")))
@@ -40,19 +40,19 @@ async fn is_clean(browser: &Browser, service: &Service) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_infrastructure_is_submitted_watched_scaled_and_destroyed() {
-    let Some(browser) = browser("page", Screen::Desk).await else { return };
+    let Some(browser) = browser("page", Screen::Desktop).await else { return };
     let service = Service::start();
     browser.open(&service.url("/")).await;
-    browser.read("#part-list", "No infrastructures yet").await;
+    browser.wait_for_text("#part-list", "No infrastructures yet").await;
     browser.click("a[href='/ui/new']").await;
 
     // A mistake is shown at its line.
     let text = document("seen", 61);
     write(&browser, &text.replace("type: sleeper, scaling", "type: sleper, scaling")).await;
     browser.click("[data-does=check]").await;
-    browser.read(".result h2", "1 problem").await;
-    browser.read(".result .found", "did you mean `sleeper`?").await;
-    browser.read(".result .found button", "line 5").await;
+    browser.wait_for_text(".result h2", "1 problem").await;
+    browser.wait_for_text(".result .found", "did you mean `sleeper`?").await;
+    browser.wait_for_text(".result .found button", "line 5").await;
     browser.click(".result .found button").await;
     let selected = "const text = document.querySelector('textarea'); \
                     return text.value.slice(text.selectionStart, text.selectionEnd)";
@@ -62,14 +62,14 @@ async fn an_infrastructure_is_submitted_watched_scaled_and_destroyed() {
     // A plan does nothing.
     write(&browser, &text).await;
     browser.click("[data-does=check]").await;
-    browser.read(".result h2", "Nothing is wrong").await;
+    browser.wait_for_text(".result h2", "Nothing is wrong").await;
     browser.click("[data-does=plan]").await;
-    browser.read(".result h2", "3 to do").await;
-    assert!(instances_with(&mark(61)).is_empty());
+    browser.wait_for_text(".result h2", "3 to do").await;
+    assert!(instances_with(&unique_sleep_seconds(61)).is_empty());
 
     browser.click("[data-does=build]").await;
-    browser.read("#part-head", "3 of 3 ready").await;
-    browser.read("#part-head .facts", "ready").await;
+    browser.wait_for_text("#part-head", "3 of 3 ready").await;
+    browser.wait_for_text("#part-head .facts", "ready").await;
     let id = browser.run("return document.querySelector('#part-head .id').textContent").await;
     let id = id.as_str().expect("an id").to_owned();
     for (part, text) in [
@@ -79,44 +79,44 @@ async fn an_infrastructure_is_submitted_watched_scaled_and_destroyed() {
         ("#part-operations", "done"),
         ("#part-events", "web: ready at"),
     ] {
-        browser.read(part, text).await;
+        browser.wait_for_text(part, text).await;
     }
-    browser.read("#live", "live").await;
+    browser.wait_for_text("#live", "live").await;
 
     // What happens is seen without loading the page again.
     browser.run("window.stayed = true").await;
     browser.fill("input[aria-label^='Instances of web']", "3").await;
     browser.click("button[aria-label='Scale web']").await;
-    browser.read("#part-head", "4 of 4 ready").await;
-    browser.read("#part-events", "web: scaling from 2 to 3").await;
-    assert_eq!(instances_with(&mark(61)).len(), 4);
+    browser.wait_for_text("#part-head", "4 of 4 ready").await;
+    browser.wait_for_text("#part-events", "web: scaling from 2 to 3").await;
+    assert_eq!(instances_with(&unique_sleep_seconds(61)).len(), 4);
     assert_eq!(browser.run("return window.stayed").await, true);
 
     browser.click("form[data-url$='/suspend'] button").await;
-    browser.read("#part-head .facts", "suspended").await;
+    browser.wait_for_text("#part-head .facts", "suspended").await;
     browser.click("form[data-url$='/resume'] button").await;
-    browser.read("#part-head .facts", "by this service").await;
+    browser.wait_for_text("#part-head .facts", "by this service").await;
 
     // Another one's changes, too.
-    service.ask("POST", &format!("/infrastructures/{id}/scaleto/web/2")).send("").expect(200);
-    browser.read("#part-head", "3 of 3 ready").await;
+    service.request("POST", &format!("/infrastructures/{id}/scaleto/web/2")).send("").expect(200);
+    browser.wait_for_text("#part-head", "3 of 3 ready").await;
 
     // It asks before it destroys.
     browser.click("[data-opens=destroy]").await;
-    let destroy = browser.see("dialog .danger").await;
+    let destroy = browser.wait_for_element("dialog .danger").await;
     assert!(!destroy.is_enabled().await.expect("a button"));
     browser.fill("#sure", "something else").await;
     assert!(!destroy.is_enabled().await.expect("a button"));
     browser.fill("#sure", "seen").await;
     browser.click("dialog .danger").await;
-    browser.read("main", "Nothing is left of it").await;
-    assert!(instances_with(&mark(61)).is_empty());
+    browser.wait_for_text("main", "Nothing is left of it").await;
+    assert!(instances_with(&unique_sleep_seconds(61)).is_empty());
     is_clean(&browser, &service).await;
 }
 
 /// Puts a text into the editor, as if it were pasted.
 async fn write(browser: &Browser, text: &str) {
-    browser.see("textarea").await;
+    browser.wait_for_element("textarea").await;
     let text = serde_json::to_string(text).expect("JSON");
     let script = format!(
         "const area = document.querySelector('textarea'); area.value = {text}; \
@@ -127,13 +127,13 @@ async fn write(browser: &Browser, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_is_live_and_an_infrastructure_can_be_changed() {
-    let Some(browser) = browser("page", Screen::Desk).await else { return };
+    let Some(browser) = browser("page", Screen::Desktop).await else { return };
     let service = Service::start();
     browser.open(&service.url("/")).await;
-    browser.read("#part-list", "No infrastructures yet").await;
+    browser.wait_for_text("#part-list", "No infrastructures yet").await;
     service.build("listed", &document("listed", 62));
-    browser.read("#infra-listed", "ready").await;
-    browser.read("#infra-listed", "3 of 3").await;
+    browser.wait_for_text("#infra-listed", "ready").await;
+    browser.wait_for_text("#infra-listed", "3 of 3").await;
     browser.click("#infra-listed a").await;
     browser.click("a[href$='/change']").await;
     let there = browser.run("return document.querySelector('textarea').value").await;
@@ -141,48 +141,48 @@ async fn the_list_is_live_and_an_infrastructure_can_be_changed() {
     assert!(there.contains("node_def:sleeper"), "{there}");
     write(&browser, &there.replacen("max: 4", "max: 6", 1)).await;
     browser.click("[data-does=build]").await;
-    browser.see("input[aria-label='Instances of web, 2 to 6']").await;
+    browser.wait_for_element("input[aria-label='Instances of web, 2 to 6']").await;
     is_clean(&browser, &service).await;
-    service.ask("DELETE", "/infrastructures/listed").send("").expect(200);
+    service.request("DELETE", "/infrastructures/listed").send("").expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_built_says_why_and_keeps_its_text() {
-    let Some(browser) = browser("page", Screen::Desk).await else { return };
+    let Some(browser) = browser("page", Screen::Desktop).await else { return };
     let service = Service::start();
     browser.open(&service.url("/ui/new")).await;
     browser.click("[data-does=check]").await;
-    browser.read(".result h2", "Nothing is wrong").await;
+    browser.wait_for_text(".result h2", "Nothing is wrong").await;
     let sick = format!("{{ping: false, ports: [{}], timeout: 2}} # as I wrote it", free_port());
     write(&browser, &document("unlucky", 67).replace("{ping: false}", &sick)).await;
     browser.click("[data-does=build]").await;
-    browser.read("main", "It could not be built").await;
-    browser.read("h1", "unlucky").await;
-    browser.read("#part-operations", "not healthy").await;
-    browser.read(".log", "rolling back").await;
+    browser.wait_for_text("main", "It could not be built").await;
+    browser.wait_for_text("h1", "unlucky").await;
+    browser.wait_for_text("#part-operations", "not healthy").await;
+    browser.wait_for_text(".log", "rolling back").await;
     // Whoever goes back finds the text, and so does whoever follows the link.
     let text = "return document.querySelector('textarea').value";
     browser.driver.back().await.expect("back");
-    browser.see("textarea").await;
+    browser.wait_for_element("textarea").await;
     assert!(browser.run(text).await.as_str().expect("a text").contains("# as I wrote it"));
     browser.open(&service.url("/")).await;
     browser.click("#part-failed a").await;
     browser.click("a[href$='/change?tried']").await;
-    browser.see("textarea").await;
+    browser.wait_for_element("textarea").await;
     let there = browser.run(text).await.as_str().expect("a text").replace(&sick, "{ping: false}");
     write(&browser, &there).await;
     browser.click("[data-does=build]").await;
-    browser.read("#part-head", "3 of 3 ready").await;
+    browser.wait_for_text("#part-head", "3 of 3 ready").await;
     let id = browser.run("return document.querySelector('#part-head .id').textContent").await;
     is_clean(&browser, &service).await;
-    service.ask("DELETE", &format!("/infrastructures/{}", id.as_str().expect("an id"))).send("").expect(200);
+    service.request("DELETE", &format!("/infrastructures/{}", id.as_str().expect("an id"))).send("").expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_opens_the_page_as_far_as_it_goes() {
-    let Some(browser) = browser("page", Screen::Desk).await else { return };
+    let Some(browser) = browser("page", Screen::Desktop).await else { return };
     let home = Arc::new(Occopus::new());
-    let mut service = Service::in_home(home, PATIENT);
+    let mut service = Service::in_home(home, NO_RATE_LIMITS);
     service.build("guarded", &document("guarded", 63));
     service.build("hidden", &document("hidden", 63));
     let read = service.new_token("reader", "read", &["guarded"]);
@@ -191,29 +191,29 @@ async fn a_token_opens_the_page_as_far_as_it_goes() {
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
 
     browser.open(&service.url("/ui/infrastructures/guarded")).await;
-    browser.read("h1", "Sign in").await;
+    browser.wait_for_text("h1", "Sign in").await;
     browser.fill("#token", "occ_000000000000_nonsense").await;
     browser.click("main form button").await;
-    browser.see("main [role=alert]").await;
+    browser.wait_for_element("main [role=alert]").await;
     // Signing in was refused, which the browser tells as well.
-    browser.complaints().await;
+    browser.console_errors().await;
     browser.fill("#token", &read).await;
     browser.click("main form button").await;
-    browser.read("#infra-guarded", "ready").await;
+    browser.wait_for_text("#infra-guarded", "ready").await;
     assert!(browser.driver.find(By::Css("#infra-hidden")).await.is_err(), "it is for others");
     browser.click("#infra-guarded a").await;
-    browser.read("#part-head", "3 of 3 ready").await;
+    browser.wait_for_text("#part-head", "3 of 3 ready").await;
     assert!(browser.driver.find(By::Css("[data-opens=destroy]")).await.is_err(), "who reads destroys nothing");
     assert!(browser.driver.find(By::Css(".scale")).await.is_err());
-    browser.read(".caller", "reader").await;
+    browser.wait_for_text(".caller", "reader").await;
     is_clean(&browser, &service).await;
     browser.open(&service.url("/ui/infrastructures/hidden")).await;
     assert!(!browser.run("return document.body.innerText").await.as_str().expect("a text").contains("sleeper"));
     browser.open(&service.url("/")).await;
     browser.click("form[action='/ui/logout'] button").await;
-    browser.read("h1", "Sign in").await;
+    browser.wait_for_text("h1", "Sign in").await;
     for id in ["guarded", "hidden"] {
-        service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     }
 }
 
@@ -230,11 +230,11 @@ async fn it_fits_a_phone_works_by_keyboard_and_is_accessible() {
         "/ui/plugins",
         "/docs",
     ];
-    for screen in [Screen::Phone, Screen::Desk] {
+    for screen in [Screen::Phone, Screen::Desktop] {
         let Some(browser) = browser("page", screen).await else { return };
         for path in paths {
             browser.open(&service.url(path)).await;
-            browser.see("h1").await;
+            browser.wait_for_element("h1").await;
             let wide = browser.run("return [document.scrollingElement.scrollWidth, window.innerWidth]").await;
             assert!(wide[0].as_f64() <= wide[1].as_f64(), "{path} on {screen:?} is too wide: {wide}");
             for theme in ["light", "dark"] {
@@ -243,11 +243,11 @@ async fn it_fits_a_phone_works_by_keyboard_and_is_accessible() {
             }
         }
         is_clean(&browser, &service).await;
-        if screen == Screen::Desk {
+        if screen == Screen::Desktop {
             by_keyboard(&browser, &service).await;
         }
     }
-    service.ask("DELETE", "/infrastructures/small").send("").expect(200);
+    service.request("DELETE", "/infrastructures/small").send("").expect(200);
 }
 
 /// By the rules of axe (<https://github.com/dequelabs/axe-core>), of which `AXE_CORE` names the folder.
@@ -273,7 +273,7 @@ async fn by_keyboard(browser: &Browser, service: &Service) {
         there.send_keys(key).await.expect("pressed");
     };
     browser.open(&service.url("/ui/infrastructures/small")).await;
-    browser.read("#part-head", "3 of 3 ready").await;
+    browser.wait_for_text("#part-head", "3 of 3 ready").await;
     press(Key::Tab).await;
     assert_eq!(browser.run(focused).await[1], "skip", "the first stop leads past the head");
     press(Key::Enter).await;
@@ -287,7 +287,7 @@ async fn by_keyboard(browser: &Browser, service: &Service) {
     let outline = "const style = getComputedStyle(document.activeElement); return style.outlineStyle + style.boxShadow";
     assert_ne!(browser.run(outline).await, "nonenone", "the focus is seen");
     press(Key::Enter).await;
-    browser.see("dialog #sure").await;
+    browser.wait_for_element("dialog #sure").await;
     press(Key::Escape).await;
     assert_eq!(browser.run("return document.querySelector('dialog').open").await, false);
     assert!(
@@ -295,10 +295,10 @@ async fn by_keyboard(browser: &Browser, service: &Service) {
         "the focus is back"
     );
     // What changes is said.
-    service.ask("POST", "/infrastructures/small/scaleto/web/3").send("").expect(200);
-    browser.read("#part-head", "4 of 4 ready").await;
+    service.request("POST", "/infrastructures/small/scaleto/web/3").send("").expect(200);
+    browser.wait_for_text("#part-head", "4 of 4 ready").await;
     browser
-        .until("it is said", async || {
+        .wait_for("it is said", async || {
             let said = browser.run("return document.querySelector('#announce').textContent").await;
             said.as_str().is_some_and(|said| !said.is_empty()).then_some(())
         })

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::process::Command;
 use std::time::Duration;
 
-use occopus_tests::processes::{instances_with, kill_instance, mark, processes_with, signal};
-use occopus_tests::service::{PATIENT, Service, eventually};
+use occopus_tests::processes::{instances_with, kill_instance, processes_with, signal, unique_sleep_seconds};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, eventually};
 use occopus_tests::{Finished, Occopus};
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ impl<'a> Client<'a> {
 fn an_infrastructure_lives_at_a_service_as_it_does_here() {
     let service = Service::start();
     let client = Client::of(&service);
-    let mark = mark(61);
+    let mark = unique_sleep_seconds(61);
     client.write(&mark, "hello");
     assert!(client.ok(["validate", "infra.yaml"]).stdout.contains("is valid: pair, 2 nodes, 3 instances"));
     assert!(client.ok(["plan", "infra.yaml"]).stdout.contains("3 to create"));
@@ -146,7 +146,7 @@ fn an_infrastructure_lives_at_a_service_as_it_does_here() {
 fn mistakes_are_shown_at_the_lines_of_the_user() {
     let service = Service::start();
     let client = Client::of(&service);
-    client.write(&mark(62), "hello");
+    client.write(&unique_sleep_seconds(62), "hello");
     let path = client.files.directory().join("nodes/node_definitions.yaml");
     let right = std::fs::read_to_string(&path).expect("definitions");
     // What the client can see itself.
@@ -180,7 +180,7 @@ fn mistakes_are_shown_at_the_lines_of_the_user() {
 fn definitions_are_kept_by_the_service() {
     let service = Service::start();
     let client = Client::of(&service);
-    let mark = mark(63);
+    let mark = unique_sleep_seconds(63);
     client.write(&mark, "hello");
     let definitions = client.files.directory().join("nodes/node_definitions.yaml");
     let elsewhere = client.files.directory().join("nodes/definitions_of_mine.yaml");
@@ -212,7 +212,7 @@ fn definitions_are_kept_by_the_service() {
 fn a_token_is_asked_for_and_never_shown() {
     let service = Service::start();
     let client = Client::of(&service);
-    client.write(&mark(64), "hello");
+    client.write(&unique_sleep_seconds(64), "hello");
     let (read, operate) = (service.new_token("read", "read", &[]), service.new_token("operate", "operate", &[]));
     eventually("tokens are needed", || client.run(["status"]).code == Some(1));
     let refused = client.run(["status"]);
@@ -240,7 +240,7 @@ fn a_token_is_asked_for_and_never_shown() {
 fn a_hold_is_ended_as_its_status_says() {
     let service = Service::start();
     let client = Client::of(&service);
-    let mark = mark(128);
+    let mark = unique_sleep_seconds(128);
     client.write(&mark, "hello");
     client.ok(["build", "infra.yaml", "-i", "it"]);
     instances_with(&mark).keys().take(2).for_each(|victim| kill_instance(victim));
@@ -293,7 +293,7 @@ fn write_patient(client: &Client<'_>, mark: &str, limit: u32) -> std::path::Path
 fn a_failed_build_is_rolled_back_and_says_why() {
     let service = Service::start();
     let client = Client::of(&service);
-    let mark = mark(65);
+    let mark = unique_sleep_seconds(65);
     write_patient(&client, &mark, 1);
     let failed = client.exits(1, ["build", "infra.yaml"]);
     assert!(failed.stderr.contains("not healthy"), "{}", failed.stderr);
@@ -311,7 +311,7 @@ fn a_failed_build_is_rolled_back_and_says_why() {
 #[test]
 fn who_leaves_does_not_stop_the_service_and_who_stays_survives_its_death() {
     let mut service = Service::start();
-    let mark = mark(66);
+    let mark = unique_sleep_seconds(66);
     let client = Client::of(&service);
     let sign = write_patient(&client, &mark, 60);
     let mut left = client.command(["build", "infra.yaml", "-i", "slow"]).spawn().expect("starts");
@@ -330,7 +330,7 @@ fn who_leaves_does_not_stop_the_service_and_who_stays_survives_its_death() {
     std::thread::sleep(Duration::from_secs(2));
     service.kill();
     let port = service.address.port().to_string();
-    let service = Service::with(service.home.clone(), PATIENT, &["--port", &port]);
+    let service = Service::with(service.home.clone(), NO_RATE_LIMITS, &["--port", &port]);
     std::fs::write(&sign, "").expect("written");
     let stayed: Finished = stayed.wait_with_output().expect("it ends").into();
     assert_eq!(stayed.code, Some(0), "{}", stayed.stderr);

@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use occopus_tests::processes::{instances_with, kill_instance, mark, processes_with};
-use occopus_tests::service::{PATIENT, Service, definitions, document, eventually, free_port, is_stored};
+use occopus_tests::processes::{instances_with, kill_instance, processes_with, unique_sleep_seconds};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, definitions, document, eventually, free_port, is_stored};
 use occopus_tests::{Occopus, collect};
 use serde_json::{Value, json};
 
@@ -29,14 +29,14 @@ fn ids(answer: &Value) -> Vec<&str> {
 #[test]
 fn an_infrastructure_from_beginning_to_end() {
     let service = Service::start();
-    let mark = mark(101);
-    let accepted = service.ask("POST", "/infrastructures/").send(pair(&mark)).expect(202);
+    let mark = unique_sleep_seconds(101);
+    let accepted = service.request("POST", "/infrastructures/").send(pair(&mark)).expect(202);
     let (id, operation) = (accepted.json()["infraid"].clone(), accepted.json()["operation"].clone());
     let id = id.as_str().expect("an id");
     assert_eq!(accepted.header("location"), operation);
     let known = service.get(&format!("/infrastructures/{id}"));
     assert_eq!(known.status, 200, "it can be asked for as soon as it was accepted");
-    let ended = service.ended(&accepted);
+    let ended = service.wait_for_operation(&accepted);
     assert_eq!((&ended["state"], &ended["kind"], &ended["error"]), (&json!("done"), &json!("build"), &Value::Null));
     assert_eq!(ended["infraid"], id);
     assert!(ended["by"].is_string() && ended["requested"].is_string() && ended["ended"].is_string(), "{ended}");
@@ -61,10 +61,10 @@ fn an_infrastructure_from_beginning_to_end() {
         let tag = first.header("etag").to_owned();
         assert!(tag.starts_with('"') && tag.len() > 10, "{path}: {tag}");
         for sent in [tag.clone(), format!("\"other\", W/{tag}"), "*".to_owned()] {
-            let again = service.ask("GET", &path).header("if-none-match", &sent).send("").expect(304);
+            let again = service.request("GET", &path).header("if-none-match", &sent).send("").expect(304);
             assert_eq!((again.header("etag"), again.text().as_str()), (tag.as_str(), ""));
         }
-        service.ask("GET", &path).header("if-none-match", "\"other\"").send("").expect(200);
+        service.request("GET", &path).header("if-none-match", "\"other\"").send("").expect(200);
     }
     let status = service.get(&format!("/infrastructures/{id}/status")).expect(200).json();
     let here = service.home.status(id);
@@ -78,7 +78,7 @@ fn an_infrastructure_from_beginning_to_end() {
     assert_eq!(drawing.header("content-type"), "image/svg+xml");
     assert!(drawing.text().contains("<svg") && drawing.text().contains("web"));
 
-    let gone = service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+    let gone = service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     assert_eq!(gone.json(), json!({"infraid": id}));
     assert_eq!(processes_with(&mark), 0);
     for path in ["", "/status", "/description", "/cost", "/graph.svg", "/events"] {
@@ -90,14 +90,14 @@ fn an_infrastructure_from_beginning_to_end() {
     let operations = service.get(&format!("/infrastructures/{id}/operations")).expect(200).json();
     let kinds: Vec<_> = operations["operations"].as_array().unwrap().iter().map(|one| one["kind"].clone()).collect();
     assert_eq!(kinds, ["destroy", "build"], "the newest first");
-    service.ask("DELETE", &format!("/infrastructures/{id}")).send("").problem(404, "engine.unknown-infrastructure");
+    service.request("DELETE", &format!("/infrastructures/{id}")).send("").problem(404, "engine.unknown-infrastructure");
 }
 
 #[test]
 fn lists_are_filtered_and_come_in_pages() {
     let service = Service::start();
     assert_eq!(service.get("/infrastructures").expect(200).json()["infrastuctures"], json!([]));
-    let mark = mark(102);
+    let mark = unique_sleep_seconds(102);
     for id in ["one", "two", "three"] {
         let name = format!("infra_name: name-of-{id}");
         service.build(id, &document(&PAIR[..1], &mark, 9).replace("infra_name: sleepers", &name));
@@ -117,7 +117,7 @@ fn lists_are_filtered_and_come_in_pages() {
     assert_eq!(ids(&page), ["one", "two"]);
     let next = page["next"].as_str().expect("there are more");
     // The last one of the page may go in the meantime.
-    service.ask("DELETE", "/infrastructures/two").send("").expect(200);
+    service.request("DELETE", "/infrastructures/two").send("").expect(200);
     let rest = service.get(&format!("/infrastructures?limit=2&after={next}")).expect(200).json();
     assert_eq!((ids(&rest), &rest["next"]), (vec!["three"], &Value::Null));
     let by_name = service.get("/infrastructures?name=of-t").expect(200).json();
@@ -133,24 +133,24 @@ fn lists_are_filtered_and_come_in_pages() {
 #[test]
 fn a_change_is_planned_made_on_what_it_was_planned_for_and_nothing_else() {
     let service = Service::start();
-    let mark = mark(103);
+    let mark = unique_sleep_seconds(103);
     let path = "/infrastructures/changing";
-    let planned = service.ask("POST", "/infrastructures/changing/plan").send(pair(&mark)).expect(200).json();
+    let planned = service.request("POST", "/infrastructures/changing/plan").send(pair(&mark)).expect(200).json();
     assert_eq!(planned["actions"].as_array().expect("actions").len(), 2, "it need not exist: {planned}");
-    let dry = service.ask("PUT", &format!("{path}?dry_run=true")).send(pair(&mark)).expect(200).json();
+    let dry = service.request("PUT", &format!("{path}?dry_run=true")).send(pair(&mark)).expect(200).json();
     assert_eq!(dry, planned);
     service.get(path).problem(404, "engine.unknown-infrastructure");
 
-    let made = service.ask("PUT", path).header("if-none-match", "*").send(pair(&mark)).expect(202);
+    let made = service.request("PUT", path).header("if-none-match", "*").send(pair(&mark)).expect(202);
     assert_eq!(made.json()["infraid"], "changing");
-    assert_eq!(service.ended(&made)["state"], "done");
-    service.ask("PUT", path).header("if-none-match", "*").send(pair(&mark)).problem(412, "description.changed");
+    assert_eq!(service.wait_for_operation(&made)["state"], "done");
+    service.request("PUT", path).header("if-none-match", "*").send(pair(&mark)).problem(412, "description.changed");
 
     // What it is can be posted again, and changes nothing.
     let description = service.get("/infrastructures/changing/description").expect(200);
     assert_eq!(description.header("content-type"), "application/json");
     assert!(description.json()["node_def:sleeper"].is_array(), "with its definitions: {}", description.text());
-    let plan = service.ask("POST", "/infrastructures/changing/plan").send(description.text()).expect(200).json();
+    let plan = service.request("POST", "/infrastructures/changing/plan").send(description.text()).expect(200).json();
     let actions = plan["actions"].as_array().expect("actions");
     assert!(actions.len() == 2 && actions.iter().all(|action| action["kind"] == "check"), "{plan}");
     let before = instances(&service, "changing", "db");
@@ -161,10 +161,10 @@ fn a_change_is_planned_made_on_what_it_was_planned_for_and_nothing_else() {
     // One more node, on what was read.
     let larger = pair(&mark).replace("nodes:\n", "nodes:\n- {name: extra, type: sleeper}\n");
     let tag = description.header("etag");
-    let changed = service.ask("PUT", path).header("if-match", tag).send(&larger).expect(202);
-    assert_eq!(service.ended(&changed)["state"], "done");
+    let changed = service.request("PUT", path).header("if-match", tag).send(&larger).expect(202);
+    assert_eq!(service.wait_for_operation(&changed)["state"], "done");
     assert_eq!((processes_with(&mark), instances(&service, "changing", "db")), (3, before.clone()));
-    service.ask("PUT", path).header("if-match", tag).send(pair(&mark)).problem(412, "description.changed");
+    service.request("PUT", path).header("if-match", tag).send(pair(&mark)).problem(412, "description.changed");
     assert_eq!(processes_with(&mark), 3, "what came too late has changed nothing");
     // What has changed is renewed only where that is wished.
     let other = format!("variables: {{greeting: hello}}\n{larger}")
@@ -172,17 +172,17 @@ fn a_change_is_planned_made_on_what_it_was_planned_for_and_nothing_else() {
     service.build("changing", &other);
     assert_eq!(instances(&service, "changing", "db"), before);
     let other = other.replace("hello", "goodbye");
-    let renewed = service.ask("PUT", &format!("{path}?replace=changed,dependents")).send(&other).expect(202);
-    assert_eq!(service.ended(&renewed)["state"], "done");
+    let renewed = service.request("PUT", &format!("{path}?replace=changed,dependents")).send(&other).expect(202);
+    assert_eq!(service.wait_for_operation(&renewed)["state"], "done");
     assert_ne!(instances(&service, "changing", "db"), before);
-    service.ask("PUT", &format!("{path}?replace=all")).send(&other).problem(400, "request.query");
-    service.ask("DELETE", path).send("").expect(200);
+    service.request("PUT", &format!("{path}?replace=all")).send(&other).problem(400, "request.query");
+    service.request("DELETE", path).send("").expect(200);
 }
 
 #[test]
 fn scaling_up_down_and_to_within_limits() {
     let service = Service::start();
-    let mark = mark(104);
+    let mark = unique_sleep_seconds(104);
     service.build("scaled", &pair(&mark));
     let at = |path: &str| format!("/infrastructures/scaled/{path}");
     let web = |count: usize| {
@@ -192,7 +192,7 @@ fn scaling_up_down_and_to_within_limits() {
         instances(&service, "scaled", "web")
     };
     // The scripts of the autoscaling tutorials send an empty body, and ignore the answer.
-    let answer = service.ask("POST", &at("scaleup/web")).header("content-length", "0").send("").expect(200).json();
+    let answer = service.request("POST", &at("scaleup/web")).header("content-length", "0").send("").expect(200).json();
     assert_eq!(answer, json!({"method": "scaleup", "infraid": "scaled", "nodename": "web", "count": 1}));
     web(2);
     let answer = service.post(&at("scaleup/web/1")).expect(200).json();
@@ -227,32 +227,33 @@ fn scaling_up_down_and_to_within_limits() {
         service.post(&at(wrong)).problem(400, "request.path");
     }
     service.post("/infrastructures/nothing/scaleup/web").problem(404, "engine.unknown-infrastructure");
-    service.ask("DELETE", "/infrastructures/scaled").send("").expect(200);
+    service.request("DELETE", "/infrastructures/scaled").send("").expect(200);
 }
 
 #[test]
 fn a_hold_is_ended_by_whoever_asks_for_it() {
     let service = Service::start();
-    let mark = mark(176);
+    let mark = unique_sleep_seconds(176);
     service.build("held", &document(&["{name: db, type: sleeper, scaling: {min: 3, max: 3}}"], &mark, 9));
     service.post("/infrastructures/held/detach").expect(200);
     let runs = || instances_with(&mark).into_keys().collect::<Vec<_>>();
     for victim in runs().iter().take(2) {
         kill_instance(victim);
     }
-    let maintain = |query: &str| service.ended(&service.post(&format!("/infrastructures/held/maintain{query}")));
+    let maintain =
+        |query: &str| service.wait_for_operation(&service.post(&format!("/infrastructures/held/maintain{query}")));
     let state = || service.get("/infrastructures/held/status").json()["state"].clone();
     assert_eq!((maintain("")["state"].clone(), state(), runs().len()), (json!("done"), json!("held"), 1));
     assert_eq!((maintain("?release=true")["state"].clone(), state()), (json!("done"), json!("ready")));
     assert_eq!(runs().len(), 3);
     service.post("/infrastructures/held/maintain?release=perhaps").problem(400, "request.query");
-    service.ask("DELETE", "/infrastructures/held").send("").expect(200);
+    service.request("DELETE", "/infrastructures/held").send("").expect(200);
 }
 
 #[test]
 fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     let service = Service::start();
-    let mark = mark(105);
+    let mark = unique_sleep_seconds(105);
     service.build("kept", &pair(&mark));
     let at = |path: &str| format!("/infrastructures/kept/{path}");
     let runs = || instances_with(&mark).into_keys().collect::<Vec<_>>();
@@ -282,7 +283,7 @@ fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     stays_lost();
     // One look, when it is asked for.
     let looked = service.post(&at("maintain")).expect(202);
-    assert_eq!(service.ended(&looked)["kind"], "maintain");
+    assert_eq!(service.wait_for_operation(&looked)["kind"], "maintain");
     heals(&victim);
     service.post(&at("attach")).expect(200);
     heals(&lose());
@@ -295,24 +296,24 @@ fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     heals(&victim);
 
     let accepted =
-        service.ask("POST", &at("notify")).send(r#"{"type": "fcm", "fcm": {"api_key": "k3y", "reg_id": 1}}"#);
+        service.request("POST", &at("notify")).send(r#"{"type": "fcm", "fcm": {"api_key": "k3y", "reg_id": 1}}"#);
     assert_eq!(accepted.expect(200).json(), json!({"infraid": "kept"}));
     assert!(!is_stored(&service.home.home(), "k3y"), "nothing of it is kept");
     for action in ["attach", "detach", "maintain", "suspend", "resume", "notify"] {
         let unknown = service.post(&format!("/infrastructures/nothing/{action}"));
         assert_eq!(unknown.problem(404, "engine.unknown-infrastructure")["status_code"], 300, "{action}");
     }
-    service.ask("DELETE", "/infrastructures/kept").send("").expect(200);
+    service.request("DELETE", "/infrastructures/kept").send("").expect(200);
 }
 
 #[test]
 fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     let service = Service::start();
-    let mark = mark(106);
+    let mark = unique_sleep_seconds(106);
     let text = document(&["{name: db, type: sleeper}", "{name: web, type: sick}"], &mark, 9)
         .replace("timeout: 60", "timeout: 2");
-    let accepted = service.ask("POST", "/infrastructures/").send(&text).expect(202);
-    let ended = service.ended(&accepted);
+    let accepted = service.request("POST", "/infrastructures/").send(&text).expect(202);
+    let ended = service.wait_for_operation(&accepted);
     let error = &ended["error"];
     assert_eq!(ended["state"], "failed");
     assert!(error["detail"].as_str().expect("why").contains("web"), "{error:#}");
@@ -325,7 +326,7 @@ fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     assert_eq!(service.get("/infrastructures").json()["infrastructures"], json!([]));
 
     // People find it, what happened, and their own text again.
-    let page = |path: &str| service.ask("GET", path).header("accept", "text/html").send("");
+    let page = |path: &str| service.request("GET", path).header("accept", "text/html").send("");
     let list = page("/").expect(200).text();
     assert!(list.contains("Could not be built") && list.contains(&format!("/ui/infrastructures/{id}\"")), "{list}");
     let failed = page(&format!("/ui/infrastructures/{id}")).expect(410).text();
@@ -338,32 +339,32 @@ fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     assert!(change.contains("- {name: web, type: sick}") && change.contains("data-etag=\"\""), "{change}");
     // Mended, it is built under the same id, and is not told of as failed any more.
     let mended = text.replace("type: sick", "type: sleeper");
-    let again = service.ask("PUT", &format!("/infrastructures/{id}")).header("if-none-match", "*").send(&mended);
-    assert_eq!(service.ended(&again.expect(202))["state"], "done");
+    let again = service.request("PUT", &format!("/infrastructures/{id}")).header("if-none-match", "*").send(&mended);
+    assert_eq!(service.wait_for_operation(&again.expect(202))["state"], "done");
     assert!(page("/").expect(200).text().contains("id=\"part-failed\" aria-labelledby=\"failed-title\" hidden"));
     // A change that fails leaves what there was, and its text.
     let worse = mended.replace("node_def:sleeper", "- {name: more, type: sick}\nnode_def:sleeper");
-    let worse = service.ask("PUT", &format!("/infrastructures/{id}")).send(&worse).expect(202);
-    assert_eq!(service.ended(&worse)["state"], "failed");
+    let worse = service.request("PUT", &format!("/infrastructures/{id}")).send(&worse).expect(202);
+    assert_eq!(service.wait_for_operation(&worse)["state"], "failed");
     let shown = page(&format!("/ui/infrastructures/{id}")).expect(200).text();
     assert!(shown.contains("The last build has failed") && shown.contains("/change?tried"), "{shown}");
     let tried = page(&format!("/ui/infrastructures/{id}/change?tried")).expect(200).text();
     let current = page(&format!("/ui/infrastructures/{id}/change")).expect(200).text();
     assert!(tried.contains("- {name: more, type: sick}") && !current.contains("type: sick"), "{tried}\n{current}");
-    service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+    service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
 
     // What was made can be kept, to be looked at.
-    let accepted = service.ask("PUT", "/infrastructures/broken?on_failure=keep").send(&text).expect(202);
-    assert_eq!(service.ended(&accepted)["state"], "failed");
+    let accepted = service.request("PUT", "/infrastructures/broken?on_failure=keep").send(&text).expect(202);
+    assert_eq!(service.wait_for_operation(&accepted)["state"], "failed");
     assert_eq!(instances(&service, "broken", "db").len(), 1);
-    service.ask("DELETE", "/infrastructures/broken").send("").expect(200);
+    service.request("DELETE", "/infrastructures/broken").send("").expect(200);
     assert_eq!(processes_with(&mark), 0);
 }
 
 #[test]
 fn mistakes_are_told_with_their_lines_and_nothing_is_done() {
     let service = Service::start();
-    let text = pair(&mark(107)).replace("type: sleeper, scaling", "type: sleeepr, scaling");
+    let text = pair(&unique_sleep_seconds(107)).replace("type: sleeper, scaling", "type: sleeepr, scaling");
     for (method, path) in [
         ("POST", "/infrastructures/"),
         ("POST", "/validate"),
@@ -371,22 +372,22 @@ fn mistakes_are_told_with_their_lines_and_nothing_is_done() {
         ("PUT", "/infrastructures/wrong?dry_run=true"),
         ("POST", "/infrastructures/wrong/plan"),
     ] {
-        let problem = service.ask(method, path).send(&text).problem(400, "files.invalid");
+        let problem = service.request(method, path).send(&text).problem(400, "files.invalid");
         let first = &problem["problems"][0];
         assert_eq!((&first["line"], &first["severity"]), (&json!(5), &json!("error")), "{method} {path}: {problem:#}");
         assert_eq!(problem["status_code"], 400);
     }
     assert_eq!(service.get("/infrastructures").json()["infrastructures"], json!([]));
-    let valid = service.ask("POST", "/validate").send(pair("1")).expect(200).json();
+    let valid = service.request("POST", "/validate").send(pair("1")).expect(200).json();
     assert_eq!(valid["valid"], true);
-    let doubtful = service.ask("POST", "/validate").send(pair("1").replace("user_id: tester\n", "")).json();
+    let doubtful = service.request("POST", "/validate").send(pair("1").replace("user_id: tester\n", "")).json();
     assert!(doubtful["warnings"].is_array() || doubtful["problems"].is_array(), "{doubtful}");
     service.post("/infrastructures/").problem(400, "body.empty");
 }
 
 /// What a new description begins with on the page.
 fn starter(service: &Service) -> String {
-    let html = service.ask("GET", "/ui/new").header("accept", "text/html").send("").expect(200).text();
+    let html = service.request("GET", "/ui/new").header("accept", "text/html").send("").expect(200).text();
     let text = html.split_once("<textarea").and_then(|(_, rest)| rest.split_once(">\n")).expect("a text").1;
     let text = text.split_once("</textarea>").expect("an end").0;
     let escaped = [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
@@ -398,7 +399,7 @@ fn what_a_new_description_begins_with_can_be_built() {
     let service = Service::start();
     service.build("starter", &starter(&service));
     assert_eq!(instances(&service, "starter", "client").len(), 2);
-    service.ask("DELETE", "/infrastructures/starter").send("").expect(200);
+    service.request("DELETE", "/infrastructures/starter").send("").expect(200);
     drop(service);
     // Where nothing may run on the machine of the service, and where only some endpoints may be named.
     for (more, endpoint) in
@@ -407,58 +408,60 @@ fn what_a_new_description_begins_with_can_be_built() {
         let service = Service::in_home(Arc::new(Occopus::new()), &format!("service: {{{more}}}\n"));
         let text = starter(&service);
         assert!(text.contains(&format!("endpoint: {endpoint}\n")), "{text}");
-        assert_eq!(service.ask("POST", "/validate").send(&text).expect(200).json()["valid"], true);
+        assert_eq!(service.request("POST", "/validate").send(&text).expect(200).json()["valid"], true);
     }
 }
 
 #[test]
 fn a_build_can_be_given_up_or_overtaken() {
     let service = Service::start();
-    let (mark, port) = (mark(108), free_port());
+    let (mark, port) = (unique_sleep_seconds(108), free_port());
     let slow = document(&["{name: db, type: sleeper}", "{name: web, type: sick}"], &mark, port);
-    let first = service.ask("PUT", "/infrastructures/slow").send(&slow).expect(202);
+    let first = service.request("PUT", "/infrastructures/slow").send(&slow).expect(202);
     eventually("both run", || processes_with(&mark) == 2);
     let waiting = service.get(first.json()["operation"].as_str().unwrap()).json();
     assert_eq!(waiting["state"], "running");
     // Another request takes its place.
-    let second = service.ask("PUT", "/infrastructures/slow").send(document(&PAIR[..1], &mark, port)).expect(202);
-    assert_eq!(service.ended(&first)["state"], "superseded");
-    assert_eq!(service.ended(&second)["state"], "done");
+    let second = service.request("PUT", "/infrastructures/slow").send(document(&PAIR[..1], &mark, port)).expect(202);
+    assert_eq!(service.wait_for_operation(&first)["state"], "superseded");
+    assert_eq!(service.wait_for_operation(&second)["state"], "done");
     eventually("the other node is gone", || processes_with(&mark) == 1);
     // And a removal ends it.
-    let third = service.ask("PUT", "/infrastructures/slow").send(&slow).expect(202);
+    let third = service.request("PUT", "/infrastructures/slow").send(&slow).expect(202);
     eventually("both run again", || processes_with(&mark) == 2);
-    let removal = service.ask("DELETE", "/infrastructures/slow").header("prefer", "respond-async").send("").expect(202);
+    let removal =
+        service.request("DELETE", "/infrastructures/slow").header("prefer", "respond-async").send("").expect(202);
     assert_eq!(removal.header("location"), removal.json()["operation"]);
-    service.ask("PUT", "/infrastructures/slow").send(&slow).problem(409, "engine.destroying");
-    assert_eq!(service.ended(&removal)["state"], "done");
-    assert_eq!(service.ended(&third)["state"], "superseded");
+    service.request("PUT", "/infrastructures/slow").send(&slow).problem(409, "engine.destroying");
+    assert_eq!(service.wait_for_operation(&removal)["state"], "done");
+    assert_eq!(service.wait_for_operation(&third)["state"], "superseded");
     assert_eq!(processes_with(&mark), 0);
     service.get("/infrastructures/slow").problem(404, "engine.unknown-infrastructure");
 
     // A client waits as long as it likes.
     service.build("slow", &document(&PAIR[..1], &mark, port));
-    let gone = service.ask("DELETE", "/infrastructures/slow").header("prefer", "wait=30").send("").expect(200);
+    let gone = service.request("DELETE", "/infrastructures/slow").header("prefer", "wait=30").send("").expect(200);
     assert_eq!(gone.json()["infraid"], "slow");
 }
 
 #[test]
 fn a_request_with_a_key_is_done_once() {
     let service = Service::start();
-    let mark = mark(109);
-    let post = |text: &str| service.ask("POST", "/infrastructures/").header("idempotency-key", "the-one").send(text);
+    let mark = unique_sleep_seconds(109);
+    let post =
+        |text: &str| service.request("POST", "/infrastructures/").header("idempotency-key", "the-one").send(text);
     let text = document(&PAIR[..1], &mark, 9);
     let first = post(&text).expect(202);
     let again = post(&text).expect(202);
     assert_eq!((again.json(), again.header("location")), (first.json(), first.header("location")));
-    service.ended(&first);
+    service.wait_for_operation(&first);
     assert_eq!(post(&text).expect(202).json(), first.json(), "also when it has ended");
     post(&pair(&mark)).problem(422, "request.key-reused");
     assert_eq!(processes_with(&mark), 1);
     // At once, too.
     let many: Vec<_> = std::thread::scope(|scope| {
         let one = || {
-            let ask = service.ask("POST", "/infrastructures/").header("idempotency-key", "another");
+            let ask = service.request("POST", "/infrastructures/").header("idempotency-key", "another");
             ask.send(&text).expect(202).json()["infraid"].as_str().unwrap().to_owned()
         };
         let threads: Vec<_> = (0..6).map(|_| scope.spawn(one)).collect();
@@ -467,7 +470,7 @@ fn a_request_with_a_key_is_done_once() {
     assert!(many.iter().all(|id| *id == many[0]), "{many:?}");
     assert_eq!(ids(&service.get("/infrastructures").json()).len(), 2);
     for id in ids(&service.get("/infrastructures").json()) {
-        service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     }
     assert_eq!(processes_with(&mark), 0);
 }
@@ -475,10 +478,10 @@ fn a_request_with_a_key_is_done_once() {
 #[test]
 fn definitions_are_kept_for_descriptions_that_have_none() {
     let service = Service::start();
-    let mark = mark(110);
+    let mark = unique_sleep_seconds(110);
     let bare = "infra_name: bare\nuser_id: tester\nnodes:\n- {name: db, type: sleeper}\n";
-    service.ask("POST", "/validate").send(bare).problem(400, "files.invalid");
-    let imported = service.ask("POST", "/definitions").send(definitions(&mark, 9)).expect(200).json();
+    service.request("POST", "/validate").send(bare).problem(400, "files.invalid");
+    let imported = service.request("POST", "/definitions").send(definitions(&mark, 9)).expect(200).json();
     assert_eq!(imported, json!({"imported": ["sleeper", "sick"]}));
     let listed = service.get("/definitions").expect(200).json();
     let kept = listed["definitions"].as_array().expect("types");
@@ -490,23 +493,23 @@ fn definitions_are_kept_for_descriptions_that_have_none() {
     let sleeper = service.get("/definitions/sleeper").expect(200);
     let list = sleeper.json()["node_def:sleeper"].clone();
     assert_eq!(list[0]["resource"]["type"], "local");
-    let put = service.ask("PUT", "/definitions/other").send(list.to_string()).expect(200).json();
+    let put = service.request("PUT", "/definitions/other").send(list.to_string()).expect(200).json();
     assert_eq!(put, json!({"imported": ["other"]}));
     let other = service.get("/definitions/other").expect(200).json()["node_def:other"].clone();
     assert_eq!(other, list);
-    service.ask("POST", "/definitions").send(sleeper.text()).expect(200);
-    service.ask("DELETE", "/definitions/other").send("").expect(204);
-    service.ask("DELETE", "/definitions/other").send("").problem(404, "type.unknown");
+    service.request("POST", "/definitions").send(sleeper.text()).expect(200);
+    service.request("DELETE", "/definitions/other").send("").expect(204);
+    service.request("DELETE", "/definitions/other").send("").problem(404, "type.unknown");
     service.get("/definitions/other").problem(404, "type.unknown");
-    service.ask("POST", "/definitions").send("- 1").problem(400, "files.invalid");
-    service.ask("PUT", "/definitions/x").send("[]").problem(400, "files.invalid");
-    service.ask("DELETE", "/infrastructures/bare").send("").expect(200);
+    service.request("POST", "/definitions").send("- 1").problem(400, "files.invalid");
+    service.request("PUT", "/definitions/x").send("[]").problem(400, "files.invalid");
+    service.request("DELETE", "/infrastructures/bare").send("").expect(200);
 }
 
 #[test]
 fn the_service_tells_of_itself() {
     let mut service = Service::start();
-    let mark = mark(111);
+    let mark = unique_sleep_seconds(111);
     service.build("known", &pair(&mark));
     let plugins = service.get("/plugins").expect(200).json();
     let local =
@@ -560,7 +563,7 @@ fn the_service_tells_of_itself() {
     service.get("/infrastructures/known").problem(403, "access.infrastructure");
     service.get("/audit").problem(403, "access.scope");
     service.token = Some(admin.clone());
-    service.ask("DELETE", "/infrastructures/known").send("").expect(200);
+    service.request("DELETE", "/infrastructures/known").send("").expect(200);
 
     let mut entries = Vec::new();
     let mut next = Value::Null;
@@ -587,12 +590,12 @@ fn the_service_tells_of_itself() {
 #[test]
 fn webhooks_are_told_of_what_the_service_does() {
     let home = Arc::new(Occopus::new());
-    let mark = mark(112);
+    let mark = unique_sleep_seconds(112);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
     let credentials = home.write("home/auth_data.yaml", "webhook:\n- auth_data: {secret: s3cr3t-of-the-hook}\n");
     std::fs::set_permissions(credentials, std::fs::Permissions::from_mode(0o600)).expect("private");
-    let configuration = PATIENT.replacen('{', &format!("{{webhooks: ['{url}'], "), 1);
+    let configuration = NO_RATE_LIMITS.replacen('{', &format!("{{webhooks: ['{url}'], "), 1);
     let service = Service::in_home(home, &configuration);
     let posted = collect(listener, &["500 Broken"]);
     let hook = format!("webhooks:\n- url: {url}\n  events: [infrastart, nodecreated, infraready, infradrop]\nnodes:\n");
@@ -604,7 +607,7 @@ fn webhooks_are_told_of_what_the_service_does() {
     };
     eventually("it is told", || names() == ["infrastart", "nodecreated", "infraready"]);
     assert!(posted.lock().unwrap().iter().all(|post| post.headers["webhook-signature"].starts_with("v1,")));
-    service.ask("DELETE", "/infrastructures/told").send("").expect(200);
+    service.request("DELETE", "/infrastructures/told").send("").expect(200);
     eventually("its end is told", || names().last().is_some_and(|name| name == "infradrop"));
     assert_eq!(names().len(), 4, "nothing is told twice");
     let (log, secret) = (service.log(), "s3cr3t-of-the-hook");
@@ -629,7 +632,7 @@ fn webhooks_from_the_network_stay_out_of_it() {
         let text = document(&PAIR[..1], "1", 9);
         let text = text.replacen("nodes:\n", &format!("webhooks:\n- url: '{url}'\nnodes:\n"), 1);
         for (method, path) in [("POST", "/validate"), ("PUT", "/infrastructures/hooked")] {
-            let answer = service.ask(method, path).send(&text).expect(400).json();
+            let answer = service.request(method, path).send(&text).expect(400).json();
             assert_eq!(answer["problems"][0]["code"], code, "{url}: {answer}");
         }
     }
@@ -643,7 +646,7 @@ fn a_contextualiser_gets_by_no_list_of_endpoints() {
         home.write(&format!("home/plugins/{name}"), std::fs::read(plugin).expect("the plugin"));
     }
     let allowed = "https://cloud.example.com:5000/v3";
-    let configuration = PATIENT.replacen('{', &format!("{{endpoints: ['{allowed}'], "), 1);
+    let configuration = NO_RATE_LIMITS.replacen('{', &format!("{{endpoints: ['{allowed}'], "), 1);
     let service = Service::in_home(home, &configuration);
     let text = |endpoint: &str, changes: &str| {
         format!(
@@ -653,13 +656,14 @@ fn a_contextualiser_gets_by_no_list_of_endpoints() {
         )
     };
     for path in ["/validate", "/infrastructures/"] {
-        let post =
-            |endpoint: &str, changes: &str| service.ask("POST", path).send(text(endpoint, changes)).expect(400).text();
+        let post = |endpoint: &str, changes: &str| {
+            service.request("POST", path).send(text(endpoint, changes)).expect(400).text()
+        };
         assert!(post(allowed, "endpoint: 'http://127.0.0.1:9/v3'").contains("contextualiser.not-its-own"));
         assert!(post("http://127.0.0.1:9/v3", "").contains("service.endpoint"));
         assert!(post("https://{{variables.where}}.example.com:5000/v3", "").contains("service.endpoint"));
     }
-    service.ask("POST", "/validate").send(text(allowed, "")).expect(200);
+    service.request("POST", "/validate").send(text(allowed, "")).expect(200);
 }
 
 #[test]
@@ -673,12 +677,12 @@ fn a_config_manager_reaches_nothing_for_those_who_only_look() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let place = listener.local_addr().expect("an address");
     let posted = collect(listener, &[]);
-    let service = Service::in_home(home, PATIENT);
+    let service = Service::in_home(home, NO_RATE_LIMITS);
     let text = document(&PAIR[..1], "1", 9);
     let managed = format!("  config_management: {{type: talker, endpoint: 'http://{place}/'}}\n  health_check:");
     let text = text.replace("  health_check:", &managed);
     assert!(text.contains("talker"));
-    service.ask("POST", "/validate").send(&text).expect(200);
+    service.request("POST", "/validate").send(&text).expect(200);
     assert!(posted.lock().unwrap().is_empty());
     assert!(!service.log().contains("s3cr3t-of-the-manager"));
 }

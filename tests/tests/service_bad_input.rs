@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use occopus_tests::Occopus;
-use occopus_tests::processes::{mark, processes_with};
-use occopus_tests::service::{Answer, PATIENT, Service, document, eventually};
+use occopus_tests::processes::{processes_with, unique_sleep_seconds};
+use occopus_tests::service::{Answer, NO_RATE_LIMITS, Service, document, eventually};
 use serde_json::{Value, json};
 
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// A service with one infrastructure, and a token for everything.
-struct Bench {
+struct TestService {
     service: Service,
     mark: String,
     before: String,
@@ -55,14 +55,14 @@ impl Route {
     }
 }
 
-impl Bench {
+impl TestService {
     fn new(test: u32) -> Self {
-        let mark = mark(test);
+        let mark = unique_sleep_seconds(test);
         let mut service = Service::start();
         service.build("mine", &document(&["{name: a, type: sleeper, scaling: {min: 1, max: 3}}"], &mark, 9));
         service.token = Some(service.new_token("boss", "admin", &[]));
         eventually("tokens are needed", || {
-            service.ask("GET", "/whoami").header("authorization", "x").send("").status == 401
+            service.request("GET", "/whoami").header("authorization", "x").send("").status == 401
         });
         let mut bench = Self { service, mark, before: String::new() };
         bench.before = bench.state();
@@ -109,10 +109,10 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for TestService {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let _ = self.service.ask("DELETE", "/infrastructures/mine").send("");
+            let _ = self.service.request("DELETE", "/infrastructures/mine").send("");
             assert!(!self.service.log().contains("panicked"), "{}", self.service.log());
         }
     }
@@ -170,14 +170,14 @@ impl Drop for Probe<'_> {
 
 #[test]
 fn who_may_not_is_told_so_on_every_route() {
-    let bench = Bench::new(141);
+    let bench = TestService::new(141);
     let service = &bench.service;
     let scopes = ["read", "operate", "admin"];
     let tokens = scopes.map(|scope| service.new_token(scope, scope, &[]));
     let foreign = service.new_token("foreign", "admin", &["other"]);
     // Good ones are known from now on, however many wrong ones come.
     for token in tokens.iter().chain([&foreign]) {
-        service.ask("GET", "/whoami").header("authorization", &format!("Bearer {token}")).send("").expect(200);
+        service.request("GET", "/whoami").header("authorization", &format!("Bearer {token}")).send("").expect(200);
     }
     let text = document(&["{name: b, type: sleeper}"], &bench.mark, 9);
     let wrong = ["", "Bearer", "Basic Ym9zczpib3Nz"];
@@ -185,7 +185,7 @@ fn who_may_not_is_told_so_on_every_route() {
         let what = format!("{} {}", route.method, route.path);
         let body = if route.has_body { text.as_str() } else { "" };
         let send = |authorization: &str| {
-            service.ask(&route.method, &route.at("mine")).header("authorization", authorization).send(body)
+            service.request(&route.method, &route.at("mine")).header("authorization", authorization).send(body)
         };
         if route.is_public {
             send("").expect(200);
@@ -214,13 +214,13 @@ fn who_may_not_is_told_so_on_every_route() {
         }
     }
     let told = service
-        .ask("GET", "/info/infrastructure.name?infra_id=mine")
+        .request("GET", "/info/infrastructure.name?infra_id=mine")
         .header("authorization", &format!("Bearer {foreign}"));
     assert_eq!(refused(&told.send(""), &[403], "info"), "access.infrastructure");
     // A good id with a wrong secret is a wrong token, however often it comes.
     let guess = format!("Bearer {}x", &tokens[2][..tokens[2].len() - 1]);
     for _ in 0..40 {
-        let answer = service.ask("GET", "/whoami").header("authorization", &guess).send("");
+        let answer = service.request("GET", "/whoami").header("authorization", &guess).send("");
         assert_eq!(refused(&answer, &[401], "guess"), "access.unauthenticated");
     }
     bench.nothing_has_changed();
@@ -229,7 +229,7 @@ fn who_may_not_is_told_so_on_every_route() {
 
 #[test]
 fn wrong_ids_methods_and_parameters_on_every_route() {
-    let bench = Bench::new(142);
+    let bench = TestService::new(142);
     let service = &bench.service;
     let text = document(&["{name: b, type: sleeper}"], &bench.mark, 9);
     let routes = bench.routes();
@@ -242,7 +242,7 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
                 // A PUT makes what is unknown, and plans can be made of it.
                 let makes = route.has_body;
                 if !makes {
-                    let code = refused(&service.ask(&route.method, &route.at("unknown")).send(body), &[404], &what);
+                    let code = refused(&service.request(&route.method, &route.at("unknown")).send(body), &[404], &what);
                     assert_eq!(code, "engine.unknown-infrastructure", "{what}");
                 }
                 let long = "x".repeat(65);
@@ -261,7 +261,7 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
                     long.as_str(),
                 ] {
                     refused(
-                        &service.ask(&route.method, &route.at(id)).send(body),
+                        &service.request(&route.method, &route.at(id)).send(body),
                         &[400, 404],
                         &format!("{what} {id}"),
                     );
@@ -274,7 +274,7 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
                 if there.contains(&method) {
                     continue;
                 }
-                let answer = service.ask(method, &route.at("mine")).send("");
+                let answer = service.request(method, &route.at("mine")).send("");
                 assert_eq!(refused(&answer, &[405], &format!("{method} {}", route.path)), "request.method");
                 let allowed: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
                 assert!(
@@ -293,8 +293,11 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
                     }
                     for value in ["%00", "-1", "99999999999999999999999", "[]", "%ff"] {
                         let path = format!("{}?{name}={value}", route.at("mine"));
-                        let code =
-                            refused(&service.ask(&route.method, &path).send(body), &[400], &format!("{what} {path}"));
+                        let code = refused(
+                            &service.request(&route.method, &path).send(body),
+                            &[400],
+                            &format!("{what} {path}"),
+                        );
                         assert_eq!(code, "request.query");
                     }
                 }
@@ -302,7 +305,7 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
             if route.path.contains("{count}") {
                 for count in ["-1", "x", "1.0", "4294967296", "%00"] {
                     let path = route.path.replace("{id}", "mine").replace("{node}", "a").replace("{count}", count);
-                    refused(&service.ask(&route.method, &path).send(""), &[400, 404, 405], &what);
+                    refused(&service.request(&route.method, &path).send(""), &[400, 404, 405], &what);
                 }
             }
         }
@@ -313,7 +316,7 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
 
 #[test]
 fn wrong_bodies_on_every_route_that_reads_one() {
-    let bench = Bench::new(143);
+    let bench = TestService::new(143);
     let service = &bench.service;
     let large = vec![b'#'; BODY_LIMIT + 1024 * 1024];
     let address = service.address;
@@ -323,11 +326,11 @@ fn wrong_bodies_on_every_route_that_reads_one() {
         for route in bench.routes() {
             let what = format!("{} {}", route.method, route.path);
             let path = route.at("mine");
-            let send = |body: &[u8]| service.ask(&route.method, &path).send(body);
+            let send = |body: &[u8]| service.request(&route.method, &path).send(body);
             if !route.has_body {
                 if route.method == "POST" {
                     // Nobody reads it, so nobody minds; but it may not be endless.
-                    let answer = service.ask("POST", &route.at("unknown")).send(&large);
+                    let answer = service.request("POST", &route.at("unknown")).send(&large);
                     refused(&answer, &[413], &what);
                 }
                 continue;
@@ -377,7 +380,7 @@ fn wrong_bodies_on_every_route_that_reads_one() {
 
 #[test]
 fn slow_bodies_end_and_keep_nobody_waiting() {
-    let bench = Bench::new(144);
+    let bench = TestService::new(144);
     let service = &bench.service;
     let head = format!(
         "POST /validate HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: 100000\r\n\r\n",
@@ -410,7 +413,7 @@ fn slow_bodies_end_and_keep_nobody_waiting() {
 
 #[test]
 fn hostile_documents_run_nothing_read_nothing_and_end() {
-    let bench = Bench::new(145);
+    let bench = TestService::new(145);
     let service = &bench.service;
     let touched = service.home.directory().join("touched");
     let secret = service.home.write("secret.txt", "t0p-s3cr3t");
@@ -471,7 +474,7 @@ fn hostile_documents_run_nothing_read_nothing_and_end() {
                 [("POST", "/validate"), ("PUT", "/infrastructures/hostile"), ("POST", "/infrastructures/mine/plan")]
             {
                 let began = Instant::now();
-                let answer = service.ask(method, path).send(text);
+                let answer = service.request(method, path).send(text);
                 let code = refused(&answer, &[400], &format!("{method} {path} {shown}"));
                 assert!(
                     !answer.text().contains("t0p-s3cr3t") && !answer.text().contains("root:x:"),
@@ -486,12 +489,12 @@ fn hostile_documents_run_nothing_read_nothing_and_end() {
     assert!(!touched.exists(), "nothing has run");
     bench.nothing_has_changed();
     // A mark of the order of bytes at the beginning is none of this.
-    service.ask("POST", "/validate").send(format!("\u{feff}{}", around("1"))).expect(200);
+    service.request("POST", "/validate").send(format!("\u{feff}{}", around("1"))).expect(200);
 }
 
 #[test]
 fn paths_lead_nowhere_else() {
-    let bench = Bench::new(146);
+    let bench = TestService::new(146);
     let service = &bench.service;
     let token = service.token.as_deref().expect("a token");
     let long = format!("/infrastructures/{}", "x".repeat(60_000));
@@ -541,14 +544,14 @@ fn paths_lead_nowhere_else() {
     }
     // The same under another name is no way around the token.
     for path in ["//infrastructures", "/infrastructures/", "//infrastructures//"] {
-        assert_eq!(service.ask("GET", path).header("authorization", "").send("").status, 401, "{path}");
+        assert_eq!(service.request("GET", path).header("authorization", "").send("").status, 401, "{path}");
     }
     bench.nothing_has_changed();
 }
 
 #[test]
 fn broken_and_flooding_heads_end_their_connection_only() {
-    let bench = Bench::new(147);
+    let bench = TestService::new(147);
     let service = &bench.service;
     let address = service.address;
     let start = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n");
@@ -600,7 +603,7 @@ fn broken_and_flooding_heads_end_their_connection_only() {
 
 #[test]
 fn thousands_of_silent_connections_keep_nobody_out() {
-    let bench = Bench::new(148);
+    let bench = TestService::new(148);
     let service = &bench.service;
     std::thread::scope(|scope| {
         let probe = Probe::start(scope, service);
@@ -640,15 +643,15 @@ fn thousands_of_silent_connections_keep_nobody_out() {
 #[test]
 fn what_the_operator_does_not_allow_is_refused_with_its_line() {
     let home = Arc::new(Occopus::new());
-    let service = Service::in_home(home.clone(), &PATIENT.replace("allow_processes: true, ", ""));
-    let text = document(&["{name: a, type: sleeper}"], &mark(149), 9);
+    let service = Service::in_home(home.clone(), &NO_RATE_LIMITS.replace("allow_processes: true, ", ""));
+    let text = document(&["{name: a, type: sleeper}"], &unique_sleep_seconds(149), 9);
     for (method, path) in [
         ("POST", "/infrastructures/"),
         ("PUT", "/infrastructures/x"),
         ("POST", "/validate"),
         ("POST", "/infrastructures/x/plan"),
     ] {
-        let problem = service.ask(method, path).send(&text).problem(400, "service.process");
+        let problem = service.request(method, path).send(&text).problem(400, "service.process");
         let line = problem["problems"][0]["line"].as_u64().expect("a line") as usize;
         assert!(text.lines().nth(line - 1).is_some_and(|line| line.contains("local")), "{problem:#}");
         assert!(problem["problems"][0]["help"].as_str().is_some_and(|help| help.contains("allow_processes")));
@@ -669,10 +672,10 @@ fn what_the_operator_does_not_allow_is_refused_with_its_line() {
         "'{{variables.x}}'",
         "'tcp://docker.example:2376{{\"\"}}'",
     ] {
-        let answer = service.ask("POST", "/validate").send(docker(endpoint));
+        let answer = service.request("POST", "/validate").send(docker(endpoint));
         let code = refused(&answer, &[400], endpoint);
         assert!(["service.endpoint", "files.invalid"].contains(&code.as_str()), "{endpoint}: {}", answer.text());
     }
-    let allowed = service.ask("POST", "/validate").send(docker("tcp://docker.example:2376"));
+    let allowed = service.request("POST", "/validate").send(docker("tcp://docker.example:2376"));
     assert!(!allowed.text().contains("service.endpoint"), "{}", allowed.text());
 }

@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use occopus_tests::processes::{instances_with, kill_instance, mark, processes_with};
-use occopus_tests::service::{PATIENT, Service, document, eventually, free_port, is_stored};
+use occopus_tests::processes::{instances_with, kill_instance, processes_with, unique_sleep_seconds};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, document, eventually, free_port, is_stored};
 use occopus_tests::{Occopus, collect};
 use serde_json::Value;
 
 const IDS: [&str; 4] = ["one", "two", "three", "four"];
 /// One that takes as long as a test likes.
-const SLOW: &str = "slow";
+const SLOW_ID: &str = "slow";
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -45,12 +45,12 @@ fn layers(mark: &str, greeting: u32) -> String {
     format!("variables: {{greeting: {greeting}}}\n{text}")
 }
 /// The least that there are of [`layers`].
-const NODES: usize = 8;
+const MIN_NODES: usize = 8;
 
 /// Ids of the instances that have a record, of all infrastructures, past the service.
 fn recorded(home: &Occopus) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
-    for id in IDS.iter().chain([&SLOW]) {
+    for id in IDS.iter().chain([&SLOW_ID]) {
         let status = home.run(["status", "-i", *id, "--output", "json"]);
         let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
         let nodes = status["nodes"].as_array().into_iter().flatten();
@@ -72,7 +72,7 @@ fn nothing_lost_nothing_doubled(home: &Occopus, mark: &str, what: &str) {
 }
 
 /// Somebody who wants something else of one infrastructure all the time. Gives the paths of what was promised.
-fn want(service: &Service, id: &str, mark: &str, mut rng: Rng, stop: &AtomicBool) -> Vec<String> {
+fn keep_changing(service: &Service, id: &str, mark: &str, mut rng: Rng, stop: &AtomicBool) -> Vec<String> {
     let mut promised = Vec::new();
     let path = format!("/infrastructures/{id}");
     while !stop.load(Ordering::Relaxed) {
@@ -84,7 +84,7 @@ fn want(service: &Service, id: &str, mark: &str, mut rng: Rng, stop: &AtomicBool
             8 => ("POST", format!("{path}/scaleup/web"), String::new()),
             _ => ("DELETE", path.clone(), String::new()),
         };
-        let ask = service.ask(method, &path).header("prefer", "respond-async");
+        let ask = service.request(method, &path).header("prefer", "respond-async");
         // It was killed meanwhile.
         let Ok(answer) = ask.try_send(body.as_bytes()) else { return promised };
         match answer.status {
@@ -119,7 +119,7 @@ fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark
     for id in IDS {
         service.build(id, &layers(mark, 7));
     }
-    eventually("all of them are there", || instances_with(mark).len() >= IDS.len() * NODES);
+    eventually("all of them are there", || instances_with(mark).len() >= IDS.len() * MIN_NODES);
     nothing_lost_nothing_doubled(home, mark, &format!("seed {seed}, at the end"));
     // All are kept alive again.
     for id in IDS {
@@ -135,7 +135,7 @@ fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark
         });
     }
     for id in IDS {
-        service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     }
     assert_eq!((processes_with(mark), recorded(home).len()), (0, 0), "seed {seed}: nothing is left");
     assert_eq!(service.get("/infrastructures").json()["infrastructures"], serde_json::json!([]));
@@ -145,13 +145,13 @@ fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark
 fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
     let seed = number("OCCOPUS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     let mut rng = Rng::with_seed(seed);
-    let mark = mark(161);
+    let mark = unique_sleep_seconds(161);
     let home = Arc::new(Occopus::new());
     let mut promised = BTreeMap::<&str, Vec<String>>::new();
     let began = Instant::now();
     for round in 0..kills() {
         let what = format!("seed {seed}, round {round}");
-        let service = Service::in_home(home.clone(), PATIENT);
+        let service = Service::in_home(home.clone(), NO_RATE_LIMITS);
         let pid = service.pid();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -159,7 +159,7 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
                 .iter()
                 .map(|id| {
                     let (service, mark, stop, rng) = (&service, &mark, &stop, rng.fork());
-                    (*id, scope.spawn(move || want(service, id, mark, rng, stop)))
+                    (*id, scope.spawn(move || keep_changing(service, id, mark, rng, stop)))
                 })
                 .collect();
             std::thread::sleep(Duration::from_millis(rng.u64(300..3000)));
@@ -182,7 +182,7 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
     }
     eprintln!("seed {seed}: killed {} times in {:.0} s", kills(), began.elapsed().as_secs_f64());
 
-    let service = Service::in_home(home.clone(), PATIENT);
+    let service = Service::in_home(home.clone(), NO_RATE_LIMITS);
     all_ends_well(&service, &promised, &mark, seed);
 }
 
@@ -195,15 +195,15 @@ fn suspects(home: &Occopus, mark: &str) -> BTreeSet<String> {
 }
 
 /// How long a service is stopped, so that its leases end.
-const BEYOND_THE_LEASE: Duration = Duration::from_secs(18);
+const STOP_BEYOND_LEASE: Duration = Duration::from_secs(18);
 
 #[test]
 fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothing_is_lost() {
     let seed = number("OCCOPUS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     let mut rng = Rng::with_seed(seed);
-    let mark = mark(166);
+    let mark = unique_sleep_seconds(166);
     let home = Arc::new(Occopus::new());
-    let mut services = [Service::in_home(home.clone(), PATIENT), Service::in_home(home.clone(), PATIENT)];
+    let mut services = [Service::in_home(home.clone(), NO_RATE_LIMITS), Service::in_home(home.clone(), NO_RATE_LIMITS)];
     let mut promised = BTreeMap::<&str, Vec<String>>::new();
     let (began, rounds) = (Instant::now(), kills().div_ceil(4).max(3));
     for round in 0..rounds {
@@ -218,7 +218,7 @@ fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothin
                 .flat_map(|id| services.iter().map(move |service| (*id, service)))
                 .map(|(id, service)| {
                     let (mark, stop, rng) = (&mark, &stop, rng.fork());
-                    (id, scope.spawn(move || want(service, id, mark, rng, stop)))
+                    (id, scope.spawn(move || keep_changing(service, id, mark, rng, stop)))
                 })
                 .collect();
             std::thread::sleep(Duration::from_millis(rng.u64(300..3000)));
@@ -229,7 +229,7 @@ fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothin
             for name in signals {
                 occopus_tests::processes::signal(services[victim].pid(), name);
                 if *name == "STOP" {
-                    std::thread::sleep(BEYOND_THE_LEASE);
+                    std::thread::sleep(STOP_BEYOND_LEASE);
                 }
             }
             std::thread::sleep(Duration::from_millis(rng.u64(0..1500)));
@@ -239,8 +239,8 @@ fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothin
             }
         });
         if signals[0] != "STOP" {
-            services[victim].end();
-            services[victim] = Service::in_home(home.clone(), PATIENT);
+            services[victim].stop();
+            services[victim] = Service::in_home(home.clone(), NO_RATE_LIMITS);
         }
         let mut wrong = suspects(&home, &mark);
         for _ in 0..10 {
@@ -259,7 +259,7 @@ fn of_two_services_one_is_stopped_beyond_its_lease_or_killed_or_ended_and_nothin
 
 #[test]
 fn what_was_attached_is_kept_alive_after_a_crash_and_what_was_not_is_not() {
-    let mark = mark(162);
+    let mark = unique_sleep_seconds(162);
     let mut service = Service::start();
     for id in IDS {
         service.build(id, &document(&["{name: a, type: sleeper}"], &mark, 9));
@@ -272,7 +272,7 @@ fn what_was_attached_is_kept_alive_after_a_crash_and_what_was_not_is_not() {
     drop(service);
     let victims: Vec<_> = instances_with(&mark).into_keys().collect();
     victims.iter().for_each(|victim| kill_instance(victim));
-    let service = Service::in_home(home, PATIENT);
+    let service = Service::in_home(home, NO_RATE_LIMITS);
     let ready = |id: &str| {
         let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
         let instances = nodes["a"]["instances"].as_object().cloned().unwrap_or_default();
@@ -282,42 +282,42 @@ fn what_was_attached_is_kept_alive_after_a_crash_and_what_was_not_is_not() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!((ready("two"), ready("three"), processes_with(&mark)), (false, false, 2));
     for id in IDS {
-        service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     }
     assert_eq!(processes_with(&mark), 0);
 }
 
 #[test]
 fn a_build_that_the_end_of_the_service_interrupts_is_finished_by_the_next() {
-    let (mark, port) = (mark(163), free_port());
+    let (mark, port) = (unique_sleep_seconds(163), free_port());
     let home = Arc::new(Occopus::new());
-    let mut service = Service::with(home.clone(), PATIENT, &["--grace", "2"]);
+    let mut service = Service::with(home.clone(), NO_RATE_LIMITS, &["--grace", "2"]);
     let text = document(&["{name: a, type: sleeper}", "{name: b, type: sick, scaling: {min: 2, max: 2}}"], &mark, port);
-    let accepted = service.ask("PUT", "/infrastructures/slow").send(&text).expect(202);
+    let accepted = service.request("PUT", "/infrastructures/slow").send(&text).expect(202);
     eventually("all run", || processes_with(&mark) == 3);
     let before = instances_with(&mark);
     let began = Instant::now();
-    assert!(service.end(), "it ends well: {}", service.log());
+    assert!(service.stop(), "it ends well: {}", service.log());
     assert!(began.elapsed() < Duration::from_secs(15), "after {:?}", began.elapsed());
     assert_eq!(instances_with(&mark), before, "nothing is taken back");
     drop(service);
 
-    let service = Service::in_home(home, PATIENT);
+    let service = Service::in_home(home, NO_RATE_LIMITS);
     let operation = accepted.json()["operation"].as_str().expect("a path").to_owned();
     eventually("it is taken up", || service.get(&operation).expect(200).json()["state"] == "running");
     let gate = TcpListener::bind(("0.0.0.0", port)).expect("the port");
-    assert_eq!(service.ended(&accepted)["state"], "done");
+    assert_eq!(service.wait_for_operation(&accepted)["state"], "done");
     assert_eq!(instances_with(&mark), before, "with the same processes");
     drop(gate);
-    service.ask("DELETE", "/infrastructures/slow").send("").expect(200);
+    service.request("DELETE", "/infrastructures/slow").send("").expect(200);
     assert_eq!(processes_with(&mark), 0);
 }
 
 #[test]
 fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_dies() {
-    let (mark, port) = (mark(164), free_port());
+    let (mark, port) = (unique_sleep_seconds(164), free_port());
     let mut first = Service::start();
-    let second = first.beside();
+    let second = first.start_second();
     // All at once, by both.
     let accepted: Vec<_> = std::thread::scope(|scope| {
         let wishes: Vec<_> = IDS
@@ -325,17 +325,17 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
             .flat_map(|id| [(*id, &first), (*id, &second)])
             .map(|(id, service)| {
                 let text = layers(&mark, 1);
-                scope.spawn(move || service.ask("PUT", &format!("/infrastructures/{id}")).send(text).expect(202))
+                scope.spawn(move || service.request("PUT", &format!("/infrastructures/{id}")).send(text).expect(202))
             })
             .collect();
         wishes.into_iter().map(|wish| wish.join().expect("an answer")).collect()
     });
     for accepted in &accepted {
-        let ended = second.ended(accepted);
+        let ended = second.wait_for_operation(accepted);
         assert!(["done", "superseded"].map(Value::from).contains(&ended["state"]), "{ended:#}");
     }
     nothing_lost_nothing_doubled(&first.home, &mark, "both have built");
-    assert_eq!(processes_with(&mark), IDS.len() * NODES);
+    assert_eq!(processes_with(&mark), IDS.len() * MIN_NODES);
     let holders = |service: &Service| -> BTreeMap<String, String> {
         let items = service.get("/infrastructures").expect(200).json()["items"].as_array().expect("items").clone();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -347,20 +347,20 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
         let asked = if at % 2 == 0 { &first } else { &second };
         asked.post(&format!("/infrastructures/{id}/scaleto/app/5")).expect(200);
     }
-    eventually("all are scaled", || processes_with(&mark) == IDS.len() * (NODES + 2));
+    eventually("all are scaled", || processes_with(&mark) == IDS.len() * (MIN_NODES + 2));
     nothing_lost_nothing_doubled(&first.home, &mark, "both have scaled");
 
     // One dies in the middle of a build that it alone began.
     let slow = document(&["{name: b, type: sick}"], &mark, port);
-    let promised = first.ask("PUT", "/infrastructures/slow").send(&slow).expect(202);
-    eventually("it is begun", || processes_with(&mark) == IDS.len() * (NODES + 2) + 1);
+    let promised = first.request("PUT", "/infrastructures/slow").send(&slow).expect(202);
+    eventually("it is begun", || processes_with(&mark) == IDS.len() * (MIN_NODES + 2) + 1);
     first.kill();
     let dead = format!("process {} ", first.pid());
     eventually("the other one has all", || {
         holders(&second).values().all(|holder| !holder.is_empty() && !holder.starts_with(&dead))
     });
     let gate = TcpListener::bind(("0.0.0.0", port)).expect("the port");
-    assert_eq!(second.ended(&promised)["state"], "done");
+    assert_eq!(second.wait_for_operation(&promised)["state"], "done");
     drop(gate);
     for id in IDS {
         let nodes = second.get(&format!("/infrastructures/{id}")).expect(200).json();
@@ -372,8 +372,8 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
         });
     }
     nothing_lost_nothing_doubled(&second.home, &mark, "one was left");
-    for id in IDS.iter().chain([&SLOW]) {
-        second.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+    for id in IDS.iter().chain([&SLOW_ID]) {
+        second.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     }
     assert_eq!(processes_with(&mark), 0);
 }
@@ -381,7 +381,7 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
 #[test]
 fn secrets_are_told_nowhere() {
     let home = Arc::new(Occopus::new());
-    let mark = mark(165);
+    let mark = unique_sleep_seconds(165);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let hook = format!("http://{}/hook", listener.local_addr().expect("an address"));
     let _posted = collect(listener, &["500 Broken"]);
@@ -394,7 +394,7 @@ fn secrets_are_told_nowhere() {
         ),
     );
     std::fs::set_permissions(&auth, std::fs::Permissions::from_mode(0o600)).expect("private");
-    let configuration = PATIENT.replacen('{', &format!("{{webhooks: ['{hook}'], "), 1);
+    let configuration = NO_RATE_LIMITS.replacen('{', &format!("{{webhooks: ['{hook}'], "), 1);
     let mut service = Service::with(home.clone(), &configuration, &["-v"]);
     let token = service.new_token("boss", "admin", &[]);
     let (_, hidden) = token.rsplit_once('_').expect("parts");
@@ -405,7 +405,7 @@ fn secrets_are_told_nowhere() {
     let cloud = "infra_name: away\nuser_id: tester\nnodes: [{name: m, type: machine}]\nnode_def:machine:\n- resource:\n    type: ec2\n    \
                  endpoint: http://127.0.0.1:9\n    regionname: eu-west-1\n    image_id: ami-03cf127a\n    instance_type: t3.small\n  \
                  contextualisation: {type: cloudinit, context_template: '#cloud-config'}\n  health_check: {ping: false}\n";
-    let away = service.ask("PUT", "/infrastructures/away").send(cloud).expect(202);
+    let away = service.request("PUT", "/infrastructures/away").send(cloud).expect(202);
     std::thread::sleep(Duration::from_secs(4));
     let mut answers = String::new();
     let paths = ["", "/status", "/description", "/events", "/operations", "/cost", "/graph.svg"];
@@ -413,7 +413,7 @@ fn secrets_are_told_nowhere() {
         answers += &service.get(&path).text();
     }
     answers += &service.get(away.json()["operation"].as_str().expect("a path")).text();
-    service.ask("DELETE", "/infrastructures/away").header("prefer", "respond-async").send("").expect(202);
+    service.request("DELETE", "/infrastructures/away").header("prefer", "respond-async").send("").expect(202);
     for path in [
         "/audit",
         "/definitions",
@@ -426,8 +426,8 @@ fn secrets_are_told_nowhere() {
     ] {
         answers += &service.get(path).text();
     }
-    service.ask("DELETE", "/infrastructures/told").send("").expect(200);
-    service.end();
+    service.request("DELETE", "/infrastructures/told").send("").expect(200);
+    service.stop();
     std::fs::remove_file(auth).expect("the credentials");
     let log = service.log();
     assert!(log.len() > 1000 && answers.len() > 1000);

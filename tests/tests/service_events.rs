@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use occopus_tests::processes::mark;
-use occopus_tests::service::{Service, Told, document};
+use occopus_tests::processes::unique_sleep_seconds;
+use occopus_tests::service::{Service, StreamEvent, document};
 use serde_json::{Value, json};
 
 /// Many nodes in a few layers, so that a build takes a while.
@@ -15,7 +15,7 @@ fn large(mark: &str) -> String {
     document(&nodes, mark, 9).replacen("node_def:", &format!("dependencies:\n{dependencies}node_def:"), 1)
 }
 
-fn ids(told: &[Told]) -> Vec<u64> {
+fn ids(told: &[StreamEvent]) -> Vec<u64> {
     told.iter().filter_map(|told| told.id).collect()
 }
 
@@ -37,10 +37,10 @@ fn pages(service: &Service, id: &str, limit: usize) -> Vec<Value> {
 #[test]
 fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
     let service = Service::start();
-    let mark = mark(121);
+    let mark = unique_sleep_seconds(121);
     let path = "/infrastructures/large/events";
     service.get(path).problem(404, "engine.unknown-infrastructure");
-    let accepted = service.ask("PUT", "/infrastructures/large").send(large(&mark)).expect(202);
+    let accepted = service.request("PUT", "/infrastructures/large").send(large(&mark)).expect(202);
     // One listens all the time, one comes back again and again.
     let steady = service.stream(&format!("{path}?after=0"), None);
     let mut told = Vec::new();
@@ -58,7 +58,7 @@ fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
         }
     }
     assert!(reconnections > 10, "{reconnections}");
-    assert_eq!(service.ended(&accepted)["state"], "done");
+    assert_eq!(service.wait_for_operation(&accepted)["state"], "done");
     let all = steady.until("infraready");
     assert_eq!(told, all, "who comes back gets the same");
     let numbers = ids(&all);
@@ -83,7 +83,7 @@ fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
     let beyond = service.stream(path, Some(1_000_000));
     assert_eq!(beyond.until("infraready").len(), all.len(), "a number that was not reached is of another life");
     let removal =
-        service.ask("DELETE", "/infrastructures/large").header("prefer", "respond-async").send("").expect(202);
+        service.request("DELETE", "/infrastructures/large").header("prefer", "respond-async").send("").expect(202);
     let last = from_now.until("infradrop");
     assert!(last[0].id > numbers.last().copied(), "{:?}", last[0]);
     assert_eq!(from_now.next(), None);
@@ -95,14 +95,14 @@ fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
         let rest = stream.until("infradrop");
         assert_eq!((rest.last().and_then(|told| told.id), stream.next()), (None, None), "then it ends");
     }
-    assert_eq!(service.ended(&removal)["state"], "done");
+    assert_eq!(service.wait_for_operation(&removal)["state"], "done");
     service.get(path).problem(404, "engine.unknown-infrastructure");
 }
 
 #[test]
 fn pages_have_limits() {
     let service = Service::start();
-    service.build("paged", &document(&["{name: a, type: sleeper}"], &mark(122), 9));
+    service.build("paged", &document(&["{name: a, type: sleeper}"], &unique_sleep_seconds(122), 9));
     let at = |query: &str| service.get(&format!("/infrastructures/paged/events?{query}"));
     let page = at("limit=2").expect(200).json();
     assert_eq!((page["events"].as_array().unwrap().len(), &page["next"]), (2, &page["events"][1]["id"]));
@@ -110,13 +110,13 @@ fn pages_have_limits() {
     for query in ["limit=0", "limit=1001", "limit=x", "after=-1", "after=x", "from=1"] {
         at(query).problem(400, "request.query");
     }
-    service.ask("DELETE", "/infrastructures/paged").send("").expect(200);
+    service.request("DELETE", "/infrastructures/paged").send("").expect(200);
 }
 
 #[test]
 fn a_stream_ends_with_its_token_and_with_the_service() {
     let mut service = Service::start();
-    service.build("watched", &document(&["{name: a, type: sleeper}"], &mark(123), 9));
+    service.build("watched", &document(&["{name: a, type: sleeper}"], &unique_sleep_seconds(123), 9));
     let path = "/infrastructures/watched/events";
     let anybody = service.stream(path, None);
     let token = service.new_token("watcher", "read", &["watched"]);
@@ -131,25 +131,25 @@ fn a_stream_ends_with_its_token_and_with_the_service() {
     let watched = service.stream(path, None);
     let ended = std::thread::spawn(move || watched.next());
     std::thread::sleep(Duration::from_millis(200));
-    assert!(service.end(), "in good order: {}", service.log());
+    assert!(service.stop(), "in good order: {}", service.log());
     assert_eq!(ended.join().expect("a thread"), None);
 }
 
 #[test]
 fn who_comes_back_to_another_infrastructure_of_the_same_id_misses_nothing_of_it() {
     let service = Service::start();
-    let mark = mark(124);
+    let mark = unique_sleep_seconds(124);
     let path = "/infrastructures/again/events";
     let one = document(&["{name: a, type: sleeper}"], &mark, 9);
     service.build("again", &one);
     let first = pages(&service, "again", 100);
     let last = first.last().and_then(|event| event["id"].as_u64()).expect("a number");
-    service.ask("DELETE", "/infrastructures/again").send("").expect(200);
+    service.request("DELETE", "/infrastructures/again").send("").expect(200);
     // It has more events than the first one had, so that its numbers would be larger if they began anew.
     service.build("again", &large(&mark).replace("min: 2", "min: 1"));
     let told = service.stream(path, Some(last)).until("infraready");
     assert_eq!(told[0].name, "infrastart", "from its beginning");
     let read = service.get(&format!("{path}?after={last}&limit=1")).expect(200).json();
     assert_eq!(read["events"][0]["event"], "infrastart");
-    service.ask("DELETE", "/infrastructures/again").send("").expect(200);
+    service.request("DELETE", "/infrastructures/again").send("").expect(200);
 }

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use occopus_tests::Occopus;
-use occopus_tests::processes::{mark, signal};
-use occopus_tests::service::{PATIENT, Service, document, eventually, free_port};
+use occopus_tests::processes::{signal, unique_sleep_seconds};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, document, eventually, free_port};
 use serde_json::json;
 
 /// Limits as they are without a configuration.
-const USUAL: &str = "service: {allow_processes: true}\n";
+const DEFAULT_LIMITS: &str = "service: {allow_processes: true}\n";
 /// Time for which it goes on.
-const ATTACK: Duration = Duration::from_secs(12);
+const ATTACK_DURATION: Duration = Duration::from_secs(12);
 
 /// A description of so many types, whose templates take long.
 fn heavy(types: usize) -> String {
@@ -39,24 +39,24 @@ fn large(nodes: usize) -> String {
 }
 
 /// The most memory that a process has had, in MB.
-fn most_memory(pid: u32) -> u64 {
+fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
 }
 
 /// Returns the time within which nine of ten ended.
-fn ninth_tenth(mut times: Vec<Duration>) -> Duration {
+fn percentile_90(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() * 9 / 10]
 }
 
 #[test]
 fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
-    let service = Service::in_home(Arc::new(Occopus::new()), USUAL);
-    let small = document(&["{name: a, type: sleeper}"], &mark(181), 9);
+    let service = Service::in_home(Arc::new(Occopus::new()), DEFAULT_LIMITS);
+    let small = document(&["{name: a, type: sleeper}"], &unique_sleep_seconds(181), 9);
     // Plugins are compiled before anybody waits for one.
-    service.ask("POST", "/validate").send(&small).expect(200);
+    service.request("POST", "/validate").send(&small).expect(200);
     service.build("one", &small);
     let [reader, operator] = ["read", "operate"].map(|scope| service.new_token(scope, scope, &[]));
     eventually("tokens are needed", || service.get("/whoami").status == 401);
@@ -82,7 +82,7 @@ fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
     let stop = AtomicBool::new(false);
     let (mut health, mut checks) = (Vec::new(), Vec::new());
     let mut streams = Vec::new();
-    let ask = |method: &str, path: &str, token: &str| service.ask(method, path).header("authorization", token);
+    let ask = |method: &str, path: &str, token: &str| service.request(method, path).header("authorization", token);
     let again = |method: &str, path: &str, token: &str, body: &str| {
         while !stop.load(Ordering::Relaxed) {
             // What comes of it is of no interest.
@@ -113,7 +113,7 @@ fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
             streams.push(stream);
         }
         let began = Instant::now();
-        while began.elapsed() < ATTACK {
+        while began.elapsed() < ATTACK_DURATION {
             let timed = |path: &str, method: &str, token: &str, body: &str| {
                 let began = Instant::now();
                 ask(method, path, token).send(body).expect(200);
@@ -125,7 +125,7 @@ fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    let (health, checks, memory) = (ninth_tenth(health), ninth_tenth(checks), most_memory(service.pid()));
+    let (health, checks, memory) = (percentile_90(health), percentile_90(checks), peak_memory(service.pid()));
     eprintln!("/healthz within {health:?}, a small description checked within {checks:?}, {memory} MB");
     assert!(health < Duration::from_millis(200), "{health:?}");
     assert!(checks < Duration::from_secs(1), "{checks:?}");
@@ -134,11 +134,11 @@ fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
     drop(streams);
     // What was asked for in vain is in the audit, in few and short words.
     for path in ["/infrastructures/one/attach", &long].repeat(100) {
-        let status = service.ask("POST", path).header("authorization", &reader).send("").status;
+        let status = service.request("POST", path).header("authorization", &reader).send("").status;
         assert!([403, 404, 429].contains(&status), "{status}");
     }
     let admin = format!("Bearer {}", service.new_token("admin", "admin", &[]));
-    let audit = service.ask("GET", "/audit?limit=1000").header("authorization", &admin).send("").expect(200);
+    let audit = service.request("GET", "/audit?limit=1000").header("authorization", &admin).send("").expect(200);
     let entries = audit.json()["entries"].as_array().expect("entries").clone();
     let of_reader = entries.iter().filter(|entry| entry["who"] == "read").count();
     assert!((1..=70).contains(&of_reader), "{of_reader} entries");
@@ -149,9 +149,9 @@ fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
 fn no_more_instances_are_promised_than_are_allowed_and_the_line_is_told() {
     let service = Service::in_home(
         Arc::new(Occopus::new()),
-        &format!("instances: {{per_node: 5, per_infrastructure: 8}}\n{PATIENT}"),
+        &format!("instances: {{per_node: 5, per_infrastructure: 8}}\n{NO_RATE_LIMITS}"),
     );
-    let mark = mark(182);
+    let mark = unique_sleep_seconds(182);
     let of = |nodes: &[&str]| document(nodes, &mark, 9);
     let wide = "{name: a, type: sleeper, scaling: {min: 6, max: 9}}";
     for (method, path) in [
@@ -160,11 +160,11 @@ fn no_more_instances_are_promised_than_are_allowed_and_the_line_is_told() {
         ("POST", "/validate"),
         ("POST", "/infrastructures/x/plan"),
     ] {
-        let problem = service.ask(method, path).send(of(&[wide])).problem(400, "files.invalid");
+        let problem = service.request(method, path).send(of(&[wide])).problem(400, "files.invalid");
         let found = &problem["problems"][0];
         assert_eq!((&found["code"], &found["line"]), (&json!("scaling.too-many"), &json!(4)), "{problem:#}");
         let many = ["a", "b", "c"].map(|name| wide.replace("a,", &format!("{name},")).replace('6', "3"));
-        let problem = service.ask(method, path).send(of(&many.each_ref().map(String::as_str)));
+        let problem = service.request(method, path).send(of(&many.each_ref().map(String::as_str)));
         let problem = problem.problem(400, "files.invalid");
         assert_eq!(problem["problems"][0]["line"], 6, "{problem:#}");
     }
@@ -173,16 +173,16 @@ fn no_more_instances_are_promised_than_are_allowed_and_the_line_is_told() {
     service.post("/infrastructures/x/scaleto/a/4000000000").problem(409, "engine.too-many");
     service.post("/infrastructures/x/scaleup/a/5").problem(409, "engine.too-many");
     service.post("/infrastructures/x/scaleup/a").expect(200);
-    service.ask("DELETE", "/infrastructures/x").send("").expect(200);
+    service.request("DELETE", "/infrastructures/x").send("").expect(200);
 }
 
 #[test]
 fn an_operation_over_which_services_die_is_set_aside_and_can_be_asked_for_again() {
     let home = Arc::new(Occopus::new());
-    let (mark, port) = (mark(183), free_port());
+    let (mark, port) = (unique_sleep_seconds(183), free_port());
     let text = document(&["{name: a, type: sick}"], &mark, port);
-    let mut service = Service::in_home(home.clone(), PATIENT);
-    let promised = service.ask("PUT", "/infrastructures/fatal").send(&text).expect(202).json();
+    let mut service = Service::in_home(home.clone(), NO_RATE_LIMITS);
+    let promised = service.request("PUT", "/infrastructures/fatal").send(&text).expect(202).json();
     let path = promised["operation"].as_str().expect("a path").to_owned();
     // It waits for something that does not happen: nothing changes any more.
     for death in 0..3 {
@@ -194,9 +194,9 @@ fn an_operation_over_which_services_die_is_set_aside_and_can_be_asked_for_again(
         });
         assert_eq!(service.get(&path).json()["state"], "running", "after {death} deaths");
         signal(service.pid(), "KILL");
-        service = Service::in_home(home.clone(), PATIENT);
+        service = Service::in_home(home.clone(), NO_RATE_LIMITS);
     }
-    let ended = service.ended_at(&path);
+    let ended = service.wait_for_operation_at(&path);
     assert_eq!(
         (&ended["state"], &ended["error"]["code"]),
         (&json!("failed"), &json!("operation.set-aside")),
@@ -210,5 +210,5 @@ fn an_operation_over_which_services_die_is_set_aside_and_can_be_asked_for_again(
     service.build("fatal", &text);
     let listed = service.get("/infrastructures").json();
     assert_eq!(listed["items"][0]["attached"], json!(true), "{listed:#}");
-    service.ask("DELETE", "/infrastructures/fatal").send("").expect(200);
+    service.request("DELETE", "/infrastructures/fatal").send("").expect(200);
 }

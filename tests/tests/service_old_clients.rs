@@ -1,6 +1,6 @@
 //! What clients of the existing service send, word by word: MiCADO's submitter, and scripts of the autoscaling tutorials.
 
-use occopus_tests::processes::{mark, processes_with};
+use occopus_tests::processes::{processes_with, unique_sleep_seconds};
 use occopus_tests::service::{Service, eventually};
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ fn definitions(mark: &str) -> String {
 #[test]
 fn the_sequence_of_micado() {
     let service = Service::start();
-    let mark = mark(131);
+    let mark = unique_sleep_seconds(131);
     // In the container of the service, with its commands.
     let home = &service.home;
     home.write("nodes.yaml", definitions(&mark));
@@ -40,7 +40,7 @@ fn the_sequence_of_micado() {
     assert_eq!(processes_with(&mark), 1);
     // From then on over HTTP.
     for _ in 0..2 {
-        let attached = service.ask("POST", "/infrastructures/micado_worker_infra/attach").send("").expect(200);
+        let attached = service.request("POST", "/infrastructures/micado_worker_infra/attach").send("").expect(200);
         assert_eq!(attached.json(), json!({"infraid": "micado_worker_infra"}));
     }
     let shown = service.get("/infrastructures/micado_worker_infra").expect(200).json();
@@ -56,7 +56,7 @@ fn the_sequence_of_micado() {
     let again = home.run(["build"].into_iter().chain(words));
     assert_ne!(again.code, Some(0), "two do not work on one infrastructure: the service keeps it alive");
     assert_eq!(processes_with(&mark), 3);
-    let gone = service.ask("DELETE", "/infrastructures/micado_worker_infra").send("").expect(200);
+    let gone = service.request("DELETE", "/infrastructures/micado_worker_infra").send("").expect(200);
     assert_eq!(gone.json(), json!({"infraid": "micado_worker_infra"}));
     assert_eq!(processes_with(&mark), 0);
     let unknown = service.get("/infrastructures/micado_worker_infra");
@@ -67,10 +67,10 @@ fn the_sequence_of_micado() {
 #[test]
 fn scripts_that_scale_send_nothing_but_a_path() {
     let service = Service::start();
-    let mark = mark(132);
+    let mark = unique_sleep_seconds(132);
     service.home.write("nodes.yaml", definitions(&mark));
     service.home.ok(["import", "nodes.yaml"]);
-    let accepted = service.ask("POST", "/infrastructures/").send(DESCRIPTION).expect(202).json();
+    let accepted = service.request("POST", "/infrastructures/").send(DESCRIPTION).expect(202).json();
     let id = accepted["infraid"].as_str().expect("an id").to_owned();
     eventually("it is built", || processes_with(&mark) == 1);
     let host = service.address;
@@ -101,6 +101,6 @@ fn scripts_that_scale_send_nothing_but_a_path() {
     let old = format!("GET /infrastructures/{id} HTTP/1.0\r\nHost: {host}");
     let answer = service.raw(format!("{old}\r\n\r\n").as_bytes(), std::time::Duration::from_secs(20));
     assert!(answer.closed && answer.text.contains(" 200 "), "{}", answer.text);
-    service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+    service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     assert_eq!(processes_with(&mark), 0);
 }

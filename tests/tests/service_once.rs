@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use occopus_tests::processes::{mark, processes_with};
+use occopus_tests::processes::{processes_with, unique_sleep_seconds};
 use occopus_tests::service::{Answer, Service, definitions, document, eventually};
 use serde_json::Value;
 
 const ONE: [&str; 1] = ["{name: db, type: sleeper}"];
 const WEB: [&str; 1] = ["{name: web, type: sleeper, scaling: {min: 1, max: 9}}"];
 /// Clients that do something at once.
-const CLIENTS: usize = 8;
+const CONCURRENT_CLIENTS: usize = 8;
 
 /// All clients at once; their answers.
-fn at_once(ask: impl Fn(usize) -> Answer + Sync) -> Vec<Answer> {
+fn concurrently(ask: impl Fn(usize) -> Answer + Sync) -> Vec<Answer> {
     std::thread::scope(|scope| {
         let ask = &ask;
-        let threads: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || ask(client))).collect();
+        let threads: Vec<_> = (0..CONCURRENT_CLIENTS).map(|client| scope.spawn(move || ask(client))).collect();
         threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
     })
 }
@@ -30,21 +30,21 @@ fn statuses(answers: &[Answer]) -> Vec<u16> {
 #[test]
 fn of_several_who_change_what_they_have_seen_one_wins() {
     let service = Service::start();
-    let mark = mark(171);
+    let mark = unique_sleep_seconds(171);
     let described =
         |name: &str| document(&ONE, &mark, 9).replace("infra_name: sleepers", &format!("infra_name: {name}"));
     let path = "/infrastructures/contested";
-    let mut one_and_others = vec![412; CLIENTS - 1];
+    let mut one_and_others = vec![412; CONCURRENT_CLIENTS - 1];
     one_and_others.insert(0, 202);
     for round in 0..3 {
         let tag = match round {
             0 => None,
             _ => Some(service.get(&format!("{path}/description")).expect(200).header("etag").to_owned()),
         };
-        let answers = at_once(|client| {
+        let answers = concurrently(|client| {
             let ask = match &tag {
-                None => service.ask("PUT", path).header("if-none-match", "*"),
-                Some(tag) => service.ask("PUT", path).header("if-match", tag),
+                None => service.request("PUT", path).header("if-none-match", "*"),
+                Some(tag) => service.request("PUT", path).header("if-match", tag),
             };
             ask.send(described(&format!("round-{round}-of-{client}")))
         });
@@ -54,32 +54,32 @@ fn of_several_who_change_what_they_have_seen_one_wins() {
         let promised = service.get(&format!("{path}/description")).expect(200).json();
         let wanted = format!("round-{round}-of-{winner}");
         assert_eq!(promised["infra_name"], wanted);
-        assert_eq!(service.ended(won)["state"], "done");
+        assert_eq!(service.wait_for_operation(won)["state"], "done");
         assert_eq!(service.get(&format!("{path}/description")).expect(200).json()["infra_name"], wanted);
         for lost in answers.iter().filter(|answer| answer.status == 412) {
             lost.problem(412, "description.changed");
         }
     }
-    service.ask("DELETE", path).send("").expect(200);
+    service.request("DELETE", path).send("").expect(200);
 }
 
 #[test]
 fn a_removal_that_was_promised_is_superseded_by_nothing() {
     let service = Service::start();
-    let mark = mark(172);
+    let mark = unique_sleep_seconds(172);
     let text = document(&ONE, &mark, 9);
     for round in 0..6 {
         let path = format!("/infrastructures/going-{round}");
         service.build(&format!("going-{round}"), &text);
-        let answers = at_once(|client| match client {
-            0 => service.ask("DELETE", &path).header("prefer", "respond-async").send(""),
+        let answers = concurrently(|client| match client {
+            0 => service.request("DELETE", &path).header("prefer", "respond-async").send(""),
             1 => service.post(&format!("{path}/maintain")),
             2 => service.post(&format!("{path}/attach")),
-            3 => service.ask("DELETE", &path).header("prefer", "respond-async").send(""),
-            _ => service.ask("PUT", &path).send(&text),
+            3 => service.request("DELETE", &path).header("prefer", "respond-async").send(""),
+            _ => service.request("PUT", &path).send(&text),
         });
         for removal in [&answers[0], &answers[3]].into_iter().filter(|answer| answer.status == 202) {
-            let ended = service.ended_at(removal.json()["operation"].as_str().expect("a path"));
+            let ended = service.wait_for_operation_at(removal.json()["operation"].as_str().expect("a path"));
             assert_eq!((&ended["kind"], &ended["state"]), (&"destroy".into(), &"done".into()), "{ended:#}");
         }
         for answer in &answers {
@@ -89,7 +89,7 @@ fn a_removal_that_was_promised_is_superseded_by_nothing() {
     // Some were asked for again after their removal had ended.
     for round in 0..6 {
         let path = format!("/infrastructures/going-{round}");
-        let gone = service.ask("DELETE", &path).send("").status;
+        let gone = service.request("DELETE", &path).send("").status;
         assert!([200, 404].contains(&gone), "{gone}");
     }
     assert_eq!(processes_with(&mark), 0);
@@ -128,7 +128,7 @@ fn requests(text: &str, types: &str, instance: &str) -> Vec<(&'static str, Strin
 #[test]
 fn every_request_that_changes_something_is_done_once_under_its_key() {
     let service = Service::start();
-    let mark = mark(173);
+    let mark = unique_sleep_seconds(173);
     let (text, types) = (document(&WEB, &mark, 9), definitions(&mark, 9));
     service.build("once", &text.replace("min: 1", "min: 2"));
     let nodes = service.get("/infrastructures/once").expect(200).json();
@@ -153,7 +153,7 @@ fn every_request_that_changes_something_is_done_once_under_its_key() {
     for (route, path, body) in &requests {
         let method = route.split(' ').next().expect("a method");
         let ask = |path: &str, body: &str| {
-            service.ask(method, path).header("idempotency-key", &format!("key of {route}")).send(body)
+            service.request(method, path).header("idempotency-key", &format!("key of {route}")).send(body)
         };
         let before = target();
         let first = ask(path, body);
@@ -174,7 +174,7 @@ fn every_request_that_changes_something_is_done_once_under_its_key() {
             "POST /infrastructures/{id}/scaleup/{node}/{count}" => assert_eq!(target(), changed(2), "{route}"),
             "POST /infrastructures/{id}/scaledown/{node}" => assert_eq!(target(), changed(-1), "{route}"),
             "POST /infrastructures" | "PUT /infrastructures/{id}" => {
-                service.ended(&first);
+                service.wait_for_operation(&first);
             }
             _ => {}
         }
@@ -182,7 +182,7 @@ fn every_request_that_changes_something_is_done_once_under_its_key() {
             let made = service.get("/infrastructures").json()["infrastructures"].as_array().map(Vec::len);
             assert_eq!(made, Some(2));
             let id = first.json()["infraid"].as_str().expect("an id").to_owned();
-            service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+            service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
         }
     }
     assert_eq!(processes_with(&mark), 0);
@@ -191,27 +191,27 @@ fn every_request_that_changes_something_is_done_once_under_its_key() {
 #[test]
 fn a_key_is_good_for_one_request_at_once_and_after_the_service_was_killed() {
     let mut service = Service::start();
-    let mark = mark(174);
+    let mark = unique_sleep_seconds(174);
     service.build("scaled", &document(&WEB, &mark, 9));
     let up = "/infrastructures/scaled/scaleup/web";
-    let other = service.beside();
+    let other = service.start_second();
     // At once, at two services.
-    let answers = at_once(|client| {
+    let answers = concurrently(|client| {
         let service = if client % 2 == 0 { &service } else { &other };
-        service.ask("POST", up).header("idempotency-key", "one more").send("")
+        service.request("POST", up).header("idempotency-key", "one more").send("")
     });
     for answer in &answers {
         assert_eq!((answer.status, answer.text()), (200, answers[0].text()));
     }
     eventually("one more", || processes_with(&mark) == 2);
     service.kill();
-    let again = other.ask("POST", up).header("idempotency-key", "one more").send("").expect(200);
+    let again = other.request("POST", up).header("idempotency-key", "one more").send("").expect(200);
     assert_eq!(again.text(), answers[0].text());
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(processes_with(&mark), 2, "and no more");
     // What failed may be tried again under its key.
     let beyond =
-        || other.ask("POST", "/infrastructures/scaled/scaleto/web/10").header("idempotency-key", "beyond").send("");
+        || other.request("POST", "/infrastructures/scaled/scaleto/web/10").header("idempotency-key", "beyond").send("");
     beyond().problem(409, "engine.limits");
     beyond().problem(409, "engine.limits");
     let audit = other.get("/audit?limit=1000").expect(200).json();
@@ -219,8 +219,8 @@ fn a_key_is_good_for_one_request_at_once_and_after_the_service_was_killed() {
         let entries = audit["entries"].as_array().expect("entries");
         entries.iter().filter(|entry| entry["action"].as_str().is_some_and(|found| found == action)).count()
     };
-    assert_eq!(count("POST /infrastructures/{id}/scaleup/{node}"), CLIENTS + 1, "each that came is told of");
-    other.ask("DELETE", "/infrastructures/scaled").send("").expect(200);
+    assert_eq!(count("POST /infrastructures/{id}/scaleup/{node}"), CONCURRENT_CLIENTS + 1, "each that came is told of");
+    other.request("DELETE", "/infrastructures/scaled").send("").expect(200);
     let none: Value = other.get("/infrastructures").expect(200).json();
     assert_eq!(none["infrastructures"], serde_json::json!([]));
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use occopus_tests::service::{PATIENT, Service, eventually};
+use occopus_tests::service::{NO_RATE_LIMITS, Service, eventually};
 use occopus_tests::{Occopus, skip};
 use serde_json::Value;
 
 /// Requests for each route that are made up.
-const EXAMPLES: &str = "20";
+const EXAMPLES_PER_ROUTE: &str = "20";
 
 fn program() -> String {
     std::env::var("SCHEMATHESIS").unwrap_or_else(|_| "schemathesis".to_owned())
@@ -24,20 +24,27 @@ fn every_answer_is_as_the_document_says() {
     if !version.is_ok_and(|status| status.success()) {
         return skip("every_answer_is_as_the_document_says", &format!("no `{program}` (pip install schemathesis)"));
     }
-    let mut service = Service::with(Arc::new(Occopus::new()), PATIENT, &["-t", "30"]);
+    let mut service = Service::with(Arc::new(Occopus::new()), NO_RATE_LIMITS, &["-t", "30"]);
     let document = service.get("/openapi.json").expect(200).json();
     let example = &document["paths"]["/validate"]["post"]["requestBody"]["content"]["application/yaml"]["example"];
     // Plugins are compiled before anybody waits for one.
-    service.ask("POST", "/validate").send(example.to_string()).expect(200);
+    service.request("POST", "/validate").send(example.to_string()).expect(200);
     service.token = Some(service.new_token("schemathesis", "admin", &[]));
     eventually("tokens are needed", || {
-        service.ask("GET", "/whoami").header("authorization", "").send("").status == 401
+        service.request("GET", "/whoami").header("authorization", "").send("").status == 401
     });
     let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("service/schemathesis.toml");
     let run = Command::new(&program)
         .arg("--config-file")
         .arg(configuration)
-        .args(["run", "--no-color", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", EXAMPLES])
+        .args([
+            "run",
+            "--no-color",
+            "--phases",
+            "examples,coverage,fuzzing,stateful",
+            "--max-examples",
+            EXAMPLES_PER_ROUTE,
+        ])
         .arg(service.url("/openapi.json"))
         .current_dir(service.home.directory())
         .env("OCCOPUS_TOKEN", service.token.as_deref().expect("a token"))
@@ -50,7 +57,7 @@ fn every_answer_is_as_the_document_says() {
     // It has made some.
     let left = service.get("/infrastructures").expect(200).json();
     for id in left["infrastructures"].as_array().expect("ids").iter().filter_map(Value::as_str) {
-        service.ask("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
+        service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     }
 }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use occopus_tests::Occopus;
-use occopus_tests::processes::mark;
-use occopus_tests::service::{Answer, PATIENT, Service, document, eventually};
+use occopus_tests::processes::unique_sleep_seconds;
+use occopus_tests::service::{Answer, NO_RATE_LIMITS, Service, document, eventually};
 use serde_json::Value;
 
 /// The infrastructure that limited tokens are for, one for which there is nothing yet, and one that is not theirs.
@@ -107,7 +107,7 @@ impl Route {
         }
         path = path.replace("{key}", &format!("infrastructure.name?infra_id={id}"));
         assert!(!path.contains('{'), "{path}: what is to be put there?");
-        let ask = service.ask(&self.method, &path);
+        let ask = service.request(&self.method, &path);
         let ask = match token {
             Some(token) => ask.header("authorization", &format!("Bearer {token}")),
             None => ask,
@@ -128,7 +128,7 @@ fn new_token(service: &Service, name: &str, scope: &str, limited: bool, more: &[
 
 /// Returns what there is, to be compared.
 fn all(service: &Service, token: &str) -> Vec<Value> {
-    let get = |path: &str| service.ask("GET", path).header("authorization", &format!("Bearer {token}")).send("");
+    let get = |path: &str| service.request("GET", path).header("authorization", &format!("Bearer {token}")).send("");
     let of_one = |id: &str| {
         ["", "/description", "/operations"].map(|what| get(&format!("/infrastructures/{id}{what}")).expect(200).json())
     };
@@ -139,8 +139,8 @@ fn all(service: &Service, token: &str) -> Vec<Value> {
 
 #[test]
 fn every_token_may_do_on_every_route_what_it_is_for_and_nothing_else() {
-    let service = Service::in_home(Arc::new(Occopus::new()), PATIENT);
-    let mark = mark(171);
+    let service = Service::in_home(Arc::new(Occopus::new()), NO_RATE_LIMITS);
+    let mark = unique_sleep_seconds(171);
     for id in [OWN, FOREIGN] {
         service.build(id, &document(&["{name: a, type: sleeper}"], &mark, 9));
     }
@@ -158,7 +158,7 @@ fn every_token_may_do_on_every_route_what_it_is_for_and_nothing_else() {
     let admin = good.iter().find(|token| token.scope == 2 && !token.limited).expect("one").text.clone();
     eventually("the last has expired, and tokens are needed", || {
         let last = bad.last().expect("one");
-        service.ask("GET", "/whoami").header("authorization", &format!("Bearer {last}")).send("").status == 401
+        service.request("GET", "/whoami").header("authorization", &format!("Bearer {last}")).send("").status == 401
     });
     let before = all(&service, &admin);
     for route in &routes {

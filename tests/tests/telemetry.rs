@@ -2,14 +2,14 @@
 
 use std::net::TcpListener;
 
-use occopus_tests::processes::{mark, write_sleeper};
+use occopus_tests::processes::{unique_sleep_seconds, write_sleeper};
 use occopus_tests::{Occopus, collect};
 
 #[test]
 fn passes_actions_and_plugin_calls_are_traced_and_counted() {
     let occopus = Occopus::new();
     occopus.write("infra.yaml", "infra_name: traced\nuser_id: tester\nnodes:\n- {name: a, type: sleeper}\n");
-    write_sleeper(&occopus, &format!("exec sleep {}", mark(61)), "ping: false");
+    write_sleeper(&occopus, &format!("exec sleep {}", unique_sleep_seconds(61)), "ping: false");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let posted = collect(listener, &[]);

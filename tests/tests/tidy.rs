@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What a room may know. Everything else that belongs to this workspace, it may not.
-const ARROWS: &[(&str, &[&str])] = &[
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("occopus-model", &[]),
     ("occopus-engine", &["occopus-model"]),
     ("occopus-store", &["occopus-engine"]),
@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only one room may name.
-const ONLY_IN: &[(&str, &[&str])] = &[
+const EXCLUSIVE_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("wasmtime", &["occopus-runtime"]),
     ("axum", &["occopus-server"]),
     ("hyper", &["occopus-runtime", "occopus-server"]),
@@ -108,7 +108,7 @@ fn workspace() -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn arrows_between_rooms_go_one_way() {
     let workspace = workspace();
-    for (room, allowed) in ARROWS {
+    for (room, allowed) in ALLOWED_DEPENDENCIES {
         let known: Vec<_> = workspace[*room].iter().filter(|name| workspace.contains_key(*name)).collect();
         for name in known {
             assert!(allowed.contains(&name.as_str()), "{room} must not know {name}");
@@ -127,7 +127,7 @@ fn arrows_between_rooms_go_one_way() {
 #[test]
 fn some_crates_are_named_in_one_room_only() {
     let workspace = workspace();
-    for (dependency, rooms) in ONLY_IN {
+    for (dependency, rooms) in EXCLUSIVE_DEPENDENCIES {
         for (room, dependencies) in &workspace {
             let named = dependencies.contains(*dependency);
             assert!(!named || rooms.contains(&room.as_str()), "{room} must not name {dependency}");

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use occopus_tests::processes::{mark, write_sleeper};
-use occopus_tests::{Occopus, Posted, collect};
+use occopus_tests::processes::{unique_sleep_seconds, write_sleeper};
+use occopus_tests::{CollectedRequests, Occopus, collect};
 use serde_json::Value;
 
 fn write(occopus: &Occopus, port: u16, test: u32) {
@@ -13,7 +13,7 @@ fn write(occopus: &Occopus, port: u16, test: u32) {
          - url: http://127.0.0.1:{port}/hook\n  events: [infrastart, nodecreated, infraready, infradrop]\n"
     );
     occopus.write("infra.yaml", description);
-    write_sleeper(occopus, &format!("exec sleep {}", mark(test)), "ping: false");
+    write_sleeper(occopus, &format!("exec sleep {}", unique_sleep_seconds(test)), "ping: false");
     let credentials = occopus.write("home/auth_data.yaml", "webhook:\n- auth_data: {secret: s3cr3t-of-the-hook}\n");
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(credentials, std::fs::Permissions::from_mode(0o600)).expect("private");
@@ -23,7 +23,7 @@ fn event(body: &[u8]) -> Value {
     serde_json::from_slice(body).expect("JSON")
 }
 
-fn names(posted: &Posted) -> Vec<String> {
+fn names(posted: &CollectedRequests) -> Vec<String> {
     posted.lock().unwrap().iter().map(|post| event(&post.body)["event"].as_str().expect("a name").to_owned()).collect()
 }
 
@@ -55,7 +55,7 @@ fn every_event_that_is_stored_can_be_asked_for() {
     let occopus = Occopus::new();
     write(&occopus, 9, 54);
     let text = std::fs::read_to_string(occopus.directory().join("infra.yaml")).expect("the description");
-    for name in occopus_engine::What::NAMES {
+    for name in occopus_engine::EventKind::NAMES {
         let (before, rest) = text.split_once("events: [").expect("a list");
         let (_, after) = rest.split_once(']').expect("its end");
         occopus.write("infra.yaml", format!("{before}events: [{name}]{after}"));

@@ -122,9 +122,9 @@ const MUTANTS: &[Mutant] = &[
 ];
 
 /// Histories that each is tried with: most are noticed by the first few, and the others get as many as CI has.
-const SEEDS: [u32; 3] = [100, 2_000, 20_000];
+const HISTORY_COUNTS: [u32; 3] = [100, 2_000, 20_000];
 /// What takes longer hangs, which is noticed too.
-const PATIENCE: Duration = Duration::from_secs(300);
+const MUTANT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Runs the simulation over each.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
@@ -132,13 +132,13 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     if copy.exists() {
         std::fs::remove_dir_all(&copy).with_context(|| format!("could not remove {}", copy.display()))?;
     }
-    let wrong: Vec<_> = MUTANTS.iter().filter_map(|mutant| misplaced(mutant, tools::root())).collect();
+    let wrong: Vec<_> = MUTANTS.iter().filter_map(|mutant| placement_error(mutant, tools::root())).collect();
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n"));
     }
     copy_workspace(&copy)?;
     // With fewer histories: that all of them pass is what the test itself is for.
-    if !passes(&copy, &SEEDS[..2])? {
+    if !passes(&copy, &HISTORY_COUNTS[..2])? {
         bail!("the simulation fails without a mutation");
     }
     let mut survivors = Vec::new();
@@ -148,7 +148,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         let whole = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
         let began = Instant::now();
         std::fs::write(&path, whole.replace(mutant.from, mutant.to))?;
-        let caught = !passes(&copy, &SEEDS).with_context(|| format!("`{}`", mutant.what))?;
+        let caught = !passes(&copy, &HISTORY_COUNTS).with_context(|| format!("`{}`", mutant.what))?;
         std::fs::write(&path, whole)?;
         let seconds = began.elapsed().as_secs();
         println!("{}  {} ({seconds} s)", if caught { "caught  " } else { "SURVIVED" }, mutant.what);
@@ -168,7 +168,7 @@ fn path_in(mutant: &Mutant, workspace: &Path) -> PathBuf {
 }
 
 /// Why a mutant has nothing to break, or more than one thing; none when it can be made.
-fn misplaced(mutant: &Mutant, workspace: &Path) -> Option<String> {
+fn placement_error(mutant: &Mutant, workspace: &Path) -> Option<String> {
     let path = path_in(mutant, workspace);
     let Ok(whole) = std::fs::read_to_string(&path) else {
         return Some(format!("`{}`: there is no file {}", mutant.what, path.display()));
@@ -230,7 +230,7 @@ fn ends_well(mut command: Command) -> Result<bool> {
         if let Some(status) = child.try_wait()? {
             return Ok(status.success());
         }
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > MUTANT_TIMEOUT {
             child.kill()?;
             child.wait()?;
             return Ok(false);
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn each_mutant_has_one_place_to_break() {
-        let wrong: Vec<_> = MUTANTS.iter().filter_map(|mutant| misplaced(mutant, tools::root())).collect();
+        let wrong: Vec<_> = MUTANTS.iter().filter_map(|mutant| placement_error(mutant, tools::root())).collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         for mutant in MUTANTS {
             assert_ne!(mutant.from, mutant.to, "{}", mutant.what);

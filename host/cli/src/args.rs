@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use occopus_engine::Renew;
+use occopus_engine::Rollout;
 
-pub(crate) use plugin::{Component, Language, Plugin};
-pub(crate) use service::{Serve, Token};
-pub(crate) use store::Store;
+pub(crate) use plugin::{ComponentCommand, Language, PluginCommand};
+pub(crate) use service::{ServeArgs, TokenCommand};
+pub(crate) use store::StoreCommand;
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
 Exit status:
     0  done
     1  failed; what was begun is rolled back
@@ -45,19 +45,19 @@ Environment:
 
 /// Deploys virtual infrastructures: nodes on one or several clouds, in the order of their dependencies.
 #[derive(Debug, Parser)]
-#[command(name = "occopus", version, infer_long_args = true, after_help = EXIT_CODES, max_term_width = 120)]
+#[command(name = "occopus", version, infer_long_args = true, after_help = AFTER_HELP, max_term_width = 120)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
     /// What goes with everything.
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) common: GlobalArgs,
 }
 
 /// Options of every command.
 #[derive(Debug, Args)]
-pub(crate) struct Common {
+pub(crate) struct GlobalArgs {
     /// The configuration of the operator.
     #[arg(long, value_name = "PATH", global = true)]
     pub(crate) cfg: Option<PathBuf>,
@@ -80,15 +80,15 @@ pub(crate) struct Common {
 
 /// What to print on standard output.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Output {
+pub(crate) struct OutputArgs {
     /// Text for people, or one JSON document.
     #[arg(long = "output", value_name = "FORMAT", default_value = "text")]
-    pub(crate) format: Format,
+    pub(crate) format: OutputFormat,
 }
 
 /// A form of output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// For people.
     #[default]
     Text,
@@ -98,7 +98,7 @@ pub(crate) enum Format {
 
 /// Which infrastructure.
 #[derive(Debug, Args)]
-pub(crate) struct Id {
+pub(crate) struct InfraIdArgs {
     /// The infrastructure's id.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: String,
@@ -108,60 +108,60 @@ pub(crate) struct Id {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Check a description and its node definitions; touches nothing.
-    Validate(Validate),
+    Validate(ValidateArgs),
     /// Show what `build` would do.
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Print what a node would get: its resource section, attributes and user data.
-    Render(Render),
+    Render(RenderArgs),
     /// Print the graph of dependencies.
-    Graph(Graph),
+    Graph(GraphArgs),
     /// Build an infrastructure, or finish or change one.
-    Build(Build),
+    Build(BuildArgs),
     /// Show the nodes with states, addresses and times; without an id, all infrastructures.
-    Status(Status),
+    Status(StatusArgs),
     /// Look at every node and replace what has failed.
-    Maintain(Maintain),
+    Maintain(MaintainArgs),
     /// Maintain an infrastructure in the background.
-    Attach(Attach),
+    Attach(AttachArgs),
     /// Let whoever maintains an infrastructure stop.
-    Detach(Detach),
+    Detach(DetachArgs),
     /// Give a node more or fewer instances.
-    Scale(ScaleTo),
+    Scale(ScaleArgs),
     /// Do not maintain an infrastructure until it is resumed; it runs on.
-    Suspend(Suspend),
+    Suspend(SuspendArgs),
     /// Maintain an infrastructure again.
-    Resume(Suspend),
+    Resume(SuspendArgs),
     /// Remove every node, dependents first.
-    Destroy(Destroy),
+    Destroy(DestroyArgs),
     /// Keep node definitions in the store, for descriptions that have none beside them.
-    Import(Import),
+    Import(ImportArgs),
     /// Node definitions that `import` keeps.
     #[command(subcommand)]
-    Definitions(Definitions),
+    Definitions(DefinitionsCommand),
     /// Credentials.
     #[command(subcommand)]
-    Auth(Auth),
+    Auth(AuthCommand),
     /// Print a JSON Schema of the files, for editors.
     #[command(subcommand)]
-    Schema(Schema),
+    Schema(SchemaCommand),
     /// Show what happened.
-    Events(Events),
+    Events(EventsArgs),
     /// Show the output of a node.
-    Logs(Logs),
+    Logs(LogsArgs),
     /// Who may use the service.
     #[command(subcommand)]
-    Token(Token),
+    Token(TokenCommand),
     /// Keep infrastructures alive, and be driven over HTTP.
-    Serve(Serve),
+    Serve(ServeArgs),
     /// The file in which state is kept.
     #[command(subcommand)]
-    Store(Store),
+    Store(StoreCommand),
     /// What plugins there are, and what they may do.
     #[command(subcommand)]
-    Plugin(Plugin),
+    Plugin(PluginCommand),
     /// Components of your own.
     #[command(subcommand)]
-    Component(Component),
+    Component(ComponentCommand),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -171,7 +171,7 @@ pub(crate) enum Command {
 
 /// Where the description and its node definitions are.
 #[derive(Debug, Args)]
-pub(crate) struct Files {
+pub(crate) struct DescriptionArgs {
     /// The description of the infrastructure.
     #[arg(value_name = "FILE")]
     pub(crate) description: PathBuf,
@@ -183,59 +183,62 @@ pub(crate) struct Files {
 
 /// `validate`
 #[derive(Debug, Args)]
-pub(crate) struct Validate {
+pub(crate) struct ValidateArgs {
     #[command(flatten)]
-    pub(crate) files: Files,
+    pub(crate) files: DescriptionArgs,
     /// Warnings are errors.
     #[arg(long)]
     pub(crate) strict: bool,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// `plan`
 #[derive(Debug, Args)]
-pub(crate) struct Plan {
+pub(crate) struct PlanArgs {
     #[command(flatten)]
-    pub(crate) files: Files,
+    pub(crate) files: DescriptionArgs,
     /// The id of an infrastructure that exists, or that is to get this id.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
     #[command(flatten)]
-    pub(crate) replace: Replace,
+    pub(crate) replace: ReplaceArgs,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// Which of the instances that work are to be made anew.
 #[derive(Debug, Args)]
-pub(crate) struct Replace {
+pub(crate) struct ReplaceArgs {
     /// Renew instances that work, one by one: another is made, and when it is ready, the old one is removed.
     #[arg(long, value_name = "WHICH", value_delimiter = ',')]
-    pub(crate) replace: Vec<Which>,
+    pub(crate) replace: Vec<ReplaceSelector>,
 }
 
 /// Instances that work and are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Which {
+pub(crate) enum ReplaceSelector {
     /// Those whose type, variables or definition have changed since they were made.
     Changed,
     /// Those that were told of an address that is gone.
     Dependents,
 }
 
-impl Replace {
+impl ReplaceArgs {
     /// For the engine.
-    pub(crate) fn renew(&self) -> Renew {
-        Renew { changed: self.replace.contains(&Which::Changed), dependents: self.replace.contains(&Which::Dependents) }
+    pub(crate) fn to_engine_options(&self) -> Rollout {
+        Rollout {
+            changed: self.replace.contains(&ReplaceSelector::Changed),
+            dependents: self.replace.contains(&ReplaceSelector::Dependents),
+        }
     }
 }
 
 /// `render`
 #[derive(Debug, Args)]
-pub(crate) struct Render {
+pub(crate) struct RenderArgs {
     #[command(flatten)]
-    pub(crate) files: Files,
+    pub(crate) files: DescriptionArgs,
     /// The node's name.
     #[arg(value_name = "NODE")]
     pub(crate) node: String,
@@ -244,22 +247,22 @@ pub(crate) struct Render {
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// `graph`
 #[derive(Debug, Args)]
-pub(crate) struct Graph {
+pub(crate) struct GraphArgs {
     #[command(flatten)]
-    pub(crate) files: Files,
+    pub(crate) files: DescriptionArgs,
     /// In which language.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) format: Drawing,
+    pub(crate) format: GraphFormat,
 }
 
 /// A form of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Drawing {
+pub(crate) enum GraphFormat {
     /// A line for each node.
     Text,
     /// For Graphviz.
@@ -272,11 +275,11 @@ pub(crate) enum Drawing {
 
 /// `definitions`
 #[derive(Debug, Subcommand)]
-pub(crate) enum Definitions {
+pub(crate) enum DefinitionsCommand {
     /// All types, with the places that they came from.
     List {
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// The definitions of a type.
     Show {
@@ -284,7 +287,7 @@ pub(crate) enum Definitions {
         #[arg(value_name = "TYPE")]
         node_type: String,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Forget types. What is deployed keeps its own copy.
     Remove {
@@ -296,19 +299,19 @@ pub(crate) enum Definitions {
 
 /// `auth`
 #[derive(Debug, Subcommand)]
-pub(crate) enum Auth {
+pub(crate) enum AuthCommand {
     /// Tell which rule serves which section of a description's nodes, without the secrets.
     Check {
         #[command(flatten)]
-        files: Files,
+        files: DescriptionArgs,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
 }
 
 /// `schema`
 #[derive(Debug, Subcommand)]
-pub(crate) enum Schema {
+pub(crate) enum SchemaCommand {
     /// Of infrastructure descriptions.
     Description,
     /// Of node definitions, with the sections of all installed plugins.
@@ -317,29 +320,29 @@ pub(crate) enum Schema {
 
 /// `build`
 #[derive(Debug, Args)]
-pub(crate) struct Build {
+pub(crate) struct BuildArgs {
     #[command(flatten)]
-    pub(crate) files: Files,
+    pub(crate) files: DescriptionArgs,
     /// The id: of an infrastructure that exists, to finish or change it, or for a new one.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
     /// What to do with what was made when a node fails.
     #[arg(long = "on-failure", alias = "on_failure", value_name = "WHAT", default_value = "rollback")]
-    pub(crate) on_failure: OnFailure,
+    pub(crate) on_failure: OnFailureArg,
     #[command(flatten)]
-    pub(crate) replace: Replace,
+    pub(crate) replace: ReplaceArgs,
     /// Do not ask before an infrastructure that exists is changed. Nobody is asked without a terminal.
     #[arg(short, long)]
     pub(crate) yes: bool,
     #[command(flatten)]
-    pub(crate) parallelize: Parallelize,
+    pub(crate) parallelize: ParallelizeArgs,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// After a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnFailure {
+pub(crate) enum OnFailureArg {
     /// Remove it.
     Rollback,
     /// Keep it, to be looked at.
@@ -348,7 +351,7 @@ pub(crate) enum OnFailure {
 
 /// Accepted for old scripts.
 #[derive(Debug, Args)]
-pub(crate) struct Parallelize {
+pub(crate) struct ParallelizeArgs {
     /// Has no effect: nodes always start as soon as what they depend on is ready.
     #[arg(long)]
     pub(crate) parallelize: bool,
@@ -356,7 +359,7 @@ pub(crate) struct Parallelize {
 
 /// `status`
 #[derive(Debug, Args)]
-pub(crate) struct Status {
+pub(crate) struct StatusArgs {
     /// The infrastructure's id.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
@@ -364,12 +367,12 @@ pub(crate) struct Status {
     #[arg(long, requires = "infra_id")]
     pub(crate) refresh: bool,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// `maintain`
 #[derive(Debug, Args)]
-pub(crate) struct Maintain {
+pub(crate) struct MaintainArgs {
     /// The infrastructure's id.
     #[arg(
         short = 'i',
@@ -392,10 +395,10 @@ pub(crate) struct Maintain {
     #[arg(long, conflicts_with_all = ["report", "list"])]
     pub(crate) release: bool,
     /// Seconds between two looks.
-    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) interval: Duration,
     #[command(flatten)]
-    pub(crate) parallelize: Parallelize,
+    pub(crate) parallelize: ParallelizeArgs,
     /// With -r: write a line with the addresses of each instance to this file. `text` and `json` choose the form of
     /// standard output instead.
     #[arg(short, long, value_name = "FILE|FORMAT", default_value = "text")]
@@ -407,40 +410,40 @@ pub(crate) struct Maintain {
 
 /// `attach`
 #[derive(Debug, Args)]
-pub(crate) struct Attach {
+pub(crate) struct AttachArgs {
     #[command(flatten)]
-    pub(crate) id: Id,
+    pub(crate) id: InfraIdArgs,
     /// Seconds between two looks.
-    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) interval: Duration,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// `detach`
 #[derive(Debug, Args)]
-pub(crate) struct Detach {
+pub(crate) struct DetachArgs {
     #[command(flatten)]
-    pub(crate) id: Id,
+    pub(crate) id: InfraIdArgs,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// Where a report goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReportTarget {
     /// To standard output.
-    Stdout(Format),
+    Stdout(OutputFormat),
     /// To a file.
     File(PathBuf),
 }
 
 impl ReportTarget {
     /// The form of standard output.
-    pub(crate) fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> OutputFormat {
         match self {
             Self::Stdout(format) => *format,
-            Self::File(_) => Format::Text,
+            Self::File(_) => OutputFormat::Text,
         }
     }
 }
@@ -450,14 +453,14 @@ impl FromStr for ReportTarget {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text {
-            "text" => Self::Stdout(Format::Text),
-            "json" => Self::Stdout(Format::Json),
+            "text" => Self::Stdout(OutputFormat::Text),
+            "json" => Self::Stdout(OutputFormat::Json),
             path => Self::File(path.into()),
         })
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
@@ -465,7 +468,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// `scale`
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("how").required(true))]
-pub(crate) struct ScaleTo {
+pub(crate) struct ScaleArgs {
     /// The infrastructure's id.
     #[arg(short = 'i', long = "infraid", aliases = ["infra_id", "infra-id"], value_name = "ID")]
     pub(crate) infra_id: String,
@@ -473,7 +476,7 @@ pub(crate) struct ScaleTo {
     #[arg(short, long, value_name = "NODE")]
     pub(crate) node: String,
     /// So many more; fewer with a minus. The youngest go first.
-    #[arg(short, long = "changescale", value_name = "NUMBER", group = "how", allow_negative_numbers = true, value_parser = change)]
+    #[arg(short, long = "changescale", value_name = "NUMBER", group = "how", allow_negative_numbers = true, value_parser = parse_change)]
     pub(crate) change: Option<i32>,
     /// So many.
     #[arg(short, long = "setscale", value_name = "NUMBER", group = "how", value_parser = clap::value_parser!(u32).range(1..))]
@@ -485,10 +488,10 @@ pub(crate) struct ScaleTo {
     #[arg(long)]
     pub(crate) later: bool,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
-fn change(text: &str) -> Result<i32, String> {
+fn parse_change(text: &str) -> Result<i32, String> {
     match text.parse() {
         Ok(0) => Err("0 changes nothing".to_owned()),
         Ok(number) => Ok(number),
@@ -498,18 +501,18 @@ fn change(text: &str) -> Result<i32, String> {
 
 /// `suspend` and `resume`
 #[derive(Debug, Args)]
-pub(crate) struct Suspend {
+pub(crate) struct SuspendArgs {
     #[command(flatten)]
-    pub(crate) id: Id,
+    pub(crate) id: InfraIdArgs,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// `destroy`
 #[derive(Debug, Args)]
-pub(crate) struct Destroy {
+pub(crate) struct DestroyArgs {
     #[command(flatten)]
-    pub(crate) id: Id,
+    pub(crate) id: InfraIdArgs,
     /// Remove instead what carries the infrastructure's mark and has no record, in the clouds that this description names.
     #[arg(long, value_name = "FILE")]
     pub(crate) orphans: Option<PathBuf>,
@@ -526,39 +529,39 @@ pub(crate) struct Destroy {
     #[arg(long, short, requires = "forget")]
     pub(crate) yes: bool,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// `import`
 #[derive(Debug, Args)]
-pub(crate) struct Import {
+pub(crate) struct ImportArgs {
     /// Node definitions.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// `events`
 #[derive(Debug, Args)]
-pub(crate) struct Events {
+pub(crate) struct EventsArgs {
     #[command(flatten)]
-    pub(crate) id: Id,
+    pub(crate) id: InfraIdArgs,
     /// Go on showing what happens, until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// `logs`
 #[derive(Debug, Args)]
-pub(crate) struct Logs {
+pub(crate) struct LogsArgs {
     /// The node's name, or the id of an instance.
     #[arg(value_name = "NODE")]
     pub(crate) node: String,
     #[command(flatten)]
-    pub(crate) id: Id,
+    pub(crate) id: InfraIdArgs,
 }
 
 #[cfg(test)]

@@ -3,19 +3,19 @@
 use occopus::Authentication;
 use serde_json::json;
 
-use super::args::{Auth, Common, Format};
+use super::args::{AuthCommand, GlobalArgs, OutputFormat};
 use super::failure::Failure;
-use super::{print, session};
+use super::{backend, print};
 
-pub(crate) async fn run(auth: Auth, common: &Common) -> Result<(), Failure> {
-    let Auth::Check { files, output } = auth;
-    let occopus = session::open(common)?;
-    let infrastructure = session::compile(&occopus, files).await?.infrastructure;
-    session::warn(&occopus.credentials().await?);
-    let previews = session::rehearse(&occopus, None, &infrastructure).await?;
+pub(crate) async fn run(auth: AuthCommand, common: &GlobalArgs) -> Result<(), Failure> {
+    let AuthCommand::Check { files, output } = auth;
+    let occopus = backend::open_local(common)?;
+    let infrastructure = backend::compile(&occopus, files).await?.infrastructure;
+    backend::print_warnings(&occopus.credentials().await?);
+    let previews = backend::rehearse(&occopus, None, &infrastructure).await?;
     let found = occopus.authentications(&infrastructure, &previews).await?;
     match output.format {
-        Format::Json => {
+        OutputFormat::Json => {
             let one = |found: &Authentication| {
                 json!({
                     "node_type": found.node_type,
@@ -29,9 +29,9 @@ pub(crate) async fn run(auth: Auth, common: &Common) -> Result<(), Failure> {
             };
             print::json(&found.iter().map(one).collect::<Vec<_>>());
         }
-        Format::Text => found.iter().for_each(|found| print::line(line(found))),
+        OutputFormat::Text => found.iter().for_each(|found| print::line(line(found))),
     }
-    session::refuse(&occopus, &found)
+    backend::ensure_authenticated(&occopus, &found)
 }
 
 fn line(found: &Authentication) -> String {

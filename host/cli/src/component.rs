@@ -5,31 +5,31 @@ use std::path::{Path, PathBuf};
 
 use occopus::{Config, Overrides};
 
-use super::args::Common;
-use super::failure::{Exit, Failure};
+use super::args::GlobalArgs;
+use super::failure::{ExitStatus, Failure};
 
 pub(crate) async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, String)>) -> Result<(), Failure> {
     occopus_runtime::serve::serve(component, listen, env)
         .await
-        .map_err(|error| Failure::new(Exit::Failed, "component.serve", error))
+        .map_err(|error| Failure::new(ExitStatus::Failed, "component.serve", error))
 }
 
-pub(crate) async fn watch(directory: PathBuf) -> Result<(), Failure> {
-    let watched = tokio::task::spawn_blocking(move || occopus_runtime::keep_outputs_short(&directory)).await;
-    let failed = |message: String| Failure::new(Exit::Failed, "component.watch", message);
+pub(crate) async fn watch_outputs(directory: PathBuf) -> Result<(), Failure> {
+    let watched = tokio::task::spawn_blocking(move || occopus_runtime::run_output_rotation(&directory)).await;
+    let failed = |message: String| Failure::new(ExitStatus::Failed, "component.watch", message);
     watched.map_err(|error| failed(error.to_string()))?.map_err(|fault| failed(fault.message))
 }
 
 /// Leaves a process behind that keeps the output of `local` nodes short, when there are any: nobody else does after the end of
 /// this program.
-pub(crate) async fn leave_watch(common: &Common) {
+pub(crate) async fn spawn_output_watcher(common: &GlobalArgs) {
     let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
     let Ok((config, _)) = Config::load(&overrides) else { return };
-    let processes = config.places.data.join("processes");
+    let processes = config.directories.data.join("processes");
     let left = tokio::task::spawn_blocking(move || {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let arguments = [Path::new("component"), Path::new("watch"), &processes];
-        occopus_runtime::leave_outputs_watched(&processes, &program, &arguments).map_err(|fault| fault.message)
+        occopus_runtime::spawn_output_rotation(&processes, &program, &arguments).map_err(|fault| fault.message)
     });
     if let Ok(Err(why)) = left.await {
         tracing::warn!("nothing keeps the output of local nodes short: {why}");

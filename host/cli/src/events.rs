@@ -5,34 +5,34 @@ use std::time::Duration;
 use occopus::Occopus;
 use occopus_engine::Event;
 
-use super::args::{Common, Events, Format};
+use super::args::{EventsArgs, GlobalArgs, OutputFormat};
+use super::backend::Backend;
 use super::failure::Failure;
-use super::remote::{self, Follow, Service};
-use super::report::{one_line, quoted};
-use super::session::Place;
-use super::{print, session};
+use super::remote::{self, ServiceClient, StreamStart};
+use super::report::{one_line, quote_output};
+use super::{backend, print};
 
 /// Read at a time.
-const PAGE: usize = 500;
+const PAGE_SIZE: usize = 500;
 /// Between two looks when following.
-const PAUSE: Duration = Duration::from_millis(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-pub(crate) async fn run(events: Events, common: &Common) -> Result<(), Failure> {
-    match session::place(common)? {
-        Place::Here(occopus) => here(events, &occopus).await,
-        Place::Service(service) => there(events, &service).await,
+pub(crate) async fn run(events: EventsArgs, common: &GlobalArgs) -> Result<(), Failure> {
+    match backend::open_backend(common)? {
+        Backend::Local(occopus) => run_local(events, &occopus).await,
+        Backend::Service(service) => run_on_service(events, &service).await,
     }
 }
 
-async fn here(events: Events, occopus: &Occopus) -> Result<(), Failure> {
+async fn run_local(events: EventsArgs, occopus: &Occopus) -> Result<(), Failure> {
     let engine = occopus.reader().await?;
     let id = &events.id.infra_id;
     let mut after = 0;
     loop {
-        let page = engine.events(id, after, PAGE).await?;
+        let page = engine.events(id, after, PAGE_SIZE).await?;
         for event in &page {
             after = event.id.unwrap_or(after);
-            if !show(event, events.output.format) {
+            if !print_event(event, events.output.format) {
                 return Ok(());
             }
         }
@@ -45,54 +45,54 @@ async fn here(events: Events, occopus: &Occopus) -> Result<(), Failure> {
                 return Ok(());
             }
             if !engine.exists(id).await? {
-                gone(id);
+                print_gone(id);
                 return Ok(());
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-async fn there(events: Events, service: &Service) -> Result<(), Failure> {
+async fn run_on_service(events: EventsArgs, service: &ServiceClient) -> Result<(), Failure> {
     let id = &events.id.infra_id;
     let mut after = 0;
     loop {
-        let page = service.events(id, after, PAGE).await?;
+        let page = service.events(id, after, PAGE_SIZE).await?;
         for event in &page {
             after = event.id.unwrap_or(after);
-            if !show(event, events.output.format) {
+            if !print_event(event, events.output.format) {
                 return Ok(());
             }
         }
-        if page.len() < PAGE {
+        if page.len() < PAGE_SIZE {
             break;
         }
     }
     if events.follow {
-        let mut happening = remote::follow(service, id, Follow::After(after)).await?;
+        let mut happening = remote::subscribe(service, id, StreamStart::After(after)).await?;
         while let Some(event) = happening.recv().await {
             // The others are about what is under way, and are kept nowhere.
-            if event.id.is_some() && !show(&event, events.output.format) {
+            if event.id.is_some() && !print_event(&event, events.output.format) {
                 return Ok(());
             }
         }
-        gone(id);
+        print_gone(id);
     }
     Ok(())
 }
 
-fn gone(id: &str) {
+fn print_gone(id: &str) {
     print::note(format_args!("{id} is gone, and its events with it"));
 }
 
 /// False when nobody reads any more.
-fn show(event: &Event, format: Format) -> bool {
+fn print_event(event: &Event, format: OutputFormat) -> bool {
     match format {
-        Format::Json => print::json_line(event),
-        Format::Text => {
+        OutputFormat::Json => print::json_line(event),
+        OutputFormat::Text => {
             let line = format!("{:.3}  {}", event.time, one_line(&event.to_string()));
-            match event.what.output() {
-                Some(output) => print::try_line(format_args!("{line}\n{}", quoted(output))),
+            match event.kind.output() {
+                Some(output) => print::try_line(format_args!("{line}\n{}", quote_output(output))),
                 None => print::try_line(line),
             }
         }

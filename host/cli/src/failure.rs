@@ -8,21 +8,21 @@ use std::process::ExitCode;
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode, ThemeCharacters, ThemeStyles,
 };
-use occopus::{ConfigError, OpenError, source};
+use occopus::{ConfigError, OpenError, source_location};
 use occopus_conformance::ConformanceError;
 use occopus_engine::{EngineError, InfrastructureState, Leftover, NodeFailure, Orphan, Status};
-use occopus_model::{NamedText, Problems};
+use occopus_model::{Diagnostics, NamedText};
 use serde_json::{Value, json};
 
-use super::remote::{Refused, Told};
+use super::remote::{FileDiagnostic, ServiceError};
 use super::report::one_line;
 
 /// How the program ends. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Exit {
+pub(crate) enum ExitStatus {
     /// As asked.
-    Done = 0,
+    Success = 0,
     /// Not done; nothing is left of what was begun.
     Failed = 1,
     /// Typed wrongly.
@@ -32,7 +32,7 @@ pub(crate) enum Exit {
     /// Another process works on it.
     Owned = 4,
     /// Something exists that should not.
-    Left = 5,
+    LeftBehind = 5,
     /// Done as far as possible, and something of the infrastructure is not as it should be.
     NotReady = 6,
     /// Nothing is known to be wrong, and some machines could not be observed.
@@ -41,11 +41,11 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
-impl Exit {
+impl ExitStatus {
     /// Returns the exit status of a command that leaves an infrastructure in this state, and prints why when it is not 0.
     pub(crate) fn of_status(status: &Status) -> Self {
         let exit = Self::of_state(status.state);
-        if exit != Self::Done {
+        if exit != Self::Success {
             let why = status.message.as_ref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
             super::print::note(format_args!("{} is {}{why}", status.name, status.state));
         }
@@ -54,7 +54,7 @@ impl Exit {
 
     fn of_state(state: InfrastructureState) -> Self {
         match state {
-            InfrastructureState::Ready => Self::Done,
+            InfrastructureState::Ready => Self::Success,
             InfrastructureState::Unreachable => Self::Unreachable,
             InfrastructureState::Building
             | InfrastructureState::Degraded
@@ -65,8 +65,8 @@ impl Exit {
     }
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<ExitStatus> for ExitCode {
+    fn from(exit: ExitStatus) -> Self {
         Self::from(exit as u8)
     }
 }
@@ -75,15 +75,15 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The user's files, with all that is wrong in them.
-    Files(Problems),
+    Files(Diagnostics),
     /// The engine, at an infrastructure.
     Engine(Box<EngineError>, Option<String>),
     /// A service, which did not do it or could not be asked.
-    Service(Box<Refused>),
+    Service(Box<ServiceError>),
     /// What is left after `destroy`.
-    Left(String, Vec<Leftover>),
+    Leftovers(String, Vec<Leftover>),
     /// Machines that no record speaks of, after `destroy`.
-    Strange(String, Vec<Orphan>),
+    Orphans(String, Vec<Orphan>),
     /// Nodes that could not be deployed, found before anything was touched.
     Nodes(Vec<NodeFailure>),
     /// Anything else.
@@ -93,7 +93,7 @@ pub(crate) enum Failure {
 /// A failure that needs no more than words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
-    pub(crate) exit: Exit,
+    pub(crate) exit: ExitStatus,
     pub(crate) code: String,
     pub(crate) text: String,
     pub(crate) help: Option<String>,
@@ -101,7 +101,7 @@ pub(crate) struct Message {
 
 impl Failure {
     /// In words.
-    pub(crate) fn new(exit: Exit, code: &str, text: impl fmt::Display) -> Self {
+    pub(crate) fn new(exit: ExitStatus, code: &str, text: impl fmt::Display) -> Self {
         Self::Other(Message { exit, code: code.to_owned(), text: text.to_string(), help: None })
     }
 
@@ -114,19 +114,19 @@ impl Failure {
     }
 
     /// How the program ends.
-    pub(crate) fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> ExitStatus {
         match self {
-            Self::Files(_) | Self::Nodes(_) => Exit::Invalid,
-            Self::Left(..) | Self::Strange(..) => Exit::Left,
+            Self::Files(_) | Self::Nodes(_) => ExitStatus::Invalid,
+            Self::Leftovers(..) | Self::Orphans(..) => ExitStatus::LeftBehind,
             Self::Service(refused) => refused.exit,
             Self::Other(message) => message.exit,
-            Self::Engine(error, _) if !error.left().is_empty() => Exit::Left,
+            Self::Engine(error, _) if !error.left().is_empty() => ExitStatus::LeftBehind,
             Self::Engine(error, _) => match **error {
-                EngineError::InvalidId { .. } | EngineError::UnknownNode { .. } => Exit::Usage,
-                EngineError::Owned { .. } => Exit::Owned,
-                EngineError::Invalid { .. } | EngineError::NoPlugin { .. } => Exit::Invalid,
-                EngineError::Stopped { .. } => Exit::Interrupted,
-                _ => Exit::Failed,
+                EngineError::InvalidId { .. } | EngineError::UnknownNode { .. } => ExitStatus::Usage,
+                EngineError::Owned { .. } => ExitStatus::Owned,
+                EngineError::Invalid { .. } | EngineError::NoPlugin { .. } => ExitStatus::Invalid,
+                EngineError::Stopped { .. } => ExitStatus::Interrupted,
+                _ => ExitStatus::Failed,
             },
         }
     }
@@ -137,8 +137,8 @@ impl Failure {
             Self::Files(_) => ("files.invalid", "the files are not usable".to_owned()),
             Self::Engine(error, _) => (error.code(), error.to_string()),
             Self::Nodes(_) => ("files.invalid", "the nodes can't be deployed".to_owned()),
-            Self::Left(..) => ("engine.left", "something could not be removed".to_owned()),
-            Self::Strange(..) => ("engine.unrecorded", "machines without a record are left".to_owned()),
+            Self::Leftovers(..) => ("engine.left", "something could not be removed".to_owned()),
+            Self::Orphans(..) => ("engine.unrecorded", "machines without a record are left".to_owned()),
             Self::Service(refused) => (refused.code.as_str(), refused.text.clone()),
             Self::Other(message) => (message.code.as_str(), message.text.clone()),
         };
@@ -153,24 +153,28 @@ impl Failure {
                     error["rolled_back"] = json!(rolled_back);
                 }
             }
-            Self::Left(id, left) => {
+            Self::Leftovers(id, left) => {
                 error["infrastructure"] = json!(id);
                 error["left"] = json!(left);
             }
-            Self::Strange(id, machines) => {
+            Self::Orphans(id, machines) => {
                 error["infrastructure"] = json!(id);
                 error["strange"] = json!(machines);
             }
             Self::Nodes(failures) => {
                 error["problems"] = failures
                     .iter()
-                    .flat_map(|failure| source::problems(failure, &|place: &source::Place<'_>| place.read()))
+                    .flat_map(|failure| {
+                        source_location::failure_problems(failure, &|place: &source_location::SourceLocation<'_>| {
+                            place.read()
+                        })
+                    })
                     .collect()
             }
             Self::Service(refused) => {
                 error["infrastructure"] = json!(refused.infrastructure);
                 error["left"] = json!(refused.left);
-                error["problems"] = refused.problems.iter().map(Told::to_json).collect();
+                error["problems"] = refused.problems.iter().map(FileDiagnostic::to_json).collect();
                 error["help"] = json!(refused.help);
             }
             Self::Other(message) => error["help"] = json!(message.help),
@@ -182,76 +186,78 @@ impl Failure {
     pub(crate) fn render(&self) -> String {
         match self {
             Self::Files(problems) => render_problems(problems),
-            Self::Engine(error, id) => render(&explain(error, id.as_deref())),
+            Self::Engine(error, id) => render(&engine_diagnostic(error, id.as_deref())),
             Self::Nodes(failures) => failures
                 .iter()
                 .map(|failure| {
                     let code = failure.code().to_owned();
-                    let (mut shown, mut help) =
-                        (Shown { code, message: failure.to_string(), ..Shown::default() }, Vec::new());
-                    shown.point_at(failure, &mut help);
+                    let (mut shown, mut help) = (
+                        SourceDiagnostic { code, message: failure.to_string(), ..SourceDiagnostic::default() },
+                        Vec::new(),
+                    );
+                    shown.label_failure(failure, &mut help);
                     shown.help = (!help.is_empty()).then(|| help.join("\n"));
                     render(&shown)
                 })
                 .collect(),
-            Self::Service(refused) => render_refused(refused),
-            Self::Left(id, left) => render(&Shown {
+            Self::Service(refused) => render_service_error(refused),
+            Self::Leftovers(id, left) => render(&SourceDiagnostic {
                 code: "engine.left".into(),
-                message: format!("{} could not be removed", instances(left.len())),
-                help: Some(left_help(id, left)),
-                ..Shown::default()
+                message: format!("{} could not be removed", count_instances(left.len())),
+                help: Some(leftovers_help(id, left)),
+                ..SourceDiagnostic::default()
             }),
-            Self::Strange(id, machines) => render(&Shown {
+            Self::Orphans(id, machines) => render(&SourceDiagnostic {
                 code: "engine.unrecorded".into(),
                 message: format!(
                     "{id} is destroyed, and its clouds list {} with its label that this store has no record of",
                     if machines.len() == 1 { "1 machine".to_owned() } else { format!("{} machines", machines.len()) },
                 ),
-                help: Some(strange_help(id, machines)),
-                ..Shown::default()
+                help: Some(orphans_help(id, machines)),
+                ..SourceDiagnostic::default()
             }),
-            Self::Other(message) => render(&Shown {
+            Self::Other(message) => render(&SourceDiagnostic {
                 code: message.code.clone(),
                 message: message.text.clone(),
                 help: message.help.clone(),
-                ..Shown::default()
+                ..SourceDiagnostic::default()
             }),
         }
     }
 }
 
 /// All that a service finds wrong, each where the user wrote it; otherwise the refusal itself.
-fn render_refused(refused: &Refused) -> String {
+fn render_service_error(refused: &ServiceError) -> String {
     let help = match &refused.infrastructure {
-        Some(id) if !refused.left.is_empty() => Some(left_help(id, &refused.left)),
+        Some(id) if !refused.left.is_empty() => Some(leftovers_help(id, &refused.left)),
         _ => refused.help.clone(),
     };
     let (code, message) = (refused.code.clone(), refused.text.clone());
     match refused.problems.split_last() {
-        None => render(&Shown { code, message, help, ..Shown::default() }),
+        None => render(&SourceDiagnostic { code, message, help, ..SourceDiagnostic::default() }),
         Some((last, others)) => {
             // What to do now comes at the end.
             let help: Vec<_> = last.help.iter().chain(&help).map(String::as_str).collect();
-            let last = Told { help: (!help.is_empty()).then(|| help.join("\n")), ..last.clone() };
-            render_told(others) + &render_told(&[last])
+            let last = FileDiagnostic { help: (!help.is_empty()).then(|| help.join("\n")), ..last.clone() };
+            render_diagnostics(others) + &render_diagnostics(&[last])
         }
     }
 }
 
 /// What a service says of files, each with its excerpt.
-pub(crate) fn render_told(problems: &[Told]) -> String {
-    let one = |told: &Told| {
+pub(crate) fn render_diagnostics(problems: &[FileDiagnostic]) -> String {
+    let one = |told: &FileDiagnostic| {
         let is_warning = told.severity == "warning";
         let (code, message, help) = (told.code.clone(), told.message.clone(), told.help.clone());
-        let mut shown = Shown { code, message, help, is_warning, ..Shown::default() };
-        shown.point(told.place().as_deref(), at_line(&told.message).unwrap_or("here").to_owned());
+        let mut shown = SourceDiagnostic { code, message, help, is_warning, ..SourceDiagnostic::default() };
+        shown.add_label(told.location().as_deref(), template_line(&told.message).unwrap_or("here").to_owned());
         render(&shown)
     };
     problems.iter().map(one).collect()
 }
 
 /// From where a message names the line of a template that it is about: `line 2: ...`.
-fn at_line(message: &str) -> Option<&str> {
+fn template_line(message: &str) -> Option<&str> {
     let names_line = |at: &usize| {
         let number = message[at + "line ".len()..].split(": ").next().unwrap_or_default();
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
@@ -260,12 +266,12 @@ fn at_line(message: &str) -> Option<&str> {
 }
 
 /// Problems for programs.
-pub(crate) fn problems_json(problems: &Problems) -> Vec<Value> {
-    problems.iter().map(occopus_model::Problem::to_json).collect()
+pub(crate) fn problems_json(problems: &Diagnostics) -> Vec<Value> {
+    problems.iter().map(occopus_model::Diagnostic::to_json).collect()
 }
 
 /// All problems, each with its excerpt, and their number.
-pub(crate) fn render_problems(problems: &Problems) -> String {
+pub(crate) fn render_problems(problems: &Diagnostics) -> String {
     let mut text = String::new();
     for problem in problems.iter() {
         text += &render(problem);
@@ -273,8 +279,8 @@ pub(crate) fn render_problems(problems: &Problems) -> String {
     text
 }
 
-impl From<Problems> for Failure {
-    fn from(problems: Problems) -> Self {
+impl From<Diagnostics> for Failure {
+    fn from(problems: Diagnostics) -> Self {
         Self::Files(problems)
     }
 }
@@ -287,7 +293,7 @@ impl From<EngineError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(Exit::Invalid, "config.invalid", error)
+        Self::new(ExitStatus::Invalid, "config.invalid", error)
     }
 }
 
@@ -297,17 +303,18 @@ impl From<OpenError> for Failure {
             OpenError::Store(source) => EngineError::from(source).into(),
             OpenError::Files(problems) => problems.into(),
             OpenError::Conformance(ConformanceError::Fixture(error)) => {
-                Self::new(Exit::Invalid, "fixture.invalid", error)
+                Self::new(ExitStatus::Invalid, "fixture.invalid", error)
                     .help("docs/writing-plugins.md has the keys of a fixture")
             }
-            other => Self::new(Exit::Failed, "start.failed", other),
+            other => Self::new(ExitStatus::Failed, "start.failed", other),
         }
     }
 }
 
 /// What happened, where, why, and how to mend it.
-fn explain(error: &EngineError, id: Option<&str>) -> Shown {
-    let mut shown = Shown { code: error.code().to_owned(), message: error.to_string(), ..Shown::default() };
+fn engine_diagnostic(error: &EngineError, id: Option<&str>) -> SourceDiagnostic {
+    let mut shown =
+        SourceDiagnostic { code: error.code().to_owned(), message: error.to_string(), ..SourceDiagnostic::default() };
     let mut help = Vec::new();
     match error {
         EngineError::UnknownInfrastructure { .. } => help.push("`occopus status` lists all infrastructures".to_owned()),
@@ -315,12 +322,12 @@ fn explain(error: &EngineError, id: Option<&str>) -> Shown {
             help.push("wait for it to end; when it maintains the infrastructure, `occopus detach` lets it stop; one that died frees it after a few seconds".to_owned());
         }
         EngineError::NoPlugin { location, .. } => {
-            shown.point(location.as_deref(), "here".to_owned());
+            shown.add_label(location.as_deref(), "here".to_owned());
             help.push("`occopus plugin list` shows what there is".to_owned());
         }
         EngineError::Node { failure, rolled_back, left } => {
-            shown.point_at(failure, &mut help);
-            Shown::quote(failure, &mut help);
+            shown.label_failure(failure, &mut help);
+            SourceDiagnostic::quote_output(failure, &mut help);
             match id {
                 _ if *rolled_back && left.is_empty() => {
                     let text =
@@ -339,13 +346,13 @@ fn explain(error: &EngineError, id: Option<&str>) -> Shown {
         _ => {}
     }
     if let (Some(id), false) = (id, error.left().is_empty()) {
-        help.push(left_help(id, error.left()));
+        help.push(leftovers_help(id, error.left()));
     }
     shown.help = (!help.is_empty()).then(|| help.join("\n"));
     shown
 }
 
-fn left_help(id: &str, left: &[Leftover]) -> String {
+fn leftovers_help(id: &str, left: &[Leftover]) -> String {
     let mut text = "still there:".to_owned();
     for leftover in left {
         text += &format!("\n  {leftover}");
@@ -358,7 +365,7 @@ fn left_help(id: &str, left: &[Leftover]) -> String {
     )
 }
 
-fn strange_help(id: &str, machines: &[Orphan]) -> String {
+fn orphans_help(id: &str, machines: &[Orphan]) -> String {
     let line = |machine: &Orphan| format!("\n  {} on {} [{}]", machine.instance, machine.driver, machine.handle);
     let lines: String = machines.iter().map(line).collect();
     format!(
@@ -366,13 +373,13 @@ fn strange_help(id: &str, machines: &[Orphan]) -> String {
     )
 }
 
-fn instances(number: usize) -> String {
+fn count_instances(number: usize) -> String {
     if number == 1 { "1 instance".to_owned() } else { format!("{number} instances") }
 }
 
 /// An error with lines of files that the user wrote.
 #[derive(Debug, Default)]
-struct Shown {
+struct SourceDiagnostic {
     code: String,
     is_warning: bool,
     message: String,
@@ -384,38 +391,41 @@ struct Shown {
     elsewhere: Vec<String>,
 }
 
-impl Shown {
+impl SourceDiagnostic {
     /// Shows the lines that a failure is about.
-    fn point_at(&mut self, failure: &NodeFailure, help: &mut Vec<String>) {
+    fn label_failure(&mut self, failure: &NodeFailure, help: &mut Vec<String>) {
         for detail in &failure.details {
             // The first of what a driver refuses is the message itself.
             let is_said = self.message.ends_with(&detail.message);
-            self.point(detail.location.as_deref(), if is_said { "here".to_owned() } else { detail.message.clone() });
+            self.add_label(
+                detail.location.as_deref(),
+                if is_said { "here".to_owned() } else { detail.message.clone() },
+            );
             if detail.location.is_none() && !is_said {
                 help.push(detail.message.clone());
             }
         }
         if self.labels.is_empty() && self.elsewhere.is_empty() {
-            self.point(failure.location(), "defined here".to_owned());
+            self.add_label(failure.location(), "defined here".to_owned());
         }
     }
 
     /// Shows what the machine of a failed node wrote last.
-    fn quote(failure: &NodeFailure, help: &mut Vec<String>) {
+    fn quote_output(failure: &NodeFailure, help: &mut Vec<String>) {
         if let Some(output) = &failure.output {
-            help.push(format!("the last lines of its output:\n{}", super::report::quoted(output)));
+            help.push(format!("the last lines of its output:\n{}", super::report::quote_output(output)));
         }
     }
 
     /// Shows the line at `FILE:LINE:COLUMN`.
-    fn point(&mut self, location: Option<&str>, message: String) {
-        let Some(place) = location.and_then(source::Place::parse) else { return };
+    fn add_label(&mut self, location: Option<&str>, message: String) {
+        let Some(place) = location.and_then(source_location::SourceLocation::parse) else { return };
         if self.source.is_none() {
             self.source = place.read().map(|text| NamedText::new(place.file, text));
             place.file.clone_into(&mut self.file);
         }
         let text = self.source.as_ref().map(NamedText::text).unwrap_or_default();
-        let (offset, message) = source::find(&place, text, &message);
+        let (offset, message) = source_location::locate(&place, text, &message);
         match offset {
             Some(offset) if place.file == self.file => {
                 self.labels.push(LabeledSpan::new(Some(message), offset.start, offset.len()));
@@ -426,16 +436,16 @@ impl Shown {
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for SourceDiagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         self.elsewhere.iter().try_for_each(|line| write!(f, "\n{line}"))
     }
 }
 
-impl StdError for Shown {}
+impl StdError for SourceDiagnostic {}
 
-impl Diagnostic for Shown {
+impl Diagnostic for SourceDiagnostic {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         Some(Box::new(&self.code))
     }
@@ -489,7 +499,7 @@ mod tests {
             (InfrastructureState::Unreachable, 7),
         ];
         for (state, exit) in exits {
-            assert_eq!(Exit::of_state(state) as u8, exit, "{state}");
+            assert_eq!(ExitStatus::of_state(state) as u8, exit, "{state}");
         }
     }
 }

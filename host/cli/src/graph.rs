@@ -2,20 +2,20 @@
 
 use occopus::graph::{self, TooLarge};
 
-use super::args::{Common, Drawing, Graph};
-use super::failure::{Exit, Failure};
-use super::{print, session};
+use super::args::{GlobalArgs, GraphArgs, GraphFormat};
+use super::failure::{ExitStatus, Failure};
+use super::{backend, print};
 
-pub(crate) async fn run(arguments: Graph, common: &Common) -> Result<(), Failure> {
-    let infrastructure = session::compile_at(&session::place(common)?, arguments.files).await?;
+pub(crate) async fn run(arguments: GraphArgs, common: &GlobalArgs) -> Result<(), Failure> {
+    let infrastructure = backend::compile_for(&backend::open_backend(common)?, arguments.files).await?;
     let too_large = |problem: TooLarge| {
-        Failure::new(Exit::Failed, "graph.too-large", problem.to_string()).help("`--format dot` has no limit")
+        Failure::new(ExitStatus::Failed, "graph.too-large", problem.to_string()).help("`--format dot` has no limit")
     };
     let text = match arguments.format {
-        Drawing::Text => graph::text(&infrastructure),
-        Drawing::Dot => graph::dot(&infrastructure),
-        Drawing::Mermaid => graph::mermaid(&infrastructure),
-        Drawing::Svg => graph::svg(&infrastructure).map_err(too_large)?,
+        GraphFormat::Text => graph::text(&infrastructure),
+        GraphFormat::Dot => graph::dot(&infrastructure),
+        GraphFormat::Mermaid => graph::mermaid(&infrastructure),
+        GraphFormat::Svg => graph::svg(&infrastructure).map_err(too_large)?,
     };
     print::line(text.trim_end());
     Ok(())

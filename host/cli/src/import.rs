@@ -2,28 +2,28 @@
 
 use serde_json::json;
 
-use super::args::{Common, Format, Import};
+use super::args::{GlobalArgs, ImportArgs, OutputFormat};
+use super::backend::Backend;
 use super::failure::Failure;
 use super::remote;
-use super::session::Place;
-use super::{print, session};
+use super::{backend, print};
 
-pub(crate) async fn run(import: Import, common: &Common) -> Result<(), Failure> {
-    let names = match session::place(common)? {
-        Place::Here(occopus) => {
+pub(crate) async fn run(import: ImportArgs, common: &GlobalArgs) -> Result<(), Failure> {
+    let names = match backend::open_backend(common)? {
+        Backend::Local(occopus) => {
             let (definitions, warnings) = occopus.read_definitions(import.files).await?;
-            session::warn(&warnings);
+            backend::print_warnings(&warnings);
             occopus.reader().await?.save_definitions(&definitions).await?;
             definitions.into_keys().collect()
         }
-        Place::Service(service) => {
+        Backend::Service(service) => {
             let document = service.read_definitions(import.files).await?;
-            service.import(&document).await.map_err(remote::without_places)?
+            service.import(&document).await.map_err(remote::without_locations)?
         }
     };
     match import.output.format {
-        Format::Json => print::json(&json!({ "imported": names })),
-        Format::Text => print::line(format_args!("Successfully imported nodes: {}", names.join(", "))),
+        OutputFormat::Json => print::json(&json!({ "imported": names })),
+        OutputFormat::Text => print::line(format_args!("Successfully imported nodes: {}", names.join(", "))),
     }
     Ok(())
 }

@@ -6,23 +6,23 @@ use std::path::Path;
 
 use occopus_engine::{InstanceStatus, NodeStatus};
 
-use super::args::{Common, Logs};
-use super::failure::{Exit, Failure};
+use super::args::{GlobalArgs, LogsArgs};
+use super::failure::{ExitStatus, Failure};
 use super::terminal::printable;
-use super::{print, session};
+use super::{backend, print};
 
 /// The attribute in which drivers that keep a node's output in a file on this machine tell where.
-const OUTPUT: &str = "output";
+const OUTPUT_ATTRIBUTE: &str = "output";
 /// Bytes of a line that are shown at a time.
-const LONGEST_LINE: u64 = 64 * 1024;
+const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-pub(crate) async fn run(logs: Logs, common: &Common) -> Result<(), Failure> {
-    let status = session::open(common)?.reader().await?.status(&logs.id.infra_id, false).await?;
-    let instances = wanted(&status.nodes, &logs.node);
+pub(crate) async fn run(logs: LogsArgs, common: &GlobalArgs) -> Result<(), Failure> {
+    let status = backend::open_local(common)?.reader().await?.status(&logs.id.infra_id, false).await?;
+    let instances = select_instances(&status.nodes, &logs.node);
     if instances.is_empty() {
         let names: Vec<_> = status.nodes.iter().map(|node| node.name.as_str()).collect();
         let text = format!("no node or instance {} in {}", logs.node, status.id);
-        return Err(Failure::new(Exit::Failed, "logs.unknown-node", text)
+        return Err(Failure::new(ExitStatus::Failed, "logs.unknown-node", text)
             .help(format_args!("its nodes are {}", names.join(", "))));
     }
     let mut missing = None;
@@ -30,16 +30,16 @@ pub(crate) async fn run(logs: Logs, common: &Common) -> Result<(), Failure> {
         if instances.len() > 1 {
             print::line(format_args!("==> {} <==", instance.id));
         }
-        match instance.attributes.iter().find(|(name, _)| name == OUTPUT) {
-            Some((_, path)) => copy_all(Path::new(path))?,
-            None => missing = Some(elsewhere(instance)),
+        match instance.attributes.iter().find(|(name, _)| name == OUTPUT_ATTRIBUTE) {
+            Some((_, path)) => print_log(Path::new(path))?,
+            None => missing = Some(no_local_output(instance)),
         }
     }
     missing.map_or(Ok(()), Err)
 }
 
 /// The instances of a node, or one by its id.
-fn wanted<'a>(nodes: &'a [NodeStatus], name: &str) -> Vec<&'a InstanceStatus> {
+fn select_instances<'a>(nodes: &'a [NodeStatus], name: &str) -> Vec<&'a InstanceStatus> {
     if let Some(node) = nodes.iter().find(|node| node.name == name) {
         return node.instances.iter().collect();
     }
@@ -47,24 +47,27 @@ fn wanted<'a>(nodes: &'a [NodeStatus], name: &str) -> Vec<&'a InstanceStatus> {
 }
 
 /// Prints what was written before the file became too long, if it did, and then the file.
-fn copy_all(path: &Path) -> Result<(), Failure> {
+fn print_log(path: &Path) -> Result<(), Failure> {
     let mut earlier = path.as_os_str().to_owned();
     earlier.push(".1");
     let earlier = Path::new(&earlier);
     if earlier.is_file() {
-        copy(earlier)?;
+        print_file(earlier)?;
     }
-    copy(path)
+    print_file(path)
 }
 
-fn copy(path: &Path) -> Result<(), Failure> {
+fn print_file(path: &Path) -> Result<(), Failure> {
     let unreadable = |error: io::Error| {
-        Failure::new(Exit::Failed, "logs.unreadable", format_args!("{} can't be read: {error}", path.display()))
+        Failure::new(ExitStatus::Failed, "logs.unreadable", format_args!("{} can't be read: {error}", path.display()))
     };
     let mut file = File::open(path).map_err(unreadable)?;
     let mut stdout = io::stdout().lock();
-    let copied =
-        if stdout.is_terminal() { show(file, &mut stdout) } else { io::copy(&mut file, &mut stdout).map(drop) };
+    let copied = if stdout.is_terminal() {
+        print_escaped(file, &mut stdout)
+    } else {
+        io::copy(&mut file, &mut stdout).map(drop)
+    };
     match copied {
         Ok(()) => Ok(()),
         // Whoever reads has read enough.
@@ -74,10 +77,10 @@ fn copy(path: &Path) -> Result<(), Failure> {
 }
 
 /// Copies a program's output to a terminal, which it must not command.
-fn show(file: File, terminal: &mut impl Write) -> io::Result<()> {
+fn print_escaped(file: File, terminal: &mut impl Write) -> io::Result<()> {
     let mut lines = BufReader::new(file);
     let mut line = Vec::new();
-    while lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
+    while lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? > 0 {
         terminal.write_all(printable(&String::from_utf8_lossy(&line)).as_bytes())?;
         line.clear();
     }
@@ -85,10 +88,10 @@ fn show(file: File, terminal: &mut impl Write) -> io::Result<()> {
 }
 
 /// Where else output may be.
-fn elsewhere(instance: &InstanceStatus) -> Failure {
+fn no_local_output(instance: &InstanceStatus) -> Failure {
     let attribute = |wanted: &str| instance.attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
     let text = format!("the driver {} keeps no output of {} on this machine", instance.driver, instance.id);
-    let failure = Failure::new(Exit::Failed, "logs.elsewhere", text);
+    let failure = Failure::new(ExitStatus::Failed, "logs.elsewhere", text);
     match (instance.driver.as_str(), attribute("container")) {
         ("docker", Some(container)) => failure.help(format_args!("ask its engine: docker logs {container}")),
         ("docker", None) => failure.help(format_args!(

@@ -3,15 +3,16 @@
 mod args;
 mod attach;
 mod auth;
+mod backend;
 mod build;
 mod component;
 mod definitions;
 mod destroy;
-mod diagnose;
 mod events;
 mod failure;
 mod graph;
 mod import;
+mod logging;
 mod logs;
 mod maintain;
 mod plan;
@@ -24,7 +25,6 @@ mod report;
 mod scale;
 mod schema;
 mod serve;
-mod session;
 mod signals;
 mod status;
 mod store;
@@ -41,19 +41,19 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use tokio::runtime::Builder;
 
-use args::{Cli, Command, Common, Component, Format};
-use failure::{Exit, Failure};
+use args::{Cli, Command, ComponentCommand, GlobalArgs, OutputFormat};
+use failure::{ExitStatus, Failure};
 use telemetry::Telemetry;
 
 fn main() -> ExitCode {
-    diagnose::catch_panics();
+    logging::install_panic_hook();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are wishes, not errors. Nobody may be there to read them.
             let _ = error.print();
             let wish = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if wish { Exit::Done } else { Exit::Usage }.into();
+            return if wish { ExitStatus::Success } else { ExitStatus::Usage }.into();
         }
     };
     let telemetry = match Telemetry::from_environment().transpose() {
@@ -63,16 +63,16 @@ fn main() -> ExitCode {
             None
         }
     };
-    diagnose::log(cli.common.verbose, telemetry.as_ref());
-    let format = format(&cli.command);
+    logging::init_logging(cli.common.verbose, telemetry.as_ref());
+    let format = output_format(&cli.command);
     match start(cli, telemetry) {
-        Ok(_) if print::is_lost() => {
+        Ok(_) if print::has_stdout_failed() => {
             print::note("error: it is done, but standard output could not be written");
-            Exit::Failed.into()
+            ExitStatus::Failed.into()
         }
         Ok(exit) => exit.into(),
         Err(failure) => {
-            if format == Format::Json {
+            if format == OutputFormat::Json {
                 print::json(&failure.to_json());
             }
             print::note(failure.render().trim_end());
@@ -82,27 +82,32 @@ fn main() -> ExitCode {
 }
 
 /// What only reads the store gets along with one thread, which starts faster.
-fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<Exit, Failure> {
-    remote::check(&cli.command, &cli.common)?;
+fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<ExitStatus, Failure> {
+    remote::check_backend_support(&cli.command, &cli.common)?;
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "occopus", &mut script);
         // A reader that has gone wants no more.
         let _ = io::Write::write_all(&mut io::stdout(), &script);
-        return Ok(Exit::Done);
+        return Ok(ExitStatus::Success);
     }
-    let mut builder = if works(&cli.command) { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    let mut builder =
+        if needs_worker_threads(&cli.command) { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let runtime = builder.enable_all().build().map_err(|error| {
-        Failure::new(Exit::Failed, "start.failed", format_args!("the program could not start its threads: {error}"))
+        Failure::new(
+            ExitStatus::Failed,
+            "start.failed",
+            format_args!("the program could not start its threads: {error}"),
+        )
     })?;
     if let Some(telemetry) = &telemetry {
         telemetry.run_on(runtime.handle().clone());
     }
-    let starts = starts_nodes(&cli.command);
+    let starts = may_start_nodes(&cli.command);
     let result = runtime.block_on(async {
         let result = run(cli.command, &cli.common).await;
         if starts {
-            component::leave_watch(&cli.common).await;
+            component::spawn_output_watcher(&cli.common).await;
         }
         result
     });
@@ -116,7 +121,7 @@ fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<Exit, Failure> {
 }
 
 /// Whether nodes may run on this machine when the command ends that did not run before.
-fn starts_nodes(command: &Command) -> bool {
+fn may_start_nodes(command: &Command) -> bool {
     match command {
         Command::Maintain(maintain) => !maintain.list,
         Command::Build(_) | Command::Scale(_) | Command::Serve(_) => true,
@@ -125,7 +130,7 @@ fn starts_nodes(command: &Command) -> bool {
 }
 
 /// Whether plugins are called.
-fn works(command: &Command) -> bool {
+fn needs_worker_threads(command: &Command) -> bool {
     match command {
         Command::Status(status) => status.refresh,
         Command::Maintain(maintain) => !maintain.list,
@@ -143,8 +148,8 @@ fn works(command: &Command) -> bool {
     }
 }
 
-async fn run(command: Command, common: &Common) -> Result<Exit, Failure> {
-    reaper::begin();
+async fn run(command: Command, common: &GlobalArgs) -> Result<ExitStatus, Failure> {
+    reaper::spawn_if_init();
     let done: Result<(), Failure> = match command {
         Command::Validate(it) => validate::run(it, common).await,
         Command::Plan(it) => plan::run(it, common).await,
@@ -169,22 +174,22 @@ async fn run(command: Command, common: &Common) -> Result<Exit, Failure> {
         Command::Serve(it) => serve::run(it, common).await,
         Command::Store(it) => store::run(it, common).await,
         Command::Plugin(it) => plugin::run(it, common).await,
-        Command::Component(Component::Serve { component, listen, env }) => {
+        Command::Component(ComponentCommand::Serve { component, listen, env }) => {
             component::serve(&component, listen, env).await
         }
-        Command::Component(Component::Watch { directory }) => component::watch(directory).await,
+        Command::Component(ComponentCommand::Watch { directory }) => component::watch_outputs(directory).await,
         // Done before anything was started.
         Command::Completions { .. } => Ok(()),
     };
-    done.map(|()| Exit::Done)
+    done.map(|()| ExitStatus::Success)
 }
 
 /// In which form a failure is told on standard output.
-fn format(command: &Command) -> Format {
+fn output_format(command: &Command) -> OutputFormat {
     match command {
         Command::Validate(it) => it.output.format,
         Command::Serve(it) => it.output.format,
-        Command::Store(args::Store::Check { output } | args::Store::Compact { output }) => output.format,
+        Command::Store(args::StoreCommand::Check { output } | args::StoreCommand::Compact { output }) => output.format,
         Command::Plan(it) => it.output.format,
         Command::Build(it) => it.output.format,
         Command::Status(it) => it.output.format,
@@ -196,34 +201,36 @@ fn format(command: &Command) -> Format {
         Command::Destroy(it) => it.output.format,
         Command::Import(it) => it.output.format,
         Command::Render(it) => it.output.format,
-        Command::Definitions(args::Definitions::List { output } | args::Definitions::Show { output, .. }) => {
-            output.format
-        }
-        Command::Auth(args::Auth::Check { output, .. }) => output.format,
+        Command::Definitions(
+            args::DefinitionsCommand::List { output } | args::DefinitionsCommand::Show { output, .. },
+        ) => output.format,
+        Command::Auth(args::AuthCommand::Check { output, .. }) => output.format,
         Command::Token(
-            args::Token::Create { output, .. } | args::Token::List { output } | args::Token::Revoke { output, .. },
+            args::TokenCommand::Create { output, .. }
+            | args::TokenCommand::List { output }
+            | args::TokenCommand::Revoke { output, .. },
         ) => output.format,
         Command::Plugin(
-            args::Plugin::List { output }
-            | args::Plugin::Inspect { output, .. }
-            | args::Plugin::Check { output, .. }
-            | args::Plugin::Test { output, .. },
+            args::PluginCommand::List { output }
+            | args::PluginCommand::Inspect { output, .. }
+            | args::PluginCommand::Check { output, .. }
+            | args::PluginCommand::Test { output, .. },
         ) => output.format,
         // Events are a document a line; a failure is told on standard error alone.
         Command::Events(_)
         | Command::Logs(_)
         | Command::Graph(_)
         | Command::Schema(_)
-        | Command::Definitions(args::Definitions::Remove { .. })
+        | Command::Definitions(args::DefinitionsCommand::Remove { .. })
         | Command::Plugin(
-            args::Plugin::New { .. }
-            | args::Plugin::Build { .. }
-            | args::Plugin::Wit { .. }
-            | args::Plugin::Explain { .. }
-            | args::Plugin::Install { .. }
-            | args::Plugin::Remove { .. },
+            args::PluginCommand::New { .. }
+            | args::PluginCommand::Build { .. }
+            | args::PluginCommand::Wit { .. }
+            | args::PluginCommand::Explain { .. }
+            | args::PluginCommand::Install { .. }
+            | args::PluginCommand::Remove { .. },
         )
         | Command::Component(_)
-        | Command::Completions { .. } => Format::Text,
+        | Command::Completions { .. } => OutputFormat::Text,
     }
 }

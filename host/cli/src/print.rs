@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use occopus_engine::Status;
 use serde::Serialize;
 
-use super::args::Format;
-use super::report::of_status;
+use super::args::OutputFormat;
+use super::report::status_lines;
 use super::terminal::{printable, printable_json};
 
 /// Whether something that was to be printed on standard output is lost.
-static LOST: AtomicBool = AtomicBool::new(false);
+static STDOUT_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line on standard output. That nobody reads it any more is no failure; that it can't be written is, and
 /// [`is_lost`] remembers it until the work is done.
@@ -24,14 +24,14 @@ pub(crate) fn line(text: impl Display) {
 
 fn write_line(text: impl Display) {
     match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => LOST.store(true, Ordering::Relaxed),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => STDOUT_FAILED.store(true, Ordering::Relaxed),
         _ => {}
     }
 }
 
 /// Whether standard output could not be written: a full disk, for example.
-pub(crate) fn is_lost() -> bool {
-    LOST.load(Ordering::Relaxed)
+pub(crate) fn has_stdout_failed() -> bool {
+    STDOUT_FAILED.load(Ordering::Relaxed)
 }
 
 /// Prints a JSON document on standard output.
@@ -43,10 +43,10 @@ pub(crate) fn json(value: &impl Serialize) {
 }
 
 /// Prints all that is known of an infrastructure on standard output.
-pub(crate) fn status(status: &Status, format: Format) {
+pub(crate) fn status(status: &Status, format: OutputFormat) {
     match format {
-        Format::Json => json(status),
-        Format::Text => of_status(status, Timestamp::now(), colours_on_stdout()).iter().for_each(line),
+        OutputFormat::Json => json(status),
+        OutputFormat::Text => status_lines(status, Timestamp::now(), colours_on_stdout()).iter().for_each(line),
     }
 }
 
@@ -83,16 +83,16 @@ pub(crate) fn note(text: impl Display) {
 
 /// Whether standard output may have colours.
 pub(crate) fn colours_on_stdout() -> bool {
-    allowed() && io::stdout().is_terminal()
+    colours_allowed() && io::stdout().is_terminal()
 }
 
 /// Whether standard error may have colours.
 pub(crate) fn colours_on_stderr() -> bool {
-    allowed() && io::stderr().is_terminal()
+    colours_allowed() && io::stderr().is_terminal()
 }
 
 /// <https://no-color.org>
-fn allowed() -> bool {
+fn colours_allowed() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 /// A child of this program is waited for by the code that started it, long before it is seen here twice.
-const LOOK: Duration = Duration::from_secs(5);
+const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts to wait for them, until the program ends, if it is the first process.
-pub(crate) fn begin() {
+pub(crate) fn spawn_if_init() {
     let own = std::process::id();
     if own != 1 {
         return;
@@ -21,7 +21,7 @@ pub(crate) fn begin() {
     tokio::spawn(async move {
         let mut before = BTreeSet::new();
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(SCAN_INTERVAL).await;
             let now = zombies(own);
             for pid in now.intersection(&before) {
                 reap(*pid);

@@ -2,21 +2,21 @@
 
 use serde_json::Value;
 
-use super::args::{Common, Format, Render};
-use super::failure::{Exit, Failure};
-use super::{print, session};
+use super::args::{GlobalArgs, OutputFormat, RenderArgs};
+use super::failure::{ExitStatus, Failure};
+use super::{backend, print};
 
-pub(crate) async fn run(render: Render, common: &Common) -> Result<(), Failure> {
-    let infrastructure = session::compile_at(&session::place(common)?, render.files).await?;
+pub(crate) async fn run(render: RenderArgs, common: &GlobalArgs) -> Result<(), Failure> {
+    let infrastructure = backend::compile_for(&backend::open_backend(common)?, render.files).await?;
     let Some(index) = infrastructure.nodes.iter().position(|node| node.name == render.node) else {
         let names: Vec<_> = infrastructure.nodes.iter().map(|node| node.name.as_str()).collect();
         let text = format!("the description has no node `{}`", render.node);
         return Err(
-            Failure::new(Exit::Usage, "node.unknown", text).help(format_args!("there are {}", names.join(", ")))
+            Failure::new(ExitStatus::Usage, "node.unknown", text).help(format_args!("there are {}", names.join(", ")))
         );
     };
     // Rendered with the plugins of this machine, wherever the definitions come from.
-    let engine = session::open(common)?.planner(render.infra_id.as_deref()).await?;
+    let engine = backend::open_local(common)?.planner(render.infra_id.as_deref()).await?;
     let outcomes = engine.preview(render.infra_id.as_deref(), &infrastructure, &[index]).await?;
     let (mut previews, mut failures) = (Vec::new(), Vec::new());
     for outcome in outcomes {
@@ -29,8 +29,8 @@ pub(crate) async fn run(render: Render, common: &Common) -> Result<(), Failure> 
         return Err(Failure::Nodes(failures));
     }
     match render.output.format {
-        Format::Json => print::json(&previews),
-        Format::Text => {
+        OutputFormat::Json => print::json(&previews),
+        OutputFormat::Text => {
             for (at, preview) in previews.iter().enumerate() {
                 if at > 0 {
                     print::line("");

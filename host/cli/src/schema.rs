@@ -2,14 +2,16 @@
 
 use occopus::editor;
 
-use super::args::{Common, Schema};
+use super::args::{GlobalArgs, SchemaCommand};
 use super::failure::Failure;
-use super::{print, session};
+use super::{backend, print};
 
-pub(crate) async fn run(schema: Schema, common: &Common) -> Result<(), Failure> {
+pub(crate) async fn run(schema: SchemaCommand, common: &GlobalArgs) -> Result<(), Failure> {
     match schema {
-        Schema::Description => print::json(&editor::description()),
-        Schema::Definitions => print::json(&editor::definitions(&*session::open(common)?.runtime().await?)),
+        SchemaCommand::Description => print::json(&editor::description()),
+        SchemaCommand::Definitions => {
+            print::json(&editor::definitions(&*backend::open_local(common)?.runtime().await?))
+        }
     }
     Ok(())
 }

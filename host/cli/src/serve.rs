@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use occopus::{Config, Occopus, Overrides};
-use occopus_engine::Stop;
-use occopus_server::listen::{Listener, TlsFiles};
-use occopus_server::{Options, ServeError, Server};
+use occopus_engine::StopSignal;
+use occopus_server::listen::{ListenerConfig, TlsFiles};
+use occopus_server::{ServeError, Server, ServerOptions};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Common, Format, Serve};
-use super::failure::{Exit, Failure};
+use super::args::{GlobalArgs, OutputFormat, ServeArgs};
+use super::failure::{ExitStatus, Failure};
 use super::{print, signals};
 
-pub(crate) async fn run(serve: Serve, common: &Common) -> Result<(), Failure> {
+pub(crate) async fn run(serve: ServeArgs, common: &GlobalArgs) -> Result<(), Failure> {
     let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
     let (config, warnings) = Config::load(&overrides)?;
     for warning in warnings {
@@ -22,8 +22,8 @@ pub(crate) async fn run(serve: Serve, common: &Common) -> Result<(), Failure> {
     }
     let mut settings = config.service.clone();
     settings.allow_processes |= serve.allow_processes;
-    let options = Options {
-        listener: Listener { tls: tls(&serve), ..Listener::at(address(&serve)) },
+    let options = ServerOptions {
+        listener: ListenerConfig { tls: tls(&serve), ..ListenerConfig::at(address(&serve)) },
         insecure_http: serve.insecure_http,
         interval: serve.interval,
         grace: serve.grace,
@@ -32,12 +32,12 @@ pub(crate) async fn run(serve: Serve, common: &Common) -> Result<(), Failure> {
     // Nothing that comes over the network runs a command here.
     let occopus = Occopus::new(Config { allow_commands: false, ..config });
     let server = Server::bind(occopus, options).await?;
-    let url = format!("{}://{}", if server.tls() { "https" } else { "http" }, server.address());
+    let url = format!("{}://{}", if server.is_tls() { "https" } else { "http" }, server.address());
     match serve.output.format {
-        Format::Json => print::json(&json!({ "url": url })),
-        Format::Text => print::line(format_args!("listening on {url}")),
+        OutputFormat::Json => print::json(&json!({ "url": url })),
+        OutputFormat::Text => print::line(format_args!("listening on {url}")),
     }
-    let stop = Stop::default();
+    let stop = StopSignal::default();
     signals::listen(
         stop.clone(),
         "ending; what is under way may come to its end (thrice: end at once, nothing is lost)",
@@ -51,13 +51,13 @@ pub(crate) async fn run(serve: Serve, common: &Common) -> Result<(), Failure> {
     Ok(server.run(shutdown).await?)
 }
 
-fn address(serve: &Serve) -> SocketAddr {
+fn address(serve: &ServeArgs) -> SocketAddr {
     let (host, port) = (serve.host, serve.port);
     serve.listen.unwrap_or_else(|| SocketAddr::new(host, port))
 }
 
 /// Both or none: the arguments require each other.
-fn tls(serve: &Serve) -> Option<TlsFiles> {
+fn tls(serve: &ServeArgs) -> Option<TlsFiles> {
     let files: (PathBuf, PathBuf) = serve.tls_certificate.clone().zip(serve.tls_key.clone())?;
     Some(TlsFiles { certificate: files.0, key: files.1 })
 }
@@ -65,11 +65,13 @@ fn tls(serve: &Serve) -> Option<TlsFiles> {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match error {
-            ServeError::Exposure(exposure) => Self::new(Exit::Usage, exposure.code(), exposure).help(exposure.help()),
+            ServeError::Exposure(exposure) => {
+                Self::new(ExitStatus::Usage, exposure.code(), exposure).help(exposure.help())
+            }
             ServeError::Open(error) => error.into(),
             ServeError::Store(error) => occopus_engine::EngineError::from(error).into(),
-            ServeError::Origin(error) => Self::new(Exit::Invalid, "config.invalid", error),
-            other => Self::new(Exit::Failed, "serve.failed", other),
+            ServeError::Origin(error) => Self::new(ExitStatus::Invalid, "config.invalid", error),
+            other => Self::new(ExitStatus::Failed, "serve.failed", other),
         }
     }
 }

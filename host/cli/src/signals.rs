@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use occopus_engine::Stop;
+use occopus_engine::StopSignal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::print::note;
 
 /// Listens until the program ends: the first Ctrl-C (or SIGTERM, or the terminal closing) stops in good order, the second
 /// at once, the third ends the program.
-pub(crate) fn listen(stop: Stop, first: &'static str) {
+pub(crate) fn listen(stop: StopSignal, first: &'static str) {
     // Without signals, the default is to die, which loses nothing either: all is recorded.
     let interrupt = signal(SignalKind::interrupt()).ok();
     let terminate = signal(SignalKind::terminate()).ok();
@@ -19,11 +19,11 @@ pub(crate) fn listen(stop: Stop, first: &'static str) {
         let (mut interrupt, mut terminate, mut hangup) = (interrupt, terminate, hangup);
         loop {
             tokio::select! {
-                () = next(&mut interrupt) => {}
-                () = next(&mut terminate) => {}
-                () = next(&mut hangup) => {}
+                () = wait_for(&mut interrupt) => {}
+                () = wait_for(&mut terminate) => {}
+                () = wait_for(&mut hangup) => {}
             }
-            match stop.level() {
+            match stop.request_count() {
                 0 => note(first),
                 1 => note("stopping at once"),
                 _ => std::process::exit(130),
@@ -33,7 +33,7 @@ pub(crate) fn listen(stop: Stop, first: &'static str) {
     });
 }
 
-async fn next(signal: &mut Option<Signal>) {
+async fn wait_for(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => {
             signal.recv().await;

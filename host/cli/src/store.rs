@@ -2,55 +2,55 @@
 
 use std::path::{Path, PathBuf};
 
-use occopus::store::{self, Report};
+use occopus::store::{self, CheckReport};
 use occopus::{Config, Occopus, Overrides};
 use occopus_engine::EngineError;
 use serde_json::json;
 
-use super::args::{Common, Format, Store};
-use super::failure::{Exit, Failure};
+use super::args::{GlobalArgs, OutputFormat, StoreCommand};
+use super::failure::{ExitStatus, Failure};
 use super::print;
 
 /// Events that are read at a time.
-const PAGE: usize = 500;
+const PAGE_SIZE: usize = 500;
 
-pub(crate) async fn run(command: Store, common: &Common) -> Result<(), Failure> {
+pub(crate) async fn run(command: StoreCommand, common: &GlobalArgs) -> Result<(), Failure> {
     let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
     let (config, warnings) = Config::load(&overrides)?;
     for warning in warnings {
         print::note(format_args!("warning: {warning}"));
     }
     match command {
-        Store::Check { output } => check(config, output.format).await,
-        Store::Compact { output } => compact(config.store, output.format).await,
+        StoreCommand::Check { output } => check(config, output.format).await,
+        StoreCommand::Compact { output } => compact(config.store, output.format).await,
     }
 }
 
-async fn check(config: Config, format: Format) -> Result<(), Failure> {
+async fn check(config: Config, format: OutputFormat) -> Result<(), Failure> {
     let path = config.store.clone();
-    let report = of_file(&path, store::check).await?;
+    let report = run_on_file(&path, store::check).await?;
     let mut problems = report.problems.clone();
     // Where SQLite finds damage, it may not find all of what that damages.
-    let unreadable = records(&Occopus::new(config)).await;
+    let unreadable = unreadable_records(&Occopus::new(config)).await;
     problems.extend(unreadable.into_iter().map(|error| error.to_string()));
-    tell(&path, &report, &problems, format);
+    print_report(&path, &report, &problems, format);
     if problems.is_empty() {
         return Ok(());
     }
     let text =
         format!("the store {} is damaged: {} problems, the first: {}", path.display(), problems.len(), problems[0]);
-    let failure = Failure::new(Exit::Failed, "store.damaged", text);
+    let failure = Failure::new(ExitStatus::Failed, "store.damaged", text);
     Err(failure
         .help("restore it from a backup; until then it can be read as far as it is readable, and takes no writes"))
 }
 
-fn tell(path: &Path, report: &Report, problems: &[String], format: Format) {
-    let Report { entries, bytes, free, .. } = *report;
+fn print_report(path: &Path, report: &CheckReport, problems: &[String], format: OutputFormat) {
+    let CheckReport { entries, bytes, free_bytes: free, .. } = *report;
     match format {
-        Format::Json => print::json(&json!({
+        OutputFormat::Json => print::json(&json!({
             "store": path, "entries": entries, "bytes": bytes, "free_bytes": free, "problems": problems,
         })),
-        Format::Text => {
+        OutputFormat::Text => {
             for problem in problems {
                 print::line(problem);
             }
@@ -64,14 +64,14 @@ fn tell(path: &Path, report: &Report, problems: &[String], format: Format) {
     }
 }
 
-async fn compact(path: PathBuf, format: Format) -> Result<(), Failure> {
+async fn compact(path: PathBuf, format: OutputFormat) -> Result<(), Failure> {
     let size = || std::fs::metadata(&path).map_or(0, |file| file.len());
     let before = size();
-    of_file(&path, store::compact).await?;
+    run_on_file(&path, store::compact).await?;
     let after = size();
     match format {
-        Format::Json => print::json(&json!({ "store": path, "bytes_before": before, "bytes": after })),
-        Format::Text => {
+        OutputFormat::Json => print::json(&json!({ "store": path, "bytes_before": before, "bytes": after })),
+        OutputFormat::Text => {
             print::line(format_args!("{}: {} MiB, before {} MiB", path.display(), mebibytes(after), mebibytes(before)))
         }
     }
@@ -79,7 +79,7 @@ async fn compact(path: PathBuf, format: Format) -> Result<(), Failure> {
 }
 
 /// Works on a file, which takes as long as it is large.
-async fn of_file<T: Send + 'static>(
+async fn run_on_file<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> Result<T, occopus_engine::ports::StoreError> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -92,7 +92,7 @@ async fn of_file<T: Send + 'static>(
 }
 
 /// Lists the records that can't be read.
-async fn records(occopus: &Occopus) -> Vec<EngineError> {
+async fn unreadable_records(occopus: &Occopus) -> Vec<EngineError> {
     let engine = match occopus.reader().await {
         Ok(engine) => engine,
         // What is wrong with the file was told before.
@@ -109,7 +109,7 @@ async fn records(occopus: &Occopus) -> Vec<EngineError> {
         unreadable.extend(engine.status(id, false).await.err());
         let mut after = 0;
         loop {
-            match engine.events(id, after, PAGE).await {
+            match engine.events(id, after, PAGE_SIZE).await {
                 Ok(events) => match events.last().and_then(|event| event.id) {
                     Some(last) => after = last,
                     None => break,

@@ -2,22 +2,24 @@
 
 use serde_json::json;
 
-use super::args::{Common, Format, Suspend};
+use super::args::{GlobalArgs, OutputFormat, SuspendArgs};
+use super::backend::Backend;
 use super::failure::Failure;
-use super::session::Place;
-use super::{print, session};
+use super::{backend, print};
 
-pub(crate) async fn run(arguments: Suspend, suspend: bool, common: &Common) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: SuspendArgs, suspend: bool, common: &GlobalArgs) -> Result<(), Failure> {
     let id = &arguments.id.infra_id;
-    match session::place(common)? {
-        Place::Here(occopus) if suspend => occopus.reader().await?.suspend(id).await?,
-        Place::Here(occopus) => occopus.reader().await?.resume(id).await?,
-        Place::Service(service) => service.tell(id, if suspend { "suspend" } else { "resume" }).await?,
+    match backend::open_backend(common)? {
+        Backend::Local(occopus) if suspend => occopus.reader().await?.suspend(id).await?,
+        Backend::Local(occopus) => occopus.reader().await?.resume(id).await?,
+        Backend::Service(service) => service.post_action(id, if suspend { "suspend" } else { "resume" }).await?,
     }
     match arguments.output.format {
-        Format::Json => print::json(&json!({"id": id, "suspended": suspend})),
-        Format::Text if suspend => print::line(format_args!("{id} is suspended: it runs on, and is not maintained")),
-        Format::Text => print::line(format_args!("{id} is maintained again")),
+        OutputFormat::Json => print::json(&json!({"id": id, "suspended": suspend})),
+        OutputFormat::Text if suspend => {
+            print::line(format_args!("{id} is suspended: it runs on, and is not maintained"))
+        }
+        OutputFormat::Text => print::line(format_args!("{id} is maintained again")),
     }
     Ok(())
 }

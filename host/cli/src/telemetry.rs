@@ -23,26 +23,27 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// At the end, for what has not been sent.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What has to be told of the end.
 pub(crate) struct Telemetry {
     traces: SdkTracerProvider,
     metrics: SdkMeterProvider,
-    client: Client,
+    client: ExporterClient,
 }
 
 impl Telemetry {
     /// Nothing without an endpoint.
     pub(crate) fn from_environment() -> Option<Result<Self, ExporterBuildError>> {
-        let endpoint = std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty())?;
-        Some(Self::to(endpoint))
+        let endpoint = std::env::var(ENDPOINT_VARIABLE).ok().filter(|endpoint| !endpoint.is_empty())?;
+        Some(Self::with_endpoint(endpoint))
     }
 
-    fn to(endpoint: String) -> Result<Self, ExporterBuildError> {
-        let client = Client { http: Arc::new(TrustedClient::new("telemetry", endpoint)), tokio: Arc::default() };
+    fn with_endpoint(endpoint: String) -> Result<Self, ExporterBuildError> {
+        let client =
+            ExporterClient { http: Arc::new(TrustedClient::new("telemetry", endpoint)), tokio: Arc::default() };
         let resource = Resource::builder().with_service_name("occopus").build();
         let spans = SpanExporter::builder().with_http().with_http_client(client.clone()).build()?;
         let metrics = MetricExporter::builder().with_http().with_http_client(client.clone()).build()?;
@@ -72,8 +73,8 @@ impl Telemetry {
 
     /// Sends what has not been sent. Blocks; the runtime must still run.
     pub(crate) fn finish(&self) {
-        let traces = self.traces.shutdown_with_timeout(LAST_WORDS);
-        let metrics = self.metrics.shutdown_with_timeout(LAST_WORDS);
+        let traces = self.traces.shutdown_with_timeout(SHUTDOWN_TIMEOUT);
+        let metrics = self.metrics.shutdown_with_timeout(SHUTDOWN_TIMEOUT);
         for error in [traces.err(), metrics.err()].into_iter().flatten() {
             tracing::warn!("not all traces and metrics could be sent: {error}");
         }
@@ -82,13 +83,13 @@ impl Telemetry {
 
 /// The exporters have threads of their own; requests are sent where Tokio runs.
 #[derive(Clone, Debug)]
-struct Client {
+struct ExporterClient {
     http: Arc<TrustedClient>,
     tokio: Arc<OnceLock<Handle>>,
 }
 
 #[async_trait]
-impl HttpClient for Client {
+impl HttpClient for ExporterClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let Some(tokio) = self.tokio.get() else { return Err("the program has not begun".into()) };
         let http = self.http.clone();

@@ -5,31 +5,32 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Parameters of the colours and emphasis that this program and its error reports use. Others could hide text.
-const STYLES: &[&str] = &["", "0", "1", "2", "3", "4", "22", "24", "31", "32", "33", "34", "35", "36", "39", "90"];
+const ALLOWED_SGR_PARAMETERS: &[&str] =
+    &["", "0", "1", "2", "3", "4", "22", "24", "31", "32", "33", "34", "35", "36", "39", "90"];
 
 /// Shows control characters, and those that change the direction of text, by their numbers (`\u{1b}`). Line breaks and tabs are
 /// kept, and so are colours and emphasis of the kind that this program uses.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    rewritten(text, |shown, character| {
+    escape_controls(text, |shown, character| {
         let _ = write!(shown, "{}", character.escape_unicode());
     })
 }
 
 /// The same for a JSON document, which stays the same document.
 pub(crate) fn printable_json(text: &str) -> Cow<'_, str> {
-    rewritten(text, |shown, character| {
+    escape_controls(text, |shown, character| {
         let _ = write!(shown, "\\u{:04x}", u32::from(character));
     })
 }
 
-fn rewritten(text: &str, show: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    if !text.chars().any(is_command) {
+fn escape_controls(text: &str, show: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.chars().any(is_terminal_control) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
-        if let Some(style) = style(rest) {
+        if let Some(style) = leading_sgr(rest) {
             shown.push_str(style);
             rest = &rest[style.len()..];
             continue;
@@ -38,7 +39,7 @@ fn rewritten(text: &str, show: impl Fn(&mut String, char)) -> Cow<'_, str> {
         match character {
             // The other half of a line break.
             '\r' if rest.starts_with('\n') => {}
-            _ if is_command(character) => show(&mut shown, character),
+            _ if is_terminal_control(character) => show(&mut shown, character),
             _ => shown.push(character),
         }
     }
@@ -47,7 +48,7 @@ fn rewritten(text: &str, show: impl Fn(&mut String, char)) -> Cow<'_, str> {
 
 /// Whether a terminal acts on this character, or orders text by it (Unicode TR 9, and the separators that some take for a line
 /// break).
-pub(crate) fn is_command(character: char) -> bool {
+pub(crate) fn is_terminal_control(character: char) -> bool {
     match character {
         '\n' | '\t' => false,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
@@ -56,10 +57,10 @@ pub(crate) fn is_command(character: char) -> bool {
 }
 
 /// A change of style at the start of a text (ECMA-48, SGR).
-fn style(text: &str) -> Option<&str> {
+fn leading_sgr(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\x1b[")?;
     let (parameters, _) = parameters.split_once('m')?;
-    let is_style = parameters.split(';').all(|parameter| STYLES.contains(&parameter));
+    let is_style = parameters.split(';').all(|parameter| ALLOWED_SGR_PARAMETERS.contains(&parameter));
     is_style.then(|| &text[..parameters.len() + 3])
 }
 
@@ -90,7 +91,7 @@ mod tests {
         let value = serde_json::json!({"\u{202e}name": "\x1b[2J\u{9b}A\u{7f}\u{2028}", "n": [1, "é"]});
         let document = serde_json::to_string_pretty(&value).expect("a document");
         let shown = printable_json(&document);
-        assert!(!shown.chars().any(is_command), "{shown}");
+        assert!(!shown.chars().any(is_terminal_control), "{shown}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("a document"), value);
     }
 }

@@ -6,40 +6,40 @@ use occopus_engine::EngineError;
 use occopus_server::access::{NewToken, TokenError, TokenInfo, Tokens};
 use serde_json::{Value, json};
 
-use super::args::{Common, Format, Token};
-use super::failure::{Exit, Failure};
-use super::{print, session};
+use super::args::{GlobalArgs, OutputFormat, TokenCommand};
+use super::failure::{ExitStatus, Failure};
+use super::{backend, print};
 
-pub(crate) async fn run(token: Token, common: &Common) -> Result<(), Failure> {
-    let tokens = Tokens::new(session::open(common)?.store().await?);
+pub(crate) async fn run(token: TokenCommand, common: &GlobalArgs) -> Result<(), Failure> {
+    let tokens = Tokens::new(backend::open_local(common)?.store().await?);
     match token {
-        Token::Create { name, scope, infrastructures, expires, output } => {
+        TokenCommand::Create { name, scope, infrastructures, expires, output } => {
             let infrastructures = (!infrastructures.is_empty()).then(|| infrastructures.into_iter().collect());
-            let expires = expires.map(end).transpose()?;
+            let expires = expires.map(expiry_after).transpose()?;
             let (text, info) = tokens.create(NewToken { name, scope, infrastructures, expires }).await?;
             match output.format {
-                Format::Json => print::json(&with_text(&info, text.reveal())),
-                Format::Text => {
-                    print::note(format_args!("{}; this is shown only now:", described(&info)));
+                OutputFormat::Json => print::json(&to_json_with_secret(&info, text.reveal())),
+                OutputFormat::Text => {
+                    print::note(format_args!("{}; this is shown only now:", describe(&info)));
                     print::line(text.reveal());
                 }
             }
         }
-        Token::List { output } => {
+        TokenCommand::List { output } => {
             let all = tokens.list().await?;
             match output.format {
-                Format::Json => print::json(&all),
-                Format::Text if all.is_empty() => {
+                OutputFormat::Json => print::json(&all),
+                OutputFormat::Text if all.is_empty() => {
                     print::line("No tokens; `occopus token create NAME --scope read` makes one.");
                 }
-                Format::Text => all.iter().for_each(|info| print::line(described(info))),
+                OutputFormat::Text => all.iter().for_each(|info| print::line(describe(info))),
             }
         }
-        Token::Revoke { which, output } => {
+        TokenCommand::Revoke { which, output } => {
             let revoked = tokens.revoke(&which).await?;
             match output.format {
-                Format::Json => print::json(&revoked),
-                Format::Text => revoked.iter().for_each(|info| print::line(described(info))),
+                OutputFormat::Json => print::json(&revoked),
+                OutputFormat::Text => revoked.iter().for_each(|info| print::line(describe(info))),
             }
         }
     }
@@ -47,13 +47,14 @@ pub(crate) async fn run(token: Token, common: &Common) -> Result<(), Failure> {
 }
 
 /// The moment that is so far away.
-fn end(span: Span) -> Result<Timestamp, Failure> {
+fn expiry_after(span: Span) -> Result<Timestamp, Failure> {
     let end = Timestamp::now().to_zoned_datetime(TimeZone::UTC).checked_add(span);
-    let end = end.map_err(|error| Failure::new(Exit::Usage, "token.expires", format_args!("--expires: {error}")))?;
+    let end =
+        end.map_err(|error| Failure::new(ExitStatus::Usage, "token.expires", format_args!("--expires: {error}")))?;
     Ok(end.timestamp())
 }
 
-fn with_text(info: &TokenInfo, text: &str) -> Value {
+fn to_json_with_secret(info: &TokenInfo, text: &str) -> Value {
     let mut value = json!({ "token": text });
     if let (Some(value), Ok(Value::Object(info))) = (value.as_object_mut(), serde_json::to_value(info)) {
         value.extend(info);
@@ -62,7 +63,7 @@ fn with_text(info: &TokenInfo, text: &str) -> Value {
 }
 
 /// A line for people.
-fn described(info: &TokenInfo) -> String {
+fn describe(info: &TokenInfo) -> String {
     let mut text = format!("{}  {:<7}  {}", info.id, info.scope, info.name);
     if let Some(infrastructures) = &info.infrastructures {
         let ids: Vec<_> = infrastructures.iter().map(String::as_str).collect();
@@ -71,7 +72,7 @@ fn described(info: &TokenInfo) -> String {
     let seconds = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
     match (info.revoked, info.expires) {
         (Some(revoked), _) => text += &format!(", revoked {}", seconds(revoked)),
-        (None, Some(expires)) if !info.is_good(Timestamp::now()) => text += &format!(", expired {}", seconds(expires)),
+        (None, Some(expires)) if !info.is_valid(Timestamp::now()) => text += &format!(", expired {}", seconds(expires)),
         (None, Some(expires)) => text += &format!(", until {}", seconds(expires)),
         (None, None) => {}
     }
@@ -83,13 +84,13 @@ impl From<TokenError> for Failure {
         let code = error.code();
         match error {
             TokenError::Store(source) => EngineError::from(source).into(),
-            TokenError::Name { .. } | TokenError::Past { .. } => Self::new(Exit::Usage, code, error),
-            TokenError::Taken { .. } => Self::new(Exit::Failed, code, error)
+            TokenError::Name { .. } | TokenError::Past { .. } => Self::new(ExitStatus::Usage, code, error),
+            TokenError::Taken { .. } => Self::new(ExitStatus::Failed, code, error)
                 .help("`occopus token revoke ID` ends the old one; then the name is free"),
             TokenError::Unknown { .. } => {
-                Self::new(Exit::Failed, code, error).help("`occopus token list` shows what there is")
+                Self::new(ExitStatus::Failed, code, error).help("`occopus token list` shows what there is")
             }
-            _ => Self::new(Exit::Failed, code, error),
+            _ => Self::new(ExitStatus::Failed, code, error),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// A home and a working directory of its own.
-struct Place(TempDir);
+struct TestHome(TempDir);
 
-impl Place {
+impl TestHome {
     fn new() -> Self {
         Self(tempfile::tempdir().expect("a directory"))
     }
@@ -26,7 +26,7 @@ impl Place {
     }
 
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        told(self.command(arguments).output().expect("the program starts"))
+        decode_output(self.command(arguments).output().expect("the program starts"))
     }
 
     fn write(&self, path: &str, text: &str) {
@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-fn told(output: Output) -> (Option<i32>, String, String) {
+fn decode_output(output: Output) -> (Option<i32>, String, String) {
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -51,7 +51,7 @@ const DEFINITIONS: &str = "'node_def:sleeper':\n\
 
 #[test]
 fn help_is_a_wish_and_nonsense_is_an_error() {
-    let place = Place::new();
+    let place = TestHome::new();
     let (code, stdout, stderr) = place.run(&["--help"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     insta::assert_snapshot!("help", stdout);
@@ -64,7 +64,7 @@ fn help_is_a_wish_and_nonsense_is_an_error() {
 
 #[test]
 fn what_is_not_there_is_said() {
-    let place = Place::new();
+    let place = TestHome::new();
     for arguments in [
         &["status", "-i", "nobody"][..],
         &["destroy", "-i", "nobody"],
@@ -85,7 +85,7 @@ fn what_is_not_there_is_said() {
 
 #[test]
 fn failures_are_documents_too() {
-    let (code, stdout, stderr) = Place::new().run(&["status", "-i", "nobody", "--output", "json"]);
+    let (code, stdout, stderr) = TestHome::new().run(&["status", "-i", "nobody", "--output", "json"]);
     let error: serde_json::Value = serde_json::from_str(&stdout).expect("one document");
     assert_eq!(code, Some(1));
     assert_eq!(error["error"]["code"], "engine.unknown-infrastructure");
@@ -95,7 +95,7 @@ fn failures_are_documents_too() {
 
 #[test]
 fn named_files_must_be_there() {
-    let place = Place::new();
+    let place = TestHome::new();
     for arguments in [&["--cfg", "none.yaml", "status"][..], &["status", "--auth_data_path", "none.yaml"]] {
         let (code, _, stderr) = place.run(arguments);
         assert_eq!(code, Some(3), "{stderr}");
@@ -105,7 +105,7 @@ fn named_files_must_be_there() {
 
 #[test]
 fn a_configuration_of_the_python_program_is_told_once() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.write("home/occopus_config.yaml", "components:\n  dry_run: False\n");
     let (code, stdout, stderr) = place.run(&["status"]);
     assert_eq!((code, stdout.as_str()), (Some(0), "no infrastructures\n"));
@@ -115,7 +115,7 @@ fn a_configuration_of_the_python_program_is_told_once() {
 
 #[test]
 fn mistakes_in_files_are_shown_all_at_once_and_validating_makes_no_store() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.write("infra.yaml", &DESCRIPTION.replace("sleeper}\n- {name: two", "sleepr}\n- {nam: two"));
     place.write("nodes/node_definitions.yaml", DEFINITIONS);
     let (code, _, stderr) = place.run(&["validate", "infra.yaml"]);
@@ -134,7 +134,7 @@ fn mistakes_in_files_are_shown_all_at_once_and_validating_makes_no_store() {
 
 #[test]
 fn the_whole_life_of_two_processes() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.write("infra.yaml", DESCRIPTION);
     place.write("defs.yaml", DEFINITIONS);
     let (code, stdout, stderr) = place.run(&["import", "defs.yaml"]);
@@ -173,9 +173,9 @@ fn the_whole_life_of_two_processes() {
 
 #[test]
 fn a_closed_output_is_no_trouble_and_a_full_one_is_told() {
-    let place = Place::new();
+    let place = TestHome::new();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let (code, _, stderr) = told(place.command(&["status"]).stdout(full).output().expect("starts"));
+    let (code, _, stderr) = decode_output(place.command(&["status"]).stdout(full).output().expect("starts"));
     assert_eq!(code, Some(1));
     assert!(stderr.contains("standard output"), "{stderr}");
     for arguments in [&["status"][..], &["--help"], &["completions", "bash"], &["status", "-i", "nobody"]] {

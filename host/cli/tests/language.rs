@@ -23,9 +23,9 @@ const SERVER: &str = "'node_def:server':\n- resource: {type: local}\n  health_ch
 const COMMAND: &str = "type: basic\nattributes: {command: [sleep, '1']}";
 
 /// Files in a directory of their own, and a home.
-struct Place(TempDir);
+struct TestHome(TempDir);
 
-impl Place {
+impl TestHome {
     /// With this section as the contextualisation of `client`.
     fn with(contextualisation: &str) -> Self {
         let place = Self(tempfile::tempdir().expect("a directory"));
@@ -76,8 +76,8 @@ impl Place {
 }
 
 /// A cloud-init text of one line.
-fn text(line: &str) -> Place {
-    Place::with(&format!("type: cloudinit\ncontext_template: |\n  {line}\n"))
+fn text(line: &str) -> TestHome {
+    TestHome::with(&format!("type: cloudinit\ncontext_template: |\n  {line}\n"))
 }
 
 #[track_caller]
@@ -108,7 +108,7 @@ fn addresses_that_are_not_known_yet_have_stand_ins() {
 
 #[test]
 fn what_a_node_gets_is_shown() {
-    let place = Place::with(
+    let place = TestHome::with(
         "type: cloudinit\ncontext_template:\n  runcmd: [\"ping {{ getip('server') }}\"]\n  package_upgrade: yes\nattributes: {a: '{{ name }}'}",
     );
     insta::assert_snapshot!("render", place.ok(&["render", "infra.yaml", "client"]));
@@ -145,7 +145,7 @@ fn mistakes_in_templates_are_shown_at_the_users_line() {
         "type: docker\nenv: []\ncontext_variables: '{{ nowhere.at_all }}'",
         "type: docker\nenv: []\ncontext_variables: '['",
     ] {
-        let (code, _, stderr) = Place::with(section).run(&["validate", "infra.yaml"]);
+        let (code, _, stderr) = TestHome::with(section).run(&["validate", "infra.yaml"]);
         assert_eq!(code, Some(3), "{section}: {stderr}");
         told += &format!("##### {}\n{stderr}\n", section.replace('\n', "\n#     "));
     }
@@ -221,7 +221,7 @@ fn schemas_take_what_is_valid_and_nothing_else() {
 
 #[test]
 fn definitions_are_kept_shown_and_removed() {
-    let place = Place::with(COMMAND);
+    let place = TestHome::with(COMMAND);
     place.ok(&["import", "nodes/node_definitions.yaml"]);
     let list = place.ok(&["definitions", "list"]);
     assert!(list.contains("client  nodes/node_definitions.yaml:6:3") && list.contains("server"), "{list}");
@@ -240,7 +240,7 @@ fn definitions_are_kept_shown_and_removed() {
 
 #[test]
 fn warnings_are_errors_when_asked() {
-    let place = Place::with(COMMAND);
+    let place = TestHome::with(COMMAND);
     place.ok(&["validate", "--strict", "infra.yaml"]);
     let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
     let planned = SERVER.replace("{type: local}", planned);

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use occopus_engine::ports::{Fault, Renderers as _, Scope};
+use occopus_engine::ports::{CallScope, Fault, Renderers as _};
 use serde_json::Value;
 
-use crate::bed::Bed;
-use crate::report::{News, Suite};
+use crate::report::{ProgressEvent, Suite};
+use crate::testbed::Testbed;
 
-pub(crate) async fn run(suite: &mut Suite<impl FnMut(&News<'_>)>, bed: &Bed) {
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>, bed: &Testbed) {
     let Some(manager) = bed.runtime.config_manager(bed.keyword()) else { return };
     let ask = async |section: Value| -> Result<Value, Fault> {
-        let scope = Scope { context: bed.call(bed.patience()), section: Arc::new(section) };
+        let scope = CallScope { context: bed.call(bed.call_timeout()), section: Arc::new(section) };
         let answer = manager.template_data(&scope).await;
-        bed.meter.hear(&answer);
+        bed.meter.record(&answer);
         answer
     };
     suite
@@ -34,5 +34,5 @@ pub(crate) async fn run(suite: &mut Suite<impl FnMut(&News<'_>)>, bed: &Bed) {
             Ok("the same section, the same variables".to_owned())
         })
         .await;
-    bed.refused(suite, ask).await;
+    bed.check_refusals(suite, ask).await;
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Rendered, Renderers as _};
 use serde_json::{Value, json};
 
-use crate::bed::Bed;
-use crate::report::{Checked, Miss, News, Suite};
+use crate::report::{CheckError, ProgressEvent, Suite, TestResult};
+use crate::testbed::Testbed;
 
-pub(crate) async fn run(suite: &mut Suite<impl FnMut(&News<'_>)>, bed: &Bed) {
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>, bed: &Testbed) {
     let Some(contextualiser) = bed.runtime.contextualiser(bed.keyword()) else { return };
     let render = async |section: Value| render(bed, &*contextualiser, section).await;
     suite
@@ -25,12 +25,12 @@ pub(crate) async fn run(suite: &mut Suite<impl FnMut(&News<'_>)>, bed: &Bed) {
             Ok("the same inputs, the same answer".to_owned())
         })
         .await;
-    bed.refused(suite, render).await;
+    bed.check_refusals(suite, render).await;
 }
 
-async fn render(bed: &Bed, contextualiser: &dyn Contextualiser, section: Value) -> Result<Rendered, Fault> {
+async fn render(bed: &Testbed, contextualiser: &dyn Contextualiser, section: Value) -> Result<Rendered, Fault> {
     let request = ContextRequest {
-        context: bed.call(bed.patience()),
+        context: bed.call(bed.call_timeout()),
         section: Arc::new(section),
         resource: Arc::new(bed.fixture.resource.clone().unwrap_or_else(|| json!({}))),
         template_data: Value::Object(bed.fixture.variables.clone()),
@@ -38,11 +38,11 @@ async fn render(bed: &Bed, contextualiser: &dyn Contextualiser, section: Value) 
         instances: Arc::default(),
     };
     let answer = contextualiser.render(&request).await;
-    bed.meter.hear(&answer);
+    bed.meter.record(&answer);
     answer
 }
 
-fn expected(bed: &Bed, rendered: &Rendered) -> Checked {
+fn expected(bed: &Testbed, rendered: &Rendered) -> TestResult {
     let user_data = rendered.user_data.as_deref().map(String::from_utf8_lossy);
     let size = user_data.as_ref().map_or(0, |data| data.len());
     let Some(expected) = &bed.fixture.expected else {
@@ -53,7 +53,7 @@ fn expected(bed: &Bed, rendered: &Rendered) -> Checked {
     for (key, wanted) in keys {
         let got = &answer[key.as_str()];
         if got != wanted {
-            return Err(Miss::Failed(format!("`{key}` should be {wanted} and is {got}")));
+            return Err(CheckError::Failed(format!("`{key}` should be {wanted} and is {got}")));
         }
     }
     Ok(format!("as expected, {size} bytes of user data"))

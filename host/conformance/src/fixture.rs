@@ -34,7 +34,7 @@ pub struct Fixture {
     /// Credentials that the server refuses.
     pub wrong_auth_data: BTreeMap<String, String>,
     /// Sections that must be refused.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedSection>,
     /// Of a driver: what a contextualiser would give for the first boot.
     pub user_data: Option<String>,
     /// Of a driver: what a contextualiser would give for the driver.
@@ -46,7 +46,7 @@ pub struct Fixture {
     /// Of a health checker: the addresses of the node. By default this machine's.
     pub addresses: Vec<String>,
     /// Of a health checker: when the answer is that the node is not healthy.
-    pub unhealthy: Vec<Unhealthy>,
+    pub unhealthy: Vec<UnhealthyCase>,
     /// Of a health checker: is whatever takes connections healthy for it?
     pub any_server_is_healthy: bool,
     /// Variables for templates.
@@ -84,7 +84,7 @@ pub(crate) struct Ports {
 /// A section that must be refused.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refused {
+pub struct RefusedSection {
     /// What is other than in the section that works: a JSON merge patch (RFC 7396).
     pub change: Value,
     /// The reaction of the fault, as the contract spells it. By default `give-up`.
@@ -98,7 +98,7 @@ pub struct Refused {
 /// Something that is not healthy.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Unhealthy {
+pub struct UnhealthyCase {
     /// What is other than in the section that works: a JSON merge patch (RFC 7396).
     pub change: Option<Value>,
     /// Addresses instead of the fixture's.
@@ -140,7 +140,7 @@ impl Fixture {
         let invalid = |message: String| FixtureError::Invalid { path: path.to_owned(), message };
         let text = text.replace("{port}", &ports.server.to_string());
         let text = text.replace("{stranger_port}", &ports.stranger.to_string());
-        let text = filled(&text).map_err(invalid)?;
+        let text = expand_variables(&text).map_err(invalid)?;
         let fixture = serde_yaml_ng::from_str::<Option<Self>>(&text).map_err(|error| invalid(error.to_string()))?;
         let mut fixture = fixture.ok_or_else(|| invalid("it is empty".to_owned()))?;
         if fixture.machines == 0 {
@@ -157,7 +157,7 @@ impl Fixture {
 }
 
 /// Puts variables of the environment into a text. Comments are left alone.
-fn filled(text: &str) -> Result<String, String> {
+fn expand_variables(text: &str) -> Result<String, String> {
     let mut filled = String::with_capacity(text.len());
     for (index, line) in text.lines().enumerate() {
         let mut rest = line;
@@ -177,7 +177,7 @@ fn filled(text: &str) -> Result<String, String> {
 }
 
 /// RFC 7396.
-pub(crate) fn merged(target: &Value, patch: &Value) -> Value {
+pub(crate) fn merge_patched(target: &Value, patch: &Value) -> Value {
     let Some(changes) = patch.as_object() else { return patch.clone() };
     let mut merged = target.as_object().cloned().unwrap_or_default();
     for (key, change) in changes {
@@ -185,7 +185,7 @@ pub(crate) fn merged(target: &Value, patch: &Value) -> Value {
             merged.remove(key);
         } else {
             let old = merged.get(key).unwrap_or(&Value::Null);
-            let new = self::merged(old, change);
+            let new = self::merge_patched(old, change);
             merged.insert(key.clone(), new);
         }
     }
@@ -226,8 +226,9 @@ mod tests {
 
     #[test]
     fn a_patch_replaces_adds_and_removes() {
-        let patched = merged(&json!({"a": 1, "b": {"c": 2, "d": 3}}), &json!({"a": null, "b": {"c": [4]}, "e": 5}));
+        let patched =
+            merge_patched(&json!({"a": 1, "b": {"c": 2, "d": 3}}), &json!({"a": null, "b": {"c": [4]}, "e": 5}));
         assert_eq!(patched, json!({"b": {"c": [4], "d": 3}, "e": 5}));
-        assert_eq!(merged(&json!({"a": 1}), &json!(false)), json!(false));
+        assert_eq!(merge_patched(&json!({"a": 1}), &json!(false)), json!(false));
     }
 }

@@ -3,36 +3,36 @@
 //!
 //! Whatever it makes it removes again.
 
-mod bed;
+mod broken_server;
 mod chaos;
 mod config_manager;
 mod contextualiser;
 mod driver;
+mod fault_injection;
 mod fixture;
 mod health;
-mod hiccups;
-mod listen;
 mod meter;
 mod proxy;
-mod recording;
+mod recording_driver;
 mod report;
 mod server;
+mod testbed;
 
 use std::path::PathBuf;
 
-use occopus_engine::Stop;
+use occopus_engine::StopSignal;
 use occopus_runtime::{Kind, PluginSource, RuntimeError};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use chaos::Chaos;
-pub use fixture::{Fixture, FixtureError, Refused, ServerProgram, Stranger, Unhealthy};
+pub use fixture::{Fixture, FixtureError, RefusedSection, ServerProgram, Stranger, UnhealthyCase};
 pub use meter::Usage;
-pub use proxy::{Foreign, Meddling, Proxy, Request};
-pub use report::{Check, News, Outcome, Report};
+pub use proxy::{ForeignAnswer, Proxy, ProxyAction, Request};
+pub use report::{Check, Outcome, ProgressEvent, Report};
 
-use crate::bed::Bed;
 use crate::meter::Meter;
 use crate::report::Suite;
+use crate::testbed::Testbed;
 
 /// Why nothing could be tested.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub struct Subject {
     /// For compiled plugins.
     pub cache_dir: PathBuf,
     /// Ends the tests early; what was made is removed all the same.
-    pub stop: Stop,
+    pub stop: StopSignal,
 }
 
 /// Runs all checks for a plugin of this kind, and tells of each when it has ended or takes its time. Blocks.
@@ -70,7 +70,7 @@ pub struct Subject {
 ///
 /// # Errors
 /// When nothing could be tested. That a check failed is in the report.
-pub fn run(subject: &Subject, tell: impl FnMut(&News<'_>) + Send) -> Result<Report, ConformanceError> {
+pub fn run(subject: &Subject, tell: impl FnMut(&ProgressEvent<'_>) + Send) -> Result<Report, ConformanceError> {
     let meter = Meter::default();
     // A thread and a runtime of its own: everything that is logged while it runs is the plugin's doing.
     std::thread::scope(|scope| {
@@ -87,15 +87,15 @@ pub fn run(subject: &Subject, tell: impl FnMut(&News<'_>) + Send) -> Result<Repo
 async fn test(
     subject: &Subject,
     meter: &Meter,
-    mut suite: Suite<impl FnMut(&News<'_>) + Send>,
+    mut suite: Suite<impl FnMut(&ProgressEvent<'_>) + Send>,
 ) -> Result<Report, ConformanceError> {
-    let bed = Bed::prepare(subject, meter.clone()).await?;
+    let bed = Testbed::prepare(subject, meter.clone()).await?;
     match bed.kind {
         Kind::Driver => driver::run(&mut suite, &bed).await,
         Kind::HealthChecker => health::run(&mut suite, &bed).await,
         Kind::Contextualiser => contextualiser::run(&mut suite, &bed).await,
         Kind::ConfigManager => config_manager::run(&mut suite, &bed).await,
     }
-    bed.leaks(&mut suite).await;
+    bed.check_leaks(&mut suite).await;
     Ok(suite.report(&bed.name, bed.kind))
 }

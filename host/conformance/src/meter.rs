@@ -24,51 +24,51 @@ pub struct Usage {
 }
 
 /// More is not kept.
-const MOST: usize = 64 << 20;
+const MAX_LOG_BYTES: usize = 64 << 20;
 /// Lines of a plugin that are kept for each check, and letters of each.
-const LINES: usize = 200;
-const LETTERS: usize = 500;
+const MAX_OUTPUT_LINES: usize = 200;
+const MAX_LINE_CHARS: usize = 500;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Meter(Arc<Mutex<Heard>>);
+pub(crate) struct Meter(Arc<Mutex<MeterState>>);
 
 #[derive(Debug, Default)]
-struct Heard {
+struct MeterState {
     /// Everything, one after the other.
     text: String,
     usage: BTreeMap<String, Usage>,
     /// What the plugin wrote during the check at hand.
-    said: VecDeque<String>,
+    output: VecDeque<String>,
     /// What the check at hand tries.
-    place: String,
+    step: String,
 }
 
 impl Meter {
     /// A check begins.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin_check(&self) {
         let mut heard = self.lock();
-        heard.said.clear();
-        heard.place.clear();
+        heard.output.clear();
+        heard.step.clear();
     }
 
     /// What the check at hand tries now.
-    pub(crate) fn at(&self, place: &str) {
-        place.clone_into(&mut self.lock().place);
+    pub(crate) fn set_step(&self, place: &str) {
+        place.clone_into(&mut self.lock().step);
     }
 
-    pub(crate) fn place(&self) -> String {
-        self.lock().place.clone()
+    pub(crate) fn step(&self) -> String {
+        self.lock().step.clone()
     }
 
     /// The last lines of the plugin during the check at hand.
-    pub(crate) fn said(&self) -> Vec<String> {
-        self.lock().said.iter().cloned().collect()
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.lock().output.iter().cloned().collect()
     }
 
     /// Keeps what was not logged, and will be.
-    pub(crate) fn hear(&self, said: &dyn Debug) {
+    pub(crate) fn record(&self, said: &dyn Debug) {
         let mut heard = self.lock();
-        if heard.text.len() < MOST {
+        if heard.text.len() < MAX_LOG_BYTES {
             let _ = writeln!(heard.text, "{said:?}");
         }
     }
@@ -81,7 +81,7 @@ impl Meter {
         self.lock().usage.values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Heard> {
+    fn lock(&self) -> MutexGuard<'_, MeterState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -126,25 +126,25 @@ impl<S: Subscriber> Layer<S> for Meter {
     fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
-        self.hear(&fields.text);
+        self.record(&fields.text);
     }
 
     fn on_record(&self, _: &Id, values: &Record<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         values.record(&mut fields);
-        self.hear(&fields.text);
+        self.record(&fields.text);
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        self.hear(&fields.text);
+        self.record(&fields.text);
         if event.metadata().target() == "plugin" {
             let mut heard = self.lock();
-            if heard.said.len() == LINES {
-                heard.said.pop_front();
+            if heard.output.len() == MAX_OUTPUT_LINES {
+                heard.output.pop_front();
             }
-            heard.said.push_back(fields.message.chars().take(LETTERS).collect());
+            heard.output.push_back(fields.message.chars().take(MAX_LINE_CHARS).collect());
         }
         if event.metadata().target() == "occopus::metrics" && !fields.call.function.is_empty() {
             let mut heard = self.lock();

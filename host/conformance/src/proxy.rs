@@ -1,6 +1,6 @@
 //! A proxy that breaks what it forwards: what networks, load balancers and overloaded servers do.
 
-mod tape;
+mod replay;
 
 use std::borrow::Cow;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
@@ -10,44 +10,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use tape::Tape;
+pub(crate) use replay::ReplayCache;
 
 /// What to do with a request.
 #[derive(Debug, Clone, Copy)]
-pub enum Meddling {
+pub enum ProxyAction {
     /// Forward it.
-    Pass,
+    Forward,
     /// Forward it, after a while: also when its sender is gone by then.
     Delay(Duration),
     /// Forward it, and keep the answer back for a while.
     DelayAnswer(Duration),
     /// Answer with this status line, without asking the server.
-    Refuse(&'static str),
+    Respond(&'static str),
     /// Answer with this page, without asking the server.
-    Page(&'static str),
+    RespondPage(&'static str),
     /// Answer as another server would, without asking this one.
-    Foreign(Foreign),
+    RespondForeign(ForeignAnswer),
     /// Answer with status 400 and everything that was sent, without asking the server.
     Echo,
     /// Close the connection without asking the server.
-    Cut,
+    CloseConnection,
     /// Let the server act, and lose its answer.
     LoseAnswer,
     /// Let the server act, and send half of its answer.
-    HalfAnswer,
+    TruncateAnswer,
     /// Let the server act, and answer with this status line.
     FailAfter(&'static str),
     /// Let the server act twice, as networks that repeat do, and send its first answer.
-    Twice,
+    Duplicate,
     /// Send what the server said to the same question some seconds ago. A question that is new, or changes something, passes.
-    Stale,
+    StaleAnswer,
     /// Let the stranger answer: a server of the same kind that is another one.
-    Elsewhere,
+    AskStranger,
 }
 
 /// An answer of a server that is not the one that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Foreign {
+pub struct ForeignAnswer {
     /// `404 Not Found`.
     pub status: &'static str,
     /// Its media type.
@@ -86,7 +86,7 @@ impl Request {
     }
 
     /// The question, whoever asks it and when.
-    fn question(&self) -> String {
+    fn cache_key(&self) -> String {
         format!("{} {} {}", self.method(), self.target(), self.body())
     }
 }
@@ -97,8 +97,8 @@ pub struct Proxy {
     /// `127.0.0.1:PORT`.
     pub address: String,
     count: Arc<AtomicUsize>,
-    on_their_way: Arc<AtomicUsize>,
-    pub(crate) tape: Arc<Tape>,
+    in_flight: Arc<AtomicUsize>,
+    pub(crate) replay_cache: Arc<ReplayCache>,
 }
 
 /// What is behind a proxy.
@@ -107,7 +107,7 @@ pub(crate) struct Backend {
     /// `HOST:PORT`, or the path of a socket.
     pub(crate) address: String,
     /// What to replace in its answers: addresses of other servers, by those of the proxies before them.
-    pub(crate) names: Vec<(String, String)>,
+    pub(crate) replacements: Vec<(String, String)>,
     /// Another server of the same kind.
     pub(crate) stranger: Option<String>,
 }
@@ -117,32 +117,36 @@ impl Proxy {
     ///
     /// # Errors
     /// Without a free port.
-    pub fn before(server: &str, meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static) -> io::Result<Self> {
-        Self::judging(server, move |request| meddle(&request.body()))
+    pub fn in_front_of(server: &str, meddle: impl Fn(&str) -> ProxyAction + Send + Sync + 'static) -> io::Result<Self> {
+        Self::inspecting(server, move |request| meddle(&request.body()))
     }
 
     /// As [`Proxy::before`], for those who want to see all of the request.
     ///
     /// # Errors
     /// Without a free port.
-    pub fn judging(server: &str, meddle: impl Fn(&Request) -> Meddling + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn inspecting(
+        server: &str,
+        meddle: impl Fn(&Request) -> ProxyAction + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         Self::start(Backend { address: server.to_owned(), ..Backend::default() }, meddle)
     }
 
     pub(crate) fn start(
         backend: Backend,
-        meddle: impl Fn(&Request) -> Meddling + Send + Sync + 'static,
+        meddle: impl Fn(&Request) -> ProxyAction + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
-        let (count, on_their_way, tape) = (Arc::default(), Arc::default(), Arc::new(Tape::default()));
+        let (count, on_their_way, tape) = (Arc::default(), Arc::default(), Arc::new(ReplayCache::default()));
         let proxy = Self {
             address,
             count: Arc::clone(&count),
-            on_their_way: Arc::clone(&on_their_way),
-            tape: Arc::clone(&tape),
+            in_flight: Arc::clone(&on_their_way),
+            replay_cache: Arc::clone(&tape),
         };
-        let served = Arc::new(Served { backend, tape, count, on_their_way, meddle: Box::new(meddle) });
+        let served =
+            Arc::new(ProxyState { backend, tape, count, in_flight: on_their_way, choose_action: Box::new(meddle) });
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let served = Arc::clone(&served);
@@ -159,9 +163,9 @@ impl Proxy {
     }
 
     /// Waits until nothing is on its way to the server, but not for ever. Blocks. False when there still is.
-    pub fn is_quiet_within(&self, patience: Duration) -> bool {
+    pub fn wait_until_idle(&self, patience: Duration) -> bool {
         let began = Instant::now();
-        while self.on_their_way.load(Ordering::SeqCst) > 0 {
+        while self.in_flight.load(Ordering::SeqCst) > 0 {
             if began.elapsed() > patience {
                 return false;
             }
@@ -172,42 +176,42 @@ impl Proxy {
 }
 
 /// What the threads of a proxy share.
-struct Served {
+struct ProxyState {
     backend: Backend,
-    tape: Arc<Tape>,
+    tape: Arc<ReplayCache>,
     count: Arc<AtomicUsize>,
-    on_their_way: Arc<AtomicUsize>,
-    meddle: Box<dyn Fn(&Request) -> Meddling + Send + Sync>,
+    in_flight: Arc<AtomicUsize>,
+    choose_action: Box<dyn Fn(&Request) -> ProxyAction + Send + Sync>,
 }
 
 /// Counts a request for as long as it is on its way.
-struct OnItsWay<'a>(&'a AtomicUsize);
+struct InFlight<'a>(&'a AtomicUsize);
 
-impl Drop for OnItsWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-impl Served {
+impl ProxyState {
     fn serve(&self, client: TcpStream) -> Option<()> {
         let mut reader = BufReader::new(client);
-        let request = read(&mut reader)?;
-        self.on_their_way.fetch_add(1, Ordering::SeqCst);
-        let _on_its_way = OnItsWay(&self.on_their_way);
+        let request = read_request(&mut reader)?;
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let _on_its_way = InFlight(&self.in_flight);
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut client = reader.into_inner();
-        let meddling = (self.meddle)(&request);
+        let meddling = (self.choose_action)(&request);
         let whole = match meddling {
-            Meddling::Cut => return client.shutdown(Shutdown::Both).ok(),
-            Meddling::Refuse(status) => Some(answer(status, "", b"")),
-            Meddling::Page(page) => Some(answer("200 OK", "text/html", page.as_bytes())),
-            Meddling::Foreign(it) => Some(answer(it.status, it.kind, it.body.as_bytes())),
-            Meddling::Echo => {
-                Some(answer("400 Bad Request", "", &[request.head.as_bytes(), request.body.as_slice()].concat()))
+            ProxyAction::CloseConnection => return client.shutdown(Shutdown::Both).ok(),
+            ProxyAction::Respond(status) => Some(build_answer(status, "", b"")),
+            ProxyAction::RespondPage(page) => Some(build_answer("200 OK", "text/html", page.as_bytes())),
+            ProxyAction::RespondForeign(it) => Some(build_answer(it.status, it.kind, it.body.as_bytes())),
+            ProxyAction::Echo => {
+                Some(build_answer("400 Bad Request", "", &[request.head.as_bytes(), request.body.as_slice()].concat()))
             }
-            Meddling::Stale => self.tape.of_before(&request),
-            Meddling::Delay(pause) => {
+            ProxyAction::StaleAnswer => self.tape.stale_answer(&request),
+            ProxyAction::Delay(pause) => {
                 std::thread::sleep(pause);
                 None
             }
@@ -219,11 +223,11 @@ impl Served {
         }
         let answer = self.ask(&request, meddling)?;
         let sent = match meddling {
-            Meddling::LoseAnswer => &[],
-            Meddling::HalfAnswer => answer.get(..answer.len() / 2)?,
+            ProxyAction::LoseAnswer => &[],
+            ProxyAction::TruncateAnswer => answer.get(..answer.len() / 2)?,
             _ => answer.as_slice(),
         };
-        if let Meddling::DelayAnswer(pause) = meddling {
+        if let ProxyAction::DelayAnswer(pause) = meddling {
             std::thread::sleep(pause);
         }
         client.write_all(sent).ok()?;
@@ -231,29 +235,29 @@ impl Served {
     }
 
     /// The server's answer, or what is made of it.
-    fn ask(&self, request: &Request, meddling: Meddling) -> Option<Vec<u8>> {
+    fn ask(&self, request: &Request, meddling: ProxyAction) -> Option<Vec<u8>> {
         let server = match (meddling, &self.backend.stranger) {
-            (Meddling::Elsewhere, Some(stranger)) => stranger,
+            (ProxyAction::AskStranger, Some(stranger)) => stranger,
             _ => &self.backend.address,
         };
-        if let Some(hidden) = self.tape.hidden(request) {
+        if let Some(hidden) = self.tape.hidden_answer(request) {
             return Some(hidden);
         }
-        let answered = closing(ask(server, request).ok()?);
+        let answered = with_connection_close(forward(server, request).ok()?);
         match meddling {
             // Whatever it says the second time is nobody's business.
-            Meddling::Twice => drop(ask(server, request)),
-            Meddling::FailAfter(status) => return Some(answer(status, "", b"")),
+            ProxyAction::Duplicate => drop(forward(server, request)),
+            ProxyAction::FailAfter(status) => return Some(build_answer(status, "", b"")),
             _ => {}
         }
-        let answered = renamed(answered, &self.backend.names);
-        self.tape.hear(request, &answered);
+        let answered = replace_addresses(answered, &self.backend.replacements);
+        self.tape.record_answer(request, &answered);
         Some(answered)
     }
 }
 
 /// None when it breaks off.
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     let (mut head, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
@@ -275,14 +279,14 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
 }
 
 /// An answer that is not the server's.
-fn answer(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+fn build_answer(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     let kind = if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
     // These have no body, and may not say how long it is.
     let length = if status.starts_with("204") { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     [format!("HTTP/1.1 {status}\r\nConnection: close\r\n{kind}{length}\r\n").as_bytes(), body].concat()
 }
 
-fn ask(server: &str, request: &Request) -> io::Result<Vec<u8>> {
+fn forward(server: &str, request: &Request) -> io::Result<Vec<u8>> {
     trait Stream: Read + Write {}
     impl<T: Read + Write> Stream for T {}
     let mut upstream: Box<dyn Stream> = if server.starts_with('/') {
@@ -299,7 +303,7 @@ fn ask(server: &str, request: &Request) -> io::Result<Vec<u8>> {
 
 /// The connection ends with the answer, which has to say so: whoever believes that it stays open sends the next request into a
 /// closed one. Not every server repeats the wish of the request.
-fn closing(answer: Vec<u8>) -> Vec<u8> {
+fn with_connection_close(answer: Vec<u8>) -> Vec<u8> {
     let Some(length) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return answer };
     let (head, rest) = answer.split_at(length);
     let Ok(head) = std::str::from_utf8(head) else { return answer };
@@ -313,7 +317,7 @@ fn closing(answer: Vec<u8>) -> Vec<u8> {
 }
 
 /// Only where the length is known in advance.
-fn renamed(answer: Vec<u8>, names: &[(String, String)]) -> Vec<u8> {
+fn replace_addresses(answer: Vec<u8>, names: &[(String, String)]) -> Vec<u8> {
     let text = String::from_utf8_lossy(&answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return answer };
     if names.iter().all(|(from, _)| !body.contains(from)) || !head.to_ascii_lowercase().contains("content-length:") {
@@ -327,7 +331,7 @@ fn renamed(answer: Vec<u8>, names: &[(String, String)]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::closing;
+    use super::with_connection_close;
 
     #[test]
     fn answers_say_that_the_connection_ends() {
@@ -344,7 +348,7 @@ mod tests {
             ("half", "half"),
             ("", ""),
         ] {
-            assert_eq!(closing(answer.into()), passed_on.as_bytes());
+            assert_eq!(with_connection_close(answer.into()), passed_on.as_bytes());
         }
     }
 }

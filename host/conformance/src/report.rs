@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use occopus_engine::Stop;
+use occopus_engine::StopSignal;
 use occopus_engine::ports::Fault;
 use occopus_runtime::Kind;
 use serde::Serialize;
@@ -43,13 +43,13 @@ pub struct Check {
 
 /// What is told while the suite runs.
 #[derive(Debug)]
-pub enum News<'a> {
+pub enum ProgressEvent<'a> {
     /// A check takes its time.
-    GoesOn {
+    InProgress {
         /// Its name.
         check: &'static str,
         /// What it tries at the moment; may be empty.
-        place: String,
+        step: String,
         /// Since it began.
         seconds: u64,
     },
@@ -58,7 +58,7 @@ pub enum News<'a> {
 }
 
 /// Between two lines about a check that takes its time.
-const NEWS: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All checks of one plugin.
 #[derive(Debug, Clone, Serialize)]
@@ -81,34 +81,34 @@ impl Report {
 }
 
 /// Why a check did not pass.
-pub(crate) enum Miss {
+pub(crate) enum CheckError {
     Failed(String),
     Skipped(String),
 }
 
-impl From<String> for Miss {
+impl From<String> for CheckError {
     fn from(why: String) -> Self {
         Self::Failed(why)
     }
 }
 
-impl From<&str> for Miss {
+impl From<&str> for CheckError {
     fn from(why: &str) -> Self {
         Self::Failed(why.to_owned())
     }
 }
 
-impl From<Fault> for Miss {
+impl From<Fault> for CheckError {
     fn from(fault: Fault) -> Self {
-        Self::Failed(words(&fault))
+        Self::Failed(describe_fault(&fault))
     }
 }
 
 /// A check gives what was seen.
-pub(crate) type Checked = Result<String, Miss>;
+pub(crate) type TestResult = Result<String, CheckError>;
 
 /// A fault in one line.
-pub(crate) fn words(fault: &Fault) -> String {
+pub(crate) fn describe_fault(fault: &Fault) -> String {
     let details: Vec<_> = fault.details.iter().map(|detail| format!("{} {}", detail.pointer, detail.message)).collect();
     let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
     format!("{:?} `{}`: {}{details}", fault.reaction, fault.code, fault.message)
@@ -120,21 +120,21 @@ pub(crate) struct Suite<T> {
     /// Checks that were not tried, with the one that failed.
     causes: BTreeMap<&'static str, &'static str>,
     meter: Meter,
-    tell: T,
-    stop: Stop,
+    on_progress: T,
+    stop: StopSignal,
 }
 
-impl<T: FnMut(&News<'_>)> Suite<T> {
-    pub(crate) fn new(tell: T, stop: Stop, meter: Meter) -> Self {
-        Self { checks: Vec::new(), causes: BTreeMap::new(), meter, tell, stop }
+impl<T: FnMut(&ProgressEvent<'_>)> Suite<T> {
+    pub(crate) fn new(tell: T, stop: StopSignal, meter: Meter) -> Self {
+        Self { checks: Vec::new(), causes: BTreeMap::new(), meter, on_progress: tell, stop }
     }
 
     /// As [`Suite::check`], unless a check failed on which this one builds: nothing would be learnt from it.
-    pub(crate) async fn after(
+    pub(crate) async fn check_after(
         &mut self,
         needed: &[&'static str],
         name: &'static str,
-        work: impl AsyncFnOnce() -> Checked,
+        work: impl AsyncFnOnce() -> TestResult,
     ) -> bool {
         let failed = self.checks.iter().filter(|check| needed.contains(&check.name)).find_map(|it| match it.outcome {
             Outcome::Failed => Some(it.name),
@@ -144,50 +144,50 @@ impl<T: FnMut(&News<'_>)> Suite<T> {
         let Some(cause) = failed else { return self.check(name, work).await };
         self.causes.insert(name, cause);
         let note = format!("not tried, because {cause} failed");
-        self.ended(Check { name, outcome: Outcome::Untried, note, seconds: 0.0, output: Vec::new() });
+        self.record(Check { name, outcome: Outcome::Untried, note, seconds: 0.0, output: Vec::new() });
         false
     }
 
     /// True when it passed. It is given up when the user has had enough.
-    pub(crate) async fn check(&mut self, name: &'static str, work: impl AsyncFnOnce() -> Checked) -> bool {
+    pub(crate) async fn check(&mut self, name: &'static str, work: impl AsyncFnOnce() -> TestResult) -> bool {
         let stop = self.stop.clone();
         let until_stopped = async || {
             tokio::select! {
                 biased;
-                () = stop.requested() => Err(Miss::Failed("interrupted".to_owned())),
+                () = stop.requested() => Err(CheckError::Failed("interrupted".to_owned())),
                 checked = work() => checked,
             }
         };
-        self.in_any_case(name, until_stopped).await
+        self.check_always(name, until_stopped).await
     }
 
     /// The same, also when the user has had enough: for tidying up.
-    pub(crate) async fn in_any_case(&mut self, name: &'static str, work: impl AsyncFnOnce() -> Checked) -> bool {
+    pub(crate) async fn check_always(&mut self, name: &'static str, work: impl AsyncFnOnce() -> TestResult) -> bool {
         let began = Instant::now();
-        self.meter.begin();
+        self.meter.begin_check();
         let mut work = pin!(work());
         let checked = loop {
             tokio::select! {
                 biased;
                 checked = &mut work => break checked,
-                () = tokio::time::sleep(NEWS) => {
-                    let (place, seconds) = (self.meter.place(), began.elapsed().as_secs());
-                    (self.tell)(&News::GoesOn { check: name, place, seconds });
+                () = tokio::time::sleep(PROGRESS_INTERVAL) => {
+                    let (step, seconds) = (self.meter.step(), began.elapsed().as_secs());
+                    (self.on_progress)(&ProgressEvent::InProgress { check: name, step, seconds });
                 }
             }
         };
         let (outcome, note) = match checked {
             Ok(note) => (Outcome::Passed, note),
-            Err(Miss::Failed(note)) => (Outcome::Failed, note),
-            Err(Miss::Skipped(note)) => (Outcome::Skipped, note),
+            Err(CheckError::Failed(note)) => (Outcome::Failed, note),
+            Err(CheckError::Skipped(note)) => (Outcome::Skipped, note),
         };
-        let (seconds, output) = (round(began.elapsed()), self.meter.said());
-        self.ended(Check { name, outcome, note, seconds, output });
+        let (seconds, output) = (round_to_millis(began.elapsed()), self.meter.output());
+        self.record(Check { name, outcome, note, seconds, output });
         outcome == Outcome::Passed
     }
 
-    fn ended(&mut self, check: Check) {
-        (self.tell)(&News::Ended(&check));
+    fn record(&mut self, check: Check) {
+        (self.on_progress)(&ProgressEvent::Ended(&check));
         self.checks.push(check);
     }
 
@@ -197,6 +197,6 @@ impl<T: FnMut(&News<'_>)> Suite<T> {
 }
 
 /// To milliseconds.
-fn round(time: Duration) -> f64 {
+fn round_to_millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

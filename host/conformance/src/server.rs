@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long it may take until it takes connections.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(crate) struct Server(Child);
+pub(crate) struct ServerProcess(Child);
 
-impl Server {
+impl ServerProcess {
     /// Starts it in this folder, and waits until it takes connections at this port.
     pub(crate) async fn start(command: &[String], folder: &Path, port: u16) -> Result<Self, String> {
         let [name, arguments @ ..] = command else {
@@ -33,7 +33,7 @@ impl Server {
             if let Ok(Some(status)) = server.0.try_wait() {
                 return Err(format!("the server `{name}` ended at once: {status}"));
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > STARTUP_TIMEOUT {
                 return Err(format!("the server `{name}` takes no connections at port {port}"));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -42,7 +42,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // It may have ended by itself.
         if let Some(group) = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw) {

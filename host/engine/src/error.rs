@@ -162,11 +162,11 @@ pub struct NodeFailure {
     /// The driver's keyword.
     pub driver: String,
     /// Why.
-    pub reason: Reason,
+    pub reason: FailureReason,
     /// Where its implementation stands: `FILE:LINE:COLUMN`; empty when unknown.
     pub origin: String,
     /// Sentences about lines that the user wrote.
-    pub details: Vec<Pointed>,
+    pub details: Vec<LocatedMessage>,
     /// The last lines that its machine wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
@@ -175,7 +175,7 @@ pub struct NodeFailure {
 /// Why a node could not be made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Reason {
+pub enum FailureReason {
     /// A plugin's call failed.
     Call {
         /// Which: "create", "find", "render", "check".
@@ -220,7 +220,7 @@ pub enum Reason {
 
 /// A sentence about something that the user wrote.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Pointed {
+pub struct LocatedMessage {
     /// One sentence.
     pub message: String,
     /// JSON pointer into the implementation; empty when it is about nothing that the user wrote.
@@ -270,13 +270,13 @@ impl NodeFailure {
         instance: &str,
         driver: String,
         implementation: Option<&Implementation>,
-        reason: Reason,
+        reason: FailureReason,
     ) -> Self {
-        let faulty: &[Detail] = if let Reason::Call { fault, .. } = &reason { &fault.details } else { &[] };
-        let details = faulty.iter().map(|detail| Pointed {
+        let faulty: &[Detail] = if let FailureReason::Call { fault, .. } = &reason { &fault.details } else { &[] };
+        let details = faulty.iter().map(|detail| LocatedMessage {
             message: detail.message.clone(),
             pointer: detail.pointer.clone(),
-            location: implementation.and_then(|found| line_of(found, &detail.pointer)),
+            location: implementation.and_then(|found| nearest_location(found, &detail.pointer)),
         });
         Self {
             node,
@@ -292,12 +292,12 @@ impl NodeFailure {
     /// A stable code for programs: the plugin's own, when a call failed.
     pub fn code(&self) -> &str {
         match &self.reason {
-            Reason::Call { fault, .. } => &fault.code,
-            Reason::Machine { .. } => "node.machine",
-            Reason::Unhealthy { .. } => "node.unhealthy",
-            Reason::Slow { .. } => "node.slow",
-            Reason::NoCapacity { .. } => "node.no-capacity",
-            Reason::NoImplementation { .. } => "node.no-implementation",
+            FailureReason::Call { fault, .. } => &fault.code,
+            FailureReason::Machine { .. } => "node.machine",
+            FailureReason::Unhealthy { .. } => "node.unhealthy",
+            FailureReason::Slow { .. } => "node.slow",
+            FailureReason::NoCapacity { .. } => "node.no-capacity",
+            FailureReason::NoImplementation { .. } => "node.no-implementation",
         }
     }
 
@@ -318,7 +318,7 @@ impl fmt::Display for NodeFailure {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for FailureReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // The name of this call means nothing to those who wrote the template.
@@ -338,7 +338,7 @@ impl fmt::Display for Reason {
 }
 
 /// The line of what a pointer leads to, or of the nearest thing around it.
-pub(crate) fn line_of(implementation: &Implementation, pointer: &str) -> Option<String> {
+pub(crate) fn nearest_location(implementation: &Implementation, pointer: &str) -> Option<String> {
     let mut pointer = pointer;
     while !pointer.is_empty() {
         if let Some(line) = implementation.lines.get(pointer) {

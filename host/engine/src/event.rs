@@ -1,4 +1,4 @@
-//! What happens, as one closed set. Reporters get all of it; the store keeps all but [`What::is_fleeting`].
+//! What happens, as one closed set. Reporters get all of it; the store keeps all but [`EventKind::is_transient`].
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub struct Event {
     pub infra_id: String,
     /// What.
     #[serde(flatten)]
-    pub what: What,
+    pub kind: EventKind,
 }
 
 /// An event from the store; its `id` is there.
@@ -30,7 +30,7 @@ pub type StoredEvent = Event;
 /// What happened. The names without hyphens are those of the events of Occopus 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum What {
+pub enum EventKind {
     /// The first build of an infrastructure begins.
     #[serde(rename = "infrastart")]
     InfraStart {
@@ -262,9 +262,9 @@ pub enum What {
 }
 
 /// Says, of each event, how it is called in JSON and whether it is stored. What is missing here does not compile.
-macro_rules! names {
-    (stored { $($stored:ident = $name:literal,)* } fleeting { $($fleeting:ident = $passing:literal,)* }) => {
-        impl What {
+macro_rules! event_names {
+    (stored { $($stored:ident = $name:literal,)* } transient { $($transient:ident = $transient_name:literal,)* }) => {
+        impl EventKind {
             /// Names of all events that are stored.
             pub const NAMES: [&str; [$($name),*].len()] = [$($name),*];
 
@@ -272,23 +272,23 @@ macro_rules! names {
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$stored { .. } => $name,)*
-                    $(Self::$fleeting { .. } => $passing,)*
+                    $(Self::$transient { .. } => $transient_name,)*
                     Self::Unknown => "unknown",
                 }
             }
 
             /// Shown while it happens, and not stored.
-            pub fn is_fleeting(&self) -> bool {
-                matches!(self, $(Self::$fleeting { .. })|*)
+            pub fn is_transient(&self) -> bool {
+                matches!(self, $(Self::$transient { .. })|*)
             }
 
             #[cfg(test)]
-            const FLEETING: [&str; [$($passing),*].len()] = [$($passing),*];
+            const TRANSIENT: [&str; [$($transient_name),*].len()] = [$($transient_name),*];
         }
     };
 }
 
-names! {
+event_names! {
     stored {
         InfraStart = "infrastart",
         InfraUpdated = "infraupdated",
@@ -316,7 +316,7 @@ names! {
         HoldEnded = "hold-ended",
         RollingBack = "rolling-back",
     }
-    fleeting {
+    transient {
         Planned = "planned",
         Progress = "progress",
         Retrying = "retrying",
@@ -324,7 +324,7 @@ names! {
     }
 }
 
-impl What {
+impl EventKind {
     /// The last lines that the machine wrote that it is about.
     pub fn output(&self) -> Option<&str> {
         match self {
@@ -362,11 +362,11 @@ impl What {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.what.fmt(f)
+        self.kind.fmt(f)
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InfraStart { name } => write!(f, "building {name}"),
@@ -378,11 +378,11 @@ impl fmt::Display for What {
             Self::NodePlaced { node_name, adopted: true, .. } => write!(f, "{node_name}: found again"),
             Self::NodeRunning { node_name, addresses, .. } => {
                 write!(f, "{node_name}: running")?;
-                at(f, addresses)
+                write_address(f, addresses)
             }
             Self::NodeCreated { node_name, addresses, .. } => {
                 write!(f, "{node_name}: ready")?;
-                at(f, addresses)
+                write_address(f, addresses)
             }
             Self::NodeUnknown { node_name, message, .. } => write!(f, "{node_name}: answer lost, looking: {message}"),
             Self::NodeFallback { node_name, driver, message, .. } => {
@@ -422,7 +422,7 @@ impl fmt::Display for What {
     }
 }
 
-fn at(f: &mut fmt::Formatter<'_>, addresses: &[Address]) -> fmt::Result {
+fn write_address(f: &mut fmt::Formatter<'_>, addresses: &[Address]) -> fmt::Result {
     match addresses.first() {
         Some(address) => write!(f, " at {}", address.value),
         None => Ok(()),
@@ -436,7 +436,7 @@ mod tests {
     use super::*;
 
     /// An event of this name with whatever any of them has.
-    fn of_name(name: &str) -> What {
+    fn of_name(name: &str) -> EventKind {
         let event = json!({
             "event": name, "name": "n", "node_id": "1", "node_name": "n", "driver": "d", "adopted": false, "addresses": [],
             "message": "m", "healthy": true, "vanished": false, "from": 1, "to": 2, "dead": 1, "of": 2, "instances": 3,
@@ -448,14 +448,14 @@ mod tests {
 
     #[test]
     fn names_are_those_of_json() {
-        for (names, is_fleeting) in [(&What::NAMES[..], false), (&What::FLEETING[..], true)] {
+        for (names, is_transient) in [(&EventKind::NAMES[..], false), (&EventKind::TRANSIENT[..], true)] {
             for name in names {
                 let what = of_name(name);
-                assert_eq!((what.name(), what.is_fleeting()), (*name, is_fleeting));
+                assert_eq!((what.name(), what.is_transient()), (*name, is_transient));
                 assert_eq!(serde_json::to_value(&what).unwrap()["event"], **name);
             }
         }
-        assert_eq!(of_name("of a newer version"), What::Unknown);
-        assert_eq!(serde_json::to_value(What::Unknown).unwrap()["event"], What::Unknown.name());
+        assert_eq!(of_name("of a newer version"), EventKind::Unknown);
+        assert_eq!(serde_json::to_value(EventKind::Unknown).unwrap()["event"], EventKind::Unknown.name());
     }
 }

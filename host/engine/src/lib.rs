@@ -6,13 +6,13 @@
 //! [`Engine`] is the way in. `dispatch` decides what may start, `act` does the slow things, `session` owns an
 //! infrastructure and writes its state, `state` says what is stored.
 
-mod change;
+mod derived_state;
+mod drift;
 mod error;
 mod event;
 mod plan;
 mod request;
 mod settings;
-mod standing;
 mod status;
 
 pub mod ports;
@@ -20,19 +20,19 @@ pub mod ports;
 mod act;
 mod dispatch;
 mod engine;
-mod session;
+mod lease;
 mod state;
 
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use engine::Engine;
-pub use error::{EngineError, NodeFailure, Pointed, Reason};
-pub use event::{Event, StoredEvent, What};
-pub use plan::{Action, ActionKind, Plan, Renew};
-pub use request::{BuildRequest, MaintainOptions, Nudge, OnFailure, Run, Scale, Stop};
-pub use settings::{HolderProbe, Settings};
+pub use error::{EngineError, FailureReason, LocatedMessage, NodeFailure};
+pub use event::{Event, EventKind, StoredEvent};
+pub use plan::{Action, ActionKind, Plan, Rollout};
+pub use request::{BuildRequest, MaintainOptions, OnFailure, RunHandle, Scale, StopSignal, WakeSignal};
+pub use settings::{OwnerProbe, Settings};
 pub use status::{
-    DestroyReport, Doubt, Failing, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan,
-    Owner, Preview, Status, Summary,
+    DestroyReport, FailingNode, InfrastructureState, InstanceState, InstanceStatus, Leftover, NodeStatus, Orphan,
+    Owner, Preview, PreviewWarning, Status, Summary,
 };

@@ -8,7 +8,7 @@ use occopus_model::{Infrastructure, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::change::Differences;
+use crate::drift::DriftReport;
 use crate::state::{InstanceRecord, TargetRecord};
 
 /// The numbers of nodes that were scaled, by name.
@@ -17,7 +17,7 @@ pub(crate) type Targets = HashMap<String, TargetRecord>;
 /// Which of the instances that work are made anew, one by one: first another one is made; when it is ready, the old one is
 /// removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Renew {
+pub struct Rollout {
     /// Those whose type, variables or definition have changed since they were made.
     pub changed: bool,
     /// Those that were told of an address that no longer exists.
@@ -25,16 +25,16 @@ pub struct Renew {
 }
 
 /// What goes into a plan beside what should be and what is.
-pub(crate) struct Wishes<'a> {
+pub(crate) struct PlanOptions<'a> {
     pub(crate) targets: &'a Targets,
     /// Instances that are being made already, by node: they are not among the actual ones.
     pub(crate) under_way: Option<&'a HashMap<String, usize>>,
-    pub(crate) renew: Renew,
+    pub(crate) rollout: Rollout,
 }
 
-impl<'a> Wishes<'a> {
-    pub(crate) fn of(targets: &'a Targets) -> Self {
-        Self { targets, under_way: None, renew: Renew::default() }
+impl<'a> PlanOptions<'a> {
+    pub(crate) fn for_targets(targets: &'a Targets) -> Self {
+        Self { targets, under_way: None, rollout: Rollout::default() }
     }
 }
 
@@ -108,13 +108,13 @@ pub enum ActionKind {
 ///
 /// What is ready is only looked at. What an earlier run left unfinished is finished. What is dead is replaced. A node keeps
 /// as many instances as it has, within its limits; of too many the youngest go.
-pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], wishes: &Wishes<'_>) -> Plan {
+pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], wishes: &PlanOptions<'_>) -> Plan {
     let mut by_node = IndexMap::<&str, Vec<&InstanceRecord>>::new();
     for record in actual {
         by_node.entry(&record.node).or_default().push(record);
     }
     let (mut actions, mut removals) = (Vec::new(), Vec::new());
-    let differences = Differences::of(desired, &by_node, wishes.renew);
+    let differences = DriftReport::of(desired, &by_node, wishes.rollout);
     for node in &desired.nodes {
         let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         plan_node(desired, node, wishes, &differences, records, &mut actions, &mut removals);
@@ -147,8 +147,8 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], wishes: 
 fn plan_node<'a>(
     desired: &Infrastructure,
     node: &Node,
-    wishes: &Wishes<'_>,
-    differences: &Differences<'_>,
+    wishes: &PlanOptions<'_>,
+    differences: &DriftReport<'_>,
     records: &[&'a InstanceRecord],
     actions: &mut Vec<Action>,
     removals: &mut Vec<(&'a InstanceRecord, &'static str)>,
@@ -160,7 +160,7 @@ fn plan_node<'a>(
     let superseded = superseded(&alive);
     let mut alive: Vec<_> = alive.into_iter().filter(|record| !superseded.contains_key(record.id.as_str())).collect();
     let under_way = wishes.under_way.and_then(|all| all.get(&node.name)).copied().unwrap_or_default();
-    let wanted = count(node, target, alive.len() + under_way) as usize;
+    let wanted = target_count(node, target, alive.len() + under_way) as usize;
     // Those that are to go come last, and what is too much goes from the end.
     alive.sort_by_key(|record| target.is_some_and(|target| target.victims.contains(&record.id)));
     let target = wanted;
@@ -192,7 +192,7 @@ fn plan_node<'a>(
     let check = |record: &InstanceRecord, may_renew: bool| match differences.by_instance.get(record.id.as_str()) {
         None => action(ActionKind::Check, Some(record), "it exists"),
         Some(difference) => {
-            let kind = if difference.renew && may_renew { ActionKind::Renew } else { ActionKind::Check };
+            let kind = if difference.is_rolled_out && may_renew { ActionKind::Renew } else { ActionKind::Check };
             let (changed, stale) = (difference.changed.clone(), difference.stale.clone());
             Action { changed, stale, ..action(kind, Some(record), &difference.reason()) }
         }
@@ -234,7 +234,7 @@ fn superseded<'a>(alive: &[&'a InstanceRecord]) -> HashMap<&'a str, (&'a str, &'
 }
 
 /// Instances in whose place others are ready.
-pub(crate) fn replaced(records: Vec<InstanceRecord>) -> Vec<InstanceRecord> {
+pub(crate) fn superseded_by_ready(records: Vec<InstanceRecord>) -> Vec<InstanceRecord> {
     let ready = records.iter().filter(|record| record.was_ready());
     let replaced: HashSet<_> = ready.filter_map(|record| record.replaces.clone()).collect();
     records.into_iter().filter(|record| replaced.contains(&record.id)).collect()
@@ -242,13 +242,13 @@ pub(crate) fn replaced(records: Vec<InstanceRecord>) -> Vec<InstanceRecord> {
 
 /// How many of these instances of a node count: not those that are dead, and of two of which one is made in the place of the
 /// other only one.
-pub(crate) fn counted(records: &[&InstanceRecord]) -> usize {
+pub(crate) fn count_alive(records: &[&InstanceRecord]) -> usize {
     let alive: Vec<_> = records.iter().copied().filter(|record| !record.is_dead()).collect();
     alive.len() - superseded(&alive).len()
 }
 
 /// How many instances a node is to have: as many as it was scaled to, otherwise as many as it has; within its limits.
-pub(crate) fn count(node: &Node, target: Option<&TargetRecord>, alive: usize) -> u32 {
+pub(crate) fn target_count(node: &Node, target: Option<&TargetRecord>, alive: usize) -> u32 {
     let present = u32::try_from(alive).unwrap_or(u32::MAX);
     target.map_or(present, |target| target.count).clamp(node.scaling.min, node.scaling.max.max(node.scaling.min))
 }
@@ -273,7 +273,8 @@ impl Plan {
             (ActionKind::Renew, "to renew"),
             (ActionKind::Destroy, "to destroy"),
         ];
-        let differs = self.actions.iter().filter(|action| action.kind == ActionKind::Check && action.differs()).count();
+        let differs =
+            self.actions.iter().filter(|action| action.kind == ActionKind::Check && action.has_drifted()).count();
         let mut parts = kinds.map(|(kind, words)| (self.count(kind), words)).to_vec();
         parts.push((differs, "changed, and not to be renewed"));
         parts.push((self.count(ActionKind::Check) - differs, "unchanged"));
@@ -284,7 +285,7 @@ impl Plan {
 
 impl Action {
     /// Whether the instance is not what it would be if it were made now.
-    pub fn differs(&self) -> bool {
+    pub fn has_drifted(&self) -> bool {
         !self.changed.is_empty() || !self.stale.is_empty()
     }
 }

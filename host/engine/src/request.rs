@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
-use crate::plan::Renew;
+use crate::plan::Rollout;
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct BuildRequest {
     /// What to do when a node fails.
     pub on_failure: OnFailure,
     /// Which of the instances that work are made anew.
-    pub renew: Renew,
+    pub rollout: Rollout,
     /// The id was made for this request: nothing can carry it yet. Otherwise the clouds are asked for machines that the store
     /// does not know of, before the first one is made.
     pub is_new_id: bool,
@@ -30,7 +30,13 @@ pub struct BuildRequest {
 impl BuildRequest {
     /// A new infrastructure, that is rolled back when a node fails.
     pub fn new(infrastructure: Infrastructure) -> Self {
-        Self { id: None, infrastructure, on_failure: OnFailure::Rollback, renew: Renew::default(), is_new_id: false }
+        Self {
+            id: None,
+            infrastructure,
+            on_failure: OnFailure::Rollback,
+            rollout: Rollout::default(),
+            is_new_id: false,
+        }
     }
 }
 
@@ -67,63 +73,63 @@ pub enum Scale {
 
 /// The caller's side of something that takes time.
 #[derive(Debug, Clone)]
-pub struct Run {
+pub struct RunHandle {
     /// Gets everything that happens. Events are not lost when the receiver is slow; they are when it is gone.
     pub events: mpsc::UnboundedSender<Event>,
     /// Stops it.
-    pub stop: Stop,
+    pub stop: StopSignal,
     /// Lets maintenance look at requests now.
-    pub nudge: Nudge,
+    pub wake: WakeSignal,
 }
 
-impl Run {
+impl RunHandle {
     /// A run, and where its events come out.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        (Self { events, stop: Stop::default(), nudge: Nudge::default() }, receiver)
+        (Self { events, stop: StopSignal::default(), wake: WakeSignal::default() }, receiver)
     }
 }
 
 /// Ends what maintenance waits for, so that a request that was just made (to scale, to resume) is taken in at once. Clones are
 /// the same.
 #[derive(Debug, Clone, Default)]
-pub struct Nudge(Arc<Notify>);
+pub struct WakeSignal(Arc<Notify>);
 
-impl Nudge {
+impl WakeSignal {
     /// Something was requested.
-    pub fn now(&self) {
+    pub fn wake(&self) {
         self.0.notify_one();
     }
 
-    pub(crate) async fn given(&self) {
+    pub(crate) async fn woken(&self) {
         self.0.notified().await;
     }
 }
 
 /// A request to stop. Clones are the same request.
 #[derive(Debug, Clone, Default)]
-pub struct Stop {
-    pub(crate) orderly: CancellationToken,
-    pub(crate) now: CancellationToken,
+pub struct StopSignal {
+    pub(crate) graceful: CancellationToken,
+    pub(crate) immediate: CancellationToken,
 }
 
-impl Stop {
+impl StopSignal {
     /// The first time: finish the calls in progress, and roll back what this run made. The second time: stop now.
     pub fn request(&self) {
-        if self.orderly.is_cancelled() {
-            self.now.cancel();
+        if self.graceful.is_cancelled() {
+            self.immediate.cancel();
         } else {
-            self.orderly.cancel();
+            self.graceful.cancel();
         }
     }
 
     /// Waits for the first time.
     pub async fn requested(&self) {
-        self.orderly.cancelled().await;
+        self.graceful.cancelled().await;
     }
 
     /// How often [`Stop::request`] was called: 0, 1 or 2.
-    pub fn level(&self) -> u8 {
-        u8::from(self.orderly.is_cancelled()) + u8::from(self.now.is_cancelled())
+    pub fn request_count(&self) -> u8 {
+        u8::from(self.graceful.is_cancelled()) + u8::from(self.immediate.is_cancelled())
     }
 }

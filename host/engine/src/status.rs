@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::NodeFailure;
-use crate::ports::{Address, Owned};
+use crate::ports::{Address, OwnedMachine};
 
 /// Where an infrastructure stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,13 +121,13 @@ pub struct NodeStatus {
     pub instances: Vec<InstanceStatus>,
     /// How often it has failed to stay alive, while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failing: Option<Failing>,
+    pub failing: Option<FailingNode>,
 }
 
 /// A node that fails again and again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Failing {
+pub struct FailingNode {
     /// How often in a row it could not be made, or died soon after it was ready.
     pub failures: u32,
     /// When it is tried again.
@@ -137,14 +137,14 @@ pub struct Failing {
     pub message: String,
 }
 
-impl Failing {
+impl FailingNode {
     /// Says how often: `once`, `3 times in a row`.
     pub fn times(&self) -> String {
-        in_a_row(self.failures)
+        describe_failures(self.failures)
     }
 }
 
-pub(crate) fn in_a_row(failures: u32) -> String {
+pub(crate) fn describe_failures(failures: u32) -> String {
     if failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") }
 }
 
@@ -297,7 +297,7 @@ impl fmt::Display for InstanceState {
 
 impl Orphan {
     /// As a driver lists it.
-    pub(crate) fn of(driver: &str, machine: Owned) -> Self {
+    pub(crate) fn from_listed(driver: &str, machine: OwnedMachine) -> Self {
         Self {
             instance: machine.instance_id,
             driver: driver.to_owned(),
@@ -332,7 +332,7 @@ pub struct Preview {
     pub user_data: Option<String>,
     /// What is doubtful in what the user wrote.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Doubt>,
+    pub warnings: Vec<PreviewWarning>,
     /// What its driver would refuse. It can be looked at all the same.
     #[serde(skip)]
     pub refused: Option<NodeFailure>,
@@ -340,7 +340,7 @@ pub struct Preview {
 
 /// Something that the user wrote and that probably does not do what they want.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Doubt {
+pub struct PreviewWarning {
     /// Stable code for programs, such as `cloudinit.ignored`.
     pub code: String,
     /// One sentence. `line N: ` before it names a line of the text at the place.

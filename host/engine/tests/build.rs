@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Phase, Reaction, Store as _, Transaction, Write};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
-use occopus_engine::{EngineError, InfrastructureState, InstanceState, OnFailure, Reason, Run, Settings, What};
+use occopus_engine::{
+    EngineError, EventKind, FailureReason, InfrastructureState, InstanceState, OnFailure, RunHandle, Settings,
+};
 use occopus_model::Infrastructure;
 use serde_json::json;
 use tokio::time::Instant;
@@ -22,7 +24,7 @@ fn fault(reaction: Reaction) -> Script {
 #[tokio::test(start_paused = true)]
 async fn nodes_start_when_their_own_dependencies_are_ready() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let status = fakes.build(&tiers()).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Ready);
     assert!(status.is_ready());
@@ -30,7 +32,7 @@ async fn nodes_start_when_their_own_dependencies_are_ready() {
     let creates: Vec<_> = fakes.cloud.calls().into_iter().filter(|(call, _)| call == "create").collect();
     let names: Vec<_> = creates.iter().map(|(_, node)| node.as_str()).collect();
     assert_eq!(names, ["db", "web", "web", "probe"]);
-    let told = fakes.cloud.told();
+    let told = fakes.cloud.contextualised_with();
     assert_eq!(told[0], ("db".into(), vec![]));
     assert_eq!(told[1], ("web".into(), vec!["db".into()]));
     assert_eq!(told[3], ("probe".into(), vec!["db".into(), "web".into(), "web".into()]));
@@ -53,7 +55,7 @@ async fn nodes_start_when_their_own_dependencies_are_ready() {
 #[tokio::test(start_paused = true)]
 async fn an_independent_branch_does_not_wait_for_a_slow_one() {
     let fakes = Fakes::new();
-    fakes.cloud.sick("slow", true);
+    fakes.cloud.set_sick("slow", true);
     let graph = infrastructure(vec![
         node("slow", 1, &[]),
         node("a", 1, &[]),
@@ -66,7 +68,7 @@ async fn an_independent_branch_does_not_wait_for_a_slow_one() {
     });
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(fakes.cloud.nodes(), ["a", "b", "slow"]);
-    fakes.cloud.sick("slow", false);
+    fakes.cloud.set_sick("slow", false);
     assert!(building.await.unwrap().unwrap().is_ready());
 }
 
@@ -98,7 +100,7 @@ async fn a_failed_build_leaves_nothing() {
 async fn a_failed_build_is_kept_when_asked() {
     let fakes = Fakes::new();
     fakes.cloud.script("create", "probe", fault(Reaction::Denied));
-    let outcome = fakes.build_with(&tiers(), OnFailure::Keep, Run::new().0).await;
+    let outcome = fakes.build_with(&tiers(), OnFailure::Keep, RunHandle::new().0).await;
     assert!(matches!(outcome, Err(EngineError::Node { rolled_back: false, .. })));
     assert_eq!(fakes.cloud.nodes(), ["db", "web", "web"]);
     assert_eq!(fakes.engine.status("test", false).await.unwrap().state, InfrastructureState::Degraded);
@@ -130,10 +132,10 @@ async fn a_failed_change_keeps_what_was_healthy() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_never_gets_healthy_fails_after_its_timeout() {
     let fakes = Fakes::new();
-    fakes.cloud.sick("db", true);
+    fakes.cloud.set_sick("db", true);
     let begun = Instant::now();
     let Err(EngineError::Node { failure, .. }) = fakes.build(&tiers()).await else { panic!() };
-    assert!(matches!(failure.reason, Reason::Unhealthy { seconds: 60, .. }));
+    assert!(matches!(failure.reason, FailureReason::Unhealthy { seconds: 60, .. }));
     let passed = begun.elapsed();
     assert!(passed > MS(60_000) && passed < MS(75_000), "{passed:?}");
     assert!(fakes.cloud.machines().is_empty());
@@ -142,15 +144,15 @@ async fn a_node_that_never_gets_healthy_fails_after_its_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_stops_while_awaited_fails_at_once() {
     let fakes = Fakes::new();
-    fakes.cloud.sick("db", true);
+    fakes.cloud.set_sick("db", true);
     let building = tokio::spawn({
         let fakes = fakes.clone();
         async move { fakes.build(&tiers()).await }
     });
     tokio::time::sleep(MS(5000)).await;
-    fakes.cloud.force("db", Phase::Stopped);
+    fakes.cloud.set_phase("db", Phase::Stopped);
     let Err(EngineError::Node { failure, .. }) = building.await.unwrap() else { panic!() };
-    assert!(matches!(failure.reason, Reason::Machine { .. }));
+    assert!(matches!(failure.reason, FailureReason::Machine { .. }));
     assert!(fakes.cloud.machines().is_empty());
 }
 
@@ -186,7 +188,7 @@ async fn retries_have_a_budget_and_honour_the_cloud() {
     }
     let Err(EngineError::Node { failure, .. }) = fakes.build(&tiers()).await else { panic!() };
     // The node's own time-out.
-    assert!(matches!(failure.reason, Reason::Call { attempts: 6.., seconds: 55..=75, .. }), "{failure}");
+    assert!(matches!(failure.reason, FailureReason::Call { attempts: 6.., seconds: 55..=75, .. }), "{failure}");
     assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
 
@@ -197,17 +199,17 @@ async fn without_capacity_the_next_implementation_is_tried() {
     let mut other = graph.definitions["small"][0].clone();
     other.resource = json!({ "type": "fake", "zone": "b" });
     graph.definitions["small"].push(other);
-    fakes.cloud.full("a");
+    fakes.cloud.fill_zone("a");
     let status = fakes.build(&graph).await.unwrap();
     assert_eq!(status.nodes[0].instances.len(), 8);
     let events = fakes.events().await.unwrap();
-    let fell_back = events.iter().filter(|event| matches!(event.what, What::NodeFallback { .. })).count();
+    let fell_back = events.iter().filter(|event| matches!(event.kind, EventKind::NodeFallback { .. })).count();
     assert!((1..8).contains(&fell_back), "the load is spread: {fell_back}");
     fakes.destroy().await.unwrap();
 
-    fakes.cloud.full("b");
+    fakes.cloud.fill_zone("b");
     let Err(EngineError::Node { failure, .. }) = fakes.build(&graph).await else { panic!() };
-    assert!(matches!(&failure.reason, Reason::NoCapacity { tried } if tried.len() == 2));
+    assert!(matches!(&failure.reason, FailureReason::NoCapacity { tried } if tried.len() == 2));
     assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }
 
@@ -228,9 +230,9 @@ async fn what_cannot_be_removed_is_told_and_kept() {
 #[tokio::test(start_paused = true)]
 async fn one_request_to_stop_rolls_back() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     for after in [0, 1, 500, 1100, 2000, 2100, 3500, 4500] {
-        let (run, _events) = Run::new();
+        let (run, _events) = RunHandle::new();
         let stop = run.stop.clone();
         let building = tokio::spawn({
             let fakes = fakes.clone();
@@ -248,8 +250,8 @@ async fn one_request_to_stop_rolls_back() {
 #[tokio::test(start_paused = true)]
 async fn two_requests_stop_now_and_tell_what_is_left() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
-    let (run, _events) = Run::new();
+    fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
+    let (run, _events) = RunHandle::new();
     let stop = run.stop.clone();
     let building = tokio::spawn({
         let fakes = fakes.clone();
@@ -268,7 +270,7 @@ async fn two_requests_stop_now_and_tell_what_is_left() {
 #[tokio::test(start_paused = true)]
 async fn a_second_process_is_told_who_works_on_it() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(MS(60_000), MS(0), MS(0), MS(0));
+    fakes.cloud.set_timing(MS(60_000), MS(0), MS(0), MS(0));
     let building = tokio::spawn({
         let fakes = fakes.clone();
         async move { fakes.build(&tiers()).await }
@@ -285,7 +287,7 @@ async fn a_second_process_is_told_who_works_on_it() {
 #[tokio::test(start_paused = true)]
 async fn who_loses_the_lease_stops_and_writes_nothing() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let building = tokio::spawn({
         let fakes = fakes.clone();
         async move { fakes.build(&tiers()).await }
@@ -309,7 +311,7 @@ async fn who_loses_the_lease_stops_and_writes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_holder_is_followed_at_once() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let building = tokio::spawn({
         let fakes = fakes.clone();
         async move { fakes.build(&tiers()).await }
@@ -329,15 +331,15 @@ async fn a_dead_holder_is_followed_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_for_a_moment_or_loses_answers_does_no_harm() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let building = tokio::spawn({
         let fakes = fakes.clone();
         async move { fakes.build(&tiers()).await }
     });
     tokio::time::sleep(MS(500)).await;
-    fakes.store.refuse(3);
+    fakes.store.fail_commits(3);
     tokio::time::sleep(MS(1500)).await;
-    fakes.store.lose_answers(2);
+    fakes.store.lose_commit_answers(2);
     assert!(building.await.unwrap().unwrap().is_ready());
     assert_eq!(fakes.cloud.nodes().len(), 4);
     let ids: Vec<_> = fakes.events().await.unwrap().iter().map(|event| event.id.unwrap()).collect();
@@ -348,7 +350,7 @@ async fn a_store_that_fails_for_a_moment_or_loses_answers_does_no_harm() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stays_full_is_an_error() {
     let fakes = Fakes::new();
-    fakes.store.refuse(1_000);
+    fakes.store.fail_commits(1_000);
     let error = fakes.build(&tiers()).await.unwrap_err();
     assert_eq!(error.code(), "store.unavailable");
     assert!(fakes.cloud.calls().is_empty());
@@ -385,7 +387,7 @@ async fn a_faults_pointer_leads_to_the_users_line() {
 #[tokio::test(start_paused = true)]
 async fn a_second_attempt_that_fails_too_leaves_nothing_either() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(MS(1000), MS(500), MS(500), MS(100));
+    fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let graph = tiers();
     // The first one dies.
     let died = tokio::time::timeout(MS(1500), fakes.build(&graph)).await;

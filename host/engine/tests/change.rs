@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Reaction, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
-use occopus_engine::{ActionKind, BuildRequest, EngineError, InfrastructureState, Renew, Run, Status, What};
+use occopus_engine::{
+    ActionKind, BuildRequest, EngineError, EventKind, InfrastructureState, Rollout, RunHandle, Status,
+};
 use occopus_model::Infrastructure;
 use serde_json::{Value, json};
 
-const CHANGED: Renew = Renew { changed: true, dependents: false };
-const DEPENDENTS: Renew = Renew { changed: false, dependents: true };
-const BOTH: Renew = Renew { changed: true, dependents: true };
+const CHANGED: Rollout = Rollout { changed: true, dependents: false };
+const DEPENDENTS: Rollout = Rollout { changed: false, dependents: true };
+const BOTH: Rollout = Rollout { changed: true, dependents: true };
 
 /// `web` is told of the addresses of `db`, `edge` of those of `web`.
 fn three() -> Infrastructure {
@@ -20,10 +22,10 @@ fn three() -> Infrastructure {
     infrastructure(vec![edge, node("db", 1, &[]), web])
 }
 
-async fn build(fakes: &Fakes, graph: &Infrastructure, renew: Renew) -> Result<Status, EngineError> {
+async fn build(fakes: &Fakes, graph: &Infrastructure, renew: Rollout) -> Result<Status, EngineError> {
     let id = Some("test".into());
-    let request = BuildRequest { id, renew, ..BuildRequest::new(graph.clone()) };
-    fakes.engine.build(request, Run::new().0).await
+    let request = BuildRequest { id, rollout: renew, ..BuildRequest::new(graph.clone()) };
+    fakes.engine.build(request, RunHandle::new().0).await
 }
 
 fn ids(status: &Status, node: &str) -> Vec<String> {
@@ -33,8 +35,8 @@ fn ids(status: &Status, node: &str) -> Vec<String> {
 
 async fn renewed(fakes: &Fakes) -> Vec<String> {
     let events = fakes.events().await.unwrap();
-    let renewing = events.into_iter().filter_map(|event| match event.what {
-        What::NodeRenewing { node_name, .. } => Some(node_name),
+    let renewing = events.into_iter().filter_map(|event| match event.kind {
+        EventKind::NodeRenewing { node_name, .. } => Some(node_name),
         _ => None,
     });
     renewing.collect()
@@ -43,11 +45,11 @@ async fn renewed(fakes: &Fakes) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn changes_are_told_and_nothing_is_touched_unless_asked() {
     let fakes = Fakes::new();
-    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     let mut graph = three();
     graph.definitions["small"][0].resource["size"] = json!("large");
     graph.nodes[2].variables["x"] = json!(1);
-    let plan = fakes.engine.plan(Some("test"), &graph, Renew::default()).await.unwrap();
+    let plan = fakes.engine.plan(Some("test"), &graph, Rollout::default()).await.unwrap();
     assert!(plan.is_unchanged());
     assert_eq!(plan.summary(), "4 changed, and not to be renewed");
     let found: Vec<_> = plan.actions.iter().map(|it| format!("{}: {}", it.node, it.changed.join(", "))).collect();
@@ -55,7 +57,7 @@ async fn changes_are_told_and_nothing_is_touched_unless_asked() {
         found,
         ["edge: definition", "db: definition", "web: variables, definition", "web: variables, definition"]
     );
-    let after = build(&fakes, &graph, Renew::default()).await.unwrap();
+    let after = build(&fakes, &graph, Rollout::default()).await.unwrap();
     for node in ["db", "web", "edge"] {
         assert_eq!(ids(&before, node), ids(&after, node));
     }
@@ -72,9 +74,9 @@ async fn changes_are_told_and_nothing_is_touched_unless_asked() {
 #[tokio::test(start_paused = true)]
 async fn what_has_changed_is_renewed_one_by_one_in_the_order_of_the_dependencies() {
     let fakes = Fakes::new();
-    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     let second = Duration::from_secs(1);
-    fakes.cloud.timing(second, second, second, second);
+    fakes.cloud.set_timing(second, second, second, second);
     let mut graph = three();
     graph.definitions["small"][0].resource["size"] = json!("large");
     let building = tokio::spawn({
@@ -103,9 +105,9 @@ async fn what_has_changed_is_renewed_one_by_one_in_the_order_of_the_dependencies
 #[tokio::test(start_paused = true)]
 async fn those_that_were_told_of_what_is_gone_are_shown_and_renewed_when_asked() {
     let fakes = Fakes::new();
-    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     let address = before.nodes[1].instances[0].addresses[0].value.clone();
-    fakes.cloud.vanish("db");
+    fakes.cloud.remove_machines_of("db");
     let healed = fakes.maintain().await.unwrap();
     assert!(healed.is_ready());
     let stale = |status: &Status, at: usize| status.nodes[at].instances[0].stale.clone();
@@ -124,7 +126,7 @@ async fn those_that_were_told_of_what_is_gone_are_shown_and_renewed_when_asked()
 #[tokio::test(start_paused = true)]
 async fn an_address_that_is_another_nodes_by_now_is_told_as_gone() {
     let fakes = Fakes::new();
-    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     // `db` and `edge` were started again, and have got each other's addresses.
     let mut swapped = Vec::new();
     for (node, other) in [(0, 1), (1, 0)] {
@@ -147,7 +149,7 @@ async fn an_address_that_is_another_nodes_by_now_is_told_as_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_fails_takes_nothing_down_that_was_healthy() {
     let fakes = Fakes::new();
-    let before = build(&fakes, &three(), Renew::default()).await.unwrap();
+    let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     let mut graph = three();
     graph.definitions["small"][0].resource["size"] = json!("large");
     let fault = Fault::new(Reaction::GiveUp, "fake.no", "no such size");

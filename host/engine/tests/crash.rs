@@ -14,17 +14,17 @@ fn tiers() -> Infrastructure {
 fn fakes() -> Fakes {
     let fakes = Fakes::new();
     let ms = Duration::from_millis;
-    fakes.cloud.timing(ms(1000), ms(300), ms(200), ms(100));
+    fakes.cloud.set_timing(ms(1000), ms(300), ms(200), ms(100));
     fakes
 }
 
 /// Nobody owns it any more.
-async fn lease_ends() {
+async fn wait_for_lease_expiry() {
     tokio::time::sleep(Duration::from_secs(16)).await;
 }
 
 /// Runs something until it ends or the process dies. True when it died.
-async fn until_death<T>(fakes: &Fakes, crash: Crash, what: impl Future<Output = T>) -> bool {
+async fn run_until_crash<T>(fakes: &Fakes, crash: Crash, what: impl Future<Output = T>) -> bool {
     let dead = fakes.store.crash(crash);
     let died = tokio::select! {
         biased;
@@ -36,7 +36,7 @@ async fn until_death<T>(fakes: &Fakes, crash: Crash, what: impl Future<Output = 
 }
 
 /// Every machine has its one record, every record its one machine.
-async fn nothing_lost_or_doubled(fakes: &Fakes, when: &str) {
+async fn assert_nothing_lost_or_doubled(fakes: &Fakes, when: &str) {
     let machines: Vec<_> = fakes.cloud.machines().into_iter().map(|machine| machine.instance).collect();
     let distinct: HashSet<_> = machines.iter().cloned().collect();
     assert_eq!(distinct.len(), machines.len(), "doubled {when}");
@@ -54,7 +54,7 @@ async fn nothing_lost_or_doubled(fakes: &Fakes, when: &str) {
     assert_eq!(distinct, recorded, "lost {when}");
 }
 
-fn crashes(n: u64) -> [Crash; 2] {
+fn crash_points(n: u64) -> [Crash; 2] {
     [Crash::Before(n), Crash::After(n)]
 }
 
@@ -63,18 +63,18 @@ async fn a_build_that_died_is_finished_by_the_next() {
     let mut died = 0;
     for n in 1..200 {
         let mut any = false;
-        for crash in crashes(n) {
+        for crash in crash_points(n) {
             let fakes = fakes();
-            if until_death(&fakes, crash, fakes.build(&tiers())).await {
+            if run_until_crash(&fakes, crash, fakes.build(&tiers())).await {
                 any = true;
                 died += 1;
             }
-            lease_ends().await;
+            wait_for_lease_expiry().await;
             let when = format!("after a crash {crash:?}");
             let status = fakes.build(&tiers()).await.unwrap_or_else(|error| panic!("{error} {when}"));
             assert!(status.is_ready());
             assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"], "{when}");
-            nothing_lost_or_doubled(&fakes, &when).await;
+            assert_nothing_lost_or_doubled(&fakes, &when).await;
         }
         if !any {
             break;
@@ -88,13 +88,13 @@ async fn a_build_that_died_is_removed_by_destroy() {
     let mut died = 0;
     for n in 1..200 {
         let mut any = false;
-        for crash in crashes(n) {
+        for crash in crash_points(n) {
             let fakes = fakes();
-            if until_death(&fakes, crash, fakes.build(&tiers())).await {
+            if run_until_crash(&fakes, crash, fakes.build(&tiers())).await {
                 any = true;
                 died += 1;
             }
-            lease_ends().await;
+            wait_for_lease_expiry().await;
             match fakes.destroy().await {
                 Ok(report) => assert!(report.left.is_empty()),
                 Err(EngineError::UnknownInfrastructure { .. }) => {}
@@ -115,14 +115,14 @@ async fn a_destroy_that_died_is_finished_by_the_next() {
     let mut died = 0;
     for n in 1..200 {
         let mut any = false;
-        for crash in crashes(n) {
+        for crash in crash_points(n) {
             let fakes = fakes();
             fakes.build(&tiers()).await.unwrap();
-            if until_death(&fakes, crash, fakes.destroy()).await {
+            if run_until_crash(&fakes, crash, fakes.destroy()).await {
                 any = true;
                 died += 1;
             }
-            lease_ends().await;
+            wait_for_lease_expiry().await;
             match fakes.destroy().await {
                 Ok(report) => assert!(report.left.is_empty()),
                 Err(EngineError::UnknownInfrastructure { .. }) => {}
@@ -147,11 +147,11 @@ async fn a_build_that_died_at_any_time_is_finished_by_the_next() {
             () = tokio::time::sleep(Duration::from_millis(after)) => {}
             outcome = fakes.build(&tiers) => drop(outcome),
         }
-        lease_ends().await;
+        wait_for_lease_expiry().await;
         let when = format!("after a crash at {after} ms");
         assert!(fakes.build(&tiers).await.unwrap_or_else(|error| panic!("{error} {when}")).is_ready());
         assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"], "{when}");
-        nothing_lost_or_doubled(&fakes, &when).await;
+        assert_nothing_lost_or_doubled(&fakes, &when).await;
     }
 }
 
@@ -159,16 +159,16 @@ async fn a_build_that_died_at_any_time_is_finished_by_the_next() {
 async fn a_healing_that_died_is_finished_by_the_next() {
     for n in 1..200 {
         let mut any = false;
-        for crash in crashes(n) {
+        for crash in crash_points(n) {
             let fakes = fakes();
             fakes.build(&tiers()).await.unwrap();
-            fakes.cloud.vanish("probe");
-            any |= until_death(&fakes, crash, fakes.maintain()).await;
-            lease_ends().await;
+            fakes.cloud.remove_machines_of("probe");
+            any |= run_until_crash(&fakes, crash, fakes.maintain()).await;
+            wait_for_lease_expiry().await;
             let when = format!("after a crash {crash:?}");
             assert!(fakes.maintain().await.unwrap().is_ready(), "{when}");
             assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"], "{when}");
-            nothing_lost_or_doubled(&fakes, &when).await;
+            assert_nothing_lost_or_doubled(&fakes, &when).await;
         }
         if !any {
             break;

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Phase, Reaction};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
-use occopus_engine::{EngineError, InfrastructureState, InstanceState, MaintainOptions, Run, Scale, What};
+use occopus_engine::{EngineError, EventKind, InfrastructureState, InstanceState, MaintainOptions, RunHandle, Scale};
 use occopus_model::Infrastructure;
 
 fn ten() -> Infrastructure {
     infrastructure((0..10).map(|n| node(&format!("n{n}"), 1, &[])).collect())
 }
 
-async fn holds(fakes: &Fakes) -> usize {
-    fakes.events().await.unwrap().iter().filter(|event| matches!(event.what, What::Hold { .. })).count()
+async fn count_hold_events(fakes: &Fakes) -> usize {
+    fakes.events().await.unwrap().iter().filter(|event| matches!(event.kind, EventKind::Hold { .. })).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,9 +32,9 @@ async fn a_vanished_a_stopped_and_a_failed_machine_are_replaced() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
     let before = fakes.engine.status("test", false).await.unwrap();
-    fakes.cloud.vanish("n1");
-    fakes.cloud.force("n2", Phase::Stopped);
-    fakes.cloud.force("n3", Phase::Failed);
+    fakes.cloud.remove_machines_of("n1");
+    fakes.cloud.set_phase("n2", Phase::Stopped);
+    fakes.cloud.set_phase("n3", Phase::Failed);
     let after = fakes.maintain().await.unwrap();
     assert!(after.is_ready());
     assert_eq!(fakes.cloud.machines().len(), 10);
@@ -48,7 +48,7 @@ async fn a_vanished_a_stopped_and_a_failed_machine_are_replaced() {
 async fn an_unhealthy_node_is_replaced_after_its_own_timeout_and_not_before() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    fakes.cloud.sick("n4", true);
+    fakes.cloud.set_sick("n4", true);
     let status = fakes.maintain().await.unwrap();
     assert_eq!(status.nodes[4].instances[0].state, InstanceState::Unhealthy);
     assert_eq!(status.state, InfrastructureState::Degraded);
@@ -56,9 +56,9 @@ async fn an_unhealthy_node_is_replaced_after_its_own_timeout_and_not_before() {
     fakes.maintain().await.unwrap();
     assert_eq!(fakes.cloud.count("create"), 10);
     // It recovers, so the time starts again.
-    fakes.cloud.sick("n4", false);
+    fakes.cloud.set_sick("n4", false);
     assert!(fakes.maintain().await.unwrap().is_ready());
-    fakes.cloud.sick("n4", true);
+    fakes.cloud.set_sick("n4", true);
     fakes.maintain().await.unwrap();
     tokio::time::sleep(Duration::from_secs(61)).await;
     let healing = tokio::spawn({
@@ -66,7 +66,7 @@ async fn an_unhealthy_node_is_replaced_after_its_own_timeout_and_not_before() {
         async move { fakes.maintain().await }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    fakes.cloud.sick("n4", false);
+    fakes.cloud.set_sick("n4", false);
     assert!(healing.await.unwrap().unwrap().is_ready());
     assert_eq!(fakes.cloud.count("create"), 11);
 }
@@ -76,18 +76,18 @@ async fn when_most_look_dead_at_once_nothing_is_replaced() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
     for n in 0..5 {
-        fakes.cloud.force(&format!("n{n}"), Phase::Stopped);
+        fakes.cloud.set_phase(&format!("n{n}"), Phase::Stopped);
     }
     let status = fakes.maintain().await.unwrap();
     assert_eq!(status.state, InfrastructureState::Held);
     assert!(status.message.unwrap().contains("5 of 10"));
     fakes.maintain().await.unwrap();
-    assert_eq!(holds(&fakes).await, 1);
+    assert_eq!(count_hold_events(&fakes).await, 1);
     assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (10, 0));
     // One recovers: the picture is clear enough.
-    fakes.cloud.force("n0", Phase::Running);
-    fakes.cloud.vanish("n0");
-    fakes.cloud.vanish("n1");
+    fakes.cloud.set_phase("n0", Phase::Running);
+    fakes.cloud.remove_machines_of("n0");
+    fakes.cloud.remove_machines_of("n1");
     assert_eq!(fakes.maintain().await.unwrap().state, InfrastructureState::Held);
     assert_eq!(fakes.cloud.count("create"), 10);
 }
@@ -97,10 +97,10 @@ async fn a_hold_ends_when_the_picture_clears() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
     for _ in 0..4 {
-        fakes.cloud.force("n0", Phase::Stopped);
+        fakes.cloud.set_phase("n0", Phase::Stopped);
     }
     for n in 1..5 {
-        fakes.cloud.force(&format!("n{n}"), Phase::Stopped);
+        fakes.cloud.set_phase(&format!("n{n}"), Phase::Stopped);
     }
     assert_eq!(fakes.maintain().await.unwrap().state, InfrastructureState::Held);
     // An explicit build is not bounded.
@@ -119,7 +119,7 @@ async fn unreachable_is_not_dead() {
         fakes.maintain().await.unwrap();
     }
     for n in 0..10 {
-        fakes.cloud.force(&format!("n{n}"), Phase::Unknown);
+        fakes.cloud.set_phase(&format!("n{n}"), Phase::Unknown);
     }
     fakes.maintain().await.unwrap();
     assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (10, 0));
@@ -129,7 +129,7 @@ async fn unreachable_is_not_dead() {
 async fn cyclic_maintenance_heals_and_stops() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    let (run, mut events) = Run::new();
+    let (run, mut events) = RunHandle::new();
     let stop = run.stop.clone();
     let keeping = tokio::spawn({
         let engine = fakes.engine.clone();
@@ -137,14 +137,14 @@ async fn cyclic_maintenance_heals_and_stops() {
         async move { engine.maintain("test", options, run).await }
     });
     tokio::time::sleep(Duration::from_secs(100)).await;
-    fakes.cloud.vanish("n7");
+    fakes.cloud.remove_machines_of("n7");
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(fakes.cloud.machines().len(), 10);
     stop.request();
     assert!(keeping.await.unwrap().unwrap().is_ready());
     let mut replaced = 0;
     while let Some(event) = events.recv().await {
-        replaced += usize::from(matches!(event.what, What::NodeReplacing { .. }));
+        replaced += usize::from(matches!(event.kind, EventKind::NodeReplacing { .. }));
     }
     assert_eq!(replaced, 1);
 }
@@ -154,7 +154,7 @@ async fn what_is_suspended_is_left_alone_until_it_is_resumed() {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("a", 2, &[])])).await.unwrap();
     fakes.engine.suspend("test").await.unwrap();
-    fakes.cloud.vanish("a");
+    fakes.cloud.remove_machines_of("a");
     let calls = fakes.cloud.calls().len();
     let status = fakes.maintain().await.unwrap();
     assert!(status.suspended);
@@ -181,9 +181,9 @@ async fn the_bounds_are_those_of_the_infrastructure() {
         graph.maintenance.replace_at_once_percent = Some(100.0);
         fakes.build(&graph).await.unwrap();
         for n in 0..5 {
-            fakes.cloud.force(&format!("n{n}"), Phase::Stopped);
+            fakes.cloud.set_phase(&format!("n{n}"), Phase::Stopped);
         }
-        fakes.cloud.timing(Duration::from_secs(1), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        fakes.cloud.set_timing(Duration::from_secs(1), Duration::ZERO, Duration::ZERO, Duration::ZERO);
         let begun = tokio::time::Instant::now();
         let status = fakes.maintain().await.unwrap();
         assert_eq!(status.state == InfrastructureState::Held, held, "{percent}");
@@ -197,18 +197,18 @@ async fn a_slow_replacement_keeps_nobody_else_from_being_healed() {
     let fakes = Fakes::new();
     // Of twenty, four may be replaced at a time.
     fakes.build(&infrastructure(vec![node("a", 10, &[]), node("b", 10, &[])])).await.unwrap();
-    let (stop, keeping) = fakes.keep();
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(25)).await;
-    fakes.cloud.timing(Duration::from_secs(600), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    fakes.cloud.set_timing(Duration::from_secs(600), Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let lose = |node: &str| {
         let machines = fakes.cloud.machines();
         let lost = machines.iter().find(|machine| machine.node == node).unwrap();
-        fakes.cloud.lose(&lost.instance);
+        fakes.cloud.remove_machine_of(&lost.instance);
     };
     lose("a");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(fakes.cloud.machines().len(), 19, "it takes ten minutes");
-    fakes.cloud.timing(Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    fakes.cloud.set_timing(Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
     lose("b");
     lose("a");
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -228,7 +228,7 @@ async fn checks_are_spread_over_the_time_between_passes_and_clouds_are_asked_by_
     fakes.build(&infrastructure(vec![node("a", 200, &[])])).await.unwrap();
     let begun = tokio::time::Instant::now();
     let (asked, checked) = (fakes.cloud.count("observe"), fakes.cloud.checked().len());
-    let (stop, keeping) = fakes.keep();
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(101)).await;
     stop.request();
     keeping.await.unwrap().unwrap();
@@ -247,9 +247,9 @@ async fn checks_are_spread_over_the_time_between_passes_and_clouds_are_asked_by_
 async fn time_that_the_machine_has_slept_makes_nothing_dead() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    let (stop, keeping) = fakes.keep();
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    fakes.cloud.sick("n4", true);
+    fakes.cloud.set_sick("n4", true);
     tokio::time::sleep(Duration::from_secs(30)).await;
     for jump in [3_600_000, -7_200_000] {
         fakes.clock.jump(jump);
@@ -267,20 +267,20 @@ async fn time_that_the_machine_has_slept_makes_nothing_dead() {
 async fn a_lost_lease_is_taken_up_again_unless_another_has_it() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    let (stop, keeping) = fakes.keep();
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(25)).await;
     fakes.store.end_leases();
     tokio::time::sleep(Duration::from_secs(20)).await;
-    fakes.cloud.vanish("n1");
+    fakes.cloud.remove_machines_of("n1");
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(fakes.cloud.machines().len(), 10);
     stop.request();
     assert!(keeping.await.unwrap().is_ok());
-    let (_stop, keeping) = fakes.keep();
+    let (_stop, keeping) = fakes.spawn_maintain();
     // Between two signs of life.
     tokio::time::sleep(Duration::from_secs(27)).await;
     fakes.store.end_leases();
-    let (_other, others) = fakes.keep();
+    let (_other, others) = fakes.spawn_maintain();
     let error = keeping.await.unwrap().unwrap_err();
     assert!(matches!(error, EngineError::Owned { .. }), "{error}");
     assert!(!others.is_finished());
@@ -291,12 +291,12 @@ async fn who_maintains_lets_go_when_asked() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
     assert!(!fakes.engine.detach("test").await.unwrap(), "nobody does");
-    let (_stop, keeping) = fakes.keep();
+    let (_stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert!(fakes.engine.detach("test").await.unwrap());
     assert!(keeping.await.unwrap().unwrap().is_ready());
     // That was not meant for the next one.
-    let (stop, keeping) = fakes.keep();
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!keeping.is_finished());
     stop.request();
@@ -308,7 +308,7 @@ async fn who_maintains_lets_go_when_asked() {
 async fn suspending_and_resuming_are_events_told_once() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    let (stop, keeping) = fakes.keep();
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(15)).await;
     fakes.engine.suspend("test").await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -316,9 +316,9 @@ async fn suspending_and_resuming_are_events_told_once() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     stop.request();
     keeping.await.unwrap().unwrap();
-    let told: Vec<_> = fakes.events().await.unwrap().into_iter().map(|event| event.what).collect();
-    let told: Vec<_> = told.iter().filter(|what| matches!(what, What::Suspended | What::Resumed)).collect();
-    assert_eq!(told, [&What::Suspended, &What::Resumed]);
+    let told: Vec<_> = fakes.events().await.unwrap().into_iter().map(|event| event.kind).collect();
+    let told: Vec<_> = told.iter().filter(|what| matches!(what, EventKind::Suspended | EventKind::Resumed)).collect();
+    assert_eq!(told, [&EventKind::Suspended, &EventKind::Resumed]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,8 +327,8 @@ async fn a_nudge_lets_a_request_be_taken_in_at_once() {
     let mut graph = ten();
     graph.nodes[0].scaling.max = 5;
     fakes.build(&graph).await.unwrap();
-    let (run, _events) = Run::new();
-    let (stop, nudge) = (run.stop.clone(), run.nudge.clone());
+    let (run, _events) = RunHandle::new();
+    let (stop, nudge) = (run.stop.clone(), run.wake.clone());
     let engine = fakes.engine.clone();
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(3600)), ..MaintainOptions::default() };
     let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
@@ -336,7 +336,7 @@ async fn a_nudge_lets_a_request_be_taken_in_at_once() {
     for wanted in [2, 3, 4] {
         tokio::time::sleep(Duration::from_secs(if wanted == 3 { 4000 } else { 5 })).await;
         fakes.engine.scale("test", "n0", Scale::To(wanted)).await.unwrap();
-        nudge.now();
+        nudge.wake();
         tokio::time::sleep(Duration::from_secs(5)).await;
         let status = fakes.engine.status("test", false).await.unwrap();
         assert_eq!(status.nodes[0].instances.len(), wanted as usize);
@@ -350,15 +350,15 @@ async fn a_nudge_lets_a_request_be_taken_in_at_once() {
 async fn nudges_without_end_do_not_keep_the_dead_from_being_found() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    let (run, _events) = Run::new();
-    let (stop, nudge) = (run.stop.clone(), run.nudge.clone());
+    let (run, _events) = RunHandle::new();
+    let (stop, nudge) = (run.stop.clone(), run.wake.clone());
     let engine = fakes.engine.clone();
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
     let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
     tokio::time::sleep(Duration::from_secs(15)).await;
-    fakes.cloud.vanish("n1");
+    fakes.cloud.remove_machines_of("n1");
     for _ in 0..60 {
-        nudge.now();
+        nudge.wake();
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(fakes.cloud.machines().len(), 10, "it is replaced");
@@ -396,13 +396,13 @@ async fn one_wrong_answer_replaces_nobody() {
         fakes.build(&graph).await.unwrap();
         let machines = fakes.cloud.machines().len();
         // The list is empty for a moment; or the service behind the name is another one.
-        fakes.cloud.late(Duration::from_secs(3600));
+        fakes.cloud.set_listing_delay(Duration::from_secs(3600));
         let pass = tokio::spawn({
             let fakes = fakes.clone();
             async move { fakes.maintain().await }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
-        fakes.cloud.late(Duration::ZERO);
+        fakes.cloud.set_listing_delay(Duration::ZERO);
         assert!(pass.await.unwrap().unwrap().is_ready());
         assert_eq!(fakes.cloud.count("create"), machines);
         // As one answer about many: `not-found`, which is about none of them.
@@ -416,14 +416,14 @@ async fn one_wrong_answer_replaces_nobody() {
 async fn what_is_not_listed_is_asked_for_by_its_id_before_it_is_replaced() {
     let fakes = Fakes::new();
     fakes.build(&lone()).await.unwrap();
-    fakes.cloud.late(Duration::from_secs(3600));
+    fakes.cloud.set_listing_delay(Duration::from_secs(3600));
     for _ in 0..3 {
         fakes.maintain().await.unwrap();
         fakes.build(&lone()).await.unwrap();
     }
     assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (1, 0), "it is there");
     // It can't be asked for: nothing is replaced.
-    fakes.cloud.vanish("web");
+    fakes.cloud.remove_machines_of("web");
     let broken = Fault::new(Reaction::GiveUp, "fake.403", "who are you?");
     fakes.cloud.script("find", "web", Script::Fault(broken));
     let status = fakes.maintain().await.unwrap();
@@ -438,14 +438,14 @@ async fn when_all_vanish_at_once_they_are_seen_again_much_later() {
     for (graph, seconds) in [(lone(), 15), (infrastructure(vec![node("web", 3, &[])]), 15)] {
         let fakes = Fakes::new();
         fakes.build(&graph).await.unwrap();
-        fakes.cloud.vanish("web");
-        let (run, mut events) = Run::new();
+        fakes.cloud.remove_machines_of("web");
+        let (run, mut events) = RunHandle::new();
         let begun = tokio::time::Instant::now();
         fakes.engine.maintain("test", MaintainOptions::default(), run).await.unwrap();
         assert!(begun.elapsed() >= Duration::from_secs(seconds));
         let mut told = false;
         while let Some(event) = events.recv().await {
-            told |= matches!(&event.what, What::Waiting { message, .. } if message.contains("again in 15 s"));
+            told |= matches!(&event.kind, EventKind::Waiting { message, .. } if message.contains("again in 15 s"));
         }
         assert!(told);
     }
@@ -459,9 +459,9 @@ async fn a_hold_ends_when_the_cloud_has_said_the_same_for_ten_minutes() {
         graph.maintenance.hold_minutes = minutes;
         fakes.build(&graph).await.unwrap();
         for machine in fakes.cloud.machines().iter().take(2) {
-            fakes.cloud.lose(&machine.instance);
+            fakes.cloud.remove_machine_of(&machine.instance);
         }
-        let (stop, keeping) = fakes.keep();
+        let (stop, keeping) = fakes.spawn_maintain();
         tokio::time::sleep(Duration::from_secs(500)).await;
         assert_eq!(fakes.cloud.machines().len(), 1, "held");
         tokio::time::sleep(Duration::from_secs(300)).await;
@@ -476,8 +476,8 @@ async fn a_hold_ends_when_the_cloud_has_said_the_same_for_ten_minutes() {
 async fn checks_that_fail_never_end_a_hold() {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("web", 3, &[])])).await.unwrap();
-    fakes.cloud.sick("web", true);
-    let (stop, keeping) = fakes.keep();
+    fakes.cloud.set_sick("web", true);
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(fakes.cloud.count("create"), 3);
     stop.request();
@@ -490,7 +490,7 @@ fn short_lived(fakes: &Fakes) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            cloud.force("web", Phase::Stopped);
+            cloud.set_phase("web", Phase::Stopped);
         }
     })
 }
@@ -500,7 +500,7 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
     let fakes = Fakes::new();
     fakes.build(&lone()).await.unwrap();
     let ending = short_lived(&fakes);
-    let (run, _events) = Run::new();
+    let (run, _events) = RunHandle::new();
     let (stop, engine) = (run.stop.clone(), fakes.engine.clone());
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(2)), ..MaintainOptions::default() };
     let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
@@ -521,8 +521,8 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
     let events = fakes.events().await.unwrap();
     let pauses: Vec<_> = events
         .iter()
-        .filter_map(|event| match &event.what {
-            What::NodeFailing { seconds, .. } => Some(*seconds),
+        .filter_map(|event| match &event.kind {
+            EventKind::NodeFailing { seconds, .. } => Some(*seconds),
             _ => None,
         })
         .collect();
@@ -530,7 +530,7 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
 
     // It is mended, and ready for long enough: all is forgotten.
     ending.abort();
-    let (stop, keeping) = fakes.keep();
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(400)).await;
     let status = fakes.engine.status("test", false).await.unwrap();
     assert!(status.is_ready() && status.nodes[0].failing.is_some(), "{status:?}");
@@ -546,7 +546,7 @@ async fn what_can_not_be_made_is_tried_with_pauses_and_several_at_a_time_count_o
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("web", 5, &[]), node("db", 5, &[])])).await.unwrap();
     for machine in fakes.cloud.machines().iter().filter(|machine| machine.node == "web").take(3) {
-        fakes.cloud.lose(&machine.instance);
+        fakes.cloud.remove_machine_of(&machine.instance);
     }
     for _ in 0..3 {
         fakes.cloud.script("create", "web", Script::Fault(Fault::new(Reaction::GiveUp, "fake.no", "no such image")));
@@ -575,7 +575,7 @@ async fn what_nothing_checks_must_run_for_a_moment_before_it_is_ready() {
             let cloud = fakes.cloud.clone();
             async move {
                 tokio::time::sleep(Duration::from_millis(900)).await;
-                cloud.force("web", Phase::Stopped);
+                cloud.set_phase("web", Phase::Stopped);
             }
         });
         assert_eq!(fakes.build(&graph).await.is_ok(), ready, "{seconds:?}");

@@ -1,13 +1,13 @@
 //! Machines without a record are found and removed, and no others.
 
 use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{BuildRequest, Run};
+use occopus_engine::{BuildRequest, RunHandle};
 use serde_json::json;
 
 async fn build(fakes: &Fakes, id: &str) {
     let infrastructure = infrastructure(vec![node("a", 3, &[])]);
     let request = BuildRequest { id: Some(id.into()), ..BuildRequest::new(infrastructure) };
-    fakes.engine.build(request, Run::new().0).await.expect("built");
+    fakes.engine.build(request, RunHandle::new().0).await.expect("built");
 }
 
 #[tokio::test(start_paused = true)]

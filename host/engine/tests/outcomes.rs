@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Reaction};
 use occopus_engine::testing::{Crash, Fakes, Script, infrastructure, node};
-use occopus_engine::{BuildRequest, EngineError, OnFailure, Renew, Run, What};
+use occopus_engine::{BuildRequest, EngineError, EventKind, OnFailure, Rollout, RunHandle};
 use occopus_model::Infrastructure;
 use serde_json::json;
 
@@ -12,16 +12,16 @@ fn one() -> Infrastructure {
     infrastructure(vec![node("db", 1, &[])])
 }
 
-async fn lease_ends() {
+async fn wait_for_lease_expiry() {
     tokio::time::sleep(Duration::from_secs(16)).await;
 }
 
-fn retry() -> Script {
+fn retry_fault() -> Script {
     Script::Fault(Fault::new(Reaction::Retry, "fake.refused", "connection refused"))
 }
 
 /// Builds until the process dies, so long after the start.
-async fn dies_after(fakes: &Fakes, infrastructure: &Infrastructure, after: Duration) {
+async fn build_and_die_after(fakes: &Fakes, infrastructure: &Infrastructure, after: Duration) {
     tokio::select! {
         biased;
         () = tokio::time::sleep(after) => {}
@@ -33,10 +33,10 @@ async fn dies_after(fakes: &Fakes, infrastructure: &Infrastructure, after: Durat
 async fn a_request_that_arrives_after_death_and_destroy_is_removed() {
     for late in [0, 1, 8, 19] {
         let fakes = Fakes::new();
-        fakes.cloud.idempotent(true);
-        fakes.cloud.timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
-        fakes.cloud.arrives_after_death(Some(Duration::from_secs(late)));
-        dies_after(&fakes, &one(), Duration::from_secs(1)).await;
+        fakes.cloud.set_idempotent(true);
+        fakes.cloud.set_timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        fakes.cloud.set_late_arrival(Some(Duration::from_secs(late)));
+        build_and_die_after(&fakes, &one(), Duration::from_secs(1)).await;
         fakes.store.end_leases();
         let report = fakes.destroy().await.unwrap();
         assert_eq!(report.left, [], "{late} s");
@@ -49,12 +49,12 @@ async fn a_request_that_arrives_after_death_and_destroy_is_removed() {
 #[tokio::test(start_paused = true)]
 async fn a_destroy_that_is_stopped_while_it_waits_for_late_requests_goes_on_later() {
     let fakes = Fakes::new();
-    fakes.cloud.idempotent(true);
-    fakes.cloud.timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    fakes.cloud.arrives_after_death(Some(Duration::from_secs(10)));
-    dies_after(&fakes, &one(), Duration::from_secs(1)).await;
+    fakes.cloud.set_idempotent(true);
+    fakes.cloud.set_timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    fakes.cloud.set_late_arrival(Some(Duration::from_secs(10)));
+    build_and_die_after(&fakes, &one(), Duration::from_secs(1)).await;
     fakes.store.end_leases();
-    let (run, _events) = Run::new();
+    let (run, _events) = RunHandle::new();
     let stop = run.stop.clone();
     let destroy = fakes.engine.destroy("test", run);
     let (report, ()) = tokio::join!(destroy, async move {
@@ -88,8 +88,8 @@ async fn what_had_no_effect_is_forgotten_without_asking_the_cloud() {
     let fakes = Fakes::new();
     for name in ["a", "b", "c"] {
         for _ in 0..100 {
-            fakes.cloud.script("create", name, retry());
-            fakes.cloud.script("find", name, retry());
+            fakes.cloud.script("create", name, retry_fault());
+            fakes.cloud.script("find", name, retry_fault());
         }
     }
     fakes.cloud.script("create", "d", Script::Fault(Fault::new(Reaction::GiveUp, "fake.no", "no")));
@@ -105,11 +105,11 @@ async fn what_had_no_effect_is_forgotten_without_asking_the_cloud() {
 async fn what_had_no_effect_is_known_after_a_death_in_the_pause() {
     let fakes = Fakes::new();
     for _ in 0..100 {
-        fakes.cloud.script("create", "db", retry());
-        fakes.cloud.script("find", "db", retry());
+        fakes.cloud.script("create", "db", retry_fault());
+        fakes.cloud.script("find", "db", retry_fault());
     }
-    dies_after(&fakes, &one(), Duration::from_secs(2)).await;
-    lease_ends().await;
+    build_and_die_after(&fakes, &one(), Duration::from_secs(2)).await;
+    wait_for_lease_expiry().await;
     assert_eq!(fakes.destroy().await.unwrap().left, []);
     assert_eq!(fakes.cloud.count("find"), 0);
 }
@@ -117,15 +117,15 @@ async fn what_had_no_effect_is_known_after_a_death_in_the_pause() {
 #[tokio::test(start_paused = true)]
 async fn a_corrected_endpoint_is_where_an_unresolved_instance_is_looked_for() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    fakes.cloud.set_timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let at = |endpoint: &str| {
         let mut described = one();
         described.definitions["small"][0].resource["endpoint"] = json!(endpoint);
         described
     };
-    fakes.cloud.unreachable("fake://wrong");
-    dies_after(&fakes, &at("fake://wrong"), Duration::from_secs(1)).await;
-    lease_ends().await;
+    fakes.cloud.set_unreachable("fake://wrong");
+    build_and_die_after(&fakes, &at("fake://wrong"), Duration::from_secs(1)).await;
+    wait_for_lease_expiry().await;
     let status = fakes.build(&at("fake://right")).await.unwrap();
     assert!(status.is_ready(), "{status:?}");
     assert_eq!(fakes.cloud.nodes(), ["db"]);
@@ -186,7 +186,7 @@ async fn a_second_machine_of_an_instance_is_removed_when_its_driver_finds_it() {
 async fn a_copy_of_a_machine_with_its_labels_is_reported_and_left_alone() {
     let fakes = Fakes::new();
     let status = fakes.build(&one()).await.unwrap();
-    fakes.cloud.copy(&status.nodes[0].instances[0].id);
+    fakes.cloud.copy_machine(&status.nodes[0].instances[0].id);
     let report = fakes.destroy().await.unwrap();
     assert_eq!((report.left.len(), report.strange.len(), report.unconfirmed), (0, 1, None));
     assert_eq!(report.strange[0].instance, status.nodes[0].instances[0].id);
@@ -222,25 +222,25 @@ async fn a_renewal_that_died_leaves_none_too_many() {
     let before = infrastructure(vec![web]);
     let mut after = before.clone();
     after.nodes[0].variables = json!({"number": 2});
-    let renew = Renew { changed: true, dependents: true };
+    let rollout = Rollout { changed: true, dependents: true };
     for n in 1..100 {
         let mut any = false;
         for crash in [Crash::Before(n), Crash::After(n)] {
             let fakes = Fakes::new();
-            fakes.cloud.idempotent(true);
+            fakes.cloud.set_idempotent(true);
             let second = Duration::from_secs(1);
-            fakes.cloud.timing(second, second, second, second);
+            fakes.cloud.set_timing(second, second, second, second);
             fakes.build(&before).await.unwrap();
-            let request = || BuildRequest { id: Some("test".into()), renew, ..BuildRequest::new(after.clone()) };
+            let request = || BuildRequest { id: Some("test".into()), rollout, ..BuildRequest::new(after.clone()) };
             let dead = fakes.store.crash(crash);
             any |= tokio::select! {
                 biased;
                 () = dead.cancelled() => true,
-                _ = fakes.engine.build(request(), Run::new().0) => false,
+                _ = fakes.engine.build(request(), RunHandle::new().0) => false,
             };
             fakes.store.revive();
-            lease_ends().await;
-            let status = fakes.engine.build(request(), Run::new().0).await.unwrap();
+            wait_for_lease_expiry().await;
+            let status = fakes.engine.build(request(), RunHandle::new().0).await.unwrap();
             assert_eq!(status.nodes[0].instances.len(), 3, "after {crash:?}");
             assert_eq!(fakes.cloud.machines().len(), 3, "after {crash:?}");
             assert!(status.nodes[0].instances.iter().all(|instance| instance.changed.is_empty()), "after {crash:?}");
@@ -260,18 +260,18 @@ async fn a_renewal_that_died_is_finished_by_maintenance_too() {
     let mut after = before.clone();
     after.nodes[0].variables = json!({"number": 2});
     let fakes = Fakes::new();
-    fakes.cloud.idempotent(true);
+    fakes.cloud.set_idempotent(true);
     let second = Duration::from_secs(1);
-    fakes.cloud.timing(second, second, second, second);
+    fakes.cloud.set_timing(second, second, second, second);
     fakes.build(&before).await.unwrap();
-    let renew = Renew { changed: true, dependents: true };
-    let request = BuildRequest { id: Some("test".into()), renew, ..BuildRequest::new(after.clone()) };
+    let rollout = Rollout { changed: true, dependents: true };
+    let request = BuildRequest { id: Some("test".into()), rollout, ..BuildRequest::new(after.clone()) };
     tokio::select! {
         biased;
         () = tokio::time::sleep(Duration::from_millis(3500)) => {}
-        _ = fakes.engine.build(request, Run::new().0) => panic!("it was too fast"),
+        _ = fakes.engine.build(request, RunHandle::new().0) => panic!("it was too fast"),
     }
-    lease_ends().await;
+    wait_for_lease_expiry().await;
     for _ in 0..3 {
         fakes.maintain().await.unwrap();
     }
@@ -285,9 +285,9 @@ async fn a_change_that_died_and_fails_goes_back_to_what_worked() {
     bad.nodes.push(node("new", 1, &["db"]));
     let fakes = Fakes::new();
     fakes.build(&good).await.unwrap();
-    fakes.cloud.sick("new", true);
-    dies_after(&fakes, &bad, Duration::from_secs(10)).await;
-    lease_ends().await;
+    fakes.cloud.set_sick("new", true);
+    build_and_die_after(&fakes, &bad, Duration::from_secs(10)).await;
+    wait_for_lease_expiry().await;
     let failed = fakes.build(&bad).await.unwrap_err();
     assert!(matches!(failed, EngineError::Node { rolled_back: true, .. }), "{failed}");
     let wanted = fakes.engine.desired("test").await.unwrap().unwrap();
@@ -302,34 +302,34 @@ async fn a_change_that_died_and_fails_goes_back_to_what_worked() {
 #[tokio::test(start_paused = true)]
 async fn what_a_machine_wrote_last_is_in_the_failure_and_kept_after_the_rollback() {
     let fakes = Fakes::new();
-    fakes.cloud.writes("db", "starting\nno such file: /etc/db.conf");
-    fakes.cloud.sick("db", true);
+    fakes.cloud.set_output("db", "starting\nno such file: /etc/db.conf");
+    fakes.cloud.set_sick("db", true);
     let Err(EngineError::Node { failure, .. }) = fakes.build(&one()).await else { panic!("it was built") };
     assert_eq!(failure.output.as_deref(), Some("starting\nno such file: /etc/db.conf"));
     assert!(!fakes.engine.exists("test").await.unwrap());
     let events = fakes.events().await.unwrap();
-    let kept = events.iter().find_map(|event| match &event.what {
-        What::NodeFailed { output, .. } => output.clone(),
+    let kept = events.iter().find_map(|event| match &event.kind {
+        EventKind::NodeFailed { output, .. } => output.clone(),
         _ => None,
     });
     assert_eq!(kept, failure.output, "{events:?}");
     // Not for ever.
     tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
     let request = BuildRequest { id: Some("other".into()), ..BuildRequest::new(one()) };
-    fakes.engine.build(request, Run::new().0).await.unwrap_err();
+    fakes.engine.build(request, RunHandle::new().0).await.unwrap_err();
     assert_eq!(fakes.events().await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_replaced_leaves_its_last_words() {
     let fakes = Fakes::new();
-    fakes.build_with(&one(), OnFailure::Keep, Run::new().0).await.unwrap();
-    fakes.cloud.writes("db", "out of memory");
-    fakes.cloud.force("db", occopus_engine::ports::Phase::Stopped);
+    fakes.build_with(&one(), OnFailure::Keep, RunHandle::new().0).await.unwrap();
+    fakes.cloud.set_output("db", "out of memory");
+    fakes.cloud.set_phase("db", occopus_engine::ports::Phase::Stopped);
     fakes.maintain().await.unwrap();
     let events = fakes.events().await.unwrap();
     let told = events.iter().any(
-        |event| matches!(&event.what, What::NodeReplacing { output: Some(output), .. } if output == "out of memory"),
+        |event| matches!(&event.kind, EventKind::NodeReplacing { output: Some(output), .. } if output == "out of memory"),
     );
     assert!(told, "{events:?}");
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, Observed, Offline, OwnedPage, Plugins,
-    Reaction, Renderers, Scope,
+    CallScope, Contextualiser, CreateRequest, Driver, Fault, Handle, HealthChecker, ObservedMachine, OfflinePlugins,
+    OwnedPage, Plugins, Reaction, Renderers,
 };
 use occopus_engine::testing::{FakeCloud, Fakes, Script, infrastructure, node};
 use occopus_engine::{
-    BuildRequest, Engine, EngineError, Event, InfrastructureState, MaintainOptions, Reason, Run, Settings, Status, What,
+    BuildRequest, Engine, EngineError, Event, EventKind, FailureReason, InfrastructureState, MaintainOptions,
+    RunHandle, Settings, Status,
 };
 use occopus_model::Infrastructure;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -20,21 +21,21 @@ const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
 /// A cloud before which calls are counted: it admits some in a second, and refuses the others.
 #[derive(Clone)]
-struct Counted {
+struct ThrottledCloud {
     cloud: FakeCloud,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<TokenBucket>>,
 }
 
-struct State {
+struct TokenBucket {
     /// Calls in a second that are admitted.
     rate: f64,
     /// So many at once after a quiet time.
     burst: f64,
     /// What may be admitted now, and since when.
-    room: f64,
+    tokens: f64,
     since: Instant,
     /// Until then nothing is admitted.
-    closed: Instant,
+    closed_until: Instant,
     /// What refusals say.
     retry_after: Option<Duration>,
     /// How long a call takes that is admitted.
@@ -43,15 +44,15 @@ struct State {
     calls: Vec<(Instant, bool)>,
 }
 
-impl Counted {
+impl ThrottledCloud {
     fn new(cloud: FakeCloud, rate: f64, burst: f64) -> Self {
         let now = Instant::now();
-        let state = State {
+        let state = TokenBucket {
             rate,
             burst,
-            room: burst,
+            tokens: burst,
             since: now,
-            closed: now,
+            closed_until: now,
             retry_after: None,
             latency: Duration::ZERO,
             calls: Vec::new(),
@@ -59,7 +60,7 @@ impl Counted {
         Self { cloud, state: Arc::new(Mutex::new(state)) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TokenBucket> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,12 +77,12 @@ impl Counted {
     fn decide(&self) -> (Result<(), Fault>, Duration) {
         let mut state = self.state();
         let now = Instant::now();
-        state.room = (state.room + (now - state.since).as_secs_f64() * state.rate).min(state.burst);
+        state.tokens = (state.tokens + (now - state.since).as_secs_f64() * state.rate).min(state.burst);
         state.since = now;
-        let admitted = now >= state.closed && state.room >= 1.0;
+        let admitted = now >= state.closed_until && state.tokens >= 1.0;
         state.calls.push((now, admitted));
         if admitted {
-            state.room -= 1.0;
+            state.tokens -= 1.0;
             return (Ok(()), state.latency);
         }
         let mut fault = Fault::new(Reaction::Retry, "fake.throttled", "slow down");
@@ -89,40 +90,40 @@ impl Counted {
         (Err(fault), state.latency)
     }
 
-    fn refused(&self) -> usize {
+    fn refused_count(&self) -> usize {
         self.state().calls.iter().filter(|(_, admitted)| !admitted).count()
     }
 }
 
 #[async_trait]
-impl Driver for Counted {
-    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
+impl Driver for ThrottledCloud {
+    async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault> {
         self.admit().await?;
         self.cloud.create(request).await
     }
 
-    async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
+    async fn find(&self, scope: &CallScope, instance_id: &str) -> Result<Option<ObservedMachine>, Fault> {
         self.admit().await?;
         self.cloud.find(scope, instance_id).await
     }
 
-    async fn observe(&self, scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+    async fn observe(&self, scope: &CallScope, handles: &[Handle]) -> Result<Vec<ObservedMachine>, Fault> {
         self.admit().await?;
         self.cloud.observe(scope, handles).await
     }
 
-    async fn list_owned(&self, scope: &Scope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
         self.admit().await?;
         self.cloud.list_owned(scope, cursor).await
     }
 
-    async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
+    async fn destroy(&self, scope: &CallScope, handle: &Handle) -> Result<(), Fault> {
         self.admit().await?;
         self.cloud.destroy(scope, handle).await
     }
 }
 
-impl Plugins for Counted {
+impl Plugins for ThrottledCloud {
     fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
         (keyword == "fake").then(|| Arc::new(self.clone()) as Arc<dyn Driver>)
     }
@@ -131,21 +132,21 @@ impl Plugins for Counted {
         self.cloud.health_checker(keyword)
     }
 
-    fn offline(&self) -> Arc<dyn Offline> {
+    fn offline(&self) -> Arc<dyn OfflinePlugins> {
         self.cloud.offline()
     }
 }
 
-impl Renderers for Counted {
+impl Renderers for ThrottledCloud {
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
         self.cloud.contextualiser(keyword)
     }
 }
 
-fn counted(rate: f64, burst: f64) -> (Fakes, Counted) {
+fn throttled_fakes(rate: f64, burst: f64) -> (Fakes, ThrottledCloud) {
     let fakes = Fakes::new();
-    fakes.cloud.idempotent(true);
-    let cloud = Counted::new(fakes.cloud.clone(), rate, burst);
+    fakes.cloud.set_idempotent(true);
+    let cloud = ThrottledCloud::new(fakes.cloud.clone(), rate, burst);
     let engine = Engine::new(Arc::new(cloud.clone()), Arc::new(fakes.store.clone()), Arc::new(fakes.clock.clone()));
     (Fakes { engine, ..fakes }, cloud)
 }
@@ -156,15 +157,15 @@ fn many(count: u32, timeout: u64) -> Infrastructure {
     infrastructure
 }
 
-fn of(mut events: UnboundedReceiver<Event>) -> Vec<What> {
-    std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.what).collect()
+fn drain_events(mut events: UnboundedReceiver<Event>) -> Vec<EventKind> {
+    std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cloud_that_admits_ten_calls_a_second_is_given_about_ten_calls_a_second() {
     for asked in [None, Some(SECONDS(1))] {
         for (latency, burst) in [(0, 1.0), (0, 10.0), (50, 1.0), (50, 10.0), (300, 10.0), (2000, 10.0)] {
-            let (fakes, cloud) = counted(10.0, burst);
+            let (fakes, cloud) = throttled_fakes(10.0, burst);
             cloud.state().retry_after = asked;
             cloud.state().latency = Duration::from_millis(latency);
             let begun = Instant::now();
@@ -173,7 +174,7 @@ async fn a_cloud_that_admits_ten_calls_a_second_is_given_about_ten_calls_a_secon
             assert!(status.is_ready());
             assert_eq!(fakes.cloud.machines().len(), 100);
             let took = begun.elapsed();
-            let refused = cloud.refused();
+            let refused = cloud.refused_count();
             let all = cloud.state().calls.len();
             // With the one pause that the cloud asks for.
             let asked = asked.unwrap_or_default().as_secs_f64();
@@ -189,17 +190,17 @@ async fn a_cloud_that_admits_ten_calls_a_second_is_given_about_ten_calls_a_secon
 #[tokio::test(start_paused = true)]
 async fn a_minute_of_refusals_is_waited_for() {
     for asked in [None, Some(SECONDS(7))] {
-        let (fakes, cloud) = counted(1000.0, 1000.0);
+        let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
         cloud.state().retry_after = asked;
-        cloud.state().closed = Instant::now() + SECONDS(60);
+        cloud.state().closed_until = Instant::now() + SECONDS(60);
         let begun = Instant::now();
         assert!(fakes.build(&many(100, 600)).await.unwrap().is_ready());
         let took = begun.elapsed();
         assert!(took >= SECONDS(60) && took < SECONDS(85), "{took:?}");
-        let refused = cloud.refused();
+        let refused = cloud.refused_count();
         assert!(refused < 100, "{refused} calls were made in vain");
 
-        cloud.state().closed = Instant::now() + SECONDS(60);
+        cloud.state().closed_until = Instant::now() + SECONDS(60);
         let report = fakes.destroy().await.unwrap();
         assert_eq!((report.removed, report.left.len()), (100, 0));
         assert!(fakes.cloud.machines().is_empty());
@@ -208,25 +209,25 @@ async fn a_minute_of_refusals_is_waited_for() {
 }
 
 /// Under an id that nothing can carry yet, so that the first call is the creation.
-fn new(graph: Infrastructure) -> BuildRequest {
+fn build_request(graph: Infrastructure) -> BuildRequest {
     BuildRequest { id: Some("test".into()), is_new_id: true, ..BuildRequest::new(graph) }
 }
 
-async fn build(fakes: &Fakes, graph: Infrastructure, run: Run) -> Result<Status, EngineError> {
-    fakes.engine.build(new(graph), run).await
+async fn build(fakes: &Fakes, graph: Infrastructure, run: RunHandle) -> Result<Status, EngineError> {
+    fakes.engine.build(build_request(graph), run).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_given_up_when_its_node_has_had_its_time() {
-    let (fakes, cloud) = counted(1000.0, 1000.0);
-    cloud.state().closed = Instant::now() + SECONDS(3600);
+    let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
+    cloud.state().closed_until = Instant::now() + SECONDS(3600);
     let begun = Instant::now();
-    let Err(EngineError::Node { failure, left, .. }) = build(&fakes, many(1, 240), Run::new().0).await else {
+    let Err(EngineError::Node { failure, left, .. }) = build(&fakes, many(1, 240), RunHandle::new().0).await else {
         panic!()
     };
     let took = begun.elapsed();
     assert!(took >= SECONDS(240) && took < SECONDS(260), "{took:?}");
-    let Reason::Call { attempts, seconds, .. } = failure.reason.clone() else { panic!("{failure}") };
+    let FailureReason::Call { attempts, seconds, .. } = failure.reason.clone() else { panic!("{failure}") };
     assert!(attempts > 5 && (235..260).contains(&seconds), "{attempts} in {seconds} s");
     let text = failure.to_string();
     assert!(text.contains(&format!("create failed for {seconds} s ({attempts} attempts): slow down")), "{text}");
@@ -244,7 +245,9 @@ async fn what_will_hardly_pass_is_told_soon() {
         let fakes = Fakes::new();
         (0..1000).for_each(|_| fakes.cloud.script("create", "db", Script::Fault(fault.clone())));
         let begun = Instant::now();
-        let Err(EngineError::Node { failure, .. }) = build(&fakes, many(1, 600), Run::new().0).await else { panic!() };
+        let Err(EngineError::Node { failure, .. }) = build(&fakes, many(1, 600), RunHandle::new().0).await else {
+            panic!()
+        };
         let took = begun.elapsed();
         assert!(took >= SECONDS(from) && took < SECONDS(to), "{took:?}: {failure}");
         assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
@@ -253,9 +256,9 @@ async fn what_will_hardly_pass_is_told_soon() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cloud_that_asks_for_more_time_than_the_node_has_is_told_at_once() {
-    let (fakes, cloud) = counted(1000.0, 1000.0);
+    let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     cloud.state().retry_after = Some(SECONDS(900));
-    cloud.state().closed = Instant::now() + SECONDS(3600);
+    cloud.state().closed_until = Instant::now() + SECONDS(3600);
     let begun = Instant::now();
     let Err(EngineError::Node { failure, .. }) = fakes.build(&many(1, 600)).await else { panic!() };
     assert!(begun.elapsed() < SECONDS(5), "{failure}");
@@ -263,36 +266,36 @@ async fn a_cloud_that_asks_for_more_time_than_the_node_has_is_told_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn all_infrastructures_of_an_engine_share_what_a_cloud_takes() {
-    let (fakes, cloud) = counted(1000.0, 1000.0);
+    let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     cloud.state().retry_after = Some(SECONDS(30));
-    cloud.state().closed = Instant::now() + SECONDS(5);
+    cloud.state().closed_until = Instant::now() + SECONDS(5);
     let build = |id: &str| {
         let request = BuildRequest { id: Some(id.into()), ..BuildRequest::new(many(1, 600)) };
         let engine = fakes.engine.clone();
-        tokio::spawn(async move { engine.build(request, Run::new().0).await })
+        tokio::spawn(async move { engine.build(request, RunHandle::new().0).await })
     };
     let one = build("one");
     tokio::time::sleep(SECONDS(1)).await;
     let other = build("other");
     one.await.unwrap().unwrap();
     other.await.unwrap().unwrap();
-    assert_eq!(cloud.refused(), 1, "what the cloud told one of them holds for the other");
+    assert_eq!(cloud.refused_count(), 1, "what the cloud told one of them holds for the other");
     let second = cloud.state().calls[1].0;
     assert!(second - cloud.state().calls[0].0 >= SECONDS(30));
 }
 
 #[tokio::test(start_paused = true)]
 async fn waits_are_told_and_can_be_ended() {
-    let (fakes, cloud) = counted(1000.0, 1000.0);
+    let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     cloud.state().retry_after = Some(SECONDS(300));
-    cloud.state().closed = Instant::now() + SECONDS(3600);
-    let (run, events) = Run::new();
+    cloud.state().closed_until = Instant::now() + SECONDS(3600);
+    let (run, events) = RunHandle::new();
     let stop = run.stop.clone();
     let building = tokio::spawn({
         let fakes = fakes.clone();
         async move {
             let on_failure = occopus_engine::OnFailure::Keep;
-            let request = BuildRequest { on_failure, ..new(many(40, 600)) };
+            let request = BuildRequest { on_failure, ..build_request(many(40, 600)) };
             fakes.engine.build(request, run).await
         }
     });
@@ -302,21 +305,22 @@ async fn waits_are_told_and_can_be_ended() {
     let outcome = building.await.unwrap();
     assert!(asked.elapsed() < SECONDS(1), "{:?}", asked.elapsed());
     assert!(matches!(outcome, Err(EngineError::Stopped { .. })));
-    let told = of(events);
-    let retrying = told.iter().filter(|what| matches!(what, What::Retrying { seconds, .. } if *seconds >= 300.0));
+    let told = drain_events(events);
+    let retrying = told.iter().filter(|what| matches!(what, EventKind::Retrying { seconds, .. } if *seconds >= 300.0));
     assert_eq!(retrying.count(), 32);
-    let queued = told.iter().filter(|what| matches!(what, What::Waiting { message, .. } if message.contains("queued")));
+    let queued =
+        told.iter().filter(|what| matches!(what, EventKind::Waiting { message, .. } if message.contains("queued")));
     assert_eq!(queued.count(), 8, "each of those that could not even begin");
 }
 
 #[tokio::test(start_paused = true)]
 async fn passes_over_a_cloud_that_refuses_calls_do_not_hammer_it() {
-    let (fakes, cloud) = counted(1000.0, 1000.0);
+    let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     fakes.build(&many(5, 600)).await.unwrap();
     cloud.state().calls.clear();
     cloud.state().retry_after = Some(SECONDS(45));
-    cloud.state().closed = Instant::now() + SECONDS(200);
-    let (stop, keeping) = fakes.keep();
+    cloud.state().closed_until = Instant::now() + SECONDS(200);
+    let (stop, keeping) = fakes.spawn_maintain();
     tokio::time::sleep(SECONDS(30)).await;
     let status = fakes.engine.status("test", false).await.unwrap();
     let message = status.message.unwrap_or_default();
@@ -329,21 +333,21 @@ async fn passes_over_a_cloud_that_refuses_calls_do_not_hammer_it() {
     keeping.await.unwrap().unwrap();
     assert!(asked.elapsed() < SECONDS(1));
     tokio::time::sleep(SECONDS(60)).await;
-    let status = fakes.engine.maintain("test", MaintainOptions::default(), Run::new().0).await.unwrap();
+    let status = fakes.engine.maintain("test", MaintainOptions::default(), RunHandle::new().0).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Ready);
     assert_eq!(fakes.cloud.count("create"), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sweep_waits_for_a_cloud_that_refuses_calls() {
-    let (fakes, cloud) = counted(1000.0, 1000.0);
+    let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     let graph = many(5, 600);
     fakes.build(&graph).await.unwrap();
     let section = graph.definitions["small"][0].resource.clone();
-    cloud.state().closed = Instant::now() + SECONDS(20);
+    cloud.state().closed_until = Instant::now() + SECONDS(20);
     let orphans = fakes.engine.sweep("test", std::slice::from_ref(&section), false).await.unwrap();
     assert!(orphans.is_empty());
-    cloud.state().closed = Instant::now() + SECONDS(3600);
+    cloud.state().closed_until = Instant::now() + SECONDS(3600);
     let Err(EngineError::Node { failure, .. }) = fakes.engine.sweep("test", &[section], false).await else { panic!() };
     assert!(failure.to_string().contains("list failed for"), "{failure}");
 }
@@ -354,7 +358,7 @@ async fn looks_do_not_wait_behind_slow_creates() {
     let settings = Settings { calls_per_endpoint: 1, ..Settings::default() };
     let fakes = fakes.with_settings(settings);
     let mut graph = infrastructure(vec![node("one", 1, &[]), node("two", 1, &[])]);
-    fakes.cloud.timing(SECONDS(500), SECONDS(0), SECONDS(0), SECONDS(0));
+    fakes.cloud.set_timing(SECONDS(500), SECONDS(0), SECONDS(0), SECONDS(0));
     fakes.cloud.script("create", "one", Script::LostAnswer);
     graph.nodes[0].depends_on.clear();
     fakes.build(&graph).await.unwrap();
@@ -369,18 +373,18 @@ async fn looks_do_not_wait_behind_slow_creates() {
 fn histories_of_a_cloud_that_refuses_calls() {
     for seed in 0..60 {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        tokio.block_on(history(seed));
+        tokio.block_on(run_history(seed));
     }
 }
 
-async fn history(seed: u64) {
+async fn run_history(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (fakes, cloud) = counted(rng.f64() * 20.0 + 0.5, 1.0 + rng.f64() * 20.0);
+    let (fakes, cloud) = throttled_fakes(rng.f64() * 20.0 + 0.5, 1.0 + rng.f64() * 20.0);
     // A blind repetition makes a second machine, and is seen.
-    fakes.cloud.idempotent(false);
+    fakes.cloud.set_idempotent(false);
     cloud.state().retry_after = rng.bool().then(|| SECONDS(rng.u64(1..10)));
     cloud.state().latency = Duration::from_millis(rng.u64(0..2000));
-    cloud.state().closed = Instant::now() + SECONDS(rng.u64(0..30));
+    cloud.state().closed_until = Instant::now() + SECONDS(rng.u64(0..30));
     for _ in 0..rng.usize(0..4) {
         let script = if rng.bool() { Script::LostAnswer } else { Script::LostRequest };
         fakes.cloud.script("create", "db", script);
@@ -389,11 +393,11 @@ async fn history(seed: u64) {
     let status = fakes.build(&many(count, 600)).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     assert!(status.is_ready());
     assert_eq!(fakes.cloud.machines().len(), count as usize, "seed {seed}");
-    cloud.state().closed = Instant::now() + SECONDS(rng.u64(0..100));
+    cloud.state().closed_until = Instant::now() + SECONDS(rng.u64(0..100));
     let report = fakes.destroy().await.unwrap();
     assert!(report.left.is_empty() && fakes.cloud.machines().is_empty(), "seed {seed}: {report:?}");
     assert_eq!(fakes.store.keys(), Vec::<String>::new(), "seed {seed}");
-    let refused = cloud.refused();
+    let refused = cloud.refused_count();
     let all = cloud.state().calls.len();
     // The first ones, before anything is known, and few more.
     assert!(refused < 32 + 60 + all / 4, "seed {seed}: {refused} of {all} calls were refused");
@@ -401,9 +405,9 @@ async fn history(seed: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn who_awaits_a_machine_of_such_a_cloud_can_be_stopped() {
-    let (fakes, cloud) = counted(1000.0, 1000.0);
-    fakes.cloud.timing(SECONDS(0), SECONDS(120), SECONDS(0), SECONDS(0));
-    let (run, _events) = Run::new();
+    let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
+    fakes.cloud.set_timing(SECONDS(0), SECONDS(120), SECONDS(0), SECONDS(0));
+    let (run, _events) = RunHandle::new();
     let stop = run.stop.clone();
     let building = tokio::spawn({
         let fakes = fakes.clone();
@@ -411,9 +415,9 @@ async fn who_awaits_a_machine_of_such_a_cloud_can_be_stopped() {
     });
     tokio::time::sleep(SECONDS(5)).await;
     cloud.state().retry_after = Some(SECONDS(300));
-    cloud.state().closed = Instant::now() + SECONDS(3600);
+    cloud.state().closed_until = Instant::now() + SECONDS(3600);
     tokio::time::sleep(SECONDS(60)).await;
-    assert_eq!(cloud.refused(), 1);
+    assert_eq!(cloud.refused_count(), 1);
     stop.request();
     let asked = Instant::now();
     assert!(building.await.unwrap().is_err());
@@ -422,7 +426,7 @@ async fn who_awaits_a_machine_of_such_a_cloud_can_be_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn one_refusal_costs_a_healthy_cloud_little() {
-    let (fakes, cloud) = counted(1e6, 1e6);
+    let (fakes, cloud) = throttled_fakes(1e6, 1e6);
     cloud.state().latency = Duration::from_millis(500);
     let whole = {
         let begun = Instant::now();

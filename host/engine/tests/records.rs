@@ -2,7 +2,9 @@
 
 use occopus_engine::ports::{Phase, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{BuildRequest, EngineError, InfrastructureState, InstanceState, Renew, Run, Scale, What};
+use occopus_engine::{
+    BuildRequest, EngineError, EventKind, InfrastructureState, InstanceState, Rollout, RunHandle, Scale,
+};
 use serde_json::{Value, json};
 
 async fn put(fakes: &Fakes, key: &str, value: Value) {
@@ -30,8 +32,8 @@ fn instance_key(fakes: &Fakes) -> String {
 #[tokio::test(start_paused = true)]
 async fn user_data_is_not_stored() {
     let fakes = built().await;
-    assert!(!fakes.store.text().contains("user data"));
-    assert!(fakes.store.text().contains("user_data_digest"));
+    assert!(!fakes.store.values_as_text().contains("user data"));
+    assert!(fakes.store.values_as_text().contains("user_data_digest"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +47,7 @@ async fn unknown_fields_entries_and_events_are_tolerated() {
     let status = fakes.engine.status("test", true).await.unwrap();
     assert!(status.is_ready());
     let events = fakes.events().await.unwrap();
-    assert_eq!((events.last().unwrap().id, &events.last().unwrap().what), (Some(u64::MAX), &What::Unknown));
+    assert_eq!((events.last().unwrap().id, &events.last().unwrap().kind), (Some(u64::MAX), &EventKind::Unknown));
     let second = events[1].id.unwrap();
     assert_eq!(fakes.engine.events("test", second, 2).await.unwrap()[0].id, Some(second + 1));
     assert!(fakes.destroy().await.unwrap().left.is_empty());
@@ -72,20 +74,20 @@ async fn a_newer_or_a_damaged_record_is_a_clear_error_and_nothing_is_touched() {
 #[tokio::test(start_paused = true)]
 async fn status_reads_the_store_and_refresh_asks_the_cloud() {
     let fakes = built().await;
-    fakes.cloud.sick("db", true);
+    fakes.cloud.set_sick("db", true);
     let calls = fakes.cloud.calls().len();
     let state = |status: occopus_engine::Status| status.nodes[0].instances[0].state;
     assert_eq!(state(fakes.engine.status("test", false).await.unwrap()), InstanceState::Ready);
     assert_eq!(fakes.cloud.calls().len(), calls);
     assert_eq!(state(fakes.engine.status("test", true).await.unwrap()), InstanceState::Unhealthy);
     for (phase, seen) in [(Phase::Stopped, InstanceState::Stopped), (Phase::Failed, InstanceState::Failed)] {
-        fakes.cloud.force("db", phase);
+        fakes.cloud.set_phase("db", phase);
         let status = fakes.engine.status("test", true).await.unwrap();
         assert_eq!((status.state, state(status)), (InfrastructureState::Degraded, seen));
     }
-    fakes.cloud.vanish("db");
+    fakes.cloud.remove_machines_of("db");
     assert_eq!(state(fakes.engine.status("test", true).await.unwrap()), InstanceState::Vanished);
-    let plan = fakes.engine.plan(Some("test"), &infrastructure(vec![node("db", 1, &[])]), Renew::default()).await;
+    let plan = fakes.engine.plan(Some("test"), &infrastructure(vec![node("db", 1, &[])]), Rollout::default()).await;
     assert_eq!(plan.unwrap().summary(), "1 to replace");
     assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (1, 0));
 }
@@ -95,7 +97,7 @@ async fn infrastructures_and_definitions_are_listed() {
     let fakes = built().await;
     let graph = infrastructure(vec![node("db", 1, &[])]);
     let request = BuildRequest::new(graph.clone());
-    let other = fakes.engine.build(request, Run::new().0).await.unwrap();
+    let other = fakes.engine.build(request, RunHandle::new().0).await.unwrap();
     let mut ids: Vec<_> = fakes.engine.list().await.unwrap().into_iter().map(|summary| summary.id).collect();
     ids.sort();
     let mut expected = vec!["test".to_owned(), other.id];
@@ -111,7 +113,7 @@ async fn a_plan_counts_and_no_more_instances_are_planned_than_are_allowed() {
     let mut web = node("web", 7000, &["db"]);
     web.scaling.max = u32::MAX;
     let graph = |web: &occopus_model::Node| infrastructure(vec![node("db", 1, &[]), web.clone()]);
-    let plan = fakes.engine.plan(Some("test"), &graph(&web), Renew::default()).await.unwrap();
+    let plan = fakes.engine.plan(Some("test"), &graph(&web), Rollout::default()).await.unwrap();
     assert_eq!((plan.summary(), plan.actions.len()), ("7000 to create, 1 unchanged".into(), 2));
     assert_eq!(plan.actions[1].to_string(), "create web, 7000 times on fake after db: they do not exist");
     let known: occopus_engine::Plan =
@@ -121,7 +123,7 @@ async fn a_plan_counts_and_no_more_instances_are_planned_than_are_allowed() {
 
     web.scaling.min = u32::MAX;
     let too_many = |error: EngineError| assert_eq!(error.code(), "engine.too-many", "{error}");
-    too_many(fakes.engine.plan(Some("test"), &graph(&web), Renew::default()).await.unwrap_err());
+    too_many(fakes.engine.plan(Some("test"), &graph(&web), Rollout::default()).await.unwrap_err());
     too_many(fakes.engine.check(&graph(&web)).unwrap_err());
     too_many(fakes.build(&graph(&web)).await.unwrap_err());
     assert_eq!(fakes.engine.desired("test").await.unwrap().unwrap().nodes.len(), 1, "nothing was written of it");
@@ -137,11 +139,11 @@ async fn a_plan_shows_what_runs() {
     let fakes = built().await;
     let graph = infrastructure(vec![node("db", 1, &[]), node("web", 2, &["db"])]);
     let calls = fakes.cloud.calls().len();
-    let plan = fakes.engine.plan(Some("test"), &graph, Renew::default()).await.unwrap();
+    let plan = fakes.engine.plan(Some("test"), &graph, Rollout::default()).await.unwrap();
     assert_eq!(plan.summary(), "2 to create, 1 unchanged");
     assert!(!plan.is_unchanged());
     let none = infrastructure(vec![node("web", 1, &[])]);
-    let plan = fakes.engine.plan(Some("test"), &none, Renew::default()).await.unwrap();
+    let plan = fakes.engine.plan(Some("test"), &none, Rollout::default()).await.unwrap();
     assert_eq!(plan.summary(), "1 to create, 1 to destroy");
     assert_eq!(fakes.cloud.calls().len(), calls);
     let text = plan.to_string();
@@ -171,7 +173,7 @@ async fn a_clock_that_is_set_ends_no_build() {
     for jump in [15_000, 3_600_000, -3_600_000] {
         let fakes = Fakes::new();
         let seconds = std::time::Duration::from_secs;
-        fakes.cloud.timing(seconds(30), seconds(3), seconds(0), seconds(0));
+        fakes.cloud.set_timing(seconds(30), seconds(3), seconds(0), seconds(0));
         let building = tokio::spawn({
             let fakes = fakes.clone();
             async move { fakes.build(&infrastructure(vec![node("db", 1, &[]), node("web", 2, &["db"])])).await }
@@ -189,8 +191,8 @@ async fn a_clock_that_is_set_ends_no_build() {
 async fn a_lease_that_another_has_taken_over_is_lost() {
     let fakes = Fakes::new();
     let seconds = std::time::Duration::from_secs;
-    fakes.cloud.timing(seconds(100), seconds(0), seconds(0), seconds(0));
-    fakes.cloud.idempotent(true);
+    fakes.cloud.set_timing(seconds(100), seconds(0), seconds(0), seconds(0));
+    fakes.cloud.set_idempotent(true);
     let graph = infrastructure(vec![node("db", 1, &[])]);
     let building = tokio::spawn({
         let (fakes, graph) = (fakes.clone(), graph.clone());
@@ -199,7 +201,7 @@ async fn a_lease_that_another_has_taken_over_is_lost() {
     tokio::time::sleep(seconds(7)).await;
     fakes.store.end_leases();
     // It has come, written and gone before the first one looks at its lease.
-    fakes.cloud.timing(seconds(0), seconds(0), seconds(0), seconds(0));
+    fakes.cloud.set_timing(seconds(0), seconds(0), seconds(0), seconds(0));
     fakes.build(&graph).await.expect("taken over");
     assert!(matches!(building.await.unwrap(), Err(EngineError::LeaseLost { .. })));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use occopus_engine::testing::{Fakes, infrastructure, node};
-use occopus_engine::{EngineError, OnFailure, Run, Scale, What};
+use occopus_engine::{EngineError, EventKind, OnFailure, RunHandle, Scale};
 use occopus_model::Infrastructure;
 
 /// A database, and 2 to 5 web servers that need it.
@@ -20,7 +20,7 @@ async fn built() -> Fakes {
 }
 
 /// Ids of the instances of `web`, oldest first.
-async fn webs(fakes: &Fakes) -> Vec<String> {
+async fn web_ids(fakes: &Fakes) -> Vec<String> {
     let status = fakes.engine.status("test", false).await.expect("status");
     let web = status.nodes.iter().find(|node| node.name == "web").expect("web");
     web.instances.iter().map(|instance| instance.id.clone()).collect()
@@ -34,22 +34,22 @@ async fn target(fakes: &Fakes) -> u32 {
 #[tokio::test(start_paused = true)]
 async fn up_and_down_the_youngest_go_first() {
     let fakes = built().await;
-    let first = webs(&fakes).await;
+    let first = web_ids(&fakes).await;
     assert_eq!(fakes.engine.scale("test", "web", Scale::By(2)).await.expect("recorded"), 4);
-    assert_eq!((webs(&fakes).await.len(), target(&fakes).await), (2, 4), "recorded, and not done yet");
+    assert_eq!((web_ids(&fakes).await.len(), target(&fakes).await), (2, 4), "recorded, and not done yet");
     assert!(fakes.maintain().await.expect("a pass").is_ready());
-    let four = webs(&fakes).await;
+    let four = web_ids(&fakes).await;
     assert_eq!((four.len(), &four[..2]), (4, &first[..]));
     assert_eq!(fakes.cloud.machines().len(), 5);
 
     fakes.engine.scale("test", "web", Scale::To(3)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
-    assert_eq!(webs(&fakes).await, four[..3]);
+    assert_eq!(web_ids(&fakes).await, four[..3]);
     // Taken in once: further passes change nothing.
     fakes.maintain().await.expect("a pass");
-    assert_eq!(webs(&fakes).await, four[..3]);
+    assert_eq!(web_ids(&fakes).await, four[..3]);
     let events = fakes.events().await.expect("events");
-    let scaled: Vec<_> = events.iter().filter(|event| matches!(event.what, What::NodeScaled { .. })).collect();
+    let scaled: Vec<_> = events.iter().filter(|event| matches!(event.kind, EventKind::NodeScaled { .. })).collect();
     assert_eq!(scaled.len(), 2, "{scaled:?}");
 }
 
@@ -58,7 +58,7 @@ async fn a_certain_instance_by_id_or_address() {
     let fakes = built().await;
     fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
-    let four = webs(&fakes).await;
+    let four = web_ids(&fakes).await;
     let status = fakes.engine.status("test", false).await.expect("status");
     let address = status.nodes[1].instances[1].addresses[0].value.clone();
     assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
@@ -66,7 +66,7 @@ async fn a_certain_instance_by_id_or_address() {
     assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
     assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(address)).await.expect("recorded"), 2);
     fakes.maintain().await.expect("a pass");
-    assert_eq!(webs(&fakes).await, four[2..]);
+    assert_eq!(web_ids(&fakes).await, four[2..]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +76,7 @@ async fn requests_add_up() {
         assert_eq!(fakes.engine.scale("test", "web", scale).await.expect("recorded"), number);
     }
     fakes.maintain().await.expect("a pass");
-    assert_eq!(webs(&fakes).await.len(), 4);
+    assert_eq!(web_ids(&fakes).await.len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,16 +84,16 @@ async fn what_is_scaled_is_healed_to_its_number() {
     let fakes = built().await;
     fakes.engine.scale("test", "web", Scale::To(5)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
-    let victim = webs(&fakes).await[4].clone();
-    fakes.cloud.lose(&victim);
+    let victim = web_ids(&fakes).await[4].clone();
+    fakes.cloud.remove_machine_of(&victim);
     for _ in 0..3 {
         fakes.maintain().await.expect("a pass");
     }
-    let healed = webs(&fakes).await;
+    let healed = web_ids(&fakes).await;
     assert!(healed.len() == 5 && !healed.contains(&victim), "{healed:?}");
     // A build of the same description does not forget it.
     fakes.build(&graph()).await.expect("built");
-    assert_eq!(webs(&fakes).await.len(), 5);
+    assert_eq!(web_ids(&fakes).await.len(), 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,8 +118,8 @@ async fn other_limits_move_the_number() {
     fakes.maintain().await.expect("a pass");
     let mut smaller = graph();
     smaller.nodes[1].scaling.max = 3;
-    fakes.build_with(&smaller, OnFailure::Rollback, Run::new().0).await.expect("built");
-    assert_eq!(webs(&fakes).await.len(), 3);
+    fakes.build_with(&smaller, OnFailure::Rollback, RunHandle::new().0).await.expect("built");
+    assert_eq!(web_ids(&fakes).await.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,16 +128,16 @@ async fn an_instance_that_is_being_replaced_may_be_the_one_to_go() {
     fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
     let slow = Duration::from_secs(60);
-    fakes.cloud.timing(slow, Duration::ZERO, Duration::ZERO, slow);
-    let (stop, keeping) = fakes.keep();
-    let victim = webs(&fakes).await[0].clone();
-    fakes.cloud.lose(&victim);
+    fakes.cloud.set_timing(slow, Duration::ZERO, Duration::ZERO, slow);
+    let (stop, keeping) = fakes.spawn_maintain();
+    let victim = web_ids(&fakes).await[0].clone();
+    fakes.cloud.remove_machine_of(&victim);
     // By now it was seen twice to be gone, and a job removes what may be left of it.
     tokio::time::sleep(Duration::from_secs(40)).await;
-    assert!(webs(&fakes).await.contains(&victim), "its job is under way");
+    assert!(web_ids(&fakes).await.contains(&victim), "its job is under way");
     assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(victim)).await.expect("recorded"), 3);
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!((webs(&fakes).await.len(), target(&fakes).await), (3, 3));
+    assert_eq!((web_ids(&fakes).await.len(), target(&fakes).await), (3, 3));
     stop.request();
     assert!(keeping.await.expect("no panic").expect("kept").is_ready());
 }

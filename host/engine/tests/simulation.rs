@@ -12,20 +12,22 @@ use std::time::Duration;
 use fastrand::Rng;
 use occopus_engine::ports::{Fault, Phase, Reaction};
 use occopus_engine::testing::{Crash, Fakes, SECRET, Script, infrastructure, node};
-use occopus_engine::{BuildRequest, EngineError, InstanceState, MaintainOptions, OnFailure, Renew, Run, Scale, What};
+use occopus_engine::{
+    BuildRequest, EngineError, EventKind, InstanceState, MaintainOptions, OnFailure, Rollout, RunHandle, Scale,
+};
 use occopus_model::Infrastructure;
 use serde_json::json;
 
-const SEEDS: u64 = 2_000;
+const DEFAULT_SEEDS: u64 = 2_000;
 /// More calls than any history of a sane engine makes.
-const MOST_CALLS: usize = 20_000;
+const MAX_CALLS: usize = 20_000;
 
 #[test]
 fn histories() {
     let variable = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
     let (from, to) = match variable("OCCOPUS_SEED") {
         Some(seed) => (seed, seed + 1),
-        None => (0, variable("OCCOPUS_SEEDS").unwrap_or(SEEDS)),
+        None => (0, variable("OCCOPUS_SEEDS").unwrap_or(DEFAULT_SEEDS)),
     };
     let threads = std::thread::available_parallelism().map_or(1, |number| number.get() as u64);
     let failed: Vec<u64> = std::thread::scope(|scope| {
@@ -33,7 +35,9 @@ fn histories() {
             .map(|worker| {
                 scope.spawn(move || {
                     let seeds = (from..to).filter(move |seed| seed % threads == worker);
-                    seeds.filter(|seed| catch_unwind(AssertUnwindSafe(|| history(*seed))).is_err()).collect::<Vec<_>>()
+                    seeds
+                        .filter(|seed| catch_unwind(AssertUnwindSafe(|| run_history(*seed))).is_err())
+                        .collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -42,13 +46,13 @@ fn histories() {
     assert!(failed.is_empty(), "{} of {} seeds fail: {failed:?}", failed.len(), to - from);
 }
 
-fn history(seed: u64) {
+fn run_history(seed: u64) {
     let tokio =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
-    tokio.block_on(World::new(seed).live());
+    tokio.block_on(Simulation::new(seed).run());
 }
 
-struct World {
+struct Simulation {
     seed: u64,
     rng: Rng,
     fakes: Fakes,
@@ -56,46 +60,46 @@ struct World {
     /// Its cloud keeps the contract: then calls of two owners may overlap.
     idempotent: bool,
     /// The highest limit that each node ever had.
-    most: HashMap<String, u32>,
+    highest_limit: HashMap<String, u32>,
     /// The highest number that each node was ever wanted to have, its least or what it was scaled to, and by how many more in
     /// all it was scaled: that counts from whatever is described by then.
-    wanted: HashMap<String, (u32, u32)>,
+    highest_target: HashMap<String, (u32, u32)>,
     /// What happened, to be told when it goes wrong.
-    told: Vec<String>,
+    history: Vec<String>,
 }
 
-impl Drop for World {
+impl Drop for Simulation {
     fn drop(&mut self) {
         if std::thread::panicking() || std::env::var_os("OCCOPUS_SEED").is_some() {
-            eprintln!("seed {}:\n  {}", self.seed, self.told.join("\n  "));
+            eprintln!("seed {}:\n  {}", self.seed, self.history.join("\n  "));
         }
     }
 }
 
-impl World {
+impl Simulation {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let graph = graph(&mut rng);
         let idempotent = rng.bool();
         let fakes = Fakes::new();
-        fakes.cloud.idempotent(idempotent);
-        fakes.cloud.jitter(seed);
-        fakes.cloud.late(Duration::from_millis(if rng.bool() { 0 } else { rng.u64(0..4000) }));
+        fakes.cloud.set_idempotent(idempotent);
+        fakes.cloud.set_jitter(seed);
+        fakes.cloud.set_listing_delay(Duration::from_millis(if rng.bool() { 0 } else { rng.u64(0..4000) }));
         // A cloud that does not know a request again makes a second machine of a late one; drivers have to see to that.
         let arrives = (idempotent && rng.bool()).then(|| Duration::from_millis(rng.u64(0..8000)));
-        fakes.cloud.arrives_after_death(arrives);
+        fakes.cloud.set_late_arrival(arrives);
         let (most, wanted, told) = Default::default();
-        Self { seed, rng, fakes, graph, idempotent, most, wanted, told }
+        Self { seed, rng, fakes, graph, idempotent, highest_limit: most, highest_target: wanted, history: told }
     }
 
-    fn tell(&mut self, what: impl Into<String>) {
-        self.told.push(what.into());
+    fn log(&mut self, what: impl Into<String>) {
+        self.history.push(what.into());
     }
 
-    async fn live(mut self) {
+    async fn run(mut self) {
         let mut time = || Duration::from_millis(self.rng.u64(0..1500));
-        self.fakes.cloud.timing(time(), time(), time(), time());
-        self.tell(format!(
+        self.fakes.cloud.set_timing(time(), time(), time(), time());
+        self.log(format!(
             "nodes {:?}",
             self.graph
                 .nodes
@@ -105,28 +109,28 @@ impl World {
         ));
         self.note_limits();
         for _ in 0..self.rng.usize(2..9) {
-            self.trouble();
+            self.inject_faults();
             self.step().await;
             self.check_always().await;
         }
         self.fakes.cloud.recover();
-        self.fakes.store.refuse(0);
-        self.fakes.store.lose_answers(0);
-        self.settle().await;
-        self.end().await;
+        self.fakes.store.fail_commits(0);
+        self.fakes.store.lose_commit_answers(0);
+        self.converge().await;
+        self.destroy_and_check().await;
     }
 
     fn note_limits(&mut self) {
         for node in &self.graph.nodes {
-            let most = self.most.entry(node.name.clone()).or_default();
+            let most = self.highest_limit.entry(node.name.clone()).or_default();
             *most = node.scaling.max.max(*most);
-            let (wanted, _) = self.wanted.entry(node.name.clone()).or_default();
+            let (wanted, _) = self.highest_target.entry(node.name.clone()).or_default();
             *wanted = node.scaling.min.max(*wanted);
         }
     }
 
     /// Something that the next step meets.
-    fn trouble(&mut self) {
+    fn inject_faults(&mut self) {
         for _ in 0..self.rng.usize(0..4) {
             let call = *self.rng.choice(&["create", "find", "observe", "destroy"]).expect("some");
             let at = self.rng.usize(0..self.graph.nodes.len());
@@ -139,13 +143,13 @@ impl World {
                 6 => Script::Fault(Fault::new(Reaction::UnknownOutcome, "sim.unknown", "who knows")),
                 _ => Script::Fault(Fault::new(Reaction::Retry, "sim.retry", "later")),
             };
-            self.tell(format!("  next {call} of {node:?}: {script:?}"));
+            self.log(format!("  next {call} of {node:?}: {script:?}"));
             self.fakes.cloud.script(call, &node, script);
         }
         if self.rng.u8(0..4) == 0 {
             let at = self.rng.usize(0..self.graph.nodes.len());
             let name = self.graph.nodes[at].name.clone();
-            self.tell(format!("  what is made of {name} next can't be told"));
+            self.log(format!("  what is made of {name} next can't be told"));
             let refusal = Fault::new(Reaction::GiveUp, "sim.give-up", "no");
             self.fakes.cloud.script("create", &name, Script::LostAnswer);
             for _ in 0..2 {
@@ -155,31 +159,31 @@ impl World {
         if self.rng.u8(0..4) == 0 {
             let machines = self.fakes.cloud.machines();
             if let Some(machine) = self.rng.choice(&machines) {
-                self.tell(format!("  {} vanishes", machine.node));
-                self.fakes.cloud.lose(&machine.instance);
+                self.log(format!("  {} vanishes", machine.node));
+                self.fakes.cloud.remove_machine_of(&machine.instance);
             }
         }
         if self.rng.u8(0..6) == 0 {
             let at = self.rng.usize(0..self.graph.nodes.len());
             let name = self.graph.nodes[at].name.clone();
             let phase = *self.rng.choice(&[Phase::Stopped, Phase::Failed, Phase::Unknown]).expect("some");
-            self.tell(format!("  all of {name} are {phase:?}"));
-            self.fakes.cloud.force(&name, phase);
+            self.log(format!("  all of {name} are {phase:?}"));
+            self.fakes.cloud.set_phase(&name, phase);
         }
         if self.rng.u8(0..8) == 0 {
             let jump = self.rng.i64(-7_200_000..7_200_000);
-            self.tell(format!("  the clock jumps by {jump} ms"));
+            self.log(format!("  the clock jumps by {jump} ms"));
             self.fakes.clock.jump(jump);
         }
         if self.rng.u8(0..6) == 0 {
             let at = self.rng.usize(0..self.graph.nodes.len());
             let (name, sick) = (self.graph.nodes[at].name.clone(), self.rng.bool());
-            self.tell(format!("  {name} is {}", if sick { "sick" } else { "well" }));
-            self.fakes.cloud.sick(&name, sick);
+            self.log(format!("  {name} is {}", if sick { "sick" } else { "well" }));
+            self.fakes.cloud.set_sick(&name, sick);
         }
         match self.rng.u8(0..8) {
-            0 => self.fakes.store.refuse(self.rng.u32(1..4)),
-            1 => self.fakes.store.lose_answers(self.rng.u32(1..3)),
+            0 => self.fakes.store.fail_commits(self.rng.u32(1..4)),
+            1 => self.fakes.store.lose_commit_answers(self.rng.u32(1..3)),
             _ => {}
         }
     }
@@ -187,7 +191,7 @@ impl World {
     /// One command, which may be broken off.
     async fn step(&mut self) {
         let fakes = self.fakes.clone();
-        let (run, _events) = Run::new();
+        let (run, _events) = RunHandle::new();
         let stop = run.stop.clone();
         let mut what = String::new();
         let command: std::pin::Pin<Box<dyn Future<Output = String>>> = match self.rng.u8(0..13) {
@@ -204,7 +208,7 @@ impl World {
                             tokio::time::sleep(Duration::from_secs(seconds) / 4).await;
                             let machines = fakes.cloud.machines();
                             if let Some(machine) = machines.get(machines.len() / 2) {
-                                fakes.cloud.lose(&machine.instance);
+                                fakes.cloud.remove_machine_of(&machine.instance);
                             }
                         }
                         tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -212,7 +216,7 @@ impl World {
                     };
                     let maintained = fakes.engine.maintain("test", options, run);
                     let (ended, ()) = tokio::join!(maintained, disturbed);
-                    told(ended.map(|status| status.state))
+                    describe_outcome(ended.map(|status| status.state))
                 })
             }
             12 => {
@@ -220,7 +224,7 @@ impl World {
                 what += if suspend { "suspend" } else { "resume" };
                 Box::pin(async move {
                     let engine = &fakes.engine;
-                    told(if suspend { engine.suspend("test").await } else { engine.resume("test").await })
+                    describe_outcome(if suspend { engine.suspend("test").await } else { engine.resume("test").await })
                 })
             }
             0..=3 => {
@@ -229,20 +233,22 @@ impl World {
                     self.note_limits();
                 }
                 let on_failure = if self.rng.bool() { OnFailure::Rollback } else { OnFailure::Keep };
-                let renew = Renew { changed: self.rng.bool(), dependents: self.rng.bool() };
+                let renew = Rollout { changed: self.rng.bool(), dependents: self.rng.bool() };
                 what += &format!("build ({on_failure:?}, {renew:?})");
                 let request = BuildRequest {
                     id: Some("test".into()),
                     on_failure,
-                    renew,
+                    rollout: renew,
                     ..BuildRequest::new(self.graph.clone())
                 };
-                Box::pin(async move { told(fakes.engine.build(request, run).await.map(|status| status.state)) })
+                Box::pin(
+                    async move { describe_outcome(fakes.engine.build(request, run).await.map(|status| status.state)) },
+                )
             }
             4..=6 => {
                 what += "maintain";
                 Box::pin(async move {
-                    told(
+                    describe_outcome(
                         fakes.engine.maintain("test", MaintainOptions::default(), run).await.map(|status| status.state),
                     )
                 })
@@ -253,17 +259,19 @@ impl World {
                 let scale =
                     if self.rng.bool() { Scale::By(self.rng.i32(-2..3)) } else { Scale::To(self.rng.u32(0..5)) };
                 what += &format!("scale {name} {scale:?}");
-                let (wanted, more) = self.wanted.entry(name.clone()).or_default();
+                let (wanted, more) = self.highest_target.entry(name.clone()).or_default();
                 match scale {
                     Scale::By(change) => *more += u32::try_from(change).unwrap_or_default(),
                     Scale::To(number) => *wanted = number.max(*wanted),
                     Scale::Remove(_) => {}
                 }
-                Box::pin(async move { told(fakes.engine.scale("test", &name, scale).await) })
+                Box::pin(async move { describe_outcome(fakes.engine.scale("test", &name, scale).await) })
             }
             _ => {
                 what += "destroy";
-                Box::pin(async move { told(fakes.engine.destroy("test", run).await.map(|report| report.left.len())) })
+                Box::pin(async move {
+                    describe_outcome(fakes.engine.destroy("test", run).await.map(|report| report.left.len()))
+                })
             }
         };
         let ended = match self.rng.u8(0..6) {
@@ -317,7 +325,7 @@ impl World {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
                     rival.store.end_leases();
-                    told(rival.build(&graph).await.map(|status| status.state))
+                    describe_outcome(rival.build(&graph).await.map(|status| status.state))
                 };
                 let (ended, taken) = tokio::join!(command, takes_over);
                 what += &format!(", after {after:?} another takes over ({taken})");
@@ -326,12 +334,12 @@ impl World {
             _ => Some(command.await),
         };
         let died = ended.is_none();
-        self.tell(format!("{what}: {}", ended.unwrap_or_else(|| "died".to_owned())));
+        self.log(format!("{what}: {}", ended.unwrap_or_else(|| "died".to_owned())));
         if died && self.rng.bool() {
             // Who died is seen to be dead on the same machine: what it has sent may still be on its way.
             self.fakes.store.end_leases();
-            let removed = told(self.fakes.destroy().await.map(|report| report.left.len()));
-            self.tell(format!("destroyed at once: {removed}"));
+            let removed = describe_outcome(self.fakes.destroy().await.map(|report| report.left.len()));
+            self.log(format!("destroyed at once: {removed}"));
         }
         if self.rng.bool() {
             // Otherwise the next one meets the lease of the dead.
@@ -350,26 +358,26 @@ impl World {
         for instance in instances {
             assert!(keys.contains(&format!("infra/test/instance/{instance}")), "{instance} is an orphan");
         }
-        assert!(self.fakes.cloud.calls().len() < MOST_CALLS, "too many calls");
-        assert!(!self.fakes.store.text().contains(SECRET), "a secret is stored");
+        assert!(self.fakes.cloud.calls().len() < MAX_CALLS, "too many calls");
+        assert!(!self.fakes.store.values_as_text().contains(SECRET), "a secret is stored");
         let Ok(status) = self.fakes.engine.status("test", false).await else { return };
         for node in &status.nodes {
             let dead = [InstanceState::Failed, InstanceState::Destroying];
             let alive = node.instances.iter().filter(|instance| !dead.contains(&instance.state)).count();
             // One more while it is renewed.
-            let most = self.most.get(&node.name).copied().unwrap_or_default() as usize + 1;
+            let most = self.highest_limit.get(&node.name).copied().unwrap_or_default() as usize + 1;
             assert!(alive <= most, "{} has {alive} instances, at most {most} are allowed", node.name);
         }
     }
 
     /// Without faults, the same command again leads to what is described.
-    async fn settle(&mut self) {
+    async fn converge(&mut self) {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        let renew = Renew { changed: true, dependents: true };
-        let request = BuildRequest { id: Some("test".into()), renew, ..BuildRequest::new(self.graph.clone()) };
-        let built = self.fakes.engine.build(request, Run::new().0).await;
+        let renew = Rollout { changed: true, dependents: true };
+        let request = BuildRequest { id: Some("test".into()), rollout: renew, ..BuildRequest::new(self.graph.clone()) };
+        let built = self.fakes.engine.build(request, RunHandle::new().0).await;
         for event in self.fakes.events().await.expect("events") {
-            eprintln!("EV {} {event}  {:?}", event.time, event.what);
+            eprintln!("EV {} {event}  {:?}", event.time, event.kind);
         }
         let status = built.unwrap_or_else(|error| panic!("does not settle: {error}"));
         assert!(status.is_ready(), "not ready: {status:?}");
@@ -384,7 +392,7 @@ impl World {
             let (min, max) = (described.scaling.min, described.scaling.max);
             assert!((min..=max).contains(&number), "{} has {number} machines of {min} to {max}", described.name);
             // Nothing but the description and requests makes a node larger.
-            let (wanted, more) = self.wanted[&described.name];
+            let (wanted, more) = self.highest_target[&described.name];
             let wanted = wanted + more;
             assert!(number <= wanted, "{} has {number} machines, {wanted} were wanted at most", described.name);
             let known = status.nodes.iter().find(|node| node.name == described.name).expect("the node");
@@ -402,9 +410,9 @@ impl World {
         let needs: HashMap<_, _> = self.graph.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on)).collect();
         let (mut begun, mut ready) = (HashSet::new(), HashSet::new());
         for event in self.fakes.events().await.expect("events") {
-            match event.what {
-                What::NodeCreated { node_name, .. } => drop(ready.insert(node_name)),
-                What::NodeCreating { node_name, .. } if begun.insert(node_name.clone()) => {
+            match event.kind {
+                EventKind::NodeCreated { node_name, .. } => drop(ready.insert(node_name)),
+                EventKind::NodeCreating { node_name, .. } if begun.insert(node_name.clone()) => {
                     for needed in needs.get(node_name.as_str()).into_iter().copied().flatten() {
                         assert!(ready.contains(needed), "{node_name} began before {needed} was ready");
                     }
@@ -415,7 +423,7 @@ impl World {
     }
 
     /// Nothing is left, in the cloud or in the store.
-    async fn end(&mut self) {
+    async fn destroy_and_check(&mut self) {
         let report = self.fakes.destroy().await.unwrap_or_else(|error| panic!("not destroyed: {error}"));
         assert!(report.left.is_empty(), "{:?}", report.left);
         assert!(self.fakes.cloud.machines().is_empty(), "machines are left");
@@ -423,7 +431,7 @@ impl World {
     }
 }
 
-fn told<T: std::fmt::Debug>(outcome: Result<T, EngineError>) -> String {
+fn describe_outcome<T: std::fmt::Debug>(outcome: Result<T, EngineError>) -> String {
     match outcome {
         Ok(value) => format!("{value:?}"),
         Err(error) => format!("failed: {error}"),

@@ -22,7 +22,7 @@ fn layers(layers: usize, width: usize) -> Infrastructure {
 async fn a_hundred_nodes_take_little_longer_than_their_critical_path() {
     let fakes = Fakes::new();
     let ms = Duration::from_millis;
-    fakes.cloud.timing(ms(1000), ms(0), ms(500), ms(0));
+    fakes.cloud.set_timing(ms(1000), ms(0), ms(500), ms(0));
     let begun = Instant::now();
     assert!(fakes.build(&layers(10, 10)).await.unwrap().is_ready());
     let ratio = begun.elapsed().as_secs_f64() / 15.0;

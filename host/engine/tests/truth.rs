@@ -5,7 +5,8 @@ use std::time::Duration;
 use occopus_engine::ports::{Fault, Phase, Reaction, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, Script, infrastructure, node};
 use occopus_engine::{
-    ActionKind, InfrastructureState, InstanceState, MaintainOptions, Renew, Run, Scale, Settings, Status, What,
+    ActionKind, EventKind, InfrastructureState, InstanceState, MaintainOptions, Rollout, RunHandle, Scale, Settings,
+    Status,
 };
 use occopus_model::{Infrastructure, InstanceLimits};
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ fn next_instance(state: InstanceState) -> Option<InstanceState> {
 /// What is recorded.
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    concluded: InfrastructureState,
+    recorded: InfrastructureState,
     instance: InstanceState,
     unobserved: bool,
     suspended: bool,
@@ -52,7 +53,16 @@ impl Case {
                         let [unobserved, suspended, failing, asked, owned] =
                             [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
                         let instance = *instance;
-                        cases.push(Self { concluded, instance, unobserved, suspended, failing, present, asked, owned });
+                        cases.push(Self {
+                            recorded: concluded,
+                            instance,
+                            unobserved,
+                            suspended,
+                            failing,
+                            present,
+                            asked,
+                            owned,
+                        });
                     }
                 }
             }
@@ -74,8 +84,8 @@ impl Case {
         let looks_dead = self.is_dead() || self.instance == InstanceState::Unhealthy;
         let alive = self.present - usize::from(self.is_dead());
         let is_right = self.instance == InstanceState::Ready && alive == self.wanted();
-        match self.concluded {
-            InfrastructureState::Destroying | InfrastructureState::Building => self.concluded,
+        match self.recorded {
+            InfrastructureState::Destroying | InfrastructureState::Building => self.recorded,
             InfrastructureState::Held if looks_dead => InfrastructureState::Held,
             _ if !is_right && self.failing => InfrastructureState::Failing,
             _ if !is_right => InfrastructureState::Degraded,
@@ -138,7 +148,7 @@ async fn record(fakes: &Fakes, case: Case, instances: &[Value], short: &Value) {
         writes.push(if there { put(key, &value) } else { Write::Delete { key } });
     }
     let mut short = short.clone();
-    short["state"] = json!(case.concluded);
+    short["state"] = json!(case.recorded);
     writes.push(put("infrastructure/test".into(), &short));
     write(fakes, writes).await;
 }
@@ -159,11 +169,11 @@ async fn all_say_the_same_whatever_is_recorded() {
         record(&fakes, case, &instances, &short).await;
         let status = fakes.engine.status("test", false).await.expect("status");
         assert_eq!(status.state, case.expected(), "{case:?}: {:?}", status.message);
-        agrees(&fakes, case, &status).await;
+        assert_views_agree(&fakes, case, &status).await;
     }
 }
 
-async fn agrees(fakes: &Fakes, case: Case, status: &Status) {
+async fn assert_views_agree(fakes: &Fakes, case: Case, status: &Status) {
     let web = &status.nodes[0];
     assert_eq!((web.target as usize, web.instances.len()), (case.wanted(), case.present), "{case:?}");
     assert_eq!(web.instances[0].state, case.instance, "{case:?}");
@@ -181,7 +191,7 @@ async fn agrees(fakes: &Fakes, case: Case, status: &Status) {
     let list = fakes.engine.list().await.expect("a list");
     assert_eq!((list[0].state, list[0].suspended), (status.state, case.suspended), "{case:?}");
 
-    let plan = fakes.engine.plan(Some("test"), &graph(), Renew::default()).await.expect("a plan");
+    let plan = fakes.engine.plan(Some("test"), &graph(), Rollout::default()).await.expect("a plan");
     let is_right = matches!(status.state, InfrastructureState::Ready | InfrastructureState::Unreachable);
     assert!(plan.is_unchanged() || !is_right, "{case:?}: {plan}");
     let replaced = plan.count(ActionKind::Replace) + plan.count(ActionKind::Destroy) > 0;
@@ -212,7 +222,7 @@ async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
     let six = infrastructure(vec![node("web", 6, &[])]);
     fakes.build(&six).await.expect("built");
     for machine in fakes.cloud.machines().iter().take(4) {
-        fakes.cloud.lose(&machine.instance);
+        fakes.cloud.remove_machine_of(&machine.instance);
     }
     for refresh in [true, false] {
         let status = fakes.engine.status("test", refresh).await.expect("status");
@@ -223,10 +233,10 @@ async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
         assert!(message.contains("4 of 6 instances look dead") && message.contains("--release"), "{message}");
     }
     assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held);
-    let plan = fakes.engine.plan(Some("test"), &six, Renew::default()).await.expect("a plan");
+    let plan = fakes.engine.plan(Some("test"), &six, Rollout::default()).await.expect("a plan");
     assert_eq!(plan.summary(), "4 to replace, 2 unchanged");
     let options = MaintainOptions { release: true, ..MaintainOptions::default() };
-    let released = fakes.engine.maintain("test", options, Run::new().0).await.expect("a pass");
+    let released = fakes.engine.maintain("test", options, RunHandle::new().0).await.expect("a pass");
     assert!(released.is_ready(), "{released:?}");
     assert_eq!(fakes.cloud.machines().len(), 6);
 }
@@ -236,10 +246,10 @@ async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
 async fn a_hold_is_ended_by_whoever_asks_also_while_another_maintains() {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("web", 6, &[])])).await.expect("built");
-    let (stop, keeping) = fakes.keep();
+    let (stop, keeping) = fakes.spawn_maintain();
     for asked in [true, false] {
         for machine in fakes.cloud.machines().iter().take(4) {
-            fakes.cloud.lose(&machine.instance);
+            fakes.cloud.remove_machine_of(&machine.instance);
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
         let held = fakes.engine.status("test", false).await.expect("status");
@@ -262,7 +272,7 @@ async fn six() -> (Fakes, impl Fn()) {
     let cloud = fakes.cloud.clone();
     let lose_four = move || {
         for machine in cloud.machines().iter().take(4) {
-            cloud.lose(&machine.instance);
+            cloud.remove_machine_of(&machine.instance);
         }
     };
     (fakes, lose_four)
@@ -304,8 +314,8 @@ async fn a_release_does_not_outlive_a_suspension() {
 async fn a_release_is_carried_out_by_whoever_goes_on_after_a_stop() {
     let (fakes, lose_four) = six().await;
     let slow =
-        |seconds| fakes.cloud.timing(Duration::from_secs(seconds), Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    let (stop, keeping) = fakes.keep();
+        |seconds| fakes.cloud.set_timing(Duration::from_secs(seconds), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let (stop, keeping) = fakes.spawn_maintain();
     lose_four();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(fakes.engine.status("test", false).await.expect("status").state, InfrastructureState::Held);
@@ -332,8 +342,8 @@ async fn an_infrastructure_above_the_limits_is_healed_and_does_not_grow() {
     assert!(fakes.maintain().await.expect("a pass").is_ready());
     fakes.engine.scale("test", "web", Scale::To(8)).await.expect("recorded");
     let limits = InstanceLimits { per_node: 5, per_infrastructure: 5 };
-    let fakes = fakes.with_settings(Settings { instances: limits, ..Settings::default() });
-    fakes.cloud.lose(&fakes.cloud.machines()[0].instance);
+    let fakes = fakes.with_settings(Settings { instance_limits: limits, ..Settings::default() });
+    fakes.cloud.remove_machine_of(&fakes.cloud.machines()[0].instance);
     let status = fakes.maintain().await.expect("a pass");
     assert!(status.is_ready(), "{status:?}");
     assert_eq!((status.nodes[0].target, fakes.cloud.machines().len()), (6, 6));
@@ -349,11 +359,11 @@ async fn a_release_waits_for_no_pause_of_a_failing_node() {
     // The second time costs a pause.
     for round in 1..=2 {
         for machine in fakes.cloud.machines().iter().take(2) {
-            fakes.cloud.lose(&machine.instance);
+            fakes.cloud.remove_machine_of(&machine.instance);
         }
         assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "round {round}");
         let options = MaintainOptions { release: true, ..MaintainOptions::default() };
-        let released = fakes.engine.maintain("test", options, Run::new().0).await.expect("a pass");
+        let released = fakes.engine.maintain("test", options, RunHandle::new().0).await.expect("a pass");
         assert!(released.is_ready(), "round {round}: {released:?}");
     }
 }
@@ -364,18 +374,18 @@ async fn a_build_that_can_see_nothing_does_not_say_that_it_is_ready() {
     fakes.build(&graph()).await.expect("built");
     let down = || Script::Fault(Fault::new(Reaction::Retry, "fake.503", "503 Service Unavailable"));
     (0..10).for_each(|_| fakes.cloud.script("observe", "", down()));
-    fakes.cloud.vanish("web");
+    fakes.cloud.remove_machines_of("web");
     let status = fakes.build(&graph()).await.expect("nothing was to be done");
     assert_eq!(status.state, InfrastructureState::Unreachable);
     assert!(status.message.expect("a reason").contains("2 of 2 instances could not be observed: 503"));
     let events = fakes.events().await.expect("events");
-    assert_eq!(events.iter().filter(|event| event.what == What::InfraReady).count(), 1, "of the first build");
+    assert_eq!(events.iter().filter(|event| event.kind == EventKind::InfraReady).count(), 1, "of the first build");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_build_says_that_nobody_works_on_it() {
     let fakes = Fakes::new();
-    fakes.cloud.timing(Duration::from_secs(100), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    fakes.cloud.set_timing(Duration::from_secs(100), Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let building = tokio::spawn({
         let fakes = fakes.clone();
         async move { fakes.build(&graph()).await }
@@ -394,13 +404,13 @@ async fn an_interrupted_build_says_that_nobody_works_on_it() {
 async fn a_machine_that_starts_again_or_is_paused_is_not_shown_as_ready() {
     let fakes = Fakes::new();
     fakes.build(&graph()).await.expect("built");
-    fakes.cloud.force("web", Phase::Pending);
+    fakes.cloud.set_phase("web", Phase::Pending);
     let status = fakes.maintain().await.expect("a pass");
     assert_eq!(
         (status.state, status.nodes[0].instances[0].state),
         (InfrastructureState::Degraded, InstanceState::Unhealthy)
     );
-    fakes.cloud.force("web", Phase::Unknown);
+    fakes.cloud.set_phase("web", Phase::Unknown);
     let status = fakes.maintain().await.expect("a pass");
     assert_eq!(status.nodes[0].instances[0].unobserved.as_deref(), Some("it is of another account"));
     assert_eq!(fakes.cloud.count("create"), 2);

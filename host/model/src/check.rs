@@ -1,14 +1,14 @@
 //! Checks that all files share: kinds of values, and keys.
 
-use crate::problem::{Problem, Problems, suggestion};
+use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::yaml::{Entry, Item, Span, Value};
 
 /// "must be a list, and this is a text".
-pub(crate) fn wrong_kind(what: &str, wanted: &str, item: &Item) -> Problem {
+pub(crate) fn wrong_kind(what: &str, wanted: &str, item: &Item) -> Diagnostic {
     let label = format!("this is {}", item.kind());
-    let problem = Problem::error("value.kind", format!("{what} must be {wanted}, and it is {}", item.kind()))
+    let problem = Diagnostic::error("value.kind", format!("{what} must be {wanted}, and it is {}", item.kind()))
         .at(&item.at, label)
-        .moot(item.is_broken());
+        .cascading(item.is_broken());
     match item.str() {
         Some("yes" | "Yes" | "YES" | "on" | "On" | "ON") if wanted.contains("true or false") => {
             problem.help("in YAML 1.2 only `true` and `false` are truth values: write `true`")
@@ -31,11 +31,11 @@ pub(crate) fn as_written(item: &Item) -> Option<&str> {
     let span = &item.node.span;
     let bytes = span.bytes();
     let text = span.source.text.get(bytes.offset()..bytes.offset() + bytes.len())?;
-    Some(text).filter(|text| is_plain && !span.source.secret && !text.is_empty() && text.len() <= 60)
+    Some(text).filter(|text| is_plain && !span.source.is_secret && !text.is_empty() && text.len() <= 60)
 }
 
 /// The entries of what must be a mapping.
-pub(crate) fn mapping<'a>(item: &'a Item, what: &str, problems: &mut Problems) -> Option<&'a [Entry]> {
+pub(crate) fn mapping<'a>(item: &'a Item, what: &str, problems: &mut Diagnostics) -> Option<&'a [Entry]> {
     let entries = item.mapping();
     if entries.is_none() {
         problems.push(wrong_kind(what, "a mapping", item));
@@ -44,7 +44,7 @@ pub(crate) fn mapping<'a>(item: &'a Item, what: &str, problems: &mut Problems) -
 }
 
 /// The items of what must be a list.
-pub(crate) fn sequence<'a>(item: &'a Item, what: &str, problems: &mut Problems) -> Option<&'a [Item]> {
+pub(crate) fn sequence<'a>(item: &'a Item, what: &str, problems: &mut Diagnostics) -> Option<&'a [Item]> {
     let items = item.sequence();
     if items.is_none() {
         problems.push(wrong_kind(what, "a list", item));
@@ -53,7 +53,7 @@ pub(crate) fn sequence<'a>(item: &'a Item, what: &str, problems: &mut Problems) 
 }
 
 /// What must be a text.
-pub(crate) fn text<'a>(item: &'a Item, what: &str, problems: &mut Problems) -> Option<&'a str> {
+pub(crate) fn text<'a>(item: &'a Item, what: &str, problems: &mut Diagnostics) -> Option<&'a str> {
     let text = item.str();
     if text.is_none() {
         problems.push(wrong_kind(what, "a text", item));
@@ -67,8 +67,8 @@ pub(crate) fn is_null(item: &Item) -> bool {
 }
 
 /// An unknown key.
-pub(crate) fn unknown_key(key: &str, at: &Span, what: &str, known: &[&str]) -> Problem {
-    Problem::error("key.unknown", format!("unknown key `{key}` in {what}"))
+pub(crate) fn unknown_key(key: &str, at: &Span, what: &str, known: &[&str]) -> Diagnostic {
+    Diagnostic::error("key.unknown", format!("unknown key `{key}` in {what}"))
         .at(at, "not known here")
         .help(suggestion(key, known.iter().copied()))
 }
@@ -80,12 +80,12 @@ pub(crate) fn keys(
     what: &str,
     known: &[&str],
     required: &[&str],
-    problems: &mut Problems,
+    problems: &mut Diagnostics,
 ) {
     let mut mistyped = Vec::new();
     for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
         problems.push(unknown_key(&entry.key, &entry.key_at, what, known));
-        mistyped.extend(crate::problem::meant(&entry.key, known.iter().copied()));
+        mistyped.extend(crate::diagnostic::closest_match(&entry.key, known.iter().copied()));
     }
     for key in required {
         // A key with a slip in it is told of already.
@@ -96,6 +96,6 @@ pub(crate) fn keys(
 }
 
 /// A key that must be there.
-pub(crate) fn missing_key(key: &str, what: &str, item: &Item) -> Problem {
-    Problem::error("key.missing", format!("{what} has no `{key}`")).at(&item.at, format!("`{key}` is missing here"))
+pub(crate) fn missing_key(key: &str, what: &str, item: &Item) -> Diagnostic {
+    Diagnostic::error("key.missing", format!("{what} has no `{key}`")).at(&item.at, format!("`{key}` is missing here"))
 }

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use crate::definitions::PREFIX;
+use crate::definitions::DEFINITION_KEY_PREFIX;
 use crate::infrastructure::{Implementation, Infrastructure, Mapping, Node};
 
 /// The description that an infrastructure was compiled from, as one self-contained document: imports are resolved, and the
@@ -38,7 +38,9 @@ pub fn document_of_definitions(types: &IndexMap<String, Vec<Implementation>>) ->
 }
 
 fn definitions(types: &IndexMap<String, Vec<Implementation>>) -> impl Iterator<Item = (String, Value)> {
-    types.iter().map(|(name, list)| (format!("{PREFIX}{name}"), list.iter().map(implementation).collect()))
+    types
+        .iter()
+        .map(|(name, list)| (format!("{DEFINITION_KEY_PREFIX}{name}"), list.iter().map(implementation).collect()))
 }
 
 /// What may as well not be there.
@@ -61,7 +63,8 @@ fn node(node: &Node, inherited: &Value) -> Value {
     if !scaling.is_null() {
         value["scaling"] = scaling;
     }
-    let sections = [("filter", Value::Object(node.filter.clone())), ("variables", own(inherited, &node.variables))];
+    let sections =
+        [("filter", Value::Object(node.filter.clone())), ("variables", overrides(inherited, &node.variables))];
     for (key, section) in sections {
         if !is_empty(&section) {
             value[key] = section;
@@ -71,10 +74,10 @@ fn node(node: &Node, inherited: &Value) -> Value {
 }
 
 /// What has to be merged over the inherited variables to give these.
-fn own(inherited: &Value, all: &Value) -> Value {
+fn overrides(inherited: &Value, all: &Value) -> Value {
     let (Value::Object(below), Value::Object(all)) = (inherited, all) else { return all.clone() };
     let differing = all.iter().filter(|(key, value)| below.get(*key) != Some(value));
-    differing.map(|(key, value)| (key.clone(), own(below.get(key).unwrap_or(&Value::Null), value))).collect()
+    differing.map(|(key, value)| (key.clone(), overrides(below.get(key).unwrap_or(&Value::Null), value))).collect()
 }
 
 fn dependencies(node: &Node) -> impl Iterator<Item = Value> {

@@ -52,7 +52,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// When it can't be made or closed, or belongs to another user.
-pub fn private_folder(path: &Path) -> io::Result<()> {
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let found = fs::metadata(path)?;
     if found.uid() != rustix::process::geteuid().as_raw() {
@@ -88,10 +88,10 @@ mod tests {
         let above = tempfile::tempdir().expect("a folder");
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         let folder = above.path().join("a/b");
-        private_folder(&folder).expect("made");
+        create_private_dir(&folder).expect("made");
         assert_eq!((mode(&folder), mode(&above.path().join("a"))), (0o700, 0o700));
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("opened");
-        private_folder(&folder).expect("closed");
+        create_private_dir(&folder).expect("closed");
         assert_eq!(mode(&folder), 0o700);
     }
 }

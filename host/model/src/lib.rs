@@ -7,22 +7,22 @@ mod compile;
 mod credentials;
 mod definitions;
 mod description;
+mod diagnostic;
 mod document;
 pub mod files;
 mod infrastructure;
 mod placeholders;
-mod problem;
 mod schema;
 mod yaml;
 
-pub use compile::{Compiled, Input, compile, compile_document};
-pub use credentials::{AmbiguousCredentials, AuthData, Credential, Reading, Secret, Tls};
+pub use compile::{CompileInput, Compiled, compile, compile_document};
+pub use credentials::{AmbiguousCredentials, AuthData, Credential, CredentialsReading, Secret, Tls};
 pub use definitions::{read_definition_document, read_definitions, read_definitions_document};
+pub use diagnostic::{Diagnostic, Diagnostics};
 pub use document::{document, document_of_definitions};
 pub use infrastructure::{
     HealthCheck, Implementation, Infrastructure, InstanceLimits, Maintenance, Mapping, Mappings, Node, Scaling, Webhook,
 };
 pub use placeholders::is_placeholder;
-pub use problem::{Problem, Problems};
-pub use schema::{Schemas, Section};
-pub use yaml::{NamedText, Outputs};
+pub use schema::{Schemas, SectionKind};
+pub use yaml::{CommandOutputs, NamedText};

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::problem::{Problem, Problems};
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::yaml::Item;
 
 /// A section of a node definition that a plugin is responsible for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Section {
+pub enum SectionKind {
     /// `resource`: a driver.
     Resource,
     /// `contextualisation`: a contextualiser.
@@ -26,7 +26,7 @@ pub enum Section {
     Webhook,
 }
 
-impl Section {
+impl SectionKind {
     /// The key in a node definition.
     pub fn key(self) -> &'static str {
         match self {
@@ -43,15 +43,15 @@ impl Section {
 pub trait Schemas {
     /// The JSON Schema of a section, `type` left out. For [`Section::HealthCheck`] the keyword is the key in the section,
     /// and the schema is that of its value.
-    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Json>>;
+    fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Json>>;
 
     /// Why a keyword that has a schema can't be used all the same; none when it can.
-    fn unavailable(&self, _section: Section, _keyword: &str) -> Option<String> {
+    fn why_unavailable(&self, _section: SectionKind, _keyword: &str) -> Option<String> {
         None
     }
 
     /// Why nobody can connect to this endpoint of a section; none when somebody may.
-    fn endpoint_problem(&self, _section: Section, _keyword: &str, _endpoint: &str) -> Option<String> {
+    fn endpoint_problem(&self, _section: SectionKind, _keyword: &str, _endpoint: &str) -> Option<String> {
         None
     }
 
@@ -61,15 +61,15 @@ pub trait Schemas {
     }
 
     /// The keywords that there are.
-    fn keywords(&self, section: Section) -> Vec<String>;
+    fn keywords(&self, section: SectionKind) -> Vec<String>;
 
     /// The JSON Schema of the credentials that go with a section.
-    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Json>>;
+    fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Json>>;
 }
 
 /// Checks a value against a schema, and tells of what does not fit at the user's lines. `omit` is a key of the value that
 /// the schema does not know.
-pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, problems: &mut Problems) {
+pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, problems: &mut Diagnostics) {
     let mut value = item.json();
     if let (Some(key), Some(object)) = (omit, value.as_object_mut()) {
         object.shift_remove(key);
@@ -78,7 +78,7 @@ pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, 
         Ok(validator) => validator,
         Err(error) => {
             let message = format!("{what} can't be checked: the plugin's schema is not valid: {error}");
-            problems.push(Problem::warning("schema.invalid", message).at(&item.at, "not checked"));
+            problems.push(Diagnostic::warning("schema.invalid", message).at(&item.at, "not checked"));
             return;
         }
     };

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{Files, Plugins, WEB};
-use occopus_model::{Compiled, Input, Section, compile, read_definitions};
+use occopus_model::{CompileInput, Compiled, SectionKind, compile, read_definitions};
 use serde_json::json;
 
 #[track_caller]
@@ -189,7 +189,7 @@ fn definitions_come_from_files_then_from_store() {
     let files = Files::new();
     let description = files.write("infra.yaml", TWO);
     let stored = read_definitions(&[files.write("old.yaml", WEB)], &Plugins).expect("reads").0;
-    let input = Input { description, stored, ..Input::default() };
+    let input = CompileInput { description, stored, ..CompileInput::default() };
     assert!(compile(&input, &Plugins).is_ok(), "from the store alone");
     files.write("nodes/node_definitions.yaml", "'node_def:web': [{resource: {type: local, stop_grace: 5}}]\n");
     let compiled = compile(&input, &Plugins).expect("compiles");
@@ -236,7 +236,7 @@ fn certificates_are_for_the_host_and_read_from_files() {
     let (auth, _) = files
         .credentials(rule("ca: ca.pem, client_certificate: ca.pem, client_key: key.pem, token: t"))
         .unwrap_or_else(|problems| panic!("{}", files.render(&problems)));
-    let found = auth.select(Section::Resource, &json!({"type": "other"})).expect("one rule").expect("a credential");
+    let found = auth.select(SectionKind::Resource, &json!({"type": "other"})).expect("one rule").expect("a credential");
     assert_eq!(found.fields.keys().collect::<Vec<_>>(), ["token"]);
     assert_eq!(found.tls.ca.as_deref(), Some(CERTIFICATE));
     assert_eq!(found.tls.client.expect("a client").1.expose(), KEY);
@@ -269,15 +269,15 @@ fn credentials_are_chosen_by_all_their_selectors() {
     };
     let pair =
         |a: &str, s: &str| Some(vec![("accesskey".to_owned(), a.to_owned()), ("secretkey".to_owned(), s.to_owned())]);
-    assert_eq!(chosen(Section::Resource, json!({"type": "cloud", "endpoint": "e"})), pair("A", "S1"));
-    assert_eq!(chosen(Section::Resource, json!({"type": "cloud", "endpoint": "f", "image": "x"})), pair("B", "S2"));
-    assert_eq!(chosen(Section::Resource, json!({"type": "cloud"})), None);
-    assert_eq!(chosen(Section::Resource, json!({"type": "chef"})), None);
-    let key = chosen(Section::ConfigManagement, json!({"type": "chef", "run_list": []})).expect("a key");
+    assert_eq!(chosen(SectionKind::Resource, json!({"type": "cloud", "endpoint": "e"})), pair("A", "S1"));
+    assert_eq!(chosen(SectionKind::Resource, json!({"type": "cloud", "endpoint": "f", "image": "x"})), pair("B", "S2"));
+    assert_eq!(chosen(SectionKind::Resource, json!({"type": "cloud"})), None);
+    assert_eq!(chosen(SectionKind::Resource, json!({"type": "chef"})), None);
+    let key = chosen(SectionKind::ConfigManagement, json!({"type": "chef", "run_list": []})).expect("a key");
     assert_eq!(key[0].1, "-----BEGIN\nkey\n");
 
     let error = auth
-        .select(Section::Resource, &json!({"type": "cloud", "endpoint": "e", "image": "i"}))
+        .select(SectionKind::Resource, &json!({"type": "cloud", "endpoint": "e", "image": "i"}))
         .expect_err("two rules");
     assert_eq!(error.rules.len(), 2);
     assert!(
@@ -292,7 +292,7 @@ fn credentials_are_chosen_by_all_their_selectors() {
 fn secrets_may_come_from_the_environment() {
     let files = Files::new();
     let (auth, _) = files.credentials("resource: [{auth_data: {token: !env PATH}}]\n").expect("reads");
-    let credential = auth.select(Section::Resource, &json!({})).expect("one rule").expect("a credential");
+    let credential = auth.select(SectionKind::Resource, &json!({})).expect("one rule").expect("a credential");
     assert_eq!(credential.fields["token"].expose(), std::env::var("PATH").expect("a path"));
 }
 
@@ -302,7 +302,7 @@ fn secrets_may_come_from_a_file_of_a_clouds_own_tool() {
     files.write("credentials", "[default]\naws_access_key_id = A\n[work]\naws_access_key_id = B\n");
     let rule = "resource: [{auth_data: {accesskey: !ini credentials work aws_access_key_id}}]\n";
     let (auth, _) = files.credentials(rule).expect("reads");
-    let credential = auth.select(Section::Resource, &json!({})).expect("one rule").expect("a credential");
+    let credential = auth.select(SectionKind::Resource, &json!({})).expect("one rule").expect("a credential");
     assert_eq!(credential.fields["accesskey"].expose(), "B");
 }
 
@@ -315,10 +315,14 @@ fn a_look_at_credentials_runs_nothing() {
         "auth_data.yaml",
         format!("resource: [{{type: cloud, auth_data: {{accesskey: a, secretkey: {command}}}}}]\n"),
     );
-    let looked = occopus_model::AuthData::look(&path, &Plugins);
-    assert!(looked.data.is_some(), "{}", looked.problems);
+    let looked = occopus_model::AuthData::check(&path, &Plugins);
+    assert!(looked.data.is_some(), "{}", looked.diagnostics);
     assert!(!mark.exists());
-    let read = occopus_model::AuthData::read(&path, occopus_model::Outputs::none(std::time::Instant::now()), &Plugins);
+    let read = occopus_model::AuthData::read(
+        &path,
+        occopus_model::CommandOutputs::empty_at(std::time::Instant::now()),
+        &Plugins,
+    );
     assert!(read.data.is_none() && mark.exists(), "it runs, and what it prints is no secret key");
     assert_eq!(read.files, [path]);
 }
@@ -330,7 +334,7 @@ fn credentials_that_others_can_read_are_warned_of() {
     let files = Files::new();
     let path = files.write("auth_data.yaml", "resource: []\n");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("permissions");
-    let (_, warnings) = occopus_model::AuthData::look(&path, &Plugins).usable().expect("reads");
+    let (_, warnings) = occopus_model::AuthData::check(&path, &Plugins).into_result().expect("reads");
     assert!(warnings.iter().any(|warning| warning.code() == "credentials.permissions" && !warning.is_error()));
 }
 
@@ -363,7 +367,7 @@ fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_el
     let (stored, warnings) = read_definitions(std::slice::from_ref(&path), &Plugins).expect("it can be imported");
     assert!(warnings.iter().any(|warning| warning.code() == "value.placeholder" && !warning.is_error()));
     std::fs::remove_file(path).expect("removed");
-    let input = Input { description: files.path("infra.yaml"), stored, ..Input::default() };
+    let input = CompileInput { description: files.path("infra.yaml"), stored, ..CompileInput::default() };
     let compiled = compile(&input, &Plugins).expect("compiles");
     assert!(compiled.obstacles.iter().any(|problem| problem.to_string().contains("was imported with it")));
 }

@@ -5,17 +5,17 @@ mod common;
 use common::{Files, Plugins};
 use indexmap::IndexMap;
 use occopus_model::{
-    Compiled, InstanceLimits, Problems, compile_document, read_definition_document, read_definitions_document,
+    Compiled, Diagnostics, InstanceLimits, compile_document, read_definition_document, read_definitions_document,
 };
 
 const PAIR: &str = "infra_name: pair\nuser_id: me\nnodes:\n- &a {name: a, type: web}\n- &b {name: b, type: web}\n\
                     dependencies:\n- [*b, *a]\n'node_def:web':\n- resource:\n    type: local\n";
 
-fn compiled(text: &str) -> Result<Compiled, Problems> {
+fn compiled(text: &str) -> Result<Compiled, Diagnostics> {
     compile_document("description", text, &IndexMap::new(), &[], InstanceLimits::default(), &Plugins)
 }
 
-fn codes(problems: &Problems) -> Vec<&str> {
+fn codes(problems: &Diagnostics) -> Vec<&str> {
     problems.iter().map(|problem| problem.code()).collect()
 }
 

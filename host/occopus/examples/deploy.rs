@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
-use occopus::engine::{BuildRequest, MaintainOptions, Run, Scale};
+use occopus::engine::{BuildRequest, MaintainOptions, RunHandle, Scale};
 use occopus::{Config, Occopus, needs_of_description};
 use tokio::task::JoinHandle;
 
@@ -91,8 +91,8 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// A run whose events are printed.
-fn watched() -> (Run, JoinHandle<()>) {
-    let (run, mut events) = Run::new();
+fn watched() -> (RunHandle, JoinHandle<()>) {
+    let (run, mut events) = RunHandle::new();
     let printer = tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             println!("{event}");

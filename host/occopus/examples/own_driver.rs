@@ -10,8 +10,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use occopus::engine::ports::{Address, CreateRequest, Driver, Fault, Handle, Observed, Phase, Reaction, Scope};
-use occopus::engine::{BuildRequest, Run};
+use occopus::engine::ports::{
+    Address, CallScope, CreateRequest, Driver, Fault, Handle, ObservedMachine, Phase, Reaction,
+};
+use occopus::engine::{BuildRequest, RunHandle};
 use occopus::{Config, Occopus, needs_of_description};
 use serde_json::json;
 
@@ -42,9 +44,9 @@ impl MapCloud {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn observed(&self, instance: &str) -> Observed {
+    fn observed(&self, instance: &str) -> ObservedMachine {
         let size = self.machines().get(instance).cloned();
-        Observed {
+        ObservedMachine {
             handle: Handle { version: 1, data: instance.to_owned() },
             phase: if size.is_some() { Phase::Running } else { Phase::Gone },
             addresses: vec![Address { value: "127.0.0.1".to_owned(), internal: false }],
@@ -57,7 +59,7 @@ impl MapCloud {
 #[async_trait]
 impl Driver for MapCloud {
     /// Twice with one id makes one machine: the engine may ask again when an answer was lost.
-    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
+    async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault> {
         let size = request.scope.section.get("size").and_then(|size| size.as_str()).unwrap_or("small");
         if size == "huge" {
             return Err(Fault::new(Reaction::NoCapacity, "map.full", "there is no room for something huge"));
@@ -66,15 +68,15 @@ impl Driver for MapCloud {
         Ok(self.observed(&request.instance_id))
     }
 
-    async fn find(&self, _: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
+    async fn find(&self, _: &CallScope, instance_id: &str) -> Result<Option<ObservedMachine>, Fault> {
         Ok(Some(self.observed(instance_id)).filter(|found| found.phase != Phase::Gone))
     }
 
-    async fn observe(&self, _: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+    async fn observe(&self, _: &CallScope, handles: &[Handle]) -> Result<Vec<ObservedMachine>, Fault> {
         Ok(handles.iter().map(|handle| self.observed(&handle.data)).collect())
     }
 
-    async fn destroy(&self, _: &Scope, handle: &Handle) -> Result<(), Fault> {
+    async fn destroy(&self, _: &CallScope, handle: &Handle) -> Result<(), Fault> {
         self.machines().remove(&handle.data);
         Ok(())
     }
@@ -101,10 +103,10 @@ pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
     let compiled = occopus.compile(folder.join("infra.yaml"), vec![folder.join("definitions.yaml")]).await?;
     occopus.preload(needs_of_description(&compiled.infrastructure), |plugin| println!("compiling {plugin}")).await?;
     let engine = occopus.engine().await?;
-    let status = engine.build(BuildRequest::new(compiled.infrastructure), Run::new().0).await?;
+    let status = engine.build(BuildRequest::new(compiled.infrastructure), RunHandle::new().0).await?;
     println!("{} is {}, on {} machines", status.name, status.state, cloud.count());
     assert_eq!(cloud.count(), 3);
-    engine.destroy(&status.id, Run::new().0).await?;
+    engine.destroy(&status.id, RunHandle::new().0).await?;
     assert_eq!(cloud.count(), 0);
     Ok(())
 }

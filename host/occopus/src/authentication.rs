@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use occopus_engine::Preview;
-use occopus_model::{Credential, Implementation, Infrastructure, Schemas, Section, is_placeholder};
-use occopus_runtime::{CredentialSource, selecting};
+use occopus_model::{Credential, Implementation, Infrastructure, Schemas, SectionKind, is_placeholder};
+use occopus_runtime::{CredentialSource, credential_selector};
 use serde_json::Value;
 
 /// A section of a node definition, and what it authenticates with.
@@ -27,7 +27,7 @@ pub struct Authentication {
 }
 
 /// One for each section of each implementation that may be used.
-pub(crate) fn all(
+pub(crate) fn check_sections(
     infrastructure: &Infrastructure,
     previews: &[Preview],
     schemas: &dyn Schemas,
@@ -38,19 +38,21 @@ pub(crate) fn all(
         let Some(node) = infrastructure.node(&preview.node) else { continue };
         let implementations = infrastructure.definitions.get(&node.node_type);
         let Some(implementation) = implementations.and_then(|all| all.get(preview.implementation)) else { continue };
-        let one = |section, value: &Value| one(&node.node_type, implementation, section, value, schemas, credentials);
-        found.insert(one(Section::Resource, &preview.resource));
+        let one = |section, value: &Value| {
+            check_section(&node.node_type, implementation, section, value, schemas, credentials)
+        };
+        found.insert(one(SectionKind::Resource, &preview.resource));
         if let Some(value) = &implementation.config_management {
-            found.insert(one(Section::ConfigManagement, value));
+            found.insert(one(SectionKind::ConfigManagement, value));
         }
     }
     found.into_iter().collect()
 }
 
-fn one(
+fn check_section(
     node_type: &str,
     implementation: &Implementation,
-    section: Section,
+    section: SectionKind,
     value: &Value,
     schemas: &dyn Schemas,
     credentials: &dyn CredentialSource,
@@ -68,21 +70,22 @@ fn one(
     let Some(schema) = schemas.credentials_schema(section, keyword) else { return found };
     // Chosen by what the user wrote, as calls choose them.
     let own = match schemas.schema(section, keyword) {
-        Some(section_schema) => selecting(value, &section_schema).into_owned(),
+        Some(section_schema) => credential_selector(value, &section_schema).into_owned(),
         None => value.clone(),
     };
     match credentials.credential(section, &own) {
         Ok(Some(credential)) => {
             found.fields = credential.fields.keys().cloned().collect();
-            found.problem = unusable(&credential, &required(&schema));
+            found.problem = unusable_values(&credential, &required_keys(&schema));
             found.rule = Some(credential.rule);
-            let missing = required(&schema).into_iter().filter(|key| !found.fields.contains(key)).collect::<Vec<_>>();
+            let missing =
+                required_keys(&schema).into_iter().filter(|key| !found.fields.contains(key)).collect::<Vec<_>>();
             if !missing.is_empty() {
                 found.problem = Some(format!("its credentials have no {}", missing.join(", ")));
             }
         }
         Ok(None) => {
-            let needed = required(&schema);
+            let needed = required_keys(&schema);
             if !needed.is_empty() {
                 found.problem = Some(format!("it needs credentials ({}), and no rule serves it", needed.join(", ")));
             }
@@ -93,7 +96,7 @@ fn one(
 }
 
 /// Values with which nobody is let in.
-fn unusable(credential: &Credential, needed: &[String]) -> Option<String> {
+fn unusable_values(credential: &Credential, needed: &[String]) -> Option<String> {
     let names = |is_bad: &dyn Fn(&str, &str) -> bool| -> Vec<&str> {
         let fields = credential.fields.iter().map(|(name, value)| (name.as_str(), value.expose()));
         fields.filter(|(name, value)| is_bad(name, value)).map(|(name, _)| name).collect()
@@ -106,7 +109,7 @@ fn unusable(credential: &Credential, needed: &[String]) -> Option<String> {
     (!empty.is_empty()).then(|| format!("its credentials have nothing as {}", empty.join(", ")))
 }
 
-fn required(schema: &Value) -> Vec<String> {
+fn required_keys(schema: &Value) -> Vec<String> {
     let keys = schema.get("required").and_then(Value::as_array).into_iter().flatten();
     keys.filter_map(Value::as_str).map(str::to_owned).collect()
 }

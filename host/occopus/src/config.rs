@@ -6,35 +6,35 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use occopus_model::{InstanceLimits, files};
-use occopus_runtime::Limits;
+use occopus_runtime::CallLimits;
 use occopus_runtime::grants::{Grants, PluginGrants};
 use serde::Deserialize;
 
-use crate::installed::{InstallError, Installed};
-use crate::places::{Places, auth_data_in};
+use crate::directories::{UserDirs, auth_data_in};
+use crate::installed::{InstallError, InstalledPlugins};
 
 /// Bytes of a configuration.
-const MOST: u64 = 4 << 20;
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 /// What is used, after all files and variables were looked at.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The user's directories.
-    pub places: Places,
+    pub directories: UserDirs,
     /// The file of the store.
     pub store: PathBuf,
     /// The user's credentials, when somebody named the file.
     pub auth_data: Option<PathBuf>,
     /// Where they may be otherwise: the first that exists counts, also one that is written later.
-    pub auth_places: Vec<PathBuf>,
+    pub auth_data_candidates: Vec<PathBuf>,
     /// Where plugins are found beside the bundled ones; later ones replace earlier ones of the same keyword.
     pub plugin_directories: Vec<PathBuf>,
     /// Plugins that were installed, which are in the first of these directories.
-    pub installed: Installed,
+    pub installed: InstalledPlugins,
     /// What plugins may do.
     pub grants: Grants,
     /// What a call may use up.
-    pub limits: Limits,
+    pub limits: CallLimits,
     /// Whether templates may run commands on this machine (`cmd`).
     pub allow_commands: bool,
     /// Calls that go to one endpoint of a cloud at the same time; the engine's own number when there is none.
@@ -88,7 +88,7 @@ pub enum ConfigError {
     NoHome,
     /// A file that somebody named is not there.
     #[error("there is no file {path}, which {by} names")]
-    NotThere {
+    FileNotFound {
         /// The file.
         path: PathBuf,
         /// Who named it.
@@ -118,11 +118,11 @@ pub enum ConfigError {
 /// The file, as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct File {
+struct ConfigFile {
     store: Option<PathBuf>,
     plugin_directories: Vec<PathBuf>,
     plugins: BTreeMap<String, PluginGrants>,
-    limits: Limits,
+    limits: CallLimits,
     /// Whether templates may run commands on this machine (`cmd`).
     allow_commands: bool,
     calls_per_endpoint: Option<NonZeroUsize>,
@@ -135,40 +135,40 @@ impl Config {
     /// The defaults, with everything in this folder: the store, compiled plugins, and `auth_data.yaml` if there is one.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
-        let places = Places { settings: folder.clone(), data: folder.clone(), cache: folder.join("cache") };
+        let places = UserDirs { settings: folder.clone(), data: folder.clone(), cache: folder.join("cache") };
         Self {
             store: folder.join("store.db"),
             auth_data: None,
-            auth_places: vec![auth_data_in(&folder)],
+            auth_data_candidates: vec![auth_data_in(&folder)],
             plugin_directories: vec![folder.join("plugins")],
-            installed: Installed::default(),
+            installed: InstalledPlugins::default(),
             grants: Grants::default(),
-            limits: Limits::default(),
+            limits: CallLimits::default(),
             allow_commands: false,
             calls_per_endpoint: None,
             unreachable_patience: None,
             instances: InstanceLimits::default(),
             service: ServiceSettings::default(),
-            places,
+            directories: places,
         }
     }
 
     /// Reads it from the usual places. Also gives warnings.
     pub fn load(overrides: &Overrides) -> Result<(Self, Vec<String>), ConfigError> {
-        let places = Places::find()?;
-        let (auth_data, auth_places) = places.auth_data(overrides.auth_data.as_deref())?;
+        let places = UserDirs::from_environment()?;
+        let (auth_data, auth_places) = places.auth_data_files(overrides.auth_data.as_deref())?;
         let mut warnings = Vec::new();
-        let file = match places.config(overrides.config.as_deref())? {
-            Some(path) => read(&path, &mut warnings)?,
-            None => File::default(),
+        let file = match places.config_file(overrides.config.as_deref())? {
+            Some(path) => read_config(&path, &mut warnings)?,
+            None => ConfigFile::default(),
         };
         let mut plugin_directories = vec![places.data.join("plugins")];
-        let installed = Installed::read(&plugin_directories[0])?;
+        let installed = InstalledPlugins::read(&plugin_directories[0])?;
         plugin_directories.extend(file.plugin_directories);
         let config = Self {
             store: file.store.unwrap_or_else(|| places.data.join("store.db")),
             auth_data,
-            auth_places,
+            auth_data_candidates: auth_places,
             plugin_directories,
             installed,
             grants: Grants::of(file.plugins),
@@ -178,25 +178,25 @@ impl Config {
             unreachable_patience: file.unreachable_patience,
             instances: file.instances,
             service: file.service,
-            places,
+            directories: places,
         };
         Ok((config, warnings))
     }
 }
 
-fn read(path: &Path, warnings: &mut Vec<String>) -> Result<File, ConfigError> {
-    let text =
-        files::read_text(path, MOST).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    if is_of_occopus_1(&text) {
+fn read_config(path: &Path, warnings: &mut Vec<String>) -> Result<ConfigFile, ConfigError> {
+    let text = files::read_text(path, MAX_CONFIG_BYTES)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    if is_python_occopus_config(&text) {
         warnings.push(format!(
             "{} is a configuration of the Python Occopus; nothing of it applies here and it is ignored",
             path.display()
         ));
-        return Ok(File::default());
+        return Ok(ConfigFile::default());
     }
     let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
     // An empty file is a mapping without keys.
-    let file = serde_yaml_ng::from_str::<Option<File>>(&text).map_err(|error| invalid(error.to_string()))?;
+    let file = serde_yaml_ng::from_str::<Option<ConfigFile>>(&text).map_err(|error| invalid(error.to_string()))?;
     let mut file = file.unwrap_or_default();
     // Paths in a file are meant from where the file is.
     let base = path.parent().unwrap_or(Path::new(""));
@@ -206,7 +206,7 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<File, ConfigError> {
 }
 
 /// Its `components` and the tag by which it names Python modules exist nowhere else.
-fn is_of_occopus_1(text: &str) -> bool {
+fn is_python_occopus_config(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("components:") || line.contains("!python_import"))
 }
 
@@ -214,12 +214,12 @@ fn is_of_occopus_1(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> (Result<File, String>, Vec<String>) {
+    fn read_text(text: &str) -> (Result<ConfigFile, String>, Vec<String>) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("occopus_config.yaml");
         std::fs::write(&path, text).expect("written");
         let mut warnings = Vec::new();
-        let file = read(&path, &mut warnings).map_err(|error| error.to_string());
+        let file = read_config(&path, &mut warnings).map_err(|error| error.to_string());
         (file, warnings)
     }
 

@@ -1,6 +1,6 @@
 //! JSON Schemas of the user's files, for the YAML language servers of editors.
 
-use occopus_model::{Schemas, Section};
+use occopus_model::{Schemas, SectionKind};
 use serde_json::{Map, Value, json};
 
 use crate::planned::WithPlanned;
@@ -100,14 +100,14 @@ pub fn description() -> Value {
 pub fn definitions(plugins: &dyn Schemas) -> Value {
     let schemas = WithPlanned(plugins);
     let mut properties = Map::new();
-    for section in [Section::Resource, Section::Contextualisation, Section::ConfigManagement] {
+    for section in [SectionKind::Resource, SectionKind::Contextualisation, SectionKind::ConfigManagement] {
         let types = schemas.keywords(section).into_iter().filter_map(|keyword| {
             let schema = schemas.schema(section, &keyword)?;
-            Some(of_type(&keyword, &schema))
+            Some(section_schema(&keyword, &schema))
         });
-        properties.insert(section.key().to_owned(), one_of_types(types.collect()));
+        properties.insert(section.key().to_owned(), select_by_type(types.collect()));
     }
-    properties.insert(Section::HealthCheck.key().to_owned(), health_check(&schemas));
+    properties.insert(SectionKind::HealthCheck.key().to_owned(), health_check(&schemas));
     let implementation = json!({
         "type": "object",
         "required": ["resource"],
@@ -124,7 +124,7 @@ pub fn definitions(plugins: &dyn Schemas) -> Value {
 }
 
 /// The plugin's schema, with the `type` that chooses it. Texts may be templates, so what is not text may be one too.
-fn of_type(keyword: &str, schema: &Value) -> Value {
+fn section_schema(keyword: &str, schema: &Value) -> Value {
     let mut schema = schema.clone();
     if let Some(object) = schema.as_object_mut() {
         object.shift_remove("$schema");
@@ -142,7 +142,7 @@ fn of_type(keyword: &str, schema: &Value) -> Value {
 }
 
 /// Chooses by `type`, so that an editor tells what is wrong in that one type, and not that none of them fits.
-fn one_of_types(types: Vec<Value>) -> Value {
+fn select_by_type(types: Vec<Value>) -> Value {
     let keywords: Vec<_> = types.iter().map(|schema| schema["properties"]["type"]["const"].clone()).collect();
     let choices = types.into_iter().map(|schema| {
         let chosen = json!({"properties": {"type": schema["properties"]["type"]}, "required": ["type"]});
@@ -158,8 +158,8 @@ fn one_of_types(types: Vec<Value>) -> Value {
 
 fn health_check(schemas: &dyn Schemas) -> Value {
     let mut properties = Map::new();
-    for keyword in schemas.keywords(Section::HealthCheck) {
-        let schema = schemas.schema(Section::HealthCheck, &keyword).map(|schema| Value::clone(&schema));
+    for keyword in schemas.keywords(SectionKind::HealthCheck) {
+        let schema = schemas.schema(SectionKind::HealthCheck, &keyword).map(|schema| Value::clone(&schema));
         properties.insert(keyword, schema.unwrap_or_else(|| json!({})));
     }
     properties.insert("type".to_owned(), json!({"const": "basic"}));

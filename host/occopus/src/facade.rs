@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use occopus_conformance::{ConformanceError, News, Report, Subject};
+use occopus_conformance::{ConformanceError, ProgressEvent, Report, Subject};
 use occopus_engine::ports::{Driver, HealthChecker, Store, StoreError, SystemClock};
-use occopus_engine::{Engine, EngineError, Event, Preview, Settings, Stop, What};
-use occopus_model::{Compiled, Implementation, Infrastructure, Input, Problems, Webhook};
+use occopus_engine::{Engine, EngineError, Event, EventKind, Preview, Settings, StopSignal};
+use occopus_model::{CompileInput, Compiled, Diagnostics, Implementation, Infrastructure, Webhook};
 use occopus_runtime::{Origin, PluginInfo, PluginSource, Runtime, RuntimeConfig, RuntimeError};
 use occopus_store::SqliteStore;
 use serde_json::Value;
@@ -19,16 +19,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::authentication::{self, Authentication};
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::directories::{UserDirs, auth_data_in};
+use crate::disabled::{NoPlugins, NoStore};
 use crate::holder;
 use crate::in_process::{AllPlugins, InProcess};
-use crate::installed::Installed;
+use crate::installed::InstalledPlugins;
 use crate::needs::Need;
-use crate::nothing::{NoPlugins, NoStore};
-use crate::places::{Places, auth_data_in};
 use crate::planned::WithPlanned;
-use crate::sources;
-use crate::webhooks::Notifier;
-use crate::workers::work;
+use crate::plugin_sources;
+use crate::webhooks::WebhookNotifier;
+use crate::workers::run_on_worker;
 
 /// Everything that Occopus can do on this machine.
 pub struct Occopus {
@@ -56,11 +56,11 @@ pub enum OpenError {
     Conformance(#[from] ConformanceError),
     /// The user's files.
     #[error("the files are not usable")]
-    Files(Problems),
+    Files(Diagnostics),
 }
 
-impl From<Problems> for OpenError {
-    fn from(problems: Problems) -> Self {
+impl From<Diagnostics> for OpenError {
+    fn from(problems: Diagnostics) -> Self {
         Self::Files(problems)
     }
 }
@@ -68,7 +68,7 @@ impl From<Problems> for OpenError {
 impl Occopus {
     /// Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        let credentials = Arc::new(Credentials::new(config.auth_data.clone(), config.auth_places.clone()));
+        let credentials = Arc::new(Credentials::new(config.auth_data.clone(), config.auth_data_candidates.clone()));
         let (store, runtime) = (OnceCell::new(), OnceCell::new());
         Self { config, store, runtime, credentials, in_process: InProcess::default() }
     }
@@ -89,14 +89,14 @@ impl Occopus {
     }
 
     /// The directories of this user.
-    pub fn places(&self) -> &Places {
-        &self.config.places
+    pub fn directories(&self) -> &UserDirs {
+        &self.config.directories
     }
 
     /// An engine that knows what is stored and knows no plugins: for `status`, `list` and `events`.
     pub async fn reader(&self) -> Result<Engine, OpenError> {
         let engine = Engine::new(Arc::new(NoPlugins), self.store().await?, Arc::new(SystemClock));
-        Ok(engine.with_settings(settings(&self.config)))
+        Ok(engine.with_settings(engine_settings(&self.config)))
     }
 
     /// An engine for everything.
@@ -107,7 +107,7 @@ impl Occopus {
     /// An engine for everything, over the store with something around it.
     pub async fn engine_over(&self, store: Arc<dyn Store>) -> Result<Engine, OpenError> {
         let engine = Engine::new(self.plugins().await?, store, Arc::new(SystemClock));
-        Ok(engine.with_settings(settings(&self.config)))
+        Ok(engine.with_settings(engine_settings(&self.config)))
     }
 
     /// An engine for plans and previews. Without the id of an infrastructure, nothing is read from the store, and none is made.
@@ -120,20 +120,21 @@ impl Occopus {
 
     /// Lets the webhooks of an infrastructure be told of events, which are passed on. To be called before anything happens, and
     /// after [`Occopus::credentials`].
-    pub async fn notify(
+    pub async fn start_webhooks(
         &self,
         id: &str,
         webhooks: &[Webhook],
         events: UnboundedReceiver<Event>,
-    ) -> Result<(UnboundedReceiver<Event>, Notifier), OpenError> {
+    ) -> Result<(UnboundedReceiver<Event>, WebhookNotifier), OpenError> {
         let (engine, runtime) = (self.reader().await?, self.runtime().await?);
-        Ok(Notifier::start(&engine, &runtime, &*self.credentials, id, webhooks, events).await)
+        Ok(WebhookNotifier::start(&engine, &runtime, &*self.credentials, id, webhooks, events).await)
     }
 
     /// The plugins.
     pub async fn runtime(&self) -> Result<Arc<Runtime>, OpenError> {
         let open = async || -> Result<_, OpenError> {
-            let (sources, unreadable) = sources::all(&self.config.plugin_directories, &self.config.installed);
+            let (sources, unreadable) =
+                plugin_sources::collect_sources(&self.config.plugin_directories, &self.config.installed);
             for message in unreadable {
                 tracing::warn!("{message}");
             }
@@ -143,9 +144,9 @@ impl Occopus {
     }
 
     /// A file as the only plugin of a runtime of its own, to look at it before it is installed.
-    pub async fn runtime_of(&self, file: &Path) -> Result<Arc<Runtime>, OpenError> {
+    pub async fn runtime_for_file(&self, file: &Path) -> Result<Arc<Runtime>, OpenError> {
         let path = file.to_owned();
-        let source = blocking(move || sources::read(&path)).await;
+        let source = blocking(move || plugin_sources::read_plugin(&path)).await;
         let source =
             source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
         self.runtime_of_sources(vec![source])
@@ -153,27 +154,27 @@ impl Occopus {
 
     /// Returns all plugins with a file as it would be once it is installed: what it asks for is granted, and it replaces others if that was
     /// agreed to. What is left out then says why.
-    pub async fn runtime_with(
+    pub async fn runtime_as_installed(
         &self,
         file: &Path,
         info: &PluginInfo,
         replaces: bool,
     ) -> Result<Arc<Runtime>, OpenError> {
-        let pin = Installed::pin_for(info, replaces).map_err(|error| RuntimeError::LeftOut {
+        let pin = InstalledPlugins::pin_for(info, replaces).map_err(|error| RuntimeError::NotAdmitted {
             origin: file.display().to_string(),
             message: error.to_string(),
         })?;
         let path = file.to_owned();
-        let source = blocking(move || sources::read(&path)).await;
+        let source = blocking(move || plugin_sources::read_plugin(&path)).await;
         let source =
             source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
-        let (mut sources, _) = sources::all(&self.config.plugin_directories, &self.config.installed);
-        let place = Origin::File(self.plugin_directory().join(Installed::file_of(info)));
+        let (mut sources, _) = plugin_sources::collect_sources(&self.config.plugin_directories, &self.config.installed);
+        let place = Origin::File(self.plugin_directory().join(InstalledPlugins::file_name(info)));
         // What is there under the name of another plugin stays, and keeps this one out.
         if self.config.installed.may_overwrite(info) {
             sources.retain(|other| other.origin != place);
         }
-        sources.push(PluginSource { pinned: Some(pin), ..source });
+        sources.push(PluginSource { consent: Some(pin), ..source });
         self.runtime_of_sources(sources)
     }
 
@@ -182,12 +183,12 @@ impl Occopus {
         &self,
         file: &Path,
         fixture: &Path,
-        stop: Stop,
-        tell: impl FnMut(&News<'_>) + Send + 'static,
+        stop: StopSignal,
+        tell: impl FnMut(&ProgressEvent<'_>) + Send + 'static,
     ) -> Result<Report, OpenError> {
-        let (path, fixture, cache_dir) = (file.to_owned(), fixture.to_owned(), self.config.places.cache.clone());
+        let (path, fixture, cache_dir) = (file.to_owned(), fixture.to_owned(), self.config.directories.cache.clone());
         let tested = blocking(move || {
-            let plugin = sources::read(&path)
+            let plugin = plugin_sources::read_plugin(&path)
                 .map_err(|message| RuntimeError::Unreadable { origin: path.display().to_string(), message })?;
             occopus_conformance::run(&Subject { plugin, fixture, cache_dir, stop }, tell)
         });
@@ -196,13 +197,13 @@ impl Occopus {
 
     /// Where plugins are installed.
     pub fn plugin_directory(&self) -> PathBuf {
-        self.config.places.data.join("plugins")
+        self.config.directories.data.join("plugins")
     }
 
     fn runtime_of_sources(&self, sources: Vec<PluginSource>) -> Result<Arc<Runtime>, OpenError> {
         let config = RuntimeConfig {
-            cache_dir: self.config.places.cache.clone(),
-            state_dir: self.config.places.data.join("processes"),
+            cache_dir: self.config.directories.cache.clone(),
+            state_dir: self.config.directories.data.join("processes"),
             grants: self.config.grants.clone(),
             limits: self.config.limits.clone(),
             allow_commands: self.config.allow_commands,
@@ -215,10 +216,10 @@ impl Occopus {
     pub async fn compile(&self, description: PathBuf, definitions: Vec<PathBuf>) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
         let runtime = self.plugins().await?;
-        self.credentials.add_usual(auth_data_in(description.parent().unwrap_or(Path::new(""))));
+        self.credentials.add_default_path(auth_data_in(description.parent().unwrap_or(Path::new(""))));
         let instances = self.config.instances;
-        let input = Input { description, definitions, stored, events: &What::NAMES, instances };
-        let compiled = work(move || occopus_model::compile(&input, &WithPlanned(&*runtime))).await?;
+        let input = CompileInput { description, definitions, stored, events: &EventKind::NAMES, instances };
+        let compiled = run_on_worker(move || occopus_model::compile(&input, &WithPlanned(&*runtime))).await?;
         Ok(compiled)
     }
 
@@ -227,8 +228,15 @@ impl Occopus {
     pub async fn compile_document(&self, name: &str, text: String) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
         let (runtime, name, instances) = (self.plugins().await?, name.to_owned(), self.config.instances);
-        let compiled = work(move || {
-            occopus_model::compile_document(&name, &text, &stored, &What::NAMES, instances, &WithPlanned(&*runtime))
+        let compiled = run_on_worker(move || {
+            occopus_model::compile_document(
+                &name,
+                &text,
+                &stored,
+                &EventKind::NAMES,
+                instances,
+                &WithPlanned(&*runtime),
+            )
         });
         let compiled = compiled.await?;
         // Whoever sends one wants more than to look at it.
@@ -240,10 +248,10 @@ impl Occopus {
         &self,
         name: &str,
         text: String,
-    ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), OpenError> {
+    ) -> Result<(IndexMap<String, Vec<Implementation>>, Diagnostics), OpenError> {
         let (runtime, name) = (self.plugins().await?, name.to_owned());
         let read = move || occopus_model::read_definitions_document(&name, &text, &WithPlanned(&*runtime));
-        Ok(work(read).await?)
+        Ok(run_on_worker(read).await?)
     }
 
     /// Reads the implementations of one type that came over a network. The type's name stands for the text in messages.
@@ -251,36 +259,36 @@ impl Occopus {
         &self,
         node_type: &str,
         text: String,
-    ) -> Result<(Vec<Implementation>, Problems), OpenError> {
+    ) -> Result<(Vec<Implementation>, Diagnostics), OpenError> {
         let (runtime, name) = (self.plugins().await?, node_type.to_owned());
         let read = move || occopus_model::read_definition_document(&name, &text, &name, &WithPlanned(&*runtime));
-        Ok(work(read).await?)
+        Ok(run_on_worker(read).await?)
     }
 
     /// Reads node definitions.
     pub async fn read_definitions(
         &self,
         files: Vec<PathBuf>,
-    ) -> Result<(IndexMap<String, Vec<Implementation>>, Problems), OpenError> {
+    ) -> Result<(IndexMap<String, Vec<Implementation>>, Diagnostics), OpenError> {
         let runtime = self.plugins().await?;
-        Ok(work(move || occopus_model::read_definitions(&files, &WithPlanned(&*runtime))).await?)
+        Ok(run_on_worker(move || occopus_model::read_definitions(&files, &WithPlanned(&*runtime))).await?)
     }
 
     /// Reads the user's credentials, so that what is wrong with them shows before anything is done. Gives warnings.
-    pub async fn credentials(&self) -> Result<Problems, OpenError> {
+    pub async fn credentials(&self) -> Result<Diagnostics, OpenError> {
         let (credentials, runtime) = (self.credentials.clone(), self.plugins().await?);
         Ok(blocking(move || credentials.read(&WithPlanned(&*runtime))).await?)
     }
 
     /// Checks the user's credentials as [`Occopus::credentials`] does, and runs no command for them: for whoever only wants to
     /// know. Gives warnings.
-    pub async fn look_at_credentials(&self) -> Result<Problems, OpenError> {
+    pub async fn check_credentials(&self) -> Result<Diagnostics, OpenError> {
         let (credentials, runtime) = (self.credentials.clone(), self.plugins().await?);
-        Ok(blocking(move || credentials.look(&WithPlanned(&*runtime))).await?)
+        Ok(blocking(move || credentials.check(&WithPlanned(&*runtime))).await?)
     }
 
     /// Looks for credentials beside the description of an infrastructure that exists, too, as its build did.
-    pub async fn find_credentials_of(&self, id: &str) {
+    pub async fn add_credential_paths_of(&self, id: &str) {
         let Ok(reader) = self.reader().await else { return };
         // What can't be read is told by whoever needs it.
         let Ok(Some(infrastructure)) = reader.desired(id).await else { return };
@@ -289,14 +297,14 @@ impl Occopus {
             // Definitions are in the description, or in a folder beside it.
             let beside = if folder.ends_with("nodes") { folder.parent() } else { Some(folder) };
             if let Some(folder) = beside.filter(|folder| folder.is_absolute()) {
-                self.credentials.add_usual(auth_data_in(folder));
+                self.credentials.add_default_path(auth_data_in(folder));
             }
         }
     }
 
     /// Where credentials are looked for, for messages.
-    pub fn credential_places(&self) -> Vec<PathBuf> {
-        self.credentials.places()
+    pub fn credential_paths(&self) -> Vec<PathBuf> {
+        self.credentials.paths()
     }
 
     /// Which credentials serve the sections of these nodes. Call [`Occopus::credentials`] first.
@@ -306,7 +314,7 @@ impl Occopus {
         previews: &[Preview],
     ) -> Result<Vec<Authentication>, OpenError> {
         let runtime = self.plugins().await?;
-        Ok(authentication::all(infrastructure, previews, &WithPlanned(&*runtime), &*self.credentials))
+        Ok(authentication::check_sections(infrastructure, previews, &WithPlanned(&*runtime), &*self.credentials))
     }
 
     /// Compiles plugins that are not compiled yet, and tells of each before it begins.
@@ -316,22 +324,22 @@ impl Occopus {
     }
 
     /// Says that nothing is going to be written to the store for now, so that the next process need not check it.
-    pub async fn rest(&self) {
+    pub async fn mark_store_idle(&self) {
         if let Some(store) = self.store.get().cloned() {
-            blocking(move || store.rest()).await;
+            blocking(move || store.quiesce()).await;
         }
     }
 
     /// The store, for what a service keeps beside infrastructures.
     pub async fn store(&self) -> Result<Arc<dyn Store>, OpenError> {
-        Ok(self.sqlite().await?)
+        Ok(self.open_store().await?)
     }
 
     async fn plugins(&self) -> Result<Arc<AllPlugins>, OpenError> {
         Ok(Arc::new(AllPlugins { in_process: self.in_process.clone(), runtime: self.runtime().await? }))
     }
 
-    async fn sqlite(&self) -> Result<Arc<SqliteStore>, OpenError> {
+    async fn open_store(&self) -> Result<Arc<SqliteStore>, OpenError> {
         let open = async || {
             let store = SqliteStore::open(&self.config.store)?;
             if let Some(damage) = store.damage() {
@@ -356,18 +364,18 @@ impl Drop for Occopus {
     fn drop(&mut self) {
         // The next process need not check the store.
         if let Some(store) = self.store.get() {
-            store.rest();
+            store.quiesce();
         }
     }
 }
 
-fn settings(config: &Config) -> Settings {
+fn engine_settings(config: &Config) -> Settings {
     let usual = Settings::default();
     Settings {
         holder: holder::this_process(),
         holder_is_dead: Some(Arc::new(holder::is_dead)),
         calls_per_endpoint: config.calls_per_endpoint.map_or(usual.calls_per_endpoint, NonZeroUsize::get),
-        instances: config.instances,
+        instance_limits: config.instances,
         unreachable_patience: config.unreachable_patience.map_or(usual.unreachable_patience, Duration::from_secs),
         ..usual
     }

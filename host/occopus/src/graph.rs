@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use occopus_engine::{NodeStatus, Status};
 use occopus_model::{Infrastructure, Node};
 
-use drawing::{Card, Face, Line};
+use drawing::{NodeBox, TextLine, TextStyle};
 use tone::Tone;
 
 mod drawing;
@@ -13,16 +13,16 @@ mod layout;
 pub mod tone;
 
 /// How many nodes are drawn at most. Nobody can read more.
-pub const MOST_DRAWN: usize = 500;
+pub const MAX_DRAWN_NODES: usize = 500;
 
 /// A dependency over many ranks is drawn in as many pieces. Finding places for more of them takes seconds.
-const MOST_PIECES: usize = 1500;
+const MAX_EDGE_SEGMENTS: usize = 1500;
 
 /// It can't be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
     /// It has so many nodes.
-    #[error("{0} nodes are too many for a drawing; {MOST_DRAWN} are the most")]
+    #[error("{0} nodes are too many for a drawing; {MAX_DRAWN_NODES} are the most")]
     Nodes(usize),
     /// It has so many dependencies, many of them over long ways.
     #[error("{0} dependencies are too many for a drawing of nodes that need each other in so many ranks")]
@@ -78,7 +78,7 @@ pub fn mermaid(infrastructure: &Infrastructure) -> String {
 pub fn svg(infrastructure: &Infrastructure) -> Result<String, TooLarge> {
     let links: Vec<_> = infrastructure.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
     let (arrows, pieces) = arrows(&links)?;
-    let card = |node: &Node| Card {
+    let card = |node: &Node| NodeBox {
         title: if node.depends_on.is_empty() {
             format!("{}, {}", label(node), node.node_type)
         } else {
@@ -86,7 +86,7 @@ pub fn svg(infrastructure: &Infrastructure) -> Result<String, TooLarge> {
         },
         link: None,
         tone: None,
-        lines: vec![line(Face::Name, label(node)), line(Face::Note, node.node_type.clone())],
+        lines: vec![text_line(TextStyle::Name, label(node)), text_line(TextStyle::Note, node.node_type.clone())],
         width: None,
     };
     let cards: Vec<_> = infrastructure.nodes.iter().map(card).collect();
@@ -98,7 +98,7 @@ pub fn svg(infrastructure: &Infrastructure) -> Result<String, TooLarge> {
 pub fn svg_of_status(status: &Status) -> Result<String, TooLarge> {
     let links: Vec<_> = status.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
     let (arrows, pieces) = arrows(&links)?;
-    let cards: Vec<_> = status.nodes.iter().map(card).collect();
+    let cards: Vec<_> = status.nodes.iter().map(node_box).collect();
     Ok(drawing::draw(&format!("The nodes of {} and what they need", status.name), &cards, arrows, pieces))
 }
 
@@ -115,33 +115,33 @@ pub fn anchor(node: &str) -> String {
     anchor
 }
 
-fn card(node: &NodeStatus) -> Card {
+fn node_box(node: &NodeStatus) -> NodeBox {
     const SHOWN: usize = 3;
     let (tone, word) = tone::of_node(node);
-    let count = match (tone::ready(node), node.target) {
+    let count = match (tone::count_ready(node), node.target) {
         (0, 0) => String::new(),
-        (ready, target) => tone::ready_of(ready, target as usize),
+        (ready, target) => tone::format_ready(ready, target as usize),
     };
     let kind = if node.node_type.is_empty() { "no longer described" } else { &node.node_type };
     let mut lines = vec![
-        Line { left: node.name.clone(), right: word.into(), tone: Some(tone), face: Face::Name },
-        Line { left: kind.into(), right: count.clone(), tone: None, face: Face::Note },
+        TextLine { left: node.name.clone(), right: word.into(), tone: Some(tone), face: TextStyle::Name },
+        TextLine { left: kind.into(), right: count.clone(), tone: None, face: TextStyle::Note },
     ];
     let mut instances: Vec<_> = node.instances.iter().collect();
     instances.sort_by_key(|instance| tone::of_instance(instance.state) != Tone::Bad);
     let shown = if instances.len() == SHOWN + 1 { SHOWN + 1 } else { SHOWN };
-    lines.extend(instances.iter().take(shown).map(|instance| Line {
+    lines.extend(instances.iter().take(shown).map(|instance| TextLine {
         left: instance.addresses.first().map_or_else(|| "no address".into(), |address| address.value.clone()),
         right: instance.state.to_string(),
         tone: Some(tone::of_instance(instance.state)),
-        face: Face::Item,
+        face: TextStyle::Item,
     }));
     if instances.len() > shown {
-        lines.push(line(Face::Note, format!("and {} more", instances.len() - shown)));
+        lines.push(text_line(TextStyle::Note, format!("and {} more", instances.len() - shown)));
     }
     let needs =
         if node.depends_on.is_empty() { String::new() } else { format!(", needs {}", node.depends_on.join(", ")) };
-    Card {
+    NodeBox {
         title: format!("{}, {kind}: {word}, {count}{needs}", node.name).replace(", ,", ","),
         link: Some(format!("#{}", anchor(&node.name))),
         tone: Some(tone),
@@ -150,13 +150,13 @@ fn card(node: &NodeStatus) -> Card {
     }
 }
 
-fn line(face: Face, left: String) -> Line {
-    Line { left, right: String::new(), tone: None, face }
+fn text_line(face: TextStyle, left: String) -> TextLine {
+    TextLine { left, right: String::new(), tone: None, face }
 }
 
 /// The dependencies of nodes by their places, and how many ranks all of them pass together.
 fn arrows(nodes: &[(&str, &[String])]) -> Result<(Vec<(usize, usize)>, usize), TooLarge> {
-    if nodes.len() > MOST_DRAWN {
+    if nodes.len() > MAX_DRAWN_NODES {
         return Err(TooLarge::Nodes(nodes.len()));
     }
     let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
@@ -169,7 +169,7 @@ fn arrows(nodes: &[(&str, &[String])]) -> Result<(Vec<(usize, usize)>, usize), T
         .collect();
     let depths = depths(nodes);
     let pieces = arrows.iter().map(|(from, to)| depths[*from].saturating_sub(depths[*to])).sum();
-    if pieces > MOST_PIECES { Err(TooLarge::Dependencies(arrows.len())) } else { Ok((arrows, pieces)) }
+    if pieces > MAX_EDGE_SEGMENTS { Err(TooLarge::Dependencies(arrows.len())) } else { Ok((arrows, pieces)) }
 }
 
 /// `name`, or `name (2 to 10)`.

@@ -8,7 +8,7 @@ use std::fs;
 /// Names this process: `process 4711 on myhost (31415926/4026531836)`. In brackets are its start time and its process-id
 /// namespace, since numbers of processes are used again, and mean something else in a container.
 pub fn this_process() -> String {
-    describe(std::process::id()).unwrap_or_else(|| format!("process {}", std::process::id()))
+    describe_process(std::process::id()).unwrap_or_else(|| format!("process {}", std::process::id()))
 }
 
 /// Whether this text names a process of this machine that is surely dead. In doubt: no.
@@ -17,16 +17,16 @@ pub fn is_dead(holder: &str) -> bool {
         return false;
     };
     // Everything but the start time must be ours for the number to mean the same process.
-    let Some((place, _)) = split(holder) else { return false };
-    let Some(ours) = describe(std::process::id()) else { return false };
-    if split(&ours).map(|(place, _)| place) != Some(place) {
+    let Some((place, _)) = split_identity(holder) else { return false };
+    let Some(ours) = describe_process(std::process::id()) else { return false };
+    if split_identity(&ours).map(|(place, _)| place) != Some(place) {
         return false;
     }
-    describe(pid).is_none_or(|now| now != holder)
+    describe_process(pid).is_none_or(|now| now != holder)
 }
 
 /// What tells one process table from another, and the whole text's start time.
-fn split(holder: &str) -> Option<((&str, &str), &str)> {
+fn split_identity(holder: &str) -> Option<((&str, &str), &str)> {
     let (head, mark) = holder.strip_suffix(')')?.rsplit_once(" (")?;
     let (started, namespace) = mark.split_once('/')?;
     let (_, host) = head.split_once(" on ")?;
@@ -34,7 +34,7 @@ fn split(holder: &str) -> Option<((&str, &str), &str)> {
 }
 
 /// None when there is no such process, or no `/proc`.
-fn describe(pid: u32) -> Option<String> {
+fn describe_process(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in brackets that may hold anything; the start time is the 22nd field.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_process_that_ended_is_dead() {
         let mut child = std::process::Command::new("true").spawn().expect("starts");
-        let holder = describe(child.id()).unwrap_or_else(|| {
+        let holder = describe_process(child.id()).unwrap_or_else(|| {
             // It was faster than we: any start time will do.
             this_process().replacen(&std::process::id().to_string(), &child.id().to_string(), 1)
         });
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_number_that_is_used_again_is_not_the_same_process() {
         let ours = this_process();
-        let ((_, _), started) = split(&ours).expect("a mark");
+        let ((_, _), started) = split_identity(&ours).expect("a mark");
         assert!(is_dead(&ours.replacen(&format!("({started}/"), "(1/", 1)));
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    ConfigManager, Contextualiser, CreateRequest, Detail, Driver, Fault, HealthChecker, Offline, Openings, Plugins,
-    Renderers,
+    ConfigManager, Contextualiser, CreateRequest, Detail, Driver, Fault, HealthChecker, OfflinePlugins, OpenDecisions,
+    Plugins, Renderers,
 };
-use occopus_model::{Schemas, Section};
-use occopus_runtime::{Runtime, fillable};
+use occopus_model::{Schemas, SectionKind};
+use occopus_runtime::{Runtime, fillable_keys};
 use serde_json::Value;
 
 /// By keyword, with the JSON Schema of the section.
@@ -27,15 +27,15 @@ pub(crate) struct AllPlugins {
 
 impl InProcess {
     /// Returns what a driver of the program leaves open; none when it is no driver of the program.
-    fn openings(&self, driver: &str) -> Option<Openings> {
+    fn openings(&self, driver: &str) -> Option<OpenDecisions> {
         let (_, schema) = self.drivers.get(driver)?;
-        Some(Openings { fillable: fillable(schema), runs_programs: false })
+        Some(OpenDecisions { fillable: fillable_keys(schema), runs_programs: false })
     }
 
-    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         match section {
-            Section::Resource => self.drivers.get(keyword).map(|(_, schema)| schema.clone()),
-            Section::HealthCheck => self.health_checkers.get(keyword).map(|(_, schema)| schema.clone()),
+            SectionKind::Resource => self.drivers.get(keyword).map(|(_, schema)| schema.clone()),
+            SectionKind::HealthCheck => self.health_checkers.get(keyword).map(|(_, schema)| schema.clone()),
             _ => None,
         }
     }
@@ -50,12 +50,12 @@ impl Renderers for AllPlugins {
         self.runtime.config_manager(keyword)
     }
 
-    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
-        self.runtime.templates()
+    fn basic_contextualiser(&self) -> Option<Arc<dyn Contextualiser>> {
+        self.runtime.basic_contextualiser()
     }
 
-    fn openings(&self, driver: &str) -> Openings {
-        self.in_process.openings(driver).unwrap_or_else(|| self.runtime.openings(driver))
+    fn open_decisions(&self, driver: &str) -> OpenDecisions {
+        self.in_process.openings(driver).unwrap_or_else(|| self.runtime.open_decisions(driver))
     }
 }
 
@@ -70,7 +70,7 @@ impl Plugins for AllPlugins {
         own.or_else(|| self.runtime.health_checker(keyword))
     }
 
-    fn offline(&self) -> Arc<dyn Offline> {
+    fn offline(&self) -> Arc<dyn OfflinePlugins> {
         Arc::new(AllOffline { in_process: self.in_process.clone(), runtime: self.runtime.offline() })
     }
 }
@@ -78,7 +78,7 @@ impl Plugins for AllPlugins {
 /// The same for previews. Drivers of the program are trusted to reach nothing in their checks.
 struct AllOffline {
     in_process: InProcess,
-    runtime: Arc<dyn Offline>,
+    runtime: Arc<dyn OfflinePlugins>,
 }
 
 impl Renderers for AllOffline {
@@ -90,17 +90,17 @@ impl Renderers for AllOffline {
         self.runtime.config_manager(keyword)
     }
 
-    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
-        self.runtime.templates()
+    fn basic_contextualiser(&self) -> Option<Arc<dyn Contextualiser>> {
+        self.runtime.basic_contextualiser()
     }
 
-    fn openings(&self, driver: &str) -> Openings {
-        self.in_process.openings(driver).unwrap_or_else(|| self.runtime.openings(driver))
+    fn open_decisions(&self, driver: &str) -> OpenDecisions {
+        self.in_process.openings(driver).unwrap_or_else(|| self.runtime.open_decisions(driver))
     }
 }
 
 #[async_trait]
-impl Offline for AllOffline {
+impl OfflinePlugins for AllOffline {
     async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
         match self.in_process.drivers.get(driver) {
             Some((own, _)) => own.check(request).await,
@@ -110,11 +110,11 @@ impl Offline for AllOffline {
 }
 
 impl Schemas for AllPlugins {
-    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         self.in_process.schema(section, keyword).or_else(|| self.runtime.schema(section, keyword))
     }
 
-    fn endpoint_problem(&self, section: Section, keyword: &str, endpoint: &str) -> Option<String> {
+    fn endpoint_problem(&self, section: SectionKind, keyword: &str, endpoint: &str) -> Option<String> {
         // A driver of the program takes what it likes.
         match self.in_process.schema(section, keyword) {
             Some(_) => None,
@@ -126,11 +126,11 @@ impl Schemas for AllPlugins {
         self.runtime.webhook_problem(url)
     }
 
-    fn keywords(&self, section: Section) -> Vec<String> {
+    fn keywords(&self, section: SectionKind) -> Vec<String> {
         let mut keywords = self.runtime.keywords(section);
         match section {
-            Section::Resource => keywords.extend(self.in_process.drivers.keys().cloned()),
-            Section::HealthCheck => keywords.extend(self.in_process.health_checkers.keys().cloned()),
+            SectionKind::Resource => keywords.extend(self.in_process.drivers.keys().cloned()),
+            SectionKind::HealthCheck => keywords.extend(self.in_process.health_checkers.keys().cloned()),
             _ => {}
         }
         keywords.sort();
@@ -138,7 +138,7 @@ impl Schemas for AllPlugins {
         keywords
     }
 
-    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         // What is in the program has its credentials by other means.
         match self.in_process.schema(section, keyword) {
             Some(_) => None,

@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use occopus_model::files;
 use occopus_runtime::grants::PluginGrants;
-use occopus_runtime::{Kind, Pin, PluginInfo};
+use occopus_runtime::{Consent, Kind, PluginInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 /// The list, beside the files.
-const LOCK: &str = "plugins.lock.yaml";
+const LOCK_FILE_NAME: &str = "plugins.lock.yaml";
 
 /// What is installed, by the name of its file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Installed {
-    plugins: BTreeMap<String, Entry>,
+pub struct InstalledPlugins {
+    plugins: BTreeMap<String, InstalledPlugin>,
     #[serde(skip)]
     directory: PathBuf,
 }
@@ -27,7 +27,7 @@ pub struct Installed {
 /// One plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct InstalledPlugin {
     name: String,
     version: String,
     sha256: String,
@@ -59,7 +59,7 @@ pub enum InstallError {
     },
     /// The list of what is installed is not readable.
     #[error("the list of installed plugins {path} is broken: {message}")]
-    Broken {
+    InvalidLockFile {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -67,17 +67,17 @@ pub enum InstallError {
     },
     /// The file was changed since it was looked at.
     #[error("the file of the plugin `{0}` was changed meanwhile; look at it again")]
-    Changed(String),
+    FileChanged(String),
     /// It asks for something that there is not.
     #[error("the plugin asks for what can't be granted: {0}")]
-    BadNeed(String),
+    InvalidNeed(String),
 }
 
-impl Installed {
+impl InstalledPlugins {
     /// Reads the list in a directory. Without one, nothing is installed.
     pub fn read(directory: &Path) -> Result<Self, InstallError> {
-        let path = directory.join(LOCK);
-        let broken = |message: String| InstallError::Broken { path: path.clone(), message };
+        let path = directory.join(LOCK_FILE_NAME);
+        let broken = |message: String| InstallError::InvalidLockFile { path: path.clone(), message };
         let mut installed = match fs::read_to_string(&path) {
             Ok(text) => serde_yaml_ng::from_str::<Option<Self>>(&text)
                 .map_err(|error| broken(error.to_string()))?
@@ -95,7 +95,7 @@ impl Installed {
     }
 
     /// Returns what somebody agreed to for a file; none when it was put there by hand.
-    pub(crate) fn pin_of(&self, file: &Path) -> Option<Pin> {
+    pub(crate) fn pin_of(&self, file: &Path) -> Option<Consent> {
         if file.parent() != Some(&self.directory) {
             return None;
         }
@@ -103,24 +103,24 @@ impl Installed {
     }
 
     /// Returns what would be agreed to by installing a plugin.
-    pub(crate) fn pin_for(info: &PluginInfo, replaces: bool) -> Result<Pin, InstallError> {
-        Entry::of(info, replaces).pin().map_err(InstallError::BadNeed)
+    pub(crate) fn pin_for(info: &PluginInfo, replaces: bool) -> Result<Consent, InstallError> {
+        InstalledPlugin::of(info, replaces).pin().map_err(InstallError::InvalidNeed)
     }
 
     /// Tells whether a plugin may have the file of what is installed under its name: it is a version of that. One with another keyword is
     /// another plugin.
     pub(crate) fn may_overwrite(&self, info: &PluginInfo) -> bool {
-        let entry = self.plugins.get(&Self::file_of(info));
+        let entry = self.plugins.get(&Self::file_name(info));
         entry.is_none_or(|entry| entry.keyword.as_ref().is_none_or(|keyword| *keyword == info.description.keyword))
     }
 
     /// Returns the name of the file of a plugin.
-    pub(crate) fn file_of(info: &PluginInfo) -> String {
+    pub(crate) fn file_name(info: &PluginInfo) -> String {
         format!("{}-{}.wasm", info.kind.name(), info.description.name)
     }
 
     /// What the operator has to agree to: targets and interfaces beyond what every plugin of its kind has.
-    fn asks_for(info: &PluginInfo) -> (Vec<String>, Vec<String>) {
+    fn requested_grants(info: &PluginInfo) -> (Vec<String>, Vec<String>) {
         let usual = ["endpoint", "node-address"];
         let description = &info.description;
         let network = description.needs_network.iter().filter(|need| !usual.contains(&need.as_str()));
@@ -133,14 +133,15 @@ impl Installed {
         let description = &info.description;
         // What was asked for, and agreed to, were the bytes that this was read from.
         if sha256(bytes) != info.digest {
-            return Err(InstallError::Changed(description.name.clone()));
+            return Err(InstallError::FileChanged(description.name.clone()));
         }
-        let entry = Entry::of(info, replaces);
-        entry.pin().map_err(InstallError::BadNeed)?;
-        let file = Self::file_of(info);
+        let entry = InstalledPlugin::of(info, replaces);
+        entry.pin().map_err(InstallError::InvalidNeed)?;
+        let file = Self::file_name(info);
         let path = self.directory.join(&file);
-        let is_replaced =
-            |other: &Entry| other.kind == Some(info.kind) && other.keyword.as_ref() == Some(&description.keyword);
+        let is_replaced = |other: &InstalledPlugin| {
+            other.kind == Some(info.kind) && other.keyword.as_ref() == Some(&description.keyword)
+        };
         let replaced = self.plugins.iter().filter(|(name, other)| **name != file && is_replaced(other));
         for name in replaced.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.remove_file(&name)?;
@@ -148,7 +149,7 @@ impl Installed {
         // In this order: a file that the list does not know yet has no grants.
         self.plugins.remove(&file);
         self.write()?;
-        put(&path, bytes)?;
+        write_atomically(&path, bytes)?;
         self.plugins.insert(file, entry);
         self.write()?;
         Ok(path)
@@ -177,17 +178,17 @@ impl Installed {
     }
 
     fn write(&self) -> Result<(), InstallError> {
-        let path = self.directory.join(LOCK);
+        let path = self.directory.join(LOCK_FILE_NAME);
         let text = serde_yaml_ng::to_string(self)
-            .map_err(|error| InstallError::Broken { path: path.clone(), message: error.to_string() })?;
+            .map_err(|error| InstallError::InvalidLockFile { path: path.clone(), message: error.to_string() })?;
         let head = "# Written by `occopus plugin install` and `occopus plugin remove`.\n";
-        put(&path, format!("{head}{text}").as_bytes())
+        write_atomically(&path, format!("{head}{text}").as_bytes())
     }
 }
 
-impl Entry {
+impl InstalledPlugin {
     fn of(info: &PluginInfo, replaces: bool) -> Self {
-        let (network, interfaces) = Installed::asks_for(info);
+        let (network, interfaces) = InstalledPlugins::requested_grants(info);
         Self {
             name: info.description.name.clone(),
             version: info.description.version.clone(),
@@ -200,8 +201,8 @@ impl Entry {
         }
     }
 
-    fn pin(&self) -> Result<Pin, String> {
-        Ok(Pin { sha256: self.sha256.clone(), grants: self.grants()?, replaces: self.replaces })
+    fn pin(&self) -> Result<Consent, String> {
+        Ok(Consent { sha256: self.sha256.clone(), grants: self.grants()?, replaces: self.replaces })
     }
 
     fn grants(&self) -> Result<PluginGrants, String> {
@@ -215,9 +216,9 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Writes a file as a whole, or not at all.
-fn put(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
     let failed = |source| InstallError::Io { path: path.to_owned(), source };
-    files::private_folder(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    files::create_private_dir(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     let new = path.with_extension(format!("{}.new", std::process::id()));
     let written = fs::File::create(&new).and_then(|mut file| {
         io::Write::write_all(&mut file, bytes)?;

@@ -4,49 +4,49 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use occopus_model::{Schemas, Section};
+use occopus_model::{Schemas, SectionKind};
 use serde::Deserialize;
 use serde_json::Value;
 
 /// By section and keyword.
-type Table = BTreeMap<String, BTreeMap<String, Planned>>;
+type PlannedPlugins = BTreeMap<String, BTreeMap<String, PlannedPlugin>>;
 
 #[derive(Deserialize)]
-struct Planned {
+struct PlannedPlugin {
     section: Arc<Value>,
     credentials: Option<Arc<Value>>,
 }
 
-static TABLE: LazyLock<Table> =
+static PLANNED_PLUGINS: LazyLock<PlannedPlugins> =
     LazyLock::new(|| serde_json::from_str(include_str!("planned.json")).unwrap_or_default());
 
 /// The plugins that there are, and behind them those that are planned.
 pub struct WithPlanned<'a>(pub &'a dyn Schemas);
 
-fn planned(section: Section, keyword: &str) -> Option<&'static Planned> {
-    TABLE.get(section.key())?.get(keyword)
+fn find_planned(section: SectionKind, keyword: &str) -> Option<&'static PlannedPlugin> {
+    PLANNED_PLUGINS.get(section.key())?.get(keyword)
 }
 
 impl WithPlanned<'_> {
-    fn exists(&self, section: Section, keyword: &str) -> bool {
+    fn exists(&self, section: SectionKind, keyword: &str) -> bool {
         self.0.keywords(section).iter().any(|known| known == keyword)
     }
 }
 
 impl Schemas for WithPlanned<'_> {
-    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         match self.exists(section, keyword) {
             true => self.0.schema(section, keyword),
-            false => planned(section, keyword).map(|planned| Arc::clone(&planned.section)),
+            false => find_planned(section, keyword).map(|planned| Arc::clone(&planned.section)),
         }
     }
 
-    fn unavailable(&self, section: Section, keyword: &str) -> Option<String> {
-        (!self.exists(section, keyword) && planned(section, keyword).is_some())
+    fn why_unavailable(&self, section: SectionKind, keyword: &str) -> Option<String> {
+        (!self.exists(section, keyword) && find_planned(section, keyword).is_some())
             .then(|| "this version of Occopus has no plugin for it".to_owned())
     }
 
-    fn endpoint_problem(&self, section: Section, keyword: &str, endpoint: &str) -> Option<String> {
+    fn endpoint_problem(&self, section: SectionKind, keyword: &str, endpoint: &str) -> Option<String> {
         self.exists(section, keyword).then(|| self.0.endpoint_problem(section, keyword, endpoint)).flatten()
     }
 
@@ -54,19 +54,19 @@ impl Schemas for WithPlanned<'_> {
         self.0.webhook_problem(url)
     }
 
-    fn keywords(&self, section: Section) -> Vec<String> {
+    fn keywords(&self, section: SectionKind) -> Vec<String> {
         let mut keywords = self.0.keywords(section);
         // For checks, only known keys may stand in the section.
-        keywords.extend(TABLE.get(section.key()).into_iter().flatten().map(|(keyword, _)| keyword.clone()));
+        keywords.extend(PLANNED_PLUGINS.get(section.key()).into_iter().flatten().map(|(keyword, _)| keyword.clone()));
         keywords.sort();
         keywords.dedup();
         keywords
     }
 
-    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         match self.exists(section, keyword) {
             true => self.0.credentials_schema(section, keyword),
-            false => planned(section, keyword)?.credentials.clone(),
+            false => find_planned(section, keyword)?.credentials.clone(),
         }
     }
 }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_table_can_be_read() {
-        let table: Table = serde_json::from_str(include_str!("planned.json")).expect("a table");
+        let table: PlannedPlugins = serde_json::from_str(include_str!("planned.json")).expect("a table");
         assert!(table["resource"].contains_key("azure_vm") && table["config_management"].contains_key("chef"));
         for planned in table.values().flat_map(BTreeMap::values) {
             let required = planned.section["required"].as_array();

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use occopus_engine::{Engine, EngineError, NodeFailure, Preview, Reason};
+use occopus_engine::{Engine, EngineError, FailureReason, NodeFailure, Preview};
 use occopus_model::Infrastructure;
 
 /// Renders one node of each kind: nodes that differ in nothing that templates usually see are alike.
@@ -39,5 +39,5 @@ pub async fn rehearse(
 }
 
 fn is_missing_plugin(failure: &NodeFailure) -> bool {
-    matches!(&failure.reason, Reason::Call { fault, .. } if fault.code == "engine.no-plugin")
+    matches!(&failure.reason, FailureReason::Call { fault, .. } if fault.code == "engine.no-plugin")
 }

@@ -7,26 +7,26 @@ use std::time::Duration;
 use jiff::Timestamp;
 use occopus_engine::ports::Reaction;
 use occopus_engine::{Engine, Event};
-use occopus_model::{Secret, Section, Webhook};
-use occopus_runtime::{CredentialSource, Delivery, Runtime};
+use occopus_model::{Secret, SectionKind, Webhook};
+use occopus_runtime::{CredentialSource, Runtime, WebhookDelivery};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 /// The first pause before another attempt. It doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const INITIAL_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The longest one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// Events of earlier runs that are told at most.
-const BACKLOG: usize = 10_000;
+const MAX_BACKLOG_EVENTS: usize = 10_000;
 
 /// Tells the webhooks of one infrastructure. Dropping it ends it.
-pub struct Notifier {
+pub struct WebhookNotifier {
     tasks: JoinSet<()>,
 }
 
-impl Notifier {
+impl WebhookNotifier {
     /// Passes events on, and tells the webhooks of those that are stored. To be called before anything happens.
     pub(crate) async fn start(
         engine: &Engine,
@@ -41,7 +41,7 @@ impl Notifier {
         for webhook in webhooks {
             let label = label(webhook);
             let wanted = json!({"url": webhook.url, "name": webhook.name});
-            let mut fields = match credentials.credential(Section::Webhook, &wanted) {
+            let mut fields = match credentials.credential(SectionKind::Webhook, &wanted) {
                 Ok(found) => found.map(|credential| credential.fields).unwrap_or_default(),
                 Err(fault) => {
                     tracing::warn!(webhook = label, "it is not told: {fault}");
@@ -54,24 +54,24 @@ impl Notifier {
                 continue;
             };
             let (queue, waiting) = unbounded_channel();
-            let hook = Hook {
+            let hook = WebhookSender {
                 engine: engine.clone(),
                 runtime: runtime.clone(),
                 id: id.to_owned(),
-                reader: reader(&label),
+                cursor_name: cursor_name(&label),
                 label,
                 url,
                 events: webhook.events.clone(),
                 secret: fields.remove("secret"),
             };
-            hook.refill(&queue).await;
+            hook.enqueue_backlog(&queue).await;
             queues.push(queue);
-            tasks.spawn(hook.tell(waiting));
+            tasks.spawn(hook.run(waiting));
         }
         let (pass_on, passed_on) = unbounded_channel();
         tasks.spawn(async move {
             while let Some(event) = events.recv().await {
-                if !event.what.is_fleeting() {
+                if !event.kind.is_transient() {
                     queues.iter().for_each(|queue| drop(queue.send(event.clone())));
                 }
                 // Nobody listens any more: the webhooks do.
@@ -82,18 +82,18 @@ impl Notifier {
     }
 
     /// Waits until all is told, at most so long. False when something is left for the next run.
-    pub async fn finish(mut self, patience: Duration) -> bool {
+    pub async fn flush(mut self, patience: Duration) -> bool {
         let done = async { while self.tasks.join_next().await.is_some() {} };
         tokio::time::timeout(patience, done).await.is_ok()
     }
 }
 
-struct Hook {
+struct WebhookSender {
     engine: Engine,
     runtime: Arc<Runtime>,
     id: String,
     /// Its name among the readers of the events.
-    reader: String,
+    cursor_name: String,
     /// For log lines: not its URL when that is a secret.
     label: String,
     url: Secret,
@@ -102,12 +102,12 @@ struct Hook {
     secret: Option<Secret>,
 }
 
-impl Hook {
+impl WebhookSender {
     /// What an earlier run could not tell.
-    async fn refill(&self, queue: &UnboundedSender<Event>) {
+    async fn enqueue_backlog(&self, queue: &UnboundedSender<Event>) {
         let left = async {
-            let after = self.engine.cursor(&self.id, &self.reader).await?;
-            self.engine.events(&self.id, after, BACKLOG).await
+            let after = self.engine.cursor(&self.id, &self.cursor_name).await?;
+            self.engine.events(&self.id, after, MAX_BACKLOG_EVENTS).await
         };
         match left.await {
             Ok(events) => events.into_iter().for_each(|event| drop(queue.send(event))),
@@ -115,32 +115,32 @@ impl Hook {
         }
     }
 
-    async fn tell(self, mut waiting: UnboundedReceiver<Event>) {
+    async fn run(self, mut waiting: UnboundedReceiver<Event>) {
         let mut begun = false;
         while let Some(event) = waiting.recv().await {
             // Should we die before the first one is told, the next run begins with it.
             if let (false, Some(number)) = (begun, event.id) {
-                self.remember(number.saturating_sub(1)).await;
+                self.save_cursor(number.saturating_sub(1)).await;
                 begun = true;
             }
-            if self.events.is_empty() || self.events.iter().any(|name| name == event.what.name()) {
+            if self.events.is_empty() || self.events.iter().any(|name| name == event.kind.name()) {
                 self.deliver(&event).await;
             }
             // Not after each of many: should they be told twice, they have the same id.
             if let Some(number) = event.id.filter(|_| waiting.is_empty()) {
-                self.remember(number).await;
+                self.save_cursor(number).await;
             }
         }
     }
 
-    async fn remember(&self, number: u64) {
-        if let Err(error) = self.engine.set_cursor(&self.id, &self.reader, number).await {
+    async fn save_cursor(&self, number: u64) {
+        if let Err(error) = self.engine.set_cursor(&self.id, &self.cursor_name, number).await {
             tracing::warn!(webhook = self.label, "it could not be remembered what was told: {error}");
         }
     }
 
     /// Without the URL, of which the path may be a secret.
-    fn hidden(&self, why: &str) -> String {
+    fn redact_url(&self, why: &str) -> String {
         why.replace(self.url.expose(), &self.label)
     }
 
@@ -149,25 +149,25 @@ impl Hook {
         let number = event.id.map_or_else(|| event.time.as_nanosecond().to_string(), |number| number.to_string());
         let id = format!("{}.{number}", self.id);
         let Ok(body) = serde_json::to_vec(event) else { return };
-        let mut pause = FIRST_PAUSE;
+        let mut pause = INITIAL_RETRY_DELAY;
         loop {
             let timestamp = Timestamp::now().as_second();
             let url = self.url.expose().to_owned();
-            let delivery = Delivery { url, id: id.clone(), timestamp, body: body.clone() };
-            match self.runtime.deliver(delivery, self.secret.as_ref().map(Secret::expose)).await {
+            let delivery = WebhookDelivery { url, id: id.clone(), timestamp, body: body.clone() };
+            match self.runtime.deliver_webhook(delivery, self.secret.as_ref().map(Secret::expose)).await {
                 Ok(()) => return,
                 Err((Reaction::Retry, why)) => {
-                    let why = self.hidden(&why);
+                    let why = self.redact_url(&why);
                     tracing::info!(webhook = self.label, "the webhook is told again in {pause:?}: {why}");
                 }
                 Err((_, why)) => {
-                    let why = self.hidden(&why);
+                    let why = self.redact_url(&why);
                     tracing::warn!(webhook = self.label, event = %event, "the webhook refuses an event: {why}");
                     return;
                 }
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_RETRY_DELAY);
         }
     }
 }
@@ -177,7 +177,7 @@ fn label(webhook: &Webhook) -> String {
 }
 
 /// Part of a key of the store.
-fn reader(label: &str) -> String {
+fn cursor_name(label: &str) -> String {
     let digest = Sha256::digest(label.as_bytes());
     let hexadecimal: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("webhook-{hexadecimal}")

@@ -7,15 +7,15 @@ use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 use tokio::sync::oneshot;
 
 /// Number of the threads.
-const THREADS: usize = 2;
+const WORKER_THREADS: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Queue of what waits for a thread. Its bound are the callers who wait for it, of whom the service lets few at a time.
-static JOBS: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
+static JOB_QUEUE: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
     let (sender, jobs) = mpsc::channel::<Job>();
     let jobs = std::sync::Arc::new(Mutex::new(jobs));
-    for number in 0..THREADS {
+    for number in 0..WORKER_THREADS {
         let jobs = jobs.clone();
         let run = move || {
             loop {
@@ -32,13 +32,13 @@ static JOBS: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
 });
 
 /// Works on one of these threads. A panic goes on where it is waited for.
-pub(crate) async fn work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn run_on_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = oneshot::channel();
     let job: Job = Box::new(move || {
         // Nobody may wait for it any more.
         let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
     });
-    if let Err(mpsc::SendError(job)) = JOBS.send(job) {
+    if let Err(mpsc::SendError(job)) = JOB_QUEUE.send(job) {
         // There are no such threads.
         drop(tokio::task::spawn_blocking(job));
     }
@@ -58,13 +58,13 @@ mod tests {
     async fn work_is_done_by_few_threads_and_a_panic_ends_none() {
         let name = || std::thread::current().name().unwrap_or_default().to_owned();
         let mut all = tokio::task::JoinSet::new();
-        (0..20).for_each(|_| drop(all.spawn(work(name))));
+        (0..20).for_each(|_| drop(all.spawn(run_on_worker(name))));
         let names: std::collections::BTreeSet<_> = all.join_all().await.into_iter().collect();
-        assert!(names.len() <= THREADS && names.iter().all(|name| name.starts_with("worker-")), "{names:?}");
-        for _ in 0..THREADS * 2 {
-            let broken = tokio::spawn(work(|| -> u8 { panic!("a test") }));
+        assert!(names.len() <= WORKER_THREADS && names.iter().all(|name| name.starts_with("worker-")), "{names:?}");
+        for _ in 0..WORKER_THREADS * 2 {
+            let broken = tokio::spawn(run_on_worker(|| -> u8 { panic!("a test") }));
             assert!(broken.await.is_err_and(|error| error.is_panic()));
         }
-        assert_eq!(work(|| 7).await, 7);
+        assert_eq!(run_on_worker(|| 7).await, 7);
     }
 }

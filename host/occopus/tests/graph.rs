@@ -86,7 +86,7 @@ fn none_is_a_drawing_too() {
 
 #[test]
 fn large_ones_are_refused_before_they_take_long() {
-    let names: Vec<_> = (0..=graph::MOST_DRAWN).map(|at| format!("n{at}")).collect();
+    let names: Vec<_> = (0..=graph::MAX_DRAWN_NODES).map(|at| format!("n{at}")).collect();
     let all = |count: usize, needs: fn(usize) -> Vec<usize>| {
         let node = |at: usize| {
             let needs: Vec<_> = needs(at).into_iter().map(|needed| names[needed].as_str()).collect();

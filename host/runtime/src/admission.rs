@@ -10,7 +10,7 @@ use crate::kind::Kind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trust {
     /// Put into a directory by hand.
-    Dropped,
+    NotInstalled,
     /// Installed; its bytes are those that somebody agreed to.
     Installed,
     /// Part of the program.
@@ -20,7 +20,7 @@ pub(crate) enum Trust {
 impl Trust {
     fn word(self) -> &'static str {
         match self {
-            Self::Dropped => "not installed",
+            Self::NotInstalled => "not installed",
             Self::Installed => "installed",
             Self::Bundled => "bundled",
         }
@@ -40,7 +40,7 @@ pub(crate) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    fn has_place_of(&self, other: &Self) -> bool {
+    fn has_same_key(&self, other: &Self) -> bool {
         self.kind == other.kind && self.keyword == other.keyword
     }
 
@@ -50,19 +50,19 @@ impl Candidate<'_> {
 }
 
 /// Returns why each plugin can't be taken in; none when it is. Those of one kind and keyword replace each other, the last one counts.
-pub(crate) fn refused(all: &[Candidate<'_>]) -> Vec<Option<String>> {
-    all.iter().enumerate().map(|(at, one)| refusal(at, one, all)).collect()
+pub(crate) fn rejection_reasons(all: &[Candidate<'_>]) -> Vec<Option<String>> {
+    all.iter().enumerate().map(|(at, one)| rejection_reason(at, one, all)).collect()
 }
 
-fn refusal(at: usize, one: &Candidate<'_>, all: &[Candidate<'_>]) -> Option<String> {
+fn rejection_reason(at: usize, one: &Candidate<'_>, all: &[Candidate<'_>]) -> Option<String> {
     if one.trust == Trust::Bundled {
         return None;
     }
     let others = || all.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other);
-    let replaced = others().filter(|other| one.has_place_of(other)).find(|other| match other.trust {
+    let replaced = others().filter(|other| one.has_same_key(other)).find(|other| match other.trust {
         Trust::Bundled => !one.replaces,
-        Trust::Installed => one.trust == Trust::Dropped || other.name != one.name && !one.replaces,
-        Trust::Dropped => false,
+        Trust::Installed => one.trust == Trust::NotInstalled || other.name != one.name && !one.replaces,
+        Trust::NotInstalled => false,
     });
     if let Some(other) = replaced {
         return Some(format!(
@@ -77,7 +77,7 @@ fn refusal(at: usize, one: &Candidate<'_>, all: &[Candidate<'_>]) -> Option<Stri
 
 /// Grants of the operator for one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Granted {
+pub(crate) struct OperatorGrants {
     /// The key of the configuration whose lines are for it.
     pub(crate) entry: String,
     pub(crate) grants: PluginGrants,
@@ -87,16 +87,16 @@ pub(crate) struct Granted {
 ///
 /// An entry `KIND/NAME` is for one plugin. An entry `NAME` is for the bundled plugins of that name and for what replaced them with
 /// consent; where none is bundled, for the only one that has the name.
-pub(crate) fn configured(
+pub(crate) fn operator_grants(
     all: &[Candidate<'_>],
     bundled: &[Candidate<'_>],
     configuration: &BTreeMap<String, PluginGrants>,
-) -> Vec<Granted> {
+) -> Vec<OperatorGrants> {
     let mut names: HashMap<&str, usize> = HashMap::new();
     all.iter().for_each(|one| *names.entry(one.name).or_default() += 1);
     let of = |one: &Candidate<'_>| {
         let is_bundled_name = bundled.iter().any(|other| other.name == one.name);
-        let is_heir = || bundled.iter().any(|other| other.name == one.name && one.has_place_of(other));
+        let is_heir = || bundled.iter().any(|other| other.name == one.name && one.has_same_key(other));
         let has_name = if is_bundled_name { is_heir() } else { names.get(one.name) == Some(&1) };
         let by_name = configuration.get(one.name).filter(|_| has_name);
         let of_kind = format!("{}/{}", one.kind.name(), one.name);
@@ -106,7 +106,7 @@ pub(crate) fn configured(
         for grants in by_name.into_iter().chain(by_kind).filter(is_meant) {
             granted.add(grants);
         }
-        Granted { entry: if has_name { one.name.to_owned() } else { of_kind }, grants: granted }
+        OperatorGrants { entry: if has_name { one.name.to_owned() } else { of_kind }, grants: granted }
     };
     all.iter().map(of).collect()
 }
@@ -116,43 +116,46 @@ mod tests {
     use super::*;
     use crate::grants::Interface;
 
-    const fn one(kind: Kind, name: &'static str, keyword: &'static str, trust: Trust) -> Candidate<'static> {
+    const fn candidate(kind: Kind, name: &'static str, keyword: &'static str, trust: Trust) -> Candidate<'static> {
         Candidate { kind, name, keyword, digest: "d1", trust, replaces: false }
     }
 
-    const NOVA: Candidate<'_> = one(Kind::Driver, "nova", "nova", Trust::Bundled);
-    const CONTAINERS: Candidate<'_> = one(Kind::Driver, "docker", "docker", Trust::Bundled);
-    const CONTAINER_CONTEXT: Candidate<'_> = one(Kind::Contextualiser, "docker", "docker", Trust::Bundled);
+    const NOVA: Candidate<'_> = candidate(Kind::Driver, "nova", "nova", Trust::Bundled);
+    const CONTAINERS: Candidate<'_> = candidate(Kind::Driver, "docker", "docker", Trust::Bundled);
+    const CONTAINER_CONTEXT: Candidate<'_> = candidate(Kind::Contextualiser, "docker", "docker", Trust::Bundled);
 
-    fn is_in(others: &[Candidate<'static>], it: Candidate<'static>) -> bool {
+    fn is_admitted(others: &[Candidate<'static>], it: Candidate<'static>) -> bool {
         let all: Vec<_> = [NOVA, CONTAINERS, CONTAINER_CONTEXT].iter().chain(others).copied().chain([it]).collect();
-        refused(&all).pop().is_some_and(|problem| problem.is_none())
+        rejection_reasons(&all).pop().is_some_and(|problem| problem.is_none())
     }
 
     #[test]
     fn a_taken_name_and_a_taken_place_are_refused() {
-        for trust in [Trust::Dropped, Trust::Installed] {
-            assert!(is_in(&[], one(Kind::Driver, "mine", "mine", trust)));
-            assert!(!is_in(&[], one(Kind::Driver, "nova", "evilnova", trust)));
-            assert!(!is_in(&[], one(Kind::HealthChecker, "nova", "evil", trust)));
-            assert!(!is_in(&[], one(Kind::Driver, "nova", "nova", trust)));
-            assert!(!is_in(&[], one(Kind::Driver, "other", "nova", trust)));
+        for trust in [Trust::NotInstalled, Trust::Installed] {
+            assert!(is_admitted(&[], candidate(Kind::Driver, "mine", "mine", trust)));
+            assert!(!is_admitted(&[], candidate(Kind::Driver, "nova", "evilnova", trust)));
+            assert!(!is_admitted(&[], candidate(Kind::HealthChecker, "nova", "evil", trust)));
+            assert!(!is_admitted(&[], candidate(Kind::Driver, "nova", "nova", trust)));
+            assert!(!is_admitted(&[], candidate(Kind::Driver, "other", "nova", trust)));
             // Plugins of one author may share a name, as the bundled ones do; grants are not shared.
-            assert!(is_in(&[], one(Kind::HealthChecker, "nova", "nova", trust)));
+            assert!(is_admitted(&[], candidate(Kind::HealthChecker, "nova", "nova", trust)));
         }
-        assert!(is_in(&[], Candidate { replaces: true, ..one(Kind::Driver, "nova", "nova", Trust::Installed) }));
+        assert!(is_admitted(
+            &[],
+            Candidate { replaces: true, ..candidate(Kind::Driver, "nova", "nova", Trust::Installed) }
+        ));
 
-        let mine = one(Kind::Driver, "mine", "mine", Trust::Installed);
-        assert!(!is_in(&[mine], one(Kind::Driver, "mine", "evil", Trust::Dropped)));
-        assert!(!is_in(&[mine], one(Kind::Driver, "evil", "mine", Trust::Dropped)));
-        assert!(!is_in(&[mine], one(Kind::Driver, "mine", "evil", Trust::Installed)));
+        let mine = candidate(Kind::Driver, "mine", "mine", Trust::Installed);
+        assert!(!is_admitted(&[mine], candidate(Kind::Driver, "mine", "evil", Trust::NotInstalled)));
+        assert!(!is_admitted(&[mine], candidate(Kind::Driver, "evil", "mine", Trust::NotInstalled)));
+        assert!(!is_admitted(&[mine], candidate(Kind::Driver, "mine", "evil", Trust::Installed)));
         // What is only a file keeps nothing out that was installed.
-        assert!(is_in(&[one(Kind::Driver, "mine", "evil", Trust::Dropped)], mine));
+        assert!(is_admitted(&[candidate(Kind::Driver, "mine", "evil", Trust::NotInstalled)], mine));
         // Of files that nobody agreed to, none counts more than another.
-        let dropped = one(Kind::Driver, "mine", "mine", Trust::Dropped);
-        let other = one(Kind::Driver, "mine", "evil", Trust::Dropped);
-        assert!(!is_in(&[dropped], other) && !is_in(&[other], dropped));
-        assert!(is_in(&[dropped], dropped), "a later one replaces it");
+        let dropped = candidate(Kind::Driver, "mine", "mine", Trust::NotInstalled);
+        let other = candidate(Kind::Driver, "mine", "evil", Trust::NotInstalled);
+        assert!(!is_admitted(&[dropped], other) && !is_admitted(&[other], dropped));
+        assert!(is_admitted(&[dropped], dropped), "a later one replaces it");
     }
 
     #[test]
@@ -160,28 +163,28 @@ mod tests {
         let process = PluginGrants { interfaces: [Interface::Process].into(), ..PluginGrants::default() };
         let granted = |entry: &str, all: &[Candidate<'_>]| -> Vec<bool> {
             let configuration = BTreeMap::from([(entry.to_owned(), process.clone())]);
-            configured(all, &[NOVA, CONTAINERS, CONTAINER_CONTEXT], &configuration)
+            operator_grants(all, &[NOVA, CONTAINERS, CONTAINER_CONTEXT], &configuration)
                 .iter()
                 .map(|granted| !granted.grants.interfaces.is_empty())
                 .collect()
         };
-        let foreign = one(Kind::HealthChecker, "nova", "nova", Trust::Installed);
+        let foreign = candidate(Kind::HealthChecker, "nova", "nova", Trust::Installed);
         assert_eq!(granted("nova", &[NOVA, foreign]), [true, false]);
         assert_eq!(granted("health-checker/nova", &[NOVA, foreign]), [false, true]);
         assert_eq!(granted("docker", &[CONTAINERS, CONTAINER_CONTEXT]), [true, true]);
         assert_eq!(granted("driver/docker", &[CONTAINERS, CONTAINER_CONTEXT]), [true, false]);
-        let heir = Candidate { replaces: true, ..one(Kind::Driver, "nova", "nova", Trust::Installed) };
+        let heir = Candidate { replaces: true, ..candidate(Kind::Driver, "nova", "nova", Trust::Installed) };
         assert_eq!(granted("nova", &[heir]), [true]);
-        let mine = one(Kind::Driver, "mine", "mine", Trust::Dropped);
+        let mine = candidate(Kind::Driver, "mine", "mine", Trust::NotInstalled);
         assert_eq!(granted("mine", &[mine]), [true]);
-        let both = configured(&[mine, Candidate { kind: Kind::Contextualiser, ..mine }], &[], &BTreeMap::new());
+        let both = operator_grants(&[mine, Candidate { kind: Kind::Contextualiser, ..mine }], &[], &BTreeMap::new());
         assert_eq!(both.iter().map(|it| it.entry.as_str()).collect::<Vec<_>>(), ["driver/mine", "contextualiser/mine"]);
         assert_eq!(granted("mine", &[mine, Candidate { kind: Kind::Contextualiser, ..mine }]), [false, false]);
 
         let bound = PluginGrants { sha256: Some("d1".to_owned()), ..process.clone() };
         let configuration = BTreeMap::from([("mine".to_owned(), bound)]);
         let changed = Candidate { digest: "d2", ..mine };
-        let are_granted = |it| !configured(&[it], &[], &configuration)[0].grants.interfaces.is_empty();
+        let are_granted = |it| !operator_grants(&[it], &[], &configuration)[0].grants.interfaces.is_empty();
         assert!(are_granted(mine) && !are_granted(changed));
     }
 }

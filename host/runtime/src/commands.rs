@@ -7,7 +7,7 @@ use occopus_engine::ports::{Fault, Reaction};
 use tokio::process::Command;
 
 /// The most bytes of a command's output.
-const MOST: usize = 1 << 20;
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
 
 /// Runs a line of words, without a shell, and gives its standard output.
 pub(crate) async fn run(line: &str, timeout: Duration) -> Result<String, Fault> {
@@ -26,8 +26,8 @@ pub(crate) async fn run(line: &str, timeout: Duration) -> Result<String, Fault> 
         let last = said.trim().lines().next_back().unwrap_or_default().to_owned();
         return Err(failed(format!("failed ({}) {last}", output.status).trim_end().to_owned()));
     }
-    if output.stdout.len() > MOST {
-        return Err(failed(format!("printed {} bytes, and {MOST} are the most", output.stdout.len())));
+    if output.stdout.len() > MAX_OUTPUT_BYTES {
+        return Err(failed(format!("printed {} bytes, and {MAX_OUTPUT_BYTES} are the most", output.stdout.len())));
     }
     String::from_utf8(output.stdout).map_err(|_| failed("printed what is not UTF-8".to_owned()))
 }

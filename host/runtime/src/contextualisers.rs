@@ -7,31 +7,31 @@ use occopus_engine::ports::{ContextRequest, Contextualiser, Fault, Reaction, Ren
 use serde_json::Value;
 
 use crate::bindings::context::ContextualiserPre;
-use crate::convert::fault_from;
-use crate::host::{ContextRequest as RequestHandle, Input};
-use crate::invoke::{Acts, finish};
+use crate::convert::fault_from_wit;
+use crate::host::{CallInput, ContextRequestHandle as RequestHandle};
+use crate::invoke::{SideEffects, finish_fault};
 use crate::plugin::Plugin;
-use crate::runtime::Shared;
+use crate::runtime::RuntimeCore;
 
 /// Where the section stands in an implementation.
-const SECTION: &str = "/contextualisation";
+const SECTION_POINTER: &str = "/contextualisation";
 
 pub(crate) struct SandboxedContextualiser {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<RuntimeCore>,
     pub(crate) plugin: Arc<Plugin>,
-    pub(crate) reach: Reach,
+    pub(crate) mode: CallMode,
 }
 
 /// Reach of the calls of a contextualiser.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Reach {
+pub(crate) enum CallMode {
     /// As far as the operator grants; usually nowhere.
     Granted,
     /// Nothing.
-    Nothing,
+    Offline,
 }
 
-fn json(what: &str, text: &str) -> Result<Value, Fault> {
+fn parse_json(what: &str, text: &str) -> Result<Value, Fault> {
     serde_json::from_str(text).map_err(|error| {
         Fault::new(Reaction::GiveUp, "occopus.bad-answer", format!("the contextualiser's {what} are not JSON: {error}"))
     })
@@ -40,24 +40,25 @@ fn json(what: &str, text: &str) -> Result<Value, Fault> {
 #[async_trait]
 impl Contextualiser for SandboxedContextualiser {
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault> {
-        let input = Input::Context(request.clone());
-        let call = match self.reach {
-            Reach::Granted => self.shared.prepare(&self.plugin, input, &request.context)?,
-            Reach::Nothing => self.shared.prepare_offline(&self.plugin, input, &request.context)?,
+        let input = CallInput::Context(request.clone());
+        let call = match self.mode {
+            CallMode::Granted => self.shared.prepare(&self.plugin, input, &request.context)?,
+            CallMode::Offline => self.shared.prepare_offline(&self.plugin, input, &request.context)?,
         };
-        let rendered = self.shared.run(&self.plugin, "render", Arc::clone(&call), Acts::Never, async |pre, store| {
-            let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
-            let request = store.data_mut().push(RequestHandle)?;
-            contextualiser.occopus_context_renderer().call_render(&mut *store, request).await
-        });
-        let rendered = rendered.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        let rendered =
+            self.shared.run(&self.plugin, "render", Arc::clone(&call), SideEffects::None, async |pre, store| {
+                let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
+                let request = store.data_mut().push(RequestHandle)?;
+                contextualiser.occopus_context_renderer().call_render(&mut *store, request).await
+            });
+        let rendered = rendered.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
         let warnings = std::mem::take(&mut *call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         let resource = rendered.sections.iter().find(|(name, _)| name == "resource");
         Ok(Rendered {
             user_data: rendered.user_data,
-            attributes: json("attributes", &rendered.attributes)?,
-            resource: resource.map(|(_, text)| json("sections", text)).transpose()?,
-            warnings: warnings.into_iter().map(|warning| warning.within(SECTION)).collect(),
+            attributes: parse_json("attributes", &rendered.attributes)?,
+            resource: resource.map(|(_, text)| parse_json("sections", text)).transpose()?,
+            warnings: warnings.into_iter().map(|warning| warning.within(SECTION_POINTER)).collect(),
         })
     }
 

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use occopus_engine::ports::{Address, Detail, Fault, Handle, Observed, Phase, Reaction};
+use occopus_engine::ports::{Address, Detail, Fault, Handle, ObservedMachine, Phase, Reaction};
 
 use crate::bindings::driver::exports::occopus::driver::nodes;
 use crate::bindings::imports::occopus::types::types as wit;
 use crate::grants::NodeAddress;
 use crate::host::Call;
-use crate::leaving;
+use crate::sanitize;
 
-fn reaction(reaction: wit::Reaction) -> Reaction {
+fn reaction_from_wit(reaction: wit::Reaction) -> Reaction {
     match reaction {
         wit::Reaction::Retry => Reaction::Retry,
         wit::Reaction::GiveUp => Reaction::GiveUp,
@@ -26,19 +26,19 @@ fn reaction(reaction: wit::Reaction) -> Reaction {
 }
 
 /// From a plugin. `section` is the pointer of the plugin's section in the implementation, such as `/resource`.
-pub(crate) fn fault_from(fault: wit::Fault, section: &str) -> Fault {
+pub(crate) fn fault_from_wit(fault: wit::Fault, section: &str) -> Fault {
     Fault {
-        reaction: reaction(fault.reaction),
+        reaction: reaction_from_wit(fault.reaction),
         code: fault.code,
         message: fault.message,
         retry_after: fault.retry_after_ms.map(Duration::from_millis),
         unreachable: false,
-        details: fault.details.into_iter().map(|detail| detail_from(detail, section)).collect(),
+        details: fault.details.into_iter().map(|detail| detail_from_wit(detail, section)).collect(),
     }
 }
 
 /// From a plugin. `section` is the pointer of the plugin's section in the implementation, such as `/resource`.
-pub(crate) fn detail_from(detail: wit::Detail, section: &str) -> Detail {
+pub(crate) fn detail_from_wit(detail: wit::Detail, section: &str) -> Detail {
     let pointer = match detail.pointer.as_str() {
         // A note that is about nothing that the user wrote stays so.
         "" => String::new(),
@@ -49,7 +49,7 @@ pub(crate) fn detail_from(detail: wit::Detail, section: &str) -> Detail {
 }
 
 /// To a plugin.
-pub(crate) fn fault_to(fault: Fault) -> wit::Fault {
+pub(crate) fn fault_to_wit(fault: Fault) -> wit::Fault {
     let reaction = match fault.reaction {
         Reaction::Retry => wit::Reaction::Retry,
         Reaction::GiveUp => wit::Reaction::GiveUp,
@@ -75,7 +75,7 @@ pub(crate) fn fault_to(fault: Fault) -> wit::Fault {
 
 /// Takes an address from a driver: an IP address or a DNS name, where the driver may have nodes. Anything else is left out, and told once: the
 /// machine is there, whatever is said of it.
-fn address_from(call: &Call, address: wit::Address) -> Option<Address> {
+fn address_from_wit(call: &Call, address: wit::Address) -> Option<Address> {
     // Clouds write that there is none.
     if address.value.is_empty() {
         return None;
@@ -86,7 +86,7 @@ fn address_from(call: &Call, address: wit::Address) -> Option<Address> {
         Ok(node) => Some(Address { value: node.to_string(), internal: address.internal }),
         Err(why) => {
             let shown: String = address.value.chars().take(80).flat_map(char::escape_default).collect();
-            if call.services.told.is_new(&call.plugin, &shown) {
+            if call.services.reported_warnings.is_first_report(&call.plugin, &shown) {
                 tracing::warn!(plugin = %call.plugin, node = %call.context.node, "the address `{shown}` of a machine is left out: {why}");
             }
             None
@@ -96,23 +96,23 @@ fn address_from(call: &Call, address: wit::Address) -> Option<Address> {
 
 /// Memory of what users were told of already, so that they are not told at every look.
 #[derive(Default)]
-pub(crate) struct Told(Mutex<BTreeSet<(String, String)>>);
+pub(crate) struct ReportedWarnings(Mutex<BTreeSet<(String, String)>>);
 
-impl Told {
+impl ReportedWarnings {
     /// The most that is remembered; what is beyond is not told.
-    const MOST: usize = 1_000;
+    const MAX_REPORTED: usize = 1_000;
 
-    fn is_new(&self, plugin: &str, what: &str) -> bool {
+    fn is_first_report(&self, plugin: &str, what: &str) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.len() < Self::MOST && told.insert((plugin.to_owned(), what.to_owned()))
+        told.len() < Self::MAX_REPORTED && told.insert((plugin.to_owned(), what.to_owned()))
     }
 }
 
-pub(crate) fn address_to(address: &Address) -> wit::Address {
+pub(crate) fn address_to_wit(address: &Address) -> wit::Address {
     wit::Address { value: address.value.clone(), internal: address.internal }
 }
 
-pub(crate) fn handle_to(handle: &Handle) -> nodes::Handle {
+pub(crate) fn handle_to_wit(handle: &Handle) -> nodes::Handle {
     nodes::Handle { version: handle.version, data: handle.data.clone() }
 }
 
@@ -120,10 +120,10 @@ pub(crate) fn handle_to(handle: &Handle) -> nodes::Handle {
 ///
 /// # Errors
 /// When its handle is longer than the contract allows.
-pub(crate) fn observed_from(call: &Call, observed: nodes::Observed) -> Result<Observed, Fault> {
-    leaving::machine(
+pub(crate) fn observed_from_wit(call: &Call, observed: nodes::Observed) -> Result<ObservedMachine, Fault> {
+    sanitize::observed(
         call,
-        Observed {
+        ObservedMachine {
             handle: Handle { version: observed.handle.version, data: observed.handle.data },
             phase: match observed.phase {
                 nodes::Phase::Pending => Phase::Pending,
@@ -133,7 +133,7 @@ pub(crate) fn observed_from(call: &Call, observed: nodes::Observed) -> Result<Ob
                 nodes::Phase::Gone => Phase::Gone,
                 nodes::Phase::Unknown => Phase::Unknown,
             },
-            addresses: observed.addresses.into_iter().filter_map(|address| address_from(call, address)).collect(),
+            addresses: observed.addresses.into_iter().filter_map(|address| address_from_wit(call, address)).collect(),
             attributes: observed.attributes,
             message: observed.message,
         },

@@ -8,44 +8,49 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::bindings::{config, context, driver, health};
-use crate::described;
+use crate::description_check;
 use crate::error::RuntimeError;
-use crate::grants::{CallGrants, Subject};
-use crate::host::Input;
-use crate::invoke::{Acts, invoke};
+use crate::grants::{CallGrants, GrantSubject};
+use crate::host::CallInput;
+use crate::invoke::{SideEffects, invoke};
 use crate::kind::Kind;
 use crate::plugin::{Description, Plugin};
-use crate::runtime::{Access, Memory, Shared};
+use crate::runtime::{CallCredentials, ResolvedCredentials, RuntimeCore};
 
-impl Shared {
+impl RuntimeCore {
     /// Returns what a plugin says of itself: kept from an earlier run, or asked now. Blocks.
     pub(crate) fn describe<'a>(&self, plugin: &'a Plugin) -> Result<&'a Description, RuntimeError> {
         if let Some(description) = plugin.description.get() {
             return Ok(description);
         }
-        let description = match plugin.kept_description(&self.cache_dir) {
+        let description = match plugin.cached_description(&self.cache_dir) {
             Some(kept) => kept,
             None => {
-                let asked = self.ask(plugin)?;
-                plugin.keep_description(&self.cache_dir, &asked);
+                let asked = self.query_description(plugin)?;
+                plugin.cache_description(&self.cache_dir, &asked);
                 asked
             }
         };
-        if let Some(message) = described::problem(&description) {
+        if let Some(message) = description_check::first_violation(&description) {
             return Err(RuntimeError::Describe { origin: plugin.label().to_owned(), message });
         }
         Ok(plugin.description.get_or_init(|| description))
     }
 
     /// Calls `describe`, on a thread of its own: this is asked from synchronous code, inside a runtime or not.
-    fn ask(&self, plugin: &Plugin) -> Result<Description, RuntimeError> {
-        let instance = plugin.instance(&self.wasm()?.engine)?;
+    fn query_description(&self, plugin: &Plugin) -> Result<Description, RuntimeError> {
+        let instance = plugin.instance_pre(&self.wasm()?.engine)?;
         let failed = |message: String| RuntimeError::Describe { origin: plugin.label().to_owned(), message };
-        let grants = CallGrants::nothing(&Subject { plugin: plugin.label(), ..Subject::default() });
-        let call =
-            self.call_of(plugin.label(), grants, Memory::of(plugin, Access::default()), Input::Nothing, describing());
+        let grants = CallGrants::offline(&GrantSubject { plugin: plugin.label(), ..GrantSubject::default() });
+        let call = self.new_call(
+            plugin.label(),
+            grants,
+            CallCredentials::of(plugin, ResolvedCredentials::default()),
+            CallInput::Describe,
+            describe_context(),
+        );
         let work = async {
-            invoke(instance, &self.slots, Arc::new(call), Acts::Never, async |store| {
+            invoke(instance, &self.call_permits, Arc::new(call), SideEffects::None, async |store| {
                 macro_rules! describe {
                     ($world:ident) => {{
                         let indices = $world::exports::occopus::types::plugin::GuestIndices::new(instance)?;
@@ -102,7 +107,7 @@ impl Shared {
     }
 }
 
-fn describing() -> CallContext {
+fn describe_context() -> CallContext {
     CallContext {
         infrastructure_id: String::new(),
         node: String::new(),

@@ -4,38 +4,42 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    CreateRequest, Detail, Driver, Fault, Handle, OUTPUT_BYTES, Observed, Owned, OwnedPage, Reaction, Scope,
+    CallScope, CreateRequest, Detail, Driver, Fault, Handle, MAX_OUTPUT_BYTES, ObservedMachine, OwnedMachine,
+    OwnedPage, Reaction,
 };
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use crate::bindings::driver::exports::occopus::driver::{inventory, nodes, output, preflight};
-use crate::convert::{detail_from, fault_from, handle_to, observed_from};
-use crate::host::{Input, NodeRequest, Scope as ScopeHandle, State};
-use crate::invoke::{Acts, finish};
-use crate::leaving;
+use crate::convert::{detail_from_wit, fault_from_wit, handle_to_wit, observed_from_wit};
+use crate::host::{CallInput, HostState, NodeRequestHandle, ScopeHandle};
+use crate::invoke::{SideEffects, finish_fault};
 use crate::plugin::Plugin;
-use crate::runtime::Shared;
+use crate::runtime::RuntimeCore;
+use crate::sanitize;
 
 /// Where the section of a driver stands in an implementation.
-const SECTION: &str = "/resource";
+const SECTION_POINTER: &str = "/resource";
 
 /// Bytes of an id that somebody else's machine may carry.
-const LONGEST_ID: usize = 256;
+const MAX_ID_BYTES: usize = 256;
 /// Bytes by which a driver knows how far a list was read.
-const LONGEST_CURSOR: usize = 64 << 10;
+const MAX_CURSOR_BYTES: usize = 64 << 10;
 /// Bytes of a machine's output in which secrets are searched for. There may be less to keep once they are taken out.
-const SEARCHED: usize = 64 * OUTPUT_BYTES;
+const MAX_SEARCHED_OUTPUT_BYTES: usize = 64 * MAX_OUTPUT_BYTES;
 /// Details of one check.
-const MOST_FOUND: usize = 256;
+const MAX_CHECK_DETAILS: usize = 256;
 
 pub(crate) struct SandboxedDriver {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<RuntimeCore>,
     pub(crate) plugin: Arc<Plugin>,
 }
 
 /// `nodes` of a fresh instance. The worlds with and without `inventory` are one to the host.
-async fn instantiate(pre: &InstancePre<State>, store: &mut Store<State>) -> wasmtime::Result<(Instance, nodes::Guest)> {
+async fn instantiate_nodes(
+    pre: &InstancePre<HostState>,
+    store: &mut Store<HostState>,
+) -> wasmtime::Result<(Instance, nodes::Guest)> {
     let indices = nodes::GuestIndices::new(pre)?;
     let instance = pre.instantiate_async(&mut *store).await?;
     let guest = indices.load(&mut *store, &instance)?;
@@ -44,108 +48,118 @@ async fn instantiate(pre: &InstancePre<State>, store: &mut Store<State>) -> wasm
 
 #[async_trait]
 impl Driver for SandboxedDriver {
-    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
-        let call = self.shared.prepare(&self.plugin, Input::Node(request.clone()), &request.scope.context)?;
-        let created = self.shared.run(&self.plugin, "create", Arc::clone(&call), Acts::Maybe, async |pre, store| {
-            let (_, nodes) = instantiate(pre, store).await?;
-            let request = store.data_mut().push(NodeRequest)?;
-            nodes.call_create(&mut *store, request).await
-        });
-        let created = created.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
-        observed_from(&call, created)
+    async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault> {
+        let call = self.shared.prepare(&self.plugin, CallInput::Node(request.clone()), &request.scope.context)?;
+        let created =
+            self.shared.run(&self.plugin, "create", Arc::clone(&call), SideEffects::Possible, async |pre, store| {
+                let (_, nodes) = instantiate_nodes(pre, store).await?;
+                let request = store.data_mut().push(NodeRequestHandle)?;
+                nodes.call_create(&mut *store, request).await
+            });
+        let created = created.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
+        observed_from_wit(&call, created)
     }
 
-    async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
-        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
-        let found = self.shared.run(&self.plugin, "find", Arc::clone(&call), Acts::Never, async |pre, store| {
-            let (_, nodes) = instantiate(pre, store).await?;
+    async fn find(&self, scope: &CallScope, instance_id: &str) -> Result<Option<ObservedMachine>, Fault> {
+        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let found = self.shared.run(&self.plugin, "find", Arc::clone(&call), SideEffects::None, async |pre, store| {
+            let (_, nodes) = instantiate_nodes(pre, store).await?;
             let scope = store.data_mut().push(ScopeHandle)?;
             nodes.call_find(&mut *store, scope, instance_id).await
         });
-        let found = found.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
-        found.map(|observed| observed_from(&call, observed)).transpose().map_err(only_seen)
+        let found = found.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
+        found.map(|observed| observed_from_wit(&call, observed)).transpose().map_err(as_retryable)
     }
 
-    async fn observe(&self, scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
+    async fn observe(&self, scope: &CallScope, handles: &[Handle]) -> Result<Vec<ObservedMachine>, Fault> {
         if handles.is_empty() {
             return Ok(Vec::new());
         }
-        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
-        let given: Vec<_> = handles.iter().map(handle_to).collect();
-        let observed = self.shared.run(&self.plugin, "observe", Arc::clone(&call), Acts::Never, async |pre, store| {
-            let (_, nodes) = instantiate(pre, store).await?;
-            let scope = store.data_mut().push(ScopeHandle)?;
-            nodes.call_observe(&mut *store, scope, &given).await
-        });
-        let observed = observed.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let given: Vec<_> = handles.iter().map(handle_to_wit).collect();
+        let observed =
+            self.shared.run(&self.plugin, "observe", Arc::clone(&call), SideEffects::None, async |pre, store| {
+                let (_, nodes) = instantiate_nodes(pre, store).await?;
+                let scope = store.data_mut().push(ScopeHandle)?;
+                nodes.call_observe(&mut *store, scope, &given).await
+            });
+        let observed = observed.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
         if observed.len() != handles.len() {
             let message = format!("the driver answered about {} machines of {}", observed.len(), handles.len());
             return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
         }
-        observed.into_iter().map(|observed| observed_from(&call, observed)).collect::<Result<_, _>>().map_err(only_seen)
+        observed
+            .into_iter()
+            .map(|observed| observed_from_wit(&call, observed))
+            .collect::<Result<_, _>>()
+            .map_err(as_retryable)
     }
 
-    async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
-        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
-        let given = handle_to(handle);
-        let destroyed = self.shared.run(&self.plugin, "destroy", Arc::clone(&call), Acts::Maybe, async |pre, store| {
-            let (_, nodes) = instantiate(pre, store).await?;
-            let scope = store.data_mut().push(ScopeHandle)?;
-            nodes.call_destroy(&mut *store, scope, &given).await
-        });
-        destroyed.await?.map_err(|fault| finish(&call, fault_from(fault, SECTION)))
+    async fn destroy(&self, scope: &CallScope, handle: &Handle) -> Result<(), Fault> {
+        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let given = handle_to_wit(handle);
+        let destroyed =
+            self.shared.run(&self.plugin, "destroy", Arc::clone(&call), SideEffects::Possible, async |pre, store| {
+                let (_, nodes) = instantiate_nodes(pre, store).await?;
+                let scope = store.data_mut().push(ScopeHandle)?;
+                nodes.call_destroy(&mut *store, scope, &given).await
+            });
+        destroyed.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))
     }
 
-    async fn list_owned(&self, scope: &Scope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
-        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
-        let page = self.shared.run(&self.plugin, "list_owned", Arc::clone(&call), Acts::Never, async |pre, store| {
-            // Optional: looked for by name.
-            let Ok(indices) = inventory::GuestIndices::new(pre) else { return Ok(None) };
-            let instance = pre.instantiate_async(&mut *store).await?;
-            let guest = indices.load(&mut *store, &instance)?;
-            let scope = store.data_mut().push(ScopeHandle)?;
-            guest.call_list_owned(&mut *store, scope, cursor).await.map(Some)
-        });
+    async fn list_owned(&self, scope: &CallScope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let page =
+            self.shared.run(&self.plugin, "list_owned", Arc::clone(&call), SideEffects::None, async |pre, store| {
+                // Optional: looked for by name.
+                let Ok(indices) = inventory::GuestIndices::new(pre) else { return Ok(None) };
+                let instance = pre.instantiate_async(&mut *store).await?;
+                let guest = indices.load(&mut *store, &instance)?;
+                let scope = store.data_mut().push(ScopeHandle)?;
+                guest.call_list_owned(&mut *store, scope, cursor).await.map(Some)
+            });
         let Some(page) = page.await? else {
             let message = format!("the driver `{}` can't list its machines", call.plugin);
             return Err(Fault::new(Reaction::Unsupported, "driver.no-inventory", message));
         };
-        let page = page.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        let page = page.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
         let owned = |machine: inventory::Owned| {
-            Ok(Owned {
-                instance_id: call.told(&machine.instance_id, LONGEST_ID),
-                infrastructure_id: call.told(&machine.infrastructure_id, LONGEST_ID),
-                observed: observed_from(&call, machine.observed)?,
+            Ok(OwnedMachine {
+                instance_id: call.sanitized(&machine.instance_id, MAX_ID_BYTES),
+                infrastructure_id: call.sanitized(&machine.infrastructure_id, MAX_ID_BYTES),
+                observed: observed_from_wit(&call, machine.observed)?,
             })
         };
-        if let Some(long) = page.cursor.as_ref().filter(|cursor| cursor.len() > LONGEST_CURSOR) {
-            let message = format!("the cursor of a list has {} bytes; {LONGEST_CURSOR} are the most", long.len());
+        if let Some(long) = page.cursor.as_ref().filter(|cursor| cursor.len() > MAX_CURSOR_BYTES) {
+            let message = format!("the cursor of a list has {} bytes; {MAX_CURSOR_BYTES} are the most", long.len());
             return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
         }
-        let machines = page.machines.into_iter().map(owned).collect::<Result<_, _>>().map_err(only_seen)?;
+        let machines = page.machines.into_iter().map(owned).collect::<Result<_, _>>().map_err(as_retryable)?;
         Ok(OwnedPage { machines, cursor: page.cursor })
     }
 
     async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
-        let call = self.shared.prepare_offline(&self.plugin, Input::Node(request.clone()), &request.scope.context)?;
-        let found = self.shared.run(&self.plugin, "check", Arc::clone(&call), Acts::Never, async |pre, store| {
+        let call =
+            self.shared.prepare_offline(&self.plugin, CallInput::Node(request.clone()), &request.scope.context)?;
+        let found = self.shared.run(&self.plugin, "check", Arc::clone(&call), SideEffects::None, async |pre, store| {
             // Optional: looked for by name.
             let Ok(indices) = preflight::GuestIndices::new(pre) else { return Ok(Vec::new()) };
             let instance = pre.instantiate_async(&mut *store).await?;
             let guest = indices.load(&mut *store, &instance)?;
-            let request = store.data_mut().push(NodeRequest)?;
+            let request = store.data_mut().push(NodeRequestHandle)?;
             guest.call_check(&mut *store, request).await
         });
-        let mut found: Vec<_> = found.await?.into_iter().map(|detail| detail_from(detail, SECTION)).collect();
-        found.truncate(MOST_FOUND);
-        found.iter_mut().for_each(|detail| leaving::detail(&call, detail));
+        let mut found: Vec<_> =
+            found.await?.into_iter().map(|detail| detail_from_wit(detail, SECTION_POINTER)).collect();
+        found.truncate(MAX_CHECK_DETAILS);
+        found.iter_mut().for_each(|detail| sanitize::detail(&call, detail));
         Ok(found)
     }
 
-    async fn tail(&self, scope: &Scope, handle: &Handle, lines: u32) -> Result<String, Fault> {
-        let call = self.shared.prepare(&self.plugin, Input::Scope(Arc::clone(&scope.section)), &scope.context)?;
-        let given = handle_to(handle);
-        let answer = self.shared.run(&self.plugin, "tail", Arc::clone(&call), Acts::Never, async |pre, store| {
+    async fn tail(&self, scope: &CallScope, handle: &Handle, lines: u32) -> Result<String, Fault> {
+        let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
+        let given = handle_to_wit(handle);
+        let answer = self.shared.run(&self.plugin, "tail", Arc::clone(&call), SideEffects::None, async |pre, store| {
             // Optional: looked for by name.
             let Ok(indices) = output::GuestIndices::new(pre) else { return Ok(None) };
             let instance = pre.instantiate_async(&mut *store).await?;
@@ -157,9 +171,9 @@ impl Driver for SandboxedDriver {
             let message = format!("the driver `{}` keeps no output of its machines", call.plugin);
             return Err(Fault::new(Reaction::Unsupported, "driver.no-output", message));
         };
-        let text = answer.map_err(|fault| finish(&call, fault_from(fault, SECTION)))?;
+        let text = answer.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
         let text = match &call.secrets {
-            Some(secrets) => secrets.redact_end(&text, SEARCHED),
+            Some(secrets) => secrets.redact_suffix(&text, MAX_SEARCHED_OUTPUT_BYTES),
             None => text,
         };
         Ok(last_lines(&text, lines as usize).to_owned())
@@ -167,7 +181,7 @@ impl Driver for SandboxedDriver {
 }
 
 /// An answer that can't be kept, of a call that changed nothing.
-fn only_seen(fault: Fault) -> Fault {
+fn as_retryable(fault: Fault) -> Fault {
     Fault { reaction: Reaction::Retry, ..fault }
 }
 
@@ -175,21 +189,21 @@ fn only_seen(fault: Fault) -> Fault {
 fn last_lines(text: &str, lines: usize) -> &str {
     let text = text.trim_end_matches('\n');
     let from = text.rmatch_indices('\n').nth(lines.saturating_sub(1)).map_or(0, |(at, _)| at + 1);
-    let from = from.max(text.len().saturating_sub(OUTPUT_BYTES));
+    let from = from.max(text.len().saturating_sub(MAX_OUTPUT_BYTES));
     (from..=text.len()).find_map(|at| text.get(at..)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{OUTPUT_BYTES, last_lines};
+    use super::{MAX_OUTPUT_BYTES, last_lines};
 
     #[test]
     fn output_is_cut_at_its_beginning() {
         assert_eq!(last_lines("one\ntwo\nthree\n", 2), "two\nthree");
         assert_eq!(last_lines("one\ntwo\n", 5), "one\ntwo");
         assert_eq!(last_lines("", 5), "");
-        let long = "ä".repeat(OUTPUT_BYTES);
-        assert!(last_lines(&long, 5).len() <= OUTPUT_BYTES);
-        assert!(last_lines(&long, 5).len() > OUTPUT_BYTES - 2);
+        let long = "ä".repeat(MAX_OUTPUT_BYTES);
+        assert!(last_lines(&long, 5).len() <= MAX_OUTPUT_BYTES);
+        assert!(last_lines(&long, 5).len() > MAX_OUTPUT_BYTES - 2);
     }
 }

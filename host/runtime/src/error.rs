@@ -22,7 +22,7 @@ pub enum RuntimeError {
         "{origin} has changed since it was installed, and is refused: its SHA-256 was {pinned}, and is {found}. Install it again \
          if the change is yours: `occopus plugin install FILE`"
     )]
-    Changed {
+    DigestMismatch {
         /// Where it came from.
         origin: String,
         /// The digest of what was installed.
@@ -72,7 +72,7 @@ pub enum RuntimeError {
     },
     /// Not taken in beside the others.
     #[error("{origin} is left out: {message}")]
-    LeftOut {
+    NotAdmitted {
         /// Where it came from.
         origin: String,
         /// Why, and what to do.

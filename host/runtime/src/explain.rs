@@ -1,10 +1,10 @@
 //! Explanations of what a plugin may do and why, for `occopus plugin explain` and for whoever is asked to agree to it.
 
-use crate::grants::{Interface, Subject};
+use crate::grants::{GrantSubject, Interface};
 use crate::runtime::PluginInfo;
 
-const BUNDLED: &str = "bundled plugins get what they need";
-const GRANTED: &str = "granted by the configuration";
+const BUNDLED_REASON: &str = "bundled plugins get what they need";
+const GRANTED_REASON: &str = "granted by the configuration";
 
 impl PluginInfo {
     /// Returns what it may do and why, as text, computed from what calls are granted.
@@ -15,31 +15,31 @@ impl PluginInfo {
             format!("  chosen by `{}`", it.keyword),
             "  files, environment, arguments: none, and not to be had".to_owned(),
         ];
-        lines.extend(self.network());
-        lines.extend(self.interfaces());
+        lines.extend(self.network_lines());
+        lines.extend(self.interface_lines());
         lines.push("  link-local and metadata addresses: refused, unless granted by that very address".to_owned());
-        let reveals = self.subject().interfaces().contains(&Interface::Reveal);
+        let reveals = self.grant_subject().interfaces().contains(&Interface::Reveal);
         lines.push(match (&it.credentials_schema, reveals) {
             (None, _) => "  credentials: none".to_owned(),
             (Some(_), false) => "  credentials: used through the host, never seen".to_owned(),
             (Some(_), true) => "  credentials: it sees the values, since `reveal` is granted".to_owned(),
         });
-        lines.extend(self.advice());
+        lines.extend(self.grant_advice());
         lines.join("\n") + "\n"
     }
 
-    fn subject(&self) -> Subject<'_> {
-        Subject {
+    fn grant_subject(&self) -> GrantSubject<'_> {
+        GrantSubject {
             plugin: &self.description.name,
             bundled: self.is_bundled,
             needs_network: &self.description.needs_network,
             needs_interfaces: &self.description.needs_interfaces,
             operator: Some(&self.granted),
-            ..Subject::default()
+            ..GrantSubject::default()
         }
     }
 
-    fn network(&self) -> Vec<String> {
+    fn network_lines(&self) -> Vec<String> {
         let needs = &self.description.needs_network;
         let granted: Vec<_> = self.granted.network.iter().map(ToString::to_string).collect();
         let mut lines = Vec::new();
@@ -47,15 +47,15 @@ impl PluginInfo {
             lines.push(match need.as_str() {
                 "endpoint" => "network: host and port of the `endpoint` of the section at hand".to_owned(),
                 "node-address" => "network: the addresses of the node at hand".to_owned(),
-                "announced" if self.is_bundled => format!("network: {ANNOUNCED} ({BUNDLED})"),
-                "announced" => format!("network: asks for {ANNOUNCED}; not granted"),
-                other if self.is_bundled => format!("network: {other} ({BUNDLED})"),
+                "announced" if self.is_bundled => format!("network: {ANNOUNCED_HOSTS} ({BUNDLED_REASON})"),
+                "announced" => format!("network: asks for {ANNOUNCED_HOSTS}; not granted"),
+                other if self.is_bundled => format!("network: {other} ({BUNDLED_REASON})"),
                 other => format!("network: asks for {other}; not granted"),
             });
         }
         for target in &granted {
-            let target = if target == "announced" { ANNOUNCED } else { target };
-            lines.push(format!("network: {target} ({GRANTED})"));
+            let target = if target == "announced" { ANNOUNCED_HOSTS } else { target };
+            lines.push(format!("network: {target} ({GRANTED_REASON})"));
         }
         if lines.is_empty() {
             lines.push("network: none".to_owned());
@@ -64,15 +64,15 @@ impl PluginInfo {
     }
 
     /// Returns lines for the interfaces that it asks for or has without asking.
-    fn interfaces(&self) -> Vec<String> {
-        let (needs, has) = (&self.description.needs_interfaces, self.subject().interfaces());
+    fn interface_lines(&self) -> Vec<String> {
+        let (needs, has) = (&self.description.needs_interfaces, self.grant_subject().interfaces());
         let line = |interface: &Interface| {
             let name = interface.name();
             let is_asked_for = needs.iter().any(|need| need == name);
             let why = match (has.contains(interface), self.granted.interfaces.contains(interface), is_asked_for) {
-                (true, true, true) => GRANTED.to_owned(),
-                (true, true, false) => format!("{GRANTED}, although it does not ask for it"),
-                (true, false, _) => BUNDLED.to_owned(),
+                (true, true, true) => GRANTED_REASON.to_owned(),
+                (true, true, false) => format!("{GRANTED_REASON}, although it does not ask for it"),
+                (true, false, _) => BUNDLED_REASON.to_owned(),
                 (false, _, true) => "asked for, not granted".to_owned(),
                 (false, _, false) => return None,
             };
@@ -82,7 +82,7 @@ impl PluginInfo {
     }
 
     /// Returns the configuration that grants what it asks for and does not have.
-    fn advice(&self) -> Vec<String> {
+    fn grant_advice(&self) -> Vec<String> {
         let it = &self.description;
         let granted = self.granted.words();
         let lacks = |need: &&String| !self.is_bundled && !granted.contains(need);
@@ -108,4 +108,4 @@ impl PluginInfo {
     }
 }
 
-const ANNOUNCED: &str = "hosts that this endpoint names in its answers, without secrets";
+const ANNOUNCED_HOSTS: &str = "hosts that this endpoint names in its answers, without secrets";

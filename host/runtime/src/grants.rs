@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use address::Place;
-pub(crate) use announced::Announced;
+use address::NetworkZone;
+pub(crate) use announced::AnnouncedHosts;
 pub use call::CallGrants;
 pub use node::{InvalidAddress, NodeAddress};
-pub use refusal::Refusal;
-pub use target::{InvalidTarget, Target};
+pub use refusal::GrantRefusal;
+pub use target::{InvalidNetworkTarget, NetworkTarget};
 
 /// Why nobody can connect to an endpoint as users write them; none when somebody may. Nothing is resolved.
 pub fn endpoint_problem(endpoint: &str) -> Option<String> {
@@ -35,7 +35,7 @@ pub fn webhook_problem(url: &str) -> Option<String> {
         Ok(endpoint) if !url.starts_with("http://") && !url.starts_with("https://") || endpoint.host().is_none() => {
             Some("a webhook is told over `https://` or `http://`".to_owned())
         }
-        Ok(endpoint) if endpoint.place() == Place::Guarded => {
+        Ok(endpoint) if endpoint.zone() == NetworkZone::Guarded => {
             Some("metadata, link-local and reserved addresses get no webhooks".to_owned())
         }
         Ok(_) => None,
@@ -45,7 +45,7 @@ pub fn webhook_problem(url: &str) -> Option<String> {
 
 /// Tells whether a URL names this machine or an address of a private network. Nothing is resolved.
 pub fn is_internal(url: &str) -> bool {
-    endpoint::Endpoint::parse(url).is_ok_and(|endpoint| endpoint.place() != Place::Public)
+    endpoint::Endpoint::parse(url).is_ok_and(|endpoint| endpoint.zone() != NetworkZone::Public)
 }
 
 /// The operator's configuration: what plugins get beyond the endpoint of the section at hand.
@@ -56,7 +56,7 @@ pub struct Grants {
     pub plugins: BTreeMap<String, PluginGrants>,
     /// What endpoints named since the process began. Shared by clones.
     #[serde(skip)]
-    announced: Arc<announced::Announcements>,
+    announced: Arc<announced::AnnouncementRegistry>,
 }
 
 /// What the operator grants to one plugin.
@@ -64,7 +64,7 @@ pub struct Grants {
 #[serde(default, deny_unknown_fields)]
 pub struct PluginGrants {
     /// Where it may connect to.
-    pub network: Vec<Target>,
+    pub network: Vec<NetworkTarget>,
     /// The host interfaces that it may use.
     pub interfaces: BTreeSet<Interface>,
     /// SHA-256 of its bytes, in hexadecimal: another file of this name gets nothing. Any when there is none.
@@ -119,13 +119,13 @@ impl Interface {
 
 /// What the grants of a call are computed from.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Subject<'a> {
+pub struct GrantSubject<'a> {
     /// The plugin's name, for messages.
     pub plugin: &'a str,
     /// The key of the configuration whose lines are for it, where that is not its name.
-    pub entry: Option<&'a str>,
+    pub config_key: Option<&'a str>,
     /// Kind, keyword and digest: what is learnt for one plugin is not another's.
-    pub identity: &'a str,
+    pub plugin_identity: &'a str,
     /// It came with this program and was not replaced.
     pub bundled: bool,
     /// `needs.network` of its description.
@@ -140,16 +140,16 @@ pub struct Subject<'a> {
     pub node_addresses: &'a [String],
 }
 
-impl Subject<'_> {
+impl GrantSubject<'_> {
     /// Tells whether its endpoint may name further hosts: it asks for that, and somebody has agreed.
     pub(crate) fn may_follow_announcements(&self) -> bool {
         let asks = self.needs_network.iter().any(|line| line == "announced");
-        let is_granted = || self.operator.is_some_and(|operator| operator.network.contains(&Target::ANNOUNCED));
+        let is_granted = || self.operator.is_some_and(|operator| operator.network.contains(&NetworkTarget::ANNOUNCED));
         asks && (self.bundled || is_granted())
     }
 
     /// Tells whether it may run commands that templates name.
-    fn may_command(&self) -> bool {
+    fn may_run_commands(&self) -> bool {
         self.bundled || self.interfaces().contains(&Interface::Process)
     }
 
@@ -172,7 +172,7 @@ impl Grants {
     }
 
     /// What one call may reach.
-    pub fn for_call(&self, subject: &Subject<'_>) -> CallGrants {
+    pub fn for_call(&self, subject: &GrantSubject<'_>) -> CallGrants {
         CallGrants::new(subject, &self.announced)
     }
 }

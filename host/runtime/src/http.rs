@@ -7,11 +7,11 @@ mod body;
 mod connect;
 mod connection;
 mod error;
-mod masked;
 mod memory;
 mod pool;
 mod prepare;
 mod proxy;
+mod response_masking;
 mod route;
 mod tls;
 
@@ -25,19 +25,19 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty};
 use tokio::time::timeout;
 
-use crate::grants::{Announced, CallGrants};
+use crate::grants::{AnnouncedHosts, CallGrants};
 use crate::secrets::CallSecrets;
 
-use body::Whole;
+use body::BufferedBody;
 use connect::Connector;
-use connection::Exchange;
+use connection::SendOutcome;
 use pool::Pool;
-use prepare::Prepared;
+use prepare::PreparedRequest;
 use route::Route;
 
-pub use error::{HttpError, HttpErrorKind, Sent};
-pub use memory::{CallMemory, Memory};
-pub use tls::Identity;
+pub use error::{HttpError, HttpErrorKind, RequestSent};
+pub use memory::{BodyMemoryPool, CallBodyMemory};
+pub use tls::TlsIdentity;
 
 /// The body of a response.
 pub type ResponseBody = UnsyncBoxBody<Bytes, HttpError>;
@@ -46,9 +46,9 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, HttpError>;
 type RequestBody = UnsyncBoxBody<Bytes, HttpError>;
 
 /// Bytes of the host's memory for an exchange beside its bodies.
-const EXCHANGE: usize = 128 << 10;
+const EXCHANGE_OVERHEAD_BYTES: usize = 128 << 10;
 /// Nothing is learnt from longer answers: it takes many times their size.
-const LONGEST_CATALOGUE: usize = 4 << 20;
+const MAX_CATALOGUE_BYTES: usize = 4 << 20;
 
 /// Bounds of one exchange.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +90,7 @@ impl HttpClient {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display + Send + Sync + 'static,
     {
-        self.send_within(request, grants, secrets, limits, &CallMemory::alone()).await
+        self.send_within(request, grants, secrets, limits, &CallBodyMemory::standalone()).await
     }
 
     /// Sends a request with an absolute `http` or `https` URI. Follows no redirect: that is a new request of the guest,
@@ -101,16 +101,17 @@ impl HttpClient {
         grants: &CallGrants,
         secrets: Option<&CallSecrets>,
         limits: &HttpLimits,
-        memory: &Arc<CallMemory>,
+        memory: &Arc<CallBodyMemory>,
     ) -> Result<Response<ResponseBody>, HttpError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display + Send + Sync + 'static,
     {
         let route = Route::of(request.uri(), grants)?;
-        let mut share = memory.share();
-        share.grow(EXCHANGE)?;
-        let Prepared { mut head, body } = prepare::prepare(request, &route, grants, secrets, limits, memory).await?;
+        let mut share = memory.reserve();
+        share.try_grow(EXCHANGE_OVERHEAD_BYTES)?;
+        let PreparedRequest { mut head, body } =
+            prepare::prepare_request(request, &route, grants, secrets, limits, memory).await?;
         // A question without a body can be asked again; anything else is sent once.
         let repeatable = matches!(*head.method(), Method::GET | Method::HEAD) && body.is_end_stream();
         let mut body = Some(body);
@@ -125,27 +126,27 @@ impl HttpClient {
             let sending = connection.send(head.clone().map(|()| content), &route);
             match timeout(limits.first_byte, sending).await {
                 Err(_) => return Err(HttpError::timeout(HttpErrorKind::FirstByteTimeout, &route, limits.first_byte)),
-                Ok(Exchange::Answered(response)) => {
+                Ok(SendOutcome::Answered(response)) => {
                     let announced = announcements(grants, &route).cloned();
                     self.pool.put_when_ready(route, connection);
-                    let answer = prepare::answer(response, limits, secrets, share)?;
+                    let answer = prepare::prepare_response(response, limits, secrets, share)?;
                     return match announced {
                         Some(announced) => read_announcements(answer, &announced, memory).await,
                         None => Ok(answer),
                     };
                 }
                 // The server closed a connection that was kept for later: nothing of the request has left.
-                Ok(Exchange::NotSent(request)) if reused => {
+                Ok(SendOutcome::NotSent(request)) if reused => {
                     let (parts, content) = request.into_parts();
                     head = Request::from_parts(parts, ());
                     body = Some(content);
                 }
-                Ok(Exchange::NotSent(_)) => {
+                Ok(SendOutcome::NotSent(_)) => {
                     let message = format!("{route} closed the connection before the request was sent");
-                    return Err(HttpError::new(HttpErrorKind::Protocol, Sent::No, message));
+                    return Err(HttpError::new(HttpErrorKind::Protocol, RequestSent::No, message));
                 }
-                Ok(Exchange::Failed(_)) if reused && repeatable => {}
-                Ok(Exchange::Failed(error)) => return Err(HttpError::of_exchange(&route, &error)),
+                Ok(SendOutcome::Failed(_)) if reused && repeatable => {}
+                Ok(SendOutcome::Failed(error)) => return Err(HttpError::from_exchange(&route, &error)),
             }
         }
     }
@@ -163,7 +164,7 @@ pub(crate) fn host_for_secrets(url: &Uri, grants: &CallGrants) -> Result<String,
     Ok(route.authority())
 }
 
-fn announcements<'a>(grants: &'a CallGrants, route: &Route) -> Option<&'a Arc<Announced>> {
+fn announcements<'a>(grants: &'a CallGrants, route: &Route) -> Option<&'a Arc<AnnouncedHosts>> {
     match route {
         Route::Host { host, port, .. } => grants.announcements_of(host, *port),
         Route::Socket(_) => None,
@@ -173,17 +174,19 @@ fn announcements<'a>(grants: &'a CallGrants, route: &Route) -> Option<&'a Arc<An
 /// Takes the answer in before the plugin sees any of it: what it names may be asked at once.
 async fn read_announcements(
     answer: Response<ResponseBody>,
-    announced: &Announced,
-    memory: &Arc<CallMemory>,
+    announced: &AnnouncedHosts,
+    memory: &Arc<CallBodyMemory>,
 ) -> Result<Response<ResponseBody>, HttpError> {
     let (parts, content) = answer.into_parts();
-    let whole = Whole::of(content, memory.share()).await.map_err(|error| HttpError { sent: Sent::Maybe, ..error })?;
+    let whole = BufferedBody::collect(content, memory.reserve())
+        .await
+        .map_err(|error| HttpError { sent: RequestSent::Maybe, ..error })?;
     // Keystone lists its versions with `300 Multiple Choices`. An error may quote what the plugin sent.
     let names = parts.status.is_success() || parts.status == StatusCode::MULTIPLE_CHOICES;
-    if names && whole.bytes.len() <= LONGEST_CATALOGUE {
+    if names && whole.bytes.len() <= MAX_CATALOGUE_BYTES {
         announced.learn(&whole.bytes);
     }
-    Ok(Response::from_parts(parts, whole.body()))
+    Ok(Response::from_parts(parts, whole.into_body()))
 }
 
 #[cfg(test)]

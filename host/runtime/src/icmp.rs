@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// machine lets us send no echo: then nothing is known of the other end.
 pub async fn echo(address: IpAddr, patience: Duration) -> Result<Option<Duration>, Fault> {
     let address = address.to_canonical();
-    let (socket, kind) = open(address)?;
+    let (socket, kind) = open_socket(address)?;
     let failed = |error: io::Error| {
         Fault::new(Reaction::Retry, "icmp.not-sent", format!("can't send an ICMP echo to {address}: {error}"))
     };
@@ -26,11 +26,11 @@ pub async fn echo(address: IpAddr, patience: Duration) -> Result<Option<Duration
     let exchange = async {
         socket.connect(SocketAddr::new(address, 0)).await?;
         let began = Instant::now();
-        socket.send(&request(address, &token)).await?;
+        socket.send(&echo_request(address, &token)).await?;
         let mut packet = [0; 512];
         loop {
             let length = socket.recv(&mut packet).await?;
-            if answers(packet.get(..length).unwrap_or_default(), address, kind, &token) {
+            if is_reply(packet.get(..length).unwrap_or_default(), address, kind, &token) {
                 return Ok::<_, io::Error>(began.elapsed());
             }
         }
@@ -45,21 +45,21 @@ pub async fn echo(address: IpAddr, patience: Duration) -> Result<Option<Duration
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum SocketKind {
     /// The kernel fills in the identifier and strips the IP header.
     Datagram,
     /// Everything is there, also what is for others.
     Raw,
 }
 
-fn open(address: IpAddr) -> Result<(Socket, Kind), Fault> {
+fn open_socket(address: IpAddr) -> Result<(Socket, SocketKind), Fault> {
     let (domain, protocol) = match address {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
     };
     let open = |kind: Type| Socket::new(domain, kind.nonblocking(), Some(protocol));
-    let opened = open(Type::DGRAM).map(|socket| (socket, Kind::Datagram));
-    opened.or_else(|_| open(Type::RAW).map(|socket| (socket, Kind::Raw))).map_err(|error| {
+    let opened = open(Type::DGRAM).map(|socket| (socket, SocketKind::Datagram));
+    opened.or_else(|_| open(Type::RAW).map(|socket| (socket, SocketKind::Raw))).map_err(|error| {
         let message = format!(
             "this machine lets us send no ICMP echo ({error}). Allow it with `sysctl -w \
              net.ipv4.ping_group_range=\"0 2147483647\"`, or check the node by `ports` or `urls` and set `ping: false`"
@@ -69,13 +69,13 @@ fn open(address: IpAddr) -> Result<(Socket, Kind), Fault> {
 }
 
 /// Types of RFC 792 and RFC 4443.
-fn types(address: IpAddr) -> (u8, u8) {
+fn message_types(address: IpAddr) -> (u8, u8) {
     if address.is_ipv4() { (8, 0) } else { (128, 129) }
 }
 
 /// Type, code, checksum, identifier, sequence number, token. The identifier is the kernel's or nobody's.
-fn request(address: IpAddr, token: &[u8]) -> Vec<u8> {
-    let mut packet = vec![types(address).0, 0, 0, 0, 0, 0, 0, 1];
+fn echo_request(address: IpAddr, token: &[u8]) -> Vec<u8> {
+    let mut packet = vec![message_types(address).0, 0, 0, 0, 0, 0, 0, 1];
     packet.extend_from_slice(token);
     if address.is_ipv4() {
         let sum = checksum(&packet).to_be_bytes();
@@ -84,13 +84,13 @@ fn request(address: IpAddr, token: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn answers(packet: &[u8], address: IpAddr, kind: Kind, token: &[u8]) -> bool {
+fn is_reply(packet: &[u8], address: IpAddr, kind: SocketKind, token: &[u8]) -> bool {
     let message = match (kind, address, packet.first()) {
         // The length of the IP header is in its first byte, in words.
-        (Kind::Raw, IpAddr::V4(_), Some(first)) => packet.get(4 * usize::from(first & 15)..),
+        (SocketKind::Raw, IpAddr::V4(_), Some(first)) => packet.get(4 * usize::from(first & 15)..),
         _ => Some(packet),
     };
-    message.is_some_and(|message| message.first() == Some(&types(address).1) && message.get(8..) == Some(token))
+    message.is_some_and(|message| message.first() == Some(&message_types(address).1) && message.get(8..) == Some(token))
 }
 
 /// RFC 1071. (That of ICMPv6 covers the addresses too, and is the kernel's business.)
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_request_has_a_right_checksum() {
-        let packet = request(IpAddr::from([127, 0, 0, 1]), &[7; 16]);
+        let packet = echo_request(IpAddr::from([127, 0, 0, 1]), &[7; 16]);
         assert_eq!(checksum(&packet), 0);
         assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
         assert_eq!(checksum(&[0xff, 0xff, 0xff]), 0x00ff);
@@ -120,16 +120,16 @@ mod tests {
     fn only_the_answer_to_this_request_counts() {
         let v4 = IpAddr::from([127, 0, 0, 1]);
         let token = [7; 16];
-        let mut reply = request(v4, &token);
-        assert!(!answers(&reply, v4, Kind::Datagram, &token), "our own request");
+        let mut reply = echo_request(v4, &token);
+        assert!(!is_reply(&reply, v4, SocketKind::Datagram, &token), "our own request");
         reply[0] = 0;
-        assert!(answers(&reply, v4, Kind::Datagram, &token));
-        assert!(!answers(&reply, v4, Kind::Datagram, &[8; 16]));
+        assert!(is_reply(&reply, v4, SocketKind::Datagram, &token));
+        assert!(!is_reply(&reply, v4, SocketKind::Datagram, &[8; 16]));
         let mut packet = vec![0x46; 24];
         packet.extend_from_slice(&reply);
-        assert!(answers(&packet, v4, Kind::Raw, &token));
+        assert!(is_reply(&packet, v4, SocketKind::Raw, &token));
         for length in 0..packet.len() {
-            assert!(!answers(&packet[..length], v4, Kind::Raw, &token), "{length}");
+            assert!(!is_reply(&packet[..length], v4, SocketKind::Raw, &token), "{length}");
         }
     }
 

@@ -11,102 +11,102 @@ use wasmtime::component::{InstancePre, ResourceTableError};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::bindings::imports::occopus::host::log::Level;
-use crate::busy::Busy;
-use crate::host::{Call, RefusedKey, State};
-use crate::leaving;
+use crate::call_clock::CallClock;
+use crate::host::{Call, HostState, KeyDisclosureRefused};
+use crate::sanitize;
 
 /// How long a call may go on after the user gave up, to tidy up and to tell what happened.
-const GRACE: Duration = Duration::from_secs(10);
+const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
 /// Bytes of a crash in the log.
-const LONGEST_TRACE: usize = 16 << 10;
+const MAX_TRACE_BYTES: usize = 16 << 10;
 
 /// Code of the fault of a plugin that crashed.
-const TRAPPED: &str = "occopus.plugin-trapped";
+const TRAPPED_CODE: &str = "occopus.plugin-trapped";
 
 /// What a trap or a time-out means in this function.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Acts {
+pub(crate) enum SideEffects {
     /// It may have changed something: the outcome is unknown.
-    Maybe,
+    Possible,
     /// It only looks: it may be repeated.
-    Never,
+    None,
 }
 
-impl Acts {
+impl SideEffects {
     fn reaction(self) -> Reaction {
         match self {
-            Self::Maybe => Reaction::UnknownOutcome,
-            Self::Never => Reaction::Retry,
+            Self::Possible => Reaction::UnknownOutcome,
+            Self::None => Reaction::Retry,
         }
     }
 }
 
 /// Runs `work` on a fresh instance.
 pub(crate) async fn invoke<T, W>(
-    instance: &InstancePre<State>,
+    instance: &InstancePre<HostState>,
     slots: &Semaphore,
     call: Arc<Call>,
-    acts: Acts,
+    acts: SideEffects,
     work: W,
 ) -> Result<T, Fault>
 where
-    W: AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T>,
+    W: AsyncFnOnce(&mut Store<HostState>) -> wasmtime::Result<T>,
 {
     let ended = |code: &str, message: String| Fault::new(acts.reaction(), code, message);
     let Ok(_slot) = slots.acquire().await else {
         return Err(Fault::new(Reaction::Retry, "occopus.shutting-down", "the host is shutting down"));
     };
-    let mut store = Store::new(instance.engine(), State::new(Arc::clone(&call)));
+    let mut store = Store::new(instance.engine(), HostState::new(Arc::clone(&call)));
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(call.services.limits.transfer_bytes);
-    let busy = call.busy.clone();
-    bound_computing(&mut store, busy.clone(), call.services.limits.computing());
+    let busy = call.clock.clone();
+    limit_compute_time(&mut store, busy.clone(), call.services.limits.compute_time());
     let cancelled = async {
         call.context.cancel.cancelled().await;
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(CANCEL_GRACE).await;
     };
     let plugin = call.plugin.clone();
     let outcome = tokio::select! {
-        done = busy.measure(work(&mut store)) => done.map_err(|error| explain(&call, &error, acts)),
+        done = busy.measure(work(&mut store)) => done.map_err(|error| fault_from_error(&call, &error, acts)),
         () = sleep_until(call.deadline) => Err(ended(
             "occopus.plugin-timeout",
             format!("the plugin `{plugin}` gave no answer within {:?}", call.context.timeout),
         )),
         () = cancelled => Err(ended("occopus.cancelled", format!("the call of the plugin `{plugin}` was cancelled"))),
     };
-    call.memory.store(store.data().limits.memory, Ordering::Relaxed);
+    call.linear_memory_bytes.store(store.data().limits.linear_memory_bytes, Ordering::Relaxed);
     let output = store.data().output.contents();
     let output = String::from_utf8_lossy(&output);
     for line in output.lines() {
         call.log(Level::Debug, line);
     }
     outcome.map_err(|mut fault| {
-        if fault.code == TRAPPED {
-            fault
-                .details
-                .extend(last_words(&call.redact(&output)).map(|message| Detail { pointer: String::new(), message }));
+        if fault.code == TRAPPED_CODE {
+            fault.details.extend(
+                last_output_lines(&call.redact(&output)).map(|message| Detail { pointer: String::new(), message }),
+            );
         }
-        finish(&call, fault)
+        finish_fault(&call, fault)
     })
 }
 
 /// What a plugin wrote before it crashed: the end of it says why.
-fn last_words(output: &str) -> Option<String> {
-    const LINES: usize = 6;
-    const LETTERS: usize = 600;
-    let mut lines: Vec<_> = output.lines().rev().filter(|line| !line.trim().is_empty()).take(LINES).collect();
+fn last_output_lines(output: &str) -> Option<String> {
+    const MAX_LINES: usize = 6;
+    const MAX_CHARS: usize = 600;
+    let mut lines: Vec<_> = output.lines().rev().filter(|line| !line.trim().is_empty()).take(MAX_LINES).collect();
     lines.reverse();
-    let words: String = lines.join("\n").chars().take(LETTERS).collect();
+    let words: String = lines.join("\n").chars().take(MAX_CHARS).collect();
     (!words.is_empty()).then(|| format!("it wrote last: {words}"))
 }
 
 /// A plugin that computes is interrupted at every tick of the epoch, so that the timers get their turn; after so much
 /// computing it is ended.
-fn bound_computing(store: &mut Store<State>, busy: Busy, most: Duration) {
+fn limit_compute_time(store: &mut Store<HostState>, busy: CallClock, most: Duration) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
-        if busy.so_far() > most {
+        if busy.compute_time() > most {
             return Ok(UpdateDeadline::Interrupt);
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
@@ -114,8 +114,8 @@ fn bound_computing(store: &mut Store<State>, busy: Busy, most: Duration) {
 }
 
 /// A trap in words; Wasmtime's backtrace goes to the log.
-fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
-    let trace = call.told(&format!("{error:?}"), LONGEST_TRACE);
+fn fault_from_error(call: &Call, error: &wasmtime::Error, acts: SideEffects) -> Fault {
+    let trace = call.sanitized(&format!("{error:?}"), MAX_TRACE_BYTES);
     tracing::debug!(plugin = %call.plugin, node = %call.context.node, "{trace}");
     let plugin = &call.plugin;
     let (code, message) = match error.downcast_ref::<Trap>() {
@@ -128,15 +128,15 @@ fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
         ),
         Some(Trap::StackOverflow) => ("occopus.plugin-stack", format!("the plugin `{plugin}` used up its stack")),
         Some(Trap::UnreachableCodeReached) => {
-            (TRAPPED, format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
+            (TRAPPED_CODE, format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
         }
-        Some(trap) => (TRAPPED, format!("the plugin `{plugin}` crashed: {trap}")),
-        None if let Some(refused) = error.downcast_ref::<RefusedKey>() => {
+        Some(trap) => (TRAPPED_CODE, format!("the plugin `{plugin}` crashed: {trap}")),
+        None if let Some(refused) = error.downcast_ref::<KeyDisclosureRefused>() => {
             let message = format!(
                 "the plugin `{plugin}` was ended: {refused}, and with a key it could sign for others. The host signs requests for AWS \
                  itself (`aws-sign`): the plugin has to be built anew with an SDK that has it"
             );
-            return finish(call, Fault::new(Reaction::GiveUp, "host.key-refused", message));
+            return finish_fault(call, Fault::new(Reaction::GiveUp, "host.key-refused", message));
         }
         None if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) => {
             let limit = call.services.limits.handles;
@@ -147,31 +147,31 @@ fn explain(call: &Call, error: &wasmtime::Error, acts: Acts) -> Fault {
             ("occopus.plugin-handles", message)
         }
         // Wasmtime has no type for what its limiter refused.
-        None if root(error).contains("growing memory") => {
+        None if root_cause(error).contains("growing memory") => {
             let limit = call.services.limits.memory_bytes >> 20;
             ("occopus.plugin-memory", format!("the plugin `{plugin}` needs more memory than its limit of {limit} MiB"))
         }
-        None => ("occopus.plugin-failed", format!("the plugin `{plugin}` could not be called: {}", root(error))),
+        None => ("occopus.plugin-failed", format!("the plugin `{plugin}` could not be called: {}", root_cause(error))),
     };
-    finish(call, Fault::new(acts.reaction(), code, message))
+    finish_fault(call, Fault::new(acts.reaction(), code, message))
 }
 
-fn root(error: &wasmtime::Error) -> String {
+fn root_cause(error: &wasmtime::Error) -> String {
     error.root_cause().to_string()
 }
 
 /// Takes the secrets out of a fault and adds what the host knows: what was refused in the call, whether there was a server,
 /// and that nothing can have happened when nothing was sent.
-pub(crate) fn finish(call: &Call, mut fault: Fault) -> Fault {
+pub(crate) fn finish_fault(call: &Call, mut fault: Fault) -> Fault {
     fault.unreachable = call.unreachable.load(Ordering::Relaxed);
-    if fault.reaction == Reaction::UnknownOutcome && call.sent.load(Ordering::Relaxed) == 0 {
+    if fault.reaction == Reaction::UnknownOutcome && call.possible_effects.load(Ordering::Relaxed) == 0 {
         fault.reaction = Reaction::Retry;
     }
     if fault.reaction == Reaction::Retry && call.untrusted.load(Ordering::Relaxed) {
         fault.reaction = Reaction::GiveUp;
         fault.code = "host.certificate".to_owned();
     }
-    leaving::fault(call, &mut fault);
+    sanitize::fault(call, &mut fault);
     let mut refusals = call.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     fault.details.extend(refusals.drain(..).map(|message| Detail { pointer: String::new(), message }));
     fault

@@ -44,7 +44,7 @@ impl Kind {
 }
 
 /// The kind of a component, and the version of the contract that it was built for.
-pub(crate) fn of(bytes: &[u8], origin: &str) -> Result<(Kind, String), RuntimeError> {
+pub(crate) fn detect(bytes: &[u8], origin: &str) -> Result<(Kind, String), RuntimeError> {
     let exports = exports(bytes, origin)?;
     for kind in Kind::ALL {
         let export = exports.iter().find_map(|export| export.strip_prefix(kind.interface())?.strip_prefix('@'));
@@ -72,7 +72,7 @@ pub(crate) fn of(bytes: &[u8], origin: &str) -> Result<(Kind, String), RuntimeEr
 /// The names of a component's own exports, not of components inside it.
 fn exports(bytes: &[u8], origin: &str) -> Result<Vec<String>, RuntimeError> {
     let mut exports = Vec::new();
-    names(bytes, origin, |payload| {
+    visit_own_sections(bytes, origin, |payload| {
         if let Payload::ComponentExportSection(section) = payload {
             for export in section {
                 exports.push(export?.name.name.to_owned());
@@ -86,7 +86,7 @@ fn exports(bytes: &[u8], origin: &str) -> Result<Vec<String>, RuntimeError> {
 /// The interfaces that a component imports; none where it can't be read.
 pub(crate) fn imports(bytes: &[u8]) -> Vec<String> {
     let mut imports = Vec::new();
-    let read = names(bytes, "", |payload| {
+    let read = visit_own_sections(bytes, "", |payload| {
         if let Payload::ComponentImportSection(section) = payload {
             for import in section {
                 imports.push(import?.name.name.to_owned());
@@ -98,7 +98,7 @@ pub(crate) fn imports(bytes: &[u8]) -> Vec<String> {
 }
 
 /// Goes through the component's own sections.
-fn names(
+fn visit_own_sections(
     bytes: &[u8],
     origin: &str,
     mut read: impl FnMut(Payload<'_>) -> wasmparser::Result<()>,

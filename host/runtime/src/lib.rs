@@ -9,44 +9,44 @@ pub mod serve;
 
 mod admission;
 mod bindings;
-mod busy;
-mod cache;
+mod call_clock;
 mod commands;
+mod component_file;
 mod config_managers;
 mod contextualisers;
 mod convert;
+mod credential_renewal;
 mod describe;
-mod described;
+mod description_check;
 mod drivers;
 mod error;
 mod explain;
-mod file;
-mod health;
+mod health_checkers;
 mod host;
 mod invoke;
 mod kind;
-mod leaving;
 mod limits;
 #[cfg(feature = "measure")]
 mod measure;
 mod offline;
 mod plugin;
 mod registry;
-mod renew;
 mod runtime;
+mod sanitize;
 mod sections;
+mod token_cache;
 mod wasm;
 mod webhook;
 
+pub use component_file::read_component;
 pub use error::RuntimeError;
-pub use file::read_component;
 pub use kind::Kind;
-pub use limits::Limits;
+pub use limits::CallLimits;
 #[cfg(feature = "measure")]
 pub use measure::AnswerSearch;
 
-pub use plugin::{Description, Origin, Pin, PluginSource};
-pub use process::{keep_outputs_short, leave_outputs_watched};
+pub use plugin::{Consent, Description, Origin, PluginSource};
+pub use process::{run_output_rotation, spawn_output_rotation};
 pub use runtime::{CredentialSource, PluginInfo, Runtime, RuntimeConfig};
-pub use sections::{fillable, selecting};
-pub use webhook::{Delivery, TrustedClient};
+pub use sections::{credential_selector, fillable_keys};
+pub use webhook::{TrustedClient, WebhookDelivery};

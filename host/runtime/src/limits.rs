@@ -8,7 +8,7 @@ use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 /// Bounds of one call of a plugin.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Limits {
+pub struct CallLimits {
     /// Bytes of each linear memory.
     pub memory_bytes: usize,
     /// Milliseconds of computing, waiting aside.
@@ -29,7 +29,7 @@ pub struct Limits {
     pub log_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for CallLimits {
     fn default() -> Self {
         Self {
             memory_bytes: 128 << 20,
@@ -45,24 +45,24 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl CallLimits {
     /// How long a call may compute.
-    pub(crate) fn computing(&self) -> Duration {
+    pub(crate) fn compute_time(&self) -> Duration {
         Duration::from_millis(self.compute_ms)
     }
 }
 
 /// How often the epoch is raised.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
 /// Keeps the bounds of a store, and counts the bytes of its linear memories.
-pub(crate) struct Limiter {
+pub(crate) struct StoreLimiter {
     limits: StoreLimits,
-    pub(crate) memory: usize,
+    pub(crate) linear_memory_bytes: usize,
 }
 
-impl Limiter {
-    pub(crate) fn new(limits: &Limits) -> Self {
+impl StoreLimiter {
+    pub(crate) fn new(limits: &CallLimits) -> Self {
         let limits = StoreLimitsBuilder::new()
             .memory_size(limits.memory_bytes)
             .table_elements(20_000)
@@ -71,15 +71,15 @@ impl Limiter {
             .memories(16)
             .trap_on_grow_failure(true)
             .build();
-        Self { limits, memory: 0 }
+        Self { limits, linear_memory_bytes: 0 }
     }
 }
 
-impl ResourceLimiter for Limiter {
+impl ResourceLimiter for StoreLimiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let may = self.limits.memory_growing(current, desired, maximum)?;
         if may {
-            self.memory += desired - current;
+            self.linear_memory_bytes += desired - current;
         }
         Ok(may)
     }

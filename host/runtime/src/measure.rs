@@ -6,9 +6,9 @@ use occopus_engine::ports::{ContextRequest, Fault, Reaction};
 use wasmtime::component::Resource;
 
 use crate::bindings::context::ContextualiserPre;
-use crate::convert::fault_from;
-use crate::host::{ContextRequest as RequestHandle, Input};
-use crate::invoke::{Acts, finish};
+use crate::convert::fault_from_wit;
+use crate::host::{CallInput, ContextRequestHandle as RequestHandle};
+use crate::invoke::{SideEffects, finish_fault};
 use crate::kind::Kind;
 use crate::runtime::Runtime;
 
@@ -25,9 +25,9 @@ impl Runtime {
     ) -> Result<Vec<Duration>, Fault> {
         let missing = || Fault::new(Reaction::GiveUp, "occopus.no-plugin", format!("no contextualiser `{keyword}`"));
         let plugin = self.plugin(Kind::Contextualiser, keyword).ok_or_else(missing)?;
-        let call = self.shared.prepare(&plugin, Input::Context(request.clone()), &request.context)?;
+        let call = self.shared.prepare(&plugin, CallInput::Context(request.clone()), &request.context)?;
         let measured =
-            self.shared.run(&plugin, "find", std::sync::Arc::clone(&call), Acts::Never, async |pre, store| {
+            self.shared.run(&plugin, "find", std::sync::Arc::clone(&call), SideEffects::None, async |pre, store| {
                 let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
                 let request: Resource<RequestHandle> = store.data_mut().push(RequestHandle)?;
                 let mut measured = Vec::with_capacity(times);
@@ -42,12 +42,12 @@ impl Runtime {
                 }
                 Ok(Ok(measured))
             });
-        measured.await?.map_err(|fault| finish(&call, fault_from(fault, "/contextualisation")))
+        measured.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, "/contextualisation")))
     }
 }
 
 /// Searches an answer that comes in pieces of this size for a value, as each answer to a call with a credential is.
-pub struct AnswerSearch(std::sync::Arc<crate::secrets::Wanted>);
+pub struct AnswerSearch(std::sync::Arc<crate::secrets::SecretPatterns>);
 
 impl AnswerSearch {
     /// For this value.
@@ -55,17 +55,17 @@ impl AnswerSearch {
         let value = zeroize::Zeroizing::new(value.to_owned());
         let secrets =
             crate::secrets::CallSecrets::new([("value".to_owned(), value)], std::collections::BTreeSet::new());
-        secrets.in_answers().map(|wanted| Self(std::sync::Arc::clone(wanted)))
+        secrets.answer_patterns().map(|wanted| Self(std::sync::Arc::clone(wanted)))
     }
 
     /// Gives the answer as the plugin reads it.
     pub fn read(&self, answer: &[u8], piece: usize) -> Vec<u8> {
-        let mut scan = crate::secrets::Scan::new();
+        let mut scan = crate::secrets::StreamMasker::new();
         let mut read = Vec::with_capacity(answer.len());
         for piece in answer.chunks(piece) {
-            read.extend_from_slice(&scan.next(&self.0, piece));
+            read.extend_from_slice(&scan.feed(&self.0, piece));
         }
-        read.extend_from_slice(&scan.end(&self.0, b""));
+        read.extend_from_slice(&scan.finish(&self.0, b""));
         read
     }
 }

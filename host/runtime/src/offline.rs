@@ -4,30 +4,30 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    ConfigManager, Contextualiser, CreateRequest, Detail, Driver as _, Fault, Offline, Openings, Renderers,
+    ConfigManager, Contextualiser, CreateRequest, Detail, Driver as _, Fault, OfflinePlugins, OpenDecisions, Renderers,
 };
 
 use crate::config_managers::SandboxedConfigManager;
-use crate::contextualisers::{Reach, SandboxedContextualiser};
+use crate::contextualisers::{CallMode, SandboxedContextualiser};
 use crate::drivers::SandboxedDriver;
 use crate::grants::Interface;
 use crate::kind::Kind;
 use crate::plugin::Plugin;
-use crate::runtime::Shared;
-use crate::sections::fillable;
+use crate::runtime::RuntimeCore;
+use crate::sections::fillable_keys;
 
 /// The plugins of a runtime. Whoever has it can't make a call that reaches anything.
-pub(crate) struct OfflineRuntime(pub(crate) Arc<Shared>);
+pub(crate) struct OfflineRuntime(pub(crate) Arc<RuntimeCore>);
 
 impl OfflineRuntime {
-    fn rendering(&self, plugin: Arc<Plugin>) -> Arc<dyn Contextualiser> {
-        Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.0), plugin, reach: Reach::Nothing })
+    fn offline_contextualiser(&self, plugin: Arc<Plugin>) -> Arc<dyn Contextualiser> {
+        Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.0), plugin, mode: CallMode::Offline })
     }
 }
 
 impl Renderers for OfflineRuntime {
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
-        Some(self.rendering(self.0.plugin(Kind::Contextualiser, keyword)?))
+        Some(self.offline_contextualiser(self.0.plugin(Kind::Contextualiser, keyword)?))
     }
 
     fn config_manager(&self, keyword: &str) -> Option<Arc<dyn ConfigManager>> {
@@ -35,17 +35,17 @@ impl Renderers for OfflineRuntime {
         Some(Arc::new(SandboxedConfigManager { shared: Arc::clone(&self.0), plugin }))
     }
 
-    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
-        Some(self.rendering(self.0.templates()?))
+    fn basic_contextualiser(&self) -> Option<Arc<dyn Contextualiser>> {
+        Some(self.offline_contextualiser(self.0.basic_contextualiser()?))
     }
 
-    fn openings(&self, driver: &str) -> Openings {
-        self.0.openings(driver)
+    fn open_decisions(&self, driver: &str) -> OpenDecisions {
+        self.0.open_decisions(driver)
     }
 }
 
 #[async_trait]
-impl Offline for OfflineRuntime {
+impl OfflinePlugins for OfflineRuntime {
     async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
         match self.0.plugin(Kind::Driver, driver) {
             // Calls nothing but `check`, which is prepared offline.
@@ -55,14 +55,14 @@ impl Offline for OfflineRuntime {
     }
 }
 
-impl Shared {
+impl RuntimeCore {
     /// Returns what a driver lets others decide.
-    pub(crate) fn openings(&self, driver: &str) -> Openings {
-        let Some(plugin) = self.plugin(Kind::Driver, driver) else { return Openings::default() };
-        let Ok(description) = self.describe(&plugin) else { return Openings::default() };
-        Openings {
-            fillable: fillable(&description.section_schema),
-            runs_programs: plugin.subject(description).interfaces().contains(&Interface::Process),
+    pub(crate) fn open_decisions(&self, driver: &str) -> OpenDecisions {
+        let Some(plugin) = self.plugin(Kind::Driver, driver) else { return OpenDecisions::default() };
+        let Ok(description) = self.describe(&plugin) else { return OpenDecisions::default() };
+        OpenDecisions {
+            fillable: fillable_keys(&description.section_schema),
+            runs_programs: plugin.grant_subject(description).interfaces().contains(&Interface::Process),
         }
     }
 }

@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::admission::{Granted, Trust};
+use crate::admission::{OperatorGrants, Trust};
 use crate::error::RuntimeError;
-use crate::grants::{PluginGrants, Subject};
-use crate::host::{INTERFACES, State, link};
+use crate::grants::{GrantSubject, PluginGrants};
+use crate::host::{HOST_INTERFACES, HostState, add_to_linker};
 use crate::kind::{self, Kind};
 
 /// Where a plugin comes from.
@@ -45,12 +45,12 @@ pub struct PluginSource {
     /// Where it comes from.
     pub origin: Origin,
     /// Consent by which the operator installed it; none when it was not installed.
-    pub pinned: Option<Pin>,
+    pub consent: Option<Consent>,
 }
 
 /// Consent to a plugin that was installed. It holds for these bytes and no others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pin {
+pub struct Consent {
     /// SHA-256 in hexadecimal. Anything else is refused.
     pub sha256: String,
     /// Grants that were agreed to.
@@ -88,12 +88,12 @@ pub(crate) struct Plugin {
     pub(crate) digest: String,
     pub(crate) description: OnceLock<Description>,
     /// Consent of the operator at installation.
-    pub(crate) pin: Option<Pin>,
+    pub(crate) consent: Option<Consent>,
     /// Grants of the operator, known once all plugins are.
-    pub(crate) granted: OnceLock<Granted>,
+    pub(crate) granted: OnceLock<OperatorGrants>,
     label: String,
     bytes: Cow<'static, [u8]>,
-    compiled: OnceLock<InstancePre<State>>,
+    compiled: OnceLock<InstancePre<HostState>>,
 }
 
 impl Plugin {
@@ -104,17 +104,17 @@ impl Plugin {
         };
         let digest: String = Sha256::digest(&source.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         // Before anything of it is read.
-        if let Some(pin) = source.pinned.as_ref().filter(|pin| pin.sha256 != digest) {
-            return Err(RuntimeError::Changed { origin: label, pinned: pin.sha256.clone(), found: digest });
+        if let Some(pin) = source.consent.as_ref().filter(|pin| pin.sha256 != digest) {
+            return Err(RuntimeError::DigestMismatch { origin: label, pinned: pin.sha256.clone(), found: digest });
         }
-        let (kind, contract) = kind::of(&source.bytes, &label)?;
+        let (kind, contract) = kind::detect(&source.bytes, &label)?;
         Ok(Self {
             kind,
             contract,
             origin: source.origin,
             digest,
             description: OnceLock::new(),
-            pin: source.pinned,
+            consent: source.consent,
             granted: OnceLock::new(),
             label,
             bytes: source.bytes,
@@ -148,23 +148,23 @@ impl Plugin {
     }
 
     /// Returns what its grants are computed from, beside the call at hand.
-    pub(crate) fn subject<'a>(&'a self, description: &'a Description) -> Subject<'a> {
-        Subject {
+    pub(crate) fn grant_subject<'a>(&'a self, description: &'a Description) -> GrantSubject<'a> {
+        GrantSubject {
             plugin: &description.name,
             bundled: self.is_bundled(),
             needs_network: &description.needs_network,
             needs_interfaces: &description.needs_interfaces,
-            entry: self.granted.get().map(|granted| granted.entry.as_str()),
+            config_key: self.granted.get().map(|granted| granted.entry.as_str()),
             operator: self.granted.get().map(|granted| &granted.grants),
-            ..Subject::default()
+            ..GrantSubject::default()
         }
     }
 
     pub(crate) fn trust(&self) -> Trust {
-        match (&self.origin, &self.pin) {
+        match (&self.origin, &self.consent) {
             (Origin::Bundled, _) => Trust::Bundled,
             (Origin::File(_), Some(_)) => Trust::Installed,
-            (Origin::File(_), None) => Trust::Dropped,
+            (Origin::File(_), None) => Trust::NotInstalled,
         }
     }
 
@@ -173,33 +173,33 @@ impl Plugin {
     }
 
     /// Compiled and linked; from the cache on disk when it was compiled before. Blocks.
-    pub(crate) fn instance(&self, engine: &Engine) -> Result<&InstancePre<State>, RuntimeError> {
+    pub(crate) fn instance_pre(&self, engine: &Engine) -> Result<&InstancePre<HostState>, RuntimeError> {
         if let Some(compiled) = self.compiled.get() {
             return Ok(compiled);
         }
         let component = Component::new(engine, &self.bytes)
             .map_err(|error| RuntimeError::Compile { origin: self.label.clone(), message: format!("{error:#}") })?;
         let mut linker = Linker::new(engine);
-        link(&mut linker).map_err(|error| RuntimeError::Engine { message: format!("{error:#}") })?;
+        add_to_linker(&mut linker).map_err(|error| RuntimeError::Engine { message: format!("{error:#}") })?;
         let linked = linker.instantiate_pre(&component).map_err(|error| RuntimeError::Link {
             origin: self.label.clone(),
-            message: missing(engine, &component, &error),
+            message: link_error_message(engine, &component, &error),
         })?;
         Ok(self.compiled.get_or_init(|| linked))
     }
 
     /// The description that an earlier run kept.
-    pub(crate) fn kept_description(&self, cache: &Path) -> Option<Description> {
+    pub(crate) fn cached_description(&self, cache: &Path) -> Option<Description> {
         serde_json::from_slice(&std::fs::read(self.description_file(cache)).ok()?).ok()
     }
 
     /// Keeps the description for later runs. It can be had again, so failing to keep it is no error.
-    pub(crate) fn keep_description(&self, cache: &Path, description: &Description) {
+    pub(crate) fn cache_description(&self, cache: &Path, description: &Description) {
         let file = self.description_file(cache);
         let Ok(bytes) = serde_json::to_vec(description) else { return };
         let Some(directory) = file.parent() else { return };
         let new = directory.join(format!("{}.{}.new", self.digest, std::process::id()));
-        let kept = files::private_folder(directory)
+        let kept = files::create_private_dir(directory)
             .and_then(|()| std::fs::write(&new, bytes))
             .and_then(|()| std::fs::rename(&new, &file));
         if let Err(error) = kept {
@@ -213,12 +213,14 @@ impl Plugin {
 }
 
 /// A link error in words: which interface, what there is, what to do.
-fn missing(engine: &Engine, component: &Component, error: &wasmtime::Error) -> String {
+fn link_error_message(engine: &Engine, component: &Component, error: &wasmtime::Error) -> String {
     let ty = component.component_type();
     let unknown: Vec<_> = ty
         .imports(engine)
         .map(|(name, _)| name.to_owned())
-        .filter(|name| name.starts_with("occopus:") && !INTERFACES.contains(&name.as_str()) || !known_package(name))
+        .filter(|name| {
+            name.starts_with("occopus:") && !HOST_INTERFACES.contains(&name.as_str()) || !is_known_package(name)
+        })
         .collect();
     if unknown.is_empty() {
         return format!("{error:#}. It was probably built for another version of the contract; this host has 0.1.0");
@@ -227,11 +229,11 @@ fn missing(engine: &Engine, component: &Component, error: &wasmtime::Error) -> S
         "it imports {}, which this host does not have. The host has {}, and WASI 0.2 (cli, clocks, filesystem, http, io, \
          random, sockets). Build the plugin against these, or use a newer version of Occopus",
         unknown.join(", "),
-        INTERFACES.join(", ")
+        HOST_INTERFACES.join(", ")
     )
 }
 
-fn known_package(name: &str) -> bool {
+fn is_known_package(name: &str) -> bool {
     let wasi = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
     name.starts_with("occopus:") || wasi.iter().any(|package| name.starts_with(&format!("wasi:{package}/")))
 }

@@ -6,11 +6,11 @@
 
 mod address;
 mod directory;
-mod ending;
+mod exit;
 mod members;
 mod output;
+mod process_scan;
 mod procfs;
-mod scan;
 mod spawn;
 mod watch;
 
@@ -23,13 +23,13 @@ use std::time::Duration;
 
 use occopus_engine::ports::{Fault, Reaction};
 
-use directory::{Directory, Record};
-pub use ending::Ending;
-pub use watch::{keep_outputs_short, leave_outputs_watched};
+use directory::{ProcessDirectory, ProcessRecord};
+pub use exit::ProcessExit;
+pub use watch::{run_output_rotation, spawn_output_rotation};
 
 /// What to run.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Command {
+pub struct ProcessCommand {
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Added to a minimal environment. Not kept: it may hold secrets.
@@ -42,7 +42,7 @@ pub struct Command {
 
 /// State of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum ProcessState {
     /// It runs.
     Running,
     /// It ended by itself.
@@ -57,7 +57,7 @@ pub struct Process {
     /// The id it was started under.
     pub instance_id: String,
     /// Its state.
-    pub state: State,
+    pub state: ProcessState,
     /// 0 unless known.
     pub pid: u32,
     /// A loopback address of its own.
@@ -81,71 +81,73 @@ struct Inner {
     /// Those that this host started and that have not been waited for, by instance id.
     children: Mutex<HashMap<String, Vec<Child>>>,
     /// Those whose output is kept short: all that this host has seen running.
-    seen: Mutex<BTreeSet<String>>,
+    rotated_outputs: Mutex<BTreeSet<String>>,
     /// Whether a task waits for ends and for output.
-    watched: AtomicBool,
+    is_watch_started: AtomicBool,
 }
 
 /// How many [`Processes::list_all`] answers with at once.
-const PAGE: usize = 100;
+const LIST_PAGE_SIZE: usize = 100;
 
 impl Processes {
     /// Nothing is touched before the first call. `program` is what processes get as `OCCOPUS`.
     pub fn new(state_dir: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
         let (state_dir, program) = (state_dir.into(), program.into());
         let (children, seen, watched) = Default::default();
-        Self { inner: Arc::new(Inner { state_dir, program, children, seen, watched }) }
+        Self {
+            inner: Arc::new(Inner { state_dir, program, children, rotated_outputs: seen, is_watch_started: watched }),
+        }
     }
 
     /// Starts a process, once for each id: when one was started under it before, that one is the answer, running or not.
     /// Only a process that ended in the very moment in which the host was killed may be started a second time.
-    pub async fn start(&self, instance_id: &str, command: Command) -> Result<Process, Fault> {
+    pub async fn start(&self, instance_id: &str, command: ProcessCommand) -> Result<Process, Fault> {
         let id = instance_id.to_owned();
-        self.blocking(Reaction::UnknownOutcome, move |inner| inner.start(&id, &command)).await
+        self.run_blocking(Reaction::UnknownOutcome, move |inner| inner.start(&id, &command)).await
     }
 
     /// As many answers as ids, in their order.
     pub async fn inspect(&self, instance_ids: &[String]) -> Result<Vec<Process>, Fault> {
         let ids = instance_ids.to_vec();
-        self.blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.inspect(id)).collect()).await
+        self.run_blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.inspect(id)).collect()).await
     }
 
     /// Ends the whole group and forgets it: SIGTERM, after the grace SIGKILL. Ok when there is none.
     pub async fn stop(&self, instance_id: &str, grace: Duration) -> Result<(), Fault> {
         let id = instance_id.to_owned();
-        self.blocking(Reaction::UnknownOutcome, move |inner| inner.stop(&id, grace)).await
+        self.run_blocking(Reaction::UnknownOutcome, move |inner| inner.stop(&id, grace)).await
     }
 
     /// All that have not been stopped, by id, a page at a time.
     pub async fn list_all(&self, cursor: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
         let after = cursor.map(str::to_owned);
-        self.blocking(Reaction::Retry, move |inner| inner.list(after.as_deref())).await
+        self.run_blocking(Reaction::Retry, move |inner| inner.list(after.as_deref())).await
     }
 
     /// How processes ended, by instance id; none for one that runs, and when nobody knows it.
-    pub async fn endings(&self, instance_ids: &[String]) -> Result<Vec<Option<Ending>>, Fault> {
+    pub async fn exits(&self, instance_ids: &[String]) -> Result<Vec<Option<ProcessExit>>, Fault> {
         let ids = instance_ids.to_vec();
-        self.blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.ending(id)).collect()).await
+        self.run_blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.exit_of(id)).collect()).await
     }
 
     /// The last lines that a process wrote, at most so many; empty when there is none by this id.
     pub async fn tail(&self, instance_id: &str, lines: u32) -> Result<String, Fault> {
         let id = instance_id.to_owned();
-        self.blocking(Reaction::Retry, move |inner| {
-            let directory = Directory::new(&inner.state_dir, &id)?;
+        self.run_blocking(Reaction::Retry, move |inner| {
+            let directory = ProcessDirectory::new(&inner.state_dir, &id)?;
             output::tail(&directory, lines as usize)
-                .map_err(|error| directory::failed("read", &directory.output(), &error))
+                .map_err(|error| directory::file_error("read", &directory.output_file(), &error))
         })
         .await
     }
 
     /// Files, locks and `/proc` block; a caller that goes away does not interrupt them half-way.
-    async fn blocking<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
         when_lost: Reaction,
         work: impl FnOnce(&Inner) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        watch::begin(&self.inner);
+        watch::start_watch(&self.inner);
         let inner = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || work(&inner));
         let lost = |_| Fault::new(when_lost, "process.interrupted", "the host is shutting down");
@@ -154,8 +156,8 @@ impl Processes {
 }
 
 impl Inner {
-    fn start(&self, id: &str, command: &Command) -> Result<Process, Fault> {
-        let directory = Directory::new(&self.state_dir, id)?;
+    fn start(&self, id: &str, command: &ProcessCommand) -> Result<Process, Fault> {
+        let directory = ProcessDirectory::new(&self.state_dir, id)?;
         let program = spawn::Program::find(command)?;
         let lock = directory.create_and_lock()?;
         let record = match directory.read()? {
@@ -163,7 +165,7 @@ impl Inner {
             Some(record) => match members::find_started(id) {
                 // An earlier host was killed between the start and the note of it.
                 Some(started) => {
-                    let record = Record { started: Some(started), ..record };
+                    let record = ProcessRecord { started: Some(started), ..record };
                     directory.write(&record)?;
                     return Ok(self.process(&directory, &record));
                 }
@@ -172,7 +174,12 @@ impl Inner {
             None => {
                 let address = address::claim(&self.state_dir, id)?;
                 let labels = command.labels.clone();
-                let record = Record { version: Record::VERSION, address: address.to_string(), labels, started: None };
+                let record = ProcessRecord {
+                    version: ProcessRecord::VERSION,
+                    address: address.to_string(),
+                    labels,
+                    started: None,
+                };
                 directory.write(&record)?;
                 record
             }
@@ -181,7 +188,7 @@ impl Inner {
         let child = match spawn::spawn(&program, command, id, &record.address, &self.program, &directory) {
             Ok(child) => child,
             Err(fault) => {
-                directory.forget(&self.state_dir, &record)?;
+                directory.remove(&self.state_dir, &record)?;
                 return Err(fault);
             }
         };
@@ -189,7 +196,7 @@ impl Inner {
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         children.entry(id.to_owned()).or_default().push(child);
         drop(children);
-        let record = Record { started, ..record };
+        let record = ProcessRecord { started, ..record };
         // It runs, and the record says that it may: the next call finds it.
         directory.write(&record).map_err(|fault| Fault { reaction: Reaction::UnknownOutcome, ..fault })?;
         drop(lock);
@@ -197,72 +204,72 @@ impl Inner {
     }
 
     fn inspect(&self, id: &str) -> Result<Process, Fault> {
-        let directory = Directory::new(&self.state_dir, id)?;
+        let directory = ProcessDirectory::new(&self.state_dir, id)?;
         self.reap(id);
-        let Some(record) = directory.read()? else { return Ok(gone(id)) };
+        let Some(record) = directory.read()? else { return Ok(gone_process(id)) };
         if record.started.is_some() {
             return Ok(self.process(&directory, &record));
         }
         // Somebody is starting it at this moment, or was killed while starting it: the lock tells.
-        let Some(_lock) = directory.lock()? else { return Ok(gone(id)) };
-        let Some(record) = directory.read()? else { return Ok(gone(id)) };
+        let Some(_lock) = directory.lock()? else { return Ok(gone_process(id)) };
+        let Some(record) = directory.read()? else { return Ok(gone_process(id)) };
         if record.started.is_some() {
             return Ok(self.process(&directory, &record));
         }
         if let Some(started) = members::find_started(id) {
-            let record = Record { started: Some(started), ..record };
+            let record = ProcessRecord { started: Some(started), ..record };
             directory.write(&record)?;
             return Ok(self.process(&directory, &record));
         }
-        directory.forget(&self.state_dir, &record)?;
-        Ok(gone(id))
+        directory.remove(&self.state_dir, &record)?;
+        Ok(gone_process(id))
     }
 
     fn stop(&self, id: &str, grace: Duration) -> Result<(), Fault> {
-        let directory = Directory::new(&self.state_dir, id)?;
+        let directory = ProcessDirectory::new(&self.state_dir, id)?;
         let Some(_lock) = directory.lock()? else { return Ok(()) };
         let record = directory.read()?.unwrap_or_default();
-        members::end(id, record.started.as_ref(), grace, || self.reap(id))?;
-        directory.forget(&self.state_dir, &record)
+        members::terminate(id, record.started.as_ref(), grace, || self.reap(id))?;
+        directory.remove(&self.state_dir, &record)
     }
 
     fn list(&self, after: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
-        let mut ids = Directory::all(&self.state_dir)?;
+        let mut ids = ProcessDirectory::list_ids(&self.state_dir)?;
         ids.retain(|id| after.is_none_or(|after| id.as_str() > after));
         ids.sort();
-        let more = ids.len() > PAGE;
-        ids.truncate(PAGE);
+        let more = ids.len() > LIST_PAGE_SIZE;
+        ids.truncate(LIST_PAGE_SIZE);
         let cursor = more.then(|| ids.last().cloned()).flatten();
         let mut processes = Vec::with_capacity(ids.len());
         for id in &ids {
             processes.push(self.inspect(id)?);
         }
-        processes.retain(|process| process.state != State::Gone);
+        processes.retain(|process| process.state != ProcessState::Gone);
         Ok((processes, cursor))
     }
 
-    fn process(&self, directory: &Directory, record: &Record) -> Process {
-        let running = record.started.as_ref().is_some_and(procfs::Identity::runs);
+    fn process(&self, directory: &ProcessDirectory, record: &ProcessRecord) -> Process {
+        let running = record.started.as_ref().is_some_and(procfs::ProcessIdentity::is_running);
         if running {
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.id().to_owned());
+            self.rotated_outputs.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.id().to_owned());
             rotate(directory);
         }
         Process {
             instance_id: directory.id().to_owned(),
-            state: if running { State::Running } else { State::Exited },
+            state: if running { ProcessState::Running } else { ProcessState::Exited },
             pid: record.started.as_ref().map_or(0, |started| started.pid),
             address: record.address.clone(),
-            output: directory.output().display().to_string(),
+            output: directory.output_file().display().to_string(),
             labels: record.labels.clone(),
         }
     }
 
-    fn ending(&self, id: &str) -> Result<Option<Ending>, Fault> {
-        let directory = Directory::new(&self.state_dir, id)?;
+    fn exit_of(&self, id: &str) -> Result<Option<ProcessExit>, Fault> {
+        let directory = ProcessDirectory::new(&self.state_dir, id)?;
         self.reap(id);
         let record = directory.read()?;
-        let started = record.and_then(|record| record.started).filter(|started| !started.runs());
-        Ok(started.and_then(|started| Ending::known(&directory, Some(&started))))
+        let started = record.and_then(|record| record.started).filter(|started| !started.is_running());
+        Ok(started.and_then(|started| ProcessExit::load(&directory, Some(&started))))
     }
 
     /// Waits for a child of this host that ended, which would stay as a zombie until the host ends too, and notes down how it
@@ -273,8 +280,10 @@ impl Inner {
         own.retain_mut(|child| match child.try_wait() {
             Ok(None) => true,
             Ok(Some(status)) => {
-                if let (Some(ending), Ok(directory)) = (Ending::of(status), Directory::new(&self.state_dir, id)) {
-                    ending.note(&directory);
+                if let (Some(ending), Ok(directory)) =
+                    (ProcessExit::from_status(status), ProcessDirectory::new(&self.state_dir, id))
+                {
+                    ending.save(&directory);
                 }
                 false
             }
@@ -287,16 +296,16 @@ impl Inner {
 }
 
 /// Keeps the output of a process short. Whatever fails, the process is not to suffer from it.
-fn rotate(directory: &Directory) {
-    if let Err(error) = output::rotate(directory, output::LONGEST) {
+fn rotate(directory: &ProcessDirectory) {
+    if let Err(error) = output::rotate(directory, output::MAX_OUTPUT_FILE_BYTES) {
         tracing::warn!("the output of {} could not be shortened: {error}", directory.id());
     }
 }
 
-fn gone(id: &str) -> Process {
+fn gone_process(id: &str) -> Process {
     Process {
         instance_id: id.to_owned(),
-        state: State::Gone,
+        state: ProcessState::Gone,
         pid: 0,
         address: String::new(),
         output: String::new(),

@@ -7,31 +7,31 @@ use crate::admission::{self, Candidate, Trust};
 use crate::error::RuntimeError;
 use crate::kind::Kind;
 use crate::plugin::Plugin;
-use crate::runtime::Shared;
+use crate::runtime::RuntimeCore;
 
 /// The plugins that are taken in.
 #[derive(Default)]
-pub(crate) struct Index {
+pub(crate) struct PluginIndex {
     pub(crate) by_keyword: HashMap<(Kind, String), Arc<Plugin>>,
     /// The contextualiser `basic` that came with the program, also where it was replaced.
-    pub(crate) templates: Option<Arc<Plugin>>,
+    pub(crate) basic_contextualiser: Option<Arc<Plugin>>,
     /// Plugins that work and are left out.
-    pub(crate) left_out: Vec<RuntimeError>,
+    pub(crate) rejected: Vec<RuntimeError>,
 }
 
-impl Shared {
+impl RuntimeCore {
     pub(crate) fn plugin(&self, kind: Kind, keyword: &str) -> Option<Arc<Plugin>> {
         self.index().by_keyword.get(&(kind, keyword.to_owned())).cloned()
     }
 
     /// Returns the contextualiser that renders what decides about credentials and grants.
-    pub(crate) fn templates(&self) -> Option<Arc<Plugin>> {
-        self.index().templates.clone()
+    pub(crate) fn basic_contextualiser(&self) -> Option<Arc<Plugin>> {
+        self.index().basic_contextualiser.clone()
     }
 
-    pub(crate) fn index(&self) -> &Index {
+    pub(crate) fn index(&self) -> &PluginIndex {
         self.index.get_or_init(|| {
-            let (mut index, mut described) = (Index::default(), Vec::new());
+            let (mut index, mut described) = (PluginIndex::default(), Vec::new());
             for plugin in &self.plugins {
                 match self.describe(plugin) {
                     Ok(_) => described.push(plugin),
@@ -39,33 +39,36 @@ impl Shared {
                 }
             }
             let candidates: Vec<_> = described.iter().filter_map(|plugin| candidate(plugin)).collect();
-            for ((plugin, candidate), refused) in described.iter().zip(&candidates).zip(admission::refused(&candidates))
+            for ((plugin, candidate), refused) in
+                described.iter().zip(&candidates).zip(admission::rejection_reasons(&candidates))
             {
                 let key = (plugin.kind, candidate.keyword.to_owned());
-                if plugin.is_bundled() && key == templates_key() {
-                    index.templates = Some(Arc::clone(plugin));
+                if plugin.is_bundled() && key == basic_contextualiser_key() {
+                    index.basic_contextualiser = Some(Arc::clone(plugin));
                 }
                 match refused {
                     Some(message) => {
-                        let error = RuntimeError::LeftOut { origin: plugin.label().to_owned(), message };
+                        let error = RuntimeError::NotAdmitted { origin: plugin.label().to_owned(), message };
                         tracing::warn!("{error}");
-                        index.left_out.push(error);
+                        index.rejected.push(error);
                     }
                     None => drop(index.by_keyword.insert(key, Arc::clone(plugin))),
                 }
             }
-            self.grant(&index, &candidates);
+            self.assign_grants(&index, &candidates);
             index
         })
     }
 
     /// Tells each plugin what the operator grants to it: in the configuration, and at its installation.
-    fn grant(&self, index: &Index, candidates: &[Candidate<'_>]) {
+    fn assign_grants(&self, index: &PluginIndex, candidates: &[Candidate<'_>]) {
         let plugins: Vec<_> = index.by_keyword.values().collect();
         let all: Vec<_> = plugins.iter().filter_map(|plugin| candidate(plugin)).collect();
         let bundled: Vec<_> = candidates.iter().filter(|one| one.trust == Trust::Bundled).copied().collect();
-        for (plugin, mut granted) in plugins.iter().zip(admission::configured(&all, &bundled, &self.grants.plugins)) {
-            if let Some(pin) = &plugin.pin {
+        for (plugin, mut granted) in
+            plugins.iter().zip(admission::operator_grants(&all, &bundled, &self.grants.plugins))
+        {
+            if let Some(pin) = &plugin.consent {
                 granted.grants.add(&pin.grants);
             }
             let _ = plugin.granted.set(granted);
@@ -74,7 +77,7 @@ impl Shared {
 }
 
 /// Returns the key of the contextualiser whose bundled form renders what decides.
-pub(crate) fn templates_key() -> (Kind, String) {
+pub(crate) fn basic_contextualiser_key() -> (Kind, String) {
     (Kind::Contextualiser, "basic".to_owned())
 }
 
@@ -87,6 +90,6 @@ fn candidate(plugin: &Plugin) -> Option<Candidate<'_>> {
         keyword: &description.keyword,
         digest: &plugin.digest,
         trust: plugin.trust(),
-        replaces: plugin.pin.as_ref().is_some_and(|pin| pin.replaces),
+        replaces: plugin.consent.as_ref().is_some_and(|pin| pin.replaces),
     })
 }

@@ -6,35 +6,35 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use occopus_engine::ports::{
-    CallContext, ConfigManager, Contextualiser, Driver, Fault, HealthChecker, Offline, Openings, Plugins, Reaction,
-    Renderers,
+    CallContext, ConfigManager, Contextualiser, Driver, Fault, HealthChecker, OfflinePlugins, OpenDecisions, Plugins,
+    Reaction, Renderers,
 };
-use occopus_model::{Credential, Schemas, Section};
+use occopus_model::{Credential, Schemas, SectionKind};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::busy::Busy;
+use crate::call_clock::CallClock;
 use crate::config_managers::SandboxedConfigManager;
-use crate::contextualisers::{Reach, SandboxedContextualiser};
-use crate::convert::Told;
+use crate::contextualisers::{CallMode, SandboxedContextualiser};
+use crate::convert::ReportedWarnings;
+use crate::credential_renewal::RenewingDriver;
 use crate::drivers::SandboxedDriver;
 use crate::error::RuntimeError;
-use crate::grants::{CallGrants, Grants, PluginGrants, Subject};
-use crate::health::SandboxedChecker;
-use crate::host::{Call, Input, Services};
-use crate::http::{CallMemory, HttpClient, Identity};
-use crate::invoke::{Acts, deadline, invoke};
+use crate::grants::{CallGrants, GrantSubject, Grants, PluginGrants};
+use crate::health_checkers::SandboxedHealthChecker;
+use crate::host::{Call, CallInput, HostServices};
+use crate::http::{CallBodyMemory, HttpClient, TlsIdentity};
+use crate::invoke::{SideEffects, deadline, invoke};
 use crate::kind::Kind;
-use crate::limits::Limits;
+use crate::limits::CallLimits;
 use crate::offline::OfflineRuntime;
 use crate::plugin::{Description, Plugin, PluginSource};
 use crate::process::Processes;
-use crate::registry::{Index, templates_key};
-use crate::renew::Renewing;
+use crate::registry::{PluginIndex, basic_contextualiser_key};
 use crate::secrets::{CallSecrets, public_fields};
-use crate::sections::{Selecting, selecting};
-use crate::wasm::{SLOTS, Wasm};
+use crate::sections::{SelectorCredentialSource, credential_selector};
+use crate::wasm::{MAX_CONCURRENT_CALLS, WasmEngine};
 
 /// Where the runtime keeps things, and what plugins may do.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub struct RuntimeConfig {
     /// What the operator grants.
     pub grants: Grants,
     /// What a call may use up.
-    pub limits: Limits,
+    pub limits: CallLimits,
     /// Whether templates may run commands on this machine (`cmd`).
     pub allow_commands: bool,
 }
@@ -58,13 +58,13 @@ pub trait CredentialSource: Send + Sync {
     ///
     /// # Errors
     /// When several fit, or the user's file can't be read.
-    fn credential(&self, section: Section, settings: &Value) -> Result<Option<Credential>, Fault>;
+    fn credential(&self, section: SectionKind, settings: &Value) -> Result<Option<Credential>, Fault>;
 
     /// Reads again what has changed or ended since. It is called before each call of a plugin that has credentials.
     async fn refresh(&self) {}
 
     /// Reads again because a cloud refused this for a section. Gives whether there is something else for it now.
-    async fn renew(&self, _section: Section, _settings: &Value, _refused: &Credential) -> bool {
+    async fn renew(&self, _section: SectionKind, _settings: &Value, _refused: &Credential) -> bool {
         false
     }
 }
@@ -96,46 +96,46 @@ pub struct PluginInfo {
 
 /// All plugins of this host. Nothing is compiled before it is needed.
 pub struct Runtime {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<RuntimeCore>,
 }
 
 /// What the plugins' callers need of the runtime.
-pub(crate) struct Shared {
-    wasm: OnceLock<Wasm>,
+pub(crate) struct RuntimeCore {
+    wasm: OnceLock<WasmEngine>,
     /// Guards the making of `wasm`, which may fail.
-    making: Mutex<()>,
+    wasm_init: Mutex<()>,
     pub(crate) cache_dir: PathBuf,
     pub(crate) grants: Grants,
-    pub(crate) services: Arc<Services>,
-    pub(crate) slots: Semaphore,
+    pub(crate) services: Arc<HostServices>,
+    pub(crate) call_permits: Semaphore,
     pub(crate) credentials: Arc<dyn CredentialSource>,
     /// In the order of their sources.
     pub(crate) plugins: Vec<Arc<Plugin>>,
     /// What could not be loaded, and why.
-    broken: Vec<RuntimeError>,
-    pub(crate) index: OnceLock<Index>,
+    load_errors: Vec<RuntimeError>,
+    pub(crate) index: OnceLock<PluginIndex>,
 }
 
 /// The credential of a call, and the place of what it remembers between calls.
-pub(crate) struct Memory {
+pub(crate) struct CallCredentials {
     secrets: Option<CallSecrets>,
     token_scope: String,
 }
 
 /// Credential and certificates of a call.
 #[derive(Default)]
-pub(crate) struct Access {
+pub(crate) struct ResolvedCredentials {
     /// For the plugin to use.
     secrets: Option<CallSecrets>,
     /// For the host's connections.
-    identity: Option<Identity>,
+    identity: Option<TlsIdentity>,
     /// Tells it from others, also from what was at the same place before.
     scope: String,
 }
 
-impl Memory {
+impl CallCredentials {
     /// Makes that of calls of this plugin with this access. Plugins that only share a name share nothing.
-    pub(crate) fn of(plugin: &Plugin, access: Access) -> Self {
+    pub(crate) fn of(plugin: &Plugin, access: ResolvedCredentials) -> Self {
         Self { token_scope: format!("{}\n{}", plugin.identity(), access.scope), secrets: access.secrets }
     }
 
@@ -167,35 +167,35 @@ impl Runtime {
             }
         }
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("occopus"));
-        let services = Services {
+        let services = HostServices {
             http: HttpClient::new(),
             processes: Processes::new(config.state_dir, program),
-            tokens: crate::cache::TokenCache::default(),
-            memory: crate::http::Memory::new(config.limits.held_body_bytes_of_all),
+            tokens: crate::token_cache::TokenCache::default(),
+            body_memory: crate::http::BodyMemoryPool::new(config.limits.held_body_bytes_of_all),
             limits: config.limits,
             allow_commands: config.allow_commands,
-            told: Told::default(),
+            reported_warnings: ReportedWarnings::default(),
         };
-        let shared = Shared {
+        let shared = RuntimeCore {
             wasm: OnceLock::new(),
-            making: Mutex::new(()),
+            wasm_init: Mutex::new(()),
             cache_dir: config.cache_dir,
             grants: config.grants,
             services: Arc::new(services),
-            slots: Semaphore::new(SLOTS as usize - 8),
+            call_permits: Semaphore::new(MAX_CONCURRENT_CALLS as usize - 8),
             credentials,
             plugins,
-            broken,
+            load_errors: broken,
             index: OnceLock::new(),
         };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
     }
 
     /// Plugins that could not be loaded.
-    pub fn broken(&self) -> Vec<String> {
+    pub fn load_errors(&self) -> Vec<String> {
         let described = self.shared.plugins.iter().filter_map(|plugin| self.shared.describe(plugin).err());
-        let left_out = self.shared.index().left_out.iter();
-        let known = self.shared.broken.iter().chain(left_out).map(ToString::to_string);
+        let left_out = self.shared.index().rejected.iter();
+        let known = self.shared.load_errors.iter().chain(left_out).map(ToString::to_string);
         known.chain(described.map(|error| error.to_string())).collect()
     }
 
@@ -229,11 +229,13 @@ impl Runtime {
                 if !plugin.is_compiled() {
                     tell(&key.1);
                 }
-                plugin.instance(&self.shared.wasm()?.engine)?;
+                plugin.instance_pre(&self.shared.wasm()?.engine)?;
             }
         }
-        if let Some(templates) = self.shared.index().templates.as_ref().filter(|_| wanted.contains(&templates_key())) {
-            templates.instance(&self.shared.wasm()?.engine)?;
+        if let Some(templates) =
+            self.shared.index().basic_contextualiser.as_ref().filter(|_| wanted.contains(&basic_contextualiser_key()))
+        {
+            templates.instance_pre(&self.shared.wasm()?.engine)?;
         }
         Ok(())
     }
@@ -243,13 +245,13 @@ impl Runtime {
     }
 }
 
-impl Shared {
-    pub(crate) fn wasm(&self) -> Result<&Wasm, RuntimeError> {
-        let _making = self.making.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+impl RuntimeCore {
+    pub(crate) fn wasm(&self) -> Result<&WasmEngine, RuntimeError> {
+        let _making = self.wasm_init.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(wasm) = self.wasm.get() {
             return Ok(wasm);
         }
-        let made = Wasm::new(&self.cache_dir, &self.services.limits)?;
+        let made = WasmEngine::new(&self.cache_dir, &self.services.limits)?;
         Ok(self.wasm.get_or_init(|| made))
     }
 
@@ -268,12 +270,12 @@ impl Shared {
         })
     }
 
-    pub(crate) fn call_of(
+    pub(crate) fn new_call(
         &self,
         plugin: &str,
         grants: CallGrants,
-        memory: Memory,
-        input: Input,
+        memory: CallCredentials,
+        input: CallInput,
         context: CallContext,
     ) -> Call {
         Call {
@@ -285,78 +287,86 @@ impl Shared {
             token_scope: memory.token_scope,
             input,
             services: Arc::clone(&self.services),
-            memory_for_bodies: CallMemory::new(&self.services.memory, self.services.limits.held_body_bytes),
-            busy: Busy::new(),
-            log_left: AtomicUsize::new(self.services.limits.log_bytes),
+            body_memory: CallBodyMemory::new(&self.services.body_memory, self.services.limits.held_body_bytes),
+            clock: CallClock::new(),
+            log_bytes_left: AtomicUsize::new(self.services.limits.log_bytes),
             refusals: Mutex::default(),
-            sent: AtomicUsize::new(0),
+            possible_effects: AtomicUsize::new(0),
             unreachable: AtomicBool::new(false),
             untrusted: AtomicBool::new(false),
             warnings: Mutex::default(),
-            memory: AtomicUsize::new(0),
+            linear_memory_bytes: AtomicUsize::new(0),
         }
     }
 
     /// Makes a call of a plugin with the grants and the credential of the section at hand.
-    pub(crate) fn prepare(&self, plugin: &Plugin, input: Input, context: &CallContext) -> Result<Arc<Call>, Fault> {
-        let description = self.describe(plugin).map_err(|error| unusable(&error))?;
+    pub(crate) fn prepare(&self, plugin: &Plugin, input: CallInput, context: &CallContext) -> Result<Arc<Call>, Fault> {
+        let description = self.describe(plugin).map_err(|error| unusable_plugin(&error))?;
         let endpoint: Vec<String> =
             input.section().get("endpoint").and_then(Value::as_str).map(str::to_owned).into_iter().collect();
         let nodes: Vec<String> = match &input {
-            Input::Health(target) => target.addresses.iter().map(|address| address.value.clone()).collect(),
+            CallInput::Health(target) => target.addresses.iter().map(|address| address.value.clone()).collect(),
             _ => Vec::new(),
         };
         let identity = plugin.identity();
-        let grants = self.grants.for_call(&Subject {
-            identity: &identity,
+        let grants = self.grants.for_call(&GrantSubject {
+            plugin_identity: &identity,
             endpoints: if plugin.kind == Kind::Contextualiser { &[] } else { &endpoint },
             node_addresses: &nodes,
-            ..plugin.subject(description)
+            ..plugin.grant_subject(description)
         });
         let mut access = match plugin.kind {
-            Kind::Driver => self.access(input.section(), description)?,
-            _ => Access::default(),
+            Kind::Driver => self.resolve_credentials(input.section(), description)?,
+            _ => ResolvedCredentials::default(),
         };
-        let grants = grants.with_identity(access.identity.take());
-        Ok(Arc::new(self.call_of(&description.name, grants, Memory::of(plugin, access), input, context.clone())))
+        let grants = grants.with_tls_identity(access.identity.take());
+        Ok(Arc::new(self.new_call(
+            &description.name,
+            grants,
+            CallCredentials::of(plugin, access),
+            input,
+            context.clone(),
+        )))
     }
 
     /// Makes a call of a plugin that can reach nothing: no network, no credential, no host interface beyond `log` and `call`.
     pub(crate) fn prepare_offline(
         &self,
         plugin: &Plugin,
-        input: Input,
+        input: CallInput,
         context: &CallContext,
     ) -> Result<Arc<Call>, Fault> {
-        let description = self.describe(plugin).map_err(|error| unusable(&error))?;
-        let (grants, memory) = (CallGrants::nothing(&plugin.subject(description)), Memory::offline(plugin));
-        Ok(Arc::new(self.call_of(&description.name, grants, memory, input, context.clone())))
+        let description = self.describe(plugin).map_err(|error| unusable_plugin(&error))?;
+        let (grants, memory) =
+            (CallGrants::offline(&plugin.grant_subject(description)), CallCredentials::offline(plugin));
+        Ok(Arc::new(self.new_call(&description.name, grants, memory, input, context.clone())))
     }
 
     /// Returns the credential of a driver's section, chosen by what the user wrote: what the plugin may use, and what connections are
     /// made with.
-    fn access(&self, section: &Value, description: &Description) -> Result<Access, Fault> {
-        let own = selecting(section, &description.section_schema);
-        let credential = match (self.credentials.credential(Section::Resource, &own), &description.credentials_schema) {
-            (Err(fault), Some(_)) => return Err(fault),
-            // It needs none. One that can't be told from others is a mistake all the same.
-            (Err(fault), None) if fault.code == "credentials.ambiguous" => return Err(fault),
-            (Err(_), None) => None,
-            (Ok(credential), _) => credential,
-        };
-        let Some(credential) = credential else { return Ok(Access::default()) };
-        let identity = Identity::of(&credential.tls);
+    fn resolve_credentials(&self, section: &Value, description: &Description) -> Result<ResolvedCredentials, Fault> {
+        let own = credential_selector(section, &description.section_schema);
+        let credential =
+            match (self.credentials.credential(SectionKind::Resource, &own), &description.credentials_schema) {
+                (Err(fault), Some(_)) => return Err(fault),
+                // It needs none. One that can't be told from others is a mistake all the same.
+                (Err(fault), None) if fault.code == "credentials.ambiguous" => return Err(fault),
+                (Err(_), None) => None,
+                (Ok(credential), _) => credential,
+            };
+        let Some(credential) = credential else { return Ok(ResolvedCredentials::default()) };
+        let identity = TlsIdentity::from_tls(&credential.tls);
         // What was granted to credentials from before is none of those that came after them.
         let scope = format!("{}\n{}", credential.rule, fingerprint(&credential, identity.as_ref()));
         let Some(schema) = &description.credentials_schema else {
-            return Ok(Access { secrets: None, identity, scope });
+            return Ok(ResolvedCredentials { secrets: None, identity, scope });
         };
         let values = credential
             .fields
             .iter()
             .map(|(name, secret)| (name.clone(), zeroize::Zeroizing::new(secret.expose().to_owned())));
-        let secrets = CallSecrets::new(values, public_fields(schema)).about(section);
-        Ok(Access { secrets: Some(secrets), identity, scope })
+        let secrets = CallSecrets::new(values, public_fields(schema)).for_section(section);
+        Ok(ResolvedCredentials { secrets: Some(secrets), identity, scope })
     }
 
     /// Runs a prepared call of this function.
@@ -371,17 +381,18 @@ impl Shared {
         plugin: &Plugin,
         function: &'static str,
         call: Arc<Call>,
-        acts: Acts,
+        acts: SideEffects,
         work: impl AsyncFnOnce(
-            &wasmtime::component::InstancePre<crate::host::State>,
-            &mut wasmtime::Store<crate::host::State>,
+            &wasmtime::component::InstancePre<crate::host::HostState>,
+            &mut wasmtime::Store<crate::host::HostState>,
         ) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
-        let wasm = self.wasm().map_err(|error| unusable(&error))?;
-        let instance = plugin.instance(&wasm.engine).map_err(|error| unusable(&error))?;
+        let wasm = self.wasm().map_err(|error| unusable_plugin(&error))?;
+        let instance = plugin.instance_pre(&wasm.engine).map_err(|error| unusable_plugin(&error))?;
         let (name, began) = (call.plugin.clone(), std::time::Instant::now());
         let outcome =
-            invoke(instance, &self.slots, Arc::clone(&call), acts, async |store| work(instance, store).await).await;
+            invoke(instance, &self.call_permits, Arc::clone(&call), acts, async |store| work(instance, store).await)
+                .await;
         tracing::debug!(
             target: "occopus::metrics",
             plugin = %name,
@@ -389,14 +400,14 @@ impl Shared {
             answered = outcome.is_ok(),
             monotonic_counter.occopus_plugin_calls = 1_u64,
             histogram.occopus_plugin_call_seconds = began.elapsed().as_secs_f64(),
-            histogram.occopus_plugin_call_memory_bytes = call.memory.load(Ordering::Relaxed) as u64,
+            histogram.occopus_plugin_call_memory_bytes = call.linear_memory_bytes.load(Ordering::Relaxed) as u64,
         );
         outcome
     }
 }
 
 /// Tells the values of a credential apart from others. It is kept in memory only.
-fn fingerprint(credential: &Credential, identity: Option<&Identity>) -> String {
+fn fingerprint(credential: &Credential, identity: Option<&TlsIdentity>) -> String {
     let mut hash = Sha256::new();
     if let Some(identity) = identity {
         hash.update(identity.digest());
@@ -410,14 +421,14 @@ fn fingerprint(credential: &Credential, identity: Option<&Identity>) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn unusable(error: &RuntimeError) -> Fault {
+pub(crate) fn unusable_plugin(error: &RuntimeError) -> Fault {
     Fault::new(Reaction::GiveUp, "occopus.plugin-unusable", error.to_string())
 }
 
 impl Renderers for Runtime {
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
         let plugin = self.plugin(Kind::Contextualiser, keyword)?;
-        Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin, reach: Reach::Granted }))
+        Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin, mode: CallMode::Granted }))
     }
 
     fn config_manager(&self, keyword: &str) -> Option<Arc<dyn ConfigManager>> {
@@ -425,13 +436,13 @@ impl Renderers for Runtime {
         Some(Arc::new(SandboxedConfigManager { shared: Arc::clone(&self.shared), plugin }))
     }
 
-    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
-        let plugin = self.shared.templates()?;
-        Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin, reach: Reach::Granted }))
+    fn basic_contextualiser(&self) -> Option<Arc<dyn Contextualiser>> {
+        let plugin = self.shared.basic_contextualiser()?;
+        Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin, mode: CallMode::Granted }))
     }
 
-    fn openings(&self, driver: &str) -> Openings {
-        self.shared.openings(driver)
+    fn open_decisions(&self, driver: &str) -> OpenDecisions {
+        self.shared.open_decisions(driver)
     }
 }
 
@@ -439,38 +450,39 @@ impl Plugins for Runtime {
     fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
         let plugin = self.plugin(Kind::Driver, keyword)?;
         let schema = Arc::clone(&self.shared.describe(&plugin).ok()?.section_schema);
-        let credentials = Arc::new(Selecting { credentials: Arc::clone(&self.shared.credentials), schema });
+        let credentials =
+            Arc::new(SelectorCredentialSource { credentials: Arc::clone(&self.shared.credentials), schema });
         let driver = SandboxedDriver { shared: Arc::clone(&self.shared), plugin };
-        Some(Arc::new(Renewing { driver, credentials }))
+        Some(Arc::new(RenewingDriver { driver, credentials }))
     }
 
     fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
         let plugin = self.plugin(Kind::HealthChecker, keyword)?;
-        Some(Arc::new(SandboxedChecker { shared: Arc::clone(&self.shared), plugin }))
+        Some(Arc::new(SandboxedHealthChecker { shared: Arc::clone(&self.shared), plugin }))
     }
 
-    fn offline(&self) -> Arc<dyn Offline> {
+    fn offline(&self) -> Arc<dyn OfflinePlugins> {
         Arc::new(OfflineRuntime(Arc::clone(&self.shared)))
     }
 }
 
-fn kind_of(section: Section) -> Option<Kind> {
+fn kind_of(section: SectionKind) -> Option<Kind> {
     match section {
-        Section::Resource => Some(Kind::Driver),
-        Section::Contextualisation => Some(Kind::Contextualiser),
-        Section::ConfigManagement => Some(Kind::ConfigManager),
-        Section::HealthCheck => Some(Kind::HealthChecker),
-        Section::Webhook => None,
+        SectionKind::Resource => Some(Kind::Driver),
+        SectionKind::Contextualisation => Some(Kind::Contextualiser),
+        SectionKind::ConfigManagement => Some(Kind::ConfigManager),
+        SectionKind::HealthCheck => Some(Kind::HealthChecker),
+        SectionKind::Webhook => None,
     }
 }
 
 impl Schemas for Runtime {
-    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         let plugin = self.plugin(kind_of(section)?, keyword)?;
         self.shared.describe(&plugin).ok().map(|description| Arc::clone(&description.section_schema))
     }
 
-    fn endpoint_problem(&self, _: Section, _: &str, endpoint: &str) -> Option<String> {
+    fn endpoint_problem(&self, _: SectionKind, _: &str, endpoint: &str) -> Option<String> {
         crate::grants::endpoint_problem(endpoint)
     }
 
@@ -478,7 +490,7 @@ impl Schemas for Runtime {
         crate::grants::webhook_problem(url)
     }
 
-    fn keywords(&self, section: Section) -> Vec<String> {
+    fn keywords(&self, section: SectionKind) -> Vec<String> {
         let kind = kind_of(section);
         let mut keywords: Vec<_> = self
             .shared
@@ -492,7 +504,7 @@ impl Schemas for Runtime {
         keywords
     }
 
-    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         let plugin = self.plugin(kind_of(section)?, keyword)?;
         self.shared.describe(&plugin).ok()?.credentials_schema.clone()
     }

@@ -1,11 +1,11 @@
 //! The credential of one call: the guest holds placeholders, the host holds the values.
 
 mod aws;
+mod encoded_forms;
 mod escape;
 mod fill;
-mod forms;
 mod redact;
-mod scan;
+mod search;
 mod sign;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +18,10 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-pub(crate) use aws::KEY_PREFIX;
+pub(crate) use aws::AWS_KEY_PREFIX;
 pub use aws::{AwsRequest, AwsSignature};
-pub(crate) use fill::TooLong;
-pub(crate) use scan::{Scan, Wanted};
+pub(crate) use fill::FilledTextTooLong;
+pub(crate) use search::{SecretPatterns, StreamMasker};
 
 /// How a secret is written where its placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,40 +38,40 @@ pub enum Encoding {
 pub struct CallSecrets {
     values: BTreeMap<String, Zeroizing<String>>,
     public: BTreeSet<String>,
-    issued: Mutex<BTreeMap<String, Form>>,
+    issued: Mutex<BTreeMap<String, PlaceholderForm>>,
     /// The section at hand, in JSON: what the guest is told anyway.
     section: String,
-    in_texts: OnceLock<Wanted>,
-    in_answers: OnceLock<Arc<Wanted>>,
+    text_patterns: OnceLock<SecretPatterns>,
+    answer_patterns: OnceLock<Arc<SecretPatterns>>,
 }
 
 /// What a placeholder stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Form {
+enum PlaceholderForm {
     Value(String, Encoding),
     /// base64(user:value) of this field and user.
     Basic(String, String),
 }
 
 /// The start of every placeholder; 32 hexadecimal digits follow.
-const PREFIX: &str = "occopus-secret-";
-const DIGITS: usize = 32;
+const PLACEHOLDER_PREFIX: &str = "occopus-secret-";
+const PLACEHOLDER_HEX_DIGITS: usize = 32;
 /// A guest that asks for more placeholders than this, or for one with a longer name, gets worthless ones.
-const MOST: usize = 1024;
-const LONGEST_USER: usize = 1024;
+const MAX_PLACEHOLDERS: usize = 1024;
+const MAX_USER_BYTES: usize = 1024;
 
 impl CallSecrets {
     /// From the values by name, and the names of those that are not secret (see [`public_fields`]).
     pub fn new(values: impl IntoIterator<Item = (String, Zeroizing<String>)>, public: BTreeSet<String>) -> Self {
         let values = values.into_iter().collect();
         let (issued, section, in_texts, in_answers) = Default::default();
-        Self { values, public, issued, section, in_texts, in_answers }
+        Self { values, public, issued, section, text_patterns: in_texts, answer_patterns: in_answers }
     }
 
     /// The same, for a call that is about this section. What stands in the section is no secret to the guest, and is left in the
     /// answers that it reads.
     #[must_use]
-    pub fn about(self, section: &Value) -> Self {
+    pub fn for_section(self, section: &Value) -> Self {
         Self { section: section.to_string(), ..self }
     }
 
@@ -81,7 +81,7 @@ impl CallSecrets {
     }
 
     /// Is there a value of this name?
-    pub fn has(&self, field: &str) -> bool {
+    pub fn has_field(&self, field: &str) -> bool {
         self.values.contains_key(field)
     }
 
@@ -97,50 +97,50 @@ impl CallSecrets {
 
     /// A placeholder for a value.
     pub fn placeholder(&self, field: &str, encoding: Encoding) -> Option<String> {
-        self.has(field).then(|| self.issue(Form::Value(field.to_owned(), encoding)))
+        self.has_field(field).then(|| self.issue_placeholder(PlaceholderForm::Value(field.to_owned(), encoding)))
     }
 
     /// A placeholder for base64(user:value).
     pub fn basic(&self, field: &str, user: &str) -> Option<String> {
-        self.has(field).then(|| self.issue(Form::Basic(field.to_owned(), user.to_owned())))
+        self.has_field(field).then(|| self.issue_placeholder(PlaceholderForm::Basic(field.to_owned(), user.to_owned())))
     }
 
     /// Is there a value that the guest must not have?
-    pub(crate) fn any_secret(&self) -> bool {
+    pub(crate) fn has_secrets(&self) -> bool {
         self.values.keys().any(|field| !self.public.contains(field))
     }
 
     /// Has the guest asked for any placeholder? If not, nothing in its requests can be one.
-    pub fn any_issued(&self) -> bool {
+    pub fn has_placeholders(&self) -> bool {
         !self.issued().is_empty()
     }
 
-    fn issue(&self, form: Form) -> String {
+    fn issue_placeholder(&self, form: PlaceholderForm) -> String {
         let mut issued = self.issued();
         if let Some((known, _)) = issued.iter().find(|(_, known)| **known == form) {
             return known.clone();
         }
         // 122 random bits from the system.
-        let placeholder = format!("{PREFIX}{}", Uuid::new_v4().simple());
-        let is_long = matches!(&form, Form::Basic(_, user) if user.len() > LONGEST_USER);
-        if issued.len() < MOST && !is_long {
+        let placeholder = format!("{PLACEHOLDER_PREFIX}{}", Uuid::new_v4().simple());
+        let is_long = matches!(&form, PlaceholderForm::Basic(_, user) if user.len() > MAX_USER_BYTES);
+        if issued.len() < MAX_PLACEHOLDERS && !is_long {
             issued.insert(placeholder.clone(), form);
         }
         placeholder
     }
 
     /// What is written where a placeholder stands.
-    fn written(&self, form: &Form) -> Option<Zeroizing<String>> {
+    fn expand(&self, form: &PlaceholderForm) -> Option<Zeroizing<String>> {
         match form {
-            Form::Value(field, encoding) => {
+            PlaceholderForm::Value(field, encoding) => {
                 let value = self.values.get(field)?;
                 Some(match encoding {
                     Encoding::Plain => value.clone(),
-                    Encoding::Json => json_inside(value),
-                    Encoding::Percent => percent(value),
+                    Encoding::Json => json_escape(value),
+                    Encoding::Percent => percent_encode(value),
                 })
             }
-            Form::Basic(field, user) => {
+            PlaceholderForm::Basic(field, user) => {
                 let pair = Zeroizing::new(format!("{user}:{}", self.values.get(field)?.as_str()));
                 Some(Zeroizing::new(STANDARD.encode(pair.as_bytes())))
             }
@@ -148,7 +148,7 @@ impl CallSecrets {
     }
 
     /// The map is whole at any time, also after a panic.
-    fn issued(&self) -> MutexGuard<'_, BTreeMap<String, Form>> {
+    fn issued(&self) -> MutexGuard<'_, BTreeMap<String, PlaceholderForm>> {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,13 +167,13 @@ pub fn public_fields(schema: &Value) -> BTreeSet<String> {
 }
 
 /// The inside of a JSON string.
-fn json_inside(value: &str) -> Zeroizing<String> {
+fn json_escape(value: &str) -> Zeroizing<String> {
     let quoted = Zeroizing::new(Value::from(value).to_string());
     Zeroizing::new(quoted[1..quoted.len() - 1].to_owned())
 }
 
 /// All but the unreserved characters of RFC 3986, escaped.
-fn percent(value: &str) -> Zeroizing<String> {
+fn percent_encode(value: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(3 * value.len()));
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

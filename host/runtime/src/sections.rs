@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use occopus_engine::ports::Fault;
-use occopus_model::{Credential, Section};
+use occopus_model::{Credential, SectionKind};
 use serde_json::Value;
 
 use crate::runtime::CredentialSource;
 
 /// Returns the keys of a driver's section that a contextualiser may fill in: those with `"x-fillable": true` in its schema.
-pub fn fillable(schema: &Value) -> BTreeSet<String> {
+pub fn fillable_keys(schema: &Value) -> BTreeSet<String> {
     let properties = schema.get("properties").and_then(Value::as_object);
-    let fillable = |property: &Value| property.get("x-fillable") == Some(&Value::Bool(true));
-    let marked = properties.into_iter().flatten().filter(|(_, property)| fillable(property));
+    let is_fillable = |property: &Value| property.get("x-fillable") == Some(&Value::Bool(true));
+    let marked = properties.into_iter().flatten().filter(|(_, property)| is_fillable(property));
     marked.map(|(name, _)| name.clone()).collect()
 }
 
 /// Returns the part of a section by which credentials are chosen: without what others than the user may have filled in.
-pub fn selecting<'a>(section: &'a Value, schema: &Value) -> Cow<'a, Value> {
-    let fillable = fillable(schema);
+pub fn credential_selector<'a>(section: &'a Value, schema: &Value) -> Cow<'a, Value> {
+    let fillable = fillable_keys(schema);
     match section.as_object() {
         Some(fields) if fields.keys().any(|key| fillable.contains(key)) => {
             let own = fields.iter().filter(|(key, _)| !fillable.contains(*key));
@@ -32,23 +32,23 @@ pub fn selecting<'a>(section: &'a Value, schema: &Value) -> Cow<'a, Value> {
 }
 
 /// Credentials for the sections of one schema.
-pub(crate) struct Selecting {
+pub(crate) struct SelectorCredentialSource {
     pub(crate) credentials: Arc<dyn CredentialSource>,
     pub(crate) schema: Arc<Value>,
 }
 
 #[async_trait]
-impl CredentialSource for Selecting {
-    fn credential(&self, section: Section, settings: &Value) -> Result<Option<Credential>, Fault> {
-        self.credentials.credential(section, &selecting(settings, &self.schema))
+impl CredentialSource for SelectorCredentialSource {
+    fn credential(&self, section: SectionKind, settings: &Value) -> Result<Option<Credential>, Fault> {
+        self.credentials.credential(section, &credential_selector(settings, &self.schema))
     }
 
     async fn refresh(&self) {
         self.credentials.refresh().await;
     }
 
-    async fn renew(&self, section: Section, settings: &Value, refused: &Credential) -> bool {
-        self.credentials.renew(section, &selecting(settings, &self.schema), refused).await
+    async fn renew(&self, section: SectionKind, settings: &Value, refused: &Credential) -> bool {
+        self.credentials.renew(section, &credential_selector(settings, &self.schema), refused).await
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
         let schema =
             json!({"properties": {"project": {"x-fillable": true}, "zone": {"x-fillable": "true"}, "size": {}}});
         let section = json!({"type": "cloud", "project": "prod", "zone": "a"});
-        assert_eq!(*selecting(&section, &schema), json!({"type": "cloud", "zone": "a"}));
-        assert!(matches!(selecting(&section, &json!({})), Cow::Borrowed(_)));
+        assert_eq!(*credential_selector(&section, &schema), json!({"type": "cloud", "zone": "a"}));
+        assert!(matches!(credential_selector(&section, &json!({})), Cow::Borrowed(_)));
     }
 }

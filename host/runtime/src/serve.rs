@@ -7,9 +7,9 @@
 //! one started from a shell. It cannot read files, and it sees only the variables that it was given; but it may send HTTP
 //! requests to wherever this machine can. Plugins are another matter: they run under `Grants`.
 
+mod component;
 mod connection;
 mod error;
-mod program;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,14 +21,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use component::ServedComponent;
 pub use error::ServeError;
-use program::Program;
 
 /// How long running requests may take after the request to end. Shorter than the patience of the `local` driver.
-const GRACE: Duration = Duration::from_secs(4);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
 /// After an error that concerns the listener (no more file descriptors), before the next try.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves the component until SIGTERM or SIGINT; running requests are finished then.
 ///
@@ -39,14 +39,14 @@ pub async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, Strin
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
 
-    let mut variables = own_variables();
+    let mut variables = node_variables();
     variables.extend(env);
     let path = component.to_owned();
-    let load = tokio::task::spawn_blocking(move || Program::load(&path, variables));
+    let load = tokio::task::spawn_blocking(move || ServedComponent::load(&path, variables));
     let program = load.await.map_err(|error| ServeError::Compiler { message: error.to_string() })??;
     let program = Arc::new(program);
 
-    let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::listening(listen, source))?;
+    let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::from_listen_error(listen, source))?;
     tracing::info!(component = %component.display(), %listen, "serving");
 
     let ending = CancellationToken::new();
@@ -59,7 +59,7 @@ pub async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, Strin
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
             // Ended ones are taken out, so that the set does not grow.
@@ -71,14 +71,14 @@ pub async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, Strin
     drop(listener);
     ending.cancel();
     let finished = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, finished).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_GRACE, finished).await.is_err() {
         tracing::warn!("requests that did not end in time were given up");
     }
     Ok(())
 }
 
 /// What the host tells a process of the `local` driver about itself.
-fn own_variables() -> Vec<(String, String)> {
+fn node_variables() -> Vec<(String, String)> {
     ["OCCOPUS_ADDRESS", "OCCOPUS_INSTANCE_ID"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))

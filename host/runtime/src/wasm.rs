@@ -8,34 +8,35 @@ use occopus_model::files;
 use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::error::RuntimeError;
-use crate::limits::{Limits, TICK};
+use crate::limits::{CallLimits, EPOCH_TICK};
 
 /// Calls that may run at once; further ones wait.
-pub(crate) const SLOTS: u32 = 1_032;
+pub(crate) const MAX_CONCURRENT_CALLS: u32 = 1_032;
 
 /// An engine with its ticking epoch.
-pub(crate) struct Wasm {
+pub(crate) struct WasmEngine {
     pub(crate) engine: Engine,
     /// Alive as long as the epoch ticks.
     _ticking: Arc<()>,
 }
 
-impl Wasm {
+impl WasmEngine {
     /// Compiled plugins are kept in `cache`.
-    pub(crate) fn new(cache: &Path, limits: &Limits) -> Result<Self, RuntimeError> {
+    pub(crate) fn new(cache: &Path, limits: &CallLimits) -> Result<Self, RuntimeError> {
         let failed = |error: wasmtime::Error| RuntimeError::Engine { message: format!("{error:#}") };
-        let engine = Engine::new(&config(cache, limits, true)).or_else(|error| {
+        let engine = Engine::new(&engine_config(cache, limits, true)).or_else(|error| {
             // The pool reserves address space by the terabyte; where that is not to be had, instances are slower.
             tracing::debug!("no instance pool: {error:#}");
-            Engine::new(&config(cache, limits, false)).map_err(failed)
+            Engine::new(&engine_config(cache, limits, false)).map_err(failed)
         })?;
         let ticking = Arc::new(());
-        tick(&engine, Arc::downgrade(&ticking)).map_err(|error| RuntimeError::Engine { message: error.to_string() })?;
+        start_epoch_ticker(&engine, Arc::downgrade(&ticking))
+            .map_err(|error| RuntimeError::Engine { message: error.to_string() })?;
         Ok(Self { engine, _ticking: ticking })
     }
 }
 
-fn config(cache: &Path, limits: &Limits, pooling: bool) -> Config {
+fn engine_config(cache: &Path, limits: &CallLimits, pooling: bool) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -45,7 +46,7 @@ fn config(cache: &Path, limits: &Limits, pooling: bool) -> Config {
         .async_stack_size(2 << 20);
     // Native code is run from there, which others must not have written.
     let directory = cache.join("compiled");
-    let kept = files::private_folder(cache).and_then(|()| files::private_folder(&directory));
+    let kept = files::create_private_dir(cache).and_then(|()| files::create_private_dir(&directory));
     let kept = kept.map_err(wasmtime::Error::from).and_then(|()| {
         let mut kept = CacheConfig::new();
         kept.with_directory(directory);
@@ -59,11 +60,11 @@ fn config(cache: &Path, limits: &Limits, pooling: bool) -> Config {
     }
     if pooling {
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(SLOTS)
-            .total_core_instances(SLOTS * 8)
-            .total_memories(SLOTS)
-            .total_tables(SLOTS * 4)
-            .total_stacks(SLOTS)
+        pool.total_component_instances(MAX_CONCURRENT_CALLS)
+            .total_core_instances(MAX_CONCURRENT_CALLS * 8)
+            .total_memories(MAX_CONCURRENT_CALLS)
+            .total_tables(MAX_CONCURRENT_CALLS * 4)
+            .total_stacks(MAX_CONCURRENT_CALLS)
             .max_memories_per_component(4)
             .max_tables_per_component(16)
             .max_core_instances_per_component(64)
@@ -79,11 +80,11 @@ fn config(cache: &Path, limits: &Limits, pooling: bool) -> Config {
 }
 
 /// Raises the epoch until the engine is gone.
-fn tick(engine: &Engine, alive: Weak<()>) -> std::io::Result<()> {
+fn start_epoch_ticker(engine: &Engine, alive: Weak<()>) -> std::io::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new().name("occopus-epoch".to_owned()).spawn(move || {
         while alive.strong_count() > 0 {
-            std::thread::sleep(TICK);
+            std::thread::sleep(EPOCH_TICK);
             let Some(engine) = engine.upgrade() else { return };
             engine.increment_epoch();
         }

@@ -13,14 +13,14 @@ use occopus_engine::ports::Reaction;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::grants::{CallGrants, Grants, Subject};
+use crate::grants::{CallGrants, GrantSubject, Grants};
 use crate::http::{HttpClient, HttpError, HttpLimits};
 use crate::runtime::Runtime;
 
 /// Secrets with this beginning are bytes in base64; others are their own bytes.
-const ENCODED: &str = "whsec_";
+const BASE64_SECRET_PREFIX: &str = "whsec_";
 
-const LIMITS: HttpLimits = HttpLimits {
+const HTTP_LIMITS: HttpLimits = HttpLimits {
     connect: Duration::from_secs(5),
     first_byte: Duration::from_secs(15),
     between_bytes: Duration::from_secs(5),
@@ -30,7 +30,7 @@ const LIMITS: HttpLimits = HttpLimits {
 
 /// One message.
 #[derive(Debug, Clone)]
-pub struct Delivery {
+pub struct WebhookDelivery {
     /// Where to.
     pub url: String,
     /// The same for every attempt, so that the receiver knows a repetition.
@@ -46,8 +46,12 @@ impl Runtime {
     ///
     /// # Errors
     /// Why it was not taken, and whether the same may succeed later.
-    pub async fn deliver(&self, delivery: Delivery, secret: Option<&str>) -> Result<(), (Reaction, String)> {
-        let Delivery { url, id, timestamp, body } = delivery;
+    pub async fn deliver_webhook(
+        &self,
+        delivery: WebhookDelivery,
+        secret: Option<&str>,
+    ) -> Result<(), (Reaction, String)> {
+        let WebhookDelivery { url, id, timestamp, body } = delivery;
         let give_up = |why: String| (Reaction::GiveUp, why);
         let mut request = Request::post(url.as_str())
             .header(header::CONTENT_TYPE, "application/json")
@@ -55,22 +59,22 @@ impl Runtime {
             .header("webhook-id", id.as_str())
             .header("webhook-timestamp", timestamp);
         if let Some(secret) = secret {
-            let signature = sign(secret, &id, timestamp, &body).map_err(give_up)?;
+            let signature = webhook_signature(secret, &id, timestamp, &body).map_err(give_up)?;
             request = request.header("webhook-signature", signature);
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| give_up(error.to_string()))?;
         let endpoints = [url];
         let needs = ["endpoint".to_owned()];
-        let subject = Subject {
+        let subject = GrantSubject {
             plugin: "webhook",
             needs_network: &needs,
             // No plugin can have this name.
             operator: self.shared.grants.plugins.get("webhook"),
             endpoints: &endpoints,
-            ..Subject::default()
+            ..GrantSubject::default()
         };
         let grants = self.shared.grants.for_call(&subject);
-        let answer = self.shared.services.http.send(request, &grants, None, &LIMITS).await;
+        let answer = self.shared.services.http.send(request, &grants, None, &HTTP_LIMITS).await;
         let status = answer.map_err(|error| (Reaction::Retry, error.to_string()))?.status();
         match status {
             status if status.is_success() => Ok(()),
@@ -94,7 +98,7 @@ pub struct TrustedClient {
 impl TrustedClient {
     /// To the host of this URL only.
     pub fn new(name: &str, url: String) -> Self {
-        Self { http: HttpClient::new(), grants: for_endpoint(&Grants::default(), name, url) }
+        Self { http: HttpClient::new(), grants: endpoint_grants(&Grants::default(), name, url) }
     }
 
     /// Sends a request, and gives the answer with all of its body.
@@ -102,18 +106,23 @@ impl TrustedClient {
     /// # Errors
     /// When there is no answer.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (head, body) = self.http.send(request.map(Full::new), &self.grants, None, &LIMITS).await?.into_parts();
+        let (head, body) = self.http.send(request.map(Full::new), &self.grants, None, &HTTP_LIMITS).await?.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 }
 
-fn for_endpoint(grants: &Grants, name: &str, url: String) -> CallGrants {
+fn endpoint_grants(grants: &Grants, name: &str, url: String) -> CallGrants {
     let (endpoints, needs) = ([url], ["endpoint".to_owned()]);
-    grants.for_call(&Subject { plugin: name, needs_network: &needs, endpoints: &endpoints, ..Subject::default() })
+    grants.for_call(&GrantSubject {
+        plugin: name,
+        needs_network: &needs,
+        endpoints: &endpoints,
+        ..GrantSubject::default()
+    })
 }
 
-fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> Result<String, String> {
-    let key = match secret.strip_prefix(ENCODED) {
+fn webhook_signature(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> Result<String, String> {
+    let key = match secret.strip_prefix(BASE64_SECRET_PREFIX) {
         Some(encoded) => STANDARD.decode(encoded).map_err(|_| "its secret is not in base64".to_owned())?,
         None => secret.as_bytes().to_vec(),
     };
@@ -126,15 +135,15 @@ fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> Result<String, S
 
 #[cfg(test)]
 mod tests {
-    use super::sign;
+    use super::webhook_signature;
 
     /// The example of the specification's own libraries.
     #[test]
     fn signatures_are_those_of_the_standard() {
         let body = br#"{"test": 2432232314}"#;
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        let signature = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+        let signature = webhook_signature(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert_eq!(signature.as_deref(), Ok("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
-        assert!(sign("whsec_%", "id", 0, body).is_err());
+        assert!(webhook_signature("whsec_%", "id", 0, body).is_err());
     }
 }

@@ -4,21 +4,21 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Logged, PASSWORD, create, fixture, request, runtime};
+use common::{CapturedLog, PASSWORD, create, fixture, request, runtime};
 use occopus_engine::ports::{Fault, Plugins as _, Reaction};
-use occopus_runtime::Limits;
-use occopus_runtime::grants::{Grants, Interface, PluginGrants, Target};
+use occopus_runtime::CallLimits;
+use occopus_runtime::grants::{Grants, Interface, NetworkTarget, PluginGrants};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 /// Small, so that the tests are quick.
-fn limits() -> Limits {
-    Limits { compute_ms: 300, memory_bytes: 32 << 20, ..Limits::default() }
+fn limits() -> CallLimits {
+    CallLimits { compute_ms: 300, memory_bytes: 32 << 20, ..CallLimits::default() }
 }
 
 fn granted(network: &[String]) -> Grants {
-    let network = network.iter().map(|target| target.parse::<Target>().expect("a target")).collect();
+    let network = network.iter().map(|target| target.parse::<NetworkTarget>().expect("a target")).collect();
     let plugin = PluginGrants { network, interfaces: [Interface::Icmp].into(), sha256: None };
     Grants::of([("hostile".to_owned(), plugin)])
 }
@@ -51,12 +51,12 @@ async fn sees_neither_environment_nor_files() {
 }
 
 /// A server that answers every request with the request itself, and tells how many there were.
-async fn mirror() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
-    mirror_after(Duration::ZERO).await
+async fn echo_server() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    delayed_echo_server(Duration::ZERO).await
 }
 
 /// The same, after a while.
-async fn mirror_after(pause: Duration) -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+async fn delayed_echo_server(pause: Duration) -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -82,8 +82,8 @@ async fn mirror_after(pause: Duration) -> (u16, std::sync::Arc<std::sync::atomic
 
 #[tokio::test]
 async fn reaches_no_host_that_was_not_granted() {
-    let (logged, _guard) = Logged::here();
-    let (port, reached) = mirror().await;
+    let (logged, _guard) = CapturedLog::capture();
+    let (port, reached) = echo_server().await;
     let targets = [
         format!("127.0.0.1:{port}"),
         format!("localhost:{port}"),
@@ -106,8 +106,8 @@ async fn reaches_no_host_that_was_not_granted() {
 
 #[tokio::test]
 async fn reaches_what_was_granted_and_nothing_beside_it() {
-    let (port, reached) = mirror().await;
-    let (other, other_reached) = mirror().await;
+    let (port, reached) = echo_server().await;
+    let (other, other_reached) = echo_server().await;
     let grants = granted(&[format!("127.0.0.1:{port}")]);
     let connected = attempt(&format!("connect:127.0.0.1:{port}"), grants.clone()).await.expect("an answer");
     assert!(connected.contains("connected"), "{connected}");
@@ -132,13 +132,13 @@ async fn the_metadata_address_is_not_granted_by_a_wildcard() {
 
 #[tokio::test]
 async fn never_holds_its_secret() {
-    let (logged, _guard) = Logged::here();
+    let (logged, _guard) = CapturedLog::capture();
     let seen = got("secret").await;
     assert!(seen.contains("password"), "it knows the names of the fields: {seen}");
     assert!(!seen.contains(PASSWORD) && seen.contains("public=None"), "{seen}");
 
     // A server that sends the secret back: the server gets it, the plugin's answer and the logs do not.
-    let (port, reached) = mirror().await;
+    let (port, reached) = echo_server().await;
     let target = format!("127.0.0.1:{port}");
     let answered = attempt(&format!("send-secret:http://{target}/"), granted(&[target])).await.expect("an answer");
     assert!(answered.contains("x-password: ***"), "{answered}");
@@ -165,7 +165,7 @@ async fn an_endless_loop_is_ended_and_has_done_nothing() {
 
 #[tokio::test]
 async fn an_endless_loop_holds_up_nobody_else() {
-    let limits = Limits { compute_ms: 5_000, ..limits() };
+    let limits = CallLimits { compute_ms: 5_000, ..limits() };
     let runtime = runtime(vec![fixture("hostile.wasm")], Grants::default(), limits);
     let looping = request(json!({"type": "hostile", "do": "loop"}), Duration::from_secs(20));
     let quick = request(json!({"type": "hostile", "do": "leftover"}), Duration::from_secs(20));
@@ -209,9 +209,9 @@ async fn handles_without_end_are_refused() {
 #[tokio::test]
 async fn a_call_may_send_thousands_of_requests() {
     const REQUESTS: usize = 5_000;
-    let (port, reached) = mirror().await;
+    let (port, reached) = echo_server().await;
     let target = format!("127.0.0.1:{port}");
-    let limits = Limits { memory_bytes: 32 << 20, ..Limits::default() };
+    let limits = CallLimits { memory_bytes: 32 << 20, ..CallLimits::default() };
     let runtime = runtime(vec![fixture("hostile.wasm")], granted(std::slice::from_ref(&target)), limits);
     let deed = json!({"type": "hostile", "do": format!("requests:{REQUESTS} http://{target}/")});
     let observed = create(&runtime, "hostile", &request(deed, Duration::from_secs(120))).await.expect("an answer");
@@ -222,9 +222,9 @@ async fn a_call_may_send_thousands_of_requests() {
 /// Whoever waits for a server at each of many requests does not compute.
 #[tokio::test]
 async fn waiting_is_no_computing() {
-    let (port, _) = mirror_after(Duration::from_millis(15)).await;
+    let (port, _) = delayed_echo_server(Duration::from_millis(15)).await;
     // Less than the time of waiting, and more than what a busy machine makes of so many requests.
-    let limits = Limits { compute_ms: 3_000, ..limits() };
+    let limits = CallLimits { compute_ms: 3_000, ..limits() };
     let target = format!("127.0.0.1:{port}");
     let runtime = runtime(vec![fixture("hostile.wasm")], granted(std::slice::from_ref(&target)), limits);
     let deed = json!({"type": "hostile", "do": format!("requests:400 http://{target}/")});
@@ -244,7 +244,7 @@ async fn a_call_that_never_answers_is_ended_at_its_deadline() {
 
 #[tokio::test]
 async fn a_flood_of_lines_is_cut_off() {
-    let (logged, _guard) = Logged::here();
+    let (logged, _guard) = CapturedLog::capture();
     got("log-flood").await;
     let text = logged.text();
     assert!(text.len() < 4 * limits().log_bytes, "{} bytes", text.len());
@@ -253,7 +253,7 @@ async fn a_flood_of_lines_is_cut_off() {
 
 #[tokio::test]
 async fn a_flood_on_standard_output_is_cut_off() {
-    let (logged, _guard) = Logged::here();
+    let (logged, _guard) = CapturedLog::capture();
     let _ = attempt("print-flood", Grants::default()).await;
     assert!(logged.text().len() < 4 * limits().log_bytes, "{} bytes", logged.text().len());
 }

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Logged, PASSWORD, context, create, fixture, request, runtime};
-use occopus_engine::ports::{Fault, Observed, Plugins as _, Reaction, Scope};
-use occopus_runtime::Limits;
+use common::{CapturedLog, PASSWORD, context, create, fixture, request, runtime};
+use occopus_engine::ports::{CallScope, Fault, ObservedMachine, Plugins as _, Reaction};
+use occopus_runtime::CallLimits;
 use occopus_runtime::grants::{Grants, Interface, PluginGrants};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-fn limits() -> Limits {
-    Limits { compute_ms: 1_000, memory_bytes: 64 << 20, ..Limits::default() }
+fn limits() -> CallLimits {
+    CallLimits { compute_ms: 1_000, memory_bytes: 64 << 20, ..CallLimits::default() }
 }
 
 fn granted(network: &[&str], interfaces: &[Interface]) -> Grants {
@@ -26,23 +26,23 @@ fn granted(network: &[&str], interfaces: &[Interface]) -> Grants {
     Grants::of([("hostile".to_owned(), plugin)])
 }
 
-async fn attempt(deed: &str, grants: Grants, limits: Limits) -> Result<Observed, Fault> {
+async fn attempt(deed: &str, grants: Grants, limits: CallLimits) -> Result<ObservedMachine, Fault> {
     let runtime = runtime(vec![fixture("hostile.wasm")], grants, limits);
     let request = request(json!({"type": "hostile", "do": deed}), Duration::from_secs(30));
     create(&runtime, "hostile", &request).await
 }
 
-fn got(observed: &Observed) -> &str {
+fn got(observed: &ObservedMachine) -> &str {
     observed.attributes.iter().find(|(name, _)| name == "got").map_or("", |(_, value)| value)
 }
 
 /// Lines that the program logs itself. (Wasmtime traces every call of WASI, with what the plugin gave to it.)
-fn own(logged: &Logged) -> String {
+fn own_log_lines(logged: &CapturedLog) -> String {
     logged.text().lines().filter(|line| !line.contains("wit-bindgen import")).collect::<Vec<_>>().join("\n")
 }
 
 /// Takes the driver's disguise off.
-fn turned(text: &str) -> String {
+fn unscrambled(text: &str) -> String {
     text.chars()
         .map(
             |letter| {
@@ -57,7 +57,7 @@ fn percent(text: &str) -> String {
 }
 
 /// The whole of an answer that repeats a text.
-fn repeated(kind: &str, text: &str) -> Vec<u8> {
+fn answer_repeating(kind: &str, text: &str) -> Vec<u8> {
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
     let chunked = |chunks: &[&str], trailer: &str| {
         let chunks: String = chunks.iter().map(|text| chunk(text)).collect();
@@ -114,7 +114,7 @@ fn repeated(kind: &str, text: &str) -> Vec<u8> {
 }
 
 /// A server that remembers the body of the first request, and repeats it in each answer as the request asks.
-async fn parrot() -> String {
+async fn repeating_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let target = listener.local_addr().expect("an address").to_string();
     let known = Arc::new(Mutex::new(None::<String>));
@@ -145,13 +145,13 @@ async fn parrot() -> String {
                 }
                 known.clone().unwrap_or_default()
             };
-            let _ = stream.write_all(&repeated(&kind, &text)).await;
+            let _ = stream.write_all(&answer_repeating(&kind, &text)).await;
         }
     });
     target
 }
 
-const KINDS: [&str; 19] = [
+const REPEAT_KINDS: [&str; 19] = [
     "body",
     "json",
     "header",
@@ -175,16 +175,16 @@ const KINDS: [&str; 19] = [
 
 #[tokio::test]
 async fn reads_no_secret_in_an_answer() {
-    let (logged, _guard) = Logged::here();
-    let target = parrot().await;
+    let (logged, _guard) = CapturedLog::capture();
+    let target = repeating_server().await;
     let grants = granted(&[&target], &[]);
-    for kind in KINDS.into_iter().chain(["body-and-trailer", "header-and-trailer"]) {
+    for kind in REPEAT_KINDS.into_iter().chain(["body-and-trailer", "header-and-trailer"]) {
         // The second call sends nothing, and asks for no placeholder.
         for dash in ["", "-"] {
             let deed = format!("smuggle:{kind}{dash} http://{target}/");
             let observed =
                 attempt(&deed, grants.clone(), limits()).await.unwrap_or_else(|fault| panic!("{deed}: {fault:?}"));
-            let seen = turned(got(&observed));
+            let seen = unscrambled(got(&observed));
             assert!(!seen.contains("what?") && !seen.contains("Error"), "{deed}: {seen}");
             let read = seen.to_lowercase();
             for piece in ["correct", "battery", "yrettab", &percent("battery"), "636f7272", "Y29ycmVj"] {
@@ -196,25 +196,25 @@ async fn reads_no_secret_in_an_answer() {
             }
         }
     }
-    let logged = own(&logged);
+    let logged = own_log_lines(&logged);
     let told: Vec<&str> =
         logged.lines().filter(|line| line.contains("a server repeated a value of the credential")).collect();
     // Once for each call.
-    assert!((30..=2 * (KINDS.len() + 2)).contains(&told.len()), "{} times: {logged}", told.len());
+    assert!((30..=2 * (REPEAT_KINDS.len() + 2)).contains(&told.len()), "{} times: {logged}", told.len());
     assert!(told.iter().all(|line| line.contains("plugin=hostile") && line.contains("node=")), "{told:?}");
 }
 
 #[tokio::test]
 async fn reads_no_answer_that_can_not_be_searched() {
-    let target = parrot().await;
+    let target = repeating_server().await;
     let observed = attempt(&format!("smuggle:gzip http://{target}/"), granted(&[&target], &[]), limits()).await;
-    let seen = turned(got(&observed.expect("an answer")));
+    let seen = unscrambled(got(&observed.expect("an answer")));
     assert!(seen.contains("compressed") && !seen.contains("battery"), "{seen}");
 }
 
 #[tokio::test]
 async fn says_its_secret_nowhere() {
-    let (logged, _guard) = Logged::here();
+    let (logged, _guard) = CapturedLog::capture();
     let grants = granted(&[], &[Interface::Reveal]);
     let observed = attempt("say", grants.clone(), limits()).await.expect("a machine");
     let fault = attempt("say-fault", grants.clone(), limits()).await.expect_err("a fault");
@@ -229,7 +229,7 @@ async fn says_its_secret_nowhere() {
     let last = create(&runtime, "hostile", &elsewhere).await;
     let told = told.lock().expect("no panic").clone();
     assert_eq!(told, ["*** Some(\"***\")"]);
-    let all = format!("{observed:?} {fault:?} {last:?} {told:?} {}", own(&logged)).to_lowercase();
+    let all = format!("{observed:?} {fault:?} {last:?} {told:?} {}", own_log_lines(&logged)).to_lowercase();
     assert!(all.contains("plugin `hostile` asked for") && all.contains("example.com"), "{all}");
     let backwards: String = PASSWORD.chars().rev().collect();
     assert!(!all.contains(PASSWORD) && !all.contains(&backwards), "{all}");
@@ -242,7 +242,7 @@ async fn gets_signatures_and_no_keys() {
         assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::GiveUp, "host.key-refused"), "{fault:?}");
         assert!(fault.message.contains("`hostile`") && fault.message.contains("aws-sign"), "{}", fault.message);
     }
-    let (logged, _guard) = Logged::here();
+    let (logged, _guard) = CapturedLog::capture();
     let grants = granted(&["cloud.example.com:443"], &[]);
     let sign =
         async |url: &str| attempt(&format!("aws-sign:{url}"), grants.clone(), limits()).await.expect("an answer");
@@ -293,11 +293,11 @@ async fn long_work_of_the_host_is_in_the_plugins_budget() {
 #[tokio::test]
 async fn all_that_it_tells_is_in_one_budget() {
     for deed in ["progress-flood", "lookup-flood", "warn-flood"] {
-        let (logged, _guard) = Logged::here();
+        let (logged, _guard) = CapturedLog::capture();
         let told = Arc::new(Mutex::new((0, 0)));
         let telling = Arc::clone(&told);
         let runtime =
-            runtime(vec![fixture("hostile.wasm")], Grants::default(), Limits { compute_ms: 20_000, ..limits() });
+            runtime(vec![fixture("hostile.wasm")], Grants::default(), CallLimits { compute_ms: 20_000, ..limits() });
         let mut flood = request(json!({"type": "hostile", "do": deed}), Duration::from_secs(60));
         flood.scope.context.progress = Some(Arc::new(move |phase: &str, _: Option<&str>| {
             let mut told = telling.lock().expect("no panic");
@@ -307,7 +307,7 @@ async fn all_that_it_tells_is_in_one_budget() {
         create(&runtime, "hostile", &flood).await.unwrap_or_else(|fault| panic!("{deed}: {fault:?}"));
         let told = *told.lock().expect("no panic");
         assert!(told.0 <= 3_000 && told.1 <= limits().log_bytes, "{deed}: {told:?}");
-        let logged = own(&logged);
+        let logged = own_log_lines(&logged);
         assert!(logged.len() < 4 * limits().log_bytes, "{deed}: {} bytes", logged.len());
     }
 }
@@ -323,7 +323,7 @@ async fn bodies_without_end_fill_no_memory() {
             kept.push(stream);
         }
     });
-    let limits = Limits { compute_ms: 20_000, held_body_bytes: 8 << 20, ..limits() };
+    let limits = CallLimits { compute_ms: 20_000, held_body_bytes: 8 << 20, ..limits() };
     let observed =
         attempt(&format!("bodies:16 2 {target}"), granted(&[&target], &[]), limits).await.expect("an answer");
     // As many as there is room for; the others are told that nobody reads them any more.
@@ -334,7 +334,8 @@ async fn bodies_without_end_fill_no_memory() {
 
 #[tokio::test]
 async fn a_full_cache_is_its_own() {
-    let runtime = runtime(vec![fixture("hostile.wasm")], Grants::default(), Limits { compute_ms: 10_000, ..limits() });
+    let runtime =
+        runtime(vec![fixture("hostile.wasm")], Grants::default(), CallLimits { compute_ms: 10_000, ..limits() });
     let deed = |deed: &str| request(json!({"type": "hostile", "do": deed}), Duration::from_secs(30));
     create(&runtime, "hostile", &deed("cache-flood")).await.expect("kept what there is room for");
     let observed = create(&runtime, "hostile", &deed("cache-put:new")).await.expect("an answer");
@@ -362,8 +363,10 @@ async fn what_is_stored_of_an_answer_is_bounded() {
 async fn what_it_says_of_machines_is_redacted_when_it_only_looks() {
     let runtime = runtime(vec![fixture("hostile.wasm")], Grants::default(), limits());
     let driver = runtime.driver("hostile").expect("a driver");
-    let scope =
-        Scope { context: context(Duration::from_secs(20)), section: Arc::new(json!({"type": "hostile", "do": "env"})) };
+    let scope = CallScope {
+        context: context(Duration::from_secs(20)),
+        section: Arc::new(json!({"type": "hostile", "do": "env"})),
+    };
     let handle = occopus_engine::ports::Handle { version: 1, data: format!("x{PASSWORD}x") };
     let observed = driver.observe(&scope, &[handle]).await.expect("an answer");
     assert_eq!(observed[0].handle.data, "x***x");

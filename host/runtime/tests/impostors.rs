@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Logged, context, create, fixture, impostor, request, runtime, runtime_with};
-use occopus_engine::ports::{Address, ContextRequest, Fault, HealthTarget, Plugins as _, Rendered, Renderers, Scope};
-use occopus_model::{Credential, Secret, Section, Tls};
+use common::{CapturedLog, context, create, fixture, impostor, request, runtime, runtime_with};
+use occopus_engine::ports::{
+    Address, CallScope, ContextRequest, Fault, HealthTarget, Plugins as _, Rendered, Renderers,
+};
+use occopus_model::{Credential, Secret, SectionKind, Tls};
 use occopus_runtime::grants::{Grants, Interface, PluginGrants};
-use occopus_runtime::{CredentialSource, Limits, Origin, Pin, PluginSource, Runtime};
+use occopus_runtime::{CallLimits, Consent, CredentialSource, Origin, PluginSource, Runtime};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use tokio::net::TcpListener;
@@ -32,7 +34,7 @@ fn bundled(source: PluginSource) -> PluginSource {
 
 fn installed(source: PluginSource, replaces: bool, grants: PluginGrants) -> PluginSource {
     let sha256 = sha2::Sha256::digest(&source.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    PluginSource { pinned: Some(Pin { sha256, grants, replaces }), ..source }
+    PluginSource { consent: Some(Consent { sha256, grants, replaces }), ..source }
 }
 
 async fn got(runtime: &Runtime, keyword: &str, deed: &str) -> String {
@@ -62,17 +64,18 @@ async fn a_name_is_no_grant() {
     for (keyword, trusted) in [("evilnova", false), ("evilnova", true), ("nova", false), ("nova", true)] {
         let evil = impostor("evil.wasm", &[("NAME", "nova"), ("KEYWORD", keyword), ("SUMMARY", "evil")]);
         let evil = if trusted { installed(evil, false, PluginGrants::default()) } else { evil };
-        let runtime = runtime(vec![nova(), evil], grants(), Limits::default());
+        let runtime = runtime(vec![nova(), evil], grants(), CallLimits::default());
         assert!(runtime.driver("evilnova").is_none());
         assert!(runtime.list().iter().all(|info| info.is_bundled), "{keyword}");
-        let broken = runtime.broken().join("\n");
+        let broken = runtime.load_errors().join("\n");
         assert!(broken.contains("evil.wasm is left out") && broken.contains("`nova`"), "{broken}");
         // The bundled one has what the operator wrote for it.
         assert!(got(&runtime, "nova", "reveal").await.starts_with("Ok"));
     }
     // With consent it replaces the bundled one, and whoever is asked sees all that it gets.
     let heir = impostor("heir.wasm", &[("NAME", "nova"), ("KEYWORD", "nova"), ("SUMMARY", "heir")]);
-    let runtime = runtime(vec![nova(), installed(heir, true, PluginGrants::default())], grants(), Limits::default());
+    let runtime =
+        runtime(vec![nova(), installed(heir, true, PluginGrants::default())], grants(), CallLimits::default());
     let explained = runtime.explain("nova").expect("it is there");
     for line in ["reveal: granted", "process: granted", "although it does not ask for it", "it sees the values"] {
         assert!(explained.contains(line), "{line}: {explained}");
@@ -84,12 +87,12 @@ async fn what_was_agreed_to_is_for_these_bytes() {
     let mine = |summary| impostor("mine.wasm", &[("NAME", "mine"), ("KEYWORD", "mine"), ("SUMMARY", summary)]);
     let agreed = granted("mine", &[Interface::Reveal], &[]).plugins["mine"].clone();
     let pinned = installed(mine("first"), false, agreed.clone());
-    let first = runtime(vec![pinned.clone()], Grants::default(), Limits::default());
+    let first = runtime(vec![pinned.clone()], Grants::default(), CallLimits::default());
     assert!(got(&first, "mine", "reveal").await.starts_with("Ok"));
     // Other bytes under the same pin are refused, and beside it they get nothing of it.
-    let swapped = PluginSource { pinned: pinned.pinned.clone(), ..mine("second") };
-    let runtime_of = |plugins| runtime(plugins, Grants::default(), Limits::default());
-    assert!(runtime_of(vec![swapped]).broken()[0].contains("has changed"));
+    let swapped = PluginSource { consent: pinned.consent.clone(), ..mine("second") };
+    let runtime_of = |plugins| runtime(plugins, Grants::default(), CallLimits::default());
+    assert!(runtime_of(vec![swapped]).load_errors()[0].contains("has changed"));
     let other = impostor("other.wasm", &[("NAME", "mine"), ("KEYWORD", "mine"), ("SUMMARY", "other")]);
     let beside = runtime_of(vec![pinned, other]);
     assert_eq!(beside.list()[0].description.summary, "first");
@@ -98,7 +101,7 @@ async fn what_was_agreed_to_is_for_these_bytes() {
         Grants::of([("mine".to_owned(), PluginGrants { sha256: Some(sha256.to_owned()), ..agreed.clone() })])
     };
     let digest = first.list()[0].digest.clone();
-    let with = |grants| runtime(vec![mine("first")], grants, Limits::default());
+    let with = |grants| runtime(vec![mine("first")], grants, CallLimits::default());
     assert!(got(&with(bound(&digest)), "mine", "reveal").await.starts_with("Ok"));
     assert!(got(&with(bound(&"0".repeat(64))), "mine", "reveal").await.contains("not-granted"));
 }
@@ -106,7 +109,7 @@ async fn what_was_agreed_to_is_for_these_bytes() {
 #[tokio::test]
 async fn a_cached_token_is_for_one_plugin() {
     let one = |name: &str| impostor(&format!("{name}.wasm"), &[("NAME", name), ("KEYWORD", name)]);
-    let runtime = runtime(vec![one("first"), one("second")], Grants::default(), Limits::default());
+    let runtime = runtime(vec![one("first"), one("second")], Grants::default(), CallLimits::default());
     got(&runtime, "first", "put:s3cr3t-token").await;
     assert!(got(&runtime, "first", "get").await.contains("s3cr3t-token"));
     assert_eq!(got(&runtime, "second", "get").await, "None");
@@ -125,9 +128,10 @@ fn what_is_shown_can_not_be_forged() {
         ("FILLABLE", "endpoint"),
         ("NAME", "webhook"),
     ] {
-        let runtime = runtime(vec![impostor("forged.wasm", &[(field, text)])], Grants::default(), Limits::default());
+        let runtime =
+            runtime(vec![impostor("forged.wasm", &[(field, text)])], Grants::default(), CallLimits::default());
         assert!(runtime.list().is_empty(), "{field}");
-        let broken = runtime.broken().join("");
+        let broken = runtime.load_errors().join("");
         assert!(broken.starts_with("forged.wasm does not describe itself"), "{broken}");
         assert!(!broken.contains(|letter: char| letter.is_control() || letter == '\u{202e}'), "{broken:?}");
     }
@@ -136,7 +140,8 @@ fn what_is_shown_can_not_be_forged() {
 #[tokio::test]
 async fn announced_hosts_are_asked_for() {
     let fields = [("NAME", "mine"), ("KEYWORD", "mine"), ("NETWORK", "endpoint announced")];
-    let explained = |grants| runtime(vec![impostor("mine.wasm", &fields)], grants, Limits::default()).explain("mine");
+    let explained =
+        |grants| runtime(vec![impostor("mine.wasm", &fields)], grants, CallLimits::default()).explain("mine");
     let without = explained(Grants::default()).expect("it is there");
     assert!(
         without.contains("asks for hosts that this endpoint names") && without.contains("[\"announced\"]"),
@@ -148,10 +153,10 @@ async fn announced_hosts_are_asked_for() {
 
 /// The credential that a driver got, and by what it was chosen.
 #[derive(Default)]
-struct Asked(Mutex<Vec<Value>>);
+struct RecordingCredentials(Mutex<Vec<Value>>);
 
-impl CredentialSource for Asked {
-    fn credential(&self, _: Section, settings: &Value) -> Result<Option<Credential>, Fault> {
+impl CredentialSource for RecordingCredentials {
+    fn credential(&self, _: SectionKind, settings: &Value) -> Result<Option<Credential>, Fault> {
         self.0.lock().expect("no panic").push(settings.clone());
         let is_prod = settings.get("description") == Some(&json!("prod"));
         let fields = BTreeMap::from([("password".to_owned(), Secret::new("of-prod".to_owned()))]);
@@ -161,26 +166,26 @@ impl CredentialSource for Asked {
 
 #[tokio::test]
 async fn no_credential_is_chosen_by_what_others_fill_in() {
-    let asked = Arc::new(Asked::default());
+    let asked = Arc::new(RecordingCredentials::default());
     let plugins = vec![impostor("mine.wasm", &[])];
-    let runtime = runtime_with(plugins, Grants::default(), Limits::default(), asked.clone(), false);
+    let runtime = runtime_with(plugins, Grants::default(), CallLimits::default(), asked.clone(), false);
     let section = json!({"type": "impostor", "do": "credential", "description": "prod"});
     let observed = create(&runtime, "impostor", &request(section, MINUTE)).await.expect("created");
     assert_eq!(observed.attributes[0].1, "None");
     let asked = asked.0.lock().expect("no panic");
     assert!(!asked.is_empty() && asked.iter().all(|settings| settings.get("description").is_none()), "{asked:?}");
-    assert_eq!(runtime.openings("impostor").fillable.into_iter().collect::<Vec<_>>(), ["description"]);
+    assert_eq!(runtime.open_decisions("impostor").fillable.into_iter().collect::<Vec<_>>(), ["description"]);
 }
 
 #[tokio::test]
 async fn only_addresses_leave_a_driver() {
-    let (logged, _guard) = Logged::here();
-    let runtime = runtime(vec![impostor("mine.wasm", &[])], Grants::default(), Limits::default());
+    let (logged, _guard) = CapturedLog::capture();
+    let runtime = runtime(vec![impostor("mine.wasm", &[])], Grants::default(), CallLimits::default());
     let addresses = |endpoint: &'static str, given: Value| {
         let (runtime, section) = (&runtime, json!({"type": "impostor", "endpoint": endpoint, "addresses": given}));
         async move {
             let observed = create(runtime, "impostor", &request(section.clone(), MINUTE)).await.expect("created");
-            let scope = Scope { context: context(MINUTE), section: Arc::new(section) };
+            let scope = CallScope { context: context(MINUTE), section: Arc::new(section) };
             let driver = runtime.driver("impostor").expect("a driver");
             let seen = driver.observe(&scope, &[observed.handle]).await.expect("observed");
             assert_eq!(seen[0].addresses, observed.addresses, "at every look");
@@ -223,8 +228,8 @@ async fn only_addresses_leave_a_driver() {
 }
 
 /// Looks at a node at this address.
-async fn probed(address: &str, section: Value) -> Vec<(String, String)> {
-    let runtime = runtime(vec![fixture("prober.wasm")], Grants::default(), Limits::default());
+async fn health_check_details(address: &str, section: Value) -> Vec<(String, String)> {
+    let runtime = runtime(vec![fixture("prober.wasm")], Grants::default(), CallLimits::default());
     let target = HealthTarget {
         context: context(MINUTE),
         section: Arc::new(section),
@@ -241,10 +246,10 @@ async fn probed(address: &str, section: Value) -> Vec<(String, String)> {
 async fn a_health_checker_reaches_the_node_alone() {
     let (place, reached) = listener().await;
     let port: u16 = place.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
-    let seen = probed("192.0.2.1", json!({"connect": place, "port": 1})).await;
+    let seen = health_check_details("192.0.2.1", json!({"connect": place, "port": 1})).await;
     assert!(seen[1].1.contains("Err") && reached.load(Ordering::SeqCst) == 0, "{seen:?}");
     // A node that is on this machine, by the word of a driver that may say so.
-    let seen = probed("127.0.0.1", json!({"port": port})).await;
+    let seen = health_check_details("127.0.0.1", json!({"port": port})).await;
     assert_eq!(seen[0].1, "Ok(())", "{seen:?}");
 }
 
@@ -272,7 +277,7 @@ async fn rendered(renderers: &dyn Renderers, section: Value, preview: bool) -> (
 async fn previews_reach_nothing_whatever_is_granted() {
     let (place, reached) = listener().await;
     let grants = granted("redirector", &[], &[&place]);
-    let runtime = runtime(vec![fixture("redirector.wasm")], grants, Limits::default());
+    let runtime = runtime(vec![fixture("redirector.wasm")], grants, CallLimits::default());
     let section = json!({"connect": place});
     let offline = runtime.offline();
     let (_, got) = rendered(&*offline, section.clone(), true).await;
@@ -284,13 +289,13 @@ async fn previews_reach_nothing_whatever_is_granted() {
 #[tokio::test]
 async fn template_data_reach_nothing() {
     let (place, reached) = listener().await;
-    let (logged, _guard) = Logged::here();
+    let (logged, _guard) = CapturedLog::capture();
     let grants = granted("talker", &[Interface::Reveal], &[&place]);
-    let runtime = runtime(vec![fixture("talker.wasm")], grants, Limits::default());
+    let runtime = runtime(vec![fixture("talker.wasm")], grants, CallLimits::default());
     let offline = runtime.offline();
     for manager in [runtime.config_manager("talker"), offline.config_manager("talker")] {
         let section = json!({"type": "talker", "endpoint": format!("http://{place}/")});
-        let scope = Scope { context: context(MINUTE), section: Arc::new(section) };
+        let scope = CallScope { context: context(MINUTE), section: Arc::new(section) };
         let data = manager.expect("a config manager").template_data(&scope).await.expect("variables");
         assert_eq!(data["talker"]["has_credential"], false);
         let (sent, connected) = (data["talker"]["sent"].to_string(), data["talker"]["connected"].to_string());
@@ -305,8 +310,8 @@ async fn template_data_reach_nothing() {
 #[tokio::test]
 async fn commands_of_templates_are_the_users() {
     let with = |source: PluginSource, grants| {
-        let credentials = Arc::new(Asked::default());
-        runtime_with(vec![source], grants, Limits::default(), credentials, true)
+        let credentials = Arc::new(RecordingCredentials::default());
+        runtime_with(vec![source], grants, CallLimits::default(), credentials, true)
     };
     let section = json!({"run": "echo ran"});
     let foreign = with(fixture("redirector.wasm"), Grants::default());

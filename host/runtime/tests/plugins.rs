@@ -10,18 +10,18 @@ use occopus_engine::ports::{
     Address, ContextRequest, HealthTarget, InstanceFacts, Phase, Plugins as _, Reaction, Renderers as _, Verdict,
 };
 use occopus_runtime::grants::Grants;
-use occopus_runtime::{Kind, Limits, Pin, PluginSource, Runtime};
+use occopus_runtime::{CallLimits, Consent, Kind, PluginSource, Runtime};
 use serde_json::json;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn with(name: &str) -> Arc<Runtime> {
-    runtime(vec![fixture(name)], Grants::default(), Limits::default())
+fn runtime_with_fixture(name: &str) -> Arc<Runtime> {
+    runtime(vec![fixture(name)], Grants::default(), CallLimits::default())
 }
 
 #[tokio::test]
 async fn a_driver_of_contract_0_1_0() {
-    let runtime = with("0.1.0/driver.wasm");
+    let runtime = runtime_with_fixture("0.1.0/driver.wasm");
     let section = json!({"type": "fixture-driver", "size": {"cores": 2}, "endpoint": "http://127.0.0.1:1"});
     let request = request(section.clone(), MINUTE);
     let observed = create(&runtime, "fixture-driver", &request).await.expect("created");
@@ -42,7 +42,7 @@ async fn a_driver_of_contract_0_1_0() {
 
 #[tokio::test]
 async fn a_health_checker_of_contract_0_1_0() {
-    let runtime = with("0.1.0/health-checker.wasm");
+    let runtime = runtime_with_fixture("0.1.0/health-checker.wasm");
     let checker = runtime.health_checker("fixture-health-checker").expect("a checker");
     for (section, verdict) in [(json!(true), Verdict::Healthy), (json!(false), Verdict::Unhealthy)] {
         let target = HealthTarget {
@@ -61,7 +61,7 @@ async fn a_health_checker_of_contract_0_1_0() {
 
 #[tokio::test]
 async fn a_contextualiser_of_contract_0_1_0() {
-    let runtime = with("0.1.0/contextualiser.wasm");
+    let runtime = runtime_with_fixture("0.1.0/contextualiser.wasm");
     let contextualiser = runtime.contextualiser("fixture-contextualiser").expect("a contextualiser");
     let facts = InstanceFacts {
         instance_id: "0b0e6b3c-0000-4000-8000-000000000001".to_owned(),
@@ -87,19 +87,19 @@ async fn a_contextualiser_of_contract_0_1_0() {
 
 #[test]
 fn a_config_manager_of_contract_0_1_0() {
-    let runtime = with("0.1.0/config-manager.wasm");
+    let runtime = runtime_with_fixture("0.1.0/config-manager.wasm");
     let list = runtime.list();
-    assert_eq!(list.len(), 1, "{:?}", runtime.broken());
+    assert_eq!(list.len(), 1, "{:?}", runtime.load_errors());
     assert_eq!((list[0].kind, list[0].contract.as_str()), (Kind::ConfigManager, "0.1.0"));
     assert_eq!(list[0].description.name, "fixture-config-manager");
 }
 
 /// What is said of a plugin of these bytes, beside one that works.
-fn said(bytes: Vec<u8>) -> String {
+fn load_error_of(bytes: Vec<u8>) -> String {
     let plugins = vec![from_bytes("strange.wasm", bytes), fixture("0.1.0/driver.wasm")];
-    let runtime = runtime(plugins, Grants::default(), Limits::default());
+    let runtime = runtime(plugins, Grants::default(), CallLimits::default());
     assert!(runtime.driver("fixture-driver").is_some(), "the others are not harmed");
-    let broken = runtime.broken();
+    let broken = runtime.load_errors();
     assert_eq!(broken.len(), 1, "{broken:?}");
     assert!(broken[0].starts_with("strange.wasm"), "{}", broken[0]);
     broken[0].clone()
@@ -111,30 +111,31 @@ fn component(text: &str) -> Vec<u8> {
 
 #[test]
 fn what_is_no_component() {
-    assert!(said(b"#!/bin/sh\n".to_vec()).contains("it is not WebAssembly"));
-    assert!(said(Vec::new()).contains("not"));
-    assert!(said(component("(module)")).contains("it is a core module. Build it for wasm32-wasip2"));
+    assert!(load_error_of(b"#!/bin/sh\n".to_vec()).contains("it is not WebAssembly"));
+    assert!(load_error_of(Vec::new()).contains("not"));
+    assert!(load_error_of(component("(module)")).contains("it is a core module. Build it for wasm32-wasip2"));
     let mut cut_off = fixture("0.1.0/driver.wasm").bytes.into_owned();
     cut_off.truncate(cut_off.len() / 2);
-    assert!(said(cut_off).contains("not"));
+    assert!(load_error_of(cut_off).contains("not"));
 }
 
 #[test]
 fn a_component_of_another_world() {
-    let said = said(component(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#));
+    let said = load_error_of(component(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#));
     assert!(said.contains("it exports wasi:cli/run@0.2.0"), "{said}");
     assert!(said.contains("occopus:driver/nodes@0.1.0 (driver)"), "{said}");
 }
 
 #[test]
 fn a_plugin_of_a_contract_to_come() {
-    let said = said(component(r#"(component (instance $i) (export "occopus:driver/nodes@0.9.0" (instance $i)))"#));
+    let said =
+        load_error_of(component(r#"(component (instance $i) (export "occopus:driver/nodes@0.9.0" (instance $i)))"#));
     assert!(said.contains("the contract 0.9.0, and this host knows 0.1"), "{said}");
 }
 
 #[test]
 fn a_plugin_that_wants_an_interface_that_there_is_not() {
-    let said = said(component(
+    let said = load_error_of(component(
         r#"(component
             (import "occopus:host/teleport@0.1.0" (instance (export "beam" (func))))
             (instance $i)
@@ -146,7 +147,8 @@ fn a_plugin_that_wants_an_interface_that_there_is_not() {
 
 #[test]
 fn a_plugin_without_a_description() {
-    let said = said(component(r#"(component (instance $i) (export "occopus:driver/nodes@0.1.0" (instance $i)))"#));
+    let said =
+        load_error_of(component(r#"(component (instance $i) (export "occopus:driver/nodes@0.1.0" (instance $i)))"#));
     assert!(said.contains("does not describe itself"), "{said}");
 }
 
@@ -155,14 +157,14 @@ fn a_bundled_plugin_is_replaced_by_what_somebody_agreed_to() {
     let mut bundled = fixture("0.1.0/driver.wasm");
     bundled.origin = occopus_runtime::Origin::Bundled;
     let origin_of = |plugins: Vec<PluginSource>| {
-        let runtime = runtime(plugins, Grants::default(), Limits::default());
+        let runtime = runtime(plugins, Grants::default(), CallLimits::default());
         let list = runtime.list();
         assert_eq!(list.len(), 1);
-        (list[0].origin.clone(), runtime.broken())
+        (list[0].origin.clone(), runtime.load_errors())
     };
     let file = fixture("0.1.0/driver.wasm");
     let pinned = |replaces| PluginSource {
-        pinned: Some(Pin { sha256: digest(&file.bytes), replaces, ..Pin::default() }),
+        consent: Some(Consent { sha256: digest(&file.bytes), replaces, ..Consent::default() }),
         ..file.clone()
     };
     for refused in [file.clone(), pinned(false)] {

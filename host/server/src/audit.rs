@@ -24,48 +24,48 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::Caller;
-use crate::listen::{Peer, neighbourhood};
-use crate::stored::unwritable;
+use crate::codec::encode_error;
+use crate::listen::{Peer, network_of};
 
 /// Entries are kept for so many days.
-const KEPT_FOR: i64 = 90;
+const RETENTION_DAYS: i64 = 90;
 /// About so many entries there are at most of what has changed something: for others the oldest go.
-const MOST: usize = 100_000;
+const MAX_CHANGED_ENTRIES: usize = 100_000;
 /// The same of what has changed nothing.
-const MOST_UNCHANGED: usize = 20_000;
+const MAX_UNCHANGED_ENTRIES: usize = 20_000;
 /// Old entries are looked for once in so many new ones.
-const PRUNED_EVERY: u64 = 64;
+const WRITES_PER_PRUNE: u64 = 64;
 /// Entries of one caller of what changed nothing, at once; and after so long there may be another one.
-const UNCHANGED: u32 = 60;
-const UNCHANGED_EVERY: Duration = Duration::from_secs(10);
+const UNCHANGED_BURST: u32 = 60;
+const UNCHANGED_REFILL_INTERVAL: Duration = Duration::from_secs(10);
 /// Callers whose entries of what changed nothing are counted. When there are more, those of whom nothing need be known are
 /// forgotten, and further addresses without a token are counted as one.
-const COUNTED: usize = 1024;
+const MAX_TRACKED_CALLERS: usize = 1024;
 /// Characters of a path that is no route, and of an id that is none.
-const LONGEST: usize = 64;
+const MAX_TEXT_CHARS: usize = 64;
 
 /// The entries. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Audit {
-    changed: Entries,
-    unchanged: Entries,
-    left: Arc<Mutex<HashMap<Whose, Unchanged>>>,
+    changed: EntryLog,
+    unchanged: EntryLog,
+    quotas: Arc<Mutex<HashMap<CallerKey, UnchangedQuota>>>,
 }
 
 /// Entries of one kind, with their limit. Clones are the same.
 #[derive(Clone)]
-struct Entries {
+struct EntryLog {
     store: Arc<dyn Store>,
     prefix: &'static str,
-    most: usize,
+    max_entries: usize,
     written: Arc<AtomicU64>,
     /// Number of entries, once they were counted.
-    number: Arc<tokio::sync::Mutex<Option<usize>>>,
+    entry_count: Arc<tokio::sync::Mutex<Option<usize>>>,
 }
 
 /// Callers whose entries of what changed nothing are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Whose {
+enum CallerKey {
     /// Whoever has the token of this name. There are not more than administrators have made.
     Token(String),
     /// Whoever has none, by where they are.
@@ -75,24 +75,24 @@ enum Whose {
 }
 
 /// Entries of what changed nothing that a caller has left.
-struct Unchanged {
-    left: u32,
-    since: Instant,
+struct UnchangedQuota {
+    remaining: u32,
+    refilled_at: Instant,
     /// Not written since the last one that was.
     omitted: u64,
 }
 
-impl Unchanged {
-    fn all() -> Self {
-        Self { left: UNCHANGED, since: Instant::now(), omitted: 0 }
+impl UnchangedQuota {
+    fn full() -> Self {
+        Self { remaining: UNCHANGED_BURST, refilled_at: Instant::now(), omitted: 0 }
     }
 
     /// With what has become free since.
-    fn filled(&mut self) -> &mut Self {
-        let more = self.since.elapsed().as_secs() / UNCHANGED_EVERY.as_secs();
+    fn refill(&mut self) -> &mut Self {
+        let more = self.refilled_at.elapsed().as_secs() / UNCHANGED_REFILL_INTERVAL.as_secs();
         if let Some(more) = u32::try_from(more).ok().filter(|more| *more > 0) {
-            self.left = self.left.saturating_add(more).min(UNCHANGED);
-            self.since = Instant::now();
+            self.remaining = self.remaining.saturating_add(more).min(UNCHANGED_BURST);
+            self.refilled_at = Instant::now();
         }
         self
     }
@@ -100,7 +100,7 @@ impl Unchanged {
 
 /// One request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Entry {
+pub(crate) struct AuditEntry {
     /// Later ones are greater.
     pub(crate) id: String,
     /// When.
@@ -117,41 +117,41 @@ pub(crate) struct Entry {
     /// The status of the answer.
     pub(crate) outcome: u16,
     /// Requests of this caller before this one that changed nothing and have no entry, since there were so many of them.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) omitted: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-fn is_none(number: &u64) -> bool {
+fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl Entries {
+impl EntryLog {
     fn new(store: Arc<dyn Store>, prefix: &'static str, most: usize) -> Self {
-        Self { store, prefix, most, written: Arc::default(), number: Arc::default() }
+        Self { store, prefix, max_entries: most, written: Arc::default(), entry_count: Arc::default() }
     }
 
-    async fn write(&self, entry: &Entry) -> Result<(), StoreError> {
+    async fn write(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         let key = format!("{}{}", self.prefix, entry.id);
-        let value = serde_json::to_vec(entry).map_err(|error| unwritable(&key, &error))?;
+        let value = serde_json::to_vec(entry).map_err(|error| encode_error(&key, &error))?;
         let mut writes = vec![Write::Put { key, value, lease: None }];
-        if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(PRUNED_EVERY) {
-            writes.extend(self.old(entry.time).await?);
+        if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(WRITES_PER_PRUNE) {
+            writes.extend(self.prune_writes(entry.time).await?);
         }
         self.store.commit(Transaction { compares: Vec::new(), writes }).await.map(drop)
     }
 
     /// Removals of what is old, or too much.
-    async fn old(&self, now: Timestamp) -> Result<Vec<Write>, StoreError> {
-        let mut number = self.number.lock().await;
+    async fn prune_writes(&self, now: Timestamp) -> Result<Vec<Write>, StoreError> {
+        let mut number = self.entry_count.lock().await;
         let known = match *number {
-            Some(known) => known.saturating_add(PRUNED_EVERY as usize),
+            Some(known) => known.saturating_add(WRITES_PER_PRUNE as usize),
             None => self.count().await?,
         };
-        let old = now.checked_sub((KEPT_FOR * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
-        let found = self.store.range(self.prefix, None, PRUNED_EVERY as usize * 2).await?;
-        let too_many = known.saturating_sub(self.most);
-        let is_old = |value: &[u8]| serde_json::from_slice::<Entry>(value).is_ok_and(|entry| entry.time < old);
+        let old = now.checked_sub((RETENTION_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let found = self.store.range(self.prefix, None, WRITES_PER_PRUNE as usize * 2).await?;
+        let too_many = known.saturating_sub(self.max_entries);
+        let is_old = |value: &[u8]| serde_json::from_slice::<AuditEntry>(value).is_ok_and(|entry| entry.time < old);
         let removed: Vec<_> = found
             .into_iter()
             .enumerate()
@@ -174,7 +174,7 @@ impl Entries {
         }
     }
 
-    async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
         let after = after.map(|after| format!("{}{after}", self.prefix));
         let found = self.store.range(self.prefix, after.as_deref(), limit).await?;
         Ok(found.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect())
@@ -183,34 +183,34 @@ impl Entries {
 
 impl Audit {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        let changed = Entries::new(store.clone(), "service/audit/", MOST);
-        let unchanged = Entries::new(store, "service/audit-unchanged/", MOST_UNCHANGED);
-        Self { changed, unchanged, left: Arc::default() }
+        let changed = EntryLog::new(store.clone(), "service/audit/", MAX_CHANGED_ENTRIES);
+        let unchanged = EntryLog::new(store, "service/audit-unchanged/", MAX_UNCHANGED_ENTRIES);
+        Self { changed, unchanged, quotas: Arc::default() }
     }
 
     /// Whether there is to be an entry of something that changed nothing, and how many there were not before it.
-    fn may_write(&self, mut whose: Whose) -> Option<u64> {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        if left.len() >= COUNTED && !left.contains_key(&whose) {
-            left.retain(|_, one| one.filled().left < UNCHANGED || one.omitted > 0);
-            if left.len() >= COUNTED {
-                left.retain(|_, one| one.left < UNCHANGED);
+    fn take_unchanged(&self, mut whose: CallerKey) -> Option<u64> {
+        let mut left = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.len() >= MAX_TRACKED_CALLERS && !left.contains_key(&whose) {
+            left.retain(|_, one| one.refill().remaining < UNCHANGED_BURST || one.omitted > 0);
+            if left.len() >= MAX_TRACKED_CALLERS {
+                left.retain(|_, one| one.remaining < UNCHANGED_BURST);
             }
-            if left.len() >= COUNTED && matches!(whose, Whose::Address(_)) {
-                whose = Whose::OtherAddresses;
+            if left.len() >= MAX_TRACKED_CALLERS && matches!(whose, CallerKey::Address(_)) {
+                whose = CallerKey::OtherAddresses;
             }
         }
-        let one = left.entry(whose).or_insert_with(Unchanged::all).filled();
-        if one.left == 0 {
+        let one = left.entry(whose).or_insert_with(UnchangedQuota::full).refill();
+        if one.remaining == 0 {
             one.omitted = one.omitted.saturating_add(1);
             return None;
         }
-        one.left -= 1;
+        one.remaining -= 1;
         Some(std::mem::take(&mut one.omitted))
     }
 
     /// Entries after this one, the oldest first, at most so many.
-    pub(crate) async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    pub(crate) async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
         let mut entries = self.changed.read(after, limit).await?;
         entries.extend(self.unchanged.read(after, limit).await?);
         entries.sort_by(|one, other| one.id.cmp(&other.id));
@@ -220,21 +220,21 @@ impl Audit {
 }
 
 /// The id in a path.
-fn infrastructure(path: &str) -> Option<String> {
+fn infrastructure_in(path: &str) -> Option<String> {
     let id = path.strip_prefix("/infrastructures/")?.split('/').next()?;
-    (!id.is_empty()).then(|| short(id))
+    (!id.is_empty()).then(|| truncate(id))
 }
 
 /// Cuts a text to what an id can have.
-fn short(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
+fn truncate(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
 }
 
 /// Whether a request by this route changes something when it is done.
-fn changes(route: &str) -> bool {
+fn is_mutating(route: &str) -> bool {
     !matches!(route, "/validate" | "/infrastructures/{id}/plan")
 }
 
@@ -250,22 +250,22 @@ pub(crate) async fn record(
     }
     let caller = request.extensions().get::<Caller>().cloned();
     let address = request.extensions().get::<Peer>().map(Peer::address);
-    let route = route.as_ref().map_or_else(|| short(request.uri().path()), |route| route.as_str().to_owned());
-    let action = format!("{} {route}", short(request.method().as_str()));
-    let infraid = infrastructure(request.uri().path());
+    let route = route.as_ref().map_or_else(|| truncate(request.uri().path()), |route| route.as_str().to_owned());
+    let action = format!("{} {route}", truncate(request.method().as_str()));
+    let infraid = infrastructure_in(request.uri().path());
     let response = next.run(request).await;
     // What was made by this request is named in its answer only.
     let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
-    let infraid = infraid.or_else(|| location.and_then(infrastructure));
+    let infraid = infraid.or_else(|| location.and_then(infrastructure_in));
     let who = caller.as_ref().map_or_else(|| "nobody".to_owned(), |caller| caller.name.clone());
-    let has_changed = changes(&route) && (response.status().is_success() || response.status().is_redirection());
+    let has_changed = is_mutating(&route) && (response.status().is_success() || response.status().is_redirection());
     let (entries, omitted) = match &caller {
         Some(_) if has_changed => (&audit.changed, Some(0)),
-        Some(_) => (&audit.unchanged, audit.may_write(Whose::Token(who.clone()))),
-        None => (&audit.unchanged, audit.may_write(Whose::Address(address.map(neighbourhood)))),
+        Some(_) => (&audit.unchanged, audit.take_unchanged(CallerKey::Token(who.clone()))),
+        None => (&audit.unchanged, audit.take_unchanged(CallerKey::Address(address.map(network_of)))),
     };
     let Some(omitted) = omitted else { return response };
-    let entry = Entry {
+    let entry = AuditEntry {
         id: Uuid::now_v7().to_string(),
         time: Timestamp::now(),
         who,
@@ -294,8 +294,8 @@ mod tests {
         (Audit::new(Arc::new(store.clone())), store)
     }
 
-    fn entry(time: Timestamp) -> Entry {
-        Entry {
+    fn entry(time: Timestamp) -> AuditEntry {
+        AuditEntry {
             id: Uuid::now_v7().to_string(),
             time,
             who: "ci".into(),
@@ -310,23 +310,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_changes_nothing_has_some_entries_and_then_a_number() {
         let (audit, _) = audit();
-        let token = |name: &str| Whose::Token(name.to_owned());
-        let address = |number: u32| Whose::Address(Some(IpAddr::from(number.to_be_bytes())));
-        let written = (0..1000).filter(|_| audit.may_write(token("ci")).is_some()).count();
-        assert_eq!(written, UNCHANGED as usize);
-        assert_eq!(audit.may_write(token("other")), Some(0));
-        tokio::time::advance(UNCHANGED_EVERY).await;
-        assert_eq!(audit.may_write(token("ci")), Some(1000 - u64::from(UNCHANGED)));
-        assert_eq!(audit.may_write(token("ci")), None);
+        let token = |name: &str| CallerKey::Token(name.to_owned());
+        let address = |number: u32| CallerKey::Address(Some(IpAddr::from(number.to_be_bytes())));
+        let written = (0..1000).filter(|_| audit.take_unchanged(token("ci")).is_some()).count();
+        assert_eq!(written, UNCHANGED_BURST as usize);
+        assert_eq!(audit.take_unchanged(token("other")), Some(0));
+        tokio::time::advance(UNCHANGED_REFILL_INTERVAL).await;
+        assert_eq!(audit.take_unchanged(token("ci")), Some(1000 - u64::from(UNCHANGED_BURST)));
+        assert_eq!(audit.take_unchanged(token("ci")), None);
         // Whatever comes from many addresses, nobody has all entries again, and whoever has a token has some.
-        let written = (0..COUNTED as u32 * 3).filter(|number| audit.may_write(address(*number)).is_some()).count();
-        assert!(written <= COUNTED + UNCHANGED as usize, "{written}");
-        assert_eq!(audit.may_write(token("ci")), None);
-        assert_eq!(audit.may_write(token("third")), Some(0));
-        assert!(audit.left.lock().unwrap().len() <= COUNTED + 2);
-        tokio::time::advance(UNCHANGED_EVERY * UNCHANGED).await;
-        assert_eq!(audit.may_write(address(u32::MAX)), Some(0));
-        assert!(audit.left.lock().unwrap().len() < 10, "what is full again is forgotten");
+        let written = (0..MAX_TRACKED_CALLERS as u32 * 3)
+            .filter(|number| audit.take_unchanged(address(*number)).is_some())
+            .count();
+        assert!(written <= MAX_TRACKED_CALLERS + UNCHANGED_BURST as usize, "{written}");
+        assert_eq!(audit.take_unchanged(token("ci")), None);
+        assert_eq!(audit.take_unchanged(token("third")), Some(0));
+        assert!(audit.quotas.lock().unwrap().len() <= MAX_TRACKED_CALLERS + 2);
+        tokio::time::advance(UNCHANGED_REFILL_INTERVAL * UNCHANGED_BURST).await;
+        assert_eq!(audit.take_unchanged(address(u32::MAX)), Some(0));
+        assert!(audit.quotas.lock().unwrap().len() < 10, "what is full again is forgotten");
     }
 
     #[tokio::test]
@@ -339,10 +341,10 @@ mod tests {
             entries.write(&entry).await.unwrap();
             written.push(entry.id);
         }
-        let ids = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>();
+        let ids = |entries: Vec<AuditEntry>| entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>();
         assert_eq!(ids(audit.read(None, 4).await.unwrap()), written[..4]);
         assert_eq!(ids(audit.read(Some(&written[3]), 100).await.unwrap()), written[4..]);
-        *audit.unchanged.number.lock().await = Some(MOST_UNCHANGED + 100 - PRUNED_EVERY as usize);
+        *audit.unchanged.entry_count.lock().await = Some(MAX_UNCHANGED_ENTRIES + 100 - WRITES_PER_PRUNE as usize);
         audit.unchanged.written.store(0, Ordering::Relaxed);
         audit.unchanged.write(&entry(Timestamp::now())).await.unwrap();
         let left = store.keys();
@@ -356,7 +358,7 @@ mod tests {
         for _ in 0..100 {
             audit.changed.write(&entry(Timestamp::now())).await.unwrap();
         }
-        *audit.changed.number.lock().await = Some(MOST + 30 - PRUNED_EVERY as usize);
+        *audit.changed.entry_count.lock().await = Some(MAX_CHANGED_ENTRIES + 30 - WRITES_PER_PRUNE as usize);
         audit.changed.written.store(0, Ordering::Relaxed);
         let last = entry(Timestamp::now());
         audit.changed.write(&last).await.unwrap();
@@ -368,8 +370,8 @@ mod tests {
     #[test]
     fn entries_are_short_whatever_the_path_is() {
         let long = format!("/infrastructures/{}/x", "ä".repeat(60_000));
-        assert_eq!(infrastructure(&long).unwrap().chars().count(), LONGEST + 1);
-        assert_eq!(short(&long).chars().count(), LONGEST + 1);
-        assert_eq!(infrastructure("/infrastructures/one/status").as_deref(), Some("one"));
+        assert_eq!(infrastructure_in(&long).unwrap().chars().count(), MAX_TEXT_CHARS + 1);
+        assert_eq!(truncate(&long).chars().count(), MAX_TEXT_CHARS + 1);
+        assert_eq!(infrastructure_in("/infrastructures/one/status").as_deref(), Some("one"));
     }
 }

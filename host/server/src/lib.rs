@@ -9,18 +9,18 @@ pub mod page;
 
 mod api;
 mod audit;
+mod codec;
 mod feed;
+mod idempotency;
 mod metrics;
-mod once;
 mod openapi;
 mod operations;
+mod page_source;
 mod problem;
+mod scheduler;
 mod server;
-mod shares;
-mod shown;
 mod state;
-mod stored;
 mod supervise;
-mod writes;
+mod write_probe;
 
-pub use server::{Options, ServeError, Server, openapi};
+pub use server::{ServeError, Server, ServerOptions, openapi};

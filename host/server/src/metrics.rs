@@ -17,45 +17,46 @@ use prometheus_client::registry::Registry;
 /// What is counted.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<Answered, Counter>,
-    seconds: Family<Route, Histogram>,
-    events: Family<Happened, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<RouteLabels, Histogram>,
+    events: Family<EventLabels, Counter>,
     pub(crate) streams: Gauge,
-    pub(crate) infrastructures: Family<InState, Gauge>,
-    pub(crate) looked_after: Gauge,
+    pub(crate) infrastructures: Family<StateLabels, Gauge>,
+    pub(crate) supervised: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct RequestLabels {
     method: String,
     route: String,
     status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct RouteLabels {
     route: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Happened {
+struct EventLabels {
     event: String,
 }
 
 /// How many infrastructures are in a state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct InState {
+pub(crate) struct StateLabels {
     pub(crate) state: String,
 }
 
-fn histogram() -> Histogram {
+fn latency_histogram() -> Histogram {
     Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0])
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("occopus");
-        let (requests, seconds) = (Family::default(), Family::new_with_constructor(histogram as fn() -> Histogram));
+        let (requests, seconds) =
+            (Family::default(), Family::new_with_constructor(latency_histogram as fn() -> Histogram));
         let (events, infrastructures) = (Family::default(), Family::default());
         let (streams, looked_after) = (Gauge::default(), Gauge::default());
         registry.register("http_requests", "Requests that were answered", requests.clone());
@@ -64,16 +65,16 @@ impl Metrics {
         registry.register("event_streams", "Open streams of events", streams.clone());
         registry.register("infrastructures", "Infrastructures by state", infrastructures.clone());
         registry.register("looked_after", "Infrastructures that this service works on", looked_after.clone());
-        Self { registry, requests, seconds, events, streams, infrastructures, looked_after }
+        Self { registry, requests, seconds, events, streams, infrastructures, supervised: looked_after }
     }
 
     /// An event was stored.
-    pub(crate) fn happened(&self, event: &str) {
-        self.events.get_or_create(&Happened { event: event.to_owned() }).inc();
+    pub(crate) fn count_event(&self, event: &str) {
+        self.events.get_or_create(&EventLabels { event: event.to_owned() }).inc();
     }
 
     /// All figures as text.
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn to_openmetrics(&self) -> String {
         let mut text = String::new();
         // Writing into a text does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -82,7 +83,7 @@ impl Metrics {
 }
 
 /// Counts a request.
-pub(crate) async fn count(
+pub(crate) async fn count_request(
     State(metrics): State<Arc<Metrics>>,
     route: Option<MatchedPath>,
     request: Request,
@@ -97,22 +98,22 @@ pub(crate) async fn count(
     };
     let response = next.run(request).await;
     let status = response.status().as_u16();
-    metrics.requests.get_or_create(&Answered { method, route: route.clone(), status }).inc();
-    metrics.seconds.get_or_create(&Route { route }).observe(began.elapsed().as_secs_f64());
+    metrics.requests.get_or_create(&RequestLabels { method, route: route.clone(), status }).inc();
+    metrics.seconds.get_or_create(&RouteLabels { route }).observe(began.elapsed().as_secs_f64());
     response
 }
 
 /// An open stream, for as long as it lives.
-pub(crate) struct OpenStream(Arc<Metrics>);
+pub(crate) struct OpenStreamGuard(Arc<Metrics>);
 
-impl OpenStream {
+impl OpenStreamGuard {
     pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
         metrics.streams.inc();
         Self(metrics.clone())
     }
 }
 
-impl Drop for OpenStream {
+impl Drop for OpenStreamGuard {
     fn drop(&mut self) {
         self.0.streams.dec();
     }

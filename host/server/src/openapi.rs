@@ -6,12 +6,13 @@ use utoipa::openapi::{OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
 /// What can be an infrastructure's id: neither `.` nor `..`.
-const ID: &str = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\.\.[A-Za-z0-9._-]{1,62})$";
+const INFRASTRUCTURE_ID_PATTERN: &str =
+    r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\.\.[A-Za-z0-9._-]{1,62})$";
 /// An infrastructure of one node, with its definition.
-const DESCRIPTION: &str = include_str!("openapi/description.yaml");
+const EXAMPLE_DESCRIPTION: &str = include_str!("openapi/description.yaml");
 
 /// What parts of a description may be: most may be left empty.
-const LENIENT: [(&str, &[&str]); 8] = [
+const NULLABLE_PARTS: [(&str, &[&str]); 8] = [
     ("/properties/variables", &["object", "null"]),
     ("/properties/dependencies", &["array", "object", "null"]),
     ("/properties/maintenance", &["object", "null"]),
@@ -39,14 +40,14 @@ RFC 9457.",
         (name = "definitions", description = "Node definitions that the service keeps"),
         (name = "service", description = "The service itself"),
     ),
-    components(schemas(crate::api::OnFailure, crate::problem::Details)),
-    modifiers(&Tokens),
+    components(schemas(crate::api::FailureAction, crate::problem::ProblemDetails)),
+    modifiers(&TokenSecurity),
 )]
-struct Document;
+struct ApiDocument;
 
-struct Tokens;
+struct TokenSecurity;
 
-impl Modify for Tokens {
+impl Modify for TokenSecurity {
     fn modify(&self, document: &mut OpenApi) {
         let mut scheme = Http::new(HttpAuthScheme::Bearer);
         scheme.description = Some(
@@ -64,7 +65,7 @@ impl Modify for Tokens {
 
 /// What is said of all routes together.
 pub(crate) fn document() -> OpenApi {
-    Document::openapi()
+    ApiDocument::openapi()
 }
 
 /// The document with what the code of the routes can't say: what ids and posted documents look like, and that anything may be
@@ -79,12 +80,12 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
     for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             if method != "get" {
-                with_key(operation);
+                add_idempotency_key(operation);
             }
             complete_parameters(operation);
-            complete_answers(operation);
+            complete_responses(operation);
             if let Some(body) = operation.pointer_mut("/requestBody/content/application~1yaml") {
-                *body = posted(path);
+                *body = request_content(path);
             }
         }
     }
@@ -92,7 +93,7 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
 }
 
 /// All requests that change something may have a key.
-fn with_key(operation: &mut Value) {
+fn add_idempotency_key(operation: &mut Value) {
     let key = json!({
         "name": "Idempotency-Key", "in": "header", "required": false, "schema": {"type": "string"},
         "description": "A request with this key is done once, however often it is sent within a day.",
@@ -107,7 +108,7 @@ fn complete_parameters(operation: &mut Value) {
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         match (parameter["in"].as_str(), parameter["name"].as_str()) {
             (Some("path"), Some("id")) | (Some("query"), Some("infra_id")) => {
-                parameter["schema"]["pattern"] = ID.into();
+                parameter["schema"]["pattern"] = INFRASTRUCTURE_ID_PATTERN.into();
             }
             (Some("path"), Some("key")) => parameter["schema"]["enum"] = json!(crate::api::INFO_KEYS),
             _ => {}
@@ -115,32 +116,34 @@ fn complete_parameters(operation: &mut Value) {
     }
 }
 
-fn complete_answers(operation: &mut Value) {
+fn complete_responses(operation: &mut Value) {
     let Some(answers) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     for status in ["4XX", "5XX"] {
-        let content = json!({"application/problem+json": {"schema": reference("Details")}});
+        let content = json!({"application/problem+json": {"schema": schema_ref("ProblemDetails")}});
         answers.insert(status.into(), json!({ "content": content }));
     }
     for (status, answer) in answers {
         if let Some(answer) = answer.as_object_mut() {
-            answer.entry("description").or_insert_with(|| in_words(status).into());
+            answer.entry("description").or_insert_with(|| default_description(status).into());
         }
     }
 }
 
 /// What is posted to this path.
-fn posted(path: &str) -> Value {
-    let example: Value = serde_yaml_ng::from_str(DESCRIPTION).unwrap_or_default();
+fn request_content(path: &str) -> Value {
+    let example: Value = serde_yaml_ng::from_str(EXAMPLE_DESCRIPTION).unwrap_or_default();
     let (schema, example) = match path {
-        "/definitions" => ("DefinitionsDocument", Value::Object(own_types(&example))),
-        "/definitions/{type}" => ("Implementations", own_types(&example).into_values().next().unwrap_or_default()),
+        "/definitions" => ("DefinitionsDocument", Value::Object(node_definitions(&example))),
+        "/definitions/{type}" => {
+            ("Implementations", node_definitions(&example).into_values().next().unwrap_or_default())
+        }
         _ => ("Description", example),
     };
-    json!({"schema": reference(schema), "example": example})
+    json!({"schema": schema_ref(schema), "example": example})
 }
 
 /// Each answer must be described.
-fn in_words(status: &str) -> &'static str {
+fn default_description(status: &str) -> &'static str {
     match status {
         "202" => "It will be done",
         "204" => "It is gone",
@@ -150,7 +153,7 @@ fn in_words(status: &str) -> &'static str {
     }
 }
 
-fn own_types(document: &Value) -> serde_json::Map<String, Value> {
+fn node_definitions(document: &Value) -> serde_json::Map<String, Value> {
     let keys = document.as_object().into_iter().flatten();
     keys.filter(|(key, _)| key.starts_with("node_def:")).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
@@ -158,7 +161,7 @@ fn own_types(document: &Value) -> serde_json::Map<String, Value> {
 /// Of a description that may carry its node definitions. Editors warn of more than is refused.
 fn description() -> Value {
     let mut schema = occopus::editor::description();
-    for (place, kinds) in LENIENT {
+    for (place, kinds) in NULLABLE_PARTS {
         if let Some(part) = schema.pointer_mut(place) {
             part["type"] = json!(kinds);
         }
@@ -170,7 +173,7 @@ fn description() -> Value {
     }
     if let Some(schema) = schema.as_object_mut() {
         schema.shift_remove("$schema");
-        schema.insert("patternProperties".into(), json!({"^node_def:.+$": reference("Implementations")}));
+        schema.insert("patternProperties".into(), json!({"^node_def:.+$": schema_ref("Implementations")}));
     }
     schema
 }
@@ -181,7 +184,7 @@ fn definitions() -> Value {
         "title": "Occopus node definitions",
         "type": "object",
         "additionalProperties": false,
-        "patternProperties": {"^node_def:.+$": reference("Implementations")},
+        "patternProperties": {"^node_def:.+$": schema_ref("Implementations")},
     })
 }
 
@@ -210,6 +213,6 @@ fn implementations() -> Value {
     })
 }
 
-fn reference(schema: &str) -> Value {
+fn schema_ref(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }

@@ -3,28 +3,28 @@
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
-use occopus::{OpenError, source};
+use occopus::{OpenError, source_location};
 use occopus_engine::ports::StoreError;
 use occopus_engine::{EngineError, NodeFailure};
-use occopus_model::Problems;
+use occopus_model::Diagnostics;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::access::Refusal;
+use crate::access::AccessError;
 
 /// The name of a posted document in places: there is no file.
-pub(crate) const DOCUMENT: &str = "description";
+pub(crate) const POSTED_DOCUMENT: &str = "description";
 
 /// The name of a file, without where it is: what `import` has read on the machine of the service is told of to whoever uses it.
-pub(crate) fn without_folder(path: &str) -> &str {
+pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
 /// The same of problems.
-pub(crate) fn without_folders(mut problems: Vec<Value>) -> Vec<Value> {
+pub(crate) fn strip_folders(mut problems: Vec<Value>) -> Vec<Value> {
     for file in problems.iter_mut().filter_map(|problem| problem.get_mut("file")) {
-        if let Some(name) = file.as_str().map(|path| without_folder(path).to_owned()) {
+        if let Some(name) = file.as_str().map(|path| file_name(path).to_owned()) {
             *file = name.into();
         }
     }
@@ -33,7 +33,7 @@ pub(crate) fn without_folders(mut problems: Vec<Value>) -> Vec<Value> {
 
 /// What is wrong, as RFC 9457 tells it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Details {
+pub(crate) struct ProblemDetails {
     /// `about:blank`: the status says what kind of problem it is, and `code` which.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
@@ -65,9 +65,9 @@ pub(crate) struct Details {
     message: String,
 }
 
-impl Details {
+impl ProblemDetails {
     /// What happened, and how to mend it.
-    pub(crate) fn into_words(self) -> (String, Option<String>) {
+    pub(crate) fn into_text(self) -> (String, Option<String>) {
         let places = self.problems.iter().filter_map(|problem| {
             let (line, message) = (problem["line"].as_u64()?, problem["message"].as_str()?);
             // What has been said is not said again.
@@ -81,16 +81,16 @@ impl Details {
 
 /// Why a request was not answered as wished.
 #[derive(Debug, Clone)]
-pub(crate) struct Problem {
+pub(crate) struct ApiError {
     status: StatusCode,
-    details: Box<Details>,
+    details: Box<ProblemDetails>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Problem {
+impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let (detail, title) = (detail.into(), status.canonical_reason().unwrap_or_default().to_owned());
-        let details = Details {
+        let details = ProblemDetails {
             kind: "about:blank".into(),
             title: title.clone(),
             status: status.as_u16(),
@@ -107,48 +107,48 @@ impl Problem {
     }
 
     /// What came of something that was asked for before, told again. What went wrong there is not the fault of this request.
-    pub(crate) fn of_details(details: Details, otherwise: StatusCode) -> Self {
+    pub(crate) fn from_details(details: ProblemDetails, otherwise: StatusCode) -> Self {
         let status = StatusCode::from_u16(details.status).ok().filter(StatusCode::is_server_error).unwrap_or(otherwise);
         let title = status.canonical_reason().unwrap_or_default();
         let (status_code, title) = (status.as_u16(), title.to_owned());
-        let details = Details { status: status_code, status_code, reason: title.clone(), title, ..details };
+        let details = ProblemDetails { status: status_code, status_code, reason: title.clone(), title, ..details };
         Self { status, details: Box::new(details), headers: Vec::new() }
     }
 
     /// Something in the request can't be used.
-    pub(crate) fn bad(code: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
     /// There is no such thing.
-    pub(crate) fn unknown(code: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn not_found(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
     /// What the existing service says in `status_code`.
-    pub(crate) fn formerly(mut self, status_code: u16) -> Self {
+    pub(crate) fn with_legacy_status(mut self, status_code: u16) -> Self {
         self.details.status_code = status_code;
         self
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.details.help = Some(help.into());
         self
     }
 
     /// With what is wrong with the posted document.
-    pub(crate) fn at(mut self, problems: Vec<Value>) -> Self {
-        self.details.problems = without_folders(problems);
+    pub(crate) fn with_problems(mut self, problems: Vec<Value>) -> Self {
+        self.details.problems = strip_folders(problems);
         self
     }
 
     /// With what exists and should not.
-    pub(crate) fn left(mut self, left: &[occopus_engine::Leftover]) -> Self {
+    pub(crate) fn with_leftovers(mut self, left: &[occopus_engine::Leftover]) -> Self {
         self.details.left = left.iter().map(|left| serde_json::json!(left)).collect();
         self
     }
 
-    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+    pub(crate) fn with_retry_after(mut self, seconds: u64) -> Self {
         self.headers.push((RETRY_AFTER, seconds.into()));
         self
     }
@@ -158,12 +158,12 @@ impl Problem {
     }
 
     /// To be kept, and shown to whoever asks later.
-    pub(crate) fn into_details(self) -> Details {
+    pub(crate) fn into_details(self) -> ProblemDetails {
         *self.details
     }
 
     /// The posted document is wrong.
-    pub(crate) fn of_document(problems: &Problems) -> Self {
+    pub(crate) fn invalid_document(problems: &Diagnostics) -> Self {
         let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
         let detail = match errors.as_slice() {
             [one] => one.to_string(),
@@ -173,20 +173,22 @@ impl Problem {
                 all.first().map_or_else(String::new, ToString::to_string)
             ),
         };
-        let problems = problems.iter().map(occopus_model::Problem::to_json).collect();
-        Self::bad("files.invalid", detail).at(problems)
+        let problems = problems.iter().map(occopus_model::Diagnostic::to_json).collect();
+        Self::bad_request("files.invalid", detail).with_problems(problems)
     }
 
     /// Nodes could not be rendered, or be authenticated.
-    pub(crate) fn of_nodes(failures: &[NodeFailure], text: &str) -> Self {
-        let text_of = |place: &source::Place<'_>| (place.file == DOCUMENT).then(|| text.to_owned());
-        let problems: Vec<_> = failures.iter().flat_map(|failure| source::problems(failure, &text_of)).collect();
+    pub(crate) fn failed_nodes(failures: &[NodeFailure], text: &str) -> Self {
+        let text_of =
+            |place: &source_location::SourceLocation<'_>| (place.file == POSTED_DOCUMENT).then(|| text.to_owned());
+        let problems: Vec<_> =
+            failures.iter().flat_map(|failure| source_location::failure_problems(failure, &text_of)).collect();
         let detail = failures.first().map(ToString::to_string).unwrap_or_default();
-        Self::bad("files.invalid", detail).at(problems)
+        Self::bad_request("files.invalid", detail).with_problems(problems)
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if self.status.is_server_error() {
             tracing::warn!(code = self.details.code, "{}", self.details.detail);
@@ -199,8 +201,8 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<AccessError> for ApiError {
+    fn from(refusal: AccessError) -> Self {
         let mut problem = Self::new(refusal.status(), refusal.code(), refusal.to_string());
         problem.details.help = refusal.help().map(str::to_owned);
         problem.headers.extend(refusal.headers());
@@ -208,7 +210,7 @@ impl From<Refusal> for Problem {
     }
 }
 
-impl From<EngineError> for Problem {
+impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let status = match &error {
             EngineError::UnknownInfrastructure { .. }
@@ -222,11 +224,11 @@ impl From<EngineError> for Problem {
             | EngineError::Destroying { .. }
             | EngineError::Owned { .. } => StatusCode::CONFLICT,
             EngineError::LeaseLost { .. } | EngineError::Stopped { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            EngineError::Store { source } => return Self::of_store(source, error.code()),
+            EngineError::Store { source } => return Self::from_store(source, error.code()),
             EngineError::Node { .. } => StatusCode::BAD_GATEWAY,
             EngineError::Corrupt { .. } | EngineError::Newer { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let mut problem = Self::new(status, error.code(), error.to_string()).left(error.left());
+        let mut problem = Self::new(status, error.code(), error.to_string()).with_leftovers(error.left());
         problem.details.status_code = match status {
             StatusCode::NOT_FOUND => 300,
             StatusCode::CONFLICT => 400,
@@ -243,35 +245,35 @@ impl From<EngineError> for Problem {
                     Some(output) => format!("{help}; the last lines of its output:\n{output}"),
                     None => help.to_owned(),
                 };
-                problem.at(source::problems(&failure, &|_| None)).help(help)
+                problem.with_problems(source_location::failure_problems(&failure, &|_| None)).with_help(help)
             }
-            EngineError::Owned { .. } => problem.help("it goes on when whoever works on it lets go"),
+            EngineError::Owned { .. } => problem.with_help("it goes on when whoever works on it lets go"),
             _ => problem,
         }
     }
 }
 
-impl Problem {
-    fn of_store(error: &StoreError, code: &str) -> Self {
+impl ApiError {
+    fn from_store(error: &StoreError, code: &str) -> Self {
         match error {
             StoreError::Unavailable { message } | StoreError::Unknown { message } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(1)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).with_retry_after(1)
             }
             StoreError::Unusable { message } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message),
         }
     }
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         EngineError::from(error).into()
     }
 }
 
-impl From<OpenError> for Problem {
+impl From<OpenError> for ApiError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Files(problems) => Self::of_document(&problems),
+            OpenError::Files(problems) => Self::invalid_document(&problems),
             OpenError::Store(error) => error.into(),
             OpenError::Engine(error) => error.into(),
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "start.failed", other.to_string()),
@@ -285,16 +287,16 @@ mod tests {
 
     #[test]
     fn what_was_said_is_not_said_again_with_its_line() {
-        let details = |messages: &[&str]| Details {
+        let details = |messages: &[&str]| ProblemDetails {
             problems: messages.iter().map(|message| serde_json::json!({"line": 6, "message": message})).collect(),
-            ..Problem::bad("x", "node bad: it ended").into_details()
+            ..ApiError::bad_request("x", "node bad: it ended").into_details()
         };
         for (message, line) in [
             ("node bad: it ended", "line 6"),
             ("node bad: it ended: no such image", "line 6: no such image"),
             ("unknown key `x`", "line 6: unknown key `x`"),
         ] {
-            assert_eq!(details(&[message]).into_words().0, format!("node bad: it ended\n{line}"));
+            assert_eq!(details(&[message]).into_text().0, format!("node bad: it ended\n{line}"));
         }
     }
 
@@ -310,9 +312,10 @@ mod tests {
         };
         for (status, told) in [(500, 500), (503, 503), (502, 502), (400, 502), (404, 502)] {
             let status = StatusCode::from_u16(status).unwrap();
-            let details =
-                Problem::new(status, "engine.left", "1 instance").left(std::slice::from_ref(&left)).into_details();
-            let problem = Problem::of_details(details, StatusCode::BAD_GATEWAY).help("again");
+            let details = ApiError::new(status, "engine.left", "1 instance")
+                .with_leftovers(std::slice::from_ref(&left))
+                .into_details();
+            let problem = ApiError::from_details(details, StatusCode::BAD_GATEWAY).with_help("again");
             assert_eq!(problem.status().as_u16(), told);
             let body = serde_json::to_value(problem.into_details()).unwrap();
             assert_eq!((&body["status"], &body["status_code"]), (&told.into(), &told.into()));

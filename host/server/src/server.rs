@@ -19,28 +19,28 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 use tower_http::normalize_path::NormalizePathLayer;
 
-use crate::access::{Access, Door, Places, Rates, TokenError, Tokens, WrongOrigin, guard};
+use crate::access::{Access, AccessConfig, OriginError, RateLimits, Slots, TokenError, Tokens, guard};
 use crate::audit::{self, Audit};
-use crate::feed::{Feed, Told};
-use crate::listen::{self, Bound, Exposure, ListenError, Listener, RequestLimits, check_exposure};
+use crate::feed::{Feed, FeedObserver};
+use crate::idempotency::{self, IdempotentRequests, IdempotentStore};
+use crate::listen::{self, BoundListener, ExposureError, ListenError, ListenerConfig, RequestLimits, check_exposure};
 use crate::metrics::{self, Metrics};
-use crate::once::{self, OnceStore, Requests};
 use crate::operations::{self, Ledger};
-use crate::problem::Problem;
-use crate::shares::Shares;
+use crate::problem::ApiError;
+use crate::scheduler::FairScheduler;
 use crate::state::Service;
 use crate::supervise::{Supervisor, Timing};
-use crate::writes::Writes;
+use crate::write_probe::WriteProbe;
 use crate::{api, page};
 
 /// Between two times at which what is old is cleared away.
-const BETWEEN_CLEARINGS: Duration = Duration::from_secs(10 * 60);
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// How the service works.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ServerOptions {
     /// Where it listens, and how.
-    pub listener: Listener,
+    pub listener: ListenerConfig,
     /// Whether it may listen without TLS where other machines reach it.
     pub insecure_http: bool,
     /// Between two passes of maintenance.
@@ -51,11 +51,11 @@ pub struct Options {
     pub settings: ServiceSettings,
 }
 
-impl Options {
+impl ServerOptions {
     /// At this address, with the defaults.
     pub fn at(address: SocketAddr) -> Self {
         Self {
-            listener: Listener::at(address),
+            listener: ListenerConfig::at(address),
             insecure_http: false,
             interval: Duration::from_secs(10),
             grace: Duration::from_secs(20),
@@ -69,13 +69,13 @@ impl Options {
 pub enum ServeError {
     /// It may not listen there.
     #[error(transparent)]
-    Exposure(#[from] Exposure),
+    Exposure(#[from] ExposureError),
     /// It can't listen there.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// An origin can't be allowed.
     #[error(transparent)]
-    Origin(#[from] WrongOrigin),
+    Origin(#[from] OriginError),
     /// The tokens can't be read.
     #[error(transparent)]
     Tokens(#[from] TokenError),
@@ -92,7 +92,7 @@ pub enum ServeError {
 
 /// A service that has its port.
 pub struct Server {
-    bound: Bound,
+    bound: BoundListener,
     router: Router,
     service: Service,
     grace: Duration,
@@ -100,37 +100,37 @@ pub struct Server {
 
 impl Server {
     /// Opens what there is and takes the port. Nothing is done before [`Server::run`].
-    pub async fn bind(occopus: Occopus, options: Options) -> Result<Self, ServeError> {
-        let Options { listener, insecure_http, interval, grace, settings } = options;
+    pub async fn bind(occopus: Occopus, options: ServerOptions) -> Result<Self, ServeError> {
+        let ServerOptions { listener, insecure_http, interval, grace, settings } = options;
         let occopus = Arc::new(occopus);
         let store = occopus.store().await?;
         let tokens = Tokens::new(store.clone());
-        check_exposure(listener.address, listener.tls.is_some(), insecure_http, tokens.any_good().await?)?;
+        check_exposure(listener.address, listener.tls.is_some(), insecure_http, tokens.has_valid().await?)?;
         let bound = listener.bind().await?;
-        let usual = Rates::default();
-        let rates = Rates {
+        let usual = RateLimits::default();
+        let rates = RateLimits {
             requests: settings.requests_per_second.unwrap_or(usual.requests),
             burst: settings.requests_at_once.unwrap_or(usual.burst),
             ..usual
         };
-        let usual_door = Door::at(bound.address());
-        let door = Door {
+        let usual_door = AccessConfig::at(bound.address());
+        let door = AccessConfig {
             names: settings.names.clone(),
             cors_origins: settings.cors_origins.clone(),
             rates,
             connections: bound.connections(),
             streams_per_token: settings.streams_per_token.map_or(usual_door.streams_per_token, NonZeroUsize::get),
-            tls: bound.tls(),
+            tls: bound.is_tls(),
             ..usual_door
         };
-        let streams = Places::new(door.for_streams());
+        let streams = Slots::new(door.stream_limits());
         let access = Access::new(tokens, door)?;
-        let store: Arc<dyn Store> = Arc::new(OnceStore(store));
+        let store: Arc<dyn Store> = Arc::new(IdempotentStore(store));
         let engine = occopus.engine_over(store.clone()).await?;
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::new(store.clone());
-        let timing = Timing { interval, patience: Duration::from_secs(30) };
-        let listeners = Arc::new(Listeners { metrics: metrics.clone(), supervisor: OnceLock::new() });
+        let timing = Timing { interval, stop_timeout: Duration::from_secs(30) };
+        let listeners = Arc::new(StoreObserver { metrics: metrics.clone(), supervisor: OnceLock::new() });
         let feed = Feed::new(engine.clone(), store.clone(), listeners.clone());
         let supervisor =
             Supervisor::new(occopus.clone(), engine.clone(), ledger.clone(), store.clone(), feed.clone(), timing);
@@ -145,15 +145,15 @@ impl Server {
             feed,
             access: access.clone(),
             metrics,
-            shares: Shares::new(),
-            streams,
+            scheduler: FairScheduler::new(),
+            stream_slots: streams,
             started: Timestamp::now(),
-            writes: Writes::default(),
+            write_probe: WriteProbe::default(),
             settings: Arc::new(settings),
         };
         let usual = RequestLimits::default();
-        let body = service.settings.document_bytes.map_or(usual.body, NonZeroUsize::get);
-        let limits = RequestLimits { tls: bound.tls(), body, ..usual };
+        let body = service.settings.document_bytes.map_or(usual.body_bytes, NonZeroUsize::get);
+        let limits = RequestLimits { tls: bound.is_tls(), body_bytes: body, ..usual };
         let router = listen::layers(guard(routes(&service), &access), &limits);
         Ok(Self { bound, router, service, grace })
     }
@@ -164,8 +164,8 @@ impl Server {
     }
 
     /// Whether connections are encrypted.
-    pub fn tls(&self) -> bool {
-        self.bound.tls()
+    pub fn is_tls(&self) -> bool {
+        self.bound.is_tls()
     }
 
     /// Answers requests and keeps infrastructures alive until it is told to end. Then it takes no more requests, lets what is
@@ -175,8 +175,8 @@ impl Server {
         let occopus = service.occopus.clone();
         service.feed.start().await?;
         service.supervisor.start().await?;
-        let preloading = tokio::spawn(preload(service.occopus.clone()));
-        let clearing = tokio::spawn(clear(service.clone()));
+        let preloading = tokio::spawn(preload_plugins(service.occopus.clone()));
+        let clearing = tokio::spawn(run_cleanup(service.clone()));
         let closing = async {
             shutdown.cancelled().await;
             service.feed.closing.cancel();
@@ -185,24 +185,24 @@ impl Server {
         let (served, ()) = tokio::join!(listen::serve(bound, router, shutdown.clone(), grace), closing);
         preloading.abort();
         clearing.abort();
-        occopus.rest().await;
+        occopus.mark_store_idle().await;
         Ok(served?)
     }
 }
 
 /// Those who are told of what the store tells.
-struct Listeners {
+struct StoreObserver {
     metrics: Arc<Metrics>,
     /// It tells, and is told.
     supervisor: OnceLock<Supervisor>,
 }
 
-impl Told for Listeners {
-    fn happened(&self, event: &str) {
-        self.metrics.happened(event);
+impl FeedObserver for StoreObserver {
+    fn event_stored(&self, event: &str) {
+        self.metrics.count_event(event);
     }
 
-    fn requested(&self, id: &str) {
+    fn request_stored(&self, id: &str) {
         if let Some(supervisor) = self.supervisor.get() {
             supervisor.nudge(id);
         }
@@ -210,7 +210,7 @@ impl Told for Listeners {
 }
 
 /// Compiles all plugins, so that no request has to wait for one.
-async fn preload(occopus: Arc<Occopus>) {
+async fn preload_plugins(occopus: Arc<Occopus>) {
     let Ok(runtime) = occopus.runtime().await else { return };
     let list = tokio::task::spawn_blocking(move || runtime.list()).await.unwrap_or_default();
     for info in list {
@@ -222,10 +222,10 @@ async fn preload(occopus: Arc<Occopus>) {
 }
 
 /// Clears away what is old, now and then.
-async fn clear(service: Service) {
+async fn run_cleanup(service: Service) {
     loop {
-        tokio::time::sleep(BETWEEN_CLEARINGS).await;
-        if let Err(error) = operations::clear(&*service.store, &service.engine).await {
+        tokio::time::sleep(CLEANUP_INTERVAL).await;
+        if let Err(error) = operations::clean_up(&*service.store, &service.engine).await {
             tracing::warn!("what is old could not be cleared away: {error}");
         }
     }
@@ -251,22 +251,23 @@ fn routes(service: &Service) -> Router {
         .route("/openapi.json", get(move || std::future::ready((headers, json))))
         .route("/docs", get(move || std::future::ready(docs)))
         .merge(page::routes::<Service>())
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(nothing)
-        .layer(from_fn_with_state(Requests::new(service.store.clone()), once::once))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(from_fn_with_state(IdempotentRequests::new(service.store.clone()), idempotency::enforce))
         .layer(from_fn_with_state(service.audit.clone(), audit::record))
-        .layer(from_fn_with_state(service.metrics.clone(), metrics::count))
+        .layer(from_fn_with_state(service.metrics.clone(), metrics::count_request))
         .with_state(service.clone());
     // The existing service has its list under `/infrastructures/`.
     Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(routes))
 }
 
-async fn nothing(uri: Uri) -> impl IntoResponse {
-    let problem = Problem::unknown("request.path", format!("there is nothing under {}", uri.path()));
-    problem.help("/docs has what there is")
+async fn not_found(uri: Uri) -> impl IntoResponse {
+    let problem = ApiError::not_found("request.path", format!("there is nothing under {}", uri.path()));
+    problem.with_help("/docs has what there is")
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> impl IntoResponse {
+async fn method_not_allowed(method: Method, uri: Uri) -> impl IntoResponse {
     let text = format!("method {method} is not allowed on {}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", text).help("the header Allow has what can be done")
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", text)
+        .with_help("the header Allow has what can be done")
 }

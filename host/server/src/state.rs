@@ -10,19 +10,19 @@ use occopus_engine::ports::{Compare, Store};
 use occopus_engine::{Engine, EngineError, InfrastructureState, NodeStatus, Status};
 use occopus_model::Infrastructure;
 
-use crate::access::{Access, Caller, Places, Scope};
-use crate::api::Condition;
+use crate::access::{Access, Caller, Scope, Slots};
+use crate::api::Precondition;
 use crate::audit::Audit;
-use crate::feed::{Answer, Feed};
+use crate::feed::{CachedAnswer, Feed};
 use crate::metrics::Metrics;
-use crate::operations::{Fits, Ledger, Next, Operation, Progress, Submitted, Work};
-use crate::problem::Problem;
-use crate::shares::Shares;
+use crate::operations::{Ledger, NextWork, Operation, OperationState, SubmitCheck, SubmitOutcome, Work};
+use crate::problem::ApiError;
+use crate::scheduler::FairScheduler;
 use crate::supervise::Supervisor;
-use crate::writes::Writes;
+use crate::write_probe::WriteProbe;
 
 /// The name of a drawing among the answers that are kept.
-const DRAWING: &str = "drawing";
+const GRAPH_ANSWER: &str = "drawing";
 
 /// What all routes share. Cheap to clone.
 #[derive(Clone)]
@@ -37,47 +37,49 @@ pub(crate) struct Service {
     pub(crate) audit: Audit,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Arc<ServiceSettings>,
-    pub(crate) shares: Shares,
+    pub(crate) scheduler: FairScheduler,
     /// Of event streams.
-    pub(crate) streams: Places,
+    pub(crate) stream_slots: Slots,
     pub(crate) started: Timestamp,
-    pub(crate) writes: Writes,
+    pub(crate) write_probe: WriteProbe,
 }
 
 impl Service {
     /// Refuses whoever may not do this to an infrastructure, and ids that can't be any.
-    pub(crate) fn allow(&self, caller: &Caller, scope: Scope, id: &str) -> Result<(), Problem> {
-        caller.may(scope, Some(id))?;
+    pub(crate) fn authorize(&self, caller: &Caller, scope: Scope, id: &str) -> Result<(), ApiError> {
+        caller.authorize(scope, Some(id))?;
         if is_id(id) {
             return Ok(());
         }
         let error = EngineError::InvalidId { id: id.to_owned() };
-        Err(Problem::from(error).formerly(300))
+        Err(ApiError::from(error).with_legacy_status(300))
     }
 
     /// What is known of an infrastructure. One that is about to be built exists for whoever asked for it.
-    pub(crate) async fn status(&self, id: &str) -> Result<Status, Problem> {
+    pub(crate) async fn status(&self, id: &str) -> Result<Status, ApiError> {
         match self.engine.status(id, false).await {
             Err(EngineError::UnknownInfrastructure { .. }) => {}
             known => return Ok(known?),
         }
-        let Next::Operation(operation, work) = self.ledger.next(id).await? else { return Err(unknown(id)) };
-        let Work::Build { infrastructure, .. } = *work else { return Err(unknown(id)) };
+        let NextWork::Operation(operation, work) = self.ledger.next(id).await? else {
+            return Err(unknown_infrastructure(id));
+        };
+        let Work::Build { infrastructure, .. } = *work else { return Err(unknown_infrastructure(id)) };
         // It may have begun in the meantime.
         match self.engine.status(id, false).await {
-            Err(EngineError::UnknownInfrastructure { .. }) => Ok(promised(&operation, *infrastructure)),
+            Err(EngineError::UnknownInfrastructure { .. }) => Ok(pending_status(&operation, *infrastructure)),
             known => Ok(known?),
         }
     }
 
     /// The graph of an infrastructure with the states of its nodes, drawn once for all who look until something changes.
-    pub(crate) async fn drawing(&self, caller: &Caller, id: &str) -> Result<Result<String, TooLarge>, Problem> {
+    pub(crate) async fn render_graph(&self, caller: &Caller, id: &str) -> Result<Result<String, TooLarge>, ApiError> {
         let topic = if self.engine.exists(id).await? { Some(self.feed.topic(id)) } else { None };
-        let known = || topic.as_ref().map_or(Err(0), |topic| topic.answer(DRAWING));
+        let known = || topic.as_ref().map_or(Err(0), |topic| topic.cached_answer(GRAPH_ANSWER));
         let mut answer = known();
         let mut turn = None;
         if answer.is_err() {
-            turn = Some(self.shares.turn(caller).await);
+            turn = Some(self.scheduler.acquire(caller).await);
             answer = known();
         }
         let count = match answer {
@@ -91,18 +93,18 @@ impl Service {
             drawn
         });
         let drawn = drawn.await.map_err(|error| {
-            Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string())
+            ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string())
         })?;
         if let (Ok(text), Some(topic)) = (&drawn, topic) {
             let body = bytes::Bytes::copy_from_slice(text.as_bytes());
-            topic.keep(DRAWING, count, Answer { body, tag: "".into() });
+            topic.cache_answer(GRAPH_ANSWER, count, CachedAnswer { body, tag: "".into() });
         }
         Ok(drawn)
     }
 
     /// Refuses an id that does not exist.
-    pub(crate) async fn known(&self, id: &str) -> Result<(), Problem> {
-        if self.engine.exists(id).await? { Ok(()) } else { Err(unknown(id)) }
+    pub(crate) async fn ensure_exists(&self, id: &str) -> Result<(), ApiError> {
+        if self.engine.exists(id).await? { Ok(()) } else { Err(unknown_infrastructure(id)) }
     }
 
     /// Promises something, if the description is as the condition wants it in the moment of the promise, and lets somebody begin
@@ -112,31 +114,31 @@ impl Service {
         id: &str,
         work: Work,
         caller: &Caller,
-        condition: &Condition<'_>,
-    ) -> Result<Operation, Problem> {
-        let fits = As { service: self, id, condition };
+        condition: &Precondition<'_>,
+    ) -> Result<Operation, ApiError> {
+        let fits = PreconditionCheck { service: self, id, condition };
         let submitted = self.ledger.submit(id, &work, &caller.name, &fits).await?;
-        self.feed.touch(id);
+        self.feed.invalidate(id);
         self.supervisor.wake(id);
         match submitted {
-            Submitted::Accepted(operation) => Ok(*operation),
-            Submitted::Destroying => Err(destroying(id)),
+            SubmitOutcome::Accepted(operation) => Ok(*operation),
+            SubmitOutcome::Destroying => Err(destroying_error(id)),
         }
     }
 
     /// Waits until an operation has ended; none when that takes too long.
-    pub(crate) async fn ended(
+    pub(crate) async fn wait_for_operation(
         &self,
         operation: &Operation,
         patience: std::time::Duration,
-    ) -> Result<Option<Operation>, Problem> {
+    ) -> Result<Option<Operation>, ApiError> {
         let (id, wanted) = (&operation.infraid, &operation.id);
-        let mut all = self.feed.all();
+        let mut all = self.feed.watch_all();
         let waiting = async {
             loop {
                 all.borrow_and_update();
                 match self.ledger.operation(id, wanted).await? {
-                    Some(found) if matches!(found.state, Progress::Pending | Progress::Running) => {}
+                    Some(found) if matches!(found.state, OperationState::Pending | OperationState::Running) => {}
                     found => return Ok(found),
                 }
                 // Other processes may have done it, which is seen only a little later.
@@ -148,32 +150,32 @@ impl Service {
 }
 
 /// Whether the description of an infrastructure is as a condition wants it.
-struct As<'a> {
+struct PreconditionCheck<'a> {
     service: &'a Service,
     id: &'a str,
-    condition: &'a Condition<'a>,
+    condition: &'a Precondition<'a>,
 }
 
 #[async_trait]
-impl Fits for As<'_> {
-    async fn to(&self, pending: Option<&Work>) -> Result<Vec<Compare>, Problem> {
+impl SubmitCheck for PreconditionCheck<'_> {
+    async fn check(&self, pending: Option<&Work>) -> Result<Vec<Compare>, ApiError> {
         self.condition.check(self.service, self.id, pending).await
     }
 }
 
 /// Whether it may be the id of an infrastructure. What means another place in a path can't be asked for.
 pub(crate) fn is_id(id: &str) -> bool {
-    !matches!(id, "." | "..") && is_like_id(id)
+    !matches!(id, "." | "..") && has_id_syntax(id)
 }
 
 /// Whether it has the length and the letters of an id.
-pub(crate) fn is_like_id(id: &str) -> bool {
+pub(crate) fn has_id_syntax(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// What is known of an infrastructure with which nobody has begun.
-fn promised(operation: &Operation, infrastructure: Infrastructure) -> Status {
+fn pending_status(operation: &Operation, infrastructure: Infrastructure) -> Status {
     let nodes = infrastructure.nodes.into_iter().map(|node| NodeStatus {
         name: node.name,
         node_type: node.node_type,
@@ -197,11 +199,11 @@ fn promised(operation: &Operation, infrastructure: Infrastructure) -> Status {
 }
 
 /// It is about to be gone.
-pub(crate) fn destroying(id: &str) -> Problem {
+pub(crate) fn destroying_error(id: &str) -> ApiError {
     EngineError::Destroying { id: id.to_owned() }.into()
 }
 
 /// There is no such infrastructure.
-pub(crate) fn unknown(id: &str) -> Problem {
+pub(crate) fn unknown_infrastructure(id: &str) -> ApiError {
     EngineError::UnknownInfrastructure { id: id.to_owned() }.into()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use common::{PATIENCE, Service, exchange, head, read};
+use common::{Service, TEST_TIMEOUT, exchange, head, read};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use occopus_server::access::Scope;
@@ -41,7 +41,7 @@ async fn a_flood_of_headers_is_refused() {
 
 #[tokio::test]
 async fn connections_that_ask_for_nothing_are_closed() {
-    let service = Service::start(|setup| setup.listener.limits.head = SHORT).await;
+    let service = Service::start(|setup| setup.listener.limits.head_timeout = SHORT).await;
     for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HT", "GET /healthz HTTP/1.1\r\nhost: localhost\r\n"] {
         let mut stream = service.connect().await;
         stream.write_all(begun.as_bytes()).await.unwrap();
@@ -53,7 +53,7 @@ async fn connections_that_ask_for_nothing_are_closed() {
     let mut stream = service.connect().await;
     let (since, mut bytes) = (Instant::now(), "GET / HTTP/1.1\r\nx: ".bytes().chain(std::iter::repeat(b'y')));
     while stream.write_all(&[bytes.next().unwrap()]).await.is_ok() {
-        assert!(since.elapsed() < PATIENCE);
+        assert!(since.elapsed() < TEST_TIMEOUT);
         sleep(SHORT / 10).await;
     }
     assert!(since.elapsed() < 10 * SHORT, "{:?}", since.elapsed());
@@ -62,8 +62,8 @@ async fn connections_that_ask_for_nothing_are_closed() {
 #[tokio::test]
 async fn bodies_that_are_slow_or_huge_end() {
     let service = Service::start(|setup| {
-        setup.requests.body_time = SHORT;
-        setup.requests.body = 1000;
+        setup.requests.body_timeout = SHORT;
+        setup.requests.body_bytes = 1000;
     })
     .await;
     let post = |lines: &[&str], length| {
@@ -115,7 +115,7 @@ async fn thousands_of_idle_connections_hold_nobody_up() {
     let service = Service::start(|setup| {
         setup.listener.limits.connections = 9000;
         setup.listener.limits.connections_per_address = 9000;
-        setup.listener.limits.head = PATIENCE;
+        setup.listener.limits.head_timeout = TEST_TIMEOUT;
     })
     .await;
     let mut idle = Vec::new();
@@ -207,7 +207,7 @@ async fn what_has_begun_is_finished_when_the_service_ends() {
     };
     let (answer, since) = tokio::join!(ask, end);
     assert_eq!((answer.status, answer.body.as_str()), (200, "done"));
-    timeout(PATIENCE, service.running).await.unwrap().unwrap().unwrap();
+    timeout(TEST_TIMEOUT, service.running).await.unwrap().unwrap().unwrap();
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
     assert_eq!((read(idle).await.status, read(kept).await.status), (0, 200));
     assert!(TcpStream::connect(service.address).await.is_err());
@@ -224,7 +224,7 @@ async fn what_does_not_end_is_given_up() {
     sleep(SHORT).await;
     service.shutdown.cancel();
     let since = Instant::now();
-    timeout(PATIENCE, service.running).await.unwrap().unwrap().unwrap();
+    timeout(TEST_TIMEOUT, service.running).await.unwrap().unwrap().unwrap();
     assert!(since.elapsed() < 10 * SHORT, "{:?}", since.elapsed());
     assert_eq!(ask.await.unwrap().status, 0);
 }
@@ -283,7 +283,7 @@ async fn tls_is_spoken_and_a_new_certificate_is_taken_over() {
     let service = Service::start(|setup| {
         setup.listener.tls = Some(files);
         setup.listener.limits.certificate_check = Duration::from_millis(50);
-        setup.listener.limits.handshake = SHORT;
+        setup.listener.limits.handshake_timeout = SHORT;
     })
     .await;
     let request = head("GET /healthz", &[], 0);
@@ -302,7 +302,7 @@ async fn tls_is_spoken_and_a_new_certificate_is_taken_over() {
     let (_, second) = certificate(&directory);
     let since = Instant::now();
     while encrypted(&service, &second, b"h2").await.is_err() {
-        assert!(since.elapsed() < PATIENCE);
+        assert!(since.elapsed() < TEST_TIMEOUT);
         sleep(Duration::from_millis(50)).await;
     }
     assert!(encrypted(&service, &first, b"h2").await.is_err());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::Service;
-use occopus_server::access::{Rates, Scope, TokenText, Tokens};
+use occopus_server::access::{RateLimits, Scope, TokenText, Tokens};
 
 #[tokio::test]
 async fn tokens_allow_what_they_say_and_no_more() {
@@ -48,7 +48,7 @@ async fn tokens_allow_what_they_say_and_no_more() {
     assert_eq!(service.ask("GET /whoami", &[format!("cookie: {cookie}")], "").await.body, "reader Some(127.0.0.1)");
     assert_eq!(service.get("/whoami", cookie.split_once('=').unwrap().1).await, 401);
     assert_eq!(service.ask("GET /whoami", &[format!("cookie: occopus_session={reader}")], "").await.status, 401);
-    assert!([reader, operator].iter().all(|token| !service.store.text().contains(&token[17..])));
+    assert!([reader, operator].iter().all(|token| !service.store.values_as_text().contains(&token[17..])));
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn other_web_sites_are_kept_out() {
 #[tokio::test]
 async fn who_asks_too_often_waits_and_others_do_not() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let rates = Rates { requests: number(1), burst: number(5), checks: number(1), checks_burst: number(4) };
+    let rates = RateLimits { requests: number(1), burst: number(5), checks: number(1), checks_burst: number(4) };
     let service = Service::start(|setup| setup.rates = rates).await;
     let (one, two) = (service.token("one", Scope::Read, None).await, service.token("two", Scope::Read, None).await);
     for _ in 0..5 {

@@ -5,20 +5,20 @@ use std::path::Path;
 use occopus_engine::ports::StoreError;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::open::{explain, identify, unavailable};
+use crate::open::{identify, store_error, unavailable};
 
 /// The most problems that are told of one file.
-const TOLD: usize = 20;
+const MAX_REPORTED_PROBLEMS: usize = 20;
 
 /// What was found in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct CheckReport {
     /// How many entries can be read.
     pub entries: u64,
     /// How large the file is.
     pub bytes: u64,
     /// How much of it is free, and is used for what comes next.
-    pub free: u64,
+    pub free_bytes: u64,
     /// What is wrong, in SQLite's words; empty when nothing is.
     pub problems: Vec<String>,
 }
@@ -28,10 +28,10 @@ pub struct Report {
 /// # Errors
 /// [`StoreError::Unusable`] for a file that is no store, or one of a newer version; [`StoreError::Unavailable`] when there is
 /// none, or it can't be read.
-pub fn check(path: &Path) -> Result<Report, StoreError> {
-    let connection = reading(path)?;
-    let sql = |error: rusqlite::Error| explain(path, &error);
-    let problems = problems(&connection, "integrity_check").map_err(sql)?;
+pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
+    let connection = open_for_check(path)?;
+    let sql = |error: rusqlite::Error| store_error(path, &error);
+    let problems = run_check(&connection, "integrity_check").map_err(sql)?;
     let count = connection.query_row("SELECT count(*) FROM entry", [], |row| row.get::<_, i64>(0));
     let entries = match count {
         Ok(count) => count.unsigned_abs(),
@@ -40,7 +40,7 @@ pub fn check(path: &Path) -> Result<Report, StoreError> {
     };
     let figure = |name| pragma(&connection, name).map_err(sql);
     let (pages, size, free) = (figure("page_count")?, figure("page_size")?, figure("freelist_count")?);
-    Ok(Report { entries, bytes: pages * size, free: free * size, problems })
+    Ok(CheckReport { entries, bytes: pages * size, free_bytes: free * size, problems })
 }
 
 /// Writes the store anew, without what is free, so that the file shrinks, and shrinks by itself from then on. It needs as much
@@ -49,41 +49,42 @@ pub fn check(path: &Path) -> Result<Report, StoreError> {
 /// # Errors
 /// As [`check`], and [`StoreError::Unavailable`] when the room or the time is not there.
 pub fn compact(path: &Path) -> Result<(), StoreError> {
-    drop(reading(path)?);
+    drop(open_for_check(path)?);
     let connection = crate::open::open(path)?;
     // What is damaged would be written anew as it is.
-    if let Some(damage) = find(&connection).map_err(|error| explain(path, &error))? {
+    if let Some(damage) = find_damage(&connection).map_err(|error| store_error(path, &error))? {
         return Err(crate::open::damaged(path, &damage));
     }
     connection
         .execute_batch("PRAGMA auto_vacuum = incremental; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
-        .map_err(|error| explain(path, &error))
+        .map_err(|error| store_error(path, &error))
 }
 
 /// The first problem of a store, if it has any; cheaper than [`check`]. In a large one, indices are not compared with tables.
-pub(crate) fn find(connection: &Connection) -> rusqlite::Result<Option<String>> {
+pub(crate) fn find_damage(connection: &Connection) -> rusqlite::Result<Option<String>> {
     /// Of so many pages (100 MiB) all is looked at within about a second.
-    const SMALL: u64 = 25_600;
-    let check = if pragma(connection, "page_count")? <= SMALL { "integrity_check" } else { "quick_check" };
-    Ok(problems(connection, check)?.into_iter().next())
+    const FULL_CHECK_MAX_PAGES: u64 = 25_600;
+    let check =
+        if pragma(connection, "page_count")? <= FULL_CHECK_MAX_PAGES { "integrity_check" } else { "quick_check" };
+    Ok(run_check(connection, check)?.into_iter().next())
 }
 
-fn reading(path: &Path) -> Result<Connection, StoreError> {
+fn open_for_check(path: &Path) -> Result<Connection, StoreError> {
     if !path.is_file() {
         return Err(unavailable(path, "there is no such file"));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
-    connection.busy_timeout(crate::open::BUSY).map_err(|error| explain(path, &error))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| store_error(path, &error))?;
+    connection.busy_timeout(crate::open::BUSY_TIMEOUT).map_err(|error| store_error(path, &error))?;
     identify(&connection, path)?;
     Ok(connection)
 }
 
 /// What one of SQLite's checks says. One that breaks off over what it reads has found something, too.
-fn problems(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
+fn run_check(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
     let mut found = Vec::new();
     let mut look = || -> rusqlite::Result<()> {
-        let mut statement = connection.prepare(&format!("PRAGMA {check}({TOLD})"))?;
+        let mut statement = connection.prepare(&format!("PRAGMA {check}({MAX_REPORTED_PROBLEMS})"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             found.push(row.get::<_, String>(0)?);
@@ -91,7 +92,7 @@ fn problems(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String
         Ok(())
     };
     match look() {
-        Err(error) if crate::open::is_damage(&error) => found.push(error.to_string()),
+        Err(error) if crate::open::is_corruption(&error) => found.push(error.to_string()),
         looked => looked?,
     }
     found.retain(|said| said != "ok");

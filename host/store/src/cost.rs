@@ -11,8 +11,8 @@ use rusqlite::Connection;
 use crate::{lease, read, watch, write};
 
 /// Entries of others, before and after what is asked for, and as many that were removed.
-const FEW: u64 = 20;
-const MANY: u64 = 4000;
+const FEW_ENTRIES: u64 = 20;
+const MANY_ENTRIES: u64 = 4000;
 
 fn put(key: String) -> Write {
     Write::Put { key, value: b"{}".to_vec(), lease: None }
@@ -43,7 +43,7 @@ fn store(others: u64) -> (tempfile::TempDir, Connection, u64) {
     (directory, connection, revision)
 }
 
-fn steps(connection: &mut Connection, work: impl FnOnce(&Connection)) -> u64 {
+fn count_steps(connection: &mut Connection, work: impl FnOnce(&Connection)) -> u64 {
     let count = Arc::new(AtomicU64::new(0));
     let counting = count.clone();
     let each = move || {
@@ -70,9 +70,11 @@ fn nothing_costs_more_with_what_it_is_not_about() {
             assert_eq!(read::range(store, "infra/m/instance/", after, 1000).expect("read").len(), 2);
         }),
         ("first of all", |store, _| assert_eq!(read::range(store, "", None, 1).expect("read").len(), 1)),
-        ("changes of all", |store, newest| assert_eq!(watch::since(store, "", newest - 2).expect("read").1.len(), 2)),
+        ("changes of all", |store, newest| {
+            assert_eq!(watch::changes_since(store, "", newest - 2).expect("read").1.len(), 2)
+        }),
         ("changes of some", |store, newest| {
-            assert!(watch::since(store, "service/", newest - 2).expect("read").1.is_empty())
+            assert!(watch::changes_since(store, "service/", newest - 2).expect("read").1.is_empty())
         }),
         ("purge", |store, _| write::purge(store).expect("purged")),
         ("put", |store, _| {
@@ -85,11 +87,13 @@ fn nothing_costs_more_with_what_it_is_not_about() {
             write::apply(store, &Transaction { compares: Vec::new(), writes }).expect("written");
         }),
     ];
-    let ((_here, mut small, early), (_there, mut large, late)) = (store(FEW), store(MANY));
+    let ((_here, mut small, early), (_there, mut large, late)) = (store(FEW_ENTRIES), store(MANY_ENTRIES));
     for (what, access) in accesses {
         // Statements are prepared the first time, which is counted, too.
-        let (few, many) =
-            (steps(&mut small, |store| access(store, early)), steps(&mut large, |store| access(store, late)));
+        let (few, many) = (
+            count_steps(&mut small, |store| access(store, early)),
+            count_steps(&mut large, |store| access(store, late)),
+        );
         assert!(many <= few + few / 10, "{what} takes {few} steps with few others, and {many} with many");
     }
 }

@@ -7,9 +7,9 @@
 mod check;
 mod lease;
 mod open;
-mod presence;
 mod read;
 mod sqlite;
+mod users_file;
 mod watch;
 mod write;
 mod writer;
@@ -17,5 +17,5 @@ mod writer;
 #[cfg(test)]
 mod cost;
 
-pub use check::{Report, check, compact};
+pub use check::{CheckReport, check, compact};
 pub use sqlite::SqliteStore;

@@ -14,11 +14,11 @@ use url::Url;
 const APPLICATION_ID: i32 = 0x6f63_636f;
 
 /// How long SQLite waits by itself for another process that writes.
-pub(crate) const BUSY: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long it is tried again after that: a process that was stopped in the middle of a write keeps all others waiting.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(20);
+const BUSY_RETRY_LIMIT: Duration = Duration::from_secs(30);
+const BUSY_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What brings a store from one version to the next. Append only; the version is the number of steps done.
 const MIGRATIONS: &[&str] = &["
@@ -59,22 +59,24 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem && path.is_file() => return open_read_only(path),
         Err(error) => return Err(unavailable(path, &format!("it can't be opened for writing: {error}"))),
     }
-    let sql = |error: rusqlite::Error| explain(path, &error);
+    let sql = |error: rusqlite::Error| store_error(path, &error);
     let mut connection = Connection::open(path).map_err(sql)?;
-    connection.busy_timeout(BUSY).map_err(sql)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
     // Before anything is changed in it: it may be another program's.
     identify(&connection, path)?;
-    patiently(|| prepare(&connection)).map_err(sql)?;
+    retry_while_busy(|| prepare(&connection)).map_err(sql)?;
     migrate(&mut connection, path)?;
     Ok(connection)
 }
 
 /// Tries again for a while what other processes keep from being done. Nothing was done when it says so.
-pub(crate) fn patiently<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+pub(crate) fn retry_while_busy<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let begun = Instant::now();
     loop {
         match work() {
-            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            Err(error) if is_busy(&error) && begun.elapsed() < BUSY_RETRY_LIMIT => {
+                std::thread::sleep(BUSY_RETRY_INTERVAL)
+            }
             done => return done,
         }
     }
@@ -92,7 +94,7 @@ pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
 }
 
 /// Whether what was read is not what SQLite writes.
-pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_corruption(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
@@ -107,9 +109,9 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     let url = Url::from_file_path(path).map(|url| format!("{url}?immutable=1"));
     let url = url.map_err(|()| unavailable(path, "its disk is read-only, and its path is not absolute"))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(url, flags).map_err(|error| explain(path, &error))?;
+    let connection = Connection::open_with_flags(url, flags).map_err(|error| store_error(path, &error))?;
     match identify(&connection, path)? {
-        Found::Store(done) if done == MIGRATIONS.len() => Ok(connection),
+        FileContent::Store(done) if done == MIGRATIONS.len() => Ok(connection),
         _ => Err(unavailable(path, "its disk is read-only, and it is not of this version of Occopus")),
     }
 }
@@ -124,15 +126,15 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    if identify(connection, path)? == Found::Store(MIGRATIONS.len()) {
+    if identify(connection, path)? == FileContent::Store(MIGRATIONS.len()) {
         return Ok(());
     }
-    let sql = |error: rusqlite::Error| explain(path, &error);
+    let sql = |error: rusqlite::Error| store_error(path, &error);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     // Another process may have done it.
     let done = match identify(&transaction, path)? {
-        Found::Nothing => 0,
-        Found::Store(done) => done,
+        FileContent::Empty => 0,
+        FileContent::Store(done) => done,
     };
     for step in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(step).map_err(sql)?;
@@ -146,28 +148,28 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum FileContent {
     /// An empty database.
-    Nothing,
+    Empty,
     /// A store of this version, which this program can read.
     Store(usize),
 }
 
 /// Says what a file is, and refuses all that this program can't read, in words.
-pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<Found, StoreError> {
+pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<FileContent, StoreError> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let read = || -> rusqlite::Result<_> {
         let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
         Ok((number("application_id")?, number("user_version")?, tables))
     };
     let known = MIGRATIONS.len();
-    match patiently(read).map_err(|error| explain(path, &error))? {
-        (0, 0, 0) => Ok(Found::Nothing),
+    match retry_while_busy(read).map_err(|error| store_error(path, &error))? {
+        (0, 0, 0) => Ok(FileContent::Empty),
         (application, _, _) if application != i64::from(APPLICATION_ID) => {
             Err(unusable(path, "it is a database of another program. Name another file"))
         }
         (_, version, _) => match usize::try_from(version) {
-            Ok(done @ 1..) if done <= known => Ok(Found::Store(done)),
+            Ok(done @ 1..) if done <= known => Ok(FileContent::Store(done)),
             Ok(done @ 1..) => Err(unusable(
                 path,
                 &format!(
@@ -206,7 +208,7 @@ pub(crate) fn damaged(path: &Path, damage: &str) -> StoreError {
 }
 
 /// SQLite's errors in words of what to do.
-pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
+pub(crate) fn store_error(path: &Path, error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => unusable(path, "it is not a database. Move it away, or name another file"),
         Some(ErrorCode::DatabaseCorrupt) => unusable(path, "it is damaged. Restore it from a backup"),

@@ -6,22 +6,22 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use crate::lease::now;
 
-const ALIVE: &str = "(entry.lease IS NULL OR EXISTS (
+const LIVE_ENTRY_CONDITION: &str = "(entry.lease IS NULL OR EXISTS (
     SELECT 1 FROM lease WHERE lease.id = entry.lease AND lease.expires > ?1))";
 
 /// Where a range of keys ends. It is bound in every statement, also where nothing ends it: SQLite reads an index only as far
 /// as a condition of the plain form `key < ?` says, and to the end of the table otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum RangeEnd {
     /// Before this text.
     Before(String),
     /// With the last key there is.
-    Never,
+    Unbounded,
 }
 
-impl End {
+impl RangeEnd {
     /// The end of all keys that start with this.
-    pub(crate) fn of(prefix: &str) -> Self {
+    pub(crate) fn of_prefix(prefix: &str) -> Self {
         let mut end: Vec<char> = prefix.chars().collect();
         while let Some(last) = end.pop() {
             // The next scalar value; surrogates are no characters.
@@ -34,32 +34,34 @@ impl End {
                 return Self::Before(end.into_iter().collect());
             }
         }
-        Self::Never
+        Self::Unbounded
     }
 }
 
-impl ToSql for End {
+impl ToSql for RangeEnd {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Before(text) => ValueRef::Text(text.as_bytes()),
             // SQLite puts every BLOB after every text.
-            Self::Never => ValueRef::Blob(&[]),
+            Self::Unbounded => ValueRef::Blob(&[]),
         }))
     }
 }
 
 pub(crate) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    Ok(Entry { key: row.get(0)?, value: row.get(1)?, created: number(row, 2)?, modified: number(row, 3)? })
+    Ok(Entry { key: row.get(0)?, value: row.get(1)?, created: unsigned(row, 2)?, modified: unsigned(row, 3)? })
 }
 
 /// SQLite's integers are signed; ours never go below zero.
-pub(crate) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::unsigned_abs)
 }
 
 pub(crate) fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<Entry>> {
     connection
-        .prepare_cached(&format!("SELECT key, value, created, modified FROM entry WHERE key = ?2 AND {ALIVE}"))?
+        .prepare_cached(&format!(
+            "SELECT key, value, created, modified FROM entry WHERE key = ?2 AND {LIVE_ENTRY_CONDITION}"
+        ))?
         .query_row(params![now(), key], entry)
         .optional()
 }
@@ -80,12 +82,12 @@ pub(crate) fn range(
     connection
         .prepare_cached(&format!(
             "SELECT key, value, created, modified FROM entry
-             WHERE key >= ?2 AND key < ?3 AND {ALIVE} ORDER BY key LIMIT ?4"
+             WHERE key >= ?2 AND key < ?3 AND {LIVE_ENTRY_CONDITION} ORDER BY key LIMIT ?4"
         ))?
-        .query_map(params![now(), from, End::of(prefix), limit], entry)?
+        .query_map(params![now(), from, RangeEnd::of_prefix(prefix), limit], entry)?
         .collect()
 }
 
 pub(crate) fn revision(connection: &Connection) -> rusqlite::Result<Revision> {
-    connection.prepare_cached("SELECT revision FROM counter")?.query_row([], |row| number(row, 0))
+    connection.prepare_cached("SELECT revision FROM counter")?.query_row([], |row| unsigned(row, 0))
 }

@@ -6,46 +6,46 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use occopus_engine::ports::{Changes, Committed, Entry, LeaseId, Revision, Store, StoreError, Transaction};
+use occopus_engine::ports::{Changes, CommitOutcome, Entry, LeaseId, Revision, Store, StoreError, Transaction};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use crate::open::{explain, is_damage, open, patiently};
-use crate::presence::Presence;
-use crate::writer::{Done, Job, Task, Writer};
+use crate::open::{is_corruption, open, retry_while_busy, store_error};
+use crate::users_file::UsersFile;
+use crate::writer::{Job, WriteOutcome, WriteTask, Writer};
 use crate::{check, lease, read, watch as watching, write};
 
 /// How long to wait at the end for what is still being written.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The engine's store in one SQLite file. Cheap to clone.
 #[derive(Clone)]
 pub struct SqliteStore {
-    shared: Arc<Shared>,
+    shared: Arc<StoreInner>,
 }
 
-struct Shared {
+struct StoreInner {
     path: PathBuf,
     reader: Mutex<Connection>,
     writer: Sender<Job>,
-    health: Arc<Health>,
+    file_status: Arc<FileStatus>,
     /// Raised after every write of this process.
-    written: watch::Receiver<()>,
+    write_notifications: watch::Receiver<()>,
 }
 
 /// In which state the file is.
-pub(crate) struct Health {
-    pub(crate) presence: Presence,
+pub(crate) struct FileStatus {
+    pub(crate) users_file: UsersFile,
     /// Found once: then nothing is written any more.
     damage: OnceLock<String>,
 }
 
-impl Health {
+impl FileStatus {
     pub(crate) fn damage(&self) -> Option<&str> {
         self.damage.get().map(String::as_str)
     }
 
-    pub(crate) fn is_damaged(&self, damage: &str) {
+    pub(crate) fn record_damage(&self, damage: &str) {
         self.damage.get_or_init(|| damage.to_owned());
     }
 }
@@ -61,37 +61,46 @@ impl SqliteStore {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
         let reader = open(&path)?;
-        let presence = Presence::enter(&path);
+        let presence = UsersFile::acquire(&path);
         let (was_unclean, damage) = (presence.was_unclean(), OnceLock::new());
         if was_unclean {
-            match check::find(&reader).map_err(|error| explain(&path, &error))? {
+            match check::find_damage(&reader).map_err(|error| store_error(&path, &error))? {
                 Some(found) => drop(damage.set(found)),
-                None => presence.was_checked(),
+                None => presence.mark_checked(),
             }
         }
-        let health = Arc::new(Health { presence, damage });
+        let health = Arc::new(FileStatus { users_file: presence, damage });
         let (writer, jobs) = channel();
         let (told, written) = watch::channel(());
-        let writing = Writer { path: path.clone(), health: health.clone(), told, connection: None };
+        let writing =
+            Writer { path: path.clone(), file_status: health.clone(), write_notifier: told, connection: None };
         std::thread::Builder::new()
             .name("occopus-store".to_owned())
             .spawn(move || writing.run(&jobs))
             .map_err(|error| StoreError::Unavailable { message: format!("no thread for the store: {error}") })?;
-        Ok(Self { shared: Arc::new(Shared { path, reader: Mutex::new(reader), writer, health, written }) })
+        Ok(Self {
+            shared: Arc::new(StoreInner {
+                path,
+                reader: Mutex::new(reader),
+                writer,
+                file_status: health,
+                write_notifications: written,
+            }),
+        })
     }
 
     /// Why nothing is written to the store any more, if it is damaged.
     pub fn damage(&self) -> Option<StoreError> {
-        self.shared.health.damage().map(|damage| crate::open::damaged(&self.shared.path, damage))
+        self.shared.file_status.damage().map(|damage| crate::open::damaged(&self.shared.path, damage))
     }
 
     /// Says that this process has written all it had to write: the next one need not check the store. Waits a moment for what
     /// is being written. It can be written to afterwards, too.
-    pub fn rest(&self) {
+    pub fn quiesce(&self) {
         let (done, told) = sync_channel(1);
-        if self.shared.writer.send(Job::Rest(done)).is_ok() {
+        if self.shared.writer.send(Job::Quiesce(done)).is_ok() {
             // What takes longer is checked by whoever opens it next.
-            let _ = told.recv_timeout(LAST_WORDS);
+            let _ = told.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 
@@ -102,12 +111,12 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || {
-            let read = patiently(|| work(&shared.reader.lock().unwrap_or_else(PoisonError::into_inner)));
+            let read = retry_while_busy(|| work(&shared.reader.lock().unwrap_or_else(PoisonError::into_inner)));
             read.map_err(|error| {
-                if is_damage(&error) {
-                    shared.health.is_damaged(&error.to_string());
+                if is_corruption(&error) {
+                    shared.file_status.record_damage(&error.to_string());
                 }
-                explain(&shared.path, &error)
+                store_error(&shared.path, &error)
             })
         });
         read.await
@@ -116,22 +125,22 @@ impl SqliteStore {
 
     async fn write(
         &self,
-        work: impl Fn(&Connection) -> rusqlite::Result<Done> + Send + 'static,
-    ) -> Result<Done, StoreError> {
+        work: impl Fn(&Connection) -> rusqlite::Result<WriteOutcome> + Send + 'static,
+    ) -> Result<WriteOutcome, StoreError> {
         let (answer, answered) = oneshot::channel();
         let ended = || StoreError::Unknown { message: "the store's writer has ended".to_owned() };
-        self.shared.writer.send(Job::Work(Task { work: Box::new(work), answer })).map_err(|_| ended())?;
+        self.shared.writer.send(Job::Work(WriteTask { work: Box::new(work), reply: answer })).map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 
     /// Told after every write of this process.
-    pub(crate) fn written(&self) -> watch::Receiver<()> {
-        self.shared.written.clone()
+    pub(crate) fn write_notifications(&self) -> watch::Receiver<()> {
+        self.shared.write_notifications.clone()
     }
 }
 
 /// What a job gives back, when it is not of the kind that was asked for. Can't happen; said in words all the same.
-fn mixed_up() -> StoreError {
+fn mismatched_reply() -> StoreError {
     StoreError::Unknown { message: "internal error: mismatched reply from the store".to_owned() }
 }
 
@@ -147,24 +156,24 @@ impl Store for SqliteStore {
         self.read(move |connection| read::range(connection, &prefix, after.as_deref(), limit)).await
     }
 
-    async fn commit(&self, transaction: Transaction) -> Result<Committed, StoreError> {
-        match self.write(move |connection| write::apply(connection, &transaction).map(Done::Committed)).await? {
-            Done::Committed(committed) => Ok(committed),
-            _ => Err(mixed_up()),
+    async fn commit(&self, transaction: Transaction) -> Result<CommitOutcome, StoreError> {
+        match self.write(move |connection| write::apply(connection, &transaction).map(WriteOutcome::Committed)).await? {
+            WriteOutcome::Committed(committed) => Ok(committed),
+            _ => Err(mismatched_reply()),
         }
     }
 
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        match self.write(move |connection| lease::grant(connection, ttl).map(Done::Lease)).await? {
-            Done::Lease(lease) => Ok(lease),
-            _ => Err(mixed_up()),
+        match self.write(move |connection| lease::grant(connection, ttl).map(WriteOutcome::Lease)).await? {
+            WriteOutcome::Lease(lease) => Ok(lease),
+            _ => Err(mismatched_reply()),
         }
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<bool, StoreError> {
-        match self.write(move |connection| lease::keep_alive(connection, lease).map(Done::Kept)).await? {
-            Done::Kept(kept) => Ok(kept),
-            _ => Err(mixed_up()),
+        match self.write(move |connection| lease::keep_alive(connection, lease).map(WriteOutcome::KeepAlive)).await? {
+            WriteOutcome::KeepAlive(kept) => Ok(kept),
+            _ => Err(mismatched_reply()),
         }
     }
 
@@ -172,7 +181,7 @@ impl Store for SqliteStore {
         let revoke = move |connection: &Connection| {
             lease::revoke(connection, lease)?;
             write::purge(connection)?;
-            Ok(Done::Kept(false))
+            Ok(WriteOutcome::KeepAlive(false))
         };
         self.write(revoke).await.map(drop)
     }

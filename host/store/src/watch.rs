@@ -9,12 +9,12 @@ use occopus_engine::ports::{Change, Changes, Revision, StoreError};
 use rusqlite::{Connection, params};
 
 use crate::SqliteStore;
-use crate::read::{End, entry, number, revision};
+use crate::read::{RangeEnd, entry, revision, unsigned};
 
 /// Between two looks at the file.
-const INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-struct Watching {
+struct Watcher {
     store: SqliteStore,
     prefix: String,
     seen: Revision,
@@ -22,34 +22,34 @@ struct Watching {
 }
 
 pub(crate) fn changes(store: SqliteStore, prefix: String, after: Revision) -> Changes {
-    let watching = Watching { store, prefix, seen: after, ready: VecDeque::new() };
+    let watching = Watcher { store, prefix, seen: after, ready: VecDeque::new() };
     Box::pin(stream::unfold(watching, |mut watching| async {
         let next = watching.next().await;
         Some((next, watching))
     }))
 }
 
-impl Watching {
+impl Watcher {
     async fn next(&mut self) -> Result<Change, StoreError> {
-        let mut written = self.store.written();
+        let mut written = self.store.write_notifications();
         loop {
             if let Some(change) = self.ready.pop_front() {
                 return Ok(change);
             }
             let (prefix, seen) = (self.prefix.clone(), self.seen);
-            let (newest, changes) = self.store.read(move |connection| since(connection, &prefix, seen)).await?;
+            let (newest, changes) = self.store.read(move |connection| changes_since(connection, &prefix, seen)).await?;
             self.seen = newest;
             self.ready = changes.into();
             if self.ready.is_empty() {
                 // An error means that the writer has ended; other processes may go on.
-                let _ = tokio::time::timeout(INTERVAL, written.changed()).await;
+                let _ = tokio::time::timeout(POLL_INTERVAL, written.changed()).await;
             }
         }
     }
 }
 
 /// The newest revision, and what changed after `seen` up to it, in the order of the revisions.
-pub(crate) fn since(
+pub(crate) fn changes_since(
     connection: &Connection,
     prefix: &str,
     seen: Revision,
@@ -59,7 +59,7 @@ pub(crate) fn since(
     if newest == seen {
         return Ok((newest, Vec::new()));
     }
-    let end = End::of(prefix);
+    let end = RangeEnd::of_prefix(prefix);
     let written = |row: &rusqlite::Row<'_>| {
         let entry = entry(row)?;
         Ok(Change { revision: entry.modified, key: entry.key.clone(), entry: Some(entry) })
@@ -72,7 +72,7 @@ pub(crate) fn since(
         )?
         .query_map(params![seen.cast_signed(), prefix, end], written)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    let removed = |row: &rusqlite::Row<'_>| Ok(Change { revision: number(row, 0)?, key: row.get(1)?, entry: None });
+    let removed = |row: &rusqlite::Row<'_>| Ok(Change { revision: unsigned(row, 0)?, key: row.get(1)?, entry: None });
     let removals = transaction
         .prepare_cached("SELECT revision, key FROM removed WHERE revision > ?1 AND key >= ?2 AND key < ?3")?
         .query_map(params![seen.cast_signed(), prefix, end], removed)?

@@ -1,25 +1,25 @@
 //! Transactions on one connection, inside a transaction of SQLite that the caller began.
 
-use occopus_engine::ports::{Committed, Compare, LeaseId, Revision, Transaction, Write};
+use occopus_engine::ports::{CommitOutcome, Compare, LeaseId, Revision, Transaction, Write};
 use rusqlite::{Connection, params};
 
 use crate::lease;
-use crate::read::{self, End};
+use crate::read::{self, RangeEnd};
 
 /// Revisions whose removals are kept for watchers. A watcher that lags behind by more misses some, and sees their absence when it reads.
-const REMOVALS_KEPT: u64 = 100_000;
+const MAX_KEPT_REMOVALS: u64 = 100_000;
 
 /// Checks and writes. All of a batch's transactions, expired leases first.
-pub(crate) fn apply(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<Committed> {
+pub(crate) fn apply(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<CommitOutcome> {
     for compare in &transaction.compares {
         let Compare::Modified(key, wanted) = compare;
         let actual = read::get(connection, key)?.map_or(0, |entry| entry.modified);
         if actual != *wanted {
-            return Ok(Committed::No);
+            return Ok(CommitOutcome::Conflict);
         }
     }
     if transaction.writes.is_empty() {
-        return Ok(Committed::Yes(read::revision(connection)?));
+        return Ok(CommitOutcome::Committed(read::revision(connection)?));
     }
     let revision = next_revision(connection)?;
     for write in &transaction.writes {
@@ -29,7 +29,7 @@ pub(crate) fn apply(connection: &Connection, transaction: &Transaction) -> rusql
             Write::DeletePrefix { prefix } => remove_all(connection, revision, prefix)?,
         }
     }
-    Ok(Committed::Yes(revision))
+    Ok(CommitOutcome::Committed(revision))
 }
 
 /// Removes what hung on leases that have ended.
@@ -47,7 +47,7 @@ pub(crate) fn purge(connection: &Connection) -> rusqlite::Result<()> {
 fn next_revision(connection: &Connection) -> rusqlite::Result<Revision> {
     connection
         .prepare_cached("UPDATE counter SET revision = revision + 1 RETURNING revision")?
-        .query_row([], |row| read::number(row, 0))
+        .query_row([], |row| read::unsigned(row, 0))
 }
 
 fn put(
@@ -68,33 +68,33 @@ fn put(
 
 fn remove(connection: &Connection, revision: Revision, key: &str) -> rusqlite::Result<()> {
     if connection.prepare_cached("DELETE FROM entry WHERE key = ?1")?.execute([key])? > 0 {
-        remember(connection, revision, key)?;
+        record_removal(connection, revision, key)?;
     }
     Ok(())
 }
 
 fn remove_all(connection: &Connection, revision: Revision, prefix: &str) -> rusqlite::Result<()> {
-    let end = End::of(prefix);
+    let end = RangeEnd::of_prefix(prefix);
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO removed (revision, key) SELECT ?3, key FROM entry WHERE key >= ?1 AND key < ?2",
         )?
         .execute(params![prefix, end, revision.cast_signed()])?;
     connection.prepare_cached("DELETE FROM entry WHERE key >= ?1 AND key < ?2")?.execute(params![prefix, end])?;
-    forget(connection, revision)
+    prune_removals(connection, revision)
 }
 
-fn remember(connection: &Connection, revision: Revision, key: &str) -> rusqlite::Result<()> {
+fn record_removal(connection: &Connection, revision: Revision, key: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR IGNORE INTO removed (revision, key) VALUES (?1, ?2)")?
         .execute(params![revision.cast_signed(), key])?;
-    forget(connection, revision)
+    prune_removals(connection, revision)
 }
 
 /// Forgets removals that no watcher waits for any more. Costs next to nothing when there are none.
-fn forget(connection: &Connection, revision: Revision) -> rusqlite::Result<()> {
+fn prune_removals(connection: &Connection, revision: Revision) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM removed WHERE revision < ?1")?
-        .execute([revision.saturating_sub(REMOVALS_KEPT).cast_signed()])?;
+        .execute([revision.saturating_sub(MAX_KEPT_REMOVALS).cast_signed()])?;
     Ok(())
 }

@@ -5,54 +5,54 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use occopus_engine::ports::{Committed, LeaseId, StoreError};
+use occopus_engine::ports::{CommitOutcome, LeaseId, StoreError};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
 use crate::check::pragma;
-use crate::open::{explain, is_damage, is_full, open, patiently};
-use crate::sqlite::Health;
+use crate::open::{is_corruption, is_full, open, retry_while_busy, store_error};
+use crate::sqlite::FileStatus;
 use crate::write;
 
 /// The most jobs that share one durable step; bounds how long the first one waits.
-const GROUP: usize = 512;
+const MAX_GROUP_TASKS: usize = 512;
 /// After so long without a job, there is time to give back what the file does not need.
-const IDLE: Duration = Duration::from_secs(5);
+const VACUUM_IDLE_DELAY: Duration = Duration::from_secs(5);
 /// Where there is always something to do, that is done once in so many steps.
-const EVERY: u32 = 4096;
+const VACUUM_EVERY_STEPS: u32 = 4096;
 /// Free pages that are kept for what comes next, 4 MiB, beside a quarter of the file.
-const SPARE: u64 = 1024;
+const MIN_KEPT_FREE_PAGES: u64 = 1024;
 /// With less free on the disk, the journal is moved into the file after each step, before it grows: later there might be no
 /// room to do so. By itself, SQLite does it when the journal has 4 MiB.
-const SCARCE: u64 = 16 << 20;
+const LOW_DISK_BYTES: u64 = 16 << 20;
 /// Pages that are given back in one step. Writers wait for it.
-const AT_ONCE: u32 = 512;
+const VACUUM_BATCH_PAGES: u32 = 512;
 
 /// Something to do inside a transaction of SQLite. It may be begun again.
-pub(crate) type Work = Box<dyn Fn(&Connection) -> rusqlite::Result<Done> + Send>;
+pub(crate) type Work = Box<dyn Fn(&Connection) -> rusqlite::Result<WriteOutcome> + Send>;
 
-pub(crate) enum Done {
-    Committed(Committed),
+pub(crate) enum WriteOutcome {
+    Committed(CommitOutcome),
     Lease(LeaseId),
-    Kept(bool),
+    KeepAlive(bool),
 }
 
 pub(crate) enum Job {
-    Work(Task),
+    Work(WriteTask),
     /// Nothing more is going to be written for now. Told when all that came before is done.
-    Rest(SyncSender<()>),
+    Quiesce(SyncSender<()>),
 }
 
-pub(crate) struct Task {
+pub(crate) struct WriteTask {
     pub(crate) work: Work,
-    pub(crate) answer: oneshot::Sender<Result<Done, StoreError>>,
+    pub(crate) reply: oneshot::Sender<Result<WriteOutcome, StoreError>>,
 }
 
 /// What the writing thread works with.
 pub(crate) struct Writer {
     pub(crate) path: PathBuf,
-    pub(crate) health: Arc<Health>,
-    pub(crate) told: watch::Sender<()>,
+    pub(crate) file_status: Arc<FileStatus>,
+    pub(crate) write_notifier: watch::Sender<()>,
     /// Opened by the first write: a program that only reads does not pay for it.
     pub(crate) connection: Option<Connection>,
 }
@@ -65,21 +65,21 @@ impl Writer {
         loop {
             let first = match later.take() {
                 Some(job) => job,
-                None => match self.wait(jobs) {
+                None => match self.next_job(jobs) {
                     Ok(job) => job,
                     Err(RecvTimeoutError::Timeout) => {
-                        self.give_back();
+                        self.vacuum();
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => break,
                 },
             };
             let Job::Work(first) = first else {
-                self.rest(first);
+                self.quiesce(first);
                 continue;
             };
             let mut group = vec![first];
-            while group.len() < GROUP
+            while group.len() < MAX_GROUP_TASKS
                 && let Ok(next) = jobs.try_recv()
             {
                 match next {
@@ -90,85 +90,85 @@ impl Writer {
                     }
                 }
             }
-            self.serve(group);
-            self.told.send_replace(());
+            self.commit_group(group);
+            self.write_notifier.send_replace(());
             steps = steps.wrapping_add(1);
-            if steps.is_multiple_of(EVERY) {
-                self.give_back();
+            if steps.is_multiple_of(VACUUM_EVERY_STEPS) {
+                self.vacuum();
             }
         }
-        self.leave();
+        self.mark_clean();
     }
 
-    fn leave(&self) {
-        if self.health.damage().is_none() {
-            self.health.presence.leave_in_order();
+    fn mark_clean(&self) {
+        if self.file_status.damage().is_none() {
+            self.file_status.users_file.mark_clean();
         }
     }
 
-    fn wait(&self, jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+    fn next_job(&self, jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
         // Without a write of ours there is nothing to give back.
         match self.connection {
-            Some(_) => jobs.recv_timeout(IDLE),
+            Some(_) => jobs.recv_timeout(VACUUM_IDLE_DELAY),
             None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
-    fn rest(&self, job: Job) {
-        self.leave();
-        if let Job::Rest(done) = job {
+    fn quiesce(&self, job: Job) {
+        self.mark_clean();
+        if let Job::Quiesce(done) = job {
             // Nobody waits any more: fine.
             let _ = done.send(());
         }
     }
 
-    fn serve(&mut self, group: Vec<Task>) {
-        if let Some(damage) = self.health.damage() {
-            return refuse(group, &crate::open::damaged(&self.path, damage));
+    fn commit_group(&mut self, group: Vec<WriteTask>) {
+        if let Some(damage) = self.file_status.damage() {
+            return fail_all(group, &crate::open::damaged(&self.path, damage));
         }
-        self.health.presence.write();
+        self.file_status.users_file.mark_dirty();
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => match open(&self.path) {
                 Ok(opened) => none.insert(opened),
-                Err(error) => return refuse(group, &error),
+                Err(error) => return fail_all(group, &error),
             },
         };
-        match step(connection, &group) {
+        match commit_or_make_room(connection, &group) {
             Ok(outcomes) => {
-                answer(&self.path, group, outcomes);
-                if is_scarce(&self.path) {
+                send_replies(&self.path, group, outcomes);
+                if is_disk_almost_full(&self.path) {
                     // What is in the journal is as durable as what is in the file.
-                    let _ = work_in(connection, "PASSIVE");
+                    let _ = checkpoint(connection, "PASSIVE");
                 }
             }
             // One that there is no room for must not keep the others from being written.
             Err(error) if is_full(&error) && group.len() > 1 => {
                 for task in group {
-                    match step(connection, std::slice::from_ref(&task)) {
-                        Ok(outcomes) => answer(&self.path, vec![task], outcomes),
-                        Err(error) => refuse(vec![task], &explain(&self.path, &error)),
+                    match commit_or_make_room(connection, std::slice::from_ref(&task)) {
+                        Ok(outcomes) => send_replies(&self.path, vec![task], outcomes),
+                        Err(error) => fail_all(vec![task], &store_error(&self.path, &error)),
                     }
                 }
             }
             Err(error) => {
-                if is_damage(&error) {
-                    self.health.is_damaged(&error.to_string());
+                if is_corruption(&error) {
+                    self.file_status.record_damage(&error.to_string());
                 }
-                refuse(group, &explain(&self.path, &error));
+                fail_all(group, &store_error(&self.path, &error));
             }
         }
     }
 
     /// Gives room back to the disk when much of the file has become free.
-    fn give_back(&self) {
+    fn vacuum(&self) {
         let Some(connection) = &self.connection else { return };
         let given = || -> rusqlite::Result<()> {
             let free = pragma(connection, "freelist_count")?;
-            if free <= SPARE || free < pragma(connection, "page_count")? / 4 {
+            if free <= MIN_KEPT_FREE_PAGES || free < pragma(connection, "page_count")? / 4 {
                 return Ok(());
             }
-            let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({AT_ONCE})"))?;
+            let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_BATCH_PAGES})"))?;
             let mut rows = statement.query([])?;
             while rows.next()?.is_some() {}
             Ok(())
@@ -179,27 +179,30 @@ impl Writer {
 }
 
 /// One durable step: what became of each job. An error means that nothing of all that was written.
-fn step(connection: &mut Connection, group: &[Task]) -> rusqlite::Result<Vec<rusqlite::Result<Done>>> {
-    match patiently(|| attempt(connection, group)) {
+fn commit_or_make_room(
+    connection: &mut Connection,
+    group: &[WriteTask],
+) -> rusqlite::Result<Vec<rusqlite::Result<WriteOutcome>>> {
+    match retry_while_busy(|| commit(connection, group)) {
         // What is in the journal goes into the file, and the journal is used from its beginning: that may make room.
-        Err(error) if is_full(&error) && work_in(connection, "TRUNCATE").is_ok() => {
-            patiently(|| attempt(connection, group))
+        Err(error) if is_full(&error) && checkpoint(connection, "TRUNCATE").is_ok() => {
+            retry_while_busy(|| commit(connection, group))
         }
         done => done,
     }
 }
 
 /// Moves the journal into the file.
-fn work_in(connection: &Connection, how: &str) -> rusqlite::Result<()> {
+fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result<()> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()))
 }
 
 /// Whether the disk is almost full.
-fn is_scarce(path: &Path) -> bool {
-    rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < SCARCE)
+fn is_disk_almost_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < LOW_DISK_BYTES)
 }
 
-fn attempt(connection: &mut Connection, group: &[Task]) -> rusqlite::Result<Vec<rusqlite::Result<Done>>> {
+fn commit(connection: &mut Connection, group: &[WriteTask]) -> rusqlite::Result<Vec<rusqlite::Result<WriteOutcome>>> {
     let mut outcomes = Vec::with_capacity(group.len());
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     write::purge(&transaction)?;
@@ -210,7 +213,7 @@ fn attempt(connection: &mut Connection, group: &[Task]) -> rusqlite::Result<Vec<
         match done {
             Ok(_) => savepoint.commit()?,
             // These are not about the job.
-            Err(error) if is_full(&error) || is_damage(&error) => return Err(error),
+            Err(error) if is_full(&error) || is_corruption(&error) => return Err(error),
             Err(_) => savepoint.finish()?,
         }
         outcomes.push(done);
@@ -219,21 +222,21 @@ fn attempt(connection: &mut Connection, group: &[Task]) -> rusqlite::Result<Vec<
     Ok(outcomes)
 }
 
-fn answer(path: &Path, group: Vec<Task>, outcomes: Vec<rusqlite::Result<Done>>) {
+fn send_replies(path: &Path, group: Vec<WriteTask>, outcomes: Vec<rusqlite::Result<WriteOutcome>>) {
     for (task, done) in group.into_iter().zip(outcomes) {
         // Nobody waits any more: fine.
-        let _ = task.answer.send(done.map_err(|error| explain(path, &error)));
+        let _ = task.reply.send(done.map_err(|error| store_error(path, &error)));
     }
 }
 
-fn refuse(group: Vec<Task>, error: &StoreError) {
+fn fail_all(group: Vec<WriteTask>, error: &StoreError) {
     for task in group {
         // Nobody waits any more: fine.
-        let _ = task.answer.send(Err(copy(error)));
+        let _ = task.reply.send(Err(clone_error(error)));
     }
 }
 
-fn copy(error: &StoreError) -> StoreError {
+fn clone_error(error: &StoreError) -> StoreError {
     let message = error.to_string();
     match error {
         StoreError::Unavailable { .. } => StoreError::Unavailable { message },

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::StreamExt;
-use occopus_engine::ports::{Committed, Compare, Store, StoreError, Transaction, Write};
+use occopus_engine::ports::{CommitOutcome, Compare, Store, StoreError, Transaction, Write};
 use occopus_store::SqliteStore;
 use proptest::prelude::*;
 
@@ -48,16 +48,19 @@ async fn keys(store: &SqliteStore, prefix: &str) -> Vec<String> {
 async fn transactions_are_all_or_nothing() {
     let fixture = fixture();
     let store = &fixture.store;
-    assert_eq!(store.commit(writes(vec![put("a", "1"), put("b", "1")])).await.expect("ok"), Committed::Yes(1));
+    assert_eq!(
+        store.commit(writes(vec![put("a", "1"), put("b", "1")])).await.expect("ok"),
+        CommitOutcome::Committed(1)
+    );
     let stale = Transaction {
         compares: vec![Compare::Modified("a".into(), 1), Compare::Modified("b".into(), 0)],
         writes: vec![put("a", "2")],
     };
-    assert_eq!(store.commit(stale).await.expect("ok"), Committed::No);
+    assert_eq!(store.commit(stale).await.expect("ok"), CommitOutcome::Conflict);
     let a = store.get("a").await.expect("ok").expect("an entry");
     assert_eq!((a.value.as_slice(), a.created, a.modified), (&b"1"[..], 1, 1));
     let fresh = Transaction { compares: vec![Compare::Modified("a".into(), 1)], writes: vec![put("a", "2")] };
-    assert_eq!(store.commit(fresh).await.expect("ok"), Committed::Yes(2));
+    assert_eq!(store.commit(fresh).await.expect("ok"), CommitOutcome::Committed(2));
     assert_eq!(store.get("a").await.expect("ok").expect("an entry").created, 1);
     assert_eq!(store.revision().await.expect("ok"), 2);
 }
@@ -96,7 +99,7 @@ async fn a_lease_takes_its_keys_along() {
     assert!(!store.keep_alive(lease).await.expect("ok"), "an ended lease stays ended");
     let absent =
         Transaction { compares: vec![Compare::Modified("owner".into(), 0)], writes: vec![put("owner", "you")] };
-    assert!(matches!(store.commit(absent).await.expect("ok"), Committed::Yes(_)));
+    assert!(matches!(store.commit(absent).await.expect("ok"), CommitOutcome::Committed(_)));
 
     let lease = store.grant_lease(Duration::from_secs(60)).await.expect("a lease");
     let key = Write::Put { key: "k".into(), value: Vec::new(), lease: Some(lease) };
@@ -142,7 +145,7 @@ async fn no_update_is_lost_between_handles() {
                         compares: vec![Compare::Modified("n".into(), revision)],
                         writes: vec![put("n", &(count + 1).to_string())],
                     };
-                    if let Committed::Yes(_) = store.commit(next).await.expect("ok") {
+                    if let CommitOutcome::Committed(_) = store.commit(next).await.expect("ok") {
                         break;
                     }
                 }
@@ -155,7 +158,7 @@ async fn no_update_is_lost_between_handles() {
     assert_eq!(fixture.store.get("n").await.expect("ok").expect("n").value, b"100");
 }
 
-fn refused(path: &Path) -> String {
+fn open_error(path: &Path) -> String {
     match SqliteStore::open(path) {
         Err(StoreError::Unusable { message }) => message,
         Err(other) => panic!("{other:?}"),
@@ -169,18 +172,18 @@ async fn foreign_newer_and_broken_files_are_refused_unharmed() {
     let garbage = fixture.directory.path().join("garbage");
     std::fs::write(&garbage, "this is no database, and it is long enough to be read as one".repeat(30))
         .expect("written");
-    assert!(refused(&garbage).contains("not a database"));
+    assert!(open_error(&garbage).contains("not a database"));
 
     fixture.store.commit(writes(vec![put("a", "1")])).await.expect("ok");
     let connection = rusqlite::Connection::open(fixture.path()).expect("opened");
     connection.pragma_update(None, "user_version", 999).expect("set");
-    assert!(refused(&fixture.path()).contains("newer"));
+    assert!(open_error(&fixture.path()).contains("newer"));
     let kept: String = connection.query_row("SELECT key FROM entry", [], |row| row.get(0)).expect("still there");
     assert_eq!(kept, "a");
 
     let foreign = fixture.directory.path().join("foreign.db");
     rusqlite::Connection::open(&foreign).and_then(|c| c.execute_batch("CREATE TABLE t (x)")).expect("made");
-    assert!(refused(&foreign).contains("another program"));
+    assert!(open_error(&foreign).contains("another program"));
 }
 
 #[tokio::test]
@@ -220,14 +223,14 @@ async fn a_journal_without_room_to_grow_is_worked_in_and_writes_go_on() {
     for number in 0..600 {
         // The same few entries again and again: the file stays small, and the journal grows.
         let written = store.commit(writes(vec![put(&format!("k{}", number % 5), &"x".repeat(4000))])).await;
-        assert!(matches!(written, Ok(Committed::Yes(_))), "write {number}: {written:?}");
+        assert!(matches!(written, Ok(CommitOutcome::Committed(_))), "write {number}: {written:?}");
     }
     drop(store);
     std::process::Command::new("umount").arg("-l").arg(&disk).status().expect("unmounted");
 }
 
 /// A connection that holds the right to write.
-fn blocker(path: &Path) -> rusqlite::Connection {
+fn lock_for_writing(path: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(path).expect("opened");
     connection.execute_batch("BEGIN IMMEDIATE").expect("begun");
     connection
@@ -237,7 +240,7 @@ fn blocker(path: &Path) -> rusqlite::Connection {
 async fn who_writes_for_long_is_waited_for() {
     let fixture = fixture();
     fixture.store.commit(writes(vec![put("a", "1")])).await.expect("ok");
-    let blocker = blocker(&fixture.path());
+    let blocker = lock_for_writing(&fixture.path());
     let waiting = fixture.store.commit(writes(vec![put("a", "2")]));
     let freed = async {
         // Longer than SQLite itself waits.
@@ -245,7 +248,7 @@ async fn who_writes_for_long_is_waited_for() {
         drop(blocker);
     };
     let (written, ()) = tokio::join!(waiting, freed);
-    assert!(matches!(written, Ok(Committed::Yes(2))), "{written:?}");
+    assert!(matches!(written, Ok(CommitOutcome::Committed(2))), "{written:?}");
 }
 
 #[tokio::test]
@@ -254,14 +257,14 @@ async fn other_programs_files_and_odd_versions_are_refused_in_words_and_left_as_
     let foreign = fixture.directory.path().join("foreign.db");
     rusqlite::Connection::open(&foreign).and_then(|c| c.execute_batch("CREATE TABLE t (x)")).expect("made");
     let before = std::fs::read(&foreign).expect("read");
-    assert!(refused(&foreign).contains("another program"));
+    assert!(open_error(&foreign).contains("another program"));
     assert_eq!(std::fs::read(&foreign).expect("read"), before);
 
     fixture.store.commit(writes(vec![put("a", "1")])).await.expect("ok");
     let connection = rusqlite::Connection::open(fixture.path()).expect("opened");
     for version in [0, -1, i64::from(i32::MIN)] {
         connection.pragma_update(None, "user_version", version).expect("set");
-        let said = refused(&fixture.path());
+        let said = open_error(&fixture.path());
         assert!(said.contains(&format!("number {version}")) && said.contains("damaged"), "{said}");
     }
     connection.pragma_update(None, "user_version", 1).expect("set");
@@ -286,7 +289,7 @@ async fn after_an_interruption_damage_is_found_told_and_not_written_to() {
     assert_eq!((report.entries, report.problems), (2000, Vec::new()));
     let Fixture { directory, store } = fixture;
     // In good order, it is believed without a look at all of it.
-    store.rest();
+    store.quiesce();
     drop(store);
     let users = path.with_file_name("state.db-users");
     assert_eq!(std::fs::read(&users).expect("a file"), b"");
@@ -317,7 +320,7 @@ async fn after_an_interruption_a_row_that_an_index_lacks_is_found() {
     filled(&fixture.store, 2000).await;
     rusqlite::Connection::open(&path).and_then(|c| c.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")).expect("done");
     let Fixture { directory, store } = fixture;
-    store.rest();
+    store.quiesce();
     drop(store);
     let mut bytes = std::fs::read(&path).expect("read");
     // Another key, in the same order, in the table or in the index.
@@ -450,7 +453,7 @@ proptest! {
                     }
                 }
                 let committed = fixture.store.commit(transaction).await.expect("ok");
-                assert_eq!(committed, if holds { Committed::Yes(revision + 1) } else { Committed::No });
+                assert_eq!(committed, if holds { CommitOutcome::Committed(revision + 1) } else { CommitOutcome::Conflict });
                 revision += u64::from(holds);
             }
             let stored = fixture.store.range("", None, usize::MAX).await.expect("ok");

@@ -4,14 +4,14 @@
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use super::{changeable, functions, json, methods, python, rewrite, wrap};
+use super::{functions, json, methods, mutable, python, rewrite, wrap};
 
 /// Puts all of them into an environment.
-pub(super) fn add(environment: &mut Environment<'static>) {
+pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter("b64encode", functions::b64encode);
     environment.add_filter("string", |value: Value| python::str(&value));
     environment.add_filter("indent", indent);
-    environment.add_filter("wordcount", |text: Value| words(&python::str(&text)));
+    environment.add_filter("wordcount", |text: Value| count_words(&python::str(&text)));
     environment.add_filter("truncate", truncate);
     environment.add_filter("center", |state: &mut State, text: Value, width: Option<usize>, named: Kwargs| {
         let width = width.or(named.get("width")?).unwrap_or(80);
@@ -33,16 +33,16 @@ pub(super) fn add(environment: &mut Environment<'static>) {
         let text = minijinja_contrib::filters::striptags(python::str(&text));
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     });
-    environment.add_filter(rewrite::REMAINDER, remainder);
-    environment.add_function(rewrite::LIST, |items: Value| changeable::list(&items));
-    environment.add_function(rewrite::MAPPING, |entries: Option<Value>, named: Kwargs| {
-        changeable::mapping(entries.as_ref(), &named)
+    environment.add_filter(rewrite::REMAINDER_FILTER, remainder);
+    environment.add_function(rewrite::LIST_FUNCTION, |items: Value| mutable::list(&items));
+    environment.add_function(rewrite::MAPPING_FUNCTION, |entries: Option<Value>, named: Kwargs| {
+        mutable::mapping(entries.as_ref(), &named)
     });
     environment
-        .add_function("dict", |entries: Option<Value>, named: Kwargs| changeable::mapping(entries.as_ref(), &named));
-    environment.add_function("cycler", changeable::cycler);
+        .add_function("dict", |entries: Option<Value>, named: Kwargs| mutable::mapping(entries.as_ref(), &named));
+    environment.add_function("cycler", mutable::cycler);
     environment.add_function("joiner", minijinja_contrib::globals::joiner);
-    environment.set_unknown_method_callback(methods::of_others);
+    environment.set_unknown_method_callback(methods::call_builtin_method);
 }
 
 /// Arguments by place or by name, in the order of these names.
@@ -74,7 +74,7 @@ pub(super) fn arguments<const N: usize>(
     Ok(found)
 }
 
-pub(super) fn number(value: Option<&Value>, otherwise: usize) -> Result<usize, Error> {
+pub(super) fn usize_or(value: Option<&Value>, otherwise: usize) -> Result<usize, Error> {
     match value {
         None => Ok(otherwise),
         Some(value) => usize::try_from(value.clone()),
@@ -82,7 +82,7 @@ pub(super) fn number(value: Option<&Value>, otherwise: usize) -> Result<usize, E
 }
 
 /// Pays for bytes before they are there.
-pub(super) fn pay(state: &State, bytes: usize) -> Result<(), Error> {
+pub(super) fn charge_fuel(state: &State, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(u64::try_from(bytes / 64).unwrap_or(u64::MAX))
 }
 
@@ -91,8 +91,8 @@ fn indent(state: &mut State, text: Value, given: Rest<ValueOrKwargs>) -> Result<
     let indention = match width.as_ref().map(|width| (width, width.as_str())) {
         Some((_, Some(text))) => text.to_owned(),
         Some((width, None)) => {
-            let width = number(Some(width), 4)?;
-            pay(state, width)?;
+            let width = usize_or(Some(width), 4)?;
+            charge_fuel(state, width)?;
             " ".repeat(width)
         }
         None => "    ".to_owned(),
@@ -107,7 +107,7 @@ fn indent(state: &mut State, text: Value, given: Rest<ValueOrKwargs>) -> Result<
             out.push('\n');
         }
         if is_indented {
-            pay(state, indention.len())?;
+            charge_fuel(state, indention.len())?;
             out.push_str(&indention);
         }
         out.push_str(line);
@@ -115,14 +115,14 @@ fn indent(state: &mut State, text: Value, given: Rest<ValueOrKwargs>) -> Result<
     Ok(out)
 }
 
-fn words(text: &str) -> usize {
+fn count_words(text: &str) -> usize {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.split(|c: char| !is_part(c)).filter(|word| !word.is_empty()).count()
 }
 
 fn truncate(text: Value, given: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let [length, killwords, end, leeway] = arguments(given, ["length", "killwords", "end", "leeway"])?;
-    let (length, leeway) = (number(length.as_ref(), 255)?, number(leeway.as_ref(), 5)?);
+    let (length, leeway) = (usize_or(length.as_ref(), 255)?, usize_or(leeway.as_ref(), 5)?);
     let end = end.map_or_else(|| "...".to_owned(), |end| python::str(&end));
     let text = python::str(&text);
     let Some(kept) = length.checked_sub(end.chars().count()) else {
@@ -143,7 +143,7 @@ fn truncate(text: Value, given: Rest<ValueOrKwargs>) -> Result<String, Error> {
 fn wordwrap(state: &mut State, text: Value, given: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let names = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
     let [width, long, mark, hyphens] = arguments(given, names)?;
-    let width = number(width.as_ref(), 79)?;
+    let width = usize_or(width.as_ref(), 79)?;
     if width == 0 {
         return Err(Error::new(ErrorKind::InvalidOperation, "`wordwrap` needs a width of more than 0"));
     }
@@ -153,7 +153,7 @@ fn wordwrap(state: &mut State, text: Value, given: Rest<ValueOrKwargs>) -> Resul
     let text = python::str(&text);
     let lines: Vec<_> =
         python::lines(&text).into_iter().map(|line| wrap::wrap(line, width, long, hyphens).join(&mark)).collect();
-    pay(state, (lines.len() + text.len() / width).saturating_mul(mark.len()))?;
+    charge_fuel(state, (lines.len() + text.len() / width).saturating_mul(mark.len()))?;
     Ok(lines.join(&mark))
 }
 
@@ -189,7 +189,7 @@ fn filesizeformat(value: Value, binary: Option<Value>, named: Kwargs) -> Result<
 /// A text, or the pairs of a query.
 fn urlencode(value: Value) -> Result<String, Error> {
     if value.as_str().is_some() || !matches!(value.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::Iterable) {
-        return Ok(percent(&python::str(&value), false));
+        return Ok(percent_encode(&python::str(&value), false));
     }
     let mut pairs = Vec::new();
     for item in value.try_iter()? {
@@ -202,12 +202,16 @@ fn urlencode(value: Value) -> Result<String, Error> {
             };
             (key.clone(), content.clone())
         };
-        pairs.push(format!("{}={}", percent(&python::str(&key), true), percent(&python::str(&content), true)));
+        pairs.push(format!(
+            "{}={}",
+            percent_encode(&python::str(&key), true),
+            percent_encode(&python::str(&content), true)
+        ));
     }
     Ok(pairs.join("&"))
 }
 
-fn percent(text: &str, is_query: bool) -> String {
+fn percent_encode(text: &str, is_query: bool) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {
@@ -241,23 +245,23 @@ fn random(state: &mut State, items: Value) -> Result<Value, Error> {
 fn dictsort(state: &mut State, mapping: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     const NAMES: [&str; 3] = ["case_sensitive", "by", "reverse"];
     let given = arguments(given, NAMES)?;
-    pay(state, mapping.len().unwrap_or(0).saturating_mul(64))?;
+    charge_fuel(state, mapping.len().unwrap_or(0).saturating_mul(64))?;
     let named = NAMES.into_iter().zip(given).filter_map(|(name, value)| Some((name, value?)));
     minijinja::filters::dictsort(&mapping, named.collect())
 }
 
 /// `%`: a text is formatted, a number divided.
 fn remainder(state: &mut State, left: Value, right: Value) -> Result<Value, Error> {
-    let Some(text) = left.as_str() else { return numbers(&left, &right) };
+    let Some(text) = left.as_str() else { return number_remainder(&left, &right) };
     let is_named = text.contains("%(");
     let values: Vec<_> = if right.is_tuple() { right.try_iter()?.collect() } else { vec![right] };
-    let (format, values) = if is_named { (text.to_owned(), values) } else { printed(text, values) };
+    let (format, values) = if is_named { (text.to_owned(), values) } else { python_format(text, values) };
     let arguments: Vec<_> = std::iter::once(Value::from(format)).chain(values).collect();
     state.apply_filter("format", &arguments)
 }
 
 /// A format with its values as Python prints them: `%r` is known, `%d` takes what is no integer, `%s` anything.
-fn printed(text: &str, values: Vec<Value>) -> (String, Vec<Value>) {
+fn python_format(text: &str, values: Vec<Value>) -> (String, Vec<Value>) {
     let (mut format, mut rest) = (String::new(), text);
     let mut values = values.into_iter();
     let mut given = Vec::new();
@@ -299,7 +303,7 @@ fn printed(text: &str, values: Vec<Value>) -> (String, Vec<Value>) {
     (format + rest, given)
 }
 
-fn numbers(left: &Value, right: &Value) -> Result<Value, Error> {
+fn number_remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     let refused = || {
         let message = format!("{} and {} have no remainder", left.kind(), right.kind());
         Error::new(ErrorKind::InvalidOperation, message)
@@ -339,7 +343,7 @@ fn int(value: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
             _ => default,
         });
     };
-    let base = u32::try_from(number(base.as_ref(), 10)?).ok().filter(|base| (2..=36).contains(base)).unwrap_or(10);
+    let base = u32::try_from(usize_or(base.as_ref(), 10)?).ok().filter(|base| (2..=36).contains(base)).unwrap_or(10);
     let text = text.trim().replace('_', "");
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),

@@ -18,12 +18,12 @@ pub(super) fn all(facts: &Arc<dyn Facts>) -> Vec<(&'static str, Value)> {
     let nodes = Arc::clone(facts);
     let commands = Arc::clone(facts);
     vec![
-        ("getip", by(|facts, name| first_address(&first(facts, name)?))),
-        ("getprivip", by(|facts, name| private_address(&first(facts, name)?))),
+        ("getip", by(|facts, name| first_address(&first_instance_of(facts, name)?))),
+        ("getprivip", by(|facts, name| private_address(&first_instance_of(facts, name)?))),
         (
             "getipall",
             by(|facts, name| {
-                some(facts, name)?.iter().map(first_address).collect::<Result<Vec<_>, _>>().map(Value::from)
+                instances_of(facts, name)?.iter().map(first_address).collect::<Result<Vec<_>, _>>().map(Value::from)
             }),
         ),
         (
@@ -43,15 +43,15 @@ pub(super) fn all(facts: &Arc<dyn Facts>) -> Vec<(&'static str, Value)> {
 }
 
 /// The instances of the node with this name. An undefined name (`getip(master)` without quotes) means every node.
-fn some(facts: &dyn Facts, name: &Value) -> Result<Vec<Instance>, Error> {
+fn instances_of(facts: &dyn Facts, name: &Value) -> Result<Vec<Instance>, Error> {
     let wanted = match name.as_str() {
         Some(name) => Some(name),
         None if name.is_undefined() || name.is_none() => None,
-        None => return Err(unusable(format!("a node is asked for by its name, not by {name}"))),
+        None => return Err(invalid_operation(format!("a node is asked for by its name, not by {name}"))),
     };
     let found = facts.instances(wanted);
     if found.is_empty() {
-        return Err(unusable(match wanted {
+        return Err(invalid_operation(match wanted {
             Some(name) => format!("there is no instance of node `{name}` (yet); does this node depend on it?"),
             None => "there is no instance of any node yet".to_owned(),
         }));
@@ -59,22 +59,22 @@ fn some(facts: &dyn Facts, name: &Value) -> Result<Vec<Instance>, Error> {
     Ok(found)
 }
 
-fn first(facts: &dyn Facts, name: &Value) -> Result<Instance, Error> {
-    some(facts, name)?.into_iter().next().ok_or_else(|| unusable("there is no instance".to_owned()))
+fn first_instance_of(facts: &dyn Facts, name: &Value) -> Result<Instance, Error> {
+    instances_of(facts, name)?.into_iter().next().ok_or_else(|| invalid_operation("there is no instance".to_owned()))
 }
 
 fn first_address(instance: &Instance) -> Result<Value, Error> {
-    address(instance, instance.addresses.first())
+    address_or_error(instance, instance.addresses.first())
 }
 
 /// The first internal one. A cloud without internal addresses has only the others to give.
 fn private_address(instance: &Instance) -> Result<Value, Error> {
     let internal = instance.addresses.iter().find(|address| address.internal);
-    address(instance, internal.or(instance.addresses.first()))
+    address_or_error(instance, internal.or(instance.addresses.first()))
 }
 
-fn address(instance: &Instance, address: Option<&Address>) -> Result<Value, Error> {
-    let none = || unusable(format!("node `{}` has no address (yet)", instance.node_name));
+fn address_or_error(instance: &Instance, address: Option<&Address>) -> Result<Value, Error> {
+    let none = || invalid_operation(format!("node `{}` has no address (yet)", instance.node_name));
     address.map(|address| Value::from(&address.value)).ok_or_else(none)
 }
 
@@ -82,7 +82,7 @@ fn address(instance: &Instance, address: Option<&Address>) -> Result<Value, Erro
 fn find_node(facts: &dyn Facts, name: &Value, options: &Kwargs) -> Result<Value, Error> {
     let all = options.get::<Option<bool>>("allnodes")?.unwrap_or(false);
     options.assert_all_used()?;
-    let found = some(facts, name)?;
+    let found = instances_of(facts, name)?;
     let mut data = found.iter().map(|instance| Value::from(Serde(&instance.data)));
     Ok(if all { data.collect() } else { data.next().unwrap_or_default() })
 }
@@ -100,6 +100,6 @@ pub(super) fn b64encode(text: &str) -> String {
     BASE64.encode(text)
 }
 
-fn unusable(message: String) -> Error {
+fn invalid_operation(message: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }

@@ -3,13 +3,13 @@
 use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::filters::{arguments, number, pay};
+use super::filters::{arguments, charge_fuel, usize_or};
 use super::python;
 
 /// JSON that may stand in HTML: keys sorted, nothing but ASCII, and no `<`, `>`, `&` and `'`.
 pub(super) fn tojson(state: &mut State, value: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let [indent] = arguments(given, ["indent"])?;
-    let indent = indent.filter(|indent| !indent.is_none()).map(|indent| number(Some(&indent), 0)).transpose()?;
+    let indent = indent.filter(|indent| !indent.is_none()).map(|indent| usize_or(Some(&indent), 0)).transpose()?;
     let value = serde_json::to_value(&value)
         .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("it can't be JSON: {error}")))?;
     let mut out = String::new();
@@ -66,7 +66,7 @@ fn json(
 
 fn line(state: &State, indent: Option<usize>, level: usize, out: &mut String) -> Result<(), Error> {
     let Some(width) = indent.map(|indent| indent.saturating_mul(level)) else { return Ok(()) };
-    pay(state, width)?;
+    charge_fuel(state, width)?;
     out.push('\n');
     out.push_str(&" ".repeat(width));
     Ok(())

@@ -4,14 +4,14 @@ use minijinja::value::{ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
 /// A method of a value that has none of its own.
-pub(super) fn of_others(
+pub(super) fn call_builtin_method(
     state: &mut State<'_, '_>,
     value: &Value,
     method: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
     let found = match (value.as_str(), value.kind()) {
-        (Some(text), _) => of_text(state, text, method, args)?,
+        (Some(text), _) => call_text_method(state, text, method, args)?,
         (None, ValueKind::Seq) if method == "index" => Some(index_of(value, args)?),
         (None, ValueKind::Seq | ValueKind::Map) if method == "copy" => Some(value.clone()),
         _ => None,
@@ -22,11 +22,11 @@ pub(super) fn of_others(
     }
 }
 
-fn refused(message: String) -> Error {
+fn invalid_operation(message: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
 
-fn of_text(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+fn call_text_method(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
     Ok(Some(match method {
         "zfill" => {
             let (width,): (usize,) = from_args(args)?;
@@ -44,7 +44,7 @@ fn of_text(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> R
         "index" | "rindex" => {
             let (part,): (&str,) = from_args(args)?;
             let at = if method == "index" { text.find(part) } else { text.rfind(part) };
-            let at = at.ok_or_else(|| refused(format!("`{part}` is not in the text")))?;
+            let at = at.ok_or_else(|| invalid_operation(format!("`{part}` is not in the text")))?;
             Value::from(text[..at].chars().count())
         }
         "partition" | "rpartition" => {
@@ -63,8 +63,8 @@ fn of_text(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> R
                 most.and_then(|most| usize::try_from(most).ok()).map_or(usize::MAX, |most| most.saturating_add(1));
             let mut parts: Vec<_> = match mark {
                 Some(mark) if !mark.is_empty() => text.rsplitn(most, mark).collect(),
-                Some(_) => return Err(refused("the text to split at is empty".to_owned())),
-                None => words_from_the_end(text, most),
+                Some(_) => return Err(invalid_operation("the text to split at is empty".to_owned())),
+                None => rsplit_words(text, most),
             };
             parts.reverse();
             Value::from(parts.into_iter().map(Value::from).collect::<Vec<_>>())
@@ -94,7 +94,7 @@ fn of_text(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> R
         "isdecimal" => Value::from(!text.is_empty() && text.chars().all(|c| c.is_ascii_digit())),
         "expandtabs" => {
             let (width,): (Option<usize>,) = from_args(args)?;
-            Value::from(expanded(state, text, width.unwrap_or(8))?)
+            Value::from(expand_tabs(state, text, width.unwrap_or(8))?)
         }
         _ => return Ok(None),
     }))
@@ -125,7 +125,7 @@ pub(super) fn justified(
     Ok(format!("{}{text}{}", fill(left), fill(missing - left)))
 }
 
-fn words_from_the_end(text: &str, most: usize) -> Vec<&str> {
+fn rsplit_words(text: &str, most: usize) -> Vec<&str> {
     let (mut words, mut rest) = (Vec::new(), text.trim_end());
     while !rest.is_empty() {
         if words.len() + 1 == most {
@@ -140,7 +140,7 @@ fn words_from_the_end(text: &str, most: usize) -> Vec<&str> {
     words
 }
 
-fn expanded(state: &State<'_, '_>, text: &str, width: usize) -> Result<String, Error> {
+fn expand_tabs(state: &State<'_, '_>, text: &str, width: usize) -> Result<String, Error> {
     let (mut out, mut column) = (String::new(), 0);
     for c in text.chars() {
         match c {
@@ -166,5 +166,5 @@ fn expanded(state: &State<'_, '_>, text: &str, width: usize) -> Result<String, E
 fn index_of(list: &Value, args: &[Value]) -> Result<Value, Error> {
     let (item, from): (Value, Option<usize>) = from_args(args)?;
     let at = list.try_iter()?.enumerate().skip(from.unwrap_or(0)).find(|(_, known)| *known == item);
-    at.map(|(at, _)| Value::from(at)).ok_or_else(|| refused(format!("{item} is not in the list")))
+    at.map(|(at, _)| Value::from(at)).ok_or_else(|| invalid_operation(format!("{item} is not in the list")))
 }

@@ -5,13 +5,13 @@
 //! is: the engine has the better message.
 
 /// The filter that stands for `%`.
-pub(super) const REMAINDER: &str = "__remainder";
+pub(super) const REMAINDER_FILTER: &str = "__remainder";
 /// The functions that make what can be changed.
-pub(super) const LIST: &str = "__list";
-pub(super) const MAPPING: &str = "__mapping";
+pub(super) const LIST_FUNCTION: &str = "__list";
+pub(super) const MAPPING_FUNCTION: &str = "__mapping";
 
 /// Methods by which a template changes something.
-const CHANGES: &[&str] = &[
+const MUTATING_METHODS: &[&str] = &[
     ".append(",
     ".clear(",
     ".extend(",
@@ -28,16 +28,16 @@ const CHANGES: &[&str] = &[
 const KEYWORDS: &[&str] = &["and", "else", "if", "in", "is", "not", "or", "recursive"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TokenKind {
     Text,
     Number,
     Name,
-    Sign,
+    Operator,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Token<'s> {
-    kind: Kind,
+    kind: TokenKind,
     text: &'s str,
     /// In bytes of the template.
     at: usize,
@@ -45,7 +45,7 @@ struct Token<'s> {
 
 impl Token<'_> {
     fn is(&self, sign: &str) -> bool {
-        self.kind == Kind::Sign && self.text == sign
+        self.kind == TokenKind::Operator && self.text == sign
     }
 
     fn end(&self) -> usize {
@@ -55,16 +55,16 @@ impl Token<'_> {
     /// Whether a value may end with it.
     fn ends_value(&self) -> bool {
         match self.kind {
-            Kind::Name => !KEYWORDS.contains(&self.text),
-            Kind::Sign => matches!(self.text, ")" | "]" | "}"),
-            Kind::Text | Kind::Number => true,
+            TokenKind::Name => !KEYWORDS.contains(&self.text),
+            TokenKind::Operator => matches!(self.text, ")" | "]" | "}"),
+            TokenKind::Text | TokenKind::Number => true,
         }
     }
 }
 
 /// The template in the engine's terms.
 pub(super) fn rewrite(source: &str) -> String {
-    let has_changes = CHANGES.iter().any(|change| source.contains(change));
+    let has_changes = MUTATING_METHODS.iter().any(|change| source.contains(change));
     let mut edits = Vec::new();
     for (start, end) in expressions(source) {
         let Some(inside) = source.get(start..end) else { continue };
@@ -72,9 +72,9 @@ pub(super) fn rewrite(source: &str) -> String {
             continue;
         }
         let Some(tokens) = tokens(inside, start) else { continue };
-        remainders(&tokens, &mut edits);
+        rewrite_remainders(&tokens, &mut edits);
         if has_changes {
-            literals(&tokens, &mut edits);
+            rewrite_literals(&tokens, &mut edits);
         }
     }
     // Of those at one place, an end comes before a beginning.
@@ -182,10 +182,13 @@ fn tokens(inside: &str, start: usize) -> Option<Vec<Token<'_>>> {
         }
         let word = |is_part: &dyn Fn(char) -> bool| rest.find(|c: char| !is_part(c)).unwrap_or(rest.len());
         let (kind, length) = match first {
-            '\'' | '"' => (Kind::Text, text_length(rest)?),
-            c if c.is_ascii_digit() => (Kind::Number, number_length(rest)),
-            c if c.is_alphabetic() || c == '_' => (Kind::Name, word(&|c| c.is_alphanumeric() || c == '_')),
-            _ => (Kind::Sign, if rest.starts_with("**") || rest.starts_with("//") { 2 } else { first.len_utf8() }),
+            '\'' | '"' => (TokenKind::Text, text_length(rest)?),
+            c if c.is_ascii_digit() => (TokenKind::Number, number_length(rest)),
+            c if c.is_alphabetic() || c == '_' => (TokenKind::Name, word(&|c| c.is_alphanumeric() || c == '_')),
+            _ => (
+                TokenKind::Operator,
+                if rest.starts_with("**") || rest.starts_with("//") { 2 } else { first.len_utf8() },
+            ),
         };
         tokens.push(Token { kind, text: &rest[..length], at: start + at });
         at += length;
@@ -214,7 +217,7 @@ fn number_length(rest: &str) -> usize {
 }
 
 /// `LEFT % RIGHT` becomes `LEFT |__remainder(RIGHT)`, where nothing binds its left side more.
-fn remainders(tokens: &[Token<'_>], edits: &mut Vec<Edit>) {
+fn rewrite_remainders(tokens: &[Token<'_>], edits: &mut Vec<Edit>) {
     for (at, token) in tokens.iter().enumerate().filter(|(_, token)| token.is("%")) {
         let Some(left) = left_operand(tokens, at) else { continue };
         let before = left.checked_sub(1).and_then(|before| tokens.get(before));
@@ -224,7 +227,7 @@ fn remainders(tokens: &[Token<'_>], edits: &mut Vec<Edit>) {
         }
         let Some(right) = right_operand(tokens, at + 1) else { continue };
         let Some(end) = tokens.get(right).map(Token::end) else { continue };
-        edits.push(Edit { at: token.at, order: 1, removed: 1, text: format!("|{REMAINDER}(") });
+        edits.push(Edit { at: token.at, order: 1, removed: 1, text: format!("|{REMAINDER_FILTER}(") });
         edits.push(Edit { at: end, order: 0, removed: 0, text: ")".to_owned() });
     }
 }
@@ -236,19 +239,21 @@ fn left_operand(tokens: &[Token<'_>], end: usize) -> Option<usize> {
         let token = tokens.get(at)?;
         let before = at.checked_sub(1).and_then(|before| tokens.get(before));
         match token.kind {
-            Kind::Name if KEYWORDS.contains(&token.text) => return None,
-            Kind::Name if before.is_some_and(|before| before.is(".") || before.is("|")) => at = at.checked_sub(2)?,
-            Kind::Text if before.is_some_and(|before| before.kind == Kind::Text) => at -= 1,
-            Kind::Name | Kind::Text | Kind::Number => return Some(at),
-            Kind::Sign if matches!(token.text, ")" | "]" | "}") => {
-                let open = opening(tokens, at)?;
+            TokenKind::Name if KEYWORDS.contains(&token.text) => return None,
+            TokenKind::Name if before.is_some_and(|before| before.is(".") || before.is("|")) => {
+                at = at.checked_sub(2)?
+            }
+            TokenKind::Text if before.is_some_and(|before| before.kind == TokenKind::Text) => at -= 1,
+            TokenKind::Name | TokenKind::Text | TokenKind::Number => return Some(at),
+            TokenKind::Operator if matches!(token.text, ")" | "]" | "}") => {
+                let open = matching_open(tokens, at)?;
                 let before = open.checked_sub(1).and_then(|before| tokens.get(before));
                 match before {
                     Some(before) if before.ends_value() && token.text != "}" => at = open - 1,
                     _ => return Some(open),
                 }
             }
-            Kind::Sign => return None,
+            TokenKind::Operator => return None,
         }
     }
 }
@@ -261,23 +266,23 @@ fn right_operand(tokens: &[Token<'_>], start: usize) -> Option<usize> {
     }
     let first = tokens.get(at)?;
     match first.kind {
-        Kind::Sign if matches!(first.text, "(" | "[" | "{") => at = closing(tokens, at)?,
-        Kind::Sign => return None,
-        Kind::Name if KEYWORDS.contains(&first.text) => return None,
-        Kind::Text => {
-            while tokens.get(at + 1).is_some_and(|next| next.kind == Kind::Text) {
+        TokenKind::Operator if matches!(first.text, "(" | "[" | "{") => at = matching_close(tokens, at)?,
+        TokenKind::Operator => return None,
+        TokenKind::Name if KEYWORDS.contains(&first.text) => return None,
+        TokenKind::Text => {
+            while tokens.get(at + 1).is_some_and(|next| next.kind == TokenKind::Text) {
                 at += 1;
             }
         }
-        Kind::Name | Kind::Number => {}
+        TokenKind::Name | TokenKind::Number => {}
     }
     loop {
         let Some(next) = tokens.get(at + 1) else { return Some(at) };
         if next.is(".") || next.is("|") {
-            tokens.get(at + 2).filter(|name| matches!(name.kind, Kind::Name | Kind::Number))?;
+            tokens.get(at + 2).filter(|name| matches!(name.kind, TokenKind::Name | TokenKind::Number))?;
             at += 2;
         } else if next.is("(") || next.is("[") {
-            at = closing(tokens, at + 1)?;
+            at = matching_close(tokens, at + 1)?;
         } else if next.is("**") {
             return right_operand(tokens, at + 2);
         } else {
@@ -286,9 +291,11 @@ fn right_operand(tokens: &[Token<'_>], start: usize) -> Option<usize> {
     }
 }
 
-fn opening(tokens: &[Token<'_>], close: usize) -> Option<usize> {
+fn matching_open(tokens: &[Token<'_>], close: usize) -> Option<usize> {
     let mut depth = 0_usize;
-    for (at, token) in tokens.get(..=close)?.iter().enumerate().rev().filter(|(_, token)| token.kind == Kind::Sign) {
+    for (at, token) in
+        tokens.get(..=close)?.iter().enumerate().rev().filter(|(_, token)| token.kind == TokenKind::Operator)
+    {
         match token.text {
             ")" | "]" | "}" => depth += 1,
             "(" | "[" | "{" => depth = depth.checked_sub(1)?,
@@ -301,9 +308,9 @@ fn opening(tokens: &[Token<'_>], close: usize) -> Option<usize> {
     None
 }
 
-fn closing(tokens: &[Token<'_>], open: usize) -> Option<usize> {
+fn matching_close(tokens: &[Token<'_>], open: usize) -> Option<usize> {
     let mut depth = 0_usize;
-    for (at, token) in tokens.iter().enumerate().skip(open).filter(|(_, token)| token.kind == Kind::Sign) {
+    for (at, token) in tokens.iter().enumerate().skip(open).filter(|(_, token)| token.kind == TokenKind::Operator) {
         match token.text {
             "(" | "[" | "{" => depth += 1,
             ")" | "]" | "}" => depth = depth.checked_sub(1)?,
@@ -317,21 +324,23 @@ fn closing(tokens: &[Token<'_>], open: usize) -> Option<usize> {
 }
 
 /// Lists and mappings that are written out become such as can be changed.
-fn literals(tokens: &[Token<'_>], edits: &mut Vec<Edit>) {
+fn rewrite_literals(tokens: &[Token<'_>], edits: &mut Vec<Edit>) {
     // `[a, b] = ...` and `for [a, b] in ...` name variables.
     let is_target = |at: usize| {
         let before = at.checked_sub(1).and_then(|before| tokens.get(before));
-        before.is_some_and(|before| before.kind == Kind::Name && matches!(before.text, "set" | "for" | "with"))
+        before.is_some_and(|before| before.kind == TokenKind::Name && matches!(before.text, "set" | "for" | "with"))
     };
     for (at, token) in tokens.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|before| tokens.get(before));
         let is_value = !before.is_some_and(Token::ends_value) && !is_target(at);
         let maker = match token.text {
-            "[" if token.kind == Kind::Sign && is_value => LIST,
-            "{" if token.kind == Kind::Sign => MAPPING,
+            "[" if token.kind == TokenKind::Operator && is_value => LIST_FUNCTION,
+            "{" if token.kind == TokenKind::Operator => MAPPING_FUNCTION,
             _ => continue,
         };
-        let Some(end) = closing(tokens, at).and_then(|close| tokens.get(close)).map(Token::end) else { continue };
+        let Some(end) = matching_close(tokens, at).and_then(|close| tokens.get(close)).map(Token::end) else {
+            continue;
+        };
         edits.push(Edit { at: token.at, order: 1, removed: 0, text: format!("{maker}(") });
         edits.push(Edit { at: end, order: 0, removed: 0, text: ")".to_owned() });
     }

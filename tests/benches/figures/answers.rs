@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::measure::{line, median, ratio};
 
 /// As pieces come from a connection.
-const PIECE: usize = 16 << 10;
+const CHUNK_BYTES: usize = 16 << 10;
 /// Of a thousand machines or so.
-const BYTES: usize = 1 << 20;
+const ANSWER_BYTES: usize = 1 << 20;
 
 /// An answer of a cloud: labels, addresses, and here and there an escape.
 fn answer() -> Vec<u8> {
@@ -22,7 +22,7 @@ fn answer() -> Vec<u8> {
         })
     };
     let size = machine(1000).to_string().len();
-    Value::from((0..BYTES / size).map(machine).collect::<Vec<_>>()).to_string().into_bytes()
+    Value::from((0..ANSWER_BYTES / size).map(machine).collect::<Vec<_>>()).to_string().into_bytes()
 }
 
 pub(crate) fn run() {
@@ -36,7 +36,7 @@ pub(crate) fn run() {
     for (what, value, aim) in [("a password", "correct-horse-battery-staple", 2.0), ("a key in PEM", key.as_str(), 8.0)]
     {
         let search = AnswerSearch::new(value).expect("long enough");
-        let searched = median(21, || assert_eq!(search.read(&answer, PIECE).len(), answer.len()));
+        let searched = median(21, || assert_eq!(search.read(&answer, CHUNK_BYTES).len(), answer.len()));
         line(&format!("the same: searched for {what}"), searched);
         ratio("ratio", searched, parsed, aim);
         let made = median(21, || drop(AnswerSearch::new(value)));

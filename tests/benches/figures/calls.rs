@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use occopus_context_basic::Basic;
 use occopus_engine::ports::{
-    CallContext, ContextRequest, Contextualiser, CreateRequest, Plugins as _, Renderers as _, Scope,
+    CallContext, CallScope, ContextRequest, Contextualiser, CreateRequest, Plugins as _, Renderers as _,
 };
 use occopus_runtime::Runtime;
 use occopus_sdk::testing::{FakeFacts, render};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::measure::{count, line, middle, time};
+use crate::measure::{count, line, median_of, time};
 use crate::sandboxes::runtime;
 
 const CALLS: usize = 5_000;
@@ -39,7 +39,7 @@ pub(crate) fn run() {
 /// The least that a call can do: a driver's answer about one machine, known in advance.
 fn least(tokio: &tokio::runtime::Runtime, runtime: &Runtime) {
     let driver = runtime.driver("fixture-driver").expect("the fixture");
-    let scope = Scope { context: context(), section: Arc::new(json!({"type": "fixture-driver"})) };
+    let scope = CallScope { context: context(), section: Arc::new(json!({"type": "fixture-driver"})) };
     let request = CreateRequest {
         repeated: false,
         scope: scope.clone(),
@@ -60,7 +60,7 @@ fn least(tokio: &tokio::runtime::Runtime, runtime: &Runtime) {
             driver.observe(&scope, &handles).await.expect("observed");
             times.push(began.elapsed());
         }
-        line("the smallest call, in a fresh sandbox (aim: 0.030 ms)", middle(times));
+        line("the smallest call, in a fresh sandbox (aim: 0.030 ms)", median_of(times));
     });
     let each = CALLS / 2;
     let took = time(|| {
@@ -90,7 +90,7 @@ fn rendering(tokio: &tokio::runtime::Runtime, runtime: &Runtime) {
     let native = (0..CALLS).map(|_| {
         time(|| drop(render::<Basic>(&section, json!({}), data.clone(), FakeFacts::default()).expect("rendered")))
     });
-    line("rendering, called natively", middle(native.collect()));
+    line("rendering, called natively", median_of(native.collect()));
     let request = ContextRequest {
         context: context(),
         section: Arc::new(section.clone()),
@@ -103,8 +103,8 @@ fn rendering(tokio: &tokio::runtime::Runtime, runtime: &Runtime) {
     tokio.block_on(async {
         contextualiser.render(&request).await.expect("rendered");
         let reused = runtime.render_on_one_instance("basic", &request, CALLS).await.expect("rendered");
-        line("rendering, on a reused instance", middle(reused));
-        line("rendering, in a fresh sandbox", middle(fresh(&*contextualiser, &request).await));
+        line("rendering, on a reused instance", median_of(reused));
+        line("rendering, in a fresh sandbox", median_of(fresh(&*contextualiser, &request).await));
     });
 }
 

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use occopus_engine::ports::SystemClock;
 use occopus_engine::testing::{infrastructure, node};
-use occopus_engine::{BuildRequest, Engine, Renew, Run, Settings};
+use occopus_engine::{BuildRequest, Engine, Rollout, RunHandle, Settings};
 use occopus_model::Infrastructure;
 use serde_json::{Value, json};
 
 use crate::measure::{amount, cpu, line, peak_memory, ratio, reset_peak_memory};
 use crate::sandboxes::runtime;
-use crate::store::{Counting, Written};
+use crate::store::{CountingStore, WriteCounts};
 
 /// Layers in which each node depends on one of the layer below. All have this `resource` section, and these checks.
 pub(crate) fn layers(layers: usize, width: usize, resource: Value, checks: Value) -> Infrastructure {
@@ -35,7 +35,7 @@ pub(crate) fn layers(layers: usize, width: usize, resource: Value, checks: Value
 pub(crate) struct Sandboxed {
     pub(crate) tokio: tokio::runtime::Runtime,
     pub(crate) engine: Engine,
-    pub(crate) written: Arc<Written>,
+    pub(crate) written: Arc<WriteCounts>,
     _directory: tempfile::TempDir,
 }
 
@@ -44,7 +44,7 @@ impl Sandboxed {
         let directory = tempfile::tempdir().expect("a directory");
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-        let (store, written) = Counting::open(directory.path());
+        let (store, written) = CountingStore::open(directory.path());
         let plugins = runtime(directory.path());
         let wanted = [
             (occopus_runtime::Kind::Driver, "simulated".to_owned()),
@@ -62,7 +62,7 @@ impl Sandboxed {
         let request =
             BuildRequest { id: Some("bench".into()), is_new_id: true, ..BuildRequest::new(infrastructure.clone()) };
         let began = Instant::now();
-        let status = self.tokio.block_on(self.engine.build(request, Run::new().0)).expect("built");
+        let status = self.tokio.block_on(self.engine.build(request, RunHandle::new().0)).expect("built");
         let took = began.elapsed();
         assert!(status.is_ready());
         took
@@ -70,7 +70,7 @@ impl Sandboxed {
 
     pub(crate) fn destroy(&self) -> Duration {
         let began = Instant::now();
-        let report = self.tokio.block_on(self.engine.destroy("bench", Run::new().0)).expect("destroyed");
+        let report = self.tokio.block_on(self.engine.destroy("bench", RunHandle::new().0)).expect("destroyed");
         assert!(report.left.is_empty());
         began.elapsed()
     }
@@ -119,7 +119,7 @@ fn free(width: usize, build_limit: Duration, plan_limit: Duration) {
     line(&format!("{nodes} nodes that cost nothing: build"), built);
     ratio("  of its limit", built, build_limit, 1.0);
     let began = Instant::now();
-    let plan = sandboxed.engine.plan(Some("bench"), &graph, Renew::default());
+    let plan = sandboxed.engine.plan(Some("bench"), &graph, Rollout::default());
     let plan = sandboxed.tokio.block_on(plan).expect("planned");
     let planned = began.elapsed();
     assert!(plan.is_unchanged());

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use occopus_tests::{Meddling, Moto, Occopus, Proxy};
+use occopus_tests::{Moto, Occopus, Proxy, ProxyAction};
 
 use crate::measure::{amount, line, ratio, time};
 
@@ -19,9 +19,9 @@ pub(crate) fn run() {
         // Once through a proxy, to learn which calls are made.
         let calls = Arc::new(Mutex::new(Vec::new()));
         let heard = calls.clone();
-        let proxy = Proxy::before(&moto.address, move |body| {
+        let proxy = Proxy::in_front_of(&moto.address, move |body| {
             heard.lock().expect("no panic").push(body.to_owned());
-            Meddling::Pass
+            ProxyAction::Forward
         });
         let proxy = proxy.expect("a proxy");
         let asked = || std::mem::take(&mut *calls.lock().expect("no panic"));
@@ -40,7 +40,7 @@ pub(crate) fn run() {
         let passed = ours(&["maintain", "-i", "it"]);
         let destroyed = ours(&["destroy", "-i", "it"]);
 
-        let mut plain = Plain::connect(&moto.address);
+        let mut plain = PlainClient::connect(&moto.address);
         let mut made = Vec::new();
         let plain_build = time(|| {
             for call in &build {
@@ -88,12 +88,12 @@ fn home(address: &str, count: usize) -> Occopus {
 }
 
 /// A client that does nothing but send and wait.
-struct Plain {
+struct PlainClient {
     address: String,
     stream: BufReader<TcpStream>,
 }
 
-impl Plain {
+impl PlainClient {
     fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).expect("a connection");
         stream.set_nodelay(true).expect("an option");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use occopus_model::{Input, Schemas, Section, compile};
+use occopus_model::{CompileInput, Schemas, SectionKind, compile};
 use occopus_tests::Occopus;
 use saphyr_parser::Parser;
 use serde_json::Value;
@@ -14,15 +14,15 @@ use crate::measure::{count, line, median, ratio};
 struct AnySection;
 
 impl Schemas for AnySection {
-    fn schema(&self, _: Section, _: &str) -> Option<Arc<Value>> {
+    fn schema(&self, _: SectionKind, _: &str) -> Option<Arc<Value>> {
         Some(Arc::new(serde_json::json!({"type": "object"})))
     }
 
-    fn keywords(&self, _: Section) -> Vec<String> {
+    fn keywords(&self, _: SectionKind) -> Vec<String> {
         vec!["local".to_owned()]
     }
 
-    fn credentials_schema(&self, _: Section, _: &str) -> Option<Arc<Value>> {
+    fn credentials_schema(&self, _: SectionKind, _: &str) -> Option<Arc<Value>> {
         None
     }
 }
@@ -51,7 +51,7 @@ fn compiled(nodes: usize) -> (Duration, Duration) {
     std::fs::write(&path, &text).expect("written");
     std::fs::create_dir(directory.path().join("nodes")).expect("a directory");
     std::fs::write(directory.path().join("nodes/node_definitions.yaml"), DEFINITIONS).expect("written");
-    let input = Input { description: path, ..Input::default() };
+    let input = CompileInput { description: path, ..CompileInput::default() };
     let runs = if nodes > 50_000 { 1 } else { 5 };
     let parsed = median(runs, || {
         let events = Parser::new_from_str(&text).filter(|event| event.is_ok()).count();

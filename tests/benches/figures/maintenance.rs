@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use occopus_engine::ports::SystemClock;
 use occopus_engine::testing::Fakes;
-use occopus_engine::{BuildRequest, Engine, MaintainOptions, Run};
+use occopus_engine::{BuildRequest, Engine, MaintainOptions, RunHandle};
 use serde_json::json;
 
 use crate::engine::{Sandboxed, layers};
 use crate::measure::{amount, cpu, line};
-use crate::store::Counting;
+use crate::store::CountingStore;
 
 /// The engine's own work, in nodes for each second of one core.
-const LIMIT: f64 = 20_000.0;
+const MIN_NODES_PER_CORE_SECOND: f64 = 20_000.0;
 
 pub(crate) fn run() {
     for nodes in [10_000, 100_000] {
@@ -26,7 +26,7 @@ pub(crate) fn run() {
 
 fn pass(tokio: &tokio::runtime::Runtime, engine: &Engine, nodes: usize, limit: Option<f64>) {
     let (began, busy) = (Instant::now(), cpu());
-    let maintain = engine.maintain("bench", MaintainOptions::default(), Run::new().0);
+    let maintain = engine.maintain("bench", MaintainOptions::default(), RunHandle::new().0);
     assert!(tokio.block_on(maintain).expect("maintained").is_ready());
     let (took, busy) = (began.elapsed(), cpu() - busy);
     line("  one pass, from the store to the conclusion", took);
@@ -40,19 +40,19 @@ fn pass(tokio: &tokio::runtime::Runtime, engine: &Engine, nodes: usize, limit: O
 fn native(nodes: usize) {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     let directory = tempfile::tempdir().expect("a directory");
-    let (store, _) = Counting::open(directory.path());
+    let (store, _) = CountingStore::open(directory.path());
     let (fakes, engine) = tokio.block_on(async {
         let fakes = Fakes::new();
         let engine = Engine::new(Arc::new(fakes.cloud.clone()), store, Arc::new(SystemClock));
         let resource = json!({"type": "fake", "endpoint": "fake://", "zone": "a"});
         let graph = layers(10, nodes / 10, resource, json!({"fake": {}}));
         let request = BuildRequest { id: Some("bench".into()), is_new_id: true, ..BuildRequest::new(graph) };
-        engine.build(request, Run::new().0).await.expect("built");
+        engine.build(request, RunHandle::new().0).await.expect("built");
         (fakes, engine)
     });
     println!("  {nodes} nodes, cloud and checks in this process");
     let asked = fakes.cloud.count("observe");
-    pass(&tokio, &engine, nodes, Some(LIMIT));
+    pass(&tokio, &engine, nodes, Some(MIN_NODES_PER_CORE_SECOND));
     amount("  calls of the cloud", (fakes.cloud.count("observe") - asked) as f64, "");
 }
 
@@ -77,7 +77,7 @@ fn sandboxed(nodes: usize) {
 /// Continuous maintenance at the default interval.
 fn idle(nodes: usize, time: Duration) {
     let sandboxed = with_ports(nodes);
-    let (run, _events) = Run::new();
+    let (run, _events) = RunHandle::new();
     let stop = run.stop.clone();
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
     sandboxed.tokio.block_on(async {

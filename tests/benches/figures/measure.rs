@@ -12,11 +12,11 @@ pub(crate) fn time(work: impl FnOnce()) -> Duration {
 /// Median of several runs, after one that is not counted.
 pub(crate) fn median(runs: usize, mut work: impl FnMut()) -> Duration {
     work();
-    middle((0..runs.max(1)).map(|_| time(&mut work)).collect())
+    median_of((0..runs.max(1)).map(|_| time(&mut work)).collect())
 }
 
 /// Median of these.
-pub(crate) fn middle(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median_of(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
 }
@@ -37,7 +37,7 @@ pub(crate) fn amount(what: &str, number: f64, unit: &str) {
 }
 
 /// The middle one of these.
-pub(crate) fn middle_of(numbers: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median_of_numbers(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use occopus_engine::ports::{Changes, Committed, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write};
+use occopus_engine::ports::{Changes, CommitOutcome, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write};
 use occopus_store::SqliteStore;
 
 /// What was written so far.
 #[derive(Default)]
-pub(crate) struct Written {
+pub(crate) struct WriteCounts {
     transactions: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Written {
+impl WriteCounts {
     /// Transactions and bytes since the last time that this was asked.
     pub(crate) fn take(&self) -> (u64, u64) {
         (self.transactions.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
@@ -24,20 +24,20 @@ impl Written {
 }
 
 /// The store in a directory.
-pub(crate) struct Counting {
+pub(crate) struct CountingStore {
     store: SqliteStore,
-    written: Arc<Written>,
+    written: Arc<WriteCounts>,
 }
 
-impl Counting {
-    pub(crate) fn open(directory: &Path) -> (Arc<Self>, Arc<Written>) {
+impl CountingStore {
+    pub(crate) fn open(directory: &Path) -> (Arc<Self>, Arc<WriteCounts>) {
         let (store, written) = (SqliteStore::open(directory.join("store.db")).expect("a store"), Arc::default());
         (Arc::new(Self { store, written: Arc::clone(&written) }), written)
     }
 }
 
 #[async_trait]
-impl Store for Counting {
+impl Store for CountingStore {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         self.store.get(key).await
     }
@@ -46,7 +46,7 @@ impl Store for Counting {
         self.store.range(prefix, after, limit).await
     }
 
-    async fn commit(&self, transaction: Transaction) -> Result<Committed, StoreError> {
+    async fn commit(&self, transaction: Transaction) -> Result<CommitOutcome, StoreError> {
         let bytes = transaction.writes.iter().map(|write| match write {
             Write::Put { key, value, .. } => key.len() + value.len(),
             Write::Delete { key } => key.len(),

@@ -6,22 +6,22 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use occopus_runtime::Kind;
 
-use super::Output;
+use super::OutputArgs;
 
 /// `plugin`
 #[derive(Debug, Subcommand)]
-pub(crate) enum Plugin {
+pub(crate) enum PluginCommand {
     /// All plugins.
     List {
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// What a plugin says of itself, with the schema of its section.
     Inspect {
         /// Its name or keyword.
         name: String,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// What a plugin may do, why, and what would allow more.
     Explain {
@@ -62,7 +62,7 @@ pub(crate) enum Plugin {
         /// The component.
         file: PathBuf,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Try a plugin against a real server: does it keep what its contract promises, also when the network and the
     /// cloud do not? Whatever it makes it removes again.
@@ -73,7 +73,7 @@ pub(crate) enum Plugin {
         #[arg(long, value_name = "FIXTURE")]
         with: PathBuf,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Copy a plugin to the others, pinned by its digest, with what it asks for granted.
     Install {
@@ -121,7 +121,7 @@ impl From<PluginKind> for Kind {
 
 /// `component`
 #[derive(Debug, Subcommand)]
-pub(crate) enum Component {
+pub(crate) enum ComponentCommand {
     /// Serve a `wasi:http` component.
     Serve {
         /// The component.
@@ -131,7 +131,7 @@ pub(crate) enum Component {
         #[arg(long, value_name = "ADDRESS:PORT")]
         listen: SocketAddr,
         /// A variable for the component; may be repeated.
-        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+        #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
         env: Vec<(String, String)>,
     },
     /// Keep the output of `local` nodes short for as long as they run; the program leaves this behind by itself.
@@ -143,7 +143,7 @@ pub(crate) enum Component {
     },
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("not NAME=VALUE".to_owned()),

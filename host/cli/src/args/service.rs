@@ -8,16 +8,16 @@ use clap::{Args, Subcommand};
 use jiff::Span;
 use occopus_server::access::Scope;
 
-use super::{Output, Parallelize, seconds};
+use super::{OutputArgs, ParallelizeArgs, parse_seconds};
 
 /// `serve`
 #[derive(Debug, Args)]
-pub(crate) struct Serve {
+pub(crate) struct ServeArgs {
     /// Where to listen.
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["host", "port"], value_parser = socket)]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["host", "port"], value_parser = parse_socket_address)]
     pub(crate) listen: Option<SocketAddr>,
     /// The address to listen on, or a name that has one, such as `localhost`.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = host)]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = parse_host)]
     pub(crate) host: IpAddr,
     /// Where to listen: the port; 0 takes any that is free.
     #[arg(long, value_name = "PORT", default_value = "5000")]
@@ -35,34 +35,34 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(crate) allow_processes: bool,
     /// Seconds between two looks at an infrastructure.
-    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) interval: Duration,
     /// Seconds that what is under way gets at the end.
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = parse_seconds)]
     pub(crate) grace: Duration,
     #[command(flatten)]
-    pub(crate) parallelize: Parallelize,
+    pub(crate) parallelize: ParallelizeArgs,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// An address, or that of a name.
-fn host(text: &str) -> Result<IpAddr, String> {
+fn parse_host(text: &str) -> Result<IpAddr, String> {
     match text.parse() {
         Ok(address) => Ok(address),
-        Err(_) => named(&format!("{text}:0")).map(|found| found.ip()),
+        Err(_) => resolve_name(&format!("{text}:0")).map(|found| found.ip()),
     }
 }
 
 /// `ADDRESS:PORT`, or `NAME:PORT`.
-fn socket(text: &str) -> Result<SocketAddr, String> {
+fn parse_socket_address(text: &str) -> Result<SocketAddr, String> {
     match text.parse() {
         Ok(address) => Ok(address),
-        Err(_) => named(text),
+        Err(_) => resolve_name(text),
     }
 }
 
-fn named(text: &str) -> Result<SocketAddr, String> {
+fn resolve_name(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("no such address: {error}"))?;
     let found: Vec<_> = found.collect();
     // `localhost` has two where there is IPv6, and clients of old know the first kind.
@@ -72,7 +72,7 @@ fn named(text: &str) -> Result<SocketAddr, String> {
 
 /// `token`
 #[derive(Debug, Subcommand)]
-pub(crate) enum Token {
+pub(crate) enum TokenCommand {
     /// Make a token, and print it: it is kept nowhere. Once there is one, the service lets in nobody without.
     Create {
         /// What to call it.
@@ -87,12 +87,12 @@ pub(crate) enum Token {
         #[arg(long, value_name = "TIME")]
         expires: Option<Span>,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// All tokens, without their secrets, also those that are revoked or have ended.
     List {
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Let a token open nothing any more, a second from now.
     Revoke {
@@ -100,6 +100,6 @@ pub(crate) enum Token {
         #[arg(value_name = "ID|NAME")]
         which: String,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
 }

@@ -30,8 +30,8 @@ fn maintain_writes_to_a_file_unless_a_format_is_named() {
         _ => panic!("not maintain"),
     };
     assert_eq!(target("occopus maintain -i x -r -o out.txt"), ReportTarget::File("out.txt".into()));
-    assert_eq!(target("occopus maintain -i x --output json"), ReportTarget::Stdout(Format::Json));
-    assert_eq!(target("occopus maintain -l"), ReportTarget::Stdout(Format::Text));
+    assert_eq!(target("occopus maintain -i x --output json"), ReportTarget::Stdout(OutputFormat::Json));
+    assert_eq!(target("occopus maintain -l"), ReportTarget::Stdout(OutputFormat::Text));
 }
 
 #[test]

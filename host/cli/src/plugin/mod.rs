@@ -4,47 +4,49 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use occopus::{InstallError, Installed, Occopus};
-use occopus_conformance::{News, Outcome};
-use occopus_engine::Stop;
+use occopus::{InstallError, InstalledPlugins, Occopus};
+use occopus_conformance::{Outcome, ProgressEvent};
+use occopus_engine::StopSignal;
 use occopus_runtime::grants::Interface;
 use occopus_runtime::{PluginInfo, Runtime, read_component};
 use serde_json::json;
 
-use super::args::{Common, Format, Language, Plugin};
-use super::failure::{Exit, Failure};
-use super::session::Place;
-use super::{print, session, signals};
+use super::args::{GlobalArgs, Language, OutputFormat, PluginCommand};
+use super::backend::Backend;
+use super::failure::{ExitStatus, Failure};
+use super::{backend, print, signals};
 
-mod card;
+mod details;
 mod project;
 mod wit;
 
-pub(crate) use card::{Card, Needs};
+pub(crate) use details::{PluginDetails, PluginNeeds};
 
-pub(crate) async fn run(plugin: Plugin, common: &Common) -> Result<(), Failure> {
+pub(crate) async fn run(plugin: PluginCommand, common: &GlobalArgs) -> Result<(), Failure> {
     match plugin {
-        Plugin::List { output } => {
-            let (cards, broken) = cards(&session::place(common)?).await?;
-            list(&cards, broken, output.format);
+        PluginCommand::List { output } => {
+            let (cards, broken) = list_plugins(&backend::open_backend(common)?).await?;
+            print_plugins(&cards, broken, output.format);
             Ok(())
         }
-        Plugin::Inspect { name, output } => {
-            let (cards, _) = cards(&session::place(common)?).await?;
+        PluginCommand::Inspect { name, output } => {
+            let (cards, _) = list_plugins(&backend::open_backend(common)?).await?;
             inspect(&cards, &name, output.format)
         }
-        Plugin::New { name, kind, lang: Language::Rust, sdk } => project::new(&name, kind.into(), sdk.as_deref()),
-        Plugin::Wit { kind, folder } => wit::write(kind.into(), &folder),
-        Plugin::Explain { name } => explain(session::open(common)?, &name).await,
-        Plugin::Build { folder } => build(&session::open(common)?, &folder).await,
-        Plugin::Check { file, output } => check(&session::open(common)?, &file, output.format).await,
-        Plugin::Test { file, with, output } => {
-            test(&session::open(common)?, &file, &with, output.format, common.verbose > 0).await
+        PluginCommand::New { name, kind, lang: Language::Rust, sdk } => {
+            project::new(&name, kind.into(), sdk.as_deref())
         }
-        Plugin::Install { file, yes, replace } => {
-            install(&session::open(common)?, &file, Agreed { yes, replace }).await
+        PluginCommand::Wit { kind, folder } => wit::write(kind.into(), &folder),
+        PluginCommand::Explain { name } => explain(backend::open_local(common)?, &name).await,
+        PluginCommand::Build { folder } => build(&backend::open_local(common)?, &folder).await,
+        PluginCommand::Check { file, output } => check(&backend::open_local(common)?, &file, output.format).await,
+        PluginCommand::Test { file, with, output } => {
+            test(&backend::open_local(common)?, &file, &with, output.format, common.verbose > 0).await
         }
-        Plugin::Remove { name } => remove(&session::open(common)?, &name),
+        PluginCommand::Install { file, yes, replace } => {
+            install(&backend::open_local(common)?, &file, InstallConsent { yes, replace }).await
+        }
+        PluginCommand::Remove { name } => remove(&backend::open_local(common)?, &name),
     }
 }
 
@@ -52,8 +54,8 @@ async fn explain(occopus: Occopus, name: &str) -> Result<(), Failure> {
     match occopus.runtime().await?.explain(name) {
         Some(text) => print::line(text.trim_end()),
         None => {
-            let (cards, _) = cards(&Place::Here(Box::new(occopus))).await?;
-            return Err(unknown(&cards, name));
+            let (cards, _) = list_plugins(&Backend::Local(Box::new(occopus))).await?;
+            return Err(unknown_plugin(&cards, name));
         }
     }
     Ok(())
@@ -61,12 +63,12 @@ async fn explain(occopus: Occopus, name: &str) -> Result<(), Failure> {
 
 /// A runtime with this one plugin, and what is known of it.
 async fn examine(occopus: &Occopus, file: &Path) -> Result<(Arc<Runtime>, PluginInfo), Failure> {
-    let runtime = occopus.runtime_of(file).await?;
-    match (runtime.list().pop(), runtime.broken().first()) {
+    let runtime = occopus.runtime_for_file(file).await?;
+    match (runtime.list().pop(), runtime.load_errors().first()) {
         (Some(info), None) => Ok((runtime, info)),
         (_, problem) => {
             let problem = problem.map_or("it can't be used", String::as_str);
-            Err(Failure::new(Exit::Failed, "plugin.unusable", problem))
+            Err(Failure::new(ExitStatus::Failed, "plugin.unusable", problem))
         }
     }
 }
@@ -80,7 +82,7 @@ async fn build(occopus: &Occopus, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Failure> {
+async fn check(occopus: &Occopus, file: &Path, format: OutputFormat) -> Result<(), Failure> {
     let (_, info) = examine(occopus, file).await?;
     let undeclared: Vec<&str> = Interface::ALL
         .into_iter()
@@ -89,15 +91,15 @@ async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Fai
         .filter(|name| !info.description.needs_interfaces.iter().any(|need| need == name))
         .collect();
     match format {
-        Format::Json => {
-            let mut value = json!(Card::from(&info));
+        OutputFormat::Json => {
+            let mut value = json!(PluginDetails::from(&info));
             value["size"] = json!(info.size);
             value["imports"] = json!(info.imports);
             value["undeclared"] = json!(undeclared);
             print::json(&value);
         }
-        Format::Text => {
-            Card::from(&info).print();
+        OutputFormat::Text => {
+            PluginDetails::from(&info).print();
             print::line(format_args!("size:        {} KiB", info.size.div_ceil(1024)));
             print::line(format_args!("imports:     {}", info.imports.join(", ")));
             print::line("");
@@ -109,7 +111,7 @@ async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Fai
     }
     let list = undeclared.join(", ");
     Err(Failure::new(
-        Exit::Failed,
+        ExitStatus::Failed,
         "plugin.undeclared",
         format_args!("it imports {list}, and does not say that it needs it"),
     )
@@ -117,16 +119,16 @@ async fn check(occopus: &Occopus, file: &Path, format: Format) -> Result<(), Fai
 }
 
 /// Of a failed check so many of the plugin's last lines are shown.
-const LAST_LINES: usize = 20;
+const MAX_SHOWN_OUTPUT_LINES: usize = 20;
 
-fn tell_of(news: &News, verbose: bool) {
+fn print_check(news: &ProgressEvent, verbose: bool) {
     let check = match news {
-        News::GoesOn { check, place, seconds } => {
+        ProgressEvent::InProgress { check, step: place, seconds } => {
             let place = if place.is_empty() { String::new() } else { format!(": {place}") };
             print::note(format_args!("...   {check:18} {seconds} s{place}"));
             return;
         }
-        News::Ended(check) => check,
+        ProgressEvent::Ended(check) => check,
     };
     let sign = match check.outcome {
         Outcome::Passed => "ok  ",
@@ -137,7 +139,7 @@ fn tell_of(news: &News, verbose: bool) {
     print::line(format_args!("{sign}  {:18} {}", check.name, check.note));
     let shown = match check.outcome {
         _ if verbose => check.output.len(),
-        Outcome::Failed => LAST_LINES,
+        Outcome::Failed => MAX_SHOWN_OUTPUT_LINES,
         _ => 0,
     };
     for line in check.output.iter().skip(check.output.len().saturating_sub(shown)) {
@@ -145,20 +147,26 @@ fn tell_of(news: &News, verbose: bool) {
     }
 }
 
-async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format, verbose: bool) -> Result<(), Failure> {
-    let tell = move |news: &News<'_>| {
-        if format == Format::Text {
-            tell_of(news, verbose);
+async fn test(
+    occopus: &Occopus,
+    file: &Path,
+    fixture: &Path,
+    format: OutputFormat,
+    verbose: bool,
+) -> Result<(), Failure> {
+    let tell = move |news: &ProgressEvent<'_>| {
+        if format == OutputFormat::Text {
+            print_check(news, verbose);
         }
     };
-    let stop = Stop::default();
+    let stop = StopSignal::default();
     signals::listen(stop.clone(), "stopping: what was made is removed");
     let report = occopus.test_plugin(file, fixture, stop.clone(), tell).await?;
     let [passed, failed, skipped, untried] =
         [Outcome::Passed, Outcome::Failed, Outcome::Skipped, Outcome::Untried].map(|it| report.count(it));
     match format {
-        Format::Json => print::json(&report),
-        Format::Text => {
+        OutputFormat::Json => print::json(&report),
+        OutputFormat::Text => {
             print::line("");
             for it in &report.usage {
                 let (slowest, memory) = (it.slowest_seconds * 1000.0, it.memory_bytes.div_ceil(1024));
@@ -178,16 +186,16 @@ async fn test(occopus: &Occopus, file: &Path, fixture: &Path, format: Format, ve
     if failed == 0 {
         return Ok(());
     }
-    if stop.level() > 0 {
-        return Err(Failure::new(Exit::Interrupted, "plugin.interrupted", "the tests were interrupted"));
+    if stop.request_count() > 0 {
+        return Err(Failure::new(ExitStatus::Interrupted, "plugin.interrupted", "the tests were interrupted"));
     }
     let text = format_args!("{} does not keep its contract", report.plugin);
-    Err(Failure::new(Exit::Failed, "plugin.conformance", text).help("docs/writing-plugins.md has the promises"))
+    Err(Failure::new(ExitStatus::Failed, "plugin.conformance", text).help("docs/writing-plugins.md has the promises"))
 }
 
-async fn install(occopus: &Occopus, file: &Path, agreed: Agreed) -> Result<(), Failure> {
+async fn install(occopus: &Occopus, file: &Path, agreed: InstallConsent) -> Result<(), Failure> {
     let (_, info) = examine(occopus, file).await?;
-    let info = admitted(occopus, file, info, agreed.replace).await?;
+    let info = resolve_as_installed(occopus, file, info, agreed.replace).await?;
     let it = &info.description;
     print::note("Once it is installed:");
     print::note(info.explain().trim_end());
@@ -210,55 +218,64 @@ async fn install(occopus: &Occopus, file: &Path, agreed: Agreed) -> Result<(), F
         }
     };
     if let Some(what) = asks.filter(|_| !agreed.yes) {
-        consent(&what)?;
+        ask_consent(&what)?;
     }
     let bytes = read_component(file).map_err(|error| unreadable(file, &error))?;
-    let mut installed = Installed::read(&occopus.plugin_directory()).map_err(failed)?;
-    let path = installed.install(&info, &bytes, agreed.replace).map_err(failed)?;
+    let mut installed = InstalledPlugins::read(&occopus.plugin_directory()).map_err(install_failure)?;
+    let path = installed.install(&info, &bytes, agreed.replace).map_err(install_failure)?;
     print::line(format_args!("{} {} is installed as {}", it.name, it.version, path.display()));
     Ok(())
 }
 
 /// Consent that the user gave on the command line.
-struct Agreed {
+struct InstallConsent {
     yes: bool,
     replace: bool,
 }
 
 /// Returns the plugin as it will be beside the others, with all that it will be granted.
-async fn admitted(occopus: &Occopus, file: &Path, info: PluginInfo, replace: bool) -> Result<PluginInfo, Failure> {
-    let runtime = occopus.runtime_with(file, &info, replace).await?;
+async fn resolve_as_installed(
+    occopus: &Occopus,
+    file: &Path,
+    info: PluginInfo,
+    replace: bool,
+) -> Result<PluginInfo, Failure> {
+    let runtime = occopus.runtime_as_installed(file, &info, replace).await?;
     let is_it = |other: &PluginInfo| !other.is_bundled && other.digest == info.digest;
     if let Some(found) = runtime.list().into_iter().find(is_it) {
         return Ok(found);
     }
     let origin = file.display().to_string();
-    let why = runtime.broken().into_iter().find(|message| message.starts_with(&origin));
-    Err(Failure::new(Exit::Failed, "plugin.refused", why.as_deref().unwrap_or("it can't be used beside the others")))
+    let why = runtime.load_errors().into_iter().find(|message| message.starts_with(&origin));
+    Err(Failure::new(
+        ExitStatus::Failed,
+        "plugin.refused",
+        why.as_deref().unwrap_or("it can't be used beside the others"),
+    ))
 }
 
 /// Asks whoever sits at the terminal.
-fn consent(what: &str) -> Result<(), Failure> {
+fn ask_consent(what: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         let text = format_args!("nobody has agreed to {what}");
-        return Err(Failure::new(Exit::Failed, "plugin.consent", text).help("`--yes` agrees"));
+        return Err(Failure::new(ExitStatus::Failed, "plugin.consent", text).help("`--yes` agrees"));
     }
     let mut letters = what.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
-    eprint_question(&format!("{}? [y/N] ", first.chain(letters).collect::<String>()));
+    print_question(&format!("{}? [y/N] ", first.chain(letters).collect::<String>()));
     let mut answer = String::new();
     let _ = io::stdin().read_line(&mut answer);
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    Err(Failure::new(Exit::Failed, "plugin.consent", "nothing was installed"))
+    Err(Failure::new(ExitStatus::Failed, "plugin.consent", "nothing was installed"))
 }
 
 fn remove(occopus: &Occopus, name: &str) -> Result<(), Failure> {
-    let mut installed = Installed::read(&occopus.plugin_directory()).map_err(failed)?;
-    let removed = installed.remove(name).map_err(failed)?;
+    let mut installed = InstalledPlugins::read(&occopus.plugin_directory()).map_err(install_failure)?;
+    let removed = installed.remove(name).map_err(install_failure)?;
     if removed.is_empty() {
-        return Err(Failure::new(Exit::Failed, "plugin.unknown", format_args!("no plugin {name} was installed")));
+        return Err(Failure::new(ExitStatus::Failed, "plugin.unknown", format_args!("no plugin {name} was installed")));
     }
     for path in removed {
         print::line(format_args!("{} is removed", path.display()));
@@ -266,57 +283,57 @@ fn remove(occopus: &Occopus, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn eprint_question(question: &str) {
+fn print_question(question: &str) {
     let mut stderr = io::stderr().lock();
     let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Failure {
-    Failure::new(Exit::Failed, "plugin.unreadable", format_args!("{}: {error}", file.display()))
+    Failure::new(ExitStatus::Failed, "plugin.unreadable", format_args!("{}: {error}", file.display()))
 }
 
-fn failed(error: InstallError) -> Failure {
-    Failure::new(Exit::Failed, "plugin.install", error)
+fn install_failure(error: InstallError) -> Failure {
+    Failure::new(ExitStatus::Failed, "plugin.install", error)
 }
 
 /// What there is where the command is to work, with what is broken.
-async fn cards(place: &Place) -> Result<(Vec<Card>, Vec<String>), Failure> {
+async fn list_plugins(place: &Backend) -> Result<(Vec<PluginDetails>, Vec<String>), Failure> {
     Ok(match place {
-        Place::Here(occopus) => {
+        Backend::Local(occopus) => {
             let runtime = occopus.runtime().await?;
-            (runtime.list().iter().map(Card::from).collect(), runtime.broken())
+            (runtime.list().iter().map(PluginDetails::from).collect(), runtime.load_errors())
         }
-        Place::Service(service) => (service.plugins().await?, Vec::new()),
+        Backend::Service(service) => (service.plugins().await?, Vec::new()),
     })
 }
 
-fn list(cards: &[Card], broken: Vec<String>, format: Format) {
+fn print_plugins(cards: &[PluginDetails], broken: Vec<String>, format: OutputFormat) {
     match format {
-        Format::Json => {
-            let plugins: Vec<_> = cards.iter().map(Card::brief).collect();
+        OutputFormat::Json => {
+            let plugins: Vec<_> = cards.iter().map(PluginDetails::to_json_without_schemas).collect();
             print::json(&json!({ "plugins": plugins, "broken": broken }));
         }
-        Format::Text => card::print_list(cards),
+        OutputFormat::Text => details::print_list(cards),
     }
     for message in broken {
         print::note(format_args!("warning: {message}"));
     }
 }
 
-fn inspect(cards: &[Card], name: &str, format: Format) -> Result<(), Failure> {
+fn inspect(cards: &[PluginDetails], name: &str, format: OutputFormat) -> Result<(), Failure> {
     let mut found = cards.iter().filter(|card| card.is_named(name)).peekable();
     if found.peek().is_none() {
-        return Err(unknown(cards, name));
+        return Err(unknown_plugin(cards, name));
     }
     found.for_each(|card| match format {
-        Format::Json => print::json(card),
-        Format::Text => card.print(),
+        OutputFormat::Json => print::json(card),
+        OutputFormat::Text => card.print(),
     });
     Ok(())
 }
 
-fn unknown(cards: &[Card], name: &str) -> Failure {
+fn unknown_plugin(cards: &[PluginDetails], name: &str) -> Failure {
     let names: Vec<_> = cards.iter().map(|card| card.keyword.as_str()).collect();
-    Failure::new(Exit::Failed, "plugin.unknown", format_args!("there is no plugin {name}"))
+    Failure::new(ExitStatus::Failed, "plugin.unknown", format_args!("there is no plugin {name}"))
         .help(format_args!("there are {}", names.join(", ")))
 }

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use occopus_runtime::Kind;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{ExitStatus, Failure};
 use crate::print;
 
-const TARGET: &str = "wasm32-wasip2";
+const WASM_TARGET: &str = "wasm32-wasip2";
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
 /// The code, and the fixture for the conformance suite.
@@ -31,7 +31,7 @@ fn templates(kind: Kind) -> (&'static str, &'static str) {
 }
 
 /// The server of the made-up cloud, for the driver's tests.
-const CLOUD: &str = include_str!("../../../../examples/made-up-cloud/cloud.py");
+const SAMPLE_CLOUD_SERVER: &str = include_str!("../../../../examples/made-up-cloud/cloud.py");
 
 /// Makes a project in a folder of this name.
 pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Failure> {
@@ -39,12 +39,16 @@ pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Fail
     if !name.starts_with(|letter: char| letter.is_ascii_lowercase()) || !name.chars().all(is_plain) {
         let text = format_args!("`{name}` can't be a plugin's name");
         return Err(
-            Failure::new(Exit::Usage, "plugin.name", text).help("small letters, digits and `_`, a letter first")
+            Failure::new(ExitStatus::Usage, "plugin.name", text).help("small letters, digits and `_`, a letter first")
         );
     }
     let folder = PathBuf::from(name);
     if folder.exists() {
-        return Err(Failure::new(Exit::Failed, "plugin.exists", format_args!("there is a `{name}` here already")));
+        return Err(Failure::new(
+            ExitStatus::Failed,
+            "plugin.exists",
+            format_args!("there is a `{name}` here already"),
+        ));
     }
     let sdk = match sdk {
         Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
@@ -69,13 +73,17 @@ pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Fail
         (".gitignore", "/target\n".to_owned()),
     ];
     if kind == Kind::Driver {
-        files.push(("cloud.py", CLOUD.to_owned()));
+        files.push(("cloud.py", SAMPLE_CLOUD_SERVER.to_owned()));
     }
     for (file, text) in files {
         let path = folder.join(file);
         let written = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text));
         written.map_err(|error| {
-            Failure::new(Exit::Failed, "plugin.write", format_args!("{} can't be written: {error}", path.display()))
+            Failure::new(
+                ExitStatus::Failed,
+                "plugin.write",
+                format_args!("{} can't be written: {error}", path.display()),
+            )
         })?;
     }
     print::line(format_args!("{name}/ is a {}; its code is in {name}/src/lib.rs", kind.name()));
@@ -86,7 +94,7 @@ pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Fail
 
 /// Builds the project in a folder. The answer is the component.
 pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
-    let failed = |text: String| Failure::new(Exit::Failed, "plugin.build", text);
+    let failed = |text: String| Failure::new(ExitStatus::Failed, "plugin.build", text);
     if !folder.join("Cargo.toml").is_file() {
         return Err(failed(format!("there is no Cargo.toml in {}", folder.display()))
             .help("`occopus plugin new NAME --kind driver` makes a project"));
@@ -94,7 +102,7 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let output = cargo()
         .current_dir(folder)
-        .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
+        .args(["build", "--release", "--target", WASM_TARGET, "--message-format=json-render-diagnostics"])
         .stderr(std::process::Stdio::inherit())
         .output()
         .map_err(|error| {
@@ -102,7 +110,7 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
         })?;
     if !output.status.success() {
         return Err(failed("the plugin can't be built".to_owned())
-            .help(format_args!("if the target is what is missing: rustup target add {TARGET}")));
+            .help(format_args!("if the target is what is missing: rustup target add {WASM_TARGET}")));
     }
     // One message a line; the last component is the project's own.
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use occopus_runtime::Kind;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{ExitStatus, Failure};
 use crate::print;
 
 macro_rules! contract {
@@ -30,7 +30,11 @@ pub(crate) fn write(kind: Kind, folder: &Path) -> Result<(), Failure> {
         let path = folder.join(file);
         let written = fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| fs::write(&path, text));
         written.map_err(|error| {
-            Failure::new(Exit::Failed, "plugin.write", format_args!("{} can't be written: {error}", path.display()))
+            Failure::new(
+                ExitStatus::Failed,
+                "plugin.write",
+                format_args!("{} can't be written: {error}", path.display()),
+            )
         })?;
     }
     print::line(format_args!("{} has the world {world} of occopus:{package}", folder.display()));

@@ -1,51 +1,51 @@
 //! What a service can be asked: a function for each route.
 
 use http::header::CONTENT_TYPE;
-use occopus_engine::{Event, Plan, Renew, Status, Summary};
+use occopus_engine::{Event, Plan, Rollout, Status, Summary};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::client::ServiceClient;
 use super::operation::{Accepted, Operation};
-use super::plugins::Plugin;
-use super::problem::Told;
-use super::service::Service;
-use crate::args::OnFailure;
+use super::plugins::PluginResponse;
+use super::problem::FileDiagnostic;
+use crate::args::OnFailureArg;
 use crate::failure::Failure;
-use crate::plugin::Card;
+use crate::plugin::PluginDetails;
 
 /// Infrastructures read at a time.
-const PAGE: usize = 500;
+const PAGE_SIZE: usize = 500;
 
 /// How many instances a node is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ScaleBy {
+pub(crate) enum ScaleCall {
     /// So many more.
-    More(u32),
+    Up(u32),
     /// This one less.
-    Without(String),
+    RemoveInstance(String),
     /// So many.
     To(u32),
 }
 
 /// What became of a request to destroy.
-pub(crate) enum Destroyed {
+pub(crate) enum DestroyResponse {
     /// It is gone already.
-    Gone,
+    AlreadyGone,
     /// It takes its time.
     Accepted(Accepted),
 }
 
 /// A type whose definitions a service keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct StoredDefinition {
     #[serde(rename = "type")]
     pub(crate) node_type: String,
     /// Where each implementation came from.
     pub(crate) origins: Vec<String>,
 }
 
-impl Service {
+impl ServiceClient {
     fn get(&self, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         self.request(Method::GET, path, query)
     }
@@ -54,7 +54,7 @@ impl Service {
         self.request(Method::POST, path, query)
     }
 
-    async fn done(&self, request: RequestBuilder) -> Result<(), Failure> {
+    async fn send_for_status(&self, request: RequestBuilder) -> Result<(), Failure> {
         self.send(request).await.map(drop)
     }
 
@@ -72,28 +72,28 @@ impl Service {
             next: Option<String>,
         }
         let mut all = Vec::new();
-        let mut query = vec![("limit", PAGE.to_string())];
+        let mut query = vec![("limit", PAGE_SIZE.to_string())];
         loop {
             let page: Page = self.json(self.get(&["infrastructures"], &query)).await?;
             all.extend(page.items);
             let Some(next) = page.next else { return Ok(all) };
-            query = vec![("limit", PAGE.to_string()), ("after", next)];
+            query = vec![("limit", PAGE_SIZE.to_string()), ("after", next)];
         }
     }
 
     /// Checks a document; gives warnings.
-    pub(crate) async fn validate(&self, document: &str) -> Result<Vec<Told>, Failure> {
+    pub(crate) async fn validate(&self, document: &str) -> Result<Vec<FileDiagnostic>, Failure> {
         #[derive(Deserialize)]
         struct Valid {
-            warnings: Vec<Told>,
+            warnings: Vec<FileDiagnostic>,
         }
-        let valid: Valid = self.json(with(self.post(&["validate"], &[]), document)).await?;
+        let valid: Valid = self.json(with_json_body(self.post(&["validate"], &[]), document)).await?;
         Ok(valid.warnings)
     }
 
     /// What a build would do.
-    pub(crate) async fn plan(&self, id: &str, document: &str, renew: Renew) -> Result<Plan, Failure> {
-        self.json(with(self.post(&["infrastructures", id, "plan"], &replace(renew)), document)).await
+    pub(crate) async fn plan(&self, id: &str, document: &str, renew: Rollout) -> Result<Plan, Failure> {
+        self.json(with_json_body(self.post(&["infrastructures", id, "plan"], &replace_query(renew)), document)).await
     }
 
     /// Builds, or changes what exists.
@@ -101,26 +101,26 @@ impl Service {
         &self,
         id: &str,
         document: &str,
-        renew: Renew,
-        on_failure: OnFailure,
+        renew: Rollout,
+        on_failure: OnFailureArg,
     ) -> Result<Accepted, Failure> {
-        let mut query = replace(renew);
+        let mut query = replace_query(renew);
         let word = match on_failure {
-            OnFailure::Rollback => "rollback",
-            OnFailure::Keep => "keep",
+            OnFailureArg::Rollback => "rollback",
+            OnFailureArg::Keep => "keep",
         };
         query.push(("on_failure", word.to_owned()));
-        self.json(with(self.request(Method::PUT, &["infrastructures", id], &query), document)).await
+        self.json(with_json_body(self.request(Method::PUT, &["infrastructures", id], &query), document)).await
     }
 
     /// Removes it.
-    pub(crate) async fn destroy(&self, id: &str) -> Result<Destroyed, Failure> {
+    pub(crate) async fn destroy(&self, id: &str) -> Result<DestroyResponse, Failure> {
         let request = self.request(Method::DELETE, &["infrastructures", id], &[]).header("prefer", "respond-async");
         let response = self.send(request).await?;
         if response.status() == StatusCode::ACCEPTED {
-            return Ok(Destroyed::Accepted(self.read(response).await?));
+            return Ok(DestroyResponse::Accepted(self.read(response).await?));
         }
-        Ok(Destroyed::Gone)
+        Ok(DestroyResponse::AlreadyGone)
     }
 
     /// Looks once, and heals; with `release`, also what is held.
@@ -130,18 +130,18 @@ impl Service {
     }
 
     /// Something that is done when it is answered: `attach`, `detach`, `suspend`, `resume`.
-    pub(crate) async fn tell(&self, id: &str, what: &str) -> Result<(), Failure> {
-        self.done(self.post(&["infrastructures", id, what], &[])).await
+    pub(crate) async fn post_action(&self, id: &str, what: &str) -> Result<(), Failure> {
+        self.send_for_status(self.post(&["infrastructures", id, what], &[])).await
     }
 
     /// Records how many instances a node is to have.
-    pub(crate) async fn scale(&self, id: &str, node: &str, by: &ScaleBy) -> Result<(), Failure> {
+    pub(crate) async fn scale(&self, id: &str, node: &str, by: &ScaleCall) -> Result<(), Failure> {
         let (method, argument) = match by {
-            ScaleBy::More(number) => ("scaleup", number.to_string()),
-            ScaleBy::Without(instance) => ("scaledown", instance.clone()),
-            ScaleBy::To(number) => ("scaleto", number.to_string()),
+            ScaleCall::Up(number) => ("scaleup", number.to_string()),
+            ScaleCall::RemoveInstance(instance) => ("scaledown", instance.clone()),
+            ScaleCall::To(number) => ("scaleto", number.to_string()),
         };
-        self.done(self.post(&["infrastructures", id, method, node, &argument], &[])).await
+        self.send_for_status(self.post(&["infrastructures", id, method, node, &argument], &[])).await
     }
 
     /// Where long work stands.
@@ -161,10 +161,10 @@ impl Service {
     }
 
     /// The types whose definitions the service keeps.
-    pub(crate) async fn definitions(&self) -> Result<Vec<Kept>, Failure> {
+    pub(crate) async fn definitions(&self) -> Result<Vec<StoredDefinition>, Failure> {
         #[derive(Deserialize)]
         struct All {
-            definitions: Vec<Kept>,
+            definitions: Vec<StoredDefinition>,
         }
         let all: All = self.json(self.get(&["definitions"], &[])).await?;
         Ok(all.definitions)
@@ -181,31 +181,31 @@ impl Service {
         struct Imported {
             imported: Vec<String>,
         }
-        let answer: Imported = self.json(with(self.post(&["definitions"], &[]), document)).await?;
+        let answer: Imported = self.json(with_json_body(self.post(&["definitions"], &[]), document)).await?;
         Ok(answer.imported)
     }
 
     /// Forgets the definitions of a type.
-    pub(crate) async fn forget(&self, node_type: &str) -> Result<(), Failure> {
-        self.done(self.request(Method::DELETE, &["definitions", node_type], &[])).await
+    pub(crate) async fn remove_definitions(&self, node_type: &str) -> Result<(), Failure> {
+        self.send_for_status(self.request(Method::DELETE, &["definitions", node_type], &[])).await
     }
 
     /// The service's plugins.
-    pub(crate) async fn plugins(&self) -> Result<Vec<Card>, Failure> {
+    pub(crate) async fn plugins(&self) -> Result<Vec<PluginDetails>, Failure> {
         #[derive(Deserialize)]
         struct All {
-            plugins: Vec<Plugin>,
+            plugins: Vec<PluginResponse>,
         }
         let all: All = self.json(self.get(&["plugins"], &[])).await?;
-        Ok(all.plugins.into_iter().filter_map(Plugin::card).collect())
+        Ok(all.plugins.into_iter().filter_map(PluginResponse::into_details).collect())
     }
 }
 
-fn with(request: RequestBuilder, document: &str) -> RequestBuilder {
+fn with_json_body(request: RequestBuilder, document: &str) -> RequestBuilder {
     request.header(CONTENT_TYPE, "application/json").body(document.to_owned())
 }
 
-fn replace(renew: Renew) -> Vec<(&'static str, String)> {
+fn replace_query(renew: Rollout) -> Vec<(&'static str, String)> {
     let which: Vec<_> = [(renew.changed, "changed"), (renew.dependents, "dependents")]
         .into_iter()
         .filter_map(|(wanted, which)| wanted.then_some(which))

@@ -6,68 +6,69 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use occopus::WithPlanned;
-use occopus::source::Place;
-use occopus_engine::What;
+use occopus::source_location::SourceLocation;
+use occopus_engine::EventKind;
 use occopus_model::{
-    Compiled, Implementation, Infrastructure, Input, InstanceLimits, Problems, Schemas, document,
+    CompileInput, Compiled, Diagnostics, Implementation, Infrastructure, InstanceLimits, Schemas, document,
     document_of_definitions, read_definitions, read_definitions_document,
 };
 
-use super::plugins::Plugins;
-use super::problem::Told;
-use super::service::Service;
-use crate::args::Files;
+use super::client::ServiceClient;
+use super::plugins::ServicePlugins;
+use super::problem::FileDiagnostic;
+use crate::args::DescriptionArgs;
+use crate::backend;
 use crate::failure::Failure;
-use crate::session;
 
 /// How the text that is sent is called while it is looked at here.
-const NAME: &str = "description";
+const DOCUMENT_NAME: &str = "description";
 /// The service knows how many it allows.
-const ANY: InstanceLimits = InstanceLimits { per_node: u32::MAX, per_infrastructure: u32::MAX };
+const NO_INSTANCE_LIMITS: InstanceLimits = InstanceLimits { per_node: u32::MAX, per_infrastructure: u32::MAX };
 
 /// A description, as it is sent.
-pub(crate) struct Posted {
+pub(crate) struct SubmittedDescription {
     /// What the files say, and what is doubtful in them.
     pub(crate) compiled: Compiled,
     /// One document that needs no other file.
     pub(crate) text: String,
-    plugins: Arc<Plugins>,
+    plugins: Arc<ServicePlugins>,
 }
 
-impl Service {
+impl ServiceClient {
     /// Reads a description with its node definitions, against what the service has; tells the warnings on standard error.
-    pub(crate) async fn compile(&self, files: Files) -> Result<Posted, Failure> {
-        let plugins = Arc::new(Plugins(self.plugins().await?));
+    pub(crate) async fn compile(&self, files: DescriptionArgs) -> Result<SubmittedDescription, Failure> {
+        let plugins = Arc::new(ServicePlugins(self.plugins().await?));
         let stored = IndexMap::new();
-        let Files { description, nodes: definitions } = files;
-        let mut input = Input { description, definitions, stored, events: &What::NAMES, instances: ANY };
+        let DescriptionArgs { description, nodes: definitions } = files;
+        let mut input =
+            CompileInput { description, definitions, stored, events: &EventKind::NAMES, instances: NO_INSTANCE_LIMITS };
         let mut compiled = compile(input.clone(), &plugins).await;
         if let Err(problems) = &compiled
             && problems.iter().any(|problem| problem.code() == "type.unknown")
         {
-            input.stored = self.stored(problems, &plugins).await?;
+            input.stored = self.fetch_missing_definitions(problems, &plugins).await?;
             compiled = compile(input, &plugins).await;
         }
         let compiled = compiled?;
-        session::warn(&compiled.warnings);
+        backend::print_warnings(&compiled.warnings);
         // A value has a line of its own, by which it is found again.
         let text = format!("{:#}", document(&compiled.infrastructure));
-        Ok(Posted { compiled, text, plugins })
+        Ok(SubmittedDescription { compiled, text, plugins })
     }
 
     /// Reads files of node definitions, against what the service has; gives them as one document.
     pub(crate) async fn read_definitions(&self, files: Vec<PathBuf>) -> Result<String, Failure> {
-        let plugins = Plugins(self.plugins().await?);
+        let plugins = ServicePlugins(self.plugins().await?);
         let (definitions, warnings) = blocking(move || read_definitions(&files, &WithPlanned(&plugins))).await?;
-        session::warn(&warnings);
+        backend::print_warnings(&warnings);
         Ok(document_of_definitions(&definitions).to_string())
     }
 
     /// The definitions that the service keeps of the types that are missing. Of others only the names, to suggest them.
-    async fn stored(
+    async fn fetch_missing_definitions(
         &self,
-        problems: &Problems,
-        plugins: &Plugins,
+        problems: &Diagnostics,
+        plugins: &ServicePlugins,
     ) -> Result<IndexMap<String, Vec<Implementation>>, Failure> {
         let missing: Vec<_> =
             problems.iter().filter(|problem| problem.code() == "type.unknown").map(ToString::to_string).collect();
@@ -86,40 +87,42 @@ impl Service {
     }
 }
 
-async fn compile(input: Input, plugins: &Arc<Plugins>) -> Result<Compiled, Problems> {
+async fn compile(input: CompileInput, plugins: &Arc<ServicePlugins>) -> Result<Compiled, Diagnostics> {
     let plugins = Arc::clone(plugins);
     blocking(move || occopus_model::compile(&input, &WithPlanned(&*plugins))).await
 }
 
-impl Posted {
+impl SubmittedDescription {
     /// The graph.
     pub(crate) fn infrastructure(&self) -> &Infrastructure {
         &self.compiled.infrastructure
     }
 
     /// With the places in the user's files, where the service could only name those in what was sent.
-    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+    pub(crate) fn relocate_failure(&self, failure: Failure) -> Failure {
         let Failure::Service(mut refused) = failure else { return failure };
         if !refused.problems.is_empty() {
-            let origins = self.origins();
-            refused.problems = refused.problems.into_iter().map(|told| relocated(told, &origins)).collect();
+            let origins = self.line_origins();
+            refused.problems = refused.problems.into_iter().map(|told| relocate(told, &origins)).collect();
         }
         Failure::Service(refused)
     }
 
     /// What the service finds doubtful and we do not, with places in the user's files.
-    pub(crate) fn news(&self, warnings: Vec<Told>) -> Vec<Told> {
+    pub(crate) fn service_warnings(&self, warnings: Vec<FileDiagnostic>) -> Vec<FileDiagnostic> {
         let known: HashSet<_> = self.compiled.warnings.iter().map(ToString::to_string).collect();
-        let origins = self.origins();
+        let origins = self.line_origins();
         let new = warnings.into_iter().filter(|told| !known.contains(&told.message));
-        new.map(|told| relocated(told, &origins)).collect()
+        new.map(|told| relocate(told, &origins)).collect()
     }
 
     /// By the line of what is sent: where the user wrote it.
-    fn origins(&self) -> HashMap<usize, String> {
-        let (none, events) = (IndexMap::new(), &What::NAMES[..]);
+    fn line_origins(&self) -> HashMap<usize, String> {
+        let (none, events) = (IndexMap::new(), &EventKind::NAMES[..]);
         let schemas: &dyn Schemas = &*self.plugins;
-        let Ok(sent) = occopus_model::compile_document(NAME, &self.text, &none, events, ANY, schemas) else {
+        let Ok(sent) =
+            occopus_model::compile_document(DOCUMENT_NAME, &self.text, &none, events, NO_INSTANCE_LIMITS, schemas)
+        else {
             return HashMap::new();
         };
         let mut origins = HashMap::new();
@@ -129,7 +132,7 @@ impl Posted {
             for (sent, written) in both {
                 let places = sent.lines.iter().filter_map(|(pointer, at)| Some((at, written.lines.get(pointer)?)));
                 for (at, origin) in places.chain([(&sent.origin, &written.origin)]) {
-                    if let Some(place) = Place::parse(at) {
+                    if let Some(place) = SourceLocation::parse(at) {
                         // What encloses something comes before it, and begins on the same line at most.
                         origins.entry(place.line).or_insert_with(|| origin.clone());
                     }
@@ -140,11 +143,11 @@ impl Posted {
     }
 }
 
-fn relocated(told: Told, origins: &HashMap<usize, String>) -> Told {
-    let place = told.line.and_then(|line| origins.get(&line)).and_then(|origin| Place::parse(origin));
+fn relocate(told: FileDiagnostic, origins: &HashMap<usize, String>) -> FileDiagnostic {
+    let place = told.line.and_then(|line| origins.get(&line)).and_then(|origin| SourceLocation::parse(origin));
     let file = place.map(|place| place.file.to_owned());
     let (line, column) = place.map(|place| (place.line, place.column)).unzip();
-    Told { file, line, column, ..told }
+    FileDiagnostic { file, line, column, ..told }
 }
 
 /// Reading files and checking them takes a while and does not wait for anything.
@@ -161,13 +164,13 @@ mod tests {
     use occopus_runtime::Kind;
     use serde_json::json;
 
-    use crate::plugin::{Card, Needs};
+    use crate::plugin::{PluginDetails, PluginNeeds};
 
-    use super::super::problem::Refused;
+    use super::super::problem::ServiceError;
     use super::*;
 
-    fn posted(folder: &std::path::Path) -> Posted {
-        let card = |kind: Kind, keyword: &str| Card {
+    fn posted(folder: &std::path::Path) -> SubmittedDescription {
+        let card = |kind: Kind, keyword: &str| PluginDetails {
             kind,
             keyword: keyword.into(),
             name: keyword.into(),
@@ -176,15 +179,19 @@ mod tests {
             origin: "bundled".into(),
             sha256: String::new(),
             contract: "1".into(),
-            needs: Needs::default(),
+            needs: PluginNeeds::default(),
             section_schema: Arc::new(json!({})),
             credentials_schema: None,
         };
-        let plugins = Arc::new(Plugins(vec![card(Kind::Driver, "local"), card(Kind::Contextualiser, "basic")]));
-        let input = Input { description: folder.join("infra.yaml"), events: &What::NAMES, ..Input::default() };
+        let plugins = Arc::new(ServicePlugins(vec![card(Kind::Driver, "local"), card(Kind::Contextualiser, "basic")]));
+        let input = CompileInput {
+            description: folder.join("infra.yaml"),
+            events: &EventKind::NAMES,
+            ..CompileInput::default()
+        };
         let compiled = occopus_model::compile(&input, &*plugins).expect("compiles");
         let text = format!("{:#}", document(&compiled.infrastructure));
-        Posted { compiled, text, plugins }
+        SubmittedDescription { compiled, text, plugins }
     }
 
     #[test]
@@ -197,7 +204,7 @@ mod tests {
         std::fs::write(folder.path().join("nodes/node_definitions.yaml"), definitions).expect("written");
         let posted = posted(folder.path());
         let line = posted.text.lines().position(|line| line.contains(r#""text": "one\ntwo\n""#)).expect("sent") + 1;
-        let told = |line| Told {
+        let told = |line| FileDiagnostic {
             severity: "error".into(),
             code: "template.failed".into(),
             message: "line 2: what is this?".into(),
@@ -206,13 +213,13 @@ mod tests {
             column: Some(15),
             help: None,
         };
-        let mut refused = Refused::new(crate::failure::Exit::Invalid, "files.invalid", "no");
+        let mut refused = ServiceError::new(crate::failure::ExitStatus::Invalid, "files.invalid", "no");
         refused.problems = vec![told(line), told(1)];
-        let Failure::Service(refused) = posted.explain(refused.into()) else { panic!("a refusal stays one") };
+        let Failure::Service(refused) = posted.relocate_failure(refused.into()) else { panic!("a refusal stays one") };
         let wanted = folder.path().join("nodes/node_definitions.yaml");
         let [found, unknown] = &refused.problems[..] else { panic!("two problems") };
         assert_eq!((found.file.as_deref(), found.line, found.column), (wanted.to_str(), Some(8), Some(7)));
         assert_eq!((&unknown.file, unknown.line), (&None, None), "nobody has seen the text that was sent");
-        assert_eq!(posted.news(vec![told(line)]).len(), 1);
+        assert_eq!(posted.service_warnings(vec![told(line)]).len(), 1);
     }
 }

@@ -6,65 +6,69 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use http::header::{ACCEPT, HeaderName};
-use occopus_engine::{Event, What};
+use occopus_engine::{Event, EventKind};
 use reqwest::{Response, StatusCode};
 use sse_stream::{Sse, SseByteStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::service::Service;
+use super::client::ServiceClient;
 use crate::failure::Failure;
 
 /// A service says something at least so often, if only that it is still there.
-const SILENCE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Before the next try after the first one.
-const SHORTEST: Duration = Duration::from_millis(200);
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(200);
 /// Before the next try after many.
-const LONGEST: Duration = Duration::from_secs(10);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 /// Bytes of one event.
-const LONGEST_BLOCK: usize = 16 << 20;
+const MAX_EVENT_BYTES: usize = 16 << 20;
 /// The header by which an event stream is taken up again.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Follow {
+pub(crate) enum StreamStart {
     /// With what happens from now on. The infrastructure exists.
-    FromNow,
+    Now,
     /// With what comes after this event. The infrastructure exists.
     After(u64),
     /// With the first event of an infrastructure that may not exist yet.
-    FromBirth,
+    Beginning,
 }
 
 /// Connects, and goes on in the background: until the infrastructure is gone, or nobody listens any more.
-pub(crate) async fn follow(service: &Service, id: &str, begin: Follow) -> Result<UnboundedReceiver<Event>, Failure> {
+pub(crate) async fn subscribe(
+    service: &ServiceClient,
+    id: &str,
+    begin: StreamStart,
+) -> Result<UnboundedReceiver<Event>, Failure> {
     let (tell, events) = unbounded_channel();
     let position = match begin {
-        Follow::FromNow => None,
-        Follow::After(event) => Some(event),
-        Follow::FromBirth => Some(0),
+        StreamStart::Now => None,
+        StreamStart::After(event) => Some(event),
+        StreamStart::Beginning => Some(0),
     };
-    let mut stream = EventStream { service: service.clone(), id: id.to_owned(), position, tell };
+    let mut stream = EventStream { service: service.clone(), id: id.to_owned(), position, sender: tell };
     // Whoever waits for the connection misses nothing of what is asked for afterwards.
-    let first = if begin == Follow::FromBirth { None } else { Some(stream.connect().await?) };
-    tokio::spawn(async move { stream.pass_on(first).await });
+    let first = if begin == StreamStart::Beginning { None } else { Some(stream.connect().await?) };
+    tokio::spawn(async move { stream.forward(first).await });
     Ok(events)
 }
 
 struct EventStream {
-    service: Service,
+    service: ServiceClient,
     id: String,
     /// The last event that is known.
     position: Option<u64>,
-    tell: UnboundedSender<Event>,
+    sender: UnboundedSender<Event>,
 }
 
 /// How a connection ended.
-enum End {
+enum ConnectionEnd {
     /// There is nothing more to come, or nobody to hear it.
-    Over,
+    Finished,
     /// It may go on with another one.
-    Broken,
+    Interrupted,
 }
 
 impl EventStream {
@@ -78,11 +82,11 @@ impl EventStream {
         self.service.send(request).await
     }
 
-    async fn pass_on(&mut self, first: Option<Response>) {
+    async fn forward(&mut self, first: Option<Response>) {
         // What is not there before it was there may still come.
         let mut has_been_there = first.is_some();
         let mut next = first;
-        let mut pause = SHORTEST;
+        let mut pause = MIN_RECONNECT_DELAY;
         loop {
             let connected = match next.take() {
                 Some(response) => Ok(response),
@@ -91,8 +95,8 @@ impl EventStream {
             match connected {
                 Ok(response) => {
                     has_been_there = true;
-                    pause = SHORTEST;
-                    if let End::Over = self.read(response).await {
+                    pause = MIN_RECONNECT_DELAY;
+                    if let ConnectionEnd::Finished = self.read_events(response).await {
                         return;
                     }
                 }
@@ -102,48 +106,48 @@ impl EventStream {
                     }
                 }
                 // Such as a token that was revoked: trying again is of no use.
-                Err(Failure::Service(refused)) if !refused.is_passing => return,
-                Err(_) => pause = (pause * 2).min(LONGEST),
+                Err(Failure::Service(refused)) if !refused.is_transient => return,
+                Err(_) => pause = (pause * 2).min(MAX_RECONNECT_DELAY),
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.tell.closed() => return,
+                () = self.sender.closed() => return,
             }
         }
     }
 
-    async fn read(&mut self, response: Response) -> End {
-        let mut blocks = SseByteStream::new(chunks(response).boxed());
+    async fn read_events(&mut self, response: Response) -> ConnectionEnd {
+        let mut blocks = SseByteStream::new(body_chunks(response).boxed());
         loop {
             let block = tokio::select! {
                 block = blocks.next() => block,
-                () = self.tell.closed() => return End::Over,
+                () = self.sender.closed() => return ConnectionEnd::Finished,
             };
-            let Some(Ok(block)) = block else { return End::Broken };
+            let Some(Ok(block)) = block else { return ConnectionEnd::Interrupted };
             let is_last = block.id.is_none() && block.event.as_deref() == Some("infradrop");
-            if let Some(event) = event(&block) {
+            if let Some(event) = parse_event(&block) {
                 self.position = event.id.or(self.position);
-                let is_drop = is_last || event.what == What::InfraDrop;
-                if self.tell.send(event).is_err() || is_drop {
-                    return End::Over;
+                let is_drop = is_last || event.kind == EventKind::InfraDrop;
+                if self.sender.send(event).is_err() || is_drop {
+                    return ConnectionEnd::Finished;
                 }
             }
             if is_last {
-                return End::Over;
+                return ConnectionEnd::Finished;
             }
         }
     }
 }
 
 /// The pieces of an answer, as long as they keep coming, and make blocks.
-fn chunks(response: Response) -> impl Stream<Item = io::Result<Bytes>> {
+fn body_chunks(response: Response) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold((response, 0), async |(mut response, open)| {
-        match tokio::time::timeout(SILENCE, response.chunk()).await {
+        match tokio::time::timeout(IDLE_TIMEOUT, response.chunk()).await {
             Ok(Ok(None)) => Ok(None),
             Ok(Ok(Some(chunk))) => {
                 let end = chunk.windows(2).rposition(|pair| pair == b"\n\n");
                 let open = end.map_or(open + chunk.len(), |end| chunk.len() - end);
-                if open > LONGEST_BLOCK {
+                if open > MAX_EVENT_BYTES {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
                 Ok(Some((chunk, (response, open))))
@@ -155,7 +159,7 @@ fn chunks(response: Response) -> impl Stream<Item = io::Result<Bytes>> {
 }
 
 /// The event in a block; none in one that only has other fields, or something that this version can't read.
-fn event(block: &Sse) -> Option<Event> {
+fn parse_event(block: &Sse) -> Option<Event> {
     let event: Event = serde_json::from_str(block.data.as_deref()?).ok()?;
     let id = event.id.or_else(|| block.id.as_deref()?.parse().ok());
     Some(Event { id, ..event })
@@ -171,7 +175,7 @@ mod tests {
     use super::*;
 
     const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    const GONE: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
     fn block(id: u64, name: &str) -> String {
         let data = format!(r#"{{"id":{id},"time":"2024-01-01T00:00:00Z","infra_id":"i","event":"{name}"}}"#);
@@ -179,7 +183,7 @@ mod tests {
     }
 
     /// A server that gives these answers, one for each connection, and remembers what it was asked.
-    async fn server(answers: Vec<String>) -> (Service, Arc<Mutex<Vec<String>>>) {
+    async fn server(answers: Vec<String>) -> (ServiceClient, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -199,11 +203,12 @@ mod tests {
                 }
             }
         });
-        let service = Service::new(&address, Vec::new(), None).unwrap_or_else(|failure| panic!("{}", failure.render()));
+        let service =
+            ServiceClient::new(&address, Vec::new(), None).unwrap_or_else(|failure| panic!("{}", failure.render()));
         (service, asked)
     }
 
-    async fn all(mut events: UnboundedReceiver<Event>) -> Vec<(Option<u64>, String)> {
+    async fn collect_events(mut events: UnboundedReceiver<Event>) -> Vec<(Option<u64>, String)> {
         let mut found = Vec::new();
         while let Some(event) = events.recv().await {
             found.push((event.id, event.to_string()));
@@ -216,9 +221,10 @@ mod tests {
         let first = format!("{HEAD}: still here\n\n{}{}id: 9\nda", block(3, "suspended"), block(4, "resumed"));
         let second = format!("{HEAD}{}event: infradrop\ndata: {{}}\n\n", block(5, "infraready"));
         let (service, asked) = server(vec![first, second]).await;
-        let events =
-            follow(&service, "i", Follow::After(2)).await.unwrap_or_else(|failure| panic!("{}", failure.render()));
-        let ids: Vec<_> = all(events).await.into_iter().map(|(id, _)| id).collect();
+        let events = subscribe(&service, "i", StreamStart::After(2))
+            .await
+            .unwrap_or_else(|failure| panic!("{}", failure.render()));
+        let ids: Vec<_> = collect_events(events).await.into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids, [Some(3), Some(4), Some(5)]);
         let asked = asked.lock().expect("no panic");
         assert!(
@@ -230,15 +236,20 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_exist_yet_is_awaited_and_what_is_gone_is_over() {
-        let answers =
-            vec![GONE.to_owned(), GONE.to_owned(), format!("{HEAD}{}", block(1, "suspended")), GONE.to_owned()];
+        let answers = vec![
+            NOT_FOUND.to_owned(),
+            NOT_FOUND.to_owned(),
+            format!("{HEAD}{}", block(1, "suspended")),
+            NOT_FOUND.to_owned(),
+        ];
         let (service, asked) = server(answers).await;
-        let events =
-            follow(&service, "i", Follow::FromBirth).await.unwrap_or_else(|failure| panic!("{}", failure.render()));
-        assert_eq!(all(events).await.len(), 1);
+        let events = subscribe(&service, "i", StreamStart::Beginning)
+            .await
+            .unwrap_or_else(|failure| panic!("{}", failure.render()));
+        assert_eq!(collect_events(events).await.len(), 1);
         assert_eq!(asked.lock().expect("no panic").len(), 4);
-        let (service, _) = server(vec![GONE.to_owned()]).await;
-        assert!(follow(&service, "i", Follow::FromNow).await.is_err(), "it is not there");
+        let (service, _) = server(vec![NOT_FOUND.to_owned()]).await;
+        assert!(subscribe(&service, "i", StreamStart::Now).await.is_err(), "it is not there");
     }
 
     #[tokio::test]
@@ -250,8 +261,8 @@ mod tests {
         );
         let (service, _) = server(vec![answer]).await;
         let events =
-            follow(&service, "i", Follow::FromNow).await.unwrap_or_else(|failure| panic!("{}", failure.render()));
-        let ids: Vec<_> = all(events).await.into_iter().map(|(id, _)| id).collect();
+            subscribe(&service, "i", StreamStart::Now).await.unwrap_or_else(|failure| panic!("{}", failure.render()));
+        let ids: Vec<_> = collect_events(events).await.into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids, [Some(8), Some(9)]);
     }
 }

@@ -4,27 +4,27 @@
 //! its plugins, and the definitions that it keeps. What is sent is one document that needs no other file.
 
 mod api;
+mod backend_support;
+mod client;
 mod compile;
 mod events;
 mod operation;
-mod place;
 mod plugins;
 mod problem;
-mod service;
 
-pub(crate) use api::{Destroyed, ScaleBy};
-pub(crate) use events::{Follow, follow};
-pub(crate) use operation::watch;
-pub(crate) use place::check;
-pub(crate) use problem::{Refused, Told};
-pub(crate) use service::Service;
+pub(crate) use api::{DestroyResponse, ScaleCall};
+pub(crate) use backend_support::check_backend_support;
+pub(crate) use client::ServiceClient;
+pub(crate) use events::{StreamStart, subscribe};
+pub(crate) use operation::follow_operation;
+pub(crate) use problem::{FileDiagnostic, ServiceError};
 
 use crate::failure::Failure;
 
 /// Without the places in a text that nobody has seen.
-pub(crate) fn without_places(failure: Failure) -> Failure {
+pub(crate) fn without_locations(failure: Failure) -> Failure {
     match failure {
-        Failure::Service(refused) => refused.without_places().into(),
+        Failure::Service(refused) => refused.without_locations().into(),
         other => other,
     }
 }

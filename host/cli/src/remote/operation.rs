@@ -2,24 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use occopus_engine::{Event, Stop, What};
+use occopus_engine::{Event, EventKind, StopSignal};
 use serde::Deserialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::compile::Posted;
-use super::problem::{Problem, Refused};
-use super::service::Service;
-use super::without_places;
-use crate::failure::{Exit, Failure};
-use crate::report::{self, Live};
+use super::client::ServiceClient;
+use super::compile::SubmittedDescription;
+use super::problem::{ProblemDetails, ServiceError};
+use super::without_locations;
+use crate::failure::{ExitStatus, Failure};
+use crate::report::{self, ProgressTree};
 use crate::{print, signals};
 
 /// Between two looks at whether it has ended.
-const POLL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// A service that is started anew goes on with its work; it may take this long.
-const PATIENCE: Duration = Duration::from_secs(300);
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Events that belong to the end come at about the same time.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const EVENT_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// What a service answers to a request that takes its time.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -39,16 +39,16 @@ impl Accepted {
 /// Long work.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Operation {
-    state: State,
+    state: OperationState,
     #[serde(default)]
     message: Option<String>,
     #[serde(default)]
-    error: Option<Problem>,
+    error: Option<ProblemDetails>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum State {
+enum OperationState {
     Pending,
     Running,
     Done,
@@ -58,39 +58,39 @@ enum State {
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub(crate) struct Watched {
+pub(crate) struct OperationSummary {
     /// How many instances went.
     pub(crate) dropped: usize,
 }
 
-impl Watched {
-    fn note(&mut self, event: &Event) {
-        self.dropped += usize::from(matches!(event.what, What::NodeDropped { .. }));
+impl OperationSummary {
+    fn count_event(&mut self, event: &Event) {
+        self.dropped += usize::from(matches!(event.kind, EventKind::NodeDropped { .. }));
     }
 }
 
 /// Shows what happens until the work has ended. Ctrl-C ends the showing, not the work. What is wrong is shown where the user
 /// wrote it, when it was sent just now.
-pub(crate) async fn watch(
-    service: &Service,
+pub(crate) async fn follow_operation(
+    service: &ServiceClient,
     accepted: &Accepted,
     mut events: UnboundedReceiver<Event>,
-    live: Live,
-    posted: Option<&Posted>,
-) -> Result<Watched, Failure> {
-    let stop = Stop::default();
+    live: ProgressTree,
+    posted: Option<&SubmittedDescription>,
+) -> Result<OperationSummary, Failure> {
+    let stop = StopSignal::default();
     signals::listen(stop.clone(), "leaving; the service goes on");
     let (tell, told) = unbounded_channel();
-    let reporter = report::follow(told, live);
-    let mut watched = Watched::default();
-    let mut look = tokio::time::interval(POLL);
+    let reporter = report::spawn_reporter(told, live);
+    let mut watched = OperationSummary::default();
+    let mut look = tokio::time::interval(POLL_INTERVAL);
     let mut reached = Instant::now();
     let ended = loop {
         let looks = tokio::select! {
             event = events.recv(), if !events.is_closed() || !events.is_empty() => match event {
                 Some(event) => {
-                    watched.note(&event);
-                    let is_telling = matches!(event.what, What::InfraReady | What::InfraDrop);
+                    watched.count_event(&event);
+                    let is_telling = matches!(event.kind, EventKind::InfraReady | EventKind::InfraDrop);
                     // The reporter ends with its channel, never before.
                     let _ = tell.send(event);
                     is_telling
@@ -98,7 +98,7 @@ pub(crate) async fn watch(
                 None => false,
             },
             _ = look.tick() => true,
-            () = stop.requested() => break Err(left_alone(&accepted.infraid)),
+            () = stop.requested() => break Err(interrupted(&accepted.infraid)),
         };
         if !looks {
             continue;
@@ -110,13 +110,13 @@ pub(crate) async fn watch(
                     break ended;
                 }
             }
-            Err(Failure::Service(refused)) if refused.is_passing && reached.elapsed() < PATIENCE => {}
+            Err(Failure::Service(refused)) if refused.is_transient && reached.elapsed() < OUTAGE_TIMEOUT => {}
             Err(failure) => break Err(failure),
         }
     };
-    if stop.level() == 0 {
-        while let Ok(Some(event)) = tokio::time::timeout(LAST_WORDS, events.recv()).await {
-            watched.note(&event);
+    if stop.request_count() == 0 {
+        while let Ok(Some(event)) = tokio::time::timeout(EVENT_DRAIN_TIMEOUT, events.recv()).await {
+            watched.count_event(&event);
             let _ = tell.send(event);
         }
     }
@@ -124,42 +124,44 @@ pub(crate) async fn watch(
     let _ = reporter.await;
     match (ended, posted) {
         (Ok(()), _) => Ok(watched),
-        (Err(failure), Some(posted)) => Err(posted.explain(failure)),
-        (Err(failure), None) => Err(without_places(failure)),
+        (Err(failure), Some(posted)) => Err(posted.relocate_failure(failure)),
+        (Err(failure), None) => Err(without_locations(failure)),
     }
 }
 
 /// None as long as it goes on.
 fn outcome(operation: Operation, id: &str) -> Option<Result<(), Failure>> {
     match operation.state {
-        State::Pending | State::Running => None,
-        State::Done => {
+        OperationState::Pending | OperationState::Running => None,
+        OperationState::Done => {
             if let Some(message) = operation.message {
                 print::note(message);
             }
             Some(Ok(()))
         }
-        State::Failed => {
+        OperationState::Failed => {
             let refused = operation.error.map_or_else(
                 || {
                     let text =
                         operation.message.unwrap_or_else(|| "it failed, and the service does not say why".into());
-                    Refused::new(Exit::Failed, "operation.failed", text)
+                    ServiceError::new(ExitStatus::Failed, "operation.failed", text)
                 },
-                Refused::from,
+                ServiceError::from,
             );
-            Some(Err(refused.at(id).into()))
+            Some(Err(refused.with_infrastructure(id).into()))
         }
-        State::Superseded => {
+        OperationState::Superseded => {
             let text = operation.message.unwrap_or_else(|| "somebody has asked for something else since".into());
-            Some(Err(Refused::new(Exit::Failed, "operation.superseded", text).at(id).into()))
+            Some(Err(ServiceError::new(ExitStatus::Failed, "operation.superseded", text)
+                .with_infrastructure(id)
+                .into()))
         }
     }
 }
 
-fn left_alone(id: &str) -> Failure {
-    Refused::new(Exit::Interrupted, "client.left", format!("the service goes on with {id}"))
-        .at(id)
+fn interrupted(id: &str) -> Failure {
+    ServiceError::new(ExitStatus::Interrupted, "client.left", format!("the service goes on with {id}"))
+        .with_infrastructure(id)
         .help(format!("`occopus events -f -i {id}` shows it again; `occopus destroy -i {id}` stops and removes it"))
         .into()
 }
@@ -180,11 +182,11 @@ mod tests {
         assert!(matches!(ended(r#"{"state": "done", "message": null}"#), Some(Ok(()))));
         let failed = r#"{"state": "failed", "error": {"code": "engine.owned", "detail": "busy", "status": 409}}"#;
         let Some(Err(failure)) = ended(failed) else { panic!("it failed") };
-        assert_eq!((failure.exit(), &failure.to_json()["error"]["infrastructure"]), (Exit::Owned, &"i".into()));
+        assert_eq!((failure.exit(), &failure.to_json()["error"]["infrastructure"]), (ExitStatus::Owned, &"i".into()));
         let Some(Err(failure)) = ended(r#"{"state": "failed"}"#) else { panic!("it failed") };
-        assert_eq!(failure.exit(), Exit::Failed);
+        assert_eq!(failure.exit(), ExitStatus::Failed);
         let Some(Err(failure)) = ended(r#"{"state": "superseded"}"#) else { panic!("another took its place") };
-        assert_eq!(failure.exit(), Exit::Failed);
+        assert_eq!(failure.exit(), ExitStatus::Failed);
     }
 
     #[test]

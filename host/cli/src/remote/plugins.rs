@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use occopus_model::{Schemas, Section};
+use occopus_model::{Schemas, SectionKind};
 use occopus_runtime::Kind;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::plugin::{Card, Needs};
+use crate::plugin::{PluginDetails, PluginNeeds};
 
 /// A plugin, as a service tells of it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Plugin {
+pub(super) struct PluginResponse {
     name: String,
     version: String,
     kind: String,
@@ -26,11 +26,11 @@ pub(super) struct Plugin {
     interfaces: Vec<String>,
 }
 
-impl Plugin {
+impl PluginResponse {
     /// None for a plugin of a kind that this version does not know.
-    pub(super) fn card(self) -> Option<Card> {
+    pub(super) fn into_details(self) -> Option<PluginDetails> {
         let kinds = [Kind::Driver, Kind::HealthChecker, Kind::Contextualiser, Kind::ConfigManager];
-        Some(Card {
+        Some(PluginDetails {
             kind: kinds.into_iter().find(|kind| kind.name() == self.kind)?,
             keyword: self.keyword,
             name: self.name,
@@ -39,7 +39,7 @@ impl Plugin {
             origin: self.origin,
             sha256: self.digest,
             contract: self.contract,
-            needs: Needs { network: self.network, interfaces: self.interfaces },
+            needs: PluginNeeds { network: self.network, interfaces: self.interfaces },
             section_schema: self.schema,
             credentials_schema: self.credentials,
         })
@@ -47,38 +47,38 @@ impl Plugin {
 }
 
 /// What the service says of its plugins.
-pub(super) struct Plugins(pub(super) Vec<Card>);
+pub(super) struct ServicePlugins(pub(super) Vec<PluginDetails>);
 
-impl Plugins {
-    fn of(&self, section: Section) -> impl Iterator<Item = &Card> {
+impl ServicePlugins {
+    fn of_section(&self, section: SectionKind) -> impl Iterator<Item = &PluginDetails> {
         let kind = match section {
-            Section::Resource => Some(Kind::Driver),
-            Section::Contextualisation => Some(Kind::Contextualiser),
-            Section::ConfigManagement => Some(Kind::ConfigManager),
-            Section::HealthCheck => Some(Kind::HealthChecker),
-            Section::Webhook => None,
+            SectionKind::Resource => Some(Kind::Driver),
+            SectionKind::Contextualisation => Some(Kind::Contextualiser),
+            SectionKind::ConfigManagement => Some(Kind::ConfigManager),
+            SectionKind::HealthCheck => Some(Kind::HealthChecker),
+            SectionKind::Webhook => None,
         };
         self.0.iter().filter(move |card| Some(card.kind) == kind)
     }
 
-    fn find(&self, section: Section, keyword: &str) -> Option<&Card> {
-        self.of(section).find(|card| card.keyword == keyword)
+    fn find(&self, section: SectionKind, keyword: &str) -> Option<&PluginDetails> {
+        self.of_section(section).find(|card| card.keyword == keyword)
     }
 }
 
-impl Schemas for Plugins {
-    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+impl Schemas for ServicePlugins {
+    fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         self.find(section, keyword).map(|card| card.section_schema.clone())
     }
 
-    fn keywords(&self, section: Section) -> Vec<String> {
-        let mut keywords: Vec<_> = self.of(section).map(|card| card.keyword.clone()).collect();
+    fn keywords(&self, section: SectionKind) -> Vec<String> {
+        let mut keywords: Vec<_> = self.of_section(section).map(|card| card.keyword.clone()).collect();
         keywords.sort();
         keywords.dedup();
         keywords
     }
 
-    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         self.find(section, keyword)?.credentials_schema.clone()
     }
 }

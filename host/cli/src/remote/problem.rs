@@ -5,25 +5,25 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::service::whole;
-use crate::failure::{Exit, Failure};
+use super::client::read_body;
+use crate::failure::{ExitStatus, Failure};
 
 /// `application/problem+json`. Everything may be missing: a proxy may have answered.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Problem {
+pub(crate) struct ProblemDetails {
     status: Option<u16>,
     title: Option<String>,
     detail: Option<String>,
     code: Option<String>,
     help: Option<String>,
-    problems: Vec<Told>,
+    problems: Vec<FileDiagnostic>,
     left: Vec<Leftover>,
 }
 
 /// One thing that is wrong with what was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct FileDiagnostic {
     #[serde(default)]
     pub(crate) severity: String,
     #[serde(default)]
@@ -39,9 +39,9 @@ pub(crate) struct Told {
     pub(crate) help: Option<String>,
 }
 
-impl Told {
+impl FileDiagnostic {
     /// `FILE:LINE:COLUMN`
-    pub(crate) fn place(&self) -> Option<String> {
+    pub(crate) fn location(&self) -> Option<String> {
         Some(format!("{}:{}:{}", self.file.as_ref()?, self.line?, self.column?))
     }
 
@@ -54,13 +54,13 @@ impl Told {
 
 /// Why a service did not do what it was asked, or could not be asked.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Refused {
-    pub(crate) exit: Exit,
+pub(crate) struct ServiceError {
+    pub(crate) exit: ExitStatus,
     pub(crate) code: String,
     pub(crate) text: String,
     pub(crate) help: Option<String>,
     /// About the document that was sent.
-    pub(crate) problems: Vec<Told>,
+    pub(crate) problems: Vec<FileDiagnostic>,
     /// What should not exist any more and does.
     pub(crate) left: Vec<Leftover>,
     /// The infrastructure that it is about.
@@ -68,11 +68,11 @@ pub(crate) struct Refused {
     /// Of the answer.
     pub(crate) status: Option<StatusCode>,
     /// The same request may succeed a little later.
-    pub(crate) is_passing: bool,
+    pub(crate) is_transient: bool,
 }
 
-impl Refused {
-    pub(crate) fn new(exit: Exit, code: &str, text: impl Into<String>) -> Self {
+impl ServiceError {
+    pub(crate) fn new(exit: ExitStatus, code: &str, text: impl Into<String>) -> Self {
         Self {
             exit,
             code: code.to_owned(),
@@ -82,7 +82,7 @@ impl Refused {
             left: Vec::new(),
             infrastructure: None,
             status: None,
-            is_passing: false,
+            is_transient: false,
         }
     }
 
@@ -90,12 +90,12 @@ impl Refused {
         Self { help: Some(help.into()), ..self }
     }
 
-    pub(crate) fn passing(self) -> Self {
-        Self { is_passing: true, ..self }
+    pub(crate) fn transient(self) -> Self {
+        Self { is_transient: true, ..self }
     }
 
     /// Without the places in what was sent, which nobody has seen.
-    pub(crate) fn without_places(mut self) -> Self {
+    pub(crate) fn without_locations(mut self) -> Self {
         for told in &mut self.problems {
             (told.file, told.line, told.column) = (None, None, None);
         }
@@ -103,19 +103,19 @@ impl Refused {
     }
 
     /// With the infrastructure that it is about.
-    pub(crate) fn at(self, id: &str) -> Self {
+    pub(crate) fn with_infrastructure(self, id: &str) -> Self {
         Self { infrastructure: Some(id.to_owned()), ..self }
     }
 }
 
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
+impl From<ServiceError> for Failure {
+    fn from(refused: ServiceError) -> Self {
         Self::Service(Box::new(refused))
     }
 }
 
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Self {
+impl From<ProblemDetails> for ServiceError {
+    fn from(problem: ProblemDetails) -> Self {
         let status = problem.status.and_then(|status| StatusCode::from_u16(status).ok());
         let code = problem.code.unwrap_or_else(|| "service.refused".to_owned());
         let text =
@@ -123,15 +123,15 @@ impl From<Problem> for Refused {
         // Those of a node that failed later are places in what was right.
         let is_about_files = status == Some(StatusCode::BAD_REQUEST) && !problem.problems.is_empty();
         let exit = match code.as_str() {
-            _ if !problem.left.is_empty() => Exit::Left,
-            "engine.owned" => Exit::Owned,
-            "engine.left" => Exit::Left,
-            "engine.invalid-id" | "engine.unknown-node" => Exit::Usage,
-            "engine.invalid" | "engine.no-plugin" | "files.invalid" | "credentials.missing" => Exit::Invalid,
-            _ if is_about_files => Exit::Invalid,
-            _ => Exit::Failed,
+            _ if !problem.left.is_empty() => ExitStatus::LeftBehind,
+            "engine.owned" => ExitStatus::Owned,
+            "engine.left" => ExitStatus::LeftBehind,
+            "engine.invalid-id" | "engine.unknown-node" => ExitStatus::Usage,
+            "engine.invalid" | "engine.no-plugin" | "files.invalid" | "credentials.missing" => ExitStatus::Invalid,
+            _ if is_about_files => ExitStatus::Invalid,
+            _ => ExitStatus::Failed,
         };
-        let help = problem.help.or_else(|| help(&code, status).map(str::to_owned));
+        let help = problem.help.or_else(|| default_help(&code, status).map(str::to_owned));
         let is_passing = matches!(
             status,
             Some(StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
@@ -141,13 +141,13 @@ impl From<Problem> for Refused {
             problems: problem.problems,
             left: problem.left,
             status,
-            is_passing,
+            is_transient: is_passing,
             ..Self::new(exit, &code, text)
         }
     }
 }
 
-fn help(code: &str, status: Option<StatusCode>) -> Option<&'static str> {
+fn default_help(code: &str, status: Option<StatusCode>) -> Option<&'static str> {
     match (code, status) {
         ("engine.unknown-infrastructure", _) => Some("`occopus status` lists all infrastructures"),
         ("engine.owned", _) => Some("wait for it to end; when it is maintained, `occopus detach` lets that stop"),
@@ -162,41 +162,41 @@ fn help(code: &str, status: Option<StatusCode>) -> Option<&'static str> {
 }
 
 /// Bytes of a refusal: what is longer is none of a service's.
-const LONGEST: usize = 4 << 20;
+const MAX_PROBLEM_BYTES: usize = 4 << 20;
 
 /// From an answer that is none of success.
-pub(super) async fn read(response: Response) -> Failure {
+pub(super) async fn read_failure(response: Response) -> Failure {
     let status = response.status();
-    let bytes = whole(response, LONGEST).await.ok().flatten().unwrap_or_default();
-    Refused::from(of(status, &bytes)).into()
+    let bytes = read_body(response, MAX_PROBLEM_BYTES).await.ok().flatten().unwrap_or_default();
+    ServiceError::from(parse_problem(status, &bytes)).into()
 }
 
-fn of(status: StatusCode, bytes: &[u8]) -> Problem {
-    let problem = serde_json::from_slice::<Problem>(bytes).unwrap_or_default();
+fn parse_problem(status: StatusCode, bytes: &[u8]) -> ProblemDetails {
+    let problem = serde_json::from_slice::<ProblemDetails>(bytes).unwrap_or_default();
     let said = problem.detail.clone().or_else(|| Some(format!("the service answers {status}, and says no more")));
-    Problem { status: Some(status.as_u16()), detail: said, ..problem }
+    ProblemDetails { status: Some(status.as_u16()), detail: said, ..problem }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(status: u16, body: &str) -> Refused {
-        of(StatusCode::from_u16(status).expect("a status"), body.as_bytes()).into()
+    fn refused(status: u16, body: &str) -> ServiceError {
+        parse_problem(StatusCode::from_u16(status).expect("a status"), body.as_bytes()).into()
     }
 
     #[test]
     fn exits_are_those_of_the_same_failure_on_this_machine() {
         for (status, code, exit) in [
-            (409, "engine.owned", Exit::Owned),
-            (404, "engine.unknown-infrastructure", Exit::Failed),
-            (404, "engine.unknown-node", Exit::Usage),
-            (400, "engine.invalid-id", Exit::Usage),
-            (400, "files.invalid", Exit::Invalid),
-            (400, "engine.no-plugin", Exit::Invalid),
-            (500, "engine.left", Exit::Left),
-            (401, "access.unauthenticated", Exit::Failed),
-            (500, "something.new", Exit::Failed),
+            (409, "engine.owned", ExitStatus::Owned),
+            (404, "engine.unknown-infrastructure", ExitStatus::Failed),
+            (404, "engine.unknown-node", ExitStatus::Usage),
+            (400, "engine.invalid-id", ExitStatus::Usage),
+            (400, "files.invalid", ExitStatus::Invalid),
+            (400, "engine.no-plugin", ExitStatus::Invalid),
+            (500, "engine.left", ExitStatus::LeftBehind),
+            (401, "access.unauthenticated", ExitStatus::Failed),
+            (500, "something.new", ExitStatus::Failed),
         ] {
             let told =
                 refused(status, &json!({"code": code, "detail": "why", "title": "T", "status": status}).to_string());
@@ -222,20 +222,20 @@ mod tests {
                           "column": 5, "end_line": 3, "end_column": 6, "help": "did you mean `y`?"}],
         });
         let told = refused(400, &body.to_string());
-        assert_eq!((told.exit, told.problems[0].place().as_deref()), (Exit::Invalid, Some("d:3:5")));
+        assert_eq!((told.exit, told.problems[0].location().as_deref()), (ExitStatus::Invalid, Some("d:3:5")));
         let leftover =
             json!({"node": "n", "instance": "i", "driver": "local", "state": "failed", "handle": null, "message": "m"});
         let told = refused(502, &body.to_string());
-        assert_eq!(told.exit, Exit::Failed, "a node that failed later, and the place of its definition");
+        assert_eq!(told.exit, ExitStatus::Failed, "a node that failed later, and the place of its definition");
         let told = refused(500, &json!({"code": "engine.left", "detail": "d", "left": [leftover]}).to_string());
-        assert_eq!((told.exit, told.left.len()), (Exit::Left, 1));
+        assert_eq!((told.exit, told.left.len()), (ExitStatus::LeftBehind, 1));
     }
 
     #[test]
     fn answers_of_others_are_told_as_they_are() {
         for (body, passing) in [("<html>Bad Gateway</html>", true), ("", true), ("[1]", true)] {
             let told = refused(502, body);
-            assert_eq!((told.text.contains("502 Bad Gateway"), told.is_passing), (true, passing), "{told:?}");
+            assert_eq!((told.text.contains("502 Bad Gateway"), told.is_transient), (true, passing), "{told:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What people see: the tree of nodes, progress while something happens, and times in words.
 
-mod live;
+mod durations;
 mod plain;
+mod progress;
 mod screen;
 mod tree;
-mod words;
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -14,26 +14,26 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-pub(crate) use live::Live;
-pub(crate) use plain::{one_line, quoted};
+pub(crate) use durations::{format_duration, time_since};
+pub(crate) use plain::{one_line, quote_output};
+pub(crate) use progress::ProgressTree;
 pub(crate) use screen::LogWriter;
-pub(crate) use tree::{of_status, report_lines};
-pub(crate) use words::{ago, duration};
+pub(crate) use tree::{address_lines, status_lines};
 
 /// Redraw at most so often.
-const FRAME: Duration = Duration::from_millis(100);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Shows what happens on standard error until the events end: a tree that is redrawn on a terminal, lines otherwise.
-pub(crate) fn follow(events: UnboundedReceiver<Event>, live: Live) -> JoinHandle<()> {
+pub(crate) fn spawn_reporter(events: UnboundedReceiver<Event>, live: ProgressTree) -> JoinHandle<()> {
     if io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") {
-        tokio::spawn(on_terminal(events, live))
+        tokio::spawn(draw_on_terminal(events, live))
     } else {
-        tokio::spawn(in_lines(events))
+        tokio::spawn(print_lines(events))
     }
 }
 
-async fn on_terminal(mut events: UnboundedReceiver<Event>, mut live: Live) {
-    let mut tick = tokio::time::interval(FRAME);
+async fn draw_on_terminal(mut events: UnboundedReceiver<Event>, mut live: ProgressTree) {
+    let mut tick = tokio::time::interval(REDRAW_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
@@ -47,8 +47,8 @@ async fn on_terminal(mut events: UnboundedReceiver<Event>, mut live: Live) {
     screen::clear();
 }
 
-async fn in_lines(mut events: UnboundedReceiver<Event>) {
-    let mut lines = plain::Lines::default();
+async fn print_lines(mut events: UnboundedReceiver<Event>) {
+    let mut lines = plain::EventLines::default();
     while let Some(event) = events.recv().await {
         if let Some(line) = lines.line(&event) {
             super::print::note(line);

@@ -3,30 +3,30 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use occopus_engine::{Event, What};
+use occopus_engine::{Event, EventKind};
 
-use crate::terminal::is_command;
+use crate::terminal::is_terminal_control;
 
 /// Turns events into lines, without saying the same thing twice.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub(crate) struct EventLines {
     /// Not by the times of events, since the clock may be set.
     began: Option<Instant>,
     /// What was said last about a node.
-    said: HashMap<String, String>,
+    last_lines: HashMap<String, String>,
 }
 
-impl Lines {
+impl EventLines {
     /// The line for an event; none when it says nothing new.
     pub(crate) fn line(&mut self, event: &Event) -> Option<String> {
         let began = *self.began.get_or_insert_with(Instant::now);
         let text = one_line(&event.to_string());
-        if let Some(node) = event.what.node_name() {
-            let repeats = matches!(event.what, What::Waiting { .. } | What::Progress { .. });
-            if repeats && self.said.get(node) == Some(&text) {
+        if let Some(node) = event.kind.node_name() {
+            let repeats = matches!(event.kind, EventKind::Waiting { .. } | EventKind::Progress { .. });
+            if repeats && self.last_lines.get(node) == Some(&text) {
                 return None;
             }
-            self.said.insert(node.to_owned(), text.clone());
+            self.last_lines.insert(node.to_owned(), text.clone());
         }
         let seconds = began.elapsed().as_secs_f64();
         Some(format!("{seconds:7.1} s  {text}"))
@@ -34,10 +34,10 @@ impl Lines {
 }
 
 /// Lines that a machine wrote, indented. What would do something to a terminal is shown by its number.
-pub(crate) fn quoted(output: &str) -> String {
+pub(crate) fn quote_output(output: &str) -> String {
     let shown = |line: &str| {
         let mut shown = String::with_capacity(line.len());
-        line.chars().for_each(|character| show(&mut shown, character));
+        line.chars().for_each(|character| push_printable(&mut shown, character));
         shown
     };
     let lines: Vec<_> = output.lines().map(|line| format!("  | {}", shown(line))).collect();
@@ -54,15 +54,15 @@ pub(crate) fn one_line(text: &str) -> String {
             '\t' => line.push(' '),
             // The other half of a line break.
             '\r' if characters.peek() == Some(&'\n') => {}
-            other => show(&mut line, other),
+            other => push_printable(&mut line, other),
         }
     }
     line
 }
 
 /// Adds a character, or the number of one on which a terminal acts.
-fn show(shown: &mut String, character: char) {
-    if is_command(character) { shown.extend(character.escape_unicode()) } else { shown.push(character) }
+fn push_printable(shown: &mut String, character: char) {
+    if is_terminal_control(character) { shown.extend(character.escape_unicode()) } else { shown.push(character) }
 }
 
 #[cfg(test)]
@@ -71,17 +71,17 @@ mod tests {
 
     use super::*;
 
-    fn event(what: What) -> Event {
-        Event { id: None, time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), what }
+    fn event(what: EventKind) -> Event {
+        Event { id: None, time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), kind: what }
     }
 
     fn waiting(message: &str) -> Event {
-        event(What::Waiting { node_id: "n".into(), node_name: "web".into(), message: message.into() })
+        event(EventKind::Waiting { node_id: "n".into(), node_name: "web".into(), message: message.into() })
     }
 
     #[test]
     fn what_is_said_again_is_left_out() {
-        let mut lines = Lines::default();
+        let mut lines = EventLines::default();
         assert_eq!(
             lines.line(&waiting("port 80: refused")).as_deref(),
             Some("    0.0 s  web: waiting: port 80: refused")
@@ -93,11 +93,12 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_does_not_move_the_times_of_lines() {
-        let mut lines = Lines::default();
+        let mut lines = EventLines::default();
         let mut at = |seconds: i64| {
             let time = Timestamp::from_second(seconds).expect("a time");
-            let what = What::Waiting { node_id: "n".into(), node_name: "web".into(), message: seconds.to_string() };
-            lines.line(&Event { id: None, time, infra_id: "i".into(), what }).expect("a line")
+            let what =
+                EventKind::Waiting { node_id: "n".into(), node_name: "web".into(), message: seconds.to_string() };
+            lines.line(&Event { id: None, time, infra_id: "i".into(), kind: what }).expect("a line")
         };
         for seconds in [10_000, 13_600, 6_400] {
             assert!(at(seconds).starts_with("    0.0 s"));
@@ -111,6 +112,6 @@ mod tests {
 
     #[test]
     fn what_commands_a_terminal_is_shown_in_what_a_machine_wrote() {
-        assert_eq!(quoted("a\r\n\u{1b}[1Ab\tc\u{9b}"), "  | a\n  | \\u{1b}[1Ab\tc\\u{9b}");
+        assert_eq!(quote_output("a\r\n\u{1b}[1Ab\tc\u{9b}"), "  | a\n  | \\u{1b}[1Ab\tc\\u{9b}");
     }
 }

@@ -8,18 +8,18 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::terminal::printable;
 
 /// How many lines are drawn now. One terminal, one lock.
-static DRAWN: Mutex<usize> = Mutex::new(0);
+static DRAWN_LINES: Mutex<usize> = Mutex::new(0);
 
-fn drawn() -> MutexGuard<'static, usize> {
-    DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_drawn_lines() -> MutexGuard<'static, usize> {
+    DRAWN_LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Replaces the lines that are drawn by those for a terminal of this width and height.
 pub(crate) fn draw(lines: impl FnOnce(usize, usize) -> Vec<String>) {
-    let (width, height) = size();
+    let (width, height) = terminal_size();
     let lines = lines(width, height.saturating_sub(1).max(1));
-    let mut drawn = drawn();
-    let mut text = up(*drawn);
+    let mut drawn = lock_drawn_lines();
+    let mut text = cursor_up(*drawn);
     for line in &lines {
         text.push_str(&printable(line));
         text.push_str("\x1b[K\n");
@@ -31,14 +31,14 @@ pub(crate) fn draw(lines: impl FnOnce(usize, usize) -> Vec<String>) {
 
 /// Removes the lines that are drawn.
 pub(crate) fn clear() {
-    let mut drawn = drawn();
+    let mut drawn = lock_drawn_lines();
     if *drawn > 0 {
-        write(&(up(*drawn) + "\x1b[J"));
+        write(&(cursor_up(*drawn) + "\x1b[J"));
         *drawn = 0;
     }
 }
 
-fn up(lines: usize) -> String {
+fn cursor_up(lines: usize) -> String {
     if lines == 0 { String::new() } else { format!("\x1b[{lines}A\r") }
 }
 
@@ -49,7 +49,7 @@ fn write(text: &str) {
 }
 
 /// Width and height of the terminal.
-fn size() -> (usize, usize) {
+fn terminal_size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
         _ => (80, 24),
@@ -62,10 +62,10 @@ pub(crate) struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut drawn = drawn();
+        let mut drawn = lock_drawn_lines();
         let mut stderr = io::stderr().lock();
         if *drawn > 0 {
-            let _ = stderr.write_all((up(*drawn) + "\x1b[J").as_bytes());
+            let _ = stderr.write_all((cursor_up(*drawn) + "\x1b[J").as_bytes());
             *drawn = 0;
         }
         // A closed standard error must not become an endless story of errors about it.

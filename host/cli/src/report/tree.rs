@@ -1,11 +1,11 @@
 //! The tree of nodes: names, states, addresses, times, and below a line why it is as it is.
 
 use jiff::Timestamp;
-use occopus::graph::tone::ready_of;
+use occopus::graph::tone::format_ready;
 use occopus_engine::{InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Status};
 
+use super::durations::{format_duration, time_since};
 use super::plain::one_line;
-use super::words::{ago, duration};
 
 /// How a state is to be felt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum Tone {
     /// Something is wrong.
     Bad,
     /// Nothing to see.
-    Quiet,
+    Idle,
 }
 
 impl Tone {
@@ -26,7 +26,7 @@ impl Tone {
             Self::Good => 32,
             Self::Busy => 33,
             Self::Bad => 31,
-            Self::Quiet => 2,
+            Self::Idle => 2,
         };
         if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -34,9 +34,9 @@ impl Tone {
 
 /// One line of the tree, and perhaps a note below it.
 #[derive(Debug, Clone)]
-pub(crate) struct Row {
+pub(crate) struct TreeRow {
     /// Children of a node are drawn below it.
-    pub(crate) children: Vec<Row>,
+    pub(crate) children: Vec<TreeRow>,
     /// Name of the node, or number of the instance.
     pub(crate) name: String,
     /// In a word or two.
@@ -52,8 +52,8 @@ pub(crate) struct Row {
 }
 
 /// A row with what stands before its name.
-struct Placed<'a> {
-    row: &'a Row,
+struct LaidOutRow<'a> {
+    row: &'a TreeRow,
     name: String,
     address: String,
     before: String,
@@ -61,15 +61,15 @@ struct Placed<'a> {
 }
 
 /// The lines of a tree, in columns.
-pub(crate) fn lines(rows: &[Row], colours: bool) -> Vec<String> {
+pub(crate) fn render_rows(rows: &[TreeRow], colours: bool) -> Vec<String> {
     let mut placed = Vec::new();
-    place(rows, "", &mut placed);
-    let wide = |cell: fn(&Placed<'_>) -> usize| placed.iter().map(cell).max().unwrap_or_default();
+    lay_out(rows, "", &mut placed);
+    let wide = |cell: fn(&LaidOutRow<'_>) -> usize| placed.iter().map(cell).max().unwrap_or_default();
     let name = wide(|it| it.before.chars().count() + it.name.chars().count());
     let state = wide(|it| it.row.state.chars().count());
     let address = wide(|it| it.address.chars().count());
     let mut lines = Vec::with_capacity(placed.len());
-    for Placed { row, name: own, address: at, before, below } in &placed {
+    for LaidOutRow { row, name: own, address: at, before, below } in &placed {
         let label = format!("{before}{own}");
         let painted = row.tone.paint(&format!("{:state$}", row.state), colours);
         let line = format!("{label:name$}  {painted}  {at:address$}  {}", row.time);
@@ -82,20 +82,20 @@ pub(crate) fn lines(rows: &[Row], colours: bool) -> Vec<String> {
     lines
 }
 
-fn place<'a>(rows: &'a [Row], indent: &str, placed: &mut Vec<Placed<'a>>) {
+fn lay_out<'a>(rows: &'a [TreeRow], indent: &str, placed: &mut Vec<LaidOutRow<'a>>) {
     for (at, row) in rows.iter().enumerate() {
         let last = at + 1 == rows.len();
         let below = format!("{indent}{}", if last { "   " } else { "│  " });
         let before = format!("{indent}{}", if last { "└─ " } else { "├─ " });
         let under = if row.children.is_empty() { below.clone() } else { format!("{below}│") };
         let (name, address) = (one_line(&row.name), one_line(&row.address));
-        placed.push(Placed { row, name, address, before, below: under });
-        place(&row.children, &below, placed);
+        placed.push(LaidOutRow { row, name, address, before, below: under });
+        lay_out(&row.children, &below, placed);
     }
 }
 
 /// The whole of an infrastructure as it is known.
-pub(crate) fn of_status(status: &Status, now: Timestamp, colours: bool) -> Vec<String> {
+pub(crate) fn status_lines(status: &Status, now: Timestamp, colours: bool) -> Vec<String> {
     let tone = match status.state {
         InfrastructureState::Ready => Tone::Good,
         InfrastructureState::Building | InfrastructureState::Destroying => Tone::Busy,
@@ -105,7 +105,7 @@ pub(crate) fn of_status(status: &Status, now: Timestamp, colours: bool) -> Vec<S
         | InfrastructureState::Held => Tone::Bad,
     };
     let state = tone.paint(&status.state.to_string(), colours);
-    let age = duration(ago(now, status.created));
+    let age = format_duration(time_since(now, status.created));
     let mut all = vec![format!("{} ({}): {state}, begun {age} ago", one_line(&status.name), status.id)];
     if let Some(message) = &status.message {
         all.push(one_line(message));
@@ -114,32 +114,32 @@ pub(crate) fn of_status(status: &Status, now: Timestamp, colours: bool) -> Vec<S
         all.push("suspended: not maintained until it is resumed".to_owned());
     }
     if let Some(owner) = &status.owner {
-        all.push(format!("{} works on it, since {}", owner.holder, duration(ago(now, owner.since))));
+        all.push(format!("{} works on it, since {}", owner.holder, format_duration(time_since(now, owner.since))));
     }
     let rows: Vec<_> = status.nodes.iter().map(|node| node_row(node, now)).collect();
-    all.extend(lines(&rows, colours));
+    all.extend(render_rows(&rows, colours));
     all
 }
 
-fn node_row(node: &NodeStatus, now: Timestamp) -> Row {
+fn node_row(node: &NodeStatus, now: Timestamp) -> TreeRow {
     let ready = node.instances.iter().filter(|instance| instance.state == InstanceState::Ready).count();
     match &node.instances[..] {
         [only] if node.target <= 1 => {
             let row = instance_row(only, now);
-            let notes: Vec<_> = row.note.into_iter().chain(failing(node, now)).collect();
+            let notes: Vec<_> = row.note.into_iter().chain(failing_note(node, now)).collect();
             let note = (!notes.is_empty()).then(|| notes.join("; "));
-            Row { name: node.name.clone(), note, ..row }
+            TreeRow { name: node.name.clone(), note, ..row }
         }
         instances => {
             let target = node.target as usize;
-            let row = |(at, instance)| Row { name: format!("#{}", at + 1), ..instance_row(instance, now) };
-            Row {
+            let row = |(at, instance)| TreeRow { name: format!("#{}", at + 1), ..instance_row(instance, now) };
+            TreeRow {
                 name: node.name.clone(),
-                state: ready_of(ready, target),
+                state: format_ready(ready, target),
                 tone: if ready == target && instances.len() == target { Tone::Good } else { Tone::Bad },
                 address: String::new(),
                 time: String::new(),
-                note: failing(node, now),
+                note: failing_note(node, now),
                 children: instances.iter().enumerate().map(row).collect(),
             }
         }
@@ -147,15 +147,15 @@ fn node_row(node: &NodeStatus, now: Timestamp) -> Row {
 }
 
 /// Says how often a node has failed in a row, and when it is tried again.
-fn failing(node: &NodeStatus, now: Timestamp) -> Option<String> {
+fn failing_note(node: &NodeStatus, now: Timestamp) -> Option<String> {
     let failing = node.failing.as_ref()?;
-    let next = ago(failing.next_attempt, now);
-    let next = if next.is_zero() { String::new() } else { format!(", next attempt in {}", duration(next)) };
+    let next = time_since(failing.next_attempt, now);
+    let next = if next.is_zero() { String::new() } else { format!(", next attempt in {}", format_duration(next)) };
     Some(format!("failed {}{next}: {}", failing.times(), failing.message))
 }
 
-fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
-    let mut time = format!("for {}", duration(ago(now, instance.since)));
+fn instance_row(instance: &InstanceStatus, now: Timestamp) -> TreeRow {
+    let mut time = format!("for {}", format_duration(time_since(now, instance.since)));
     if let Some(seconds) = instance.seconds_to_ready {
         time += &format!(", ready after {seconds:.1} s");
     }
@@ -163,7 +163,7 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
     // One that does not run at the moment has its cause in both.
     why.dedup();
     if let Some(since) = instance.failing_since {
-        why.push(format!("failing for {}", duration(ago(now, since))));
+        why.push(format!("failing for {}", format_duration(time_since(now, since))));
     }
     if let Some(unobserved) = &instance.unobserved {
         why.push(format!("could not be observed: {unobserved}"));
@@ -174,10 +174,10 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
     if !instance.stale.is_empty() {
         why.push(format!("was told of {}, which is gone", instance.stale.join(", ")));
     }
-    Row {
+    TreeRow {
         name: instance.id.clone(),
         state: instance.state.to_string(),
-        tone: tone(instance.state),
+        tone: instance_tone(instance.state),
         address: instance.addresses.first().map(|address| address.value.clone()).unwrap_or_default(),
         time,
         note: (!why.is_empty()).then(|| why.join("; ")),
@@ -185,7 +185,7 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> Row {
     }
 }
 
-fn tone(state: InstanceState) -> Tone {
+fn instance_tone(state: InstanceState) -> Tone {
     match state {
         InstanceState::Ready => Tone::Good,
         InstanceState::Creating | InstanceState::Pending | InstanceState::Running | InstanceState::Destroying => {
@@ -200,7 +200,7 @@ fn tone(state: InstanceState) -> Tone {
 }
 
 /// A line for each instance of the nodes whose name contains the filter, with its addresses.
-pub(crate) fn report_lines(status: &Status, filter: &str) -> Vec<String> {
+pub(crate) fn address_lines(status: &Status, filter: &str) -> Vec<String> {
     let nodes = status.nodes.iter().filter(|node| node.name.contains(filter));
     let line = |instance: &InstanceStatus| {
         let addresses: Vec<_> = instance.addresses.iter().map(|address| address.value.as_str()).collect();
@@ -213,10 +213,10 @@ pub(crate) fn report_lines(status: &Status, filter: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn row(name: &str, state: &str, children: Vec<Row>) -> Row {
+    fn row(name: &str, state: &str, children: Vec<TreeRow>) -> TreeRow {
         let note = (state == "failed").then(|| "port 80:\nrefused".to_owned());
         let (name, state) = (name.to_owned(), state.to_owned());
-        Row { name, state, tone: Tone::Good, address: "127.0.0.1".into(), time: "1 s".into(), note, children }
+        TreeRow { name, state, tone: Tone::Good, address: "127.0.0.1".into(), time: "1 s".into(), note, children }
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
             row("db", "ready", Vec::new()),
             row("web", "1 of 2 ready", vec![row("#1", "ready", Vec::new()), row("#2", "failed", Vec::new())]),
         ];
-        insta::assert_snapshot!(lines(&rows, false).join("\n"), @r"
+        insta::assert_snapshot!(render_rows(&rows, false).join("\n"), @r"
         ├─ db     ready         127.0.0.1  1 s
         └─ web    1 of 2 ready  127.0.0.1  1 s
            ├─ #1  ready         127.0.0.1  1 s
@@ -237,6 +237,6 @@ mod tests {
     #[test]
     fn colours_do_not_move_columns() {
         let rows = [row("db", "ready", Vec::new())];
-        assert_eq!(lines(&rows, true)[0], "└─ db  \x1b[32mready\x1b[0m  127.0.0.1  1 s");
+        assert_eq!(render_rows(&rows, true)[0], "└─ db  \x1b[32mready\x1b[0m  127.0.0.1  1 s");
     }
 }

@@ -7,20 +7,22 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::backoff::before_retry;
+use super::backoff::retry_delay;
 use super::endpoints::Purpose;
-use super::gate::Pass;
-use super::{Trouble, World};
-use crate::error::Reason;
-use crate::event::What;
-use crate::ports::{CreateRequest, Driver, Fault, Handle, Observed, Owned, OwnedPage, Reaction, Scope};
+use super::limiter::Admission;
+use super::{RunContext, TaskError};
+use crate::error::FailureReason;
+use crate::event::EventKind;
+use crate::ports::{
+    CallScope, CreateRequest, Driver, Fault, Handle, ObservedMachine, OwnedMachine, OwnedPage, Reaction,
+};
 use crate::state::InstanceRecord;
 
 /// Who waits for longer to call a cloud that has refused calls is told so.
-const SILENT: Duration = Duration::from_secs(5);
+const QUEUED_NOTICE_DELAY: Duration = Duration::from_secs(5);
 
 /// Whom a call is for.
-pub(super) struct Subject<'a> {
+pub(super) struct CallSubject<'a> {
     node: &'a str,
     instance: &'a str,
     section: &'a Value,
@@ -28,7 +30,7 @@ pub(super) struct Subject<'a> {
     timeout: Duration,
 }
 
-impl<'a> From<&'a InstanceRecord> for Subject<'a> {
+impl<'a> From<&'a InstanceRecord> for CallSubject<'a> {
     fn from(record: &'a InstanceRecord) -> Self {
         let timeout = Duration::from_secs(record.health_check.timeout);
         Self { node: &record.node, instance: &record.id, section: &record.section, timeout }
@@ -36,7 +38,7 @@ impl<'a> From<&'a InstanceRecord> for Subject<'a> {
 }
 
 /// A call that failed for good.
-pub(super) struct Spent {
+pub(super) struct FailedCall {
     pub(super) call: &'static str,
     pub(super) fault: Fault,
     pub(super) attempts: u32,
@@ -45,42 +47,42 @@ pub(super) struct Spent {
 
 /// The attempts at one call, from the first to the last. They keep one permit of the endpoint.
 #[derive(Default)]
-pub(super) struct Tries {
+pub(super) struct Attempts {
     failed: u32,
-    failing: Option<Failing>,
+    streak: Option<FailureStreak>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 /// How long a call has been failing, when it was last looked at.
-struct Failing {
+struct FailureStreak {
     since: Duration,
     lasted: Duration,
 }
 
-impl Tries {
+impl Attempts {
     /// The end of these attempts by a last one that failed.
-    pub(super) fn spent(&self, call: &'static str, fault: Fault) -> Spent {
-        let seconds = self.failing.as_ref().map_or(0, |failing| failing.lasted.as_secs());
-        Spent { call, fault, attempts: self.failed + 1, seconds }
+    pub(super) fn failed_call(&self, call: &'static str, fault: Fault) -> FailedCall {
+        let seconds = self.streak.as_ref().map_or(0, |failing| failing.lasted.as_secs());
+        FailedCall { call, fault, attempts: self.failed + 1, seconds }
     }
 
     /// One more has failed; gives for how long they have been failing.
-    fn fail(&mut self, now: Duration) -> Duration {
-        let since = self.failing.as_ref().map_or(now, |failing| failing.since);
+    fn record_failure(&mut self, now: Duration) -> Duration {
+        let since = self.streak.as_ref().map_or(now, |failing| failing.since);
         let lasted = now.saturating_sub(since);
-        self.failing = Some(Failing { since, lasted });
+        self.streak = Some(FailureStreak { since, lasted });
         lasted
     }
 }
 
 /// How a call ended that did not succeed.
-pub(super) enum Ended {
+pub(super) enum CallError {
     Cancelled,
-    Spent(Spent),
+    Failed(FailedCall),
 }
 
 /// The driver that serves a record.
-pub(super) fn driver(world: &World, record: &InstanceRecord) -> Result<Arc<dyn Driver>, Fault> {
+pub(super) fn driver_for(world: &RunContext, record: &InstanceRecord) -> Result<Arc<dyn Driver>, Fault> {
     let keyword = record.driver();
     world.plugins.driver(keyword).ok_or_else(|| {
         let message = format!("there is no driver for {keyword:?}; is its plugin still installed?");
@@ -90,43 +92,43 @@ pub(super) fn driver(world: &World, record: &InstanceRecord) -> Result<Arc<dyn D
 
 /// Before a call is repeated: tells so and waits. Gives the fault back when the call has been failing for too long, or when the
 /// cloud asks for a longer pause than there is patience for.
-pub(super) async fn again(
-    world: &World,
+pub(super) async fn back_off(
+    world: &RunContext,
     record: &InstanceRecord,
     call: &'static str,
-    tries: &mut Tries,
+    tries: &mut Attempts,
     fault: Fault,
-) -> Result<(), Ended> {
-    pause(world, &record.into(), call, tries, fault).await
+) -> Result<(), CallError> {
+    back_off_for(world, &record.into(), call, tries, fault).await
 }
 
-async fn pause(
-    world: &World,
-    subject: &Subject<'_>,
+async fn back_off_for(
+    world: &RunContext,
+    subject: &CallSubject<'_>,
     call: &'static str,
-    tries: &mut Tries,
+    tries: &mut Attempts,
     fault: Fault,
-) -> Result<(), Ended> {
-    let lasted = tries.fail(world.clock.uptime());
-    let rest = patience(world, subject.timeout, &fault).saturating_sub(lasted);
+) -> Result<(), CallError> {
+    let lasted = tries.record_failure(world.clock.uptime());
+    let rest = retry_budget(world, subject.timeout, &fault).saturating_sub(lasted);
     if rest.is_zero() || fault.retry_after.is_some_and(|asked| asked > rest) {
-        return Err(Ended::Spent(tries.spent(call, fault)));
+        return Err(CallError::Failed(tries.failed_call(call, fault)));
     }
     tries.failed += 1;
     let who = format!("{}/{call}", subject.instance);
-    let pause = before_retry(&world.settings, tries.failed, &who, fault.retry_after).min(rest);
-    world.journal.tell(What::Retrying {
+    let pause = retry_delay(&world.settings, tries.failed, &who, fault.retry_after).min(rest);
+    world.journal.emit(EventKind::Retrying {
         node_name: subject.node.to_owned(),
         call: call.into(),
         message: fault.message,
         seconds: pause.as_secs_f64(),
     });
-    if world.pause(pause).await { Ok(()) } else { Err(Ended::Cancelled) }
+    if world.sleep_unless_cancelled(pause).await { Ok(()) } else { Err(CallError::Cancelled) }
 }
 
 /// How long a call may go on failing like this: as long as its node may take to become healthy. Where nobody answers, a wrong
 /// endpoint is likelier than a cloud that will be back.
-fn patience(world: &World, timeout: Duration, fault: &Fault) -> Duration {
+fn retry_budget(world: &RunContext, timeout: Duration, fault: &Fault) -> Duration {
     let least = world.settings.unreachable_patience;
     // A call that took too long says nothing against its plugin.
     let crashed = fault.code.starts_with("occopus.plugin-") && fault.code != "occopus.plugin-timeout";
@@ -134,22 +136,25 @@ fn patience(world: &World, timeout: Duration, fault: &Fault) -> Duration {
 }
 
 /// Asks the cloud for the machine of an instance, until it answers.
-pub(super) async fn find(world: &Arc<World>, record: &InstanceRecord) -> Result<Option<Observed>, Ended> {
-    let mut tries = Tries::default();
-    let driver = driver(world, record).map_err(|fault| Ended::Spent(tries.spent("find", fault)))?;
-    let scope = world.short_scope(record);
+pub(super) async fn find(
+    world: &Arc<RunContext>,
+    record: &InstanceRecord,
+) -> Result<Option<ObservedMachine>, CallError> {
+    let mut tries = Attempts::default();
+    let driver = driver_for(world, record).map_err(|fault| CallError::Failed(tries.failed_call("find", fault)))?;
+    let scope = world.query_scope(record);
     loop {
-        let pass = admitted(world, &record.into(), "find", Purpose::Look, &mut tries).await?;
+        let pass = await_admission(world, &record.into(), "find", Purpose::Query, &mut tries).await?;
         let answer = driver.find(&scope, &record.id).await;
-        pass.end(&answer);
+        pass.report(&answer);
         match answer {
             Ok(found) => return Ok(found),
             Err(fault) if fault.reaction == Reaction::NotFound => return Ok(None),
             // To look changes nothing, so a lost answer is as good as none.
             Err(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
-                again(world, record, "find", &mut tries, fault).await?;
+                back_off(world, record, "find", &mut tries, fault).await?;
             }
-            Err(fault) => return Err(Ended::Spent(tries.spent("find", fault))),
+            Err(fault) => return Err(CallError::Failed(tries.failed_call("find", fault))),
         }
     }
 }
@@ -158,18 +163,19 @@ pub(super) async fn find(world: &Arc<World>, record: &InstanceRecord) -> Result<
 /// asked for it. It is written anew for every attempt, and as late as can be: the write is refused when another owns the
 /// infrastructure by now, and then nobody is asked.
 pub(super) async fn create_once(
-    world: &Arc<World>,
+    world: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     request: &CreateRequest,
     record: &InstanceRecord,
-    events: Vec<What>,
-    tries: &mut Tries,
-) -> Result<Result<Observed, Fault>, Trouble> {
-    let pass =
-        admitted(world, &record.into(), "create", Purpose::Change, tries).await.map_err(|_| Trouble::Cancelled)?;
-    world.journal.put(record, events).await?;
+    events: Vec<EventKind>,
+    tries: &mut Attempts,
+) -> Result<Result<ObservedMachine, Fault>, TaskError> {
+    let pass = await_admission(world, &record.into(), "create", Purpose::Mutate, tries)
+        .await
+        .map_err(|_| TaskError::Cancelled)?;
+    world.journal.put_instance(record, events).await?;
     let answer = driver.create(request).await;
-    pass.end(&answer);
+    pass.report(&answer);
     if answer.is_ok() {
         tries.permit = None;
     }
@@ -178,58 +184,58 @@ pub(super) async fn create_once(
 
 /// A destroy, once.
 pub(super) async fn destroy_once(
-    world: &Arc<World>,
+    world: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
-    scope: &Scope,
+    scope: &CallScope,
     record: &InstanceRecord,
-    tries: &mut Tries,
-) -> Result<Result<(), Fault>, Ended> {
+    tries: &mut Attempts,
+) -> Result<Result<(), Fault>, CallError> {
     let Some(handle) = &record.handle else { return Ok(Ok(())) };
-    let pass = admitted(world, &record.into(), "destroy", Purpose::Change, tries).await?;
+    let pass = await_admission(world, &record.into(), "destroy", Purpose::Mutate, tries).await?;
     let answer = driver.destroy(scope, handle).await;
-    pass.end(&answer);
+    pass.report(&answer);
     Ok(answer)
 }
 
 /// A look at many machines, once. `first` is one of them.
 pub(super) async fn observe(
-    world: &Arc<World>,
+    world: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
-    scope: &Scope,
+    scope: &CallScope,
     first: &InstanceRecord,
     handles: &[Handle],
-) -> Result<Vec<Observed>, Fault> {
-    let mut tries = Tries::default();
-    let Ok(pass) = admitted(world, &first.into(), "observe", Purpose::Look, &mut tries).await else {
-        return Err(not_asked());
+) -> Result<Vec<ObservedMachine>, Fault> {
+    let mut tries = Attempts::default();
+    let Ok(pass) = await_admission(world, &first.into(), "observe", Purpose::Query, &mut tries).await else {
+        return Err(cancelled_fault());
     };
     let answer = driver.observe(scope, handles).await;
-    pass.end(&answer);
+    pass.report(&answer);
     answer
 }
 
 /// Lists all that carries our mark, page by page. A page that fails in a way that may pass is asked for again for `timeout`.
 pub(crate) async fn list_owned(
-    world: &Arc<World>,
+    world: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
-    scope: &Scope,
+    scope: &CallScope,
     timeout: Duration,
-) -> Result<Vec<Owned>, Reason> {
-    match list_all(world, driver, scope, timeout).await {
+) -> Result<Vec<OwnedMachine>, FailureReason> {
+    match list_owned_cancellable(world, driver, scope, timeout).await {
         Ok(machines) => Ok(machines),
-        Err(Ended::Spent(spent)) => Err(spent.into()),
-        Err(Ended::Cancelled) => Err(Tries::default().spent("list", not_asked()).into()),
+        Err(CallError::Failed(spent)) => Err(spent.into()),
+        Err(CallError::Cancelled) => Err(Attempts::default().failed_call("list", cancelled_fault()).into()),
     }
 }
 
 /// The same, for those who end with the run.
-pub(super) async fn list_all(
-    world: &Arc<World>,
+pub(super) async fn list_owned_cancellable(
+    world: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
-    scope: &Scope,
+    scope: &CallScope,
     timeout: Duration,
-) -> Result<Vec<Owned>, Ended> {
-    let subject = Subject { node: &scope.context.node, instance: "", section: &scope.section, timeout };
+) -> Result<Vec<OwnedMachine>, CallError> {
+    let subject = CallSubject { node: &scope.context.node, instance: "", section: &scope.section, timeout };
     let (mut machines, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let page = list_page(world, driver, scope, cursor.as_deref(), &subject).await?;
@@ -242,71 +248,71 @@ pub(super) async fn list_all(
 }
 
 async fn list_page(
-    world: &Arc<World>,
+    world: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
-    scope: &Scope,
+    scope: &CallScope,
     cursor: Option<&str>,
-    subject: &Subject<'_>,
-) -> Result<OwnedPage, Ended> {
-    let mut tries = Tries::default();
+    subject: &CallSubject<'_>,
+) -> Result<OwnedPage, CallError> {
+    let mut tries = Attempts::default();
     loop {
-        let pass = admitted(world, subject, "list", Purpose::Look, &mut tries).await?;
+        let pass = await_admission(world, subject, "list", Purpose::Query, &mut tries).await?;
         let answer = driver.list_owned(scope, cursor).await;
-        pass.end(&answer);
+        pass.report(&answer);
         let fault = match answer {
             Ok(page) => return Ok(page),
             Err(fault) => fault,
         };
         if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
-            return Err(Ended::Spent(tries.spent("list", fault)));
+            return Err(CallError::Failed(tries.failed_call("list", fault)));
         }
-        pause(world, subject, "list", &mut tries, fault).await?;
+        back_off_for(world, subject, "list", &mut tries, fault).await?;
     }
 }
 
-fn not_asked() -> Fault {
+fn cancelled_fault() -> Fault {
     Fault::new(Reaction::Retry, "engine.cancelled", "stopped before the cloud was asked")
 }
 
 /// Waits until the endpoint takes another call. A wait for a cloud that has refused calls is told when it is long.
-async fn admitted(
-    world: &World,
-    subject: &Subject<'_>,
+async fn await_admission(
+    world: &RunContext,
+    subject: &CallSubject<'_>,
     call: &str,
     purpose: Purpose,
-    tries: &mut Tries,
-) -> Result<Pass, Ended> {
-    let endpoint = world.endpoints.of(subject.section);
+    tries: &mut Attempts,
+) -> Result<Admission, CallError> {
+    let endpoint = world.endpoints.endpoint_for(subject.section);
     let mut admission = pin!(async {
         if tries.permit.is_none() {
-            tries.permit = endpoint.permit(purpose).await;
+            tries.permit = endpoint.acquire_permit(purpose).await;
         }
-        endpoint.gate.enter().await
+        endpoint.limiter.admit().await
     });
     let mut told = false;
     loop {
         tokio::select! {
             biased;
-            () = world.cancel.cancelled() => return Err(Ended::Cancelled),
+            () = world.cancel.cancelled() => return Err(CallError::Cancelled),
             pass = &mut admission => return Ok(pass),
-            () = world.clock.sleep(SILENT), if !told => {
-                told = endpoint.gate.is_limited();
+            () = world.clock.sleep(QUEUED_NOTICE_DELAY), if !told => {
+                told = endpoint.limiter.is_limited();
                 if told {
                     let message = format!("the cloud refuses more calls at a time; `{call}` is queued");
                     let (node_id, node_name) = (subject.instance.to_owned(), subject.node.to_owned());
-                    world.journal.tell(What::Waiting { node_id, node_name, message });
+                    world.journal.emit(EventKind::Waiting { node_id, node_name, message });
                 }
             }
         }
     }
 }
 
-impl Trouble {
+impl TaskError {
     /// A call's end as the end of a story about a node.
-    pub(super) fn of(ended: Ended, fail: impl FnOnce(Spent) -> Self) -> Self {
+    pub(super) fn from_call(ended: CallError, fail: impl FnOnce(FailedCall) -> Self) -> Self {
         match ended {
-            Ended::Cancelled => Self::Cancelled,
-            Ended::Spent(spent) => fail(spent),
+            CallError::Cancelled => Self::Cancelled,
+            CallError::Failed(spent) => fail(spent),
         }
     }
 }

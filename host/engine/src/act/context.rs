@@ -5,15 +5,15 @@ use std::sync::Arc;
 use occopus_model::{Implementation, Infrastructure, Node};
 use serde_json::{Map, Value, json};
 
-use super::{Desired, Others};
+use super::{DesiredState, PeerIndex};
 use crate::ports::InstanceFacts;
 use crate::state::InstanceRecord;
 
 /// What an instance may know of the others.
-pub(crate) type Facts = Arc<Others>;
+pub(crate) type PeerFacts = Arc<PeerIndex>;
 
 /// What templates may know of an instance.
-pub(crate) fn facts(infra_id: &str, desired: &Desired, record: &InstanceRecord) -> InstanceFacts {
+pub(crate) fn instance_facts(infra_id: &str, desired: &DesiredState, record: &InstanceRecord) -> InstanceFacts {
     InstanceFacts {
         instance_id: record.id.clone(),
         node_name: record.node.clone(),
@@ -68,7 +68,7 @@ pub(super) fn template_data(
 }
 
 /// The variables for templates of a check.
-pub(super) fn check_data(infra_id: &str, desired: &Desired, record: &InstanceRecord) -> Value {
+pub(super) fn check_data(infra_id: &str, desired: &DesiredState, record: &InstanceRecord) -> Value {
     let node = desired.index(&record.node).and_then(|index| desired.node(index));
     let address = record.addresses.first().map(|address| address.value.as_str()).unwrap_or_default();
     json!({

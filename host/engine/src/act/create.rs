@@ -5,25 +5,25 @@ use std::sync::Arc;
 use occopus_model::{Implementation, Node};
 use serde_json::Value;
 
-use super::calls::{self, Ended, Spent, Tries};
-use super::evidence::evidence;
-use super::ready::{Death, Look, examine, look, until_ready};
-use super::remove::{Removal, remove};
-use super::render::{Rendering, is_plain, render};
-use super::{Desired, Facts, Trouble, World, context, inventory};
-use crate::error::{NodeFailure, Reason};
-use crate::event::What;
-use crate::ports::{CreateRequest, Fault, Observed, Phase, Reaction, Rendered};
+use super::calls::{self, Attempts, CallError, FailedCall};
+use super::output_tail::fetch_output_tail;
+use super::readiness::{Assessment, Death, assess, observe_and_assess, wait_until_ready};
+use super::remove::{RemovalOutcome, remove};
+use super::render::{RenderInput, is_plain, render};
+use super::{DesiredState, PeerFacts, RunContext, TaskError, context, inventory};
+use crate::error::{FailureReason, NodeFailure};
+use crate::event::EventKind;
+use crate::ports::{CreateRequest, Fault, ObservedMachine, Phase, Reaction, Rendered};
 use crate::state::{InstanceRecord, digest};
 use crate::status::InstanceState;
 
 /// Where a story begins.
 #[derive(Debug, Clone)]
-pub(crate) enum Start {
+pub(crate) enum EntryPoint {
     /// There is nothing yet.
     New,
     /// There is nothing yet, and this instance goes once the new one is ready. Whoever starts it removes it.
-    InPlaceOf(String),
+    CreateBeforeDestroy(String),
     /// An earlier run did not finish it.
     Resume(InstanceRecord),
     /// It was ready; is it still?
@@ -34,37 +34,37 @@ pub(crate) enum Start {
 
 /// One instance of a node, ready. `id` is for a new one, if it takes one.
 #[tracing::instrument(name = "bring up", level = "debug", skip_all, fields(node = desired.node(node).map(|node| &*node.name), instance = id))]
-pub(crate) async fn bring_up(
-    world: Arc<World>,
-    desired: Arc<Desired>,
+pub(crate) async fn bring_up_instance(
+    world: Arc<RunContext>,
+    desired: Arc<DesiredState>,
     node: usize,
-    start: Start,
+    start: EntryPoint,
     id: String,
-    facts: Facts,
-) -> Result<InstanceRecord, Trouble> {
+    facts: PeerFacts,
+) -> Result<InstanceRecord, TaskError> {
     let replaces = match &start {
-        Start::InPlaceOf(old) => Some(old.clone()),
-        Start::Resume(record) => record.replaces.clone(),
-        Start::New | Start::Check(_) | Start::Replace(..) => None,
+        EntryPoint::CreateBeforeDestroy(old) => Some(old.clone()),
+        EntryPoint::Resume(record) => record.replaces.clone(),
+        EntryPoint::New | EntryPoint::Check(_) | EntryPoint::Replace(..) => None,
     };
-    let story = Story { world, desired, node, facts, replaces, doubtful: false };
+    let story = InstanceTask { world, desired, node, facts, replaces, doubtful: false };
     match start {
-        Start::New | Start::InPlaceOf(_) => story.create(id, false).await,
-        Start::Resume(record) => story.resume(record, id).await,
-        Start::Check(mut record) => match look(&story.world, &story.desired, &mut record).await? {
-            Look::Fine | Look::Unclear(_) => Ok(record),
-            Look::Failing => story.wait(record, Phase::Running).await,
-            Look::Dead(death) => story.replace(record, death, id).await,
+        EntryPoint::New | EntryPoint::CreateBeforeDestroy(_) => story.create(id, false).await,
+        EntryPoint::Resume(record) => story.resume(record, id).await,
+        EntryPoint::Check(mut record) => match observe_and_assess(&story.world, &story.desired, &mut record).await? {
+            Assessment::Ready | Assessment::Inconclusive(_) => Ok(record),
+            Assessment::NotReady => story.await_ready(record, Phase::Running).await,
+            Assessment::Dead(death) => story.replace(record, death, id).await,
         },
-        Start::Replace(record, death) => story.replace(record, death, id).await,
+        EntryPoint::Replace(record, death) => story.replace(record, death, id).await,
     }
 }
 
-struct Story {
-    world: Arc<World>,
-    desired: Arc<Desired>,
+struct InstanceTask {
+    world: Arc<RunContext>,
+    desired: Arc<DesiredState>,
     node: usize,
-    facts: Facts,
+    facts: PeerFacts,
     /// The instance in whose place this one is made.
     replaces: Option<String>,
     /// An earlier request for it may still arrive.
@@ -72,43 +72,46 @@ struct Story {
 }
 
 /// What became of one implementation.
-enum Tried {
+enum AttemptOutcome {
     /// `record` knows its machine.
     Placed(Phase),
     /// In the cloud's words.
     NoCapacity(String),
 }
 
-impl Story {
-    fn node(&self) -> Result<&Node, Trouble> {
-        self.desired.node(self.node).ok_or(Trouble::Cancelled)
+impl InstanceTask {
+    fn node(&self) -> Result<&Node, TaskError> {
+        self.desired.node(self.node).ok_or(TaskError::Cancelled)
     }
 
-    async fn resume(self, mut record: InstanceRecord, id: String) -> Result<InstanceRecord, Trouble> {
+    async fn resume(self, mut record: InstanceRecord, id: String) -> Result<InstanceRecord, TaskError> {
         if record.has_no_machine() {
             return self.create(record.id, true).await;
         }
-        if record.is_unsettled() {
+        if record.is_unresolved() {
             self.correct_endpoint(&mut record);
             let found = calls::find(&self.world, &record).await;
-            return match found.map_err(|ended| Trouble::of(ended, |spent| self.failed_call(&record, spent)))? {
+            return match found
+                .map_err(|ended| TaskError::from_call(ended, |spent| self.call_failure(&record, spent)))?
+            {
                 Some(observed) => {
-                    let phase = self.place(&mut record, observed, true).await?;
+                    let phase = self.record_placement(&mut record, observed, true).await?;
                     if matches!(phase, Phase::Stopped | Phase::Failed | Phase::Gone) {
                         // It died while nobody looked, as one that was ready may.
-                        let death = Death { why: "the machine was found dead".into(), vanished: phase == Phase::Gone };
+                        let death =
+                            Death { reason: "the machine was found dead".into(), vanished: phase == Phase::Gone };
                         return self.replace(record, death, id).await;
                     }
-                    self.wait(record, phase).await
+                    self.await_ready(record, phase).await
                 }
                 // Nothing is there and nothing will come, so the same id may be used again.
                 None => Self { doubtful: true, ..self }.create(record.id, true).await,
             };
         }
-        match look(&self.world, &self.desired, &mut record).await? {
-            Look::Fine => Ok(record),
-            Look::Failing | Look::Unclear(_) => self.wait(record, Phase::Unknown).await,
-            Look::Dead(death) => self.replace(record, death, id).await,
+        match observe_and_assess(&self.world, &self.desired, &mut record).await? {
+            Assessment::Ready => Ok(record),
+            Assessment::NotReady | Assessment::Inconclusive(_) => self.await_ready(record, Phase::Unknown).await,
+            Assessment::Dead(death) => self.replace(record, death, id).await,
         }
     }
 
@@ -133,54 +136,54 @@ impl Story {
         }
     }
 
-    async fn replace(&self, mut old: InstanceRecord, death: Death, id: String) -> Result<InstanceRecord, Trouble> {
+    async fn replace(&self, mut old: InstanceRecord, death: Death, id: String) -> Result<InstanceRecord, TaskError> {
         if death.vanished || old.state == InstanceState::Vanished {
-            match self.find_all_the_same(&mut old).await? {
-                Some(Look::Fine | Look::Unclear(_)) => return Ok(old),
-                Some(Look::Failing) => return self.wait(old, Phase::Unknown).await,
-                Some(Look::Dead(_)) | None => {}
+            match self.find_before_replacing(&mut old).await? {
+                Some(Assessment::Ready | Assessment::Inconclusive(_)) => return Ok(old),
+                Some(Assessment::NotReady) => return self.await_ready(old, Phase::Unknown).await,
+                Some(Assessment::Dead(_)) | None => {}
             }
         }
-        let output = if death.vanished { None } else { evidence(&self.world, &old).await };
+        let output = if death.vanished { None } else { fetch_output_tail(&self.world, &old).await };
         let (node_id, node_name) = (old.id.clone(), old.node.clone());
-        let event = What::NodeReplacing { node_id, node_name, message: death.why, output };
+        let event = EventKind::NodeReplacing { node_id, node_name, message: death.reason, output };
         self.world.journal.write(Vec::new(), vec![event]).await?;
         // What can't be removed keeps its record and is tried again later; it does not keep the node from coming back.
-        if let Removal::Left(left) = remove(&self.world, old, death.vanished).await? {
+        if let RemovalOutcome::Left(left) = remove(&self.world, old, death.vanished).await? {
             tracing::warn!(node = left.node, instance = left.instance, reason = left.message, "not removed");
         }
         if self.world.cancel.is_cancelled() {
-            return Err(Trouble::Cancelled);
+            return Err(TaskError::Cancelled);
         }
         self.create(id, false).await
     }
 
     /// Asks by the id of an instance for its machine, which was not seen any more, and gives what it looks like when it is there
     /// all the same. Nothing is replaced when that can't be told.
-    async fn find_all_the_same(&self, old: &mut InstanceRecord) -> Result<Option<Look>, Trouble> {
+    async fn find_before_replacing(&self, old: &mut InstanceRecord) -> Result<Option<Assessment>, TaskError> {
         let found = calls::find(&self.world, old).await;
-        let found = found.map_err(|ended| Trouble::of(ended, |spent| self.failed_call(old, spent)))?;
+        let found = found.map_err(|ended| TaskError::from_call(ended, |spent| self.call_failure(old, spent)))?;
         let Some(observed) = found.filter(|it| matches!(it.phase, Phase::Running | Phase::Pending | Phase::Unknown))
         else {
             return Ok(None);
         };
         if old.ready_at.is_none() {
             // It was never ready, and is awaited like any other.
-            self.place(old, observed, true).await?;
-            return Ok(Some(Look::Failing));
+            self.record_placement(old, observed, true).await?;
+            return Ok(Some(Assessment::NotReady));
         }
         // Whether it is ready is for its checks to say.
-        old.enter(InstanceState::Unhealthy, self.world.now());
-        examine(&self.world, &self.desired, old, Ok(observed)).await.map(Some)
+        old.set_state(InstanceState::Unhealthy, self.world.now());
+        assess(&self.world, &self.desired, old, Ok(observed)).await.map(Some)
     }
 
     /// `repeated`: an earlier run may have asked for it.
-    async fn create(&self, id: String, repeated: bool) -> Result<InstanceRecord, Trouble> {
+    async fn create(&self, id: String, repeated: bool) -> Result<InstanceRecord, TaskError> {
         let node = self.node()?;
         let mut candidates: Vec<_> = self.desired.infrastructure.candidates(node).collect();
         if candidates.is_empty() {
             let message = format!("no implementation of type {} matches the node's filter", node.node_type);
-            return Err(self.failure(&id, None, Reason::NoImplementation { message }));
+            return Err(self.failure(&id, None, FailureReason::NoImplementation { message }));
         }
         // Spreads instances over equal implementations, and always the same way for one instance.
         let first = digest(id.as_bytes()) % candidates.len() as u64;
@@ -189,20 +192,20 @@ impl Story {
         let mut last = None;
         for (index, implementation) in candidates {
             let mut record = self.new_record(&id, node, index, implementation);
-            match self.try_one(&mut record, node, implementation, repeated).await? {
-                Tried::Placed(phase) => return self.wait(record, phase).await,
-                Tried::NoCapacity(message) => {
+            match self.try_implementation(&mut record, node, implementation, repeated).await? {
+                AttemptOutcome::Placed(phase) => return self.await_ready(record, phase).await,
+                AttemptOutcome::NoCapacity(message) => {
                     let (node_id, node_name, driver) = (id.clone(), node.name.clone(), record.driver().to_owned());
                     tried.push(format!("{driver}: {message}"));
-                    let event = What::NodeFallback { node_id, node_name, driver, message };
+                    let event = EventKind::NodeFallback { node_id, node_name, driver, message };
                     self.world.journal.write(Vec::new(), vec![event]).await?;
                     last = Some(record);
                 }
             }
         }
-        let reason = Reason::NoCapacity { tried };
+        let reason = FailureReason::NoCapacity { tried };
         match last {
-            Some(mut record) => Err(self.fail(&mut record, reason).await),
+            Some(mut record) => Err(self.record_failure(&mut record, reason).await),
             None => Err(self.failure(&id, None, reason)),
         }
     }
@@ -232,32 +235,32 @@ impl Story {
             running_at: None,
             ready_at: None,
             user_data_digest: None,
-            made: Some(self.desired.fingerprints.made(node, index)),
+            made: Some(self.desired.fingerprints.of_instance(node, index)),
             mentions: Vec::new(),
         }
     }
 
-    async fn try_one(
+    async fn try_implementation(
         &self,
         record: &mut InstanceRecord,
         node: &Node,
         implementation: &Implementation,
         repeated: bool,
-    ) -> Result<Tried, Trouble> {
+    ) -> Result<AttemptOutcome, TaskError> {
         let rendered = match self.render(record, node, implementation).await {
             Ok(rendered) => rendered,
-            Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
+            Err(CallError::Cancelled) => return Err(TaskError::Cancelled),
             // No machine was asked for; a record of an earlier try may exist, and says so from now on.
-            Err(Ended::Spent(spent)) => return Err(self.fail(record, spent.into()).await),
+            Err(CallError::Failed(spent)) => return Err(self.record_failure(record, spent.into()).await),
         };
-        record.mentions = self.facts.mentioned(&rendered);
+        record.mentions = self.facts.references_in(&rendered);
         if let Some(section) = rendered.resource {
             record.section = Arc::new(with_type(section, &implementation.resource));
         }
         record.user_data_digest = rendered.user_data.as_deref().map(|data| format!("{:016x}", digest(data)));
         let infrastructure = &self.desired.infrastructure;
         let request = CreateRequest {
-            scope: self.world.long_scope(record),
+            scope: self.world.mutation_scope(record),
             instance_id: record.id.clone(),
             node_name: node.name.clone(),
             infrastructure_id: self.world.id.clone(),
@@ -268,7 +271,7 @@ impl Story {
             repeated,
         };
         let (node_id, node_name, driver) = (record.id.clone(), node.name.clone(), record.driver().to_owned());
-        self.ask(record, request, What::NodeCreating { node_id, node_name, driver }).await
+        self.request_machine(record, request, EventKind::NodeCreating { node_id, node_name, driver }).await
     }
 
     async fn render(
@@ -276,44 +279,46 @@ impl Story {
         record: &InstanceRecord,
         node: &Node,
         implementation: &Implementation,
-    ) -> Result<Rendered, Ended> {
-        let rendering = Rendering {
+    ) -> Result<Rendered, CallError> {
+        let rendering = RenderInput {
             infra_id: &self.world.id,
             infrastructure: &self.desired.infrastructure,
             node,
             implementation,
             instance: &record.id,
             facts: self.facts.clone(),
-            context: self.world.call(&node.name, self.world.settings.short_call),
+            context: self.world.call_context(&node.name, self.world.settings.query_timeout),
         };
-        let mut tries = Tries::default();
+        let mut tries = Attempts::default();
         loop {
             match render(&*self.world.plugins, &rendering).await {
                 Ok(rendered) => return Ok(rendered),
                 Err(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
-                    calls::again(&self.world, record, "render", &mut tries, fault).await?;
+                    calls::back_off(&self.world, record, "render", &mut tries, fault).await?;
                 }
-                Err(fault) => return Err(Ended::Spent(tries.spent("render", fault))),
+                Err(fault) => return Err(CallError::Failed(tries.failed_call("render", fault))),
             }
         }
     }
 
     /// Asks for the machine until it is there or certainly is not.
-    async fn ask(
+    async fn request_machine(
         &self,
         record: &mut InstanceRecord,
         mut request: CreateRequest,
-        announcement: What,
-    ) -> Result<Tried, Trouble> {
+        announcement: EventKind,
+    ) -> Result<AttemptOutcome, TaskError> {
         let world = &self.world;
-        let driver = match calls::driver(world, record) {
+        let driver = match calls::driver_for(world, record) {
             Ok(driver) => driver,
-            Err(fault) => return Err(self.fail(record, Tries::default().spent("create", fault).into()).await),
+            Err(fault) => {
+                return Err(self.record_failure(record, Attempts::default().failed_call("create", fault).into()).await);
+            }
         };
-        if let Some(reason) = inventory::conflict(world, &driver, record).await? {
-            return Err(self.fail(record, reason).await);
+        if let Some(reason) = inventory::find_conflict(world, &driver, record).await? {
+            return Err(self.record_failure(record, reason).await);
         }
-        let mut tries = Tries::default();
+        let mut tries = Attempts::default();
         let mut announced = vec![announcement];
         loop {
             // From here on a machine may exist, until an answer says that none does.
@@ -323,104 +328,114 @@ impl Story {
                     .await?;
             let fault = match answer {
                 Ok(observed) => {
-                    let phase = self.place(record, observed, false).await?;
-                    return Ok(Tried::Placed(phase));
+                    let phase = self.record_placement(record, observed, false).await?;
+                    return Ok(AttemptOutcome::Placed(phase));
                 }
                 Err(fault) => fault,
             };
             match fault.reaction {
-                Reaction::NoCapacity => return Ok(Tried::NoCapacity(fault.message)),
+                Reaction::NoCapacity => return Ok(AttemptOutcome::NoCapacity(fault.message)),
                 // Written down before the wait: whoever comes next needs no answer of this cloud to know it.
                 Reaction::Retry => {
                     record.without_effect = true;
-                    world.journal.put(record, Vec::new()).await?;
+                    world.journal.put_instance(record, Vec::new()).await?;
                 }
                 Reaction::UnknownOutcome => {
-                    if let Some(observed) = self.settle(record, &fault).await? {
-                        let phase = self.place(record, observed, true).await?;
-                        return Ok(Tried::Placed(phase));
+                    if let Some(observed) = self.resolve_outcome(record, &fault).await? {
+                        let phase = self.record_placement(record, observed, true).await?;
+                        return Ok(AttemptOutcome::Placed(phase));
                     }
                 }
-                _ => return Err(self.fail(record, tries.spent("create", fault).into()).await),
+                _ => return Err(self.record_failure(record, tries.failed_call("create", fault).into()).await),
             }
-            match calls::again(world, record, "create", &mut tries, fault).await {
+            match calls::back_off(world, record, "create", &mut tries, fault).await {
                 Ok(()) => request.repeated = true,
-                Err(Ended::Cancelled) => return Err(Trouble::Cancelled),
+                Err(CallError::Cancelled) => return Err(TaskError::Cancelled),
                 // Each attempt either had no effect, or `find` has said that it had none.
-                Err(Ended::Spent(spent)) => return Err(self.fail(record, spent.into()).await),
+                Err(CallError::Failed(spent)) => return Err(self.record_failure(record, spent.into()).await),
             }
         }
     }
 
     /// After a lost answer: what is there? Writes down that it is not known before asking.
-    async fn settle(&self, record: &mut InstanceRecord, fault: &Fault) -> Result<Option<Observed>, Trouble> {
-        record.enter(InstanceState::UnknownOutcome, self.world.now());
+    async fn resolve_outcome(
+        &self,
+        record: &mut InstanceRecord,
+        fault: &Fault,
+    ) -> Result<Option<ObservedMachine>, TaskError> {
+        record.set_state(InstanceState::UnknownOutcome, self.world.now());
         record.doubtful = true;
         record.message = Some(fault.message.clone());
         let (node_id, node_name, message) = (record.id.clone(), record.node.clone(), fault.message.clone());
-        self.world.journal.put(record, vec![What::NodeUnknown { node_id, node_name, message }]).await?;
+        self.world.journal.put_instance(record, vec![EventKind::NodeUnknown { node_id, node_name, message }]).await?;
         let found = calls::find(&self.world, record).await;
         match found {
             Ok(found) => Ok(found),
-            Err(Ended::Cancelled) => Err(Trouble::Cancelled),
+            Err(CallError::Cancelled) => Err(TaskError::Cancelled),
             // Still not known: the record stays as it is, and the next run asks again.
-            Err(Ended::Spent(spent)) => Err(self.failed_call(record, spent)),
+            Err(CallError::Failed(spent)) => Err(self.call_failure(record, spent)),
         }
     }
 
     /// The machine is known: written down before anything else.
-    async fn place(&self, record: &mut InstanceRecord, observed: Observed, adopted: bool) -> Result<Phase, Trouble> {
+    async fn record_placement(
+        &self,
+        record: &mut InstanceRecord,
+        observed: ObservedMachine,
+        adopted: bool,
+    ) -> Result<Phase, TaskError> {
         let phase = observed.phase;
         // Even when nothing else can be concluded, the reference is known from here on.
         record.handle = Some(observed.handle.clone());
-        record.absorb(observed);
-        record.enter(InstanceState::Pending, self.world.now());
-        let mut events = vec![What::NodePlaced { node_id: record.id.clone(), node_name: record.node.clone(), adopted }];
+        record.apply_observation(observed);
+        record.set_state(InstanceState::Pending, self.world.now());
+        let mut events =
+            vec![EventKind::NodePlaced { node_id: record.id.clone(), node_name: record.node.clone(), adopted }];
         if phase == Phase::Running {
-            events.extend(super::ready::note_running(&self.world, record));
+            events.extend(super::readiness::mark_running(&self.world, record));
         }
-        self.world.journal.put(record, events).await?;
+        self.world.journal.put_instance(record, events).await?;
         Ok(phase)
     }
 
-    async fn wait(&self, mut record: InstanceRecord, phase: Phase) -> Result<InstanceRecord, Trouble> {
-        match until_ready(&self.world, &self.desired, &mut record, phase).await? {
+    async fn await_ready(&self, mut record: InstanceRecord, phase: Phase) -> Result<InstanceRecord, TaskError> {
+        match wait_until_ready(&self.world, &self.desired, &mut record, phase).await? {
             Ok(()) => Ok(record),
-            Err(reason) => Err(self.fail(&mut record, reason).await),
+            Err(reason) => Err(self.record_failure(&mut record, reason).await),
         }
     }
 
     /// Writes down that an instance has failed.
-    async fn fail(&self, record: &mut InstanceRecord, reason: Reason) -> Trouble {
-        let output = evidence(&self.world, record).await;
-        record.enter(InstanceState::Failed, self.world.now());
+    async fn record_failure(&self, record: &mut InstanceRecord, reason: FailureReason) -> TaskError {
+        let output = fetch_output_tail(&self.world, record).await;
+        record.set_state(InstanceState::Failed, self.world.now());
         let message = reason.to_string();
         record.message = Some(message.clone());
-        let event = What::NodeFailed {
+        let event = EventKind::NodeFailed {
             node_id: record.id.clone(),
             node_name: record.node.clone(),
             message,
             output: output.clone(),
         };
-        match self.world.journal.put(record, vec![event]).await {
+        match self.world.journal.put_instance(record, vec![event]).await {
             Ok(()) => match self.failure(&record.id, Some(record), reason) {
-                Trouble::Failed(failure) => Trouble::Failed(Box::new(NodeFailure { output, ..*failure })),
+                TaskError::Failed(failure) => TaskError::Failed(Box::new(NodeFailure { output, ..*failure })),
                 trouble => trouble,
             },
-            Err(refused) => Trouble::Refused(refused),
+            Err(refused) => TaskError::Journal(refused),
         }
     }
 
-    fn failed_call(&self, record: &InstanceRecord, spent: Spent) -> Trouble {
+    fn call_failure(&self, record: &InstanceRecord, spent: FailedCall) -> TaskError {
         self.failure(&record.id, Some(record), spent.into())
     }
 
     /// A failure with the places in the user's files that it is about.
-    fn failure(&self, instance: &str, record: Option<&InstanceRecord>, reason: Reason) -> Trouble {
+    fn failure(&self, instance: &str, record: Option<&InstanceRecord>, reason: FailureReason) -> TaskError {
         let node = self.desired.node(self.node);
         let implementations = node.and_then(|node| self.desired.infrastructure.definitions.get(&node.node_type));
         let implementation = record.and_then(|record| implementations?.get(record.implementation));
-        Trouble::Failed(Box::new(NodeFailure::new(
+        TaskError::Failed(Box::new(NodeFailure::new(
             node.map(|node| node.name.clone()).unwrap_or_default(),
             instance,
             record.map(|record| record.driver().to_owned()).unwrap_or_default(),
@@ -430,8 +445,8 @@ impl Story {
     }
 }
 
-impl From<Spent> for Reason {
-    fn from(Spent { call, fault, attempts, seconds }: Spent) -> Self {
+impl From<FailedCall> for FailureReason {
+    fn from(FailedCall { call, fault, attempts, seconds }: FailedCall) -> Self {
         Self::Call { call: call.into(), fault, attempts, seconds }
     }
 }

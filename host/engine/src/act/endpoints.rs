@@ -6,28 +6,29 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::gate::Gate;
+use super::limiter::AdaptiveLimiter;
 use crate::ports::Clock;
 use crate::settings::Settings;
 
 /// The gates of all endpoints, for all runs of an engine.
-pub(crate) struct Gates {
+pub(crate) struct Limiters {
     clock: Arc<dyn Clock>,
-    all: Mutex<HashMap<String, Weak<Gate>>>,
+    all: Mutex<HashMap<String, Weak<AdaptiveLimiter>>>,
 }
 
-impl Gates {
+impl Limiters {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self { clock, all: Mutex::default() })
     }
 
-    fn get(&self, key: &str, settings: &Settings) -> Arc<Gate> {
+    fn get_or_create(&self, key: &str, settings: &Settings) -> Arc<AdaptiveLimiter> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gate) = all.get(key).and_then(Weak::upgrade) {
             return gate;
         }
         all.retain(|_, gate| gate.strong_count() > 0);
-        let gate = Gate::new(self.clock.clone(), settings.calls_per_endpoint.max(1), settings.retry_first);
+        let gate =
+            AdaptiveLimiter::new(self.clock.clone(), settings.calls_per_endpoint.max(1), settings.retry_delay_min);
         let gate = Arc::new(gate);
         all.insert(key.to_owned(), Arc::downgrade(&gate));
         gate
@@ -37,23 +38,23 @@ impl Gates {
 /// What a call is for. Each purpose has permits of its own: looks do not wait for changes, which may take long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    Change,
-    Look,
+    Mutate,
+    Query,
 }
 
 /// One driver at one endpoint, for one run.
 pub(super) struct Endpoint {
-    pub(super) gate: Arc<Gate>,
-    changes: Arc<Semaphore>,
-    looks: Arc<Semaphore>,
+    pub(super) limiter: Arc<AdaptiveLimiter>,
+    mutations: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
 }
 
 impl Endpoint {
     /// Waits for one of the run's own permits. Whoever repeats a call keeps it: then those who wait have not failed yet.
-    pub(super) async fn permit(&self, purpose: Purpose) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn acquire_permit(&self, purpose: Purpose) -> Option<OwnedSemaphorePermit> {
         let permits = match purpose {
-            Purpose::Change => &self.changes,
-            Purpose::Look => &self.looks,
+            Purpose::Mutate => &self.mutations,
+            Purpose::Query => &self.queries,
         };
         // The semaphore is never closed, so this is always some.
         permits.clone().acquire_owned().await.ok()
@@ -63,17 +64,17 @@ impl Endpoint {
 /// All endpoints of a run.
 pub(super) struct Endpoints {
     settings: Arc<Settings>,
-    gates: Arc<Gates>,
+    limiters: Arc<Limiters>,
     all: Mutex<HashMap<String, Arc<Endpoint>>>,
 }
 
 impl Endpoints {
-    pub(super) fn new(settings: Arc<Settings>, gates: Arc<Gates>) -> Self {
-        Self { settings, gates, all: Mutex::default() }
+    pub(super) fn new(settings: Arc<Settings>, gates: Arc<Limiters>) -> Self {
+        Self { settings, limiters: gates, all: Mutex::default() }
     }
 
     /// The endpoint of a `resource` section.
-    pub(super) fn of(&self, section: &Value) -> Arc<Endpoint> {
+    pub(super) fn endpoint_for(&self, section: &Value) -> Arc<Endpoint> {
         let text = |key: &str| section.get(key).and_then(Value::as_str).unwrap_or_default();
         let key = format!("{} {}", text("type"), text("endpoint"));
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,8 +82,8 @@ impl Endpoints {
             return endpoint.clone();
         }
         let permits = || Arc::new(Semaphore::new(self.settings.calls_per_endpoint.max(1)));
-        let gate = self.gates.get(&key, &self.settings);
-        let endpoint = Arc::new(Endpoint { gate, changes: permits(), looks: permits() });
+        let gate = self.limiters.get_or_create(&key, &self.settings);
+        let endpoint = Arc::new(Endpoint { limiter: gate, mutations: permits(), queries: permits() });
         all.insert(key, endpoint.clone());
         endpoint
     }

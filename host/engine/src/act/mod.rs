@@ -2,22 +2,22 @@
 //! own story, told in order; who may start when is not decided here.
 
 mod backoff;
+mod batcher;
 mod calls;
 mod context;
 mod create;
 mod endpoints;
-mod evidence;
-mod gate;
 mod inventory;
-mod mentions;
-mod observer;
-mod own;
-mod rate;
-mod ready;
+mod limiter;
+mod monotonic;
+mod output_tail;
+mod peers;
+mod rate_limit;
+mod readiness;
 mod remove;
 mod render;
-mod steady;
 mod survey;
+mod user_fields;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,29 +27,29 @@ use occopus_model::{Infrastructure, Node};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use calls::list_owned;
-pub(crate) use context::{Facts, facts, machine_name};
-pub(crate) use create::{Start, bring_up, with_type};
-pub(crate) use endpoints::Gates;
-pub(crate) use inventory::{Remains, remains};
-pub(crate) use mentions::Others;
-pub(crate) use ready::{Death, Look, elapsed};
-pub(crate) use remove::{Removal, leftover, remove};
-pub(crate) use render::{Rendering, is_plain, render, try_checks};
+pub(crate) use context::{PeerFacts, instance_facts, machine_name};
+pub(crate) use create::{EntryPoint, bring_up_instance, with_type};
+pub(crate) use endpoints::Limiters;
+pub(crate) use inventory::{RemainingMachines, list_remaining};
+pub(crate) use peers::PeerIndex;
+pub(crate) use readiness::{Assessment, Death, elapsed};
+pub(crate) use remove::{RemovalOutcome, leftover, remove};
+pub(crate) use render::{RenderInput, is_plain, render, render_checks};
 pub(crate) use survey::survey;
 
-use crate::change::Fingerprints;
+use crate::drift::Fingerprints;
 use crate::error::NodeFailure;
-use crate::event::What;
-use crate::ports::{CallContext, Clock, Plugins, Progress, Scope};
-use crate::session::{Inventory, Journal, Refused, Session};
+use crate::event::EventKind;
+use crate::lease::{InfrastructureLease, Journal, JournalError, KnownInstances};
+use crate::ports::{CallContext, CallScope, Clock, Plugins, ProgressCallback};
 use crate::settings::Settings;
 use crate::state::InstanceRecord;
+use batcher::ObserveBatcher;
 use endpoints::Endpoints;
-use observer::Observer;
-pub(crate) use steady::Steady;
+pub(crate) use monotonic::MonotonicTime;
 
 /// What every story needs.
-pub(crate) struct World {
+pub(crate) struct RunContext {
     pub(crate) id: String,
     pub(crate) plugins: Arc<dyn Plugins>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -58,14 +58,14 @@ pub(crate) struct World {
     /// Cancelled when the story should come to an end.
     pub(crate) cancel: CancellationToken,
     /// For what lasts.
-    pub(crate) steady: Arc<Steady>,
-    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) monotonic: Arc<MonotonicTime>,
+    pub(crate) known_instances: Arc<KnownInstances>,
     endpoints: Arc<Endpoints>,
-    observer: Arc<Observer>,
+    batcher: Arc<ObserveBatcher>,
 }
 
 /// What should exist, with its nodes by name.
-pub(crate) struct Desired {
+pub(crate) struct DesiredState {
     pub(crate) infrastructure: Infrastructure,
     pub(crate) fingerprints: Fingerprints,
     by_name: HashMap<String, usize>,
@@ -73,22 +73,22 @@ pub(crate) struct Desired {
 
 /// Why a story ended early.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum TaskError {
     /// It was told to.
     Cancelled,
     /// State can't be written: everything stops.
-    Refused(Refused),
+    Journal(JournalError),
     /// The node can't be made.
     Failed(Box<NodeFailure>),
 }
 
-impl From<Refused> for Trouble {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
+impl From<JournalError> for TaskError {
+    fn from(refused: JournalError) -> Self {
+        Self::Journal(refused)
     }
 }
 
-impl Desired {
+impl DesiredState {
     pub(crate) fn new(infrastructure: Infrastructure) -> Self {
         let by_name = infrastructure.nodes.iter().enumerate().map(|(index, node)| (node.name.clone(), index)).collect();
         Self { fingerprints: Fingerprints::of(&infrastructure), infrastructure, by_name }
@@ -103,23 +103,34 @@ impl Desired {
     }
 }
 
-impl World {
+impl RunContext {
     #[expect(clippy::too_many_arguments, reason = "what every story needs")]
     pub(crate) fn new(
         id: &str,
         plugins: Arc<dyn Plugins>,
         clock: Arc<dyn Clock>,
         settings: Arc<Settings>,
-        session: &Session,
+        session: &InfrastructureLease,
         cancel: CancellationToken,
-        steady: Arc<Steady>,
-        gates: Arc<Gates>,
+        steady: Arc<MonotonicTime>,
+        gates: Arc<Limiters>,
     ) -> Arc<Self> {
         let endpoints = Arc::new(Endpoints::new(settings.clone(), gates));
-        let observer = Arc::new(Observer::new(settings.observe_batch, clock.clone(), endpoints.clone()));
-        let (journal, inventory) = (session.journal.clone(), session.inventory.clone());
+        let observer = Arc::new(ObserveBatcher::new(settings.observe_batch_size, clock.clone(), endpoints.clone()));
+        let (journal, inventory) = (session.journal.clone(), session.known_instances.clone());
         let id = id.into();
-        Arc::new(Self { id, plugins, clock, settings, journal, cancel, steady, inventory, endpoints, observer })
+        Arc::new(Self {
+            id,
+            plugins,
+            clock,
+            settings,
+            journal,
+            cancel,
+            monotonic: steady,
+            known_instances: inventory,
+            endpoints,
+            batcher: observer,
+        })
     }
 
     /// The same, with an end of its own.
@@ -131,10 +142,10 @@ impl World {
             settings: self.settings.clone(),
             journal: self.journal.clone(),
             cancel,
-            steady: self.steady.clone(),
-            inventory: self.inventory.clone(),
+            monotonic: self.monotonic.clone(),
+            known_instances: self.known_instances.clone(),
             endpoints: self.endpoints.clone(),
-            observer: self.observer.clone(),
+            batcher: self.batcher.clone(),
         })
     }
 
@@ -143,7 +154,7 @@ impl World {
     }
 
     /// Waits; false when cancelled meanwhile.
-    async fn pause(&self, duration: std::time::Duration) -> bool {
+    async fn sleep_unless_cancelled(&self, duration: std::time::Duration) -> bool {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => false,
@@ -151,12 +162,12 @@ impl World {
         }
     }
 
-    fn call(self: &Arc<Self>, node: &str, timeout: std::time::Duration) -> CallContext {
+    fn call_context(self: &Arc<Self>, node: &str, timeout: std::time::Duration) -> CallContext {
         // Weak, since a plugin may keep it for longer than the run lasts.
         let (world, name) = (Arc::downgrade(self), node.to_owned());
-        let progress: Progress = Arc::new(move |phase, detail| {
+        let progress: ProgressCallback = Arc::new(move |phase, detail| {
             let Some(world) = world.upgrade() else { return };
-            world.journal.tell(What::Progress {
+            world.journal.emit(EventKind::Progress {
                 node_name: name.clone(),
                 phase: phase.into(),
                 detail: detail.map(str::to_owned),
@@ -172,11 +183,17 @@ impl World {
         }
     }
 
-    fn short_scope(self: &Arc<Self>, record: &InstanceRecord) -> Scope {
-        Scope { context: self.call(&record.node, self.settings.short_call), section: record.section.clone() }
+    fn query_scope(self: &Arc<Self>, record: &InstanceRecord) -> CallScope {
+        CallScope {
+            context: self.call_context(&record.node, self.settings.query_timeout),
+            section: record.section.clone(),
+        }
     }
 
-    fn long_scope(self: &Arc<Self>, record: &InstanceRecord) -> Scope {
-        Scope { context: self.call(&record.node, self.settings.long_call), section: record.section.clone() }
+    fn mutation_scope(self: &Arc<Self>, record: &InstanceRecord) -> CallScope {
+        CallScope {
+            context: self.call_context(&record.node, self.settings.mutation_timeout),
+            section: record.section.clone(),
+        }
     }
 }

@@ -5,35 +5,35 @@ use std::sync::Arc;
 use occopus_model::{Implementation, Infrastructure, Node};
 use serde_json::{Map, Value, json};
 
-use super::{Facts, context, own};
-use crate::ports::{CallContext, ContextRequest, Fault, Reaction, Rendered, Renderers, Scope};
+use super::{PeerFacts, context, user_fields};
+use crate::ports::{CallContext, CallScope, ContextRequest, Fault, Reaction, Rendered, Renderers};
 
 /// Of which instance, and for whom.
-pub(crate) struct Rendering<'a> {
+pub(crate) struct RenderInput<'a> {
     pub(crate) infra_id: &'a str,
     pub(crate) infrastructure: &'a Infrastructure,
     pub(crate) node: &'a Node,
     pub(crate) implementation: &'a Implementation,
     pub(crate) instance: &'a str,
     /// What exists already.
-    pub(crate) facts: Facts,
+    pub(crate) facts: PeerFacts,
     pub(crate) context: CallContext,
 }
 
 /// Renders once. `resource` of the answer is the whole section, and none where it stays as it is written: its texts are
 /// rendered by the host from the user's own variables, and a contextualiser adds what the driver leaves open.
-pub(crate) async fn render(plugins: &dyn Renderers, of: &Rendering<'_>) -> Result<Rendered, Fault> {
-    let Rendering { infra_id, infrastructure, node, implementation, instance, .. } = of;
+pub(crate) async fn render(plugins: &dyn Renderers, of: &RenderInput<'_>) -> Result<Rendered, Fault> {
+    let RenderInput { infra_id, infrastructure, node, implementation, instance, .. } = of;
     let data = context::template_data(infra_id, infrastructure, node, implementation, instance);
     let section = implementation.contextualisation.clone().unwrap_or_else(|| json!({}));
     let keyword = section.get("type").and_then(Value::as_str).unwrap_or("basic").to_owned();
-    let contextualiser = plugins.contextualiser(&keyword).ok_or_else(|| missing("contextualiser", &keyword))?;
+    let contextualiser = plugins.contextualiser(&keyword).ok_or_else(|| missing_plugin("contextualiser", &keyword))?;
     let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
-    let openings = plugins.openings(driver);
+    let openings = plugins.open_decisions(driver);
 
-    let resource = own_section(plugins, of, &data).await?;
+    let resource = render_resource(plugins, of, &data).await?;
     let own_attributes = match openings.runs_programs && !contextualiser.is_bundled() {
-        true => Some(own_attributes(plugins, of, &section, &data).await?),
+        true => Some(render_attributes(plugins, of, &section, &data).await?),
         false => None,
     };
     let data = with_config_management(plugins, of, data).await?;
@@ -43,43 +43,47 @@ pub(crate) async fn render(plugins: &dyn Renderers, of: &Rendering<'_>) -> Resul
     rendered.resource = match rendered.resource.take() {
         Some(answer) => {
             let own = resource.unwrap_or_else(|| written.clone());
-            Some(own::fill(&keyword, &openings, written, own, answer)?)
+            Some(user_fields::merge_open_keys(&keyword, &openings, written, own, answer)?)
         }
         None => resource,
     };
     if let Some(own) = own_attributes {
-        rendered.attributes = own::attributes(&keyword, own, &rendered.attributes)?;
+        rendered.attributes = user_fields::checked_attributes(&keyword, own, &rendered.attributes)?;
     }
     Ok(rendered)
 }
 
 /// Returns the `resource` section with its texts rendered; none when there is nothing to render.
-async fn own_section(plugins: &dyn Renderers, of: &Rendering<'_>, data: &Value) -> Result<Option<Value>, Fault> {
+async fn render_resource(plugins: &dyn Renderers, of: &RenderInput<'_>, data: &Value) -> Result<Option<Value>, Fault> {
     let written = &of.implementation.resource;
     if is_plain(written) {
         return Ok(None);
     }
-    own_texts(plugins, of, &keeping_newlines(written), data, "/resource").await.map(Some)
+    render_user_templates(plugins, of, &keeping_newlines(written), data, "/resource").await.map(Some)
 }
 
 /// Returns `attributes` of the user's `contextualisation`, rendered.
-async fn own_attributes(
+async fn render_attributes(
     plugins: &dyn Renderers,
-    of: &Rendering<'_>,
+    of: &RenderInput<'_>,
     section: &Value,
     data: &Value,
 ) -> Result<Map<String, Value>, Fault> {
     let Some(written) = section.get("attributes").filter(|attributes| attributes.is_object()) else {
         return Ok(Map::new());
     };
-    let rendered = own_texts(plugins, of, written, data, "/contextualisation/attributes").await?;
+    let rendered = render_user_templates(plugins, of, written, data, "/contextualisation/attributes").await?;
     Ok(rendered.as_object().cloned().unwrap_or_default())
 }
 
 /// Returns the variables with those of the config manager, if there is one.
-async fn with_config_management(plugins: &dyn Renderers, of: &Rendering<'_>, mut data: Value) -> Result<Value, Fault> {
+async fn with_config_management(
+    plugins: &dyn Renderers,
+    of: &RenderInput<'_>,
+    mut data: Value,
+) -> Result<Value, Fault> {
     let Some(written) = &of.implementation.config_management else { return Ok(data) };
-    let (section, added) = manage(plugins, of, written, &data).await?;
+    let (section, added) = run_config_manager(plugins, of, written, &data).await?;
     data["config_management"] = section;
     if let (Some(data), Value::Object(added)) = (data.as_object_mut(), added) {
         if let Some(name) = added.keys().find(|name| data.contains_key(*name)) {
@@ -92,9 +96,9 @@ async fn with_config_management(plugins: &dyn Renderers, of: &Rendering<'_>, mut
 }
 
 /// The rendered section of the config manager, and the variables that it adds.
-async fn manage(
+async fn run_config_manager(
     plugins: &dyn Renderers,
-    of: &Rendering<'_>,
+    of: &RenderInput<'_>,
     section: &Value,
     data: &Value,
 ) -> Result<(Value, Value), Fault> {
@@ -102,11 +106,11 @@ async fn manage(
     let manager = plugins.config_manager(keyword);
     // A preview shows what can be shown.
     if manager.is_none() && !of.context.preview {
-        return Err(missing("config manager", keyword));
+        return Err(missing_plugin("config manager", keyword));
     }
     // Its texts are templates like those of attributes.
-    let section = Arc::new(own_texts(plugins, of, section, data, "/config_management").await?);
-    let scope = Scope { context: of.context.clone(), section: Arc::clone(&section) };
+    let section = Arc::new(render_user_templates(plugins, of, section, data, "/config_management").await?);
+    let scope = CallScope { context: of.context.clone(), section: Arc::clone(&section) };
     let added = match manager {
         Some(manager) => manager.template_data(&scope).await?,
         None => json!({}),
@@ -115,7 +119,7 @@ async fn manage(
 }
 
 /// Renders the texts of the health checks, to see whether they can be. At work each checker renders its own.
-pub(crate) async fn try_checks(plugins: &dyn Renderers, of: &Rendering<'_>, address: &str) -> Result<(), Fault> {
+pub(crate) async fn render_checks(plugins: &dyn Renderers, of: &RenderInput<'_>, address: &str) -> Result<(), Fault> {
     let checks = json!(of.implementation.health_check.checks);
     let data = json!({
         "ip": address,
@@ -126,24 +130,24 @@ pub(crate) async fn try_checks(plugins: &dyn Renderers, of: &Rendering<'_>, addr
         "infra_name": of.infrastructure.name,
         "instance_data": {"resource_address": [address]},
     });
-    own_texts(plugins, of, &checks, &data, "/health_check").await.map(drop)
+    render_user_templates(plugins, of, &checks, &data, "/health_check").await.map(drop)
 }
 
 /// Renders the texts in what the user wrote by the program's own templates: no plugin that was installed takes part. The
 /// pointer leads to it from the root of the implementation.
-async fn own_texts(
+async fn render_user_templates(
     plugins: &dyn Renderers,
-    of: &Rendering<'_>,
+    of: &RenderInput<'_>,
     written: &Value,
     data: &Value,
     pointer: &str,
 ) -> Result<Value, Fault> {
     const KEY: &str = "own";
-    let templates = plugins.templates().ok_or_else(|| missing("contextualiser", "basic"))?;
+    let templates = plugins.basic_contextualiser().ok_or_else(|| missing_plugin("contextualiser", "basic"))?;
     let section = json!({"type": "basic", "attributes": {KEY: written}});
     let rendered = templates.render(&request(of, section, data.clone())).await;
-    let mut rendered =
-        rendered.map_err(|fault| moved(fault, &format!("/contextualisation/attributes/{KEY}"), pointer))?;
+    let mut rendered = rendered
+        .map_err(|fault| with_moved_pointers(fault, &format!("/contextualisation/attributes/{KEY}"), pointer))?;
     match rendered.attributes.get_mut(KEY).map(Value::take) {
         Some(own) => Ok(own),
         None => {
@@ -152,7 +156,7 @@ async fn own_texts(
     }
 }
 
-fn request(of: &Rendering<'_>, section: Value, data: Value) -> ContextRequest {
+fn request(of: &RenderInput<'_>, section: Value, data: Value) -> ContextRequest {
     ContextRequest {
         context: of.context.clone(),
         resource: Arc::new(of.implementation.resource.clone()),
@@ -185,12 +189,12 @@ fn keeping_newlines(value: &Value) -> Value {
     }
 }
 
-fn missing(kind: &str, keyword: &str) -> Fault {
+fn missing_plugin(kind: &str, keyword: &str) -> Fault {
     Fault::new(Reaction::GiveUp, "engine.no-plugin", format!("there is no {kind} for {keyword:?}"))
 }
 
 /// Moves the pointers of a fault: what was rendered in one place stands in another.
-fn moved(mut fault: Fault, from: &str, to: &str) -> Fault {
+fn with_moved_pointers(mut fault: Fault, from: &str, to: &str) -> Fault {
     for detail in &mut fault.details {
         if let Some(rest) = detail.pointer.strip_prefix(from) {
             detail.pointer = format!("{to}{rest}");

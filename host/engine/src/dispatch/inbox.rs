@@ -7,26 +7,26 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::request::Stop;
-use crate::session::Refused;
+use crate::lease::JournalError;
+use crate::request::StopSignal;
 
 /// Something that a dispatcher reacts to.
 pub(super) enum Input<T> {
     /// A task has ended; `None` when it panicked, which is a bug.
     Finished(usize, Option<T>),
     /// The user asked to stop in an orderly way.
-    StopOrderly,
+    StopGracefully,
     /// The user asked to stop now.
     StopNow,
     /// The infrastructure belongs to another process.
-    Lost,
+    LeaseLost,
     /// There is nothing to wait for.
     Idle,
 }
 
 /// How a dispatcher ended.
 #[derive(Debug, Clone)]
-pub(crate) enum Ending {
+pub(crate) enum RunEnd {
     /// Nothing was left to do.
     Done,
     /// The user stopped it, and what was in progress has come to an end.
@@ -34,20 +34,20 @@ pub(crate) enum Ending {
     /// The user stopped it at once; what was in progress may have happened.
     Aborted,
     /// State can't be written any more.
-    Refused(Refused),
+    JournalFailed(JournalError),
 }
 
 /// Running tasks, and the signals that matter beside them. Dropping it ends the tasks.
 pub(super) struct Inbox<T> {
     tasks: JoinSet<(usize, Option<T>)>,
-    stop: Stop,
-    lost: CancellationToken,
+    stop: StopSignal,
+    lease_lost: CancellationToken,
     stopping: bool,
 }
 
 impl<T: Send + 'static> Inbox<T> {
-    pub(super) fn new(stop: Stop, lost: CancellationToken) -> Self {
-        Self { tasks: JoinSet::new(), stop, lost, stopping: false }
+    pub(super) fn new(stop: StopSignal, lost: CancellationToken) -> Self {
+        Self { tasks: JoinSet::new(), stop, lease_lost: lost, stopping: false }
     }
 
     /// Starts a task; `tag` comes back with its result.
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Inbox<T> {
     }
 
     /// A task that has ended already, without waiting. Lets a dispatcher take in all that is known before it acts on it.
-    pub(super) fn finished(&mut self) -> Option<(usize, Option<T>)> {
+    pub(super) fn try_next_finished(&mut self) -> Option<(usize, Option<T>)> {
         self.tasks.try_join_next().and_then(Result::ok)
     }
 
@@ -67,11 +67,11 @@ impl<T: Send + 'static> Inbox<T> {
         }
         tokio::select! {
             biased;
-            () = self.lost.cancelled() => Input::Lost,
-            () = self.stop.now.cancelled() => Input::StopNow,
-            () = self.stop.orderly.cancelled(), if !self.stopping => {
+            () = self.lease_lost.cancelled() => Input::LeaseLost,
+            () = self.stop.immediate.cancelled() => Input::StopNow,
+            () = self.stop.graceful.cancelled(), if !self.stopping => {
                 self.stopping = true;
-                Input::StopOrderly
+                Input::StopGracefully
             }
             finished = self.tasks.join_next() => match finished {
                 Some(Ok((tag, outcome))) => Input::Finished(tag, outcome),

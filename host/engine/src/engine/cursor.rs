@@ -4,16 +4,16 @@ use super::infrastructure::put;
 use super::{Engine, check};
 use crate::error::EngineError;
 use crate::ports::{Compare, Transaction};
-use crate::state::{CursorRecord, HeadRecord, encode, get, keys};
+use crate::state::{CursorRecord, HeadRecord, encode, keys, load_record};
 
 /// Where a reader goes on: after its last event. One that never read begins with what happens from now on.
 pub(super) async fn load(engine: &Engine, id: &str, reader: &str) -> Result<u64, EngineError> {
     check::id(id)?;
-    let cursor: Option<CursorRecord> = get(&*engine.store, &keys::cursor(id, reader)).await?;
+    let cursor: Option<CursorRecord> = load_record(&*engine.store, &keys::cursor(id, reader)).await?;
     if let Some(cursor) = cursor {
         return Ok(cursor.event);
     }
-    let head: Option<HeadRecord> = get(&*engine.store, &keys::head(id)).await?;
+    let head: Option<HeadRecord> = load_record(&*engine.store, &keys::head(id)).await?;
     Ok(head.map(|head| head.event).unwrap_or_default())
 }
 

@@ -2,28 +2,29 @@
 
 use tokio::sync::mpsc;
 
-use super::infrastructure::known;
+use super::infrastructure::load_existing;
 use super::{Engine, check};
 use crate::act::leftover;
 use crate::error::EngineError;
-use crate::event::What;
-use crate::state::{InstanceRecord, get, keys};
+use crate::event::EventKind;
+use crate::state::{InstanceRecord, keys, load_record};
 use crate::status::Leftover;
 
 /// Drops the record of an instance, whatever its cloud says.
 pub(super) async fn forget(engine: &Engine, id: &str, instance: &str) -> Result<Leftover, EngineError> {
     check::id(id)?;
-    known(engine, id).await?;
+    load_existing(engine, id).await?;
     let (events, _) = mpsc::unbounded_channel();
-    let session = engine.begin(id, events).await?;
+    let session = engine.acquire_lease(id, events).await?;
     let outcome = async {
         let unknown = || EngineError::UnknownInstance { node: String::new(), instance: instance.into() };
-        let record: InstanceRecord = get(&*engine.store, &keys::instance(id, instance)).await?.ok_or_else(unknown)?;
-        let event = What::NodeForgotten { node_id: record.id.clone(), node_name: record.node.clone() };
-        session.journal.forget(instance, event).await.map_err(|refused| refused.into_error(id))?;
+        let record: InstanceRecord =
+            load_record(&*engine.store, &keys::instance(id, instance)).await?.ok_or_else(unknown)?;
+        let event = EventKind::NodeForgotten { node_id: record.id.clone(), node_name: record.node.clone() };
+        session.journal.delete_instance(instance, event).await.map_err(|refused| refused.into_error(id))?;
         Ok(leftover(&record, "forgotten".into()))
     };
     let outcome = outcome.await;
-    session.end().await;
+    session.revoke().await;
     outcome
 }

@@ -2,30 +2,30 @@
 
 use super::{Engine, view};
 use crate::error::EngineError;
-use crate::event::What;
+use crate::event::EventKind;
+use crate::lease::InfrastructureLease;
 use crate::ports::Write;
-use crate::session::Session;
-use crate::state::{InfrastructureRecord, encode, get, keys};
+use crate::state::{InfrastructureRecord, encode, keys, load_record};
 use crate::status::{InfrastructureState, Leftover};
 
 /// Refuses an id that does not exist, before anything is written for it.
-pub(super) async fn known(engine: &Engine, id: &str) -> Result<InfrastructureRecord, EngineError> {
-    let found = get(&*engine.store, &keys::infrastructure(id)).await?;
+pub(super) async fn load_existing(engine: &Engine, id: &str) -> Result<InfrastructureRecord, EngineError> {
+    let found = load_record(&*engine.store, &keys::infrastructure(id)).await?;
     found.ok_or_else(|| EngineError::UnknownInfrastructure { id: id.into() })
 }
 
 /// An infrastructure's new state. What a run ends with is what its instances say.
-pub(super) async fn enter(
+pub(super) async fn set_state(
     engine: &Engine,
-    session: &Session,
+    session: &InfrastructureLease,
     id: &str,
     state: InfrastructureState,
     message: Option<String>,
-    events: Vec<What>,
+    events: Vec<EventKind>,
 ) -> Result<(), EngineError> {
     let key = keys::infrastructure(id);
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
-    let record: InfrastructureRecord = get(&*engine.store, &key).await?.ok_or_else(unknown)?;
+    let record: InfrastructureRecord = load_record(&*engine.store, &key).await?.ok_or_else(unknown)?;
     let mut record = InfrastructureRecord { state, message, ..record };
     let (mut events, mut writes) = (events, Vec::new());
     if state == InfrastructureState::Ready {
@@ -36,10 +36,10 @@ pub(super) async fn enter(
     }
     if !matches!(state, InfrastructureState::Building | InfrastructureState::Destroying) {
         // Whoever ends a run says what it has come to; what is so is what the records say.
-        let (state, _) = view::concluded(&*engine.store, id, &record).await?;
+        let (state, _) = view::current_state(&*engine.store, id, &record).await?;
         record.state = state;
         if state != InfrastructureState::Ready {
-            events.retain(|event| *event != What::InfraReady);
+            events.retain(|event| *event != EventKind::InfraReady);
         }
     }
     writes.push(put(key, encode(record)?));
@@ -47,7 +47,7 @@ pub(super) async fn enter(
 }
 
 /// What is left, in a line.
-pub(super) fn names(left: &[Leftover]) -> String {
+pub(super) fn join_leftovers(left: &[Leftover]) -> String {
     left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

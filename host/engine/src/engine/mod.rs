@@ -4,14 +4,14 @@ mod build;
 mod check;
 mod cursor;
 mod destroy;
-mod evidence;
 mod forget;
 mod infrastructure;
 mod maintain;
 mod orphans;
 mod preview;
 mod removal;
-mod renew;
+mod retention;
+mod rollout;
 mod scale;
 mod suspend;
 mod view;
@@ -24,15 +24,15 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{Gates, Steady, World};
+use crate::act::{Limiters, MonotonicTime, RunContext};
 use crate::error::{EngineError, NodeFailure};
 use crate::event::{Event, StoredEvent};
-use crate::plan::{Plan, Renew, Targets, Wishes};
+use crate::lease::InfrastructureLease;
+use crate::plan::{Plan, PlanOptions, Rollout, Targets};
 use crate::ports::{Clock, Compare, Plugins, Store};
-use crate::request::{BuildRequest, MaintainOptions, Run, Scale};
-use crate::session::Session;
+use crate::request::{BuildRequest, MaintainOptions, RunHandle, Scale};
 use crate::settings::Settings;
-use crate::state::{DesiredRecord, OwnerRecord, decode, get, keys, load_instances};
+use crate::state::{DesiredRecord, OwnerRecord, decode, keys, load_instances, load_record};
 use crate::status::{DestroyReport, InstanceState, Leftover, Orphan, Owner, Preview, Status, Summary};
 
 /// Builds, maintains and destroys infrastructures. Cheap to clone; clones share what they learn of how many calls a cloud takes.
@@ -42,14 +42,14 @@ pub struct Engine {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
-    gates: Arc<Gates>,
+    limiters: Arc<Limiters>,
 }
 
 impl Engine {
     /// An engine over these plugins, this store and this clock.
     pub fn new(plugins: Arc<dyn Plugins>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let gates = Gates::new(clock.clone());
-        Self { plugins, store, clock, settings: Arc::default(), gates }
+        let gates = Limiters::new(clock.clone());
+        Self { plugins, store, clock, settings: Arc::default(), limiters: gates }
     }
 
     /// The same with other settings.
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// What a build would do. Reads the store, calls no cloud, and needs no plugin.
-    pub async fn plan(&self, id: Option<&str>, desired: &Infrastructure, renew: Renew) -> Result<Plan, EngineError> {
+    pub async fn plan(&self, id: Option<&str>, desired: &Infrastructure, renew: Rollout) -> Result<Plan, EngineError> {
         check::graph(&desired.nodes)?;
         let actual = match id {
             Some(id) => {
@@ -66,7 +66,7 @@ impl Engine {
                 let mut records = load_instances(&*self.store, id).await?;
                 // What a pass would find dead is replaced.
                 let now = self.clock.now();
-                for record in records.iter_mut().filter(|record| record.is_overdue(now)) {
+                for record in records.iter_mut().filter(|record| record.is_past_health_timeout(now)) {
                     record.state = InstanceState::Failed;
                     record.message = record.health.take();
                 }
@@ -75,17 +75,17 @@ impl Engine {
             None => Vec::new(),
         };
         let targets = match id {
-            Some(id) => scale::expected(&*self.store, id, desired, &actual).await?,
+            Some(id) => scale::expected_targets(&*self.store, id, desired, &actual).await?,
             None => Targets::new(),
         };
-        check::instances(&desired.nodes, &targets, self.settings.instances)?;
-        Ok(crate::plan::plan(desired, &actual, &Wishes { renew, ..Wishes::of(&targets) }))
+        check::instances(&desired.nodes, &targets, self.settings.instance_limits)?;
+        Ok(crate::plan::plan(desired, &actual, &PlanOptions { rollout: renew, ..PlanOptions::for_targets(&targets) }))
     }
 
     /// Whether it can be built: a graph without flaws, and plugins for all of it. Calls none of them.
     pub fn check(&self, desired: &Infrastructure) -> Result<(), EngineError> {
         check::infrastructure(desired, &*self.plugins)?;
-        check::instances(&desired.nodes, &Targets::new(), self.settings.instances)
+        check::instances(&desired.nodes, &Targets::new(), self.settings.instance_limits)
     }
 
     /// What these nodes (by their places in `nodes`) would get to know, in every implementation that they may use. Where
@@ -115,12 +115,12 @@ impl Engine {
     ///
     /// When a node fails, everything that this call made is removed again, unless the request says to keep it; what was
     /// ready before stays.
-    pub async fn build(&self, request: BuildRequest, run: Run) -> Result<Status, EngineError> {
+    pub async fn build(&self, request: BuildRequest, run: RunHandle) -> Result<Status, EngineError> {
         build::build(self, request, run).await
     }
 
     /// Looks at every node and heals what is dead: one pass, or passes until stopped.
-    pub async fn maintain(&self, id: &str, options: MaintainOptions, run: Run) -> Result<Status, EngineError> {
+    pub async fn maintain(&self, id: &str, options: MaintainOptions, run: RunHandle) -> Result<Status, EngineError> {
         maintain::maintain(self, id, options, run).await
     }
 
@@ -133,28 +133,28 @@ impl Engine {
     /// Leaves an infrastructure alone: passes of [`Engine::maintain`] look at nothing and replace nothing, whoever makes
     /// them, until it is resumed. What runs goes on running.
     pub async fn suspend(&self, id: &str) -> Result<(), EngineError> {
-        suspend::set(self, id, true).await
+        suspend::set_suspended(self, id, true).await
     }
 
     /// Maintains an infrastructure again. Ok when it was not suspended.
     pub async fn resume(&self, id: &str) -> Result<(), EngineError> {
-        suspend::set(self, id, false).await
+        suspend::set_suspended(self, id, false).await
     }
 
     /// Ends a hold: whoever makes the next pass within ten minutes, in this process or another, replaces what looks dead by then,
     /// however much it is. A later pass does not, nor one after the infrastructure was suspended or resumed.
     /// [`MaintainOptions::release`] does so in a pass of one's own.
     pub async fn release(&self, id: &str) -> Result<(), EngineError> {
-        suspend::release(self, id).await
+        suspend::request_release(self, id).await
     }
 
     /// Asks whoever maintains it, in this process or another, to let go after its pass. False when nobody works on it.
     pub async fn detach(&self, id: &str) -> Result<bool, EngineError> {
-        suspend::detach(self, id).await
+        suspend::request_detach(self, id).await
     }
 
     /// Removes every node, dependents first. What can't be removed is in the report.
-    pub async fn destroy(&self, id: &str, run: Run) -> Result<DestroyReport, EngineError> {
+    pub async fn destroy(&self, id: &str, run: RunHandle) -> Result<DestroyReport, EngineError> {
         destroy::destroy(self, id, run).await
     }
 
@@ -186,12 +186,12 @@ impl Engine {
     /// What is to be there; none when the infrastructure was to be destroyed.
     pub async fn desired(&self, id: &str) -> Result<Option<Infrastructure>, EngineError> {
         check::id(id)?;
-        let record: Option<DesiredRecord> = get(&*self.store, &keys::desired(id)).await?;
+        let record: Option<DesiredRecord> = load_record(&*self.store, &keys::desired(id)).await?;
         Ok(record.map(|record| record.infrastructure))
     }
 
     /// What is to be there, with a condition that holds until that is written again.
-    pub async fn desired_unless_changed(&self, id: &str) -> Result<(Option<Infrastructure>, Compare), EngineError> {
+    pub async fn desired_with_precondition(&self, id: &str) -> Result<(Option<Infrastructure>, Compare), EngineError> {
         check::id(id)?;
         let key = keys::desired(id);
         let entry = self.store.get(&key).await?;
@@ -203,7 +203,7 @@ impl Engine {
     /// Who works on it now.
     pub async fn owner(&self, id: &str) -> Result<Option<Owner>, EngineError> {
         check::id(id)?;
-        let record: Option<OwnerRecord> = get(&*self.store, &keys::owner(id)).await?;
+        let record: Option<OwnerRecord> = load_record(&*self.store, &keys::owner(id)).await?;
         Ok(record.map(|record| record.owner))
     }
 
@@ -225,7 +225,7 @@ impl Engine {
         let after = keys::event(id, number);
         let entries = self.store.range(&keys::events(id), Some(&after), limit).await?;
         if entries.is_empty() && !self.exists(id).await? {
-            return evidence::events(self, id, number, limit).await;
+            return retention::retained_events(self, id, number, limit).await;
         }
         entries.iter().map(|entry| decode(&entry.key, &entry.value)).collect()
     }
@@ -255,16 +255,26 @@ impl Engine {
         view::definitions(&*self.store).await
     }
 
-    async fn begin(&self, id: &str, events: mpsc::UnboundedSender<Event>) -> Result<Session, EngineError> {
-        Session::begin(id, self.store.clone(), self.clock.clone(), &self.settings, events).await
+    async fn acquire_lease(
+        &self,
+        id: &str,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<InfrastructureLease, EngineError> {
+        InfrastructureLease::acquire(id, self.store.clone(), self.clock.clone(), &self.settings, events).await
     }
 
-    fn world(&self, id: &str, session: &Session, cancel: CancellationToken) -> Arc<World> {
-        self.world_in_time(id, session, cancel, Arc::new(Steady::new(self.clock.clone())))
+    fn run_context(&self, id: &str, session: &InfrastructureLease, cancel: CancellationToken) -> Arc<RunContext> {
+        self.run_context_at(id, session, cancel, Arc::new(MonotonicTime::new(self.clock.clone())))
     }
 
-    fn world_in_time(&self, id: &str, session: &Session, cancel: CancellationToken, steady: Arc<Steady>) -> Arc<World> {
+    fn run_context_at(
+        &self,
+        id: &str,
+        session: &InfrastructureLease,
+        cancel: CancellationToken,
+        steady: Arc<MonotonicTime>,
+    ) -> Arc<RunContext> {
         let (plugins, clock, settings) = (self.plugins.clone(), self.clock.clone(), self.settings.clone());
-        World::new(id, plugins, clock, settings, session, cancel, steady, self.gates.clone())
+        RunContext::new(id, plugins, clock, settings, session, cancel, steady, self.limiters.clone())
     }
 }

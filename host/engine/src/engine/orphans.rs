@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Engine, check};
 use crate::act::list_owned;
-use crate::error::{EngineError, NodeFailure, Reason};
-use crate::ports::{CallContext, Phase, Reaction, Scope};
-use crate::session::Session;
+use crate::error::{EngineError, FailureReason, NodeFailure};
+use crate::lease::InfrastructureLease;
+use crate::ports::{CallContext, CallScope, Phase, Reaction};
 use crate::state::load_instances;
 use crate::status::Orphan;
 
@@ -25,30 +25,31 @@ pub(super) async fn sweep(
     check::id(id)?;
     // Whoever makes machines for it now has records of them soon: not at the same time.
     let (events, _) = mpsc::unbounded_channel();
-    let session = Session::begin(id, engine.store.clone(), engine.clock.clone(), &engine.settings, events).await?;
+    let session =
+        InfrastructureLease::acquire(id, engine.store.clone(), engine.clock.clone(), &engine.settings, events).await?;
     let outcome = tokio::select! {
         biased;
         () = session.lost.cancelled() => Err(EngineError::LeaseLost { id: id.into() }),
-        outcome = owned(engine, id, &session, sections, remove) => outcome,
+        outcome = sweep_owned(engine, id, &session, sections, remove) => outcome,
     };
-    session.end().await;
+    session.revoke().await;
     outcome
 }
 
-async fn owned(
+async fn sweep_owned(
     engine: &Engine,
     id: &str,
-    session: &Session,
+    session: &InfrastructureLease,
     sections: &[Value],
     remove: bool,
 ) -> Result<Vec<Orphan>, EngineError> {
     let known: HashSet<_> = load_instances(&*engine.store, id).await?.into_iter().map(|record| record.id).collect();
     let mut orphans: Vec<Orphan> = Vec::new();
     let mut seen = HashSet::new();
-    let world = engine.world(id, session, CancellationToken::new());
+    let world = engine.run_context(id, session, CancellationToken::new());
     for section in sections {
         let keyword = section.get("type").and_then(Value::as_str).unwrap_or_default();
-        let failed = |reason: Reason| {
+        let failed = |reason: FailureReason| {
             let failure = NodeFailure::new(String::new(), "", keyword.to_owned(), None, reason);
             EngineError::Node { failure: Box::new(failure), rolled_back: false, left: Vec::new() }
         };
@@ -56,13 +57,13 @@ async fn owned(
         let context = CallContext {
             infrastructure_id: id.to_owned(),
             node: String::new(),
-            timeout: engine.settings.long_call,
+            timeout: engine.settings.mutation_timeout,
             cancel: CancellationToken::new(),
             progress: None,
             preview: false,
         };
-        let scope = Scope { context, section: Arc::new(section.clone()) };
-        let machines = list_owned(&world, &driver, &scope, engine.settings.short_call).await.map_err(failed)?;
+        let scope = CallScope { context, section: Arc::new(section.clone()) };
+        let machines = list_owned(&world, &driver, &scope, engine.settings.query_timeout).await.map_err(failed)?;
         let ours = machines.into_iter().filter(|machine| machine.infrastructure_id == id);
         for machine in ours.filter(|machine| machine.observed.phase != Phase::Gone) {
             let handle = machine.observed.handle.clone();
@@ -70,7 +71,7 @@ async fn owned(
             if !is_new || known.contains(&machine.instance_id) {
                 continue;
             }
-            let mut orphan = Orphan::of(keyword, machine);
+            let mut orphan = Orphan::from_listed(keyword, machine);
             if remove {
                 match driver.destroy(&scope, &handle).await {
                     Ok(()) => orphan.removed = true,

@@ -10,35 +10,38 @@ use occopus_model::{Implementation, Infrastructure, Node};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{Desired, Facts, Rendering, facts, is_plain, machine_name, render, try_checks, with_type};
-use crate::error::{EngineError, NodeFailure, Reason, line_of};
+use crate::act::{
+    DesiredState, PeerFacts, RenderInput, instance_facts, is_plain, machine_name, render, render_checks, with_type,
+};
+use crate::error::{EngineError, FailureReason, NodeFailure, nearest_location};
 use crate::ports::{
-    Address, CallContext, CreateRequest, Detail, Fault, InstanceFacts, Offline, Reaction, Scope, Store, Warning,
+    Address, CallContext, CallScope, CreateRequest, Detail, Fault, InstanceFacts, OfflinePlugins, Reaction, Store,
+    Warning,
 };
 use crate::settings::Settings;
 use crate::state::load_instances;
-use crate::status::{Doubt, Preview};
+use crate::status::{Preview, PreviewWarning};
 
 /// Stands for the id of an instance that does not exist yet.
-const INSTANCE: &str = "00000000-0000-4000-8000-000000000000";
+const PLACEHOLDER_INSTANCE_ID: &str = "00000000-0000-4000-8000-000000000000";
 /// Stands for its address.
-const ADDRESS: &str = "192.0.2.254";
+const PLACEHOLDER_ADDRESS: &str = "192.0.2.254";
 /// Renders at once.
-const WIDTH: usize = 8;
+const MAX_CONCURRENT_RENDERS: usize = 8;
 
 /// An infrastructure that may exist already, and what its previews have in common.
 #[derive(Clone, Copy)]
-struct Subject<'a> {
+struct PreviewSubject<'a> {
     infra_id: &'a str,
     desired: &'a Infrastructure,
-    others: &'a Others,
+    peers: &'a PreviewPeers,
     timeout: Duration,
 }
 
 /// Previews of these nodes, or why there is none; with what they would get if that is to be kept. They are made with plugins that
 /// reach nothing: no others are here.
 pub(super) async fn preview(
-    plugins: &dyn Offline,
+    plugins: &dyn OfflinePlugins,
     store: &dyn Store,
     settings: &Settings,
     id: Option<&str>,
@@ -46,17 +49,19 @@ pub(super) async fn preview(
     nodes: &[usize],
     is_kept: bool,
 ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
-    let infra_id = id.unwrap_or(INSTANCE);
-    let others = Others::new(infra_id, desired, known(store, id, desired).await?);
-    let subject = Subject { infra_id, desired, others: &others, timeout: settings.short_call };
+    let infra_id = id.unwrap_or(PLACEHOLDER_INSTANCE_ID);
+    let others = PreviewPeers::new(infra_id, desired, existing_facts(store, id, desired).await?);
+    let subject = PreviewSubject { infra_id, desired, peers: &others, timeout: settings.query_timeout };
     let wanted = nodes.iter().filter_map(|index| Some((*index, desired.nodes.get(*index)?)));
     // Collected, so that the closures are no part of what is awaited: with them it could not be sent between threads.
     let renders: Vec<_> = wanted
         .flat_map(|(index, node)| {
-            desired.candidates(node).map(move |(number, found)| one(plugins, subject, (index, node), (number, found)))
+            desired
+                .candidates(node)
+                .map(move |(number, found)| preview_node(plugins, subject, (index, node), (number, found)))
         })
         .collect();
-    let (mut renders, mut outcomes) = (stream::iter(renders).buffered(WIDTH), Vec::new());
+    let (mut renders, mut outcomes) = (stream::iter(renders).buffered(MAX_CONCURRENT_RENDERS), Vec::new());
     while let Some(mut outcome) = renders.next().await {
         if let (false, Ok(preview)) = (is_kept, &mut outcome) {
             (preview.attributes, preview.user_data) = (Value::Null, None);
@@ -66,13 +71,13 @@ pub(super) async fn preview(
     Ok(outcomes)
 }
 
-async fn one(
-    plugins: &dyn Offline,
-    subject: Subject<'_>,
+async fn preview_node(
+    plugins: &dyn OfflinePlugins,
+    subject: PreviewSubject<'_>,
     (index, node): (usize, &Node),
     (number, implementation): (usize, &Implementation),
 ) -> Result<Preview, NodeFailure> {
-    let Subject { infra_id, desired: infrastructure, others, timeout } = subject;
+    let PreviewSubject { infra_id, desired: infrastructure, peers: others, timeout } = subject;
     let context = CallContext {
         infrastructure_id: infra_id.to_owned(),
         node: node.name.clone(),
@@ -81,21 +86,21 @@ async fn one(
         progress: None,
         preview: true,
     };
-    let instance = INSTANCE;
-    let facts = others.of(index);
-    let rendering = Rendering { infra_id, infrastructure, node, implementation, instance, facts, context };
+    let instance = PLACEHOLDER_INSTANCE_ID;
+    let facts = others.facts_for(index);
+    let rendering = RenderInput { infra_id, infrastructure, node, implementation, instance, facts, context };
     let failed = |fault: Fault| {
         let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
-        let reason = Reason::Call { call: "render".into(), fault, attempts: 1, seconds: 0 };
+        let reason = FailureReason::Call { call: "render".into(), fault, attempts: 1, seconds: 0 };
         NodeFailure::new(node.name.clone(), instance, driver.to_owned(), Some(implementation), reason)
     };
     let rendered = render(plugins, &rendering).await.map_err(failed)?;
     if !implementation.health_check.checks.values().all(is_plain) {
-        try_checks(plugins, &rendering, ADDRESS).await.map_err(failed)?;
+        render_checks(plugins, &rendering, PLACEHOLDER_ADDRESS).await.map_err(failed)?;
     }
     let resource = rendered.resource.map(|section| with_type(section, &implementation.resource));
     let resource = resource.unwrap_or_else(|| implementation.resource.clone());
-    let request = request(&rendering, &resource, rendered.attributes.clone(), rendered.user_data.clone());
+    let request = create_request(&rendering, &resource, rendered.attributes.clone(), rendered.user_data.clone());
     let mistakes = check(plugins, &request).await.map_err(failed)?;
     Ok(Preview {
         node: node.name.clone(),
@@ -104,16 +109,21 @@ async fn one(
         resource,
         attributes: rendered.attributes,
         user_data: rendered.user_data.map(|data| String::from_utf8_lossy(&data).into_owned()),
-        warnings: rendered.warnings.into_iter().map(|warning| doubt(warning, implementation)).collect(),
-        refused: refused(mistakes).map(failed),
+        warnings: rendered.warnings.into_iter().map(|warning| preview_warning(warning, implementation)).collect(),
+        refused: refusal_fault(mistakes).map(failed),
     })
 }
 
 /// What the driver would be asked for.
-fn request(of: &Rendering<'_>, resource: &Value, attributes: Value, user_data: Option<Vec<u8>>) -> CreateRequest {
+fn create_request(
+    of: &RenderInput<'_>,
+    resource: &Value,
+    attributes: Value,
+    user_data: Option<Vec<u8>>,
+) -> CreateRequest {
     let (infrastructure, node) = (of.infrastructure, of.node);
     CreateRequest {
-        scope: Scope { context: of.context.clone(), section: Arc::new(resource.clone()) },
+        scope: CallScope { context: of.context.clone(), section: Arc::new(resource.clone()) },
         instance_id: of.instance.to_owned(),
         node_name: node.name.clone(),
         infrastructure_id: of.infra_id.to_owned(),
@@ -126,49 +136,49 @@ fn request(of: &Rendering<'_>, resource: &Value, attributes: Value, user_data: O
 }
 
 /// All that the driver would refuse. A plugin that is missing is reported elsewhere.
-async fn check(plugins: &dyn Offline, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
+async fn check(plugins: &dyn OfflinePlugins, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
     let keyword = request.scope.section.get("type").and_then(Value::as_str).unwrap_or_default();
     plugins.check(keyword, request).await
 }
 
-fn refused(mistakes: Vec<Detail>) -> Option<Fault> {
+fn refusal_fault(mistakes: Vec<Detail>) -> Option<Fault> {
     let first = mistakes.first()?;
     let mut fault = Fault::new(Reaction::GiveUp, "driver.refused", first.message.clone());
     fault.details = mistakes;
     Some(fault)
 }
 
-fn doubt(warning: Warning, implementation: &Implementation) -> Doubt {
-    let location = line_of(implementation, &warning.pointer);
-    Doubt { code: warning.code, message: warning.message, location }
+fn preview_warning(warning: Warning, implementation: &Implementation) -> PreviewWarning {
+    let location = nearest_location(implementation, &warning.pointer);
+    PreviewWarning { code: warning.code, message: warning.message, location }
 }
 
 /// What exists already, by node.
-async fn known(
+async fn existing_facts(
     store: &dyn Store,
     id: Option<&str>,
     desired: &Infrastructure,
 ) -> Result<HashMap<String, Vec<Arc<InstanceFacts>>>, EngineError> {
     let mut known: HashMap<_, Vec<_>> = HashMap::new();
     let Some(id) = id else { return Ok(known) };
-    let desired = Desired::new(desired.clone());
+    let desired = DesiredState::new(desired.clone());
     for record in load_instances(store, id).await? {
         if !record.addresses.is_empty() {
-            known.entry(record.node.clone()).or_default().push(Arc::new(facts(id, &desired, &record)));
+            known.entry(record.node.clone()).or_default().push(Arc::new(instance_facts(id, &desired, &record)));
         }
     }
     Ok(known)
 }
 
 /// The other nodes, as a node finds them when it starts.
-struct Others {
+struct PreviewPeers {
     /// By node.
     instances: Vec<Vec<Arc<InstanceFacts>>>,
     /// By node: those that need it.
     dependents: Vec<Vec<usize>>,
 }
 
-impl Others {
+impl PreviewPeers {
     fn new(infra_id: &str, desired: &Infrastructure, mut known: HashMap<String, Vec<Arc<InstanceFacts>>>) -> Self {
         let index: HashMap<_, _> =
             desired.nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
@@ -181,13 +191,14 @@ impl Others {
             }
         }
         let instances = desired.nodes.iter().enumerate();
-        let instances = instances
-            .map(|(at, node)| known.remove(&node.name).unwrap_or_else(|| stand_ins(infra_id, desired, at, node)));
+        let instances = instances.map(|(at, node)| {
+            known.remove(&node.name).unwrap_or_else(|| placeholder_facts(infra_id, desired, at, node))
+        });
         Self { instances: instances.collect(), dependents }
     }
 
     /// All but the node itself and those that need it, directly or not: they start later.
-    fn of(&self, node: usize) -> Facts {
+    fn facts_for(&self, node: usize) -> PeerFacts {
         let mut later = HashSet::from([node]);
         let mut open = vec![node];
         while let Some(next) = open.pop() {
@@ -196,17 +207,17 @@ impl Others {
         }
         let earlier = self.instances.iter().enumerate().filter(|(at, _)| !later.contains(at));
         let earlier = earlier.flat_map(|(_, instances)| instances.iter().cloned());
-        Arc::new(crate::act::Others::new(earlier.collect()))
+        Arc::new(crate::act::PeerIndex::new(earlier.collect()))
     }
 }
 
 /// Addresses that belong to nobody (RFC 5737), the same ones every time.
-fn stand_ins(infra_id: &str, desired: &Infrastructure, at: usize, node: &Node) -> Vec<Arc<InstanceFacts>> {
+fn placeholder_facts(infra_id: &str, desired: &Infrastructure, at: usize, node: &Node) -> Vec<Arc<InstanceFacts>> {
     let stand_in = |number: u32| {
         let last = (at + usize::try_from(number).unwrap_or_default()) % 254 + 1;
         let addresses = [(format!("192.0.2.{last}"), false), (format!("198.51.100.{last}"), true)];
         let data = json!({
-            "node_id": INSTANCE,
+            "node_id": PLACEHOLDER_INSTANCE_ID,
             "name": node.name,
             "infra_id": infra_id,
             "infra_name": desired.name,
@@ -215,7 +226,12 @@ fn stand_ins(infra_id: &str, desired: &Infrastructure, at: usize, node: &Node) -
             "attributes": {},
         });
         let addresses = addresses.into_iter().map(|(value, internal)| Address { value, internal }).collect();
-        Arc::new(InstanceFacts { instance_id: INSTANCE.to_owned(), node_name: node.name.clone(), addresses, data })
+        Arc::new(InstanceFacts {
+            instance_id: PLACEHOLDER_INSTANCE_ID.to_owned(),
+            node_name: node.name.clone(),
+            addresses,
+            data,
+        })
     };
     (0..node.scaling.min.min(16)).map(stand_in).collect()
 }

@@ -3,14 +3,14 @@
 use occopus_model::{Infrastructure, Node};
 use uuid::Uuid;
 
-use super::infrastructure::{known, put};
+use super::infrastructure::{load_existing, put};
 use super::{Engine, check};
 use crate::error::EngineError;
-use crate::event::What;
-use crate::plan::{Targets, count, counted};
-use crate::ports::{Committed, Compare, Store, Transaction, Write};
+use crate::event::EventKind;
+use crate::lease::InfrastructureLease;
+use crate::plan::{Targets, count_alive, target_count};
+use crate::ports::{CommitOutcome, Compare, Store, Transaction, Write};
 use crate::request::Scale;
-use crate::session::Session;
 use crate::state::{
     DesiredRecord, InstanceRecord, ScaleRecord, TargetRecord, decode, encode, keys, load_instances, range_all,
 };
@@ -21,7 +21,7 @@ pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale)
     check::id(id)?;
     loop {
         let store = &*engine.store;
-        if known(engine, id).await?.state == InfrastructureState::Destroying {
+        if load_existing(engine, id).await?.state == InfrastructureState::Destroying {
             return Err(EngineError::Destroying { id: id.into() });
         }
         let key = keys::desired(id);
@@ -36,10 +36,10 @@ pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale)
         let records = load_instances(store, id).await?;
         let mut targets = load_targets(store, id).await?;
         for (_, waiting) in load_requests(store, id).await? {
-            take(infrastructure, &records, &mut targets, &waiting);
+            apply_request(infrastructure, &records, &mut targets, &waiting);
         }
-        let scale = resolved(node, &records, &scale)?;
-        let before = number(node, &records, targets.get(&node.name));
+        let scale = resolve_instance(node, &records, &scale)?;
+        let before = current_target(node, &records, targets.get(&node.name));
         let wanted = match &scale {
             Scale::By(change) => i64::from(before) + i64::from(*change),
             Scale::To(number) => i64::from(*number),
@@ -52,19 +52,19 @@ pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale)
         };
         let mut expected = targets.clone();
         expected.insert(node.name.clone(), TargetRecord { count: number, ..TargetRecord::default() });
-        check::instances(&infrastructure.nodes, &expected, engine.settings.instances)?;
+        check::instances(&infrastructure.nodes, &expected, engine.settings.instance_limits)?;
         // Not under the feet of somebody who changes or destroys it.
         let compares = vec![Compare::Modified(key, entry.modified)];
         let record = ScaleRecord { node: node.name.clone(), scale };
         let writes = vec![put(keys::request(id, &Uuid::now_v7().to_string()), encode(record)?)];
-        if let Committed::Yes(_) = store.commit(Transaction { compares, writes }).await? {
+        if let CommitOutcome::Committed(_) = store.commit(Transaction { compares, writes }).await? {
             return Ok(number);
         }
     }
 }
 
 /// An instance by its id, whatever it was named by.
-fn resolved(node: &Node, records: &[InstanceRecord], scale: &Scale) -> Result<Scale, EngineError> {
+fn resolve_instance(node: &Node, records: &[InstanceRecord], scale: &Scale) -> Result<Scale, EngineError> {
     let Scale::Remove(wanted) = scale else { return Ok(scale.clone()) };
     let is_it = |record: &&InstanceRecord| {
         record.node == node.name
@@ -77,9 +77,9 @@ fn resolved(node: &Node, records: &[InstanceRecord], scale: &Scale) -> Result<Sc
 /// Takes in what was asked for, less what grows beyond the limits of the engine: they may be lower than at the request. What is
 /// told is in one transaction with the new numbers: nothing is applied twice. `records` are all instances, whoever works on them;
 /// they are needed only when something was asked for.
-pub(super) async fn take_in(
+pub(super) async fn apply_requests(
     engine: &Engine,
-    session: &Session,
+    session: &InfrastructureLease,
     id: &str,
     infrastructure: &Infrastructure,
     records: impl FnOnce() -> Vec<InstanceRecord>,
@@ -95,15 +95,15 @@ pub(super) async fn take_in(
     let mut events = Vec::new();
     for (key, request) in requests {
         let mut asked = targets.clone();
-        let change = take(infrastructure, &records, &mut asked, &request);
-        let excess = check::instances(&infrastructure.nodes, &asked, engine.settings.instances).err();
+        let change = apply_request(infrastructure, &records, &mut asked, &request);
+        let excess = check::instances(&infrastructure.nodes, &asked, engine.settings.instance_limits).err();
         match (change, excess) {
             (Some((from, to)), Some(excess)) if to > from => {
                 tracing::warn!(infrastructure = id, node = request.node, "not scaled from {from} to {to}: {excess}");
             }
             (change, _) => {
                 targets = asked;
-                let scaled = |(from, to)| What::NodeScaled { node_name: request.node.clone(), from, to };
+                let scaled = |(from, to)| EventKind::NodeScaled { node_name: request.node.clone(), from, to };
                 events.extend(change.map(scaled));
             }
         }
@@ -117,14 +117,14 @@ pub(super) async fn take_in(
 }
 
 /// One request, within the limits: the number before and after, if it changes anything.
-fn take(
+fn apply_request(
     infrastructure: &Infrastructure,
     records: &[InstanceRecord],
     targets: &mut Targets,
     request: &ScaleRecord,
 ) -> Option<(u32, u32)> {
     let node = infrastructure.node(&request.node)?;
-    let before = number(node, records, targets.get(&node.name));
+    let before = current_target(node, records, targets.get(&node.name));
     let mut target = targets.get(&node.name).cloned().unwrap_or_default();
     // Those that are gone are not waited for.
     target.victims.retain(|victim| records.iter().any(|record| record.id == *victim));
@@ -150,9 +150,9 @@ fn is_victim(target: Option<&TargetRecord>, instance: &str) -> bool {
     target.is_some_and(|target| target.victims.iter().any(|victim| victim == instance))
 }
 
-fn number(node: &Node, records: &[InstanceRecord], target: Option<&TargetRecord>) -> u32 {
+fn current_target(node: &Node, records: &[InstanceRecord], target: Option<&TargetRecord>) -> u32 {
     let of_node: Vec<_> = records.iter().filter(|record| record.node == node.name).collect();
-    count(node, target, counted(&of_node))
+    target_count(node, target, count_alive(&of_node))
 }
 
 pub(super) async fn load_targets(store: &dyn Store, id: &str) -> Result<Targets, EngineError> {
@@ -172,7 +172,7 @@ async fn load_requests(store: &dyn Store, id: &str) -> Result<Vec<(String, Scale
 }
 
 /// Of each node, whether a request waits: for those who only look.
-pub(super) async fn expected(
+pub(super) async fn expected_targets(
     store: &dyn Store,
     id: &str,
     infrastructure: &Infrastructure,
@@ -180,7 +180,7 @@ pub(super) async fn expected(
 ) -> Result<Targets, EngineError> {
     let mut targets = load_targets(store, id).await?;
     for (_, request) in load_requests(store, id).await? {
-        take(infrastructure, records, &mut targets, &request);
+        apply_request(infrastructure, records, &mut targets, &request);
     }
     Ok(targets)
 }
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn requests_add_up_within_the_limits() {
         let (graph, mut targets) = (graph(), Targets::new());
-        let mut take = |scale| take(&graph, &[], &mut targets, &asked(scale));
+        let mut take = |scale| apply_request(&graph, &[], &mut targets, &asked(scale));
         assert_eq!(take(Scale::By(2)), Some((2, 4)));
         assert_eq!(take(Scale::By(-1)), Some((4, 3)));
         assert_eq!(take(Scale::By(100)), Some((3, 5)));

@@ -3,16 +3,16 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::infrastructure::{known, put};
+use super::infrastructure::{load_existing, put};
 use super::{Engine, check};
 use crate::error::EngineError;
-use crate::event::What;
-use crate::ports::{Committed, Compare, Revision, Transaction, Write};
-use crate::session::Session;
+use crate::event::EventKind;
+use crate::lease::InfrastructureLease;
+use crate::ports::{CommitOutcome, Compare, Revision, Transaction, Write};
 use crate::state::{decode, encode, keys};
 
 /// Age up to which a request for the end of a hold is followed. What looks dead later is not what its sender has seen.
-const RELEASE_LASTS: SignedDuration = SignedDuration::from_mins(10);
+const RELEASE_REQUEST_TTL: SignedDuration = SignedDuration::from_mins(10);
 
 /// A request for the end of a hold.
 #[derive(Serialize, Deserialize)]
@@ -21,102 +21,111 @@ struct ReleaseRecord {
 }
 
 /// Says so, or takes it back. A request for the end of a hold does not outlive either.
-pub(super) async fn set(engine: &Engine, id: &str, suspended: bool) -> Result<(), EngineError> {
-    leave(engine, id, vec![mark(keys::suspended(id), suspended), mark(keys::release(id), false)]).await
+pub(super) async fn set_suspended(engine: &Engine, id: &str, suspended: bool) -> Result<(), EngineError> {
+    commit_request(engine, id, vec![set_marker(keys::suspended(id), suspended), set_marker(keys::release(id), false)])
+        .await
 }
 
 /// Asks for the end of a hold.
-pub(super) async fn release(engine: &Engine, id: &str) -> Result<(), EngineError> {
+pub(super) async fn request_release(engine: &Engine, id: &str) -> Result<(), EngineError> {
     let record = ReleaseRecord { time: engine.clock.now() };
-    leave(engine, id, vec![put(keys::release(id), encode(record)?)]).await
+    commit_request(engine, id, vec![put(keys::release(id), encode(record)?)]).await
 }
 
 /// Returns the revision of a request for the end of a hold. One that is too old, or that has no time, is removed.
-pub(super) async fn release_asked(
+pub(super) async fn pending_release(
     engine: &Engine,
-    session: &Session,
+    session: &InfrastructureLease,
     id: &str,
 ) -> Result<Option<Revision>, EngineError> {
     let key = keys::release(id);
     let Some(entry) = engine.store.get(&key).await? else { return Ok(None) };
     let now = engine.clock.now();
     // A time that is far ahead is as little to be relied on as one that is long past.
-    let is_recent = |record: &ReleaseRecord| now.duration_since(record.time).abs() <= RELEASE_LASTS;
+    let is_recent = |record: &ReleaseRecord| now.duration_since(record.time).abs() <= RELEASE_REQUEST_TTL;
     if decode(&key, &entry.value).is_ok_and(|record| is_recent(&record)) {
         return Ok(Some(entry.modified));
     }
-    forget_release(engine, session, id, entry.modified).await?;
+    clear_release(engine, session, id, entry.modified).await?;
     Ok(None)
 }
 
 /// Removes the request for the end of a hold that has this revision. A later one stays, and so does all of a later owner.
-pub(super) async fn forget_release(
+pub(super) async fn clear_release(
     engine: &Engine,
-    session: &Session,
+    session: &InfrastructureLease,
     id: &str,
     revision: Revision,
 ) -> Result<(), EngineError> {
     let key = keys::release(id);
     let compares =
-        vec![Compare::Modified(key.clone(), revision), Compare::Modified(keys::owner(id), session.revision())];
+        vec![Compare::Modified(key.clone(), revision), Compare::Modified(keys::owner(id), session.fencing_token())];
     engine.store.commit(Transaction { compares, writes: vec![Write::Delete { key }] }).await?;
     Ok(())
 }
 
-async fn leave(engine: &Engine, id: &str, writes: Vec<Write>) -> Result<(), EngineError> {
+async fn commit_request(engine: &Engine, id: &str, writes: Vec<Write>) -> Result<(), EngineError> {
     check::id(id)?;
     loop {
-        known(engine, id).await?;
+        load_existing(engine, id).await?;
         // Nothing is written for an infrastructure that was destroyed a moment ago.
         let key = keys::desired(id);
         let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
         let revision = engine.store.get(&key).await?.ok_or_else(unknown)?.modified;
         let compares = vec![Compare::Modified(key, revision)];
         let transaction = Transaction { compares, writes: writes.clone() };
-        if let Committed::Yes(_) = engine.store.commit(transaction).await? {
+        if let CommitOutcome::Committed(_) = engine.store.commit(transaction).await? {
             return Ok(());
         }
     }
 }
 
 /// Whether it is suspended. Reporters are told when that has changed.
-pub(super) async fn take_in(engine: &Engine, session: &Session, id: &str) -> Result<bool, EngineError> {
+pub(super) async fn sync_suspended(
+    engine: &Engine,
+    session: &InfrastructureLease,
+    id: &str,
+) -> Result<bool, EngineError> {
     let suspended = engine.store.get(&keys::suspended(id)).await?.is_some();
-    let told = engine.store.get(&keys::told_suspended(id)).await?.is_some();
+    let told = engine.store.get(&keys::reported_suspended(id)).await?.is_some();
     if suspended != told {
-        let event = if suspended { What::Suspended } else { What::Resumed };
-        let writes = vec![mark(keys::told_suspended(id), suspended)];
+        let event = if suspended { EventKind::Suspended } else { EventKind::Resumed };
+        let writes = vec![set_marker(keys::reported_suspended(id), suspended)];
         session.journal.write(writes, vec![event]).await.map_err(|refused| refused.into_error(id))?;
     }
     Ok(suspended)
 }
 
 /// Asks whoever maintains it to let go; false when nobody does.
-pub(super) async fn detach(engine: &Engine, id: &str) -> Result<bool, EngineError> {
+pub(super) async fn request_detach(engine: &Engine, id: &str) -> Result<bool, EngineError> {
     check::id(id)?;
-    known(engine, id).await?;
+    load_existing(engine, id).await?;
     let Some(owner) = engine.store.get(&keys::owner(id)).await? else { return Ok(false) };
     // Meant for this owner, and for no later one.
     let write = put(keys::detach(id), owner.modified.to_string().into_bytes());
     let compares = vec![Compare::Modified(keys::owner(id), owner.modified)];
     let committed = engine.store.commit(Transaction { compares, writes: vec![write] }).await?;
-    Ok(matches!(committed, Committed::Yes(_)))
+    Ok(matches!(committed, CommitOutcome::Committed(_)))
 }
 
 /// Whether we are asked to let go.
-pub(super) async fn is_detached(engine: &Engine, session: &Session, id: &str) -> Result<bool, EngineError> {
+pub(super) async fn is_detach_requested(
+    engine: &Engine,
+    session: &InfrastructureLease,
+    id: &str,
+) -> Result<bool, EngineError> {
     let asked = engine.store.get(&keys::detach(id)).await?;
-    Ok(asked.is_some_and(|entry| entry.value == session.revision().to_string().into_bytes()))
+    Ok(asked.is_some_and(|entry| entry.value == session.fencing_token().to_string().into_bytes()))
 }
 
-fn mark(key: String, there: bool) -> Write {
+fn set_marker(key: String, there: bool) -> Write {
     if there { put(key, b"{}".to_vec()) } else { Write::Delete { key } }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Run;
+    use crate::request::RunHandle;
     use crate::testing::{Fakes, infrastructure, node};
 
     #[tokio::test(start_paused = true)]
@@ -124,16 +133,16 @@ mod tests {
         let fakes = Fakes::new();
         fakes.build(&infrastructure(vec![node("web", 1, &[])])).await.expect("built");
         let engine = &fakes.engine;
-        let session = engine.begin("test", Run::new().0.events).await.expect("owned");
-        let asked = async || release_asked(engine, &session, "test").await.expect("read");
+        let session = engine.acquire_lease("test", RunHandle::new().0.events).await.expect("owned");
+        let asked = async || pending_release(engine, &session, "test").await.expect("read");
         assert_eq!(asked().await, None);
-        release(engine, "test").await.expect("asked");
+        request_release(engine, "test").await.expect("asked");
         let first = asked().await.expect("a request");
-        release(engine, "test").await.expect("asked again");
-        forget_release(engine, &session, "test", first).await.expect("nothing to remove");
+        request_release(engine, "test").await.expect("asked again");
+        clear_release(engine, &session, "test", first).await.expect("nothing to remove");
         let second = asked().await.expect("the second one");
         assert_ne!(second, first);
-        forget_release(engine, &session, "test", second).await.expect("removed");
+        clear_release(engine, &session, "test", second).await.expect("removed");
         assert_eq!(asked().await, None);
     }
 }

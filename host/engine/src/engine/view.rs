@@ -7,50 +7,50 @@ use occopus_model::{Implementation, Infrastructure};
 
 use super::scale;
 use crate::act::elapsed;
-use crate::change::differences;
+use crate::derived_state::{FailingNodes, StateInputs, derive_state};
+use crate::drift::drift_by_instance;
 use crate::error::EngineError;
-use crate::plan::{Targets, count};
+use crate::plan::{Targets, target_count};
 use crate::ports::{Entry, Store, Transaction, Write};
-use crate::standing::{FailingNodes, Known, standing};
 use crate::state::{
     DefinitionRecord, DesiredRecord, FailingRecord, InfrastructureRecord, InstanceRecord, OwnerRecord, decode, encode,
-    get, keys, load_instances, range_all,
+    keys, load_instances, load_record, range_all,
 };
-use crate::status::{Failing, InfrastructureState, InstanceStatus, NodeStatus, Status, Summary};
+use crate::status::{FailingNode, InfrastructureState, InstanceStatus, NodeStatus, Status, Summary};
 
 /// All that a run may end with, as the records have it.
-pub(super) async fn concluded(
+pub(super) async fn current_state(
     store: &dyn Store,
     id: &str,
     concluded: &InfrastructureRecord,
 ) -> Result<(InfrastructureState, Option<String>), EngineError> {
-    let owner: Option<OwnerRecord> = get(store, &keys::owner(id)).await?;
-    state_of(store, id, concluded, owner.is_some()).await
+    let owner: Option<OwnerRecord> = load_record(store, &keys::owner(id)).await?;
+    derive_from_records(store, id, concluded, owner.is_some()).await
 }
 
-async fn state_of(
+async fn derive_from_records(
     store: &dyn Store,
     id: &str,
     concluded: &InfrastructureRecord,
     is_owned: bool,
 ) -> Result<(InfrastructureState, Option<String>), EngineError> {
-    let desired: Option<DesiredRecord> = get(store, &keys::desired(id)).await?;
+    let desired: Option<DesiredRecord> = load_record(store, &keys::desired(id)).await?;
     let records = load_instances(store, id).await?;
     let described = desired.as_ref().map(|desired| &desired.infrastructure);
-    let targets = targets_of(store, id, described, &records).await?;
+    let targets = expected_targets_of(store, id, described, &records).await?;
     let failing = load_failing(store, id).await?;
-    let known = Known { id, concluded, is_owned, described, targets: &targets, failing: &failing };
-    Ok(standing(&known, records.iter()))
+    let known = StateInputs { id, recorded: concluded, is_owned, described, targets: &targets, failing: &failing };
+    Ok(derive_state(&known, records.iter()))
 }
 
-async fn targets_of(
+async fn expected_targets_of(
     store: &dyn Store,
     id: &str,
     described: Option<&Infrastructure>,
     records: &[InstanceRecord],
 ) -> Result<Targets, EngineError> {
     match described {
-        Some(described) => scale::expected(store, id, described, records).await,
+        Some(described) => scale::expected_targets(store, id, described, records).await,
         None => Ok(Targets::new()),
     }
 }
@@ -69,33 +69,34 @@ pub(super) async fn load_failing(store: &dyn Store, id: &str) -> Result<FailingN
 /// An infrastructure, in full.
 pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, EngineError> {
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
-    let infrastructure: InfrastructureRecord = get(store, &keys::infrastructure(id)).await?.ok_or_else(unknown)?;
-    let desired: Option<DesiredRecord> = get(store, &keys::desired(id)).await?;
-    let owner: Option<OwnerRecord> = get(store, &keys::owner(id)).await?;
+    let infrastructure: InfrastructureRecord =
+        load_record(store, &keys::infrastructure(id)).await?.ok_or_else(unknown)?;
+    let desired: Option<DesiredRecord> = load_record(store, &keys::desired(id)).await?;
+    let owner: Option<OwnerRecord> = load_record(store, &keys::owner(id)).await?;
     let mut by_node = IndexMap::<String, Vec<InstanceStatus>>::new();
     let records = load_instances(store, id).await?;
     let described = desired.as_ref().map(|desired| &desired.infrastructure);
-    let targets = targets_of(store, id, described, &records).await?;
+    let targets = expected_targets_of(store, id, described, &records).await?;
     let mut failing = load_failing(store, id).await?;
-    let known = Known {
+    let known = StateInputs {
         id,
-        concluded: &infrastructure,
+        recorded: &infrastructure,
         is_owned: owner.is_some(),
         described,
         targets: &targets,
         failing: &failing,
     };
-    let (state, message) = standing(&known, records.iter());
+    let (state, message) = derive_state(&known, records.iter());
     let mut alive = HashMap::<String, usize>::new();
     for record in records.iter().filter(|record| !record.is_dead()) {
         *alive.entry(record.node.clone()).or_default() += 1;
     }
     let differences =
-        desired.as_ref().map(|desired| differences(&desired.infrastructure, &records)).unwrap_or_default();
+        desired.as_ref().map(|desired| drift_by_instance(&desired.infrastructure, &records)).unwrap_or_default();
     for record in records {
         let (changed, stale) = differences.get(&record.id).cloned().unwrap_or_default();
         let node = record.node.clone();
-        by_node.entry(node).or_default().push(InstanceStatus { changed, stale, ..instance(record) });
+        by_node.entry(node).or_default().push(InstanceStatus { changed, stale, ..instance_status(record) });
     }
     let described = desired.map(|desired| desired.infrastructure.nodes).unwrap_or_default();
     let mut nodes: Vec<_> = described
@@ -103,7 +104,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         .map(|node| {
             let instances = by_node.get_mut(&node.name).map(std::mem::take).unwrap_or_default();
             let alive = alive.get(&node.name).copied().unwrap_or_default();
-            let target = count(&node, targets.get(&node.name), alive);
+            let target = target_count(&node, targets.get(&node.name), alive);
             let failing = failing.remove(&node.name).map(failing_status);
             let (min, max) = (node.scaling.min, node.scaling.max.max(node.scaling.min));
             NodeStatus {
@@ -141,11 +142,11 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
     })
 }
 
-fn failing_status(record: FailingRecord) -> Failing {
-    Failing { failures: record.failures, next_attempt: record.next_attempt, message: record.message }
+fn failing_status(record: FailingRecord) -> FailingNode {
+    FailingNode { failures: record.failures, next_attempt: record.next_attempt, message: record.message }
 }
 
-fn instance(record: InstanceRecord) -> InstanceStatus {
+fn instance_status(record: InstanceRecord) -> InstanceStatus {
     let seconds = |until: Option<jiff::Timestamp>| Some(elapsed(record.created, until?).as_secs_f64());
     InstanceStatus {
         seconds_to_running: seconds(record.running_at),
@@ -181,10 +182,10 @@ pub(super) async fn list(store: &dyn Store) -> Result<Vec<Summary>, EngineError>
     for entry in range_all(store, keys::INFRASTRUCTURES).await? {
         let record: InfrastructureRecord = decode(&entry.key, &entry.value)?;
         let id = entry.key.strip_prefix(keys::INFRASTRUCTURES).unwrap_or_default().to_owned();
-        let owner: Option<OwnerRecord> = get(store, &keys::owner(&id)).await?;
+        let owner: Option<OwnerRecord> = load_record(store, &keys::owner(&id)).await?;
         let suspended = store.get(&keys::suspended(&id)).await?.is_some();
         let state = match is_out_of_date(store, &id, &entry).await? {
-            true => state_of(store, &id, &record, owner.is_some()).await?.0,
+            true => derive_from_records(store, &id, &record, owner.is_some()).await?.0,
             false => record.state,
         };
         summaries.push(Summary {

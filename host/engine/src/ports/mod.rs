@@ -9,8 +9,11 @@ mod store;
 pub use clock::{Clock, SystemClock};
 pub use fault::{Detail, Fault, Reaction};
 pub use plugins::{
-    Address, CallContext, ConfigManager, ContextRequest, Contextualiser, CreateRequest, Driver, Handle, HealthChecker,
-    HealthTarget, InstanceFacts, OUTPUT_BYTES, OUTPUT_LINES, Observation, Observed, Offline, Openings, Owned,
-    OwnedPage, Phase, Plugins, Progress, Rendered, Renderers, Scope, Verdict, Warning,
+    Address, CallContext, CallScope, CheckResult, ConfigManager, ContextRequest, Contextualiser, CreateRequest, Driver,
+    Handle, HealthChecker, HealthTarget, InstanceFacts, MAX_OUTPUT_BYTES, MAX_OUTPUT_LINES, ObservedMachine,
+    OfflinePlugins, OpenDecisions, OwnedMachine, OwnedPage, Phase, Plugins, ProgressCallback, Rendered, Renderers,
+    Verdict, Warning,
 };
-pub use store::{Change, Changes, Committed, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write};
+pub use store::{
+    Change, Changes, CommitOutcome, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write,
+};

@@ -21,12 +21,12 @@ pub trait Renderers: Send + Sync {
     }
     /// The contextualiser `basic` that came with the program, whatever was installed in its place. What decides about
     /// credentials and grants is rendered by it alone.
-    fn templates(&self) -> Option<Arc<dyn Contextualiser>> {
+    fn basic_contextualiser(&self) -> Option<Arc<dyn Contextualiser>> {
         self.contextualiser("basic")
     }
     /// Returns what the driver for a `resource.type` lets others decide.
-    fn openings(&self, _driver: &str) -> Openings {
-        Openings::default()
+    fn open_decisions(&self, _driver: &str) -> OpenDecisions {
+        OpenDecisions::default()
     }
 }
 
@@ -37,19 +37,19 @@ pub trait Plugins: Renderers + 'static {
     /// The checker for a key in `health_check`.
     fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>>;
     /// The same plugins, for whoever only wants to see what would be.
-    fn offline(&self) -> Arc<dyn Offline>;
+    fn offline(&self) -> Arc<dyn OfflinePlugins>;
 }
 
 /// Plugins whose calls reach nothing: no network, no credential, no process. Previews have these and no others.
 #[async_trait]
-pub trait Offline: Renderers {
+pub trait OfflinePlugins: Renderers {
     /// Returns all that the driver for a `resource.type` would refuse (see [`Driver::check`]); none without such a driver.
     async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault>;
 }
 
 /// Decisions that a driver leaves to others than the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Openings {
+pub struct OpenDecisions {
     /// Keys of its section that a contextualiser may fill in.
     pub fillable: BTreeSet<String>,
     /// True where it runs programs on this machine, so that what a node runs is the user's to say.
@@ -68,17 +68,17 @@ pub struct CallContext {
     /// Cancelled when the user gives up.
     pub cancel: CancellationToken,
     /// Where the plugin's progress goes.
-    pub progress: Option<Progress>,
+    pub progress: Option<ProgressCallback>,
     /// Only to see what would be: nothing may be run or changed.
     pub preview: bool,
 }
 
 /// Receives a phase and perhaps a detail: ("pulling image", "42 %").
-pub type Progress = Arc<dyn Fn(&str, Option<&str>) + Send + Sync>;
+pub type ProgressCallback = Arc<dyn Fn(&str, Option<&str>) + Send + Sync>;
 
 /// One access to one cloud. The credential is not here: whoever implements [`Driver`] finds it by the section.
 #[derive(Clone)]
-pub struct Scope {
+pub struct CallScope {
     /// What goes with the call.
     pub context: CallContext,
     /// The rendered `resource` section, with `type`.
@@ -89,7 +89,7 @@ pub struct Scope {
 #[derive(Clone)]
 pub struct CreateRequest {
     /// Where.
-    pub scope: Scope,
+    pub scope: CallScope,
     /// UUID; the idempotency token.
     pub instance_id: String,
     /// Name of the node in the description.
@@ -159,7 +159,7 @@ pub struct Address {
 
 /// One machine, as seen in one answer of its cloud.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observed {
+pub struct ObservedMachine {
     /// To be handed back to the driver.
     pub handle: Handle,
     /// Its state.
@@ -174,20 +174,20 @@ pub struct Observed {
 
 /// A machine that carries our mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
+pub struct OwnedMachine {
     /// The instance id on it.
     pub instance_id: String,
     /// The infrastructure's id on it.
     pub infrastructure_id: String,
     /// Its state.
-    pub observed: Observed,
+    pub observed: ObservedMachine,
 }
 
 /// Some of the machines that carry our mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedPage {
     /// These.
-    pub machines: Vec<Owned>,
+    pub machines: Vec<OwnedMachine>,
     /// To get the next page; none on the last.
     pub cursor: Option<String>,
 }
@@ -196,15 +196,15 @@ pub struct OwnedPage {
 #[async_trait]
 pub trait Driver: Send + Sync {
     /// Creates a machine, or answers with the one that this instance id created before.
-    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault>;
+    async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault>;
     /// The machine with this instance id. `None`: there is none and none will appear.
-    async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault>;
+    async fn find(&self, scope: &CallScope, instance_id: &str) -> Result<Option<ObservedMachine>, Fault>;
     /// As many answers as handles, in their order.
-    async fn observe(&self, scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault>;
+    async fn observe(&self, scope: &CallScope, handles: &[Handle]) -> Result<Vec<ObservedMachine>, Fault>;
     /// Removes a machine. Ok when there is none.
-    async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault>;
+    async fn destroy(&self, scope: &CallScope, handle: &Handle) -> Result<(), Fault>;
     /// Everything that carries our mark, by page.
-    async fn list_owned(&self, _scope: &Scope, _cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, _scope: &CallScope, _cursor: Option<&str>) -> Result<OwnedPage, Fault> {
         Err(Fault::new(Reaction::Unsupported, "driver.no-inventory", "this driver can't list its machines"))
     }
     /// Returns all that `create` would refuse without asking the cloud; pointers are from the root of the implementation.
@@ -213,15 +213,15 @@ pub trait Driver: Send + Sync {
         Ok(Vec::new())
     }
     /// Returns the last lines that the machine wrote, at most this many and at most [`OUTPUT_BYTES`].
-    async fn tail(&self, _scope: &Scope, _handle: &Handle, _lines: u32) -> Result<String, Fault> {
+    async fn tail(&self, _scope: &CallScope, _handle: &Handle, _lines: u32) -> Result<String, Fault> {
         Err(Fault::new(Reaction::Unsupported, "driver.no-output", "this driver keeps no output of its machines"))
     }
 }
 
 /// The most that is kept of a machine's output, in bytes.
-pub const OUTPUT_BYTES: usize = 4 * 1024;
+pub const MAX_OUTPUT_BYTES: usize = 4 * 1024;
 /// The most that is kept of it, in lines.
-pub const OUTPUT_LINES: u32 = 20;
+pub const MAX_OUTPUT_LINES: u32 = 20;
 
 /// The node to check.
 #[derive(Clone)]
@@ -254,7 +254,7 @@ pub enum Verdict {
 
 /// One look at a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observation {
+pub struct CheckResult {
     /// The conclusion.
     pub verdict: Verdict,
     /// One line.
@@ -267,7 +267,7 @@ pub struct Observation {
 #[async_trait]
 pub trait HealthChecker: Send + Sync {
     /// A fault means that the section can't be used.
-    async fn check(&self, target: &HealthTarget) -> Result<Observation, Fault>;
+    async fn check(&self, target: &HealthTarget) -> Result<CheckResult, Fault>;
 }
 
 /// An instance that exists already, for templates.
@@ -349,5 +349,5 @@ pub trait Contextualiser: Send + Sync {
 pub trait ConfigManager: Send + Sync {
     /// Variables that it adds to the templates of a node: an object. The scope has the rendered `config_management` section.
     /// Neither network nor credential is used.
-    async fn template_data(&self, scope: &Scope) -> Result<Value, Fault>;
+    async fn template_data(&self, scope: &CallScope) -> Result<Value, Fault>;
 }

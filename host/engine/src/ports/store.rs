@@ -70,11 +70,11 @@ pub struct Transaction {
 
 /// What became of a [`Transaction`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Committed {
+pub enum CommitOutcome {
     /// It is durable, under this revision.
-    Yes(Revision),
+    Committed(Revision),
     /// A condition did not hold; nothing was written.
-    No,
+    Conflict,
 }
 
 /// One change, as seen by a watcher.
@@ -122,7 +122,7 @@ pub trait Store: Send + Sync + 'static {
     /// Entries whose key starts with `prefix`, in order, after the key `after`, at most `limit`.
     async fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError>;
     /// Conditions and changes in one durable step: when this returns `Yes`, the changes survive a power cut.
-    async fn commit(&self, transaction: Transaction) -> Result<Committed, StoreError>;
+    async fn commit(&self, transaction: Transaction) -> Result<CommitOutcome, StoreError>;
     /// A new lease that ends after `ttl` unless it is kept alive.
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
     /// Starts the lease's time again. False when it has ended.

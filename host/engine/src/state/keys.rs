@@ -26,11 +26,11 @@ pub(crate) fn previous(id: &str) -> String {
 }
 
 /// The start of the last events of infrastructures that were rolled back.
-pub(crate) const GONE: &str = "gone/";
+pub(crate) const ROLLED_BACK: &str = "gone/";
 
 /// The last events of an infrastructure that was rolled back.
-pub(crate) fn gone(id: &str) -> String {
-    format!("{GONE}{id}")
+pub(crate) fn rolled_back(id: &str) -> String {
+    format!("{ROLLED_BACK}{id}")
 }
 
 /// Who works on it; hangs on a lease. Every write compares its revision.
@@ -89,7 +89,7 @@ pub(crate) fn suspended(id: &str) -> String {
 }
 
 /// Is there while reporters have been told that it is suspended.
-pub(crate) fn told_suspended(id: &str) -> String {
+pub(crate) fn reported_suspended(id: &str) -> String {
     format!("infra/{id}/told/suspended")
 }
 

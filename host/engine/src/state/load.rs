@@ -6,10 +6,10 @@ use super::{InstanceRecord, decode, keys};
 use crate::error::EngineError;
 use crate::ports::{Entry, Store};
 
-const PAGE: usize = 1000;
+const RANGE_PAGE_SIZE: usize = 1000;
 
 /// The record under a key.
-pub(crate) async fn get<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<Option<T>, EngineError> {
+pub(crate) async fn load_record<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<Option<T>, EngineError> {
     match store.get(key).await? {
         Some(entry) => decode(key, &entry.value).map(Some),
         None => Ok(None),
@@ -21,8 +21,8 @@ pub(crate) async fn range_all(store: &dyn Store, prefix: &str) -> Result<Vec<Ent
     let mut entries = Vec::<Entry>::new();
     loop {
         let after = entries.last().map(|entry| entry.key.clone());
-        let page = store.range(prefix, after.as_deref(), PAGE).await?;
-        let last = page.len() < PAGE;
+        let page = store.range(prefix, after.as_deref(), RANGE_PAGE_SIZE).await?;
+        let last = page.len() < RANGE_PAGE_SIZE;
         entries.extend(page);
         if last {
             return Ok(entries);

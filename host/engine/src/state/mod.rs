@@ -8,8 +8,9 @@ pub(crate) mod keys;
 mod load;
 mod records;
 
-pub(crate) use load::{get, load_instances, range_all};
+pub(crate) use load::{load_instances, load_record, range_all};
 pub(crate) use records::{
-    CursorRecord, DefinitionRecord, DesiredRecord, FailingRecord, Fnv, GoneRecord, HeadRecord, InfrastructureRecord,
-    InstanceRecord, Made, Mention, OwnerRecord, PreviousRecord, ScaleRecord, TargetRecord, decode, digest, encode,
+    AddressReference, CursorRecord, DefinitionRecord, DesiredRecord, FailingRecord, FnvHasher, HeadRecord,
+    InfrastructureRecord, InstanceFingerprints, InstanceRecord, OwnerRecord, PreviousRecord, RolledBackRecord,
+    ScaleRecord, TargetRecord, decode, digest, encode,
 };

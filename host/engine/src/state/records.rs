@@ -11,12 +11,12 @@ use serde_json::Value;
 
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::ports::{Address, Handle, Observed, Phase, StoreError};
+use crate::ports::{Address, Handle, ObservedMachine, Phase, StoreError};
 use crate::request::Scale;
 use crate::status::{InfrastructureState, InstanceState, Owner};
 
 /// Of every record that this program writes.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const RECORD_VERSION: u32 = 1;
 
 /// A record with its version.
 #[derive(Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub(crate) struct PreviousRecord {
 
 /// The last events of an infrastructure that was rolled back, for those who look for the cause afterwards.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct GoneRecord {
+pub(crate) struct RolledBackRecord {
     pub(crate) at: Timestamp,
     pub(crate) events: Vec<Event>,
 }
@@ -169,15 +169,15 @@ pub(crate) struct InstanceRecord {
     pub(crate) user_data_digest: Option<String>,
     /// What it was made from; absent in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) made: Option<Made>,
+    pub(crate) made: Option<InstanceFingerprints>,
     /// Addresses of other instances that it was told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) mentions: Vec<Mention>,
+    pub(crate) mentions: Vec<AddressReference>,
 }
 
 /// Fingerprints of what an instance was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Made {
+pub(crate) struct InstanceFingerprints {
     pub(crate) node_type: String,
     pub(crate) variables: String,
     pub(crate) definition: String,
@@ -185,7 +185,7 @@ pub(crate) struct Made {
 
 /// An address of another instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Mention {
+pub(crate) struct AddressReference {
     pub(crate) node: String,
     pub(crate) address: String,
 }
@@ -203,28 +203,28 @@ impl InstanceRecord {
     }
 
     /// Whether its machine may be there without its reference being known.
-    pub(crate) fn is_unsettled(&self) -> bool {
+    pub(crate) fn is_unresolved(&self) -> bool {
         self.handle.is_none() && !self.has_no_machine()
     }
 
     /// Whether it can't become ready any more.
     pub(crate) fn is_dead(&self) -> bool {
-        self.is_seen_dead() || matches!(self.state, InstanceState::Failed | InstanceState::Destroying)
+        self.is_observed_dead() || matches!(self.state, InstanceState::Failed | InstanceState::Destroying)
     }
 
     /// Whether its cloud has said that its machine does not run any more.
-    pub(crate) fn is_seen_dead(&self) -> bool {
+    pub(crate) fn is_observed_dead(&self) -> bool {
         let failed = self.state == InstanceState::Failed && self.ready_at.is_some() && self.handle.is_some();
         failed || matches!(self.state, InstanceState::Stopped | InstanceState::Vanished)
     }
 
     /// Whether passes observe it: what was ready once, and may be again.
-    pub(crate) fn is_observed(&self) -> bool {
-        self.was_ready() || self.is_seen_dead()
+    pub(crate) fn is_surveyed(&self) -> bool {
+        self.was_ready() || self.is_observed_dead()
     }
 
     /// Since when its checks have failed for too long.
-    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_past_health_timeout(&self, now: Timestamp) -> bool {
         let allowed = std::time::Duration::from_secs(self.health_check.timeout);
         let failing = self.failing_since.filter(|_| self.state == InstanceState::Unhealthy);
         failing.is_some_and(|since| crate::act::elapsed(since, now) > allowed)
@@ -236,7 +236,7 @@ impl InstanceRecord {
     }
 
     /// Another state, from now on.
-    pub(crate) fn enter(&mut self, state: InstanceState, now: Timestamp) {
+    pub(crate) fn set_state(&mut self, state: InstanceState, now: Timestamp) {
         if self.state != state {
             self.state = state;
             self.since = now;
@@ -244,8 +244,8 @@ impl InstanceRecord {
     }
 
     /// Takes over what the cloud said. True when that is worth writing down.
-    pub(crate) fn absorb(&mut self, observed: Observed) -> bool {
-        let Observed { handle, phase, addresses, attributes, message } = observed;
+    pub(crate) fn apply_observation(&mut self, observed: ObservedMachine) -> bool {
+        let ObservedMachine { handle, phase, addresses, attributes, message } = observed;
         // An answer that nothing can be concluded from, or about a machine that is gone, tells nothing of these.
         if matches!(phase, Phase::Unknown | Phase::Gone) {
             return false;
@@ -265,7 +265,7 @@ impl InstanceRecord {
 /// # Errors
 /// When it can't be written as JSON: then nothing is stored in its place.
 pub(crate) fn encode<T: Serialize>(record: T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(&Versioned { v: VERSION, record }).map_err(|error| {
+    serde_json::to_vec(&Versioned { v: RECORD_VERSION, record }).map_err(|error| {
         let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
         StoreError::Unusable { message: format!("internal error: a record ({kind}) can't be written as JSON: {error}") }
     })
@@ -279,29 +279,29 @@ pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, 
     }
     let corrupt = |error: serde_json::Error| EngineError::Corrupt { key: key.into(), message: error.to_string() };
     let Version { v } = serde_json::from_slice(bytes).map_err(corrupt)?;
-    if v > VERSION {
-        return Err(EngineError::Newer { key: key.into(), found: v, known: VERSION });
+    if v > RECORD_VERSION {
+        return Err(EngineError::Newer { key: key.into(), found: v, known: RECORD_VERSION });
     }
     serde_json::from_slice(bytes).map_err(corrupt)
 }
 
 /// A short fingerprint that stays the same in later versions. Not for secrets: it is no cryptographic digest.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = Fnv::default();
+    let mut hasher = FnvHasher::default();
     hasher.write(bytes);
     hasher.finish()
 }
 
 /// FNV-1a.
-pub(crate) struct Fnv(u64);
+pub(crate) struct FnvHasher(u64);
 
-impl Default for Fnv {
+impl Default for FnvHasher {
     fn default() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 }
 
-impl Hasher for Fnv {
+impl Hasher for FnvHasher {
     fn finish(&self) -> u64 {
         self.0
     }

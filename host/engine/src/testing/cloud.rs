@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::ports::{
-    Address, ContextRequest, Contextualiser, CreateRequest, Detail, Driver, Fault, Handle, HealthChecker, HealthTarget,
-    Observation, Observed, Offline, Owned, OwnedPage, Phase, Plugins, Reaction, Rendered, Renderers, Scope, Verdict,
+    Address, CallScope, CheckResult, ContextRequest, Contextualiser, CreateRequest, Detail, Driver, Fault, Handle,
+    HealthChecker, HealthTarget, ObservedMachine, OfflinePlugins, OwnedMachine, OwnedPage, Phase, Plugins, Reaction,
+    Rendered, Renderers, Verdict,
 };
 use crate::state::digest;
 
@@ -64,13 +65,13 @@ struct State {
     destroy: Duration,
     idempotent: bool,
     /// Machines that are younger are not listed.
-    late: Duration,
+    listing_delay: Duration,
     /// Calls take up to twice as long, or no time at all.
     jitter: Option<u64>,
     /// Calls that change something and have not been answered.
     in_flight: usize,
     /// So long after its sender has died a request to create still arrives; never when there is none.
-    arrives_after_death: Option<Duration>,
+    late_arrival: Option<Duration>,
     scripts: HashMap<(String, String), VecDeque<Script>>,
     sick: HashSet<String>,
     outputs: HashMap<String, String>,
@@ -78,7 +79,7 @@ struct State {
     is_hidden: bool,
     full: HashSet<String>,
     calls: Vec<(String, String)>,
-    seen: Vec<(String, Vec<String>)>,
+    contextualised: Vec<(String, Vec<String>)>,
     checked: Vec<(String, Instant)>,
 }
 
@@ -89,20 +90,20 @@ impl FakeCloud {
     }
 
     /// How long calls of `create` take, machines boot, nodes take to be healthy then, and calls of `destroy` take.
-    pub fn timing(&self, create: Duration, boot: Duration, healthy_after: Duration, destroy: Duration) {
+    pub fn set_timing(&self, create: Duration, boot: Duration, healthy_after: Duration, destroy: Duration) {
         let mut state = self.lock();
         (state.create, state.boot, state.healthy_after, state.destroy) = (create, boot, healthy_after, destroy);
     }
 
     /// New machines are seen by `observe` only after so long: until then they seem to be gone. `find` sees them at once, as the
     /// contract wants it.
-    pub fn late(&self, late: Duration) {
-        self.lock().late = late;
+    pub fn set_listing_delay(&self, late: Duration) {
+        self.lock().listing_delay = late;
     }
 
     /// A request to create whose sender dies while it is on its way still arrives, so long afterwards.
-    pub fn arrives_after_death(&self, after: Option<Duration>) {
-        self.lock().arrives_after_death = after;
+    pub fn set_late_arrival(&self, after: Option<Duration>) {
+        self.lock().late_arrival = after;
     }
 
     /// Makes another machine for an instance that has one: its request was delivered twice.
@@ -111,13 +112,13 @@ impl FakeCloud {
     }
 
     /// Copies a machine with its labels, as a user does. Lists show it, and no look for the instance finds it.
-    pub fn copy(&self, instance: &str) {
+    pub fn copy_machine(&self, instance: &str) {
         self.duplicate(instance, false);
     }
 
     fn duplicate(&self, instance: &str, is_twin: bool) {
         let mut state = self.lock();
-        if let Some(machine) = state.of(instance).cloned() {
+        if let Some(machine) = state.machine_of(instance).cloned() {
             state.number += 1;
             let number = state.number;
             state.machines.insert(number, Machine { number, is_twin, ..machine });
@@ -125,7 +126,7 @@ impl FakeCloud {
     }
 
     /// From now on calls take different times, so that later ones may end earlier.
-    pub fn jitter(&self, seed: u64) {
+    pub fn set_jitter(&self, seed: u64) {
         self.lock().jitter = Some(seed);
     }
 
@@ -141,12 +142,12 @@ impl FakeCloud {
 
     /// Whether `create` answers with the machine that an instance has already, as the contract wants it. It does not at first:
     /// then a blind retry makes a second machine, and the tests see it.
-    pub fn idempotent(&self, idempotent: bool) {
+    pub fn set_idempotent(&self, idempotent: bool) {
         self.lock().idempotent = idempotent;
     }
 
     /// No call reaches this endpoint.
-    pub fn unreachable(&self, endpoint: &str) {
+    pub fn set_unreachable(&self, endpoint: &str) {
         self.lock().unreachable.insert(endpoint.into());
     }
 
@@ -155,7 +156,7 @@ impl FakeCloud {
         self.lock().is_hidden = hide;
     }
 
-    fn reach(&self, scope: &Scope) -> Result<(), Fault> {
+    fn check_reachable(&self, scope: &CallScope) -> Result<(), Fault> {
         let endpoint = scope.section.get("endpoint").and_then(Value::as_str).unwrap_or_default();
         if !self.lock().unreachable.contains(endpoint) {
             return Ok(());
@@ -166,7 +167,7 @@ impl FakeCloud {
     }
 
     /// The last lines of every machine of a node.
-    pub fn writes(&self, node: &str, output: &str) {
+    pub fn set_output(&self, node: &str, output: &str) {
         self.lock().outputs.insert(node.into(), output.into());
     }
 
@@ -188,7 +189,7 @@ impl FakeCloud {
     }
 
     /// A node's instances are unhealthy, or not any more.
-    pub fn sick(&self, node: &str, sick: bool) {
+    pub fn set_sick(&self, node: &str, sick: bool) {
         let mut state = self.lock();
         if sick {
             state.sick.insert(node.into())
@@ -198,22 +199,22 @@ impl FakeCloud {
     }
 
     /// A zone (`zone` in the `resource` section) has no capacity.
-    pub fn full(&self, zone: &str) {
+    pub fn fill_zone(&self, zone: &str) {
         self.lock().full.insert(zone.into());
     }
 
     /// Something outside removes every machine of a node.
-    pub fn vanish(&self, node: &str) {
+    pub fn remove_machines_of(&self, node: &str) {
         self.lock().machines.retain(|_, machine| machine.node != node);
     }
 
     /// Something outside removes the machine of an instance.
-    pub fn lose(&self, instance: &str) {
+    pub fn remove_machine_of(&self, instance: &str) {
         self.lock().machines.retain(|_, machine| machine.instance != instance);
     }
 
     /// Something outside changes every machine of a node.
-    pub fn force(&self, node: &str, phase: Phase) {
+    pub fn set_phase(&self, node: &str, phase: Phase) {
         for machine in self.lock().machines.values_mut().filter(|machine| machine.node == node) {
             machine.phase = Some(phase);
         }
@@ -247,8 +248,8 @@ impl FakeCloud {
     }
 
     /// For each node that was contextualised: the nodes of the first hundred instances that it was told of.
-    pub fn told(&self) -> Vec<(String, Vec<String>)> {
-        self.lock().seen.clone()
+    pub fn contextualised_with(&self) -> Vec<(String, Vec<String>)> {
+        self.lock().contextualised.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -256,13 +257,13 @@ impl FakeCloud {
     }
 
     /// Notes a call, and gives what is scripted for it.
-    fn called(&self, call: &str, node: &str) -> Option<Script> {
+    fn record_call(&self, call: &str, node: &str) -> Option<Script> {
         let mut state = self.lock();
         state.calls.push((call.into(), node.into()));
         state.scripts.get_mut(&(call.to_owned(), node.to_owned())).and_then(VecDeque::pop_front)
     }
 
-    fn lost() -> Fault {
+    fn lost_answer() -> Fault {
         Fault::new(Reaction::UnknownOutcome, "fake.lost", "the answer was lost")
     }
 }
@@ -275,7 +276,7 @@ impl State {
         time.mul_f64(factor as f64 / 500.0)
     }
 
-    fn make(&mut self, request: &CreateRequest) -> Observed {
+    fn create_machine(&mut self, request: &CreateRequest) -> ObservedMachine {
         self.number += 1;
         let machine = Machine {
             number: self.number,
@@ -287,7 +288,7 @@ impl State {
             is_twin: false,
         };
         let observed = self.observed(&machine);
-        if self.of(&machine.instance).is_none() {
+        if self.machine_of(&machine.instance).is_none() {
             self.by_instance.insert(machine.instance.clone(), machine.number);
         }
         self.machines.insert(machine.number, machine);
@@ -295,15 +296,15 @@ impl State {
     }
 
     /// The first machine that was made for an instance.
-    fn of(&self, instance: &str) -> Option<&Machine> {
+    fn machine_of(&self, instance: &str) -> Option<&Machine> {
         let known = self.by_instance.get(instance).and_then(|number| self.machines.get(number));
         known.or_else(|| self.machines.values().find(|machine| machine.is_twin && machine.instance == instance))
     }
 
-    fn observed(&self, machine: &Machine) -> Observed {
+    fn observed(&self, machine: &Machine) -> ObservedMachine {
         let age = machine.since.elapsed();
         let by_age = if age >= self.boot { Phase::Running } else { Phase::Pending };
-        Observed {
+        ObservedMachine {
             handle: Handle { version: 1, data: machine.number.to_string() },
             phase: machine.phase.unwrap_or(by_age),
             addresses: vec![Address { value: format!("10.0.0.{}", machine.number), internal: false }],
@@ -314,22 +315,22 @@ impl State {
 }
 
 /// A request to create that has left its sender. Dropped with the request in it when the sender dies.
-struct OnItsWay<'a> {
+struct InTransit<'a> {
     cloud: &'a FakeCloud,
     request: Option<&'a CreateRequest>,
 }
 
-impl Drop for OnItsWay<'_> {
+impl Drop for InTransit<'_> {
     fn drop(&mut self) {
-        let after = self.cloud.lock().arrives_after_death;
+        let after = self.cloud.lock().late_arrival;
         let (Some(request), Some(after)) = (self.request, after) else { return };
         let (cloud, request) = (self.cloud.clone(), request.clone());
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let mut state = cloud.lock();
             // Its own id is a token: what has been made under it is not made again.
-            if state.of(&request.instance_id).is_none() {
-                state.make(&request);
+            if state.machine_of(&request.instance_id).is_none() {
+                state.create_machine(&request);
             }
         });
     }
@@ -346,21 +347,21 @@ impl Drop for InFlight<'_> {
 
 #[async_trait]
 impl Driver for FakeCloud {
-    async fn create(&self, request: &CreateRequest) -> Result<Observed, Fault> {
-        let script = self.called("create", &request.node_name);
+    async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault> {
+        let script = self.record_call("create", &request.node_name);
         let _in_flight = self.begin();
         let take = {
             let state = self.lock();
             state.jittered(state.create)
         };
-        let mut on_its_way = OnItsWay { cloud: self, request: Some(request) };
+        let mut on_its_way = InTransit { cloud: self, request: Some(request) };
         if !take.is_zero() {
             tokio::time::sleep(take).await;
         }
         on_its_way.request = None;
         match script {
             Some(Script::Fault(fault)) => return Err(fault),
-            Some(Script::LostRequest) => return Err(Self::lost()),
+            Some(Script::LostRequest) => return Err(Self::lost_answer()),
             Some(Script::LostAnswer) | None => {}
         }
         let zone = request.scope.section.get("zone").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -368,36 +369,36 @@ impl Driver for FakeCloud {
         if state.full.contains(&zone) {
             return Err(Fault::new(Reaction::NoCapacity, "fake.full", format!("zone {zone} is full")));
         }
-        if let Some(machine) = state.of(&request.instance_id).filter(|_| state.idempotent) {
+        if let Some(machine) = state.machine_of(&request.instance_id).filter(|_| state.idempotent) {
             return Ok(state.observed(machine));
         }
-        let observed = state.make(request);
-        if script.is_some() { Err(Self::lost()) } else { Ok(observed) }
+        let observed = state.create_machine(request);
+        if script.is_some() { Err(Self::lost_answer()) } else { Ok(observed) }
     }
 
-    async fn find(&self, scope: &Scope, instance_id: &str) -> Result<Option<Observed>, Fault> {
-        match self.called("find", &scope.context.node) {
+    async fn find(&self, scope: &CallScope, instance_id: &str) -> Result<Option<ObservedMachine>, Fault> {
+        match self.record_call("find", &scope.context.node) {
             Some(Script::Fault(fault)) => return Err(fault),
-            Some(_) => return Err(Self::lost()),
+            Some(_) => return Err(Self::lost_answer()),
             None => {}
         }
-        self.reach(scope)?;
+        self.check_reachable(scope)?;
         let state = self.lock();
-        let found = state.of(instance_id);
+        let found = state.machine_of(instance_id);
         Ok(found.map(|machine| state.observed(machine)))
     }
 
-    async fn observe(&self, _scope: &Scope, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
-        match self.called("observe", "") {
+    async fn observe(&self, _scope: &CallScope, handles: &[Handle]) -> Result<Vec<ObservedMachine>, Fault> {
+        match self.record_call("observe", "") {
             Some(Script::Fault(fault)) => return Err(fault),
-            Some(_) => return Err(Self::lost()),
+            Some(_) => return Err(Self::lost_answer()),
             None => {}
         }
         let state = self.lock();
         let answers = handles.iter().map(|handle| {
             let found = handle.data.parse().ok().and_then(|number: u64| state.machines.get(&number));
-            let listed = found.filter(|machine| machine.since.elapsed() >= state.late);
-            listed.map(|machine| state.observed(machine)).unwrap_or_else(|| Observed {
+            let listed = found.filter(|machine| machine.since.elapsed() >= state.listing_delay);
+            listed.map(|machine| state.observed(machine)).unwrap_or_else(|| ObservedMachine {
                 handle: handle.clone(),
                 phase: Phase::Gone,
                 addresses: Vec::new(),
@@ -408,7 +409,7 @@ impl Driver for FakeCloud {
         Ok(answers.collect())
     }
 
-    async fn list_owned(&self, _scope: &Scope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
+    async fn list_owned(&self, _scope: &CallScope, cursor: Option<&str>) -> Result<OwnedPage, Fault> {
         // Pages of two.
         let after: u64 = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
         let state = self.lock();
@@ -418,7 +419,7 @@ impl Driver for FakeCloud {
         let machines: Vec<_> = state.machines.range(after + 1..).take(2).map(|(_, machine)| machine).collect();
         let last = machines.last().filter(|last| state.machines.range(last.number + 1..).next().is_some());
         let cursor = last.map(|last| last.number.to_string());
-        let owned = |machine: &&Machine| Owned {
+        let owned = |machine: &&Machine| OwnedMachine {
             instance_id: machine.instance.clone(),
             infrastructure_id: machine.infrastructure.clone(),
             observed: state.observed(machine),
@@ -426,8 +427,8 @@ impl Driver for FakeCloud {
         Ok(OwnedPage { machines: machines.iter().map(owned).collect(), cursor })
     }
 
-    async fn destroy(&self, scope: &Scope, handle: &Handle) -> Result<(), Fault> {
-        let script = self.called("destroy", &scope.context.node);
+    async fn destroy(&self, scope: &CallScope, handle: &Handle) -> Result<(), Fault> {
+        let script = self.record_call("destroy", &scope.context.node);
         let _in_flight = self.begin();
         let take = {
             let state = self.lock();
@@ -438,16 +439,16 @@ impl Driver for FakeCloud {
         }
         match script {
             Some(Script::Fault(fault)) => return Err(fault),
-            Some(Script::LostRequest) => return Err(Self::lost()),
+            Some(Script::LostRequest) => return Err(Self::lost_answer()),
             Some(Script::LostAnswer) | None => {}
         }
         if let Ok(number) = handle.data.parse() {
             self.lock().machines.remove(&number);
         }
-        if script.is_some() { Err(Self::lost()) } else { Ok(()) }
+        if script.is_some() { Err(Self::lost_answer()) } else { Ok(()) }
     }
 
-    async fn tail(&self, _scope: &Scope, handle: &Handle, _lines: u32) -> Result<String, Fault> {
+    async fn tail(&self, _scope: &CallScope, handle: &Handle, _lines: u32) -> Result<String, Fault> {
         let state = self.lock();
         let machine = handle.data.parse().ok().and_then(|number: u64| state.machines.get(&number));
         Ok(machine.and_then(|machine| state.outputs.get(&machine.node)).cloned().unwrap_or_default())
@@ -456,10 +457,10 @@ impl Driver for FakeCloud {
 
 #[async_trait]
 impl HealthChecker for FakeCloud {
-    async fn check(&self, target: &HealthTarget) -> Result<Observation, Fault> {
+    async fn check(&self, target: &HealthTarget) -> Result<CheckResult, Fault> {
         let mut state = self.lock();
         state.checked.push((target.node_name.clone(), Instant::now()));
-        let machine = state.of(&target.instance_id);
+        let machine = state.machine_of(&target.instance_id);
         let ready = state.boot + state.healthy_after;
         let healthy = machine.is_some_and(|machine| {
             machine.since.elapsed() >= ready && machine.phase.is_none() && !state.sick.contains(&machine.node)
@@ -468,7 +469,7 @@ impl HealthChecker for FakeCloud {
             true => (Verdict::Healthy, "it answers"),
             false => (Verdict::Unhealthy, "it does not answer"),
         };
-        Ok(Observation { verdict, reason: reason.into(), details: Vec::new() })
+        Ok(CheckResult { verdict, reason: reason.into(), details: Vec::new() })
     }
 }
 
@@ -477,7 +478,7 @@ impl Contextualiser for FakeCloud {
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault> {
         // Not all of thousands, which would cost more than everything else together.
         let told = request.instances.iter().take(100).map(|instance| instance.node_name.clone()).collect();
-        self.lock().seen.push((request.context.node.clone(), told));
+        self.lock().contextualised.push((request.context.node.clone(), told));
         // The variable `tell` names a node whose addresses the instance is told of.
         let tell = request.template_data.pointer("/variables/tell").and_then(Value::as_str);
         let tell = tell.into_iter().flat_map(|node| request.instances.iter().filter(move |it| it.node_name == node));
@@ -499,7 +500,7 @@ impl Renderers for FakeCloud {
 }
 
 #[async_trait]
-impl Offline for FakeCloud {
+impl OfflinePlugins for FakeCloud {
     async fn check(&self, _: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
         Driver::check(self, request).await
     }
@@ -514,7 +515,7 @@ impl Plugins for FakeCloud {
         (keyword == "fake").then(|| Arc::new(self.clone()) as Arc<dyn HealthChecker>)
     }
 
-    fn offline(&self) -> Arc<dyn Offline> {
+    fn offline(&self) -> Arc<dyn OfflinePlugins> {
         Arc::new(self.clone())
     }
 }

@@ -12,8 +12,8 @@ use super::{FakeCloud, MemoryStore, VirtualClock};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::plan::Renew;
-use crate::request::{BuildRequest, MaintainOptions, OnFailure, Run, Stop};
+use crate::plan::Rollout;
+use crate::request::{BuildRequest, MaintainOptions, OnFailure, RunHandle, StopSignal};
 use crate::settings::Settings;
 use crate::status::{DestroyReport, Status};
 
@@ -46,7 +46,7 @@ impl Fakes {
 
     /// Builds under the id `test`.
     pub async fn build(&self, infrastructure: &Infrastructure) -> Result<Status, EngineError> {
-        self.build_with(infrastructure, OnFailure::Rollback, Run::new().0).await
+        self.build_with(infrastructure, OnFailure::Rollback, RunHandle::new().0).await
     }
 
     /// Builds under the id `test`.
@@ -54,13 +54,13 @@ impl Fakes {
         &self,
         infrastructure: &Infrastructure,
         on_failure: OnFailure,
-        run: Run,
+        run: RunHandle,
     ) -> Result<Status, EngineError> {
         let request = BuildRequest {
             id: Some("test".into()),
             infrastructure: infrastructure.clone(),
             on_failure,
-            renew: Renew::default(),
+            rollout: Rollout::default(),
             is_new_id: false,
         };
         self.engine.build(request, run).await
@@ -68,17 +68,17 @@ impl Fakes {
 
     /// Destroys the id `test`.
     pub async fn destroy(&self) -> Result<DestroyReport, EngineError> {
-        self.engine.destroy("test", Run::new().0).await
+        self.engine.destroy("test", RunHandle::new().0).await
     }
 
     /// One pass over the id `test`.
     pub async fn maintain(&self) -> Result<Status, EngineError> {
-        self.engine.maintain("test", MaintainOptions::default(), Run::new().0).await
+        self.engine.maintain("test", MaintainOptions::default(), RunHandle::new().0).await
     }
 
     /// Passes over the id `test`, every ten seconds until stopped.
-    pub fn keep(&self) -> (Stop, JoinHandle<Result<Status, EngineError>>) {
-        let (run, _) = Run::new();
+    pub fn spawn_maintain(&self) -> (StopSignal, JoinHandle<Result<Status, EngineError>>) {
+        let (run, _) = RunHandle::new();
         let (stop, engine) = (run.stop.clone(), self.engine.clone());
         let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
         (stop, tokio::spawn(async move { engine.maintain("test", options, run).await }))

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::{
-    Change, Changes, Clock, Committed, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write,
+    Change, Changes, Clock, CommitOutcome, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write,
 };
 
 /// When the process that uses the store dies.
@@ -40,8 +40,8 @@ struct State {
     commits: u64,
     crash: Option<Crash>,
     dead: CancellationToken,
-    unavailable: u32,
-    lost_answers: u32,
+    commits_to_fail: u32,
+    answers_to_lose: u32,
 }
 
 struct Lease {
@@ -83,13 +83,13 @@ impl MemoryStore {
     }
 
     /// The next transactions are refused.
-    pub fn refuse(&self, transactions: u32) {
-        self.lock().unavailable = transactions;
+    pub fn fail_commits(&self, transactions: u32) {
+        self.lock().commits_to_fail = transactions;
     }
 
     /// The next transactions are written, and their answers are lost.
-    pub fn lose_answers(&self, transactions: u32) {
-        self.lock().lost_answers = transactions;
+    pub fn lose_commit_answers(&self, transactions: u32) {
+        self.lock().answers_to_lose = transactions;
     }
 
     /// Ends every lease, as a long pause would.
@@ -112,7 +112,7 @@ impl MemoryStore {
     }
 
     /// All values as text, to look for what should not be there.
-    pub fn text(&self) -> String {
+    pub fn values_as_text(&self) -> String {
         self.lock().entries.values().map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).collect()
     }
 
@@ -171,14 +171,14 @@ impl MemoryStore {
     }
 
     /// Never returns when the process is dead.
-    async fn alive(&self) {
+    async fn hang_if_dead(&self) {
         let dead = self.lock().dead.is_cancelled();
         if dead {
             std::future::pending::<()>().await;
         }
     }
 
-    fn commit_now(&self, transaction: Transaction) -> Option<Result<Committed, StoreError>> {
+    fn commit_now(&self, transaction: Transaction) -> Option<Result<CommitOutcome, StoreError>> {
         let mut state = self.lock();
         state.commits += 1;
         let number = state.commits;
@@ -186,23 +186,23 @@ impl MemoryStore {
             state.dead.cancel();
             return None;
         }
-        if state.unavailable > 0 {
-            state.unavailable -= 1;
+        if state.commits_to_fail > 0 {
+            state.commits_to_fail -= 1;
             return Some(Err(StoreError::Unavailable { message: "the disk is full".into() }));
         }
         let holds = transaction.compares.iter().all(|Compare::Modified(key, revision)| {
             state.entries.get(key).map_or(0, |entry| entry.modified) == *revision
         });
         let committed = match holds {
-            true => Committed::Yes(self.apply(&mut state, transaction.writes)),
-            false => Committed::No,
+            true => CommitOutcome::Committed(self.apply(&mut state, transaction.writes)),
+            false => CommitOutcome::Conflict,
         };
         if state.crash == Some(Crash::After(number)) {
             state.dead.cancel();
             return None;
         }
-        if state.lost_answers > 0 {
-            state.lost_answers -= 1;
+        if state.answers_to_lose > 0 {
+            state.answers_to_lose -= 1;
             return Some(Err(StoreError::Unknown { message: "the connection was lost".into() }));
         }
         Some(Ok(committed))
@@ -212,12 +212,12 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.alive().await;
+        self.hang_if_dead().await;
         Ok(self.lock().entries.get(key).cloned())
     }
 
     async fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.alive().await;
+        self.hang_if_dead().await;
         let state = self.lock();
         let start = after.filter(|after| *after > prefix).unwrap_or(prefix);
         let from = state.entries.range(start.to_owned()..).map(|(_, entry)| entry);
@@ -225,8 +225,8 @@ impl Store for MemoryStore {
         Ok(inside.filter(|entry| after.is_none_or(|after| entry.key.as_str() > after)).take(limit).cloned().collect())
     }
 
-    async fn commit(&self, transaction: Transaction) -> Result<Committed, StoreError> {
-        self.alive().await;
+    async fn commit(&self, transaction: Transaction) -> Result<CommitOutcome, StoreError> {
+        self.hang_if_dead().await;
         match self.commit_now(transaction) {
             Some(outcome) => outcome,
             None => std::future::pending().await,
@@ -234,7 +234,7 @@ impl Store for MemoryStore {
     }
 
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        self.alive().await;
+        self.hang_if_dead().await;
         let renewed = self.clock.now();
         let ends = renewed.checked_add(ttl).unwrap_or(Timestamp::MAX);
         let mut state = self.lock();
@@ -245,7 +245,7 @@ impl Store for MemoryStore {
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<bool, StoreError> {
-        self.alive().await;
+        self.hang_if_dead().await;
         let now = self.clock.now();
         Ok(match self.lock().leases.get_mut(&lease) {
             Some(lease) => {
@@ -258,14 +258,14 @@ impl Store for MemoryStore {
     }
 
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.alive().await;
+        self.hang_if_dead().await;
         let mut state = self.lock();
         self.end_lease(&mut state, lease);
         Ok(())
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Changes, StoreError> {
-        self.alive().await;
+        self.hang_if_dead().await;
         let (prefix, receiver) = (prefix.to_owned(), self.changes.subscribe());
         let past: Vec<_> = {
             let state = self.lock();
@@ -290,7 +290,7 @@ impl Store for MemoryStore {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        self.alive().await;
+        self.hang_if_dead().await;
         Ok(self.lock().revision)
     }
 }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
-use crate::problem::{Problem, Problems};
-use crate::schema::{Schemas, Section};
-use crate::yaml::{Loader, Outputs, Tags, Values};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::schema::{Schemas, SectionKind};
+use crate::yaml::{AllowedTags, CommandOutputs, CommandPolicy, Loader};
 
 pub use secret::Secret;
 pub use tls::Tls;
@@ -43,31 +43,31 @@ pub struct AuthData(Vec<Rule>);
 
 /// What came of reading a file of credentials.
 #[derive(Debug)]
-pub struct Reading {
+pub struct CredentialsReading {
     /// The rules; none when something is wrong.
     pub data: Option<AuthData>,
     /// What is wrong, and what is doubtful.
-    pub problems: Problems,
+    pub diagnostics: Diagnostics,
     /// The files that values come from, whether they could be read or not. What is read again may differ when they have
     /// changed.
     pub files: Vec<PathBuf>,
     /// What commands have printed.
-    pub outputs: Outputs,
+    pub outputs: CommandOutputs,
 }
 
-impl Reading {
+impl CredentialsReading {
     /// The rules and what is doubtful, or all that is wrong.
-    pub fn usable(self) -> Result<(AuthData, Problems), Problems> {
+    pub fn into_result(self) -> Result<(AuthData, Diagnostics), Diagnostics> {
         match self.data {
-            Some(data) => Ok((data, self.problems)),
-            None => Err(self.problems),
+            Some(data) => Ok((data, self.diagnostics)),
+            None => Err(self.diagnostics),
         }
     }
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Rule {
-    section: Section,
+    section: SectionKind,
     /// What the section must have.
     selectors: Map<String, Json>,
     credential: Credential,
@@ -80,33 +80,40 @@ impl AuthData {
     }
 
     /// Reads a file, and checks it against what the plugins say of their credentials. Commands are run for values.
-    pub fn read(path: &Path, outputs: Outputs, schemas: &dyn Schemas) -> Reading {
-        Self::load(path, Values::Real(outputs), schemas)
+    pub fn read(path: &Path, outputs: CommandOutputs, schemas: &dyn Schemas) -> CredentialsReading {
+        Self::load(path, CommandPolicy::Run(outputs), schemas)
     }
 
     /// Checks a file like [`AuthData::read`], and runs nothing: some values are stand-ins.
-    pub fn look(path: &Path, schemas: &dyn Schemas) -> Reading {
-        Self::load(path, Values::StandIns, schemas)
+    pub fn check(path: &Path, schemas: &dyn Schemas) -> CredentialsReading {
+        Self::load(path, CommandPolicy::StandIns, schemas)
     }
 
-    fn load(path: &Path, values: Values, schemas: &dyn Schemas) -> Reading {
-        let mut loader = Loader::new(Tags::Environment);
-        loader.values = values;
+    fn load(path: &Path, values: CommandPolicy, schemas: &dyn Schemas) -> CredentialsReading {
+        let mut loader = Loader::new(AllowedTags::Environment);
+        loader.commands = values;
         let root = loader.load(path);
-        let mut problems = loader.problems;
+        let mut problems = loader.diagnostics;
         if root.is_some() {
             problems.merge(permissions(path));
         }
-        let rules = root.map(|root| rules::check(&root, schemas, &mut loader.named, &mut problems)).unwrap_or_default();
-        let outputs = match loader.values {
-            Values::Real(outputs) => outputs,
-            Values::StandIns => Outputs::default(),
+        let rules = root
+            .map(|root| rules::check(&root, schemas, &mut loader.referenced_files, &mut problems))
+            .unwrap_or_default();
+        let outputs = match loader.commands {
+            CommandPolicy::Run(outputs) => outputs,
+            CommandPolicy::StandIns => CommandOutputs::default(),
         };
-        Reading { data: (!problems.has_errors()).then_some(Self(rules)), problems, files: loader.named, outputs }
+        CredentialsReading {
+            data: (!problems.has_errors()).then_some(Self(rules)),
+            diagnostics: problems,
+            files: loader.referenced_files,
+            outputs,
+        }
     }
 
     /// The credential for a section of a node definition; none when no rule matches.
-    pub fn select(&self, section: Section, value: &Json) -> Result<Option<Credential>, AmbiguousCredentials> {
+    pub fn select(&self, section: SectionKind, value: &Json) -> Result<Option<Credential>, AmbiguousCredentials> {
         let matches = |rule: &&Rule| {
             rule.section == section && rule.selectors.iter().all(|(key, wanted)| value.get(key) == Some(wanted))
         };
@@ -123,19 +130,19 @@ impl AuthData {
 }
 
 #[cfg(unix)]
-fn permissions(path: &Path) -> Problems {
+fn permissions(path: &Path) -> Diagnostics {
     use std::os::unix::fs::PermissionsExt as _;
-    let mut problems = Problems::default();
+    let mut problems = Diagnostics::default();
     let mode = std::fs::metadata(path).map(|data| data.permissions().mode()).unwrap_or_default();
     if mode & 0o077 != 0 {
         let message = format!("other users of this machine may read or change the credentials in {}", path.display());
-        let problem = Problem::warning("credentials.permissions", message).in_file(path);
+        let problem = Diagnostic::warning("credentials.permissions", message).in_file(path);
         problems.push(problem.help(format!("chmod 600 {}", path.display())));
     }
     problems
 }
 
 #[cfg(not(unix))]
-fn permissions(_: &Path) -> Problems {
-    Problems::default()
+fn permissions(_: &Path) -> Diagnostics {
+    Diagnostics::default()
 }

@@ -7,21 +7,21 @@ use serde_json::Map;
 
 use super::{Credential, Rule, Secret, Tls, tls};
 use crate::check::{self, wrong_kind};
-use crate::problem::{Problem, Problems, suggestion};
-use crate::schema::{self, Schemas, Section};
+use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
+use crate::schema::{self, Schemas, SectionKind};
 use crate::yaml::Item;
 
-const SECTIONS: [Section; 3] = [Section::Resource, Section::ConfigManagement, Section::Webhook];
+const SECTIONS: [SectionKind; 3] = [SectionKind::Resource, SectionKind::ConfigManagement, SectionKind::Webhook];
 
 pub(super) fn check(
     root: &Item,
     schemas: &dyn Schemas,
     named: &mut Vec<PathBuf>,
-    problems: &mut Problems,
+    problems: &mut Diagnostics,
 ) -> Vec<Rule> {
     let what = "a file of credentials";
     let Some(entries) = check::mapping(root, what, problems) else { return Vec::new() };
-    check::keys(root, entries, what, &SECTIONS.map(Section::key), &[], problems);
+    check::keys(root, entries, what, &SECTIONS.map(SectionKind::key), &[], problems);
     let mut rules = Vec::new();
     for section in SECTIONS {
         // Blank means none.
@@ -33,11 +33,11 @@ pub(super) fn check(
 }
 
 fn rule(
-    section: Section,
+    section: SectionKind,
     item: &Item,
     schemas: &dyn Schemas,
     named: &mut Vec<PathBuf>,
-    problems: &mut Problems,
+    problems: &mut Diagnostics,
 ) -> Option<Rule> {
     let entries = check::mapping(item, "a rule for credentials", problems)?;
     let Some(data) = item.get("auth_data") else {
@@ -52,17 +52,17 @@ fn rule(
     check::mapping(data, "`auth_data`", problems)?;
     let before = problems.len();
     let (tls, data) = match section {
-        Section::Resource => {
+        SectionKind::Resource => {
             let keyword = item.get("type").and_then(|keyword| keyword.str());
             let own = keyword.and_then(|name| schemas.credentials_schema(section, name));
-            tls::take(data, own.as_deref(), named, problems)
+            tls::extract(data, own.as_deref(), named, problems)
         }
         // Nothing is connected to for them with certificates.
         _ => (Tls::default(), data.clone()),
     };
     let data = &data;
     let fields = fields(data, problems);
-    if section == Section::Webhook {
+    if section == SectionKind::Webhook {
         let entries = data.mapping().unwrap_or_default();
         check::keys(data, entries, "`auth_data` of a webhook", &["secret", "url"], &[], problems);
     } else if let Some(keyword) = item.get("type")
@@ -76,12 +76,12 @@ fn rule(
 }
 
 fn check_type(
-    section: Section,
+    section: SectionKind,
     name: &str,
     keyword: &Item,
     data: &Item,
     schemas: &dyn Schemas,
-    problems: &mut Problems,
+    problems: &mut Diagnostics,
 ) {
     if let Some(schema) = schemas.credentials_schema(section, name) {
         schema::check(&schema, data, None, &format!("`auth_data` for the type `{name}`"), problems);
@@ -90,13 +90,13 @@ fn check_type(
     let known = schemas.keywords(section);
     if !known.iter().any(|known| known == name) {
         let problem =
-            Problem::warning("plugin.unknown", format!("no plugin serves the type `{name}` of `{}`", section.key()));
+            Diagnostic::warning("plugin.unknown", format!("no plugin serves the type `{name}` of `{}`", section.key()));
         let help = suggestion(name, known.iter().map(String::as_str));
         problems.push(problem.at(&keyword.at, "this rule is never used").help(help));
     }
 }
 
-fn fields(data: &Item, problems: &mut Problems) -> BTreeMap<String, Secret> {
+fn fields(data: &Item, problems: &mut Diagnostics) -> BTreeMap<String, Secret> {
     let mut fields = BTreeMap::new();
     for entry in data.mapping().unwrap_or_default() {
         match entry.value.str() {

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Secret;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::files;
-use crate::problem::{Problem, Problems};
 use crate::yaml::Item;
 
 /// The keys, which every rule may have beside those of its plugin.
 const KEYS: [&str; 3] = ["ca", "client_certificate", "client_key"];
 /// Bytes of a file of certificates.
-const MOST: u64 = 1 << 20;
+const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// Certificates for connections to a section's endpoint, in PEM (RFC 7468).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,20 +32,20 @@ impl Tls {
 
 /// Takes the certificates out of `auth_data`, and leaves what is for the plugin, also where its schema has such a key of its own.
 /// Each is PEM, or the path of a file with it, which is added to the files.
-pub(super) fn take(
+pub(super) fn extract(
     data: &Item,
     schema: Option<&Value>,
     named: &mut Vec<PathBuf>,
-    problems: &mut Problems,
+    problems: &mut Diagnostics,
 ) -> (Tls, Item) {
     let properties = schema.and_then(|schema| schema.get("properties"));
     let is_own = |name: &str| properties.is_some_and(|properties| properties.get(name).is_some());
     let ours: Vec<&str> = KEYS.into_iter().filter(|name| !is_own(name)).collect();
     let given = |name: &str| data.get(name).filter(|_| ours.contains(&name));
-    let [ca, certificate, key] = KEYS.map(|name| given(name).and_then(|item| pem(name, item, named, problems)));
+    let [ca, certificate, key] = KEYS.map(|name| given(name).and_then(|item| read_pem(name, item, named, problems)));
     for (one, other) in [(KEYS[1], KEYS[2]), (KEYS[2], KEYS[1])] {
         if let Some(item) = given(one).filter(|_| given(other).is_none()) {
-            let problem = Problem::error("credentials.certificate", format!("`{one}` needs `{other}` beside it"));
+            let problem = Diagnostic::error("credentials.certificate", format!("`{one}` needs `{other}` beside it"));
             problems.push(problem.at(&item.at, "alone here"));
         }
     }
@@ -53,9 +53,9 @@ pub(super) fn take(
     (Tls { ca, client }, data.without(&ours))
 }
 
-fn pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Problems) -> Option<String> {
+fn read_pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Diagnostics) -> Option<String> {
     let mut refuse = |message: String| {
-        let problem = Problem::error("credentials.certificate", message).at(&item.at, "here");
+        let problem = Diagnostic::error("credentials.certificate", message).at(&item.at, "here");
         problems.push(problem.help("name a file in PEM, or write the PEM itself as a block (`|`)"));
         None
     };
@@ -73,7 +73,7 @@ fn pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Problem
             _ => item.node.span.source.path.parent().unwrap_or(Path::new("")).join(text),
         };
         named.push(path.clone());
-        match files::read_text(&path, MOST) {
+        match files::read_text(&path, MAX_PEM_BYTES) {
             Ok(text) => text,
             Err(error) => return refuse(format!("`{name}`: {} can't be read: {error}", path.display())),
         }
@@ -83,14 +83,14 @@ fn pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Problem
         return refuse(format!("`{name}` has no `{wanted}` in it"));
     }
     // Nothing of it is shown: it may be a key.
-    if text.lines().any(|line| line.contains("-----") && !is_label(line)) {
+    if text.lines().any(|line| line.contains("-----") && !is_pem_boundary(line)) {
         return refuse(format!("`{name}` is not PEM: its line breaks are missing"));
     }
     Some(text)
 }
 
 /// Whether a line is the beginning or the end of a piece of PEM, and nothing else.
-fn is_label(line: &str) -> bool {
+fn is_pem_boundary(line: &str) -> bool {
     let inner = line.trim().strip_prefix("-----").and_then(|rest| rest.strip_suffix("-----"));
     inner.is_some_and(|inner| (inner.starts_with("BEGIN ") || inner.starts_with("END ")) && !inner.contains("-----"))
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::PREFIX;
-use crate::problem::{Problem, Problems};
+use super::DEFINITION_KEY_PREFIX;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 
 /// The files that paths name. A directory stands for the files in it that have definitions. None when one can't be read.
-pub(super) fn expand(paths: &[PathBuf], problems: &mut Problems) -> Option<Vec<PathBuf>> {
+pub(super) fn expand(paths: &[PathBuf], problems: &mut Diagnostics) -> Option<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut is_complete = true;
     for path in paths {
@@ -18,7 +18,7 @@ pub(super) fn expand(paths: &[PathBuf], problems: &mut Problems) -> Option<Vec<P
             Ok(found) if found.is_empty() => {
                 is_complete = false;
                 let message = format!("no file in {} has node definitions", path.display());
-                let problem = Problem::error("file.nothing", message).in_file(path);
+                let problem = Diagnostic::error("file.nothing", message).in_file(path);
                 problems.push(
                     problem
                         .help("files that end in `.yaml` or `.yml` and have a key such as `'node_def:web'` are read"),
@@ -28,7 +28,7 @@ pub(super) fn expand(paths: &[PathBuf], problems: &mut Problems) -> Option<Vec<P
             Err(error) => {
                 is_complete = false;
                 let message = format!("{} can't be read: {error}", path.display());
-                problems.push(Problem::error("file.unreadable", message).in_file(path));
+                problems.push(Diagnostic::error("file.unreadable", message).in_file(path));
             }
         }
     }
@@ -54,8 +54,8 @@ fn mentions_definitions(path: &Path) -> std::io::Result<bool> {
     let mut lines = std::io::BufReader::new(crate::files::open(path)?);
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
-        if line.trim_ascii_start().starts_with(PREFIX.as_bytes())
-            || line.get(1..).is_some_and(|rest| rest.starts_with(PREFIX.as_bytes()))
+        if line.trim_ascii_start().starts_with(DEFINITION_KEY_PREFIX.as_bytes())
+            || line.get(1..).is_some_and(|rest| rest.starts_with(DEFINITION_KEY_PREFIX.as_bytes()))
         {
             return Ok(true);
         }

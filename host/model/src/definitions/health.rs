@@ -3,24 +3,24 @@
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use super::implementation::unavailable;
+use super::implementation::warn_if_unavailable;
 use crate::check::{self, wrong_kind};
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::infrastructure::HealthCheck;
-use crate::problem::{Problem, Problems};
-use crate::schema::{self, Schemas, Section};
+use crate::schema::{self, Schemas, SectionKind};
 use crate::yaml::{Item, Value};
 
 /// Seconds of failure that are put up with when nothing is said.
-const TIMEOUT: u64 = 600;
+const DEFAULT_TIMEOUT_SECONDS: u64 = 600;
 /// More seconds than this for `min_ready_seconds` are a mistake: a day.
-const LONGEST: f64 = 86_400.0;
+const MAX_MIN_READY_SECONDS: f64 = 86_400.0;
 /// The checks of the existing tool, in its order; others follow.
-const ORDER: [&str; 4] = ["ping", "ports", "urls", "mysqldbs"];
+const CHECK_ORDER: [&str; 4] = ["ping", "ports", "urls", "mysqldbs"];
 
 /// The checks of a section; the default ones without it.
-pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, problems: &mut Problems) -> HealthCheck {
-    let mut known = schemas.keywords(Section::HealthCheck);
-    let mut health = HealthCheck { checks: IndexMap::new(), timeout: TIMEOUT, min_ready_seconds: None };
+pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, problems: &mut Diagnostics) -> HealthCheck {
+    let mut known = schemas.keywords(SectionKind::HealthCheck);
+    let mut health = HealthCheck { checks: IndexMap::new(), timeout: DEFAULT_TIMEOUT_SECONDS, min_ready_seconds: None };
     let can_ping = known.iter().any(|keyword| keyword == "ping");
     if can_ping {
         health.checks.insert("ping".to_owned(), Json::Bool(true));
@@ -31,11 +31,11 @@ pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, problems: &mu
     for entry in entries {
         let (key, value) = (entry.key.as_str(), &entry.value);
         match key {
-            "timeout" => health.timeout = timeout(value, problems).unwrap_or(TIMEOUT),
-            "min_ready_seconds" => health.min_ready_seconds = seconds(value, problems),
+            "timeout" => health.timeout = parse_timeout(value, problems).unwrap_or(DEFAULT_TIMEOUT_SECONDS),
+            "min_ready_seconds" => health.min_ready_seconds = parse_seconds(value, problems),
             "type" if value.str() == Some("basic") => {}
             "type" => {
-                let problem = Problem::error("value.choice", "`type` of `health_check` can only be `basic`");
+                let problem = Diagnostic::error("value.choice", "`type` of `health_check` can only be `basic`");
                 problems.push(problem.at(&value.at, "not `basic`").help("it can be left out"));
             }
             "ping" if matches!(value.node.value, Value::Bool(false)) => {
@@ -46,20 +46,20 @@ pub(super) fn check(section: Option<&Item>, schemas: &dyn Schemas, problems: &mu
                 problems.push(check::unknown_key(key, &entry.key_at, "`health_check`", &known));
             }
             _ => {
-                if let Some(schema) = schemas.schema(Section::HealthCheck, key) {
+                if let Some(schema) = schemas.schema(SectionKind::HealthCheck, key) {
                     schema::check(&schema, value, None, &format!("`{key}`"), problems);
-                    unavailable(Section::HealthCheck, key, &entry.key_at, schemas, problems);
+                    warn_if_unavailable(SectionKind::HealthCheck, key, &entry.key_at, schemas, problems);
                 }
                 health.checks.insert(key.to_owned(), value.json());
             }
         }
     }
-    let rank = |key: &str| ORDER.iter().position(|first| *first == key).unwrap_or(ORDER.len());
+    let rank = |key: &str| CHECK_ORDER.iter().position(|first| *first == key).unwrap_or(CHECK_ORDER.len());
     health.checks.sort_by(|one, _, other, _| rank(one).cmp(&rank(other)));
     health
 }
 
-fn timeout(item: &Item, problems: &mut Problems) -> Option<u64> {
+fn parse_timeout(item: &Item, problems: &mut Diagnostics) -> Option<u64> {
     let seconds = match &item.node.value {
         Value::Number(number) => number.as_u64(),
         _ => None,
@@ -71,14 +71,14 @@ fn timeout(item: &Item, problems: &mut Problems) -> Option<u64> {
 }
 
 /// Whole or decimal seconds.
-fn seconds(item: &Item, problems: &mut Problems) -> Option<f64> {
+fn parse_seconds(item: &Item, problems: &mut Diagnostics) -> Option<f64> {
     let Value::Number(number) = &item.node.value else {
         problems.push(wrong_kind("`min_ready_seconds`", "a number of seconds", item));
         return None;
     };
-    let number = number.as_f64().filter(|number| (0.0..=LONGEST).contains(number));
+    let number = number.as_f64().filter(|number| (0.0..=MAX_MIN_READY_SECONDS).contains(number));
     if number.is_none() {
-        let problem = Problem::error("value.range", "`min_ready_seconds` must be from 0 to 86400 seconds");
+        let problem = Diagnostic::error("value.range", "`min_ready_seconds` must be from 0 to 86400 seconds");
         problems.push(problem.at(&item.at, "out of this range"));
     }
     number

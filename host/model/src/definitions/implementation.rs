@@ -5,31 +5,31 @@ use serde_json::Value as Json;
 
 use super::health;
 use crate::check;
+use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::infrastructure::Implementation;
 use crate::placeholders::{self, is_placeholder};
-use crate::problem::{Problem, Problems, suggestion};
-use crate::schema::{self, Schemas, Section};
+use crate::schema::{self, Schemas, SectionKind};
 use crate::yaml::{Item, Span};
 
 const SECTIONS: [&str; 4] = ["resource", "contextualisation", "config_management", "health_check"];
 
 /// None when it is not even a mapping; flaws are in `problems`.
-pub(super) fn check(item: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Option<Implementation> {
+pub(super) fn check(item: &Item, schemas: &dyn Schemas, problems: &mut Diagnostics) -> Option<Implementation> {
     let entries = check::mapping(item, "an implementation", problems)?;
     check::keys(item, entries, "an implementation", &SECTIONS, &["resource"], problems);
-    let mut section = |section: Section| {
+    let mut section = |section: SectionKind| {
         let item = item.get(section.key())?;
-        plugin_section(section, item, schemas, problems);
+        check_plugin_section(section, item, schemas, problems);
         Some(item.json())
     };
-    let resource = section(Section::Resource);
-    let contextualisation = section(Section::Contextualisation);
-    let config_management = section(Section::ConfigManagement);
+    let resource = section(SectionKind::Resource);
+    let contextualisation = section(SectionKind::Contextualisation);
+    let config_management = section(SectionKind::ConfigManagement);
     let health_check = health::check(item.get("health_check"), schemas, problems);
     placeholders::find(item, problems);
 
     let mut lines = IndexMap::new();
-    item.places("", &mut |pointer, at| {
+    item.visit_spans("", &mut |pointer, at| {
         lines.insert(pointer.to_owned(), at.to_string());
     });
     Some(Implementation {
@@ -54,7 +54,7 @@ fn directory(item: &Item) -> String {
     file.parent().map(|parent| parent.display().to_string()).unwrap_or_default()
 }
 
-fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems: &mut Problems) {
+fn check_plugin_section(section: SectionKind, item: &Item, schemas: &dyn Schemas, problems: &mut Diagnostics) {
     let what = format!("`{}`", section.key());
     if check::mapping(item, &what, problems).is_none() {
         return;
@@ -69,8 +69,8 @@ fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems
     match schemas.schema(section, name) {
         Some(schema) => {
             schema::check(&schema, item, Some("type"), &format!("{what} of type `{name}`"), problems);
-            unavailable(section, name, &keyword.at, schemas, problems);
-            endpoint(section, name, item, schemas, problems);
+            warn_if_unavailable(section, name, &keyword.at, schemas, problems);
+            check_endpoint(section, name, item, schemas, problems);
         }
         // It is there, but does not tell; the run will.
         None if known.iter().any(|known| known == name) => {}
@@ -81,29 +81,35 @@ fn plugin_section(section: Section, item: &Item, schemas: &dyn Schemas, problems
             } else {
                 format!("there are {}", list.join(", "))
             };
-            if let Some(meant) = crate::problem::meant(name, known.iter().map(String::as_str)) {
+            if let Some(meant) = crate::diagnostic::closest_match(name, known.iter().map(String::as_str)) {
                 help = format!("did you mean `{meant}`? {help}");
             }
-            let problem = Problem::error("plugin.unknown", format!("no plugin serves the type `{name}` of {what}"));
+            let problem = Diagnostic::error("plugin.unknown", format!("no plugin serves the type `{name}` of {what}"));
             problems.push(problem.at(&keyword.at, "not known").help(help));
         }
     }
 }
 
 /// Tells of an endpoint that nobody could connect to, however it is rendered.
-fn endpoint(section: Section, keyword: &str, item: &Item, schemas: &dyn Schemas, problems: &mut Problems) {
+fn check_endpoint(section: SectionKind, keyword: &str, item: &Item, schemas: &dyn Schemas, problems: &mut Diagnostics) {
     let Some(at) = item.get("endpoint") else { return };
     let Some(text) = at.str().filter(|text| !schema::has_template(text) && !is_placeholder(text)) else { return };
     if let Some(why) = schemas.endpoint_problem(section, keyword, text) {
-        problems.push(Problem::error("value.endpoint", why).at(&at.at, "not an endpoint").obstacle());
+        problems.push(Diagnostic::error("value.endpoint", why).at(&at.at, "not an endpoint").obstacle());
     }
 }
 
 /// Warns of a plugin whose section can be checked, and no more.
-pub(super) fn unavailable(section: Section, keyword: &str, at: &Span, schemas: &dyn Schemas, problems: &mut Problems) {
-    if let Some(why) = schemas.unavailable(section, keyword) {
+pub(super) fn warn_if_unavailable(
+    section: SectionKind,
+    keyword: &str,
+    at: &Span,
+    schemas: &dyn Schemas,
+    problems: &mut Diagnostics,
+) {
+    if let Some(why) = schemas.why_unavailable(section, keyword) {
         let message = format!("nothing can be deployed with `{keyword}`: {why}");
-        let problem = Problem::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed");
-        problems.push(problem.general());
+        let problem = Diagnostic::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed");
+        problems.push(problem.reported_once());
     }
 }

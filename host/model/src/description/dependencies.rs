@@ -7,25 +7,25 @@ use serde_json::{Map, Value as Json};
 
 use super::order::{self, Edge};
 use crate::check::{self, wrong_kind};
+use crate::diagnostic::{Diagnostic, Diagnostics, closest_match, suggestion};
 use crate::infrastructure::{Mapping, Node};
-use crate::problem::{Problem, Problems, meant, suggestion};
-use crate::yaml::{Item, Node as YamlNode, Value};
+use crate::yaml::{Item, Value, YamlNode};
 
 /// Checks the list, and writes what it says to the nodes. `items` are the nodes as they are written.
-pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &mut Problems) {
+pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &mut Diagnostics) {
     if check::is_null(list) || list.mapping().is_some_and(<[_]>::is_empty) {
         return;
     }
     let Some(list) = check::sequence(list, "`dependencies`", problems) else { return };
-    let graph = Graph::new(items, nodes);
+    let graph = NodeIndex::new(items, nodes);
     let mut edges = Vec::new();
     let mut mappings = Vec::new();
     for item in list {
         let (connection, mapped) = match item.mapping() {
             Some(entries) => {
-                slips(item, problems);
+                check_misspelled_keys(item, problems);
                 let Some(connection) = item.get("connection") else {
-                    if !entries.iter().any(|entry| meant(&entry.key, ["connection"]).is_some()) {
+                    if !entries.iter().any(|entry| closest_match(&entry.key, ["connection"]).is_some()) {
                         problems.push(check::missing_key("connection", "a dependency", item));
                     }
                     continue;
@@ -35,7 +35,7 @@ pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &
             None => (item, None),
         };
         let mapped = mapped.map(|item| all_mappings(item, problems)).unwrap_or_default();
-        if let Some((dependent, dependee)) = graph.pair(connection, problems) {
+        if let Some((dependent, dependee)) = graph.resolve_pair(connection, problems) {
             edges.push(Edge { dependent, dependee, at: connection.at.clone() });
             mappings.push((dependent, dependee, mapped));
         }
@@ -52,21 +52,23 @@ pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &
 }
 
 /// Other keys are allowed and do nothing, so a slip in a known one would go unseen.
-fn slips(item: &Item, problems: &mut Problems) {
+fn check_misspelled_keys(item: &Item, problems: &mut Diagnostics) {
     let known = ["connection", "mappings"];
     for entry in item.mapping().unwrap_or_default() {
         if known.contains(&entry.key.as_str()) {
             continue;
         }
-        if let Some(known) = meant(&entry.key, known).filter(|known| *known != entry.key && item.get(known).is_none()) {
-            let problem = Problem::error("key.unknown", format!("unknown key `{}` in a dependency", entry.key));
+        if let Some(known) =
+            closest_match(&entry.key, known).filter(|known| *known != entry.key && item.get(known).is_none())
+        {
+            let problem = Diagnostic::error("key.unknown", format!("unknown key `{}` in a dependency", entry.key));
             problems.push(problem.at(&entry.key_at, "not known here").help(format!("did you mean `{known}`?")));
         }
     }
 }
 
 /// The nodes, to find what a dependency names.
-struct Graph<'a> {
+struct NodeIndex<'a> {
     items: &'a [Item],
     names: Vec<String>,
     by_name: HashMap<String, usize>,
@@ -74,7 +76,7 @@ struct Graph<'a> {
     by_identity: HashMap<*const YamlNode, usize>,
 }
 
-impl<'a> Graph<'a> {
+impl<'a> NodeIndex<'a> {
     fn new(items: &'a [Item], nodes: &[Node]) -> Self {
         let names: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
         let by_name = names.iter().cloned().enumerate().rev().map(|(at, name)| (name, at)).collect();
@@ -83,7 +85,7 @@ impl<'a> Graph<'a> {
     }
 
     /// `[dependent, dependee]`.
-    fn pair(&self, item: &Item, problems: &mut Problems) -> Option<(usize, usize)> {
+    fn resolve_pair(&self, item: &Item, problems: &mut Diagnostics) -> Option<(usize, usize)> {
         let help = "write `[A, B]` for: A needs B";
         let Some(ends) = item.sequence() else {
             problems.push(wrong_kind("a dependency", "a pair of nodes", item).help(help));
@@ -91,7 +93,7 @@ impl<'a> Graph<'a> {
         };
         let [dependent, dependee] = ends else {
             let message = format!("a dependency is a pair of nodes, and this has {}", ends.len());
-            problems.push(Problem::error("dependency.pair", message).at(&item.at, "not a pair").help(help));
+            problems.push(Diagnostic::error("dependency.pair", message).at(&item.at, "not a pair").help(help));
             return None;
         };
         // Both are looked up, so that both are told of.
@@ -100,14 +102,14 @@ impl<'a> Graph<'a> {
     }
 
     /// By name, by identity (an alias), or as an equal copy.
-    fn find(&self, item: &Item, problems: &mut Problems) -> Option<usize> {
+    fn find(&self, item: &Item, problems: &mut Diagnostics) -> Option<usize> {
         let problem = match &item.node.value {
             Value::String(name) => match self.by_name.get(name) {
                 Some(at) => return Some(*at),
                 None if problems.is_full() => return None,
                 None => {
                     let names = self.names.iter().map(String::as_str).filter(|name| !name.is_empty());
-                    Problem::error("dependency.unknown", format!("there is no node `{name}`"))
+                    Diagnostic::error("dependency.unknown", format!("there is no node `{name}`"))
                         .help(suggestion(name, names))
                 }
             },
@@ -119,27 +121,28 @@ impl<'a> Graph<'a> {
                 };
                 match self.by_identity.get(&Arc::as_ptr(&item.node)).copied().or_else(equal) {
                     Some(at) => return Some(at),
-                    None => Problem::error("dependency.unknown", "this is none of the nodes")
+                    None => Diagnostic::error("dependency.unknown", "this is none of the nodes")
                         .help("name a node, or use an alias of one"),
                 }
             }
-            _ => {
-                Problem::error("dependency.pair", format!("a dependency is between nodes, and this is {}", item.kind()))
-                    .help("name a node, or use an alias of one")
-            }
+            _ => Diagnostic::error(
+                "dependency.pair",
+                format!("a dependency is between nodes, and this is {}", item.kind()),
+            )
+            .help("name a node, or use an alias of one"),
         };
         problems.push(problem.at(&item.at, "not a node"));
         None
     }
 }
 
-fn all_mappings(list: &Item, problems: &mut Problems) -> Vec<Mapping> {
+fn all_mappings(list: &Item, problems: &mut Diagnostics) -> Vec<Mapping> {
     let items = check::sequence(list, "`mappings`", problems).unwrap_or_default();
     items.iter().filter_map(|item| mapping(item, problems)).collect()
 }
 
 /// `[source, destination]`, or a mapping with that as `attributes`.
-fn mapping(item: &Item, problems: &mut Problems) -> Option<Mapping> {
+fn mapping(item: &Item, problems: &mut Diagnostics) -> Option<Mapping> {
     let what = "a mapping of attributes";
     let (pair, synch, extra) = match item.mapping() {
         None => (item, false, Map::new()),
@@ -166,7 +169,7 @@ fn mapping(item: &Item, problems: &mut Problems) -> Option<Mapping> {
         return Some(Mapping { attributes: (source.to_owned(), destination.to_owned()), synch, extra });
     }
     let problem =
-        Problem::error("mapping.pair", format!("{what} is a pair of texts")).at(&pair.at, "not a pair of texts");
+        Diagnostic::error("mapping.pair", format!("{what} is a pair of texts")).at(&pair.at, "not a pair of texts");
     problems.push(problem.help("write `[source, destination]`"));
     None
 }

@@ -5,7 +5,7 @@ mod maintenance;
 mod name;
 mod node;
 mod order;
-mod room;
+mod quota;
 mod templates;
 mod webhooks;
 
@@ -15,14 +15,14 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
 use crate::check;
-use crate::definitions::PREFIX;
+use crate::definitions::DEFINITION_KEY_PREFIX;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::infrastructure::{Infrastructure, InstanceLimits};
 use crate::placeholders;
-use crate::problem::{Problem, Problems};
 use crate::schema::Schemas;
 use crate::yaml::{Entry, Item, Span};
 
-use room::Room;
+use quota::Quota;
 
 pub(crate) use templates::order_by_templates;
 
@@ -32,11 +32,11 @@ const KEYS: [&str; 7] = ["infra_name", "nodes", "user_id", "dependencies", "vari
 pub(crate) struct Description {
     pub(crate) infrastructure: Infrastructure,
     /// Of each node, in the same order.
-    pub(crate) places: Vec<Places>,
+    pub(crate) locations: Vec<NodeLocations>,
 }
 
 /// Where parts of a node are that can only be checked later.
-pub(crate) struct Places {
+pub(crate) struct NodeLocations {
     pub(crate) node_type: Span,
     pub(crate) filter: Option<Span>,
 }
@@ -57,34 +57,35 @@ pub(crate) fn check(
     events: &[&str],
     limits: Limits,
     schemas: &dyn Schemas,
-    problems: &mut Problems,
+    problems: &mut Diagnostics,
 ) -> Option<Description> {
     let what = "the infrastructure description";
     let entries = check::mapping(root, what, problems)?;
     // A description may carry its node definitions.
-    let is_definition = |entry: &&Entry| entry.key.strip_prefix(PREFIX).is_some_and(|name| !name.is_empty());
+    let is_definition =
+        |entry: &&Entry| entry.key.strip_prefix(DEFINITION_KEY_PREFIX).is_some_and(|name| !name.is_empty());
     let own: Vec<_> = entries.iter().filter(|entry| !is_definition(entry)).cloned().collect();
     check::keys(root, &own, what, &KEYS, &["infra_name", "nodes"], problems);
     own.iter().for_each(|entry| placeholders::find(&entry.value, problems));
     let infra_name = root.get("infra_name").and_then(|item| name::check(item, "`infra_name`", problems));
     if root.get("user_id").is_none() {
-        let problem = Problem::warning("user_id.missing", "the description has no `user_id`")
+        let problem = Diagnostic::warning("user_id.missing", "the description has no `user_id`")
             .at(&root.at, "`user_id` is missing here");
         problems.push(problem.help("templates that use it will find nothing"));
     }
     let variables = variables(root, "`variables`", problems);
     let list = check::sequence(root.get("nodes")?, "`nodes`", problems)?;
-    let mut room = Room::new(limits);
+    let mut room = Quota::new(limits);
     let mut checked = Vec::new();
     for item in list {
         let Some((node, places)) = node::check(item, &variables, problems) else { continue };
-        if !room.takes_variables(&node, root, problems) {
+        if !room.take_variables(&node, root, problems) {
             break;
         }
         room.take_instances(&node, item, problems);
         checked.push((item, (node, places)));
     }
-    twice(&checked, problems);
+    check_duplicate_names(&checked, problems);
 
     let items: Vec<_> = checked.iter().map(|(item, _)| (*item).clone()).collect();
     let (mut nodes, places): (Vec<_>, Vec<_>) = checked.into_iter().map(|(_, node)| node).unzip();
@@ -100,11 +101,11 @@ pub(crate) fn check(
         maintenance: root.get("maintenance").map(|item| maintenance::check(item, problems)).unwrap_or_default(),
         webhooks: root.get("webhooks").map(|list| webhooks::check(list, events, schemas, problems)).unwrap_or_default(),
     };
-    Some(Description { infrastructure, places })
+    Some(Description { infrastructure, locations: places })
 }
 
 /// `variables` of the infrastructure or of a node. Blank means none.
-fn variables(item: &Item, what: &str, problems: &mut Problems) -> Map<String, Json> {
+fn variables(item: &Item, what: &str, problems: &mut Diagnostics) -> Map<String, Json> {
     let Some(item) = item.get("variables").filter(|item| !check::is_null(item)) else { return Map::new() };
     check::mapping(item, what, problems);
     match item.json() {
@@ -113,14 +114,14 @@ fn variables(item: &Item, what: &str, problems: &mut Problems) -> Map<String, Js
     }
 }
 
-fn twice(nodes: &[(&Item, (crate::infrastructure::Node, Places))], problems: &mut Problems) {
+fn check_duplicate_names(nodes: &[(&Item, (crate::infrastructure::Node, NodeLocations))], problems: &mut Diagnostics) {
     let mut first: HashMap<&str, &Item> = HashMap::new();
     for (item, (node, _)) in nodes {
         let Some(name) = item.get("name").filter(|_| !node.name.is_empty()) else { continue };
         if let Some(first) = first.get(node.name.as_str()) {
-            let problem = Problem::error("name.twice", format!("two nodes have the name `{}`", node.name))
+            let problem = Diagnostic::error("name.twice", format!("two nodes have the name `{}`", node.name))
                 .at(&name.at, "again")
-                .also(&first.at, format!("first in line {}", first.at.line))
+                .related(&first.at, format!("first in line {}", first.at.line))
                 .help("give one of them another name");
             problems.push(problem);
         } else {

@@ -1,13 +1,13 @@
 //! Names of infrastructures and nodes: they become parts of host names.
 
 use crate::check;
-use crate::problem::{Problem, Problems};
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::yaml::{Item, Value};
 
-const LONGEST: usize = 63;
+const MAX_NAME_LENGTH: usize = 63;
 
 /// The name, when it may be one.
-pub(super) fn check(item: &Item, what: &str, problems: &mut Problems) -> Option<String> {
+pub(super) fn check(item: &Item, what: &str, problems: &mut Diagnostics) -> Option<String> {
     if let Value::Number(_) | Value::Bool(_) = item.node.value {
         let problem = check::wrong_kind(what, "a text", item);
         problems.push(problem.help("put it in quotes"));
@@ -19,13 +19,13 @@ pub(super) fn check(item: &Item, what: &str, problems: &mut Problems) -> Option<
         "it is empty".to_owned()
     } else if let Some(character) = name.chars().find(wrong) {
         format!("it has {character:?} in it")
-    } else if name.len() > LONGEST {
+    } else if name.len() > MAX_NAME_LENGTH {
         format!("it has {} characters", name.len())
     } else {
         return Some(name.to_owned());
     };
     let problem =
-        Problem::error("name.invalid", format!("{what} can't be a host name: {reason}")).at(&item.at, "not allowed");
-    problems.push(problem.help(format!("letters, digits and hyphens are allowed, {LONGEST} at most")));
+        Diagnostic::error("name.invalid", format!("{what} can't be a host name: {reason}")).at(&item.at, "not allowed");
+    problems.push(problem.help(format!("letters, digits and hyphens are allowed, {MAX_NAME_LENGTH} at most")));
     None
 }

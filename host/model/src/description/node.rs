@@ -2,16 +2,20 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Places, name, variables};
+use super::{NodeLocations, name, variables};
 use crate::check::{self, wrong_kind};
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::infrastructure::{Mappings, Node, Scaling};
-use crate::problem::{Problem, Problems};
 use crate::yaml::{Item, Value};
 
 const KEYS: [&str; 5] = ["name", "type", "scaling", "filter", "variables"];
 
 /// None when it is not even a mapping. What is wrong or missing is empty in the result, so that the rest is still checked.
-pub(super) fn check(item: &Item, inherited: &Map<String, Json>, problems: &mut Problems) -> Option<(Node, Places)> {
+pub(super) fn check(
+    item: &Item,
+    inherited: &Map<String, Json>,
+    problems: &mut Diagnostics,
+) -> Option<(Node, NodeLocations)> {
     let entries = check::mapping(item, "a node", problems)?;
     let before = problems.len();
     let node_name = item.get("name").and_then(|item| name::check(item, "the `name` of a node", problems));
@@ -20,27 +24,27 @@ pub(super) fn check(item: &Item, inherited: &Map<String, Json>, problems: &mut P
     let node_type = item.get("type").and_then(|item| check::text(item, &format!("`type` of {what}"), problems));
     let scaling = item.get("scaling").filter(|item| !check::is_null(item));
     let filter = item.get("filter");
-    let filter_pairs = filter.map(|item| pairs(item, &format!("`filter` of {what}"), problems));
+    let filter_pairs = filter.map(|item| parse_pairs(item, &format!("`filter` of {what}"), problems));
     let mut merged = inherited.clone();
     merge(&mut merged, variables(item, &format!("`variables` of {what}"), problems));
     let node = Node {
         name: node_name.unwrap_or_default(),
         node_type: node_type.unwrap_or_default().to_owned(),
-        scaling: scaling.map_or(Scaling { min: 1, max: 1 }, |item| limits(item, &what, problems)),
+        scaling: scaling.map_or(Scaling { min: 1, max: 1 }, |item| parse_scaling(item, &what, problems)),
         scaling_section: scaling.map(Item::json).unwrap_or_default(),
         filter: filter_pairs.unwrap_or_default(),
         variables: Json::Object(merged),
         depends_on: Vec::new(),
         mappings: Mappings::default(),
     };
-    let places = Places {
+    let places = NodeLocations {
         node_type: item.get("type").map_or_else(|| item.at.clone(), |item| item.at.clone()),
         filter: filter.filter(|_| problems.len() == before).map(|item| item.at.clone()),
     };
     Some((node, places))
 }
 
-fn pairs(item: &Item, what: &str, problems: &mut Problems) -> Map<String, Json> {
+fn parse_pairs(item: &Item, what: &str, problems: &mut Diagnostics) -> Map<String, Json> {
     check::mapping(item, what, problems);
     match item.json() {
         Json::Object(pairs) => pairs,
@@ -49,7 +53,7 @@ fn pairs(item: &Item, what: &str, problems: &mut Problems) -> Map<String, Json> 
 }
 
 /// `{min: 5, max: 2}` is 5 to 5, as the existing tool has it.
-fn limits(item: &Item, what: &str, problems: &mut Problems) -> Scaling {
+fn parse_scaling(item: &Item, what: &str, problems: &mut Diagnostics) -> Scaling {
     let section = format!("`scaling` of {what}");
     let Some(entries) = check::mapping(item, &section, problems) else { return Scaling { min: 1, max: 1 } };
     check::keys(item, entries, &section, &["min", "max"], &[], problems);
@@ -69,7 +73,7 @@ fn limits(item: &Item, what: &str, problems: &mut Problems) -> Scaling {
     let max = wanted_max.unwrap_or(min).max(min);
     if let (Some(wanted), Some(at)) = (wanted_max.filter(|wanted| *wanted < min), item.get("max")) {
         let message = format!("{section}: `max` is {wanted}, less than `min`; it counts as {min}");
-        problems.push(Problem::warning("scaling.order", message).at(&at.at, "less than `min`"));
+        problems.push(Diagnostic::warning("scaling.order", message).at(&at.at, "less than `min`"));
     }
     Scaling { min, max }
 }

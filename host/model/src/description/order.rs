@@ -1,7 +1,7 @@
 //! The order that dependencies give, and cycles, which give none.
 
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::infrastructure::Node;
-use crate::problem::{Problem, Problems};
 use crate::yaml::Span;
 
 /// A dependency by the positions of its nodes.
@@ -12,7 +12,7 @@ pub(super) struct Edge {
 }
 
 /// Writes `depends_on`, and tells of cycles.
-pub(super) fn check(edges: &[Edge], nodes: &mut [Node], problems: &mut Problems) {
+pub(super) fn check(edges: &[Edge], nodes: &mut [Node], problems: &mut Diagnostics) {
     let mut needs = vec![Vec::new(); nodes.len()];
     for edge in edges {
         needs[edge.dependent].push(edge.dependee);
@@ -24,7 +24,7 @@ pub(super) fn check(edges: &[Edge], nodes: &mut [Node], problems: &mut Problems)
         nodes[node].depends_on = names;
     }
     for cycle in cycles(needs) {
-        problems.push(tell(&cycle, edges, nodes));
+        problems.push(describe_cycle(&cycle, edges, nodes));
     }
 }
 
@@ -33,7 +33,7 @@ fn cycles(mut needs: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     let mut found = Vec::new();
     let mut is_left = vec![true; needs.len()];
     loop {
-        peel(&mut needs, &mut is_left);
+        remove_acyclic(&mut needs, &mut is_left);
         // What is left needs something that is left: whoever follows that comes round.
         let Some(start) = is_left.iter().position(|left| *left) else { return found };
         let mut seen = vec![None; needs.len()];
@@ -55,7 +55,7 @@ fn cycles(mut needs: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
 }
 
 /// Takes away whatever has all it needs, again and again.
-fn peel(needs: &mut [Vec<usize>], is_left: &mut [bool]) {
+fn remove_acyclic(needs: &mut [Vec<usize>], is_left: &mut [bool]) {
     let mut dependents = vec![Vec::new(); needs.len()];
     let mut missing = vec![0_usize; needs.len()];
     for (node, dependees) in needs.iter_mut().enumerate().filter(|(node, _)| is_left[*node]) {
@@ -77,7 +77,7 @@ fn peel(needs: &mut [Vec<usize>], is_left: &mut [bool]) {
     }
 }
 
-fn tell(cycle: &[usize], edges: &[Edge], nodes: &[Node]) -> Problem {
+fn describe_cycle(cycle: &[usize], edges: &[Edge], nodes: &[Node]) -> Diagnostic {
     let path: Vec<_> = cycle.iter().chain(cycle.first()).copied().collect();
     let name = |node: usize| format!("`{}`", nodes[node].name);
     let message = match cycle {
@@ -88,10 +88,10 @@ fn tell(cycle: &[usize], edges: &[Edge], nodes: &[Node]) -> Problem {
         let edge = edges.iter().find(|edge| step == [edge.dependent, edge.dependee])?;
         Some((&edge.at, format!("{} needs {}", name(edge.dependent), name(edge.dependee))))
     });
-    let mut problem = Problem::error("dependency.cycle", message)
+    let mut problem = Diagnostic::error("dependency.cycle", message)
         .help("none of them could ever be the first: take out one dependency");
     for (at, (place, label)) in steps.enumerate() {
-        problem = if at == 0 { problem.at(place, label) } else { problem.also(place, label) };
+        problem = if at == 0 { problem.at(place, label) } else { problem.related(place, label) };
     }
     problem
 }

@@ -11,7 +11,7 @@ use crate::infrastructure::{Implementation, Infrastructure};
 use crate::schema::has_template;
 
 /// Functions of templates that look for a node by its name.
-const FUNCTIONS: [&str; 4] = ["getip", "getprivip", "getipall", "find_node_id"];
+const NODE_LOOKUP_FUNCTIONS: [&str; 4] = ["getip", "getprivip", "getipall", "find_node_id"];
 
 /// How a template says which node it means.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ pub(crate) fn order_by_templates(infrastructure: &mut Infrastructure) {
     let positions: HashMap<_, _> =
         infrastructure.nodes.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
     let asked: HashMap<_, _> =
-        infrastructure.definitions.iter().map(|(name, list)| (name.clone(), names_in(list))).collect();
+        infrastructure.definitions.iter().map(|(name, list)| (name.clone(), node_arguments(list))).collect();
     let mut needs: Vec<Vec<usize>> = infrastructure
         .nodes
         .iter()
@@ -74,7 +74,7 @@ fn reaches(needs: &[Vec<usize>], from: usize, to: usize) -> bool {
     false
 }
 
-fn names_in(implementations: &[Implementation]) -> Vec<Argument> {
+fn node_arguments(implementations: &[Implementation]) -> Vec<Argument> {
     let mut names = Vec::new();
     for implementation in implementations {
         let sections = [
@@ -83,7 +83,7 @@ fn names_in(implementations: &[Implementation]) -> Vec<Argument> {
             implementation.config_management.as_ref(),
         ];
         for section in sections.into_iter().flatten().chain(implementation.health_check.checks.values()) {
-            collect(section, &mut names);
+            collect_from_value(section, &mut names);
         }
     }
     names.sort_unstable();
@@ -91,18 +91,18 @@ fn names_in(implementations: &[Implementation]) -> Vec<Argument> {
     names
 }
 
-fn collect(value: &Json, names: &mut Vec<Argument>) {
+fn collect_from_value(value: &Json, names: &mut Vec<Argument>) {
     match value {
-        Json::String(text) if has_template(text) => calls(text, names),
-        Json::Array(items) => items.iter().for_each(|item| collect(item, names)),
-        Json::Object(entries) => entries.values().for_each(|item| collect(item, names)),
+        Json::String(text) if has_template(text) => collect_calls(text, names),
+        Json::Array(items) => items.iter().for_each(|item| collect_from_value(item, names)),
+        Json::Object(entries) => entries.values().for_each(|item| collect_from_value(item, names)),
         _ => {}
     }
 }
 
 /// The arguments of calls such as `getip('db')` and `getip(variables.target)`.
-fn calls(text: &str, names: &mut Vec<Argument>) {
-    for function in FUNCTIONS {
+fn collect_calls(text: &str, names: &mut Vec<Argument>) {
+    for function in NODE_LOOKUP_FUNCTIONS {
         for (at, _) in text.match_indices(function) {
             let is_word = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
             let Some(argument) = text[at + function.len()..].trim_start().strip_prefix('(') else { continue };

@@ -1,15 +1,15 @@
 //! `webhooks`: who is told of what happens.
 
 use crate::check;
+use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::infrastructure::Webhook;
-use crate::problem::{Problem, Problems, suggestion};
 use crate::schema::Schemas;
 use crate::yaml::Item;
 
 const KEYS: [&str; 3] = ["url", "name", "events"];
 
 /// Blank means none.
-pub(super) fn check(list: &Item, events: &[&str], schemas: &dyn Schemas, problems: &mut Problems) -> Vec<Webhook> {
+pub(super) fn check(list: &Item, events: &[&str], schemas: &dyn Schemas, problems: &mut Diagnostics) -> Vec<Webhook> {
     if check::is_null(list) {
         return Vec::new();
     }
@@ -17,7 +17,7 @@ pub(super) fn check(list: &Item, events: &[&str], schemas: &dyn Schemas, problem
     items.iter().filter_map(|item| webhook(item, events, schemas, problems)).collect()
 }
 
-fn webhook(item: &Item, known: &[&str], schemas: &dyn Schemas, problems: &mut Problems) -> Option<Webhook> {
+fn webhook(item: &Item, known: &[&str], schemas: &dyn Schemas, problems: &mut Diagnostics) -> Option<Webhook> {
     let entries = check::mapping(item, "an item of `webhooks`", problems)?;
     check::keys(item, entries, "an item of `webhooks`", &KEYS, &[], problems);
     let name = item.get("name").and_then(|name| check::text(name, "`name`", problems)).map(str::to_owned);
@@ -33,36 +33,37 @@ fn webhook(item: &Item, known: &[&str], schemas: &dyn Schemas, problems: &mut Pr
     Some(Webhook { name, url, events: events(item, known, problems) })
 }
 
-fn url(at: &Item, schemas: &dyn Schemas, problems: &mut Problems) -> Option<String> {
+fn url(at: &Item, schemas: &dyn Schemas, problems: &mut Diagnostics) -> Option<String> {
     let url = check::text(at, "`url`", problems)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     if host.is_none_or(str::is_empty) {
-        let problem = Problem::error("webhook.url", "the `url` of a webhook must begin with `https://` or `http://`");
+        let problem =
+            Diagnostic::error("webhook.url", "the `url` of a webhook must begin with `https://` or `http://`");
         problems.push(problem.at(&at.at, "not such a URL"));
         return None;
     }
     if host.is_some_and(|host| host.contains('@')) {
-        let problem = Problem::error("webhook.secret", "a `url` must not contain a password");
+        let problem = Diagnostic::error("webhook.secret", "a `url` must not contain a password");
         let help = "put it into auth_data.yaml, under `webhook`: descriptions are kept in the store";
         problems.push(problem.at(&at.at, "there is one before the `@`").help(help));
         return None;
     }
     if let Some(why) = schemas.webhook_problem(url) {
-        let problem = Problem::error("webhook.url", format!("the `url` of a webhook can't be used: {why}"));
+        let problem = Diagnostic::error("webhook.url", format!("the `url` of a webhook can't be used: {why}"));
         problems.push(problem.at(&at.at, "nobody can be told here"));
         return None;
     }
     Some(url.to_owned())
 }
 
-fn events(item: &Item, known: &[&str], problems: &mut Problems) -> Vec<String> {
+fn events(item: &Item, known: &[&str], problems: &mut Diagnostics) -> Vec<String> {
     let names = item.get("events").and_then(|list| check::sequence(list, "`events`", problems)).unwrap_or_default();
     let mut events = Vec::new();
     for item in names {
         let Some(name) = check::text(item, "the name of an event", problems) else { continue };
         if !known.is_empty() && !known.contains(&name) {
-            let problem = Problem::error("webhook.event", format!("there is no event `{name}`"));
+            let problem = Diagnostic::error("webhook.event", format!("there is no event `{name}`"));
             let help = suggestion(name, known.iter().copied());
             problems.push(problem.at(&item.at, "not the name of an event").help(help));
         }

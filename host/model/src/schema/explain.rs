@@ -5,7 +5,7 @@ use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde_json::Value as Json;
 
 use crate::check::{missing_key, unknown_key, wrong_kind};
-use crate::problem::{Problem, Problems, meant, suggestion};
+use crate::diagnostic::{Diagnostic, Diagnostics, closest_match, suggestion};
 use crate::yaml::Item;
 
 /// Tells of errors, unless a template is to blame: its value is not known before it is rendered.
@@ -14,10 +14,10 @@ pub(super) fn explain(
     schema: &Json,
     whole: &Item,
     what: &str,
-    problems: &mut Problems,
+    problems: &mut Diagnostics,
 ) {
-    for error in errors.iter().filter(|error| !is_excused(error) && !is_mistyped(error, errors)) {
-        tell(error, schema, whole, what, problems);
+    for error in errors.iter().filter(|error| !is_caused_by_template(error) && !is_mistyped(error, errors)) {
+        report(error, schema, whole, what, problems);
     }
 }
 
@@ -26,15 +26,15 @@ fn is_mistyped(error: &ValidationError<'_>, errors: &[ValidationError<'_>]) -> b
     let Kind::Required { property: Json::String(missing) } = error.kind() else { return false };
     errors.iter().filter(|other| other.instance_path() == error.instance_path()).any(|other| match other.kind() {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            unexpected.iter().any(|key| meant(key, [missing.as_str()]).is_some())
+            unexpected.iter().any(|key| closest_match(key, [missing.as_str()]).is_some())
         }
         _ => false,
     })
 }
 
-fn tell(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, problems: &mut Problems) {
+fn report(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, problems: &mut Diagnostics) {
     let pointer = error.instance_path().as_str();
-    let (item, _) = whole.pointed(pointer);
+    let (item, _) = whole.resolve_pointer(pointer);
     if item.is_broken() {
         return;
     }
@@ -56,29 +56,29 @@ fn tell(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, pr
         }
         Kind::Type { kind } => problems.push(wrong_kind(&named, &types(kind), &item)),
         Kind::Enum { options } => {
-            let options: Vec<_> = options.as_array().into_iter().flatten().map(plain).collect();
-            let message = format!("{named} can't be {}", shown(error.instance(), &item));
-            let help = suggestion(&plain(error.instance()), options.iter().map(String::as_str));
-            problems.push(Problem::error("value.choice", message).at(&item.at, "not one of the choices").help(help));
+            let options: Vec<_> = options.as_array().into_iter().flatten().map(text_of).collect();
+            let message = format!("{named} can't be {}", displayed(error.instance(), &item));
+            let help = suggestion(&text_of(error.instance()), options.iter().map(String::as_str));
+            problems.push(Diagnostic::error("value.choice", message).at(&item.at, "not one of the choices").help(help));
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            alternatives(context, (pointer, &named, &item), schema, whole, what, problems);
+            report_alternatives(context, (pointer, &named, &item), schema, whole, what, problems);
         }
         _ => {
             let message = format!("{named}: {}", error.masked_with("this value"));
-            problems.push(Problem::error("value.invalid", message).at(&item.at, "does not fit"));
+            problems.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit"));
         }
     }
 }
 
 /// None of several forms fits. The one that fits deepest is probably meant.
-fn alternatives(
+fn report_alternatives(
     context: &[Vec<ValidationError<'static>>],
     (pointer, named, item): (&str, &str, &Item),
     schema: &Json,
     whole: &Item,
     what: &str,
-    problems: &mut Problems,
+    problems: &mut Diagnostics,
 ) {
     let is_of_type = |errors: &&Vec<ValidationError<'_>>| {
         !errors
@@ -106,15 +106,15 @@ fn alternatives(
 }
 
 /// A template is text now and anything later.
-fn is_excused(error: &ValidationError<'_>) -> bool {
+fn is_caused_by_template(error: &ValidationError<'_>) -> bool {
     let is_template = matches!(&**error.instance(), Json::String(text) if has_template(text));
     match error.kind() {
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            is_template || context.iter().any(|errors| errors.iter().all(is_excused))
+            is_template || context.iter().any(|errors| errors.iter().all(is_caused_by_template))
         }
         Kind::AdditionalProperties { .. } | Kind::UnevaluatedProperties { .. } | Kind::Required { .. } => false,
         Kind::UniqueItems | Kind::OneOfMultipleValid { .. } | Kind::Not { .. } | Kind::Contains => {
-            any_template(error.instance())
+            contains_template(error.instance())
         }
         _ => is_template,
     }
@@ -124,11 +124,11 @@ pub(crate) fn has_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }
 
-fn any_template(value: &Json) -> bool {
+fn contains_template(value: &Json) -> bool {
     match value {
         Json::String(text) => has_template(text),
-        Json::Array(items) => items.iter().any(any_template),
-        Json::Object(entries) => entries.values().any(any_template),
+        Json::Array(items) => items.iter().any(contains_template),
+        Json::Object(entries) => entries.values().any(contains_template),
         _ => false,
     }
 }
@@ -173,11 +173,11 @@ fn types(kind: &TypeKind) -> String {
     }
 }
 
-fn plain(value: &Json) -> String {
+fn text_of(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn shown(value: &Json, item: &Item) -> String {
-    let text = plain(value);
-    if item.at.source.secret || text.len() > 60 { "what it is".to_owned() } else { format!("`{text}`") }
+fn displayed(value: &Json, item: &Item) -> String {
+    let text = text_of(value);
+    if item.at.source.is_secret || text.len() > 60 { "what it is".to_owned() } else { format!("`{text}`") }
 }

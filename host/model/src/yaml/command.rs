@@ -2,79 +2,84 @@
 
 use std::time::{Duration, Instant};
 
-use super::import::words;
+use super::loader::command_words;
 use super::{Item, Value};
 use crate::credentials::Secret;
-use crate::problem::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// Outputs of commands that were run for values. They are kept as long as they live, so that a file can be read again
 /// without asking the user for a password again.
 #[derive(Debug, Default)]
-pub struct Outputs {
-    known: Vec<Output>,
+pub struct CommandOutputs {
+    entries: Vec<CommandOutput>,
     now: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
-struct Output {
+struct CommandOutput {
     words: Vec<String>,
     lifetime: Option<Duration>,
     text: Secret,
     /// When it ends; never, as far as is known, without one.
-    until: Option<Instant>,
+    expires_at: Option<Instant>,
 }
 
-impl Outputs {
+impl CommandOutputs {
     /// Those of them that live at this time, for a reading that begins then.
     #[must_use]
-    pub fn living(&self, now: Instant) -> Self {
-        let lives = |output: &&Output| output.until.is_none_or(|until| now < until);
-        Self { known: self.known.iter().filter(lives).cloned().collect(), now: Some(now) }
+    pub fn unexpired_at(&self, now: Instant) -> Self {
+        let lives = |output: &&CommandOutput| output.expires_at.is_none_or(|until| now < until);
+        Self { entries: self.entries.iter().filter(lives).cloned().collect(), now: Some(now) }
     }
 
     /// None, for a reading that begins at this time: every command is run.
-    pub fn none(now: Instant) -> Self {
-        Self { known: Vec::new(), now: Some(now) }
+    pub fn empty_at(now: Instant) -> Self {
+        Self { entries: Vec::new(), now: Some(now) }
     }
 
     /// When the first of them ends.
-    pub fn until(&self) -> Option<Instant> {
-        self.known.iter().filter_map(|output| output.until).min()
+    pub fn expires_at(&self) -> Option<Instant> {
+        self.entries.iter().filter_map(|output| output.expires_at).min()
     }
 
     /// What a command prints, or has printed.
-    pub(super) fn of(&mut self, words: &[String], lifetime: Option<Duration>) -> Result<String, String> {
-        let same = |known: &&Output| known.words == words && known.lifetime == lifetime;
-        if let Some(known) = self.known.iter().find(same) {
+    pub(super) fn get_or_run(&mut self, words: &[String], lifetime: Option<Duration>) -> Result<String, String> {
+        let same = |known: &&CommandOutput| known.words == words && known.lifetime == lifetime;
+        if let Some(known) = self.entries.iter().find(same) {
             return Ok(known.text.expose().to_owned());
         }
-        let text = output(words)?;
+        let text = run_command(words)?;
         let until = lifetime.and_then(|lifetime| self.now?.checked_add(lifetime));
-        self.known.push(Output { words: words.to_vec(), lifetime, text: Secret::new(text.clone()), until });
+        self.entries.push(CommandOutput {
+            words: words.to_vec(),
+            lifetime,
+            text: Secret::new(text.clone()),
+            expires_at: until,
+        });
         Ok(text)
     }
 }
 
 /// The words of a command, and how long its output is good: `!command LINE`, `!command [WORD, ...]`, or
 /// `!command {run: LINE, lifetime: 50m}`.
-pub(super) fn asked(item: &Item) -> Result<(Item, Option<Duration>), Box<Problem>> {
+pub(super) fn parse_command(item: &Item) -> Result<(Item, Option<Duration>), Box<Diagnostic>> {
     let Value::Mapping(entries) = &item.node.value else { return Ok((item.clone(), None)) };
     let form = "write `!command {run: LINE, lifetime: 50m}`; `lifetime` may be left out";
     let fail = |message: &str, at: &Item| {
-        Box::new(Problem::error("credentials.command", message).at(&at.at, "here").help(form))
+        Box::new(Diagnostic::error("credentials.command", message).at(&at.at, "here").help(form))
     };
     if let Some(entry) = entries.iter().find(|entry| entry.key != "run" && entry.key != "lifetime") {
         let problem = crate::check::unknown_key(&entry.key, &entry.key_at, "`!command`", &["run", "lifetime"]);
         return Err(Box::new(problem));
     }
     let Some(run) = item.get("run") else { return Err(fail("`!command` has no `run`", item)) };
-    if words(run).is_empty() {
+    if command_words(run).is_empty() {
         return Err(fail("`run` of `!command` names no program", run));
     }
     let lifetime = match item.get("lifetime").map(|item| (item, &item.node.value)) {
         None => None,
         Some((at, Value::String(text))) => {
-            Some(duration(text).ok_or_else(|| fail("`lifetime` is a time such as `50m`, `12h` or `90s`", at))?)
+            Some(parse_duration(text).ok_or_else(|| fail("`lifetime` is a time such as `50m`, `12h` or `90s`", at))?)
         }
         Some((at, Value::Number(number))) => {
             let seconds = number.as_u64().filter(|seconds| *seconds > 0);
@@ -86,7 +91,7 @@ pub(super) fn asked(item: &Item) -> Result<(Item, Option<Duration>), Box<Problem
 }
 
 /// `90s`, `50m`, `1h30m`, `2d`; more than nothing.
-fn duration(text: &str) -> Option<Duration> {
+fn parse_duration(text: &str) -> Option<Duration> {
     let (mut seconds, mut digits) = (0_u64, String::new());
     for c in text.trim().chars() {
         if c.is_ascii_digit() {
@@ -106,7 +111,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// What a command prints. It may ask the user for a password: it has the terminal.
-fn output(words: &[String]) -> Result<String, String> {
+fn run_command(words: &[String]) -> Result<String, String> {
     use std::process::{Command, Stdio};
     let [program, arguments @ ..] = words else { return Err("is empty".to_owned()) };
     let output = Command::new(program).args(arguments).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
@@ -125,10 +130,10 @@ mod tests {
     #[test]
     fn lifetimes_are_read() {
         for (text, seconds) in [("90s", Some(90)), ("50m", Some(3000)), ("1h30m", Some(5400)), ("2d", Some(172_800))] {
-            assert_eq!(duration(text), seconds.map(Duration::from_secs), "{text}");
+            assert_eq!(parse_duration(text), seconds.map(Duration::from_secs), "{text}");
         }
         for text in ["", "50", "m", "0s", "-1m", "5w", "1h 5", "99999999999999999999h"] {
-            assert_eq!(duration(text), None, "{text}");
+            assert_eq!(parse_duration(text), None, "{text}");
         }
     }
 
@@ -136,12 +141,12 @@ mod tests {
     fn outputs_are_kept_while_they_live() {
         let words = ["date", "+%s%N"].map(str::to_owned);
         let start = Instant::now();
-        let mut outputs = Outputs::none(start);
+        let mut outputs = CommandOutputs::empty_at(start);
         let (minute, hour) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(3600)));
-        let first = [minute, hour, None].map(|lifetime| outputs.of(&words, lifetime).expect("runs"));
-        assert_eq!(outputs.until(), Some(start + Duration::from_secs(60)));
-        let mut later = outputs.living(start + Duration::from_secs(61));
-        let second = [minute, hour, None].map(|lifetime| later.of(&words, lifetime).expect("runs"));
+        let first = [minute, hour, None].map(|lifetime| outputs.get_or_run(&words, lifetime).expect("runs"));
+        assert_eq!(outputs.expires_at(), Some(start + Duration::from_secs(60)));
+        let mut later = outputs.unexpired_at(start + Duration::from_secs(61));
+        let second = [minute, hour, None].map(|lifetime| later.get_or_run(&words, lifetime).expect("runs"));
         assert_eq!((first[0] == second[0], &first[1..]), (false, &second[1..]));
     }
 }

@@ -1,9 +1,9 @@
 //! YAML as the existing tool reads it, with the place of everything kept.
 
-mod build;
+mod builder;
 mod command;
-mod import;
 mod ini;
+mod loader;
 mod scalar;
 mod source;
 
@@ -11,27 +11,27 @@ use std::sync::Arc;
 
 use serde_json::{Map, Number, Value as Json};
 
-pub use command::Outputs;
-pub(crate) use import::{Loader, Tags, Values};
+pub use command::CommandOutputs;
+pub(crate) use loader::{AllowedTags, CommandPolicy, Loader};
 pub use source::NamedText;
 pub(crate) use source::{Source, Span};
 
 /// A value with its place. Aliases share the node that they name: two aliases of one node are equal by pointer.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct YamlNode {
     pub(crate) value: Value,
     /// Where it is written.
     pub(crate) span: Span,
     /// Levels below it, nodes in it with itself, and bytes of their texts, aliases followed. They are bounded while it is read.
-    height: usize,
-    weight: usize,
-    bytes: usize,
+    depth: usize,
+    node_count: usize,
+    text_bytes: usize,
 }
 
 /// A node at the place where it is used: its own, or that of an alias.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
-    pub(crate) node: Arc<Node>,
+    pub(crate) node: Arc<YamlNode>,
     pub(crate) at: Span,
 }
 
@@ -80,9 +80,14 @@ impl Item {
     pub(crate) fn without(&self, keys: &[&str]) -> Self {
         let Some(entries) = self.mapping() else { return self.clone() };
         let kept = entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())).cloned().collect();
-        let Node { span, height, weight, bytes, .. } = &*self.node;
-        let node =
-            Node { value: Value::Mapping(kept), span: span.clone(), height: *height, weight: *weight, bytes: *bytes };
+        let YamlNode { span, depth: height, node_count: weight, text_bytes: bytes, .. } = &*self.node;
+        let node = YamlNode {
+            value: Value::Mapping(kept),
+            span: span.clone(),
+            depth: *height,
+            node_count: *weight,
+            text_bytes: *bytes,
+        };
         Self { node: Arc::new(node), at: self.at.clone() }
     }
 
@@ -128,7 +133,7 @@ impl Item {
     }
 
     /// What a JSON pointer leads to: the value, and the key if it is an entry of a mapping.
-    pub(crate) fn pointed(&self, pointer: &str) -> (Item, Option<Span>) {
+    pub(crate) fn resolve_pointer(&self, pointer: &str) -> (Item, Option<Span>) {
         let (mut item, mut key) = (self.clone(), None);
         for step in pointer.split('/').skip(1) {
             let step = step.replace("~1", "/").replace("~0", "~");
@@ -149,18 +154,18 @@ impl Item {
     }
 
     /// Calls `visit` with the pointer and the place of this item and of everything in it.
-    pub(crate) fn places(&self, pointer: &str, visit: &mut impl FnMut(&str, &Span)) {
+    pub(crate) fn visit_spans(&self, pointer: &str, visit: &mut impl FnMut(&str, &Span)) {
         visit(pointer, &self.at);
         match &self.node.value {
             Value::Sequence(items) => {
                 for (at, item) in items.iter().enumerate() {
-                    item.places(&format!("{pointer}/{at}"), visit);
+                    item.visit_spans(&format!("{pointer}/{at}"), visit);
                 }
             }
             Value::Mapping(entries) => {
                 for entry in entries {
                     let key = entry.key.replace('~', "~0").replace('/', "~1");
-                    entry.value.places(&format!("{pointer}/{key}"), visit);
+                    entry.value.visit_spans(&format!("{pointer}/{key}"), visit);
                 }
             }
             _ => {}

@@ -14,7 +14,7 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
     /// It is never shown.
-    pub(crate) secret: bool,
+    pub(crate) is_secret: bool,
     /// Otherwise the path is only a name.
     pub(crate) is_file: bool,
 }
@@ -135,9 +135,9 @@ impl SourceCode for NamedText {
 }
 
 /// Lines that are longer are no reading for people.
-const LONGEST: usize = 500;
+const MAX_WHOLE_LINE_BYTES: usize = 500;
 /// So much of a longer one is shown on both sides of a place.
-const AROUND: usize = 60;
+const EXCERPT_CONTEXT_BYTES: usize = 60;
 
 /// The lines around a place; of a line that is too long only what is near.
 fn excerpt<'a>(
@@ -149,17 +149,17 @@ fn excerpt<'a>(
 ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
     let read = text.read_span(span, before, after)?;
     let (data, at, line, column, lines) = (read.data(), *read.span(), read.line(), read.column(), read.line_count());
-    if data.split(|byte| *byte == b'\n').all(|line| line.len() <= LONGEST) {
+    if data.split(|byte| *byte == b'\n').all(|line| line.len() <= MAX_WHOLE_LINE_BYTES) {
         return Ok(Box::new(MietteSpanContents::new_named(name, data, at, line, column, lines)));
     }
     let (start, end) = (span.offset(), span.offset() + span.len());
     let line_start = text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
     let line_end = text.get(end..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| end + at);
-    let (from, to) = match line_end - line_start <= LONGEST {
+    let (from, to) = match line_end - line_start <= MAX_WHOLE_LINE_BYTES {
         true => (line_start, line_end),
         false => {
-            let from = text.ceil_char_boundary(start.saturating_sub(AROUND)).max(line_start);
-            (from, text.floor_char_boundary(end.saturating_add(AROUND)).min(line_end))
+            let from = text.ceil_char_boundary(start.saturating_sub(EXCERPT_CONTEXT_BYTES)).max(line_start);
+            (from, text.floor_char_boundary(end.saturating_add(EXCERPT_CONTEXT_BYTES)).min(line_end))
         }
     };
     let line = text.get(..from).unwrap_or_default().matches('\n').count();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use occopus_model::{AuthData, Compiled, Input, Outputs, Problems, Schemas, Section, compile};
+use occopus_model::{AuthData, CommandOutputs, CompileInput, Compiled, Diagnostics, Schemas, SectionKind, compile};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -15,9 +15,9 @@ use tempfile::TempDir;
 pub(crate) struct Plugins;
 
 impl Schemas for Plugins {
-    fn schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         let schema = match (section, keyword) {
-            (Section::Resource, "local") => json!({
+            (SectionKind::Resource, "local") => json!({
                 "type": "object",
                 "properties": {
                     "directory": {"type": "string", "minLength": 1, "pattern": "^/"},
@@ -42,46 +42,48 @@ impl Schemas for Plugins {
                     },
                 },
             }),
-            (Section::Resource, "cloud") => json!({
+            (SectionKind::Resource, "cloud") => json!({
                 "type": "object",
                 "properties": {"endpoint": {"type": "string"}, "image": {"type": "string"}, "size": {}},
                 "required": ["endpoint", "image"],
                 "additionalProperties": false,
             }),
-            (Section::Contextualisation, "basic") => json!({
+            (SectionKind::Contextualisation, "basic") => json!({
                 "type": "object",
                 "properties": {"attributes": {"type": "object"}},
                 "required": ["attributes"],
                 "additionalProperties": false,
             }),
-            (Section::Contextualisation, "cloudinit") => json!({"type": "object", "required": ["context_template"]}),
-            (Section::HealthCheck, "ping") => json!({"type": "boolean"}),
-            (Section::HealthCheck, "ports") => {
+            (SectionKind::Contextualisation, "cloudinit") => {
+                json!({"type": "object", "required": ["context_template"]})
+            }
+            (SectionKind::HealthCheck, "ping") => json!({"type": "boolean"}),
+            (SectionKind::HealthCheck, "ports") => {
                 json!({"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}})
             }
-            (Section::HealthCheck, "urls") => json!({"type": "array", "items": {"type": "string"}}),
-            (Section::HealthCheck, "answers") => json!({"type": "string"}),
+            (SectionKind::HealthCheck, "urls") => json!({"type": "array", "items": {"type": "string"}}),
+            (SectionKind::HealthCheck, "answers") => json!({"type": "string"}),
             _ => return None,
         };
         Some(Arc::new(schema))
     }
 
-    fn endpoint_problem(&self, _: Section, _: &str, endpoint: &str) -> Option<String> {
+    fn endpoint_problem(&self, _: SectionKind, _: &str, endpoint: &str) -> Option<String> {
         (!endpoint.contains("://")).then(|| format!("`{endpoint}` is not an endpoint"))
     }
 
-    fn keywords(&self, section: Section) -> Vec<String> {
+    fn keywords(&self, section: SectionKind) -> Vec<String> {
         let keywords: &[&str] = match section {
-            Section::Resource => &["cloud", "local"],
-            Section::Contextualisation => &["basic", "cloudinit"],
-            Section::ConfigManagement | Section::Webhook => &[],
-            Section::HealthCheck => &["answers", "ping", "ports", "urls"],
+            SectionKind::Resource => &["cloud", "local"],
+            SectionKind::Contextualisation => &["basic", "cloudinit"],
+            SectionKind::ConfigManagement | SectionKind::Webhook => &[],
+            SectionKind::HealthCheck => &["answers", "ping", "ports", "urls"],
         };
         keywords.iter().map(|keyword| (*keyword).to_owned()).collect()
     }
 
-    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
-        (section == Section::Resource && keyword == "cloud").then(|| {
+    fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
+        (section == SectionKind::Resource && keyword == "cloud").then(|| {
             Arc::new(json!({
                 "type": "object",
                 "properties": {"accesskey": {"type": "string"}, "secretkey": {"type": "string", "pattern": "^S"}},
@@ -116,20 +118,20 @@ impl Files {
         &self,
         description: impl AsRef<[u8]>,
         definitions: impl AsRef<[u8]>,
-    ) -> Result<Compiled, Problems> {
+    ) -> Result<Compiled, Diagnostics> {
         let description = self.write("infra.yaml", description);
         self.write("nodes/node_definitions.yaml", definitions);
-        compile(&Input { description, events: &["nodecreated", "hold"], ..Input::default() }, &Plugins)
+        compile(&CompileInput { description, events: &["nodecreated", "hold"], ..CompileInput::default() }, &Plugins)
     }
 
-    pub(crate) fn credentials(&self, content: impl AsRef<[u8]>) -> Result<(AuthData, Problems), Problems> {
+    pub(crate) fn credentials(&self, content: impl AsRef<[u8]>) -> Result<(AuthData, Diagnostics), Diagnostics> {
         let path = self.write("auth_data.yaml", content);
         restrict(&path);
-        AuthData::read(&path, Outputs::none(Instant::now()), &Plugins).usable()
+        AuthData::read(&path, CommandOutputs::empty_at(Instant::now()), &Plugins).into_result()
     }
 
     /// As a user sees them, but without colours and without the directory.
-    pub(crate) fn render(&self, problems: &Problems) -> String {
+    pub(crate) fn render(&self, problems: &Diagnostics) -> String {
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
             .with_links(false)
             .without_cause_chain()

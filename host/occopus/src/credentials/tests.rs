@@ -12,17 +12,17 @@ use super::*;
 struct Plugins;
 
 impl Schemas for Plugins {
-    fn schema(&self, _: Section, _: &str) -> Option<Arc<Value>> {
+    fn schema(&self, _: SectionKind, _: &str) -> Option<Arc<Value>> {
         None
     }
 
-    fn keywords(&self, _: Section) -> Vec<String> {
+    fn keywords(&self, _: SectionKind) -> Vec<String> {
         vec!["cloud".to_owned()]
     }
 
-    fn credentials_schema(&self, section: Section, keyword: &str) -> Option<Arc<Value>> {
+    fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
         let schema = json!({"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]});
-        (section == Section::Resource && keyword == "cloud").then(|| Arc::new(schema))
+        (section == SectionKind::Resource && keyword == "cloud").then(|| Arc::new(schema))
     }
 }
 
@@ -46,26 +46,26 @@ fn folder(text: Option<&str>) -> (TempDir, PathBuf, Credentials) {
     (folder, path, credentials)
 }
 
-fn now(credentials: &Credentials) -> Option<Credential> {
-    credentials.credential(Section::Resource, &json!({"type": "cloud"})).expect("one rule at most")
+fn current_credential(credentials: &Credentials) -> Option<Credential> {
+    credentials.credential(SectionKind::Resource, &json!({"type": "cloud"})).expect("one rule at most")
 }
 
 fn token(credentials: &Credentials) -> Option<String> {
-    Some(now(credentials)?.fields["token"].expose().to_owned())
+    Some(current_credential(credentials)?.fields["token"].expose().to_owned())
 }
 
 /// As before a call, some time later.
-async fn later(credentials: &Credentials) -> Option<String> {
-    credentials.shared.state().looked = None;
-    if let Some(failed) = &mut credentials.shared.state().failed {
-        *failed -= LOOK;
+async fn token_after_refresh(credentials: &Credentials) -> Option<String> {
+    credentials.cache.state().last_check = None;
+    if let Some(failed) = &mut credentials.cache.state().last_failure {
+        *failed -= FILE_CHECK_INTERVAL;
     }
     credentials.refresh().await;
     token(credentials)
 }
 
 /// A command that gives another token each time.
-fn counting(folder: &Path) -> PathBuf {
+fn counting_command(folder: &Path) -> PathBuf {
     let (script, count) = (folder.join("token.sh"), folder.join("count"));
     write(&count, "");
     let text = format!("#!/bin/sh\necho x >> {0}\necho token-$(wc -l < {0})\n", count.display());
@@ -82,7 +82,7 @@ async fn a_changed_file_is_read_again() {
     let modified = fs::metadata(&path).and_then(|data| data.modified()).expect("a time");
     write(&path, &rule("b"));
     fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(modified)).expect("the same time");
-    assert_eq!(later(&credentials).await.as_deref(), Some("b"));
+    assert_eq!(token_after_refresh(&credentials).await.as_deref(), Some("b"));
     // Replaced by a file with an old time.
     let other = path.with_extension("new");
     write(&other, &rule("c"));
@@ -92,7 +92,7 @@ async fn a_changed_file_is_read_again() {
         .and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
         .expect("old");
     fs::rename(&other, &path).expect("renamed");
-    assert_eq!(later(&credentials).await.as_deref(), Some("c"));
+    assert_eq!(token_after_refresh(&credentials).await.as_deref(), Some("c"));
 }
 
 #[tokio::test]
@@ -101,16 +101,16 @@ async fn files_that_it_names_count_as_well() {
     write(&folder.path().join("keys"), "[default]\ntoken = a\n");
     credentials.read(&Plugins).expect("reads");
     write(&folder.path().join("keys"), "[default]\ntoken = b\n");
-    assert_eq!(later(&credentials).await.as_deref(), Some("b"));
+    assert_eq!(token_after_refresh(&credentials).await.as_deref(), Some("b"));
 }
 
 #[tokio::test]
 async fn one_that_is_written_later_is_noticed() {
     let (_folder, path, credentials) = folder(None);
     credentials.read(&Plugins).expect("there is none");
-    assert_eq!(later(&credentials).await, None);
+    assert_eq!(token_after_refresh(&credentials).await, None);
     write(&path, &rule("a"));
-    assert_eq!(later(&credentials).await.as_deref(), Some("a"));
+    assert_eq!(token_after_refresh(&credentials).await.as_deref(), Some("a"));
 }
 
 #[tokio::test]
@@ -119,27 +119,27 @@ async fn a_broken_file_leaves_what_was_good() {
     credentials.read(&Plugins).expect("reads");
     for broken in ["", "resource:\n- type: cloud\n  auth_data: {token", "resource:\n- type: cloud\n  auth_data: {}\n"] {
         write(&path, broken);
-        assert_eq!(later(&credentials).await.as_deref(), Some("a"), "{broken}");
-        assert!(credentials.shared.state().failed.is_some(), "{broken}");
+        assert_eq!(token_after_refresh(&credentials).await.as_deref(), Some("a"), "{broken}");
+        assert!(credentials.cache.state().last_failure.is_some(), "{broken}");
         assert!(credentials.read(&Plugins).expect("the old ones").is_empty());
     }
     fs::remove_file(&path).expect("removed");
-    assert_eq!(later(&credentials).await.as_deref(), Some("a"));
+    assert_eq!(token_after_refresh(&credentials).await.as_deref(), Some("a"));
     write(&path, &rule("b"));
-    assert_eq!(later(&credentials).await.as_deref(), Some("b"));
-    assert!(credentials.shared.state().failed.is_none());
+    assert_eq!(token_after_refresh(&credentials).await.as_deref(), Some("b"));
+    assert!(credentials.cache.state().last_failure.is_none());
 }
 
 #[tokio::test]
 async fn a_command_is_run_again_when_its_lifetime_ends_and_not_before() {
     let (folder, path, credentials) = folder(None);
-    let script = counting(folder.path());
+    let script = counting_command(folder.path());
     write(&path, &rule(&format!("!command {{run: [sh, {}], lifetime: 1s}}", script.display())));
     credentials.read(&Plugins).expect("reads");
     assert_eq!(token(&credentials).as_deref(), Some("token-1"));
     // The file is read again; the command is not run for that.
     fs::write(&path, format!("# changed\n{}", fs::read_to_string(&path).expect("text"))).expect("written");
-    assert_eq!(later(&credentials).await.as_deref(), Some("token-1"));
+    assert_eq!(token_after_refresh(&credentials).await.as_deref(), Some("token-1"));
     tokio::time::sleep(Duration::from_millis(1100)).await;
     credentials.refresh().await;
     assert_eq!(token(&credentials).as_deref(), Some("token-2"));
@@ -148,25 +148,25 @@ async fn a_command_is_run_again_when_its_lifetime_ends_and_not_before() {
 #[tokio::test]
 async fn a_refused_token_is_asked_for_once_by_all() {
     let (folder, path, credentials) = folder(None);
-    let script = counting(folder.path());
+    let script = counting_command(folder.path());
     write(&path, &rule(&format!("!command sh {}", script.display())));
     credentials.read(&Plugins).expect("reads");
-    let used = now(&credentials).expect("one");
+    let used = current_credential(&credentials).expect("one");
     let section = json!({"type": "cloud"});
-    let all = (0..20).map(|_| credentials.renew(Section::Resource, &section, &used));
+    let all = (0..20).map(|_| credentials.renew(SectionKind::Resource, &section, &used));
     let mut others = 0;
-    for renewed in futures(all).await {
+    for renewed in join_all(all).await {
         others += usize::from(renewed);
     }
     assert_eq!((others, token(&credentials).as_deref()), (20, Some("token-2")));
     // Refused again at once: clouds that refuse everything don't run it without end.
-    let used = now(&credentials).expect("one");
-    assert!(!credentials.renew(Section::Resource, &section, &used).await);
+    let used = current_credential(&credentials).expect("one");
+    assert!(!credentials.renew(SectionKind::Resource, &section, &used).await);
     assert_eq!(token(&credentials).as_deref(), Some("token-2"));
 }
 
 /// All at once.
-async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+async fn join_all<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut all: Vec<_> = all.map(Box::pin).collect();
     let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
     std::future::poll_fn(move |context| {
@@ -189,12 +189,12 @@ async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T
 #[tokio::test]
 async fn a_look_reads_and_runs_nothing_by_itself() {
     let (folder, path, credentials) = folder(None);
-    let script = counting(folder.path());
+    let script = counting_command(folder.path());
     write(&path, &rule(&format!("!command sh {}", script.display())));
-    credentials.look(&Plugins).expect("looks");
-    let used = now(&credentials).expect("one");
-    later(&credentials).await;
-    credentials.renew(Section::Resource, &json!({"type": "cloud"}), &used).await;
+    credentials.check(&Plugins).expect("looks");
+    let used = current_credential(&credentials).expect("one");
+    token_after_refresh(&credentials).await;
+    credentials.renew(SectionKind::Resource, &json!({"type": "cloud"}), &used).await;
     assert_eq!(fs::read_to_string(folder.path().join("count")).expect("text"), "");
     credentials.read(&Plugins).expect("reads");
     assert_eq!(token(&credentials).as_deref(), Some("token-1"));
@@ -203,8 +203,8 @@ async fn a_look_reads_and_runs_nothing_by_itself() {
 #[test]
 fn settings_come_before_what_is_beside_a_description() {
     let credentials = Credentials::new(None, vec!["home/auth_data.yaml".into(), "auth_data.yaml".into()]);
-    credentials.add_usual("project/auth_data.yaml".into());
+    credentials.add_default_path("project/auth_data.yaml".into());
     let places = ["home/auth_data.yaml", "project/auth_data.yaml", "auth_data.yaml"].map(PathBuf::from);
-    assert_eq!(credentials.places(), places);
-    assert_eq!(Credentials::new(Some("x.yaml".into()), Vec::new()).places(), [PathBuf::from("x.yaml")]);
+    assert_eq!(credentials.paths(), places);
+    assert_eq!(Credentials::new(Some("x.yaml".into()), Vec::new()).paths(), [PathBuf::from("x.yaml")]);
 }

@@ -16,20 +16,20 @@ use layout::topo::layout::VisualGraph;
 const GAP: (f64, f64) = (72.0, 28.0);
 
 /// With more pieces of arrows than this, crossings are not looked for: it takes seconds.
-const MOST_UNTANGLED: usize = 400;
+const MAX_UNTANGLED_SEGMENTS: usize = 400;
 
 /// How many layouts are remembered.
-const REMEMBERED: usize = 32;
+const MAX_CACHED_LAYOUTS: usize = 32;
 
 /// What is to be laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Graph {
+pub(super) struct LayoutInput {
     /// Width and height of each box.
     pub(super) boxes: Vec<(u32, u32)>,
     /// From box to box. No cycles.
     pub(super) arrows: Vec<(usize, usize)>,
     /// How many rows all arrows pass together.
-    pub(super) pieces: usize,
+    pub(super) edge_segments: usize,
 }
 
 /// Where everything is.
@@ -43,22 +43,22 @@ pub(super) struct Layout {
     pub(super) bounds: (f64, f64, f64, f64),
 }
 
-static LAYOUTS: Mutex<VecDeque<(Graph, Arc<Layout>)>> = Mutex::new(VecDeque::new());
+static LAYOUT_CACHE: Mutex<VecDeque<(LayoutInput, Arc<Layout>)>> = Mutex::new(VecDeque::new());
 
 /// The layout of a graph.
-pub(super) fn of(graph: Graph) -> Arc<Layout> {
-    let known = || LAYOUTS.lock().unwrap_or_else(PoisonError::into_inner);
+pub(super) fn cached_layout(graph: LayoutInput) -> Arc<Layout> {
+    let known = || LAYOUT_CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, layout)) = known().iter().find(|(other, _)| *other == graph) {
         return layout.clone();
     }
-    let layout = Arc::new(made(&graph));
+    let layout = Arc::new(compute_layout(&graph));
     let mut known = known();
-    known.truncate(REMEMBERED - 1);
+    known.truncate(MAX_CACHED_LAYOUTS - 1);
     known.push_front((graph, layout.clone()));
     layout
 }
 
-fn made(graph: &Graph) -> Layout {
+fn compute_layout(graph: &LayoutInput) -> Layout {
     let mut layout = Layout::default();
     if graph.boxes.is_empty() {
         return layout;
@@ -81,12 +81,12 @@ fn made(graph: &Graph) -> Layout {
         visual.add_edge(Arrow::simple(""), handles[*from], handles[*to]);
     }
     layout.bounds = (f64::MAX, f64::MAX, f64::MIN, f64::MIN);
-    visual.do_it(false, graph.pieces > MOST_UNTANGLED, false, &mut layout);
+    visual.do_it(false, graph.edge_segments > MAX_UNTANGLED_SEGMENTS, false, &mut layout);
     layout
 }
 
 impl Layout {
-    fn reach(&mut self, point: Point) {
+    fn extend_bounds(&mut self, point: Point) {
         let (left, top, right, bottom) = self.bounds;
         self.bounds = (left.min(point.x), top.min(point.y), right.max(point.x), bottom.max(point.y));
     }
@@ -95,8 +95,8 @@ impl Layout {
 /// Takes down what is to be drawn, in the order in which it was given.
 impl RenderBackend for Layout {
     fn draw_rect(&mut self, xy: Point, size: Point, _: &StyleAttr, _: Option<String>, _: Option<ClipHandle>) {
-        self.reach(xy);
-        self.reach(xy.add(size));
+        self.extend_bounds(xy);
+        self.extend_bounds(xy.add(size));
         self.corners.push((xy.x, xy.y));
     }
 
@@ -112,8 +112,8 @@ impl RenderBackend for Layout {
         // The first point comes with its exit, the others with their entries.
         let mut text = String::new();
         for (at, (first, second)) in path.iter().enumerate() {
-            self.reach(*first);
-            self.reach(*second);
+            self.extend_bounds(*first);
+            self.extend_bounds(*second);
             let (a, b, c, d) = (first.x, first.y, second.x, second.y);
             // Writing to a text can't fail.
             let _ = match at {

@@ -81,7 +81,7 @@ fn rank(state: InstanceState) -> (u8, &'static str) {
 /// Returns the tone of a node, by its instances, with the word for it. What is worst counts.
 pub fn of_node(node: &NodeStatus) -> (Tone, &'static str) {
     let target = node.target as usize;
-    if node.failing.is_some() && ready(node) < target {
+    if node.failing.is_some() && count_ready(node) < target {
         return (Tone::Bad, "failing");
     }
     let worst = node.instances.iter().map(|instance| instance.state).max_by_key(|state| rank(*state).0);
@@ -97,11 +97,11 @@ pub fn of_node(node: &NodeStatus) -> (Tone, &'static str) {
 }
 
 /// Returns how many instances of a node are ready, of how many: `2 of 3 ready`.
-pub fn ready_of(ready: usize, wanted: usize) -> String {
+pub fn format_ready(ready: usize, wanted: usize) -> String {
     if ready > wanted { format!("{ready} ready, {wanted} wanted") } else { format!("{ready} of {wanted} ready") }
 }
 
 /// How many instances of a node are ready.
-pub fn ready(node: &NodeStatus) -> usize {
+pub fn count_ready(node: &NodeStatus) -> usize {
     node.instances.iter().filter(|instance| instance.state == InstanceState::Ready).count()
 }

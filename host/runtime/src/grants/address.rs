@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How much it takes to reach an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Class {
+pub(super) enum AddressClass {
     /// A grant by name or by network.
     Ordinary,
     /// This machine: a grant that says so.
@@ -15,16 +15,16 @@ pub(super) enum Class {
 
 /// The class of an address, in whatever form it is written. An IPv4 address inside an IPv6 one counts like the IPv4
 /// address itself, since a gateway (or this machine) may unwrap it.
-pub(super) fn class(address: IpAddr) -> Class {
+pub(super) fn classify(address: IpAddr) -> AddressClass {
     match address.to_canonical() {
-        IpAddr::V4(v4) => class_v4(v4),
-        IpAddr::V6(v6) => class_v6(v6).max(embedded(v6).map_or(Class::Ordinary, class_v4)),
+        IpAddr::V4(v4) => classify_v4(v4),
+        IpAddr::V6(v6) => classify_v6(v6).max(embedded_ipv4(v6).map_or(AddressClass::Ordinary, classify_v4)),
     }
 }
 
 /// Place of a host, as far as its text tells: nothing is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum NetworkZone {
     /// Anywhere.
     Public,
     /// An address of a private network (RFC 1918, RFC 4193, RFC 6598).
@@ -35,15 +35,15 @@ pub(super) enum Place {
     Guarded,
 }
 
-impl Place {
+impl NetworkZone {
     /// Returns that of a name or an address. `host` is normal: see [`super::target::normal_host`].
     pub(super) fn of(host: &str) -> Self {
         match host.parse::<IpAddr>() {
-            Ok(address) => match class(address) {
-                Class::Loopback => Self::ThisMachine,
-                Class::Guarded => Self::Guarded,
-                Class::Ordinary if is_private(address) => Self::Private,
-                Class::Ordinary => Self::Public,
+            Ok(address) => match classify(address) {
+                AddressClass::Loopback => Self::ThisMachine,
+                AddressClass::Guarded => Self::Guarded,
+                AddressClass::Ordinary if is_private(address) => Self::Private,
+                AddressClass::Ordinary => Self::Public,
             },
             Err(_) if host == "localhost" || host.ends_with(".localhost") => Self::ThisMachine,
             Err(_) => Self::Public,
@@ -58,11 +58,11 @@ fn is_private(address: IpAddr) -> bool {
     };
     match address.to_canonical() {
         IpAddr::V4(address) => v4(address),
-        IpAddr::V6(address) => address.is_unique_local() || embedded(address).is_some_and(v4),
+        IpAddr::V6(address) => address.is_unique_local() || embedded_ipv4(address).is_some_and(v4),
     }
 }
 
-fn class_v4(address: Ipv4Addr) -> Class {
+fn classify_v4(address: Ipv4Addr) -> AddressClass {
     let [first, ..] = address.octets();
     let metadata = [
         Ipv4Addr::new(100, 100, 100, 200), // Alibaba Cloud
@@ -70,26 +70,26 @@ fn class_v4(address: Ipv4Addr) -> Class {
         Ipv4Addr::new(192, 0, 0, 192),     // Oracle Cloud
     ];
     if address.is_loopback() {
-        Class::Loopback
+        AddressClass::Loopback
     } else if first == 0 // "this network": Linux connects 0.0.0.0 to itself
         || address.is_link_local()
         || address.is_multicast()
         || address.is_broadcast()
         || metadata.contains(&address)
     {
-        Class::Guarded
+        AddressClass::Guarded
     } else {
-        Class::Ordinary
+        AddressClass::Ordinary
     }
 }
 
-fn class_v6(address: Ipv6Addr) -> Class {
+fn classify_v6(address: Ipv6Addr) -> AddressClass {
     let segments = address.segments();
     let aws = segments[0] == 0xfd00 && segments[1] == 0x0ec2;
     let google = segments[0] == 0xfd20 && segments[1] == 0x00ce;
     let site_local = segments[0] & 0xffc0 == 0xfec0;
     if address.is_loopback() {
-        Class::Loopback
+        AddressClass::Loopback
     } else if address.is_unspecified()
         || address.is_unicast_link_local()
         || address.is_multicast()
@@ -97,15 +97,15 @@ fn class_v6(address: Ipv6Addr) -> Class {
         || aws
         || google
     {
-        Class::Guarded
+        AddressClass::Guarded
     } else {
-        Class::Ordinary
+        AddressClass::Ordinary
     }
 }
 
 /// The IPv4 address that an IPv6 address carries: compatible (`::/96`), translated (`::ffff:0:0:0/96`), NAT64
 /// (`64:ff9b::/96`, and `64:ff9b:1::/48` with the address at its end), 6to4 (`2002::/16`), Teredo (`2001::/32`, inverted).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = address.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match s {
@@ -147,7 +147,7 @@ mod tests {
             "ff02::1",
             "255.255.255.255",
         ] {
-            assert_eq!(class(text.parse().unwrap()), Class::Guarded, "{text}");
+            assert_eq!(classify(text.parse().unwrap()), AddressClass::Guarded, "{text}");
         }
     }
 
@@ -156,35 +156,35 @@ mod tests {
         for text in
             ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
         {
-            assert_eq!(class(text.parse().unwrap()), Class::Loopback, "{text}");
+            assert_eq!(classify(text.parse().unwrap()), AddressClass::Loopback, "{text}");
         }
     }
 
     #[test]
-    fn hosts_have_a_place() {
+    fn hosts_have_a_zone() {
         for (host, place) in [
-            ("example.org", Place::Public),
-            ("localhost.example.org", Place::Public),
-            ("8.8.8.8", Place::Public),
-            ("10.1.2.3", Place::Private),
-            ("100.64.0.1", Place::Private),
-            ("::ffff:192.168.0.1", Place::Private),
-            ("64:ff9b::10.0.0.1", Place::Private),
-            ("fd12:3456::1", Place::Private),
-            ("a.localhost", Place::ThisMachine),
-            ("127.0.0.1", Place::ThisMachine),
-            ("::1", Place::ThisMachine),
-            ("169.254.169.254", Place::Guarded),
-            ("0.0.0.0", Place::Guarded),
+            ("example.org", NetworkZone::Public),
+            ("localhost.example.org", NetworkZone::Public),
+            ("8.8.8.8", NetworkZone::Public),
+            ("10.1.2.3", NetworkZone::Private),
+            ("100.64.0.1", NetworkZone::Private),
+            ("::ffff:192.168.0.1", NetworkZone::Private),
+            ("64:ff9b::10.0.0.1", NetworkZone::Private),
+            ("fd12:3456::1", NetworkZone::Private),
+            ("a.localhost", NetworkZone::ThisMachine),
+            ("127.0.0.1", NetworkZone::ThisMachine),
+            ("::1", NetworkZone::ThisMachine),
+            ("169.254.169.254", NetworkZone::Guarded),
+            ("0.0.0.0", NetworkZone::Guarded),
         ] {
-            assert_eq!(Place::of(host), place, "{host}");
+            assert_eq!(NetworkZone::of(host), place, "{host}");
         }
     }
 
     #[test]
     fn private_and_public_addresses_are_ordinary() {
         for text in ["10.0.0.1", "192.168.1.1", "100.64.0.1", "8.8.8.8", "2a00::1", "fd12:3456::1", "2002:808:808::"] {
-            assert_eq!(class(text.parse().unwrap()), Class::Ordinary, "{text}");
+            assert_eq!(classify(text.parse().unwrap()), AddressClass::Ordinary, "{text}");
         }
     }
 }

@@ -9,59 +9,59 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use url::Url;
 
-use super::address::Place;
-use super::target::{Target, host, join, normal_host};
+use super::address::NetworkZone;
+use super::target::{NetworkTarget, host_pattern, join_host_port, normalize_host};
 
 /// The most hosts of one endpoint, and the most endpoints.
-const MOST_HOSTS: usize = 256;
-const MOST_ENDPOINTS: usize = 1024;
+const MAX_HOSTS_PER_ENDPOINT: usize = 256;
+const MAX_ENDPOINTS: usize = 1024;
 
 /// Hosts that all calls of the process have learnt, by the identity of a plugin and by endpoint.
 #[derive(Debug, Default)]
-pub(super) struct Announcements {
-    known: Mutex<HashMap<(String, String), Arc<Announced>>>,
+pub(super) struct AnnouncementRegistry {
+    known: Mutex<HashMap<(String, String), Arc<AnnouncedHosts>>>,
 }
 
 /// What one endpoint named to one plugin.
 #[derive(Debug)]
-pub(crate) struct Announced {
+pub(crate) struct AnnouncedHosts {
     endpoint: (String, u16),
     targets: Mutex<BTreeSet<(String, u16)>>,
 }
 
-impl Announcements {
-    pub(super) fn of(&self, plugin: &str, name: &str, port: u16) -> Arc<Announced> {
-        let name = normal_host(name);
+impl AnnouncementRegistry {
+    pub(super) fn for_endpoint(&self, plugin: &str, name: &str, port: u16) -> Arc<AnnouncedHosts> {
+        let name = normalize_host(name);
         let mut known = lock(&self.known);
-        let key = (plugin.to_owned(), join(&name, port));
-        let fresh = || Arc::new(Announced { endpoint: (name, port), targets: Mutex::default() });
-        if known.len() >= MOST_ENDPOINTS && !known.contains_key(&key) {
+        let key = (plugin.to_owned(), join_host_port(&name, port));
+        let fresh = || Arc::new(AnnouncedHosts { endpoint: (name, port), targets: Mutex::default() });
+        if known.len() >= MAX_ENDPOINTS && !known.contains_key(&key) {
             return fresh();
         }
         Arc::clone(known.entry(key).or_insert_with(fresh))
     }
 }
 
-impl Announced {
+impl AnnouncedHosts {
     /// Is this the endpoint, whose answers count?
     pub(super) fn is_endpoint(&self, host: &str, port: u16) -> bool {
-        self.endpoint == (normal_host(host), port)
+        self.endpoint == (normalize_host(host), port)
     }
 
-    pub(super) fn any(&self, test: impl Fn(&Target) -> bool) -> bool {
-        lock(&self.targets).iter().any(|(name, port)| test(&Target::new(host(name), Some(*port))))
+    pub(super) fn any(&self, test: impl Fn(&NetworkTarget) -> bool) -> bool {
+        lock(&self.targets).iter().any(|(name, port)| test(&NetworkTarget::new(host_pattern(name), Some(*port))))
     }
 
     /// Learns the hosts of all URLs in an answer of the endpoint.
     pub(crate) fn learn(&self, answer: &[u8]) {
         let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return };
         let mut found = BTreeSet::new();
-        collect(&answer, &mut found);
+        collect_url_hosts(&answer, &mut found);
         // A cloud elsewhere has no business on this machine.
         let own = self.is_this_machine();
         let mut targets = lock(&self.targets);
         for (host, port) in found.into_iter().filter(|(host, _)| own || !is_this_machine(host)) {
-            if targets.len() < MOST_HOSTS {
+            if targets.len() < MAX_HOSTS_PER_ENDPOINT {
                 targets.insert((host, port));
             }
         }
@@ -72,22 +72,22 @@ impl Announced {
     }
 }
 
-fn collect(value: &Value, found: &mut BTreeSet<(String, u16)>) {
+fn collect_url_hosts(value: &Value, found: &mut BTreeSet<(String, u16)>) {
     match value {
         Value::String(text) if text.starts_with("http://") || text.starts_with("https://") => {
             let Ok(url) = Url::parse(text) else { return };
             if let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) {
-                found.insert((normal_host(host), port));
+                found.insert((normalize_host(host), port));
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Object(fields) => fields.values().for_each(|field| collect(field, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_url_hosts(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| collect_url_hosts(field, found)),
         _ => {}
     }
 }
 
 fn is_this_machine(host: &str) -> bool {
-    Place::of(host) == Place::ThisMachine
+    NetworkZone::of(host) == NetworkZone::ThisMachine
 }
 
 /// What is behind these locks is whole at any time, also after a panic.
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    fn reaches(announced: &Announced, host: &str, port: u16) -> bool {
+    fn reaches(announced: &AnnouncedHosts, host: &str, port: u16) -> bool {
         match host.parse::<IpAddr>() {
             Ok(address) => announced.any(|target| target.covers_address(address, Some(port))),
             Err(_) => announced.any(|target| target.covers_name(host, port)),
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn urls_anywhere_in_an_answer_count() {
-        let announced = Announcements::default().of("nova", "Cloud.example.com", 5000);
+        let announced = AnnouncementRegistry::default().for_endpoint("nova", "Cloud.example.com", 5000);
         assert!(announced.is_endpoint("cloud.example.com", 5000) && !announced.is_endpoint("cloud.example.com", 80));
         announced.learn(
             br#"{"token": {"catalog": [{"endpoints": [{"url": "https://Compute.example.com/v2.1"},
@@ -125,29 +125,29 @@ mod tests {
     #[test]
     fn this_machine_is_named_by_itself_only() {
         let answer = br#"["http://127.0.0.1:8774", "http://localhost:22", "http://[::1]:1", "http://127.1:80"]"#;
-        let elsewhere = Announcements::default().of("nova", "cloud.example.com", 5000);
+        let elsewhere = AnnouncementRegistry::default().for_endpoint("nova", "cloud.example.com", 5000);
         elsewhere.learn(answer);
         assert!(!reaches(&elsewhere, "127.0.0.1", 8774) && !reaches(&elsewhere, "localhost", 22));
         assert!(!reaches(&elsewhere, "::1", 1) && !reaches(&elsewhere, "127.0.0.1", 80));
-        let here = Announcements::default().of("nova", "127.0.0.1", 5000);
+        let here = AnnouncementRegistry::default().for_endpoint("nova", "127.0.0.1", 5000);
         here.learn(answer);
         assert!(reaches(&here, "127.0.0.1", 8774) && reaches(&here, "localhost", 22));
     }
 
     #[test]
     fn what_was_learnt_stays_with_plugin_and_endpoint() {
-        let all = Announcements::default();
-        all.of("nova", "a.example.com", 5000).learn(br#"["http://b.example.com"]"#);
-        assert!(reaches(&all.of("nova", "a.example.com", 5000), "b.example.com", 80));
-        assert!(!reaches(&all.of("other", "a.example.com", 5000), "b.example.com", 80));
-        assert!(!reaches(&all.of("nova", "a.example.com", 5001), "b.example.com", 80));
+        let all = AnnouncementRegistry::default();
+        all.for_endpoint("nova", "a.example.com", 5000).learn(br#"["http://b.example.com"]"#);
+        assert!(reaches(&all.for_endpoint("nova", "a.example.com", 5000), "b.example.com", 80));
+        assert!(!reaches(&all.for_endpoint("other", "a.example.com", 5000), "b.example.com", 80));
+        assert!(!reaches(&all.for_endpoint("nova", "a.example.com", 5001), "b.example.com", 80));
     }
 
     #[test]
     fn a_server_that_names_many_fills_no_memory() {
-        let announced = Announcements::default().of("nova", "a.example.com", 1);
+        let announced = AnnouncementRegistry::default().for_endpoint("nova", "a.example.com", 1);
         let many: Vec<String> = (0..2000).map(|n| format!("http://h{n}.example.com")).collect();
         announced.learn(serde_json::to_string(&many).unwrap().as_bytes());
-        assert_eq!(lock(&announced.targets).len(), MOST_HOSTS);
+        assert_eq!(lock(&announced.targets).len(), MAX_HOSTS_PER_ENDPOINT);
     }
 }

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use occopus_engine::ports::Fault;
 use uuid::Uuid;
 
-use super::address::{Class, Place, class};
-use super::announced::{Announced, Announcements};
+use super::address::{AddressClass, NetworkZone, classify};
+use super::announced::{AnnouncedHosts, AnnouncementRegistry};
 use super::endpoint::{Endpoint, node_target};
-use super::target::{Kind, Target, join, normal_host};
-use crate::http::Identity;
+use super::target::{NetworkTarget, TargetKind, join_host_port, normalize_host};
+use crate::http::TlsIdentity;
 
-use super::{Interface, NodeAddress, Refusal, Subject};
+use super::{GrantRefusal, GrantSubject, Interface, NodeAddress};
 
 /// What one call may reach. Made for the call, and gone with it.
 #[derive(Debug)]
@@ -22,26 +22,26 @@ pub struct CallGrants {
     pub(super) plugin: String,
     /// The key of the configuration whose lines are for this plugin.
     pub(super) entry: String,
-    granted: Vec<(Target, Source)>,
+    targets: Vec<(NetworkTarget, GrantSource)>,
     /// What its endpoints name, where the plugin asks for that.
-    announced: Vec<Arc<Announced>>,
+    announced: Vec<Arc<AnnouncedHosts>>,
     interfaces: BTreeSet<Interface>,
     /// Of the access to the endpoint.
-    identity: Option<Identity>,
-    may_command: bool,
+    tls_identity: Option<TlsIdentity>,
+    may_run_commands: bool,
     /// True where the call is made to see what would be.
-    reaches_nothing: bool,
+    offline: bool,
     /// Places of the endpoints of its section.
-    places: Vec<Place>,
+    endpoint_zones: Vec<NetworkZone>,
     /// Made-up host names of unix sockets.
     sockets: Mutex<BTreeMap<String, PathBuf>>,
     /// What granted names resolved to, in this call.
-    resolved: Mutex<BTreeMap<IpAddr, BTreeSet<String>>>,
+    resolved_names: Mutex<BTreeMap<IpAddr, BTreeSet<String>>>,
 }
 
 /// Why something is granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum GrantSource {
     /// The user wrote it into the section at hand.
     Endpoint,
     /// It is the node at hand.
@@ -53,7 +53,7 @@ enum Source {
 }
 
 impl CallGrants {
-    pub(super) fn new(subject: &Subject<'_>, known: &Announcements) -> Self {
+    pub(super) fn new(subject: &GrantSubject<'_>, known: &AnnouncementRegistry) -> Self {
         let needs = |need: &str| subject.needs_network.iter().any(|line| line == need);
         let (mut granted, mut announced) = (Vec::new(), Vec::new());
         // What is no endpoint grants nothing; `url_for` tells the user.
@@ -61,211 +61,221 @@ impl CallGrants {
         if needs("endpoint") {
             let follows = subject.may_follow_announcements();
             for endpoint in &endpoints {
-                granted.push((endpoint.target(), Source::Endpoint));
+                granted.push((endpoint.target(), GrantSource::Endpoint));
                 if let (true, Endpoint::Url { host, port, .. }) = (follows, endpoint) {
-                    announced.push(known.of(subject.identity, host, *port));
+                    announced.push(known.for_endpoint(subject.plugin_identity, host, *port));
                 }
             }
         }
         if needs("node-address") {
             let nodes = subject.node_addresses.iter().filter_map(|address| node_target(address));
-            granted.extend(nodes.map(|target| (target, Source::Node)));
+            granted.extend(nodes.map(|target| (target, GrantSource::Node)));
         }
         if subject.bundled {
             let lines = subject.needs_network.iter().filter_map(|line| line.parse().ok());
-            granted.extend(lines.map(|target| (target, Source::Bundled)));
+            granted.extend(lines.map(|target| (target, GrantSource::Bundled)));
         }
         if let Some(operator) = subject.operator {
-            granted.extend(operator.network.iter().map(|target| (target.clone(), Source::Operator)));
+            granted.extend(operator.network.iter().map(|target| (target.clone(), GrantSource::Operator)));
         }
         Self {
             plugin: subject.plugin.to_owned(),
-            entry: subject.entry.unwrap_or(subject.plugin).to_owned(),
-            granted,
+            entry: subject.config_key.unwrap_or(subject.plugin).to_owned(),
+            targets: granted,
             announced,
             interfaces: subject.interfaces(),
-            identity: None,
-            may_command: subject.may_command(),
-            reaches_nothing: false,
-            places: endpoints.iter().map(Endpoint::place).collect(),
+            tls_identity: None,
+            may_run_commands: subject.may_run_commands(),
+            offline: false,
+            endpoint_zones: endpoints.iter().map(Endpoint::zone).collect(),
             sockets: Mutex::default(),
-            resolved: Mutex::default(),
+            resolved_names: Mutex::default(),
         }
     }
 
     /// The same, with these certificates for its endpoint.
-    pub(crate) fn with_identity(self, identity: Option<Identity>) -> Self {
-        Self { identity, ..self }
+    pub(crate) fn with_tls_identity(self, identity: Option<TlsIdentity>) -> Self {
+        Self { tls_identity: identity, ..self }
     }
 
     /// Returns the certificates for a host: all of them for the endpoint, the authorities alone for those that it announced, none
     /// for others.
-    pub(crate) fn identity_for(&self, host: &str, port: u16) -> Option<Identity> {
-        let identity = self.identity.as_ref()?;
-        let host = normal_host(host);
+    pub(crate) fn tls_identity_for(&self, host: &str, port: u16) -> Option<TlsIdentity> {
+        let identity = self.tls_identity.as_ref()?;
+        let host = normalize_host(host);
         let address = host.parse::<IpAddr>().ok();
-        let covers = |target: &Target| match address {
+        let covers = |target: &NetworkTarget| match address {
             Some(address) => target.covers_address(address, Some(port)),
             None => target.covers_name(&host, port),
         };
-        if self.granted.iter().any(|(target, source)| *source == Source::Endpoint && covers(target)) {
+        if self.targets.iter().any(|(target, source)| *source == GrantSource::Endpoint && covers(target)) {
             return Some(identity.clone());
         }
-        self.announced.iter().any(|announced| announced.any(covers)).then(|| identity.authorities()).flatten()
+        self.announced.iter().any(|announced| announced.any(covers)).then(|| identity.authorities_only()).flatten()
     }
 
     /// Whether its requests go through the proxies that the environment names. A node is asked directly: it is asked whether it
     /// can be reached.
     pub(crate) fn uses_proxies(&self) -> bool {
-        self.granted.iter().all(|(_, source)| *source != Source::Node)
+        self.targets.iter().all(|(_, source)| *source != GrantSource::Node)
     }
 
     /// Makes the grants of a call that reaches nothing, whatever is granted to the plugin.
-    pub(crate) fn nothing(subject: &Subject<'_>) -> Self {
-        let nobody = Subject { plugin: subject.plugin, entry: subject.entry, ..Subject::default() };
-        let nothing = Self::new(&nobody, &Announcements::default());
-        Self { reaches_nothing: true, may_command: subject.may_command(), ..nothing }
+    pub(crate) fn offline(subject: &GrantSubject<'_>) -> Self {
+        let nobody = GrantSubject { plugin: subject.plugin, config_key: subject.config_key, ..GrantSubject::default() };
+        let nothing = Self::new(&nobody, &AnnouncementRegistry::default());
+        Self { offline: true, may_run_commands: subject.may_run_commands(), ..nothing }
     }
 
     /// May a node be there, by the word of the driver of this call? On this machine, and at link-local and metadata addresses, only
     /// where the driver's own endpoint is, or where it starts programs itself.
     pub fn check_node(&self, address: &NodeAddress) -> Result<(), &'static str> {
-        match address.place() {
-            Place::Public | Place::Private => Ok(()),
-            Place::ThisMachine
-                if self.places.contains(&Place::ThisMachine) || self.interfaces.contains(&Interface::Process) =>
+        match address.zone() {
+            NetworkZone::Public | NetworkZone::Private => Ok(()),
+            NetworkZone::ThisMachine
+                if self.endpoint_zones.contains(&NetworkZone::ThisMachine)
+                    || self.interfaces.contains(&Interface::Process) =>
             {
                 Ok(())
             }
-            Place::Guarded if self.places.contains(&Place::Guarded) => Ok(()),
-            Place::ThisMachine => Err("it is this machine, and the driver's endpoint is elsewhere"),
-            Place::Guarded => {
+            NetworkZone::Guarded if self.endpoint_zones.contains(&NetworkZone::Guarded) => Ok(()),
+            NetworkZone::ThisMachine => Err("it is this machine, and the driver's endpoint is elsewhere"),
+            NetworkZone::Guarded => {
                 Err("it is link-local, reserved or a metadata service, and the driver's endpoint is elsewhere")
             }
         }
     }
 
     /// Tells whether the call is made to see what would be.
-    pub(crate) fn reaches_nothing(&self) -> bool {
-        self.reaches_nothing
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// May it run commands that the user's templates name (`cmd`)? What others than the program's own contextualisers render is
     /// not known to be the user's.
-    pub fn check_command(&self) -> Result<(), Refusal> {
-        if self.may_command { Ok(()) } else { Err(Refusal::interface(self, Interface::Process.name())) }
+    pub fn check_command(&self) -> Result<(), GrantRefusal> {
+        if self.may_run_commands { Ok(()) } else { Err(GrantRefusal::interface(self, Interface::Process.name())) }
     }
 
     /// May this call talk to this host, by the name or the address that it wrote? To be asked before resolution.
-    pub fn check_name(&self, host: &str, port: u16) -> Result<(), Refusal> {
-        let host = normal_host(host);
+    pub fn check_name(&self, host: &str, port: u16) -> Result<(), GrantRefusal> {
+        let host = normalize_host(host);
         if let Ok(address) = host.parse::<IpAddr>() {
             return self.check_address(address, port, None);
         }
         if lock(&self.sockets).contains_key(&host) || self.any_target(|target| target.covers_name(&host, port)) {
             return Ok(());
         }
-        Err(self.refused(&join(&host, port), NOT_GRANTED, &join(&host, port)))
+        Err(self.network_refusal(&join_host_port(&host, port), NOT_GRANTED_REASON, &join_host_port(&host, port)))
     }
 
     /// May it talk to this address? `name` is the host name that was resolved to it, none when the guest wrote the address
     /// itself. To be asked for each address that will be connected to, right before.
-    pub fn check_address(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), Refusal> {
+    pub fn check_address(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), GrantRefusal> {
         let address = address.to_canonical();
         match name {
             Some(name) => {
                 self.check_name(name, port)?;
-                self.check_class(address, port, Some(&normal_host(name)))
+                self.check_address_class(address, port, Some(&normalize_host(name)))
             }
             None if self.any_target(|target| target.covers_address(address, Some(port))) => {
-                self.check_class(address, port, None)
+                self.check_address_class(address, port, None)
             }
             None => {
                 // The guest may have resolved a granted name by itself.
-                let names = lock(&self.resolved).get(&address).cloned().unwrap_or_default();
+                let names = lock(&self.resolved_names).get(&address).cloned().unwrap_or_default();
                 let by_name = names.iter().any(|name| self.check_address(address, port, Some(name)).is_ok());
-                let line = join(&address.to_string(), port);
-                if by_name { Ok(()) } else { Err(self.refused(&line, NOT_GRANTED, &line)) }
+                let line = join_host_port(&address.to_string(), port);
+                if by_name { Ok(()) } else { Err(self.network_refusal(&line, NOT_GRANTED_REASON, &line)) }
             }
         }
     }
 
     /// May it talk to this address over a connection of its own, though it has a credential? The host does not see what is said
     /// there, so that the operator's word is needed: an endpoint is for the host's HTTP client.
-    pub(crate) fn check_own_connection(&self, address: IpAddr, port: u16) -> Result<(), Refusal> {
+    pub(crate) fn check_raw_connection(&self, address: IpAddr, port: u16) -> Result<(), GrantRefusal> {
         self.check_address(address, port, None)?;
         let address = address.to_canonical();
-        let names = lock(&self.resolved).get(&address).cloned().unwrap_or_default();
-        let by_operator = self.granted.iter().filter(|(_, source)| *source == Source::Operator).any(|(target, _)| {
-            target.covers_address(address, Some(port)) || names.iter().any(|name| target.covers_name(name, port))
-        });
-        let line = join(&address.to_string(), port);
+        let names = lock(&self.resolved_names).get(&address).cloned().unwrap_or_default();
+        let by_operator =
+            self.targets.iter().filter(|(_, source)| *source == GrantSource::Operator).any(|(target, _)| {
+                target.covers_address(address, Some(port)) || names.iter().any(|name| target.covers_name(name, port))
+            });
+        let line = join_host_port(&address.to_string(), port);
         let request = format!("a connection of its own to {line}");
-        if by_operator { Ok(()) } else { Err(self.refused(&request, OWN_CONNECTION, &line)) }
+        if by_operator { Ok(()) } else { Err(self.network_refusal(&request, RAW_CONNECTION_REASON, &line)) }
     }
 
     /// May it ask for the addresses of this name? Only where it may talk to some port of it: a look-up tells the name to
     /// servers of others.
-    pub fn check_lookup(&self, name: &str) -> Result<(), Refusal> {
-        let name = normal_host(name);
+    pub fn check_lookup(&self, name: &str) -> Result<(), GrantRefusal> {
+        let name = normalize_host(name);
         let granted = self.any_target(|target| match &target.0 {
-            Kind::Host { port, .. } => target.covers_name(&name, port.unwrap_or(1)),
-            Kind::Socket(_) | Kind::Announced => false,
+            TargetKind::Host { port, .. } => target.covers_name(&name, port.unwrap_or(1)),
+            TargetKind::Socket(_) | TargetKind::Announced => false,
         });
         let request = format!("the addresses of {name}");
-        if granted { Ok(()) } else { Err(self.refused(&request, NOT_GRANTED, &format!("{name}:*"))) }
+        if granted { Ok(()) } else { Err(self.network_refusal(&request, NOT_GRANTED_REASON, &format!("{name}:*"))) }
     }
 
     /// May it send an ICMP echo there?
-    pub fn check_echo(&self, address: IpAddr) -> Result<(), Refusal> {
+    pub fn check_echo(&self, address: IpAddr) -> Result<(), GrantRefusal> {
         let address = address.to_canonical();
-        let line = super::target::any_port(address);
+        let line = super::target::any_port_target(address);
         let request = format!("an ICMP echo of {address}");
         let by_name = || {
-            let names = lock(&self.resolved).get(&address).cloned().unwrap_or_default();
+            let names = lock(&self.resolved_names).get(&address).cloned().unwrap_or_default();
             names.iter().any(|name| self.check_lookup(name).is_ok())
         };
         if !self.any_target(|target| target.covers_address(address, None)) && !by_name() {
-            return Err(self.refused(&request, NOT_GRANTED, &line));
+            return Err(self.network_refusal(&request, NOT_GRANTED_REASON, &line));
         }
-        if self.reachable(address, None, None) { Ok(()) } else { Err(self.refused(&request, reason(address), &line)) }
+        if self.is_class_granted(address, None, None) {
+            Ok(())
+        } else {
+            Err(self.network_refusal(&request, class_refusal_reason(address), &line))
+        }
     }
 
     /// May it use this host interface?
-    pub fn check_interface(&self, interface: Interface) -> Result<(), Refusal> {
+    pub fn check_interface(&self, interface: Interface) -> Result<(), GrantRefusal> {
         if self.interfaces.contains(&interface) {
             Ok(())
         } else {
             let name = interface.name();
-            Err(match self.reaches_nothing {
-                true => Refusal::for_good(self, &format!("the host interface `{name}`"), REACHES_NOTHING),
-                false => Refusal::interface(self, name),
+            Err(match self.offline {
+                true => GrantRefusal::permanent(self, &format!("the host interface `{name}`"), OFFLINE_REASON),
+                false => GrantRefusal::interface(self, name),
             })
         }
     }
 
     /// May secrets go to this host? Not to a node just because it is the node at hand, and not to what an endpoint names: they
     /// are not the credential's owner.
-    pub fn check_secrets(&self, host: &str, port: u16) -> Result<(), Refusal> {
-        let host = normal_host(host);
+    pub fn check_secrets(&self, host: &str, port: u16) -> Result<(), GrantRefusal> {
+        let host = normalize_host(host);
         let address = host.parse::<IpAddr>().ok();
-        let covers = |target: &Target| match address {
+        let covers = |target: &NetworkTarget| match address {
             Some(address) => target.covers_address(address, Some(port)),
             None => target.covers_name(&host, port),
         };
         let is_socket = lock(&self.sockets).contains_key(&host);
-        if is_socket || self.granted.iter().any(|(target, source)| *source != Source::Node && covers(target)) {
+        if is_socket || self.targets.iter().any(|(target, source)| *source != GrantSource::Node && covers(target)) {
             return Ok(());
         }
-        let line = join(&host, port);
-        Err(self.refused(&format!("a secret to be sent to {line}"), "secrets go to granted targets only", &line))
+        let line = join_host_port(&host, port);
+        Err(self.network_refusal(
+            &format!("a secret to be sent to {line}"),
+            "secrets go to granted targets only",
+            &line,
+        ))
     }
 
     /// Remembers that a name resolved to these addresses in this call, so that the guest may connect to them by address
     /// where the name is granted.
     pub fn note_resolution(&self, name: &str, addresses: &[IpAddr]) {
-        let name = normal_host(name);
-        let mut resolved = lock(&self.resolved);
+        let name = normalize_host(name);
+        let mut resolved = lock(&self.resolved_names);
         for address in addresses {
             resolved.entry(address.to_canonical()).or_default().insert(name.clone());
         }
@@ -277,9 +287,9 @@ impl CallGrants {
             Endpoint::Url { url, .. } => return Ok(url),
             Endpoint::Socket(path) => path,
         };
-        if !self.any_target(|target| matches!(&target.0, Kind::Socket(granted) if *granted == path)) {
+        if !self.any_target(|target| matches!(&target.0, TargetKind::Socket(granted) if *granted == path)) {
             let line = format!("unix://{}", path.display());
-            return Err(self.refused(&line, NOT_GRANTED, &line).into());
+            return Err(self.network_refusal(&line, NOT_GRANTED_REASON, &line).into());
         }
         let mut sockets = lock(&self.sockets);
         let known = sockets.iter().find(|(_, known)| **known == path).map(|(host, _)| host.clone());
@@ -294,62 +304,62 @@ impl CallGrants {
 
     /// The unix socket behind a host name that [`url_for`](Self::url_for) made up.
     pub fn socket_of(&self, host: &str) -> Option<PathBuf> {
-        lock(&self.sockets).get(&normal_host(host)).cloned()
+        lock(&self.sockets).get(&normalize_host(host)).cloned()
     }
 
     /// Whose answers from this server are to be read for the hosts that it names.
-    pub(crate) fn announcements_of(&self, host: &str, port: u16) -> Option<&Arc<Announced>> {
+    pub(crate) fn announcements_of(&self, host: &str, port: u16) -> Option<&Arc<AnnouncedHosts>> {
         self.announced.iter().find(|announced| announced.is_endpoint(host, port))
     }
 
-    fn any_target(&self, test: impl Fn(&Target) -> bool) -> bool {
-        self.granted.iter().any(|(target, _)| test(target))
+    fn any_target(&self, test: impl Fn(&NetworkTarget) -> bool) -> bool {
+        self.targets.iter().any(|(target, _)| test(target))
             || self.announced.iter().any(|announced| announced.any(&test))
     }
 
-    fn check_class(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), Refusal> {
-        if self.reachable(address, Some(port), name) {
+    fn check_address_class(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), GrantRefusal> {
+        if self.is_class_granted(address, Some(port), name) {
             return Ok(());
         }
-        let line = join(&address.to_string(), port);
-        let request = name.map_or(line.clone(), |name| format!("{} at {address}", join(name, port)));
-        Err(self.refused(&request, reason(address), &line))
+        let line = join_host_port(&address.to_string(), port);
+        let request = name.map_or(line.clone(), |name| format!("{} at {address}", join_host_port(name, port)));
+        Err(self.network_refusal(&request, class_refusal_reason(address), &line))
     }
 
     /// Is what was granted enough for the class of this address?
-    fn reachable(&self, address: IpAddr, port: Option<u16>, name: Option<&str>) -> bool {
-        match class(address) {
-            Class::Ordinary => true,
-            Class::Loopback => {
+    fn is_class_granted(&self, address: IpAddr, port: Option<u16>, name: Option<&str>) -> bool {
+        match classify(address) {
+            AddressClass::Ordinary => true,
+            AddressClass::Loopback => {
                 // Whoever writes `localhost` means this machine. Any other name that resolves to it may be a trick.
                 name.is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
                     || self.any_target(|target| {
-                        target.names_address(address, port, |network| class(network) == Class::Loopback)
+                        target.names_address(address, port, |network| classify(network) == AddressClass::Loopback)
                     })
             }
-            Class::Guarded => self
-                .granted
+            AddressClass::Guarded => self
+                .targets
                 .iter()
-                .any(|(target, source)| *source == Source::Operator && target.is_address(address, port)),
+                .any(|(target, source)| *source == GrantSource::Operator && target.is_address(address, port)),
         }
     }
 
-    fn refused(&self, request: &str, reason: &str, line: &str) -> Refusal {
-        match self.reaches_nothing {
-            true => Refusal::for_good(self, request, REACHES_NOTHING),
-            false => Refusal::network(self, request, reason, line),
+    fn network_refusal(&self, request: &str, reason: &str, line: &str) -> GrantRefusal {
+        match self.offline {
+            true => GrantRefusal::permanent(self, request, OFFLINE_REASON),
+            false => GrantRefusal::network(self, request, reason, line),
         }
     }
 }
 
-const REACHES_NOTHING: &str = "this call only renders or checks what would be, and reaches nothing";
-const OWN_CONNECTION: &str =
+const OFFLINE_REASON: &str = "this call only renders or checks what would be, and reaches nothing";
+const RAW_CONNECTION_REASON: &str =
     "a call with a credential reaches its endpoint by HTTP alone (`wasi:http`), where answers are searched for it";
-const NOT_GRANTED: &str = "this is neither the endpoint of its section nor granted to it";
+const NOT_GRANTED_REASON: &str = "this is neither the endpoint of its section nor granted to it";
 
-fn reason(address: IpAddr) -> &'static str {
-    match class(address) {
-        Class::Loopback => "this machine itself must be granted by its address",
+fn class_refusal_reason(address: IpAddr) -> &'static str {
+    match classify(address) {
+        AddressClass::Loopback => "this machine itself must be granted by its address",
         _ => "metadata, link-local and reserved addresses must be granted one by one",
     }
 }

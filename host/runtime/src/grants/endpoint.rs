@@ -5,8 +5,8 @@ use std::path::{Component, PathBuf};
 use occopus_engine::ports::{Fault, Reaction};
 use url::Url;
 
-use super::address::Place;
-use super::target::{Host, Kind, Target, host, normal_host};
+use super::address::NetworkZone;
+use super::target::{HostPattern, NetworkTarget, TargetKind, host_pattern, normalize_host};
 
 /// Where the service of a section listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,8 @@ impl Endpoint {
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let text = text.trim();
         if text.starts_with("unix:") {
-            let path = socket_path(text).ok_or_else(|| bad(text, "a unix socket is written `unix:///PATH`"))?;
+            let path =
+                socket_path(text).ok_or_else(|| bad_endpoint(text, "a unix socket is written `unix:///PATH`"))?;
             return Ok(Self::Socket(path));
         }
         let is_url = text.starts_with("http://") || text.starts_with("https://");
@@ -32,18 +33,21 @@ impl Endpoint {
             let authority = text.strip_prefix("tcp://").unwrap_or(text).trim_end_matches('/');
             let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
             if !has_port || authority.contains(['/', '?', '#']) {
-                return Err(bad(text, "expected http://, https://, tcp://HOST:PORT, unix:///PATH or HOST:PORT"));
+                return Err(bad_endpoint(
+                    text,
+                    "expected http://, https://, tcp://HOST:PORT, unix:///PATH or HOST:PORT",
+                ));
             }
             format!("http://{authority}")
         };
-        let mut url = Url::parse(&full).map_err(|error| bad(text, &error.to_string()))?;
+        let mut url = Url::parse(&full).map_err(|error| bad_endpoint(text, &error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
             // The text is not repeated: it has a password in it.
-            return Err(bad("the endpoint", "user names and passwords belong into the credentials"));
+            return Err(bad_endpoint("the endpoint", "user names and passwords belong into the credentials"));
         }
         url.set_fragment(None);
         let (Some(name), Some(port)) = (url.host_str().map(str::to_owned), url.port_or_known_default()) else {
-            return Err(bad(text, "the host is missing"));
+            return Err(bad_endpoint(text, "the host is missing"));
         };
         Ok(Self::Url { url: url.as_str().trim_end_matches('/').to_owned(), host: name, port })
     }
@@ -51,30 +55,30 @@ impl Endpoint {
     /// Returns the host in its URL, as it is compared; none for a unix socket.
     pub(super) fn host(&self) -> Option<String> {
         match self {
-            Self::Url { host, .. } => Some(normal_host(host)),
+            Self::Url { host, .. } => Some(normalize_host(host)),
             Self::Socket(_) => None,
         }
     }
 
     /// Returns its place, as far as its text tells.
-    pub(super) fn place(&self) -> Place {
-        self.host().map_or(Place::ThisMachine, |host| Place::of(&host))
+    pub(super) fn zone(&self) -> NetworkZone {
+        self.host().map_or(NetworkZone::ThisMachine, |host| NetworkZone::of(&host))
     }
 
     /// The grant of this endpoint and of nothing else.
-    pub(super) fn target(&self) -> Target {
+    pub(super) fn target(&self) -> NetworkTarget {
         match self {
-            Self::Url { host: name, port, .. } => Target::new(host(name), Some(*port)),
-            Self::Socket(path) => Target(Kind::Socket(path.clone())),
+            Self::Url { host: name, port, .. } => NetworkTarget::new(host_pattern(name), Some(*port)),
+            Self::Socket(path) => NetworkTarget(TargetKind::Socket(path.clone())),
         }
     }
 }
 
 /// The grant of one node: all ports of its address.
-pub(super) fn node_target(address: &str) -> Option<Target> {
-    match host(address) {
-        Host::Name(name) if name.is_empty() => None,
-        pattern => Some(Target::new(pattern, None)),
+pub(super) fn node_target(address: &str) -> Option<NetworkTarget> {
+    match host_pattern(address) {
+        HostPattern::Name(name) if name.is_empty() => None,
+        pattern => Some(NetworkTarget::new(pattern, None)),
     }
 }
 
@@ -87,7 +91,7 @@ pub(super) fn socket_path(text: &str) -> Option<PathBuf> {
     (path.is_absolute() && plain && named).then_some(path)
 }
 
-fn bad(text: &str, reason: &str) -> Fault {
+fn bad_endpoint(text: &str, reason: &str) -> Fault {
     Fault::new(Reaction::GiveUp, "host.bad-endpoint", format!("`{text}` is not an endpoint: {reason}"))
 }
 

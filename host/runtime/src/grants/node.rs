@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::address::Place;
-use super::target::normal_host;
+use super::address::NetworkZone;
+use super::target::normalize_host;
 
 /// The longest DNS name, and the longest label of one (RFC 1035).
-const MOST: usize = 253;
-const MOST_OF_LABEL: usize = 63;
+const MAX_DNS_NAME_LEN: usize = 253;
+const MAX_DNS_LABEL_LEN: usize = 63;
 
 /// An IP address or a DNS name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct InvalidAddress;
 
 impl NodeAddress {
     /// Returns its place, as far as its text tells.
-    pub(super) fn place(&self) -> Place {
-        Place::of(&normal_host(&self.0))
+    pub(super) fn zone(&self) -> NetworkZone {
+        NetworkZone::of(&normalize_host(&self.0))
     }
 }
 
@@ -33,7 +33,7 @@ impl FromStr for NodeAddress {
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let name = text.strip_suffix('.').unwrap_or(text);
         let is_address = text.parse::<IpAddr>().is_ok();
-        if is_address || is_name(name) { Ok(Self(text.to_owned())) } else { Err(InvalidAddress) }
+        if is_address || is_dns_name(name) { Ok(Self(text.to_owned())) } else { Err(InvalidAddress) }
     }
 }
 
@@ -44,17 +44,17 @@ impl fmt::Display for NodeAddress {
 }
 
 /// Tells whether a text is a DNS name. One whose last label is a number is read as an address by many (`127.1`, `0x7f000001`).
-fn is_name(text: &str) -> bool {
+fn is_dns_name(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
         || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    text.len() <= MOST && !is_number && text.split('.').all(is_label)
+    text.len() <= MAX_DNS_NAME_LEN && !is_number && text.split('.').all(is_dns_label)
 }
 
-fn is_label(label: &str) -> bool {
+fn is_dns_label(label: &str) -> bool {
     let is_plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    is_plain && (1..=MOST_OF_LABEL).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    is_plain && (1..=MAX_DNS_LABEL_LEN).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use super::CallGrants;
 
 /// The call asked for something that it was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("plugin `{plugin}` asked for {request}: {reason}{}", advice(.configuration))]
-pub struct Refusal {
+#[error("plugin `{plugin}` asked for {request}: {reason}{}", configuration_advice(.configuration))]
+pub struct GrantRefusal {
     /// Who asked.
     pub plugin: String,
     /// For what.
@@ -18,7 +18,7 @@ pub struct Refusal {
     pub configuration: String,
 }
 
-impl Refusal {
+impl GrantRefusal {
     /// Of a network target. `target` is the line that would allow it.
     pub(super) fn network(of: &CallGrants, request: &str, reason: &str, target: &str) -> Self {
         Self::new(of, request, reason, "network", target)
@@ -30,33 +30,33 @@ impl Refusal {
     }
 
     /// Makes the refusal of what nothing allows.
-    pub(super) fn for_good(of: &CallGrants, request: &str, reason: &str) -> Self {
+    pub(super) fn permanent(of: &CallGrants, request: &str, reason: &str) -> Self {
         Self { configuration: String::new(), ..Self::new(of, request, reason, "network", "") }
     }
 
     fn new(of: &CallGrants, request: &str, reason: &str, key: &str, item: &str) -> Self {
         // A guest chose some of this text: nothing of it may break out of its line. JSON strings are YAML strings.
-        let configuration = format!("plugins:\n  {}:\n    {key}: [{}]", quoted(&of.entry), quoted(item));
+        let configuration = format!("plugins:\n  {}:\n    {key}: [{}]", yaml_quoted(&of.entry), yaml_quoted(item));
         let printable = |text: &str| text.replace(char::is_control, "?");
         Self { plugin: printable(&of.plugin), request: printable(request), reason: reason.to_owned(), configuration }
     }
 }
 
-fn advice(configuration: &str) -> String {
+fn configuration_advice(configuration: &str) -> String {
     match configuration {
         "" => String::new(),
         lines => format!(". To allow it, add this to the configuration:\n{lines}"),
     }
 }
 
-fn quoted(text: &str) -> String {
+fn yaml_quoted(text: &str) -> String {
     let plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
+impl From<GrantRefusal> for Fault {
+    fn from(refusal: GrantRefusal) -> Self {
         Self::new(Reaction::GiveUp, "host.not-granted", refusal.to_string())
     }
 }

@@ -14,12 +14,12 @@ use super::endpoint::socket_path;
 /// its endpoint names in its answers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Target(pub(super) Kind);
+pub struct NetworkTarget(pub(super) TargetKind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TargetKind {
     Host {
-        host: Host,
+        host: HostPattern,
         port: Option<u16>,
     },
     Socket(PathBuf),
@@ -28,11 +28,11 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Host {
+pub(super) enum HostPattern {
     Any,
     Name(String),
     /// All names below a domain, not the domain itself.
-    Below(String),
+    Subdomains(String),
     /// An address, or a network with the length of its prefix.
     Network(IpAddr, u8),
 }
@@ -40,92 +40,92 @@ pub(super) enum Host {
 /// A line that is no target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no network target: {reason}; write HOST:PORT, *.DOMAIN:PORT, ADDRESS/BITS:PORT or unix:///PATH")]
-pub struct InvalidTarget {
+pub struct InvalidNetworkTarget {
     text: String,
     reason: &'static str,
 }
 
-impl Target {
+impl NetworkTarget {
     /// Hosts that the endpoint names in its answers.
-    pub(super) const ANNOUNCED: Self = Self(Kind::Announced);
+    pub(super) const ANNOUNCED: Self = Self(TargetKind::Announced);
 
-    pub(super) fn new(host: Host, port: Option<u16>) -> Self {
-        Self(Kind::Host { host, port })
+    pub(super) fn new(host: HostPattern, port: Option<u16>) -> Self {
+        Self(TargetKind::Host { host, port })
     }
 
     /// Does it name this host? `host` is normal: see [`normal_host`].
     pub(super) fn covers_name(&self, host: &str, port: u16) -> bool {
-        self.host_on(port).is_some_and(|pattern| match pattern {
-            Host::Any => true,
-            Host::Name(name) => name == host,
-            Host::Below(domain) => {
+        self.host_on_port(port).is_some_and(|pattern| match pattern {
+            HostPattern::Any => true,
+            HostPattern::Name(name) => name == host,
+            HostPattern::Subdomains(domain) => {
                 host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
             }
-            Host::Network(..) => false,
+            HostPattern::Network(..) => false,
         })
     }
 
     /// Does it hold this address, as an address? With no port, on any port.
     pub(super) fn covers_address(&self, address: IpAddr, port: Option<u16>) -> bool {
-        self.host_pattern(port).is_some_and(|pattern| match pattern {
-            Host::Any => true,
-            Host::Network(network, bits) => in_network(address, *network, *bits),
-            Host::Name(_) | Host::Below(_) => false,
+        self.host_for_port(port).is_some_and(|pattern| match pattern {
+            HostPattern::Any => true,
+            HostPattern::Network(network, bits) => in_network(address, *network, *bits),
+            HostPattern::Name(_) | HostPattern::Subdomains(_) => false,
         })
     }
 
     /// Is it a network of addresses of this kind alone, or one such address, and does it hold this one?
     pub(super) fn names_address(&self, address: IpAddr, port: Option<u16>, kind: impl Fn(IpAddr) -> bool) -> bool {
-        match self.host_pattern(port) {
-            Some(Host::Network(network, bits)) => in_network(address, *network, *bits) && kind(*network),
+        match self.host_for_port(port) {
+            Some(HostPattern::Network(network, bits)) => in_network(address, *network, *bits) && kind(*network),
             _ => false,
         }
     }
 
     /// Is it this very address?
     pub(super) fn is_address(&self, address: IpAddr, port: Option<u16>) -> bool {
-        matches!(self.host_pattern(port), Some(Host::Network(network, bits))
-            if *network == address.to_canonical() && *bits == full(*network))
+        matches!(self.host_for_port(port), Some(HostPattern::Network(network, bits))
+            if *network == address.to_canonical() && *bits == address_bits(*network))
     }
 
-    fn host_on(&self, port: u16) -> Option<&Host> {
-        self.host_pattern(Some(port))
+    fn host_on_port(&self, port: u16) -> Option<&HostPattern> {
+        self.host_for_port(Some(port))
     }
 
-    fn host_pattern(&self, port: Option<u16>) -> Option<&Host> {
+    fn host_for_port(&self, port: Option<u16>) -> Option<&HostPattern> {
         match &self.0 {
-            Kind::Host { host, port: own } if port.is_none() || own.is_none() || *own == port => Some(host),
+            TargetKind::Host { host, port: own } if port.is_none() || own.is_none() || *own == port => Some(host),
             _ => None,
         }
     }
 }
 
 /// A host as it is compared: lower case, no dot at the end, no brackets.
-pub(super) fn normal_host(host: &str) -> String {
+pub(super) fn normalize_host(host: &str) -> String {
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 /// `host:port`, with brackets where they are needed.
-pub(super) fn join(host: &str, port: u16) -> String {
+pub(super) fn join_host_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// The grant of all ports of an address.
-pub(super) fn any_port(address: IpAddr) -> String {
-    Target::new(Host::Network(address, full(address)), None).to_string()
+pub(super) fn any_port_target(address: IpAddr) -> String {
+    NetworkTarget::new(HostPattern::Network(address, address_bits(address)), None).to_string()
 }
 
 /// The pattern that a name or an address makes.
-pub(super) fn host(text: &str) -> Host {
-    let normal = normal_host(text);
-    normal.parse::<IpAddr>().map_or(Host::Name(normal), |address| {
+pub(super) fn host_pattern(text: &str) -> HostPattern {
+    let normal = normalize_host(text);
+    normal.parse::<IpAddr>().map_or(HostPattern::Name(normal), |address| {
         let address = address.to_canonical();
-        Host::Network(address, full(address))
+        HostPattern::Network(address, address_bits(address))
     })
 }
 
-fn full(address: IpAddr) -> u8 {
+fn address_bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
@@ -138,16 +138,18 @@ fn in_network(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     }
 }
 
-impl FromStr for Target {
-    type Err = InvalidTarget;
+impl FromStr for NetworkTarget {
+    type Err = InvalidNetworkTarget;
 
-    fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        let invalid = |reason| InvalidTarget { text: text.to_owned(), reason };
+    fn from_str(text: &str) -> Result<Self, InvalidNetworkTarget> {
+        let invalid = |reason| InvalidNetworkTarget { text: text.to_owned(), reason };
         if text == "announced" {
             return Ok(Self::ANNOUNCED);
         }
         if text.starts_with("unix:") {
-            return socket_path(text).map(|path| Self(Kind::Socket(path))).ok_or(invalid("the path is not absolute"));
+            return socket_path(text)
+                .map(|path| Self(TargetKind::Socket(path)))
+                .ok_or(invalid("the path is not absolute"));
         }
         let (host_text, port) = text.rsplit_once(':').ok_or(invalid("the port is missing"))?;
         let port = match port {
@@ -159,56 +161,56 @@ impl FromStr for Target {
             None => (host_text, false),
         };
         let pattern = if bare == "*" {
-            Host::Any
+            HostPattern::Any
         } else if let Some(domain) = bare.strip_prefix("*.") {
-            Host::Below(name(domain).ok_or(invalid("the domain is no domain"))?)
+            HostPattern::Subdomains(parse_domain_name(domain).ok_or(invalid("the domain is no domain"))?)
         } else if let Some((network, bits)) = bare.split_once('/') {
             let network: IpAddr = network.parse().map_err(|_| invalid("the network is no network"))?;
-            let bits = bits.parse().ok().filter(|bits| *bits <= full(network));
-            Host::Network(network, bits.ok_or(invalid("the length of the prefix is wrong"))?)
+            let bits = bits.parse().ok().filter(|bits| *bits <= address_bits(network));
+            HostPattern::Network(network, bits.ok_or(invalid("the length of the prefix is wrong"))?)
         } else if bare.parse::<IpAddr>().is_ok() {
-            host(bare)
+            host_pattern(bare)
         } else {
-            Host::Name(name(bare).ok_or(invalid("the host is no host"))?)
+            HostPattern::Name(parse_domain_name(bare).ok_or(invalid("the host is no host"))?)
         };
-        if matches!(&pattern, Host::Network(address, _) if address.is_ipv6()) && !bracketed {
+        if matches!(&pattern, HostPattern::Network(address, _) if address.is_ipv6()) && !bracketed {
             return Err(invalid("an IPv6 address stands in brackets"));
         }
         Ok(Self::new(pattern, port))
     }
 }
 
-fn name(text: &str) -> Option<String> {
-    let normal = normal_host(text);
+fn parse_domain_name(text: &str) -> Option<String> {
+    let normal = normalize_host(text);
     let fine = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     normal.split('.').all(fine).then_some(normal)
 }
 
-impl TryFrom<String> for Target {
-    type Error = InvalidTarget;
+impl TryFrom<String> for NetworkTarget {
+    type Error = InvalidNetworkTarget;
 
-    fn try_from(text: String) -> Result<Self, InvalidTarget> {
+    fn try_from(text: String) -> Result<Self, InvalidNetworkTarget> {
         text.parse()
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for NetworkTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Socket(path) => return write!(f, "unix://{}", path.display()),
-            Kind::Announced => return f.write_str("announced"),
-            Kind::Host { host: Host::Any, .. } => f.write_str("*")?,
-            Kind::Host { host: Host::Name(name), .. } => f.write_str(name)?,
-            Kind::Host { host: Host::Below(domain), .. } => write!(f, "*.{domain}")?,
-            Kind::Host { host: Host::Network(address, bits), .. } => {
-                let bits = if *bits == full(*address) { String::new() } else { format!("/{bits}") };
+            TargetKind::Socket(path) => return write!(f, "unix://{}", path.display()),
+            TargetKind::Announced => return f.write_str("announced"),
+            TargetKind::Host { host: HostPattern::Any, .. } => f.write_str("*")?,
+            TargetKind::Host { host: HostPattern::Name(name), .. } => f.write_str(name)?,
+            TargetKind::Host { host: HostPattern::Subdomains(domain), .. } => write!(f, "*.{domain}")?,
+            TargetKind::Host { host: HostPattern::Network(address, bits), .. } => {
+                let bits = if *bits == address_bits(*address) { String::new() } else { format!("/{bits}") };
                 if address.is_ipv6() { write!(f, "[{address}{bits}]")? } else { write!(f, "{address}{bits}")? }
             }
         }
         match &self.0 {
-            Kind::Host { port: Some(port), .. } => write!(f, ":{port}"),
+            TargetKind::Host { port: Some(port), .. } => write!(f, ":{port}"),
             _ => f.write_str(":*"),
         }
     }
@@ -218,7 +220,7 @@ impl fmt::Display for Target {
 mod tests {
     use super::*;
 
-    fn target(text: &str) -> Target {
+    fn target(text: &str) -> NetworkTarget {
         text.parse().unwrap()
     }
 
@@ -240,7 +242,7 @@ mod tests {
         // Two slashes are taken for three.
         assert_eq!(target("unix://run/docker.sock").to_string(), "unix:///run/docker.sock");
         for text in ["", "example.com", "example.com:0", "a b:1", "10.0.0.0/33:1", "::1:80", ":80", "*.:1"] {
-            assert!(text.parse::<Target>().is_err(), "{text}");
+            assert!(text.parse::<NetworkTarget>().is_err(), "{text}");
         }
     }
 

@@ -16,22 +16,22 @@ fn operator(network: &[&str], interfaces: &[&str]) -> PluginGrants {
 
 /// A driver's call: it needs its endpoint.
 fn driver(endpoint: &str, granted: &[&str]) -> CallGrants {
-    Grants::default().for_call(&Subject {
+    Grants::default().for_call(&GrantSubject {
         plugin: "docker",
         operator: Some(&operator(granted, &[])),
         needs_network: &texts(&["endpoint"]),
         endpoints: &texts(&[endpoint]),
-        ..Subject::default()
+        ..GrantSubject::default()
     })
 }
 
 /// A health checker's call: it needs the node.
 fn checker(node: &str) -> CallGrants {
-    Grants::default().for_call(&Subject {
+    Grants::default().for_call(&GrantSubject {
         plugin: "urls",
         needs_network: &texts(&["node-address"]),
         node_addresses: &texts(&[node]),
-        ..Subject::default()
+        ..GrantSubject::default()
     })
 }
 
@@ -52,7 +52,7 @@ fn the_endpoint_is_granted_and_nothing_else() {
 #[test]
 fn without_the_need_the_endpoint_is_not_granted() {
     let endpoints = texts(&["https://cloud.example.com"]);
-    let subject = Subject { plugin: "x", endpoints: &endpoints, ..Subject::default() };
+    let subject = GrantSubject { plugin: "x", endpoints: &endpoints, ..GrantSubject::default() };
     assert!(Grants::default().for_call(&subject).check_name("cloud.example.com", 443).is_err());
 }
 
@@ -137,25 +137,25 @@ fn certificates_are_for_the_endpoint_and_authorities_for_those_that_it_announces
         ca: Some("authorities".to_owned()),
         client: Some(("certificate".to_owned(), occopus_model::Secret::new("key".to_owned()))),
     };
-    let whole = crate::http::Identity::of(&tls);
-    let grants = Grants::default().for_call(&Subject {
+    let whole = crate::http::TlsIdentity::from_tls(&tls);
+    let grants = Grants::default().for_call(&GrantSubject {
         plugin: "nova",
-        identity: "nova",
+        plugin_identity: "nova",
         bundled: true,
         operator: Some(&operator(&["*:443"], &[])),
         needs_network: &texts(&["endpoint", "announced"]),
         endpoints: &texts(&["https://cloud.example.com:5000"]),
-        ..Subject::default()
+        ..GrantSubject::default()
     });
     grants
         .announcements_of("cloud.example.com", 5000)
         .expect("an endpoint")
         .learn(br#"{"url": "https://compute.example.com:8774"}"#);
-    let grants = grants.with_identity(whole.clone());
-    assert_eq!(grants.identity_for("cloud.example.com", 5000), whole);
-    let authorities = crate::http::Identity::of(&occopus_model::Tls { client: None, ..tls });
-    assert_eq!(grants.identity_for("compute.example.com", 8774), authorities);
-    assert_eq!(grants.identity_for("granted.example.com", 443), None);
+    let grants = grants.with_tls_identity(whole.clone());
+    assert_eq!(grants.tls_identity_for("cloud.example.com", 5000), whole);
+    let authorities = crate::http::TlsIdentity::from_tls(&occopus_model::Tls { client: None, ..tls });
+    assert_eq!(grants.tls_identity_for("compute.example.com", 8774), authorities);
+    assert_eq!(grants.tls_identity_for("granted.example.com", 443), None);
 }
 
 #[test]
@@ -168,7 +168,8 @@ fn secrets_do_not_go_to_nodes() {
 #[test]
 fn interfaces_are_granted_to_bundled_plugins_that_need_them_and_by_the_operator() {
     let needs = texts(&["process", "reveal"]);
-    let subject = |bundled| Subject { plugin: "local", bundled, needs_interfaces: &needs, ..Subject::default() };
+    let subject =
+        |bundled| GrantSubject { plugin: "local", bundled, needs_interfaces: &needs, ..GrantSubject::default() };
     let bundled = Grants::default().for_call(&subject(true));
     assert!(bundled.check_interface(Interface::Process).is_ok());
     assert!(bundled.check_interface(Interface::Icmp).is_err());
@@ -177,7 +178,7 @@ fn interfaces_are_granted_to_bundled_plugins_that_need_them_and_by_the_operator(
     let refusal = foreign.check_interface(Interface::Process).unwrap_err();
     assert_eq!(refusal.configuration, "plugins:\n  local:\n    interfaces: [process]");
     let operator = operator(&[], &["process", "reveal"]);
-    let granted = Grants::default().for_call(&Subject { operator: Some(&operator), ..subject(false) });
+    let granted = Grants::default().for_call(&GrantSubject { operator: Some(&operator), ..subject(false) });
     assert!(granted.check_interface(Interface::Process).is_ok());
     assert!(granted.check_interface(Interface::Reveal).is_ok());
 }
@@ -185,7 +186,7 @@ fn interfaces_are_granted_to_bundled_plugins_that_need_them_and_by_the_operator(
 #[test]
 fn targets_that_a_plugin_asks_for_are_granted_to_bundled_ones_only() {
     let needs = texts(&["registry.example.com:443"]);
-    let subject = |bundled| Subject { plugin: "x", bundled, needs_network: &needs, ..Subject::default() };
+    let subject = |bundled| GrantSubject { plugin: "x", bundled, needs_network: &needs, ..GrantSubject::default() };
     assert!(Grants::default().for_call(&subject(true)).check_name("registry.example.com", 443).is_ok());
     assert!(Grants::default().for_call(&subject(false)).check_name("registry.example.com", 443).is_err());
 }
@@ -239,15 +240,15 @@ fn a_bad_configuration_is_refused() {
 fn a_connection_of_its_own_needs_the_operator_where_there_is_a_credential() {
     let endpoint_alone = driver("http://10.0.0.1:2375", &[]);
     assert!(endpoint_alone.check_address(ip("10.0.0.1"), 2375, None).is_ok());
-    let refusal = endpoint_alone.check_own_connection(ip("10.0.0.1"), 2375).unwrap_err();
+    let refusal = endpoint_alone.check_raw_connection(ip("10.0.0.1"), 2375).unwrap_err();
     assert!(refusal.reason.contains("wasi:http"), "{refusal}");
     assert_eq!(refusal.configuration, "plugins:\n  docker:\n    network: [\"10.0.0.1:2375\"]");
     let named = driver("http://cloud.example.com:2375", &[]);
     named.note_resolution("cloud.example.com", &[ip("10.0.0.1")]);
-    assert!(named.check_own_connection(ip("10.0.0.1"), 2375).is_err());
-    assert!(driver("http://10.0.0.1:2375", &["10.0.0.1:2375"]).check_own_connection(ip("10.0.0.1"), 2375).is_ok());
+    assert!(named.check_raw_connection(ip("10.0.0.1"), 2375).is_err());
+    assert!(driver("http://10.0.0.1:2375", &["10.0.0.1:2375"]).check_raw_connection(ip("10.0.0.1"), 2375).is_ok());
     let by_name = driver("http://cloud.example.com:2375", &["cloud.example.com:2375"]);
     by_name.note_resolution("cloud.example.com", &[ip("10.0.0.1")]);
-    assert!(by_name.check_own_connection(ip("10.0.0.1"), 2375).is_ok());
-    assert!(by_name.check_own_connection(ip("10.0.0.1"), 22).is_err());
+    assert!(by_name.check_raw_connection(ip("10.0.0.1"), 2375).is_ok());
+    assert!(by_name.check_raw_connection(ip("10.0.0.1"), 22).is_err());
 }

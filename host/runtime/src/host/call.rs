@@ -9,33 +9,38 @@ use tokio::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
-use super::{Call, Context, State};
+use super::{Call, ContextHandle, HostState};
 use crate::bindings::imports::occopus::host::{cache, call, icmp};
 use crate::bindings::imports::occopus::types::types as wit;
-use crate::convert::fault_to;
+use crate::convert::fault_to_wit;
 use crate::grants::Interface;
 
 /// Bytes of an endpoint.
-const LONGEST_ENDPOINT: usize = 8 << 10;
+const MAX_ENDPOINT_BYTES: usize = 8 << 10;
 
-impl wit::Host for State {}
+impl wit::Host for HostState {}
 
-impl call::Host for State {}
+impl call::Host for HostState {}
 
-impl call::HostContext for State {
-    async fn remaining_ms(&mut self, _context: Resource<Context>) -> Result<u64> {
+impl call::HostContext for HostState {
+    async fn remaining_ms(&mut self, _context: Resource<ContextHandle>) -> Result<u64> {
         let left = self.call.deadline.saturating_duration_since(Instant::now());
         Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 
-    async fn cancelled(&mut self, _context: Resource<Context>) -> Result<bool> {
+    async fn cancelled(&mut self, _context: Resource<ContextHandle>) -> Result<bool> {
         Ok(self.call.context.cancel.is_cancelled())
     }
 
-    async fn progress(&mut self, _context: Resource<Context>, phase: String, detail: Option<String>) -> Result<()> {
+    async fn progress(
+        &mut self,
+        _context: Resource<ContextHandle>,
+        phase: String,
+        detail: Option<String>,
+    ) -> Result<()> {
         let bytes = phase.len() + detail.as_ref().map_or(0, String::len);
         if let Some(progress) = &self.call.context.progress
-            && self.call.may_log(bytes)
+            && self.call.consume_log_budget(bytes)
         {
             let detail = detail.map(|detail| self.call.redact(&detail));
             progress(&self.call.redact(&phase), detail.as_deref());
@@ -43,29 +48,33 @@ impl call::HostContext for State {
         Ok(())
     }
 
-    async fn warn(&mut self, _: Resource<Context>, code: String, message: String, pointer: String) -> Result<()> {
-        if self.call.may_log(code.len() + message.len() + pointer.len()) {
+    async fn warn(&mut self, _: Resource<ContextHandle>, code: String, message: String, pointer: String) -> Result<()> {
+        if self.call.consume_log_budget(code.len() + message.len() + pointer.len()) {
             let [code, message, pointer] = [code, message, pointer].map(|text| self.call.redact(&text));
-            self.call.warned(Warning { code, message, pointer });
+            self.call.record_warning(Warning { code, message, pointer });
         }
         Ok(())
     }
 
-    async fn url_for(&mut self, _context: Resource<Context>, endpoint: String) -> Result<Result<String, wit::Fault>> {
-        if endpoint.len() > LONGEST_ENDPOINT {
-            let message = format!("the endpoint has {} letters; {LONGEST_ENDPOINT} are the most", endpoint.len());
-            return Ok(Err(fault_to(Fault::new(Reaction::GiveUp, "host.endpoint", message))));
+    async fn url_for(
+        &mut self,
+        _context: Resource<ContextHandle>,
+        endpoint: String,
+    ) -> Result<Result<String, wit::Fault>> {
+        if endpoint.len() > MAX_ENDPOINT_BYTES {
+            let message = format!("the endpoint has {} letters; {MAX_ENDPOINT_BYTES} are the most", endpoint.len());
+            return Ok(Err(fault_to_wit(Fault::new(Reaction::GiveUp, "host.endpoint", message))));
         }
-        Ok(self.call.grants.url_for(&endpoint).map_err(fault_to))
+        Ok(self.call.grants.url_for(&endpoint).map_err(fault_to_wit))
     }
 
-    async fn drop(&mut self, context: Resource<Context>) -> Result<()> {
+    async fn drop(&mut self, context: Resource<ContextHandle>) -> Result<()> {
         self.table.delete(context)?;
         Ok(())
     }
 }
 
-impl cache::Host for State {
+impl cache::Host for HostState {
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>> {
         Ok(self.call.services.tokens.get(&self.call.token_scope, &key))
     }
@@ -77,13 +86,13 @@ impl cache::Host for State {
     }
 }
 
-impl icmp::Host for State {
+impl icmp::Host for HostState {
     async fn echo(&mut self, address: String, timeout_ms: u64) -> Result<Result<Option<u64>, wit::Fault>> {
-        Ok(echo(Arc::clone(&self.call), &address, timeout_ms).await.map_err(fault_to))
+        Ok(resolve_and_echo(Arc::clone(&self.call), &address, timeout_ms).await.map_err(fault_to_wit))
     }
 }
 
-async fn echo(call: Arc<Call>, address: &str, timeout_ms: u64) -> Result<Option<u64>, Fault> {
+async fn resolve_and_echo(call: Arc<Call>, address: &str, timeout_ms: u64) -> Result<Option<u64>, Fault> {
     let grants = &call.grants;
     grants.check_interface(Interface::Icmp)?;
     let unresolved = |why: String| Fault::new(Reaction::Retry, "occopus.unresolved", why);

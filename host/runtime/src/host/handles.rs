@@ -2,25 +2,25 @@
 #![allow(unreachable_pub, reason = "the generated bindings want them public")]
 
 /// The call in progress, as a handle of the guest.
-pub struct Context;
+pub struct ContextHandle;
 /// The credential of the section at hand.
-pub struct Credential;
+pub struct CredentialHandle;
 /// One value of it.
-pub struct Secret {
+pub struct SecretHandle {
     /// Its name.
     pub(crate) field: String,
 }
 /// One access to a cloud.
-pub struct Scope;
+pub struct ScopeHandle;
 /// A node instance that should exist.
-pub struct NodeRequest;
+pub struct NodeRequestHandle;
 /// A node to look at.
-pub struct Target;
+pub struct HealthTargetHandle;
 /// A node to contextualise.
-pub struct ContextRequest;
+pub struct ContextRequestHandle;
 /// What templates may ask for.
-pub struct Facts;
+pub struct FactsHandle;
 /// One access to a configuration server.
-pub struct ConfigScope;
+pub struct ConfigScopeHandle;
 /// A node instance, before its machine exists.
-pub struct Registration;
+pub struct RegistrationHandle;

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use wasmtime::Result;
 
-use super::{Call, State};
+use super::{Call, HostState};
 use crate::bindings::imports::occopus::host::log;
 use crate::secrets::CallSecrets;
 
-impl log::Host for State {
+impl log::Host for HostState {
     async fn write(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
         // What is longer is dropped in any case.
         let most = self.call.services.limits.log_bytes;
@@ -24,21 +24,21 @@ impl log::Host for State {
 }
 
 /// Instead of the bytes left: the allowance is used up, and this has been said.
-const NO_MORE: usize = usize::MAX;
+const LOG_BUDGET_EXHAUSTED: usize = usize::MAX;
 
 /// To the operator, for whom a driver that can't read an answer is a riddle otherwise.
-const REPEATED: &str =
+const SECRET_REPEATED_WARNING: &str =
     "a server repeated a value of the credential that it was sent; the plugin reads asterisks in its place";
 
 /// Cost of a line beside its own bytes: time, names and level are written with it.
-const LINE: usize = 32;
+const LINE_OVERHEAD_BYTES: usize = 32;
 
 impl Call {
     /// Takes a line of so many bytes out of what the call may log or tell; says once when it is used up.
-    pub(crate) fn may_log(&self, bytes: usize) -> bool {
-        let wanted = bytes.saturating_add(LINE);
-        let left = self.log_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            (left != NO_MORE).then(|| left.checked_sub(wanted).unwrap_or(NO_MORE))
+    pub(crate) fn consume_log_budget(&self, bytes: usize) -> bool {
+        let wanted = bytes.saturating_add(LINE_OVERHEAD_BYTES);
+        let left = self.log_bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            (left != LOG_BUDGET_EXHAUSTED).then(|| left.checked_sub(wanted).unwrap_or(LOG_BUDGET_EXHAUSTED))
         });
         let Ok(left) = left else { return false };
         if wanted > left {
@@ -49,7 +49,7 @@ impl Call {
 
     /// Logs a line of the plugin's, as long as its allowance lasts.
     pub(crate) fn log(&self, level: log::Level, line: &str) {
-        if !self.may_log(line.len()) {
+        if !self.consume_log_budget(line.len()) {
             return;
         }
         // A plugin's text must not move the reader's cursor, or look like two lines.
@@ -68,8 +68,10 @@ impl Call {
 /// Tells at the end of a call, once, whether a server has repeated a value of its credential.
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.secrets.as_ref().is_some_and(CallSecrets::any_repeated) && self.may_log(REPEATED.len()) {
-            tracing::warn!(plugin = %self.plugin, node = %self.context.node, "{REPEATED}");
+        if self.secrets.as_ref().is_some_and(CallSecrets::any_repeated)
+            && self.consume_log_budget(SECRET_REPEATED_WARNING.len())
+        {
+            tracing::warn!(plugin = %self.plugin, node = %self.context.node, "{SECRET_REPEATED_WARNING}");
         }
     }
 }

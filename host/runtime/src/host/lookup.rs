@@ -11,16 +11,16 @@ use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, Network};
 use wasmtime_wasi::sockets::WasiSocketsView;
 
-use super::State;
+use super::HostState;
 
 /// Letters of a host name, with a dot at its end.
-const LONGEST_NAME: usize = 254;
+const MAX_HOST_NAME_BYTES: usize = 254;
 
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
-    add::<State, HasSelf<State>>(linker, |state| state)
+pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> Result<()> {
+    add::<HostState, HasSelf<HostState>>(linker, |state| state)
 }
 
-impl Host for State {
+impl Host for HostState {
     fn resolve_addresses(
         &mut self,
         network: Resource<Network>,
@@ -31,12 +31,12 @@ impl Host for State {
             return Host::resolve_addresses(&mut self.sockets(), network, name);
         }
         // No name is longer (RFC 1035), and none is told to anybody.
-        if name.len() > LONGEST_NAME {
+        if name.len() > MAX_HOST_NAME_BYTES {
             return Err(ErrorCode::InvalidArgument.into());
         }
         // A lookup has no port; a name that is granted on any port may be looked up.
         if let Err(refusal) = self.call.grants.check_lookup(&name) {
-            self.call.refused(&refusal.to_string());
+            self.call.record_refusal(&refusal.to_string());
             return Err(ErrorCode::AccessDenied.into());
         }
         let stream = Host::resolve_addresses(&mut self.sockets(), network, name.clone())?;
@@ -45,7 +45,7 @@ impl Host for State {
     }
 }
 
-impl HostResolveAddressStream for State {
+impl HostResolveAddressStream for HostState {
     fn resolve_next_address(
         &mut self,
         stream: Resource<ResolveAddressStream>,
@@ -74,7 +74,7 @@ impl HostResolveAddressStream for State {
     }
 }
 
-impl network::Host for State {
+impl network::Host for HostState {
     fn convert_error_code(&mut self, error: SocketError) -> Result<ErrorCode> {
         network::Host::convert_error_code(&mut self.sockets(), error)
     }
@@ -84,7 +84,7 @@ impl network::Host for State {
     }
 }
 
-impl network::HostNetwork for State {
+impl network::HostNetwork for HostState {
     fn drop(&mut self, network: Resource<Network>) -> Result<()> {
         network::HostNetwork::drop(&mut self.sockets(), network)
     }

@@ -21,27 +21,28 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::busy::{Busy, Pace};
-use crate::cache::TokenCache;
-use crate::convert::Told;
+use crate::call_clock::{CallClock, WorkBudget};
+use crate::convert::ReportedWarnings;
 use crate::grants::CallGrants;
-use crate::http::{CallMemory, HttpClient, Memory};
-use crate::limits::{Limiter, Limits};
+use crate::http::{BodyMemoryPool, CallBodyMemory, HttpClient};
+use crate::limits::{CallLimits, StoreLimiter};
 use crate::process::Processes;
 use crate::secrets::CallSecrets;
+use crate::token_cache::TokenCache;
 
 #[allow(unreachable_pub, reason = "the generated bindings want them public")]
 pub use handles::{
-    ConfigScope, Context, ContextRequest, Credential, Facts, NodeRequest, Registration, Scope, Secret, Target,
+    ConfigScopeHandle, ContextHandle, ContextRequestHandle, CredentialHandle, FactsHandle, HealthTargetHandle,
+    NodeRequestHandle, RegistrationHandle, ScopeHandle, SecretHandle,
 };
-pub(crate) use outgoing::Outgoing;
-pub(crate) use secrets::RefusedKey;
+pub(crate) use outgoing::HttpHooks;
+pub(crate) use secrets::KeyDisclosureRefused;
 
 /// Bytes of what is told of one refusal: a guest chose some of it.
-const LONGEST_REFUSAL: usize = 2048;
+const MAX_REFUSAL_BYTES: usize = 2048;
 
 /// The beginning of a text, of so many bytes at most.
-pub(crate) fn shortened(text: &str, most: usize) -> String {
+pub(crate) fn truncated(text: &str, most: usize) -> String {
     match text.len() <= most {
         true => text.to_owned(),
         false => format!("{}…", &text[..text.floor_char_boundary(most)]),
@@ -49,16 +50,16 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 }
 
 /// What all calls share.
-pub(crate) struct Services {
+pub(crate) struct HostServices {
     pub(crate) http: HttpClient,
     pub(crate) processes: Processes,
     pub(crate) tokens: TokenCache,
     /// For bodies.
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) limits: Limits,
+    pub(crate) body_memory: Arc<BodyMemoryPool>,
+    pub(crate) limits: CallLimits,
     pub(crate) allow_commands: bool,
     /// Addresses that users were told of.
-    pub(crate) told: Told,
+    pub(crate) reported_warnings: ReportedWarnings,
 }
 
 /// One call.
@@ -71,18 +72,18 @@ pub(crate) struct Call {
     pub(crate) secrets: Option<CallSecrets>,
     /// Under which tokens are kept: the plugin and the credential.
     pub(crate) token_scope: String,
-    pub(crate) input: Input,
-    pub(crate) services: Arc<Services>,
+    pub(crate) input: CallInput,
+    pub(crate) services: Arc<HostServices>,
     /// For bodies.
-    pub(crate) memory_for_bodies: Arc<CallMemory>,
+    pub(crate) body_memory: Arc<CallBodyMemory>,
     /// Time for which it has computed, the host's own work for it included.
-    pub(crate) busy: Busy,
+    pub(crate) clock: CallClock,
     /// Bytes that may still be logged.
-    pub(crate) log_left: AtomicUsize,
+    pub(crate) log_bytes_left: AtomicUsize,
     /// What was refused, with the lines that would allow it, to be shown with the call's fault.
     pub(crate) refusals: Mutex<Vec<String>>,
     /// Requests that a server may have seen, and anything else that may have had an effect.
-    pub(crate) sent: AtomicUsize,
+    pub(crate) possible_effects: AtomicUsize,
     /// The last request found no server.
     pub(crate) unreachable: AtomicBool,
     /// Whether the last request failed since one side does not trust the other: that does not pass.
@@ -90,27 +91,27 @@ pub(crate) struct Call {
     /// What the plugin finds doubtful in the user's section.
     pub(crate) warnings: Mutex<Vec<Warning>>,
     /// Bytes of linear memory, known when the call has ended.
-    pub(crate) memory: AtomicUsize,
+    pub(crate) linear_memory_bytes: AtomicUsize,
 }
 
 /// What the plugin is called with.
-pub(crate) enum Input {
+pub(crate) enum CallInput {
     /// `describe`.
-    Nothing,
+    Describe,
     /// One access to a cloud, or to a configuration server.
-    Scope(Arc<Value>),
+    Section(Arc<Value>),
     /// `create`.
     Node(CreateRequest),
     Health(HealthTarget),
     Context(ContextInput),
 }
 
-impl Input {
+impl CallInput {
     /// The user's section.
     pub(crate) fn section(&self) -> &Value {
         match self {
-            Self::Nothing => &Value::Null,
-            Self::Scope(section) => section,
+            Self::Describe => &Value::Null,
+            Self::Section(section) => section,
             Self::Node(request) => &request.scope.section,
             Self::Health(target) => &target.section,
             Self::Context(request) => &request.section,
@@ -120,8 +121,8 @@ impl Input {
 
 impl Call {
     /// Logs a refusal, and remembers it for the call's fault.
-    pub(crate) fn refused(&self, refusal: &str) {
-        let refusal = self.told(refusal, LONGEST_REFUSAL);
+    pub(crate) fn record_refusal(&self, refusal: &str) {
+        let refusal = self.sanitized(refusal, MAX_REFUSAL_BYTES);
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if refusals.contains(&refusal) {
             return;
@@ -131,18 +132,18 @@ impl Call {
             refusals.push(refusal.clone());
         }
         drop(refusals);
-        if self.may_log(refusal.len()) {
+        if self.consume_log_budget(refusal.len()) {
             tracing::warn!(plugin = %self.plugin, "{refusal}");
         }
     }
 
     /// Paces long work of the host for this call.
-    pub(crate) fn pace(&self) -> Pace {
-        Pace::within(&self.busy, self.services.limits.computing())
+    pub(crate) fn work_budget(&self) -> WorkBudget {
+        WorkBudget::limited(&self.clock, self.services.limits.compute_time())
     }
 
     /// Keeps a warning. Who keeps warning gets no longer list.
-    pub(crate) fn warned(&self, warning: Warning) {
+    pub(crate) fn record_warning(&self, warning: Warning) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         if warnings.len() < 32 && !warnings.contains(&warning) {
             warnings.push(warning);
@@ -156,20 +157,20 @@ impl Call {
 }
 
 /// The state of one store.
-pub(crate) struct State {
+pub(crate) struct HostState {
     pub(crate) call: Arc<Call>,
-    pub(crate) limits: Limiter,
+    pub(crate) limits: StoreLimiter,
     /// What the plugin wrote to its standard output and error.
     pub(crate) output: MemoryOutputPipe,
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    outgoing: Outgoing,
+    http_hooks: HttpHooks,
     /// Names that are being resolved, by the handle of the stream of addresses.
     lookups: HashMap<u32, String>,
 }
 
-impl State {
+impl HostState {
     pub(crate) fn new(call: Arc<Call>) -> Self {
         let limits = &call.services.limits;
         let output = MemoryOutputPipe::new(limits.log_bytes);
@@ -190,18 +191,18 @@ impl State {
                         return address.ip().is_unspecified() && address.port() == 0;
                     }
                     // No answer could be searched for secrets there.
-                    let check = if call.secrets.as_ref().is_some_and(CallSecrets::any_secret) {
-                        call.grants.check_own_connection(address.ip(), address.port())
+                    let check = if call.secrets.as_ref().is_some_and(CallSecrets::has_secrets) {
+                        call.grants.check_raw_connection(address.ip(), address.port())
                     } else {
                         call.grants.check_address(address.ip(), address.port(), None)
                     };
                     match check {
                         Ok(()) => {
-                            call.sent.fetch_add(1, Ordering::Relaxed);
+                            call.possible_effects.fetch_add(1, Ordering::Relaxed);
                             matches!(usage, SocketAddrUse::TcpConnect)
                         }
                         Err(refusal) => {
-                            call.refused(&refusal.to_string());
+                            call.record_refusal(&refusal.to_string());
                             false
                         }
                     }
@@ -211,12 +212,12 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
-            limits: Limiter::new(limits),
+            limits: StoreLimiter::new(limits),
             output,
             table,
             wasi,
             http: WasiHttpCtx::new(),
-            outgoing: Outgoing::new(Arc::clone(&call)),
+            http_hooks: HttpHooks::new(Arc::clone(&call)),
             lookups: HashMap::new(),
             call,
         }
@@ -230,20 +231,20 @@ impl State {
     }
 }
 
-impl WasiView for State {
+impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
-impl WasiHttpView for State {
+impl WasiHttpView for HostState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView { hooks: &mut self.http_hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }
 
 /// Everything that a component may import.
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     use crate::bindings::imports::occopus;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
@@ -251,22 +252,22 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     lookup::add_to_linker(linker)?;
     outgoing::add_to_linker(linker)?;
     linker.allow_shadowing(false);
-    occopus::types::types::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::host::log::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::host::call::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::host::secrets::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::host::reveal::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::host::cache::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::host::icmp::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::host::process::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::driver::inputs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::health::inputs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::context::inputs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    occopus::config::inputs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+    occopus::types::types::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::host::log::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::host::call::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::host::secrets::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::host::reveal::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::host::cache::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::host::icmp::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::host::process::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::driver::inputs::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::health::inputs::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::context::inputs::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
+    occopus::config::inputs::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)
 }
 
 /// The interfaces of [`link`] that are ours, for messages.
-pub(crate) const INTERFACES: &[&str] = &[
+pub(crate) const HOST_INTERFACES: &[&str] = &[
     "occopus:types/types@0.1.0",
     "occopus:host/log@0.1.0",
     "occopus:host/call@0.1.0",

@@ -12,20 +12,20 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
 
-use super::{Call, State};
-use crate::http::{HttpError, HttpErrorKind, HttpLimits, Sent};
+use super::{Call, HostState};
+use crate::http::{HttpError, HttpErrorKind, HttpLimits, RequestSent};
 
 /// Interface in which Wasmtime's function is replaced, in the version that Wasmtime links.
-const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+const OUTGOING_HANDLER_INTERFACE: &str = "wasi:http/outgoing-handler@0.2.12";
 
 /// Sends a request as Wasmtime does, and gives back the handle of its options. Wasmtime (48) takes the options from the guest
 /// and leaves them in the table of resources, so that each request with a time-out would use up a handle for good.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> Result<()> {
     type Parameters = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
     type Answer = std::result::Result<Resource<HostFutureIncomingResponse>, ErrorCode>;
-    linker.instance(HANDLER)?.func_wrap(
+    linker.instance(OUTGOING_HANDLER_INTERFACE)?.func_wrap(
         "handle",
-        |mut store: StoreContextMut<'_, State>, (request, options): Parameters| -> Result<(Answer,)> {
+        |mut store: StoreContextMut<'_, HostState>, (request, options): Parameters| -> Result<(Answer,)> {
             let state = store.data_mut();
             let given = options.as_ref().map(|options| Resource::<RequestOptions>::new_own(options.rep()));
             let answer = state.http().handle(request, options);
@@ -40,11 +40,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     )
 }
 
-pub(crate) struct Outgoing {
+pub(crate) struct HttpHooks {
     call: Arc<Call>,
 }
 
-impl Outgoing {
+impl HttpHooks {
     pub(crate) fn new(call: Arc<Call>) -> Self {
         Self { call }
     }
@@ -53,7 +53,7 @@ impl Outgoing {
 /// The end of the connection's work, of which the guest is told: nothing is left to do.
 type Finished = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-impl WasiHttpHooks for Outgoing {
+impl WasiHttpHooks for HttpHooks {
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -73,11 +73,11 @@ impl WasiHttpHooks for Outgoing {
             let (parts, body) = request.into_parts();
             let request = http::Request::from_parts(parts, body.map_err(|error| format!("{error:?}")));
             // Counted before it may leave: a call that is ended in between has an unknown outcome.
-            call.sent.fetch_add(1, Ordering::Relaxed);
-            let (secrets, memory) = (call.secrets.as_ref(), &call.memory_for_bodies);
+            call.possible_effects.fetch_add(1, Ordering::Relaxed);
+            let (secrets, memory) = (call.secrets.as_ref(), &call.body_memory);
             let answer = call.services.http.send_within(request, &call.grants, secrets, &limits, memory).await;
-            note(&call, answer.as_ref().err());
-            let answer = answer.map_err(|error| explain(&call, &error))?;
+            record_outcome(&call, answer.as_ref().err());
+            let answer = answer.map_err(|error| to_wasi_error(&call, &error))?;
             let answer =
                 answer.map(|body| body.map_err(|error| Error::InternalError(Some(error.to_string()))).boxed_unsync());
             Ok((answer, Box::new(async { Ok(()) }) as Finished))
@@ -86,43 +86,43 @@ impl WasiHttpHooks for Outgoing {
 }
 
 /// Remembers whether a server may have seen the request, and whether there was one.
-fn note(call: &Call, error: Option<&HttpError>) {
-    let not_sent = error.is_some_and(|error| error.sent == Sent::No);
+fn record_outcome(call: &Call, error: Option<&HttpError>) {
+    let not_sent = error.is_some_and(|error| error.sent == RequestSent::No);
     if not_sent {
-        call.sent.fetch_sub(1, Ordering::Relaxed);
+        call.possible_effects.fetch_sub(1, Ordering::Relaxed);
     }
     call.unreachable.store(not_sent, Ordering::Relaxed);
     call.untrusted.store(false, Ordering::Relaxed);
 }
 
 /// In the words of `wasi:http`. A refusal's reasons are for the operator, not for the plugin.
-fn explain(call: &Call, error: &HttpError) -> Error {
+fn to_wasi_error(call: &Call, error: &HttpError) -> Error {
     match error.kind {
-        HttpErrorKind::Refused => {
-            call.refused(&error.to_string());
+        HttpErrorKind::NotGranted => {
+            call.record_refusal(&error.to_string());
             Error::HttpRequestDenied
         }
         HttpErrorKind::InvalidRequest => Error::HttpRequestUriInvalid,
         HttpErrorKind::Dns => Error::DnsError { rcode: Some(error.to_string()), info_code: None },
         HttpErrorKind::Connect => Error::ConnectionRefused,
         HttpErrorKind::Proxy => {
-            call.refused(&error.to_string());
+            call.record_refusal(&error.to_string());
             Error::ConnectionRefused
         }
         HttpErrorKind::Tls => {
-            call.refused(&error.to_string());
+            call.record_refusal(&error.to_string());
             Error::TlsProtocolError
         }
         HttpErrorKind::Certificate => {
             call.untrusted.store(true, Ordering::Relaxed);
-            call.refused(&error.to_string());
+            call.record_refusal(&error.to_string());
             Error::TlsCertificateError
         }
         HttpErrorKind::ConnectTimeout => Error::ConnectionTimeout,
         HttpErrorKind::RequestTooLarge => Error::HttpRequestBodySize(None),
         HttpErrorKind::ResponseTooLarge => Error::HttpResponseBodySize(None),
         HttpErrorKind::OutOfMemory => {
-            call.refused(&format!("plugin `{}`: {error} (`limits.held_body_bytes`)", call.plugin));
+            call.record_refusal(&format!("plugin `{}`: {error} (`limits.held_body_bytes`)", call.plugin));
             Error::InternalError(Some(error.to_string()))
         }
         HttpErrorKind::FirstByteTimeout | HttpErrorKind::BetweenBytesTimeout | HttpErrorKind::Protocol => {

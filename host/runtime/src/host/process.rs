@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use wasmtime::Result;
 
-use super::State;
+use super::HostState;
 use crate::bindings::imports::occopus::host::process;
 use crate::bindings::imports::occopus::types::types as wit;
-use crate::convert::fault_to;
+use crate::convert::fault_to_wit;
 use crate::grants::Interface;
-use crate::process::{Command, Ending, Process, State as ProcessState};
+use crate::process::{Process, ProcessCommand, ProcessExit, ProcessState};
 
-fn process(process: Process) -> process::Process {
+fn process_to_wit(process: Process) -> process::Process {
     process::Process {
         instance_id: process.instance_id,
         state: match process.state {
@@ -27,75 +27,75 @@ fn process(process: Process) -> process::Process {
     }
 }
 
-impl State {
-    fn may_process(&self) -> Result<(), wit::Fault> {
-        self.call.grants.check_interface(Interface::Process).map_err(|refusal| fault_to(refusal.into()))
+impl HostState {
+    fn check_process_granted(&self) -> Result<(), wit::Fault> {
+        self.call.grants.check_interface(Interface::Process).map_err(|refusal| fault_to_wit(refusal.into()))
     }
 }
 
-impl process::Host for State {
+impl process::Host for HostState {
     async fn start(
         &mut self,
         instance_id: String,
         command: process::Command,
     ) -> Result<Result<process::Process, wit::Fault>> {
-        if let Err(fault) = self.may_process() {
+        if let Err(fault) = self.check_process_granted() {
             return Ok(Err(fault));
         }
-        let command = Command {
+        let command = ProcessCommand {
             argv: command.argv,
             environment: command.environment,
             directory: command.directory,
             labels: command.labels,
         };
-        self.call.sent.fetch_add(1, Ordering::Relaxed);
-        Ok(self.call.services.processes.start(&instance_id, command).await.map(process).map_err(fault_to))
+        self.call.possible_effects.fetch_add(1, Ordering::Relaxed);
+        Ok(self.call.services.processes.start(&instance_id, command).await.map(process_to_wit).map_err(fault_to_wit))
     }
 
     async fn inspect(&mut self, instance_ids: Vec<String>) -> Result<Result<Vec<process::Process>, wit::Fault>> {
-        if let Err(fault) = self.may_process() {
+        if let Err(fault) = self.check_process_granted() {
             return Ok(Err(fault));
         }
         let found = self.call.services.processes.inspect(&instance_ids).await;
-        Ok(found.map(|found| found.into_iter().map(process).collect()).map_err(fault_to))
+        Ok(found.map(|found| found.into_iter().map(process_to_wit).collect()).map_err(fault_to_wit))
     }
 
     async fn stop(&mut self, instance_id: String, grace_ms: u64) -> Result<Result<(), wit::Fault>> {
-        if let Err(fault) = self.may_process() {
+        if let Err(fault) = self.check_process_granted() {
             return Ok(Err(fault));
         }
         let grace = Duration::from_millis(grace_ms);
-        self.call.sent.fetch_add(1, Ordering::Relaxed);
-        Ok(self.call.services.processes.stop(&instance_id, grace).await.map_err(fault_to))
+        self.call.possible_effects.fetch_add(1, Ordering::Relaxed);
+        Ok(self.call.services.processes.stop(&instance_id, grace).await.map_err(fault_to_wit))
     }
 
     async fn endings(&mut self, instance_ids: Vec<String>) -> Result<Result<Vec<Option<process::Ending>>, wit::Fault>> {
-        if let Err(fault) = self.may_process() {
+        if let Err(fault) = self.check_process_granted() {
             return Ok(Err(fault));
         }
-        let endings = self.call.services.processes.endings(&instance_ids).await;
-        let ending = |ending: Ending| match ending {
-            Ending::Status(status) => process::Ending::Status(status),
-            Ending::Signal(signal) => process::Ending::Signal(signal),
+        let endings = self.call.services.processes.exits(&instance_ids).await;
+        let ending = |ending: ProcessExit| match ending {
+            ProcessExit::Status(status) => process::Ending::Status(status),
+            ProcessExit::Signal(signal) => process::Ending::Signal(signal),
         };
-        Ok(endings.map(|endings| endings.into_iter().map(|one| one.map(ending)).collect()).map_err(fault_to))
+        Ok(endings.map(|endings| endings.into_iter().map(|one| one.map(ending)).collect()).map_err(fault_to_wit))
     }
 
     async fn tail(&mut self, instance_id: String, lines: u32) -> Result<Result<String, wit::Fault>> {
-        if let Err(fault) = self.may_process() {
+        if let Err(fault) = self.check_process_granted() {
             return Ok(Err(fault));
         }
-        Ok(self.call.services.processes.tail(&instance_id, lines).await.map_err(fault_to))
+        Ok(self.call.services.processes.tail(&instance_id, lines).await.map_err(fault_to_wit))
     }
 
     async fn list_all(
         &mut self,
         cursor: Option<String>,
     ) -> Result<Result<(Vec<process::Process>, Option<String>), wit::Fault>> {
-        if let Err(fault) = self.may_process() {
+        if let Err(fault) = self.check_process_granted() {
             return Ok(Err(fault));
         }
         let page = self.call.services.processes.list_all(cursor.as_deref()).await;
-        Ok(page.map(|(found, next)| (found.into_iter().map(process).collect(), next)).map_err(fault_to))
+        Ok(page.map(|(found, next)| (found.into_iter().map(process_to_wit).collect(), next)).map_err(fault_to_wit))
     }
 }

@@ -12,23 +12,23 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::error::chain;
-use super::memory::Share;
-use super::{HttpError, HttpErrorKind, HttpLimits, Sent};
+use super::error::error_chain;
+use super::memory::MemoryReservation;
+use super::{HttpError, HttpErrorKind, HttpLimits, RequestSent};
 
 /// The guest's body, up to a number of bytes.
-pub(super) struct BoundedRequest<B> {
+pub(super) struct BoundedRequestBody<B> {
     inner: Pin<Box<B>>,
     left: u64,
 }
 
-impl<B> BoundedRequest<B> {
+impl<B> BoundedRequestBody<B> {
     pub(super) fn new(inner: B, most: u64) -> Self {
         Self { inner: Box::pin(inner), left: most }
     }
 }
 
-impl<B> Body for BoundedRequest<B>
+impl<B> Body for BoundedRequestBody<B>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -43,7 +43,11 @@ where
             Some(Err(error)) => {
                 // The guest gave up in the middle of its request. The server may have seen the beginning.
                 let message = format!("the plugin did not finish the request's body: {error}");
-                return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::InvalidRequest, Sent::Maybe, message))));
+                return Poll::Ready(Some(Err(HttpError::new(
+                    HttpErrorKind::InvalidRequest,
+                    RequestSent::Maybe,
+                    message,
+                ))));
             }
         };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -54,7 +58,7 @@ where
             }
             None => {
                 let message = "the request's body is larger than a plugin may send";
-                Err(HttpError::new(HttpErrorKind::RequestTooLarge, Sent::Maybe, message))
+                Err(HttpError::new(HttpErrorKind::RequestTooLarge, RequestSent::Maybe, message))
             }
         }))
     }
@@ -69,49 +73,52 @@ where
 }
 
 /// A body that is in memory, with its share of the call's.
-pub(super) struct Whole {
+pub(super) struct BufferedBody {
     pub(super) bytes: Bytes,
     pub(super) trailers: Option<HeaderMap>,
-    pub(super) share: Share,
+    pub(super) reservation: MemoryReservation,
 }
 
-impl Whole {
+impl BufferedBody {
     /// Takes a body in.
     ///
     /// # Errors
     /// When the body fails, or there is no memory for it.
-    pub(super) async fn of(mut body: UnsyncBoxBody<Bytes, HttpError>, mut share: Share) -> Result<Self, HttpError> {
+    pub(super) async fn collect(
+        mut body: UnsyncBoxBody<Bytes, HttpError>,
+        mut share: MemoryReservation,
+    ) -> Result<Self, HttpError> {
         let (mut bytes, mut trailers) = (BytesMut::new(), None);
         while let Some(frame) = body.frame().await {
             match frame?.into_data() {
                 Ok(data) => {
-                    share.grow(data.len())?;
+                    share.try_grow(data.len())?;
                     bytes.extend_from_slice(&data);
                 }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }
         }
-        Ok(Self { bytes: bytes.freeze(), trailers, share })
+        Ok(Self { bytes: bytes.freeze(), trailers, reservation: share })
     }
 
     /// As a body again.
-    pub(super) fn body(self) -> UnsyncBoxBody<Bytes, HttpError> {
+    pub(super) fn into_body(self) -> UnsyncBoxBody<Bytes, HttpError> {
         let bytes = Full::new(self.bytes).map_err(|never| match never {});
         let inner = match self.trailers {
             None => bytes.boxed_unsync(),
             Some(trailers) => bytes.with_trailers(async move { Some(Ok(trailers)) }).boxed_unsync(),
         };
-        Held { inner, _share: self.share }.boxed_unsync()
+        ReservedBody { inner, _reservation: self.reservation }.boxed_unsync()
     }
 }
 
 /// A body with what it needs of the call's memory.
-pub(super) struct Held {
+pub(super) struct ReservedBody {
     pub(super) inner: UnsyncBoxBody<Bytes, HttpError>,
-    pub(super) _share: Share,
+    pub(super) _reservation: MemoryReservation,
 }
 
-impl Body for Held {
+impl Body for ReservedBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -129,27 +136,27 @@ impl Body for Held {
 }
 
 /// The server's body, up to a number of bytes, each part within a time.
-pub(super) struct BoundedResponse {
+pub(super) struct BoundedResponseBody {
     inner: Incoming,
     left: u64,
-    patience: Duration,
+    read_timeout: Duration,
     /// Runs while the reader waits for the server, not while the server waits for the reader.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl BoundedResponse {
+impl BoundedResponseBody {
     pub(super) fn new(inner: Incoming, limits: &HttpLimits) -> Self {
-        Self { inner, left: limits.response_body, patience: limits.between_bytes, timer: None }
+        Self { inner, left: limits.response_body, read_timeout: limits.between_bytes, timer: None }
     }
 }
 
-impl Body for BoundedResponse {
+impl Body for BoundedResponseBody {
     type Data = Bytes;
     type Error = HttpError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let failed = |kind, message: String| Poll::Ready(Some(Err(HttpError::new(kind, Sent::Maybe, message))));
-        let patience = self.patience;
+        let failed = |kind, message: String| Poll::Ready(Some(Err(HttpError::new(kind, RequestSent::Maybe, message))));
+        let patience = self.read_timeout;
         let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Pending => {
                 ready!(self.timer.get_or_insert_with(|| Box::pin(sleep(patience))).as_mut().poll(cx));
@@ -158,7 +165,7 @@ impl Body for BoundedResponse {
             }
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {
-                return failed(HttpErrorKind::Protocol, format!("the answer broke off: {}", chain(&error)));
+                return failed(HttpErrorKind::Protocol, format!("the answer broke off: {}", error_chain(&error)));
             }
             Poll::Ready(Some(Ok(frame))) => frame,
         };

@@ -12,17 +12,17 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::connection::{Connection, Far};
+use super::connection::{Connection, RemoteEnd};
 use super::proxy::{self, Proxies, Proxy};
 use super::route::Route;
-use super::tls::{Configs, Identity, failure};
-use super::{HttpError, HttpErrorKind, Sent};
+use super::tls::{TlsConfigs, TlsIdentity, handshake_error};
+use super::{HttpError, HttpErrorKind, RequestSent};
 use crate::grants::CallGrants;
 
 /// Opens connections.
 #[derive(Default)]
 pub(super) struct Connector {
-    tls: Configs,
+    tls: TlsConfigs,
     proxies: Proxies,
 }
 
@@ -36,12 +36,12 @@ impl Connector {
     /// A connector that trusts these authorities instead of the system's.
     #[cfg(test)]
     pub(super) fn trusting(roots: rustls::RootCertStore) -> Self {
-        Self { tls: Configs::trusting(roots), ..Self::default() }
+        Self { tls: TlsConfigs::trusting(roots), ..Self::default() }
     }
 
     /// The same, through these proxies.
     #[cfg(test)]
-    pub(super) fn by(self, proxies: Proxies) -> Self {
+    pub(super) fn with_proxies(self, proxies: Proxies) -> Self {
         Self { proxies, ..self }
     }
 
@@ -55,17 +55,17 @@ impl Connector {
         let deadline = Instant::now() + limit;
         let connecting = async {
             match route {
-                Route::Socket(path) => Connection::http1(open_socket(path).await?, Far::Socket).await,
+                Route::Socket(path) => Connection::http1(connect_unix(path).await?, RemoteEnd::Socket).await,
                 Route::Host { tls, host, port, identity } => {
                     match self.proxies.of(route).filter(|_| grants.uses_proxies()) {
-                        Some(proxy) => self.connect_by(&proxy, route, grants, limit).await,
+                        Some(proxy) => self.connect_via_proxy(&proxy, route, grants, limit).await,
                         None => {
-                            let addresses = resolve(host, *port, grants).await?;
-                            let (stream, address) = open(route, &addresses, limit).await?;
+                            let addresses = resolve_granted(host, *port, grants).await?;
+                            let (stream, address) = connect_first(route, &addresses, limit).await?;
                             if *tls {
-                                self.secure(stream, host, identity.as_ref(), Far::Address(address)).await
+                                self.connect_tls(stream, host, identity.as_ref(), RemoteEnd::Address(address)).await
                             } else {
-                                Connection::http1(stream, Far::Address(address)).await
+                                Connection::http1(stream, RemoteEnd::Address(address)).await
                             }
                         }
                     }
@@ -81,7 +81,7 @@ impl Connector {
     }
 
     /// Connects through a proxy. It resolves the name, which was checked; an address that stands in its place is checked here.
-    async fn connect_by(
+    async fn connect_via_proxy(
         &self,
         proxy: &Proxy,
         route: &Route,
@@ -89,43 +89,43 @@ impl Connector {
         limit: Duration,
     ) -> Result<Connection, HttpError> {
         let Route::Host { tls, host, port, identity } = route else {
-            return Err(HttpError::invalid("a socket has no proxy"));
+            return Err(HttpError::invalid_request("a socket has no proxy"));
         };
-        if let Some(address) = proxy::written_address(host) {
+        if let Some(address) = proxy::literal_address(host) {
             grants.check_address(address, *port, None)?;
         }
         let (proxy_host, proxy_port) = proxy.address()?;
         let failed = |error: &dyn fmt::Display| {
             let message = format!("the proxy {proxy_host}:{proxy_port}: {error}");
-            HttpError::new(HttpErrorKind::Proxy, Sent::No, message)
+            HttpError::new(HttpErrorKind::Proxy, RequestSent::No, message)
         };
         let addresses =
             lookup_host((proxy_host, proxy_port)).await.map_err(|error| failed(&error))?.collect::<Vec<_>>();
-        let (stream, _) = open(route, &addresses, limit).await.map_err(|error| failed(&error))?;
+        let (stream, _) = connect_first(route, &addresses, limit).await.map_err(|error| failed(&error))?;
         if *tls {
-            self.secure(proxy.tunnel(stream, route).await?, host, identity.as_ref(), Far::Tunnel).await
+            self.connect_tls(proxy.tunnel(stream, route).await?, host, identity.as_ref(), RemoteEnd::Tunnel).await
         } else {
-            Connection::http1(stream, Far::Proxy(proxy.authorization())).await
+            Connection::http1(stream, RemoteEnd::Proxy(proxy.authorization())).await
         }
     }
 
-    async fn secure<S>(
+    async fn connect_tls<S>(
         &self,
         stream: S,
         host: &str,
-        identity: Option<&Identity>,
-        far: Far,
+        identity: Option<&TlsIdentity>,
+        far: RemoteEnd,
     ) -> Result<Connection, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let failed = |message: String| HttpError::new(HttpErrorKind::Tls, Sent::No, message);
+        let failed = |message: String| HttpError::new(HttpErrorKind::Tls, RequestSent::No, message);
         // What is wrong with what the user gave does not pass.
         let kind = if identity.is_some() { HttpErrorKind::Certificate } else { HttpErrorKind::Tls };
         let config = self.tls.of(identity).await.map_err(|message| HttpError { kind, ..failed(message) })?;
         let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
         let stream = TlsConnector::from(config).connect(name, stream).await;
-        let stream = stream.map_err(|error| failure(&error))?;
+        let stream = stream.map_err(|error| handshake_error(&error))?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             Connection::http2(stream, far).await
         } else {
@@ -136,12 +136,12 @@ impl Connector {
 
 /// The addresses of a host that this call may talk to. The check is made here, on the very addresses that are connected to,
 /// so that a name can't be checked with one answer and connected with another.
-async fn resolve(host: &str, port: u16, grants: &CallGrants) -> Result<Vec<SocketAddr>, HttpError> {
+async fn resolve_granted(host: &str, port: u16, grants: &CallGrants) -> Result<Vec<SocketAddr>, HttpError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         grants.check_address(address, port, None)?;
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let dns = |message: String| HttpError::new(HttpErrorKind::Dns, Sent::No, message);
+    let dns = |message: String| HttpError::new(HttpErrorKind::Dns, RequestSent::No, message);
     let found = lookup_host((host, port)).await.map_err(|error| dns(format!("the name can't be resolved: {error}")))?;
     let mut refusal = None;
     let mut granted = Vec::new();
@@ -159,7 +159,11 @@ async fn resolve(host: &str, port: u16, grants: &CallGrants) -> Result<Vec<Socke
 }
 
 /// The first that accepts. Each has its share of the time, so that one that is silent leaves some for the others.
-async fn open(route: &Route, addresses: &[SocketAddr], limit: Duration) -> Result<(TcpStream, IpAddr), HttpError> {
+async fn connect_first(
+    route: &Route,
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<(TcpStream, IpAddr), HttpError> {
     let deadline = Instant::now() + limit;
     let mut failure = None;
     for (position, address) in addresses.iter().enumerate() {
@@ -176,13 +180,13 @@ async fn open(route: &Route, addresses: &[SocketAddr], limit: Duration) -> Resul
         }
     }
     let silent = || HttpError::timeout(HttpErrorKind::ConnectTimeout, route, limit);
-    Err(failure.map_or_else(silent, |error| no_connection(&error)))
+    Err(failure.map_or_else(silent, |error| connect_failed(&error)))
 }
 
-async fn open_socket(path: &Path) -> Result<UnixStream, HttpError> {
-    UnixStream::connect(path).await.map_err(|error| no_connection(&error))
+async fn connect_unix(path: &Path) -> Result<UnixStream, HttpError> {
+    UnixStream::connect(path).await.map_err(|error| connect_failed(&error))
 }
 
-fn no_connection(error: &io::Error) -> HttpError {
-    HttpError::new(HttpErrorKind::Connect, Sent::No, format!("can't connect: {error}"))
+fn connect_failed(error: &io::Error) -> HttpError {
+    HttpError::new(HttpErrorKind::Connect, RequestSent::No, format!("can't connect: {error}"))
 }

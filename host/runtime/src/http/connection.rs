@@ -11,20 +11,20 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::error::chain;
+use super::error::error_chain;
 use super::route::Route;
-use super::{HttpError, HttpErrorKind, RequestBody, Sent};
+use super::{HttpError, HttpErrorKind, RequestBody, RequestSent};
 use crate::grants::CallGrants;
 
 pub(super) struct Connection {
     sender: Sender,
-    far: Far,
+    remote: RemoteEnd,
     number: u64,
 }
 
 /// The other end.
 #[derive(Debug, Clone)]
-pub(super) enum Far {
+pub(super) enum RemoteEnd {
     /// A socket of this machine.
     Socket,
     /// The server.
@@ -41,7 +41,7 @@ enum Sender {
 }
 
 /// What became of a request.
-pub(super) enum Exchange {
+pub(super) enum SendOutcome {
     Answered(Response<Incoming>),
     /// Nothing of it left; here it is again.
     NotSent(Box<Request<RequestBody>>),
@@ -50,34 +50,36 @@ pub(super) enum Exchange {
 }
 
 impl Connection {
-    pub(super) async fn http1<S>(stream: S, far: Far) -> Result<Self, HttpError>
+    pub(super) async fn http1<S>(stream: S, far: RemoteEnd) -> Result<Self, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_session(&error))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| handshake_failed(&error))?;
         // Its errors reach whoever waits for an answer.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self::new(Sender::Http1(sender), far))
     }
 
-    pub(super) async fn http2<S>(stream: S, far: Far) -> Result<Self, HttpError>
+    pub(super) async fn http2<S>(stream: S, far: RemoteEnd) -> Result<Self, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new());
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| no_session(&error))?;
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(|error| handshake_failed(&error))?;
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self::new(Sender::Http2(sender), far))
     }
 
-    fn new(sender: Sender, far: Far) -> Self {
+    fn new(sender: Sender, far: RemoteEnd) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        Self { sender, far, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+        Self { sender, remote: far, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Sends a request with an absolute URI.
-    pub(super) async fn send(&mut self, mut request: Request<RequestBody>, route: &Route) -> Exchange {
+    pub(super) async fn send(&mut self, mut request: Request<RequestBody>, route: &Route) -> SendOutcome {
         match &mut self.sender {
             Sender::Http1(sender) => {
                 let absolute = request.uri().clone();
@@ -85,8 +87,8 @@ impl Connection {
                 if let Ok(host) = route.authority().parse() {
                     request.headers_mut().insert(header::HOST, host);
                 }
-                match &self.far {
-                    Far::Proxy(authorization) => {
+                match &self.remote {
+                    RemoteEnd::Proxy(authorization) => {
                         if let Some(value) = authorization {
                             request.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
                         }
@@ -98,8 +100,8 @@ impl Connection {
                         }
                     }
                 }
-                let mut exchange = Exchange::from(sender.try_send_request(request).await);
-                if let Exchange::NotSent(request) = &mut exchange {
+                let mut exchange = SendOutcome::from(sender.try_send_request(request).await);
+                if let SendOutcome::NotSent(request) = &mut exchange {
                     *request.uri_mut() = absolute;
                 }
                 exchange
@@ -108,7 +110,7 @@ impl Connection {
                 *request.version_mut() = Version::HTTP_2;
                 // `:authority` says it.
                 request.headers_mut().remove(header::HOST);
-                Exchange::from(sender.try_send_request(request).await)
+                SendOutcome::from(sender.try_send_request(request).await)
             }
         }
     }
@@ -131,13 +133,13 @@ impl Connection {
     /// May this call talk to the address at the other end? A unix socket has none, and a proxy's is not the server's: those
     /// routes were found by the call's own grants.
     pub(super) fn is_granted(&self, route: &Route, grants: &CallGrants) -> bool {
-        match (route, &self.far) {
-            (Route::Host { host, port, .. }, Far::Address(address)) => {
+        match (route, &self.remote) {
+            (Route::Host { host, port, .. }, RemoteEnd::Address(address)) => {
                 let name = host.parse::<IpAddr>().is_err().then_some(host.as_str());
                 grants.check_address(*address, *port, name).is_ok()
             }
-            (Route::Host { .. }, Far::Tunnel | Far::Proxy(_)) => grants.uses_proxies(),
-            (Route::Socket(_), Far::Socket) => true,
+            (Route::Host { .. }, RemoteEnd::Tunnel | RemoteEnd::Proxy(_)) => grants.uses_proxies(),
+            (Route::Socket(_), RemoteEnd::Socket) => true,
             _ => false,
         }
     }
@@ -147,24 +149,24 @@ impl Connection {
         match &self.sender {
             Sender::Http1(_) => None,
             Sender::Http2(sender) => {
-                Some(Self { sender: Sender::Http2(sender.clone()), far: self.far.clone(), number: self.number })
+                Some(Self { sender: Sender::Http2(sender.clone()), remote: self.remote.clone(), number: self.number })
             }
         }
     }
 
     /// Are these two handles of one connection?
-    pub(super) fn is_shared_with(&self, other: &Self) -> bool {
+    pub(super) fn is_same_connection(&self, other: &Self) -> bool {
         self.number == other.number
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("far", &self.far).finish_non_exhaustive()
+        f.debug_struct("Connection").field("far", &self.remote).finish_non_exhaustive()
     }
 }
 
-impl From<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> for Exchange {
+impl From<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> for SendOutcome {
     fn from(sent: Result<Response<Incoming>, TrySendError<Request<RequestBody>>>) -> Self {
         match sent {
             Ok(response) => Self::Answered(response),
@@ -176,6 +178,6 @@ impl From<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> for Ex
     }
 }
 
-fn no_session(error: &hyper::Error) -> HttpError {
-    HttpError::new(HttpErrorKind::Connect, Sent::No, format!("can't open a session: {}", chain(error)))
+fn handshake_failed(error: &hyper::Error) -> HttpError {
+    HttpError::new(HttpErrorKind::Connect, RequestSent::No, format!("can't open a session: {}", error_chain(error)))
 }

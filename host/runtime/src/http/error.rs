@@ -4,11 +4,11 @@ use std::error::Error;
 use std::time::Duration;
 
 use super::route::Route;
-use crate::grants::Refusal;
+use crate::grants::GrantRefusal;
 
 /// May the server have seen the request?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub enum RequestSent {
     /// No: nothing happened.
     No,
     /// Perhaps: the outcome is unknown.
@@ -19,7 +19,7 @@ pub enum Sent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpErrorKind {
     /// Not granted. The message has the whole refusal.
-    Refused,
+    NotGranted,
     /// The request can't be sent as it is.
     InvalidRequest,
     /// The name can't be resolved.
@@ -55,45 +55,46 @@ pub struct HttpError {
     /// What went wrong.
     pub kind: HttpErrorKind,
     /// May the server have seen the request?
-    pub sent: Sent,
+    pub sent: RequestSent,
     /// For people.
     pub message: String,
 }
 
 impl HttpError {
-    pub(super) fn new(kind: HttpErrorKind, sent: Sent, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: HttpErrorKind, sent: RequestSent, message: impl Into<String>) -> Self {
         Self { kind, sent, message: message.into() }
     }
 
     /// The guest made a request that can't be sent.
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(HttpErrorKind::InvalidRequest, Sent::No, message)
+    pub(super) fn invalid_request(message: impl Into<String>) -> Self {
+        Self::new(HttpErrorKind::InvalidRequest, RequestSent::No, message)
     }
 
     pub(super) fn timeout(kind: HttpErrorKind, route: &Route, after: Duration) -> Self {
         let (what, sent) = match kind {
-            HttpErrorKind::ConnectTimeout => ("did not accept a connection", Sent::No),
-            _ => ("did not answer", Sent::Maybe),
+            HttpErrorKind::ConnectTimeout => ("did not accept a connection", RequestSent::No),
+            _ => ("did not answer", RequestSent::Maybe),
         };
         Self::new(kind, sent, format!("{route} {what} within {after:?}"))
     }
 
     /// The connection failed after the request began to leave.
-    pub(super) fn of_exchange(route: &Route, error: &hyper::Error) -> Self {
+    pub(super) fn from_exchange(route: &Route, error: &hyper::Error) -> Self {
         // The request's own body may be the cause.
-        let refusal = || causes(error).filter_map(|cause| cause.downcast_ref()).find_map(super::tls::refused);
+        let refusal =
+            || causes(error).filter_map(|cause| cause.downcast_ref()).find_map(super::tls::client_certificate_refusal);
         match causes(error).find_map(|cause| cause.downcast_ref()) {
             Some(own) => Self::clone(own),
             None if let Some(message) = refusal() => {
-                Self::new(HttpErrorKind::Certificate, Sent::No, format!("{route}: {message}"))
+                Self::new(HttpErrorKind::Certificate, RequestSent::No, format!("{route}: {message}"))
             }
-            None => Self::new(HttpErrorKind::Protocol, Sent::Maybe, format!("{route}: {}", chain(error))),
+            None => Self::new(HttpErrorKind::Protocol, RequestSent::Maybe, format!("{route}: {}", error_chain(error))),
         }
     }
 }
 
 /// An error with its causes, each once.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     for cause in causes(error) {
         let cause = cause.to_string();
@@ -111,8 +112,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-impl From<Refusal> for HttpError {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(HttpErrorKind::Refused, Sent::No, refusal.to_string())
+impl From<GrantRefusal> for HttpError {
+    fn from(refusal: GrantRefusal) -> Self {
+        Self::new(HttpErrorKind::NotGranted, RequestSent::No, refusal.to_string())
     }
 }

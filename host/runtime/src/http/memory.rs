@@ -4,25 +4,25 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{HttpError, HttpErrorKind, Sent};
+use super::{HttpError, HttpErrorKind, RequestSent};
 
 /// Bytes that one call may hold and that do not count among what all hold: whoever fills the memory of all leaves
 /// everybody enough for ordinary requests.
-const OWN: u64 = 512 << 10;
+const GUARANTEED_BYTES_PER_CALL: u64 = 512 << 10;
 
 /// The memory for bodies of all calls.
 #[derive(Debug)]
-pub struct Memory {
+pub struct BodyMemoryPool {
     left: AtomicU64,
 }
 
-impl Memory {
+impl BodyMemoryPool {
     /// So many bytes.
     pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self { left: AtomicU64::new(bytes) })
     }
 
-    fn take(&self, bytes: u64) -> bool {
+    fn try_take(&self, bytes: u64) -> bool {
         let take = |left: u64| left.checked_sub(bytes);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
@@ -34,39 +34,39 @@ impl Memory {
 
 /// The memory for bodies of one call.
 #[derive(Debug)]
-pub struct CallMemory {
-    all: Arc<Memory>,
-    most: u64,
+pub struct CallBodyMemory {
+    all: Arc<BodyMemoryPool>,
+    max_bytes: u64,
     used: Mutex<u64>,
 }
 
-impl CallMemory {
+impl CallBodyMemory {
     /// At most so many bytes, of what all calls have.
-    pub fn new(all: &Arc<Memory>, most: u64) -> Arc<Self> {
-        Arc::new(Self { all: Arc::clone(all), most, used: Mutex::default() })
+    pub fn new(all: &Arc<BodyMemoryPool>, most: u64) -> Arc<Self> {
+        Arc::new(Self { all: Arc::clone(all), max_bytes: most, used: Mutex::default() })
     }
 
     /// Of a caller that holds little, and of whom there are few.
-    pub(super) fn alone() -> Arc<Self> {
-        Self::new(&Memory::new(OWN), 2 * OWN)
+    pub(super) fn standalone() -> Arc<Self> {
+        Self::new(&BodyMemoryPool::new(GUARANTEED_BYTES_PER_CALL), 2 * GUARANTEED_BYTES_PER_CALL)
     }
 
     /// A share in it, empty at first.
-    pub(super) fn share(self: &Arc<Self>) -> Share {
-        Share { memory: Arc::clone(self), bytes: 0 }
+    pub(super) fn reserve(self: &Arc<Self>) -> MemoryReservation {
+        MemoryReservation { memory: Arc::clone(self), bytes: 0 }
     }
 
-    fn take(&self, bytes: u64) -> Result<(), HttpError> {
+    fn try_take(&self, bytes: u64) -> Result<(), HttpError> {
         let mut used = self.used();
         let wanted = used.saturating_add(bytes);
-        if wanted > self.most {
+        if wanted > self.max_bytes {
             let message =
-                format!("the bodies of this call need more memory at a time than its {} MiB", self.most >> 20);
-            return Err(HttpError::new(HttpErrorKind::OutOfMemory, Sent::No, message));
+                format!("the bodies of this call need more memory at a time than its {} MiB", self.max_bytes >> 20);
+            return Err(HttpError::new(HttpErrorKind::OutOfMemory, RequestSent::No, message));
         }
-        if !self.all.take(common(wanted) - common(*used)) {
+        if !self.all.try_take(pooled_bytes(wanted) - pooled_bytes(*used)) {
             let message = "the bodies of all calls need more memory at a time than there is for them";
-            return Err(HttpError::new(HttpErrorKind::OutOfMemory, Sent::No, message));
+            return Err(HttpError::new(HttpErrorKind::OutOfMemory, RequestSent::No, message));
         }
         *used = wanted;
         Ok(())
@@ -75,7 +75,7 @@ impl CallMemory {
     fn give_back(&self, bytes: u64) {
         let mut used = self.used();
         let left = used.saturating_sub(bytes);
-        self.all.give_back(common(*used) - common(left));
+        self.all.give_back(pooled_bytes(*used) - pooled_bytes(left));
         *used = left;
     }
 
@@ -86,36 +86,36 @@ impl CallMemory {
 }
 
 /// Tells how much of what a call uses counts among what all use.
-fn common(used: u64) -> u64 {
-    used.saturating_sub(OWN)
+fn pooled_bytes(used: u64) -> u64 {
+    used.saturating_sub(GUARANTEED_BYTES_PER_CALL)
 }
 
 /// Memory that a body needs; given back with it.
-pub(super) struct Share {
-    memory: Arc<CallMemory>,
+pub(super) struct MemoryReservation {
+    memory: Arc<CallBodyMemory>,
     bytes: u64,
 }
 
-impl Share {
+impl MemoryReservation {
     /// Takes more.
     ///
     /// # Errors
     /// When the call, or all calls together, would hold too much. What was taken before stays taken.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), HttpError> {
+    pub(super) fn try_grow(&mut self, bytes: usize) -> Result<(), HttpError> {
         let bytes = bytes as u64;
-        self.memory.take(bytes)?;
+        self.memory.try_take(bytes)?;
         self.bytes += bytes;
         Ok(())
     }
 }
 
-impl Drop for Share {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         self.memory.give_back(self.bytes);
     }
 }
 
-impl fmt::Debug for Share {
+impl fmt::Debug for MemoryReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Share").field("bytes", &self.bytes).finish_non_exhaustive()
     }
@@ -127,20 +127,20 @@ mod tests {
 
     #[test]
     fn calls_share_what_is_beyond_their_own() {
-        let all = Memory::new(4 << 20);
-        let (one, other) = (CallMemory::new(&all, 8 << 20), CallMemory::new(&all, 8 << 20));
-        let mut first = one.share();
-        let own = usize::try_from(OWN).expect("little");
-        first.grow(own + (4 << 20)).expect("its own, and all of the common");
-        let mut second = other.share();
-        second.grow(own).expect("its own");
-        assert_eq!(second.grow(1).expect_err("nothing is left").kind, HttpErrorKind::OutOfMemory);
+        let all = BodyMemoryPool::new(4 << 20);
+        let (one, other) = (CallBodyMemory::new(&all, 8 << 20), CallBodyMemory::new(&all, 8 << 20));
+        let mut first = one.reserve();
+        let own = usize::try_from(GUARANTEED_BYTES_PER_CALL).expect("little");
+        first.try_grow(own + (4 << 20)).expect("its own, and all of the common");
+        let mut second = other.reserve();
+        second.try_grow(own).expect("its own");
+        assert_eq!(second.try_grow(1).expect_err("nothing is left").kind, HttpErrorKind::OutOfMemory);
         drop(first);
-        second.grow(4 << 20).expect("it is free again");
-        assert!(second.grow(1).is_err());
+        second.try_grow(4 << 20).expect("it is free again");
+        assert!(second.try_grow(1).is_err());
         drop(second);
-        let mut third = one.share();
-        third.grow(own + (4 << 20)).expect("nothing was lost");
-        assert!(third.grow(4 << 20).expect_err("too much for one call").message.contains("8 MiB"));
+        let mut third = one.reserve();
+        third.try_grow(own + (4 << 20)).expect("nothing was lost");
+        assert!(third.try_grow(4 << 20).expect_err("too much for one call").message.contains("8 MiB"));
     }
 }

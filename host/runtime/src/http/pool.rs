@@ -13,23 +13,23 @@ use super::route::Route;
 use crate::grants::CallGrants;
 
 /// Servers close idle connections after about a minute; one that is about to be closed is worse than none.
-const IDLE: Duration = Duration::from_secs(50);
-const MOST_PER_ROUTE: usize = 32;
+const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
+const MAX_IDLE_PER_ROUTE: usize = 32;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pool {
-    idle: Arc<Mutex<HashMap<Route, Vec<Idle>>>>,
+    idle: Arc<Mutex<HashMap<Route, Vec<IdleConnection>>>>,
 }
 
 #[derive(Debug)]
-struct Idle {
+struct IdleConnection {
     connection: Connection,
     since: Instant,
 }
 
-impl Idle {
-    fn usable(&self) -> bool {
-        !self.connection.is_closed() && self.since.elapsed() < IDLE
+impl IdleConnection {
+    fn is_usable(&self) -> bool {
+        !self.connection.is_closed() && self.since.elapsed() < MAX_IDLE_TIME
     }
 }
 
@@ -38,7 +38,7 @@ impl Pool {
     pub(super) fn take(&self, route: &Route, grants: &CallGrants) -> Option<Connection> {
         let mut idle = self.lock();
         let kept = idle.get_mut(route)?;
-        kept.retain(Idle::usable);
+        kept.retain(IdleConnection::is_usable);
         // The one used last is the one that lives longest.
         let position = kept.iter().rposition(|one| one.connection.is_granted(route, grants))?;
         match kept[position].connection.share() {
@@ -63,19 +63,19 @@ impl Pool {
     fn put(&self, route: Route, connection: Connection) {
         let mut idle = self.lock();
         idle.retain(|_, kept| {
-            kept.retain(Idle::usable);
+            kept.retain(IdleConnection::is_usable);
             !kept.is_empty()
         });
         let kept = idle.entry(route).or_default();
         // Requests over HTTP/2 share one connection: it is here once.
-        let known = kept.iter().any(|one| one.connection.is_shared_with(&connection));
-        if !known && kept.len() < MOST_PER_ROUTE {
-            kept.push(Idle { connection, since: Instant::now() });
+        let known = kept.iter().any(|one| one.connection.is_same_connection(&connection));
+        if !known && kept.len() < MAX_IDLE_PER_ROUTE {
+            kept.push(IdleConnection { connection, since: Instant::now() });
         }
     }
 
     /// The map is whole at any time, also after a panic.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Route, Vec<Idle>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Route, Vec<IdleConnection>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,16 +11,16 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::body::{BoundedRequest, BoundedResponse, Held, Whole};
-use super::masked::{self, Masked};
-use super::memory::{CallMemory, Share};
+use super::body::{BoundedRequestBody, BoundedResponseBody, BufferedBody, ReservedBody};
+use super::memory::{CallBodyMemory, MemoryReservation};
+use super::response_masking::{self, MaskedBody};
 use super::route::Route;
-use super::{HttpError, HttpErrorKind, HttpLimits, RequestBody, ResponseBody, Sent};
+use super::{HttpError, HttpErrorKind, HttpLimits, RequestBody, RequestSent, ResponseBody};
 use crate::grants::CallGrants;
-use crate::secrets::{CallSecrets, TooLong};
+use crate::secrets::{CallSecrets, FilledTextTooLong};
 
 /// A request that may leave.
-pub(super) struct Prepared {
+pub(super) struct PreparedRequest {
     pub(super) head: Request<()>,
     pub(super) body: RequestBody,
 }
@@ -40,51 +40,51 @@ const HOP_BY_HOP: [&str; 10] = [
 ];
 
 /// Bytes of all headers and the path that have placeholders in them, once these are filled in.
-const LONGEST_HEAD: usize = 1 << 20;
+const MAX_FILLED_HEAD_BYTES: usize = 1 << 20;
 
 /// Fills placeholders in, and sets the headers that are ours to set.
-pub(super) async fn prepare<B>(
+pub(super) async fn prepare_request<B>(
     request: Request<B>,
     route: &Route,
     grants: &CallGrants,
     secrets: Option<&CallSecrets>,
     limits: &HttpLimits,
-    memory: &Arc<CallMemory>,
-) -> Result<Prepared, HttpError>
+    memory: &Arc<CallBodyMemory>,
+) -> Result<PreparedRequest, HttpError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display + Send + Sync + 'static,
 {
     let (mut parts, content) = request.into_parts();
     let length = content_length(&parts.headers)?;
-    clean(&mut parts.headers);
+    remove_hop_by_hop(&mut parts.headers);
     parts.headers.remove(header::HOST);
     parts.headers.remove(header::CONTENT_LENGTH);
 
-    let mut content = BoundedRequest::new(content, limits.request_body).boxed_unsync();
+    let mut content = BoundedRequestBody::new(content, limits.request_body).boxed_unsync();
     let mut length = length.or_else(|| content.size_hint().exact().filter(|length| *length > 0));
     // A body of no declared length, or of none, is taken in first. The client drops that of a request without content, and a guest that
     // ends its body a moment later would be told that the connection is gone; and some servers take an empty body in
     // chunks for content.
     if length.is_none_or(|length| length == 0) {
-        let whole = Whole::of(content, memory.share()).await?;
+        let whole = BufferedBody::collect(content, memory.reserve()).await?;
         length = (!whole.bytes.is_empty()).then_some(whole.bytes.len() as u64).or(length);
-        content = whole.body();
+        content = whole.into_body();
     }
-    let secrets = secrets.filter(|secrets| secrets.in_answers().is_some() || secrets.any_issued());
+    let secrets = secrets.filter(|secrets| secrets.answer_patterns().is_some() || secrets.has_placeholders());
     if let Some(secrets) = secrets {
-        masked::ask_openly(&mut parts.headers);
+        response_masking::strip_encoding_headers(&mut parts.headers);
         // Nothing is held up for calls that have asked for no secret.
-        if secrets.any_issued() {
-            let mut whole = Whole::of(content, memory.share()).await?;
+        if secrets.has_placeholders() {
+            let mut whole = BufferedBody::collect(content, memory.reserve()).await?;
             let mut used = fill_head(&mut parts, secrets)?;
             let most = usize::try_from(limits.request_body).unwrap_or(usize::MAX);
-            let too_large = |TooLong| {
+            let too_large = |FilledTextTooLong| {
                 let message = "the request's body is larger than a plugin may send";
-                HttpError::new(HttpErrorKind::RequestTooLarge, Sent::No, message)
+                HttpError::new(HttpErrorKind::RequestTooLarge, RequestSent::No, message)
             };
             if let Some(filled) = secrets.fill_within(&whole.bytes, most).map_err(too_large)? {
-                whole.share.grow(filled.len().saturating_sub(whole.bytes.len()))?;
+                whole.reservation.try_grow(filled.len().saturating_sub(whole.bytes.len()))?;
                 whole.bytes = Bytes::copy_from_slice(&filled);
                 used = true;
             }
@@ -94,32 +94,32 @@ where
             }
             let filled = whole.bytes.len() as u64;
             length = length.map(|_| filled).or((filled > 0).then_some(filled));
-            content = whole.body();
+            content = whole.into_body();
         }
     }
     if let Some(length) = length {
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    parts.uri = absolute(&parts.uri, route)?;
+    parts.uri = absolute_uri(&parts.uri, route)?;
     parts.extensions.clear();
-    Ok(Prepared { head: Request::from_parts(parts, ()), body: content })
+    Ok(PreparedRequest { head: Request::from_parts(parts, ()), body: content })
 }
 
 /// Returns the part of a response that the guest may see: nothing of the connection, and no value of its credential.
-pub(super) fn answer(
+pub(super) fn prepare_response(
     response: Response<Incoming>,
     limits: &HttpLimits,
     secrets: Option<&CallSecrets>,
-    share: Share,
+    share: MemoryReservation,
 ) -> Result<Response<ResponseBody>, HttpError> {
     let (mut parts, content) = response.into_parts();
-    let inner = BoundedResponse::new(content, limits).boxed_unsync();
-    let mut body = Held { inner, _share: share }.boxed_unsync();
-    if let Some(wanted) = secrets.and_then(CallSecrets::in_answers) {
-        masked::mask_head(&mut parts, wanted)?;
-        body = Masked::new(body, Arc::clone(wanted)).boxed_unsync();
+    let inner = BoundedResponseBody::new(content, limits).boxed_unsync();
+    let mut body = ReservedBody { inner, _reservation: share }.boxed_unsync();
+    if let Some(wanted) = secrets.and_then(CallSecrets::answer_patterns) {
+        response_masking::mask_head(&mut parts, wanted)?;
+        body = MaskedBody::new(body, Arc::clone(wanted)).boxed_unsync();
     }
-    clean(&mut parts.headers);
+    remove_hop_by_hop(&mut parts.headers);
     parts.extensions.clear();
     Ok(Response::from_parts(parts, body))
 }
@@ -131,14 +131,14 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HttpError> {
         let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length: Option<u64> = digits.and_then(|text| text.parse().ok());
         if length.is_none() || found.is_some_and(|found| Some(found) != length) {
-            return Err(HttpError::invalid("the content-length is no length"));
+            return Err(HttpError::invalid_request("the content-length is no length"));
         }
         found = length;
     }
     Ok(found)
 }
 
-fn clean(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: Vec<HeaderName> =
         named.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
@@ -154,14 +154,15 @@ fn clean(headers: &mut HeaderMap) {
 /// Fills placeholders into the headers and the path. True when there was one.
 fn fill_head(parts: &mut Parts, secrets: &CallSecrets) -> Result<bool, HttpError> {
     let mut used = false;
-    let mut left = LONGEST_HEAD;
-    let too_large = |TooLong| HttpError::invalid("the request's head is larger than a plugin may send");
+    let mut left = MAX_FILLED_HEAD_BYTES;
+    let too_large =
+        |FilledTextTooLong| HttpError::invalid_request("the request's head is larger than a plugin may send");
     for (name, value) in &mut parts.headers {
         if let Some(filled) = secrets.fill_within(value.as_bytes(), left).map_err(too_large)? {
             left -= filled.len();
             // The error would hold nothing of the value, and must not.
             let message = || format!("the secret can't be a part of the header `{name}`");
-            *value = HeaderValue::from_bytes(&filled).map_err(|_| HttpError::invalid(message()))?;
+            *value = HeaderValue::from_bytes(&filled).map_err(|_| HttpError::invalid_request(message()))?;
             value.set_sensitive(true);
             used = true;
         }
@@ -169,19 +170,19 @@ fn fill_head(parts: &mut Parts, secrets: &CallSecrets) -> Result<bool, HttpError
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     if let Some(filled) = secrets.fill_within(path.as_bytes(), left).map_err(too_large)? {
         let message = "the secret can't be a part of a URL as it is: ask for the percent-encoded placeholder";
-        let path = PathAndQuery::try_from(filled.as_slice()).map_err(|_| HttpError::invalid(message))?;
+        let path = PathAndQuery::try_from(filled.as_slice()).map_err(|_| HttpError::invalid_request(message))?;
         let mut uri = parts.uri.clone().into_parts();
         uri.path_and_query = Some(path);
-        parts.uri = Uri::from_parts(uri).map_err(|_| HttpError::invalid(message))?;
+        parts.uri = Uri::from_parts(uri).map_err(|_| HttpError::invalid_request(message))?;
         used = true;
     }
     Ok(used)
 }
 
 /// The URI with the authority under which the server is reached.
-fn absolute(uri: &Uri, route: &Route) -> Result<Uri, HttpError> {
+fn absolute_uri(uri: &Uri, route: &Route) -> Result<Uri, HttpError> {
     let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let scheme = if matches!(route, Route::Host { tls: true, .. }) { "https" } else { "http" };
     let built = Uri::builder().scheme(scheme).authority(route.authority()).path_and_query(path).build();
-    built.map_err(|error| HttpError::invalid(format!("the URL can't be sent: {error}")))
+    built.map_err(|error| HttpError::invalid_request(format!("the URL can't be sent: {error}")))
 }

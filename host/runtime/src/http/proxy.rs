@@ -13,9 +13,9 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::error::chain;
+use super::error::error_chain;
 use super::route::Route;
-use super::{HttpError, HttpErrorKind, Sent};
+use super::{HttpError, HttpErrorKind, RequestSent};
 
 /// Which proxy leads where.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Proxies {
     /// The proxy for a server; none for this machine's own, and where none is named.
     pub(super) fn of(&self, route: &Route) -> Option<Proxy> {
         let Route::Host { tls, host, .. } = route else { return None };
-        let is_here = match written_address(host) {
+        let is_here = match literal_address(host) {
             Some(address) => address.to_canonical().is_loopback(),
             None => host.trim_end_matches('.').rsplit('.').next() == Some("localhost"),
         };
@@ -50,7 +50,7 @@ impl Proxies {
 }
 
 /// The address that is written in the place of a name, also in the forms that the C library reads (`0x7f.1`).
-pub(super) fn written_address(host: &str) -> Option<IpAddr> {
+pub(super) fn literal_address(host: &str) -> Option<IpAddr> {
     if let Ok(address) = host.parse() {
         return Some(address);
     }
@@ -71,7 +71,7 @@ impl Proxy {
                 "the environment names a proxy of the kind `{scheme}://`, and only `http://` ones are supported; NO_PROXY names the \
                  hosts that are reached without one"
             );
-            return Err(HttpError::new(HttpErrorKind::Proxy, Sent::No, message));
+            return Err(HttpError::new(HttpErrorKind::Proxy, RequestSent::No, message));
         }
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         Ok((host, uri.port_u16().unwrap_or(80)))
@@ -87,9 +87,10 @@ impl Proxy {
 
     /// Lets the proxy open a connection to a server (RFC 9110, section 9.3.6).
     pub(super) async fn tunnel(&self, stream: TcpStream, route: &Route) -> Result<TokioIo<Upgraded>, HttpError> {
-        let failed = |message: String| HttpError::new(HttpErrorKind::Proxy, Sent::No, format!("the proxy: {message}"));
+        let failed =
+            |message: String| HttpError::new(HttpErrorKind::Proxy, RequestSent::No, format!("the proxy: {message}"));
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(chain(&error)))?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(error_chain(&error)))?;
         tokio::spawn(async move { drop(connection.with_upgrades().await) });
         let target = route.to_string();
         let mut request = Request::builder().method(Method::CONNECT).uri(&target).header(HOST, &target);
@@ -97,10 +98,10 @@ impl Proxy {
             request = request.header(PROXY_AUTHORIZATION, value);
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(error.to_string()))?;
-        let answer = sender.send_request(request).await.map_err(|error| failed(chain(&error)))?;
+        let answer = sender.send_request(request).await.map_err(|error| failed(error_chain(&error)))?;
         if !answer.status().is_success() {
             return Err(failed(format!("it answers {} to CONNECT {target}", answer.status())));
         }
-        hyper::upgrade::on(answer).await.map(TokioIo::new).map_err(|error| failed(chain(&error)))
+        hyper::upgrade::on(answer).await.map(TokioIo::new).map_err(|error| failed(error_chain(&error)))
     }
 }

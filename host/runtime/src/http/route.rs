@@ -7,13 +7,13 @@ use http::Uri;
 use http::uri::Scheme;
 
 use super::HttpError;
-use super::tls::Identity;
+use super::tls::TlsIdentity;
 use crate::grants::CallGrants;
 
 /// A server as the pool tells it from others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Route {
-    Host { tls: bool, host: String, port: u16, identity: Option<Identity> },
+    Host { tls: bool, host: String, port: u16, identity: Option<TlsIdentity> },
     Socket(PathBuf),
 }
 
@@ -21,28 +21,32 @@ impl Route {
     /// Checks the name and finds the socket behind a made-up one.
     pub(super) fn of(uri: &Uri, grants: &CallGrants) -> Result<Self, HttpError> {
         let Some(authority) = uri.authority() else {
-            return Err(HttpError::invalid("the request has no host"));
+            return Err(HttpError::invalid_request("the request has no host"));
         };
         if authority.as_str().contains('@') {
-            return Err(HttpError::invalid("user names and passwords do not belong into a URL"));
+            return Err(HttpError::invalid_request("user names and passwords do not belong into a URL"));
         }
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(HttpError::invalid("only http and https can be sent")),
+            _ => return Err(HttpError::invalid_request("only http and https can be sent")),
         };
         let port = match (authority.port_u16(), authority.port().is_some()) {
             (Some(port), _) => port,
             (None, false) if tls => 443,
             (None, false) => 80,
-            (None, true) => return Err(HttpError::invalid("the port is no port")),
+            (None, true) => return Err(HttpError::invalid_request("the port is no port")),
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if let Some(path) = grants.socket_of(&host) {
-            return if tls { Err(HttpError::invalid("a unix socket has no TLS")) } else { Ok(Self::Socket(path)) };
+            return if tls {
+                Err(HttpError::invalid_request("a unix socket has no TLS"))
+            } else {
+                Ok(Self::Socket(path))
+            };
         }
         grants.check_name(&host, port)?;
-        let identity = grants.identity_for(&host, port).filter(|_| tls);
+        let identity = grants.tls_identity_for(&host, port).filter(|_| tls);
         Ok(Self::Host { tls, host, port, identity })
     }
 

@@ -12,9 +12,9 @@ use http_body_util::{Full, StreamBody};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::grants::{Grants, PluginGrants, Subject};
+use crate::grants::{GrantSubject, Grants, PluginGrants};
 use crate::secrets::Encoding;
-use server::{SCRAMBLE, Seen, Server};
+use server::{EchoedRequest, SCRAMBLE, Server};
 
 const LIMITS: HttpLimits = HttpLimits {
     connect: Duration::from_secs(5),
@@ -24,20 +24,20 @@ const LIMITS: HttpLimits = HttpLimits {
     response_body: 1 << 20,
 };
 
-fn call(needs: &str, endpoint: &str, nodes: &[&str], granted: &[&str]) -> CallGrants {
+fn call_grants(needs: &str, endpoint: &str, nodes: &[&str], granted: &[&str]) -> CallGrants {
     let operator: PluginGrants = serde_json::from_value(serde_json::json!({"network": granted})).unwrap();
-    Grants::default().for_call(&Subject {
+    Grants::default().for_call(&GrantSubject {
         plugin: "test",
         operator: Some(&operator),
         needs_network: &[needs.to_owned()],
         endpoints: &[endpoint.to_owned()],
         node_addresses: &nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>(),
-        ..Subject::default()
+        ..GrantSubject::default()
     })
 }
 
-fn endpoint(url: &str) -> CallGrants {
-    call("endpoint", url, &[], &[])
+fn endpoint_grants(url: &str) -> CallGrants {
+    call_grants("endpoint", url, &[], &[])
 }
 
 fn secrets() -> CallSecrets {
@@ -52,12 +52,12 @@ fn post(url: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::post(url).body(Full::new(body.into())).unwrap()
 }
 
-async fn seen(response: Response<ResponseBody>) -> Seen {
+async fn echoed(response: Response<ResponseBody>) -> EchoedRequest {
     serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
 }
 
-async fn fails(url: &str, limits: &HttpLimits) -> HttpError {
-    let response = HttpClient::new().send(post(url, "x"), &endpoint(url), None, limits).await;
+async fn failure_of(url: &str, limits: &HttpLimits) -> HttpError {
+    let response = HttpClient::new().send(post(url, "x"), &endpoint_grants(url), None, limits).await;
     match response {
         Err(error) => error,
         Ok(response) => response.into_body().collect().await.unwrap_err(),
@@ -67,10 +67,10 @@ async fn fails(url: &str, limits: &HttpLimits) -> HttpError {
 #[tokio::test]
 async fn requests_share_a_connection() {
     let server = Server::start().await;
-    let (client, grants) = (HttpClient::new(), endpoint(&server.url("")));
+    let (client, grants) = (HttpClient::new(), endpoint_grants(&server.url("")));
     for number in 0..5 {
         let path = format!("/a/b?number={number}");
-        let request = seen(client.send(get(&server.url(&path)), &grants, None, &LIMITS).await.unwrap()).await;
+        let request = echoed(client.send(get(&server.url(&path)), &grants, None, &LIMITS).await.unwrap()).await;
         assert_eq!(request.path, path);
         assert_eq!(request.headers["host"], server.url("").trim_start_matches("http://"));
         // The connection comes back as soon as its task has run.
@@ -93,7 +93,8 @@ async fn a_body_has_its_length_and_the_server_sees_no_header_of_the_connection()
     ] {
         request.headers_mut().insert(name, value.parse().unwrap());
     }
-    let request = seen(HttpClient::new().send(request, &endpoint(&server.url("")), None, &LIMITS).await.unwrap()).await;
+    let request =
+        echoed(HttpClient::new().send(request, &endpoint_grants(&server.url("")), None, &LIMITS).await.unwrap()).await;
     let names: BTreeSet<&str> = request.headers.keys().map(String::as_str).collect();
     assert_eq!(names, BTreeSet::from(["content-length", "host", "x-kept"]));
     assert_eq!((request.headers["content-length"].as_str(), request.body.as_str()), ("5", "hello"));
@@ -103,14 +104,14 @@ async fn a_body_has_its_length_and_the_server_sees_no_header_of_the_connection()
 #[tokio::test]
 async fn a_request_that_could_smuggle_another_is_refused() {
     let server = Server::start().await;
-    let grants = endpoint(&server.url(""));
+    let grants = endpoint_grants(&server.url(""));
     for lengths in [["5", "6"], ["+5", "5"], ["x", "x"]] {
         let mut request = post(&server.url("/"), "hello");
         for length in lengths {
             request.headers_mut().append("content-length", length.parse().unwrap());
         }
         let error = HttpClient::new().send(request, &grants, None, &LIMITS).await.unwrap_err();
-        assert_eq!((error.kind, error.sent), (HttpErrorKind::InvalidRequest, Sent::No));
+        assert_eq!((error.kind, error.sent), (HttpErrorKind::InvalidRequest, RequestSent::No));
     }
     assert_eq!(server.connections(), 0);
 }
@@ -118,12 +119,12 @@ async fn a_request_that_could_smuggle_another_is_refused() {
 #[tokio::test]
 async fn what_is_not_granted_is_not_connected() {
     let server = Server::start().await;
-    let (client, grants) = (HttpClient::new(), endpoint("http://cloud.invalid"));
+    let (client, grants) = (HttpClient::new(), endpoint_grants("http://cloud.invalid"));
     let error = client.send(get(&server.url("/")), &grants, None, &LIMITS).await.unwrap_err();
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::Refused, Sent::No));
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::NotGranted, RequestSent::No));
     assert!(error.message.contains("plugins:\n  test:\n    network: [\"127.0.0.1:"), "{error}");
     let error = client.send(get("http://169.254.169.254/latest"), &grants, None, &LIMITS).await.unwrap_err();
-    assert_eq!(error.kind, HttpErrorKind::Refused);
+    assert_eq!(error.kind, HttpErrorKind::NotGranted);
     for url in ["ftp://cloud.invalid/", "http://me:secret@cloud.invalid/", "/only/a/path"] {
         let error = client.send(get(url), &grants, None, &LIMITS).await.unwrap_err();
         assert_eq!(error.kind, HttpErrorKind::InvalidRequest, "{url}");
@@ -136,7 +137,7 @@ async fn what_is_not_granted_is_not_connected() {
 async fn a_kept_connection_serves_only_calls_that_may_use_its_address() {
     let server = Server::start().await;
     let pool = Pool::default();
-    let here = call("endpoint", "", &[], &[&format!("127.0.0.1:{}", server.port())]);
+    let here = call_grants("endpoint", "", &[], &[&format!("127.0.0.1:{}", server.port())]);
     let route = Route::of(&server.url("/").parse().unwrap(), &here).unwrap();
     let connection = Connector::default().connect(&route, &here, LIMITS.connect).await.unwrap();
     // As if the name had resolved to this machine when the connection was made.
@@ -144,8 +145,8 @@ async fn a_kept_connection_serves_only_calls_that_may_use_its_address() {
     pool.put_when_ready(named.clone(), connection);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let url = format!("http://cloud.internal:{}", server.port());
-    assert!(pool.take(&named, &endpoint(&url)).is_none());
-    let both = call("endpoint", &url, &[], &[&format!("127.0.0.1:{}", server.port())]);
+    assert!(pool.take(&named, &endpoint_grants(&url)).is_none());
+    let both = call_grants("endpoint", &url, &[], &[&format!("127.0.0.1:{}", server.port())]);
     assert!(pool.take(&named, &both).is_some());
     assert!(pool.take(&named, &both).is_none());
 }
@@ -153,7 +154,7 @@ async fn a_kept_connection_serves_only_calls_that_may_use_its_address() {
 #[tokio::test]
 async fn placeholders_are_filled_in_headers_queries_and_bodies() {
     let server = Server::start().await;
-    let (grants, secrets) = (endpoint(&server.url("")), secrets());
+    let (grants, secrets) = (endpoint_grants(&server.url("")), secrets());
     let plain = secrets.placeholder("key", Encoding::Plain).unwrap();
     let json = secrets.placeholder("key", Encoding::Json).unwrap();
     let percent = secrets.placeholder("key", Encoding::Percent).unwrap();
@@ -164,7 +165,7 @@ async fn placeholders_are_filled_in_headers_queries_and_bodies() {
     let answer = HttpClient::new().send(request, &grants, Some(&secrets), &LIMITS).await.unwrap();
     let scrambled = answer.into_body().collect().await.unwrap().to_bytes();
     let plain: Vec<u8> = scrambled.iter().map(|byte| byte ^ 1).collect();
-    let request: Seen = serde_json::from_slice(&plain).unwrap();
+    let request: EchoedRequest = serde_json::from_slice(&plain).unwrap();
     assert_eq!(request.path, "/x?key=s3cr%22t%2Fvalue");
     assert_eq!(request.headers["x-auth"], "s3cr\"t/value");
     assert_eq!(request.body, r#"{"key":"s3cr\"t/value"}"#);
@@ -174,7 +175,7 @@ async fn placeholders_are_filled_in_headers_queries_and_bodies() {
 #[tokio::test]
 async fn what_a_server_repeats_is_masked_in_its_length() {
     let server = Server::start().await;
-    let (grants, secrets) = (endpoint(&server.url("")), secrets());
+    let (grants, secrets) = (endpoint_grants(&server.url("")), secrets());
     let plain = secrets.placeholder("key", Encoding::Plain).unwrap();
     let json = secrets.placeholder("key", Encoding::Json).unwrap();
     let mut request = post(&server.url("/x"), format!("{{\"key\":\"{json}\"}}"));
@@ -185,7 +186,7 @@ async fn what_a_server_repeats_is_masked_in_its_length() {
     let length: usize = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body.len(), length);
-    let request: Seen = serde_json::from_slice(&body).unwrap();
+    let request: EchoedRequest = serde_json::from_slice(&body).unwrap();
     // As JSON within JSON, each with its own backslashes.
     assert_eq!(request.headers["x-auth"], "*".repeat(13));
     assert_eq!(request.body, format!("{{\"key\":\"{}\"}}", "*".repeat(15)));
@@ -193,14 +194,14 @@ async fn what_a_server_repeats_is_masked_in_its_length() {
     // A later call, which asks for no placeholder, reads no more of it.
     let later = super::tests::secrets();
     let answer = HttpClient::new().send(post(&server.url("/x"), "S3CR\"T/VALUE"), &grants, Some(&later), &LIMITS).await;
-    assert_eq!(seen(answer.unwrap()).await.body, "*".repeat(13));
+    assert_eq!(echoed(answer.unwrap()).await.body, "*".repeat(13));
 }
 
 #[tokio::test]
 async fn bodies_that_are_taken_in_need_memory() {
     let server = Server::start().await;
-    let grants = endpoint(&server.url(""));
-    let memory = CallMemory::new(&Memory::new(1 << 20), 1 << 20);
+    let grants = endpoint_grants(&server.url(""));
+    let memory = CallBodyMemory::new(&BodyMemoryPool::new(1 << 20), 1 << 20);
     let send = async |size: usize| {
         // Of no declared length, so that it is taken in.
         let frames = futures::stream::iter(
@@ -210,7 +211,7 @@ async fn bodies_that_are_taken_in_need_memory() {
         HttpClient::new().send_within(request, &grants, None, &LIMITS, &memory).await
     };
     let error = send(950 << 10).await.unwrap_err();
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::OutOfMemory, Sent::No));
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::OutOfMemory, RequestSent::No));
     // What was taken is given back, whenever the answer is read or dropped.
     for _ in 0..20 {
         drop(send(400 << 10).await.unwrap());
@@ -226,17 +227,17 @@ async fn bodies_that_are_taken_in_need_memory() {
 async fn secrets_do_not_go_where_they_do_not_belong() {
     let server = Server::start().await;
     let secrets = secrets();
-    let node = call("node-address", "", &["127.0.0.1"], &[]);
+    let node = call_grants("node-address", "", &["127.0.0.1"], &[]);
     let client = HttpClient::new();
     let fine = client.send(post(&server.url("/"), "nothing"), &node, Some(&secrets), &LIMITS).await.unwrap();
-    assert_eq!(seen(fine).await.body, "nothing");
+    assert_eq!(echoed(fine).await.body, "nothing");
     let placeholder = secrets.placeholder("key", Encoding::Plain).unwrap();
     let error =
         client.send(post(&server.url("/"), placeholder.clone()), &node, Some(&secrets), &LIMITS).await.unwrap_err();
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::Refused, Sent::No));
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::NotGranted, RequestSent::No));
     // Without this call's secrets it is a text like any other.
     let other = client.send(post(&server.url("/"), placeholder.clone()), &node, None, &LIMITS).await.unwrap();
-    assert_eq!(seen(other).await.body, placeholder);
+    assert_eq!(echoed(other).await.body, placeholder);
 }
 
 #[tokio::test]
@@ -245,13 +246,13 @@ async fn what_the_endpoint_names_is_reached_without_secrets() {
     let grants = Grants::default();
     let agreed: PluginGrants = serde_json::from_value(serde_json::json!({"network": ["announced"]})).unwrap();
     let call_of = |identity_of: &str, operator: Option<&PluginGrants>, needs: &[&str]| {
-        grants.for_call(&Subject {
+        grants.for_call(&GrantSubject {
             plugin: "test",
-            identity: identity_of,
+            plugin_identity: identity_of,
             operator,
             needs_network: &needs.iter().map(|need| (*need).to_owned()).collect::<Vec<_>>(),
             endpoints: &[identity.url("")],
-            ..Subject::default()
+            ..GrantSubject::default()
         })
     };
     let call = |needs: &[&str]| call_of("a", Some(&agreed), needs);
@@ -259,7 +260,7 @@ async fn what_the_endpoint_names_is_reached_without_secrets() {
     let asks = async |call: &CallGrants, request, secrets| client.send(request, call, secrets, &LIMITS).await;
     let first = call(&["endpoint", "announced"]);
     let refused = asks(&first, get(&compute.url("/")), None).await.unwrap_err();
-    assert_eq!(refused.kind, HttpErrorKind::Refused);
+    assert_eq!(refused.kind, HttpErrorKind::NotGranted);
     // The server repeats what it is sent.
     asks(&first, post(&identity.url("/"), compute.url("/v2.1")), None).await.unwrap();
     asks(&first, get(&compute.url("/")), None).await.unwrap();
@@ -269,11 +270,11 @@ async fn what_the_endpoint_names_is_reached_without_secrets() {
     assert!(asks(&call_of("a", None, &["endpoint", "announced"]), get(&compute.url("/")), None).await.is_err());
     let other = call_of("b", Some(&agreed), &["endpoint", "announced"]);
     assert!(asks(&other, get(&compute.url("/")), None).await.is_err());
-    assert!(asks(&endpoint(&identity.url("")), get(&compute.url("/")), None).await.is_err());
+    assert!(asks(&endpoint_grants(&identity.url("")), get(&compute.url("/")), None).await.is_err());
     let secrets = secrets();
     let placeholder = secrets.placeholder("key", Encoding::Plain).unwrap();
     let kept = asks(&first, post(&compute.url("/"), placeholder.clone()), Some(&secrets)).await.unwrap_err();
-    assert_eq!((kept.kind, kept.sent), (HttpErrorKind::Refused, Sent::No));
+    assert_eq!((kept.kind, kept.sent), (HttpErrorKind::NotGranted, RequestSent::No));
     asks(&first, post(&identity.url("/"), placeholder), Some(&secrets)).await.unwrap();
 }
 
@@ -282,7 +283,7 @@ async fn a_secret_that_does_not_fit_is_not_shown() {
     let secrets = CallSecrets::new([("key".to_owned(), Zeroizing::new("line\nhunter2".to_owned()))], BTreeSet::new());
     let mut request = get("http://cloud.invalid/");
     request.headers_mut().insert("x-auth", secrets.placeholder("key", Encoding::Plain).unwrap().parse().unwrap());
-    let grants = endpoint("http://cloud.invalid");
+    let grants = endpoint_grants("http://cloud.invalid");
     let error = HttpClient::new().send(request, &grants, Some(&secrets), &LIMITS).await.unwrap_err();
     assert_eq!(error.kind, HttpErrorKind::InvalidRequest);
     assert!(error.message.contains("x-auth") && !error.message.contains("hunter2"), "{error}");
@@ -295,14 +296,14 @@ async fn unix_sockets_are_reached_under_their_made_up_names() {
     let server = Server::start_unix(&path).await;
     let client = HttpClient::new();
     for _ in 0..3 {
-        let grants = endpoint(&format!("unix://{}", path.display()));
+        let grants = endpoint_grants(&format!("unix://{}", path.display()));
         let url = grants.url_for(&format!("unix://{}", path.display())).unwrap();
-        let request = seen(client.send(get(&format!("{url}/info")), &grants, None, &LIMITS).await.unwrap()).await;
+        let request = echoed(client.send(get(&format!("{url}/info")), &grants, None, &LIMITS).await.unwrap()).await;
         assert_eq!((request.path.as_str(), request.headers["host"].as_str()), ("/info", "localhost"));
         // The name is worth nothing in another call.
-        let other = endpoint(&format!("unix://{}", path.display()));
+        let other = endpoint_grants(&format!("unix://{}", path.display()));
         let error = client.send(get(&url), &other, None, &LIMITS).await.unwrap_err();
-        assert_eq!(error.kind, HttpErrorKind::Refused);
+        assert_eq!(error.kind, HttpErrorKind::NotGranted);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(server.connections(), 1);
@@ -312,12 +313,12 @@ async fn unix_sockets_are_reached_under_their_made_up_names() {
 async fn tls_speaks_http2_over_one_connection_and_trusts_only_its_authorities() {
     let server = Server::start_tls().await;
     let url = format!("https://localhost:{}", server.port());
-    let grants = endpoint(&url);
+    let grants = endpoint_grants(&url);
     let client = HttpClient { connector: Arc::new(Connector::trusting(server::authority())), pool: Pool::default() };
-    seen(client.send(get(&url), &grants, None, &LIMITS).await.unwrap()).await;
+    echoed(client.send(get(&url), &grants, None, &LIMITS).await.unwrap()).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     let many =
-        (0..20).map(|_| async { seen(client.send(post(&url, "x"), &grants, None, &LIMITS).await.unwrap()).await });
+        (0..20).map(|_| async { echoed(client.send(post(&url, "x"), &grants, None, &LIMITS).await.unwrap()).await });
     for request in futures::future::join_all(many).await {
         assert_eq!((request.version.as_str(), request.body.as_str()), ("HTTP/2.0", "x"));
     }
@@ -325,13 +326,13 @@ async fn tls_speaks_http2_over_one_connection_and_trusts_only_its_authorities() 
     let untrusting = HttpClient { connector: Arc::new(Connector::trusting(rustls::RootCertStore::empty())), ..client };
     let untrusting = HttpClient { pool: Pool::default(), ..untrusting };
     let error = untrusting.send(get(&url), &grants, None, &LIMITS).await.unwrap_err();
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, Sent::No), "{error}");
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, RequestSent::No), "{error}");
 }
 
 #[tokio::test]
 async fn a_redirect_is_the_guests_to_follow() {
     let server = Server::start().await;
-    let grants = endpoint(&server.url(""));
+    let grants = endpoint_grants(&server.url(""));
     let response = HttpClient::new().send(get(&server.url("/redirect")), &grants, None, &LIMITS).await.unwrap();
     assert_eq!(response.status(), StatusCode::FOUND);
     assert_eq!(response.headers()["location"], "http://169.254.169.254/");
@@ -345,15 +346,20 @@ async fn failures_tell_whether_something_may_have_happened() {
         HttpLimits { first_byte: Duration::from_millis(100), between_bytes: Duration::from_millis(100), ..LIMITS };
     let small = HttpLimits { response_body: 10, ..LIMITS };
     for (url, limits, kind, sent) in [
-        (format!("http://127.0.0.1:{closed}"), &LIMITS, HttpErrorKind::Connect, Sent::No),
-        ("http://no-such-host.invalid".to_owned(), &LIMITS, HttpErrorKind::Dns, Sent::No),
-        (server.url("/silent"), &quick, HttpErrorKind::FirstByteTimeout, Sent::Maybe),
-        (server.url("/stall"), &quick, HttpErrorKind::BetweenBytesTimeout, Sent::Maybe),
-        (server.url("/hang-up"), &LIMITS, HttpErrorKind::Protocol, Sent::Maybe),
-        (server.url("/"), &small, HttpErrorKind::ResponseTooLarge, Sent::Maybe),
-        (server.url("/"), &HttpLimits { request_body: 0, ..LIMITS }, HttpErrorKind::RequestTooLarge, Sent::Maybe),
+        (format!("http://127.0.0.1:{closed}"), &LIMITS, HttpErrorKind::Connect, RequestSent::No),
+        ("http://no-such-host.invalid".to_owned(), &LIMITS, HttpErrorKind::Dns, RequestSent::No),
+        (server.url("/silent"), &quick, HttpErrorKind::FirstByteTimeout, RequestSent::Maybe),
+        (server.url("/stall"), &quick, HttpErrorKind::BetweenBytesTimeout, RequestSent::Maybe),
+        (server.url("/hang-up"), &LIMITS, HttpErrorKind::Protocol, RequestSent::Maybe),
+        (server.url("/"), &small, HttpErrorKind::ResponseTooLarge, RequestSent::Maybe),
+        (
+            server.url("/"),
+            &HttpLimits { request_body: 0, ..LIMITS },
+            HttpErrorKind::RequestTooLarge,
+            RequestSent::Maybe,
+        ),
     ] {
-        let error = fails(&url, limits).await;
+        let error = failure_of(&url, limits).await;
         assert_eq!((error.kind, error.sent), (kind, sent), "{url}: {error}");
     }
 }
@@ -364,14 +370,14 @@ async fn a_silent_address_ends_with_a_connect_timeout() {
     let server = Server::start_mute().await;
     let url = format!("https://localhost:{}", server.port());
     let limits = HttpLimits { connect: Duration::from_millis(200), ..LIMITS };
-    let error = fails(&url, &limits).await;
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::ConnectTimeout, Sent::No), "{error}");
+    let error = failure_of(&url, &limits).await;
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::ConnectTimeout, RequestSent::No), "{error}");
 }
 
 #[tokio::test]
 async fn a_connection_that_the_server_closed_is_replaced() {
     let server = Server::start().await;
-    let (client, grants) = (HttpClient::new(), endpoint(&server.url("")));
+    let (client, grants) = (HttpClient::new(), endpoint_grants(&server.url("")));
     for _ in 0..3 {
         // It says that it keeps the connection, and closes it after the answer.
         let response = client.send(post(&server.url("/close-later"), "x"), &grants, None, &LIMITS).await.unwrap();
@@ -382,13 +388,13 @@ async fn a_connection_that_the_server_closed_is_replaced() {
 }
 
 /// A body without content that ends a moment after the request was handed over, as guests end theirs.
-struct LateEnd {
+struct DelayedEndBody {
     end: std::pin::Pin<Box<tokio::time::Sleep>>,
     /// Set when it has come to its end, and not just been dropped.
-    ended: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    reached_end: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
-impl http_body::Body for LateEnd {
+impl http_body::Body for DelayedEndBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -398,7 +404,7 @@ impl http_body::Body for LateEnd {
     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
         use std::future::Future as _;
         self.end.as_mut().poll(cx).map(|()| {
-            self.ended.store(true, std::sync::atomic::Ordering::SeqCst);
+            self.reached_end.store(true, std::sync::atomic::Ordering::SeqCst);
             None
         })
     }
@@ -407,19 +413,19 @@ impl http_body::Body for LateEnd {
 #[tokio::test]
 async fn a_body_without_content_is_awaited_and_not_sent_in_chunks() {
     let server = Server::start().await;
-    let (client, grants) = (HttpClient::new(), endpoint(&server.url("")));
+    let (client, grants) = (HttpClient::new(), endpoint_grants(&server.url("")));
     for (method, declared) in [("GET", None), ("DELETE", None), ("POST", None), ("POST", Some("0"))] {
         let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let body = LateEnd {
+        let body = DelayedEndBody {
             end: Box::pin(tokio::time::sleep(Duration::from_millis(30))),
-            ended: std::sync::Arc::clone(&ended),
+            reached_end: std::sync::Arc::clone(&ended),
         };
         let mut request = Request::builder().method(method).uri(server.url("/"));
         if let Some(length) = declared {
             request = request.header("content-length", length);
         }
         let request = request.body(body).unwrap();
-        let request = seen(client.send(request, &grants, None, &LIMITS).await.unwrap()).await;
+        let request = echoed(client.send(request, &grants, None, &LIMITS).await.unwrap()).await;
         assert!(ended.load(std::sync::atomic::Ordering::SeqCst), "{method}: the guest was cut off");
         assert!(!request.headers.contains_key("transfer-encoding"), "{method}: {:?}", request.headers);
     }

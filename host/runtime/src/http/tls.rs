@@ -13,25 +13,25 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertSt
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
-use super::error::chain;
-use super::{HttpError, HttpErrorKind, Sent};
+use super::error::error_chain;
+use super::{HttpError, HttpErrorKind, RequestSent};
 
 /// The certificates of one access to a cloud: whom it trusts, and how it shows who it is.
 #[derive(Clone)]
-pub struct Identity {
+pub struct TlsIdentity {
     tls: Arc<Tls>,
     /// Tells it from others.
     digest: [u8; 32],
 }
 
-impl Identity {
+impl TlsIdentity {
     /// The authorities alone: for servers that are to be trusted like the endpoint, and told nothing of the client.
-    pub(crate) fn authorities(&self) -> Option<Self> {
-        Self::of(&Tls { ca: self.tls.ca.clone(), client: None })
+    pub(crate) fn authorities_only(&self) -> Option<Self> {
+        Self::from_tls(&Tls { ca: self.tls.ca.clone(), client: None })
     }
 
     /// Returns that of a credential; none where it has no certificates.
-    pub fn of(tls: &Tls) -> Option<Self> {
+    pub fn from_tls(tls: &Tls) -> Option<Self> {
         if tls.is_empty() {
             return None;
         }
@@ -50,21 +50,21 @@ impl Identity {
     }
 }
 
-impl PartialEq for Identity {
+impl PartialEq for TlsIdentity {
     fn eq(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
 }
 
-impl Eq for Identity {}
+impl Eq for TlsIdentity {}
 
-impl Hash for Identity {
+impl Hash for TlsIdentity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.digest.hash(state);
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").finish_non_exhaustive()
     }
@@ -72,36 +72,36 @@ impl fmt::Debug for Identity {
 
 /// The settings of all identities that were used, made once.
 #[derive(Default)]
-pub(super) struct Configs {
+pub(super) struct TlsConfigs {
     /// The system's roots are read when they are first needed: that takes some milliseconds.
     system: OnceCell<Arc<ClientConfig>>,
-    own: Mutex<HashMap<[u8; 32], Arc<ClientConfig>>>,
+    by_identity: Mutex<HashMap<[u8; 32], Arc<ClientConfig>>>,
 }
 
-impl Configs {
+impl TlsConfigs {
     /// Settings that trust these authorities instead of the system's.
     #[cfg(test)]
     pub(super) fn trusting(roots: RootCertStore) -> Self {
-        Self { system: OnceCell::new_with(Some(config(roots, None).unwrap())), own: Mutex::default() }
+        Self { system: OnceCell::new_with(Some(client_config(roots, None).unwrap())), by_identity: Mutex::default() }
     }
 
     /// Returns the settings of an identity, otherwise the usual ones.
-    pub(super) async fn of(&self, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, String> {
+    pub(super) async fn of(&self, identity: Option<&TlsIdentity>) -> Result<Arc<ClientConfig>, String> {
         let Some(identity) = identity else {
-            return self.system.get_or_try_init(async || config(system_roots().await?, None)).await.cloned();
+            return self.system.get_or_try_init(async || client_config(system_roots().await?, None)).await.cloned();
         };
-        let known = || self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.by_identity.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = known().get(&identity.digest) {
             return Ok(Arc::clone(config));
         }
         let roots = match &identity.tls.ca {
-            Some(pem) => authorities(pem)?,
+            Some(pem) => parse_authorities(pem)?,
             None => system_roots().await?,
         };
-        let config = config(roots, identity.tls.client.as_ref())?;
+        let config = client_config(roots, identity.tls.client.as_ref())?;
         let mut known = known();
         // Those of credentials from before are never asked for again.
-        if known.len() >= MOST_IDENTITIES {
+        if known.len() >= MAX_CACHED_CONFIGS {
             known.clear();
         }
         known.insert(identity.digest, Arc::clone(&config));
@@ -109,7 +109,7 @@ impl Configs {
     }
 }
 
-fn authorities(pem: &str) -> Result<RootCertStore, String> {
+fn parse_authorities(pem: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate = certificate.map_err(|_| "`ca` in the credentials is not PEM")?;
@@ -134,7 +134,7 @@ async fn system_roots() -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-fn config(roots: RootCertStore, client: Option<&(String, Secret)>) -> Result<Arc<ClientConfig>, String> {
+fn client_config(roots: RootCertStore, client: Option<&(String, Secret)>) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
@@ -154,24 +154,24 @@ fn config(roots: RootCertStore, client: Option<&(String, Secret)>) -> Result<Arc
 }
 
 /// Identities whose settings are kept.
-const MOST_IDENTITIES: usize = 64;
+const MAX_CACHED_CONFIGS: usize = 64;
 
 /// Says why there is no session. Nothing of a request was sent.
-pub(super) fn failure(error: &io::Error) -> HttpError {
-    let failed = |kind, message| HttpError::new(kind, Sent::No, message);
+pub(super) fn handshake_error(error: &io::Error) -> HttpError {
+    let failed = |kind, message| HttpError::new(kind, RequestSent::No, message);
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(Error::InvalidCertificate(fault)) => failed(HttpErrorKind::Certificate, certificate(fault)),
-        _ if let Some(message) = refused(error) => failed(HttpErrorKind::Certificate, message),
+        Some(Error::InvalidCertificate(fault)) => failed(HttpErrorKind::Certificate, certificate_error_message(fault)),
+        _ if let Some(message) = client_certificate_refusal(error) => failed(HttpErrorKind::Certificate, message),
         Some(Error::InvalidMessage(_)) => {
             failed(HttpErrorKind::Tls, "it does not speak TLS: is it `http://`?".to_owned())
         }
-        _ => failed(HttpErrorKind::Tls, chain(error)),
+        _ => failed(HttpErrorKind::Tls, error_chain(error)),
     }
 }
 
 /// Says that a server wants another certificate of ours. With TLS 1.3 it comes to that when the client takes the session for
 /// open; the server takes in nothing of what was sent meanwhile.
-pub(super) fn refused(error: &io::Error) -> Option<String> {
+pub(super) fn client_certificate_refusal(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref()? {
         Error::AlertReceived(alert) if wants_certificate(*alert) => Some(format!(
             "it refuses the client, which shows no certificate that it trusts (its alert: {alert:?}); the credentials may have \
@@ -194,7 +194,7 @@ fn wants_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-fn certificate(fault: &CertificateError) -> String {
+fn certificate_error_message(fault: &CertificateError) -> String {
     let day = |time: &UnixTime| {
         let second = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         jiff::Timestamp::from_second(second).map_or_else(|_| format!("{second} s"), |time| time.to_string())
@@ -211,7 +211,7 @@ fn certificate(fault: &CertificateError) -> String {
             "its certificate does not count yet: is the clock of this machine right?".to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+            let names: Vec<_> = presented.iter().map(|name| bare_name(name)).collect();
             let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
             format!("its certificate is for {names}, not for {}", expected.to_str())
         }
@@ -227,7 +227,7 @@ fn certificate(fault: &CertificateError) -> String {
 }
 
 /// A name as people write it: rustls has `DnsName("a.test")` and `IpAddress(10.0.0.1)`.
-fn bare(name: &str) -> &str {
+fn bare_name(name: &str) -> &str {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
     inner.trim_matches('"')
 }

@@ -8,21 +8,21 @@ use std::path::{Path, PathBuf};
 use occopus_engine::ports::{Fault, Reaction};
 use sha2::{Digest as _, Sha256};
 
-use super::directory::failed;
+use super::directory::file_error;
 
 /// So many addresses are tried before there is none left for us.
-const ATTEMPTS: u32 = 4096;
+const MAX_ADDRESS_ATTEMPTS: u32 = 4096;
 
 /// Claims an address by creating its file, which holds the instance's id. The first try follows from the id.
 pub(super) fn claim(state_dir: &Path, id: &str) -> Result<Ipv4Addr, Fault> {
     let directory = state_dir.join("addresses");
-    fs::create_dir_all(&directory).map_err(|error| failed("create", &directory, &error))?;
-    for attempt in 0..ATTEMPTS {
+    fs::create_dir_all(&directory).map_err(|error| file_error("create", &directory, &error))?;
+    for attempt in 0..MAX_ADDRESS_ATTEMPTS {
         let address = candidate(id, attempt);
-        let path = file(state_dir, &address.to_string());
+        let path = address_file(state_dir, &address.to_string());
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(mut file) => {
-                file.write_all(id.as_bytes()).map_err(|error| failed("write", &path, &error))?;
+                file.write_all(id.as_bytes()).map_err(|error| file_error("write", &path, &error))?;
                 return Ok(address);
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -31,7 +31,7 @@ pub(super) fn claim(state_dir: &Path, id: &str) -> Result<Ipv4Addr, Fault> {
                     return Ok(address);
                 }
             }
-            Err(error) => return Err(failed("create", &path, &error)),
+            Err(error) => return Err(file_error("create", &path, &error)),
         }
     }
     Err(Fault::new(Reaction::NoCapacity, "process.no-address", "no loopback address is free"))
@@ -39,13 +39,13 @@ pub(super) fn claim(state_dir: &Path, id: &str) -> Result<Ipv4Addr, Fault> {
 
 /// Frees the address, if it is this instance's.
 pub(super) fn free(state_dir: &Path, id: &str, address: &str) {
-    let path = file(state_dir, address);
+    let path = address_file(state_dir, address);
     if address.parse::<Ipv4Addr>().is_ok() && fs::read_to_string(&path).is_ok_and(|owner| owner == id) {
         let _ = fs::remove_file(path);
     }
 }
 
-fn file(state_dir: &Path, address: &str) -> PathBuf {
+fn address_file(state_dir: &Path, address: &str) -> PathBuf {
     state_dir.join("addresses").join(address)
 }
 
@@ -78,16 +78,16 @@ mod tests {
         let address = claim(state.path(), "a").unwrap();
         assert_eq!(claim(state.path(), "a").unwrap(), address);
         free(state.path(), "b", &address.to_string());
-        assert!(file(state.path(), &address.to_string()).exists());
+        assert!(address_file(state.path(), &address.to_string()).exists());
         free(state.path(), "a", &address.to_string());
-        assert!(!file(state.path(), &address.to_string()).exists());
+        assert!(!address_file(state.path(), &address.to_string()).exists());
     }
 
     #[test]
     fn a_taken_address_is_passed_over() {
         let state = tempfile::tempdir().unwrap();
         fs::create_dir_all(state.path().join("addresses")).unwrap();
-        fs::write(file(state.path(), &candidate("a", 0).to_string()), "b").unwrap();
+        fs::write(address_file(state.path(), &candidate("a", 0).to_string()), "b").unwrap();
         assert_eq!(claim(state.path(), "a").unwrap(), candidate("a", 1));
     }
 }

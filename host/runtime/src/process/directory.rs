@@ -11,25 +11,25 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::address;
-use super::procfs::Identity;
+use super::procfs::ProcessIdentity;
 
 /// What is known of a process. Readers accept further keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct ProcessRecord {
     pub(super) version: u32,
     pub(super) address: String,
     pub(super) labels: Vec<(String, String)>,
     /// None from before the start until after it.
-    pub(super) started: Option<Identity>,
+    pub(super) started: Option<ProcessIdentity>,
 }
 
-impl Record {
+impl ProcessRecord {
     pub(super) const VERSION: u32 = 1;
 }
 
 /// The directory of one instance; it need not exist.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct ProcessDirectory {
     id: String,
     path: PathBuf,
 }
@@ -37,12 +37,12 @@ pub(super) struct Directory {
 /// Held while a process is started or stopped. Children inherit it until they run their own program, so whoever gets it
 /// after the death of its holder sees the child's mark.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "closing the file frees the lock")] File);
+pub(super) struct DirectoryLock(#[expect(dead_code, reason = "closing the file frees the lock")] File);
 
-impl Directory {
+impl ProcessDirectory {
     /// Of an instance. An id that is no plain name is refused: it becomes a part of a path.
     pub(super) fn new(state_dir: &Path, id: &str) -> Result<Self, Fault> {
-        if !is_plain(id) {
+        if !is_valid_id(id) {
             let message = format!("`{}` is not an instance id", id.escape_debug());
             return Err(Fault::new(Reaction::GiveUp, "process.bad-instance-id", message));
         }
@@ -50,14 +50,14 @@ impl Directory {
     }
 
     /// The ids of all.
-    pub(super) fn all(state_dir: &Path) -> Result<Vec<String>, Fault> {
+    pub(super) fn list_ids(state_dir: &Path) -> Result<Vec<String>, Fault> {
         let path = state_dir.join("instances");
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed("read", &path, &error)),
+            Err(error) => return Err(file_error("read", &path, &error)),
         };
-        let name = |entry: fs::DirEntry| entry.file_name().into_string().ok().filter(|name| is_plain(name));
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().ok().filter(|name| is_valid_id(name));
         Ok(entries.flatten().filter_map(name).collect())
     }
 
@@ -69,30 +69,30 @@ impl Directory {
         self.path.is_dir()
     }
 
-    pub(super) fn output(&self) -> PathBuf {
+    pub(super) fn output_file(&self) -> PathBuf {
         self.path.join("output.log")
     }
 
     /// What was written before the output became too long.
-    pub(super) fn earlier_output(&self) -> PathBuf {
+    pub(super) fn rotated_output_file(&self) -> PathBuf {
         self.path.join("output.log.1")
     }
 
     /// How the process ended.
-    pub(super) fn ending(&self) -> PathBuf {
+    pub(super) fn exit_file(&self) -> PathBuf {
         self.path.join("ending.json")
     }
 
-    fn record(&self) -> PathBuf {
+    fn record_file(&self) -> PathBuf {
         self.path.join("record.json")
     }
 
     /// Makes the directory if need be, and waits for its lock.
-    pub(super) fn create_and_lock(&self) -> Result<Lock, Fault> {
+    pub(super) fn create_and_lock(&self) -> Result<DirectoryLock, Fault> {
         loop {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700);
-            builder.create(&self.path).map_err(|error| failed("create", &self.path, &error))?;
+            builder.create(&self.path).map_err(|error| file_error("create", &self.path, &error))?;
             if let Some(lock) = self.lock()? {
                 return Ok(lock);
             }
@@ -100,37 +100,37 @@ impl Directory {
     }
 
     /// Waits for the lock; none when there is no such directory (any more).
-    pub(super) fn lock(&self) -> Result<Option<Lock>, Fault> {
+    pub(super) fn lock(&self) -> Result<Option<DirectoryLock>, Fault> {
         let path = self.path.join("lock");
         loop {
             let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
             let file = match opened {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(failed("open", &path, &error)),
+                Err(error) => return Err(file_error("open", &path, &error)),
             };
             loop {
                 match flock(&file, FlockOperation::LockExclusive) {
                     Ok(()) => break,
                     Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(failed("lock", &path, &error.into())),
+                    Err(error) => return Err(file_error("lock", &path, &error.into())),
                 }
             }
             // The holder before us may have removed the directory: then this is the lock of nothing.
             let inode = |metadata: io::Result<fs::Metadata>| metadata.ok().map(|found| (found.dev(), found.ino()));
             if inode(file.metadata()) == inode(fs::metadata(&path)) {
-                return Ok(Some(Lock(file)));
+                return Ok(Some(DirectoryLock(file)));
             }
         }
     }
 
     /// None when nothing was ever started here.
-    pub(super) fn read(&self) -> Result<Option<Record>, Fault> {
-        let path = self.record();
+    pub(super) fn read(&self) -> Result<Option<ProcessRecord>, Fault> {
+        let path = self.record_file();
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read", &path, &error)),
+            Err(error) => return Err(file_error("read", &path, &error)),
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             let message = format!("{} is not a record of a process: {error}", path.display());
@@ -139,8 +139,8 @@ impl Directory {
     }
 
     /// Durable when it returns: a whole record, the old one or the new one.
-    pub(super) fn write(&self, record: &Record) -> Result<(), Fault> {
-        let (path, draft) = (self.record(), self.path.join("record.new"));
+    pub(super) fn write(&self, record: &ProcessRecord) -> Result<(), Fault> {
+        let (path, draft) = (self.record_file(), self.path.join("record.new"));
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
             file.write_all(&serde_json::to_vec(record)?)?;
@@ -148,25 +148,25 @@ impl Directory {
             fs::rename(&draft, &path)?;
             File::open(&self.path)?.sync_all()
         };
-        write().map_err(|error| failed("write", &path, &error))
+        write().map_err(|error| file_error("write", &path, &error))
     }
 
     /// Frees the address and removes everything. To be called with the lock held: it goes with the directory, in one step.
-    pub(super) fn forget(&self, state_dir: &Path, record: &Record) -> Result<(), Fault> {
+    pub(super) fn remove(&self, state_dir: &Path, record: &ProcessRecord) -> Result<(), Fault> {
         address::free(state_dir, &self.id, &record.address);
         // No instance has such a name: a dot is in it.
         let grave = self.path.with_file_name(format!("{}.{}", self.id, Uuid::new_v4().simple()));
-        fs::rename(&self.path, &grave).map_err(|error| failed("remove", &self.path, &error))?;
-        fs::remove_dir_all(&grave).map_err(|error| failed("remove", &grave, &error))
+        fs::rename(&self.path, &grave).map_err(|error| file_error("remove", &self.path, &error))?;
+        fs::remove_dir_all(&grave).map_err(|error| file_error("remove", &grave, &error))
     }
 }
 
-fn is_plain(id: &str) -> bool {
+fn is_valid_id(id: &str) -> bool {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=128).contains(&id.len()) && id.bytes().all(fine)
 }
 
 /// A file of the state could not be used.
-pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Fault {
+pub(super) fn file_error(what: &str, path: &Path, error: &io::Error) -> Fault {
     Fault::new(Reaction::GiveUp, "process.state", format!("can't {what} {}: {error}", path.display()))
 }

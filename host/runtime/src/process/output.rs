@@ -10,20 +10,20 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::directory::Directory;
+use super::directory::ProcessDirectory;
 
 /// The longest that the file becomes before its end is moved away, in bytes; the second one is at most as long.
-pub(super) const LONGEST: u64 = 10 << 20;
+pub(super) const MAX_OUTPUT_FILE_BYTES: u64 = 10 << 20;
 /// So many bytes that came while the end was copied are copied too.
-const CATCHING_UP: u64 = 1 << 20;
+const MAX_CATCH_UP_BYTES: u64 = 1 << 20;
 /// How often the end is copied from a process that writes faster.
-const ATTEMPTS: u32 = 4;
+const MAX_COPY_ATTEMPTS: u32 = 4;
 /// The most bytes that [`tail`] reads of each file.
-const TAIL: u64 = 64 << 10;
+const MAX_TAIL_BYTES: u64 = 64 << 10;
 
 /// Moves the output away if it is longer than `longest`.
-pub(super) fn rotate(directory: &Directory, longest: u64) -> io::Result<()> {
-    let path = directory.output();
+pub(super) fn rotate(directory: &ProcessDirectory, longest: u64) -> io::Result<()> {
+    let path = directory.output_file();
     if fs::metadata(&path).map_or(0, |found| found.len()) <= longest {
         return Ok(());
     }
@@ -35,26 +35,26 @@ pub(super) fn rotate(directory: &Directory, longest: u64) -> io::Result<()> {
     }
     let draft = path.with_extension("log.new");
     let mut to = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
-    for attempt in 1..=ATTEMPTS {
+    for attempt in 1..=MAX_COPY_ATTEMPTS {
         let length = from.metadata()?.len();
         to.rewind()?;
         to.set_len(0)?;
         from.seek(SeekFrom::Start(length.saturating_sub(longest)))?;
         io::copy(&mut (&mut from).take(longest), &mut to)?;
         // What came in the meantime; a process that writes faster than it is copied is caught up with once more.
-        if from.metadata()?.len().saturating_sub(length) <= CATCHING_UP || attempt == ATTEMPTS {
-            io::copy(&mut (&mut from).take(CATCHING_UP), &mut to)?;
+        if from.metadata()?.len().saturating_sub(length) <= MAX_CATCH_UP_BYTES || attempt == MAX_COPY_ATTEMPTS {
+            io::copy(&mut (&mut from).take(MAX_CATCH_UP_BYTES), &mut to)?;
             break;
         }
     }
-    fs::rename(&draft, directory.earlier_output())?;
+    fs::rename(&draft, directory.rotated_output_file())?;
     from.set_len(0)
 }
 
 /// Returns the last lines, oldest first, across both files.
-pub(super) fn tail(directory: &Directory, lines: usize) -> io::Result<String> {
-    let mut bytes = end_of(&directory.earlier_output())?;
-    bytes.extend(end_of(&directory.output())?);
+pub(super) fn tail(directory: &ProcessDirectory, lines: usize) -> io::Result<String> {
+    let mut bytes = read_end(&directory.rotated_output_file())?;
+    bytes.extend(read_end(&directory.output_file())?);
     let text = String::from_utf8_lossy(&bytes);
     let all = text.trim_end_matches('\n');
     let from = match lines {
@@ -64,15 +64,15 @@ pub(super) fn tail(directory: &Directory, lines: usize) -> io::Result<String> {
     Ok(all.get(from..).unwrap_or_default().to_owned())
 }
 
-fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+fn read_end(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(TAIL)))?;
+    file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(MAX_TAIL_BYTES)))?;
     let mut bytes = Vec::new();
-    file.take(TAIL).read_to_end(&mut bytes)?;
+    file.take(MAX_TAIL_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -82,25 +82,25 @@ mod tests {
 
     use super::*;
 
-    fn place() -> (tempfile::TempDir, Directory) {
+    fn test_directory() -> (tempfile::TempDir, ProcessDirectory) {
         let state = tempfile::tempdir().unwrap();
-        let directory = Directory::new(state.path(), "a").unwrap();
+        let directory = ProcessDirectory::new(state.path(), "a").unwrap();
         let _lock = directory.create_and_lock().unwrap();
         (state, directory)
     }
 
     #[test]
     fn output_is_bounded_and_read_across_both_files() {
-        let (_state, directory) = place();
+        let (_state, directory) = test_directory();
         assert_eq!(tail(&directory, 5).unwrap(), "");
-        let mut file = OpenOptions::new().create(true).append(true).open(directory.output()).unwrap();
+        let mut file = OpenOptions::new().create(true).append(true).open(directory.output_file()).unwrap();
         for number in 0..1000 {
             writeln!(file, "line {number}").unwrap();
             rotate(&directory, 200).unwrap();
             assert_eq!(tail(&directory, 2).unwrap().lines().last(), Some(format!("line {number}").as_str()));
         }
         let length = |path: &Path| fs::metadata(path).unwrap().len();
-        assert!(length(&directory.output()) <= 200 && length(&directory.earlier_output()) <= 220);
+        assert!(length(&directory.output_file()) <= 200 && length(&directory.rotated_output_file()) <= 220);
         let told = tail(&directory, 20).unwrap();
         assert_eq!(told.lines().count(), 20);
         assert_eq!(told.lines().next(), Some("line 980"));

@@ -5,11 +5,11 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 
 /// Variable that marks all processes of an instance.
-pub(super) const MARK: &str = "OCCOPUS_INSTANCE_ID";
+pub(super) const INSTANCE_ID_VARIABLE: &str = "OCCOPUS_INSTANCE_ID";
 
 /// A process, told apart from any other that has or had its pid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub(super) struct ProcessIdentity {
     pub(super) pid: u32,
     /// In clock ticks since the boot.
     pub(super) start_time: u64,
@@ -26,9 +26,9 @@ pub(super) struct Stat {
     pub(super) exit_code: i32,
 }
 
-impl Identity {
+impl ProcessIdentity {
     /// Is it still there? A zombie is not: it has ended.
-    pub(super) fn runs(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.stat().is_some_and(|stat| !stat.zombie)
     }
 
@@ -40,8 +40,8 @@ impl Identity {
 }
 
 /// The identity of a process that exists now.
-pub(super) fn identity(pid: u32) -> Option<Identity> {
-    Some(Identity { pid, start_time: stat(pid)?.start_time, boot_id: boot_id() })
+pub(super) fn identity(pid: u32) -> Option<ProcessIdentity> {
+    Some(ProcessIdentity { pid, start_time: stat(pid)?.start_time, boot_id: boot_id() })
 }
 
 /// None when there is no such process.
@@ -64,15 +64,15 @@ fn parse(text: &str) -> Option<Stat> {
 }
 
 /// Does the process carry the mark of this instance in the environment it was started with?
-pub(super) fn is_marked(pid: u32, id: &str) -> bool {
-    mark(pid).is_some_and(|mark| mark == id)
+pub(super) fn belongs_to_instance(pid: u32, id: &str) -> bool {
+    instance_of(pid).is_some_and(|mark| mark == id)
 }
 
 /// The instance whose mark the process carries in the environment it was started with.
-pub(super) fn mark(pid: u32) -> Option<String> {
+pub(super) fn instance_of(pid: u32) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = |entry: &[u8]| {
-        let id = entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=")?;
+        let id = entry.strip_prefix(INSTANCE_ID_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
         String::from_utf8(id.to_vec()).ok()
     };
     environment.split(|byte| *byte == 0).find_map(value)
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn this_process_is_found() {
         let me = identity(std::process::id()).unwrap();
-        assert!(me.runs());
-        assert!(!Identity { start_time: me.start_time + 1, ..me.clone() }.runs());
-        assert!(!Identity { boot_id: "another".into(), ..me }.runs());
+        assert!(me.is_running());
+        assert!(!ProcessIdentity { start_time: me.start_time + 1, ..me.clone() }.is_running());
+        assert!(!ProcessIdentity { boot_id: "another".into(), ..me }.is_running());
     }
 }

@@ -10,15 +10,15 @@ use std::process::{Child, Stdio};
 
 use occopus_engine::ports::{Fault, Reaction};
 
-use super::Command;
-use super::directory::{Directory, failed};
-use super::procfs::MARK;
+use super::ProcessCommand;
+use super::directory::{ProcessDirectory, file_error};
+use super::procfs::INSTANCE_ID_VARIABLE;
 
 /// What processes get of the host's own environment.
-const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+const INHERITED_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
 /// The first descriptor after standard input, output and error.
-const FIRST_DESCRIPTOR: i32 = 3;
+const FIRST_NONSTANDARD_DESCRIPTOR: i32 = 3;
 
 /// A program that exists and may be run, and where.
 pub(super) struct Program {
@@ -28,22 +28,25 @@ pub(super) struct Program {
 
 impl Program {
     /// Looks at everything that can be wrong with a command before anything is done.
-    pub(super) fn find(command: &Command) -> Result<Self, Fault> {
+    pub(super) fn find(command: &ProcessCommand) -> Result<Self, Fault> {
         let texts = command.argv.iter().chain(command.environment.iter().flat_map(|(name, value)| [name, value]));
         if texts.chain(&command.directory).any(|text| text.contains('\0')) {
-            return Err(unusable("process.bad-command", "a command can't hold a zero byte".into()));
+            return Err(bad_command("process.bad-command", "a command can't hold a zero byte".into()));
         }
         if let Some((name, _)) = command.environment.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
-            return Err(unusable("process.bad-command", format!("`{name}` is not a name of an environment variable")));
+            return Err(bad_command(
+                "process.bad-command",
+                format!("`{name}` is not a name of an environment variable"),
+            ));
         }
         let Some(name) = command.argv.first().filter(|name| !name.is_empty()) else {
-            return Err(unusable("process.bad-command", "the command is empty".into()));
+            return Err(bad_command("process.bad-command", "the command is empty".into()));
         };
         let current = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let directory = command.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
         if !directory.is_dir() {
             let message = format!("there is no directory {}", directory.display());
-            return Err(unusable("process.no-such-directory", message));
+            return Err(bad_command("process.no-such-directory", message));
         }
         let path = if name.contains('/') {
             Some(directory.join(name)).filter(|path| is_executable(path))
@@ -52,7 +55,7 @@ impl Program {
             env::split_paths(&path).map(|part| current.join(part).join(name)).find(|path| is_executable(path))
         };
         let message = || format!("there is no program `{name}` that can be run");
-        let path = path.ok_or_else(|| unusable("process.no-such-program", message()))?;
+        let path = path.ok_or_else(|| bad_command("process.no-such-program", message()))?;
         Ok(Self { path, directory })
     }
 }
@@ -61,16 +64,16 @@ impl Program {
 /// output in a file.
 pub(super) fn spawn(
     program: &Program,
-    command: &Command,
+    command: &ProcessCommand,
     id: &str,
     address: &str,
     occopus: &Path,
-    directory: &Directory,
+    directory: &ProcessDirectory,
 ) -> Result<Child, Fault> {
-    let path = directory.output();
+    let path = directory.output_file();
     let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     let output = output.and_then(|file| Ok((file.try_clone()?, file)));
-    let (stdout, stderr) = output.map_err(|error| failed("open", &path, &error))?;
+    let (stdout, stderr) = output.map_err(|error| file_error("open", &path, &error))?;
     let mut process = std::process::Command::new(&program.path);
     process
         .arg0(&command.argv[0])
@@ -81,12 +84,12 @@ pub(super) fn spawn(
         .stderr(stderr)
         .process_group(0)
         .env_clear()
-        .envs(INHERITED.iter().filter_map(|name| Some((name, env::var_os(name)?))))
+        .envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((name, env::var_os(name)?))))
         .envs(command.environment.iter().map(|(name, value)| (name, value)))
         .env("OCCOPUS", occopus)
         .env("OCCOPUS_ADDRESS", address)
-        .env(MARK, id);
-    keep_descriptors();
+        .env(INSTANCE_ID_VARIABLE, id);
+    set_descriptors_cloexec();
     process.spawn().map_err(|error| {
         let message = format!("can't start {}: {error}", program.path.display());
         let passing =
@@ -98,14 +101,14 @@ pub(super) fn spawn(
 
 /// Keeps the descriptors of this host from what it starts, but for the standard ones. Those that the host inherited itself, such
 /// as a lock or a pipe of a script, would stay open for as long as its processes run.
-pub(super) fn keep_descriptors() {
-    close_fds::set_fds_cloexec(FIRST_DESCRIPTOR, &[]);
+pub(super) fn set_descriptors_cloexec() {
+    close_fds::set_fds_cloexec(FIRST_NONSTANDARD_DESCRIPTOR, &[]);
 }
 
 fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-fn unusable(code: &str, message: String) -> Fault {
+fn bad_command(code: &str, message: String) -> Fault {
     Fault::new(Reaction::GiveUp, code, message)
 }

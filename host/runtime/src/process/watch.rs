@@ -15,33 +15,35 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::directory::{Directory, failed};
-use super::procfs::Identity;
+use super::directory::{ProcessDirectory, file_error};
+use super::procfs::ProcessIdentity;
 use super::{Inner, rotate, spawn};
 
 /// Between two looks at the output. What a process writes in this time comes on top of the longest output.
-const LOOK: Duration = Duration::from_secs(2);
+const ROTATION_INTERVAL: Duration = Duration::from_secs(2);
 
 /// So many looks pass between two questions whether any process runs.
-const LOOKS: u32 = 15;
+const ROTATIONS_PER_LIVENESS_CHECK: u32 = 15;
 
 /// Keeps the output of all processes in this directory of state short, for as long as one of them runs. Returns at once when
 /// another process does it already. Blocks.
 ///
 /// # Errors
 /// When the directory can't be read.
-pub fn keep_outputs_short(state_dir: &Path) -> Result<(), Fault> {
+pub fn run_output_rotation(state_dir: &Path) -> Result<(), Fault> {
     // Held until the end of this process. Who only asks whether it is held, has it for a moment.
-    let Some(_lock) = alone_after_all(state_dir)? else { return Ok(()) };
+    let Some(_lock) = lock_outputs_with_retry(state_dir)? else { return Ok(()) };
     for look in 0_u32.. {
-        let ids = Directory::all(state_dir)?;
-        if ids.is_empty() || (look % LOOKS == 0 && !ids.iter().any(|id| runs(state_dir, id))) {
+        let ids = ProcessDirectory::list_ids(state_dir)?;
+        if ids.is_empty()
+            || (look % ROTATIONS_PER_LIVENESS_CHECK == 0 && !ids.iter().any(|id| is_instance_running(state_dir, id)))
+        {
             break;
         }
-        for directory in ids.iter().filter_map(|id| Directory::new(state_dir, id).ok()) {
+        for directory in ids.iter().filter_map(|id| ProcessDirectory::new(state_dir, id).ok()) {
             rotate(&directory);
         }
-        sleep(LOOK);
+        sleep(ROTATION_INTERVAL);
     }
     Ok(())
 }
@@ -51,57 +53,57 @@ pub fn keep_outputs_short(state_dir: &Path) -> Result<(), Fault> {
 ///
 /// # Errors
 /// When the directory can't be read, or the program can't be started.
-pub fn leave_outputs_watched(state_dir: &Path, program: &Path, arguments: &[&Path]) -> Result<(), Fault> {
-    let ids = Directory::all(state_dir)?;
-    if !ids.iter().any(|id| runs(state_dir, id)) || alone(state_dir)?.is_none() {
+pub fn spawn_output_rotation(state_dir: &Path, program: &Path, arguments: &[&Path]) -> Result<(), Fault> {
+    let ids = ProcessDirectory::list_ids(state_dir)?;
+    if !ids.iter().any(|id| is_instance_running(state_dir, id)) || try_lock_outputs(state_dir)?.is_none() {
         return Ok(());
     }
-    spawn::keep_descriptors();
+    spawn::set_descriptors_cloexec();
     let mut command = Command::new(program);
     command.args(arguments).current_dir("/").process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().map(drop).map_err(|error| failed("run", program, &error))
+    command.spawn().map(drop).map_err(|error| file_error("run", program, &error))
 }
 
 /// The lock of the one that watches; none when another has it.
-fn alone(state_dir: &Path) -> Result<Option<File>, Fault> {
+fn try_lock_outputs(state_dir: &Path) -> Result<Option<File>, Fault> {
     let path = state_dir.join("outputs.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| failed("open", &path, &error))?;
+    let file = file.map_err(|error| file_error("open", &path, &error))?;
     Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file))
 }
 
-fn alone_after_all(state_dir: &Path) -> Result<Option<File>, Fault> {
-    const ATTEMPTS: u32 = 3;
-    for _ in 1..ATTEMPTS {
-        if let Some(lock) = alone(state_dir)? {
+fn lock_outputs_with_retry(state_dir: &Path) -> Result<Option<File>, Fault> {
+    const LOCK_ATTEMPTS: u32 = 3;
+    for _ in 1..LOCK_ATTEMPTS {
+        if let Some(lock) = try_lock_outputs(state_dir)? {
             return Ok(Some(lock));
         }
         sleep(Duration::from_millis(100));
     }
-    alone(state_dir)
+    try_lock_outputs(state_dir)
 }
 
-fn runs(state_dir: &Path, id: &str) -> bool {
-    let record = Directory::new(state_dir, id).and_then(|directory| directory.read()).ok().flatten();
-    record.and_then(|record| record.started).as_ref().is_some_and(Identity::runs)
+fn is_instance_running(state_dir: &Path, id: &str) -> bool {
+    let record = ProcessDirectory::new(state_dir, id).and_then(|directory| directory.read()).ok().flatten();
+    record.and_then(|record| record.started).as_ref().is_some_and(ProcessIdentity::is_running)
 }
 
 /// Starts the task, once. It ends with the last handle of these processes, or with the runtime.
-pub(super) fn begin(inner: &Arc<Inner>) {
-    if !inner.watched.swap(true, Ordering::Relaxed) {
-        tokio::spawn(watch(Arc::downgrade(inner)));
+pub(super) fn start_watch(inner: &Arc<Inner>) {
+    if !inner.is_watch_started.swap(true, Ordering::Relaxed) {
+        tokio::spawn(watch_processes(Arc::downgrade(inner)));
     }
 }
 
-async fn watch(inner: Weak<Inner>) {
+async fn watch_processes(inner: Weak<Inner>) {
     let Ok(mut ends) = signal(SignalKind::child()) else { return };
-    let mut looks = interval(LOOK);
+    let mut looks = interval(ROTATION_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let work = tokio::select! {
             end = ends.recv() => if end.is_some() { Inner::reap_all } else { return },
-            _ = looks.tick() => Inner::shorten,
+            _ = looks.tick() => Inner::rotate_outputs,
         };
         let Some(inner) = inner.upgrade() else { return };
         if tokio::task::spawn_blocking(move || work(&inner)).await.is_err() {
@@ -118,13 +120,13 @@ impl Inner {
         }
     }
 
-    fn shorten(&self) {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    fn rotate_outputs(&self) {
+        let seen = self.rotated_outputs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for id in seen {
-            match Directory::new(&self.state_dir, &id) {
+            match ProcessDirectory::new(&self.state_dir, &id) {
                 Ok(directory) if directory.exists() => rotate(&directory),
                 _ => {
-                    self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                    self.rotated_outputs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 }
             }
         }

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{CallSecrets, percent};
-use crate::busy::Pace;
+use super::{CallSecrets, percent_encode};
+use crate::call_clock::WorkBudget;
 
 /// The value before which the key is put.
-pub(crate) const KEY_PREFIX: &[u8] = b"AWS4";
+pub(crate) const AWS_KEY_PREFIX: &[u8] = b"AWS4";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Bytes of a name of a region or a service.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_BYTES: usize = 64;
 
 /// A request to be signed.
 #[derive(Debug, Clone)]
@@ -62,23 +62,28 @@ impl CallSecrets {
     ) -> Result<Option<AwsSignature>, String> {
         let names = [&request.region, &request.service];
         let plain = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if names.iter().any(|name| name.is_empty() || name.len() > LONGEST_NAME || !plain(name)) {
+        if names.iter().any(|name| name.is_empty() || name.len() > MAX_NAME_BYTES || !plain(name)) {
             return Err("the region or the service has no name of Amazon's".to_owned());
         }
         let date = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         let scope = format!("{}/{}/{}/aws4_request", &date[..8], request.region, request.service);
-        let (canonical, signed_headers) = self.canonical(request, host, &date)?;
+        let (canonical, signed_headers) = self.canonical_request(request, host, &date)?;
         let to_sign = format!("{ALGORITHM}\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical.as_slice())));
         let chain = scope.split('/').chain([to_sign.as_str()]).map(|text| text.as_bytes().to_vec());
         let chain = chain.collect::<Vec<_>>();
         // Some hundred bytes: it never waits.
-        let signature = self.hmac_sha256(field, KEY_PREFIX, &chain, &mut Pace::endless()).now_or_never();
+        let signature = self.hmac_sha256(field, AWS_KEY_PREFIX, &chain, &mut WorkBudget::unlimited()).now_or_never();
         let signature = signature.and_then(Result::ok).flatten();
         Ok(signature.map(|signature| AwsSignature { date, scope, signed_headers, signature: hex(&signature) }))
     }
 
     /// The request in the one way in which it is signed, and the names of its headers.
-    fn canonical(&self, request: &AwsRequest, host: &str, date: &str) -> Result<(Zeroizing<Vec<u8>>, String), String> {
+    fn canonical_request(
+        &self,
+        request: &AwsRequest,
+        host: &str,
+        date: &str,
+    ) -> Result<(Zeroizing<Vec<u8>>, String), String> {
         // No line break of the guest's gets into the text: whatever is signed is what it says to be.
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| "the method is none".to_owned())?;
         let url: Uri = request.url.parse().map_err(|error| format!("the URL is none: {error}"))?;
@@ -105,8 +110,8 @@ impl CallSecrets {
             32 => hex(&request.payload),
             _ => return Err("the payload is no SHA-256".to_owned()),
         };
-        let path = path(url.path(), request.service == "s3");
-        let mut text = Zeroizing::new(format!("{method}\n{path}\n{}\n", query(url.query())?).into_bytes());
+        let path = canonical_path(url.path(), request.service == "s3");
+        let mut text = Zeroizing::new(format!("{method}\n{path}\n{}\n", canonical_query(url.query())?).into_bytes());
         for (name, value) in headers {
             text.extend_from_slice(name.as_bytes());
             text.push(b':');
@@ -119,18 +124,18 @@ impl CallSecrets {
 }
 
 /// Segments are escaped again, but for S3.
-fn path(path: &str, as_it_is: bool) -> String {
+fn canonical_path(path: &str, as_it_is: bool) -> String {
     if path.is_empty() {
         return "/".to_owned();
     }
     if as_it_is {
         return path.to_owned();
     }
-    path.split('/').map(|segment| percent(segment).to_string()).collect::<Vec<_>>().join("/")
+    path.split('/').map(|segment| percent_encode(segment).to_string()).collect::<Vec<_>>().join("/")
 }
 
 /// Parameters by name and value. Those by which a URL is signed for others, for days, are refused.
-fn query(query: Option<&str>) -> Result<String, String> {
+fn canonical_query(query: Option<&str>) -> Result<String, String> {
     let mut parameters: Vec<_> = query
         .unwrap_or_default()
         .split('&')
@@ -138,7 +143,7 @@ fn query(query: Option<&str>) -> Result<String, String> {
         .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
         .collect();
     let signed = |name: &str| {
-        let decoded = super::scan::decoded(name.as_bytes());
+        let decoded = super::search::normalize_decoded(name.as_bytes());
         // As it is compared: `-` and `+` are one.
         decoded.starts_with(b"x+amz+")
     };

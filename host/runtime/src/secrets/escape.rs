@@ -2,13 +2,13 @@
 
 /// One escape, and the bytes that it stands for: none, or those of one character.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unit {
+pub(super) struct DecodedEscape {
     pub(super) length: usize,
     pub(super) bytes: [u8; 4],
     pub(super) count: usize,
 }
 
-impl Unit {
+impl DecodedEscape {
     fn byte(length: usize, byte: u8) -> Self {
         Self { length, bytes: [byte, 0, 0, 0], count: 1 }
     }
@@ -25,75 +25,75 @@ impl Unit {
 }
 
 /// Backslashes of one escape. JSON within JSON within JSON has seven.
-const BACKSLASHES: usize = 15;
+const MAX_BACKSLASHES: usize = 15;
 /// Between the `&` and the `;` of `&quot;`.
-const LONGEST_NAME: usize = 4;
+const MAX_ENTITY_NAME_CHARS: usize = 4;
 /// Between those of a number, which may have zeros in front.
-const LONGEST_NUMBER: usize = 30;
+const MAX_ENTITY_NUMBER_CHARS: usize = 30;
 
 /// Reads the escape with which a text begins: `%`, `\` or `&`, which stand for themselves where they begin none. None when
 /// more of the text is needed.
-pub(super) fn unit(text: &[u8], is_end: bool) -> Option<Unit> {
+pub(super) fn decode_escape(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
     match text.first() {
-        Some(b'%') => percent(text, is_end),
-        Some(b'\\') => backslash(text, is_end),
-        _ => entity(text, is_end),
+        Some(b'%') => decode_percent(text, is_end),
+        Some(b'\\') => decode_backslash(text, is_end),
+        _ => decode_entity(text, is_end),
     }
 }
 
 /// `%63`, also where the `%` is escaped itself (`%2563`).
-fn percent(text: &[u8], is_end: bool) -> Option<Unit> {
+fn decode_percent(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
     let mut at = 1;
     loop {
-        let Some(digits) = text.get(at..at + 2) else { return is_end.then(|| Unit::byte(at, b'%')) };
-        match number(digits).and_then(|number| u8::try_from(number).ok()) {
-            None => return Some(Unit::byte(at, b'%')),
+        let Some(digits) = text.get(at..at + 2) else { return is_end.then(|| DecodedEscape::byte(at, b'%')) };
+        match parse_hex(digits).and_then(|number| u8::try_from(number).ok()) {
+            None => return Some(DecodedEscape::byte(at, b'%')),
             Some(b'%') if at < 9 => at += 2,
-            Some(byte) => return Some(Unit::byte(at + 2, byte)),
+            Some(byte) => return Some(DecodedEscape::byte(at + 2, byte)),
         }
     }
 }
 
 /// `\u0063`, `\x63`, and backslashes before anything else, which are left out.
-fn backslash(text: &[u8], is_end: bool) -> Option<Unit> {
-    let run = text.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+fn decode_backslash(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
+    let run = text.iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
     let digits = match text.get(run) {
         Some(b'u') => 4,
         Some(b'x') => 2,
         // Characters of no account.
-        Some(b'n' | b'r' | b't') => return Some(Unit::nothing(run + 1)),
+        Some(b'n' | b'r' | b't') => return Some(DecodedEscape::nothing(run + 1)),
         None if !is_end => return None,
-        _ => return Some(Unit::nothing(run)),
+        _ => return Some(DecodedEscape::nothing(run)),
     };
     let end = run + 1 + digits;
-    let Some(written) = text.get(run + 1..end) else { return is_end.then(|| Unit::nothing(run)) };
-    let Some(first) = number(written) else { return Some(Unit::nothing(run)) };
+    let Some(written) = text.get(run + 1..end) else { return is_end.then(|| DecodedEscape::nothing(run)) };
+    let Some(first) = parse_hex(written) else { return Some(DecodedEscape::nothing(run)) };
     if !(0xd800..0xdc00).contains(&first) {
-        return Some(Unit::character(end, char::from_u32(first)));
+        return Some(DecodedEscape::character(end, char::from_u32(first)));
     }
     // The first half of a pair (RFC 8259, section 7).
     let rest = &text[end..];
-    let again = rest.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
-    let Some(second) = rest.get(again..again + 5) else { return is_end.then(|| Unit::nothing(end)) };
-    let low = second.strip_prefix(b"u").and_then(number).filter(|low| (0xdc00..0xe000).contains(low));
+    let again = rest.iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+    let Some(second) = rest.get(again..again + 5) else { return is_end.then(|| DecodedEscape::nothing(end)) };
+    let low = second.strip_prefix(b"u").and_then(parse_hex).filter(|low| (0xdc00..0xe000).contains(low));
     Some(match low {
-        None => Unit::nothing(end),
+        None => DecodedEscape::nothing(end),
         Some(low) => {
             let character = char::from_u32(0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
-            Unit::character(end + again + 5, character)
+            DecodedEscape::character(end + again + 5, character)
         }
     })
 }
 
 /// `&amp;`, `&#99;`, `&#x63;`, `&#x0063;`.
-fn entity(text: &[u8], is_end: bool) -> Option<Unit> {
-    let longest = if text.get(1) == Some(&b'#') { LONGEST_NUMBER } else { LONGEST_NAME };
+fn decode_entity(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
+    let longest = if text.get(1) == Some(&b'#') { MAX_ENTITY_NUMBER_CHARS } else { MAX_ENTITY_NAME_CHARS };
     let inside = text.iter().skip(1).take(longest);
     let end = 1 + inside.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#').count();
     match text.get(end) {
         Some(b';') => {}
         None if !is_end => return None,
-        _ => return Some(Unit::byte(1, b'&')),
+        _ => return Some(DecodedEscape::byte(1, b'&')),
     }
     let name = std::str::from_utf8(&text[1..end]).unwrap_or_default();
     let character = match name {
@@ -113,10 +113,10 @@ fn entity(text: &[u8], is_end: bool) -> Option<Unit> {
             code.and_then(char::from_u32)
         }
     };
-    Some(if character.is_some() { Unit::character(end + 1, character) } else { Unit::byte(1, b'&') })
+    Some(if character.is_some() { DecodedEscape::character(end + 1, character) } else { DecodedEscape::byte(1, b'&') })
 }
 
 /// The value of hexadecimal digits.
-fn number(digits: &[u8]) -> Option<u32> {
+fn parse_hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
 }

@@ -2,11 +2,11 @@
 
 use zeroize::Zeroizing;
 
-use super::{CallSecrets, DIGITS, PREFIX};
+use super::{CallSecrets, PLACEHOLDER_HEX_DIGITS, PLACEHOLDER_PREFIX};
 
 /// A text is too long once its placeholders are filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooLong;
+pub(crate) struct FilledTextTooLong;
 
 impl CallSecrets {
     /// The text with its placeholders filled in; none when there is no placeholder of this call in it.
@@ -18,7 +18,11 @@ impl CallSecrets {
     ///
     /// # Errors
     /// When it has more: a few bytes may stand for a long value, many times.
-    pub(crate) fn fill_within(&self, text: &[u8], most: usize) -> Result<Option<Zeroizing<Vec<u8>>>, TooLong> {
+    pub(crate) fn fill_within(
+        &self,
+        text: &[u8],
+        most: usize,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, FilledTextTooLong> {
         let issued = self.issued();
         if issued.is_empty() {
             return Ok(None);
@@ -26,29 +30,29 @@ impl CallSecrets {
         let mut filled: Option<Zeroizing<Vec<u8>>> = None;
         let mut copied = 0;
         let mut at = 0;
-        let finder = memchr::memmem::Finder::new(PREFIX);
+        let finder = memchr::memmem::Finder::new(PLACEHOLDER_PREFIX);
         while let Some(found) = finder.find(&text[at..]) {
             let start = at + found;
-            let end = start + PREFIX.len() + DIGITS;
+            let end = start + PLACEHOLDER_PREFIX.len() + PLACEHOLDER_HEX_DIGITS;
             let form = text.get(start..end).and_then(|bytes| std::str::from_utf8(bytes).ok());
-            let value = form.and_then(|name| issued.get(name)).and_then(|form| self.written(form));
+            let value = form.and_then(|name| issued.get(name)).and_then(|form| self.expand(form));
             if let Some(value) = value {
                 let out = filled.get_or_insert_with(Zeroizing::default);
                 out.extend_from_slice(&text[copied..start]);
                 out.extend_from_slice(value.as_bytes());
                 if out.len() > most {
-                    return Err(TooLong);
+                    return Err(FilledTextTooLong);
                 }
                 copied = end;
                 at = end;
             } else {
-                at = start + PREFIX.len();
+                at = start + PLACEHOLDER_PREFIX.len();
             }
         }
         if let Some(out) = &mut filled {
             out.extend_from_slice(&text[copied..]);
             if out.len() > most {
-                return Err(TooLong);
+                return Err(FilledTextTooLong);
             }
         }
         Ok(filled)

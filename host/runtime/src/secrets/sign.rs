@@ -11,15 +11,15 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::CallSecrets;
-use crate::busy::{Pace, Spent};
+use crate::call_clock::{ComputeTimeExhausted, WorkBudget};
 
 /// Bytes of a key of HMAC with SHA-1 or SHA-256 that is used as it is.
-const HMAC_BLOCK: usize = 64;
+const HMAC_BLOCK_BYTES: usize = 64;
 
 /// Bytes that are taken at a time.
-const PIECE: usize = 16 << 10;
+const CHUNK_BYTES: usize = 16 << 10;
 /// Cost of a message beside its bytes: it has a key of its own.
-const MESSAGE: usize = 256;
+const MESSAGE_COST_BYTES: usize = 256;
 
 impl CallSecrets {
     /// HMAC-SHA1 under a value.
@@ -27,14 +27,14 @@ impl CallSecrets {
         &self,
         field: &str,
         message: &[u8],
-        pace: &mut Pace,
-    ) -> Result<Option<Vec<u8>>, Spent> {
+        pace: &mut WorkBudget,
+    ) -> Result<Option<Vec<u8>>, ComputeTimeExhausted> {
         let value = self.values.get(field);
         let Some(mut mac) = value.and_then(|value| Hmac::<Sha1>::new_from_slice(value.as_bytes()).ok()) else {
             return Ok(None);
         };
-        for piece in message.chunks(PIECE) {
-            pace.step(piece.len()).await?;
+        for piece in message.chunks(CHUNK_BYTES) {
+            pace.consume(piece.len()).await?;
             mac.update(piece);
         }
         Ok(Some(mac.finalize().into_bytes().to_vec()))
@@ -47,15 +47,15 @@ impl CallSecrets {
         field: &str,
         prefix: &[u8],
         messages: &[Vec<u8>],
-        pace: &mut Pace,
-    ) -> Result<Option<Vec<u8>>, Spent> {
+        pace: &mut WorkBudget,
+    ) -> Result<Option<Vec<u8>>, ComputeTimeExhausted> {
         let Some(value) = self.values.get(field) else { return Ok(None) };
         let mut key = Zeroizing::new([prefix, value.as_bytes()].concat());
         for message in messages {
-            pace.step(MESSAGE).await?;
+            pace.consume(MESSAGE_COST_BYTES).await?;
             let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return Ok(None) };
-            for piece in message.chunks(PIECE) {
-                pace.step(piece.len()).await?;
+            for piece in message.chunks(CHUNK_BYTES) {
+                pace.consume(piece.len()).await?;
                 mac.update(piece);
             }
             key = Zeroizing::new(mac.finalize().into_bytes().to_vec());
@@ -69,12 +69,12 @@ impl CallSecrets {
         field: &str,
         before: &[u8],
         after: &[u8],
-        pace: &mut Pace,
-    ) -> Result<Option<Vec<u8>>, Spent> {
+        pace: &mut WorkBudget,
+    ) -> Result<Option<Vec<u8>>, ComputeTimeExhausted> {
         let Some(value) = self.values.get(field) else { return Ok(None) };
         let mut digest = Sha256::new();
-        for piece in before.chunks(PIECE).chain([value.as_bytes()]).chain(after.chunks(PIECE)) {
-            pace.step(piece.len()).await?;
+        for piece in before.chunks(CHUNK_BYTES).chain([value.as_bytes()]).chain(after.chunks(CHUNK_BYTES)) {
+            pace.consume(piece.len()).await?;
             digest.update(piece);
         }
         Ok(Some(digest.finalize().to_vec()))
@@ -82,9 +82,9 @@ impl CallSecrets {
 
     /// Whether the digest of this text is what HMAC takes for the key in place of the text itself, because that is long. Whoever
     /// has it can sign for ever.
-    pub(crate) fn is_key(&self, field: &str, before: &[u8], after: &[u8]) -> bool {
+    pub(crate) fn is_hmac_key(&self, field: &str, before: &[u8], after: &[u8]) -> bool {
         let length = self.values.get(field).map_or(0, |value| before.len() + value.len());
-        after.is_empty() && length > HMAC_BLOCK
+        after.is_empty() && length > HMAC_BLOCK_BYTES
     }
 
     /// RSASSA-PKCS1-v1_5 over a digest, under a private key in PEM. The algorithm is `sha1`, `sha256`, or empty to sign the

@@ -5,7 +5,7 @@ use futures::FutureExt as _;
 use sha1::Digest;
 
 use super::*;
-use crate::busy::{Pace, Spent};
+use crate::call_clock::{ComputeTimeExhausted, WorkBudget};
 
 fn secrets(values: &[(&str, &str)]) -> CallSecrets {
     let values = values.iter().map(|(name, value)| ((*name).to_owned(), Zeroizing::new((*value).to_owned())));
@@ -16,7 +16,7 @@ fn filled(secrets: &CallSecrets, text: &str) -> String {
     String::from_utf8(secrets.fill(text.as_bytes()).unwrap().to_vec()).unwrap()
 }
 
-fn at_once<T>(work: impl Future<Output = Result<Option<T>, Spent>>) -> Option<T> {
+fn at_once<T>(work: impl Future<Output = Result<Option<T>, ComputeTimeExhausted>>) -> Option<T> {
     work.now_or_never().expect("it never waits").expect("it has no budget")
 }
 
@@ -44,9 +44,9 @@ fn placeholders_become_values() {
 fn a_placeholder_works_in_its_own_call_only() {
     let mine = secrets(&[("password", "hunter2")]);
     let other = secrets(&[("password", "hunter2")]);
-    assert!(!mine.any_issued());
+    assert!(!mine.has_placeholders());
     let placeholder = mine.placeholder("password", Encoding::Plain).unwrap();
-    assert!(mine.any_issued());
+    assert!(mine.has_placeholders());
     assert!(other.fill(placeholder.as_bytes()).is_none());
     other.placeholder("password", Encoding::Plain).unwrap();
     assert!(other.fill(placeholder.as_bytes()).is_none());
@@ -59,7 +59,7 @@ fn a_placeholder_works_in_its_own_call_only() {
 #[test]
 fn placeholders_are_bounded() {
     let secrets = secrets(&[("password", "hunter2")]);
-    for number in 0..MOST {
+    for number in 0..MAX_PLACEHOLDERS {
         secrets.basic("password", &number.to_string()).unwrap();
     }
     let worthless = secrets.basic("password", "one more").unwrap();
@@ -84,22 +84,22 @@ fn hmacs_are_those_of_the_standards() {
     let jefe = secrets(&[("key", "Jefe")]);
     let message = b"what do ya want for nothing?";
     assert_eq!(
-        hex(&at_once(jefe.hmac_sha1("key", message, &mut Pace::endless())).unwrap()),
+        hex(&at_once(jefe.hmac_sha1("key", message, &mut WorkBudget::unlimited())).unwrap()),
         "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
     );
     assert_eq!(
-        hex(&at_once(jefe.hmac_sha256("key", b"", &[message.to_vec()], &mut Pace::endless())).unwrap()),
+        hex(&at_once(jefe.hmac_sha256("key", b"", &[message.to_vec()], &mut WorkBudget::unlimited())).unwrap()),
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     );
     // The signing key of the example in the documentation of AWS Signature Version 4.
     let aws = secrets(&[("key", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")]);
     let chain = ["20120215", "us-east-1", "iam", "aws4_request"].map(|text| text.as_bytes().to_vec());
     assert_eq!(
-        hex(&at_once(aws.hmac_sha256("key", b"AWS4", &chain, &mut Pace::endless())).unwrap()),
+        hex(&at_once(aws.hmac_sha256("key", b"AWS4", &chain, &mut WorkBudget::unlimited())).unwrap()),
         "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
     );
-    assert_eq!(at_once(aws.hmac_sha256("key", b"AWS4", &[], &mut Pace::endless())).unwrap(), b"");
-    assert_eq!(at_once(aws.hmac_sha1("none", b"", &mut Pace::endless())), None);
+    assert_eq!(at_once(aws.hmac_sha256("key", b"AWS4", &[], &mut WorkBudget::unlimited())).unwrap(), b"");
+    assert_eq!(at_once(aws.hmac_sha1("none", b"", &mut WorkBudget::unlimited())), None);
 }
 
 /// Tests the vectors of AWS's own test suite (`aws-sig-v4-test-suite`).
@@ -176,7 +176,7 @@ fn rsa_signatures_are_those_of_openssl() {
 fn values_are_taken_out_of_texts_in_every_form() {
     let value = "correct horse/battery\"staple";
     let secrets = secrets(&[("password", value), ("user", "visible-user"), ("short", "ab")]);
-    let mut forms = vec![value.to_owned(), json_inside(value).to_string(), percent(value).to_string()];
+    let mut forms = vec![value.to_owned(), json_escape(value).to_string(), percent_encode(value).to_string()];
     for around in ["", "x", "xy", "xyz", "user:"] {
         forms.push(STANDARD.encode(format!("{around}{value}{around}")));
         forms.push(base64::engine::general_purpose::URL_SAFE.encode(format!("{around}{value}{around}")));
@@ -198,28 +198,30 @@ fn values_are_taken_out_of_texts_in_every_form() {
 fn nothing_is_left_of_values_at_the_edge_of_what_is_searched() {
     let value = "correct horse/bättery\"staple";
     let secrets = secrets(&[("password", value)]);
-    for form in [value.to_owned(), json_inside(value).to_string(), percent(value).to_string(), hex(value.as_bytes())] {
+    for form in
+        [value.to_owned(), json_escape(value).to_string(), percent_encode(value).to_string(), hex(value.as_bytes())]
+    {
         let text = format!("{}{form}{form}", ".".repeat(40));
         for most in 41..text.len() {
-            let beginning = secrets.redact_beginning(&text, most);
+            let beginning = secrets.redact_prefix(&text, most);
             let left = beginning.trim_start_matches('.').trim_start_matches('*');
             assert_eq!(left, "", "{form} in {most}");
         }
         let text = format!("{form}{}", ".".repeat(40));
         // All of it is in the twice as many bytes.
         for most in text.len().div_ceil(2)..=text.len() {
-            let end = secrets.redact_end(&text, most);
+            let end = secrets.redact_suffix(&text, most);
             assert_eq!(end.trim_end_matches('.').trim_end_matches('*'), "", "{form} in {most}");
         }
     }
-    assert_eq!(secrets.redact_beginning("nothing of it", 7), "nothing");
-    assert_eq!(secrets.redact_beginning("nothing of it", 100), "nothing of it");
-    assert_eq!(secrets.redact_beginning("it is corr", 9), "it is ");
-    assert_eq!(secrets.redact_end("nothing of it", 5), "of it");
-    assert_eq!(secrets.redact_end("nothing of it", 100), "nothing of it");
+    assert_eq!(secrets.redact_prefix("nothing of it", 7), "nothing");
+    assert_eq!(secrets.redact_prefix("nothing of it", 100), "nothing of it");
+    assert_eq!(secrets.redact_prefix("it is corr", 9), "it is ");
+    assert_eq!(secrets.redact_suffix("nothing of it", 5), "of it");
+    assert_eq!(secrets.redact_suffix("nothing of it", 100), "nothing of it");
     // What the cut leaves of a longer text's last value goes with the part that is searched, and not kept.
     let long = format!("{value}{}", ".".repeat(100));
-    assert_eq!(secrets.redact_end(&long, 60), ".".repeat(60));
+    assert_eq!(secrets.redact_suffix(&long, 60), ".".repeat(60));
 }
 
 #[test]
@@ -228,8 +230,10 @@ fn a_digest_over_a_text_with_the_secret_in_it() {
     // FIPS 180-4, of "abc".
     let wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(
-        at_once(secrets.sha256("password", b"a", b"c", &mut Pace::endless())).map(|digest| hex(&digest)).as_deref(),
+        at_once(secrets.sha256("password", b"a", b"c", &mut WorkBudget::unlimited()))
+            .map(|digest| hex(&digest))
+            .as_deref(),
         Some(wanted)
     );
-    assert_eq!(at_once(secrets.sha256("other", b"a", b"c", &mut Pace::endless())), None);
+    assert_eq!(at_once(secrets.sha256("other", b"a", b"c", &mut WorkBudget::unlimited())), None);
 }

@@ -15,10 +15,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::program::Program;
+use super::component::ServedComponent;
 
 /// Serves a connection (HTTP/1 or HTTP/2) until the client closes it, or until `ending` and its last request.
-pub(super) async fn run(stream: TcpStream, program: Arc<Program>, ending: CancellationToken) {
+pub(super) async fn run(stream: TcpStream, program: Arc<ServedComponent>, ending: CancellationToken) {
     let service = service_fn(move |request| {
         let program = program.clone();
         async move { Ok::<_, Infallible>(answer(&program, request).await) }
@@ -38,7 +38,7 @@ pub(super) async fn run(stream: TcpStream, program: Arc<Program>, ending: Cancel
     }
 }
 
-async fn answer(program: &Program, mut request: Request<Incoming>) -> Response<HyperOutgoingBody> {
+async fn answer(program: &ServedComponent, mut request: Request<Incoming>) -> Response<HyperOutgoingBody> {
     // HTTP/1.0 knows no `host`, but components have to be told one.
     if request.uri().authority().is_none() {
         request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("localhost"));

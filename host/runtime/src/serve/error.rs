@@ -63,14 +63,14 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    pub(super) fn listening(address: SocketAddr, source: io::Error) -> Self {
+    pub(super) fn from_listen_error(address: SocketAddr, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::AddrInUse => Self::AddressInUse { address },
             _ => Self::Listen { address, source },
         }
     }
 
-    pub(super) fn reading(path: PathBuf, source: io::Error) -> Self {
+    pub(super) fn from_read_error(path: PathBuf, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::NotFound => Self::NoSuchFile { path },
             _ => Self::Unreadable { path, source },

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use occopus_engine::ports::{CallContext, CreateRequest, Fault, Plugins as _, Scope};
-use occopus_model::{Credential, Secret, Section, Tls};
+use occopus_engine::ports::{CallContext, CallScope, CreateRequest, Fault, Plugins as _};
+use occopus_model::{Credential, Secret, SectionKind, Tls};
 use occopus_runtime::grants::Grants;
-use occopus_runtime::{CredentialSource, Limits, Origin, PluginSource, Runtime, RuntimeConfig};
+use occopus_runtime::{CallLimits, CredentialSource, Origin, PluginSource, Runtime, RuntimeConfig};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::fmt::MakeWriter;
@@ -20,10 +20,10 @@ use tracing_subscriber::fmt::MakeWriter;
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
 
 /// The same for every section.
-struct OneCredential;
+struct FixedCredential;
 
-impl CredentialSource for OneCredential {
-    fn credential(&self, _: Section, _: &Value) -> Result<Option<Credential>, Fault> {
+impl CredentialSource for FixedCredential {
+    fn credential(&self, _: SectionKind, _: &Value) -> Result<Option<Credential>, Fault> {
         let fields = BTreeMap::from([("password".to_owned(), Secret::new(PASSWORD.to_owned()))]);
         Ok(Some(Credential { fields, tls: Tls::default(), rule: "auth_data.yaml:1".to_owned() }))
     }
@@ -51,19 +51,24 @@ pub(crate) fn impostor(origin: &str, fields: &[(&str, &str)]) -> PluginSource {
 
 /// A plugin of the operator's.
 pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> PluginSource {
-    PluginSource { name: name.to_owned(), bytes: bytes.into(), origin: Origin::File(PathBuf::from(name)), pinned: None }
+    PluginSource {
+        name: name.to_owned(),
+        bytes: bytes.into(),
+        origin: Origin::File(PathBuf::from(name)),
+        consent: None,
+    }
 }
 
 /// With these plugins and grants; compiled plugins are shared by all tests.
-pub(crate) fn runtime(plugins: Vec<PluginSource>, grants: Grants, limits: Limits) -> Arc<Runtime> {
-    runtime_with(plugins, grants, limits, Arc::new(OneCredential), false)
+pub(crate) fn runtime(plugins: Vec<PluginSource>, grants: Grants, limits: CallLimits) -> Arc<Runtime> {
+    runtime_with(plugins, grants, limits, Arc::new(FixedCredential), false)
 }
 
 /// With other credentials, and with commands in templates or not.
 pub(crate) fn runtime_with(
     plugins: Vec<PluginSource>,
     grants: Grants,
-    limits: Limits,
+    limits: CallLimits,
     credentials: Arc<dyn CredentialSource>,
     allow_commands: bool,
 ) -> Arc<Runtime> {
@@ -94,7 +99,7 @@ pub(crate) fn context(timeout: Duration) -> CallContext {
 pub(crate) fn request(section: Value, timeout: Duration) -> CreateRequest {
     CreateRequest {
         repeated: false,
-        scope: Scope { context: context(timeout), section: Arc::new(section) },
+        scope: CallScope { context: context(timeout), section: Arc::new(section) },
         instance_id: "0b0e6b3c-0000-4000-8000-000000000001".to_owned(),
         node_name: "the-node".to_owned(),
         infrastructure_id: "i".to_owned(),
@@ -110,16 +115,16 @@ pub(crate) async fn create(
     runtime: &Runtime,
     keyword: &str,
     request: &CreateRequest,
-) -> Result<occopus_engine::ports::Observed, Fault> {
-    runtime.driver(keyword).unwrap_or_else(|| panic!("no driver: {:?}", runtime.broken())).create(request).await
+) -> Result<occopus_engine::ports::ObservedMachine, Fault> {
+    runtime.driver(keyword).unwrap_or_else(|| panic!("no driver: {:?}", runtime.load_errors())).create(request).await
 }
 
 /// All that is logged on this thread, whatever its level.
 #[derive(Clone, Default)]
-pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-impl Logged {
-    pub(crate) fn here() -> (Self, tracing::subscriber::DefaultGuard) {
+impl CapturedLog {
+    pub(crate) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         let logged = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(logged.clone())
@@ -134,7 +139,7 @@ impl Logged {
     }
 }
 
-impl Write for Logged {
+impl Write for CapturedLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().expect("no panic").extend_from_slice(bytes);
         Ok(bytes.len())
@@ -145,7 +150,7 @@ impl Write for Logged {
     }
 }
 
-impl MakeWriter<'_> for Logged {
+impl MakeWriter<'_> for CapturedLog {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {

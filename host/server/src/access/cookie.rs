@@ -4,31 +4,34 @@
 use http::HeaderValue;
 use http::header::{COOKIE, HeaderMap};
 
-use super::sessions::AGE;
+use super::sessions::SESSION_TTL;
 use super::{SessionText, TokenError};
 
-const PLAIN: &str = "occopus_session";
+const PLAIN_COOKIE: &str = "occopus_session";
 /// RFC 6265bis, 4.1.3.2.
-const WITH_TLS: &str = "__Host-occopus_session";
+const TLS_COOKIE: &str = "__Host-occopus_session";
 /// Older versions kept the token itself under this name.
-const FORMER: &str = "occopus_token";
+const LEGACY_COOKIE: &str = "occopus_token";
 
 /// Keeps the session in the browser, out of reach of scripts and of other web sites, and lets it forget what an older version
 /// has kept there.
-pub(super) fn sign_in(session: &SessionText, tls: bool) -> Result<[HeaderValue; 2], TokenError> {
-    Ok([cookie(name(tls), session.reveal(), AGE.as_secs(), tls)?, cookie(FORMER, "", 0, tls)?])
+pub(super) fn session_cookies(session: &SessionText, tls: bool) -> Result<[HeaderValue; 2], TokenError> {
+    Ok([
+        set_cookie(cookie_name(tls), session.reveal(), SESSION_TTL.as_secs(), tls)?,
+        set_cookie(LEGACY_COOKIE, "", 0, tls)?,
+    ])
 }
 
 /// Lets the browser forget the session.
-pub(super) fn sign_out(tls: bool) -> Result<[HeaderValue; 2], TokenError> {
-    Ok([cookie(name(tls), "", 0, tls)?, cookie(FORMER, "", 0, tls)?])
+pub(super) fn expired_cookies(tls: bool) -> Result<[HeaderValue; 2], TokenError> {
+    Ok([set_cookie(cookie_name(tls), "", 0, tls)?, set_cookie(LEGACY_COOKIE, "", 0, tls)?])
 }
 
-fn name(tls: bool) -> &'static str {
-    if tls { WITH_TLS } else { PLAIN }
+fn cookie_name(tls: bool) -> &'static str {
+    if tls { TLS_COOKIE } else { PLAIN_COOKIE }
 }
 
-fn cookie(name: &str, value: &str, age: u64, tls: bool) -> Result<HeaderValue, TokenError> {
+fn set_cookie(name: &str, value: &str, age: u64, tls: bool) -> Result<HeaderValue, TokenError> {
     let secure = if tls { "; Secure" } else { "" };
     let text = format!("{name}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={age}{secure}");
     let mut header = HeaderValue::try_from(text).map_err(TokenError::secret)?;
@@ -41,7 +44,7 @@ pub(super) fn session(headers: &HeaderMap, tls: bool) -> Option<&str> {
     let pairs =
         headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok()).flat_map(|text| text.split(';'));
     let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(found, _)| *found == name(tls)).map(|(_, value)| value)
+    pairs.find(|(found, _)| *found == cookie_name(tls)).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -52,7 +55,7 @@ mod tests {
     fn what_is_set_is_found_again_among_others() {
         let text = SessionText::parse(&format!("ocs_0123456789ab_{}", "A".repeat(43))).unwrap();
         for (tls, name) in [(true, "__Host-occopus_session="), (false, "occopus_session=")] {
-            let [set, former] = sign_in(&text, tls).unwrap();
+            let [set, former] = session_cookies(&text, tls).unwrap();
             assert!(!format!("{set:?}").contains("AAAA"));
             let set = set.to_str().unwrap();
             assert!(

@@ -21,29 +21,29 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use tower_http::cors::CorsLayer;
 use tower_http::csrf::{ConfigError, CsrfLayer, ProtectionError};
 
-use super::bodies::Bodies;
-use super::host::Hosts;
-use super::limiter::Limiter;
-use super::paths::{self, Public};
-use super::places::{Most, Places, Taking};
+use super::anonymous::AnonymousRequests;
+use super::body_permits::BodyPermits;
+use super::host::AllowedHosts;
+use super::limiter::RateLimiter;
+use super::paths::{self, PublicPath};
 use super::sessions::Sessions;
-use super::strangers::Strangers;
-use super::{Caller, Rates, Refusal, SessionText, TokenInfo, TokenText, Tokens, cookie};
+use super::slots::{SlotGuard, SlotLimits, Slots};
+use super::{AccessError, Caller, RateLimits, SessionText, TokenInfo, TokenText, Tokens, cookie};
 use crate::listen::{ConnectionLimits, Peer};
 
 /// Where a person gives the token.
-const SIGN_IN: &str = "/ui/login";
+const SIGN_IN_PATH: &str = "/ui/login";
 /// Bytes of a body from whom nobody knows: room for a token.
-const UNKNOWN_BODY: usize = 16 * 1024;
+const MAX_ANONYMOUS_BODY_BYTES: usize = 16 * 1024;
 /// How long browsers remember what another origin may do.
-const PREFLIGHT: Duration = Duration::from_secs(600);
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 /// Headers of a proxy, behind which anybody may be.
-const PROXIED: [HeaderName; 4] =
+const PROXY_HEADERS: [HeaderName; 4] =
     [header::FORWARDED, header::VIA, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
 
 /// Where the service listens, and for whom.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct AccessConfig {
     /// Where it listens.
     pub address: SocketAddr,
     /// Names that it answers to on a loopback address, besides those of this machine: that of a proxy before it.
@@ -51,7 +51,7 @@ pub struct Door {
     /// Origins whose pages may use it, such as `https://occopus.example.org`.
     pub cors_origins: Vec<String>,
     /// How often callers may ask.
-    pub rates: Rates,
+    pub rates: RateLimits,
     /// Connections at a time, and of them from one address.
     pub connections: (usize, usize),
     /// Event streams of one token.
@@ -61,11 +61,11 @@ pub struct Door {
 }
 
 /// Event streams of one token, unless the operator allows another number.
-const STREAMS: usize = 128;
+const DEFAULT_STREAMS_PER_TOKEN: usize = 128;
 /// Requests of one token at a time, beside its event streams.
-const REQUESTS: usize = 128;
+const MAX_REQUESTS_PER_TOKEN: usize = 128;
 
-impl Door {
+impl AccessConfig {
     /// For nobody's pages but our own, with the usual rates.
     pub fn at(address: SocketAddr) -> Self {
         let ConnectionLimits { connections, connections_per_address, .. } = ConnectionLimits::default();
@@ -73,39 +73,39 @@ impl Door {
             address,
             names: Vec::new(),
             cors_origins: Vec::new(),
-            rates: Rates::default(),
+            rates: RateLimits::default(),
             connections: (connections, connections_per_address),
-            streams_per_token: STREAMS,
+            streams_per_token: DEFAULT_STREAMS_PER_TOKEN,
             tls: false,
         }
     }
 
     /// Requests at a time with tokens: a quarter of all connections is left for administrators and for who has none.
-    fn for_known(&self) -> Most {
+    fn authenticated_limits(&self) -> SlotLimits {
         let (all, per_address) = self.connections;
-        let per_token = self.streams_per_token.saturating_add(REQUESTS);
-        Most { per_token, per_address: (per_address * 3 / 4).max(1), all: (all * 3 / 4).max(1) }
+        let per_token = self.streams_per_token.saturating_add(MAX_REQUESTS_PER_TOKEN);
+        SlotLimits { per_token, per_address: (per_address * 3 / 4).max(1), all: (all * 3 / 4).max(1) }
     }
 
     /// Requests at a time without one: they are short.
-    fn for_strangers(&self) -> Most {
+    fn anonymous_limits(&self) -> SlotLimits {
         let (all, per_address) = self.connections;
-        Most { per_token: 0, per_address: (per_address / 32).max(1), all: (all / 32).max(1) }
+        SlotLimits { per_token: 0, per_address: (per_address / 32).max(1), all: (all / 32).max(1) }
     }
 
     /// Event streams at a time.
-    pub(crate) fn for_streams(&self) -> Most {
+    pub(crate) fn stream_limits(&self) -> SlotLimits {
         let (all, per_address) = self.connections;
-        Most { per_token: self.streams_per_token, per_address: (per_address / 2).max(1), all: (all / 2).max(1) }
+        SlotLimits { per_token: self.streams_per_token, per_address: (per_address / 2).max(1), all: (all / 2).max(1) }
     }
 }
 
 /// An origin can't be allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("`cors_origins`: {0}; an origin is written as browsers send it: https://HOST, or https://HOST:PORT")]
-pub struct WrongOrigin(String);
+pub struct OriginError(String);
 
-impl From<ConfigError> for WrongOrigin {
+impl From<ConfigError> for OriginError {
     fn from(error: ConfigError) -> Self {
         Self(error.to_string())
     }
@@ -114,103 +114,115 @@ impl From<ConfigError> for WrongOrigin {
 /// Decides who may come in. Clones are the same.
 #[derive(Clone)]
 pub struct Access {
-    shared: Arc<Shared>,
+    shared: Arc<AccessInner>,
 }
 
-struct Shared {
+struct AccessInner {
     tokens: Tokens,
     sessions: Sessions,
     tls: bool,
-    known: Places,
-    strangers: Strangers,
-    bodies: Bodies,
+    request_slots: Slots,
+    anonymous: AnonymousRequests,
+    bodies: BodyPermits,
     /// Whether everybody is let in as long as there are no tokens.
     loopback: bool,
-    hosts: Hosts,
+    hosts: AllowedHosts,
     cors_origins: Vec<HeaderValue>,
-    foreign: CsrfLayer,
-    limiter: Limiter,
+    csrf: CsrfLayer,
+    limiter: RateLimiter,
 }
 
 impl Access {
     /// With these tokens, at this door.
-    pub fn new(tokens: Tokens, door: Door) -> Result<Self, WrongOrigin> {
-        let (known, strangers) = (Places::new(door.for_known()), Strangers::new(door.for_strangers()));
-        let Door { address, names, cors_origins, rates, tls, .. } = door;
+    pub fn new(tokens: Tokens, door: AccessConfig) -> Result<Self, OriginError> {
+        let (known, strangers) =
+            (Slots::new(door.authenticated_limits()), AnonymousRequests::new(door.anonymous_limits()));
+        let AccessConfig { address, names, cors_origins, rates, tls, .. } = door;
         let loopback = address.ip().to_canonical().is_loopback();
-        let hosts = if loopback { Hosts::Loopback(names) } else { Hosts::Any };
+        let hosts = if loopback { AllowedHosts::Loopback(names) } else { AllowedHosts::Any };
         let foreign = cors_origins.iter().try_fold(CsrfLayer::new(), CsrfLayer::add_trusted_origin)?;
-        let value = |origin: &String| HeaderValue::from_str(origin).map_err(|error| WrongOrigin(error.to_string()));
+        let value = |origin: &String| HeaderValue::from_str(origin).map_err(|error| OriginError(error.to_string()));
         let cors_origins = cors_origins.iter().map(value).collect::<Result<_, _>>()?;
-        let (limiter, sessions, bodies) = (Limiter::new(rates), tokens.sessions(), Bodies::default());
-        let shared =
-            Shared { tokens, sessions, tls, known, strangers, bodies, loopback, hosts, cors_origins, foreign, limiter };
+        let (limiter, sessions, bodies) = (RateLimiter::new(rates), tokens.sessions(), BodyPermits::default());
+        let shared = AccessInner {
+            tokens,
+            sessions,
+            tls,
+            request_slots: known,
+            anonymous: strangers,
+            bodies,
+            loopback,
+            hosts,
+            cors_origins,
+            csrf: foreign,
+            limiter,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Begins a session for whoever has this token, and gives the cookies by which the browser keeps it.
-    pub async fn sign_in(&self, token: &TokenText, address: Option<IpAddr>) -> Result<[HeaderValue; 2], Refusal> {
-        let Shared { tokens, limiter, sessions, tls, .. } = &*self.shared;
-        let found = tokens.verify_if(token.reveal(), || limiter.check(address)).await?;
-        let info = self.charge(found, address)?;
-        limiter.of_sign_in(&info.id)?;
-        Ok(cookie::sign_in(&sessions.begin(&info).await?, *tls)?)
+    pub async fn sign_in(&self, token: &TokenText, address: Option<IpAddr>) -> Result<[HeaderValue; 2], AccessError> {
+        let AccessInner { tokens, limiter, sessions, tls, .. } = &*self.shared;
+        let found = tokens.verify_limited(token.reveal(), || limiter.check_verification(address)).await?;
+        let info = self.count_request(found, address)?;
+        limiter.check_sign_in(&info.id)?;
+        Ok(cookie::session_cookies(&sessions.begin(&info).await?, *tls)?)
     }
 
     /// Ends the session of a request, and gives the cookies by which the browser forgets it.
-    pub async fn sign_out(&self, headers: &HeaderMap) -> Result<[HeaderValue; 2], Refusal> {
+    pub async fn sign_out(&self, headers: &HeaderMap) -> Result<[HeaderValue; 2], AccessError> {
         if let Some(session) = cookie::session(headers, self.shared.tls).and_then(SessionText::parse) {
             self.shared.sessions.end(&session).await?;
         }
-        Ok(cookie::sign_out(self.shared.tls)?)
+        Ok(cookie::expired_cookies(self.shared.tls)?)
     }
 
     /// Counts a request of whoever has this token, or one with a wrong one. What others send from the same address, with wrong
     /// tokens or without, keeps nobody out who has a good one.
-    fn charge(&self, found: Option<TokenInfo>, address: Option<IpAddr>) -> Result<TokenInfo, Refusal> {
+    fn count_request(&self, found: Option<TokenInfo>, address: Option<IpAddr>) -> Result<TokenInfo, AccessError> {
         let limiter = &self.shared.limiter;
         match found {
-            Some(info) => limiter.of_token(&info.id).map(|()| info),
-            None => limiter.of_wrong(address).and(Err(Refusal::Unauthenticated)),
+            Some(info) => limiter.check_token(&info.id).map(|()| info),
+            None => limiter.check_invalid_token(address).and(Err(AccessError::Unauthenticated)),
         }
     }
 
     /// Whether everybody who reaches it may do everything: on a loopback address, until there is a token.
-    pub async fn is_open(&self) -> Result<bool, Refusal> {
-        let Shared { tokens, loopback, .. } = &*self.shared;
-        Ok(*loopback && !tokens.any().await?)
+    pub async fn is_open(&self) -> Result<bool, AccessError> {
+        let AccessInner { tokens, loopback, .. } = &*self.shared;
+        Ok(*loopback && !tokens.has_any().await?)
     }
 
     /// Lets a request in.
-    async fn admit(&self, parts: &Parts) -> Result<Admitted, Refusal> {
+    async fn admit(&self, parts: &Parts) -> Result<Admitted, AccessError> {
         let address = parts.extensions.get::<Peer>().map(Peer::address);
-        let Shared { limiter, tokens, sessions, known, tls, .. } = &*self.shared;
-        match paths::public(&parts.method, parts.uri.path()) {
-            Some(Public::Health) => return Ok(Admitted::Health),
+        let AccessInner { limiter, tokens, sessions, request_slots: known, tls, .. } = &*self.shared;
+        match paths::public_path(&parts.method, parts.uri.path()) {
+            Some(PublicPath::Health) => return Ok(Admitted::Health),
             // Who signs in is counted by the token.
-            Some(Public::SignIn) => return Ok(Admitted::Anybody),
-            Some(Public::Other) => return limiter.of_address(address).map(|()| Admitted::Anybody),
+            Some(PublicPath::SignIn) => return Ok(Admitted::Anonymous),
+            Some(PublicPath::Other) => return limiter.check_address(address).map(|()| Admitted::Anonymous),
             None => {}
         }
-        let admit = |caller: Caller, session| Ok(Admitted::Known(known.take(&caller)?, caller, session));
-        let proxied = PROXIED.iter().any(|name| parts.headers.contains_key(name));
+        let admit = |caller: Caller, session| Ok(Admitted::Authenticated(known.acquire(&caller)?, caller, session));
+        let proxied = PROXY_HEADERS.iter().any(|name| parts.headers.contains_key(name));
         if !proxied && self.is_open().await? {
-            limiter.of_address(address)?;
+            limiter.check_address(address)?;
             return admit(Caller::anyone(address), None);
         }
-        if let Some(token) = token(&parts.headers) {
-            let found = tokens.verify_if(token, || limiter.check(address)).await?;
-            return admit(Caller::with(self.charge(found, address)?, address), None);
+        if let Some(token) = bearer_token(&parts.headers) {
+            let found = tokens.verify_limited(token, || limiter.check_verification(address)).await?;
+            return admit(Caller::from_token(self.count_request(found, address)?, address), None);
         }
         let session = cookie::session(&parts.headers, *tls).and_then(SessionText::parse);
         let found = match &session {
-            Some(session) => sessions.token(session).await?,
+            Some(session) => sessions.verify(session).await?,
             None => None,
         };
         // Whose session has ended has tried no token.
-        let Some(info) = found else { return limiter.of_address(address).and(Err(Refusal::Unauthenticated)) };
-        limiter.of_token(&info.id)?;
-        admit(Caller::with(info, address), session)
+        let Some(info) = found else { return limiter.check_address(address).and(Err(AccessError::Unauthenticated)) };
+        limiter.check_token(&info.id)?;
+        admit(Caller::from_token(info, address), session)
     }
 }
 
@@ -219,22 +231,22 @@ enum Admitted {
     /// To find out how the service is.
     Health,
     /// Where everybody may go.
-    Anybody,
+    Anonymous,
     /// This one, by a session or without.
-    Known(Taking, Caller, Option<SessionText>),
+    Authenticated(SlotGuard, Caller, Option<SessionText>),
 }
 
 /// Puts the doors before routes: whoever is let in is a [`Caller`] for the handlers.
 pub fn guard(router: Router, access: &Access) -> Router {
-    let Shared { cors_origins, foreign, .. } = &*access.shared;
-    let refuse = |_: ProtectionError| Refusal::Origin.into_response();
+    let AccessInner { cors_origins, csrf: foreign, .. } = &*access.shared;
+    let refuse = |_: ProtectionError| AccessError::Origin.into_response();
     let mut router = router
         .layer(from_fn_with_state(access.clone(), authenticate))
         .layer(foreign.clone().with_rejection_response(refuse));
     if !cors_origins.is_empty() {
         router = router.layer(cors(cors_origins.clone()));
     }
-    router.layer(from_fn_with_state(access.clone(), by_name))
+    router.layer(from_fn_with_state(access.clone(), check_host))
 }
 
 /// Lets in who may come in.
@@ -242,26 +254,27 @@ async fn authenticate(State(access): State<Access>, request: Request, next: Next
     let (mut parts, body) = request.into_parts();
     match access.admit(&parts).await {
         Ok(Admitted::Health) => next.run(Request::from_parts(parts, Body::empty())).await,
-        Ok(Admitted::Anybody) => {
-            let stranger = access.shared.strangers.come(parts.extensions.get::<Peer>().map(Peer::address));
-            let body = Body::new(Limited::new(body, UNKNOWN_BODY));
+        Ok(Admitted::Anonymous) => {
+            let stranger = access.shared.anonymous.admit(parts.extensions.get::<Peer>().map(Peer::address));
+            let body = Body::new(Limited::new(body, MAX_ANONYMOUS_BODY_BYTES));
             tokio::select! {
                 response = next.run(Request::from_parts(parts, body)) => response,
-                () = stranger.sent_away() => Refusal::Full.into_response(),
+                () = stranger.wait_for_eviction() => AccessError::ConcurrencyLimited.into_response(),
             }
         }
-        Ok(Admitted::Known(taking, caller, session)) => {
+        Ok(Admitted::Authenticated(taking, caller, session)) => {
             let token = caller.token.clone();
             // Documents are read in turn: what waits is with whoever sends it, and not in memory.
-            let turn = if body.is_end_stream() { None } else { access.shared.bodies.turn(&caller).await };
+            let turn = if body.is_end_stream() { None } else { access.shared.bodies.acquire(&caller).await };
             parts.extensions.insert(caller);
             let response = next.run(Request::from_parts(parts, body)).await;
             drop(turn);
             let tokens = &access.shared.tokens;
-            let response = if is_endless(&response) { until_ended(response, tokens, token, session) } else { response };
-            held(response, taking)
+            let response =
+                if is_event_stream(&response) { end_with_token(response, tokens, token, session) } else { response };
+            hold_slot(response, taking)
         }
-        Err(Refusal::Unauthenticated) if paths::wants_page(&parts) => Redirect::to(SIGN_IN).into_response(),
+        Err(AccessError::Unauthenticated) if paths::wants_page(&parts) => Redirect::to(SIGN_IN_PATH).into_response(),
         Err(refusal) => {
             tracing::debug!(code = refusal.code(), path = parts.uri.path(), "a request was refused");
             refusal.into_response()
@@ -270,35 +283,40 @@ async fn authenticate(State(access): State<Access>, request: Request, next: Next
 }
 
 /// Whether an answer goes on for as long as somebody listens.
-fn is_endless(response: &Response) -> bool {
+fn is_event_stream(response: &Response) -> bool {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// Ends an answer when the token is no good any more for which it is given; or, given without one, when one is needed.
-fn until_ended(response: Response, tokens: &Tokens, token: Option<String>, session: Option<SessionText>) -> Response {
+fn end_with_token(
+    response: Response,
+    tokens: &Tokens,
+    token: Option<String>,
+    session: Option<SessionText>,
+) -> Response {
     let tokens = tokens.clone();
     let ended = async move {
         match token {
-            Some(token) => tokens.ended(token, session).await,
-            None => tokens.begun().await,
+            Some(token) => tokens.wait_until_invalid(token, session).await,
+            None => tokens.wait_for_first().await,
         }
     };
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))
 }
 
 /// Keeps a place until the whole answer is sent.
-fn held(response: Response, taking: Taking) -> Response {
-    response.map(|inner| Body::new(Held { inner, _taking: taking }))
+fn hold_slot(response: Response, taking: SlotGuard) -> Response {
+    response.map(|inner| Body::new(SlotHoldingBody { inner, _slot: taking }))
 }
 
 /// An answer, as long as it was before, with the place that it takes.
-struct Held {
+struct SlotHoldingBody {
     inner: Body,
-    _taking: Taking,
+    _slot: SlotGuard,
 }
 
-impl hyper::body::Body for Held {
+impl hyper::body::Body for SlotHoldingBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -319,11 +337,11 @@ impl hyper::body::Body for Held {
 }
 
 /// Refuses requests to names that are not ours.
-async fn by_name(State(access): State<Access>, request: Request, next: Next) -> Response {
-    if access.shared.hosts.answer_to(request.uri(), request.headers()) {
+async fn check_host(State(access): State<Access>, request: Request, next: Next) -> Response {
+    if access.shared.hosts.allows(request.uri(), request.headers()) {
         next.run(request).await
     } else {
-        Refusal::Host.into_response()
+        AccessError::Host.into_response()
     }
 }
 
@@ -343,11 +361,11 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("prefer"),
         ])
         .expose_headers([header::ETAG, header::LOCATION, header::RETRY_AFTER, header::WWW_AUTHENTICATE])
-        .max_age(PREFLIGHT)
+        .max_age(PREFLIGHT_MAX_AGE)
 }
 
 /// The token of a request. One that can't be read is a wrong one.
-fn token(headers: &HeaderMap) -> Option<&str> {
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?;
     let bearer = value.to_str().ok().and_then(|text| text.split_once(' '));
     Some(bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim()))

@@ -9,27 +9,27 @@ use http::uri::Authority;
 
 /// Names that the service answers to.
 #[derive(Debug, Clone)]
-pub(super) enum Hosts {
+pub(super) enum AllowedHosts {
     /// Any.
     Any,
     /// Loopback addresses, `localhost`, and these.
     Loopback(Vec<String>),
 }
 
-impl Hosts {
+impl AllowedHosts {
     /// Whether all names are ours that a request calls us, and there is one.
-    pub(super) fn answer_to(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+    pub(super) fn allows(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let Self::Loopback(others) = self else { return true };
         let mut named = false;
         let in_headers = headers.get_all(HOST).iter().map(|value| Authority::try_from(value.as_bytes()).ok());
         in_headers.chain(uri.authority().map(|authority| Some(authority.clone()))).all(|authority| {
             named = true;
-            authority.is_some_and(|authority| is_ours(authority.host(), others))
+            authority.is_some_and(|authority| is_allowed(authority.host(), others))
         }) && named
     }
 }
 
-fn is_ours(host: &str, others: &[String]) -> bool {
+fn is_allowed(host: &str, others: &[String]) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.eq_ignore_ascii_case("localhost")
         || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
@@ -41,9 +41,9 @@ mod tests {
     use super::*;
 
     fn answers(uri: &str, hosts: &[&str]) -> bool {
-        let ours = Hosts::Loopback(vec!["occopus.example".to_owned()]);
+        let ours = AllowedHosts::Loopback(vec!["occopus.example".to_owned()]);
         let headers = hosts.iter().map(|host| (HOST, host.parse().unwrap())).collect();
-        ours.answer_to(&uri.parse().unwrap(), &headers)
+        ours.allows(&uri.parse().unwrap(), &headers)
     }
 
     #[test]

@@ -7,30 +7,30 @@
 //! ours), by the origin that browsers tell with everything that changes something, and by the cookie, which they send from
 //! our own page only.
 
-mod bodies;
+mod anonymous;
+mod body_permits;
 mod caller;
 mod cookie;
+mod error;
 mod guard;
 mod host;
 mod limiter;
 mod paths;
-mod places;
 mod record;
-mod refusal;
-mod remembered;
 mod scope;
 mod sessions;
-mod strangers;
+mod slots;
 mod token;
+mod token_cache;
 mod tokens;
 
 pub use caller::Caller;
-pub use guard::{Access, Door, WrongOrigin, guard};
-pub use limiter::Rates;
-pub(crate) use places::{Places, Taking};
+pub use error::AccessError;
+pub use guard::{Access, AccessConfig, OriginError, guard};
+pub use limiter::RateLimits;
 pub use record::TokenInfo;
-pub use refusal::Refusal;
 pub use scope::{Scope, UnknownScope};
 pub use sessions::SessionText;
+pub(crate) use slots::{SlotGuard, Slots};
 pub use token::TokenText;
 pub use tokens::{NewToken, TokenError, Tokens};

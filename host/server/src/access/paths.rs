@@ -5,7 +5,7 @@ use http::{Method, header};
 
 /// Kinds of what everybody may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Public {
+pub(super) enum PublicPath {
     /// Whether the service lives and works.
     Health,
     /// A token is given.
@@ -15,13 +15,13 @@ pub(super) enum Public {
 }
 
 /// None for what not everybody may see.
-pub(super) fn public(method: &Method, path: &str) -> Option<Public> {
+pub(super) fn public_path(method: &Method, path: &str) -> Option<PublicPath> {
     let path = path.strip_suffix('/').unwrap_or(path);
     match path {
-        "/healthz" | "/readyz" => Some(Public::Health),
-        "/ui/login" if *method == Method::POST => Some(Public::SignIn),
-        "/openapi.json" | "/docs" | "/ui/login" => Some(Public::Other),
-        _ => is_static(path).then_some(Public::Other),
+        "/healthz" | "/readyz" => Some(PublicPath::Health),
+        "/ui/login" if *method == Method::POST => Some(PublicPath::SignIn),
+        "/openapi.json" | "/docs" | "/ui/login" => Some(PublicPath::Other),
+        _ => is_static(path).then_some(PublicPath::Other),
     }
 }
 
@@ -45,12 +45,12 @@ mod tests {
 
     #[test]
     fn few_paths_are_public() {
-        let is_public = |path| public(&Method::GET, path).is_some();
+        let is_public = |path| public_path(&Method::GET, path).is_some();
         for path in ["/healthz", "/healthz/", "/openapi.json", "/docs", "/ui/login", "/ui/static/page.css"] {
             assert!(is_public(path), "{path}");
         }
-        assert_eq!(public(&Method::POST, "/ui/login/"), Some(Public::SignIn));
-        assert_eq!(public(&Method::GET, "/readyz"), Some(Public::Health));
+        assert_eq!(public_path(&Method::POST, "/ui/login/"), Some(PublicPath::SignIn));
+        assert_eq!(public_path(&Method::GET, "/readyz"), Some(PublicPath::Health));
         for path in
             ["/", "", "/healthz/x", "/docs/x", "/ui", "/ui/loginx", "/ui/static", "/ui/static/../../infrastructures"]
         {

@@ -11,21 +11,21 @@ use super::Scope;
 use super::token::digest;
 
 /// Where the records are.
-pub(super) const PREFIX: &str = "service/token/";
+pub(super) const KEY_PREFIX: &str = "service/token/";
 
 /// Of the records that this program writes.
-const VERSION: u32 = 1;
+const RECORD_VERSION: u32 = 1;
 
 /// The start of a digest.
-const FAST: &str = "sha256:";
+const SHA256_PREFIX: &str = "sha256:";
 
-fn hash(secret: &[u8]) -> String {
-    format!("{FAST}{}", URL_SAFE_NO_PAD.encode(digest(secret)))
+fn hash_secret(secret: &[u8]) -> String {
+    format!("{SHA256_PREFIX}{}", URL_SAFE_NO_PAD.encode(digest(secret)))
 }
 
 /// Where the record of a token is.
 pub(super) fn key(id: &str) -> String {
-    format!("{PREFIX}{id}")
+    format!("{KEY_PREFIX}{id}")
 }
 
 /// What is known of a token.
@@ -49,14 +49,14 @@ pub struct TokenInfo {
 
 impl TokenInfo {
     /// Whether it opens doors.
-    pub fn is_good(&self, now: Timestamp) -> bool {
+    pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && self.expires.is_none_or(|expires| now < expires)
     }
 }
 
 /// A record.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct TokenRecord {
     version: u32,
     pub(super) name: String,
     pub(super) scope: Scope,
@@ -69,47 +69,47 @@ pub(super) struct Record {
 }
 
 /// Comparison of a secret with that of a record.
-pub(super) enum Proof<'a> {
+pub(super) enum SecretCheck<'a> {
     /// At once.
-    Is(bool),
+    Decided(bool),
     /// By work that takes tens of milliseconds, with this PHC string.
-    Slow(&'a str),
+    NeedsArgon2(&'a str),
 }
 
 /// What can be read of a record of any version.
 #[derive(Deserialize)]
-struct Version {
+struct VersionField {
     version: u32,
 }
 
-impl Record {
+impl TokenRecord {
     /// Record of a token, with the digest of its secret.
     pub(super) fn new(info: &TokenInfo, secret: &[u8]) -> Self {
-        let hash = hash(secret);
+        let hash = hash_secret(secret);
         let TokenInfo { name, scope, infrastructures, created, expires, revoked, .. } = info.clone();
-        Self { version: VERSION, name, scope, infrastructures, created, expires, revoked, hash }
+        Self { version: RECORD_VERSION, name, scope, infrastructures, created, expires, revoked, hash }
     }
 
     /// Reads what the store has; otherwise says why not.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let Version { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if version != VERSION {
-            return Err(format!("it is of version {version}, and this program knows version {VERSION}"));
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let VersionField { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if version != RECORD_VERSION {
+            return Err(format!("it is of version {version}, and this program knows version {RECORD_VERSION}"));
         }
         serde_json::from_slice(bytes).map_err(|error| error.to_string())
     }
 
     /// Whether this is the secret.
-    pub(super) fn prove(&self, secret: &[u8]) -> Proof<'_> {
-        match self.hash.starts_with(FAST) {
+    pub(super) fn check_secret(&self, secret: &[u8]) -> SecretCheck<'_> {
+        match self.hash.starts_with(SHA256_PREFIX) {
             // Of digests, one learns nothing by how long it takes.
-            true => Proof::Is(self.hash == hash(secret)),
-            false => Proof::Slow(&self.hash),
+            true => SecretCheck::Decided(self.hash == hash_secret(secret)),
+            false => SecretCheck::NeedsArgon2(&self.hash),
         }
     }
 
     /// For the store.
-    pub(super) fn written(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
 

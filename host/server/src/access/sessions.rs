@@ -11,26 +11,26 @@ use jiff::Timestamp;
 use occopus_engine::ports::{Store, Transaction, Write};
 use serde::{Deserialize, Serialize};
 
-use super::token::{Text, digest};
+use super::token::{SecretText, digest};
 use super::{TokenError, TokenInfo, Tokens};
 
 /// The start of the records.
-pub(super) const PREFIX: &str = "service/session/";
+pub(super) const KEY_PREFIX: &str = "service/session/";
 /// Version of the records that this program writes.
-const VERSION: u32 = 1;
+const RECORD_VERSION: u32 = 1;
 /// Time for which one may stay signed in.
-pub(super) const AGE: Duration = Duration::from_secs(12 * 60 * 60);
+pub(super) const SESSION_TTL: Duration = Duration::from_secs(12 * 60 * 60);
 /// Sessions of one token. For another one the oldest ends.
-const MOST: usize = 32;
+const MAX_SESSIONS_PER_TOKEN: usize = 32;
 
 /// The text of a session: `ocs_TOKEN_SECRET`. It opens nothing but as a cookie.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SessionText(Text);
+pub struct SessionText(SecretText);
 
 impl SessionText {
     /// Reads what somebody sent, if it has the form of a session.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        Text::parse("ocs_", text).map(Self)
+        SecretText::parse("ocs_", text).map(Self)
     }
 
     /// The whole text, for the browser.
@@ -40,7 +40,7 @@ impl SessionText {
 
     fn key(&self) -> String {
         let digest: String = digest(self.0.secret()).iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}{digest}", of_token(self.0.id()))
+        format!("{}{digest}", key_prefix(self.0.id()))
     }
 }
 
@@ -51,7 +51,7 @@ impl fmt::Debug for SessionText {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct SessionRecord {
     version: u32,
     created: Timestamp,
     expires: Timestamp,
@@ -65,12 +65,12 @@ pub(super) struct Sessions {
 }
 
 /// The start of the records of a token's sessions.
-pub(super) fn of_token(id: &str) -> String {
-    format!("{PREFIX}{id}/")
+pub(super) fn key_prefix(id: &str) -> String {
+    format!("{KEY_PREFIX}{id}/")
 }
 
-fn read(value: &[u8]) -> Option<Record> {
-    serde_json::from_slice(value).ok().filter(|record: &Record| record.version == VERSION)
+fn decode(value: &[u8]) -> Option<SessionRecord> {
+    serde_json::from_slice(value).ok().filter(|record: &SessionRecord| record.version == RECORD_VERSION)
 }
 
 impl Sessions {
@@ -80,24 +80,24 @@ impl Sessions {
 
     /// Begins one for whoever has this token.
     pub(super) async fn begin(&self, token: &TokenInfo) -> Result<SessionText, TokenError> {
-        let text = SessionText(Text::random("ocs_", Some(&token.id))?);
+        let text = SessionText(SecretText::random("ocs_", Some(&token.id))?);
         let now = Timestamp::now();
-        let expires = now.checked_add(AGE).unwrap_or(now);
-        let value =
-            serde_json::to_vec(&Record { version: VERSION, created: now, expires }).map_err(TokenError::secret)?;
+        let expires = now.checked_add(SESSION_TTL).unwrap_or(now);
+        let value = serde_json::to_vec(&SessionRecord { version: RECORD_VERSION, created: now, expires })
+            .map_err(TokenError::secret)?;
         let mut others: Vec<_> = self
             .store
-            .range(&of_token(&token.id), None, 2 * MOST)
+            .range(&key_prefix(&token.id), None, 2 * MAX_SESSIONS_PER_TOKEN)
             .await?
             .into_iter()
             .map(|entry| {
-                (read(&entry.value).filter(|record| now < record.expires).map(|record| record.created), entry.key)
+                (decode(&entry.value).filter(|record| now < record.expires).map(|record| record.created), entry.key)
             })
             .collect();
         // Those that have ended, and the oldest of too many; the youngest come last.
         others.sort();
         let ended = others.iter().filter(|(created, _)| created.is_none()).count();
-        let over = ended.max((others.len() + 1).saturating_sub(MOST));
+        let over = ended.max((others.len() + 1).saturating_sub(MAX_SESSIONS_PER_TOKEN));
         let old = others.into_iter().take(over).map(|(_, key)| Write::Delete { key });
         let writes = [Write::Put { key: text.key(), value, lease: None }].into_iter().chain(old).collect();
         self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
@@ -105,10 +105,10 @@ impl Sessions {
     }
 
     /// Returns what is known of the token of a session, if both are good.
-    pub(super) async fn token(&self, text: &SessionText) -> Result<Option<TokenInfo>, TokenError> {
+    pub(super) async fn verify(&self, text: &SessionText) -> Result<Option<TokenInfo>, TokenError> {
         let Some(entry) = self.store.get(&text.key()).await? else { return Ok(None) };
-        match read(&entry.value) {
-            Some(record) if Timestamp::now() < record.expires => self.tokens.good(text.0.id()).await,
+        match decode(&entry.value) {
+            Some(record) if Timestamp::now() < record.expires => self.tokens.find_valid(text.0.id()).await,
             _ => Ok(None),
         }
     }
@@ -141,18 +141,18 @@ mod tests {
         let (token, info) = tokens.create(reader("ci")).await.unwrap();
         let (one, two) = (sessions.begin(&info).await.unwrap(), sessions.begin(&info).await.unwrap());
         assert_ne!(one, two);
-        assert_eq!(sessions.token(&one).await.unwrap(), Some(info.clone()));
+        assert_eq!(sessions.verify(&one).await.unwrap(), Some(info.clone()));
         // Neither is the other, and the store has neither.
         assert_eq!(SessionText::parse(token.reveal()), None);
         assert_eq!(tokens.verify(one.reveal()).await.unwrap(), None);
-        assert!(!store.text().contains(std::str::from_utf8(one.0.secret()).unwrap()));
+        assert!(!store.values_as_text().contains(std::str::from_utf8(one.0.secret()).unwrap()));
         assert!(!format!("{one:?}").contains(std::str::from_utf8(one.0.secret()).unwrap()));
         sessions.end(&one).await.unwrap();
-        assert_eq!(sessions.token(&one).await.unwrap(), None);
-        assert!(sessions.token(&two).await.unwrap().is_some());
+        assert_eq!(sessions.verify(&one).await.unwrap(), None);
+        assert!(sessions.verify(&two).await.unwrap().is_some());
         tokens.revoke("ci").await.unwrap();
-        assert_eq!(sessions.token(&two).await.unwrap(), None);
-        assert!(!store.keys().iter().any(|key| key.starts_with(PREFIX)), "they go with their token");
+        assert_eq!(sessions.verify(&two).await.unwrap(), None);
+        assert!(!store.keys().iter().any(|key| key.starts_with(KEY_PREFIX)), "they go with their token");
     }
 
     #[tokio::test]
@@ -164,20 +164,20 @@ mod tests {
         let (_, other) = tokens.create(reader("other")).await.unwrap();
         let elsewhere = sessions.begin(&other).await.unwrap();
         let mut all = Vec::new();
-        for _ in 0..MOST + 5 {
+        for _ in 0..MAX_SESSIONS_PER_TOKEN + 5 {
             all.push(sessions.begin(&info).await.unwrap());
         }
-        assert_eq!(sessions.token(&all[4]).await.unwrap(), None);
+        assert_eq!(sessions.verify(&all[4]).await.unwrap(), None);
         for session in &all[5..] {
-            assert!(sessions.token(session).await.unwrap().is_some());
+            assert!(sessions.verify(session).await.unwrap().is_some());
         }
-        assert!(sessions.token(&elsewhere).await.unwrap().is_some());
+        assert!(sessions.verify(&elsewhere).await.unwrap().is_some());
         let past =
             serde_json::json!({"version": 1, "created": Timestamp::UNIX_EPOCH, "expires": Timestamp::UNIX_EPOCH});
         let put = Write::Put { key: all[7].key(), value: past.to_string().into_bytes(), lease: None };
         store.commit(Transaction { compares: Vec::new(), writes: vec![put] }).await.unwrap();
-        assert_eq!(sessions.token(&all[7]).await.unwrap(), None, "it has ended");
+        assert_eq!(sessions.verify(&all[7]).await.unwrap(), None, "it has ended");
         sessions.begin(&info).await.unwrap();
-        assert!(sessions.token(&all[6]).await.unwrap().is_some(), "the one that had ended made room");
+        assert!(sessions.verify(&all[6]).await.unwrap().is_some(), "the one that had ended made room");
     }
 }

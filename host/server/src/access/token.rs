@@ -7,22 +7,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-const PREFIX: &str = "occ_";
+const TOKEN_PREFIX: &str = "occ_";
 /// Characters of an id.
-const ID: usize = 12;
+const ID_CHARS: usize = 12;
 /// Random bytes of a secret.
-const SECRET: usize = 32;
+const SECRET_BYTES: usize = 32;
 
 /// `PREFIX_ID_SECRET`, with the id of a token and a secret of 256 random bits. All prefixes are equally long.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Text(String);
+pub(super) struct SecretText(String);
 
-impl Text {
+impl SecretText {
     /// A text that nobody knows, with this id or another that nobody has. Fails where the operating system has no random numbers.
-    pub(super) fn random(prefix: &'static str, id: Option<&str>) -> Result<Self, NoRandomness> {
+    pub(super) fn random(prefix: &'static str, id: Option<&str>) -> Result<Self, RandomnessError> {
         let source = rustls::crypto::ring::default_provider().secure_random;
-        let (mut fresh, mut secret) = ([0; ID / 2], [0; SECRET]);
-        source.fill(&mut fresh).and_then(|()| source.fill(&mut secret)).map_err(|_| NoRandomness)?;
+        let (mut fresh, mut secret) = ([0; ID_CHARS / 2], [0; SECRET_BYTES]);
+        source.fill(&mut fresh).and_then(|()| source.fill(&mut secret)).map_err(|_| RandomnessError)?;
         let fresh: String = fresh.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self(format!("{prefix}{}_{}", id.unwrap_or(&fresh), URL_SAFE_NO_PAD.encode(secret))))
     }
@@ -30,7 +30,7 @@ impl Text {
     /// Reads a text that somebody sent, if it has this form.
     pub(super) fn parse(prefix: &'static str, text: &str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(prefix)?.split_once('_')?;
-        let whole = is_id(id) && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|secret| secret.len() == SECRET);
+        let whole = is_token_id(id) && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|secret| secret.len() == SECRET_BYTES);
         whole.then(|| Self(text.to_owned()))
     }
 
@@ -41,12 +41,12 @@ impl Text {
 
     /// By which the record is found. No secret.
     pub(super) fn id(&self) -> &str {
-        self.0.get(PREFIX.len()..PREFIX.len() + ID).unwrap_or_default()
+        self.0.get(TOKEN_PREFIX.len()..TOKEN_PREFIX.len() + ID_CHARS).unwrap_or_default()
     }
 
     /// Digest that proves that it is good.
     pub(super) fn secret(&self) -> &[u8] {
-        self.0.as_bytes().get(PREFIX.len() + ID + 1..).unwrap_or_default()
+        self.0.as_bytes().get(TOKEN_PREFIX.len() + ID_CHARS + 1..).unwrap_or_default()
     }
 }
 
@@ -57,22 +57,22 @@ pub(super) fn digest(secret: &[u8]) -> [u8; 32] {
 
 /// The text of a token. It is shown on purpose only: see [`TokenText::reveal`].
 #[derive(Clone, PartialEq, Eq)]
-pub struct TokenText(Text);
+pub struct TokenText(SecretText);
 
 impl TokenText {
     /// A token that nobody knows. Fails where the operating system has no random numbers.
-    pub(super) fn random() -> Result<Self, NoRandomness> {
-        Text::random(PREFIX, None).map(Self)
+    pub(super) fn random() -> Result<Self, RandomnessError> {
+        SecretText::random(TOKEN_PREFIX, None).map(Self)
     }
 
     /// Stands for a text that has not the form of a token: it is wrong wherever it is verified, and counts as that.
     pub(crate) fn malformed() -> Self {
-        Self(Text(String::new()))
+        Self(SecretText(String::new()))
     }
 
     /// What somebody sent, if it has the form of a token.
     pub fn parse(text: &str) -> Option<Self> {
-        Text::parse(PREFIX, text).map(Self)
+        SecretText::parse(TOKEN_PREFIX, text).map(Self)
     }
 
     /// The whole text, for the one who is to use it.
@@ -97,18 +97,18 @@ impl TokenText {
 }
 
 /// Whether this may be the id of a token.
-pub(super) fn is_id(text: &str) -> bool {
-    text.len() == ID && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+pub(super) fn is_token_id(text: &str) -> bool {
+    text.len() == ID_CHARS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// The operating system gave no random numbers.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system has no random numbers")]
-pub(super) struct NoRandomness;
+pub(super) struct RandomnessError;
 
 impl fmt::Debug for TokenText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}_…", self.id())
+        write!(f, "{TOKEN_PREFIX}{}_…", self.id())
     }
 }
 

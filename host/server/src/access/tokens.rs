@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use argon2::{Argon2, PasswordVerifier};
 use jiff::Timestamp;
-use occopus_engine::ports::{Committed, Compare, Entry, Store, StoreError, Transaction, Write};
+use occopus_engine::ports::{CommitOutcome, Compare, Entry, Store, StoreError, Transaction, Write};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::record::{self, Proof, Record};
-use super::remembered::{Recalled, Remembered};
+use super::record::{self, SecretCheck, TokenRecord};
 use super::sessions::{self, SessionText, Sessions};
-use super::token::{NoRandomness, TokenText, is_id};
+use super::token::{RandomnessError, TokenText, is_token_id};
+use super::token_cache::{CacheLookup, TokenCache};
 use super::{Scope, TokenInfo};
 
 /// Secrets of older records that are checked at a time. Each takes a core for tens of milliseconds, and 19 MiB.
-const CHECKS: usize = 2;
+const MAX_ARGON2_CHECKS: usize = 2;
 /// How long it need not be looked again whether there are tokens.
-const LOOKED: Duration = Duration::from_secs(1);
+const PRESENCE_TTL: Duration = Duration::from_secs(1);
 /// How often it is looked whether a token is still good for whom an answer is being sent without end.
-const STREAMED: Duration = Duration::from_secs(5);
+const STREAM_RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Records that are read at a time.
-const PAGE: usize = 500;
+const PAGE_SIZE: usize = 500;
 /// Of a name.
-const NAME: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 
 /// A token that is to be made.
 #[derive(Debug, Clone)]
@@ -107,8 +107,8 @@ impl TokenError {
     }
 }
 
-impl From<NoRandomness> for TokenError {
-    fn from(error: NoRandomness) -> Self {
+impl From<RandomnessError> for TokenError {
+    fn from(error: RandomnessError) -> Self {
         Self::secret(error)
     }
 }
@@ -116,29 +116,36 @@ impl From<NoRandomness> for TokenError {
 /// The tokens in the store. Clones are the same.
 #[derive(Clone)]
 pub struct Tokens {
-    shared: Arc<Shared>,
+    shared: Arc<TokensInner>,
 }
 
-struct Shared {
+struct TokensInner {
     store: Arc<dyn Store>,
-    remembered: Remembered,
+    cache: TokenCache,
     checks: Semaphore,
-    any: Mutex<Any>,
+    presence: Mutex<TokenPresence>,
 }
 
 /// Whether there are tokens, when somebody looked last. Records are never removed, so that a yes holds for ever.
 #[derive(Clone, Copy)]
-enum Any {
-    Yes,
-    No { looked: Instant },
+enum TokenPresence {
+    Present,
+    Absent { checked_at: Instant },
     Unknown,
 }
 
 impl Tokens {
     /// Of this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let (remembered, checks) = (Remembered::default(), Semaphore::new(CHECKS));
-        Self { shared: Arc::new(Shared { store, remembered, checks, any: Mutex::new(Any::Unknown) }) }
+        let (remembered, checks) = (TokenCache::default(), Semaphore::new(MAX_ARGON2_CHECKS));
+        Self {
+            shared: Arc::new(TokensInner {
+                store,
+                cache: remembered,
+                checks,
+                presence: Mutex::new(TokenPresence::Unknown),
+            }),
+        }
     }
 
     /// Sessions of those who have signed in by one of these tokens.
@@ -149,7 +156,7 @@ impl Tokens {
     /// Makes a token. Its text is given once; the store keeps a digest of the secret.
     pub async fn create(&self, new: NewToken) -> Result<(TokenText, TokenInfo), TokenError> {
         let NewToken { name, scope, infrastructures, expires } = new;
-        if let Some(reason) = unfit(&name) {
+        if let Some(reason) = name_error(&name) {
             return Err(TokenError::Name { name, reason });
         }
         let created = Timestamp::now();
@@ -157,13 +164,13 @@ impl Tokens {
             return Err(TokenError::Past { expires });
         }
         let mut others = self.list().await?.into_iter();
-        if let Some(other) = others.find(|other| other.name == name && other.is_good(created)) {
+        if let Some(other) = others.find(|other| other.name == name && other.is_valid(created)) {
             return Err(TokenError::Taken { name, id: other.id });
         }
         let text = TokenText::random()?;
         let id = text.id().to_owned();
         let info = TokenInfo { id: id.clone(), name, scope, infrastructures, created, expires, revoked: None };
-        self.write(&id, 0, &Record::new(&info, text.secret()), None).await?;
+        self.write(&id, 0, &TokenRecord::new(&info, text.secret()), None).await?;
         Ok((text, info))
     }
 
@@ -172,10 +179,10 @@ impl Tokens {
         let mut tokens = Vec::new();
         let mut after = None;
         loop {
-            let page = self.shared.store.range(record::PREFIX, after.as_deref(), PAGE).await?;
+            let page = self.shared.store.range(record::KEY_PREFIX, after.as_deref(), PAGE_SIZE).await?;
             tokens.extend(page.iter().filter_map(|entry| {
-                let id = entry.key.strip_prefix(record::PREFIX)?;
-                Some(read(id, entry)?.info(id))
+                let id = entry.key.strip_prefix(record::KEY_PREFIX)?;
+                Some(decode_record(id, entry)?.info(id))
             }));
             match page.into_iter().last() {
                 Some(last) => after = Some(last.key),
@@ -190,7 +197,7 @@ impl Tokens {
     pub async fn revoke(&self, which: &str) -> Result<Vec<TokenInfo>, TokenError> {
         let mut found = self.list().await?;
         let now = Timestamp::now();
-        found.retain(|token| if is_id(which) { token.id == which } else { token.name == which });
+        found.retain(|token| if is_token_id(which) { token.id == which } else { token.name == which });
         // A name may have been that of others before.
         if found.iter().any(|token| token.revoked.is_none()) {
             found.retain(|token| token.revoked.is_none());
@@ -201,9 +208,9 @@ impl Tokens {
         for token in found.iter_mut().filter(|token| token.revoked.is_none()) {
             let unknown = || TokenError::Unknown { which: which.to_owned() };
             let entry = self.shared.store.get(&record::key(&token.id)).await?.ok_or_else(unknown)?;
-            let mut record = read(&token.id, &entry).ok_or_else(unknown)?;
+            let mut record = decode_record(&token.id, &entry).ok_or_else(unknown)?;
             record.revoked.get_or_insert(now);
-            let sessions = Write::DeletePrefix { prefix: sessions::of_token(&token.id) };
+            let sessions = Write::DeletePrefix { prefix: sessions::key_prefix(&token.id) };
             self.write(&token.id, entry.modified, &record, Some(sessions)).await?;
             *token = record.info(&token.id);
         }
@@ -211,110 +218,111 @@ impl Tokens {
     }
 
     /// Whether a token was ever made here. What another process made is seen a second later.
-    pub async fn any(&self) -> Result<bool, TokenError> {
-        match *self.shared.any.lock().unwrap_or_else(PoisonError::into_inner) {
-            Any::Yes => return Ok(true),
-            Any::No { looked } if looked.elapsed() < LOOKED => return Ok(false),
-            Any::No { .. } | Any::Unknown => {}
+    pub async fn has_any(&self) -> Result<bool, TokenError> {
+        match *self.shared.presence.lock().unwrap_or_else(PoisonError::into_inner) {
+            TokenPresence::Present => return Ok(true),
+            TokenPresence::Absent { checked_at: looked } if looked.elapsed() < PRESENCE_TTL => return Ok(false),
+            TokenPresence::Absent { .. } | TokenPresence::Unknown => {}
         }
         let looked = Instant::now();
-        let any = !self.shared.store.range(record::PREFIX, None, 1).await?.is_empty();
-        let mut known = self.shared.any.lock().unwrap_or_else(PoisonError::into_inner);
+        let any = !self.shared.store.range(record::KEY_PREFIX, None, 1).await?.is_empty();
+        let mut known = self.shared.presence.lock().unwrap_or_else(PoisonError::into_inner);
         // A slower look that saw less does not count.
-        if !matches!(*known, Any::Yes) {
-            *known = if any { Any::Yes } else { Any::No { looked } };
+        if !matches!(*known, TokenPresence::Present) {
+            *known = if any { TokenPresence::Present } else { TokenPresence::Absent { checked_at: looked } };
         }
         Ok(any)
     }
 
     /// Whether there is a token that opens doors.
-    pub async fn any_good(&self) -> Result<bool, TokenError> {
+    pub async fn has_valid(&self) -> Result<bool, TokenError> {
         let now = Timestamp::now();
-        Ok(self.list().await?.iter().any(|token| token.is_good(now)))
+        Ok(self.list().await?.iter().any(|token| token.is_valid(now)))
     }
 
     /// What is known of a token that was checked less than a minute ago. Costs next to nothing.
-    pub async fn recall(&self, text: &str) -> Result<Option<TokenInfo>, TokenError> {
+    pub async fn find_cached(&self, text: &str) -> Result<Option<TokenInfo>, TokenError> {
         let Some(token) = TokenText::parse(text) else { return Ok(None) };
         let digest = token.digest();
-        let info = match self.shared.remembered.recall(&digest) {
-            Recalled::Good(info) => info,
-            Recalled::Nothing => return Ok(None),
-            Recalled::Perhaps(info, modified) => match self.shared.store.get(&record::key(token.id())).await {
+        let info = match self.shared.cache.lookup(&digest) {
+            CacheLookup::Valid(info) => info,
+            CacheLookup::Miss => return Ok(None),
+            CacheLookup::Stale(info, modified) => match self.shared.store.get(&record::key(token.id())).await {
                 Ok(Some(entry)) if entry.modified == modified => info,
                 changed => {
-                    self.shared.remembered.forget(&digest);
+                    self.shared.cache.remove(&digest);
                     changed?;
                     return Ok(None);
                 }
             },
         };
-        Ok(info.is_good(Timestamp::now()).then_some(info))
+        Ok(info.is_valid(Timestamp::now()).then_some(info))
     }
 
     /// What is known of a token, if it is good.
     pub async fn verify(&self, text: &str) -> Result<Option<TokenInfo>, TokenError> {
-        self.verify_if(text, || Ok(())).await
+        self.verify_limited(text, || Ok(())).await
     }
 
     /// As [`Tokens::verify`], with leave to be taken where checking takes a while: for a token of an older version that was not
     /// used since. Its record is written anew, so that it happens once.
-    pub(super) async fn verify_if<E: From<TokenError>>(
+    pub(super) async fn verify_limited<E: From<TokenError>>(
         &self,
         text: &str,
         leave: impl FnOnce() -> Result<(), E>,
     ) -> Result<Option<TokenInfo>, E> {
-        if let Some(info) = self.recall(text).await? {
+        if let Some(info) = self.find_cached(text).await? {
             return Ok(Some(info));
         }
         let Some(token) = TokenText::parse(text) else { return Ok(None) };
         let key = record::key(token.id());
         let Some(entry) = self.shared.store.get(&key).await.map_err(TokenError::from)? else { return Ok(None) };
-        let Some(record) = read(token.id(), &entry) else { return Ok(None) };
+        let Some(record) = decode_record(token.id(), &entry) else { return Ok(None) };
         let info = record.info(token.id());
-        if !info.is_good(Timestamp::now()) {
+        if !info.is_valid(Timestamp::now()) {
             return Ok(None);
         }
-        let good = match record.prove(token.secret()) {
-            Proof::Is(good) => good,
-            Proof::Slow(hash) => {
+        let good = match record.check_secret(token.secret()) {
+            SecretCheck::Decided(good) => good,
+            SecretCheck::NeedsArgon2(hash) => {
                 leave()?;
-                let good = self.prove_slowly(&token, hash.to_owned()).await?;
+                let good = self.verify_argon2(&token, hash.to_owned()).await?;
                 if good {
                     // Another one may have done so, or revoked it: then it is read again.
-                    let _ = self.write(token.id(), entry.modified, &Record::new(&info, token.secret()), None).await;
+                    let _ =
+                        self.write(token.id(), entry.modified, &TokenRecord::new(&info, token.secret()), None).await;
                 }
                 good
             }
         };
         if good {
-            self.shared.remembered.remember(token.digest(), info.clone(), entry.modified);
+            self.shared.cache.insert(token.digest(), info.clone(), entry.modified);
         }
         Ok(good.then_some(info))
     }
 
-    async fn prove_slowly(&self, token: &TokenText, hash: String) -> Result<bool, TokenError> {
+    async fn verify_argon2(&self, token: &TokenText, hash: String) -> Result<bool, TokenError> {
         let _permit = self.shared.checks.acquire().await.map_err(TokenError::secret)?;
         let secret = token.secret().to_vec();
-        work(move || Argon2::default().verify_password(&secret, hash.as_str()).is_ok()).await
+        run_blocking(move || Argon2::default().verify_password(&secret, hash.as_str()).is_ok()).await
     }
 
     /// Returns what is known of the token with this id, if it is good.
-    pub(super) async fn good(&self, id: &str) -> Result<Option<TokenInfo>, TokenError> {
+    pub(super) async fn find_valid(&self, id: &str) -> Result<Option<TokenInfo>, TokenError> {
         let entry = self.shared.store.get(&record::key(id)).await?;
-        let info = entry.and_then(|entry| Some(read(id, &entry)?.info(id)));
-        Ok(info.filter(|info| info.is_good(Timestamp::now())))
+        let info = entry.and_then(|entry| Some(decode_record(id, &entry)?.info(id)));
+        Ok(info.filter(|info| info.is_valid(Timestamp::now())))
     }
 
     /// Ends when this token is no good any more, or the session by which it is used, some seconds later at most: for answers
     /// without end.
-    pub(super) async fn ended(self, id: String, session: Option<SessionText>) {
+    pub(super) async fn wait_until_invalid(self, id: String, session: Option<SessionText>) {
         let sessions = self.sessions();
         loop {
-            tokio::time::sleep(STREAMED).await;
+            tokio::time::sleep(STREAM_RECHECK_INTERVAL).await;
             let found = match &session {
-                Some(session) => sessions.token(session).await,
-                None => self.good(&id).await,
+                Some(session) => sessions.verify(session).await,
+                None => self.find_valid(&id).await,
             };
             match found {
                 Ok(Some(_)) => {}
@@ -326,10 +334,10 @@ impl Tokens {
     }
 
     /// Ends when there is a token, some seconds later at most: for answers without end to those who needed none.
-    pub(super) async fn begun(self) {
+    pub(super) async fn wait_for_first(self) {
         loop {
-            tokio::time::sleep(STREAMED).await;
-            match self.any().await {
+            tokio::time::sleep(STREAM_RECHECK_INTERVAL).await;
+            match self.has_any().await {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => tracing::debug!(%error, "tokens could not be looked for again"),
@@ -337,36 +345,42 @@ impl Tokens {
         }
     }
 
-    async fn write(&self, id: &str, modified: u64, record: &Record, also: Option<Write>) -> Result<(), TokenError> {
-        let (key, value) = (record::key(id), record.written().map_err(TokenError::secret)?);
+    async fn write(
+        &self,
+        id: &str,
+        modified: u64,
+        record: &TokenRecord,
+        also: Option<Write>,
+    ) -> Result<(), TokenError> {
+        let (key, value) = (record::key(id), record.encode().map_err(TokenError::secret)?);
         let compares = vec![Compare::Modified(key.clone(), modified)];
         let writes = [Write::Put { key, value, lease: None }].into_iter().chain(also).collect();
         match self.shared.store.commit(Transaction { compares, writes }).await? {
-            Committed::Yes(_) => Ok(()),
-            Committed::No => Err(TokenError::Changed { id: id.to_owned() }),
+            CommitOutcome::Committed(_) => Ok(()),
+            CommitOutcome::Conflict => Err(TokenError::Changed { id: id.to_owned() }),
         }
     }
 }
 
 /// Computes off the asynchronous threads.
-async fn work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TokenError> {
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TokenError> {
     tokio::task::spawn_blocking(work).await.map_err(TokenError::secret)
 }
 
 /// A record that can't be read opens no door, and shuts none.
-fn read(id: &str, entry: &Entry) -> Option<Record> {
-    Record::read(&entry.value)
+fn decode_record(id: &str, entry: &Entry) -> Option<TokenRecord> {
+    TokenRecord::decode(&entry.value)
         .inspect_err(|error| tracing::warn!(token = id, error, "the record of a token can't be read"))
         .ok()
 }
 
 /// Why a token can't have this name.
-fn unfit(name: &str) -> Option<&'static str> {
+fn name_error(name: &str) -> Option<&'static str> {
     match name {
         _ if name.trim() != name || name.is_empty() => Some("it is empty, or begins or ends with a blank"),
-        _ if name.chars().count() > NAME => Some("it has more than 64 characters"),
+        _ if name.chars().count() > MAX_NAME_CHARS => Some("it has more than 64 characters"),
         _ if name.chars().any(char::is_control) => Some("it has control characters"),
-        _ if is_id(name) => Some("it looks like the id of a token"),
+        _ if is_token_id(name) => Some("it looks like the id of a token"),
         _ => None,
     }
 }

@@ -7,16 +7,16 @@ use occopus_engine::{EngineError, Scale};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::common::{Accepted, Asked, Done, Place, accepted};
+use super::common::{Accepted, LegacyAck, PathParams, QueryParams, accepted};
 use crate::access::{Caller, Scope};
-use crate::api::Condition;
+use crate::api::Precondition;
 use crate::operations::Work;
-use crate::problem::Problem;
-use crate::state::{Service, destroying};
+use crate::problem::ApiError;
+use crate::state::{Service, destroying_error};
 
 /// A request to scale, as the existing service repeats it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Scaled {
+pub(crate) struct ScaleReply {
     /// `scaleup` or `scaleto`.
     method: String,
     /// The infrastructure's id.
@@ -29,7 +29,7 @@ pub(crate) struct Scaled {
 
 /// A request to have one instance less, as the existing service repeats it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct ScaledDown {
+pub(crate) struct ScaleDownReply {
     /// `scaledown`.
     method: String,
     /// The infrastructure's id.
@@ -42,7 +42,7 @@ pub(crate) struct ScaledDown {
 
 /// Whether an infrastructure is left alone.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Suspended {
+pub(crate) struct SuspensionReply {
     /// The infrastructure's id.
     infraid: String,
     /// It is left alone until it is resumed.
@@ -50,9 +50,9 @@ pub(crate) struct Suspended {
 }
 
 /// Whoever may do it, to an infrastructure that exists.
-async fn known(service: &Service, caller: &Caller, id: &str) -> Result<(), Problem> {
-    service.allow(caller, Scope::Operate, id)?;
-    service.known(id).await
+async fn authorize_existing(service: &Service, caller: &Caller, id: &str) -> Result<(), ApiError> {
+    service.authorize(caller, Scope::Operate, id)?;
+    service.ensure_exists(id).await
 }
 
 /// Keeps an infrastructure alive from now on.
@@ -61,25 +61,25 @@ async fn known(service: &Service, caller: &Caller, id: &str) -> Result<(), Probl
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
-        (status = 200, body = Done),
+        (status = 200, body = LegacyAck),
     ),
 )]
 pub(crate) async fn attach(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-) -> Result<Json<Done>, Problem> {
-    service.allow(&caller, Scope::Operate, &id)?;
+    PathParams(id): PathParams<String>,
+) -> Result<Json<LegacyAck>, ApiError> {
+    service.authorize(&caller, Scope::Operate, &id)?;
     // One that is about to be built exists for whoever asked for it.
-    if service.ledger.pending(&id).await?.is_none() {
-        service.known(&id).await?;
+    if service.ledger.pending_operation(&id).await?.is_none() {
+        service.ensure_exists(&id).await?;
     }
     if !service.ledger.attach(&id).await? {
-        return Err(destroying(&id));
+        return Err(destroying_error(&id));
     }
-    service.feed.touch(&id);
+    service.feed.invalidate(&id);
     service.supervisor.wake(&id);
-    Ok(Json(Done { infraid: id }))
+    Ok(Json(LegacyAck { infraid: id }))
 }
 
 /// Lets an infrastructure go: it runs on, and nobody keeps it alive.
@@ -88,35 +88,35 @@ pub(crate) async fn attach(
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
-        (status = 200, body = Done),
+        (status = 200, body = LegacyAck),
     ),
 )]
 pub(crate) async fn detach(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-) -> Result<Json<Done>, Problem> {
-    known(&service, &caller, &id).await?;
+    PathParams(id): PathParams<String>,
+) -> Result<Json<LegacyAck>, ApiError> {
+    authorize_existing(&service, &caller, &id).await?;
     let was_ours = service.ledger.is_attached(&id).await?;
     service.ledger.detach(&id).await?;
-    service.feed.touch(&id);
+    service.feed.invalidate(&id);
     service.supervisor.wake(&id);
-    if !was_ours && service.ledger.pending(&id).await?.is_none() {
+    if !was_ours && service.ledger.pending_operation(&id).await?.is_none() {
         // Another process may keep it alive.
         service.engine.detach(&id).await?;
     }
-    Ok(Json(Done { infraid: id }))
+    Ok(Json(LegacyAck { infraid: id }))
 }
 
 /// Asks for another number of instances; the next look does it, which is now if a service keeps the infrastructure alive.
-async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, how: Scale) -> Result<(), Problem> {
-    known(service, caller, id).await?;
+async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, how: Scale) -> Result<(), ApiError> {
+    authorize_existing(service, caller, id).await?;
     service.engine.scale(id, node, how).await.map_err(|error| match error {
         // The existing service takes any request, and keeps to the limits when it does it.
-        EngineError::Limits { .. } => Problem::from(error).help("the description has the limits: `scaling`"),
+        EngineError::Limits { .. } => ApiError::from(error).with_help("the description has the limits: `scaling`"),
         error => error.into(),
     })?;
-    service.feed.touch(id);
+    service.feed.invalidate(id);
     Ok(())
 }
 
@@ -126,15 +126,15 @@ async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, how: Sc
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name")),
     responses(
-        (status = 200, body = Scaled),
+        (status = 200, body = ScaleReply),
     ),
 )]
 pub(crate) async fn scale_up(
     State(service): State<Service>,
     caller: Caller,
-    Place((id, node)): Place<(String, String)>,
-) -> Result<Json<Scaled>, Problem> {
-    up(&service, &caller, id, node, 1).await
+    PathParams((id, node)): PathParams<(String, String)>,
+) -> Result<Json<ScaleReply>, ApiError> {
+    request_scale_up(&service, &caller, id, node, 1).await
 }
 
 /// Asks for so many instances more.
@@ -143,28 +143,28 @@ pub(crate) async fn scale_up(
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
     responses(
-        (status = 200, body = Scaled),
+        (status = 200, body = ScaleReply),
     ),
 )]
 pub(crate) async fn scale_up_by(
     State(service): State<Service>,
     caller: Caller,
-    Place((id, node, count)): Place<(String, String, u32)>,
-) -> Result<Json<Scaled>, Problem> {
-    up(&service, &caller, id, node, count).await
+    PathParams((id, node, count)): PathParams<(String, String, u32)>,
+) -> Result<Json<ScaleReply>, ApiError> {
+    request_scale_up(&service, &caller, id, node, count).await
 }
 
-async fn up(
+async fn request_scale_up(
     service: &Service,
     caller: &Caller,
     infraid: String,
     nodename: String,
     count: u32,
-) -> Result<Json<Scaled>, Problem> {
+) -> Result<Json<ScaleReply>, ApiError> {
     // More than any infrastructure can have.
     let change = i32::try_from(count).unwrap_or(i32::MAX);
     scale(service, caller, &infraid, &nodename, Scale::By(change)).await?;
-    Ok(Json(Scaled { method: "scaleup".into(), infraid, nodename, count }))
+    Ok(Json(ScaleReply { method: "scaleup".into(), infraid, nodename, count }))
 }
 
 /// Asks for one instance less: the youngest.
@@ -173,16 +173,16 @@ async fn up(
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name")),
     responses(
-        (status = 200, body = ScaledDown),
+        (status = 200, body = ScaleDownReply),
     ),
 )]
 pub(crate) async fn scale_down(
     State(service): State<Service>,
     caller: Caller,
-    Place((infraid, nodename)): Place<(String, String)>,
-) -> Result<Json<ScaledDown>, Problem> {
+    PathParams((infraid, nodename)): PathParams<(String, String)>,
+) -> Result<Json<ScaleDownReply>, ApiError> {
     scale(&service, &caller, &infraid, &nodename, Scale::By(-1)).await?;
-    Ok(Json(ScaledDown { method: "scaledown".into(), infraid, nodename, nodeid: None }))
+    Ok(Json(ScaleDownReply { method: "scaledown".into(), infraid, nodename, nodeid: None }))
 }
 
 /// Asks for one instance less: this one.
@@ -191,16 +191,16 @@ pub(crate) async fn scale_down(
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("instance" = String, Path, description = "Id or address of the instance")),
     responses(
-        (status = 200, body = ScaledDown),
+        (status = 200, body = ScaleDownReply),
     ),
 )]
 pub(crate) async fn scale_down_this(
     State(service): State<Service>,
     caller: Caller,
-    Place((infraid, nodename, instance)): Place<(String, String, String)>,
-) -> Result<Json<ScaledDown>, Problem> {
+    PathParams((infraid, nodename, instance)): PathParams<(String, String, String)>,
+) -> Result<Json<ScaleDownReply>, ApiError> {
     scale(&service, &caller, &infraid, &nodename, Scale::Remove(instance.clone())).await?;
-    Ok(Json(ScaledDown { method: "scaledown".into(), infraid, nodename, nodeid: Some(instance) }))
+    Ok(Json(ScaleDownReply { method: "scaledown".into(), infraid, nodename, nodeid: Some(instance) }))
 }
 
 /// Asks for so many instances.
@@ -209,16 +209,16 @@ pub(crate) async fn scale_down_this(
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
     responses(
-        (status = 200, body = Scaled),
+        (status = 200, body = ScaleReply),
     ),
 )]
 pub(crate) async fn scale_to(
     State(service): State<Service>,
     caller: Caller,
-    Place((infraid, nodename, count)): Place<(String, String, u32)>,
-) -> Result<Json<Scaled>, Problem> {
+    PathParams((infraid, nodename, count)): PathParams<(String, String, u32)>,
+) -> Result<Json<ScaleReply>, ApiError> {
     scale(&service, &caller, &infraid, &nodename, Scale::To(count)).await?;
-    Ok(Json(Scaled { method: "scaleto".into(), infraid, nodename, count }))
+    Ok(Json(ScaleReply { method: "scaleto".into(), infraid, nodename, count }))
 }
 
 /// Leaves an infrastructure alone until it is resumed: it is not looked at, and nothing is replaced.
@@ -227,18 +227,18 @@ pub(crate) async fn scale_to(
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
-        (status = 200, body = Suspended),
+        (status = 200, body = SuspensionReply),
     ),
 )]
 pub(crate) async fn suspend(
     State(service): State<Service>,
     caller: Caller,
-    Place(infraid): Place<String>,
-) -> Result<Json<Suspended>, Problem> {
-    known(&service, &caller, &infraid).await?;
+    PathParams(infraid): PathParams<String>,
+) -> Result<Json<SuspensionReply>, ApiError> {
+    authorize_existing(&service, &caller, &infraid).await?;
     service.engine.suspend(&infraid).await?;
-    service.feed.touch(&infraid);
-    Ok(Json(Suspended { infraid, suspended: true }))
+    service.feed.invalidate(&infraid);
+    Ok(Json(SuspensionReply { infraid, suspended: true }))
 }
 
 /// Keeps an infrastructure alive again that was suspended.
@@ -247,25 +247,25 @@ pub(crate) async fn suspend(
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
-        (status = 200, body = Suspended),
+        (status = 200, body = SuspensionReply),
     ),
 )]
 pub(crate) async fn resume(
     State(service): State<Service>,
     caller: Caller,
-    Place(infraid): Place<String>,
-) -> Result<Json<Suspended>, Problem> {
-    known(&service, &caller, &infraid).await?;
+    PathParams(infraid): PathParams<String>,
+) -> Result<Json<SuspensionReply>, ApiError> {
+    authorize_existing(&service, &caller, &infraid).await?;
     service.engine.resume(&infraid).await?;
-    service.feed.touch(&infraid);
-    Ok(Json(Suspended { infraid, suspended: false }))
+    service.feed.invalidate(&infraid);
+    Ok(Json(SuspensionReply { infraid, suspended: false }))
 }
 
 /// Options of a look.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Look {
+pub(crate) struct MaintainQuery {
     /// End a hold: replace what looks dead now, however much it is.
     #[serde(default)]
     release: bool,
@@ -275,7 +275,7 @@ pub(crate) struct Look {
 #[utoipa::path(
     post, path = "/infrastructures/{id}/maintain", tag = "actions",
     security(("token" = ["operate"])),
-    params(("id" = String, Path, description = "The infrastructure's id"), Look),
+    params(("id" = String, Path, description = "The infrastructure's id"), MaintainQuery),
     responses(
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
     ),
@@ -283,15 +283,15 @@ pub(crate) struct Look {
 pub(crate) async fn maintain(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-    Asked(look): Asked<Look>,
-) -> Result<Response, Problem> {
-    known(&service, &caller, &id).await?;
+    PathParams(id): PathParams<String>,
+    QueryParams(look): QueryParams<MaintainQuery>,
+) -> Result<Response, ApiError> {
+    authorize_existing(&service, &caller, &id).await?;
     if look.release {
         service.engine.release(&id).await?;
     }
     // Whatever is under way looks at every node.
-    Ok(accepted(&service.submit(&id, Work::Maintain, &caller, &Condition::none()).await?))
+    Ok(accepted(&service.submit(&id, Work::Maintain, &caller, &Precondition::none()).await?))
 }
 
 /// Accepted for old scripts. The one kind of notification that the existing service knows was switched off by those who
@@ -301,14 +301,14 @@ pub(crate) async fn maintain(
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
-        (status = 200, body = Done),
+        (status = 200, body = LegacyAck),
     ),
 )]
 pub(crate) async fn notify(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-) -> Result<Json<Done>, Problem> {
-    known(&service, &caller, &id).await?;
-    Ok(Json(Done { infraid: id }))
+    PathParams(id): PathParams<String>,
+) -> Result<Json<LegacyAck>, ApiError> {
+    authorize_existing(&service, &caller, &id).await?;
+    Ok(Json(LegacyAck { infraid: id }))
 }

@@ -16,63 +16,66 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use crate::feed::{Answer, Topic};
-use crate::listen::Overrun;
+use crate::feed::{CachedAnswer, Topic};
+use crate::listen::LimitExceeded;
 use crate::operations::Operation;
-use crate::problem::Problem;
+use crate::problem::ApiError;
 
 /// Parameters of the path; a problem when they can't be used.
-pub(crate) struct Place<T>(pub(crate) T);
+pub(crate) struct PathParams<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Place<T> {
-    type Rejection = Problem;
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParams<T> {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Path::<T>::from_request_parts(parts, state).await;
         let Path(place) = read.map_err(|error: PathRejection| {
-            Problem::bad("request.path", format!("the path can't be used: {}", error.body_text()))
+            ApiError::bad_request("request.path", format!("the path can't be used: {}", error.body_text()))
         })?;
         Ok(Self(place))
     }
 }
 
 /// Parameters after the `?`; a problem when they can't be used.
-pub(crate) struct Asked<T>(pub(crate) T);
+pub(crate) struct QueryParams<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Asked<T> {
-    type Rejection = Problem;
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for QueryParams<T> {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Query::<T>::from_request_parts(parts, state).await;
         let Query(asked) = read.map_err(|error: QueryRejection| {
-            Problem::bad("request.query", format!("the query can't be used: {}", error.body_text()))
+            ApiError::bad_request("request.query", format!("the query can't be used: {}", error.body_text()))
         })?;
         Ok(Self(asked))
     }
 }
 
 /// A document that was posted, as text.
-pub(crate) struct Text(pub(crate) String);
+pub(crate) struct PostedText(pub(crate) String);
 
-impl<S: Send + Sync> FromRequest<S> for Text {
-    type Rejection = Problem;
+impl<S: Send + Sync> FromRequest<S> for PostedText {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = collect(request.into_body()).await?;
-        let text = String::from_utf8(body.to_vec())
-            .map_err(|error| Problem::bad("body.not-utf8", format!("the body is not UTF-8: {}", error.utf8_error())))?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let body = collect_body(request.into_body()).await?;
+        let text = String::from_utf8(body.to_vec()).map_err(|error| {
+            ApiError::bad_request("body.not-utf8", format!("the body is not UTF-8: {}", error.utf8_error()))
+        })?;
         if text.trim().is_empty() {
-            return Err(Problem::bad("body.empty", "the body is empty").help("post a description, as YAML"));
+            return Err(
+                ApiError::bad_request("body.empty", "the body is empty").with_help("post a description, as YAML")
+            );
         }
         Ok(Self(text))
     }
 }
 
 /// All of a body, if it arrives within its limits.
-pub(crate) async fn collect(body: Body) -> Result<Bytes, Problem> {
-    let collected = body.collect().await.map_err(|error| match Overrun::of(&error) {
-        Some(overrun) => Problem::new(overrun.status(), overrun.code(), overrun.to_string()),
-        None => Problem::bad("body.broken", "the body of the request broke off"),
+pub(crate) async fn collect_body(body: Body) -> Result<Bytes, ApiError> {
+    let collected = body.collect().await.map_err(|error| match LimitExceeded::find_in(&error) {
+        Some(overrun) => ApiError::new(overrun.status(), overrun.code(), overrun.to_string()),
+        None => ApiError::bad_request("body.broken", "the body of the request broke off"),
     })?;
     Ok(collected.to_bytes())
 }
@@ -105,26 +108,26 @@ pub(crate) fn accepted_as(infraid: &str, operation: &str) -> Response {
 
 /// What the existing service answers to most requests.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Done {
+pub(crate) struct LegacyAck {
     /// The infrastructure's id.
     pub(crate) infraid: String,
 }
 
 /// An answer that can't be written as JSON.
-pub(super) fn unwritable(error: serde_json::Error) -> Problem {
+pub(super) fn encode_error(error: serde_json::Error) -> ApiError {
     let text = format!("internal error: an answer can't be written as JSON: {error}");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "service.json", text)
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "service.json", text)
 }
 
 /// Of a content: `"..."`, as headers have it.
-pub(crate) fn tag(content: &[u8]) -> String {
+pub(crate) fn etag(content: &[u8]) -> String {
     use base64::Engine as _;
     let digest = Sha256::digest(content);
     format!("\"{}\"", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&digest[..18]))
 }
 
 /// Whether one of the tags in this header is this one, or any will do.
-pub(crate) fn matches(headers: &HeaderMap, name: http::HeaderName, tag: Option<&str>) -> Option<bool> {
+pub(crate) fn etag_matches(headers: &HeaderMap, name: http::HeaderName, tag: Option<&str>) -> Option<bool> {
     let mut values = headers.get_all(name).iter().peekable();
     values.peek()?;
     let tags = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
@@ -136,23 +139,23 @@ pub(crate) fn matches(headers: &HeaderMap, name: http::HeaderName, tag: Option<&
 }
 
 /// An answer of JSON that is made again only when something has changed, and not sent to whoever has it.
-pub(crate) async fn kept<T: Serialize>(
+pub(crate) async fn cached_json<T: Serialize>(
     topic: &Arc<Topic>,
     name: &'static str,
     headers: &HeaderMap,
-    make: impl AsyncFnOnce() -> Result<T, Problem>,
-) -> Result<Response, Problem> {
-    let answer = match topic.answer(name) {
+    make: impl AsyncFnOnce() -> Result<T, ApiError>,
+) -> Result<Response, ApiError> {
+    let answer = match topic.cached_answer(name) {
         Ok(answer) => answer,
         Err(count) => {
-            let body: Bytes = serde_json::to_vec(&make().await?).map_err(unwritable)?.into();
-            let answer = Answer { tag: tag(&body).into(), body };
-            topic.keep(name, count, answer.clone());
+            let body: Bytes = serde_json::to_vec(&make().await?).map_err(encode_error)?.into();
+            let answer = CachedAnswer { tag: etag(&body).into(), body };
+            topic.cache_answer(name, count, answer.clone());
             answer
         }
     };
     let etag = HeaderValue::try_from(&*answer.tag).ok();
-    let mut response = if matches(headers, IF_NONE_MATCH, Some(&answer.tag)) == Some(true) {
+    let mut response = if etag_matches(headers, IF_NONE_MATCH, Some(&answer.tag)) == Some(true) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer.body).into_response()

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::common::{Place, Text};
+use super::common::{PathParams, PostedText};
 use crate::access::{Caller, Scope};
-use crate::problem::Problem;
-use crate::problem::without_folder;
+use crate::problem::ApiError;
+use crate::problem::file_name;
 use crate::state::Service;
 
 /// A type in a list.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Kept {
+pub(crate) struct DefinitionItem {
     /// The type.
     #[serde(rename = "type")]
     node_type: String,
@@ -28,14 +28,14 @@ pub(crate) struct Kept {
 
 /// All types.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Definitions {
+pub(crate) struct DefinitionList {
     /// By name.
-    definitions: Vec<Kept>,
+    definitions: Vec<DefinitionItem>,
 }
 
 /// What was taken in.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Imported {
+pub(crate) struct ImportReply {
     /// The types.
     imported: Vec<String>,
 }
@@ -44,17 +44,17 @@ pub(crate) struct Imported {
 #[utoipa::path(
     get, path = "/definitions", operation_id = "list_definitions", tag = "definitions",
     security(("token" = ["operate"])),
-    responses((status = 200, body = Definitions)),
+    responses((status = 200, body = DefinitionList)),
 )]
-pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Definitions>, Problem> {
-    caller.may(Scope::Operate, None)?;
+pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<DefinitionList>, ApiError> {
+    caller.authorize(Scope::Operate, None)?;
     let all = service.engine.definitions().await?;
-    let kept = all.into_iter().map(|(node_type, found)| Kept {
+    let kept = all.into_iter().map(|(node_type, found)| DefinitionItem {
         node_type,
         implementations: found.len(),
-        origins: found.into_iter().map(|implementation| without_folder(&implementation.origin).to_owned()).collect(),
+        origins: found.into_iter().map(|implementation| file_name(&implementation.origin).to_owned()).collect(),
     });
-    Ok(Json(Definitions { definitions: kept.collect() }))
+    Ok(Json(DefinitionList { definitions: kept.collect() }))
 }
 
 /// Keeps node definitions: a document as `occopus import` reads it, but for import tags. Replaces those of the same types.
@@ -63,22 +63,22 @@ pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Resu
     security(("token" = ["admin"])),
     request_body(content = Value, content_type = "application/yaml", description = "Node definitions"),
     responses(
-        (status = 200, body = Imported),
+        (status = 200, body = ImportReply),
     ),
 )]
 pub(crate) async fn import(
     State(service): State<Service>,
     caller: Caller,
-    Text(text): Text,
-) -> Result<Json<Imported>, Problem> {
-    caller.may(Scope::Admin, None)?;
+    PostedText(text): PostedText,
+) -> Result<Json<ImportReply>, ApiError> {
+    caller.authorize(Scope::Admin, None)?;
     let (types, _) = service.occopus.read_definitions_document("definitions", text).await?;
     service.engine.save_definitions(&types).await?;
-    Ok(Json(Imported { imported: types.into_keys().collect() }))
+    Ok(Json(ImportReply { imported: types.into_keys().collect() }))
 }
 
-fn unknown(node_type: &str) -> Problem {
-    Problem::unknown("type.unknown", format!("no definition of `{node_type}` is kept"))
+fn unknown_type(node_type: &str) -> ApiError {
+    ApiError::not_found("type.unknown", format!("no definition of `{node_type}` is kept"))
 }
 
 /// The implementations of a type, as they can be posted again.
@@ -93,11 +93,11 @@ fn unknown(node_type: &str) -> Problem {
 pub(crate) async fn get(
     State(service): State<Service>,
     caller: Caller,
-    Place(node_type): Place<String>,
-) -> Result<Json<Value>, Problem> {
-    caller.may(Scope::Operate, None)?;
+    PathParams(node_type): PathParams<String>,
+) -> Result<Json<Value>, ApiError> {
+    caller.authorize(Scope::Operate, None)?;
     let all = service.engine.definitions().await?;
-    let found = all.get(&node_type).cloned().ok_or_else(|| unknown(&node_type))?;
+    let found = all.get(&node_type).cloned().ok_or_else(|| unknown_type(&node_type))?;
     Ok(Json(occopus_model::document_of_definitions(&IndexMap::from([(node_type, found)]))))
 }
 
@@ -108,19 +108,19 @@ pub(crate) async fn get(
     params(("type" = String, Path, description = "The type")),
     request_body(content = Value, content_type = "application/yaml", description = "The list of its implementations"),
     responses(
-        (status = 200, body = Imported),
+        (status = 200, body = ImportReply),
     ),
 )]
 pub(crate) async fn put(
     State(service): State<Service>,
     caller: Caller,
-    Place(node_type): Place<String>,
-    Text(text): Text,
-) -> Result<Json<Imported>, Problem> {
-    caller.may(Scope::Admin, None)?;
+    PathParams(node_type): PathParams<String>,
+    PostedText(text): PostedText,
+) -> Result<Json<ImportReply>, ApiError> {
+    caller.authorize(Scope::Admin, None)?;
     let (implementations, _) = service.occopus.read_definition_document(&node_type, text).await?;
     service.engine.save_definitions(&IndexMap::from([(node_type.clone(), implementations)])).await?;
-    Ok(Json(Imported { imported: vec![node_type] }))
+    Ok(Json(ImportReply { imported: vec![node_type] }))
 }
 
 /// Forgets a type. What is deployed keeps its own copy.
@@ -133,12 +133,12 @@ pub(crate) async fn put(
 pub(crate) async fn delete(
     State(service): State<Service>,
     caller: Caller,
-    Place(node_type): Place<String>,
-) -> Result<StatusCode, Problem> {
-    caller.may(Scope::Admin, None)?;
+    PathParams(node_type): PathParams<String>,
+) -> Result<StatusCode, ApiError> {
+    caller.authorize(Scope::Admin, None)?;
     if service.engine.remove_definitions(&node_type).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(unknown(&node_type))
+        Err(unknown_type(&node_type))
     }
 }

@@ -7,23 +7,23 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use occopus_engine::ports::Compare;
 use occopus_model::Infrastructure;
 
-use super::common::{self, Place, matches, unwritable};
+use super::common::{self, PathParams, encode_error, etag_matches};
 use crate::access::{Caller, Scope};
 use crate::operations::Work;
-use crate::problem::Problem;
+use crate::problem::ApiError;
 use crate::state::Service;
 
 /// What the description must be for a request to be done: `If-Match` and `If-None-Match` of RFC 9110.
-pub(crate) struct Condition<'a>(Option<&'a HeaderMap>);
+pub(crate) struct Precondition<'a>(Option<&'a HeaderMap>);
 
-impl<'a> Condition<'a> {
+impl<'a> Precondition<'a> {
     /// Whatever it is.
     pub(crate) fn none() -> Self {
         Self(None)
     }
 
     /// As these headers say.
-    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &'a HeaderMap) -> Self {
         let given = headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH);
         Self(given.then_some(headers))
     }
@@ -35,47 +35,47 @@ impl<'a> Condition<'a> {
         service: &Service,
         id: &str,
         pending: Option<&Work>,
-    ) -> Result<Vec<Compare>, Problem> {
+    ) -> Result<Vec<Compare>, ApiError> {
         let Some(headers) = self.0 else { return Ok(Vec::new()) };
-        let (described, unchanged) = described(service, id, pending).await?;
-        let found = described.as_ref().map(bytes).transpose()?.as_deref().map(common::tag);
-        let as_wished = matches(headers, IF_MATCH, found.as_deref()) != Some(false)
-            && matches(headers, IF_NONE_MATCH, found.as_deref()) != Some(true);
+        let (described, unchanged) = desired(service, id, pending).await?;
+        let found = described.as_ref().map(to_json).transpose()?.as_deref().map(common::etag);
+        let as_wished = etag_matches(headers, IF_MATCH, found.as_deref()) != Some(false)
+            && etag_matches(headers, IF_NONE_MATCH, found.as_deref()) != Some(true);
         if as_wished {
             return Ok(unchanged.into_iter().collect());
         }
         let text = "the description is not the one that the request is about: it was changed in the meantime, or exists already";
-        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "description.changed", text);
-        Err(problem.help(format!("GET /infrastructures/{id}/description shows it, with its tag")))
+        let problem = ApiError::new(StatusCode::PRECONDITION_FAILED, "description.changed", text);
+        Err(problem.with_help(format!("GET /infrastructures/{id}/description shows it, with its tag")))
     }
 }
 
 /// What an infrastructure should be: what was promised last, otherwise what the engine has, which the condition holds on to.
-async fn described(
+async fn desired(
     service: &Service,
     id: &str,
     pending: Option<&Work>,
-) -> Result<(Option<Infrastructure>, Option<Compare>), Problem> {
+) -> Result<(Option<Infrastructure>, Option<Compare>), ApiError> {
     if let Some(Work::Build { infrastructure, .. }) = pending {
         return Ok((Some((**infrastructure).clone()), None));
     }
-    let (desired, unchanged) = service.engine.desired_unless_changed(id).await?;
+    let (desired, unchanged) = service.engine.desired_with_precondition(id).await?;
     Ok((desired, Some(unchanged)))
 }
 
-fn bytes(infrastructure: &Infrastructure) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec_pretty(&occopus_model::document(infrastructure)).map_err(unwritable)
+fn to_json(infrastructure: &Infrastructure) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec_pretty(&occopus_model::document(infrastructure)).map_err(encode_error)
 }
 
 /// What an infrastructure should be now; none when there is none, or nothing is to be there.
-pub(crate) async fn current(service: &Service, id: &str) -> Result<Option<Infrastructure>, Problem> {
-    let pending = service.ledger.work(id).await?;
-    Ok(described(service, id, pending.as_ref()).await?.0)
+pub(crate) async fn current(service: &Service, id: &str) -> Result<Option<Infrastructure>, ApiError> {
+    let pending = service.ledger.pending_work(id).await?;
+    Ok(desired(service, id, pending.as_ref()).await?.0)
 }
 
 /// Of the description; none when there is none.
-pub(crate) fn tag(infrastructure: &Infrastructure) -> Result<String, Problem> {
-    Ok(common::tag(&bytes(infrastructure)?))
+pub(crate) fn etag(infrastructure: &Infrastructure) -> Result<String, ApiError> {
+    Ok(common::etag(&to_json(infrastructure)?))
 }
 
 /// The description of an infrastructure, with its node definitions. Its tag goes with a PUT that is to change this and
@@ -95,18 +95,18 @@ pub(crate) fn tag(infrastructure: &Infrastructure) -> Result<String, Problem> {
 pub(crate) async fn get(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
+    PathParams(id): PathParams<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
+) -> Result<Response, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
     let Some(current) = current(&service, &id).await? else {
-        service.known(&id).await?;
+        service.ensure_exists(&id).await?;
         let text = format!("infrastructure {id} has no description: it is being removed");
-        return Err(Problem::unknown("description.none", text));
+        return Err(ApiError::not_found("description.none", text));
     };
-    let body = bytes(&current)?;
-    let tag = common::tag(&body);
-    let mut response = if matches(&headers, IF_NONE_MATCH, Some(&tag)) == Some(true) {
+    let body = to_json(&current)?;
+    let tag = common::etag(&body);
+    let mut response = if etag_matches(&headers, IF_NONE_MATCH, Some(&tag)) == Some(true) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()

@@ -3,26 +3,26 @@
 
 use std::time::Duration;
 
-use occopus::source::Place;
+use occopus::source_location::SourceLocation;
 use occopus::{needs_of_description, rehearse};
 use occopus_engine::Preview;
-use occopus_model::{Implementation, Infrastructure, Problems};
+use occopus_model::{Diagnostics, Implementation, Infrastructure};
 use occopus_runtime::grants::{self, Interface};
 use serde_json::{Value, json};
 
 use crate::access::{Caller, Scope};
-use crate::problem::{DOCUMENT, Problem, without_folders};
+use crate::problem::{ApiError, POSTED_DOCUMENT, strip_folders};
 use crate::state::Service;
 
 /// Time for which a description is rendered for somebody who only looks.
-const READING: Duration = Duration::from_secs(20);
+const READER_RENDER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time for somebody who may build it. Requests have an end.
-const WORKING: Duration = Duration::from_secs(100);
+const OPERATOR_RENDER_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// A description that can be deployed.
-pub(crate) struct Checked {
+pub(crate) struct CheckedDescription {
     pub(crate) infrastructure: Infrastructure,
-    pub(crate) warnings: Problems,
+    pub(crate) warnings: Diagnostics,
     /// Doubtful things in what nodes would get, as problems.
     pub(crate) doubts: Vec<Value>,
 }
@@ -33,12 +33,12 @@ pub(crate) async fn check(
     caller: &Caller,
     id: Option<&str>,
     text: String,
-) -> Result<Checked, Problem> {
+) -> Result<CheckedDescription, ApiError> {
     // Descriptions can be large, and their templates slow. Others wait.
-    let turn = service.shares.turn(caller).await;
+    let turn = service.scheduler.acquire(caller).await;
     // In a task of its own: it is worked on to its end, and the turn is over then, also when nobody waits for it any more.
     let (occopus, document) = (service.occopus.clone(), text.clone());
-    let compiling = tokio::spawn(async move { (occopus.compile_document(DOCUMENT, document).await, turn) });
+    let compiling = tokio::spawn(async move { (occopus.compile_document(POSTED_DOCUMENT, document).await, turn) });
     let (compiled, _turn) = match compiling.await {
         Ok((compiled, turn)) => (compiled?, turn),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -46,11 +46,11 @@ pub(crate) async fn check(
     let infrastructure = compiled.infrastructure;
     let plugins = service.plugins().await?;
     let used = infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node));
-    let mut refused: Vec<_> = used.filter_map(|(_, used)| refused(service, &plugins, used)).collect();
+    let mut refused: Vec<_> = used.filter_map(|(_, used)| forbidden_implementation(service, &plugins, used)).collect();
     let urls = infrastructure.webhooks.iter().filter_map(|webhook| webhook.url.as_deref());
-    refused.extend(urls.filter_map(|url| refused_webhook(service, url)));
+    refused.extend(urls.filter_map(|url| forbidden_webhook(service, url)));
     if !refused.is_empty() {
-        return Err(of_problems(refused));
+        return Err(bad_description(refused));
     }
     service.engine.check(&infrastructure)?;
     service.occopus.credentials().await?;
@@ -59,34 +59,40 @@ pub(crate) async fn check(
         Some(id) if service.engine.exists(id).await? => Some(id),
         _ => None,
     };
-    let most = if caller.scope == Scope::Read { READING } else { WORKING };
+    let most = if caller.scope == Scope::Read { READER_RENDER_TIMEOUT } else { OPERATOR_RENDER_TIMEOUT };
     let rehearsed = tokio::time::timeout(most, rehearse(&service.engine, known, &infrastructure)).await;
-    let (previews, failures) = rehearsed.map_err(|_| slow(most))??;
+    let (previews, failures) = rehearsed.map_err(|_| render_timeout(most))??;
     if !failures.is_empty() {
-        return Err(Problem::of_nodes(&failures, &text));
+        return Err(ApiError::failed_nodes(&failures, &text));
     }
     // What was allowed as it is written is what there is when it is rendered.
     let rendered = previews.iter().filter_map(|preview| {
         let endpoint = preview.resource.get("endpoint")?.as_str()?;
-        refused_endpoint(service, endpoint, &preview.origin)
+        forbidden_endpoint(service, endpoint, &preview.origin)
     });
     let refused: Vec<_> = rendered.collect();
     if !refused.is_empty() {
-        return Err(of_problems(refused));
+        return Err(bad_description(refused));
     }
-    authenticated(service, &infrastructure, &previews).await?;
-    let doubts = occopus::source::doubts(&previews, &|place| (place.file == DOCUMENT).then(|| text.clone()));
-    Ok(Checked { infrastructure, warnings: compiled.warnings, doubts })
+    check_credentials(service, &infrastructure, &previews).await?;
+    let doubts = occopus::source_location::preview_warnings(&previews, &|place| {
+        (place.file == POSTED_DOCUMENT).then(|| text.clone())
+    });
+    Ok(CheckedDescription { infrastructure, warnings: compiled.warnings, doubts })
 }
 
-fn slow(most: Duration) -> Problem {
+fn render_timeout(most: Duration) -> ApiError {
     let text = format!("what the nodes would get could not be rendered within {} s", most.as_secs());
-    let problem = Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "description.slow", text);
-    problem.help("its templates take too long; describe fewer kinds of nodes, or simpler templates")
+    let problem = ApiError::new(http::StatusCode::UNPROCESSABLE_ENTITY, "description.slow", text);
+    problem.with_help("its templates take too long; describe fewer kinds of nodes, or simpler templates")
 }
 
 /// What the operator does not allow to come over the network.
-fn refused(service: &Service, plugins: &[occopus_runtime::PluginInfo], used: &Implementation) -> Option<Value> {
+fn forbidden_implementation(
+    service: &Service,
+    plugins: &[occopus_runtime::PluginInfo],
+    used: &Implementation,
+) -> Option<Value> {
     let driver = used.resource.get("type").and_then(Value::as_str).unwrap_or_default();
     let runs_programs = plugins.iter().any(|plugin| {
         plugin.kind == occopus_runtime::Kind::Driver
@@ -99,32 +105,32 @@ fn refused(service: &Service, plugins: &[occopus_runtime::PluginInfo], used: &Im
             "the driver `{driver}` runs programs on the machine of the service, and nothing that comes over the network may"
         );
         let help = "the operator can allow it: `service: {allow_processes: true}` in the configuration";
-        return Some(problem(place(used, "/resource/type"), "service.process", &message, help));
+        return Some(problem_json(location(used, "/resource/type"), "service.process", &message, help));
     }
     let sections = [
         ("/resource/endpoint", Some(&used.resource)),
         ("/config_management/endpoint", used.config_management.as_ref()),
     ];
     sections.into_iter().find_map(|(pointer, section)| {
-        refused_endpoint(service, section?.get("endpoint")?.as_str()?, place(used, pointer))
+        forbidden_endpoint(service, section?.get("endpoint")?.as_str()?, location(used, pointer))
     })
 }
 
 /// An endpoint that the operator does not allow to be named. A template is never one that is allowed, so nothing gets in by what
 /// it would become.
-fn refused_endpoint(service: &Service, endpoint: &str, place: &str) -> Option<Value> {
+fn forbidden_endpoint(service: &Service, endpoint: &str, place: &str) -> Option<Value> {
     let allowed = &service.settings.endpoints;
     if allowed.is_empty() || allowed.iter().any(|allowed| allowed == endpoint) {
         return None;
     }
     let message = format!("the endpoint {endpoint} is none of those that may be named over the network");
     let help = "the operator can allow it: `service: {endpoints: [...]}` in the configuration";
-    Some(problem(place, "service.endpoint", &message, help))
+    Some(problem_json(place, "service.endpoint", &message, help))
 }
 
 /// A URL that the operator does not allow a webhook to have. Those of this machine and of private networks must be named one by
 /// one: whoever sends a description may be anywhere.
-fn refused_webhook(service: &Service, url: &str) -> Option<Value> {
+fn forbidden_webhook(service: &Service, url: &str) -> Option<Value> {
     if service.settings.webhooks.iter().any(|allowed| allowed == url) {
         return None;
     }
@@ -133,18 +139,18 @@ fn refused_webhook(service: &Service, url: &str) -> Option<Value> {
             "the webhook {url} is on the machine of the service or on a private network, and came over the network"
         );
         let help = "the operator can allow it: `service: {webhooks: [URL]}` in the configuration";
-        return Some(problem("", "service.webhook", &message, help));
+        return Some(problem_json("", "service.webhook", &message, help));
     }
-    refused_endpoint(service, url, "")
+    forbidden_endpoint(service, url, "")
 }
 
 /// Where something of an implementation stands.
-fn place<'a>(used: &'a Implementation, pointer: &str) -> &'a str {
+fn location<'a>(used: &'a Implementation, pointer: &str) -> &'a str {
     used.lines.get(pointer).unwrap_or(&used.origin)
 }
 
-fn problem(place: &str, code: &str, message: &str, help: &str) -> Value {
-    let place = Place::parse(place);
+fn problem_json(place: &str, code: &str, message: &str, help: &str) -> Value {
+    let place = SourceLocation::parse(place);
     json!({
         "severity": "error",
         "code": code,
@@ -158,33 +164,34 @@ fn problem(place: &str, code: &str, message: &str, help: &str) -> Value {
     })
 }
 
-fn of_problems(problems: Vec<Value>) -> Problem {
+fn bad_description(problems: Vec<Value>) -> ApiError {
     let first = problems.first();
     let text = |key: &str| first.and_then(|first| first[key].as_str()).unwrap_or_default().to_owned();
     let (code, message) = (text("code"), text("message"));
-    Problem::bad(&code, message).at(problems)
+    ApiError::bad_request(&code, message).with_problems(problems)
 }
 
 /// Refuses what has no credentials.
-async fn authenticated(
+async fn check_credentials(
     service: &Service,
     infrastructure: &Infrastructure,
     previews: &[Preview],
-) -> Result<(), Problem> {
+) -> Result<(), ApiError> {
     let found = service.occopus.authentications(infrastructure, previews).await?;
     let problems: Vec<_> = found
         .iter()
         .filter_map(|found| {
             let message = format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?);
             let help = "the operator of the service has its credentials";
-            Some(problem(&found.origin, "credentials.missing", &message, help))
+            Some(problem_json(&found.origin, "credentials.missing", &message, help))
         })
         .collect();
-    if problems.is_empty() { Ok(()) } else { Err(of_problems(problems)) }
+    if problems.is_empty() { Ok(()) } else { Err(bad_description(problems)) }
 }
 
 /// Problems that are none, for whoever wants to know.
-pub(crate) fn warnings(checked: &Checked) -> Vec<Value> {
-    let warnings = checked.warnings.iter().map(occopus_model::Problem::to_json).chain(checked.doubts.iter().cloned());
-    without_folders(warnings.collect())
+pub(crate) fn warnings(checked: &CheckedDescription) -> Vec<Value> {
+    let warnings =
+        checked.warnings.iter().map(occopus_model::Diagnostic::to_json).chain(checked.doubts.iter().cloned());
+    strip_folders(warnings.collect())
 }

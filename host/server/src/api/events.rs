@@ -11,22 +11,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::common::{Asked, Place};
-use crate::access::{Caller, Scope, Taking};
+use super::common::{PathParams, QueryParams};
+use crate::access::{Caller, Scope, SlotGuard};
 use crate::feed;
-use crate::metrics::OpenStream;
-use crate::problem::Problem;
-use crate::state::{Service, unknown};
+use crate::metrics::OpenStreamGuard;
+use crate::problem::ApiError;
+use crate::state::{Service, unknown_infrastructure};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// A name for those who only want to know how far it has come; nothing is remembered for it.
-const NOBODY: &str = "service";
+const TRANSIENT_SUBSCRIBER: &str = "service";
 
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct EventQuery {
     /// Those after the one with this number.
     #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     after: Option<u64>,
@@ -37,7 +37,7 @@ pub(crate) struct Wanted {
 
 /// A page of events.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Happened {
+pub(crate) struct EventPage {
     /// Each with `id`, `time`, `infra_id`, `event`, and what goes with it.
     #[schema(value_type = Vec<Object>)]
     events: Vec<Value>,
@@ -51,57 +51,57 @@ pub(crate) struct Happened {
     get, path = "/infrastructures/{id}/events", tag = "infrastructures",
     security(("token" = ["read"])),
     params(
-        ("id" = String, Path, description = "The infrastructure's id"), Wanted,
+        ("id" = String, Path, description = "The infrastructure's id"), EventQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Of a stream: the last event that arrived"),
     ),
     responses(
-        (status = 200, content((Happened = "application/json"), (String = "text/event-stream"))),
+        (status = 200, content((EventPage = "application/json"), (String = "text/event-stream"))),
     ),
 )]
 pub(crate) async fn events(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-    Asked(wanted): Asked<Wanted>,
+    PathParams(id): PathParams<String>,
+    QueryParams(wanted): QueryParams<EventQuery>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
+) -> Result<Response, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
     let accepts = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let exists = service.engine.exists(&id).await?;
-    if !exists && service.ledger.pending(&id).await?.is_none() {
-        return Err(unknown(&id));
+    if !exists && service.ledger.pending_operation(&id).await?.is_none() {
+        return Err(unknown_infrastructure(&id));
     }
     if accepts.split(',').any(|kind| kind.trim().starts_with("text/event-stream")) {
-        let taking = service.streams.take(&caller)?;
+        let taking = service.stream_slots.acquire(&caller)?;
         return stream(&service, id, &wanted, &headers, taking).await;
     }
     if wanted.after.is_some_and(|after| i64::try_from(after).is_err()) {
-        return Err(Problem::bad("request.query", "`after` is larger than any number of an event"));
+        return Err(ApiError::bad_request("request.query", "`after` is larger than any number of an event"));
     }
     let limit = wanted.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
-        return Err(Problem::bad("request.query", "`limit` must be from 1 to 1000"));
+        return Err(ApiError::bad_request("request.query", "`limit` must be from 1 to 1000"));
     }
     let mut events = service.engine.events(&id, wanted.after.unwrap_or(0), limit + 1).await?;
     let more = events.len() > limit;
     events.truncate(limit);
     let next = events.last().and_then(|event| event.id).filter(|_| more);
-    Ok(Json(Happened { events: events.iter().map(|event| json!(event)).collect(), next }).into_response())
+    Ok(Json(EventPage { events: events.iter().map(|event| json!(event)).collect(), next }).into_response())
 }
 
 async fn stream(
     service: &Service,
     id: String,
-    wanted: &Wanted,
+    wanted: &EventQuery,
     headers: &HeaderMap,
-    taking: Taking,
-) -> Result<Response, Problem> {
-    let newest = service.engine.cursor(&id, NOBODY).await?;
+    taking: SlotGuard,
+) -> Result<Response, ApiError> {
+    let newest = service.engine.cursor(&id, TRANSIENT_SUBSCRIBER).await?;
     let last = headers.get(LAST_EVENT_ID).and_then(|last| last.to_str().ok()?.parse::<u64>().ok());
     // A number that has not been reached is of another infrastructure that had this id.
     let after = last.or(wanted.after).map_or(newest, |after| if after > newest { 0 } else { after });
-    let open = (OpenStream::new(&service.metrics), taking);
-    let frames = feed::events(service.feed.clone(), id, after).map(move |frame| {
+    let open = (OpenStreamGuard::new(&service.metrics), taking);
+    let frames = feed::subscribe(service.feed.clone(), id, after).map(move |frame| {
         let _open = &open;
         frame
     });

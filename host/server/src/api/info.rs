@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::common::{Asked, Place};
-use super::status::{report, state};
+use super::common::{PathParams, QueryParams};
+use super::status::{legacy_state, node_reports};
 use crate::access::{Caller, Scope};
-use crate::problem::Problem;
+use crate::problem::ApiError;
 use crate::state::Service;
 
 /// Keys that are answered. Others let whoever asks read credentials or contexts, or connect from the service to anywhere.
@@ -27,7 +27,7 @@ pub(crate) const KEYS: [&str; 7] = [
 
 /// An answer.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Answer {
+pub(crate) struct InfoReply {
     /// Of whatever kind.
     result: Value,
 }
@@ -42,29 +42,29 @@ pub(crate) struct Answer {
         ("name" = Option<String>, Query, description = "A node's name"),
         ("node_id" = Option<String>, Query, description = "An instance's id"),
     ),
-    responses((status = 200, body = Answer)),
+    responses((status = 200, body = InfoReply)),
 )]
 pub(crate) async fn get(
     State(service): State<Service>,
     caller: Caller,
-    Place(key): Place<String>,
-    Asked(arguments): Asked<HashMap<String, String>>,
-) -> Result<Json<Answer>, Problem> {
-    caller.may(Scope::Read, None)?;
+    PathParams(key): PathParams<String>,
+    QueryParams(arguments): QueryParams<HashMap<String, String>>,
+) -> Result<Json<InfoReply>, ApiError> {
+    caller.authorize(Scope::Read, None)?;
     if !KEYS.contains(&key.as_str()) {
-        let problem = Problem::unknown("info.unknown", format!("nothing is told under the key `{key}`"));
-        return Err(problem.help(format!("there are {}", KEYS.join(", "))));
+        let problem = ApiError::not_found("info.unknown", format!("nothing is told under the key `{key}`"));
+        return Err(problem.with_help(format!("there are {}", KEYS.join(", "))));
     }
-    let missing = || Problem::bad("info.argument", format!("`{key}` needs the argument `infra_id`"));
+    let missing = || ApiError::bad_request("info.argument", format!("`{key}` needs the argument `infra_id`"));
     let id = arguments.get("infra_id").ok_or_else(missing)?;
-    service.allow(&caller, Scope::Read, id)?;
+    service.authorize(&caller, Scope::Read, id)?;
     let status = service.engine.status(id, false).await?;
     let instances = || {
         let (name, instance) = (arguments.get("name"), arguments.get("node_id"));
         let nodes = status.nodes.iter().filter(move |node| name.is_none_or(|name| node.name == *name));
         nodes.flat_map(|node| &node.instances).filter(move |found| instance.is_none_or(|id| found.id == *id))
     };
-    let none = || Problem::unknown("info.nothing", "there is no such instance");
+    let none = || ApiError::not_found("info.nothing", "there is no such instance");
     let result = match key.as_str() {
         "infrastructure.name" => json!(status.name),
         "infrastructure.started" => json!(status.nodes.iter().any(|node| !node.instances.is_empty())),
@@ -74,8 +74,8 @@ pub(crate) async fn get(
         "node.address" => {
             json!(instances().find_map(|found| found.addresses.first()).ok_or_else(none)?.value)
         }
-        "node.resource.state" => json!(state(instances().next().ok_or_else(none)?.state)),
-        _ => json!(report(&status)),
+        "node.resource.state" => json!(legacy_state(instances().next().ok_or_else(none)?.state)),
+        _ => json!(node_reports(&status)),
     };
-    Ok(Json(Answer { result }))
+    Ok(Json(InfoReply { result }))
 }

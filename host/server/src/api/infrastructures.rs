@@ -6,31 +6,31 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, StatusCode};
-use occopus_engine::{InfrastructureState, Owner, Plan, Renew, Summary};
+use occopus_engine::{InfrastructureState, Owner, Plan, Rollout, Summary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::common::{Accepted, Asked, Done, Place, Text, accepted};
-use super::{Condition, document};
+use super::common::{Accepted, LegacyAck, PathParams, PostedText, QueryParams, accepted};
+use super::{Precondition, document};
 use crate::access::{Caller, Scope};
-use crate::operations::{Next, Progress, Work};
-use crate::problem::Problem;
-use crate::state::{Service, is_like_id, unknown};
+use crate::operations::{NextWork, OperationState, Work};
+use crate::problem::ApiError;
+use crate::state::{Service, has_id_syntax, unknown_infrastructure};
 
 /// How long a client is ready to wait: RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// So long a removal is waited for, as the existing service does, when nothing else is preferred.
-const USUAL_WAIT: Duration = Duration::from_secs(60);
+const DEFAULT_REMOVAL_WAIT: Duration = Duration::from_secs(60);
 /// The longest that is waited for anything: requests have an end.
-const LONGEST_WAIT: Duration = Duration::from_secs(100);
+const MAX_WAIT: Duration = Duration::from_secs(100);
 
 /// Which infrastructures are listed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct ListQuery {
     /// Only those in this state.
     state: Option<InfrastructureState>,
     /// Only those whose name has this in it.
@@ -45,20 +45,20 @@ pub(crate) struct Wanted {
 
 /// The infrastructures.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Listed {
+pub(crate) struct InfrastructureList {
     /// Their ids, under the key of the existing service.
     infrastuctures: Vec<String>,
     /// Their ids.
     infrastructures: Vec<String>,
     /// What is known of them.
-    items: Vec<Item>,
+    items: Vec<InfrastructureItem>,
     /// `after` of the next page, if there is one.
     next: Option<String>,
 }
 
 /// An infrastructure in a list.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Item {
+pub(crate) struct InfrastructureItem {
     /// Its id.
     id: String,
     /// `infra_name`.
@@ -78,32 +78,31 @@ pub(crate) struct Item {
 
 /// Lists the infrastructures, the oldest first.
 #[utoipa::path(
-    get, path = "/infrastructures", operation_id = "list_infrastructures", tag = "infrastructures", params(Wanted),
+    get, path = "/infrastructures", operation_id = "list_infrastructures", tag = "infrastructures", params(ListQuery),
     security(("token" = ["read"])),
-    responses((status = 200, body = Listed)),
+    responses((status = 200, body = InfrastructureList)),
 )]
 pub(crate) async fn list(
     State(service): State<Service>,
     caller: Caller,
-    Asked(wanted): Asked<Wanted>,
-) -> Result<Json<Listed>, Problem> {
-    caller.may(Scope::Read, None)?;
+    QueryParams(wanted): QueryParams<ListQuery>,
+) -> Result<Json<InfrastructureList>, ApiError> {
+    caller.authorize(Scope::Read, None)?;
     if wanted.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
-        return Err(Problem::bad("request.query", "`limit` must be from 1 to 1000"));
+        return Err(ApiError::bad_request("request.query", "`limit` must be from 1 to 1000"));
     }
     if wanted.after.as_deref().is_some_and(|after| !is_cursor(after)) {
-        return Err(
-            Problem::bad("request.query", "`after` is not a place in this list").help("it is `next` of another page")
-        );
+        return Err(ApiError::bad_request("request.query", "`after` is not a place in this list")
+            .with_help("it is `next` of another page"));
     }
     let attached: std::collections::HashSet<_> = service.ledger.attached().await?.into_iter().collect();
     // Before the others are read, so that one whose build ends meanwhile is among those.
-    let promised = about_to_be_built(&service).await?;
+    let promised = pending_builds(&service).await?;
     let mut all = service.engine.list().await?;
     let known: std::collections::HashSet<_> = all.iter().map(|one| one.id.clone()).collect();
     all.extend(promised.into_iter().filter(|one| !known.contains(&one.id)));
     all.retain(|one| {
-        caller.sees(&one.id)
+        caller.can_see(&one.id)
             && wanted.state.is_none_or(|state| one.state == state)
             && wanted.name.as_ref().is_none_or(|name| one.name.contains(name.as_str()))
     });
@@ -116,9 +115,9 @@ pub(crate) async fn list(
     let ids: Vec<_> = all.iter().map(|one| one.id.clone()).collect();
     let items = all.into_iter().map(|one| {
         let Summary { id, name, state, created, owner, suspended } = one;
-        Item { attached: attached.contains(&id), id, name, state, created, owner, suspended }
+        InfrastructureItem { attached: attached.contains(&id), id, name, state, created, owner, suspended }
     });
-    Ok(Json(Listed { infrastuctures: ids.clone(), infrastructures: ids, items: items.collect(), next }))
+    Ok(Json(InfrastructureList { infrastuctures: ids.clone(), infrastructures: ids, items: items.collect(), next }))
 }
 
 /// The place of an infrastructure in the list: the order of places is that of the list, also when it has gone since.
@@ -131,16 +130,16 @@ fn cursor(one: &Summary) -> String {
 fn is_cursor(text: &str) -> bool {
     text.split_once('-').is_some_and(|(created, id)| {
         let is_hexadecimal = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-        created.len() == 16 && created.bytes().all(is_hexadecimal) && is_like_id(id)
+        created.len() == 16 && created.bytes().all(is_hexadecimal) && has_id_syntax(id)
     })
 }
 
 /// Infrastructures that are going to be built. The engine may not have heard of them yet, but whoever was told their ids
 /// looks for them.
-async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
+async fn pending_builds(service: &Service) -> Result<Vec<Summary>, ApiError> {
     let mut promised = Vec::new();
     for id in service.ledger.unfinished().await? {
-        if let Next::Operation(operation, work) = service.ledger.next(&id).await?
+        if let NextWork::Operation(operation, work) = service.ledger.next(&id).await?
             && let Work::Build { infrastructure, .. } = *work
         {
             let (name, created) = (infrastructure.name, operation.requested);
@@ -164,20 +163,20 @@ async fn about_to_be_built(service: &Service) -> Result<Vec<Summary>, Problem> {
 pub(crate) async fn create(
     State(service): State<Service>,
     caller: Caller,
-    Text(text): Text,
-) -> Result<Response, Problem> {
-    caller.may(Scope::Operate, None)?;
+    PostedText(text): PostedText,
+) -> Result<Response, ApiError> {
+    caller.authorize(Scope::Operate, None)?;
     let id = Uuid::new_v4().to_string();
     let checked = document::check(&service, &caller, None, text.clone()).await?;
-    let work = Work::build(checked.infrastructure, text, false, Renew::default());
-    Ok(accepted(&service.submit(&id, work, &caller, &Condition::none()).await?))
+    let work = Work::build(checked.infrastructure, text, false, Rollout::default());
+    Ok(accepted(&service.submit(&id, work, &caller, &Precondition::none()).await?))
 }
 
 /// How an infrastructure is built or changed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct How {
+pub(crate) struct BuildQuery {
     /// Only tell what would be done.
     #[serde(default)]
     dry_run: bool,
@@ -185,27 +184,27 @@ pub(crate) struct How {
     #[param(pattern = "^(changed|dependents)(,(changed|dependents))?$")]
     replace: Option<String>,
     /// What is done with what was made when a node fails.
-    on_failure: Option<OnFailure>,
+    on_failure: Option<FailureAction>,
 }
 
 /// After a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum OnFailure {
+pub(crate) enum FailureAction {
     /// It is removed.
     Rollback,
     /// It is kept, to be looked at.
     Keep,
 }
 
-fn renew(replace: Option<&str>) -> Result<Renew, Problem> {
-    let mut renew = Renew::default();
+fn parse_replace(replace: Option<&str>) -> Result<Rollout, ApiError> {
+    let mut renew = Rollout::default();
     for word in replace.into_iter().flat_map(|words| words.split(',')) {
         match word {
             "changed" => renew.changed = true,
             "dependents" => renew.dependents = true,
             _ => {
-                return Err(Problem::bad(
+                return Err(ApiError::bad_request(
                     "request.query",
                     "`replace` is `changed`, `dependents`, or both with a comma",
                 ));
@@ -220,7 +219,7 @@ fn renew(replace: Option<&str>) -> Result<Renew, Problem> {
     put, path = "/infrastructures/{id}", operation_id = "put_infrastructure", tag = "infrastructures",
     security(("token" = ["operate"])),
     params(
-        ("id" = String, Path, description = "The infrastructure's id"), How,
+        ("id" = String, Path, description = "The infrastructure's id"), BuildQuery,
         ("If-Match" = Option<String>, Header, description = "Only if the description has this tag"),
         ("If-None-Match" = Option<String>, Header, description = "With `*`: only if there is none"),
     ),
@@ -233,21 +232,21 @@ fn renew(replace: Option<&str>) -> Result<Renew, Problem> {
 pub(crate) async fn put(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-    Asked(how): Asked<How>,
+    PathParams(id): PathParams<String>,
+    QueryParams(how): QueryParams<BuildQuery>,
     headers: HeaderMap,
-    Text(text): Text,
-) -> Result<Response, Problem> {
-    service.allow(&caller, Scope::Operate, &id)?;
-    let renew = renew(how.replace.as_deref())?;
-    let condition = Condition::of(&headers);
+    PostedText(text): PostedText,
+) -> Result<Response, ApiError> {
+    service.authorize(&caller, Scope::Operate, &id)?;
+    let renew = parse_replace(how.replace.as_deref())?;
+    let condition = Precondition::from_headers(&headers);
     // At once, and again in the moment of the promise.
-    condition.check(&service, &id, service.ledger.work(&id).await?.as_ref()).await?;
+    condition.check(&service, &id, service.ledger.pending_work(&id).await?.as_ref()).await?;
     let checked = document::check(&service, &caller, Some(&id), text.clone()).await?;
     if how.dry_run {
         return Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?).into_response());
     }
-    let work = Work::build(checked.infrastructure, text, how.on_failure == Some(OnFailure::Keep), renew);
+    let work = Work::build(checked.infrastructure, text, how.on_failure == Some(FailureAction::Keep), renew);
     Ok(accepted(&service.submit(&id, work, &caller, &condition).await?))
 }
 
@@ -255,7 +254,7 @@ pub(crate) async fn put(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Replacing {
+pub(crate) struct PlanQuery {
     /// Renew instances that work: `changed`, `dependents`, or both with a comma.
     #[param(pattern = "^(changed|dependents)(,(changed|dependents))?$")]
     replace: Option<String>,
@@ -265,7 +264,7 @@ pub(crate) struct Replacing {
 #[utoipa::path(
     post, path = "/infrastructures/{id}/plan", tag = "infrastructures",
     security(("token" = ["read"])),
-    params(("id" = String, Path, description = "The infrastructure's id"), Replacing),
+    params(("id" = String, Path, description = "The infrastructure's id"), PlanQuery),
     request_body(content = Value, content_type = "application/yaml", description = "The description"),
     responses(
         (status = 200, body = Plan),
@@ -274,19 +273,19 @@ pub(crate) struct Replacing {
 pub(crate) async fn plan(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-    Asked(how): Asked<Replacing>,
-    Text(text): Text,
-) -> Result<Json<Plan>, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
-    let renew = renew(how.replace.as_deref())?;
+    PathParams(id): PathParams<String>,
+    QueryParams(how): QueryParams<PlanQuery>,
+    PostedText(text): PostedText,
+) -> Result<Json<Plan>, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
+    let renew = parse_replace(how.replace.as_deref())?;
     let checked = document::check(&service, &caller, Some(&id), text).await?;
     Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?))
 }
 
 /// What is said of a description that can be deployed.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Valid {
+pub(crate) struct ValidationReply {
     /// True: what is not valid is answered with 400.
     valid: bool,
     /// What is doubtful.
@@ -300,17 +299,17 @@ pub(crate) struct Valid {
     security(("token" = ["read"])),
     request_body(content = Value, content_type = "application/yaml", description = "The description"),
     responses(
-        (status = 200, body = Valid),
+        (status = 200, body = ValidationReply),
     ),
 )]
 pub(crate) async fn validate(
     State(service): State<Service>,
     caller: Caller,
-    Text(text): Text,
-) -> Result<Json<Valid>, Problem> {
-    caller.may(Scope::Read, None)?;
+    PostedText(text): PostedText,
+) -> Result<Json<ValidationReply>, ApiError> {
+    caller.authorize(Scope::Read, None)?;
     let checked = document::check(&service, &caller, None, text).await?;
-    Ok(Json(Valid { valid: true, warnings: document::warnings(&checked) }))
+    Ok(Json(ValidationReply { valid: true, warnings: document::warnings(&checked) }))
 }
 
 /// Removes an infrastructure, and waits a while until it is gone.
@@ -322,45 +321,45 @@ pub(crate) async fn validate(
         ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`, or `respond-async`"),
     ),
     responses(
-        (status = 200, body = Done, description = "Nothing is left of it"),
+        (status = 200, body = LegacyAck, description = "Nothing is left of it"),
         (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
     ),
 )]
 pub(crate) async fn delete(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
+    PathParams(id): PathParams<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    service.allow(&caller, Scope::Operate, &id)?;
-    let patience = patience(&headers);
+) -> Result<Response, ApiError> {
+    service.authorize(&caller, Scope::Operate, &id)?;
+    let patience = preferred_wait(&headers);
     // What is still to be built can be given up as well.
-    if service.ledger.pending(&id).await?.is_none() && !service.engine.exists(&id).await? {
-        return Err(unknown(&id));
+    if service.ledger.pending_operation(&id).await?.is_none() && !service.engine.exists(&id).await? {
+        return Err(unknown_infrastructure(&id));
     }
-    let operation = service.submit(&id, Work::Destroy, &caller, &Condition::none()).await?;
-    match service.ended(&operation, patience).await? {
-        Some(ended) if ended.state == Progress::Failed => {
+    let operation = service.submit(&id, Work::Destroy, &caller, &Precondition::none()).await?;
+    match service.wait_for_operation(&operation, patience).await? {
+        Some(ended) if ended.state == OperationState::Failed => {
             let path = format!("/infrastructures/{id}/operations/{}", ended.id);
-            let nothing = || Problem::new(StatusCode::BAD_GATEWAY, "engine.left", "it could not be removed");
+            let nothing = || ApiError::new(StatusCode::BAD_GATEWAY, "engine.left", "it could not be removed");
             let problem =
-                ended.error.map_or_else(nothing, |details| Problem::of_details(details, StatusCode::BAD_GATEWAY));
-            Err(problem.help(format!("DELETE it again to try again; {path} has this answer, too")))
+                ended.error.map_or_else(nothing, |details| ApiError::from_details(details, StatusCode::BAD_GATEWAY));
+            Err(problem.with_help(format!("DELETE it again to try again; {path} has this answer, too")))
         }
-        Some(ended) if ended.state == Progress::Done => Ok(Json(Done { infraid: id }).into_response()),
+        Some(ended) if ended.state == OperationState::Done => Ok(Json(LegacyAck { infraid: id }).into_response()),
         _ => Ok(accepted(&operation)),
     }
 }
 
-fn patience(headers: &HeaderMap) -> Duration {
+fn preferred_wait(headers: &HeaderMap) -> Duration {
     let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     for preference in preferences.flat_map(|value| value.split(',')).map(str::trim) {
         if preference.eq_ignore_ascii_case("respond-async") {
             return Duration::ZERO;
         }
         if let Some(seconds) = preference.strip_prefix("wait=").and_then(|seconds| seconds.parse().ok()) {
-            return Duration::from_secs(seconds).min(LONGEST_WAIT);
+            return Duration::from_secs(seconds).min(MAX_WAIT);
         }
     }
-    USUAL_WAIT
+    DEFAULT_REMOVAL_WAIT
 }

@@ -10,7 +10,7 @@ mod info;
 mod infrastructures;
 mod operations;
 mod plugins;
-mod running;
+mod service;
 mod status;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -18,10 +18,10 @@ use utoipa_axum::routes;
 
 use crate::state::Service;
 
-pub(crate) use common::{accepted_as, collect};
-pub(crate) use description::{Condition, current as current_description, tag as description_tag};
+pub(crate) use common::{accepted_as, collect_body};
+pub(crate) use description::{Precondition, current as current_description, etag as description_tag};
 pub(crate) use info::KEYS as INFO_KEYS;
-pub(crate) use infrastructures::OnFailure;
+pub(crate) use infrastructures::FailureAction;
 
 /// All of them, with what the OpenAPI document says of them.
 pub(crate) fn routes() -> OpenApiRouter<Service> {
@@ -52,9 +52,9 @@ pub(crate) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(definitions::get, definitions::put, definitions::delete))
         .routes(routes!(plugins::list))
         .routes(routes!(info::get))
-        .routes(routes!(running::whoami))
-        .routes(routes!(running::audit))
-        .routes(routes!(running::metrics))
-        .routes(routes!(running::healthz))
-        .routes(routes!(running::readyz))
+        .routes(routes!(service::whoami))
+        .routes(routes!(service::audit))
+        .routes(routes!(service::metrics))
+        .routes(routes!(service::healthz))
+        .routes(routes!(service::readyz))
 }

@@ -5,15 +5,15 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::common::Place;
+use super::common::PathParams;
 use crate::access::{Caller, Scope};
 use crate::operations::Operation;
-use crate::problem::Problem;
-use crate::state::{Service, unknown};
+use crate::problem::ApiError;
+use crate::state::{Service, unknown_infrastructure};
 
 /// Operations of an infrastructure.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Operations {
+pub(crate) struct OperationList {
     /// The newest first.
     operations: Vec<Operation>,
 }
@@ -24,20 +24,20 @@ pub(crate) struct Operations {
     security(("token" = ["read"])),
     params(("id" = String, Path, description = "The infrastructure's id")),
     responses(
-        (status = 200, body = Operations),
+        (status = 200, body = OperationList),
     ),
 )]
 pub(crate) async fn list(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-) -> Result<Json<Operations>, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
+    PathParams(id): PathParams<String>,
+) -> Result<Json<OperationList>, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
     let operations = service.ledger.operations(&id).await?;
     if operations.is_empty() {
-        service.known(&id).await?;
+        service.ensure_exists(&id).await?;
     }
-    Ok(Json(Operations { operations }))
+    Ok(Json(OperationList { operations }))
 }
 
 /// One operation.
@@ -55,15 +55,15 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     State(service): State<Service>,
     caller: Caller,
-    Place((id, operation)): Place<(String, String)>,
-) -> Result<Json<Operation>, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
+    PathParams((id, operation)): PathParams<(String, String)>,
+) -> Result<Json<Operation>, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
     if let Some(found) = service.ledger.operation(&id, &operation).await? {
         return Ok(Json(found));
     }
     if service.ledger.operations(&id).await?.is_empty() && !service.engine.exists(&id).await? {
-        return Err(unknown(&id));
+        return Err(unknown_infrastructure(&id));
     }
     let text = format!("infrastructure {id} has no operation {operation}");
-    Err(Problem::unknown("operation.unknown", text).help("the latest ones are kept"))
+    Err(ApiError::not_found("operation.unknown", text).with_help("the latest ones are kept"))
 }

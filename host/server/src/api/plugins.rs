@@ -8,12 +8,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::access::{Caller, Scope};
-use crate::problem::Problem;
+use crate::problem::ApiError;
 use crate::state::Service;
 
 /// A plugin.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Plugin {
+pub(crate) struct PluginItem {
     /// Its name.
     name: String,
     /// Its version.
@@ -44,15 +44,15 @@ pub(crate) struct Plugin {
 
 /// All plugins.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Plugins {
+pub(crate) struct PluginList {
     /// By kind and keyword.
-    plugins: Vec<Plugin>,
+    plugins: Vec<PluginItem>,
 }
 
 /// The origin of what comes with the program.
 const BUNDLED: &str = "bundled";
 
-impl From<PluginInfo> for Plugin {
+impl From<PluginInfo> for PluginItem {
     fn from(info: PluginInfo) -> Self {
         let description = info.description;
         Self {
@@ -75,12 +75,12 @@ impl From<PluginInfo> for Plugin {
 
 impl Service {
     /// What is known of all plugins.
-    pub(crate) async fn plugins(&self) -> Result<Vec<PluginInfo>, Problem> {
+    pub(crate) async fn plugins(&self) -> Result<Vec<PluginInfo>, ApiError> {
         let runtime = self.occopus.runtime().await?;
         // The first time, each is asked what it is.
         let list = tokio::task::spawn_blocking(move || runtime.list()).await;
         let mut list = list.map_err(|error| {
-            Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string())
+            ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string())
         })?;
         // Where one lies on the machine of the service is nobody's business.
         for plugin in list.iter_mut().filter(|plugin| plugin.origin != BUNDLED) {
@@ -94,10 +94,10 @@ impl Service {
 #[utoipa::path(
     get, path = "/plugins", operation_id = "list_plugins", tag = "service",
     security(("token" = ["read"])),
-    responses((status = 200, body = Plugins)),
+    responses((status = 200, body = PluginList)),
 )]
-pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<Plugins>, Problem> {
-    caller.may(Scope::Read, None)?;
-    let plugins = service.plugins().await?.into_iter().map(Plugin::from);
-    Ok(Json(Plugins { plugins: plugins.collect() }))
+pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<PluginList>, ApiError> {
+    caller.authorize(Scope::Read, None)?;
+    let plugins = service.plugins().await?.into_iter().map(PluginItem::from);
+    Ok(Json(PluginList { plugins: plugins.collect() }))
 }

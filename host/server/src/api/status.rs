@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::common::{Asked, Place, kept};
+use super::common::{PathParams, QueryParams, cached_json};
 use crate::access::{Caller, Scope};
-use crate::problem::Problem;
+use crate::problem::ApiError;
 use crate::state::Service;
 
 /// A node, as the existing service tells it.
@@ -50,7 +50,7 @@ pub(crate) struct ScalingReport {
 }
 
 /// Nodes by their names.
-pub(crate) fn report(status: &Status) -> IndexMap<String, NodeReport> {
+pub(crate) fn node_reports(status: &Status) -> IndexMap<String, NodeReport> {
     let nodes = status.nodes.iter().filter(|node| !node.instances.is_empty());
     nodes
         .map(|node| {
@@ -68,11 +68,11 @@ fn instance_report(instance: &InstanceStatus) -> InstanceReport {
         [one] => Value::from(one.value.clone()),
         several => several.iter().map(|address| address.value.clone()).collect(),
     };
-    InstanceReport { resource_address, state: state(instance.state).to_owned() }
+    InstanceReport { resource_address, state: legacy_state(instance.state).to_owned() }
 }
 
 /// In the words of the existing service.
-pub(crate) fn state(state: InstanceState) -> &'static str {
+pub(crate) fn legacy_state(state: InstanceState) -> &'static str {
     match state {
         InstanceState::Ready => "ready",
         InstanceState::Creating | InstanceState::Pending | InstanceState::Running | InstanceState::Unhealthy => {
@@ -100,25 +100,25 @@ pub(crate) fn state(state: InstanceState) -> &'static str {
 pub(crate) async fn nodes(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
+    PathParams(id): PathParams<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
-    let topic = match service.feed.known(&id) {
+) -> Result<Response, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
+    let topic = match service.feed.existing_topic(&id) {
         Some(topic) => topic,
         None if !service.engine.exists(&id).await? => {
-            return Ok(Json(report(&service.status(&id).await?)).into_response());
+            return Ok(Json(node_reports(&service.status(&id).await?)).into_response());
         }
         None => service.feed.topic(&id),
     };
-    kept(&topic, "nodes", &headers, async || Ok(report(&service.engine.status(&id, false).await?))).await
+    cached_json(&topic, "nodes", &headers, async || Ok(node_reports(&service.engine.status(&id, false).await?))).await
 }
 
 /// How the status is found out.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Freshness {
+pub(crate) struct StatusQuery {
     /// Ask the clouds first, unless somebody keeps it alive, who does so anyway.
     #[serde(default)]
     refresh: bool,
@@ -129,7 +129,7 @@ pub(crate) struct Freshness {
     get, path = "/infrastructures/{id}/status", tag = "infrastructures",
     security(("token" = ["read"])),
     params(
-        ("id" = String, Path, description = "The infrastructure's id"), Freshness,
+        ("id" = String, Path, description = "The infrastructure's id"), StatusQuery,
         ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),
     ),
     responses(
@@ -140,11 +140,11 @@ pub(crate) struct Freshness {
 pub(crate) async fn status(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-    Asked(how): Asked<Freshness>,
+    PathParams(id): PathParams<String>,
+    QueryParams(how): QueryParams<StatusQuery>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
+) -> Result<Response, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
     if how.refresh {
         service.occopus.credentials().await?;
         return Ok(Json(service.engine.status(&id, true).await?).into_response());
@@ -153,7 +153,7 @@ pub(crate) async fn status(
         return Ok(Json(service.status(&id).await?).into_response());
     }
     let topic = service.feed.topic(&id);
-    kept(&topic, "status", &headers, async || Ok(service.engine.status(&id, false).await?)).await
+    cached_json(&topic, "status", &headers, async || Ok(service.engine.status(&id, false).await?)).await
 }
 
 /// What it costs, as far as drivers know: they don't.
@@ -168,9 +168,9 @@ pub(crate) async fn status(
 pub(crate) async fn cost(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-) -> Result<Json<IndexMap<String, Value>>, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
+    PathParams(id): PathParams<String>,
+) -> Result<Json<IndexMap<String, Value>>, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
     let status = service.status(&id).await?;
     let mut costs = IndexMap::from([("totalcost".to_owned(), Value::from(0))]);
     for node in status.nodes.iter().filter(|node| !node.instances.is_empty()) {
@@ -192,12 +192,12 @@ pub(crate) async fn cost(
 pub(crate) async fn graph(
     State(service): State<Service>,
     caller: Caller,
-    Place(id): Place<String>,
-) -> Result<Response, Problem> {
-    service.allow(&caller, Scope::Read, &id)?;
+    PathParams(id): PathParams<String>,
+) -> Result<Response, ApiError> {
+    service.authorize(&caller, Scope::Read, &id)?;
     let drawing = service
-        .drawing(&caller, &id)
+        .render_graph(&caller, &id)
         .await?
-        .map_err(|why| Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "graph.too-large", why.to_string()))?;
+        .map_err(|why| ApiError::new(http::StatusCode::UNPROCESSABLE_ENTITY, "graph.too-large", why.to_string()))?;
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"))], drawing).into_response())
 }

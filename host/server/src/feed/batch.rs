@@ -8,13 +8,13 @@ use serde_json::Value;
 /// Events one after the other, as Server-Sent Events. They are never changed.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    marks: Vec<Mark>,
+    marks: Vec<FrameMark>,
     frames: Bytes,
 }
 
 /// Of an event.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
+struct FrameMark {
     id: u64,
     /// Where its frame ends.
     end: usize,
@@ -22,12 +22,12 @@ struct Mark {
 
 /// Events that become a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Together {
-    marks: Vec<Mark>,
+pub(crate) struct PendingBatch {
+    marks: Vec<FrameMark>,
     frames: Vec<u8>,
 }
 
-impl Together {
+impl PendingBatch {
     /// Adds an event that has a number and a name. Gives nothing when it has not, or is there already.
     pub(crate) fn add(&mut self, event: &Value) -> Option<()> {
         let (id, name) = (event["id"].as_u64()?, event["event"].as_str()?);
@@ -36,12 +36,12 @@ impl Together {
         }
         // JSON on one line has no line ends, so one `data` is enough.
         write!(self.frames, "id: {id}\nevent: {name}\ndata: {event}\n\n").ok()?;
-        self.marks.push(Mark { id, end: self.frames.len() });
+        self.marks.push(FrameMark { id, end: self.frames.len() });
         Some(())
     }
 
     /// None when there are none.
-    pub(crate) fn batch(self) -> Option<Batch> {
+    pub(crate) fn finish(self) -> Option<Batch> {
         (!self.marks.is_empty()).then(|| Batch { marks: self.marks, frames: self.frames.into() })
     }
 }
@@ -78,20 +78,20 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_batch_is_what_comes_after_an_event() {
-        let mut together = Together::default();
+        let mut together = PendingBatch::default();
         for id in [7, 8, 9] {
             let event = json!({"id": id, "event": "nodecreated", "node_name": "a\nb"});
             assert_eq!(together.add(&event), Some(()));
             assert_eq!(together.add(&event), None, "it is there already");
         }
         assert!(together.add(&json!({"event": "without a number"})).is_none());
-        let batch = together.batch().unwrap();
+        let batch = together.finish().unwrap();
         assert_eq!((batch.first(), batch.last()), (7, 9));
         assert_eq!(batch.after(0).len(), batch.len());
         assert_eq!(batch.after(6).len(), batch.len());
         let frame = "id: 9\nevent: nodecreated\ndata: {\"id\":9,\"event\":\"nodecreated\",\"node_name\":\"a\\nb\"}\n\n";
         assert_eq!(batch.after(8), frame.as_bytes());
         assert!(batch.after(9).is_empty());
-        assert!(Together::default().batch().is_none());
+        assert!(PendingBatch::default().finish().is_none());
     }
 }

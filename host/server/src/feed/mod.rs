@@ -5,7 +5,7 @@
 //! that it has sent, and takes the next ones from the topic, or from the store when it has fallen behind.
 
 mod batch;
-mod own;
+mod local;
 mod stream;
 mod topic;
 
@@ -15,33 +15,33 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use occopus_engine::ports::{Change, Changes, Store, StoreError};
-use occopus_engine::{Engine, What};
+use occopus_engine::{Engine, EventKind};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use own::{Heard, Own};
+use local::{LocalEvents, LocalMessage};
 
-pub(crate) use batch::{Batch, Together};
-pub(crate) use own::Telling;
-pub(crate) use stream::events;
-pub(crate) use topic::{Answer, Topic};
+pub(crate) use batch::{Batch, PendingBatch};
+pub(crate) use local::RunPublisher;
+pub(crate) use stream::subscribe;
+pub(crate) use topic::{CachedAnswer, Topic};
 
 /// Topics that nobody watches are forgotten when there are more.
-const KEPT: usize = 1024;
+const MAX_IDLE_TOPICS: usize = 1024;
 /// Changes that are looked at at once, at most.
-const TOGETHER: usize = 4096;
+const MAX_CHANGES_PER_ROUND: usize = 4096;
 /// So long it takes to tell one watcher. What happens while many are told is told them together, or they would take up the
 /// machine where much happens.
-const EACH: Duration = Duration::from_micros(20);
+const WAKE_COST_PER_SUBSCRIBER: Duration = Duration::from_micros(20);
 /// Less is no pause.
-const SHORTEST: Duration = Duration::from_millis(1);
+const COALESCE_MIN: Duration = Duration::from_millis(1);
 /// Watchers do not wait longer than this for what has happened.
-const LONGEST: Duration = Duration::from_millis(100);
+const COALESCE_MAX: Duration = Duration::from_millis(100);
 /// Before the store is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows the store. Clones are the same.
 #[derive(Clone)]
@@ -52,31 +52,39 @@ pub(crate) struct Feed {
     /// Counts changes of anything, for lists.
     all: watch::Sender<u64>,
     pub(crate) closing: CancellationToken,
-    told: Arc<dyn Told>,
-    own: Own,
+    observer: Arc<dyn FeedObserver>,
+    local: LocalEvents,
 }
 
 /// What has happened to infrastructures, and was not told yet.
-type Untold = HashMap<String, Together>;
+type UnsentEvents = HashMap<String, PendingBatch>;
 
 /// Somebody who is told of what the store tells, without asking.
-pub(crate) trait Told: Send + Sync + 'static {
+pub(crate) trait FeedObserver: Send + Sync + 'static {
     /// An event of this name was stored.
-    fn happened(&self, event: &str);
+    fn event_stored(&self, event: &str);
     /// Something was requested of whoever maintains this infrastructure.
-    fn requested(&self, id: &str);
+    fn request_stored(&self, id: &str);
 }
 
 impl Feed {
-    pub(crate) fn new(engine: Engine, store: Arc<dyn Store>, told: Arc<dyn Told>) -> Self {
+    pub(crate) fn new(engine: Engine, store: Arc<dyn Store>, told: Arc<dyn FeedObserver>) -> Self {
         let topics = Arc::default();
         let (all, _) = watch::channel(0);
-        Self { engine, store, topics, all, closing: CancellationToken::new(), told, own: Own::new() }
+        Self {
+            engine,
+            store,
+            topics,
+            all,
+            closing: CancellationToken::new(),
+            observer: told,
+            local: LocalEvents::new(),
+        }
     }
 
     /// A run of this service begins to tell.
-    pub(crate) fn telling(&self, id: &str) -> Telling {
-        self.own.begin(id)
+    pub(crate) fn publisher(&self, id: &str) -> RunPublisher {
+        self.local.begin_run(id)
     }
 
     /// Follows from now on.
@@ -93,24 +101,24 @@ impl Feed {
     }
 
     async fn follow(&self, mut revision: u64) {
-        let Some(mut own) = self.own.listen() else { return };
+        let Some(mut own) = self.local.take_receiver() else { return };
         loop {
             match self.store.watch("", revision).await {
-                Ok(changes) => self.take(changes, &mut own, &mut revision).await,
+                Ok(changes) => self.process_changes(changes, &mut own, &mut revision).await,
                 Err(error) => tracing::warn!("the store can't be followed: {error}"),
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
             // Some may have been missed.
             for topic in self.topics().values() {
-                topic.bump();
+                topic.invalidate();
             }
         }
     }
 
     /// Looks at changes at once, and tells watchers of them when those have been told of what came before.
-    async fn take(&self, changes: Changes, own: &mut UnboundedReceiver<Heard>, revision: &mut u64) {
-        let mut changes = changes.ready_chunks(TOGETHER);
-        let mut untold = Untold::new();
+    async fn process_changes(&self, changes: Changes, own: &mut UnboundedReceiver<LocalMessage>, revision: &mut u64) {
+        let mut changes = changes.ready_chunks(MAX_CHANGES_PER_ROUND);
+        let mut untold = UnsentEvents::new();
         let mut next = Instant::now();
         'following: loop {
             tokio::select! {
@@ -120,86 +128,86 @@ impl Feed {
                     for change in together {
                         let Ok(change) = change else { break 'following };
                         *revision = change.revision;
-                        listed |= self.look(&change, &mut untold);
+                        listed |= self.process_change(&change, &mut untold);
                     }
                     if listed {
                         self.all.send_modify(|count| *count += 1);
                     }
                 }
-                Some(heard) = own.recv() => self.hear(heard, &mut untold),
+                Some(heard) = own.recv() => self.process_local(heard, &mut untold),
                 () = tokio::time::sleep_until(next), if !untold.is_empty() => {
-                    let woken = untold.drain().fold(0, |woken: u32, (id, events)| woken.saturating_add(self.tell(&id, events)));
-                    let telling = LONGEST.min(EACH.saturating_mul(woken));
-                    next = Instant::now() + if telling < SHORTEST { Duration::ZERO } else { telling };
+                    let woken = untold.drain().fold(0, |woken: u32, (id, events)| woken.saturating_add(self.publish(&id, events)));
+                    let telling = COALESCE_MAX.min(WAKE_COST_PER_SUBSCRIBER.saturating_mul(woken));
+                    next = Instant::now() + if telling < COALESCE_MIN { Duration::ZERO } else { telling };
                 }
             }
         }
         for (id, events) in untold {
-            self.tell(&id, events);
+            self.publish(&id, events);
         }
     }
 
     /// Gives whether lists show it.
-    fn look(&self, change: &Change, untold: &mut Untold) -> bool {
+    fn process_change(&self, change: &Change, untold: &mut UnsentEvents) -> bool {
         if let Some(id) = change.key.strip_prefix("infrastructure/") {
-            self.touch(id);
+            self.invalidate(id);
             // What a run of ours has still to tell comes first.
-            if self.own.see(id, change.entry.is_none()) {
-                self.end(id, untold);
+            if self.local.note_existence(id, change.entry.is_none()) {
+                self.end_topic(id, untold);
             }
             return true;
         }
         if let Some(id) = change.key.strip_prefix("service/attached/").or(change.key.strip_prefix("service/pending/")) {
-            self.touch(id);
+            self.invalidate(id);
             return true;
         }
         let Some((id, rest)) = change.key.strip_prefix("infra/").and_then(|rest| rest.split_once('/')) else {
             return false;
         };
-        self.touch(id);
+        self.invalidate(id);
         if let Some(record) = change.entry.as_ref().filter(|_| rest.starts_with("event/"))
             && let Ok(mut event) = serde_json::from_slice::<Value>(&record.value)
         {
             event.as_object_mut().map(|event| event.shift_remove("v"));
-            event["event"].as_str().into_iter().for_each(|name| self.told.happened(name));
-            self.add(id, &event, untold);
+            event["event"].as_str().into_iter().for_each(|name| self.observer.event_stored(name));
+            self.add_event(id, &event, untold);
         }
         if rest == "suspended" || (rest.starts_with("request/") && change.entry.is_some()) {
-            self.told.requested(id);
+            self.observer.request_stored(id);
         }
         matches!(rest, "owner" | "suspended") || rest.starts_with("instance/")
     }
 
     /// What a run of ours tells.
-    fn hear(&self, heard: Heard, untold: &mut Untold) {
+    fn process_local(&self, heard: LocalMessage, untold: &mut UnsentEvents) {
         match heard {
-            Heard::Event(event) => {
-                let last = matches!(event.what, What::InfraDrop);
-                self.add(&event.infra_id, &serde_json::to_value(&event).unwrap_or_default(), untold);
+            LocalMessage::Event(event) => {
+                let last = matches!(event.kind, EventKind::InfraDrop);
+                self.add_event(&event.infra_id, &serde_json::to_value(&event).unwrap_or_default(), untold);
                 if last {
-                    self.end(&event.infra_id, untold);
+                    self.end_topic(&event.infra_id, untold);
                 }
             }
-            Heard::Over(id) => {
-                if self.own.end(&id) {
-                    self.end(&id, untold);
+            LocalMessage::RunEnded(id) => {
+                if self.local.end_run(&id) {
+                    self.end_topic(&id, untold);
                 }
             }
         }
     }
 
     /// Adds an event that was not told yet. It comes twice, if it is of a run of ours.
-    fn add(&self, id: &str, event: &Value, untold: &mut Untold) {
-        let known = self.topics().get(id).map_or(0, |topic| topic.told());
+    fn add_event(&self, id: &str, event: &Value, untold: &mut UnsentEvents) {
+        let known = self.topics().get(id).map_or(0, |topic| topic.last_event());
         if event["id"].as_u64().is_some_and(|number| number > known) {
             untold.entry(id.to_owned()).or_default().add(event);
         }
     }
 
     /// The infrastructure is gone.
-    fn end(&self, id: &str, untold: &mut Untold) {
+    fn end_topic(&self, id: &str, untold: &mut UnsentEvents) {
         if let Some(events) = untold.remove(id) {
-            self.tell(id, events);
+            self.publish(id, events);
         }
         if let Some(topic) = self.topics().get(id) {
             topic.end();
@@ -207,22 +215,22 @@ impl Feed {
     }
 
     /// Gives how many watchers were woken.
-    fn tell(&self, id: &str, events: Together) -> u32 {
+    fn publish(&self, id: &str, events: PendingBatch) -> u32 {
         let Some(topic) = self.topics().get(id).cloned() else { return 0 };
-        let Some(batch) = events.batch() else { return 0 };
+        let Some(batch) = events.finish() else { return 0 };
         topic.push(batch);
-        topic.watchers()
+        topic.subscriber_count()
     }
 
     /// Answers about it that are kept are not good any more: for what is written by this very request.
-    pub(crate) fn touch(&self, id: &str) {
+    pub(crate) fn invalidate(&self, id: &str) {
         if let Some(topic) = self.topics().get(id) {
-            topic.bump();
+            topic.invalidate();
         }
     }
 
     /// Of an infrastructure that somebody was interested in, and that exists.
-    pub(crate) fn known(&self, id: &str) -> Option<Arc<Topic>> {
+    pub(crate) fn existing_topic(&self, id: &str) -> Option<Arc<Topic>> {
         self.topics().get(id).filter(|topic| !topic.has_ended()).cloned()
     }
 
@@ -232,7 +240,7 @@ impl Feed {
             return topic.clone();
         }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if topics.len() >= KEPT {
+        if topics.len() >= MAX_IDLE_TOPICS {
             topics.retain(|_, topic| Arc::strong_count(topic) > 1);
         }
         let topic = topics.entry(id.to_owned()).or_default();
@@ -244,7 +252,7 @@ impl Feed {
     }
 
     /// Counts the changes of anything that lists show.
-    pub(crate) fn all(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch_all(&self) -> watch::Receiver<u64> {
         self.all.subscribe()
     }
 

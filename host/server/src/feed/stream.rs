@@ -10,18 +10,18 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::topic::News;
-use super::{Feed, Together, Topic};
+use super::topic::TopicState;
+use super::{Feed, PendingBatch, Topic};
 
 /// A silent stream says so often that it lives.
-const ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Events that are read from the store at a time.
-const PAGE: usize = 500;
+const PAGE_SIZE: usize = 500;
 
-struct Watcher {
+struct Subscriber {
     feed: Feed,
     topic: Arc<Topic>,
-    news: watch::Receiver<News>,
+    topic_state: watch::Receiver<TopicState>,
     id: String,
     /// The last event that was sent.
     after: u64,
@@ -32,18 +32,19 @@ struct Watcher {
 }
 
 /// Events of an infrastructure after this one. Ends when it is gone, or the service ends.
-pub(crate) fn events(feed: Feed, id: String, after: u64) -> impl Stream<Item = Result<Bytes, Infallible>> {
+pub(crate) fn subscribe(feed: Feed, id: String, after: u64) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let topic = feed.topic(&id);
-    let mut news = topic.watch();
+    let mut news = topic.subscribe();
     news.mark_unchanged();
-    let watcher = Watcher { feed, topic, news, id, after, is_up_to_date: false, begun: false, ended: false };
+    let watcher =
+        Subscriber { feed, topic, topic_state: news, id, after, is_up_to_date: false, begun: false, ended: false };
     stream::unfold(watcher, |mut watcher| async {
         let frame = watcher.next().await?;
         Some((Ok(frame), watcher))
     })
 }
 
-impl Watcher {
+impl Subscriber {
     async fn next(&mut self) -> Option<Bytes> {
         if self.ended {
             return None;
@@ -56,7 +57,7 @@ impl Watcher {
         loop {
             // Seen before the events are: all that there will be are there then.
             let has_ended = self.topic.has_ended();
-            if let Some((frames, last)) = self.events().await {
+            if let Some((frames, last)) = self.next_events().await {
                 self.after = last;
                 return Some(frames);
             }
@@ -69,36 +70,36 @@ impl Watcher {
                 continue;
             }
             tokio::select! {
-                changed = self.news.changed() => changed.ok()?,
-                () = tokio::time::sleep(ALIVE) => return Some(Bytes::from_static(b": alive\n\n")),
+                changed = self.topic_state.changed() => changed.ok()?,
+                () = tokio::time::sleep(KEEP_ALIVE_INTERVAL) => return Some(Bytes::from_static(b": alive\n\n")),
                 () = self.feed.closing.cancelled() => return None,
             }
         }
     }
 
     /// The next events, and the number of the last of them.
-    async fn events(&mut self) -> Option<(Bytes, u64)> {
+    async fn next_events(&mut self) -> Option<(Bytes, u64)> {
         if self.is_up_to_date {
-            if self.news.borrow_and_update().event <= self.after {
+            if self.topic_state.borrow_and_update().event <= self.after {
                 return None;
             }
-            if let Some(events) = self.topic.after(self.after) {
+            if let Some(events) = self.topic.events_after(self.after) {
                 return Some(events);
             }
         }
-        self.news.borrow_and_update();
+        self.topic_state.borrow_and_update();
         // What it has missed, or what came before anybody watched.
-        match self.feed.engine.events(&self.id, self.after, PAGE).await {
+        match self.feed.engine.events(&self.id, self.after, PAGE_SIZE).await {
             Ok(events) => {
-                self.is_up_to_date = events.len() < PAGE;
-                let mut together = Together::default();
+                self.is_up_to_date = events.len() < PAGE_SIZE;
+                let mut together = PendingBatch::default();
                 for event in events.iter().filter_map(|event| serde_json::to_value(event).ok()) {
                     together.add(&event);
                 }
-                match together.batch() {
+                match together.finish() {
                     Some(batch) => Some((batch.after(self.after), batch.last())),
                     // The store forgets them with the infrastructure.
-                    None => self.topic.after(self.after),
+                    None => self.topic.events_after(self.after),
                 }
             }
             Err(error) => {

@@ -23,70 +23,75 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::waiting::{Busy, Visitor};
+use super::idle::{ActiveRequest, TrackedConnection};
 use super::{ConnectionLimits, Peer};
 
 /// What all connections share.
-pub(super) struct Shared {
+pub(super) struct ConnectionContext {
     pub(super) router: Router,
     pub(super) tls: Option<watch::Receiver<Arc<ServerConfig>>>,
     pub(super) limits: ConnectionLimits,
-    pub(super) ending: CancellationToken,
+    pub(super) shutdown: CancellationToken,
 }
 
 /// Serves a connection until the other end closes it, until it is to make room, or until the service ends and its last request
 /// is answered.
-pub(super) async fn run(stream: TcpStream, peer: Peer, visitor: Arc<Visitor>, shared: Arc<Shared>) {
+pub(super) async fn serve_connection(
+    stream: TcpStream,
+    peer: Peer,
+    visitor: Arc<TrackedConnection>,
+    shared: Arc<ConnectionContext>,
+) {
     // Answers are small; waiting for more bytes costs more than a packet.
     let _ = stream.set_nodelay(true);
     match &shared.tls {
         // Apart, so that connections without TLS take up no memory for it.
-        Some(tls) => Box::pin(encrypted(stream, tls, peer, &visitor, &shared)).await,
-        None => talk(stream, peer, &visitor, &shared).await,
+        Some(tls) => Box::pin(serve_tls(stream, tls, peer, &visitor, &shared)).await,
+        None => serve_http(stream, peer, &visitor, &shared).await,
     }
 }
 
-async fn encrypted(
+async fn serve_tls(
     stream: TcpStream,
     tls: &watch::Receiver<Arc<ServerConfig>>,
     peer: Peer,
-    visitor: &Arc<Visitor>,
-    shared: &Shared,
+    visitor: &Arc<TrackedConnection>,
+    shared: &ConnectionContext,
 ) {
     let config = tls.borrow().clone();
-    let handshake = timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
+    let handshake = timeout(shared.limits.handshake_timeout, TlsAcceptor::from(config).accept(stream));
     let done = tokio::select! {
         done = handshake => done,
-        () = to_end(visitor, shared) => return,
+        () = wait_for_close(visitor, shared) => return,
     };
     match done {
-        Ok(Ok(stream)) => talk(stream, peer, visitor, shared).await,
+        Ok(Ok(stream)) => serve_http(stream, peer, visitor, shared).await,
         Ok(Err(error)) => tracing::debug!(%error, "a connection was not encrypted"),
         Err(_) => tracing::debug!("a connection took too long to be encrypted"),
     }
 }
 
-async fn talk(
+async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
-    visitor: &Arc<Visitor>,
-    shared: &Shared,
+    visitor: &Arc<TrackedConnection>,
+    shared: &ConnectionContext,
 ) {
     let asked = Arc::new(Notify::new());
     let service = service_fn({
         let (asked, router, visitor) = (asked.clone(), shared.router.clone(), visitor.clone());
         move |request: Request<Incoming>| {
             asked.notify_one();
-            answer(router.clone(), request, peer, visitor.begin())
+            handle_request(router.clone(), request, peer, visitor.begin_request())
         }
     });
-    let protocol = protocol(&shared.limits);
+    let protocol = http_builder(&shared.limits);
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
-        () = silence(&asked, shared.limits.head) => return tracing::debug!("a connection asked for nothing"),
-        () = to_end(visitor, shared) => {
-            if !shared.ending.is_cancelled() && !visitor.is_busy() {
+        () = first_request_timeout(&asked, shared.limits.head_timeout) => return tracing::debug!("a connection asked for nothing"),
+        () = wait_for_close(visitor, shared) => {
+            if !shared.shutdown.is_cancelled() && !visitor.is_busy() {
                 return tracing::debug!("a connection that waited for a request made room");
             }
             connection.as_mut().graceful_shutdown();
@@ -100,11 +105,11 @@ async fn talk(
 }
 
 /// Answers; the connection is busy until the whole answer is sent.
-async fn answer(
+async fn handle_request(
     router: Router,
     mut request: Request<Incoming>,
     peer: Peer,
-    busy: Busy,
+    busy: ActiveRequest,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(peer);
     let response = router.oneshot(request.map(Body::new)).await?;
@@ -117,26 +122,26 @@ async fn answer(
 }
 
 /// Ends when a connection is to take no more requests.
-async fn to_end(visitor: &Visitor, shared: &Shared) {
+async fn wait_for_close(visitor: &TrackedConnection, shared: &ConnectionContext) {
     tokio::select! {
-        () = visitor.sent_away() => {}
-        () = shared.ending.cancelled() => {}
+        () = visitor.wait_for_eviction() => {}
+        () = shared.shutdown.cancelled() => {}
     }
 }
 
 /// Ends when there was no first request in time. Hyper's own limit does not begin before it knows the protocol.
-async fn silence(asked: &Notify, limit: Duration) {
+async fn first_request_timeout(asked: &Notify, limit: Duration) {
     if timeout(limit, asked.notified()).await.is_ok() {
         std::future::pending().await
     }
 }
 
-fn protocol(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+fn http_builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
+        .header_read_timeout(limits.head_timeout)
         // Hyper takes no less.
         .max_buf_size(limits.head_bytes.max(8192))
         .max_headers(limits.headers);
@@ -145,7 +150,7 @@ fn protocol(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(limits.ping)
-        .keep_alive_timeout(limits.ping);
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_interval);
     builder
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 /// Why the service does not listen where others reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Exposure {
+pub enum ExposureError {
     /// Tokens would go over the network for everybody to read.
     #[error("other machines reach {address}, and connections there would not be encrypted")]
     Unencrypted {
@@ -19,7 +19,7 @@ pub enum Exposure {
     },
 }
 
-impl Exposure {
+impl ExposureError {
     /// For programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -47,13 +47,13 @@ pub fn check_exposure(
     tls: bool,
     insecure_http: bool,
     any_good_token: bool,
-) -> Result<(), Exposure> {
+) -> Result<(), ExposureError> {
     if address.ip().to_canonical().is_loopback() {
         Ok(())
     } else if !tls && !insecure_http {
-        Err(Exposure::Unencrypted { address })
+        Err(ExposureError::Unencrypted { address })
     } else if !any_good_token {
-        Err(Exposure::NoToken { address })
+        Err(ExposureError::NoToken { address })
     } else {
         Ok(())
     }
@@ -71,9 +71,9 @@ mod tests {
         for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[fe80::1]:1"] {
             let address = address.parse().unwrap();
             let check = |tls, insecure, token| check_exposure(address, tls, insecure, token);
-            assert_eq!(check(false, false, true), Err(Exposure::Unencrypted { address }));
-            assert_eq!(check(true, false, false), Err(Exposure::NoToken { address }));
-            assert_eq!(check(false, true, false), Err(Exposure::NoToken { address }));
+            assert_eq!(check(false, false, true), Err(ExposureError::Unencrypted { address }));
+            assert_eq!(check(true, false, false), Err(ExposureError::NoToken { address }));
+            assert_eq!(check(false, true, false), Err(ExposureError::NoToken { address }));
             assert_eq!(check(true, false, true), Ok(()));
             assert_eq!(check(false, true, true), Ok(()));
         }

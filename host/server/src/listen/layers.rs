@@ -13,11 +13,11 @@ use http::header::{self, HeaderMap, HeaderName};
 use hyper::body::Body as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::Overrun;
-use super::body::{Bounded, Verdict, linger};
+use super::LimitExceeded;
+use super::body::{BodyErrorCell, LimitedBody, drain};
 
 /// Headers of answers, unless a handler knows better.
-const HEADERS: [(HeaderName, &str); 6] = [
+const RESPONSE_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -41,11 +41,11 @@ pub struct RequestLimits {
     /// Bytes of all headers of a request.
     pub head_bytes: usize,
     /// Bytes of a request's body.
-    pub body: usize,
+    pub body_bytes: usize,
     /// For a request's body to arrive.
-    pub body_time: Duration,
+    pub body_timeout: Duration,
     /// For the answer to begin. Its body may take longer: events are one without end.
-    pub request_time: Duration,
+    pub request_timeout: Duration,
     /// Whether connections are encrypted.
     pub tls: bool,
 }
@@ -55,9 +55,9 @@ impl Default for RequestLimits {
         Self {
             headers: 100,
             head_bytes: 64 * 1024,
-            body: 4 * 1024 * 1024,
-            body_time: Duration::from_secs(30),
-            request_time: Duration::from_secs(120),
+            body_bytes: 4 * 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(120),
             tls: false,
         }
     }
@@ -70,24 +70,24 @@ pub fn layers(router: Router, limits: &RequestLimits) -> Router {
     router
         // Ours holds for all that reads a body.
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(limits.clone(), bounded))
-        .layer(CatchPanicLayer::custom(broken))
-        .layer(from_fn_with_state(limits.tls, secured))
+        .layer(from_fn_with_state(limits.clone(), enforce_limits))
+        .layer(CatchPanicLayer::custom(handle_panic))
+        .layer(from_fn_with_state(limits.tls, set_security_headers))
 }
 
 /// Holds a request to its limits.
-async fn bounded(State(limits): State<RequestLimits>, request: Request, next: Next) -> Response {
-    if let Err(overrun) = check(request.headers(), request.body(), &limits) {
-        linger(request.into_body());
+async fn enforce_limits(State(limits): State<RequestLimits>, request: Request, next: Next) -> Response {
+    if let Err(overrun) = check_head(request.headers(), request.body(), &limits) {
+        drain(request.into_body());
         return overrun.into_response();
     }
-    let verdict = Verdict::default();
+    let verdict = BodyErrorCell::default();
     let request = request.map(|body| match body.is_end_stream() {
         true => body,
-        false => Body::new(Bounded::new(body, &limits, verdict.clone())),
+        false => Body::new(LimitedBody::new(body, &limits, verdict.clone())),
     });
-    let slow = Overrun::Slow { limit: limits.request_time };
-    let response = tokio::time::timeout(limits.request_time, next.run(request)).await;
+    let slow = LimitExceeded::RequestTimeout { limit: limits.request_timeout };
+    let response = tokio::time::timeout(limits.request_timeout, next.run(request)).await;
     match verdict.get() {
         Some(overrun) => overrun.into_response(),
         None => response.unwrap_or_else(|_| slow.into_response()),
@@ -95,27 +95,27 @@ async fn bounded(State(limits): State<RequestLimits>, request: Request, next: Ne
 }
 
 /// What can be known before the body comes.
-fn check(headers: &HeaderMap, body: &Body, limits: &RequestLimits) -> Result<(), Overrun> {
+fn check_head(headers: &HeaderMap, body: &Body, limits: &RequestLimits) -> Result<(), LimitExceeded> {
     let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     if headers.len() > limits.headers || bytes.sum::<usize>() > limits.head_bytes {
-        return Err(Overrun::Headers);
+        return Err(LimitExceeded::HeadersTooLarge);
     }
-    if body.size_hint().lower() > u64::try_from(limits.body).unwrap_or(u64::MAX) {
-        return Err(Overrun::Body { limit: limits.body });
+    if body.size_hint().lower() > u64::try_from(limits.body_bytes).unwrap_or(u64::MAX) {
+        return Err(LimitExceeded::BodyTooLarge { limit: limits.body_bytes });
     }
     Ok(())
 }
 
 /// The panic itself is told by the program's hook.
-fn broken(_: Box<dyn Any + Send>) -> Response {
-    Overrun::Broken.into_response()
+fn handle_panic(_: Box<dyn Any + Send>) -> Response {
+    LimitExceeded::Panicked.into_response()
 }
 
 /// Tells browsers what not to do with an answer.
-async fn secured(State(tls): State<bool>, request: Request, next: Next) -> Response {
+async fn set_security_headers(State(tls): State<bool>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    for (name, value) in HEADERS {
+    for (name, value) in RESPONSE_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if tls {
@@ -145,14 +145,14 @@ mod tests {
     /// Tells why the body broke off, and is overruled.
     async fn why(request: Request) -> String {
         let read = http_body_util::BodyExt::collect(request.into_body()).await;
-        let overrun = Overrun::of(&read.unwrap_err()).copied();
-        assert_eq!(overrun, Some(Overrun::Body { limit: 10 }));
+        let overrun = LimitExceeded::find_in(&read.unwrap_err()).copied();
+        assert_eq!(overrun, Some(LimitExceeded::BodyTooLarge { limit: 10 }));
         "handled".to_owned()
     }
 
     fn few() -> RequestLimits {
         let short = Duration::from_millis(100);
-        RequestLimits { body: 10, body_time: short, request_time: 2 * short, ..RequestLimits::default() }
+        RequestLimits { body_bytes: 10, body_timeout: short, request_timeout: 2 * short, ..RequestLimits::default() }
     }
 
     async fn ask(request: http::request::Builder, body: Body) -> Response {
@@ -207,7 +207,7 @@ mod tests {
         for (path, status) in [("/panic", 500), ("/nowhere", 404), ("/", 405), ("/slow", 503)] {
             let answer = ask(request("GET", path), Body::empty()).await;
             assert_eq!(answer.status(), status, "{path}");
-            for (name, value) in HEADERS {
+            for (name, value) in RESPONSE_HEADERS {
                 assert_eq!(answer.headers()[&name], value, "{path}");
             }
             assert!(!answer.headers().contains_key("strict-transport-security"));

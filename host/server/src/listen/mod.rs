@@ -3,13 +3,13 @@
 mod body;
 mod connection;
 mod exposure;
-mod files;
+mod file_limit;
+mod idle;
 mod layers;
-mod overrun;
+mod limit_exceeded;
 mod peer;
 mod serve;
 mod tls;
-mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-pub use exposure::{Exposure, check_exposure};
+pub use exposure::{ExposureError, check_exposure};
 pub use layers::{RequestLimits, layers};
-pub use overrun::Overrun;
+pub use limit_exceeded::LimitExceeded;
 pub use peer::Peer;
-pub(crate) use peer::neighbourhood;
+pub(crate) use peer::network_of;
 pub use serve::serve;
 pub use tls::{TlsError, TlsFiles};
 
@@ -29,7 +29,7 @@ use tls::Certificates;
 
 /// Where and how to listen.
 #[derive(Debug, Clone)]
-pub struct Listener {
+pub struct ListenerConfig {
     /// Where; port 0 takes any that is free.
     pub address: SocketAddr,
     /// With TLS, by these files.
@@ -47,9 +47,9 @@ pub struct ConnectionLimits {
     /// request; or they are closed.
     pub connections_per_address: usize,
     /// For the handshake of TLS.
-    pub handshake: Duration,
+    pub handshake_timeout: Duration,
     /// For the head of a request, and from one request to the next.
-    pub head: Duration,
+    pub head_timeout: Duration,
     /// Bytes of the head of a request.
     pub head_bytes: usize,
     /// Lines of the head of a request.
@@ -57,7 +57,7 @@ pub struct ConnectionLimits {
     /// Requests at a time on one connection of HTTP/2.
     pub streams: u32,
     /// So long a connection of HTTP/2 may be silent, and may then take to answer a ping.
-    pub ping: Duration,
+    pub ping_interval: Duration,
     /// How often it is looked whether the certificate's files have changed.
     pub certificate_check: Duration,
 }
@@ -67,12 +67,12 @@ impl Default for ConnectionLimits {
         Self {
             connections: 4096,
             connections_per_address: 1024,
-            handshake: Duration::from_secs(10),
-            head: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(10),
             head_bytes: 64 * 1024,
             headers: 100,
             streams: 128,
-            ping: Duration::from_secs(20),
+            ping_interval: Duration::from_secs(20),
             certificate_check: Duration::from_secs(60),
         }
     }
@@ -102,21 +102,21 @@ pub enum ListenError {
 
 /// A listener that has its port; who connects waits for [`serve`].
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
     certificates: Option<Certificates>,
     limits: ConnectionLimits,
 }
 
-impl Listener {
+impl ListenerConfig {
     /// At this address, without TLS, with the usual limits.
     pub fn at(address: SocketAddr) -> Self {
         Self { address, tls: None, limits: ConnectionLimits::default() }
     }
 
     /// Reads the files and takes the port.
-    pub async fn bind(self) -> Result<Bound, ListenError> {
+    pub async fn bind(self) -> Result<BoundListener, ListenError> {
         let Self { address, tls, mut limits } = self;
         let certificates = match tls {
             Some(files) => Some(Certificates::read(files).await?),
@@ -128,12 +128,12 @@ impl Listener {
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        limits.connections = files::room_for(limits.connections);
-        Ok(Bound { listener, address, certificates, limits })
+        limits.connections = file_limit::raise_limit(limits.connections);
+        Ok(BoundListener { listener, address, certificates, limits })
     }
 }
 
-impl Bound {
+impl BoundListener {
     /// Where it listens, with the port that it got.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -145,7 +145,7 @@ impl Bound {
     }
 
     /// Whether connections are encrypted.
-    pub fn tls(&self) -> bool {
+    pub fn is_tls(&self) -> bool {
         self.certificates.is_some()
     }
 }

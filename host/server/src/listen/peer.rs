@@ -23,7 +23,7 @@ impl Peer {
 }
 
 /// What is counted as one: an address, or a network (/64) of IPv6, which everybody has whole.
-pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,
@@ -32,26 +32,26 @@ pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
 
 /// Counts connections by neighbourhood.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Peers {
+pub(super) struct PeerCounter {
     counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 /// One connection that is counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct Counted {
-    peers: Peers,
+pub(super) struct CountedPeer {
+    peers: PeerCounter,
     key: IpAddr,
 }
 
-impl Peers {
+impl PeerCounter {
     /// Counts another one from a neighbourhood, unless there are so many already and none of them makes room.
-    pub(super) fn count(&self, key: IpAddr, most: usize, make_room: impl FnOnce() -> bool) -> Option<Counted> {
+    pub(super) fn try_add(&self, key: IpAddr, most: usize, make_room: impl FnOnce() -> bool) -> Option<CountedPeer> {
         let full = self.lock().get(&key).is_some_and(|count| *count >= most);
         if full && !make_room() {
             return None;
         }
         *self.lock().entry(key).or_default() += 1;
-        Some(Counted { peers: self.clone(), key })
+        Some(CountedPeer { peers: self.clone(), key })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -59,7 +59,7 @@ impl Peers {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedPeer {
     fn drop(&mut self) {
         let mut counts = self.peers.lock();
         if let Some(count) = counts.get_mut(&self.key) {
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn neighbours_are_counted_together_until_they_go() {
-        let peers = Peers::default();
-        let count = |text: &str, most, room| peers.count(neighbourhood(text.parse().unwrap()), most, || room);
+        let peers = PeerCounter::default();
+        let count = |text: &str, most, room| peers.try_add(network_of(text.parse().unwrap()), most, || room);
         let one = count("2001:db8::1", 2, false);
         let two = count("2001:db8::2", 2, false);
         assert!(one.is_some() && two.is_some());

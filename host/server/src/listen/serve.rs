@@ -9,23 +9,28 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection::{self, Shared};
-use super::peer::{Peer, Peers, neighbourhood};
-use super::waiting::Waiting;
-use super::{Bound, ConnectionLimits};
+use super::connection::{self, ConnectionContext};
+use super::idle::IdleConnections;
+use super::peer::{Peer, PeerCounter, network_of};
+use super::{BoundListener, ConnectionLimits};
 
 /// After an error that concerns the listener (no more file descriptors), and while there is no room, before the next try.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Answers requests until `shutdown`, and then those that have begun, for so long at most.
-pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken, grace: Duration) -> io::Result<()> {
-    let Bound { listener, certificates, limits, .. } = bound;
+pub async fn serve(
+    bound: BoundListener,
+    router: Router,
+    shutdown: CancellationToken,
+    grace: Duration,
+) -> io::Result<()> {
+    let BoundListener { listener, certificates, limits, .. } = bound;
     let ConnectionLimits { connections, connections_per_address, certificate_check, .. } = limits;
     let tls = certificates.as_ref().map(|certificates| certificates.config());
     let _fresh = certificates
-        .map(|certificates| AbortOnDropHandle::new(tokio::spawn(certificates.keep_fresh(certificate_check))));
-    let shared = Arc::new(Shared { router, tls, limits, ending: shutdown.clone() });
-    let (peers, waiting) = (Peers::default(), Waiting::default());
+        .map(|certificates| AbortOnDropHandle::new(tokio::spawn(certificates.reload_on_change(certificate_check))));
+    let shared = Arc::new(ConnectionContext { router, tls, limits, shutdown: shutdown.clone() });
+    let (peers, waiting) = (PeerCounter::default(), IdleConnections::default());
     let mut running = JoinSet::new();
     let mut next = None;
     loop {
@@ -34,29 +39,29 @@ pub async fn serve(bound: Bound, router: Router, shutdown: CancellationToken, gr
                 Ok(accepted) => next = Some(accepted),
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
             Some(_) = running.join_next() => {}
-            () = tokio::time::sleep(PAUSE), if next.is_some() => {}
+            () = tokio::time::sleep(ACCEPT_RETRY_DELAY), if next.is_some() => {}
             () = shutdown.cancelled() => break,
         }
         if next.is_some() && running.len() >= connections {
             // It ends soon, and is taken out above; if none waits, one may a moment later.
-            waiting.send_away(None);
+            waiting.evict_longest_idle(None);
             continue;
         }
         let Some((stream, socket)) = next.take() else { continue };
         let peer = Peer::new(socket);
-        let key = neighbourhood(peer.address());
-        let make_room = || waiting.send_away(Some(key));
-        let Some(counted) = peers.count(key, connections_per_address, make_room) else {
+        let key = network_of(peer.address());
+        let make_room = || waiting.evict_longest_idle(Some(key));
+        let Some(counted) = peers.try_add(key, connections_per_address, make_room) else {
             tracing::debug!(address = %peer.address(), "too many connections from one address");
             continue;
         };
-        let (shared, visitor) = (shared.clone(), waiting.join(key));
+        let (shared, visitor) = (shared.clone(), waiting.register(key));
         running.spawn(async move {
-            connection::run(stream, peer, visitor, shared).await;
+            connection::serve_connection(stream, peer, visitor, shared).await;
             drop(counted);
         });
     }

@@ -67,18 +67,18 @@ pub enum TlsError {
 #[derive(Debug)]
 pub(super) struct Certificates {
     files: TlsFiles,
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamps>,
     config: watch::Sender<Arc<ServerConfig>>,
 }
 
 /// By which it is seen that a file is another one now.
-type Stamp = [(SystemTime, u64); 2];
+type FileStamps = [(SystemTime, u64); 2];
 
 impl Certificates {
     /// Reads the files.
     pub(super) async fn read(files: TlsFiles) -> Result<Self, TlsError> {
-        let stamp = stamp(&files);
-        let config = blocking(files.clone()).await?;
+        let stamp = file_stamps(&files);
+        let config = load_config(files.clone()).await?;
         Ok(Self { files, stamp, config: watch::Sender::new(config) })
     }
 
@@ -88,14 +88,14 @@ impl Certificates {
     }
 
     /// Reads the files again when they have changed, for ever. Those that are of no use change nothing.
-    pub(super) async fn keep_fresh(mut self, check: Duration) {
+    pub(super) async fn reload_on_change(mut self, check: Duration) {
         loop {
             tokio::time::sleep(check).await;
-            let found = stamp(&self.files);
+            let found = file_stamps(&self.files);
             if found == self.stamp {
                 continue;
             }
-            match blocking(self.files.clone()).await {
+            match load_config(self.files.clone()).await {
                 Ok(config) => {
                     tracing::info!(certificate = %self.files.certificate.display(), "the certificate was read again");
                     self.config.send_replace(config);
@@ -107,27 +107,27 @@ impl Certificates {
     }
 }
 
-fn stamp(files: &TlsFiles) -> Option<Stamp> {
+fn file_stamps(files: &TlsFiles) -> Option<FileStamps> {
     let of = |path: &Path| fs::metadata(path).and_then(|found| Ok((found.modified()?, found.len()))).ok();
     Some([of(&files.certificate)?, of(&files.key)?])
 }
 
-async fn blocking(files: TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
-    let unfit = unfit(&files);
-    tokio::task::spawn_blocking(move || read(&files)).await.unwrap_or_else(|error| Err(unfit(error.to_string())))
+async fn load_config(files: TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let unfit = unfit_error(&files);
+    tokio::task::spawn_blocking(move || read_config(&files)).await.unwrap_or_else(|error| Err(unfit(error.to_string())))
 }
 
-fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn read_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let TlsFiles { certificate, key } = files;
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| wrong(certificate, error, || TlsError::NoCertificate { path: certificate.clone() }))?;
+        .map_err(|error| pem_error(certificate, error, || TlsError::NoCertificate { path: certificate.clone() }))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate { path: certificate.clone() });
     }
     let secret = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| wrong(key, error, || TlsError::NoKey { path: key.clone() }))?;
-    let unfit = unfit(files);
+        .map_err(|error| pem_error(key, error, || TlsError::NoKey { path: key.clone() }))?;
+    let unfit = unfit_error(files);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -137,7 +137,7 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-fn wrong(path: &Path, error: pem::Error, none: impl FnOnce() -> TlsError) -> TlsError {
+fn pem_error(path: &Path, error: pem::Error, none: impl FnOnce() -> TlsError) -> TlsError {
     match error {
         pem::Error::Io(source) => TlsError::Unreadable { path: path.to_owned(), source },
         pem::Error::NoItemsFound => none(),
@@ -153,7 +153,7 @@ fn malformed(path: &Path, reason: &str) -> TlsError {
     TlsError::Malformed { path: path.to_owned(), reason: reason.to_owned() }
 }
 
-fn unfit(files: &TlsFiles) -> impl Fn(String) -> TlsError + use<> {
+fn unfit_error(files: &TlsFiles) -> impl Fn(String) -> TlsError + use<> {
     let TlsFiles { certificate, key } = files.clone();
     move |reason| TlsError::Unfit { certificate: certificate.clone(), key: key.clone(), reason }
 }
@@ -182,8 +182,8 @@ mod tests {
     fn files_of_no_use_are_told_in_words_and_without_the_key() {
         let directory = TempDir::new().unwrap();
         let (certificate, key) = pair();
-        assert!(read(&files(&directory, &certificate, &key)).is_ok());
-        assert!(read(&files(&directory, &format!("{certificate}{}", pair().0), &key)).is_ok());
+        assert!(read_config(&files(&directory, &certificate, &key)).is_ok());
+        assert!(read_config(&files(&directory, &format!("{certificate}{}", pair().0), &key)).is_ok());
         let broken = key.replacen("-----END", "----END", 1);
         let secret: Vec<_> = key.lines().filter(|line| !line.starts_with('-')).collect();
         for (certificate, key, words) in [
@@ -194,12 +194,12 @@ mod tests {
             (&certificate, &broken, "no end"),
             (&certificate, &pair().1, "can't be used together"),
         ] {
-            let error = read(&files(&directory, certificate, key)).unwrap_err().to_string();
+            let error = read_config(&files(&directory, certificate, key)).unwrap_err().to_string();
             assert!(error.contains(words), "{words}: {error}");
             assert!(!secret.iter().any(|line| error.contains(line)), "{error}");
         }
         let missing = TlsFiles { certificate: "/nowhere/c.pem".into(), key: "/nowhere/k.pem".into() };
-        assert!(read(&missing).unwrap_err().to_string().contains("/nowhere/c.pem can't be read"));
+        assert!(read_config(&missing).unwrap_err().to_string().contains("/nowhere/c.pem can't be read"));
     }
 
     #[tokio::test]
@@ -209,7 +209,7 @@ mod tests {
         let certificates = Certificates::read(files(&directory, &certificate, &key)).await.unwrap();
         let mut config = certificates.config();
         let first = config.borrow_and_update().clone();
-        let keeper = tokio::spawn(certificates.keep_fresh(Duration::from_millis(10)));
+        let keeper = tokio::spawn(certificates.reload_on_change(Duration::from_millis(10)));
         files(&directory, "none yet", "");
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!config.has_changed().unwrap());

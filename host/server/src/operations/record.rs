@@ -1,15 +1,15 @@
 //! The records.
 
 use jiff::Timestamp;
-use occopus_engine::{Event, Renew};
+use occopus_engine::{Event, Rollout};
 use occopus_model::Infrastructure;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::problem::Details;
+use crate::problem::ProblemDetails;
 
 /// Bytes of a description that is kept after its build has failed.
-const LONGEST_TEXT: usize = 256 * 1024;
+const MAX_FAILED_TEXT_BYTES: usize = 256 * 1024;
 
 /// Something that takes time, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -19,9 +19,9 @@ pub(crate) struct Operation {
     /// The infrastructure's id.
     pub(crate) infraid: String,
     /// What.
-    pub(crate) kind: Kind,
+    pub(crate) kind: OperationKind,
     /// How far it has come.
-    pub(crate) state: Progress,
+    pub(crate) state: OperationState,
     /// Who asked for it.
     pub(crate) by: String,
     /// When.
@@ -33,13 +33,13 @@ pub(crate) struct Operation {
     /// What it waits for, when there is something to say.
     pub(crate) message: Option<String>,
     /// Why it failed.
-    pub(crate) error: Option<Details>,
+    pub(crate) error: Option<ProblemDetails>,
 }
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub(crate) enum OperationKind {
     /// Built, or changed to what is described.
     Build,
     /// Removed.
@@ -51,7 +51,7 @@ pub(crate) enum Kind {
 /// How far an operation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Progress {
+pub(crate) enum OperationState {
     /// It waits.
     Pending,
     /// Under way.
@@ -90,7 +90,7 @@ pub(crate) enum Work {
 
 impl Work {
     /// A build that is rolled back when a node fails, unless it is to be kept.
-    pub(crate) fn build(infrastructure: Infrastructure, text: String, keep: bool, renew: Renew) -> Self {
+    pub(crate) fn build(infrastructure: Infrastructure, text: String, keep: bool, renew: Rollout) -> Self {
         Self::Build {
             infrastructure: Box::new(infrastructure),
             text,
@@ -100,11 +100,11 @@ impl Work {
         }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> OperationKind {
         match self {
-            Self::Build { .. } => Kind::Build,
-            Self::Destroy => Kind::Destroy,
-            Self::Maintain => Kind::Maintain,
+            Self::Build { .. } => OperationKind::Build,
+            Self::Destroy => OperationKind::Destroy,
+            Self::Maintain => OperationKind::Maintain,
         }
     }
 }
@@ -128,24 +128,24 @@ impl FailedBuild {
     /// None for work of another kind.
     pub(crate) fn of(work: &Work, events: Vec<Event>, remains: bool) -> Option<Self> {
         let Work::Build { infrastructure, text, .. } = work else { return None };
-        let text = if text.len() <= LONGEST_TEXT { text.clone() } else { String::new() };
+        let text = if text.len() <= MAX_FAILED_TEXT_BYTES { text.clone() } else { String::new() };
         Some(Self { name: infrastructure.name.clone(), text, events, remains, time: Timestamp::now() })
     }
 }
 
 /// An operation that has not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Pending {
+pub(super) struct PendingOperation {
     pub(super) operation: Operation,
     pub(super) work: Work,
     /// The service that has begun it and has not come to an end with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) begun: Option<Begun>,
+    pub(super) begun: Option<Claim>,
 }
 
 /// A service that has begun an operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Begun {
+pub(crate) struct Claim {
     /// Which one.
     pub(crate) holder: String,
     /// When.

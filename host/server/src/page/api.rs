@@ -167,7 +167,7 @@ pub(crate) fn page(document: &Value) -> Html<String> {
     });
     let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
     let page = Page {
-        shell: Shell::of_nobody("API"),
+        shell: Shell::anonymous("API"),
         groups: groups.collect(),
         schemas: schemas.map(|(name, described)| schema(name, described)).collect(),
     };

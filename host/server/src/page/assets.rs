@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use sha2::{Digest, Sha256};
 
-use super::Trouble;
-use super::trouble::no_page;
+use super::PageError;
+use super::error::not_found;
 
 /// One of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +51,9 @@ pub(super) fn path(asset: Asset) -> &'static str {
 }
 
 /// `/ui/static/NAME-DIGEST`
-pub(super) async fn file(Path(name): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn file(Path(name): Path<String>) -> Result<Response, PageError> {
     let known = FILES.iter().find(|file| file.path.strip_prefix(FOLDER) == Some(&*name));
-    let Some(file) = known else { return Err(no_page().await) };
+    let Some(file) = known else { return Err(not_found().await) };
     let headers = [(CONTENT_TYPE, file.kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
     Ok((headers, file.text).into_response())
 }

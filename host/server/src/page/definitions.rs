@@ -6,9 +6,9 @@ use axum::response::Response;
 use occopus_model::Implementation;
 use serde_json::{Value, json};
 
-use super::shell::{Shell, Visitor, html};
-use super::words::segment;
-use super::{Source, Trouble};
+use super::display::path_segment;
+use super::shell::{Shell, Viewer, html};
+use super::{PageError, PageSource};
 use crate::access::Scope;
 
 #[derive(Template)]
@@ -37,7 +37,7 @@ impl Definition {
         let sections: Vec<_> = implementations.iter().map(sections).collect();
         let document = json!({ format!("node_def:{name}"): sections });
         Self {
-            segment: segment(&name),
+            segment: path_segment(&name),
             count: implementations.len(),
             drivers: drivers.join(", "),
             yaml: serde_yaml_ng::to_string(&document).unwrap_or_else(|error| error.to_string()),
@@ -61,15 +61,15 @@ fn sections(implementation: &Implementation) -> Value {
 }
 
 /// The page.
-pub(super) async fn page<S: Source>(visitor: Visitor, State(source): State<S>) -> Result<Response, Trouble> {
-    visitor.caller.may(Scope::Operate, None)?;
+pub(super) async fn page<S: PageSource>(visitor: Viewer, State(source): State<S>) -> Result<Response, PageError> {
+    visitor.caller.authorize(Scope::Operate, None)?;
     let stored = source.definitions().await?;
     let mut definitions: Vec<_> = stored.into_iter().map(|(name, list)| Definition::new(name, &list)).collect();
     definitions.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(html(&Page {
         shell: Shell::new("Node definitions", "definitions", &visitor),
         definitions,
-        imports: visitor.caller.may(Scope::Admin, None).is_ok(),
+        imports: visitor.caller.authorize(Scope::Admin, None).is_ok(),
         label: "Document",
         text: "",
     }))

@@ -6,8 +6,8 @@ use axum::response::Response;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::shell::{Shell, Visitor, html};
-use super::{Source, Starter, Trouble};
+use super::shell::{Shell, Viewer, html};
+use super::{PageError, PageSource, Starter};
 
 #[derive(Template)]
 #[template(path = "describe.html")]
@@ -29,13 +29,13 @@ const LABEL: &str = "Description";
 
 /// Which description is to be changed.
 #[derive(Debug, Deserialize)]
-pub(super) struct Which {
+pub(super) struct DescriptionQuery {
     /// What was tried last, if it has failed.
     tried: Option<String>,
 }
 
 /// `/ui/new`
-pub(super) async fn new<S: Source>(visitor: Visitor, State(source): State<S>) -> Response {
+pub(super) async fn new<S: PageSource>(visitor: Viewer, State(source): State<S>) -> Response {
     let Starter { text, help } = source.starter();
     html(&Page {
         shell: Shell::new("New infrastructure", "infrastructures", &visitor),
@@ -47,19 +47,19 @@ pub(super) async fn new<S: Source>(visitor: Visitor, State(source): State<S>) ->
         label: LABEL,
         text,
         help,
-        operates: visitor.operates(None),
+        operates: visitor.can_operate(None),
     })
 }
 
 /// `/ui/infrastructures/ID/change`
-pub(super) async fn change<S: Source>(
-    visitor: Visitor,
+pub(super) async fn change<S: PageSource>(
+    visitor: Viewer,
     State(source): State<S>,
     Path(id): Path<String>,
-    Query(which): Query<Which>,
-) -> Result<Response, Trouble> {
-    let found = if visitor.caller.sees(&id) { source.description(&id, which.tried.is_some()).await? } else { None };
-    let description = found.ok_or_else(|| Trouble::unknown(&id))?;
+    Query(which): Query<DescriptionQuery>,
+) -> Result<Response, PageError> {
+    let found = if visitor.caller.can_see(&id) { source.description(&id, which.tried.is_some()).await? } else { None };
+    let description = found.ok_or_else(|| PageError::unknown(&id))?;
     let is_new = description.etag.is_none();
     Ok(html(&Page {
         shell: Shell::new(format!("Change {}", description.name), "infrastructures", &visitor),
@@ -69,7 +69,7 @@ pub(super) async fn change<S: Source>(
         label: LABEL,
         text: description.text,
         help: "",
-        operates: visitor.operates(Some(&id)),
+        operates: visitor.can_operate(Some(&id)),
         id,
     }))
 }

@@ -7,25 +7,25 @@ use http::StatusCode;
 use jiff::Timestamp;
 use occopus::graph::tone::{self, Tone};
 use occopus::graph::{self, TooLarge};
-use occopus_engine::{InfrastructureState, InstanceStatus, NodeStatus, StoredEvent, What};
+use occopus_engine::{EventKind, InfrastructureState, InstanceStatus, NodeStatus, StoredEvent};
 use serde::Deserialize;
 
-use super::shell::{Shell, Visitor, html};
-use super::words::{self, Exactly, When};
-use super::{Operation, Shown, Source, Trouble};
+use super::display::{self, AbsoluteTime, RelativeTime};
+use super::shell::{Shell, Viewer, html};
+use super::{InfrastructureView, OperationView, PageError, PageSource};
 
 /// Events on a page.
-const EVENTS: usize = 50;
+const EVENTS_PER_PAGE: usize = 50;
 
 /// Operations on a page.
-const OPERATIONS: usize = 10;
+const MAX_OPERATIONS: usize = 10;
 
 /// Instances in the table; those in trouble come first.
-const INSTANCES: usize = 500;
+const MAX_INSTANCES: usize = 500;
 
 /// Where in the past the log begins.
 #[derive(Debug, Deserialize)]
-pub(super) struct Past {
+pub(super) struct EventLogQuery {
     before: Option<u64>,
 }
 
@@ -46,13 +46,13 @@ struct Page {
 #[derive(Template)]
 #[template(path = "infrastructure_parts.html")]
 struct Parts<'a> {
-    shown: &'a Shown,
+    shown: &'a InfrastructureView,
     ready: usize,
     target: u64,
     graph: Result<String, TooLarge>,
     rows: Vec<(&'a NodeStatus, &'a InstanceStatus)>,
     more: usize,
-    operations: Vec<Operation>,
+    operations: Vec<OperationView>,
     events: Vec<StoredEvent>,
     older: Option<u64>,
     is_past: bool,
@@ -61,29 +61,29 @@ struct Parts<'a> {
 }
 
 /// What tables of operations need.
-trait Words {
+trait OperationTable {
     fn now(&self) -> Timestamp;
 
-    fn when(&self, time: &Timestamp) -> When {
-        When::new(self.now(), *time)
+    fn when(&self, time: &Timestamp) -> RelativeTime {
+        RelativeTime::new(self.now(), *time)
     }
 
     fn segment(&self, text: &str) -> String {
-        words::segment(text)
+        display::path_segment(text)
     }
 
-    fn operation_state(&self, operation: &Operation) -> words::State {
+    fn operation_state(&self, operation: &OperationView) -> display::StateLabel {
         let tone = match &*operation.state {
             "done" => Tone::Good,
             "failed" => Tone::Bad,
             "pending" | "running" => Tone::Busy,
             _ => Tone::Idle,
         };
-        words::State::new(tone, &operation.state)
+        display::StateLabel::new(tone, &operation.state)
     }
 }
 
-impl Words for Parts<'_> {
+impl OperationTable for Parts<'_> {
     fn now(&self) -> Timestamp {
         self.now
     }
@@ -98,49 +98,54 @@ struct Gone {
     name: String,
     has_failed: bool,
     operates: bool,
-    operations: Vec<Operation>,
+    operations: Vec<OperationView>,
     events: Vec<StoredEvent>,
     now: Timestamp,
 }
 
 impl Gone {
-    fn exactly(&self, time: &Timestamp) -> Exactly {
-        Exactly(*time)
+    fn exactly(&self, time: &Timestamp) -> AbsoluteTime {
+        AbsoluteTime(*time)
     }
 
     fn event_tone(&self, event: &StoredEvent) -> &'static str {
-        tone_of(&event.what)
+        tone_of_event(&event.kind)
     }
 }
 
-impl Words for Gone {
+impl OperationTable for Gone {
     fn now(&self) -> Timestamp {
         self.now
     }
 }
 
 /// What the templates are made of.
-struct Known {
-    shown: Shown,
+struct PageData {
+    shown: InfrastructureView,
     graph: Result<String, TooLarge>,
-    operations: Vec<Operation>,
+    operations: Vec<OperationView>,
     events: Vec<StoredEvent>,
 }
 
-async fn known<S: Source>(source: &S, visitor: &Visitor, id: &str, past: &Past) -> Result<Known, Trouble> {
+async fn load_data<S: PageSource>(
+    source: &S,
+    visitor: &Viewer,
+    id: &str,
+    past: &EventLogQuery,
+) -> Result<PageData, PageError> {
     // Whoever may not see it learns nothing of it.
-    let shown = if visitor.caller.sees(id) { source.status(id).await? } else { None };
-    let shown = shown.ok_or_else(|| Trouble::unknown(id))?;
+    let shown = if visitor.caller.can_see(id) { source.status(id).await? } else { None };
+    let shown = shown.ok_or_else(|| PageError::unknown(id))?;
     let mut operations = source.operations(id).await?;
-    operations.truncate(OPERATIONS);
+    operations.truncate(MAX_OPERATIONS);
     // One more tells whether there are older ones.
-    let events = source.events(id, past.before, EVENTS + 1).await?;
-    let graph = source.drawing(&visitor.caller, id).await?;
-    Ok(Known { shown, graph, operations, events })
+    let events = source.events(id, past.before, EVENTS_PER_PAGE + 1).await?;
+    let graph = source.render_graph(&visitor.caller, id).await?;
+    Ok(PageData { shown, graph, operations, events })
 }
 
 impl<'a> Parts<'a> {
-    fn new(known: &'a Known, visitor: &Visitor, past: &Past) -> Self {
+    fn new(known: &'a PageData, visitor: &Viewer, past: &EventLogQuery) -> Self {
         let status = &known.shown.status;
         let mut rows: Vec<_> =
             status.nodes.iter().flat_map(|node| node.instances.iter().map(move |instance| (node, instance))).collect();
@@ -149,14 +154,14 @@ impl<'a> Parts<'a> {
             Tone::Busy => 1,
             Tone::Good | Tone::Idle => 2,
         });
-        let more = rows.len().saturating_sub(INSTANCES);
-        rows.truncate(INSTANCES);
+        let more = rows.len().saturating_sub(MAX_INSTANCES);
+        rows.truncate(MAX_INSTANCES);
         let mut events = known.events.clone();
-        let has_older = events.len() > EVENTS;
-        events.truncate(EVENTS);
+        let has_older = events.len() > EVENTS_PER_PAGE;
+        events.truncate(EVENTS_PER_PAGE);
         Self {
             shown: &known.shown,
-            ready: status.nodes.iter().map(tone::ready).sum(),
+            ready: status.nodes.iter().map(tone::count_ready).sum(),
             target: status.nodes.iter().map(|node| u64::from(node.target)).sum(),
             graph: known.graph.clone(),
             rows,
@@ -165,17 +170,17 @@ impl<'a> Parts<'a> {
             older: events.last().and_then(|event| event.id).filter(|_| has_older),
             events,
             is_past: past.before.is_some(),
-            operates: visitor.operates(Some(&status.id)),
+            operates: visitor.can_operate(Some(&status.id)),
             now: Timestamp::now(),
         }
     }
 
-    fn exactly(&self, time: &Timestamp) -> Exactly {
-        Exactly(*time)
+    fn exactly(&self, time: &Timestamp) -> AbsoluteTime {
+        AbsoluteTime(*time)
     }
 
     fn took(&self, seconds: &f64) -> String {
-        words::took(*seconds)
+        display::duration_text(*seconds)
     }
 
     fn infrastructure_tone(&self) -> &'static str {
@@ -186,14 +191,14 @@ impl<'a> Parts<'a> {
         self.shown.status.state == InfrastructureState::Held
     }
 
-    fn infrastructure_state(&self) -> words::State {
+    fn infrastructure_state(&self) -> display::StateLabel {
         let state = self.shown.status.state;
-        words::State::new(tone::of_infrastructure(state), state)
+        display::StateLabel::new(tone::of_infrastructure(state), state)
     }
 
-    fn node_state(&self, node: &NodeStatus) -> words::State {
+    fn node_state(&self, node: &NodeStatus) -> display::StateLabel {
         let (tone, word) = tone::of_node(node);
-        words::State::new(tone, word)
+        display::StateLabel::new(tone, word)
     }
 
     /// Tells how often a node has failed in a row, and when it is tried again.
@@ -205,16 +210,16 @@ impl<'a> Parts<'a> {
         Some(format!("failed {}{next}: {}", failing.times(), failing.message))
     }
 
-    fn instance_state(&self, instance: &InstanceStatus) -> words::State {
-        words::State::new(tone::of_instance(instance.state), instance.state)
+    fn instance_state(&self, instance: &InstanceStatus) -> display::StateLabel {
+        display::StateLabel::new(tone::of_instance(instance.state), instance.state)
     }
 
     fn event_tone(&self, event: &StoredEvent) -> &'static str {
-        tone_of(&event.what)
+        tone_of_event(&event.kind)
     }
 
     fn ready_of(&self, node: &NodeStatus) -> usize {
-        tone::ready(node)
+        tone::count_ready(node)
     }
 
     fn has_notes(&self, instance: &InstanceStatus) -> bool {
@@ -237,29 +242,29 @@ impl<'a> Parts<'a> {
 }
 
 /// Which events are good, and which are not.
-fn tone_of(what: &What) -> &'static str {
+fn tone_of_event(what: &EventKind) -> &'static str {
     match what {
-        What::InfraReady | What::NodeCreated { .. } | What::NodeHealth { healthy: true, .. } => "good",
-        What::NodeFailed { .. }
-        | What::NodeHealth { healthy: false, .. }
-        | What::NodeLeft { .. }
-        | What::NodeUnknown { .. }
-        | What::NodeFallback { .. }
-        | What::NodeReplacing { .. }
-        | What::Hold { .. }
-        | What::RollingBack { .. } => "bad",
+        EventKind::InfraReady | EventKind::NodeCreated { .. } | EventKind::NodeHealth { healthy: true, .. } => "good",
+        EventKind::NodeFailed { .. }
+        | EventKind::NodeHealth { healthy: false, .. }
+        | EventKind::NodeLeft { .. }
+        | EventKind::NodeUnknown { .. }
+        | EventKind::NodeFallback { .. }
+        | EventKind::NodeReplacing { .. }
+        | EventKind::Hold { .. }
+        | EventKind::RollingBack { .. } => "bad",
         _ => "",
     }
 }
 
 /// The page.
-pub(super) async fn page<S: Source>(
-    visitor: Visitor,
+pub(super) async fn page<S: PageSource>(
+    visitor: Viewer,
     State(source): State<S>,
     Path(id): Path<String>,
-    Query(past): Query<Past>,
-) -> Result<Response, Trouble> {
-    let known = match known(&source, &visitor, &id, &past).await {
+    Query(past): Query<EventLogQuery>,
+) -> Result<Response, PageError> {
+    let known = match load_data(&source, &visitor, &id, &past).await {
         Ok(known) => known,
         Err(trouble) if trouble.status == StatusCode::NOT_FOUND => return gone(&source, &visitor, id, trouble).await,
         Err(trouble) => return Err(trouble),
@@ -272,28 +277,33 @@ pub(super) async fn page<S: Source>(
     Ok(html(&Page {
         shell: Shell::new(format!("{}: {}", status.name, status.state), "infrastructures", &visitor),
         name: status.name.clone(),
-        operates: visitor.operates(Some(&id)),
+        operates: visitor.can_operate(Some(&id)),
         before: past.before,
         last: newest.unwrap_or_default(),
-        names: What::NAMES.join(" "),
+        names: EventKind::NAMES.join(" "),
         parts: Parts::new(&known, &visitor, &past).to_string(),
         id,
     }))
 }
 
 /// What was asked for and what became of it can be looked up for a while after it is gone.
-async fn gone<S: Source>(source: &S, visitor: &Visitor, id: String, trouble: Trouble) -> Result<Response, Trouble> {
-    let mut operations = if visitor.caller.sees(&id) { source.operations(&id).await? } else { Vec::new() };
+async fn gone<S: PageSource>(
+    source: &S,
+    visitor: &Viewer,
+    id: String,
+    trouble: PageError,
+) -> Result<Response, PageError> {
+    let mut operations = if visitor.caller.can_see(&id) { source.operations(&id).await? } else { Vec::new() };
     if operations.is_empty() {
         return Err(trouble);
     }
-    operations.truncate(OPERATIONS);
+    operations.truncate(MAX_OPERATIONS);
     let failed = source.failures().await?.into_iter().find(|failed| failed.id == id);
     let (name, has_failed) = failed.as_ref().map_or((id.clone(), false), |failed| (failed.name.clone(), true));
     let title = if has_failed { format!("{name}: failed") } else { "Nothing is left".to_owned() };
     let page = html(&Gone {
         shell: Shell::new(title, "infrastructures", visitor),
-        operates: visitor.operates(Some(&id)),
+        operates: visitor.can_operate(Some(&id)),
         events: failed.map(|failed| failed.events).unwrap_or_default(),
         id,
         name,
@@ -305,12 +315,12 @@ async fn gone<S: Source>(source: &S, visitor: &Visitor, id: String, trouble: Tro
 }
 
 /// What changes on it.
-pub(super) async fn parts<S: Source>(
-    visitor: Visitor,
+pub(super) async fn parts<S: PageSource>(
+    visitor: Viewer,
     State(source): State<S>,
     Path(id): Path<String>,
-    Query(past): Query<Past>,
-) -> Result<Response, Trouble> {
-    let known = known(&source, &visitor, &id, &past).await?;
+    Query(past): Query<EventLogQuery>,
+) -> Result<Response, PageError> {
+    let known = load_data(&source, &visitor, &id, &past).await?;
     Ok(html(&Parts::new(&known, &visitor, &past)))
 }

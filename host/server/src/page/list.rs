@@ -8,12 +8,12 @@ use occopus::graph::tone;
 use occopus_engine::InfrastructureState;
 use serde::Deserialize;
 
-use super::shell::{Shell, Visitor, html};
-use super::words::{self, When, segment};
-use super::{Failure, Listed, Source, Trouble};
+use super::display::{self, RelativeTime, path_segment};
+use super::shell::{Shell, Viewer, html};
+use super::{FailedBuildView, InfrastructureRow, PageError, PageSource};
 
 /// More than these are not looked through by eye.
-const MOST: usize = 300;
+const MAX_ROWS: usize = 300;
 
 /// What to show.
 #[derive(Debug, Default, Deserialize)]
@@ -37,20 +37,20 @@ struct Page {
 #[derive(Template)]
 #[template(path = "list_parts.html")]
 struct Parts {
-    shown: Vec<Listed>,
+    shown: Vec<InfrastructureRow>,
     more: usize,
-    failed: Vec<Failure>,
+    failed: Vec<FailedBuildView>,
     creates: bool,
     filtered: bool,
     now: Timestamp,
 }
 
 impl Parts {
-    async fn new<S: Source>(source: &S, visitor: &Visitor, filter: &Filter) -> Result<Self, Trouble> {
+    async fn new<S: PageSource>(source: &S, visitor: &Viewer, filter: &Filter) -> Result<Self, PageError> {
         let name = filter.name.trim().to_lowercase();
         let mut shown = source.list().await?;
         shown.retain(|one| {
-            visitor.caller.sees(&one.summary.id)
+            visitor.caller.can_see(&one.summary.id)
                 && one.summary.name.to_lowercase().contains(&name)
                 && (filter.state.is_empty() || one.summary.state.to_string() == filter.state)
         });
@@ -58,44 +58,44 @@ impl Parts {
         shown.sort_by(|one, other| {
             other.summary.created.cmp(&one.summary.created).then_with(|| one.summary.id.cmp(&other.summary.id))
         });
-        let more = shown.len().saturating_sub(MOST);
-        shown.truncate(MOST);
+        let more = shown.len().saturating_sub(MAX_ROWS);
+        shown.truncate(MAX_ROWS);
         let mut failed = source.failures().await?;
         failed.retain(|one| {
-            visitor.caller.sees(&one.id) && filter.state.is_empty() && one.name.to_lowercase().contains(&name)
+            visitor.caller.can_see(&one.id) && filter.state.is_empty() && one.name.to_lowercase().contains(&name)
         });
         let filtered = !name.is_empty() || !filter.state.is_empty();
-        Ok(Self { shown, more, failed, creates: visitor.operates(None), filtered, now: Timestamp::now() })
+        Ok(Self { shown, more, failed, creates: visitor.can_operate(None), filtered, now: Timestamp::now() })
     }
 
-    fn when(&self, time: &Timestamp) -> When {
-        When::new(self.now, *time)
+    fn when(&self, time: &Timestamp) -> RelativeTime {
+        RelativeTime::new(self.now, *time)
     }
 
-    fn state(&self, one: &Listed) -> words::State {
-        words::State::new(tone::of_infrastructure(one.summary.state), one.summary.state)
+    fn state(&self, one: &InfrastructureRow) -> display::StateLabel {
+        display::StateLabel::new(tone::of_infrastructure(one.summary.state), one.summary.state)
     }
 }
 
 /// `/`
-pub(super) async fn page<S: Source>(
-    visitor: Visitor,
+pub(super) async fn page<S: PageSource>(
+    visitor: Viewer,
     State(source): State<S>,
     Query(filter): Query<Filter>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let parts = Parts::new(&source, &visitor, &filter).await?;
-    let query = format!("name={}&state={}", segment(&filter.name), segment(&filter.state));
+    let query = format!("name={}&state={}", path_segment(&filter.name), path_segment(&filter.state));
     let shell = Shell::new("Infrastructures", "infrastructures", &visitor);
     let states = InfrastructureState::all().collect();
     Ok(html(&Page { shell, creates: parts.creates, filter, states, query, parts }))
 }
 
 /// What changes on it.
-pub(super) async fn parts<S: Source>(
-    visitor: Visitor,
+pub(super) async fn parts<S: PageSource>(
+    visitor: Viewer,
     State(source): State<S>,
     Query(filter): Query<Filter>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     Ok(html(&Parts::new(&source, &visitor, &filter).await?))
 }
 

@@ -5,24 +5,27 @@ mod api;
 mod assets;
 mod definitions;
 mod describe;
+mod display;
+mod error;
 mod infrastructure;
 mod list;
 mod plugins;
 mod shell;
 mod sign_in;
 mod source;
-mod trouble;
-mod words;
 
 pub(crate) use api::page as api_page;
-pub use source::{Description, Failure, Listed, Operation, OperationError, Shown, Source, Starter};
-pub use trouble::Trouble;
+pub use error::PageError;
+pub use source::{
+    DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, OperationError, OperationView, PageSource,
+    Starter,
+};
 
 use axum::Router;
 use axum::routing::{get, post};
 
 /// The page's routes. They must be behind [`crate::access::guard`].
-pub fn routes<S: Source>() -> Router<S> {
+pub fn routes<S: PageSource>() -> Router<S> {
     Router::new()
         .route("/", get(list::page::<S>))
         .route("/ui", get(list::home))
@@ -37,5 +40,5 @@ pub fn routes<S: Source>() -> Router<S> {
         .route("/ui/login", get(sign_in::page).post(sign_in::sign_in::<S>))
         .route("/ui/logout", post(sign_in::sign_out::<S>))
         .route("/ui/static/{name}", get(assets::file))
-        .route("/ui/{*rest}", get(trouble::no_page))
+        .route("/ui/{*rest}", get(error::not_found))
 }

@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::response::Response;
 use occopus::runtime::PluginInfo;
 
-use super::shell::{Shell, Visitor, html};
-use super::{Source, Trouble};
+use super::shell::{Shell, Viewer, html};
+use super::{PageError, PageSource};
 
 #[derive(Template)]
 #[template(path = "plugins.html")]
@@ -39,7 +39,7 @@ impl From<PluginInfo> for Plugin {
 }
 
 /// The page.
-pub(super) async fn page<S: Source>(visitor: Visitor, State(source): State<S>) -> Result<Response, Trouble> {
+pub(super) async fn page<S: PageSource>(visitor: Viewer, State(source): State<S>) -> Result<Response, PageError> {
     let mut plugins: Vec<_> = source.plugins().await?.into_iter().map(Plugin::from).collect();
     plugins.sort_by(|one, other| (&one.kind, &one.keyword).cmp(&(&other.kind, &other.keyword)));
     Ok(html(&Page { shell: Shell::new("Plugins", "plugins", &visitor), plugins }))

@@ -7,25 +7,25 @@ use http::request::Parts;
 use http::{StatusCode, header};
 
 use super::assets;
-use crate::access::{Caller, Refusal, Scope};
+use crate::access::{AccessError, Caller, Scope};
 
 /// Whoever looks at a page.
 #[derive(Debug, Clone)]
-pub(super) struct Visitor {
+pub(super) struct Viewer {
     pub(super) caller: Caller,
     /// By a cookie, and not as anyone on this machine.
     pub(super) signed_in: bool,
 }
 
-impl Visitor {
+impl Viewer {
     /// Whether they may change this infrastructure, or, without one, make others.
-    pub(super) fn operates(&self, id: Option<&str>) -> bool {
-        self.caller.may(Scope::Operate, id).is_ok()
+    pub(super) fn can_operate(&self, id: Option<&str>) -> bool {
+        self.caller.authorize(Scope::Operate, id).is_ok()
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Visitor {
-    type Rejection = Refusal;
+impl<S: Sync> FromRequestParts<S> for Viewer {
+    type Rejection = AccessError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let caller = Caller::from_request_parts(parts, state).await?;
@@ -40,12 +40,12 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
 pub(super) struct Shell {
     pub(super) title: String,
     section: &'static str,
-    pub(super) visitor: Option<Shown>,
+    pub(super) visitor: Option<ViewerInfo>,
 }
 
 /// What a page tells of whoever looks at it.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct ViewerInfo {
     pub(super) name: String,
     pub(super) scope: Scope,
     pub(super) signed_in: bool,
@@ -53,18 +53,18 @@ pub(super) struct Shown {
 }
 
 impl Shell {
-    pub(super) fn new(title: impl Into<String>, section: &'static str, visitor: &Visitor) -> Self {
-        let shown = Shown {
+    pub(super) fn new(title: impl Into<String>, section: &'static str, visitor: &Viewer) -> Self {
+        let shown = ViewerInfo {
             name: visitor.caller.name.clone(),
             scope: visitor.caller.scope,
             signed_in: visitor.signed_in,
-            operates: visitor.operates(None),
+            operates: visitor.can_operate(None),
         };
         Self { title: title.into(), section, visitor: Some(shown) }
     }
 
     /// Without what only those see who are signed in.
-    pub(super) fn of_nobody(title: impl Into<String>) -> Self {
+    pub(super) fn anonymous(title: impl Into<String>) -> Self {
         Self { title: title.into(), section: "", visitor: None }
     }
 

@@ -8,9 +8,9 @@ use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use http::StatusCode;
 use http::header::{COOKIE, HeaderMap, SET_COOKIE};
 
-use super::Source;
+use super::PageSource;
 use super::shell::{Shell, html};
-use crate::access::{Refusal, TokenText};
+use crate::access::{AccessError, TokenText};
 use crate::listen::Peer;
 
 #[derive(Template)]
@@ -22,7 +22,7 @@ struct Page {
 
 impl Page {
     fn new(refused: Option<String>) -> Self {
-        Self { shell: Shell::of_nobody("Sign in"), refused }
+        Self { shell: Shell::anonymous("Sign in"), refused }
     }
 }
 
@@ -37,14 +37,14 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
 }
 
 /// Takes the token.
-pub(super) async fn sign_in<S: Source>(
+pub(super) async fn sign_in<S: PageSource>(
     State(source): State<S>,
     peer: Option<Extension<Peer>>,
     body: Bytes,
 ) -> Response {
-    let refused = |refusal: Refusal| {
+    let refused = |refusal: AccessError| {
         let text = match &refusal {
-            Refusal::Unauthenticated => "This token is unknown, expired or revoked.".to_owned(),
+            AccessError::Unauthenticated => "This token is unknown, expired or revoked.".to_owned(),
             other => other.to_string(),
         };
         (refusal.status(), html(&Page::new(Some(text)))).into_response()
@@ -71,7 +71,10 @@ fn token(body: &[u8]) -> Option<TokenText> {
 }
 
 /// Ends the session, and lets the browser forget it.
-pub(super) async fn sign_out<S: Source>(State(source): State<S>, headers: HeaderMap) -> Result<Response, Refusal> {
+pub(super) async fn sign_out<S: PageSource>(
+    State(source): State<S>,
+    headers: HeaderMap,
+) -> Result<Response, AccessError> {
     let cookies = AppendHeaders(source.sign_out(&headers).await?.map(|cookie| (SET_COOKIE, cookie)));
     Ok((StatusCode::SEE_OTHER, cookies, Redirect::to("/ui/login")).into_response())
 }

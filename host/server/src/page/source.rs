@@ -11,23 +11,23 @@ use occopus::runtime::PluginInfo;
 use occopus_engine::{Status, StoredEvent, Summary};
 use occopus_model::Implementation;
 
-use super::Trouble;
-use crate::access::{Caller, Refusal, TokenText};
+use super::PageError;
+use crate::access::{AccessError, Caller, TokenText};
 
 /// What the page needs to know of the service. The page asks nothing that the caller may not see.
-pub trait Source: Clone + Send + Sync + 'static {
+pub trait PageSource: Clone + Send + Sync + 'static {
     /// All infrastructures, in any order.
-    fn list(&self) -> impl Future<Output = Result<Vec<Listed>, Trouble>> + Send;
+    fn list(&self) -> impl Future<Output = Result<Vec<InfrastructureRow>, PageError>> + Send;
 
     /// One of them, as the store knows it; none when there is none with this id.
-    fn status(&self, id: &str) -> impl Future<Output = Result<Option<Shown>, Trouble>> + Send;
+    fn status(&self, id: &str) -> impl Future<Output = Result<Option<InfrastructureView>, PageError>> + Send;
 
     /// The graph of one of them with the states of its nodes, for somebody who may see it.
-    fn drawing(
+    fn render_graph(
         &self,
         caller: &Caller,
         id: &str,
-    ) -> impl Future<Output = Result<Result<String, TooLarge>, Trouble>> + Send;
+    ) -> impl Future<Output = Result<Result<String, TooLarge>, PageError>> + Send;
 
     /// Stored events of an infrastructure, newest first: at most `limit`, all with ids below `before`, if it is given.
     fn events(
@@ -35,41 +35,45 @@ pub trait Source: Clone + Send + Sync + 'static {
         id: &str,
         before: Option<u64>,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<StoredEvent>, Trouble>> + Send;
+    ) -> impl Future<Output = Result<Vec<StoredEvent>, PageError>> + Send;
 
     /// What was asked for, newest first: what goes on, and some of what has ended.
-    fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<Operation>, Trouble>> + Send;
+    fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<OperationView>, PageError>> + Send;
 
     /// What is to be there, or was to be there when its build failed; none when there is nothing of either.
     /// With `tried`, what was tried last, if that has failed.
-    fn description(&self, id: &str, tried: bool) -> impl Future<Output = Result<Option<Description>, Trouble>> + Send;
+    fn description(
+        &self,
+        id: &str,
+        tried: bool,
+    ) -> impl Future<Output = Result<Option<DescriptionView>, PageError>> + Send;
 
     /// Builds that have failed lately and left nothing, the latest first.
-    fn failures(&self) -> impl Future<Output = Result<Vec<Failure>, Trouble>> + Send;
+    fn failures(&self) -> impl Future<Output = Result<Vec<FailedBuildView>, PageError>> + Send;
 
     /// What a new description begins with: one that this service can build.
     fn starter(&self) -> Starter;
 
     /// The stored node definitions, by type.
-    fn definitions(&self) -> impl Future<Output = Result<IndexMap<String, Vec<Implementation>>, Trouble>> + Send;
+    fn definitions(&self) -> impl Future<Output = Result<IndexMap<String, Vec<Implementation>>, PageError>> + Send;
 
     /// All plugins.
-    fn plugins(&self) -> impl Future<Output = Result<Vec<PluginInfo>, Trouble>> + Send;
+    fn plugins(&self) -> impl Future<Output = Result<Vec<PluginInfo>, PageError>> + Send;
 
     /// Begins a session: [`crate::access::Access::sign_in`].
     fn sign_in(
         &self,
         token: &TokenText,
         address: Option<IpAddr>,
-    ) -> impl Future<Output = Result<[HeaderValue; 2], Refusal>> + Send;
+    ) -> impl Future<Output = Result<[HeaderValue; 2], AccessError>> + Send;
 
     /// Ends one: [`crate::access::Access::sign_out`].
-    fn sign_out(&self, headers: &HeaderMap) -> impl Future<Output = Result<[HeaderValue; 2], Refusal>> + Send;
+    fn sign_out(&self, headers: &HeaderMap) -> impl Future<Output = Result<[HeaderValue; 2], AccessError>> + Send;
 }
 
 /// An infrastructure in the list.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct InfrastructureRow {
     /// What the engine knows of it.
     pub summary: Summary,
     /// Whether it is left alone until it is resumed.
@@ -84,7 +88,7 @@ pub struct Listed {
 
 /// An infrastructure on its own page.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct InfrastructureView {
     /// What the engine knows of it.
     pub status: Status,
     /// Whether this service keeps it alive.
@@ -95,7 +99,7 @@ pub struct Shown {
 
 /// Something that takes long and was asked for.
 #[derive(Debug, Clone)]
-pub struct Operation {
+pub struct OperationView {
     /// Its id.
     pub id: String,
     /// `build`, `destroy` or `maintain`.
@@ -125,7 +129,7 @@ pub struct OperationError {
 
 /// What is to be there.
 #[derive(Debug, Clone)]
-pub struct Description {
+pub struct DescriptionView {
     /// `infra_name`.
     pub name: String,
     /// A text that compiles to it, its own definitions included: as it was posted, if that is known.
@@ -136,7 +140,7 @@ pub struct Description {
 
 /// A build that has failed and left nothing.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct FailedBuildView {
     /// The id that its infrastructure had.
     pub id: String,
     /// `infra_name`.

@@ -6,16 +6,16 @@ use occopus::{needs_of_description, needs_of_status};
 use occopus_engine::{EngineError, MaintainOptions};
 use tokio::sync::Notify;
 
-use super::run::{Failed, Job, Stopped, Task};
-use super::{AGAIN, Shared};
+use super::run::{Assignment, EngineJob, RunError, StopCause};
+use super::{RETRY_INTERVAL, SupervisorInner};
 
 /// After a pass that failed.
-const AFTER_A_FAILURE: Duration = Duration::from_secs(10);
+const FAILED_PASS_DELAY: Duration = Duration::from_secs(10);
 
-impl Shared {
+impl SupervisorInner {
     pub(super) async fn maintain(&self, id: &str, wake: &Notify) {
         if self.other_owner(id).await.is_some() {
-            return self.pause(AGAIN, wake).await;
+            return self.pause(RETRY_INTERVAL, wake).await;
         }
         let before = async {
             let mut needs = needs_of_status(&self.engine.status(id, false).await?);
@@ -26,36 +26,42 @@ impl Shared {
         let (outcome, stopped) = match before.await {
             Ok((needs, webhooks)) => {
                 let options = MaintainOptions { cyclic: Some(self.timing.interval), ..MaintainOptions::default() };
-                let job = Job { task: Task::Maintenance, needs, webhooks: &webhooks, patient: false, history: None };
+                let job = EngineJob {
+                    task: Assignment::Maintenance,
+                    needs,
+                    webhooks: &webhooks,
+                    waits_for_grace: false,
+                    history: None,
+                };
                 self.run(id, job, wake, |run| self.engine.maintain(id, options, run)).await
             }
-            Err(error) => (Err(error.into()), Stopped::No),
+            Err(error) => (Err(error.into()), StopCause::NotStopped),
         };
         match outcome {
             // Somebody has detached it, not by us.
-            Ok(_) if stopped == Stopped::No => self.forget(id).await,
+            Ok(_) if stopped == StopCause::NotStopped => self.detach(id).await,
             Ok(_) => {}
-            Err(Failed::Engine(error)) => match *error {
-                EngineError::UnknownInfrastructure { .. } => self.forget(id).await,
+            Err(RunError::Engine(error)) => match *error {
+                EngineError::UnknownInfrastructure { .. } => self.detach(id).await,
                 EngineError::Stopped { .. } => {}
-                EngineError::Owned { .. } | EngineError::LeaseLost { .. } => self.pause(AGAIN, wake).await,
+                EngineError::Owned { .. } | EngineError::LeaseLost { .. } => self.pause(RETRY_INTERVAL, wake).await,
                 error => {
                     tracing::warn!(infrastructure = id, "a pass has failed: {error}");
-                    self.pause(AFTER_A_FAILURE, wake).await;
+                    self.pause(FAILED_PASS_DELAY, wake).await;
                 }
             },
-            Err(Failed::Open(error)) => {
+            Err(RunError::Open(error)) => {
                 tracing::warn!(infrastructure = id, "it can't be maintained: {error}");
-                self.pause(AFTER_A_FAILURE, wake).await;
+                self.pause(FAILED_PASS_DELAY, wake).await;
             }
         }
     }
 
     /// It is not to be maintained any more.
-    async fn forget(&self, id: &str) {
+    async fn detach(&self, id: &str) {
         if let Err(error) = self.ledger.detach(id).await {
             tracing::warn!(infrastructure = id, "it could not be noted that it is let go: {error}");
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 }

@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use occopus::model::Webhook;
 use occopus::{Need, OpenError};
-use occopus_engine::{EngineError, Event, Run, Stop};
+use occopus_engine::{EngineError, Event, RunHandle, StopSignal};
 use tokio::sync::Notify;
 
-use super::Shared;
-use crate::operations::Next;
+use super::SupervisorInner;
+use crate::operations::NextWork;
 
 /// Events that are kept of a run.
-const LATEST: usize = 200;
+const MAX_HISTORY_EVENTS: usize = 200;
 
 /// As what somebody works on an infrastructure. When the ledger says something else, it is out of date.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Task<'a> {
+pub(super) enum Assignment<'a> {
     /// As its maintainer.
     Maintenance,
     /// At the operation with this id.
@@ -24,26 +24,26 @@ pub(super) enum Task<'a> {
 }
 
 /// What goes with a piece of work.
-pub(super) struct Job<'a> {
-    pub(super) task: Task<'a>,
+pub(super) struct EngineJob<'a> {
+    pub(super) task: Assignment<'a>,
     pub(super) needs: Vec<Need>,
     pub(super) webhooks: &'a [Webhook],
-    pub(super) patient: bool,
+    pub(super) waits_for_grace: bool,
     /// Where the latest events are to be kept.
-    pub(super) history: Option<&'a History>,
+    pub(super) history: Option<&'a EventHistory>,
 }
 
 /// The latest events of a run. Clones are the same.
 #[derive(Clone, Default)]
-pub(super) struct History(Arc<Mutex<VecDeque<Event>>>);
+pub(super) struct EventHistory(Arc<Mutex<VecDeque<Event>>>);
 
-impl History {
+impl EventHistory {
     fn add(&self, event: &Event) {
-        if event.what.is_fleeting() {
+        if event.kind.is_transient() {
             return;
         }
         let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.len() >= LATEST {
+        if events.len() >= MAX_HISTORY_EVENTS {
             events.pop_front();
         }
         events.push_back(event.clone());
@@ -57,22 +57,22 @@ impl History {
 
 /// Why it was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopped {
+pub(super) enum StopCause {
     /// It was not.
-    No,
+    NotStopped,
     /// There is something else to be done.
-    ForAnother,
+    Superseded,
     /// The service ends.
-    ForGood,
+    Shutdown,
 }
 
 /// What may come of an error.
-pub(super) enum Failed {
+pub(super) enum RunError {
     Open(Box<OpenError>),
     Engine(Box<EngineError>),
 }
 
-impl From<OpenError> for Failed {
+impl From<OpenError> for RunError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Engine(error) => Self::Engine(Box::new(error)),
@@ -82,47 +82,47 @@ impl From<OpenError> for Failed {
     }
 }
 
-impl From<EngineError> for Failed {
+impl From<EngineError> for RunError {
     fn from(error: EngineError) -> Self {
         Self::Engine(Box::new(error))
     }
 }
 
-impl Shared {
+impl SupervisorInner {
     /// Does something, with webhooks told and plugins compiled before, until it ends or is stopped: in good order when
     /// the ledger says, after something new has come up, that something else is to be done; and when the service ends, in
     /// good order or, if it is patient because that would take back what was made, not before its grace is over.
     pub(super) async fn run<T, F: Future<Output = Result<T, EngineError>> + Send>(
         &self,
         id: &str,
-        Job { task, needs, webhooks, patient, history }: Job<'_>,
+        EngineJob { task, needs, webhooks, waits_for_grace: patient, history }: EngineJob<'_>,
         wake: &Notify,
-        work: impl FnOnce(Run) -> F + Send,
-    ) -> (Result<T, Failed>, Stopped) {
+        work: impl FnOnce(RunHandle) -> F + Send,
+    ) -> (Result<T, RunError>, StopCause) {
         let prepared = async {
             self.occopus.credentials().await?;
             self.occopus.preload(needs, |plugin| tracing::info!("compiling the plugin {plugin}")).await?;
-            let (run, events) = Run::new();
-            let (mut events, notifier) = self.occopus.notify(id, webhooks, events).await?;
-            let (telling, history) = (self.feed.telling(id), history.cloned());
+            let (run, events) = RunHandle::new();
+            let (mut events, notifier) = self.occopus.start_webhooks(id, webhooks, events).await?;
+            let (telling, history) = (self.feed.publisher(id), history.cloned());
             let told = tokio::spawn(async move {
                 while let Some(event) = events.recv().await {
                     history.iter().for_each(|history| history.add(&event));
-                    telling.tell(event);
+                    telling.publish(event);
                 }
             });
             Ok::<_, OpenError>((run, notifier, told))
         };
         let (run, notifier, told) = match prepared.await {
             Ok(prepared) => prepared,
-            Err(error) => return (Err(error.into()), Stopped::No),
+            Err(error) => return (Err(error.into()), StopCause::NotStopped),
         };
         let stop = run.stop.clone();
-        if let Some(runner) = self.runners().get_mut(id) {
-            runner.nudge = Some(run.nudge.clone());
+        if let Some(runner) = self.task_handles().get_mut(id) {
+            runner.nudge = Some(run.wake.clone());
         }
         let mut work = std::pin::pin!(work(run));
-        let mut stopped = Stopped::No;
+        let mut stopped = StopCause::NotStopped;
         let outcome = {
             let mut watching = std::pin::pin!(self.stop_when_needed(id, task, &stop, wake, patient));
             tokio::select! {
@@ -137,54 +137,61 @@ impl Shared {
             Some(outcome) => outcome,
             None => tokio::select! {
                 outcome = &mut work => outcome,
-                () = self.out_of_patience() => {
-                    leave(&stop);
+                () = self.wait_for_stop_timeout() => {
+                    request_immediate_stop(&stop);
                     work.await
                 }
             },
         };
-        if !notifier.finish(std::time::Duration::from_secs(1)).await {
+        if !notifier.flush(std::time::Duration::from_secs(1)).await {
             tracing::info!(infrastructure = id, "webhooks could not be told of everything; the next run tells them");
         }
         if history.is_some() {
             // They are all there when the run has ended; this only waits until they were passed on.
             let _ = tokio::time::timeout(std::time::Duration::from_secs(1), told).await;
         }
-        (outcome.map_err(Failed::from), stopped)
+        (outcome.map_err(RunError::from), stopped)
     }
 
-    async fn is_out_of_date(&self, id: &str, task: Task<'_>) -> bool {
+    async fn is_superseded(&self, id: &str, task: Assignment<'_>) -> bool {
         match (self.ledger.next(id).await, task) {
-            (Ok(Next::Maintain), Task::Maintenance) | (Err(_), _) => false,
-            (Ok(Next::Operation(found, _)), Task::Operation(ours)) => found.id != ours,
+            (Ok(NextWork::Maintain), Assignment::Maintenance) | (Err(_), _) => false,
+            (Ok(NextWork::Operation(found, _)), Assignment::Operation(ours)) => found.id != ours,
             _ => true,
         }
     }
 
-    async fn out_of_patience(&self) {
+    async fn wait_for_stop_timeout(&self) {
         tokio::select! {
-            () = tokio::time::sleep(self.timing.patience) => {}
-            () = self.leaving.cancelled() => {}
+            () = tokio::time::sleep(self.timing.stop_timeout) => {}
+            () = self.abandon.cancelled() => {}
         }
     }
 
     /// Returns after it has asked for a stop.
-    async fn stop_when_needed(&self, id: &str, task: Task<'_>, stop: &Stop, wake: &Notify, patient: bool) -> Stopped {
+    async fn stop_when_needed(
+        &self,
+        id: &str,
+        task: Assignment<'_>,
+        stop: &StopSignal,
+        wake: &Notify,
+        patient: bool,
+    ) -> StopCause {
         loop {
             tokio::select! {
                 () = wake.notified() => {
-                    if self.is_out_of_date(id, task).await {
+                    if self.is_superseded(id, task).await {
                         stop.request();
-                        return Stopped::ForAnother;
+                        return StopCause::Superseded;
                     }
                 }
                 () = self.closing.cancelled(), if !patient => {
                     stop.request();
-                    return Stopped::ForGood;
+                    return StopCause::Shutdown;
                 }
-                () = self.leaving.cancelled() => {
-                    leave(stop);
-                    return Stopped::ForGood;
+                () = self.abandon.cancelled() => {
+                    request_immediate_stop(stop);
+                    return StopCause::Shutdown;
                 }
             }
         }
@@ -192,8 +199,8 @@ impl Shared {
 }
 
 /// At once, without taking anything back.
-fn leave(stop: &Stop) {
-    while stop.level() < 2 {
+fn request_immediate_stop(stop: &StopSignal) {
+    while stop.request_count() < 2 {
         stop.request();
     }
 }

@@ -14,8 +14,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use occopus_engine::ports::SystemClock;
 use occopus_engine::testing::MemoryStore;
-use occopus_server::access::{Access, Caller, Door, NewToken, Refusal, Scope, Tokens, guard};
-use occopus_server::listen::{Listener, RequestLimits, layers, serve};
+use occopus_server::access::{Access, AccessConfig, AccessError, Caller, NewToken, Scope, Tokens, guard};
+use occopus_server::listen::{ListenerConfig, RequestLimits, layers, serve};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -23,14 +23,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything may take here.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a test changes.
 pub(crate) struct Setup {
-    pub(crate) listener: Listener,
+    pub(crate) listener: ListenerConfig,
     pub(crate) names: Vec<String>,
     pub(crate) requests: RequestLimits,
-    pub(crate) rates: occopus_server::access::Rates,
+    pub(crate) rates: occopus_server::access::RateLimits,
     pub(crate) grace: Duration,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) async fn start(change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup {
-            listener: Listener::at("127.0.0.1:0".parse().unwrap()),
+            listener: ListenerConfig::at("127.0.0.1:0".parse().unwrap()),
             names: Vec::new(),
             requests: RequestLimits::default(),
             rates: Default::default(),
@@ -57,8 +57,8 @@ impl Service {
         let tokens = Tokens::new(Arc::new(store.clone()));
         let bound = setup.listener.bind().await.unwrap();
         let address = bound.address();
-        setup.requests.tls = bound.tls();
-        let door = Door { names: setup.names, rates: setup.rates, ..Door::at(address) };
+        setup.requests.tls = bound.is_tls();
+        let door = AccessConfig { names: setup.names, rates: setup.rates, ..AccessConfig::at(address) };
         let access = Access::new(tokens.clone(), door).unwrap();
         let router = layers(guard(routes(), &access), &setup.requests);
         let shutdown = CancellationToken::new();
@@ -120,7 +120,7 @@ pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, pa
 pub(crate) async fn read(mut stream: impl AsyncRead + Unpin) -> Answer {
     let mut bytes = Vec::new();
     // A connection that is reset has said what it said.
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection is closed in time");
+    let _ = timeout(TEST_TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("the connection is closed in time");
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
@@ -137,12 +137,12 @@ fn routes() -> Router {
         .route("/never", get(std::future::pending::<()>))
 }
 
-async fn look(caller: Caller, Path(id): Path<String>) -> Result<String, Refusal> {
-    caller.may(Scope::Read, Some(&id)).map(|()| id)
+async fn look(caller: Caller, Path(id): Path<String>) -> Result<String, AccessError> {
+    caller.authorize(Scope::Read, Some(&id)).map(|()| id)
 }
 
-async fn change(caller: Caller, Path(id): Path<String>, body: String) -> Result<String, Refusal> {
-    caller.may(Scope::Operate, Some(&id)).map(|()| body.len().to_string())
+async fn change(caller: Caller, Path(id): Path<String>, body: String) -> Result<String, AccessError> {
+    caller.authorize(Scope::Operate, Some(&id)).map(|()| body.len().to_string())
 }
 
 /// One, and no other.

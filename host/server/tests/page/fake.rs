@@ -10,12 +10,15 @@ use occopus::graph::{TooLarge, svg_of_status};
 use occopus::runtime::{Kind, PluginInfo};
 use occopus_engine::ports::Address;
 use occopus_engine::{
-    Event, Failing, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status, StoredEvent,
-    Summary, What,
+    Event, EventKind, FailingNode, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status,
+    StoredEvent, Summary,
 };
 use occopus_model::{HealthCheck, Implementation};
-use occopus_server::access::{Caller, Refusal, TokenText};
-use occopus_server::page::{Description, Failure, Listed, Operation, OperationError, Shown, Source, Starter, Trouble};
+use occopus_server::access::{AccessError, Caller, TokenText};
+use occopus_server::page::{
+    DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, OperationError, OperationView, PageError,
+    PageSource, Starter,
+};
 use serde_json::json;
 
 /// The id of the one that there is.
@@ -28,7 +31,7 @@ pub(crate) const FAILED: &str = "failed";
 
 /// A service with infrastructures of these names; the first one is shown in full.
 #[derive(Debug, Clone)]
-pub(crate) struct Fake {
+pub(crate) struct FakeSource {
     /// Put into every text that comes from outside.
     pub(crate) word: String,
     /// How many infrastructures there are.
@@ -41,7 +44,7 @@ pub(crate) struct Fake {
     pub(crate) held: bool,
 }
 
-impl Fake {
+impl FakeSource {
     /// With this word in every text.
     pub(crate) fn of(word: &str) -> Self {
         Self { word: word.into(), count: 7, events: 64, more: 0, held: false }
@@ -98,7 +101,7 @@ impl Fake {
             min,
             max,
             instances,
-            failing: (name == "database").then(|| Failing {
+            failing: (name == "database").then(|| FailingNode {
                 failures: 3,
                 next_attempt: before(-40),
                 message: format!("the process ended with status 1{word}"),
@@ -144,9 +147,9 @@ fn before(seconds: i64) -> Timestamp {
     Timestamp::now() - SignedDuration::from_secs(seconds)
 }
 
-impl Source for Fake {
-    async fn list(&self) -> Result<Vec<Listed>, Trouble> {
-        let listed = |at| Listed {
+impl PageSource for FakeSource {
+    async fn list(&self) -> Result<Vec<InfrastructureRow>, PageError> {
+        let listed = |at| InfrastructureRow {
             summary: self.summary(at),
             suspended: at == 3,
             attached: at % 3 != 1,
@@ -156,11 +159,15 @@ impl Source for Fake {
         Ok((0..self.count).map(listed).collect())
     }
 
-    async fn status(&self, id: &str) -> Result<Option<Shown>, Trouble> {
-        Ok((id == ID && self.count > 0).then(|| Shown { status: Fake::status(self), attached: true, tried: true }))
+    async fn status(&self, id: &str) -> Result<Option<InfrastructureView>, PageError> {
+        Ok((id == ID && self.count > 0).then(|| InfrastructureView {
+            status: FakeSource::status(self),
+            attached: true,
+            tried: true,
+        }))
     }
 
-    async fn events(&self, _: &str, before_it: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, Trouble> {
+    async fn events(&self, _: &str, before_it: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, PageError> {
         let newest = before_it.map_or(self.events, |id| (id - 1).min(self.events));
         let (node_id, node_name) = ("x".to_owned(), format!("app{}", self.word));
         let address = Address { value: format!("127.44.1.63{}", self.word), internal: false };
@@ -168,26 +175,26 @@ impl Source for Fake {
             id: Some(id),
             time: before(4 * (self.events - id) as i64),
             infra_id: ID.into(),
-            what: match id % 6 {
-                0 => What::InfraReady,
-                1 => What::NodeCreated {
+            kind: match id % 6 {
+                0 => EventKind::InfraReady,
+                1 => EventKind::NodeCreated {
                     node_id: node_id.clone(),
                     node_name: node_name.clone(),
                     addresses: vec![address.clone()],
                 },
-                2 => What::NodeHealth {
+                2 => EventKind::NodeHealth {
                     node_id: node_id.clone(),
                     node_name: node_name.clone(),
                     healthy: false,
                     message: format!("port 8080 refuses connections{}", self.word),
                 },
-                3 => What::NodeScaled { node_name: node_name.clone(), from: 2, to: 6 },
-                4 => What::NodeCreating {
+                3 => EventKind::NodeScaled { node_name: node_name.clone(), from: 2, to: 6 },
+                4 => EventKind::NodeCreating {
                     node_id: node_id.clone(),
                     node_name: node_name.clone(),
                     driver: format!("local{}", self.word),
                 },
-                _ => What::NodeFailed {
+                _ => EventKind::NodeFailed {
                     node_id: node_id.clone(),
                     node_name: node_name.clone(),
                     message: format!("the process ended{}", self.word),
@@ -198,12 +205,12 @@ impl Source for Fake {
         Ok((1..=newest).rev().take(limit).map(event).collect())
     }
 
-    async fn operations(&self, id: &str) -> Result<Vec<Operation>, Trouble> {
+    async fn operations(&self, id: &str) -> Result<Vec<OperationView>, PageError> {
         if ![ID, GONE, FAILED].contains(&id) {
             return Ok(Vec::new());
         }
         let word = &self.word;
-        let operation = |at: u32, kind: &str, state: &str, error| Operation {
+        let operation = |at: u32, kind: &str, state: &str, error| OperationView {
             id: format!("op{at}{word}"),
             kind: kind.into(),
             state: state.into(),
@@ -224,15 +231,15 @@ impl Source for Fake {
         ])
     }
 
-    async fn description(&self, id: &str, tried: bool) -> Result<Option<Description>, Trouble> {
+    async fn description(&self, id: &str, tried: bool) -> Result<Option<DescriptionView>, PageError> {
         let name = format!("hello{}", self.word);
         let text = format!("infra_name: hello # {}{}\n", self.word, if tried { " tried" } else { "" });
         let etag = (id == ID).then(|| "\"7\"".into());
-        Ok([ID, FAILED].contains(&id).then_some(Description { name, text, etag }))
+        Ok([ID, FAILED].contains(&id).then_some(DescriptionView { name, text, etag }))
     }
 
-    async fn failures(&self) -> Result<Vec<Failure>, Trouble> {
-        let failure = Failure {
+    async fn failures(&self) -> Result<Vec<FailedBuildView>, PageError> {
+        let failure = FailedBuildView {
             id: FAILED.into(),
             name: format!("unlucky{}", self.word),
             time: before(10),
@@ -245,7 +252,7 @@ impl Source for Fake {
         Starter { text: format!("infra_name: first # {}\n", self.word), help: "It can be built." }
     }
 
-    async fn definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, Trouble> {
+    async fn definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, PageError> {
         let implementation = Implementation {
             resource: json!({ "type": format!("docker{}", self.word), "image": "nginx" }),
             contextualisation: Some(json!({ "type": "docker", "env": ["A=1"] })),
@@ -263,7 +270,7 @@ impl Source for Fake {
         Ok(if self.count == 0 { IndexMap::new() } else { types.into_iter().collect() })
     }
 
-    async fn plugins(&self) -> Result<Vec<PluginInfo>, Trouble> {
+    async fn plugins(&self) -> Result<Vec<PluginInfo>, PageError> {
         let plugin = |keyword: &str, kind| PluginInfo {
             kind,
             origin: format!("bundled{}", self.word),
@@ -288,17 +295,18 @@ impl Source for Fake {
         Ok(vec![plugin("docker", Kind::Driver), plugin("nova", Kind::Driver), plugin("ports", Kind::HealthChecker)])
     }
 
-    async fn drawing(&self, _: &Caller, id: &str) -> Result<Result<String, TooLarge>, Trouble> {
-        let shown = Source::status(self, id).await?.ok_or_else(|| Trouble::new(http::StatusCode::NOT_FOUND, "gone"))?;
+    async fn render_graph(&self, _: &Caller, id: &str) -> Result<Result<String, TooLarge>, PageError> {
+        let shown =
+            PageSource::status(self, id).await?.ok_or_else(|| PageError::new(http::StatusCode::NOT_FOUND, "gone"))?;
         Ok(svg_of_status(&shown.status))
     }
 
-    async fn sign_in(&self, token: &TokenText, _: Option<IpAddr>) -> Result<[HeaderValue; 2], Refusal> {
+    async fn sign_in(&self, token: &TokenText, _: Option<IpAddr>) -> Result<[HeaderValue; 2], AccessError> {
         let cookies = [HeaderValue::from_static("occopus_session=ocs_x"), HeaderValue::from_static("occopus_token=")];
-        if token.id() == "0123456789ab" { Ok(cookies) } else { Err(Refusal::Unauthenticated) }
+        if token.id() == "0123456789ab" { Ok(cookies) } else { Err(AccessError::Unauthenticated) }
     }
 
-    async fn sign_out(&self, _: &HeaderMap) -> Result<[HeaderValue; 2], Refusal> {
+    async fn sign_out(&self, _: &HeaderMap) -> Result<[HeaderValue; 2], AccessError> {
         let cookies = ["occopus_session=; Max-Age=0", "occopus_token=; Max-Age=0"];
         Ok(cookies.map(HeaderValue::from_static))
     }

@@ -16,13 +16,13 @@ use occopus_server::access::{Caller, Scope};
 use occopus_server::page::routes;
 use tower::ServiceExt;
 
-use fake::{FAILED, Fake, GONE, ID};
+use fake::{FAILED, FakeSource, GONE, ID};
 
 /// Breaks out of texts, attributes and scripts where it is not escaped.
 const HOSTILE: &str = "<b x=\"'\">&amp;</textarea></script>\u{202e}{{x}}";
 
-async fn answer(fake: &Fake, caller: &Caller, request: Request<Body>) -> Response {
-    let router = routes::<Fake>().with_state(fake.clone()).layer(Extension(caller.clone()));
+async fn answer(fake: &FakeSource, caller: &Caller, request: Request<Body>) -> Response {
+    let router = routes::<FakeSource>().with_state(fake.clone()).layer(Extension(caller.clone()));
     router.oneshot(request).await.expect("an answer")
 }
 
@@ -31,12 +31,12 @@ async fn text(response: Response) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-async fn get(fake: &Fake, caller: &Caller, path: &str) -> (StatusCode, String) {
+async fn get(fake: &FakeSource, caller: &Caller, path: &str) -> (StatusCode, String) {
     let response = answer(fake, caller, Request::get(path).body(Body::empty()).expect("a request")).await;
     (response.status(), text(response).await)
 }
 
-async fn page(fake: &Fake, path: &str) -> String {
+async fn page(fake: &FakeSource, path: &str) -> String {
     let (status, html) = get(fake, &admin(), path).await;
     assert_eq!(status, StatusCode::OK, "{path}");
     html
@@ -63,10 +63,10 @@ fn pages() -> Vec<String> {
 
 #[tokio::test]
 async fn every_page_is_sound_whatever_the_texts_are() {
-    let none = Fake { count: 0, ..Fake::of("") };
+    let none = FakeSource { count: 0, ..FakeSource::of("") };
     for word in ["", HOSTILE, "\u{0}\u{1b}\r\n]]>", "日本語"] {
         for path in pages() {
-            markup::check(&page(&Fake::of(word), &path).await, &path);
+            markup::check(&page(&FakeSource::of(word), &path).await, &path);
         }
     }
     for path in ["/", "/ui/definitions"] {
@@ -83,56 +83,56 @@ async fn every_page_is_sound_whatever_the_texts_are() {
 async fn of_what_is_gone_it_says_what_became_of_it() {
     let path = format!("/ui/infrastructures/{GONE}");
     for word in ["", HOSTILE] {
-        let (status, html) = get(&Fake::of(word), &admin(), &path).await;
+        let (status, html) = get(&FakeSource::of(word), &admin(), &path).await;
         assert_eq!(status, StatusCode::GONE);
         markup::check(&html, &path);
         assert!(html.contains("Nothing is left of it") && html.contains("failed"), "{html}");
     }
-    let (status, html) = get(&Fake::of(""), &limited("other"), &path).await;
+    let (status, html) = get(&FakeSource::of(""), &limited("other"), &path).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(!html.contains("Operations"));
 }
 
 #[tokio::test]
 async fn of_what_could_not_be_built_it_shows_what_happened_and_the_text() {
-    let list = page(&Fake::of(""), "/").await;
+    let list = page(&FakeSource::of(""), "/").await;
     assert!(list.contains("Could not be built") && list.contains(&format!("href=\"/ui/infrastructures/{FAILED}\"")));
     let path = format!("/ui/infrastructures/{FAILED}");
     for word in ["", HOSTILE] {
-        let (status, html) = get(&Fake::of(word), &admin(), &path).await;
+        let (status, html) = get(&FakeSource::of(word), &admin(), &path).await;
         assert_eq!(status, StatusCode::GONE);
         markup::check(&html, &path);
         for told in ["unlucky", "could not be built", "the process ended", "id=\"events\"", "/change?tried\""] {
             assert!(html.contains(told), "{told}: {html}");
         }
-        let change = page(&Fake::of(word), &format!("{path}/change?tried")).await;
+        let change = page(&FakeSource::of(word), &format!("{path}/change?tried")).await;
         markup::check(&change, &path);
         assert!(
             change.contains("infra_name: hello") && change.contains("data-etag=\"\"") && change.contains(">Build<")
         );
     }
-    let (_, html) = get(&Fake::of(""), &reader(), &path).await;
+    let (_, html) = get(&FakeSource::of(""), &reader(), &path).await;
     assert!(!html.contains("/change"), "who may only read builds nothing");
-    let (_, html) = get(&Fake::of(""), &limited("other"), "/").await;
+    let (_, html) = get(&FakeSource::of(""), &limited("other"), "/").await;
     assert!(!html.contains("unlucky"));
-    let none = page(&Fake { count: 0, ..Fake::of("") }, "/").await;
+    let none = page(&FakeSource { count: 0, ..FakeSource::of("") }, "/").await;
     assert!(none.contains("id=\"part-failed\" aria-labelledby=\"failed-title\" hidden"));
 }
 
 #[tokio::test]
 async fn hostile_texts_are_shown_and_not_obeyed() {
-    let html = page(&Fake::of(HOSTILE), &format!("/ui/infrastructures/{ID}")).await;
+    let html = page(&FakeSource::of(HOSTILE), &format!("/ui/infrastructures/{ID}")).await;
     assert!(!html.contains("<b ") && !html.contains("</textarea></script>"));
     assert!(html.contains("&#60;b x=&#34;&#39;&#34;&#62;&#38;amp;"), "{html}");
     // A node's name in the path of an action can't leave its segment.
     assert!(html.contains("/scaleto/frontend%3Cb%20x%3D%22%27%22%3E%26amp%3B%3C%2Ftextarea"), "{html}");
-    let change = page(&Fake::of(HOSTILE), &format!("/ui/infrastructures/{ID}/change")).await;
+    let change = page(&FakeSource::of(HOSTILE), &format!("/ui/infrastructures/{ID}/change")).await;
     assert_eq!(change.matches("</textarea>").count(), 1);
 }
 
 #[tokio::test]
 async fn states_are_told_in_words_with_what_is_known() {
-    let html = page(&Fake::of(""), &format!("/ui/infrastructures/{ID}")).await;
+    let html = page(&FakeSource::of(""), &format!("/ui/infrastructures/{ID}")).await;
     for told in [
         "<span class=\"state bad\">degraded</span>",
         "<span class=\"state bad\">unknown-outcome</span>",
@@ -159,16 +159,16 @@ async fn states_are_told_in_words_with_what_is_known() {
 async fn a_hold_can_be_ended_by_those_who_may() {
     let ends = format!("data-url=\"/infrastructures/{ID}/maintain?release=true\"");
     let path = format!("/ui/infrastructures/{ID}");
-    let held = Fake { held: true, ..Fake::of("") };
+    let held = FakeSource { held: true, ..FakeSource::of("") };
     assert!(page(&held, &path).await.contains(&ends));
-    assert!(!page(&Fake::of(""), &path).await.contains(&ends), "it is not held");
+    assert!(!page(&FakeSource::of(""), &path).await.contains(&ends), "it is not held");
     let (_, html) = get(&held, &reader(), &path).await;
     assert!(html.contains("held") && !html.contains(&ends), "who may only read");
 }
 
 #[tokio::test]
 async fn a_graph_that_is_too_large_is_told_in_tables_only() {
-    let large = Fake { more: 600, ..Fake::of("") };
+    let large = FakeSource { more: 600, ..FakeSource::of("") };
     let html = page(&large, &format!("/ui/infrastructures/{ID}")).await;
     assert!(html.contains("607 nodes are too many for a drawing") && !html.contains("class=\"graph\""));
     assert!(html.contains("id=\"node-n599\""));
@@ -177,34 +177,34 @@ async fn a_graph_that_is_too_large_is_told_in_tables_only() {
 #[tokio::test]
 async fn events_are_paged_and_the_stream_goes_on_from_the_newest() {
     let path = format!("/ui/infrastructures/{ID}");
-    let first = page(&Fake::of(""), &path).await;
+    let first = page(&FakeSource::of(""), &path).await;
     assert_eq!(first.matches("data-event=").count(), 50);
     assert!(first.contains("data-after=\"64\"") && first.contains("?before=15#events") && !first.contains("Newest"));
-    let last = page(&Fake::of(""), &format!("{path}?before=15")).await;
+    let last = page(&FakeSource::of(""), &format!("{path}?before=15")).await;
     assert_eq!(last.matches("data-event=").count(), 14);
     assert!(last.contains("data-after=\"64\"") && last.contains("Newest") && !last.contains("Older"));
     assert!(last.contains("/parts?before=15"));
-    let (status, _) = get(&Fake::of(""), &admin(), &format!("{path}?before=x")).await;
+    let (status, _) = get(&FakeSource::of(""), &admin(), &format!("{path}?before=x")).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
 async fn lists_are_filtered() {
-    let html = page(&Fake::of(""), "/?name=DOCK&state=ready").await;
+    let html = page(&FakeSource::of(""), "/?name=DOCK&state=ready").await;
     assert!(html.contains("docker-swarm") && html.contains("flowbster-autodock") && !html.contains("kubernetes"));
     assert!(html.contains("data-parts=\"/ui/parts?name=DOCK&#38;state=ready\""), "{html}");
-    let none = page(&Fake { count: 0, ..Fake::of("") }, "/").await;
+    let none = page(&FakeSource { count: 0, ..FakeSource::of("") }, "/").await;
     assert!(none.contains("No infrastructures yet") && none.contains("href=\"/ui/new\""));
     for state in InfrastructureState::all() {
         assert!(none.contains(&format!("<option>{state}</option>")), "{state}");
     }
-    let many = page(&Fake { count: 400, ..Fake::of("") }, "/").await;
+    let many = page(&FakeSource { count: 400, ..FakeSource::of("") }, "/").await;
     assert!(many.contains("100 more are not shown"));
 }
 
 #[tokio::test]
 async fn who_may_only_read_gets_no_actions() {
-    let fake = Fake::of("");
+    let fake = FakeSource::of("");
     let path = format!("/ui/infrastructures/{ID}");
     let (_, html) = get(&fake, &admin(), &path).await;
     assert!(html.contains("data-method=\"DELETE\"") && html.contains("/scaleto/"));
@@ -218,7 +218,7 @@ async fn who_may_only_read_gets_no_actions() {
 
 #[tokio::test]
 async fn who_may_not_see_an_infrastructure_learns_nothing_of_it() {
-    let (fake, other) = (Fake::of(""), limited("other"));
+    let (fake, other) = (FakeSource::of(""), limited("other"));
     for end in ["", "/parts", "/change"] {
         let path = format!("/ui/infrastructures/{ID}{end}");
         let (status, html) = get(&fake, &other, &path).await;
@@ -233,12 +233,12 @@ async fn who_may_not_see_an_infrastructure_learns_nothing_of_it() {
 
 #[tokio::test]
 async fn files_are_small_and_kept_for_ever_under_names_that_change_with_them() {
-    let html = page(&Fake::of(""), "/").await;
+    let html = page(&FakeSource::of(""), "/").await;
     let paths = markup::attributes(&html, "/ui/static/");
     assert_eq!(paths.len(), 3, "{paths:?}");
     for path in paths {
         let request = Request::get(&path).body(Body::empty()).expect("a request");
-        let response = answer(&Fake::of(""), &admin(), request).await;
+        let response = answer(&FakeSource::of(""), &admin(), request).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=31536000, immutable");
         let kind = response.headers()[CONTENT_TYPE].to_str().expect("a type").to_owned();
@@ -247,12 +247,12 @@ async fn files_are_small_and_kept_for_ever_under_names_that_change_with_them() {
         assert!(file.len() < 12 * 1024, "{path}: {}", file.len());
         assert!(!file.contains("https://") && !file.contains("innerHTML") && !file.contains("eval("), "{path}");
     }
-    let (status, _) = get(&Fake::of(""), &admin(), "/ui/static/page-0000000000000000.js").await;
+    let (status, _) = get(&FakeSource::of(""), &admin(), "/ui/static/page-0000000000000000.js").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }
 
 async fn sign_in(body: String) -> Response {
-    let router = routes::<Fake>().with_state(Fake::of(""));
+    let router = routes::<FakeSource>().with_state(FakeSource::of(""));
     router.oneshot(Request::post("/ui/login").body(Body::from(body)).expect("a request")).await.expect("an answer")
 }
 
@@ -275,7 +275,8 @@ async fn people_sign_in_and_out() {
         assert!(html.contains("unknown, expired or revoked") && !html.contains("ffffffffffff"));
     }
     let out =
-        answer(&Fake::of(""), &admin(), Request::post("/ui/logout").body(Body::empty()).expect("a request")).await;
+        answer(&FakeSource::of(""), &admin(), Request::post("/ui/logout").body(Body::empty()).expect("a request"))
+            .await;
     assert_eq!(out.headers()[LOCATION], "/ui/login");
     assert!(out.headers()[SET_COOKIE].to_str().expect("a cookie").contains("Max-Age=0"));
 }

@@ -1,6 +1,6 @@
 //! `cloudinit`: user data for cloud-init, from a text or from a document.
 
-mod recognised;
+mod lint;
 mod yaml;
 
 use occopus_sdk::jinja::{Templates, escape};
@@ -62,7 +62,7 @@ impl Contextualiser for CloudInit {
         if let Some(text) = &user_data {
             check(text, source_lines)?;
             // Lines that templates insert move those below them: only what stands above them keeps its number.
-            for doubt in recognised::doubts(text) {
+            for doubt in lint::lint(text) {
                 let message = format!("line {}: {}", doubt.line, doubt.message);
                 request.call().warn(doubt.code, &message, "/context_template");
             }

@@ -2,10 +2,10 @@
 
 use occopus_sdk::{Detail, Launch, NodeRequest};
 
-use crate::section::{ORIGINS, Section};
+use crate::section::{ORIGIN_HELP, Section};
 
 /// All that `create` would refuse before it asks the engine.
-pub(crate) fn request(request: &NodeRequest<Section>) -> Vec<Detail> {
+pub(crate) fn check_request(request: &NodeRequest<Section>) -> Vec<Detail> {
     let section = &request.scope.section;
     let mut found = Vec::new();
     let mut tell = |pointer: &str, message: String| found.push(Detail { pointer: pointer.to_owned(), message });
@@ -17,7 +17,7 @@ pub(crate) fn request(request: &NodeRequest<Section>) -> Vec<Detail> {
     }
     if section.origin().is_none() {
         let origin = section.origin.as_deref().unwrap_or_default();
-        tell("/origin", format!("`{origin}` is not an origin of an image: {ORIGINS}"));
+        tell("/origin", format!("`{origin}` is not an origin of an image: {ORIGIN_HELP}"));
     }
     if let Err(fault) = Launch::read(&request.attributes) {
         tell("", fault.message);

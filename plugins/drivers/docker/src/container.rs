@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::identity::Reference;
 
 /// Carries the instance's id. Set by the host on every machine.
-pub(crate) const INSTANCE: &str = "occopus.instance";
-const INFRASTRUCTURE: &str = "occopus.infrastructure";
+pub(crate) const INSTANCE_LABEL: &str = "occopus.instance";
+const INFRASTRUCTURE_LABEL: &str = "occopus.infrastructure";
 /// Carries the name under which this driver created the container. `docker commit` copies labels into the image, and every
 /// container of that image has them; but a name has only one container.
-const NAME: &str = "occopus.container";
+const CONTAINER_NAME_LABEL: &str = "occopus.container";
 /// Signals that end a command are told as 128 and the signal's number.
-const BY_SIGNAL: i64 = 128;
+const SIGNAL_EXIT_BASE: i64 = 128;
 
 /// The body of `POST /containers/create`.
 #[derive(Debug, Serialize)]
@@ -42,7 +42,7 @@ impl NewContainer {
             env: environment
                 .map(|(name, value)| value.map_or(name.clone(), |value| format!("{name}={value}")))
                 .collect(),
-            labels: labels.into_iter().chain([(NAME.to_owned(), name.to_owned())]).collect(),
+            labels: labels.into_iter().chain([(CONTAINER_NAME_LABEL.to_owned(), name.to_owned())]).collect(),
         }
     }
 }
@@ -89,8 +89,8 @@ impl Container {
     /// Returns the instance for which this driver created the container; none for a container of somebody else, also when its
     /// image carries our labels.
     pub(crate) fn instance(&self) -> Option<&str> {
-        let instance = self.label(INSTANCE)?;
-        let ours = match self.label(NAME) {
+        let instance = self.label(INSTANCE_LABEL)?;
+        let ours = match self.label(CONTAINER_NAME_LABEL) {
             Some(name) => self.names.iter().any(|one| one.trim_start_matches('/') == name),
             // Created by a version that did not write down the name; it ends in the end of the instance's id.
             None => {
@@ -105,7 +105,7 @@ impl Container {
     pub(crate) fn owned(&self, engine: Option<&str>) -> Option<Owned> {
         Some(Owned {
             instance_id: self.instance()?.to_owned(),
-            infrastructure_id: self.label(INFRASTRUCTURE).unwrap_or_default().to_owned(),
+            infrastructure_id: self.label(INFRASTRUCTURE_LABEL).unwrap_or_default().to_owned(),
             observed: self.observed(engine),
         })
     }
@@ -126,8 +126,8 @@ impl Container {
     /// Whether only [`Inspected`] tells why the container is as it is: it ended, or it may restart by itself.
     pub(crate) fn needs_inspection(&self, now: i64) -> bool {
         /// So many seconds may pass between the creation of a container and its first start.
-        const TO_START: i64 = 10;
-        let was_started_again = |up: i64| now - self.created > up + TO_START;
+        const MAX_START_DELAY_S: i64 = 10;
+        let was_started_again = |up: i64| now - self.created > up + MAX_START_DELAY_S;
         match self.state.as_str() {
             "exited" | "stopped" | "dead" | "restarting" => true,
             "running" => self.seconds_up().is_some_and(was_started_again),
@@ -144,18 +144,18 @@ impl Container {
 
     /// Created, and not started since.
     pub(crate) fn never_started(&self) -> bool {
-        Self::is_new(&self.state)
+        Self::is_created_state(&self.state)
     }
 
     /// Docker's word for it, and Podman's.
-    pub(crate) fn is_new(state: &str) -> bool {
+    pub(crate) fn is_created_state(state: &str) -> bool {
         matches!(state, "created" | "configured" | "initialized")
     }
 
     /// The states of Docker, and those that Podman adds.
     fn phase(&self) -> Phase {
         match self.state.as_str() {
-            new if Self::is_new(new) => Phase::Pending,
+            new if Self::is_created_state(new) => Phase::Pending,
             // Not ready, and not dead: `docker commit` pauses a container for a moment, and who pauses one by hand means to go on.
             "restarting" | "paused" => Phase::Pending,
             "running" => Phase::Running,
@@ -170,7 +170,7 @@ impl Container {
     /// What the list alone tells; [`Inspected::message`] tells more.
     fn message(&self) -> Option<String> {
         match self.state.as_str() {
-            "exited" | "stopped" => Some(self.exit_code().map_or("the container ended".to_owned(), ended)),
+            "exited" | "stopped" => Some(self.exit_code().map_or("the container ended".to_owned(), describe_exit)),
             "restarting" => Some("it restarts by itself".to_owned()),
             "paused" => Some("paused; `docker unpause` lets it go on".to_owned()),
             "removing" => Some("it is being removed".to_owned()),
@@ -197,8 +197,8 @@ impl Container {
 }
 
 /// The end of a container in words.
-fn ended(code: i64) -> String {
-    match code - BY_SIGNAL {
+fn describe_exit(code: i64) -> String {
+    match code - SIGNAL_EXIT_BASE {
         signal @ 1..=64 => format!("the container ended by signal {signal} (exit status {code})"),
         _ => format!("the container ended (exit status {code})"),
     }
@@ -233,12 +233,12 @@ struct State {
 impl Inspected {
     /// The instance whose id is on it.
     pub(crate) fn instance(&self) -> Option<&str> {
-        self.config.as_ref()?.labels.as_ref()?.get(INSTANCE).map(String::as_str)
+        self.config.as_ref()?.labels.as_ref()?.get(INSTANCE_LABEL).map(String::as_str)
     }
 
     /// Created, and not started since.
     pub(crate) fn never_started(&self) -> bool {
-        self.state.as_ref().is_some_and(|state| Container::is_new(&state.status))
+        self.state.as_ref().is_some_and(|state| Container::is_created_state(&state.status))
     }
 
     /// Adds what an entry of the list does not tell.
@@ -257,8 +257,8 @@ impl Inspected {
             count => format!("restarted {count} times by itself"),
         };
         let mut message = match state.status.as_str() {
-            "exited" | "stopped" | "dead" => ended(state.exit_code),
-            "restarting" => format!("{restarts}; {} the last time", ended(state.exit_code)),
+            "exited" | "stopped" | "dead" => describe_exit(state.exit_code),
+            "restarting" => format!("{restarts}; {} the last time", describe_exit(state.exit_code)),
             "running" if self.restart_count > 0 => return Some(restarts),
             _ => return None,
         };
@@ -288,7 +288,7 @@ mod tests {
     fn container(state: &str, status: &str) -> Container {
         serde_json::from_value(json!({
             "Id": "ab", "Names": ["/web"], "Image": "a:1", "State": state, "Status": status,
-            "Labels": {INSTANCE: "i1", INFRASTRUCTURE: "f1"},
+            "Labels": {INSTANCE_LABEL: "i1", INFRASTRUCTURE_LABEL: "f1"},
             "NetworkSettings": {"Networks": {
                 "bridge": {"IPAddress": "172.17.0.2", "GlobalIPv6Address": "", "IPAMConfig": null},
                 "six": {"IPAddress": "", "GlobalIPv6Address": "fd00::2"},
@@ -362,10 +362,10 @@ mod tests {
                 serde_json::from_value(json!({"Id": "ab", "Names": [name], "Labels": labels})).unwrap();
             seen.instance().is_some()
         };
-        let new = json!({INSTANCE: id, NAME: "occopus-a-deadbeef"});
+        let new = json!({INSTANCE_LABEL: id, CONTAINER_NAME_LABEL: "occopus-a-deadbeef"});
         assert!(instance("/occopus-a-deadbeef", new.clone()));
         assert!(!instance("/copy", new));
-        let old = json!({INSTANCE: id});
+        let old = json!({INSTANCE_LABEL: id});
         assert!(instance("/occopus-a-deadbeef", old.clone()) && instance(&format!("/mine-{id}"), old.clone()));
         assert!(!instance("/hopeful_turing", old));
     }

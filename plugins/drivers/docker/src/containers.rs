@@ -7,24 +7,24 @@ use occopus_sdk::{Fault, Reaction};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::container::{Container, INSTANCE, Inspected, NewContainer};
-use crate::engine::{Engine, message_of, words};
+use crate::container::{Container, INSTANCE_LABEL, Inspected, NewContainer};
+use crate::engine::{Engine, error_text, message_of};
 use crate::identity::{Reference, is_absence_of};
 use crate::output;
 
-const PAGE: usize = 500;
+const PAGE_SIZE: usize = 500;
 /// An engine lists a container a moment after it has begun to create it.
-const SETTLING: Duration = Duration::from_millis(500);
+const SETTLE_DELAY: Duration = Duration::from_millis(500);
 
 /// How the engine answers a creation.
-pub(crate) enum Created {
+pub(crate) enum CreateOutcome {
     New(String),
     NameTaken,
     NoImage,
 }
 
 impl Engine<'_> {
-    pub(crate) fn create(&self, name: &str, container: &NewContainer) -> Result<Created, Fault> {
+    pub(crate) fn create(&self, name: &str, container: &NewContainer) -> Result<CreateOutcome, Fault> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer {
@@ -34,16 +34,16 @@ impl Engine<'_> {
         let response = self.change(request)?;
         let said = message_of(&response).unwrap_or_default().to_lowercase();
         match response.status {
-            201 => response.json::<Answer>().map(|answer| Created::New(answer.id)).map_err(|error| {
+            201 => response.json::<Answer>().map(|answer| CreateOutcome::New(answer.id)).map_err(|error| {
                 let message = format!("the Docker engine's answer to a creation can't be read: {error}");
                 Fault::unknown_outcome("docker.bad-answer", message)
             }),
             // Docker's words, and Podman's.
-            404 if said.contains("no such image") || said.contains("image not known") => Ok(Created::NoImage),
-            409 if !said.is_empty() => Ok(Created::NameTaken),
+            404 if said.contains("no such image") || said.contains("image not known") => Ok(CreateOutcome::NoImage),
+            409 if !said.is_empty() => Ok(CreateOutcome::NameTaken),
             // Podman's way to say the same.
-            500 if said.contains("already in use") => Ok(Created::NameTaken),
-            _ => Err(explained(self.refused_change("create a container", &response))),
+            500 if said.contains("already in use") => Ok(CreateOutcome::NameTaken),
+            _ => Err(with_command_hint(self.refused_change_fault("create a container", &response))),
         }
     }
 
@@ -55,14 +55,14 @@ impl Engine<'_> {
             404 => Err(Fault::retry("docker.name-busy", format!("the name `{name}` is in use, by no container yet"))),
             200 => {
                 let seen = response.json::<Inspected>().ok().filter(|seen| !seen.id.is_empty());
-                let seen = seen.ok_or_else(|| self.stranger("GET /containers/NAME/json", &response))?;
+                let seen = seen.ok_or_else(|| self.foreign_answer_fault("GET /containers/NAME/json", &response))?;
                 if seen.instance() != Some(instance_id) {
                     let message = format!("a container with the name `{name}` exists and is not ours");
                     return Err(Fault::conflict("docker.name-taken", message));
                 }
                 Ok((seen.id.clone(), !seen.never_started()))
             }
-            _ => Err(self.refusal("look at a container", &response)),
+            _ => Err(self.refusal_fault("look at a container", &response)),
         }
     }
 
@@ -74,15 +74,15 @@ impl Engine<'_> {
         })?;
         match response.status {
             204 | 304 => Ok(()),
-            404 if is_absence_of(&response, id) => Err(Fault::not_found("docker.not-found", words(&response))),
+            404 if is_absence_of(&response, id) => Err(Fault::not_found("docker.not-found", error_text(&response))),
             status => {
-                let mut fault = self.refused_change("start the container", &response);
+                let mut fault = self.refused_change_fault("start the container", &response);
                 let refused = (400..500).contains(&status) && fault.reaction != Reaction::Retry;
-                if refused || words(&response).contains("OCI runtime") {
+                if refused || error_text(&response).contains("OCI runtime") {
                     fault.reaction = Reaction::GiveUp;
                     fault.code = "docker.start-failed".to_owned();
                 }
-                Err(explained(fault))
+                Err(with_command_hint(fault))
             }
         }
     }
@@ -109,18 +109,18 @@ impl Engine<'_> {
             // What is in between may say so too, and has removed nothing.
             200 | 204 => self.require_absence(id),
             404 if is_absence_of(&response, id) => self.prove_absence(reference),
-            409 if words(&response).contains("already in progress") => {
-                std::thread::sleep(SETTLING);
+            409 if error_text(&response).contains("already in progress") => {
+                std::thread::sleep(SETTLE_DELAY);
                 self.prove_absence(reference)
             }
-            409 => Err(Fault { reaction: Reaction::Retry, ..self.refusal(DOING, &response) }),
-            _ => Err(self.refused_change(DOING, &response)),
+            409 => Err(Fault { reaction: Reaction::Retry, ..self.refusal_fault(DOING, &response) }),
+            _ => Err(self.refused_change_fault(DOING, &response)),
         }
     }
 
     /// The containers of an instance, oldest first.
     pub(crate) fn by_instance(&self, instance_id: &str) -> Result<Vec<Container>, Fault> {
-        let mut listed = self.list(&json!({"label": [format!("{INSTANCE}={instance_id}")]}), None)?;
+        let mut listed = self.list(&json!({"label": [format!("{INSTANCE_LABEL}={instance_id}")]}), None)?;
         listed.retain(|container| container.instance() == Some(instance_id));
         listed.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         Ok(listed)
@@ -128,35 +128,35 @@ impl Engine<'_> {
 
     /// The same, once nothing is on its way in the engine: it may still be at work on a creation whose connection broke. None
     /// only when the engine itself shows none in two answers.
-    pub(crate) fn settled(&self, instance_id: &str) -> Result<Vec<Container>, Fault> {
+    pub(crate) fn by_instance_after_settling(&self, instance_id: &str) -> Result<Vec<Container>, Fault> {
         let found = self.by_instance(instance_id)?;
         if !found.is_empty() {
             return Ok(found);
         }
         self.require_engine_of_creation(instance_id)?;
-        std::thread::sleep(SETTLING);
+        std::thread::sleep(SETTLE_DELAY);
         self.by_instance(instance_id)
     }
 
     /// Containers with our mark, newest first, and the cursor for the rest.
-    pub(crate) fn marked(&self, cursor: Option<&str>) -> Result<(Vec<Container>, Option<String>), Fault> {
-        let ours = json!({"label": [INSTANCE]});
+    pub(crate) fn list_labelled(&self, cursor: Option<&str>) -> Result<(Vec<Container>, Option<String>), Fault> {
+        let ours = json!({"label": [INSTANCE_LABEL]});
         let mut listed = match cursor {
-            None => self.list(&ours, Some(PAGE))?,
-            Some(last) => match self.list(&json!({"label": [INSTANCE], "before": [last]}), Some(PAGE)) {
+            None => self.list(&ours, Some(PAGE_SIZE))?,
+            Some(last) => match self.list(&json!({"label": [INSTANCE_LABEL], "before": [last]}), Some(PAGE_SIZE)) {
                 Ok(listed) => listed,
                 // The container that the cursor names is gone, so where to go on is not known: all of the rest is within
                 // all of them.
-                Err(fault) if fault.code == LOST_PLACE => return Ok((self.list(&ours, None)?, None)),
+                Err(fault) if fault.code == LOST_CURSOR_CODE => return Ok((self.list(&ours, None)?, None)),
                 Err(fault) => return Err(fault),
             },
         };
         if listed.is_empty() && cursor.is_none() {
             // Anything answers with an empty list; only an engine tells its id.
             self.identify()?;
-            listed = self.list(&ours, Some(PAGE))?;
+            listed = self.list(&ours, Some(PAGE_SIZE))?;
         }
-        let more = listed.len() == PAGE;
+        let more = listed.len() == PAGE_SIZE;
         let cursor = listed.last().filter(|_| more).map(|last| last.id.clone());
         Ok((listed, cursor))
     }
@@ -166,17 +166,17 @@ impl Engine<'_> {
         let response =
             self.read(&format!("/containers/json?all=true{limit}&filters={}", encoded(&filters.to_string())))?;
         if response.status != 200 {
-            let mut fault = self.refusal("list its containers", &response);
+            let mut fault = self.refusal_fault("list its containers", &response);
             let place = filters["before"][0].as_str().unwrap_or_default();
             let said = message_of(&response).unwrap_or_default().to_lowercase();
             if !place.is_empty() && said.contains("no such container") {
-                fault.code = LOST_PLACE.to_owned();
+                fault.code = LOST_CURSOR_CODE.to_owned();
             }
             return Err(fault);
         }
         let listed = response.json::<Vec<Container>>().ok();
         let engines = listed.filter(|listed| listed.iter().all(|container| !container.id.is_empty()));
-        engines.ok_or_else(|| self.stranger("GET /containers/json", &response))
+        engines.ok_or_else(|| self.foreign_answer_fault("GET /containers/json", &response))
     }
 
     /// The last lines of a container's output.
@@ -185,18 +185,18 @@ impl Engine<'_> {
         let response = self.read(&path)?;
         match response.status {
             200 => Ok(output::text(&response.body)),
-            404 if is_absence_of(&response, id) => Err(Fault::not_found("docker.not-found", words(&response))),
+            404 if is_absence_of(&response, id) => Err(Fault::not_found("docker.not-found", error_text(&response))),
             // Docker's answer where the logs go to another place.
-            500 | 501 if words(&response).contains("does not support reading") => {
-                Err(Fault::unsupported("docker.no-output", words(&response)))
+            500 | 501 if error_text(&response).contains("does not support reading") => {
+                Err(Fault::unsupported("docker.no-output", error_text(&response)))
             }
-            _ => Err(self.refusal("show what the container wrote", &response)),
+            _ => Err(self.refusal_fault("show what the container wrote", &response)),
         }
     }
 }
 
 /// Code of the fault for a page of the inventory whose beginning has been removed.
-const LOST_PLACE: &str = "docker.lost-place";
+const LOST_CURSOR_CODE: &str = "docker.lost-place";
 
 /// Nothing but a change by the user helps.
 pub(crate) fn is_final(fault: &Fault) -> bool {
@@ -204,7 +204,7 @@ pub(crate) fn is_final(fault: &Fault) -> bool {
 }
 
 /// Adds what the user can do about refusals that concern the command.
-fn explained(fault: Fault) -> Fault {
+fn with_command_hint(fault: Fault) -> Fault {
     let message = &fault.message;
     if message.contains("No command specified") {
         fault.detail("The image has no command of its own: write `command` in the contextualisation section.")

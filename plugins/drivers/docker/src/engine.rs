@@ -10,7 +10,7 @@ use crate::section::Section;
 
 /// All that this driver uses is the same in every version from 1.24 on. Engines refuse what is newer than they are, and
 /// lately also what is old.
-const PREFERRED: Version = Version(1, 44);
+const PREFERRED_API_VERSION: Version = Version(1, 44);
 /// An engine may be upgraded while the host runs.
 const VERSION_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -44,21 +44,21 @@ impl<'a> Engine<'a> {
     fn version(&self) -> Result<String, Fault> {
         let response = self.read("/version")?;
         if response.status != 200 {
-            return Err(self.refusal("say its version", &response));
+            return Err(self.refusal_fault("say its version", &response));
         }
         let versions = response.json::<Versions>().ok().and_then(|versions| {
             let newest = Version::parse(&versions.newest)?;
             let oldest = versions.oldest.as_deref().and_then(Version::parse).unwrap_or(newest);
-            Some(PREFERRED.min(newest).max(oldest.min(newest)))
+            Some(PREFERRED_API_VERSION.min(newest).max(oldest.min(newest)))
         });
-        let Version(major, minor) = versions.ok_or_else(|| self.stranger("GET /version", &response))?;
+        let Version(major, minor) = versions.ok_or_else(|| self.foreign_answer_fault("GET /version", &response))?;
         Ok(format!("{major}.{minor}"))
     }
 
     /// `GET`; a lost answer may be asked for again.
     pub(crate) fn read(&self, path: &str) -> Result<Response, Fault> {
         let request = self.scope.http().get(format!("{}{path}", self.base));
-        request.send().map_err(|error| self.unreachable(error, HttpError::of_reading))
+        request.send().map_err(|error| self.connection_fault(error, HttpError::of_reading))
     }
 
     /// `POST`; whoever calls must know what a lost answer means.
@@ -73,11 +73,11 @@ impl<'a> Engine<'a> {
 
     /// Sends what changes something: a lost answer is an unknown outcome.
     pub(crate) fn change(&self, request: Request) -> Result<Response, Fault> {
-        request.send().map_err(|error| self.unreachable(error, HttpError::of_change))
+        request.send().map_err(|error| self.connection_fault(error, HttpError::of_change))
     }
 
     /// The fault for an answer that did not come.
-    pub(crate) fn unreachable(&self, error: HttpError, typed: fn(HttpError, &str) -> Fault) -> Fault {
+    pub(crate) fn connection_fault(&self, error: HttpError, typed: fn(HttpError, &str) -> Fault) -> Fault {
         let endpoint = &self.scope.section.endpoint;
         let mut fault = typed(error, "docker.unreachable");
         fault.message = format!("no answer from the Docker engine at {endpoint}: {}", fault.message);
@@ -88,8 +88,8 @@ impl<'a> Engine<'a> {
     ///
     /// A status that is no engine's, or one without an engine's words, comes from something in between (a gateway, a page
     /// while the engine is away): it says nothing about the engine, and the call may be made again.
-    pub(crate) fn refusal(&self, doing: &str, response: &Response) -> Fault {
-        let words = words(response);
+    pub(crate) fn refusal_fault(&self, doing: &str, response: &Response) -> Fault {
+        let words = error_text(response);
         let message = format!("the Docker engine at {} can't {doing}: {words}", self.scope.section.endpoint);
         let fault = match response.status {
             _ if words.contains("no space left on device") => Fault::no_capacity("docker.no-space", message),
@@ -98,7 +98,7 @@ impl<'a> Engine<'a> {
             501 => Fault::unsupported("docker.unsupported", message),
             409 if is_refusal(response) => Fault::conflict("docker.conflict", message),
             400 | 405..=499 if is_refusal(response) => Fault::give_up("docker.refused", message),
-            _ => self.stranger(&format!("the request to {doing}"), response),
+            _ => self.foreign_answer_fault(&format!("the request to {doing}"), response),
         };
         match response.retry_after() {
             Some(delay) => fault.retry_after(delay),
@@ -108,18 +108,18 @@ impl<'a> Engine<'a> {
 
     /// The fault for a refusal of a call that changes something. What answered in the engine's place may have passed the call
     /// on before, so only the engine's own words prove that nothing happened.
-    pub(crate) fn refused_change(&self, doing: &str, response: &Response) -> Fault {
-        let fault = self.refusal(doing, response);
+    pub(crate) fn refused_change_fault(&self, doing: &str, response: &Response) -> Fault {
+        let fault = self.refusal_fault(doing, response);
         let passed_on = matches!(response.status, 0..=399 | 502 | 504);
         let silent = response.status == 500 && !is_refusal(response);
         if passed_on || silent { Fault { reaction: Reaction::UnknownOutcome, ..fault } } else { fault }
     }
 
     /// The fault for an answer that no Docker engine gives.
-    pub(crate) fn stranger(&self, asked: &str, response: &Response) -> Fault {
+    pub(crate) fn foreign_answer_fault(&self, asked: &str, response: &Response) -> Fault {
         let endpoint = &self.scope.section.endpoint;
         let message = format!("what listens at {endpoint} does not answer like a Docker engine");
-        let said = format!("{asked} was answered with status {}: {}", response.status, words(response));
+        let said = format!("{asked} was answered with status {}: {}", response.status, error_text(response));
         Fault::retry("docker.no-engine", message).at("/endpoint", said)
     }
 }
@@ -138,14 +138,14 @@ fn is_refusal(response: &Response) -> bool {
 }
 
 /// The engine's own words, at most a few lines of them.
-pub(crate) fn words(response: &Response) -> String {
-    shortened(&message_of(response).unwrap_or_else(|| response.text()))
+pub(crate) fn error_text(response: &Response) -> String {
+    truncate(&message_of(response).unwrap_or_else(|| response.text()))
 }
 
-pub(crate) fn shortened(text: &str) -> String {
-    const ENOUGH: usize = 600;
+pub(crate) fn truncate(text: &str) -> String {
+    const MAX_CHARS: usize = 600;
     let text = text.trim();
-    match text.char_indices().nth(ENOUGH) {
+    match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{} ...", &text[..end]),
         None if text.is_empty() => "(no explanation)".to_owned(),
         None => text.to_owned(),

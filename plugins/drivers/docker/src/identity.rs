@@ -14,13 +14,13 @@ use crate::container::Inspected;
 use crate::engine::{Engine, message_of};
 
 /// Version of handles that hold nothing but the container's id.
-const WITHOUT_ENGINE: u32 = 1;
+const HANDLE_VERSION_ID_ONLY: u32 = 1;
 /// Version of handles that hold a [`Reference`] as JSON.
-const WITH_ENGINE: u32 = 2;
+const HANDLE_VERSION_WITH_ENGINE: u32 = 2;
 /// How long an engine's id is taken from the cache for new handles. Proofs of absence always ask.
-const ID_LIFETIME: Duration = Duration::from_secs(10);
+const ENGINE_ID_CACHE_LIFETIME: Duration = Duration::from_secs(10);
 /// How long the engine of a creation with an unknown outcome is remembered; the host keeps nothing longer.
-const CREATION_LIFETIME: Duration = Duration::from_secs(3600);
+const CREATION_CACHE_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// A container, and the engine on which it was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,21 +37,23 @@ impl Reference {
         let unreadable =
             |why: String| Fault::give_up("docker.bad-handle", format!("a record of a container can't be read: {why}"));
         match handle.version {
-            WITHOUT_ENGINE => Ok(Self { container: handle.data.clone(), engine: None }),
-            WITH_ENGINE => serde_json::from_str(&handle.data).map_err(|error| unreadable(error.to_string())),
+            HANDLE_VERSION_ID_ONLY => Ok(Self { container: handle.data.clone(), engine: None }),
+            HANDLE_VERSION_WITH_ENGINE => {
+                serde_json::from_str(&handle.data).map_err(|error| unreadable(error.to_string()))
+            }
             newer => Err(unreadable(format!("its version {newer} is newer than this driver"))),
         }
     }
 
     /// Returns the handle that the host keeps.
     pub(crate) fn handle(&self) -> Handle {
-        Handle::new(WITH_ENGINE, serde_json::json!(self).to_string())
+        Handle::new(HANDLE_VERSION_WITH_ENGINE, serde_json::json!(self).to_string())
     }
 }
 
 /// What an engine says of one container.
 pub(crate) enum Presence {
-    There(Box<Inspected>),
+    Present(Box<Inspected>),
     /// The answer names the container's id.
     Absent,
 }
@@ -83,7 +85,7 @@ impl Info {
 impl Engine<'_> {
     /// Returns the engine's id for new handles; it may be some seconds old. None when a gateway forbids to ask.
     pub(crate) fn id(&self) -> Result<Option<String>, Fault> {
-        let known = self.scope.cache().get(&self.key()).and_then(|bytes| String::from_utf8(bytes).ok());
+        let known = self.scope.cache().get(&self.engine_id_cache_key()).and_then(|bytes| String::from_utf8(bytes).ok());
         known.map_or_else(|| self.identify(), |known| Ok(Some(known)))
     }
 
@@ -94,17 +96,18 @@ impl Engine<'_> {
             200 => {
                 let podman = response.header("libpod-api-version").is_some();
                 let info = response.json::<Info>().ok();
-                let id =
-                    info.and_then(|info| info.identity(podman)).ok_or_else(|| self.stranger("GET /info", &response))?;
-                self.scope.cache().put(&self.key(), id.as_bytes(), ID_LIFETIME);
+                let id = info
+                    .and_then(|info| info.identity(podman))
+                    .ok_or_else(|| self.foreign_answer_fault("GET /info", &response))?;
+                self.scope.cache().put(&self.engine_id_cache_key(), id.as_bytes(), ENGINE_ID_CACHE_LIFETIME);
                 Ok(Some(id))
             }
             403 => Ok(None),
-            _ => Err(self.refusal("say which engine it is", &response)),
+            _ => Err(self.refusal_fault("say which engine it is", &response)),
         }
     }
 
-    fn key(&self) -> String {
+    fn engine_id_cache_key(&self) -> String {
         format!("engine-id {}", self.scope.section.endpoint)
     }
 
@@ -140,11 +143,11 @@ impl Engine<'_> {
         let response = self.read(&format!("/containers/{}/json", encoded(container)))?;
         match response.status {
             200 => match response.json::<Inspected>() {
-                Ok(seen) if seen.id == container => Ok(Presence::There(Box::new(seen))),
-                _ => Err(self.stranger("GET /containers/ID/json", &response)),
+                Ok(seen) if seen.id == container => Ok(Presence::Present(Box::new(seen))),
+                _ => Err(self.foreign_answer_fault("GET /containers/ID/json", &response)),
             },
             404 if is_absence_of(&response, container) => Ok(Presence::Absent),
-            _ => Err(self.refusal("look at a container", &response)),
+            _ => Err(self.refusal_fault("look at a container", &response)),
         }
     }
 
@@ -165,7 +168,7 @@ impl Engine<'_> {
     pub(crate) fn require_absence(&self, container: &str) -> Result<(), Fault> {
         match self.inspect(container)? {
             Presence::Absent => Ok(()),
-            Presence::There(_) => {
+            Presence::Present(_) => {
                 let message = format!("the Docker engine at {} still has the container", self.scope.section.endpoint);
                 Err(Fault::retry("docker.still-there", message))
             }
@@ -175,7 +178,7 @@ impl Engine<'_> {
     /// Remembers which engine got a creation whose outcome is unknown.
     pub(crate) fn remember_creation(&self, instance_id: &str, engine: Option<&str>, fault: Fault) -> Fault {
         if let (Reaction::UnknownOutcome, Some(engine)) = (fault.reaction, engine) {
-            self.scope.cache().put(&creation(instance_id), engine.as_bytes(), CREATION_LIFETIME);
+            self.scope.cache().put(&creation_cache_key(instance_id), engine.as_bytes(), CREATION_CACHE_LIFETIME);
         }
         fault
     }
@@ -183,13 +186,13 @@ impl Engine<'_> {
     /// Checks that the engine answers that got the creation of this instance, as far as that is remembered.
     pub(crate) fn require_engine_of_creation(&self, instance_id: &str) -> Result<(), Fault> {
         let answering = self.identify()?;
-        let remembered = self.scope.cache().get(&creation(instance_id));
+        let remembered = self.scope.cache().get(&creation_cache_key(instance_id));
         let remembered = remembered.and_then(|bytes| String::from_utf8(bytes).ok());
         self.require_same(remembered.as_deref(), answering.as_deref())
     }
 }
 
-fn creation(instance_id: &str) -> String {
+fn creation_cache_key(instance_id: &str) -> String {
     format!("created-on {instance_id}")
 }
 

@@ -4,16 +4,16 @@ use occopus_sdk::http::{HttpError, Response, encoded};
 use occopus_sdk::{Fault, Reaction};
 use serde::Deserialize;
 
-use crate::engine::{Engine, message_of, shortened, words};
-use crate::reference::Image;
+use crate::engine::{Engine, error_text, message_of, truncate};
+use crate::image_reference::Image;
 use crate::section::Origin;
 
 /// Makes the engine fetch the image. It stops by itself when the connection ends, so a lost answer may be tried again.
-pub(crate) fn fetch(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image) -> Result<(), Fault> {
+pub(crate) fn pull(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image) -> Result<(), Fault> {
     let call = engine.scope.call();
     let (name, tag) = (encoded(&image.name), encoded(&image.version));
     let path = match origin {
-        Origin::Nowhere => return Err(absent(engine, image)),
+        Origin::Local => return Err(missing_image_fault(engine, image)),
         Origin::Registry => {
             call.progress("pulling image", Some(&image.to_string()));
             format!("/images/create?fromImage={name}&tag={tag}")
@@ -25,17 +25,17 @@ pub(crate) fn fetch(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image) -> 
     };
     // Silence is normal while the engine unpacks a large layer.
     let request = engine.post(&path).timeouts(std::time::Duration::from_secs(10), call.remaining());
-    let response = request.send().map_err(|error| engine.unreachable(error, HttpError::of_reading))?;
+    let response = request.send().map_err(|error| engine.connection_fault(error, HttpError::of_reading))?;
     if response.is_success() {
         // The engine has answered 200 before it begins; how it ended is in the stream of progress.
         return match stream_error(&response) {
             None => Ok(()),
-            Some(error) => Err(failed(engine, origin, image, error, !matches!(origin, Origin::Url(_)))),
+            Some(error) => Err(pull_fault(engine, origin, image, error, !matches!(origin, Origin::Url(_)))),
         };
     }
     // A refusal without an engine's words comes from something in between.
     let may_pass = response.status >= 500 || response.status == 429 || message_of(&response).is_none();
-    let fault = failed(engine, origin, image, words(&response), may_pass);
+    let fault = pull_fault(engine, origin, image, error_text(&response), may_pass);
     Err(match (response.status, response.retry_after()) {
         (401 | 403, _) => Fault { reaction: Reaction::Denied, ..fault },
         (_, Some(delay)) => fault.retry_after(delay),
@@ -44,21 +44,21 @@ pub(crate) fn fetch(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image) -> 
 }
 
 /// The image is not there, and nothing can be done about it.
-pub(crate) fn absent(engine: &Engine<'_>, image: &Image) -> Fault {
+pub(crate) fn missing_image_fault(engine: &Engine<'_>, image: &Image) -> Fault {
     let section = &engine.scope.section;
     let message = format!("the Docker engine at {} has no image `{image}`", section.endpoint);
     let hint = match section.origin() {
-        Some(Origin::Nowhere) => "no such image; with `origin: local` it must be there already",
+        Some(Origin::Local) => "no such image; with `origin: local` it must be there already",
         _ => "no such image, although fetching it did not fail",
     };
     Fault::give_up("docker.no-such-image", message).at("/image", hint)
 }
 
-fn failed(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image, why: String, may_pass: bool) -> Fault {
+fn pull_fault(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image, why: String, may_pass: bool) -> Fault {
     let section = &engine.scope.section;
     let (code, doing, pointer) = match origin {
         Origin::Url(url) => ("docker.import-failed", format!("import an image from {url}"), "/origin"),
-        Origin::Registry | Origin::Nowhere => ("docker.pull-failed", format!("pull the image `{image}`"), "/image"),
+        Origin::Registry | Origin::Local => ("docker.pull-failed", format!("pull the image `{image}`"), "/image"),
     };
     let message = format!("the Docker engine at {} can't {doing}: {why}", section.endpoint);
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| why.contains(phrase));
@@ -94,7 +94,7 @@ fn stream_error(response: &Response) -> Option<String> {
         let detail = line.error_detail.and_then(|detail| detail.message);
         detail.or(line.error)
     });
-    errors.map(|error| shortened(&error)).next()
+    errors.map(|error| truncate(&error)).next()
 }
 
 #[cfg(test)]

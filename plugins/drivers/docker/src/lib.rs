@@ -14,9 +14,9 @@ mod containers;
 mod engine;
 mod identity;
 mod image;
+mod image_reference;
 mod observe;
 mod output;
-mod reference;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -27,10 +27,10 @@ use occopus_sdk::{
 };
 
 use container::{Container, NewContainer};
-use containers::Created;
+use containers::CreateOutcome;
 use engine::Engine;
 use identity::Reference;
-use reference::Image;
+use image_reference::Image;
 use section::Origin;
 pub use section::Section;
 
@@ -54,7 +54,7 @@ impl Driver for Docker {
         let origin = section.origin().ok_or_else(|| {
             let origin = section.origin.as_deref().unwrap_or_default();
             Fault::give_up("docker.bad-origin", format!("`{origin}` is not an origin of an image"))
-                .at("/origin", section::ORIGINS)
+                .at("/origin", section::ORIGIN_HELP)
         })?;
         let image = section.image_or_fault()?;
         let launch = Launch::read(&request.attributes)?;
@@ -70,14 +70,14 @@ impl Driver for Docker {
     /// Also finishes what an interrupted `create` began: a container that nobody starts would be pending for ever.
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
         let engine = Engine::connect(scope)?;
-        let found = engine.settled(instance_id)?;
+        let found = engine.by_instance_after_settling(instance_id)?;
         let Some((container, younger)) = found.split_first() else { return Ok(None) };
         let engine_id = engine.id()?;
         let reference = |of: &Container| Reference { container: of.id.clone(), engine: engine_id.clone() };
         // Names are made of the instance's id, so there is a second one only when the name in the section changed between two
         // attempts.
         for second in younger {
-            engine.remove(&reference(second)).map_err(again)?;
+            engine.remove(&reference(second)).map_err(into_retry)?;
         }
         let reference = reference(container);
         if container.never_started() {
@@ -87,11 +87,11 @@ impl Driver for Docker {
                     let failed = container.observed(engine_id.as_deref());
                     return Ok(Some(Observed { phase: Phase::Failed, message: Some(fault.message), ..failed }));
                 }
-                Err(fault) => return Err(again(fault)),
+                Err(fault) => return Err(into_retry(fault)),
             }
         }
         // It is there, whatever this look at it says.
-        Ok(Some(engine.look(&reference).unwrap_or_else(|| Observed::new(reference.handle(), Phase::Pending))))
+        Ok(Some(engine.observe_one(&reference).unwrap_or_else(|| Observed::new(reference.handle(), Phase::Pending))))
     }
 
     fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
@@ -107,7 +107,7 @@ impl Driver for Docker {
     }
 
     fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
-        check::request(request)
+        check::check_request(request)
     }
 
     fn tail(scope: &Scope<Section>, handle: &Handle, lines: u32) -> Result<String, Fault> {
@@ -117,7 +117,7 @@ impl Driver for Docker {
 }
 
 /// A call that finds may always be made again, whatever became of what it finished on the way.
-fn again(fault: Fault) -> Fault {
+fn into_retry(fault: Fault) -> Fault {
     let again = matches!(fault.reaction, Reaction::UnknownOutcome | Reaction::NotFound);
     if again { Fault { reaction: Reaction::Retry, ..fault } } else { fault }
 }
@@ -130,30 +130,30 @@ fn create_on(
     launch: Launch,
     engine_id: Option<String>,
 ) -> Result<Observed, Fault> {
-    let name = name(request);
+    let name = container_name(request);
     let container = NewContainer::new(&name, image.to_string(), launch, request.labels.iter().cloned());
     let mut created = engine.create(&name, &container)?;
-    if matches!(created, Created::NoImage) {
-        image::fetch(engine, origin, image)?;
+    if matches!(created, CreateOutcome::NoImage) {
+        image::pull(engine, origin, image)?;
         created = engine.create(&name, &container)?;
     }
     let (id, started) = match created {
-        Created::New(id) => (id, false),
-        Created::NameTaken => engine.adopt(&name, &request.instance_id)?,
-        Created::NoImage => return Err(image::absent(engine, image)),
+        CreateOutcome::New(id) => (id, false),
+        CreateOutcome::NameTaken => engine.adopt(&name, &request.instance_id)?,
+        CreateOutcome::NoImage => return Err(image::missing_image_fault(engine, image)),
     };
     let reference = Reference { container: id, engine: engine_id };
     if !started {
         engine.start_or_remove(&reference)?;
     }
     // It is there, whatever this look at it says.
-    Ok(engine.look(&reference).unwrap_or_else(|| Observed::new(reference.handle(), Phase::Pending)))
+    Ok(engine.observe_one(&reference).unwrap_or_else(|| Observed::new(reference.handle(), Phase::Pending)))
 }
 
 impl Inventory for Docker {
     fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
         let engine = Engine::connect(scope)?;
-        let (containers, cursor) = engine.marked(cursor)?;
+        let (containers, cursor) = engine.list_labelled(cursor)?;
         let id = if containers.is_empty() { None } else { engine.id()? };
         Ok(Page {
             machines: containers.iter().filter_map(|container| container.owned(id.as_deref())).collect(),
@@ -163,7 +163,7 @@ impl Inventory for Docker {
 }
 
 /// The same at every attempt and unique for each instance: that is what makes `create` idempotent.
-fn name(request: &NodeRequest<Section>) -> String {
+fn container_name(request: &NodeRequest<Section>) -> String {
     container::safe_name(&match request.scope.section.name.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => format!("{name}-{}", request.instance_id),
         None => request.machine_name.clone(),

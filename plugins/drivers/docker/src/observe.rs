@@ -11,14 +11,14 @@ use crate::engine::Engine;
 use crate::identity::{Presence, Reference};
 
 /// Ids in one query: 73 bytes each, and proxies take lines of 8 KiB.
-const AT_ONCE: usize = 100;
+const MAX_IDS_PER_QUERY: usize = 100;
 /// So many missing containers are asked for one by one, more of them by a second list.
-const ONE_BY_ONE: usize = 8;
+const MAX_SINGLE_LOOKUPS: usize = 8;
 /// So many containers that ended or restart are looked at more closely in one call.
-const EXPLAINED: usize = 20;
+const MAX_INSPECTIONS: usize = 20;
 
 /// What is known of a container that the list lacks.
-type Missing = Result<(), Fault>;
+type AbsenceProof = Result<(), Fault>;
 
 impl Engine<'_> {
     /// Observes containers by their handles. The list alone shows what is there; what it lacks counts as gone only when
@@ -26,17 +26,17 @@ impl Engine<'_> {
     pub(crate) fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
         let references = handles.iter().map(Reference::read).collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<&str> = references.iter().map(|reference| reference.container.as_str()).collect();
-        let listed = self.listed(&ids)?;
+        let listed = self.list_by_ids(&ids)?;
         let absent: Vec<&Reference> =
             references.iter().filter(|reference| !listed.contains_key(&reference.container)).collect();
-        let missing = self.missing(&absent);
+        let missing = self.prove_missing(&absent);
         // With nothing seen and nothing proven there is no answer.
         if listed.is_empty() && !missing.is_empty() && missing.values().all(Result::is_err) {
             return missing.into_values().find_map(Result::err).map_or(Ok(Vec::new()), Err);
         }
-        let mut explanations = EXPLAINED;
+        let mut explanations = MAX_INSPECTIONS;
         let of = |(handle, reference): (&Handle, &Reference)| match listed.get(&reference.container) {
-            Some(container) => Observed { handle: handle.clone(), ..self.explained(container, &mut explanations) },
+            Some(container) => Observed { handle: handle.clone(), ..self.observe_listed(container, &mut explanations) },
             None => match missing.get(reference.container.as_str()) {
                 Some(Ok(())) => Observed::new(handle.clone(), Phase::Gone),
                 Some(Err(fault)) => Observed::new(handle.clone(), Phase::Unknown).because(fault.message.clone()),
@@ -47,15 +47,15 @@ impl Engine<'_> {
     }
 
     /// Looks at one container that was just created or found; none when the list does not show it.
-    pub(crate) fn look(&self, reference: &Reference) -> Option<Observed> {
-        let listed = self.listed(&[&reference.container]).ok()?;
+    pub(crate) fn observe_one(&self, reference: &Reference) -> Option<Observed> {
+        let listed = self.list_by_ids(&[&reference.container]).ok()?;
         let container = listed.get(&reference.container)?;
-        Some(Observed { handle: reference.handle(), ..self.explained(container, &mut 1) })
+        Some(Observed { handle: reference.handle(), ..self.observe_listed(container, &mut 1) })
     }
 
-    fn listed(&self, ids: &[&str]) -> Result<HashMap<String, Container>, Fault> {
+    fn list_by_ids(&self, ids: &[&str]) -> Result<HashMap<String, Container>, Fault> {
         let mut seen = HashMap::with_capacity(ids.len());
-        for some in ids.chunks(AT_ONCE) {
+        for some in ids.chunks(MAX_IDS_PER_QUERY) {
             let listed = self.list(&json!({ "id": some }), None)?;
             seen.extend(listed.into_iter().map(|container| (container.id.clone(), container)));
         }
@@ -63,7 +63,7 @@ impl Engine<'_> {
     }
 
     /// Asks a second time for containers that the list lacks: ok for those that are proven to be gone.
-    fn missing<'a>(&self, absent: &[&'a Reference]) -> HashMap<&'a str, Missing> {
+    fn prove_missing<'a>(&self, absent: &[&'a Reference]) -> HashMap<&'a str, AbsenceProof> {
         if absent.is_empty() {
             return HashMap::new();
         }
@@ -79,19 +79,19 @@ impl Engine<'_> {
                 Err(fault) => drop(found.insert(reference.container.as_str(), Err(fault))),
             }
         }
-        for some in same.chunks(AT_ONCE) {
-            found.extend(self.confirmed(some));
+        for some in same.chunks(MAX_IDS_PER_QUERY) {
+            found.extend(self.prove_missing_on_same_engine(some));
         }
         found
     }
 
     /// Asks for a few by their ids; for many by a second list, and for one of them by its id, which no other engine knows.
-    fn confirmed<'a>(&self, some: &[&'a Reference]) -> Vec<(&'a str, Missing)> {
-        if some.len() <= ONE_BY_ONE {
+    fn prove_missing_on_same_engine<'a>(&self, some: &[&'a Reference]) -> Vec<(&'a str, AbsenceProof)> {
+        if some.len() <= MAX_SINGLE_LOOKUPS {
             return some.iter().map(|one| (one.container.as_str(), self.require_absence(&one.container))).collect();
         }
         let ids: Vec<&str> = some.iter().map(|reference| reference.container.as_str()).collect();
-        let asked = self.listed(&ids).and_then(|again| {
+        let asked = self.list_by_ids(&ids).and_then(|again| {
             let witness = ids.iter().find(|id| !again.contains_key(**id));
             witness.map_or(Ok(()), |witness| self.require_absence(witness))?;
             Ok(again.into_keys().collect::<HashSet<_>>())
@@ -106,7 +106,7 @@ impl Engine<'_> {
     }
 
     /// Adds why a container ended or how often it restarted, for so many containers.
-    fn explained(&self, container: &Container, left: &mut usize) -> Observed {
+    fn observe_listed(&self, container: &Container, left: &mut usize) -> Observed {
         let seen = container.observed(None);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         if *left == 0 || !container.needs_inspection(i64::try_from(now).unwrap_or(i64::MAX)) {
@@ -114,7 +114,7 @@ impl Engine<'_> {
         }
         *left -= 1;
         match self.inspect(&container.id) {
-            Ok(Presence::There(inspected)) => inspected.explain(seen),
+            Ok(Presence::Present(inspected)) => inspected.explain(seen),
             // The list has said what matters.
             Ok(Presence::Absent) | Err(_) => seen,
         }

@@ -1,7 +1,7 @@
 //! What a container wrote, out of the engine's stream.
 
 /// Before each piece: the stream's number, three zeros, and the length of the piece in four bytes, the highest first.
-const HEADER: usize = 8;
+const FRAME_HEADER_BYTES: usize = 8;
 
 /// Returns the text of `GET /containers/ID/logs`: standard output and error in the order in which they were written. A
 /// container with a terminal has one stream without headers.
@@ -14,7 +14,7 @@ pub(crate) fn text(stream: &[u8]) -> String {
 fn demultiplexed(mut stream: &[u8]) -> Option<Vec<u8>> {
     let mut whole = Vec::with_capacity(stream.len());
     while !stream.is_empty() {
-        let (header, rest) = stream.split_at_checked(HEADER)?;
+        let (header, rest) = stream.split_at_checked(FRAME_HEADER_BYTES)?;
         let [0..=2, 0, 0, 0, a, b, c, d] = *header else { return None };
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
         // The last piece may be cut.

@@ -4,10 +4,10 @@ use occopus_sdk::Fault;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::reference::Image;
+use crate::image_reference::Image;
 
 /// What `origin` may be, for people.
-pub(crate) const ORIGINS: &str = "write `dockerhub`, `local` or the URL of a tarball";
+pub(crate) const ORIGIN_HELP: &str = "write `dockerhub`, `local` or the URL of a tarball";
 
 /// A container on a Docker engine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -34,7 +34,7 @@ pub struct Section {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Origin<'a> {
     Registry,
-    Nowhere,
+    Local,
     Url(&'a str),
 }
 
@@ -43,7 +43,7 @@ impl Section {
     pub(crate) fn origin(&self) -> Option<Origin<'_>> {
         match self.origin.as_deref().map(str::trim).unwrap_or_default() {
             "" | "dockerhub" | "registry" => Some(Origin::Registry),
-            "local" => Some(Origin::Nowhere),
+            "local" => Some(Origin::Local),
             // The engine adds `http://` where a host stands alone.
             url if url.contains(['/', '.']) => Some(Origin::Url(url)),
             _ => None,
@@ -82,7 +82,7 @@ mod tests {
             (None, Some(Origin::Registry)),
             (Some(""), Some(Origin::Registry)),
             (Some("dockerhub"), Some(Origin::Registry)),
-            (Some("local"), Some(Origin::Nowhere)),
+            (Some("local"), Some(Origin::Local)),
             (Some("https://host/a.tar"), Some(Origin::Url("https://host/a.tar"))),
             (Some("dokcerhub"), None),
         ] {

@@ -12,10 +12,10 @@ use crate::xml::{items, text};
 
 /// A new machine may be unknown for so many seconds
 /// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
-const APPEARING_S: i64 = 120;
+const VISIBILITY_DELAY_S: i64 = 120;
 /// The same by this machine's clock, when the cloud does not tell its time: a signature is good for minutes only, so the
 /// clocks do not differ by an hour.
-const APPEARING_BY_OUR_CLOCK_S: i64 = 3600 + APPEARING_S;
+const VISIBILITY_DELAY_BY_LOCAL_CLOCK_S: i64 = 3600 + VISIBILITY_DELAY_S;
 
 /// What follows for a machine that these credentials do not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Api<'_> {
     /// # Errors
     /// `denied` when it may be there all the same, since these credentials belong to another account, or whose they are
     /// can't be told.
-    pub(crate) fn absence(&self, machine: &Reference, others_seen: bool) -> Result<Absence, Fault> {
+    pub(crate) fn judge_absence(&self, machine: &Reference, others_seen: bool) -> Result<Absence, Fault> {
         if self.is_too_early(machine) {
             return Ok(Absence::TooEarly);
         }
@@ -53,7 +53,7 @@ impl Api<'_> {
             }
             Some(account) => match self.account()? {
                 Some(ours) if ours == *account => Ok(Absence::Gone),
-                Some(ours) => Err(other_account(id, &ours, account)),
+                Some(ours) => Err(other_account_fault(id, &ours, account)),
                 None => {
                     let message = format!(
                         "{id} is not there for these credentials, and the cloud does not say whether they belong to account \
@@ -67,10 +67,10 @@ impl Api<'_> {
     }
 
     /// Ok unless these credentials are known to belong to another account: then waiting is of no use.
-    pub(crate) fn not_of_another_account(&self, machine: &Reference) -> Result<(), Fault> {
+    pub(crate) fn require_no_other_account(&self, machine: &Reference) -> Result<(), Fault> {
         let Some(account) = &machine.account else { return Ok(()) };
         match self.account()? {
-            Some(ours) if ours != *account => Err(other_account(&machine.id, &ours, account)),
+            Some(ours) if ours != *account => Err(other_account_fault(&machine.id, &ours, account)),
             _ => Ok(()),
         }
     }
@@ -79,8 +79,8 @@ impl Api<'_> {
     fn is_too_early(&self, machine: &Reference) -> bool {
         let Some(launched) = machine.launched else { return false };
         match self.cloud_time() {
-            Some(now) => now.as_second() - launched < APPEARING_S,
-            None => Timestamp::now().as_second() - launched < APPEARING_BY_OUR_CLOCK_S,
+            Some(now) => now.as_second() - launched < VISIBILITY_DELAY_S,
+            None => Timestamp::now().as_second() - launched < VISIBILITY_DELAY_BY_LOCAL_CLOCK_S,
         }
     }
 
@@ -98,7 +98,7 @@ impl Api<'_> {
             Err(fault) => account_in_arn(&fault.message),
         };
         if let Some(account) = found {
-            self.learn(Some(&account));
+            self.remember_account(Some(&account));
             return Ok(Some(account));
         }
         let machines = Form::new("DescribeInstances").add("MaxResults", "5");
@@ -110,7 +110,7 @@ impl Api<'_> {
     }
 }
 
-fn other_account(id: &str, ours: &str, account: &str) -> Fault {
+fn other_account_fault(id: &str, ours: &str, account: &str) -> Fault {
     let message = format!("these credentials belong to account {ours}, and {id} was made in account {account}");
     Fault::denied("ec2.other-account", message)
         .detail(format!("Give the rule in auth_data.yaml an access key of account {account}."))
@@ -127,11 +127,11 @@ fn owner_of_groups(document: &Document) -> Option<Option<String>> {
     if root.tag_name().name() != "DescribeSecurityGroupsResponse" {
         return None;
     }
-    Some(only(items(root, "securityGroupInfo").map(owner)))
+    Some(common_owner(items(root, "securityGroupInfo").map(owner)))
 }
 
 /// The value that all agree on.
-pub(crate) fn only(mut owners: impl Iterator<Item = Option<String>>) -> Option<String> {
+pub(crate) fn common_owner(mut owners: impl Iterator<Item = Option<String>>) -> Option<String> {
     let first = owners.next()??;
     owners.all(|other| other.as_ref() == Some(&first)).then_some(first)
 }

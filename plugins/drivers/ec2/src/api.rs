@@ -10,9 +10,9 @@ use roxmltree::Document;
 
 use crate::refusal::{self, Refusal};
 use crate::section::Section;
-use crate::sign::signed;
+use crate::sign::sign;
 
-const VERSION: &str = "2016-11-15";
+const API_VERSION: &str = "2016-11-15";
 
 /// What a lost answer means.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) enum Effect {
     /// Nothing: the call only reads, or may be repeated.
     None,
     /// The cloud may have acted.
-    Perhaps,
+    Possible,
 }
 
 /// An EC2 endpoint with a credential.
@@ -40,7 +40,7 @@ pub(crate) struct Form(String);
 
 impl Form {
     pub(crate) fn new(action: &str) -> Self {
-        Self(format!("Action={action}&Version={VERSION}"))
+        Self(format!("Action={action}&Version={API_VERSION}"))
     }
 
     pub(crate) fn add(mut self, name: &str, value: &str) -> Self {
@@ -89,7 +89,7 @@ impl<'a> Api<'a> {
         self.account.borrow().clone()
     }
 
-    pub(crate) fn learn(&self, account: Option<&String>) {
+    pub(crate) fn remember_account(&self, account: Option<&String>) {
         if let Some(account) = account {
             self.account.replace(Some(account.clone()));
         }
@@ -103,33 +103,33 @@ impl<'a> Api<'a> {
         read: impl FnOnce(&Document) -> Option<T>,
     ) -> Result<T, Fault> {
         let request = self.scope.http().post(&self.url).body(form.0);
-        let request = signed(request, self.credential, self.section.signing_region())?;
-        let response = request.send().map_err(|error| self.unanswered(effect, error))?;
-        self.time.set(refusal::date(&response));
+        let request = sign(request, self.credential, self.section.signing_region())?;
+        let response = request.send().map_err(|error| self.connection_fault(effect, error))?;
+        self.time.set(refusal::answer_time(&response));
         let text = response.text();
         let document = Document::parse(&text).ok();
         if response.is_success() {
-            return document.as_ref().and_then(read).ok_or_else(|| self.unreadable(effect, &response));
+            return document.as_ref().and_then(read).ok_or_else(|| self.unreadable_fault(effect, &response));
         }
         let refusal = document.as_ref().and_then(Refusal::read);
         Err(refusal::fault(&self.section.endpoint, effect, &response, refusal))
     }
 
-    fn unanswered(&self, effect: Effect, error: HttpError) -> Fault {
+    fn connection_fault(&self, effect: Effect, error: HttpError) -> Fault {
         let mut fault = match effect {
             Effect::None => error.of_reading("ec2.unreachable"),
-            Effect::Perhaps => error.of_change("ec2.unreachable"),
+            Effect::Possible => error.of_change("ec2.unreachable"),
         };
         fault.message = format!("no answer from the EC2 API at {}: {}", self.section.endpoint, fault.message);
         fault.at("/endpoint", "is this where the API listens?")
     }
 
     /// A success whose content was cut off, or that comes from something else.
-    fn unreadable(&self, effect: Effect, response: &Response) -> Fault {
+    fn unreadable_fault(&self, effect: Effect, response: &Response) -> Fault {
         let endpoint = &self.section.endpoint;
         let start: String = response.text().trim().chars().take(200).collect();
         let is_xml = start.starts_with("<?xml") || start.contains("Response");
-        if effect == Effect::Perhaps {
+        if effect == Effect::Possible {
             let message = format!("the answer of the EC2 API at {endpoint} can't be read: {start}");
             return Fault::unknown_outcome("ec2.bad-answer", message);
         }

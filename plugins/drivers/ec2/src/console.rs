@@ -7,7 +7,7 @@ use occopus_sdk::{Fault, Reaction};
 use roxmltree::Document;
 
 use crate::api::{Api, Effect, Form};
-use crate::instances::named;
+use crate::instances::expect_document;
 use crate::xml::text;
 
 impl Api<'_> {
@@ -25,8 +25,10 @@ impl Api<'_> {
             answer => answer,
         };
         match answer {
-            Ok(text) => Ok(last(&text, lines)),
-            Err(fault) if fault.reaction == Reaction::Retry && fault.code != crate::refusal::NOT_FOUND => Err(fault),
+            Ok(text) => Ok(last_lines(&text, lines)),
+            Err(fault) if fault.reaction == Reaction::Retry && fault.code != crate::refusal::NOT_FOUND_CODE => {
+                Err(fault)
+            }
             // What the machine is looked at for must not be hidden by this.
             Err(fault) => Err(Fault { reaction: Reaction::Unsupported, ..fault }),
         }
@@ -35,13 +37,13 @@ impl Api<'_> {
 
 /// None when it is another document, or not base64.
 fn output(document: &Document) -> Option<String> {
-    named("GetConsoleOutputResponse")(document)?;
+    expect_document("GetConsoleOutputResponse")(document)?;
     let encoded: String = text(document.root_element(), "output").unwrap_or("").split_whitespace().collect();
     let bytes = STANDARD.decode(encoded).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn last(text: &str, lines: u32) -> String {
+fn last_lines(text: &str, lines: u32) -> String {
     let all: Vec<&str> = text.lines().map(str::trim_end).collect();
     let all = all.strip_suffix(&[""]).unwrap_or(&all);
     let skipped = all.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX));

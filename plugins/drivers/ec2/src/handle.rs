@@ -5,7 +5,7 @@ use occopus_sdk::Handle;
 /// Of the format of [`Reference`]. Version 1 was `i-0123@1700000000`, or the id alone.
 pub(crate) const HANDLE_VERSION: u32 = 2;
 /// Bytes of one value. A handle may have 4 KiB.
-const LONGEST: usize = 256;
+const MAX_VALUE_BYTES: usize = 256;
 
 /// The content of a handle: `i-0123@1700000000 account=123456789012 region=eu-west-1 instance=UUID`. All but the id may be
 /// missing.
@@ -59,7 +59,7 @@ impl Reference {
 pub(crate) fn plain(value: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/');
     let value = value.trim();
-    (!value.is_empty() && value.len() <= LONGEST && value.bytes().all(is_plain)).then(|| value.to_owned())
+    (!value.is_empty() && value.len() <= MAX_VALUE_BYTES && value.bytes().all(is_plain)).then(|| value.to_owned())
 }
 
 #[cfg(test)]

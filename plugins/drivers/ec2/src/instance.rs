@@ -9,12 +9,12 @@ use crate::handle::{Reference, plain};
 use crate::xml::{child, items, text};
 
 /// Carries the instance's id. Set by the host on every machine.
-pub(crate) const INSTANCE: &str = "occopus.instance";
-const INFRASTRUCTURE: &str = "occopus.infrastructure";
+pub(crate) const INSTANCE_TAG: &str = "occopus.instance";
+const INFRASTRUCTURE_TAG: &str = "occopus.infrastructure";
 
 /// Where a machine is.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Home {
+pub(crate) struct Tenancy {
     pub(crate) account: Option<String>,
     pub(crate) region: String,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Home {
 pub(crate) struct Ec2Instance {
     pub(crate) id: String,
     /// The account that owns it, and the region that was asked.
-    home: Home,
+    tenancy: Tenancy,
     /// The client token of its creation.
     token: Option<String>,
     state: String,
@@ -40,13 +40,13 @@ pub(crate) struct Ec2Instance {
 
 impl Ec2Instance {
     /// An entry of an `instancesSet`.
-    pub(crate) fn read(item: Node, home: &Home) -> Option<Self> {
+    pub(crate) fn read(item: Node, home: &Tenancy) -> Option<Self> {
         let owned = |name: &str| text(item, name).map(str::to_owned);
         let within = |outer: &str, name: &str| child(item, outer).and_then(|node| text(node, name)).map(str::to_owned);
         let attribute = |name: &str, value: Option<String>| Some((name.to_owned(), value?));
         let id = plain(text(item, "instanceId")?)?;
         Some(Self {
-            home: home.clone(),
+            tenancy: home.clone(),
             token: owned("clientToken"),
             state: within("instanceState", "name").unwrap_or_default(),
             reason: within("stateReason", "message").or_else(|| owned("reason")),
@@ -78,35 +78,35 @@ impl Ec2Instance {
     }
 
     /// The id that it carries.
-    pub(crate) fn mark(&self) -> Option<&str> {
-        self.tag(INSTANCE)
+    pub(crate) fn instance_id(&self) -> Option<&str> {
+        self.tag(INSTANCE_TAG)
     }
 
     /// The account that owns it, where the cloud says so.
     pub(crate) fn account(&self) -> Option<&String> {
-        self.home.account.as_ref()
+        self.tenancy.account.as_ref()
     }
 
     /// Notes tags that were added after its creation.
-    pub(crate) fn tagged<'t>(mut self, tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Self {
+    pub(crate) fn with_tags<'t>(mut self, tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Self {
         self.tags.extend(tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
         self
     }
 
     /// Which of two machines with one id stays: the older one, and all who look agree on it.
-    pub(crate) fn age(&self) -> (Option<Timestamp>, &str) {
+    pub(crate) fn age_key(&self) -> (Option<Timestamp>, &str) {
         (self.launched, &self.id)
     }
 
     /// Neither terminated nor about to be.
-    pub(crate) fn lives(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !matches!(self.phase(), Phase::Gone)
     }
 
     pub(crate) fn owned(&self) -> Option<Owned> {
         Some(Owned {
-            instance_id: self.tag(INSTANCE)?.to_owned(),
-            infrastructure_id: self.tag(INFRASTRUCTURE).unwrap_or_default().to_owned(),
+            instance_id: self.tag(INSTANCE_TAG)?.to_owned(),
+            infrastructure_id: self.tag(INFRASTRUCTURE_TAG).unwrap_or_default().to_owned(),
             observed: self.observed(),
         })
     }
@@ -116,9 +116,9 @@ impl Ec2Instance {
         Reference {
             id: self.id.clone(),
             launched: self.launched.map(Timestamp::as_second),
-            account: self.home.account.clone(),
-            region: plain(&self.home.region),
-            instance: self.tag(INSTANCE).and_then(plain),
+            account: self.tenancy.account.clone(),
+            region: plain(&self.tenancy.region),
+            instance: self.tag(INSTANCE_TAG).and_then(plain),
         }
     }
 
@@ -142,8 +142,8 @@ impl Ec2Instance {
 
     /// Was it made by a request for this id? The console's "launch more like this" copies the tags, and not the token;
     /// clouds that ignore tokens do not show them, or show something of their own.
-    pub(crate) fn is_of(&self, instance_id: &str, tokens_count: bool) -> bool {
-        self.tag(INSTANCE) == Some(instance_id)
+    pub(crate) fn was_created_for(&self, instance_id: &str, tokens_count: bool) -> bool {
+        self.tag(INSTANCE_TAG) == Some(instance_id)
             && !(tokens_count && self.token.as_ref().is_some_and(|token| token != instance_id))
     }
 

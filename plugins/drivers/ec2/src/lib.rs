@@ -11,7 +11,6 @@
 mod absence;
 mod api;
 mod console;
-mod ending;
 mod handle;
 mod instance;
 mod instances;
@@ -19,6 +18,7 @@ mod preflight;
 mod refusal;
 mod section;
 mod sign;
+mod termination;
 #[cfg(test)]
 mod tests;
 mod xml;
@@ -37,9 +37,9 @@ pub use section::{Credentials, Section};
 
 /// A first creation that took longer may have been overtaken by another owner of the infrastructure, and looks for
 /// itself. One that took less has arrived when whoever repeats it has waited for as long.
-const OVERTAKEN: Duration = Duration::from_secs(5);
+const FIRST_ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// Time for the answer that says what happened.
-const MARGIN: Duration = Duration::from_secs(5);
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
 /// The driver.
 pub struct Ec2;
@@ -60,20 +60,20 @@ impl Driver for Ec2 {
         let api = Api::new(&request.scope)?;
         let begun = Instant::now();
         if request.repeated
-            && let Some(there) = api.the_one(&request.instance_id)?
+            && let Some(there) = api.find_without_duplicates(&request.instance_id)?
         {
             return Ok(there.observed());
         }
-        let mut made = api.run(request)?;
-        if made.mark().is_none() {
-            made = api.tag(made, request)?;
+        let mut made = api.launch(request)?;
+        if made.instance_id().is_none() {
+            made = api.add_tags(made, request)?;
         }
         if request.repeated && !request.scope.section.is_amazon() {
-            outlast(request.scope.call(), begun);
-        } else if !request.repeated && begun.elapsed() < OVERTAKEN {
+            wait_out_first_attempt(request.scope.call(), begun);
+        } else if !request.repeated && begun.elapsed() < FIRST_ATTEMPT_MAX {
             return Ok(made.observed());
         }
-        match api.settled(&request.instance_id) {
+        match api.find_after_settling(&request.instance_id) {
             Ok(one) => Ok(one.unwrap_or(made).observed()),
             // It is there, and perhaps not alone: `find` will tell.
             Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
@@ -81,7 +81,7 @@ impl Driver for Ec2 {
     }
 
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
-        Ok(Api::new(scope)?.settled(instance_id)?.map(|instance| instance.observed()))
+        Ok(Api::new(scope)?.find_after_settling(instance_id)?.map(|instance| instance.observed()))
     }
 
     fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
@@ -92,7 +92,7 @@ impl Driver for Ec2 {
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
-        Api::new(scope)?.end(&Reference::of(handle))
+        Api::new(scope)?.terminate(&Reference::of(handle))
     }
 
     fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
@@ -106,16 +106,16 @@ impl Driver for Ec2 {
 
 impl Inventory for Ec2 {
     fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
-        let (instances, cursor) = Api::new(scope)?.marked(cursor)?;
-        let machines = instances.iter().filter(|instance| instance.lives()).filter_map(Ec2Instance::owned).collect();
+        let (instances, cursor) = Api::new(scope)?.list_tagged(cursor)?;
+        let machines = instances.iter().filter(|instance| instance.is_alive()).filter_map(Ec2Instance::owned).collect();
         Ok(Page { machines, cursor })
     }
 }
 
 /// Waits for a first creation that was sent before this one began.
-fn outlast(call: &Call, begun: Instant) {
+fn wait_out_first_attempt(call: &Call, begun: Instant) {
     if !call.cancelled() {
-        sleep(OVERTAKEN.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(MARGIN)));
+        sleep(FIRST_ATTEMPT_MAX.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(ANSWER_MARGIN)));
     }
 }
 

@@ -7,11 +7,11 @@ use crate::instances::tags;
 use crate::section::Section;
 
 /// Bytes before base64, by the API's own limit.
-pub(crate) const USER_DATA: usize = 16 << 10;
+pub(crate) const MAX_USER_DATA_BYTES: usize = 16 << 10;
 /// Amazon's limits of tags (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>).
-const TAGS: usize = 50;
-const TAG_KEY: usize = 128;
-const TAG_VALUE: usize = 256;
+const MAX_TAGS: usize = 50;
+const MAX_TAG_KEY_CHARS: usize = 128;
+const MAX_TAG_VALUE_CHARS: usize = 256;
 
 /// Mistakes in the order of the section's keys.
 #[derive(Default)]
@@ -32,26 +32,27 @@ pub(crate) fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
     if !section.is_amazon() && section.regionname.trim().contains(|c: char| c.is_whitespace() || c == '/') {
         found.add("/regionname", format!("`{}` can't be part of a signature", section.regionname.trim()));
     }
-    one_word(&mut found, "/image_id", "the id of an image, such as ami-0abcdef1234567890", &section.image_id);
-    one_word(&mut found, "/instance_type", "a type, such as t3.small", &section.instance_type);
+    check_single_word(&mut found, "/image_id", "the id of an image, such as ami-0abcdef1234567890", &section.image_id);
+    check_single_word(&mut found, "/instance_type", "a type, such as t3.small", &section.instance_type);
     if found.0.is_empty() && section.is_amazon() {
-        of_amazon(&mut found, section);
-        tags_of_amazon(&mut found, request);
+        check_amazon_ids(&mut found, section);
+        check_amazon_tags(&mut found, request);
     }
-    if let Some(message) = request.user_data.as_ref().and_then(|data| too_long(data)) {
+    if let Some(message) = request.user_data.as_ref().and_then(|data| user_data_too_long(data)) {
         found.add("#user-data", format!("{message}: let the machine fetch large files itself"));
     }
     found.0
 }
 
 /// What is said of user data that EC2 does not take.
-pub(crate) fn too_long(data: &[u8]) -> Option<String> {
+pub(crate) fn user_data_too_long(data: &[u8]) -> Option<String> {
     let length = data.len();
-    (length > USER_DATA).then(|| format!("the user data has {length} bytes; EC2 takes {USER_DATA} at most"))
+    (length > MAX_USER_DATA_BYTES)
+        .then(|| format!("the user data has {length} bytes; EC2 takes {MAX_USER_DATA_BYTES} at most"))
 }
 
 /// It is part of a request, or of its signature.
-fn one_word(found: &mut Mistakes, pointer: &str, what: &str, value: &Text) {
+fn check_single_word(found: &mut Mistakes, pointer: &str, what: &str, value: &Text) {
     match value.given() {
         None => found.add(pointer, format!("it is empty; write {what}")),
         Some(value) if value.contains(char::is_whitespace) => {
@@ -62,7 +63,7 @@ fn one_word(found: &mut Mistakes, pointer: &str, what: &str, value: &Text) {
 }
 
 /// Amazon's own forms of ids.
-fn of_amazon(found: &mut Mistakes, section: &Section) {
+fn check_amazon_ids(found: &mut Mistakes, section: &Section) {
     let image = section.image_id.trim();
     if !is_id(image, "ami-") && !image.starts_with("resolve:ssm:") {
         found.add("/image_id", format!("`{image}` is not the id of an image: those look like ami-0abcdef1234567890"));
@@ -91,21 +92,21 @@ fn of_amazon(found: &mut Mistakes, section: &Section) {
     }
 }
 
-fn tags_of_amazon(found: &mut Mistakes, request: &NodeRequest<Section>) {
+fn check_amazon_tags(found: &mut Mistakes, request: &NodeRequest<Section>) {
     let all = tags(request);
-    if all.len() > TAGS {
-        found.add("/tags", format!("they are {} with those of Occopus; EC2 takes {TAGS} at most", all.len()));
+    if all.len() > MAX_TAGS {
+        found.add("/tags", format!("they are {} with those of Occopus; EC2 takes {MAX_TAGS} at most", all.len()));
     }
     for (key, value) in request.scope.section.tags.iter().flatten().filter(|(key, _)| !key.starts_with("occopus.")) {
         let pointer = || format!("/tags/{}", key.replace('~', "~0").replace('/', "~1"));
-        if key.is_empty() || key.chars().count() > TAG_KEY || key.to_lowercase().starts_with("aws:") {
+        if key.is_empty() || key.chars().count() > MAX_TAG_KEY_CHARS || key.to_lowercase().starts_with("aws:") {
             found.add(
                 pointer(),
-                format!("a key of a tag has 1 to {TAG_KEY} characters, and does not begin with `aws:`"),
+                format!("a key of a tag has 1 to {MAX_TAG_KEY_CHARS} characters, and does not begin with `aws:`"),
             );
         }
-        if value.chars().count() > TAG_VALUE {
-            found.add(pointer(), format!("a value of a tag has {TAG_VALUE} characters at most"));
+        if value.chars().count() > MAX_TAG_VALUE_CHARS {
+            found.add(pointer(), format!("a value of a tag has {MAX_TAG_VALUE_CHARS} characters at most"));
         }
     }
 }

@@ -33,24 +33,24 @@ impl Refusal {
 }
 
 /// The code of the API's own answer about a machine that it does not see.
-pub(crate) const NOT_FOUND: &str = "ec2.InvalidInstanceID.NotFound";
+pub(crate) const NOT_FOUND_CODE: &str = "ec2.InvalidInstanceID.NotFound";
 /// Signatures are good for five minutes; clocks that differ by more than this are worth a word.
-const SKEW_S: i64 = 240;
+const MIN_REPORTED_SKEW_S: i64 = 240;
 /// How long to wait where the API says nothing about it: its buckets refill by a few tokens a second.
-const THROTTLED: Duration = Duration::from_secs(2);
+const DEFAULT_THROTTLE_DELAY: Duration = Duration::from_secs(2);
 
 pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal: Option<Refusal>) -> Fault {
     let status = response.status;
-    let Some(refusal) = refusal else { return without_document(endpoint, effect, response) };
+    let Some(refusal) = refusal else { return fault_without_document(endpoint, effect, response) };
     let (code, words) = (refusal.code.as_str(), &refusal.message);
-    let (reaction, pointer, hint) = meaning(code, words, status, effect);
+    let (reaction, pointer, hint) = classify(code, words, status, effect);
     let mut fault =
         Fault::new(reaction, format!("ec2.{code}"), format!("the EC2 API at {endpoint} refuses: {words} ({code})"));
     if !hint.is_empty() {
         fault = fault.at(pointer, hint);
     }
     if reaction == Reaction::Denied
-        && let Some(skew) = skew(response, Timestamp::now())
+        && let Some(skew) = describe_skew(response, Timestamp::now())
     {
         fault = fault.detail(skew);
     }
@@ -59,26 +59,27 @@ pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal
     }
     match response.retry_after() {
         Some(delay) => fault.retry_after(delay),
-        None if reaction == Reaction::Retry => fault.retry_after(THROTTLED),
+        None if reaction == Reaction::Retry => fault.retry_after(DEFAULT_THROTTLE_DELAY),
         None => fault,
     }
 }
 
 /// When an answer was given, by its `Date`.
-pub(crate) fn date(response: &Response) -> Option<Timestamp> {
+pub(crate) fn answer_time(response: &Response) -> Option<Timestamp> {
     DateTimeParser::new().parse_timestamp(response.header("date")?).ok()
 }
 
 /// Of the clocks, by the answer's `Date`. Clouds call a signature of the wrong time a wrong key, and many say no more.
-fn skew(response: &Response, now: Timestamp) -> Option<String> {
-    let theirs = date(response)?;
+fn describe_skew(response: &Response, now: Timestamp) -> Option<String> {
+    let theirs = answer_time(response)?;
     let ahead = now.as_second() - theirs.as_second();
     let side = if ahead > 0 { "ahead of" } else { "behind" };
-    (ahead.abs() > SKEW_S).then(|| format!("This machine's clock is {} minutes {side} the cloud's.", ahead.abs() / 60))
+    (ahead.abs() > MIN_REPORTED_SKEW_S)
+        .then(|| format!("This machine's clock is {} minutes {side} the cloud's.", ahead.abs() / 60))
 }
 
 /// The reaction, with a hint and the place in the section that it is about.
-fn meaning(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &'static str, &'static str) {
+fn classify(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &'static str, &'static str) {
     use Reaction::{Conflict, Denied, GiveUp, NoCapacity, Retry, UnknownOutcome, Unsupported};
     let about = |prefix: &str| code.starts_with(prefix);
     match code {
@@ -157,14 +158,14 @@ fn meaning(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &
         "InvalidAction" | "MethodNotAllowed" | "UnknownOperationException" | "NoSuchVersion" => {
             (GiveUp, "/endpoint", "is this the URL of an EC2 API?")
         }
-        _ if status >= 500 && effect == Effect::Perhaps => (UnknownOutcome, "", ""),
+        _ if status >= 500 && effect == Effect::Possible => (UnknownOutcome, "", ""),
         _ if status >= 500 || status == 429 => (Retry, "", ""),
         _ if status == 401 || status == 403 => (Denied, "", ""),
         _ => (GiveUp, "", ""),
     }
 }
 
-fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Fault {
+fn fault_without_document(endpoint: &str, effect: Effect, response: &Response) -> Fault {
     let status = response.status;
     let message = format!("the EC2 API at {endpoint} answers with status {status}");
     let fault = match status {
@@ -175,12 +176,12 @@ fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Faul
             );
             Fault::give_up("ec2.redirect", message).at("/endpoint", "if that is the cloud, write its URL here")
         }
-        429 => Fault::retry("ec2.throttled", message).retry_after(THROTTLED),
-        501 | 505 => not_ec2(effect, message),
-        500.. if effect == Effect::Perhaps => Fault::unknown_outcome("ec2.server-error", message),
+        429 => Fault::retry("ec2.throttled", message).retry_after(DEFAULT_THROTTLE_DELAY),
+        501 | 505 => foreign_answer_fault(effect, message),
+        500.. if effect == Effect::Possible => Fault::unknown_outcome("ec2.server-error", message),
         500.. => Fault::retry("ec2.server-error", message),
         401 | 403 => Fault::denied("ec2.denied", message),
-        _ => not_ec2(effect, message),
+        _ => foreign_answer_fault(effect, message),
     };
     match response.retry_after() {
         Some(delay) => fault.retry_after(delay),
@@ -190,8 +191,8 @@ fn without_document(endpoint: &str, effect: Effect, response: &Response) -> Faul
 
 /// Something else: a creation has not happened. It may stand in front of the API for a while, so that whoever looks for
 /// machines or removes them looks again.
-fn not_ec2(effect: Effect, message: String) -> Fault {
-    let reaction = if effect == Effect::Perhaps { Reaction::GiveUp } else { Reaction::Retry };
+fn foreign_answer_fault(effect: Effect, message: String) -> Fault {
+    let reaction = if effect == Effect::Possible { Reaction::GiveUp } else { Reaction::Retry };
     Fault::new(reaction, "ec2.not-ec2", format!("{message}, and not like an EC2 API"))
         .at("/endpoint", "is this the URL of an EC2 API?")
 }

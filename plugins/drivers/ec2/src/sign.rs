@@ -9,7 +9,7 @@ const SERVICE: &str = "ec2";
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 /// Adds the headers that sign a POST of a form.
-pub(crate) fn signed(request: Request, credential: &Credential, region: &str) -> Result<Request, Fault> {
+pub(crate) fn sign(request: Request, credential: &Credential, region: &str) -> Result<Request, Fault> {
     let (access_key, secret_key) = (credential.require("accesskey")?, credential.require("secretkey")?);
     let token = credential.secret("session_token").map(|token| token.placeholder(Encoding::Plain));
     let mut headers = vec![("content-type".to_owned(), CONTENT_TYPE.to_owned())];

@@ -77,7 +77,7 @@ impl Driver for Local {
     fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
         let detail = |pointer: &str, message: String| Detail { pointer: pointer.to_owned(), message };
         let mut found: Vec<Detail> =
-            wrong_directory(&request.scope.section).map(|why| detail("/directory", why)).into_iter().collect();
+            directory_mistake(&request.scope.section).map(|why| detail("/directory", why)).into_iter().collect();
         if let Err(fault) = command(request) {
             found.push(detail("", fault.message));
             found.extend(fault.details);
@@ -120,7 +120,7 @@ fn command(request: &NodeRequest<Section>) -> Result<Command, Fault> {
     })
 }
 
-fn wrong_directory(section: &Section) -> Option<String> {
+fn directory_mistake(section: &Section) -> Option<String> {
     let directory = section.directory.as_ref()?;
     let wrong = directory.trim().is_empty() || directory.contains('\0');
     wrong.then(|| format!("`{}` is not a directory", directory.escape_debug()))

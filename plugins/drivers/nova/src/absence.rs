@@ -12,8 +12,8 @@ impl Cloud<'_> {
     ///
     /// # Errors
     /// `denied` when it may be there all the same.
-    pub(crate) fn proves_absence_of(&self, server: &Reference) -> Result<(), Fault> {
-        let (id, made, here) = (&server.id, &server.home, self.home());
+    pub(crate) fn require_same_tenancy(&self, server: &Reference) -> Result<(), Fault> {
+        let (id, made, here) = (&server.id, &server.tenancy, self.tenancy());
         let cloud = &self.section.endpoint;
         // Handles of version 1 name no project. The section does, and with an application credential it may be wrong.
         let written = self.section.project_id.trim();

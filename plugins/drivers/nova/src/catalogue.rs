@@ -67,7 +67,7 @@ impl Endpoint {
 }
 
 /// The public URL of a service, in the region that the section names, and the name of that region.
-pub(crate) fn place(
+pub(crate) fn find_endpoint(
     catalogue: &[Entry],
     service: Service,
     section: &Section,

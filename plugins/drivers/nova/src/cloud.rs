@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::catalogue::Service;
-use crate::handle::Home;
+use crate::handle::Tenancy;
 use crate::refusal;
 use crate::section::Section;
-use crate::session::{NOT_KEYSTONE, Session};
+use crate::session::{NOT_KEYSTONE_CODE, Session};
 
 /// What a lost answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum Effect {
     /// Nothing: the call only reads, or may be repeated.
     None,
     /// The cloud may have acted.
-    Perhaps,
+    Possible,
 }
 
 /// A cloud that one has logged in to.
@@ -28,11 +28,11 @@ pub(crate) struct Cloud<'a> {
     pub(crate) scope: &'a Scope<Section>,
     session: RefCell<Session>,
     /// The token was obtained in this call.
-    fresh: RefCell<bool>,
+    is_token_fresh: RefCell<bool>,
 }
 
 /// A request to a service, below its URL.
-pub(crate) struct Ask<'t> {
+pub(crate) struct ServiceRequest<'t> {
     pub(crate) service: Service,
     pub(crate) effect: Effect,
     pub(crate) method: &'static str,
@@ -42,7 +42,7 @@ pub(crate) struct Ask<'t> {
     pub(crate) headers: &'t [(&'t str, String)],
 }
 
-impl<'t> Ask<'t> {
+impl<'t> ServiceRequest<'t> {
     pub(crate) fn new(service: Service, method: &'static str, path: &'t str) -> Self {
         Self { service, effect: Effect::None, method, path, query: &[], body: None, headers: &[] }
     }
@@ -50,26 +50,26 @@ impl<'t> Ask<'t> {
 
 impl<'a> Cloud<'a> {
     pub(crate) fn new(scope: &'a Scope<Section>) -> Result<Self, Fault> {
-        let kept = Session::kept(scope);
+        let kept = Session::cached(scope);
         let fresh = kept.is_none();
-        let session = kept.map_or_else(|| Session::open(scope), Ok)?;
-        Ok(Self { section: &scope.section, scope, session: RefCell::new(session), fresh: RefCell::new(fresh) })
+        let session = kept.map_or_else(|| Session::log_in(scope), Ok)?;
+        Ok(Self { section: &scope.section, scope, session: RefCell::new(session), is_token_fresh: RefCell::new(fresh) })
     }
 
     /// As [`Cloud::new`], for servers that may be there: something that answers in the place of Keystone may go away again.
-    pub(crate) fn again(scope: &'a Scope<Section>) -> Result<Self, Fault> {
+    pub(crate) fn for_existing_servers(scope: &'a Scope<Section>) -> Result<Self, Fault> {
         Self::new(scope).map_err(|fault| match fault.code.as_str() {
-            NOT_KEYSTONE => Fault { reaction: Reaction::Retry, ..fault },
+            NOT_KEYSTONE_CODE => Fault { reaction: Reaction::Retry, ..fault },
             _ => fault,
         })
     }
 
     /// The answer, if it is a success.
-    pub(crate) fn send(&self, ask: &Ask) -> Result<Response, Fault> {
+    pub(crate) fn send(&self, ask: &ServiceRequest) -> Result<Response, Fault> {
         let response = self.attempt(ask)?;
         // The token of an earlier call may have been revoked. Nothing was done, so it may be done again.
-        let response = if response.status == 401 && !self.fresh.replace(true) {
-            let session = Session::open(self.scope)?;
+        let response = if response.status == 401 && !self.is_token_fresh.replace(true) {
+            let session = Session::log_in(self.scope)?;
             self.session.replace(session);
             self.attempt(ask)?
         } else {
@@ -82,38 +82,38 @@ impl<'a> Cloud<'a> {
     }
 
     /// What is in the answer.
-    pub(crate) fn read<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Fault> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, ask: &ServiceRequest) -> Result<T, Fault> {
         let response = self.send(ask)?;
-        response.json().map_err(|error| self.unreadable(ask, &error.to_string()))
+        response.json().map_err(|error| self.unreadable_fault(ask, &error.to_string()))
     }
 
     /// Asks for something to be deleted. False when the service says that it knows no such thing.
     pub(crate) fn remove(&self, service: Service, path: &str) -> Result<bool, Fault> {
-        let ask = Ask::new(service, "DELETE", path);
+        let ask = ServiceRequest::new(service, "DELETE", path);
         match self.send(&ask) {
             Err(fault) if fault.reaction == Reaction::NotFound => Ok(false),
             Err(fault) => Err(fault),
             Ok(response) if response.status == 204 || response.body.is_empty() => Ok(true),
             // A page of something in between, which has deleted nothing.
-            Ok(_) => Err(self.unreadable(&ask, "there should be nothing in it")),
+            Ok(_) => Err(self.unreadable_fault(&ask, "there should be nothing in it")),
         }
     }
 
     /// The part of the cloud that the token opens.
-    pub(crate) fn home(&self) -> Home {
-        self.session.borrow().home()
+    pub(crate) fn tenancy(&self) -> Tenancy {
+        self.session.borrow().tenancy()
     }
 
-    pub(crate) fn unreadable(&self, ask: &Ask, why: &str) -> Fault {
+    pub(crate) fn unreadable_fault(&self, ask: &ServiceRequest, why: &str) -> Fault {
         let (kind, endpoint) = (ask.service.kind(), &self.section.endpoint);
         let message = format!("{kind} of the cloud at {endpoint} answers with what can't be read: {why}");
         match ask.effect {
             Effect::None => Fault::retry("nova.bad-answer", message),
-            Effect::Perhaps => Fault::unknown_outcome("nova.bad-answer", message),
+            Effect::Possible => Fault::unknown_outcome("nova.bad-answer", message),
         }
     }
 
-    fn attempt(&self, ask: &Ask) -> Result<Response, Fault> {
+    fn attempt(&self, ask: &ServiceRequest) -> Result<Response, Fault> {
         let session = self.session.borrow();
         let url = format!("{}{}", session.url(ask.service, self.section)?, ask.path);
         let mut request = self.scope.http().request(ask.method, url).header("x-auth-token", &session.token);
@@ -128,13 +128,13 @@ impl<'a> Cloud<'a> {
             request = request.json(body);
         }
         let host = request.url.split('/').nth(2).unwrap_or_default().to_owned();
-        request.send().map_err(|error| self.unanswered(ask, &host, error))
+        request.send().map_err(|error| self.connection_fault(ask, &host, error))
     }
 
-    fn unanswered(&self, ask: &Ask, host: &str, error: HttpError) -> Fault {
+    fn connection_fault(&self, ask: &ServiceRequest, host: &str, error: HttpError) -> Fault {
         let mut fault = match ask.effect {
             Effect::None => error.of_reading("nova.unreachable"),
-            Effect::Perhaps => error.of_change("nova.unreachable"),
+            Effect::Possible => error.of_change("nova.unreachable"),
         };
         let kind = ask.service.kind();
         fault.message = format!(

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::catalogue::Service;
-use crate::cloud::{Ask, Cloud};
-use crate::refusal::BUSY;
+use crate::cloud::{Cloud, ServiceRequest};
+use crate::refusal::BUSY_CODE;
 
 #[derive(Deserialize)]
 struct Console {
@@ -24,10 +24,13 @@ impl Cloud<'_> {
     pub(crate) fn console(&self, id: &str, lines: u32) -> Result<String, Fault> {
         let path = format!("/servers/{}/action", encoded(id));
         let body = json!({"os-getConsoleOutput": {"length": lines}});
-        match self.read::<Console>(&Ask { body: Some(&body), ..Ask::new(Service::Compute, "POST", &path) }) {
-            Ok(console) => Ok(last(&console.output.unwrap_or_default(), lines)),
+        match self.read::<Console>(&ServiceRequest {
+            body: Some(&body),
+            ..ServiceRequest::new(Service::Compute, "POST", &path)
+        }) {
+            Ok(console) => Ok(last_lines(&console.output.unwrap_or_default(), lines)),
             // Not ready, which is the answer of a server that is being made or that failed before it ran.
-            Err(fault) if fault.code == BUSY => Err(unsupported(fault)),
+            Err(fault) if fault.code == BUSY_CODE => Err(unsupported(fault)),
             Err(fault) if fault.reaction == Reaction::Retry => Err(fault),
             // What the server is looked at for must not be hidden by this.
             Err(fault) => Err(unsupported(fault)),
@@ -40,7 +43,7 @@ fn unsupported(fault: Fault) -> Fault {
 }
 
 /// Some clouds give more than was asked for.
-fn last(text: &str, lines: u32) -> String {
+fn last_lines(text: &str, lines: u32) -> String {
     let all: Vec<&str> = text.lines().map(str::trim_end).collect();
     let all = all.strip_suffix(&[""]).unwrap_or(&all);
     let skipped = all.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX));

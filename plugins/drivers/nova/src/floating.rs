@@ -9,18 +9,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::catalogue::Service;
-use crate::cloud::{Ask, Cloud, Effect};
+use crate::cloud::{Cloud, Effect, ServiceRequest};
 use crate::handle::Reference;
 use crate::section::given;
 use crate::servers::has_next;
 
 /// A server has its port a few seconds after it was made.
-const PORT_POLLS: usize = 60;
-const PORT_POLL: Duration = Duration::from_secs(1);
+const MAX_PORT_POLLS: usize = 60;
+const PORT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Who found the same address free has asked for it by then.
-const TAKEN_AGAIN: Duration = Duration::from_secs(1);
+const CLAIM_CONFIRM_DELAY: Duration = Duration::from_secs(1);
 /// Time for the answer that says what happened.
-const MARGIN: Duration = Duration::from_secs(5);
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize)]
 struct FloatingIp {
@@ -72,7 +72,7 @@ struct Networks {
 }
 
 /// On those that the driver allocated. Others are the user's, and stay.
-fn mark(server: &str) -> String {
+fn ownership_label(server: &str) -> String {
     format!("occopus.server={server}")
 }
 
@@ -88,30 +88,33 @@ impl FloatingIp {
 
 impl Cloud<'_> {
     /// Gives the server a floating IP: one of the user's that nobody uses, or a new one.
-    pub(crate) fn float(&self, server: &str) -> Result<Address, Fault> {
+    pub(crate) fn assign_floating_ip(&self, server: &str) -> Result<Address, Fault> {
         let port = self.port_of(server)?;
-        if let Some(there) = self.floating(&[("port_id", &port)])?.first() {
+        if let Some(there) = self.list_floating_ips(&[("port_id", &port)])?.first() {
             return Ok(there.address());
         }
         let network = self.external_network()?;
-        for free in self.floating(&[("floating_network_id", &network), ("status", "DOWN")])? {
-            if free.port_id.is_none() && !free.is_ours() && self.take(&free, &port)? {
+        for free in self.list_floating_ips(&[("floating_network_id", &network), ("status", "DOWN")])? {
+            if free.port_id.is_none() && !free.is_ours() && self.claim_floating_ip(&free, &port)? {
                 return Ok(free.address());
             }
         }
         let body = json!({"floatingip": {
-            "floating_network_id": network, "port_id": port, "description": mark(server),
+            "floating_network_id": network, "port_id": port, "description": ownership_label(server),
         }});
-        let ask =
-            Ask { effect: Effect::Perhaps, body: Some(&body), ..Ask::new(Service::Network, "POST", "/floatingips") };
+        let ask = ServiceRequest {
+            effect: Effect::Possible,
+            body: Some(&body),
+            ..ServiceRequest::new(Service::Network, "POST", "/floatingips")
+        };
         self.read::<OneFloatingIp>(&ask).map(|made| made.floatingip.address())
     }
 
     /// Gives back what was allocated for this server.
-    pub(crate) fn release(&self, server: &str) -> Result<(), Fault> {
-        for ours in self.floating(&[("description", &mark(server))])? {
+    pub(crate) fn release_floating_ip(&self, server: &str) -> Result<(), Fault> {
+        for ours in self.list_floating_ips(&[("description", &ownership_label(server))])? {
             // A cloud without this filter lists all.
-            if ours.description.as_deref() != Some(&mark(server)) {
+            if ours.description.as_deref() != Some(&ownership_label(server)) {
                 continue;
             }
             // One that Neutron no longer knows is released, too.
@@ -121,14 +124,14 @@ impl Cloud<'_> {
     }
 
     /// Nova may show a floating IP a while after Neutron has it.
-    pub(crate) fn add_floating(&self, servers: &mut [Observed]) -> Result<(), Fault> {
+    pub(crate) fn add_floating_addresses(&self, servers: &mut [Observed]) -> Result<(), Fault> {
         let lacks = |server: &Observed| {
             server.phase == Phase::Running && server.addresses.iter().all(|address| address.internal)
         };
         if !servers.iter().any(lacks) {
             return Ok(());
         }
-        let known = self.floating(&[])?;
+        let known = self.list_floating_ips(&[])?;
         for server in servers.iter_mut().filter(|server| lacks(server)) {
             let id = Reference::of(&server.handle).id;
             let is_its = |ip: &&FloatingIp| ip.port_details.as_ref().is_some_and(|port| port.device_id == id);
@@ -140,14 +143,18 @@ impl Cloud<'_> {
     }
 
     /// Associates one that is free, unless another one was quicker.
-    fn take(&self, free: &FloatingIp, port: &str) -> Result<bool, Fault> {
+    fn claim_floating_ip(&self, free: &FloatingIp, port: &str) -> Result<bool, Fault> {
         let body = json!({"floatingip": {"port_id": port}});
         let path = format!("/floatingips/{}", encoded(&free.id));
         let expected: Vec<(&str, String)> =
             free.revision_number.map(|number| ("if-match", format!("revision_number={number}"))).into_iter().collect();
-        let ask = Ask { body: Some(&body), headers: &expected, ..Ask::new(Service::Network, "PUT", &path) };
+        let ask = ServiceRequest {
+            body: Some(&body),
+            headers: &expected,
+            ..ServiceRequest::new(Service::Network, "PUT", &path)
+        };
         match self.send(&ask) {
-            Ok(_) if free.revision_number.is_none() => self.kept(free, port),
+            Ok(_) if free.revision_number.is_none() => self.confirm_claim(free, port),
             Ok(_) => Ok(true),
             // Changed since it was listed (412), taken (409), or gone.
             Err(fault) if matches!(fault.reaction, Reaction::Conflict | Reaction::NotFound) => Ok(false),
@@ -156,9 +163,9 @@ impl Cloud<'_> {
     }
 
     /// A Neutron without revision numbers lets the last one have it who asks: who is shown after a while has it.
-    fn kept(&self, taken: &FloatingIp, port: &str) -> Result<bool, Fault> {
-        sleep(TAKEN_AGAIN);
-        match self.read::<OneFloatingIp>(&Ask::new(
+    fn confirm_claim(&self, taken: &FloatingIp, port: &str) -> Result<bool, Fault> {
+        sleep(CLAIM_CONFIRM_DELAY);
+        match self.read::<OneFloatingIp>(&ServiceRequest::new(
             Service::Network,
             "GET",
             &format!("/floatingips/{}", encoded(&taken.id)),
@@ -169,12 +176,12 @@ impl Cloud<'_> {
         }
     }
 
-    fn floating(&self, query: &[(&str, &str)]) -> Result<Vec<FloatingIp>, Fault> {
+    fn list_floating_ips(&self, query: &[(&str, &str)]) -> Result<Vec<FloatingIp>, Fault> {
         let (mut all, mut marker): (Vec<FloatingIp>, Option<String>) = (Vec::new(), None);
         loop {
             let mut query = query.to_vec();
             query.extend(marker.as_deref().map(|marker| ("marker", marker)));
-            let ask = Ask { query: &query, ..Ask::new(Service::Network, "GET", "/floatingips") };
+            let ask = ServiceRequest { query: &query, ..ServiceRequest::new(Service::Network, "GET", "/floatingips") };
             let page: FloatingIps = self.read(&ask)?;
             let next = page.floatingips.last().filter(|_| has_next(&page.floatingips_links)).map(|ip| ip.id.clone());
             all.extend(page.floatingips);
@@ -189,16 +196,17 @@ impl Cloud<'_> {
         let network = given(self.section.network_id.as_ref());
         let filters = [Some(("device_id", server)), network.map(|network| ("network_id", network))];
         let query: Vec<(&str, &str)> = filters.into_iter().flatten().collect();
-        for _ in 0..PORT_POLLS {
-            let ports: Ports = self.read(&Ask { query: &query, ..Ask::new(Service::Network, "GET", "/ports") })?;
+        for _ in 0..MAX_PORT_POLLS {
+            let ports: Ports =
+                self.read(&ServiceRequest { query: &query, ..ServiceRequest::new(Service::Network, "GET", "/ports") })?;
             if let Some(port) = ports.ports.into_iter().next() {
                 return Ok(port.id);
             }
-            if self.scope.call().remaining() < MARGIN || self.scope.call().cancelled() {
+            if self.scope.call().remaining() < ANSWER_MARGIN || self.scope.call().cancelled() {
                 break;
             }
             self.scope.call().progress("waiting for the server's network", None);
-            sleep(PORT_POLL);
+            sleep(PORT_POLL_INTERVAL);
         }
         Err(Fault::retry("nova.no-port", format!("the server {server} has no port for a floating IP yet")))
     }
@@ -206,7 +214,7 @@ impl Cloud<'_> {
     fn external_network(&self) -> Result<String, Fault> {
         let wanted = given(self.section.floating_ip_pool.as_ref());
         let query = [("router:external", "true"), ("fields", "id"), ("fields", "name")];
-        let ask = Ask { query: &query, ..Ask::new(Service::Network, "GET", "/networks") };
+        let ask = ServiceRequest { query: &query, ..ServiceRequest::new(Service::Network, "GET", "/networks") };
         let networks = self.read::<Networks>(&ask)?.networks;
         let names: Vec<&str> = networks.iter().map(|network| network.name.as_str()).collect();
         let found =

@@ -6,7 +6,7 @@ use occopus_sdk::http::encoded;
 /// Of the format of [`Reference`]. Version 1 was the server's id alone.
 pub(crate) const HANDLE_VERSION: u32 = 2;
 /// Bytes of one value. A handle may have 4 KiB.
-const LONGEST: usize = 512;
+const MAX_VALUE_BYTES: usize = 512;
 
 /// The content of a handle: `ID project=ID region=NAME nova=URL instance=UUID name=NAME`, all but the name percent-encoded.
 /// All but the id may be missing.
@@ -14,7 +14,7 @@ const LONGEST: usize = 512;
 pub(crate) struct Reference {
     pub(crate) id: String,
     /// Where it was made.
-    pub(crate) home: Home,
+    pub(crate) tenancy: Tenancy,
     /// The id that it carries in its metadata.
     pub(crate) instance: Option<String>,
     /// Its name, which makes lists short.
@@ -23,24 +23,25 @@ pub(crate) struct Reference {
 
 /// The part of a cloud that a token opens, percent-encoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Home {
+pub(crate) struct Tenancy {
     pub(crate) project: Option<String>,
     pub(crate) region: Option<String>,
     /// The URL of Nova. Counts where the region has no name.
     pub(crate) nova: Option<String>,
 }
 
-impl Home {
+impl Tenancy {
     pub(crate) fn new(project: Option<&str>, region: Option<&str>, nova: &str) -> Self {
         Self { project: project.and_then(value), region: region.and_then(value), nova: value(nova) }
     }
 }
 
 impl Reference {
-    pub(crate) fn new(id: &str, home: Home, instance: Option<&str>, name: &str) -> Self {
-        let is_good = |name: &&str| !name.is_empty() && name.len() <= LONGEST && !name.contains(char::is_control);
+    pub(crate) fn new(id: &str, home: Tenancy, instance: Option<&str>, name: &str) -> Self {
+        let is_good =
+            |name: &&str| !name.is_empty() && name.len() <= MAX_VALUE_BYTES && !name.contains(char::is_control);
         let name = Some(name.trim()).filter(is_good).map(str::to_owned);
-        Self { id: id.to_owned(), home, instance: instance.and_then(value), name }
+        Self { id: id.to_owned(), tenancy: home, instance: instance.and_then(value), name }
     }
 
     /// Reads handles of all versions.
@@ -54,9 +55,9 @@ impl Reference {
         let mut reference = Self { id, name: name.map(str::to_owned), ..Self::default() };
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             let place = match name {
-                "project" => &mut reference.home.project,
-                "region" => &mut reference.home.region,
-                "nova" => &mut reference.home.nova,
+                "project" => &mut reference.tenancy.project,
+                "region" => &mut reference.tenancy.region,
+                "nova" => &mut reference.tenancy.nova,
                 "instance" => &mut reference.instance,
                 _ => continue,
             };
@@ -66,7 +67,7 @@ impl Reference {
     }
 
     pub(crate) fn handle(&self) -> Handle {
-        let Home { project, region, nova } = &self.home;
+        let Tenancy { project, region, nova } = &self.tenancy;
         let mut data = self.id.clone();
         for (name, value) in [("project", project), ("region", region), ("nova", nova), ("instance", &self.instance)] {
             if let Some(value) = value {
@@ -82,7 +83,7 @@ impl Reference {
 
 fn value(text: &str) -> Option<String> {
     let text = encoded(text.trim()).replace("%3A", ":").replace("%2F", "/");
-    (!text.is_empty() && text.len() <= LONGEST).then_some(text)
+    (!text.is_empty() && text.len() <= MAX_VALUE_BYTES).then_some(text)
 }
 
 #[cfg(test)]
@@ -93,7 +94,7 @@ mod tests {
     fn handles_of_all_versions_are_read() {
         let old = Reference::of(&Handle::new(1, "server-0"));
         assert_eq!(old, Reference { id: "server-0".to_owned(), ..Reference::default() });
-        let home = Home::new(Some("p-1"), Some("Region One"), "http://nova:8774/v2.1");
+        let home = Tenancy::new(Some("p-1"), Some("Region One"), "http://nova:8774/v2.1");
         let full = Reference::new("server-0", home, Some("u-1"), "web name=1");
         let handle = full.handle();
         let text = "server-0 project=p-1 region=Region%20One nova=http://nova:8774/v2.1 instance=u-1 name=web name=1";
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn what_a_cloud_invents_does_not_make_handles_long() {
         let long = "ä".repeat(2000);
-        let reference = Reference::new("server-0", Home::new(Some(&long), Some(&long), &long), Some(&long), &long);
+        let reference = Reference::new("server-0", Tenancy::new(Some(&long), Some(&long), &long), Some(&long), &long);
         assert_eq!(reference.handle().data, "server-0");
     }
 }

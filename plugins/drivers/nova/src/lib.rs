@@ -12,10 +12,10 @@ mod absence;
 mod catalogue;
 mod cloud;
 mod console;
-mod ending;
+mod deletion;
 mod floating;
 mod handle;
-mod names;
+mod name_lookup;
 mod observe;
 mod preflight;
 mod refusal;
@@ -40,9 +40,9 @@ use server::Server;
 
 /// A first creation that took longer may have been overtaken by another owner of the infrastructure, and looks for
 /// itself. One that took less has arrived when whoever repeats it has waited for as long.
-const OVERTAKEN: Duration = Duration::from_secs(5);
+const FIRST_ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// Time for the answer that says what happened.
-const MARGIN: Duration = Duration::from_secs(5);
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
 /// The driver.
 pub struct Nova;
@@ -62,24 +62,24 @@ impl Driver for Nova {
 
     fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
         // Something that the server needs is missing.
-        create(request).map_err(|fault| instead_of_absence(fault, Reaction::GiveUp))
+        create(request).map_err(|fault| not_an_absence(fault, Reaction::GiveUp))
     }
 
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
-        find(scope, instance_id).map_err(|fault| instead_of_absence(fault, Reaction::Retry))
+        find(scope, instance_id).map_err(|fault| not_an_absence(fault, Reaction::Retry))
     }
 
     fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
         if handles.is_empty() {
             return Ok(Vec::new());
         }
-        let seen = Cloud::again(scope).and_then(|cloud| cloud.observe(handles));
-        seen.map_err(|fault| instead_of_absence(fault, Reaction::Retry))
+        let seen = Cloud::for_existing_servers(scope).and_then(|cloud| cloud.observe(handles));
+        seen.map_err(|fault| not_an_absence(fault, Reaction::Retry))
     }
 
     fn destroy(scope: &Scope<Section>, handle: &Handle) -> Result<(), Fault> {
-        let gone = Cloud::again(scope).and_then(|cloud| cloud.destroy(&Reference::of(handle)));
-        gone.map_err(|fault| instead_of_absence(fault, Reaction::Retry))
+        let gone = Cloud::for_existing_servers(scope).and_then(|cloud| cloud.destroy(&Reference::of(handle)));
+        gone.map_err(|fault| not_an_absence(fault, Reaction::Retry))
     }
 
     fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
@@ -87,19 +87,19 @@ impl Driver for Nova {
     }
 
     fn tail(scope: &Scope<Section>, handle: &Handle, lines: u32) -> Result<String, Fault> {
-        Cloud::again(scope)?.console(&Reference::of(handle).id, lines)
+        Cloud::for_existing_servers(scope)?.console(&Reference::of(handle).id, lines)
     }
 }
 
 impl Inventory for Nova {
     fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
         let list = |cloud: Cloud| {
-            let (servers, cursor) = cloud.page(None, cursor)?;
-            let home = cloud.home();
-            let machines = servers.iter().filter(|server| server.lives()).filter_map(|server| server.owned(&home));
+            let (servers, cursor) = cloud.list_page(None, cursor)?;
+            let home = cloud.tenancy();
+            let machines = servers.iter().filter(|server| server.is_alive()).filter_map(|server| server.owned(&home));
             Ok(Page { machines: machines.collect(), cursor })
         };
-        Cloud::again(scope).and_then(list).map_err(|fault| instead_of_absence(fault, Reaction::Retry))
+        Cloud::for_existing_servers(scope).and_then(list).map_err(|fault| not_an_absence(fault, Reaction::Retry))
     }
 }
 
@@ -108,28 +108,28 @@ fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
     let cloud = Cloud::new(&request.scope)?;
     let name = servers::name(request);
     if request.repeated
-        && let Some(there) = cloud.the_one(&request.instance_id, Some(name))?
+        && let Some(there) = cloud.find_without_duplicates(&request.instance_id, Some(name))?
     {
-        return complete(&cloud, &there.reference(cloud.home()), Some(&there));
+        return finish_creation(&cloud, &there.reference(cloud.tenancy()), Some(&there));
     }
-    let made = cloud.run(request)?;
+    let made = cloud.create_server(request)?;
     if request.repeated {
-        outlast(request.scope.call(), begun);
-    } else if begun.elapsed() < OVERTAKEN {
-        return complete(&cloud, &made, None);
+        wait_out_first_attempt(request.scope.call(), begun);
+    } else if begun.elapsed() < FIRST_ATTEMPT_MAX {
+        return finish_creation(&cloud, &made, None);
     }
-    match cloud.settled(&request.instance_id, Some(name)) {
-        Ok(Some(one)) => complete(&cloud, &one.reference(cloud.home()), Some(&one)),
-        Ok(None) => complete(&cloud, &made, None),
+    match cloud.find_after_settling(&request.instance_id, Some(name)) {
+        Ok(Some(one)) => finish_creation(&cloud, &one.reference(cloud.tenancy()), Some(&one)),
+        Ok(None) => finish_creation(&cloud, &made, None),
         // It is there, and perhaps not alone: `find` will tell.
         Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
     }
 }
 
 fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
-    let cloud = Cloud::again(scope)?;
-    let Some(server) = cloud.settled(instance_id, None)? else { return Ok(None) };
-    match complete(&cloud, &server.reference(cloud.home()), Some(&server)) {
+    let cloud = Cloud::for_existing_servers(scope)?;
+    let Some(server) = cloud.find_after_settling(instance_id, None)? else { return Ok(None) };
+    match finish_creation(&cloud, &server.reference(cloud.tenancy()), Some(&server)) {
         Ok(observed) => Ok(Some(observed)),
         // It was taken back.
         Err(fault) if is_final(fault.reaction) => Ok(None),
@@ -138,32 +138,32 @@ fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, F
 }
 
 /// That something is not there, a network or a list, must not be taken for a server that is gone.
-fn instead_of_absence(fault: Fault, reaction: Reaction) -> Fault {
+fn not_an_absence(fault: Fault, reaction: Reaction) -> Fault {
     if fault.reaction == Reaction::NotFound { Fault { reaction, ..fault } } else { fault }
 }
 
 /// Waits for a first creation that was sent before this one began.
-fn outlast(call: &Call, begun: Instant) {
+fn wait_out_first_attempt(call: &Call, begun: Instant) {
     if !call.cancelled() {
-        sleep(OVERTAKEN.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(MARGIN)));
+        sleep(FIRST_ATTEMPT_MAX.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(ANSWER_MARGIN)));
     }
 }
 
 /// Gives the server what belongs to it. One that can't have it is taken back.
-fn complete(cloud: &Cloud, made: &Reference, server: Option<&Server>) -> Result<Observed, Fault> {
+fn finish_creation(cloud: &Cloud, made: &Reference, server: Option<&Server>) -> Result<Observed, Fault> {
     let mut observed = match server {
-        Some(server) => server.observed(&cloud.home()),
+        Some(server) => server.observed(&cloud.tenancy()),
         None => Observed::new(made.handle(), Phase::Pending),
     };
     if !cloud.section.wants_floating_ip() || server.is_some_and(Server::has_floating_ip) {
         return Ok(observed);
     }
-    match cloud.float(&made.id) {
+    match cloud.assign_floating_ip(&made.id) {
         Ok(address) => {
             observed.addresses.insert(0, address);
             Ok(observed)
         }
-        Err(fault) if is_final(fault.reaction) => match cloud.end(made) {
+        Err(fault) if is_final(fault.reaction) => match cloud.delete(made) {
             Ok(_) => Err(fault),
             // It must not be forgotten: `find` tries again to delete it.
             Err(_) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }

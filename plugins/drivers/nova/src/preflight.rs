@@ -7,9 +7,9 @@ use occopus_sdk::{Detail, NodeRequest};
 use crate::section::{Section, given};
 
 /// Bytes in base64, by the API's own limit.
-const USER_DATA: usize = 65_535;
+const MAX_USER_DATA_BYTES: usize = 65_535;
 /// Characters of names, by the API's own limit.
-const NAME: usize = 255;
+const MAX_NAME_CHARS: usize = 255;
 
 pub(crate) fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
     let section = &request.scope.section;
@@ -26,28 +26,29 @@ pub(crate) fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
     }
     let names = [("/server_name", section.server_name.as_ref()), ("/key_name", section.key_name.as_ref())];
     for (pointer, name) in names {
-        if let Some(length) = given(name).map(|name| name.chars().count()).filter(|length| *length > NAME) {
-            add(pointer, format!("it has {length} characters; Nova takes {NAME} at most"));
+        if let Some(length) = given(name).map(|name| name.chars().count()).filter(|length| *length > MAX_NAME_CHARS) {
+            add(pointer, format!("it has {length} characters; Nova takes {MAX_NAME_CHARS} at most"));
         }
     }
     if let Some(network) = given(section.network_id.as_ref()).filter(|network| !is_uuid(network)) {
         add("/network_id", format!("`{network}` is not the id of a network; Nova takes no names here"));
     }
     for (index, group) in section.security_groups.iter().flatten().enumerate() {
-        if group.given().is_some_and(|group: &str| group.chars().count() > NAME) {
-            add(&format!("/security_groups/{index}"), format!("a name has {NAME} characters at most"));
+        if group.given().is_some_and(|group: &str| group.chars().count() > MAX_NAME_CHARS) {
+            add(&format!("/security_groups/{index}"), format!("a name has {MAX_NAME_CHARS} characters at most"));
         }
     }
-    if let Some(message) = request.user_data.as_ref().and_then(|data| too_long(&STANDARD.encode(data))) {
+    if let Some(message) = request.user_data.as_ref().and_then(|data| user_data_too_long(&STANDARD.encode(data))) {
         add("#user-data", format!("{message}: let the machine fetch large files itself"));
     }
     found
 }
 
 /// What is said of user data that Nova does not take.
-pub(crate) fn too_long(encoded: &str) -> Option<String> {
+pub(crate) fn user_data_too_long(encoded: &str) -> Option<String> {
     let length = encoded.len();
-    (length > USER_DATA).then(|| format!("the user data has {length} bytes in base64; Nova takes {USER_DATA} at most"))
+    (length > MAX_USER_DATA_BYTES)
+        .then(|| format!("the user data has {length} bytes in base64; Nova takes {MAX_USER_DATA_BYTES} at most"))
 }
 
 /// As Nova has it: dashes and braces do not count.

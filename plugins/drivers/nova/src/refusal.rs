@@ -11,13 +11,13 @@ use crate::catalogue::Service;
 use crate::cloud::Effect;
 
 /// How long to wait where the service does not say.
-const THROTTLED: Duration = Duration::from_secs(2);
+const DEFAULT_THROTTLE_DELAY: Duration = Duration::from_secs(2);
 
 /// The code of status 409 to what may be asked again: the server is in a state of its life in which it can't be done.
-pub(crate) const BUSY: &str = "nova.busy";
+pub(crate) const BUSY_CODE: &str = "nova.busy";
 
 /// What the service says, from any of the shapes in which services of OpenStack say it.
-pub(crate) fn words(response: &Response) -> String {
+pub(crate) fn error_text(response: &Response) -> String {
     let text = response.text();
     let said = serde_json::from_str::<Value>(&text).ok().and_then(|body| {
         let fields = body.as_object()?;
@@ -32,28 +32,28 @@ pub(crate) fn words(response: &Response) -> String {
 }
 
 /// With the request's id, and when to come again.
-pub(crate) fn dressed(mut fault: Fault, response: &Response) -> Fault {
+pub(crate) fn with_request_id(mut fault: Fault, response: &Response) -> Fault {
     let id = ["x-openstack-request-id", "x-compute-request-id"].iter().find_map(|name| response.header(name));
     if let Some(id) = id {
         fault = fault.detail(format!("request id {id}"));
     }
     match response.retry_after() {
         Some(delay) => fault.retry_after(delay),
-        None if response.status == 429 || response.status == 413 => fault.retry_after(THROTTLED),
+        None if response.status == 429 || response.status == 413 => fault.retry_after(DEFAULT_THROTTLE_DELAY),
         None => fault,
     }
 }
 
 pub(crate) fn fault(endpoint: &str, service: Service, effect: Effect, response: &Response) -> Fault {
-    let said = words(response);
-    if response.status == 404 && !is_in_its_own_words(service, response) {
+    let said = error_text(response);
+    if response.status == 404 && !is_service_not_found(service, response) {
         // A page or a word of something in between says nothing about what was asked for.
-        let reaction = if effect == Effect::Perhaps { Reaction::GiveUp } else { Reaction::Retry };
+        let reaction = if effect == Effect::Possible { Reaction::GiveUp } else { Reaction::Retry };
         let message =
             format!("what answers for {} of the cloud at {endpoint} is not OpenStack: {said}", service.kind());
-        return dressed(Fault::new(reaction, "nova.not-openstack", message), response);
+        return with_request_id(Fault::new(reaction, "nova.not-openstack", message), response);
     }
-    let (reaction, pointer, hint) = meaning(&said, response.status, effect);
+    let (reaction, pointer, hint) = classify(&said, response.status, effect);
     let message = if matches!(response.status, 300..=399) {
         let target = response.header("location").unwrap_or("another place");
         format!(
@@ -65,17 +65,17 @@ pub(crate) fn fault(endpoint: &str, service: Service, effect: Effect, response: 
         format!("{} of the cloud at {endpoint} refuses: {said}", service.kind())
     };
     let is_busy = response.status == 409 && reaction == Reaction::Retry;
-    let code = if is_busy { BUSY.to_owned() } else { format!("nova.{}", code(reaction)) };
+    let code = if is_busy { BUSY_CODE.to_owned() } else { format!("nova.{}", code(reaction)) };
     let mut fault = Fault::new(reaction, code, message);
     if !hint.is_empty() {
         fault = fault.at(pointer, hint);
     }
-    dressed(fault, response)
+    with_request_id(fault, response)
 }
 
 /// Is this a 404 as the service itself gives it? Nova: `{"itemNotFound": {"code": 404, "message": "..."}}`. Neutron:
 /// `{"NeutronError": {"type": "FloatingIPNotFound", "message": "...", "detail": ""}}`.
-fn is_in_its_own_words(service: Service, response: &Response) -> bool {
+fn is_service_not_found(service: Service, response: &Response) -> bool {
     let name = match service {
         Service::Compute => "itemNotFound",
         Service::Network => "NeutronError",
@@ -99,7 +99,7 @@ fn code(reaction: Reaction) -> &'static str {
 }
 
 /// The reaction, with a hint and the place in the section that it is about.
-fn meaning(said: &str, status: u16, effect: Effect) -> (Reaction, &'static str, &'static str) {
+fn classify(said: &str, status: u16, effect: Effect) -> (Reaction, &'static str, &'static str) {
     use Reaction::{Conflict, Denied, GiveUp, NoCapacity, NotFound, Retry, UnknownOutcome, Unsupported};
     let lower = said.to_lowercase();
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
@@ -115,11 +115,11 @@ fn meaning(said: &str, status: u16, effect: Effect) -> (Reaction, &'static str, 
         400 | 404 if says(&["external network"]) => {
             (GiveUp, "/floating_ip_pool", "the server's network has no router to this one")
         }
-        404 if effect == Effect::Perhaps => (GiveUp, "", ""),
+        404 if effect == Effect::Possible => (GiveUp, "", ""),
         404 => (NotFound, "", ""),
         412 => (Conflict, "", ""),
         409 if says(&["locked"]) => (Conflict, "", "Somebody locked the server: unlock it."),
-        409 if effect == Effect::Perhaps => (Conflict, "", ""),
+        409 if effect == Effect::Possible => (Conflict, "", ""),
         409 => (Retry, "", ""),
         400 if says(&["image", "kernel", "ramdisk"]) && !says(&["flavor's"]) => {
             (GiveUp, "/image_id", "the cloud can't use this image")
@@ -136,7 +136,7 @@ fn meaning(said: &str, status: u16, effect: Effect) -> (Reaction, &'static str, 
         400 if says(&["volume", "block device"]) => (GiveUp, "/volume_size", "the cloud can't make this volume"),
         400 if says(&["name"]) => (GiveUp, "/server_name", "the cloud does not take this name"),
         501 => (Unsupported, "", ""),
-        500.. if effect == Effect::Perhaps => (UnknownOutcome, "", ""),
+        500.. if effect == Effect::Possible => (UnknownOutcome, "", ""),
         500.. => (Retry, "", ""),
         _ => (GiveUp, "", ""),
     }

@@ -6,11 +6,11 @@ use occopus_sdk::{Address, Observed, Owned, Phase};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::handle::{Home, Reference};
+use crate::handle::{Reference, Tenancy};
 
 /// Carries the instance's id. Set by the host on every machine.
-pub(crate) const INSTANCE: &str = "occopus.instance";
-const INFRASTRUCTURE: &str = "occopus.infrastructure";
+pub(crate) const INSTANCE_KEY: &str = "occopus.instance";
+const INFRASTRUCTURE_KEY: &str = "occopus.infrastructure";
 
 /// A server.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,27 +60,27 @@ impl NetworkAddress {
 
 impl Server {
     /// Does it carry this instance's id?
-    pub(crate) fn is(&self, instance_id: &str) -> bool {
-        self.mark() == Some(instance_id)
+    pub(crate) fn carries(&self, instance_id: &str) -> bool {
+        self.instance_id() == Some(instance_id)
     }
 
     /// The id that it carries.
-    pub(crate) fn mark(&self) -> Option<&str> {
-        self.metadata.get(INSTANCE).map(String::as_str)
+    pub(crate) fn instance_id(&self) -> Option<&str> {
+        self.metadata.get(INSTANCE_KEY).map(String::as_str)
     }
 
     /// All that its absence can later be judged by.
-    pub(crate) fn reference(&self, home: Home) -> Reference {
-        Reference::new(&self.id, home, self.mark(), &self.name)
+    pub(crate) fn reference(&self, home: Tenancy) -> Reference {
+        Reference::new(&self.id, home, self.instance_id(), &self.name)
     }
 
     /// Which of two servers with one id stays: the older one, and all who look agree on it.
-    pub(crate) fn age(&self) -> (&str, &str) {
+    pub(crate) fn age_key(&self) -> (&str, &str) {
         (&self.created, &self.id)
     }
 
     /// Neither deleted nor about to be.
-    pub(crate) fn lives(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.phase() != Phase::Gone
     }
 
@@ -88,15 +88,15 @@ impl Server {
         self.addresses.values().flatten().any(NetworkAddress::is_floating)
     }
 
-    pub(crate) fn owned(&self, home: &Home) -> Option<Owned> {
+    pub(crate) fn owned(&self, home: &Tenancy) -> Option<Owned> {
         Some(Owned {
-            instance_id: self.mark()?.to_owned(),
-            infrastructure_id: self.metadata.get(INFRASTRUCTURE).cloned().unwrap_or_default(),
+            instance_id: self.instance_id()?.to_owned(),
+            infrastructure_id: self.metadata.get(INFRASTRUCTURE_KEY).cloned().unwrap_or_default(),
             observed: self.observed(home),
         })
     }
 
-    pub(crate) fn observed(&self, home: &Home) -> Observed {
+    pub(crate) fn observed(&self, home: &Tenancy) -> Observed {
         let phase = self.phase();
         let id = |value: &Value| value.get("id").and_then(Value::as_str).map(str::to_owned);
         let attributes = [

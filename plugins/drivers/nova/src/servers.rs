@@ -12,20 +12,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::catalogue::Service;
-use crate::cloud::{Ask, Cloud, Effect};
+use crate::cloud::{Cloud, Effect, ServiceRequest};
 use crate::handle::Reference;
-use crate::preflight::too_long;
+use crate::preflight::user_data_too_long;
 use crate::section::{Section, given};
 use crate::server::Server;
 
 /// GB of a volume whose size is given as 0, as the existing tool has it.
-const VOLUME: u32 = 50;
+const DEFAULT_VOLUME_GB: u32 = 50;
 /// What was sent may take a while to be there: looked at again after these.
-const SETTLING: [Duration; 4] =
+const SETTLE_DELAYS: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3), Duration::from_secs(5)];
 
 #[derive(Deserialize)]
-struct Created {
+struct CreateAnswer {
     server: Identity,
 }
 
@@ -35,12 +35,12 @@ struct Identity {
 }
 
 #[derive(Deserialize)]
-struct Shown {
+struct ServerAnswer {
     server: Server,
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct ServerPage {
     servers: Vec<Server>,
     #[serde(default)]
     servers_links: Vec<Value>,
@@ -58,7 +58,7 @@ pub(crate) fn name(request: &NodeRequest<Section>) -> &str {
 
 impl Cloud<'_> {
     /// Makes one.
-    pub(crate) fn run(&self, request: &NodeRequest<Section>) -> Result<Reference, Fault> {
+    pub(crate) fn create_server(&self, request: &NodeRequest<Section>) -> Result<Reference, Fault> {
         let section = self.section;
         let (image, flavor) = (self.image()?, self.flavor()?);
         let labels: BTreeMap<&str, &str> =
@@ -75,7 +75,7 @@ impl Cloud<'_> {
                     "source_type": "image",
                     "uuid": image,
                     "destination_type": "volume",
-                    "volume_size": if size == 0 { VOLUME } else { size },
+                    "volume_size": if size == 0 { DEFAULT_VOLUME_GB } else { size },
                     "delete_on_termination": !section.volume_persist.unwrap_or(false),
                 }]);
             }
@@ -97,64 +97,74 @@ impl Cloud<'_> {
         }
         if let Some(data) = request.user_data.as_ref().filter(|data| !data.is_empty()) {
             let data = STANDARD.encode(data);
-            if let Some(message) = too_long(&data) {
+            if let Some(message) = user_data_too_long(&data) {
                 return Err(Fault::give_up("nova.user-data-too-long", message)
                     .at("#user-data", "this template makes it; let the machine fetch large files itself"));
             }
             server["user_data"] = json!(data);
         }
         let body = json!({"server": server});
-        let ask = Ask { effect: Effect::Perhaps, body: Some(&body), ..Ask::new(Service::Compute, "POST", "/servers") };
-        let id = self.read::<Created>(&ask)?.server.id;
-        Ok(Reference::new(&id, self.home(), Some(&request.instance_id), name(request)))
+        let ask = ServiceRequest {
+            effect: Effect::Possible,
+            body: Some(&body),
+            ..ServiceRequest::new(Service::Compute, "POST", "/servers")
+        };
+        let id = self.read::<CreateAnswer>(&ask)?.server.id;
+        Ok(Reference::new(&id, self.tenancy(), Some(&request.instance_id), name(request)))
     }
 
     /// The one that stays of those which carry this id; what else carries it is deleted. `name` makes the list short.
-    pub(crate) fn the_one(&self, instance_id: &str, name: Option<&str>) -> Result<Option<Server>, Fault> {
-        let mut found = self.all(name)?;
-        found.retain(|server| server.lives() && server.is(instance_id));
-        found.sort_by(|a, b| a.age().cmp(&b.age()));
+    pub(crate) fn find_without_duplicates(
+        &self,
+        instance_id: &str,
+        name: Option<&str>,
+    ) -> Result<Option<Server>, Fault> {
+        let mut found = self.list_all(name)?;
+        found.retain(|server| server.is_alive() && server.carries(instance_id));
+        found.sort_by(|a, b| a.age_key().cmp(&b.age_key()));
         let mut found = found.into_iter();
         let one = found.next();
         for other in found {
             log::warn(format!("the server {} carries the id of {instance_id} too: it is deleted", other.id));
-            self.end(&other.reference(self.home()))?;
+            self.delete(&other.reference(self.tenancy()))?;
         }
         Ok(one)
     }
 
     /// The same, once what was sent had time to arrive. A look that fails on the way is made up for by the next one.
-    pub(crate) fn settled(&self, instance_id: &str, name: Option<&str>) -> Result<Option<Server>, Fault> {
-        for pause in SETTLING {
-            match self.the_one(instance_id, name) {
+    pub(crate) fn find_after_settling(&self, instance_id: &str, name: Option<&str>) -> Result<Option<Server>, Fault> {
+        for pause in SETTLE_DELAYS {
+            match self.find_without_duplicates(instance_id, name) {
                 Ok(None) => {}
                 Err(fault) if fault.reaction == Reaction::Retry => {}
                 found_or_refused => return found_or_refused,
             }
             sleep(pause);
         }
-        self.the_one(instance_id, name)
+        self.find_without_duplicates(instance_id, name)
     }
 
     /// A page, and where the next one begins.
-    pub(crate) fn page(
+    pub(crate) fn list_page(
         &self,
         name: Option<&str>,
         marker: Option<&str>,
     ) -> Result<(Vec<Server>, Option<String>), Fault> {
-        let name = name.map(pattern);
+        let name = name.map(name_pattern);
         let filters = [name.as_deref().map(|name| ("name", name)), marker.map(|marker| ("marker", marker))];
         let query: Vec<(&str, &str)> = filters.into_iter().flatten().collect();
-        let listed: Listed =
-            self.read(&Ask { query: &query, ..Ask::new(Service::Compute, "GET", "/servers/detail") })?;
+        let listed: ServerPage = self.read(&ServiceRequest {
+            query: &query,
+            ..ServiceRequest::new(Service::Compute, "GET", "/servers/detail")
+        })?;
         let next = listed.servers.last().filter(|_| has_next(&listed.servers_links)).map(|server| server.id.clone());
         Ok((listed.servers, next.filter(|next| marker != Some(next))))
     }
 
-    pub(crate) fn all(&self, name: Option<&str>) -> Result<Vec<Server>, Fault> {
+    pub(crate) fn list_all(&self, name: Option<&str>) -> Result<Vec<Server>, Fault> {
         let (mut all, mut marker) = (Vec::new(), None);
         loop {
-            let (page, next) = self.page(name, marker.as_deref())?;
+            let (page, next) = self.list_page(name, marker.as_deref())?;
             all.extend(page);
             if next.is_none() {
                 return Ok(all);
@@ -166,12 +176,12 @@ impl Cloud<'_> {
     /// The server itself; none when Nova of its own project and region says that there is no such server.
     pub(crate) fn show(&self, server: &Reference) -> Result<Option<Server>, Fault> {
         let path = format!("/servers/{}", encoded(&server.id));
-        let ask = Ask::new(Service::Compute, "GET", &path);
-        match self.read::<Shown>(&ask) {
+        let ask = ServiceRequest::new(Service::Compute, "GET", &path);
+        match self.read::<ServerAnswer>(&ask) {
             Ok(shown) if shown.server.id == server.id => Ok(Some(shown.server)),
-            Ok(_) => Err(self.unreadable(&ask, "it is about another server")),
+            Ok(_) => Err(self.unreadable_fault(&ask, "it is about another server")),
             Err(fault) if fault.reaction == Reaction::NotFound => {
-                self.proves_absence_of(server)?;
+                self.require_same_tenancy(server)?;
                 Ok(None)
             }
             Err(fault) => Err(fault),
@@ -180,7 +190,7 @@ impl Cloud<'_> {
 }
 
 /// Nova takes names for regular expressions.
-fn pattern(name: &str) -> String {
+fn name_pattern(name: &str) -> String {
     let mut pattern = String::from("^");
     for letter in name.chars() {
         if !letter.is_alphanumeric() && !matches!(letter, '-' | '_' | ' ') {

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::catalogue::{self, Entry, Service};
-use crate::handle::Home;
-use crate::refusal::{self, words};
+use crate::handle::Tenancy;
+use crate::refusal::{self, error_text};
 use crate::section::Section;
 
 /// The code of an answer that is not Keystone's.
-pub(crate) const NOT_KEYSTONE: &str = "nova.not-keystone";
+pub(crate) const NOT_KEYSTONE_CODE: &str = "nova.not-keystone";
 /// A token is no longer used this long before its end.
-const MARGIN_S: i64 = 300;
+const TOKEN_EXPIRY_MARGIN_S: i64 = 300;
 
 /// A token with the services that it opens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -69,50 +69,50 @@ impl Token {
 
 impl Session {
     /// The one of an earlier call, if its token is good for a while yet.
-    pub(crate) fn kept(scope: &Scope<Section>) -> Option<Self> {
-        serde_json::from_slice(&scope.cache().get(&key(scope))?).ok()
+    pub(crate) fn cached(scope: &Scope<Section>) -> Option<Self> {
+        serde_json::from_slice(&scope.cache().get(&cache_key(scope))?).ok()
     }
 
     /// Logs in.
-    pub(crate) fn open(scope: &Scope<Section>) -> Result<Self, Fault> {
+    pub(crate) fn log_in(scope: &Scope<Section>) -> Result<Self, Fault> {
         let section = &scope.section;
         let url = scope.call().url_for(&section.endpoint).map_err(|fault| {
             fault.at("/endpoint", "write the URL of Keystone, such as https://cloud.example.com:5000/v3")
         })?;
-        let body = json!({"auth": auth(scope)?});
+        let body = json!({"auth": auth_request(scope)?});
         let request = scope.http().post(format!("{}/auth/tokens", section.identity(&url))).json(&body);
-        let response = request.send().map_err(|error| unreachable(section, error))?;
+        let response = request.send().map_err(|error| connection_fault(section, error))?;
         if !response.is_success() {
-            return Err(refused(section, &response));
+            return Err(login_fault(section, &response));
         }
         let token = response.header("x-subject-token").map(str::to_owned);
         let (Some(token), Ok(answer)) = (token, response.json::<Answer>()) else {
-            return Err(no_keystone(section, &response));
+            return Err(foreign_answer_fault(section, &response));
         };
         let catalog = &answer.token.catalog;
-        let (compute, region) = catalogue::place(catalog, Service::Compute, section)?;
-        let other = |service| catalogue::place(catalog, service, section).ok().map(|(url, _)| url);
+        let (compute, region) = catalogue::find_endpoint(catalog, Service::Compute, section)?;
+        let other = |service| catalogue::find_endpoint(catalog, service, section).ok().map(|(url, _)| url);
         let project = answer.token.project.as_ref().map(|project| project.id.clone());
         let session = Self {
             token,
             // Where the answer does not name it, it is the one that was asked for.
-            project: project.or_else(|| scoped_to(scope).map(str::to_owned)),
+            project: project.or_else(|| login_project(scope).map(str::to_owned)),
             region,
             compute,
             image: other(Service::Image),
             network: other(Service::Network),
         };
-        let seconds = answer.token.lifetime(&response) - MARGIN_S;
+        let seconds = answer.token.lifetime(&response) - TOKEN_EXPIRY_MARGIN_S;
         // A token of a few minutes is not kept.
         if let (Ok(seconds), Ok(kept)) = (u64::try_from(seconds), serde_json::to_vec(&session)) {
-            scope.cache().put(&key(scope), &kept, Duration::from_secs(seconds));
+            scope.cache().put(&cache_key(scope), &kept, Duration::from_secs(seconds));
         }
         Ok(session)
     }
 
     /// What the token opens.
-    pub(crate) fn home(&self) -> Home {
-        Home::new(self.project.as_deref(), self.region.as_deref(), &self.compute)
+    pub(crate) fn tenancy(&self) -> Tenancy {
+        Tenancy::new(self.project.as_deref(), self.region.as_deref(), &self.compute)
     }
 
     pub(crate) fn url(&self, service: Service, section: &Section) -> Result<&str, Fault> {
@@ -130,7 +130,7 @@ impl Session {
 }
 
 /// Of the cache, which is kept apart for each rule of the credentials. What a rule says may change.
-fn key(scope: &Scope<Section>) -> String {
+fn cache_key(scope: &Scope<Section>) -> String {
     let section = &scope.section;
     let region = section.region().unwrap_or_default();
     let public = |field: &str| scope.credential().and_then(|credential| credential.public(field)).unwrap_or_default();
@@ -145,12 +145,12 @@ fn is_application_credential(credential: &Credential) -> bool {
 }
 
 /// The project that a login with a password asks for.
-fn scoped_to(scope: &Scope<Section>) -> Option<&str> {
+fn login_project(scope: &Scope<Section>) -> Option<&str> {
     let by_password = scope.credential().is_some_and(|credential| !is_application_credential(credential));
     by_password.then(|| scope.section.project_id.trim())
 }
 
-fn auth(scope: &Scope<Section>) -> Result<Value, Fault> {
+fn auth_request(scope: &Scope<Section>) -> Result<Value, Fault> {
     let section = &scope.section;
     let credential = scope.credential().ok_or_else(|| {
         Fault::denied("nova.no-credential", format!("there are no credentials for {}", section.endpoint))
@@ -176,16 +176,16 @@ fn auth(scope: &Scope<Section>) -> Result<Value, Fault> {
     }))
 }
 
-fn unreachable(section: &Section, error: HttpError) -> Fault {
+fn connection_fault(section: &Section, error: HttpError) -> Fault {
     // A login that was lost may be made again.
     let mut fault = error.of_reading("nova.unreachable");
     fault.message = format!("no answer from Keystone at {}: {}", section.endpoint, fault.message);
     fault.at("/endpoint", "is this where Keystone listens?")
 }
 
-fn refused(section: &Section, response: &Response) -> Fault {
+fn login_fault(section: &Section, response: &Response) -> Fault {
     let endpoint = &section.endpoint;
-    let said = words(response);
+    let said = error_text(response);
     let message = format!("Keystone at {endpoint} refuses: {said}");
     let fault = match response.status {
         300..=399 => {
@@ -201,16 +201,16 @@ fn refused(section: &Section, response: &Response) -> Fault {
             .detail("Are the user and the password in auth_data.yaml those of this cloud?")
             .detail(format!("The user's domain is `{}`; `user_domain_name` changes it.", section.user_domain())),
         403 => Fault::denied("nova.denied", message),
-        404 | 405 => return no_keystone(section, response),
+        404 | 405 => return foreign_answer_fault(section, response),
         429 => Fault::retry("nova.throttled", message),
         500.. => Fault::retry("nova.server-error", message),
         _ => Fault::give_up("nova.refused", message),
     };
-    refusal::dressed(fault, response)
+    refusal::with_request_id(fault, response)
 }
 
-fn no_keystone(section: &Section, response: &Response) -> Fault {
+fn foreign_answer_fault(section: &Section, response: &Response) -> Fault {
     let message =
         format!("what listens at {} does not answer like Keystone (status {})", section.endpoint, response.status);
-    Fault::give_up(NOT_KEYSTONE, message).at("/endpoint", "is this the URL of Keystone, version 3?")
+    Fault::give_up(NOT_KEYSTONE_CODE, message).at("/endpoint", "is this the URL of Keystone, version 3?")
 }

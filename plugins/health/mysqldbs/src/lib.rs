@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// MySQL's own.
-const PORT: u16 = 3306;
+const DEFAULT_PORT: u16 = 3306;
 /// How long to wait for a connection, and for each answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -50,7 +50,7 @@ impl HealthChecker for MysqlChecker {
     };
 
     fn check(target: &Target<Databases>) -> Result<Observation, Fault> {
-        Ok(observe(&target.address, PORT, &target.section))
+        Ok(observe(&target.address, DEFAULT_PORT, &target.section))
     }
 }
 

@@ -29,8 +29,8 @@ const CACHING_SHA2: &str = "caching_sha2_password";
 pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, database: &str) -> Result<(), String> {
     let mut packets = Packets::new(stream);
     let greeting = packets.receive()?;
-    let Greeting { mut nonce, mut plugin, has_tls } = greet(&greeting)?;
-    let refused = |rest: &[u8]| error(rest) + without_tls(rest, has_tls);
+    let Greeting { mut nonce, mut plugin, has_tls } = parse_greeting(&greeting)?;
+    let refused = |rest: &[u8]| error_text(rest) + tls_hint(rest, has_tls);
     // A server may name a way that is not known here; then it is asked for the one that is.
     if plugin != CACHING_SHA2 {
         NATIVE.clone_into(&mut plugin);
@@ -45,7 +45,7 @@ pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, datab
             Some((0xfe, rest)) => {
                 let mut reader = Reader(rest);
                 plugin = reader.text();
-                nonce = trimmed(reader.0).to_vec();
+                nonce = without_trailing_zero(reader.0).to_vec();
                 packets.send(&proof(&plugin, password, &nonce)?)?;
             }
             // It has seen this password before.
@@ -55,7 +55,7 @@ pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, datab
         }
     }
     // COM_QUIT: otherwise the server counts an aborted connection, and blocks this host after a number of them.
-    packets.restart();
+    packets.reset_sequence();
     let _ = packets.send(&[0x01]);
     Ok(())
 }
@@ -69,7 +69,7 @@ struct Greeting {
 }
 
 /// The words that a server leaves out when it wants TLS, which this check does not speak.
-fn without_tls(rest: &[u8], has_tls: bool) -> &'static str {
+fn tls_hint(rest: &[u8], has_tls: bool) -> &'static str {
     match Reader(rest).short() {
         Some(TLS_REQUIRED) => "; this check logs in without TLS: `ports: [3306]` is what it can do for this server",
         Some(DENIED) if has_tls => {
@@ -80,12 +80,12 @@ fn without_tls(rest: &[u8], has_tls: bool) -> &'static str {
     }
 }
 
-fn greet(greeting: &[u8]) -> Result<Greeting, String> {
+fn parse_greeting(greeting: &[u8]) -> Result<Greeting, String> {
     let strange = || "what listens there does not speak MySQL's protocol".to_owned();
     let mut reader = Reader(greeting);
     match reader.byte() {
         Some(10) => {}
-        Some(0xff) => return Err(error(reader.0)),
+        Some(0xff) => return Err(error_text(reader.0)),
         _ => return Err(strange()),
     }
     let read = |mut reader: Reader| {
@@ -98,7 +98,7 @@ fn greet(greeting: &[u8]) -> Result<Greeting, String> {
         let high = reader.short()?;
         let length = usize::from(reader.byte()?);
         reader.bytes(10)?;
-        nonce.extend_from_slice(trimmed(reader.bytes(length.saturating_sub(8).max(13))?));
+        nonce.extend_from_slice(without_trailing_zero(reader.bytes(length.saturating_sub(8).max(13))?));
         let capabilities = u32::from(high) << 16 | u32::from(low);
         let needed = PROTOCOL_41 | SECURE_CONNECTION;
         let plugin = if capabilities & PLUGIN_AUTH == 0 { NATIVE.to_owned() } else { reader.text() };
@@ -155,7 +155,7 @@ fn prove_in_full<S: Read + Write>(packets: &mut Packets<S>, password: &str, nonc
         Some((0x01, key)) => {
             std::str::from_utf8(key).ok().and_then(|pem| PublicKey::from_public_key_pem(pem.trim()).ok())
         }
-        Some((0xff, rest)) => return Err(error(rest)),
+        Some((0xff, rest)) => return Err(error_text(rest)),
         _ => None,
     };
     let key = key.ok_or("the server has no key for a login without TLS")?;
@@ -167,7 +167,7 @@ fn prove_in_full<S: Read + Write>(packets: &mut Packets<S>, password: &str, nonc
 }
 
 /// `ERR_Packet` after its first byte.
-fn error(rest: &[u8]) -> String {
+fn error_text(rest: &[u8]) -> String {
     let mut reader = Reader(rest);
     let number = reader.short().unwrap_or(0);
     if reader.0.first() == Some(&b'#') {
@@ -181,6 +181,6 @@ fn xor(left: &[u8], right: &[u8]) -> Vec<u8> {
 }
 
 /// Without the zero at its end.
-fn trimmed(nonce: &[u8]) -> &[u8] {
+fn without_trailing_zero(nonce: &[u8]) -> &[u8] {
     nonce.strip_suffix(&[0]).unwrap_or(nonce)
 }

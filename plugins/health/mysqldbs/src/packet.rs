@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 
 /// Nothing in a login is longer.
-const LONGEST: usize = 64 << 10;
+const MAX_PACKET_BYTES: usize = 64 << 10;
 
 /// A connection with the number of the next packet.
 pub(crate) struct Packets<S> {
@@ -18,14 +18,14 @@ impl<S: Read + Write> Packets<S> {
 
     pub(crate) fn receive(&mut self) -> Result<Vec<u8>, String> {
         let mut head = [0; 4];
-        self.stream.read_exact(&mut head).map_err(broken)?;
+        self.stream.read_exact(&mut head).map_err(connection_error)?;
         let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;
-        if length > LONGEST {
+        if length > MAX_PACKET_BYTES {
             return Err("what listens there does not speak MySQL's protocol".to_owned());
         }
         self.sequence = head[3].wrapping_add(1);
         let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).map_err(broken)?;
+        self.stream.read_exact(&mut body).map_err(connection_error)?;
         Ok(body)
     }
 
@@ -34,16 +34,16 @@ impl<S: Read + Write> Packets<S> {
         let mut packet = vec![length[0], length[1], length[2], self.sequence];
         packet.extend_from_slice(body);
         self.sequence = self.sequence.wrapping_add(1);
-        self.stream.write_all(&packet).and_then(|()| self.stream.flush()).map_err(broken)
+        self.stream.write_all(&packet).and_then(|()| self.stream.flush()).map_err(connection_error)
     }
 
     /// The next packet begins a new exchange.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn reset_sequence(&mut self) {
         self.sequence = 0;
     }
 }
 
-fn broken(error: std::io::Error) -> String {
+fn connection_error(error: std::io::Error) -> String {
     match error.kind() {
         ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
         ErrorKind::TimedOut | ErrorKind::WouldBlock => "the server does not answer".to_owned(),

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// As long as the existing tool waits.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Many networks drop echoes, and nobody asked for this check.
 const HELP: &str = "`ping` is checked unless `health_check` has `ping: false`";
@@ -36,7 +36,7 @@ impl HealthChecker for PingChecker {
         if !target.section.0 {
             return Ok(Observation::healthy("not asked for"));
         }
-        let mut observation = match icmp::echo(&target.address, TIMEOUT) {
+        let mut observation = match icmp::echo(&target.address, ECHO_TIMEOUT) {
             Ok(Some(_)) => Observation::healthy("answers an echo"),
             Ok(None) => Observation::unhealthy(format!("{}: no answer to an echo; {HELP}", target.address)),
             Err(fault) => Observation::cannot_tell(format!("{}; {HELP}", fault.message)),

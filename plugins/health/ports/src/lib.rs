@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// How long to wait for one port. Less than the host waits between two checks of a slow node.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Port numbers.
 #[derive(Deserialize, JsonSchema)]
@@ -53,7 +53,7 @@ fn connect(host: &str, port: u16) -> Result<(), String> {
     let addresses = (host, port).to_socket_addrs().map_err(|error| format!("`{host}` can't be resolved: {error}"))?;
     let mut why = format!("`{host}` has no address");
     for address in addresses {
-        match reach(address) {
+        match connect_to(address) {
             Ok(()) => return Ok(()),
             Err(reason) => why = reason,
         }
@@ -61,9 +61,9 @@ fn connect(host: &str, port: u16) -> Result<(), String> {
     Err(why)
 }
 
-fn reach(address: SocketAddr) -> Result<(), String> {
+fn connect_to(address: SocketAddr) -> Result<(), String> {
     // In WASI 0.2 `connect_timeout` may take a refused connection for an open one; who is connected has a peer.
-    match TcpStream::connect_timeout(&address, TIMEOUT).and_then(|stream| stream.peer_addr()) {
+    match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).and_then(|stream| stream.peer_addr()) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotConnected => Err("connection refused".to_owned()),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Err("connection refused".to_owned()),

@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// For each request.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many redirects to follow.
-const REDIRECTS: usize = 10;
+const MAX_REDIRECTS: usize = 10;
 /// Statuses of servers that have no answer to HEAD (RFC 9110, sections 15.5.6 and 15.6.2).
 const METHOD_NOT_ALLOWED: u16 = 405;
 const NOT_IMPLEMENTED: u16 = 501;
@@ -50,7 +50,7 @@ impl HealthChecker for UrlsChecker {
 
         let mut observation = Observation::healthy("all URLs answer");
         for url in urls {
-            let (verdict, result) = look(target.http(), &url);
+            let (verdict, result) = check_url(target.http(), &url);
             // The first complaint is the reason, but a certain one counts for more than an uncertain one.
             let worse = match observation.verdict {
                 Verdict::Healthy => verdict != Verdict::Healthy,
@@ -74,11 +74,11 @@ fn is_http(url: &str) -> bool {
 }
 
 /// One URL, and those it leads to. What is said of another URL than the first names it.
-fn look(http: Http, first: &str) -> (Verdict, String) {
+fn check_url(http: Http, first: &str) -> (Verdict, String) {
     let mut url = first.to_owned();
-    for _ in 0..=REDIRECTS {
+    for _ in 0..=MAX_REDIRECTS {
         let told = |what: String| if url == first { what } else { format!("it leads to {url}: {what}") };
-        let (response, method) = match ask(http, &url) {
+        let (response, method) = match head_or_get(http, &url) {
             Ok(answer) => answer,
             Err(error) if error.kind == HttpErrorKind::Refused && url != first => {
                 return (Verdict::CannotTell, told(format!("this check may not go there: {}", error.message)));
@@ -97,17 +97,17 @@ fn look(http: Http, first: &str) -> (Verdict, String) {
         }
         url = next;
     }
-    (Verdict::Unhealthy, format!("more than {REDIRECTS} redirects, the last one to {url}"))
+    (Verdict::Unhealthy, format!("more than {MAX_REDIRECTS} redirects, the last one to {url}"))
 }
 
 /// HEAD, or GET where the server does not know HEAD or does not allow it; the answer, and to which of them.
-fn ask(http: Http, url: &str) -> Result<(Response, &'static str), HttpError> {
+fn head_or_get(http: Http, url: &str) -> Result<(Response, &'static str), HttpError> {
     let sent = url.split('#').next().unwrap_or_default();
-    let response = http.head(sent).timeouts(TIMEOUT, TIMEOUT).send()?;
+    let response = http.head(sent).timeouts(REQUEST_TIMEOUT, REQUEST_TIMEOUT).send()?;
     if !matches!(response.status, METHOD_NOT_ALLOWED | NOT_IMPLEMENTED) {
         return Ok((response, "HEAD"));
     }
-    Ok((http.get(sent).timeouts(TIMEOUT, TIMEOUT).send()?, "GET"))
+    Ok((http.get(sent).timeouts(REQUEST_TIMEOUT, REQUEST_TIMEOUT).send()?, "GET"))
 }
 
 /// Where a `Location` leads from here (RFC 9110, section 10.2.2). Steps such as `..` are left to the server.

@@ -15,9 +15,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use occopus::{Config, Occopus, ServiceSettings};
 use occopus_engine::testing::FakeCloud;
-use occopus_server::access::{Access, Door, NewToken, Rates, Scope, Tokens, guard};
-use occopus_server::listen::{Listener, RequestLimits, layers, serve};
-use occopus_server::{Options, Server};
+use occopus_server::access::{Access, AccessConfig, NewToken, RateLimits, Scope, Tokens, guard};
+use occopus_server::listen::{ListenerConfig, RequestLimits, layers, serve};
+use occopus_server::{Server, ServerOptions};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::measure::cpu_of;
 
 /// Holds the [`Setup`] in the child.
-const VARIABLE: &str = "OCCOPUS_FIGURES_SERVICE";
+const SETUP_VARIABLE: &str = "OCCOPUS_FIGURES_SERVICE";
 
 /// Nobody is refused for asking too often: that is not what is measured.
-const OFTEN: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
+const UNLIMITED_RATE: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
 /// What the child is to be.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub(crate) struct Addresses {
 /// A child that ends with this.
 pub(crate) struct Child {
     process: std::process::Child,
-    pub(crate) at: Addresses,
+    pub(crate) addresses: Addresses,
     _home: TempDir,
 }
 
@@ -68,20 +68,20 @@ impl Child {
         let program = std::env::current_exe().expect("the path of this program");
         let setup = serde_json::to_string(&(home.path(), setup)).expect("JSON");
         let mut process = Command::new(program)
-            .env(VARIABLE, setup)
+            .env(SETUP_VARIABLE, setup)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the child starts");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
-        let child = Self { process, at: serde_json::from_str(&line).expect("addresses"), _home: home };
-        child.settle();
+        let child = Self { process, addresses: serde_json::from_str(&line).expect("addresses"), _home: home };
+        child.wait_until_idle();
         child
     }
 
     /// Waits until it does next to nothing.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn wait_until_idle(&self) {
         loop {
             let before = cpu_of(self.id());
             std::thread::sleep(Duration::from_secs(1));
@@ -105,7 +105,7 @@ impl Drop for Child {
 
 /// Is this process such a child? Then it serves until its parent is gone.
 pub(crate) fn is_child() -> bool {
-    let Ok(setup) = std::env::var(VARIABLE) else { return false };
+    let Ok(setup) = std::env::var(SETUP_VARIABLE) else { return false };
     let setup = serde_json::from_str(&setup).expect("a setup");
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     let (home, setup): (PathBuf, Setup) = setup;
@@ -115,10 +115,10 @@ pub(crate) fn is_child() -> bool {
 
 async fn run(home: &Path, setup: Setup) {
     let cloud = FakeCloud::new();
-    cloud.timing(setup.create, setup.boot, Duration::ZERO, Duration::ZERO);
+    cloud.set_timing(setup.create, setup.boot, Duration::ZERO, Duration::ZERO);
     let mut config = Config::in_folder(home);
     // Plugins are compiled once for all children.
-    config.places.cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins-compiled-for-figures");
+    config.directories.cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins-compiled-for-figures");
     // The cloud takes as many calls at a time as one likes.
     config.calls_per_endpoint = NonZeroUsize::new(2_000);
     let anything = serde_json::json!({"type": "object"});
@@ -134,18 +134,19 @@ async fn run(home: &Path, setup: Setup) {
     };
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let settings = ServiceSettings {
-        requests_per_second: Some(OFTEN),
-        requests_at_once: Some(OFTEN),
+        requests_per_second: Some(UNLIMITED_RATE),
+        requests_at_once: Some(UNLIMITED_RATE),
         ..ServiceSettings::default()
     };
-    let server = Server::bind(occopus, Options { settings, ..Options::at(anywhere) }).await.expect("a service");
+    let server =
+        Server::bind(occopus, ServerOptions { settings, ..ServerOptions::at(anywhere) }).await.expect("a service");
 
     let constant = Router::new()
         .route("/infrastructures/{id}", get(body).put(set_body))
         .with_state(Arc::<OnceLock<axum::body::Bytes>>::default());
-    let bound = Listener::at(anywhere).bind().await.expect("a port");
-    let rates = Rates { requests: OFTEN, burst: OFTEN, ..Rates::default() };
-    let access = Access::new(tokens, Door { rates, ..Door::at(bound.address()) }).expect("a door");
+    let bound = ListenerConfig::at(anywhere).bind().await.expect("a port");
+    let rates = RateLimits { requests: UNLIMITED_RATE, burst: UNLIMITED_RATE, ..RateLimits::default() };
+    let access = Access::new(tokens, AccessConfig { rates, ..AccessConfig::at(bound.address()) }).expect("a door");
     let guarded = layers(guard(constant.clone(), &access), &RequestLimits::default());
     let bare = tokio::net::TcpListener::bind(anywhere).await.expect("a port");
     let at = Addresses {

@@ -71,7 +71,7 @@ impl Building {
 impl Child {
     /// Asks the service.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
-        let answer = ask(self.at.service, self.at.token.as_deref(), method, path, body.as_bytes());
+        let answer = ask(self.addresses.service, self.addresses.token.as_deref(), method, path, body.as_bytes());
         assert!(answer.status < 300, "{method} {path}: {}{}", answer.head, String::from_utf8_lossy(&answer.body));
         answer
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::child::{Child, Setup};
 use super::client::description;
 use super::watchers::Watchers;
-use crate::measure::{amount, cpu_of, line, middle, own_memory, resident};
+use crate::measure::{amount, cpu_of, line, median_of, own_memory, resident};
 
 const MEBI: f64 = (1 << 20) as f64;
 
@@ -46,7 +46,7 @@ fn reaction(child: &Child) {
         // Not always at the same moment between two passes.
         std::thread::sleep(Duration::from_millis(300 + round * 137 % 400));
         let last = child.last_event("scaled");
-        let first = Watchers::open(child.at.service, "scaled", last, 1);
+        let first = Watchers::open(child.addresses.service, "scaled", last, 1);
         let count = 2 + round % 2;
         child.ask("POST", &format!("/infrastructures/scaled/scaleto/n0-0/{count}"), "");
         let answered = Instant::now();
@@ -61,7 +61,7 @@ fn reaction(child: &Child) {
         [("scaleto answered, until its event arrives", begun), ("until there are so many nodes", done)]
     {
         times.sort();
-        line(&format!("{what}: median"), middle(times.clone()));
+        line(&format!("{what}: median"), median_of(times.clone()));
         line(&format!("{what}: longest of {}", times.len()), times.last().copied().unwrap_or_default());
     }
 }

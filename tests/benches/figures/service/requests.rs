@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::child::{Child, Setup};
 use super::client::{ask, description};
 use super::wrk::{self, Rate};
-use crate::measure::{middle_of, ratio};
+use crate::measure::{median_of_numbers, ratio};
 
 const PATH: &str = "/infrastructures/hundred";
 const ROUNDS: usize = 5;
@@ -26,7 +26,7 @@ pub(crate) fn run() {
             answer.body.len(),
             if closed { "with" } else { "without" }
         );
-        assert_eq!(ask(child.at.bare, None, "PUT", PATH, &answer.body).status, 200);
+        assert_eq!(ask(child.addresses.bare, None, "PUT", PATH, &answer.body).status, 200);
         let tag = answer.header("etag").expect("a tag").to_owned();
         compare(&child, &tag);
     }
@@ -40,7 +40,7 @@ fn while_it_builds() {
     let alone = Child::start(slow).build("hundred", &description);
     let child = Child::start(slow);
     let building = child.begin("hundred", &description);
-    let rate = wrk::run(child.at.service, PATH, &[], Duration::from_secs(10));
+    let rate = wrk::run(child.addresses.service, PATH, &[], Duration::from_secs(10));
     let built = building.end(&child);
     println!(" GET while 1,000 nodes build, 16 at a time without a pause");
     let (median, p99) = (rate.median.as_secs_f64() * 1e3, rate.p99.as_secs_f64() * 1e3);
@@ -49,9 +49,9 @@ fn while_it_builds() {
 }
 
 fn compare(child: &Child, tag: &str) {
-    let token: Vec<_> = child.at.token.iter().map(|token| format!("Authorization: Bearer {token}")).collect();
+    let token: Vec<_> = child.addresses.token.iter().map(|token| format!("Authorization: Bearer {token}")).collect();
     let tagged: Vec<_> = token.iter().cloned().chain([format!("If-None-Match: {tag}")]).collect();
-    let at = &child.at;
+    let at = &child.addresses;
     let measured = [
         ("a constant body, bare server", at.bare, &token),
         ("a constant body behind the same layers and guard", at.guarded, &token),
@@ -66,8 +66,9 @@ fn compare(child: &Child, tag: &str) {
         }
     }
     for ((what, ..), rates) in measured.iter().zip(&rates) {
-        let requests = middle_of(rates.iter().map(|rate| rate.requests));
-        let milliseconds = |of: fn(&Rate) -> Duration| middle_of(rates.iter().map(|rate| of(rate).as_secs_f64() * 1e3));
+        let requests = median_of_numbers(rates.iter().map(|rate| rate.requests));
+        let milliseconds =
+            |of: fn(&Rate) -> Duration| median_of_numbers(rates.iter().map(|rate| of(rate).as_secs_f64() * 1e3));
         let (median, p99) = (milliseconds(|rate| rate.median), milliseconds(|rate| rate.p99));
         println!("  {what:<58} {requests:>12.0} /s   median {median:.2} ms, p99 {p99:.2} ms");
     }
@@ -79,11 +80,11 @@ fn compare(child: &Child, tag: &str) {
     ] {
         let pairs = || ours.iter().zip(theirs);
         let requests: Vec<_> = pairs().map(|(ours, theirs)| ours.requests / theirs.requests).collect();
-        let p99 = middle_of(pairs().map(|(ours, theirs)| ours.p99.as_secs_f64() / theirs.p99.as_secs_f64()));
+        let p99 = median_of_numbers(pairs().map(|(ours, theirs)| ours.p99.as_secs_f64() / theirs.p99.as_secs_f64()));
         let least = requests.iter().copied().fold(f64::INFINITY, f64::min);
         println!(
             "  {what:<58} {:>12.2}    (least {least:.2}, aim 0.5); p99 {p99:.2} times (aim 3)",
-            middle_of(requests.iter().copied())
+            median_of_numbers(requests.iter().copied())
         );
     }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::child::{Child, Setup};
 use super::client::description;
-use super::watchers::{Heard, Watchers};
-use crate::measure::{amount, line, middle_of, own_memory};
+use super::watchers::{Received, Watchers};
+use crate::measure::{amount, line, median_of_numbers, own_memory};
 
 const STREAMS: usize = 1_000;
 const ROUNDS: usize = 3;
@@ -13,21 +13,21 @@ const ROUNDS: usize = 3;
 const ID: &str = "thousand";
 
 /// What was seen of one build.
-struct Built {
+struct BuildFigures {
     took: Duration,
     /// Until the last stream had the last event.
-    told: Duration,
+    delivered_after: Duration,
     /// Of the service, in bytes: before the streams were open, when they were, and after the build.
     memory: [f64; 3],
     events: u64,
     /// Of all events at all clients, in microseconds, sorted.
-    late: Vec<u32>,
+    latencies: Vec<u32>,
 }
 
-impl Built {
-    fn late(&self, part: f64) -> f64 {
-        let place = (self.late.len() as f64 * part) as usize;
-        self.late.get(place.min(self.late.len().saturating_sub(1))).map_or(0.0, |&late| f64::from(late) / 1e3)
+impl BuildFigures {
+    fn latency_percentile(&self, part: f64) -> f64 {
+        let place = (self.latencies.len() as f64 * part) as usize;
+        self.latencies.get(place.min(self.latencies.len().saturating_sub(1))).map_or(0.0, |&late| f64::from(late) / 1e3)
     }
 }
 
@@ -46,25 +46,26 @@ fn rounds(setup: Setup) {
         one.push(build(setup, 1));
         with.push(build(setup, STREAMS));
     }
-    let seconds =
-        |all: &[Built], of: fn(&Built) -> Duration| middle_of(all.iter().map(|built| of(built).as_secs_f64()));
-    let time = |all: &[Built], of| Duration::from_secs_f64(seconds(all, of));
+    let seconds = |all: &[BuildFigures], of: fn(&BuildFigures) -> Duration| {
+        median_of_numbers(all.iter().map(|built| of(built).as_secs_f64()))
+    };
+    let time = |all: &[BuildFigures], of| Duration::from_secs_f64(seconds(all, of));
     line("build without streams", time(&without, |built| built.took));
     line("build with 1,000 streams", time(&with, |built| built.took));
     let ratios: Vec<_> =
         with.iter().zip(&without).map(|(with, without)| with.took.as_secs_f64() / without.took.as_secs_f64()).collect();
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    println!("  {:<58} {:>12.2}    (least {least:.2})", "ratio", middle_of(ratios.iter().copied()));
-    line("until the last stream has the last event", time(&with, |built| built.told));
+    println!("  {:<58} {:>12.2}    (least {least:.2})", "ratio", median_of_numbers(ratios.iter().copied()));
+    line("until the last stream has the last event", time(&with, |built| built.delivered_after));
     amount("events, at every stream, once and in order", with.first().map_or(0.0, |built| built.events as f64), "");
     for (what, all) in [("at the only stream", &one), ("at 1,000 streams", &with)] {
         for (name, part) in [("median", 0.5), ("p99", 0.99)] {
-            let late = middle_of(all.iter().map(|built| built.late(part)));
+            let late = median_of_numbers(all.iter().map(|built| built.latency_percentile(part)));
             amount(&format!("from a change to its event {what}: {name}"), late, "ms");
         }
     }
-    let memory = |all: &[Built], after: usize, before: usize| {
-        middle_of(all.iter().map(|built| built.memory[after] - built.memory[before]))
+    let memory = |all: &[BuildFigures], after: usize, before: usize| {
+        median_of_numbers(all.iter().map(|built| built.memory[after] - built.memory[before]))
     };
     amount("memory of an open stream", memory(&with, 1, 0) / STREAMS as f64 / 1024.0, "KiB");
     let more = memory(&with, 2, 0) - memory(&without, 2, 0);
@@ -72,14 +73,14 @@ fn rounds(setup: Setup) {
 }
 
 /// One node is there before, so that streams can be opened.
-fn build(setup: Setup, streams: usize) -> Built {
+fn build(setup: Setup, streams: usize) -> BuildFigures {
     let child = Child::start(setup);
     child.build(ID, &description(1, 1));
-    child.settle();
+    child.wait_until_idle();
     let memory = || own_memory(child.id()) as f64;
     let before = memory();
     let after = child.last_event(ID);
-    let watchers = Watchers::open(child.at.service, ID, after, streams);
+    let watchers = Watchers::open(child.addresses.service, ID, after, streams);
     std::thread::sleep(Duration::from_millis(500));
     let open = memory();
     let began = Instant::now();
@@ -88,11 +89,11 @@ fn build(setup: Setup, streams: usize) -> Built {
     let heard = watchers.until(last);
     let told = began.elapsed();
     let memory = [before, open, memory()];
-    let mut late: Vec<u32> = heard.iter().flat_map(|heard| heard.late.iter().copied()).collect();
+    let mut late: Vec<u32> = heard.iter().flat_map(|heard| heard.latencies.iter().copied()).collect();
     late.sort_unstable();
-    for Heard { late, disorder } in &heard {
+    for Received { latencies: late, disorder } in &heard {
         assert!(disorder.is_none(), "{disorder:?}");
         assert!(late.len() as u64 >= last - after, "{} of {} events", late.len(), last - after);
     }
-    Built { took, told, memory, events: last - after, late }
+    BuildFigures { took, delivered_after: told, memory, events: last - after, latencies: late }
 }

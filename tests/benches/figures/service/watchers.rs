@@ -12,23 +12,23 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// So many events at most.
-const EVENTS: usize = 20_000;
+const MAX_EVENTS: usize = 20_000;
 /// Clients that come from one address.
-const FROM_ONE: usize = 250;
+const CLIENTS_PER_ADDRESS: usize = 250;
 
 /// Many clients, until they are asked what they have heard.
 pub(crate) struct Watchers {
     tokio: tokio::runtime::Runtime,
-    tasks: Vec<JoinHandle<Heard>>,
+    tasks: Vec<JoinHandle<Received>>,
     reached: Vec<Arc<AtomicU64>>,
-    enough: CancellationToken,
+    cancel: CancellationToken,
 }
 
 /// What one client has heard.
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     /// Microseconds from the time in an event until it has arrived.
-    pub(crate) late: Vec<u32>,
+    pub(crate) latencies: Vec<u32>,
     /// An event was missed, came twice, or out of order.
     pub(crate) disorder: Option<String>,
 }
@@ -39,7 +39,7 @@ impl Watchers {
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
         // An event's time is read by the first who hears of it.
-        let times: Arc<[AtomicI64]> = (0..EVENTS).map(|_| AtomicI64::new(0)).collect();
+        let times: Arc<[AtomicI64]> = (0..MAX_EVENTS).map(|_| AtomicI64::new(0)).collect();
         let enough = CancellationToken::new();
         let reached: Vec<Arc<AtomicU64>> = (0..streams).map(|_| Arc::default()).collect();
         let mut tasks = Vec::new();
@@ -48,9 +48,9 @@ impl Watchers {
                 "GET /infrastructures/{id}/events?after={after} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n"
             );
             let client =
-                Client { last: after, reached: reached.clone(), times: times.clone(), heard: Heard::default() };
+                Client { last: after, reached: reached.clone(), times: times.clone(), heard: Received::default() };
             // One address has not all of the service's event streams.
-            let from = Ipv4Addr::new(127, 0, 0, u8::try_from(1 + number / FROM_ONE).expect("few"));
+            let from = Ipv4Addr::new(127, 0, 0, u8::try_from(1 + number / CLIENTS_PER_ADDRESS).expect("few"));
             let stream = tokio.block_on(client.connect(from, address, &request));
             let enough = enough.clone();
             tasks.push(tokio.spawn(async move {
@@ -62,17 +62,17 @@ impl Watchers {
                 client.heard
             }));
         }
-        Self { tokio, tasks, reached, enough }
+        Self { tokio, tasks, reached, cancel: enough }
     }
 
     /// Waits until all have come to this event, and gives what they have heard.
-    pub(crate) fn until(self, last: u64) -> Vec<Heard> {
+    pub(crate) fn until(self, last: u64) -> Vec<Received> {
         let began = Instant::now();
         while self.reached.iter().any(|reached| reached.load(Ordering::Relaxed) < last) {
             assert!(began.elapsed() < Duration::from_secs(120), "some events did not arrive");
             std::thread::sleep(Duration::from_micros(500));
         }
-        self.enough.cancel();
+        self.cancel.cancel();
         self.tasks.into_iter().map(|task| self.tokio.block_on(task).expect("no panic")).collect()
     }
 }
@@ -81,7 +81,7 @@ struct Client {
     last: u64,
     reached: Arc<AtomicU64>,
     times: Arc<[AtomicI64]>,
-    heard: Heard,
+    heard: Received,
 }
 
 impl Client {
@@ -110,7 +110,7 @@ impl Client {
             let mut begin = 0;
             while let Some(length) = text.get(begin..).and_then(|rest| rest.windows(2).position(|pair| pair == b"\n\n"))
             {
-                self.hear(&text[begin..begin + length], now);
+                self.receive(&text[begin..begin + length], now);
                 begin += length + 2;
             }
             text.drain(..begin);
@@ -118,7 +118,7 @@ impl Client {
         }
     }
 
-    fn hear(&mut self, frame: &[u8], now: i64) {
+    fn receive(&mut self, frame: &[u8], now: i64) {
         let Some(rest) = frame.strip_prefix(b"id: ") else { return };
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
         let id = digits.fold(0, |id, byte| id * 10 + u64::from(byte - b'0'));
@@ -132,7 +132,7 @@ impl Client {
             let stamp = text.split("\"time\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a time");
             time.store(stamp.parse::<Timestamp>().expect("a time").as_microsecond(), Ordering::Relaxed);
         }
-        self.heard.late.push(u32::try_from(now - time.load(Ordering::Relaxed)).unwrap_or(0));
+        self.heard.latencies.push(u32::try_from(now - time.load(Ordering::Relaxed)).unwrap_or(0));
     }
 }
 

@@ -6,20 +6,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 use occopus_model::Maintenance;
 
-use super::healing::Healing;
+use super::healing::HealingJobs;
 use crate::act::{Death, elapsed};
 use crate::settings::Settings;
 use crate::state::InstanceRecord;
 
 /// The bounds of healing: those of the infrastructure, otherwise those of the engine.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct HealingLimits {
     hold_above: f64,
     replace_at_once: f64,
     hold_for: Duration,
 }
 
-impl Bounds {
+impl HealingLimits {
     pub(super) fn new(settings: &Settings, own: Maintenance) -> Self {
         let part = |percent: Option<f64>, usual: f64| percent.map_or(usual, |percent| percent / 100.0);
         let said = own.hold_minutes.and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok());
@@ -31,74 +31,76 @@ impl Bounds {
     }
 
     /// How many of so many may be replaced at a time.
-    pub(super) fn at_once(&self, of: usize) -> usize {
-        allowed(of, self.replace_at_once)
+    pub(super) fn max_replacements(&self, of: usize) -> usize {
+        at_least_one_of(of, self.replace_at_once)
     }
 }
 
 /// What is not held against the infrastructure any more.
 #[derive(Default)]
-pub(super) struct Hold {
+pub(super) struct HoldPolicy {
     released: HashSet<String>,
 }
 
 /// What the last survey found dead, among how many.
-pub(super) struct Dead<'a> {
+pub(super) struct DeathTally<'a> {
     pub(super) deaths: &'a HashMap<String, Death>,
-    pub(super) looked_at: usize,
+    pub(super) surveyed: usize,
 }
 
-impl Hold {
+impl HoldPolicy {
     /// Lets everything be replaced that looks dead now.
     pub(super) fn release(&mut self, deaths: &HashMap<String, Death>) {
         self.released.extend(deaths.keys().cloned());
     }
 
     /// Whether none of what was released is left to be replaced.
-    pub(super) fn is_spent(&self, deaths: &HashMap<String, Death>, healing: &Healing) -> bool {
-        !self.released.iter().any(|id| deaths.contains_key(id) || healing.has(id))
+    pub(super) fn is_release_complete(&self, deaths: &HashMap<String, Death>, healing: &HealingJobs) -> bool {
+        !self.released.iter().any(|id| deaths.contains_key(id) || healing.is_claimed(id))
     }
 
     /// Whether nothing is to be replaced: so many of so many look dead. What its cloud has called dead for long enough does not
     /// count.
-    pub(super) fn judge<'a>(
+    pub(super) fn evaluate<'a>(
         &mut self,
-        bounds: &Bounds,
-        dead: &Dead<'_>,
-        healing: &Healing,
+        bounds: &HealingLimits,
+        dead: &DeathTally<'_>,
+        healing: &HealingJobs,
         record: impl Fn(&str) -> Option<&'a InstanceRecord>,
         now: Timestamp,
     ) -> Option<(usize, usize)> {
-        self.released.retain(|id| dead.deaths.contains_key(id) || healing.has(id));
+        self.released.retain(|id| dead.deaths.contains_key(id) || healing.is_claimed(id));
         if !bounds.hold_for.is_zero() {
             let is_affirmed = |record: &InstanceRecord| {
-                record.is_seen_dead() && record.unobserved.is_none() && elapsed(record.since, now) >= bounds.hold_for
+                record.is_observed_dead()
+                    && record.unobserved.is_none()
+                    && elapsed(record.since, now) >= bounds.hold_for
             };
             let affirmed = dead.deaths.keys().filter(|id| record(id).is_some_and(is_affirmed));
             self.released.extend(affirmed.cloned());
         }
         let looking = dead.deaths.keys().filter(|id| !self.released.contains(*id)).count();
-        let replaced_freely = self.released.iter().filter(|id| healing.has(id)).count();
+        let replaced_freely = self.released.iter().filter(|id| healing.is_claimed(id)).count();
         let replacing = healing.replacements();
-        let (count, of) = (looking + replacing.saturating_sub(replaced_freely), dead.looked_at + replacing);
-        (looking > 0 && count > allowed(of, bounds.hold_above)).then_some((count, of))
+        let (count, of) = (looking + replacing.saturating_sub(replaced_freely), dead.surveyed + replacing);
+        (looking > 0 && count > at_least_one_of(of, bounds.hold_above)).then_some((count, of))
     }
 }
 
 /// A part of all, but at least one.
-fn allowed(total: usize, part: f64) -> usize {
+fn at_least_one_of(total: usize, part: f64) -> usize {
     ((total as f64 * part).floor() as usize).max(1)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::allowed;
+    use super::at_least_one_of;
 
     #[test]
     fn one_may_always_be_replaced() {
-        assert_eq!(allowed(0, 0.2), 1);
-        assert_eq!(allowed(4, 0.2), 1);
-        assert_eq!(allowed(10, 0.2), 2);
-        assert_eq!(allowed(10, 0.4), 4);
+        assert_eq!(at_least_one_of(0, 0.2), 1);
+        assert_eq!(at_least_one_of(4, 0.2), 1);
+        assert_eq!(at_least_one_of(10, 0.2), 2);
+        assert_eq!(at_least_one_of(10, 0.4), 4);
     }
 }

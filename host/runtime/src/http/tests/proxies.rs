@@ -17,13 +17,13 @@ async fn proxy(server: u16) -> (String, Arc<Mutex<Vec<String>>>) {
     let noted = Arc::clone(&heads);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(lead(client, server, Arc::clone(&noted)));
+            tokio::spawn(forward(client, server, Arc::clone(&noted)));
         }
     });
     (url, heads)
 }
 
-async fn lead(client: TcpStream, server: u16, heads: Arc<Mutex<Vec<String>>>) {
+async fn forward(client: TcpStream, server: u16, heads: Arc<Mutex<Vec<String>>>) {
     let mut client = BufReader::new(client);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -50,7 +50,7 @@ async fn lead(client: TcpStream, server: u16, heads: Arc<Mutex<Vec<String>>>) {
 }
 
 fn client(proxy: &str) -> HttpClient {
-    let connector = Connector::trusting(server::authority()).by(Proxies::all_by(proxy));
+    let connector = Connector::trusting(server::authority()).with_proxies(Proxies::all_by(proxy));
     HttpClient { connector: Arc::new(connector), pool: Pool::default() }
 }
 
@@ -59,7 +59,7 @@ async fn plain_requests_are_given_to_the_proxy_whole() {
     let server = Server::start().await;
     let (proxy, heads) = proxy(server.port()).await;
     let url = "http://cloud.test/v3";
-    let request = seen(client(&proxy).send(get(url), &endpoint(url), None, &LIMITS).await.unwrap()).await;
+    let request = echoed(client(&proxy).send(get(url), &endpoint_grants(url), None, &LIMITS).await.unwrap()).await;
     assert_eq!((request.path.as_str(), request.headers["host"].as_str()), ("/v3", "cloud.test"));
     let head = heads.lock().unwrap().remove(0).to_lowercase();
     assert!(head.starts_with("get http://cloud.test/v3 ") && head.contains("proxy-authorization: basic "), "{head}");
@@ -72,15 +72,15 @@ async fn tls_goes_through_the_proxy_untouched() {
     // The name of the tests' certificate; what is on this machine is asked directly.
     let url = format!("https://localhost:{}", server.port());
     let client = client(&proxy);
-    seen(client.send(get(&url), &endpoint(&url), None, &LIMITS).await.unwrap()).await;
+    echoed(client.send(get(&url), &endpoint_grants(&url), None, &LIMITS).await.unwrap()).await;
     assert!(heads.lock().unwrap().is_empty());
     let url = "https://cloud.test";
-    let error = client.send(get(url), &endpoint(url), None, &LIMITS).await.unwrap_err();
+    let error = client.send(get(url), &endpoint_grants(url), None, &LIMITS).await.unwrap_err();
     assert!(error.message.contains("not for cloud.test"), "the server's own certificate is seen: {error}");
     assert!(heads.lock().unwrap()[0].starts_with("CONNECT cloud.test:443 "));
     let url = "https://refused.test";
-    let error = client.send(get(url), &endpoint(url), None, &LIMITS).await.unwrap_err();
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::Proxy, Sent::No));
+    let error = client.send(get(url), &endpoint_grants(url), None, &LIMITS).await.unwrap_err();
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Proxy, RequestSent::No));
     assert!(error.message.contains("the proxy: it answers 403 Forbidden to CONNECT refused.test:443"), "{error}");
 }
 
@@ -90,13 +90,13 @@ async fn a_proxy_takes_nothing_from_the_grants() {
     let (proxy, heads) = proxy(server.port()).await;
     let client = client(&proxy);
     for url in ["http://other.test/", "http://169.254.169.254/latest", "http://2852039166/", "http://0xa9fea9fe/"] {
-        let error = client.send(get(url), &endpoint("http://cloud.test"), None, &LIMITS).await.unwrap_err();
-        assert_eq!(error.kind, HttpErrorKind::Refused, "{url}: {error}");
+        let error = client.send(get(url), &endpoint_grants("http://cloud.test"), None, &LIMITS).await.unwrap_err();
+        assert_eq!(error.kind, HttpErrorKind::NotGranted, "{url}: {error}");
     }
     // Those that NO_PROXY names, and nodes, are asked directly.
     let direct = "http://direct.test:9/";
-    let node = call("node-address", "", &["node.test"], &[]);
-    for (url, grants) in [(direct, endpoint(direct)), ("http://node.test:9/", node)] {
+    let node = call_grants("node-address", "", &["node.test"], &[]);
+    for (url, grants) in [(direct, endpoint_grants(direct)), ("http://node.test:9/", node)] {
         let error = client.send(get(url), &grants, None, &LIMITS).await.unwrap_err();
         assert_eq!(error.kind, HttpErrorKind::Dns, "{url}: {error}");
     }

@@ -28,7 +28,7 @@ pub(super) const SCRAMBLE: &str = "x-scramble";
 
 /// What the server saw of a request.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct EchoedRequest {
     pub(super) path: String,
     pub(super) version: String,
     pub(super) headers: BTreeMap<String, String>,
@@ -160,7 +160,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Byt
     }
     let body = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
     let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
-    let seen = Seen {
+    let seen = EchoedRequest {
         path: path.clone(),
         version: format!("{:?}", parts.version),
         headers: headers.collect(),

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
-use super::server::{Seen, Server};
+use super::server::{EchoedRequest, Server};
 use super::*;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -51,9 +51,9 @@ async fn server((certificate, key): &(String, String), clients: Option<&Authorit
     Server::start_tls_with(builder.with_single_cert(vec![certificate], key).unwrap()).await
 }
 
-async fn ask(url: &str, tls: Tls) -> Result<Seen, HttpError> {
-    let grants = endpoint(url).with_identity(Identity::of(&tls));
-    Ok(seen(HttpClient::new().send(get(url), &grants, None, &LIMITS).await?).await)
+async fn ask(url: &str, tls: Tls) -> Result<EchoedRequest, HttpError> {
+    let grants = endpoint_grants(url).with_tls_identity(TlsIdentity::from_tls(&tls));
+    Ok(echoed(HttpClient::new().send(get(url), &grants, None, &LIMITS).await?).await)
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn each_fault_of_a_certificate_has_its_own_words_and_is_final() {
         let server = server(&certificate, None).await;
         let url = format!("https://localhost:{}", server.port());
         let error = ask(&url, trusting.clone()).await.unwrap_err();
-        assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, Sent::No), "{error}");
+        assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, RequestSent::No), "{error}");
         assert!(error.message.contains(words), "{error}");
     }
     let server = server(&good, None).await;
@@ -92,7 +92,7 @@ async fn a_server_without_tls_is_told_as_that() {
     let server = Server::start().await;
     let url = format!("https://localhost:{}", server.port());
     let error = ask(&url, Tls { ca: Some(authority("any").pem()), client: None }).await.unwrap_err();
-    assert_eq!((error.kind, error.sent), (HttpErrorKind::Tls, Sent::No), "{error}");
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::Tls, RequestSent::No), "{error}");
     assert!(error.message.contains("does not speak TLS"), "{error}");
 }
 
@@ -107,7 +107,7 @@ async fn a_client_shows_the_certificate_of_its_credentials_and_only_to_its_endpo
     assert_eq!(ask(&url, trusting(client.clone())).await.unwrap().path, "/");
     for client in [None, Some(signed(&servers, "client", |_| {})).map(|(pem, key)| (pem, Secret::new(key)))] {
         let error = ask(&url, trusting(client)).await.unwrap_err();
-        assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, Sent::No), "{error}");
+        assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, RequestSent::No), "{error}");
         assert!(error.message.contains("refuses the client"), "{error}");
     }
     let folded = Secret::new("-----BEGIN PRIVATE KEY----- MIGHAgEAMBMGByqGSM49 -----END PRIVATE KEY-----".to_owned());
@@ -116,12 +116,13 @@ async fn a_client_shows_the_certificate_of_its_credentials_and_only_to_its_endpo
     assert!(error.message.contains("`client_key` in the credentials is not a private key"), "{error}");
     // Connections of one access are not lent to another, not even to one of the same client.
     let one = HttpClient::new();
-    let with = |tls: &Tls| endpoint(&url).with_identity(Identity::of(tls));
-    seen(one.send(get(&url), &with(&trusting(client.clone())), None, &LIMITS).await.unwrap()).await;
+    let with = |tls: &Tls| endpoint_grants(&url).with_tls_identity(TlsIdentity::from_tls(tls));
+    echoed(one.send(get(&url), &with(&trusting(client.clone())), None, &LIMITS).await.unwrap()).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(one.send(get(&url), &with(&trusting(None)), None, &LIMITS).await.is_err());
     // A node is not the endpoint.
-    let node = call("node-address", "", &["localhost"], &[]).with_identity(Identity::of(&trusting(client)));
+    let node = call_grants("node-address", "", &["localhost"], &[])
+        .with_tls_identity(TlsIdentity::from_tls(&trusting(client)));
     let error = one.send(get(&url), &node, None, &LIMITS).await.unwrap_err();
     assert_eq!(error.kind, HttpErrorKind::Certificate, "{error}");
 }

@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use axum::routing::{any, get};
 use http::StatusCode;
 use occopus_engine::ports::{
-    Changes, Committed, Entry, LeaseId, Revision, Store, StoreError, SystemClock, Transaction,
+    Changes, CommitOutcome, Entry, LeaseId, Revision, Store, StoreError, SystemClock, Transaction,
 };
 use occopus_engine::testing::MemoryStore;
 use tower::ServiceExt as _;
@@ -11,16 +11,16 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::access::{NewToken, Scope};
 
-struct Doors {
+struct GuardedService {
     tokens: Tokens,
     access: Access,
     router: Router,
 }
 
-impl Doors {
-    fn at(address: &str, change: impl FnOnce(&mut Door)) -> Self {
+impl GuardedService {
+    fn at(address: &str, change: impl FnOnce(&mut AccessConfig)) -> Self {
         let tokens = Tokens::new(Arc::new(MemoryStore::new(Arc::new(SystemClock))));
-        let mut door = Door::at(address.parse().unwrap());
+        let mut door = AccessConfig::at(address.parse().unwrap());
         change(&mut door);
         let access = Access::new(tokens.clone(), door).unwrap();
         let router = Router::new()
@@ -65,44 +65,44 @@ async fn endless() -> Response {
 }
 
 /// A store that can't be read.
-struct Broken;
+struct UnreadableStore;
 
-fn broken<T>() -> Result<T, StoreError> {
+fn unavailable<T>() -> Result<T, StoreError> {
     Err(StoreError::Unavailable { message: "the disk has a name that is nobody's business".to_owned() })
 }
 
 #[async_trait::async_trait]
-impl Store for Broken {
+impl Store for UnreadableStore {
     async fn get(&self, _: &str) -> Result<Option<Entry>, StoreError> {
-        broken()
+        unavailable()
     }
 
     async fn range(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Entry>, StoreError> {
-        broken()
+        unavailable()
     }
 
-    async fn commit(&self, _: Transaction) -> Result<Committed, StoreError> {
-        broken()
+    async fn commit(&self, _: Transaction) -> Result<CommitOutcome, StoreError> {
+        unavailable()
     }
 
     async fn grant_lease(&self, _: Duration) -> Result<LeaseId, StoreError> {
-        broken()
+        unavailable()
     }
 
     async fn keep_alive(&self, _: LeaseId) -> Result<bool, StoreError> {
-        broken()
+        unavailable()
     }
 
     async fn revoke_lease(&self, _: LeaseId) -> Result<(), StoreError> {
-        broken()
+        unavailable()
     }
 
     async fn watch(&self, _: &str, _: Revision) -> Result<Changes, StoreError> {
-        broken()
+        unavailable()
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        broken()
+        unavailable()
     }
 }
 
@@ -113,7 +113,7 @@ async fn text(response: Response) -> String {
 
 #[tokio::test]
 async fn a_loopback_address_is_open_until_there_is_a_token() {
-    let doors = Doors::loopback();
+    let doors = GuardedService::loopback();
     assert_eq!(text(doors.ask("GET /", &[]).await).await, "anyone on this machine");
     assert_eq!(doors.status("GET /", &[("x-forwarded-for", "10.0.0.1")]).await, 401);
     let token = doors.token("ci").await;
@@ -131,7 +131,7 @@ async fn a_loopback_address_is_open_until_there_is_a_token() {
 
 #[tokio::test]
 async fn other_addresses_are_never_open_and_have_any_name() {
-    let doors = Doors::at("0.0.0.0:80", |_| {});
+    let doors = GuardedService::at("0.0.0.0:80", |_| {});
     let host = ("host", "occopus.example");
     assert_eq!(doors.status("GET /", &[host]).await, 401);
     assert_eq!(doors.status("GET /healthz", &[host]).await, 200);
@@ -141,7 +141,7 @@ async fn other_addresses_are_never_open_and_have_any_name() {
 
 #[tokio::test]
 async fn tokens_come_in_two_ways_and_the_header_counts() {
-    let doors = Doors::loopback();
+    let doors = GuardedService::loopback();
     let token = doors.token("ci").await;
     let [session, _] = doors.access.sign_in(&TokenText::parse(&token).unwrap(), None).await.unwrap();
     let session = session.to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -161,7 +161,7 @@ async fn tokens_come_in_two_ways_and_the_header_counts() {
 
 #[tokio::test]
 async fn people_are_led_to_the_page_where_they_sign_in() {
-    let doors = Doors::loopback();
+    let doors = GuardedService::loopback();
     doors.token("ci").await;
     let page = ("accept", "text/html,application/xhtml+xml");
     let led = doors.ask("GET /", &[page, ("cookie", "occopus_session=old")]).await;
@@ -176,16 +176,16 @@ async fn people_are_led_to_the_page_where_they_sign_in() {
 
 #[tokio::test]
 async fn names_that_are_not_ours_are_refused() {
-    let doors = Doors::loopback();
+    let doors = GuardedService::loopback();
     assert_eq!(doors.status("GET /healthz", &[("host", "evil.example")]).await, 421);
     assert_eq!(doors.status("GET /", &[("host", "127.0.0.1:8080")]).await, 200);
-    let behind = Doors::at("[::1]:80", |door| door.names = vec!["occopus.example".into()]);
+    let behind = GuardedService::at("[::1]:80", |door| door.names = vec!["occopus.example".into()]);
     assert_eq!(behind.status("GET /", &[("host", "occopus.example")]).await, 200);
 }
 
 #[tokio::test]
 async fn pages_of_others_change_nothing() {
-    let doors = Doors::loopback();
+    let doors = GuardedService::loopback();
     let host = ("host", "localhost:5000");
     for foreign in [
         ("origin", "https://evil.example"),
@@ -208,7 +208,7 @@ async fn pages_of_others_change_nothing() {
 #[tokio::test]
 async fn origins_that_are_configured_may_come() {
     let friend = "https://friend.example";
-    let doors = Doors::at("127.0.0.1:80", |door| door.cors_origins = vec![friend.to_owned()]);
+    let doors = GuardedService::at("127.0.0.1:80", |door| door.cors_origins = vec![friend.to_owned()]);
     doors.token("ci").await;
     let preflight = [("access-control-request-method", "PUT"), ("access-control-request-headers", "authorization")];
     let answer = doors.ask("OPTIONS /", &[&[("origin", friend)], &preflight[..]].concat()).await;
@@ -226,7 +226,8 @@ async fn origins_that_are_configured_may_come() {
 fn origins_are_written_as_browsers_send_them() {
     for wrong in ["friend.example", "https://friend.example/path", "*", "null", ""] {
         let tokens = Tokens::new(Arc::new(MemoryStore::new(Arc::new(SystemClock))));
-        let door = Door { cors_origins: vec![wrong.to_owned()], ..Door::at("127.0.0.1:80".parse().unwrap()) };
+        let door =
+            AccessConfig { cors_origins: vec![wrong.to_owned()], ..AccessConfig::at("127.0.0.1:80".parse().unwrap()) };
         assert!(Access::new(tokens, door).is_err(), "{wrong}");
     }
 }
@@ -234,8 +235,8 @@ fn origins_are_written_as_browsers_send_them() {
 #[tokio::test]
 async fn too_much_is_refused_and_what_others_send_keeps_nobody_out() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let doors = Doors::at("127.0.0.1:80", |door| {
-        door.rates = Rates { requests: number(1), burst: number(8), checks: number(1), checks_burst: number(3) };
+    let doors = GuardedService::at("127.0.0.1:80", |door| {
+        door.rates = RateLimits { requests: number(1), burst: number(8), checks: number(1), checks_burst: number(3) };
     });
     let token = doors.token("ci").await;
     let good = format!("Bearer {token}");
@@ -269,24 +270,24 @@ async fn too_much_is_refused_and_what_others_send_keeps_nobody_out() {
 #[tokio::test]
 async fn forms_without_a_token_are_counted_with_the_wrong_ones() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let doors = Doors::at("127.0.0.1:80", |door| {
-        door.rates = Rates { requests: number(1), burst: number(3), ..Rates::default() };
+    let doors = GuardedService::at("127.0.0.1:80", |door| {
+        door.rates = RateLimits { requests: number(1), burst: number(3), ..RateLimits::default() };
     });
     let token = TokenText::parse(&doors.token("ci").await).unwrap();
     let mut refusals = Vec::new();
     for _ in 0..10 {
         refusals.push(doors.access.sign_in(&TokenText::malformed(), None).await.unwrap_err());
     }
-    assert_eq!(refusals[0], Refusal::Unauthenticated);
-    assert!(matches!(refusals[9], Refusal::TooMany { .. }), "{refusals:?}");
+    assert_eq!(refusals[0], AccessError::Unauthenticated);
+    assert!(matches!(refusals[9], AccessError::RateLimited { .. }), "{refusals:?}");
     assert!(doors.access.sign_in(&token, None).await.is_ok());
 }
 
 #[tokio::test]
 async fn whose_session_has_ended_is_led_to_sign_in_where_others_try_tokens() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let doors = Doors::at("127.0.0.1:80", |door| {
-        door.rates = Rates { requests: number(1), burst: number(3), ..Rates::default() };
+    let doors = GuardedService::at("127.0.0.1:80", |door| {
+        door.rates = RateLimits { requests: number(1), burst: number(3), ..RateLimits::default() };
     });
     let token = TokenText::parse(&doors.token("ci").await).unwrap();
     let [session, _] = doors.access.sign_in(&token, None).await.unwrap();
@@ -303,7 +304,8 @@ async fn whose_session_has_ended_is_led_to_sign_in_where_others_try_tokens() {
 
 #[tokio::test]
 async fn answers_that_are_not_read_take_places_and_leave_some() {
-    let doors = Doors::at("127.0.0.1:80", |door| (door.connections, door.streams_per_token) = ((400, 400), 10));
+    let doors =
+        GuardedService::at("127.0.0.1:80", |door| (door.connections, door.streams_per_token) = ((400, 400), 10));
     let good = format!("Bearer {}", doors.token("one").await);
     let other = format!("Bearer {}", doors.token("two").await);
     let mut open = Vec::new();
@@ -315,7 +317,7 @@ async fn answers_that_are_not_read_take_places_and_leave_some() {
         }
         open.push(answer);
     }
-    assert_eq!(open.len(), 10 + REQUESTS);
+    assert_eq!(open.len(), 10 + MAX_REQUESTS_PER_TOKEN);
     assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 429);
     assert_eq!(doors.status("GET /", &[("authorization", &other)]).await, 200);
     assert_eq!(doors.status("GET /healthz", &[]).await, 200);
@@ -325,7 +327,7 @@ async fn answers_that_are_not_read_take_places_and_leave_some() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_end_ends_with_its_session() {
-    let doors = Doors::loopback();
+    let doors = GuardedService::loopback();
     let token = TokenText::parse(&doors.token("ci").await).unwrap();
     let [session, _] = doors.access.sign_in(&token, None).await.unwrap();
     let cookie = session.to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -346,7 +348,7 @@ async fn a_handler_without_doors_before_it_lets_nobody_in() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_end_ends_with_its_token() {
-    let doors = Doors::loopback();
+    let doors = GuardedService::loopback();
     let bearer = format!("Bearer {}", doors.token("ci").await);
     let mut events = doors.ask("GET /events", &[("authorization", &bearer)]).await.into_body().into_data_stream();
     assert_eq!(events.next().await.unwrap().unwrap(), "data: one\n\n");
@@ -359,8 +361,9 @@ async fn an_answer_without_end_ends_with_its_token() {
 #[tokio::test]
 async fn a_crowd_with_one_good_token_is_let_in_whole() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let doors = Doors::at("127.0.0.1:80", |door| {
-        door.rates = Rates { burst: number(1000), checks: number(1), checks_burst: number(1), ..Rates::default() };
+    let doors = GuardedService::at("127.0.0.1:80", |door| {
+        door.rates =
+            RateLimits { burst: number(1000), checks: number(1), checks_burst: number(1), ..RateLimits::default() };
     });
     let bearer = format!("Bearer {}", doors.token("ci").await);
     let authorization = [("authorization", bearer.as_str())];
@@ -370,18 +373,19 @@ async fn a_crowd_with_one_good_token_is_let_in_whole() {
 
 #[tokio::test]
 async fn who_is_not_known_sends_little() {
-    let doors = Doors::loopback();
+    let doors = GuardedService::loopback();
     let sign_in = async |length: usize| {
         let request = Request::post("/ui/login").header("host", "localhost").body(Body::from("x".repeat(length)));
         doors.router.clone().oneshot(request.unwrap()).await.unwrap().status()
     };
-    assert_eq!(sign_in(UNKNOWN_BODY).await, StatusCode::OK);
-    assert_eq!(sign_in(UNKNOWN_BODY + 1).await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(sign_in(MAX_ANONYMOUS_BODY_BYTES).await, StatusCode::OK);
+    assert_eq!(sign_in(MAX_ANONYMOUS_BODY_BYTES + 1).await, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
 async fn when_the_store_does_not_answer_nobody_comes_in() {
-    let access = Access::new(Tokens::new(Arc::new(Broken)), Door::at("127.0.0.1:80".parse().unwrap())).unwrap();
+    let access =
+        Access::new(Tokens::new(Arc::new(UnreadableStore)), AccessConfig::at("127.0.0.1:80".parse().unwrap())).unwrap();
     let router = guard(Router::new().route("/", get(|| async { "in" })), &access);
     let token = TokenText::random().unwrap();
     for authorization in [None, Some(format!("Bearer {}", token.reveal()))] {
@@ -398,7 +402,7 @@ async fn when_the_store_does_not_answer_nobody_comes_in() {
 
 #[tokio::test]
 async fn who_signs_in_slowly_keeps_nobody_from_it() {
-    let doors = Doors::at("127.0.0.1:80", |door| door.connections = (64, 64));
+    let doors = GuardedService::at("127.0.0.1:80", |door| door.connections = (64, 64));
     doors.token("ci").await;
     let slow = || {
         let body = Body::from_stream(futures::stream::pending::<std::io::Result<&str>>());

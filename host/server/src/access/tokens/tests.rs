@@ -31,8 +31,8 @@ async fn a_token_is_good_until_it_is_revoked_and_its_secret_is_nowhere() {
     assert_eq!(tokens.list().await.unwrap(), std::slice::from_ref(&info));
 
     let secret = std::str::from_utf8(text.secret()).unwrap();
-    assert!(store.text().contains("sha256:"));
-    assert!(!store.text().contains(secret));
+    assert!(store.values_as_text().contains("sha256:"));
+    assert!(!store.values_as_text().contains(secret));
 
     // Another process revokes it; this one sees it within a second.
     let other = Tokens::new(Arc::new(store));
@@ -43,8 +43,8 @@ async fn a_token_is_good_until_it_is_revoked_and_its_secret_is_nowhere() {
     assert_eq!(other.verify(text.reveal()).await.unwrap(), None);
     // Again changes nothing.
     assert_eq!(other.revoke(&info.id).await.unwrap(), revoked);
-    assert!(tokens.any().await.unwrap());
-    assert!(!tokens.any_good().await.unwrap());
+    assert!(tokens.has_any().await.unwrap());
+    assert!(!tokens.has_valid().await.unwrap());
 }
 
 #[tokio::test]
@@ -93,15 +93,15 @@ async fn a_token_of_an_older_version_is_good_and_takes_long_once() {
     let mut wrong = text.reveal().to_owned();
     wrong.replace_range(17..18, if wrong[17..].starts_with('A') { "B" } else { "A" });
     assert_eq!(tokens.verify(&wrong).await.unwrap(), None);
-    assert!(store.text().contains("$argon2id$"));
+    assert!(store.values_as_text().contains("$argon2id$"));
     assert!(tokens.verify(text.reveal()).await.unwrap().is_some());
-    assert!(!store.text().contains("$argon2id$"), "it is written anew");
+    assert!(!store.values_as_text().contains("$argon2id$"), "it is written anew");
     let tokens = Tokens::new(Arc::new(store));
     let begun = std::time::Instant::now();
     for _ in 0..1000 {
         assert_eq!(tokens.verify(&wrong).await.unwrap(), None);
     }
-    assert!(tokens.verify_if(text.reveal(), || Err(TokenError::secret("no"))).await.unwrap().is_some());
+    assert!(tokens.verify_limited(text.reveal(), || Err(TokenError::secret("no"))).await.unwrap().is_some());
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
@@ -135,10 +135,10 @@ async fn names_are_fit_and_their_own_until_they_are_free_again() {
 async fn the_first_token_of_another_process_is_seen_after_a_second() {
     let store = store();
     let tokens = Tokens::new(Arc::new(store.clone()));
-    assert!(!tokens.any().await.unwrap());
+    assert!(!tokens.has_any().await.unwrap());
     Tokens::new(Arc::new(store)).create(reader("first")).await.unwrap();
     later(Duration::from_millis(1100)).await;
-    assert!(tokens.any().await.unwrap());
+    assert!(tokens.has_any().await.unwrap());
 }
 
 #[tokio::test]

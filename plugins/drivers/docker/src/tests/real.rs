@@ -24,7 +24,7 @@ fn beside(handle: &Handle, container: String) -> Handle {
 /// A real engine, and the mark of one test in it.
 struct Engine {
     endpoint: String,
-    mark: String,
+    test_label: String,
 }
 
 impl Engine {
@@ -35,7 +35,7 @@ impl Engine {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let mark = format!("occopus-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         match bridge::send(&endpoint, &request("GET", "/_ping", Vec::new())) {
-            Ok(_) => Some(Self { endpoint, mark }),
+            Ok(_) => Some(Self { endpoint, test_label: mark }),
             Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
                 panic!("no Docker engine at {endpoint}: {error}")
             }
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     fn instance(&self, name: &str) -> String {
-        format!("{}-{name}", self.mark)
+        format!("{}-{name}", self.test_label)
     }
 
     fn containers(&self, instance: &str) -> usize {
@@ -97,7 +97,8 @@ impl Drop for Engine {
         let ask = |method, path: &str| bridge::send(&self.endpoint, &request(method, path, Vec::new())).ok();
         let listed = ask("GET", "/containers/json?all=1").and_then(|response| response.json::<Vec<Value>>().ok());
         for container in listed.into_iter().flatten() {
-            let ours = container["Labels"]["occopus.instance"].as_str().is_some_and(|id| id.starts_with(&self.mark));
+            let ours =
+                container["Labels"]["occopus.instance"].as_str().is_some_and(|id| id.starts_with(&self.test_label));
             if let Some(id) = container["Id"].as_str().filter(|_| ours) {
                 ask("DELETE", &format!("/containers/{id}?force=true&v=true"));
             }
@@ -238,7 +239,7 @@ fn what_can_not_run_leaves_nothing_behind() {
 
 #[test]
 fn an_unreachable_engine_is_named() {
-    let nowhere = Engine { endpoint: "unix:///nowhere/docker.sock".to_owned(), mark: String::new() };
+    let nowhere = Engine { endpoint: "unix:///nowhere/docker.sock".to_owned(), test_label: String::new() };
     let fault = nowhere.honest(&json!({"image": "a"})).create("i1", sleeping()).unwrap_err();
     assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Retry, "docker.unreachable"));
     assert!(fault.message.contains("unix:///nowhere/docker.sock"), "{fault}");
@@ -314,7 +315,7 @@ fn a_container_of_a_committed_image_is_left_alone() {
     let (docker, id) = (engine.honest(&engine.image()), engine.instance("committed"));
     let made = docker.create(&id, sleeping()).unwrap();
     let container = Reference::read(&made.handle).unwrap().container;
-    let image = format!("{}-copy", engine.mark);
+    let image = format!("{}-copy", engine.test_label);
     let post = |path: String, body: Value| {
         let mut post = request("POST", &path, body.to_string().into_bytes());
         post.headers = vec![("content-type".to_owned(), "application/json".to_owned())];
@@ -322,7 +323,7 @@ fn a_container_of_a_committed_image_is_left_alone() {
     };
     post(format!("/commit?container={container}&repo={image}&tag=1"), json!({}));
     let users = post(
-        format!("/containers/create?name={}-users", engine.mark),
+        format!("/containers/create?name={}-users", engine.test_label),
         json!({"Image": format!("{image}:1"), "Cmd": ["true"]}),
     );
     let users = users["Id"].as_str().expect("an id").to_owned();
@@ -364,7 +365,7 @@ fn serve_tarballs() -> String {
 #[test]
 fn images_are_imported_from_a_url() {
     let Some(engine) = Engine::connect("images_are_imported_from_a_url") else { return };
-    let (url, id, image) = (serve_tarballs(), engine.instance("import"), engine.mark.clone());
+    let (url, id, image) = (serve_tarballs(), engine.instance("import"), engine.test_label.clone());
     let section = |file: &str| json!({"origin": format!("{url}/{file}"), "image": image, "tag": "1"});
     for file in ["bad.tar", "missing.tar"] {
         let fault = engine.honest(&section(file)).create(&id, sleeping()).unwrap_err();
@@ -385,5 +386,5 @@ fn images_are_imported_from_a_url() {
     let docker = engine.honest(&section("missing.tar"));
     let observed = docker.create(&id, sleeping()).unwrap();
     docker.destroy(&observed.handle).unwrap();
-    assert_eq!(engine.ask("DELETE", &format!("/images/{}:1?force=true", engine.mark), Vec::new()).status, 200);
+    assert_eq!(engine.ask("DELETE", &format!("/images/{}:1?force=true", engine.test_label), Vec::new()).status, 200);
 }

@@ -16,7 +16,7 @@ const VERSION: (&str, &str, u16, &str) = ("GET", "/version", 200, r#"{"ApiVersio
 const INFO: (&str, &str, u16, &str) = ("GET", "/v1.41/info", 200, r#"{"ID":"ENGINE:1"}"#);
 const OTHER_INFO: (&str, &str, u16, &str) = ("GET", "/v1.41/info", 200, r#"{"ID":"ENGINE:2"}"#);
 /// Answers of what is not the engine, whatever it is asked.
-const STRANGERS: [(u16, &str); 9] = [
+const FOREIGN_ANSWERS: [(u16, &str); 9] = [
     (404, "<!DOCTYPE html><h1>Not Found</h1>"),
     (404, r#"{"message": "no Route matched with those values"}"#),
     (404, "{}"),
@@ -27,7 +27,7 @@ const STRANGERS: [(u16, &str); 9] = [
     (200, r#"[{"name": "somebody"}]"#),
     (502, "bad gateway"),
 ];
-const LOST: u16 = 0;
+const LOST_ANSWER: u16 = 0;
 const NO_CONNECTION: u16 = 1;
 
 /// Answers each request by the next line, and insists that it is the one that was expected.
@@ -49,7 +49,7 @@ fn script(section: Value, lines: &[(&str, &str, u16, &str)]) -> DriverHarness<Do
         );
         let broken = |kind| Err(HttpError { kind, message: "connection broken".to_owned() });
         match status {
-            LOST => broken(HttpErrorKind::MaybeSent),
+            LOST_ANSWER => broken(HttpErrorKind::MaybeSent),
             NO_CONNECTION => broken(HttpErrorKind::NotSent),
             _ => Ok(Response { status, headers: Vec::new(), body: body.into_bytes() }),
         }
@@ -142,7 +142,8 @@ fn create_is_two_requests_and_a_look() {
 fn a_name_of_the_users_begins_the_containers_name() {
     let mut section = section();
     section["name"] = json!("my web");
-    let docker = script(section, &[VERSION, INFO, ("POST", "/v1.41/containers/create?name=my-web-i1", LOST, "")]);
+    let docker =
+        script(section, &[VERSION, INFO, ("POST", "/v1.41/containers/create?name=my-web-i1", LOST_ANSWER, "")]);
     assert_eq!(docker.create("i1", attributes()).unwrap_err().reaction, Reaction::UnknownOutcome);
 }
 
@@ -184,11 +185,11 @@ fn a_container_of_someone_else_is_left_alone() {
 
 #[test]
 fn a_lost_answer_is_an_unknown_outcome() {
-    let docker = script(section(), &[VERSION, INFO, ("POST", "/v1.41/containers/create", LOST, "")]);
+    let docker = script(section(), &[VERSION, INFO, ("POST", "/v1.41/containers/create", LOST_ANSWER, "")]);
     assert_eq!(docker.create("i1", attributes()).unwrap_err().reaction, Reaction::UnknownOutcome);
 
     let created = created();
-    for lost in [LOST, NO_CONNECTION] {
+    for lost in [LOST_ANSWER, NO_CONNECTION] {
         let docker = script(
             section(),
             &[
@@ -239,7 +240,7 @@ fn nothing_is_found_only_when_the_engine_says_so_twice() {
     assert!(docker.find("i1").unwrap().is_some());
     let docker = script(section(), &[VERSION, ("GET", find, 200, "[]"), INFO, ("GET", find, 200, "[]")]);
     assert!(docker.find("i1").unwrap().is_none());
-    for (status, body) in STRANGERS {
+    for (status, body) in FOREIGN_ANSWERS {
         let docker = script(section(), &[VERSION, ("GET", find, status, body)]);
         assert_eq!(docker.find("i1").unwrap_err().reaction, Reaction::Retry, "{status} {body}");
         let docker = script(section(), &[VERSION, ("GET", find, 200, "[]"), ("GET", "/v1.41/info", status, body)]);
@@ -255,7 +256,7 @@ fn another_engine_does_not_know_what_became_of_a_creation() {
         &[
             VERSION,
             INFO,
-            ("POST", "/v1.41/containers/create", LOST, ""),
+            ("POST", "/v1.41/containers/create", LOST_ANSWER, ""),
             ("GET", find, 200, "[]"),
             OTHER_INFO,
             ("GET", find, 200, "[]"),
@@ -320,7 +321,7 @@ fn a_command_that_does_not_start_leaves_nothing_behind() {
     assert!(fault.message.contains("nosuch"));
     assert!(fault.details.iter().any(|detail| detail.message.contains("`command`")), "{fault:?}");
 
-    let fault = script(section(), &lines(LOST)).create("i1", attributes()).unwrap_err();
+    let fault = script(section(), &lines(LOST_ANSWER)).create("i1", attributes()).unwrap_err();
     assert_eq!(fault.reaction, Reaction::UnknownOutcome, "it may still be there");
 }
 
@@ -374,7 +375,7 @@ fn failures_to_fetch_are_told_apart() {
         ("http://h/a.tar", 500, &lookup, Reaction::Retry, "/origin"),
         ("ftp://h/a.tar", 500, &scheme, Reaction::GiveUp, "/origin"),
         ("http://h/a.tar", 200, broken, Reaction::GiveUp, "/origin"),
-        ("dockerhub", LOST, "", Reaction::Retry, "/endpoint"),
+        ("dockerhub", LOST_ANSWER, "", Reaction::Retry, "/endpoint"),
     ] {
         let docker = script(
             with_origin(origin),
@@ -453,7 +454,7 @@ fn a_container_is_gone_only_when_its_own_engine_says_so() {
     let there = inspected("running", 0);
     let fault = observe(&[VERSION, ("GET", list, 200, "[]"), INFO, ("GET", &look, 200, &there)], handle(ID));
     assert_eq!(fault.unwrap_err().code, "docker.still-there", "one answer is not enough");
-    for (status, body) in STRANGERS {
+    for (status, body) in FOREIGN_ANSWERS {
         for lines in [
             vec![VERSION, ("GET", list, status, body)],
             vec![VERSION, ("GET", list, 200, "[]"), ("GET", "/v1.41/info", status, body)],
@@ -529,7 +530,7 @@ fn destroy_confirms_what_it_claims() {
     let busy = refused("removal of container x is already in progress");
     assert_eq!(destroy(&[VERSION, ("DELETE", &delete, 409, &busy), INFO, proof], handle(ID)), None);
     assert_eq!(destroy(&[VERSION, ("DELETE", &delete, 409, &busy), INFO, denial], handle(ID)), Some(Reaction::Retry));
-    for (status, body) in STRANGERS.into_iter().chain([(204, "")]) {
+    for (status, body) in FOREIGN_ANSWERS.into_iter().chain([(204, "")]) {
         let lines = [VERSION, ("DELETE", delete.as_str(), status, body), denial];
         let reaction = destroy(&lines, handle(ID));
         assert!(matches!(reaction, Some(Reaction::Retry | Reaction::UnknownOutcome)), "{status} {body} {reaction:?}");
@@ -542,7 +543,7 @@ fn refusals_to_destroy_are_told_apart() {
         (409, refused("something else"), Reaction::Retry),
         (500, refused("could not kill"), Reaction::Retry),
         (429, String::new(), Reaction::Retry),
-        (LOST, String::new(), Reaction::UnknownOutcome),
+        (LOST_ANSWER, String::new(), Reaction::UnknownOutcome),
         (NO_CONNECTION, String::new(), Reaction::Retry),
         (401, String::new(), Reaction::Denied),
         (403, refused("no"), Reaction::Denied),
@@ -558,7 +559,7 @@ fn refusals_to_destroy_are_told_apart() {
 #[test]
 fn a_creation_that_a_stranger_answers_is_no_creation() {
     let create = "/v1.41/containers/create";
-    for (status, body) in STRANGERS {
+    for (status, body) in FOREIGN_ANSWERS {
         for lines in
             [vec![VERSION, ("GET", "/v1.41/info", status, body)], vec![VERSION, INFO, ("POST", create, status, body)]]
         {
@@ -631,7 +632,7 @@ fn an_empty_inventory_is_the_engines_word() {
     let list = "/v1.41/containers/json";
     let page = script(section(), &[VERSION, ("GET", list, 200, "[]"), INFO, ("GET", list, 200, "[]")]).list_owned(None);
     assert!(page.unwrap().machines.is_empty());
-    for (status, body) in STRANGERS {
+    for (status, body) in FOREIGN_ANSWERS {
         for lines in [
             vec![VERSION, ("GET", list, status, body)],
             vec![VERSION, ("GET", list, 200, "[]"), ("GET", "/v1.41/info", status, body)],
@@ -661,7 +662,7 @@ fn the_version_is_agreed_on_and_remembered() {
 
 #[test]
 fn what_is_no_engine_is_said_so_and_asked_again() {
-    for (status, body) in STRANGERS.into_iter().chain([(429, ""), (503, ""), (200, "{\"ApiVersion\":\"new\"}")]) {
+    for (status, body) in FOREIGN_ANSWERS.into_iter().chain([(429, ""), (503, ""), (200, "{\"ApiVersion\":\"new\"}")]) {
         let fault = script(section(), &[("GET", "/version", status, body)]).observe(&[handle(ID)]).unwrap_err();
         assert_eq!(fault.reaction, Reaction::Retry, "{status} {body}");
         assert!(points_at(&fault, "/endpoint") || status >= 429, "{fault:?}");

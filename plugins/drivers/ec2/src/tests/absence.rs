@@ -6,7 +6,7 @@ use super::*;
 fn an_old_one(cloud: &Shared, ec2: &DriverHarness<Ec2>, id: &str) -> Handle {
     let made = ec2.create(id, json!({})).unwrap().handle;
     let mut cloud = cloud.lock().unwrap();
-    cloud.ahead += SignedDuration::from_hours(1);
+    cloud.clock_skew += SignedDuration::from_hours(1);
     cloud.calls.clear();
     made
 }
@@ -17,14 +17,14 @@ fn a_machine_that_was_made_a_moment_ago_is_not_gone() {
     let ec2 = driver(&cloud, section());
     // Lists that are late, and a clock that is three minutes away on either side.
     for (ahead, id) in [(-180, "id-1"), (180, "id-2"), (0, "id-3")] {
-        cloud.lock().unwrap().hides = SignedDuration::from_secs(20);
-        cloud.lock().unwrap().ahead = SignedDuration::from_secs(ahead);
+        cloud.lock().unwrap().visibility_delay = SignedDuration::from_secs(20);
+        cloud.lock().unwrap().clock_skew = SignedDuration::from_secs(ahead);
         let made = ec2.create(id, json!({})).unwrap().handle;
         let seen = ec2.observe(std::slice::from_ref(&made)).unwrap().remove(0);
         assert_eq!((seen.phase, seen.message.as_deref()), (Phase::Unknown, Some("the cloud does not list it yet")));
         let fault = ec2.destroy(&made).unwrap_err();
         assert_eq!((fault.code.as_str(), fault.reaction), ("ec2.too-early", Reaction::Retry), "{fault}");
-        cloud.lock().unwrap().hides = SignedDuration::ZERO;
+        cloud.lock().unwrap().visibility_delay = SignedDuration::ZERO;
         ec2.destroy(&made).unwrap();
     }
     assert_eq!(cloud.lock().unwrap().alive(), 0);
@@ -59,7 +59,7 @@ fn with_keys_of_another_account_nothing_is_gone() {
     // A user who may not look at security groups is told by the refusal.
     let words = "You are not authorized. User: arn:aws:iam::777788889999:user/x is not authorized to perform";
     let denied = refusal(403, "UnauthorizedOperation", words).text();
-    cloud.lock().unwrap().instead.insert("DescribeSecurityGroups", (403, Vec::new(), denied));
+    cloud.lock().unwrap().overrides.insert("DescribeSecurityGroups", (403, Vec::new(), denied));
     assert!(ec2.destroy(&one).unwrap_err().message.contains("account 777788889999"));
     assert_eq!(cloud.lock().unwrap().alive(), 4);
 }
@@ -89,7 +89,7 @@ fn in_its_own_account_it_is_gone() {
 #[test]
 fn a_cloud_that_tells_nothing_is_believed_when_it_shows_others() {
     let cloud = Shared::default();
-    cloud.lock().unwrap().taciturn = true;
+    cloud.lock().unwrap().hides_account_and_time = true;
     let ec2 = driver(&cloud, section());
     let day = Timestamp::now() - 24.hours();
     let handles: Vec<Handle> =
@@ -131,14 +131,14 @@ fn an_answer_without_an_end_is_looked_up() {
     let ec2 = driver(&cloud, section());
     let made = an_old_one(&cloud, &ec2, "id-1");
     let empty = || (200, Vec::new(), "<TerminateInstancesResponse/>".to_owned());
-    cloud.lock().unwrap().instead.insert("TerminateInstances", empty());
+    cloud.lock().unwrap().overrides.insert("TerminateInstances", empty());
     let fault = ec2.destroy(&made).unwrap_err();
     assert_eq!((fault.code.as_str(), fault.reaction), ("ec2.not-ended", Reaction::Retry), "it runs on");
     cloud.lock().unwrap().machines[0].state = "terminated";
     ec2.destroy(&made).unwrap();
     // A list that knows what the removal does not.
     cloud.lock().unwrap().machines[0].state = "running";
-    cloud.lock().unwrap().instead.insert("TerminateInstances", (400, Vec::new(), unknown("i-000").text()));
+    cloud.lock().unwrap().overrides.insert("TerminateInstances", (400, Vec::new(), unknown("i-000").text()));
     assert_eq!(ec2.destroy(&made).unwrap_err().reaction, Reaction::Retry);
 }
 
@@ -152,7 +152,7 @@ fn a_creation_that_came_twice_is_one_machine_after_any_look() {
         |ec2, made| assert_eq!(ec2.find("id-1").unwrap().unwrap().handle, *made),
     ] {
         let cloud = Shared::default();
-        cloud.lock().unwrap().doubles = true;
+        cloud.lock().unwrap().duplicates_creations = true;
         let ec2 = driver(&cloud, section());
         let made = ec2.create("id-1", json!({})).unwrap().handle;
         assert_eq!(cloud.lock().unwrap().alive(), 2);
@@ -167,7 +167,7 @@ fn a_creation_that_came_twice_is_one_machine_after_any_look() {
 #[test]
 fn a_copy_of_a_machine_with_its_tags_is_left_alone_at_amazon() {
     let cloud = Shared::default();
-    cloud.lock().unwrap().doubles = true;
+    cloud.lock().unwrap().duplicates_creations = true;
     let mut section = section();
     section["endpoint"] = json!("https://ec2.eu-west-1.amazonaws.com");
     let ec2 = driver(&cloud, section);

@@ -73,9 +73,9 @@ fn the_console_is_evidence_and_never_in_the_way() {
     assert_eq!(ec2.tail(&made, 10).unwrap_err().reaction, Reaction::Unsupported);
     for code in ["InvalidAction", "UnauthorizedOperation", "InvalidParameterValue"] {
         let answer = refusal(400, code, "no").text();
-        cloud.lock().unwrap().instead.insert("GetConsoleOutput", (400, Vec::new(), answer));
+        cloud.lock().unwrap().overrides.insert("GetConsoleOutput", (400, Vec::new(), answer));
         assert_eq!(ec2.tail(&made, 10).unwrap_err().reaction, Reaction::Unsupported, "{code}");
     }
-    cloud.lock().unwrap().instead.insert("GetConsoleOutput", (503, Vec::new(), String::new()));
+    cloud.lock().unwrap().overrides.insert("GetConsoleOutput", (503, Vec::new(), String::new()));
     assert_eq!(ec2.tail(&made, 10).unwrap_err().reaction, Reaction::Retry);
 }

@@ -39,20 +39,20 @@ struct Cloud {
     /// Whose credentials these are.
     account: &'static str,
     /// Lists and removals do not know machines that are younger.
-    hides: SignedDuration,
+    visibility_delay: SignedDuration,
     /// How far the clock of the cloud is ahead.
-    ahead: SignedDuration,
+    clock_skew: SignedDuration,
     /// Tells nobody's account and not its time.
-    taciturn: bool,
+    hides_account_and_time: bool,
     /// The network delivers creations twice.
-    doubles: bool,
+    duplicates_creations: bool,
     console: Option<&'static str>,
     calls: Vec<HashMap<String, String>>,
     ignores_tags: bool,
     /// The answer to a call of this name, instead of the honest one.
-    instead: HashMap<&'static str, Answer>,
+    overrides: HashMap<&'static str, Answer>,
     /// These act, and their answers are lost.
-    lost: Vec<&'static str>,
+    lost_answers: Vec<&'static str>,
     /// Once a machine was made, nothing can be listed any more.
     fails_after_run: bool,
 }
@@ -62,15 +62,15 @@ impl Default for Cloud {
         Self {
             machines: Vec::new(),
             account: ACCOUNT,
-            hides: SignedDuration::ZERO,
-            ahead: SignedDuration::ZERO,
-            taciturn: false,
-            doubles: false,
+            visibility_delay: SignedDuration::ZERO,
+            clock_skew: SignedDuration::ZERO,
+            hides_account_and_time: false,
+            duplicates_creations: false,
             console: Some("booting\nkernel panic\n\n"),
             calls: Vec::new(),
             ignores_tags: false,
-            instead: HashMap::new(),
-            lost: Vec::new(),
+            overrides: HashMap::new(),
+            lost_answers: Vec::new(),
             fails_after_run: false,
         }
     }
@@ -96,7 +96,7 @@ impl Cloud {
             body.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decoded(k), decoded(v))).collect();
         let action = call["Action"].clone();
         self.calls.push(call.clone());
-        if let Some((status, headers, body)) = self.instead.get(action.as_str()) {
+        if let Some((status, headers, body)) = self.overrides.get(action.as_str()) {
             return Ok(Response { status: *status, headers: headers.clone(), body: body.clone().into_bytes() });
         }
         let answer = match action.as_str() {
@@ -120,7 +120,9 @@ impl Cloud {
                 }
                 None => return Ok(self.dated(unknown(&call["InstanceId.1"]))),
             },
-            "DescribeSecurityGroups" if self.taciturn => return Ok(refusal(400, "InvalidAction", "not here")),
+            "DescribeSecurityGroups" if self.hides_account_and_time => {
+                return Ok(refusal(400, "InvalidAction", "not here"));
+            }
             "DescribeSecurityGroups" => format!(
                 "<DescribeSecurityGroupsResponse><securityGroupInfo><item><ownerId>{}</ownerId><groupName>default\
                  </groupName></item></securityGroupInfo></DescribeSecurityGroupsResponse>",
@@ -138,23 +140,23 @@ impl Cloud {
             },
             other => panic!("{other} is not expected"),
         };
-        if self.lost.contains(&action.as_str()) {
+        if self.lost_answers.contains(&action.as_str()) {
             return Err(HttpError { kind: HttpErrorKind::MaybeSent, message: "connection reset".to_owned() });
         }
         Ok(self.dated(Response { status: 200, headers: Vec::new(), body: answer.into_bytes() }))
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::now() + self.ahead
+        Timestamp::now() + self.clock_skew
     }
 
     fn dated(&self, response: Response) -> Response {
         let date = ("Date".to_owned(), self.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
-        Response { headers: if self.taciturn { Vec::new() } else { vec![date] }, ..response }
+        Response { headers: if self.hides_account_and_time { Vec::new() } else { vec![date] }, ..response }
     }
 
     fn is_visible(&self, machine: &Machine) -> bool {
-        machine.owner == self.account && machine.launched + self.hides <= self.now()
+        machine.owner == self.account && machine.launched + self.visibility_delay <= self.now()
     }
 
     fn visible(&mut self, id: &str) -> Option<&mut Machine> {
@@ -167,13 +169,13 @@ impl Cloud {
         let id = format!("i-{:03}", self.machines.len());
         let machine = Machine { id, state: "pending", launched: self.now(), tags, owner: self.account };
         self.machines.push(machine.clone());
-        if self.doubles {
+        if self.duplicates_creations {
             let id = format!("i-{:03}", self.machines.len());
             self.machines.push(Machine { id, ..machine.clone() });
         }
         if self.fails_after_run {
             let denied = refusal(403, "UnauthorizedOperation", "no").text();
-            self.instead.insert("DescribeInstances", (403, Vec::new(), denied));
+            self.overrides.insert("DescribeInstances", (403, Vec::new(), denied));
         }
         let owner = self.owner();
         let machine = xml(&machine);
@@ -213,7 +215,7 @@ impl Cloud {
     }
 
     fn owner(&self) -> String {
-        if self.taciturn { String::new() } else { format!("<ownerId>{}</ownerId>", self.account) }
+        if self.hides_account_and_time { String::new() } else { format!("<ownerId>{}</ownerId>", self.account) }
     }
 
     fn alive(&self) -> usize {
@@ -389,7 +391,7 @@ fn a_repeated_creation_that_cannot_look_again_is_not_sure() {
     cloud.lock().unwrap().fails_after_run = true;
     let fault = ec2.create("id-1", json!({})).unwrap_err();
     assert_eq!(fault.reaction, Reaction::UnknownOutcome);
-    cloud.lock().unwrap().instead.clear();
+    cloud.lock().unwrap().overrides.clear();
     assert!(ec2.find("id-1").unwrap().is_some());
 }
 
@@ -397,12 +399,12 @@ fn a_repeated_creation_that_cannot_look_again_is_not_sure() {
 fn a_lost_answer_is_found() {
     let cloud = Shared::default();
     let ec2 = driver(&cloud, section());
-    cloud.lock().unwrap().lost = vec!["RunInstances"];
+    cloud.lock().unwrap().lost_answers = vec!["RunInstances"];
     assert_eq!(ec2.create("id-1", json!({})).unwrap_err().reaction, Reaction::UnknownOutcome);
-    cloud.lock().unwrap().lost.clear();
+    cloud.lock().unwrap().lost_answers.clear();
     assert!(ec2.find("id-1").unwrap().is_some());
     assert!(ec2.find("id-2").unwrap().is_none());
-    cloud.lock().unwrap().instead.insert("RunInstances", (200, Vec::new(), "<RunInstancesResp".to_owned()));
+    cloud.lock().unwrap().overrides.insert("RunInstances", (200, Vec::new(), "<RunInstancesResp".to_owned()));
     assert_eq!(ec2.create("id-3", json!({})).unwrap_err().reaction, Reaction::UnknownOutcome);
 }
 
@@ -415,7 +417,7 @@ fn a_cloud_that_ignores_tags_gets_them_afterwards_or_loses_the_machine() {
     assert_eq!(cloud.lock().unwrap().actions(), ["RunInstances", "CreateTags"]);
     assert!(ec2.find("id-1").unwrap().is_some());
     let denied = refusal(403, "UnauthorizedOperation", "no");
-    cloud.lock().unwrap().instead.insert("CreateTags", (403, Vec::new(), denied.text()));
+    cloud.lock().unwrap().overrides.insert("CreateTags", (403, Vec::new(), denied.text()));
     assert_eq!(ec2.create("id-2", json!({})).unwrap_err().reaction, Reaction::Denied);
     assert_eq!(cloud.lock().unwrap().alive(), 1, "what can't be marked is taken back");
 }
@@ -497,7 +499,7 @@ fn refusals_say_what_to_do() {
 fn refused(action: &'static str, status: u16, headers: &[(&str, &str)], body: String) -> Fault {
     let cloud = Shared::default();
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    cloud.lock().unwrap().instead.insert(action, (status, headers, body));
+    cloud.lock().unwrap().overrides.insert(action, (status, headers, body));
     driver(&cloud, section()).create("id-1", json!({})).unwrap_err()
 }
 

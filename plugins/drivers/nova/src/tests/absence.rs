@@ -2,7 +2,7 @@
 
 use super::*;
 
-type Nova2 = DriverHarness<Nova>;
+type NovaHarness = DriverHarness<Nova>;
 
 #[test]
 fn with_a_token_of_another_project_nothing_is_gone() {
@@ -69,7 +69,7 @@ fn a_removal_is_confirmed() {
     let cloud = Shared::default();
     let nova = plain(&cloud);
     let made = nova.create("instance-1", json!({})).unwrap().handle;
-    cloud.lock().unwrap().lazy = true;
+    cloud.lock().unwrap().ignores_deletions = true;
     for handle in [made.clone(), Handle::new(1, "server-0")] {
         let fault = nova.destroy(&handle).unwrap_err();
         assert_eq!((fault.code.as_str(), fault.reaction), ("nova.not-deleted", Reaction::Retry), "{fault}");
@@ -100,7 +100,7 @@ fn what_is_missing_elsewhere_is_no_missing_server() {
     let made = nova.create("instance-1", json!({})).unwrap().handle;
     cloud.lock().unwrap().servers[0]["addresses"] = json!({});
     let absent = (404, Vec::new(), json!({"NeutronError": {"type": "X", "message": "no such thing", "detail": ""}}));
-    cloud.lock().unwrap().instead.insert("GET neutron/v2.0/floatingips", absent);
+    cloud.lock().unwrap().overrides.insert("GET neutron/v2.0/floatingips", absent);
     assert_eq!(nova.observe(std::slice::from_ref(&made)).unwrap_err().reaction, Reaction::Retry);
     assert_eq!(nova.destroy(&made).unwrap_err().reaction, Reaction::Retry);
     assert_eq!(cloud.lock().unwrap().servers.len(), 1);
@@ -111,8 +111,8 @@ fn a_creation_that_came_twice_is_one_server_after_any_look() {
     for (others, remove) in [
         (
             0,
-            (|nova: &Nova2, made: &Handle| drop(nova.observe(std::slice::from_ref(made)).unwrap()))
-                as fn(&Nova2, &Handle),
+            (|nova: &NovaHarness, made: &Handle| drop(nova.observe(std::slice::from_ref(made)).unwrap()))
+                as fn(&NovaHarness, &Handle),
         ),
         (3, |nova, made| {
             let others = ["other-0", "other-1"].map(|id| nova.find(id).unwrap().unwrap().handle);
@@ -125,7 +125,7 @@ fn a_creation_that_came_twice_is_one_server_after_any_look() {
         for other in 0..others {
             nova.create(&format!("other-{other}"), json!({})).unwrap();
         }
-        cloud.lock().unwrap().doubles = true;
+        cloud.lock().unwrap().duplicates_creations = true;
         let made = nova.create("instance-1", json!({})).unwrap().handle;
         assert_eq!(cloud.lock().unwrap().servers.len(), others + 2);
         remove(&nova, &made);

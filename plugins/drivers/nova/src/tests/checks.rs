@@ -53,10 +53,10 @@ fn the_console_is_evidence_and_never_in_the_way() {
         (501, Reaction::Unsupported),
         (503, Reaction::Retry),
     ] {
-        cloud.lock().unwrap().instead.insert("POST nova/v2.1/servers/", refusal(status, "no"));
+        cloud.lock().unwrap().overrides.insert("POST nova/v2.1/servers/", refusal(status, "no"));
         assert_eq!(nova.tail(&made, 10).unwrap_err().reaction, reaction, "{status}");
     }
     let gone = (404, Vec::new(), json!({"itemNotFound": {"code": 404, "message": "Instance could not be found."}}));
-    cloud.lock().unwrap().instead.insert("POST nova/v2.1/servers/", gone);
+    cloud.lock().unwrap().overrides.insert("POST nova/v2.1/servers/", gone);
     assert_eq!(nova.tail(&made, 10).unwrap_err().reaction, Reaction::Unsupported);
 }

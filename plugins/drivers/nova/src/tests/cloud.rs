@@ -15,23 +15,23 @@ pub(super) struct Cloud {
     pub(super) project: Option<&'static str>,
     pub(super) region: &'static str,
     /// The network delivers creations twice.
-    pub(super) doubles: bool,
+    pub(super) duplicates_creations: bool,
     /// Deletions are accepted, and nothing happens.
-    pub(super) lazy: bool,
+    pub(super) ignores_deletions: bool,
     pub(super) servers: Vec<Value>,
     pub(super) floating: Vec<Value>,
     pub(super) calls: Vec<(String, Value)>,
     pub(super) logins: usize,
     /// When tokens end, by the cloud's clock.
-    pub(super) tokens_end: Option<&'static str>,
+    pub(super) token_expiry: Option<&'static str>,
     /// Tokens up to this number are no longer good.
     pub(super) revoked: usize,
     /// The answer to a call that begins so, instead of the honest one.
-    pub(super) instead: BTreeMap<&'static str, Answer>,
+    pub(super) overrides: BTreeMap<&'static str, Answer>,
     /// These act, and their answers are lost.
-    pub(super) lost: Vec<&'static str>,
+    pub(super) lost_answers: Vec<&'static str>,
     /// The port that takes a free address right after somebody else did.
-    pub(super) thief: Option<&'static str>,
+    pub(super) competing_port: Option<&'static str>,
 }
 
 impl Default for Cloud {
@@ -39,17 +39,17 @@ impl Default for Cloud {
         Self {
             project: Some("p-1"),
             region: "One",
-            doubles: false,
-            lazy: false,
+            duplicates_creations: false,
+            ignores_deletions: false,
             servers: Vec::new(),
             floating: Vec::new(),
             calls: Vec::new(),
             logins: 0,
-            tokens_end: None,
+            token_expiry: None,
             revoked: 0,
-            instead: BTreeMap::new(),
-            lost: Vec::new(),
-            thief: None,
+            overrides: BTreeMap::new(),
+            lost_answers: Vec::new(),
+            competing_port: None,
         }
     }
 }
@@ -71,7 +71,7 @@ impl Cloud {
         let path = request.url.trim_start_matches("http://");
         let what = format!("{} {path}", request.method);
         self.calls.push((what.clone(), body.clone()));
-        if let Some((_, (status, headers, body))) = self.instead.iter().find(|(start, _)| what.starts_with(**start)) {
+        if let Some((_, (status, headers, body))) = self.overrides.iter().find(|(start, _)| what.starts_with(**start)) {
             return Ok(Response { headers: headers.clone(), ..answer(*status, body) });
         }
         if what.starts_with("POST keystone:5000/v3/auth/tokens") {
@@ -83,7 +83,7 @@ impl Cloud {
             return Ok(answer(401, &json!({"error": {"message": "revoked"}})));
         }
         let answered = self.serve(&what, &body);
-        if self.lost.iter().any(|start| what.starts_with(start)) {
+        if self.lost_answers.iter().any(|start| what.starts_with(start)) {
             return Err(HttpError { kind: HttpErrorKind::MaybeSent, message: "connection reset".to_owned() });
         }
         Ok(answered)
@@ -93,8 +93,8 @@ impl Cloud {
         self.logins += 1;
         let endpoint = |url: &str| json!([{"interface": "public", "region_id": self.region, "url": url}]);
         let begin =
-            if self.tokens_end.is_some() { "2000-12-31T12:00:00.000000Z" } else { "2998-12-31T12:00:00.000000Z" };
-        let end = self.tokens_end.unwrap_or("2999-01-01T00:00:00.000000Z");
+            if self.token_expiry.is_some() { "2000-12-31T12:00:00.000000Z" } else { "2998-12-31T12:00:00.000000Z" };
+        let end = self.token_expiry.unwrap_or("2999-01-01T00:00:00.000000Z");
         let project = self.project.map(|id| json!({"id": id, "name": "demo"}));
         let body = json!({"token": {"issued_at": begin, "expires_at": end, "project": project, "catalog": [
             {"type": "compute", "endpoints": endpoint("http://nova/v2.1")},
@@ -125,7 +125,7 @@ impl Cloud {
             let lines = body["os-getConsoleOutput"]["length"].as_u64().expect("a length");
             answer(200, &json!({"output": format!("booting\nout of memory\nafter {lines} lines\n\n")}))
         } else if what.starts_with("POST nova/v2.1/servers") {
-            if self.doubles {
+            if self.duplicates_creations {
                 self.make(&body["server"]);
             }
             self.make(&body["server"])
@@ -138,7 +138,7 @@ impl Cloud {
             }
         } else if what.starts_with("DELETE nova/v2.1/servers/") {
             let before = self.servers.len();
-            let is_lazy = self.lazy && self.servers.iter().any(|server| server["id"] == id.as_str());
+            let is_lazy = self.ignores_deletions && self.servers.iter().any(|server| server["id"] == id.as_str());
             let project = self.project;
             let is_it = |server: &Value| server["id"] == id.as_str() && server["project"] == json!(project);
             self.servers.retain(|server| is_lazy || !is_it(server));
@@ -219,7 +219,7 @@ impl Cloud {
         if what.starts_with("PUT neutron/v2.0/floatingips/") {
             let ip = self.floating.iter_mut().find(|ip| ip["id"] == id).expect("a floating IP");
             ip["port_id"] = body["floatingip"]["port_id"].clone();
-            if let Some(thief) = self.thief.take() {
+            if let Some(thief) = self.competing_port.take() {
                 ip["port_id"] = json!(thief);
             }
             return answer(200, &json!({"floatingip": ip}));

@@ -192,7 +192,7 @@ fn regions_that_are_not_there() {
 #[test]
 fn clocks_that_differ_cost_nothing() {
     let cloud = Shared::default();
-    cloud.lock().unwrap().tokens_end = Some("2001-01-01T00:00:00.000000Z");
+    cloud.lock().unwrap().token_expiry = Some("2001-01-01T00:00:00.000000Z");
     let inner = Arc::clone(&cloud);
     let host = FakeHost::default()
         .credential("username", "demo")

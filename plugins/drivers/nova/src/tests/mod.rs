@@ -134,7 +134,7 @@ fn two_servers_with_one_id_become_one() {
 #[test]
 fn a_lost_answer_leaves_what_find_finds() {
     let cloud = Shared::default();
-    cloud.lock().unwrap().lost = vec!["POST nova/v2.1/servers"];
+    cloud.lock().unwrap().lost_answers = vec!["POST nova/v2.1/servers"];
     let nova = plain(&cloud);
     assert_eq!(nova.create("instance-1", json!({})).unwrap_err().reaction, Reaction::UnknownOutcome);
     assert_eq!(nova.find("instance-1").unwrap().unwrap().handle.data.split(' ').next(), Some("server-0"));
@@ -212,7 +212,7 @@ fn an_address_that_another_one_takes_in_the_same_moment_is_not_believed_in() {
     // No revision numbers.
     cloud.lock().unwrap().floating.push(json!({"id": "own", "floating_network_id": "ext-1", "status": "DOWN",
         "floating_ip_address": "203.0.113.1", "port_id": null, "description": ""}));
-    cloud.lock().unwrap().thief = Some("port-of-another");
+    cloud.lock().unwrap().competing_port = Some("port-of-another");
     assert_eq!(nova.create("instance-1", json!({})).unwrap().addresses[0].value, "203.0.113.7");
 }
 
@@ -233,7 +233,11 @@ fn free_floating_ips_are_looked_for_on_every_page() {
 #[test]
 fn a_server_without_its_floating_ip_is_taken_back() {
     let cloud = Shared::default();
-    cloud.lock().unwrap().instead.insert("POST neutron", refusal(409, "Quota exceeded for resources: ['floatingip']."));
+    cloud
+        .lock()
+        .unwrap()
+        .overrides
+        .insert("POST neutron", refusal(409, "Quota exceeded for resources: ['floatingip']."));
     let nova = harness(&cloud, &json!({"floating_ip_pool": "ext"}), |_| {});
     let fault = nova.create("instance-1", json!({})).unwrap_err();
     assert_eq!(fault.reaction, Reaction::NoCapacity);
@@ -247,13 +251,13 @@ fn a_server_without_its_floating_ip_is_taken_back() {
 #[test]
 fn a_server_that_cannot_be_taken_back_is_not_forgotten() {
     let cloud = Shared::default();
-    cloud.lock().unwrap().instead.insert("DELETE nova", refusal(403, "Policy doesn't allow it"));
+    cloud.lock().unwrap().overrides.insert("DELETE nova", refusal(403, "Policy doesn't allow it"));
     let nova = harness(&cloud, &json!({"floating_ip_pool": "nosuch"}), |_| {});
     let fault = nova.create("instance-1", json!({})).unwrap_err();
     assert_eq!(fault.reaction, Reaction::UnknownOutcome, "there is a machine");
     assert!(fault.message.contains("no external network") && format!("{fault:?}").contains("can't be deleted yet"));
     assert_eq!(nova.find("instance-1").unwrap_err().reaction, Reaction::UnknownOutcome);
-    cloud.lock().unwrap().instead.clear();
+    cloud.lock().unwrap().overrides.clear();
     assert!(nova.find("instance-1").unwrap().is_none());
     assert!(cloud.lock().unwrap().servers.is_empty());
 }
@@ -302,7 +306,7 @@ fn refusals_say_where_and_what_to_do() {
         ("GET glance", 503, "down", Reaction::Retry, ""),
     ] {
         let cloud = Shared::default();
-        cloud.lock().unwrap().instead.insert(call, refusal(status, words));
+        cloud.lock().unwrap().overrides.insert(call, refusal(status, words));
         let fault = plain(&cloud).create("instance-1", json!({})).unwrap_err();
         assert_eq!(fault.reaction, reaction, "{call} {status} {words}: {fault:?}");
         let pointed = fault.details.iter().any(|detail| detail.pointer == pointer);

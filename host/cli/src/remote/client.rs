@@ -1,0 +1,294 @@
+//! A connection to a service: where it is, whom to trust, and who we are.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use occopus_model::files;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use super::problem::{self, ServiceError};
+use crate::args::GlobalArgs;
+use crate::failure::{ExitStatus, Failure};
+use crate::print;
+
+/// Until there is a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Until there is an answer: clouds may be asked for it.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bytes of a file of certificates or of a token.
+const MAX_CREDENTIAL_FILE_BYTES: u64 = 4 << 20;
+/// Bytes of an answer: more than the status of the largest infrastructure has.
+const MAX_RESPONSE_BYTES: usize = 256 << 20;
+/// A service that asks for more patience than this is not waited for.
+const MAX_RETRY_AFTER_SECONDS: u64 = 10;
+/// How often a request is made that comes too soon.
+const MAX_ATTEMPTS: usize = 5;
+
+/// A service.
+#[derive(Clone)]
+pub(crate) struct ServiceClient {
+    client: Client,
+    base: Url,
+}
+
+impl ServiceClient {
+    /// The service that commands are meant for; none when they are meant for this machine.
+    pub(crate) fn from_args(common: &GlobalArgs) -> Result<Option<Self>, Failure> {
+        let Some(address) = server_address(common) else { return Ok(None) };
+        let authorities =
+            match common.server_ca.clone().or_else(|| environment_variable("OCCOPUS_SERVER_CA").map(PathBuf::from)) {
+                Some(file) => {
+                    let pem = files::read(&file, MAX_CREDENTIAL_FILE_BYTES)
+                        .map_err(|error| client_config_error(format_args!("{}: {error}", file.display())))?;
+                    Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty()).ok_or_else(|| {
+                        client_config_error(format_args!("{} has no certificates in PEM", file.display()))
+                    })?
+                }
+                None => Vec::new(),
+            };
+        Self::new(&address, authorities, read_token(common)?).map(Some)
+    }
+
+    pub(super) fn new(address: &str, authorities: Vec<Certificate>, token: Option<String>) -> Result<Self, Failure> {
+        let base = parse_base_url(address)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(token) = token {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| client_config_error("the token has characters that no token has"))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+            if base.scheme() == "http" && !is_loopback(&base) {
+                print::note(format_args!("warning: the token goes to {base} for all to read; https would hide it"));
+            }
+        }
+        // Whoever was first is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .user_agent(concat!("occopus/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .connect_timeout(CONNECT_TIMEOUT)
+            // It sends nobody elsewhere, and who else would, must not get the token.
+            .redirect(Policy::none());
+        if !authorities.is_empty() {
+            client = client.tls_certs_merge(authorities);
+        }
+        if is_loopback(&base) {
+            client = client.no_proxy();
+        }
+        let client = client.build().map_err(|error| client_config_error(cause_chain(&error)))?;
+        Ok(Self { client, base })
+    }
+
+    /// The URL of something below the service's own.
+    pub(super) fn url(&self, path: &[&str], query: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        // A base always can have a path.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// A request that is answered in one piece.
+    pub(super) fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
+        self.client.request(method, self.url(path, query)).timeout(RESPONSE_TIMEOUT)
+    }
+
+    /// A request whose answer may go on for ever.
+    pub(super) fn stream(&self, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
+        self.client.request(Method::GET, self.url(path, query))
+    }
+
+    /// Sends it, until it does not come too soon. What is refused is a failure.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let mut tries = 0;
+        loop {
+            let this = request.try_clone().ok_or_else(|| client_config_error("the request can't be repeated"))?;
+            let response = this.send().await.map_err(|error| self.unreachable(&error))?;
+            tries += 1;
+            match (response.status(), retry_after_seconds(&response)) {
+                (status, _) if status.is_success() => return Ok(response),
+                (StatusCode::TOO_MANY_REQUESTS, Some(seconds))
+                    if seconds <= MAX_RETRY_AFTER_SECONDS && tries < MAX_ATTEMPTS =>
+                {
+                    tokio::time::sleep(Duration::from_secs(seconds)).await;
+                }
+                (status, _) if status.is_redirection() => {
+                    let text = format!("the service at {} sends elsewhere ({status})", self.base);
+                    return Err(ServiceError::new(ExitStatus::Failed, "service.elsewhere", text)
+                        .help("give the URL at which it answers itself")
+                        .into());
+                }
+                _ => return Err(problem::read_failure(response).await),
+            }
+        }
+    }
+
+    /// Sends it and reads the answer.
+    pub(super) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
+        self.read(self.send(request).await?).await
+    }
+
+    /// Reads an answer.
+    pub(super) async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let bytes = read_body(response, MAX_RESPONSE_BYTES).await.map_err(|error| self.unreachable(&error))?;
+        let Some(bytes) = bytes else {
+            let text = format!("the answer of {} is longer than {} MiB", self.base, MAX_RESPONSE_BYTES >> 20);
+            return Err(ServiceError::new(ExitStatus::Failed, "service.unexpected", text).into());
+        };
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let text = format!("{} answers, and not as a service of Occopus would: {error}", self.base);
+            ServiceError::new(ExitStatus::Failed, "service.unexpected", text).into()
+        })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let text = format!("the service at {} can't be reached: {}", self.base, cause_chain(error));
+        let refused = ServiceError::new(ExitStatus::Failed, "service.unreachable", text).transient();
+        refused.help("`--server` or OCCOPUS_SERVER says where it is").into()
+    }
+}
+
+/// Reads the whole of an answer; none when it has more bytes than these.
+pub(super) async fn read_body(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        if bytes.len() + piece.len() > most {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Some(bytes))
+}
+
+/// Where the service is, when there is to be one.
+pub(super) fn server_address(common: &GlobalArgs) -> Option<String> {
+    common.server.clone().or_else(|| environment_variable("OCCOPUS_SERVER"))
+}
+
+fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// From a file or from the environment, never from the command line, which others can see.
+fn read_token(common: &GlobalArgs) -> Result<Option<String>, Failure> {
+    let Some(file) = &common.token_file else { return Ok(environment_variable("OCCOPUS_TOKEN")) };
+    let text = files::read_text(file, MAX_CREDENTIAL_FILE_BYTES)
+        .map_err(|error| client_config_error(format_args!("{}: {error}", file.display())))?;
+    match text.trim() {
+        "" => Err(client_config_error(format_args!("{} has no token in it", file.display()))),
+        token => Ok(Some(token.to_owned())),
+    }
+}
+
+fn parse_base_url(address: &str) -> Result<Url, Failure> {
+    let wrong = |why: &str| {
+        Failure::new(
+            ExitStatus::Usage,
+            "server.invalid",
+            format_args!("`{address}` is not the URL of a service: {why}"),
+        )
+        .help("such as https://occopus.example.org, or http://127.0.0.1:8080")
+    };
+    let url = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("it does not begin with `https://` or `http://`"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // The address is not repeated: there is a password in it.
+        let text = "the URL of a service has no user and no password in it";
+        return Err(
+            Failure::new(ExitStatus::Usage, "server.invalid", text).help("OCCOPUS_TOKEN or --token-file has the token")
+        );
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has a `?` or a `#` in it"));
+    }
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Whole seconds, as this service tells them.
+fn retry_after_seconds(response: &Response) -> Option<u64> {
+    response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()
+}
+
+fn client_config_error(text: impl std::fmt::Display) -> Failure {
+    Failure::new(ExitStatus::Usage, "server.unusable", text)
+}
+
+/// An error and why; reqwest's own words are about requests and URLs.
+fn cause_chain(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |error: &&(dyn StdError + 'static)| (*error).source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(address: &str) -> ServiceClient {
+        ServiceClient::new(address, Vec::new(), None).unwrap_or_else(|failure| panic!("{}", failure.render()))
+    }
+
+    #[test]
+    fn names_in_paths_and_queries_stay_names() {
+        for base in ["http://127.0.0.1:1/api", "http://127.0.0.1:1/api/"] {
+            let url = service(base).url(&["infrastructures", "a/b ?", "x"], &[("name", "a&b=c".to_owned())]);
+            assert_eq!(url.as_str(), "http://127.0.0.1:1/api/infrastructures/a%2Fb%20%3F/x?name=a%26b%3Dc");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_of_a_service_is_refused() {
+        for address in ["", "localhost:8080", "ftp://x", "https://x/?a", "https://me:SECRET@x", "/tmp/socket"] {
+            let failure = ServiceClient::new(address, Vec::new(), None).err().expect(address);
+            assert_eq!(failure.exit(), ExitStatus::Usage, "{address}");
+            assert!(!failure.render().contains("SECRET"));
+        }
+    }
+
+    /// A server of which nobody knows what it is.
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read_to_the_end() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let _ = socket.read(&mut [0; 4096]).await;
+                let _ = socket.write_all(b"HTTP/1.1 500 Oh\r\nconnection: close\r\n\r\n").await;
+                while socket.write_all(&[b'a'; 1 << 16]).await.is_ok() {}
+            }
+        });
+        let service = service(&address);
+        let asked = service.request(Method::GET, &["a"], &[]).send().await.expect("an answer");
+        assert_eq!(read_body(asked, 1 << 20).await.expect("it goes on"), None);
+        let refused = service.send(service.request(Method::GET, &["a"], &[])).await.expect_err("a refusal");
+        assert!(refused.render().contains("500"), "{}", refused.render());
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let token = Some("occ_SECRET".to_owned());
+        let service =
+            ServiceClient::new("https://x", Vec::new(), token).unwrap_or_else(|failure| panic!("{}", failure.render()));
+        assert!(!format!("{:?}", service.client).contains("SECRET"));
+        let broken = ServiceClient::new("https://x", Vec::new(), Some("SECRET\n".to_owned())).err().expect("no token");
+        assert!(!broken.render().contains("SECRET"));
+    }
+}

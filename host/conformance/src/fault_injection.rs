@@ -1,0 +1,288 @@
+//! What clouds and networks do, put between a plugin and its server.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use occopus_engine::ports::{Fault, Reaction};
+use serde_json::Value;
+
+use crate::fixture::merge_patched;
+use crate::proxy::{Backend, ForeignAnswer, Proxy, ProxyAction, Request};
+use crate::report::{CheckError, TestResult, describe_fault};
+use crate::testbed::Testbed;
+
+/// A fault with its name.
+pub(crate) type NamedFault = (&'static str, ProxyAction);
+
+/// What a cloud and its network may do to a call that only reads: the call may be made again.
+pub(crate) const READ_FAULTS: [NamedFault; 6] = [
+    ("status 429", ProxyAction::Respond("429 Too Many Requests\r\nRetry-After: 7")),
+    ("status 500", ProxyAction::Respond("500 Internal Server Error")),
+    ("status 503", ProxyAction::Respond("503 Service Unavailable")),
+    ("a cut connection", ProxyAction::CloseConnection),
+    ("a lost answer", ProxyAction::LoseAnswer),
+    ("half an answer", ProxyAction::TruncateAnswer),
+];
+
+/// What may happen to a call that changes something, beside [`HICCUPS`].
+pub(crate) const FAULT_AFTER_EFFECT: NamedFault =
+    ("status 500 after the server acted", ProxyAction::FailAfter("500 Internal Server Error"));
+
+/// The name of a throttled call among [`HICCUPS`], and after how long it may be repeated.
+pub(crate) const THROTTLING_FAULT: (&str, Duration) = ("status 429", Duration::from_secs(7));
+
+const JSON: &str = "application/json";
+const HTML: &str = "text/html";
+
+const fn foreign_answer(status: &'static str, kind: &'static str, body: &'static str) -> ProxyAction {
+    ProxyAction::RespondForeign(ForeignAnswer { status, kind, body })
+}
+
+/// Answers of something that is not the service: gateways, proxies, portals and other programs at the same address. Nothing
+/// follows from them: no machine is gone, none is removed, and no inventory is empty.
+pub(crate) const FOREIGN_ANSWERS: [NamedFault; 13] = [
+    ("a web page", foreign_answer("200 OK", HTML, "<!DOCTYPE html><title>Welcome</title><h1>It works!</h1>")),
+    (
+        "a web page with status 404",
+        foreign_answer("404 Not Found", HTML, "<!DOCTYPE html><title>404 Not Found</title>"),
+    ),
+    (
+        "a gateway without a route",
+        foreign_answer("404 Not Found", JSON, r#"{"message": "no Route matched with those values"}"#),
+    ),
+    ("status 404 and an empty object", foreign_answer("404 Not Found", JSON, "{}")),
+    ("status 404 and a word", foreign_answer("404 Not Found", JSON, "\"not found\"")),
+    ("status 404 and an empty list", foreign_answer("404 Not Found", JSON, "[]")),
+    ("status 404 and nothing", foreign_answer("404 Not Found", "", "")),
+    ("an empty object", foreign_answer("200 OK", JSON, "{}")),
+    ("an empty list", foreign_answer("200 OK", JSON, "[]")),
+    ("another program's object", foreign_answer("200 OK", JSON, r#"{"status": "ok", "version": "7.1"}"#)),
+    ("status 204", foreign_answer("204 No Content", "", "")),
+    ("a gateway's status 403", foreign_answer("403 Forbidden", JSON, r#"{"message": "Forbidden"}"#)),
+    ("a gateway's status 502", foreign_answer("502 Bad Gateway", HTML, "<html><h1>502 Bad Gateway</h1></html>")),
+];
+
+/// A proxy, and what it is to do next.
+pub(crate) struct FaultProxy {
+    proxy: Proxy,
+    /// Before the servers that the endpoint names.
+    others: Vec<Proxy>,
+    plan: Arc<Mutex<FaultPlan>>,
+    /// The section that works, through the proxy.
+    pub(crate) section: Arc<Value>,
+}
+
+#[derive(Debug, Default)]
+enum FaultPlan {
+    #[default]
+    Forward,
+    /// The request after so many, once.
+    Once(usize, ProxyAction),
+    Always(ProxyAction),
+}
+
+impl FaultPlan {
+    fn next(&mut self) -> ProxyAction {
+        match self {
+            Self::Forward => ProxyAction::Forward,
+            Self::Always(meddling) => *meddling,
+            Self::Once(0, meddling) => {
+                let meddling = *meddling;
+                *self = Self::Forward;
+                meddling
+            }
+            Self::Once(before, _) => {
+                *before -= 1;
+                ProxyAction::Forward
+            }
+        }
+    }
+}
+
+/// The server of an endpoint (`HOST:PORT`, or a socket), and the path on it.
+fn server_of(endpoint: &str) -> Result<(String, &str), CheckError> {
+    if let Some(socket) = endpoint.strip_prefix("unix://") {
+        // Two slashes are taken for three, as elsewhere.
+        return Ok((format!("/{}", socket.trim_start_matches('/')), ""));
+    }
+    let Some(rest) = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("tcp://")) else {
+        let why = "faults are put between the plugin and `http://`, `tcp://` and `unix://` only";
+        return Err(CheckError::Skipped(why.to_owned()));
+    };
+    let (server, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    Ok((if server.contains(':') { server.to_owned() } else { format!("{server}:80") }, path))
+}
+
+impl FaultProxy {
+    /// Proxies before a fixture's endpoint, and before other servers that it names in its answers.
+    pub(crate) fn in_front_of(bed: &Testbed) -> Result<Self, CheckError> {
+        let Some(endpoint) = bed.section.get("endpoint").and_then(Value::as_str) else {
+            return Err(CheckError::Skipped("the section has no `endpoint`".to_owned()));
+        };
+        let (server, path) = server_of(endpoint)?;
+        let stranger = bed.fixture.stranger.as_ref();
+        let stranger = stranger.map(|stranger| server_of(&stranger.endpoint).map(|(server, _)| server)).transpose()?;
+        let plan = Arc::new(Mutex::new(FaultPlan::default()));
+        let planned = || {
+            let plan = Arc::clone(&plan);
+            move |_: &Request| plan.lock().unwrap_or_else(PoisonError::into_inner).next()
+        };
+        let failed = |error: std::io::Error| CheckError::Failed(error.to_string());
+        let (mut others, mut names) = (Vec::new(), Vec::new());
+        for service in &bed.fixture.services {
+            let backend = Backend { address: service.clone(), ..Backend::default() };
+            let proxy = Proxy::start(backend, planned()).map_err(failed)?;
+            names.push((service.clone(), proxy.address.clone()));
+            others.push(proxy);
+        }
+        let proxy =
+            Proxy::start(Backend { address: server, replacements: names, stranger }, planned()).map_err(failed)?;
+        let section =
+            merge_patched(&bed.section, &serde_json::json!({"endpoint": format!("http://{}{path}", proxy.address)}));
+        Ok(Self { proxy, others, plan, section: Arc::new(section) })
+    }
+
+    pub(crate) fn inject_once(&self, after: usize, meddling: ProxyAction) {
+        self.set(FaultPlan::Once(after, meddling));
+    }
+
+    pub(crate) fn inject_always(&self, meddling: ProxyAction) {
+        self.set(FaultPlan::Always(meddling));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.set(FaultPlan::Forward);
+    }
+
+    /// Remembers what is said from now on.
+    pub(crate) fn start_recording(&self) {
+        self.proxies().for_each(|proxy| proxy.replay_cache.record());
+    }
+
+    /// Says of what has these words what was recorded of what has the others.
+    pub(crate) fn hide(&self, words: &[(String, String)], time: Duration) {
+        self.proxies().for_each(|proxy| proxy.replay_cache.hide(words.to_vec(), time));
+    }
+
+    /// Ends the hiding.
+    pub(crate) fn show(&self) {
+        self.proxies().for_each(|proxy| proxy.replay_cache.show());
+    }
+
+    /// So far.
+    pub(crate) fn requests(&self) -> usize {
+        self.proxies().map(Proxy::requests).sum()
+    }
+
+    /// Waits until so many requests have come, but not for ever.
+    pub(crate) async fn wait_for_requests(&self, requests: usize, patience: Duration) {
+        let began = Instant::now();
+        while self.requests() < requests && began.elapsed() < patience {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn proxies(&self) -> impl Iterator<Item = &Proxy> {
+        std::iter::once(&self.proxy).chain(&self.others)
+    }
+
+    fn set(&self, plan: FaultPlan) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+}
+
+/// For a call that only reads: every fault must let it be repeated, and no answer may be `wrong`.
+pub(crate) async fn check_read_faults<T>(
+    faults: &FaultProxy,
+    bed: &Testbed,
+    call: impl AsyncFn() -> Result<T, Fault>,
+    wrong: impl Fn(&T) -> bool,
+) -> TestResult {
+    let requests = count_requests(faults, &call, &wrong).await?;
+    for (name, meddling) in READ_FAULTS {
+        for after in 0..requests {
+            let place = format!("{name} at request {} of {requests}", after + 1);
+            bed.set_step(&place);
+            faults.inject_once(after, meddling);
+            let answer = call().await;
+            faults.clear();
+            match answer {
+                Ok(answer) if wrong(&answer) => return Err(format!("{place}: it is taken for an answer").into()),
+                Ok(_) => {}
+                Err(fault) => require_retriable(&place, name, &fault)?,
+            }
+        }
+    }
+    Ok(format!("{} faults at {requests} requests", READ_FAULTS.len() * requests))
+}
+
+/// For a call that only reads: from the answers of strangers, at one request or at all, nothing follows.
+pub(crate) async fn check_foreign_answers<T>(
+    faults: &FaultProxy,
+    bed: &Testbed,
+    call: impl AsyncFn() -> Result<T, Fault>,
+    wrong: impl Fn(&T) -> bool,
+) -> TestResult {
+    let requests = count_requests(faults, &call, &wrong).await?;
+    for (name, meddling) in FOREIGN_ANSWERS {
+        for after in (0..requests).map(Some).chain([None]) {
+            let place = match after {
+                Some(after) => format!("{name} at request {} of {requests}", after + 1),
+                None => format!("{name} at all requests"),
+            };
+            bed.set_step(&place);
+            match after {
+                Some(after) => faults.inject_once(after, meddling),
+                None => faults.inject_always(meddling),
+            }
+            let answer = call().await;
+            faults.clear();
+            match answer {
+                Ok(answer) if wrong(&answer) => {
+                    let why = "it is believed, though it is not what the service says of this machine";
+                    return Err(format!("{place}: {why}").into());
+                }
+                Ok(_) => {}
+                Err(fault) => require_inconclusive(&place, &fault)?,
+            }
+        }
+    }
+    Ok(format!("{} answers of others at {requests} requests, and at all", FOREIGN_ANSWERS.len()))
+}
+
+/// How many requests a call takes, whose answer must be right.
+async fn count_requests<T>(
+    faults: &FaultProxy,
+    call: &impl AsyncFn() -> Result<T, Fault>,
+    wrong: &impl Fn(&T) -> bool,
+) -> Result<usize, CheckError> {
+    faults.clear();
+    let before = faults.requests();
+    if wrong(&call().await?) {
+        return Err("the answer is wrong even without faults".into());
+    }
+    Ok(faults.requests() - before)
+}
+
+/// A hiccup of the cloud must not end a deployment, and who is told when to come again must say so.
+pub(crate) fn require_retriable(place: &str, hiccup: &str, fault: &Fault) -> Result<(), CheckError> {
+    let (throttled, delay) = THROTTLING_FAULT;
+    if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
+        return Err(format!("{place} must be `retry` or `unknown-outcome`: {}", describe_fault(fault)).into());
+    }
+    let heeded = fault.retry_after.is_some_and(|after| after >= delay);
+    if hiccup == throttled && (fault.reaction != Reaction::Retry || !heeded) {
+        return Err(
+            format!("{place} must be `retry`, with the delay of `Retry-After`: {}", describe_fault(fault)).into()
+        );
+    }
+    Ok(())
+}
+
+/// The answer of a stranger is no answer: whoever gets it looks again.
+pub(crate) fn require_inconclusive(place: &str, fault: &Fault) -> Result<(), CheckError> {
+    match fault.reaction {
+        Reaction::Retry | Reaction::UnknownOutcome | Reaction::Denied => Ok(()),
+        _ => Err(format!("{place} must be `retry`, or `denied` where it is refused: {}", describe_fault(fault)).into()),
+    }
+}

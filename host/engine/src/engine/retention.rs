@@ -1,0 +1,62 @@
+//! The last events of infrastructures that were rolled back, kept for those who look for the cause afterwards.
+
+use std::time::Duration;
+
+use super::Engine;
+use crate::error::EngineError;
+use crate::event::StoredEvent;
+use crate::ports::Write;
+use crate::state::{HeadRecord, RolledBackRecord, decode, encode, keys, load_record, range_all};
+
+/// Events kept of each.
+const MAX_RETAINED_EVENTS: u64 = 50;
+/// For so long.
+const RETENTION_TIME: Duration = Duration::from_secs(24 * 3600);
+/// Infrastructures of which events are kept.
+const MAX_RETAINED_INFRASTRUCTURES: usize = 100;
+
+/// Returns the writes that keep the last events of an infrastructure, and that drop what was kept for long enough.
+pub(super) async fn retain(engine: &Engine, id: &str) -> Result<Vec<Write>, EngineError> {
+    let store = &*engine.store;
+    let head: Option<HeadRecord> = load_record(store, &keys::head(id)).await?;
+    let last = head.unwrap_or_default().event;
+    let after = keys::event(id, last.saturating_sub(MAX_RETAINED_EVENTS));
+    let mut events = Vec::new();
+    for entry in
+        store.range(&keys::events(id), Some(&after), usize::try_from(MAX_RETAINED_EVENTS).unwrap_or(50)).await?
+    {
+        events.push(decode(&entry.key, &entry.value)?);
+    }
+    let record = RolledBackRecord { at: engine.clock.now(), events };
+    let mut writes = expire_old(engine).await?;
+    writes.push(Write::Put { key: keys::rolled_back(id), value: encode(record)?, lease: None });
+    Ok(writes)
+}
+
+async fn expire_old(engine: &Engine) -> Result<Vec<Write>, EngineError> {
+    let mut kept = Vec::new();
+    for entry in range_all(&*engine.store, keys::ROLLED_BACK).await? {
+        let record: RolledBackRecord = decode(&entry.key, &entry.value)?;
+        kept.push((record.at, entry.key));
+    }
+    kept.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    let now = engine.clock.now();
+    let is_old = |at| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age > RETENTION_TIME);
+    let old = kept
+        .into_iter()
+        .enumerate()
+        .filter(|(number, (at, _))| *number + 1 >= MAX_RETAINED_INFRASTRUCTURES || is_old(*at));
+    Ok(old.map(|(_, (_, key))| Write::Delete { key }).collect())
+}
+
+/// Returns what is kept of an infrastructure that was rolled back: its events after the one with the id `after`.
+pub(super) async fn retained_events(
+    engine: &Engine,
+    id: &str,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, EngineError> {
+    let record: Option<RolledBackRecord> = load_record(&*engine.store, &keys::rolled_back(id)).await?;
+    let events = record.map(|record| record.events).unwrap_or_default();
+    Ok(events.into_iter().filter(|event| event.id.is_some_and(|number| number > after)).take(limit).collect())
+}

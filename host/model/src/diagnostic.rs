@@ -1,0 +1,306 @@
+//! What is wrong with the user's files: where, why, and how to mend it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use miette::{LabeledSpan, Severity, SourceCode};
+use serde_json::{Value, json};
+
+use crate::yaml::{Source, Span};
+
+/// One problem.
+#[derive(Debug, Clone)]
+pub struct Diagnostic {
+    severity: Severity,
+    code: &'static str,
+    message: String,
+    location: Location,
+    labels: Vec<(Span, String)>,
+    help: Option<String>,
+    /// It follows from another one that was told.
+    is_cascading: bool,
+    /// The first of its kind is enough, wherever the others are.
+    is_reported_once: bool,
+    /// The files can be rendered with it, and not be built.
+    is_obstacle: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Location {
+    Unknown,
+    File(PathBuf),
+    At(Span),
+}
+
+impl Diagnostic {
+    pub(crate) fn error(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            location: Location::Unknown,
+            labels: Vec::new(),
+            help: None,
+            is_cascading: false,
+            is_reported_once: false,
+            is_obstacle: false,
+        }
+    }
+
+    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
+    }
+
+    /// Where it is, and what is there.
+    pub(crate) fn at(mut self, span: &Span, label: impl Into<String>) -> Self {
+        self.location = Location::At(span.clone());
+        self.labels.insert(0, (span.clone(), label.into()));
+        self
+    }
+
+    /// In which file it is, when no place in it is to blame.
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        self.location = Location::File(path.to_owned());
+        self
+    }
+
+    /// Another place that has to do with it.
+    pub(crate) fn related(mut self, span: &Span, label: impl Into<String>) -> Self {
+        self.labels.push((span.clone(), label.into()));
+        self
+    }
+
+    /// Not to be told when it is about something that is broken anyway.
+    pub(crate) fn cascading(mut self, is_moot: bool) -> Self {
+        self.is_cascading = is_moot;
+        self
+    }
+
+    /// To be told once, however often it applies.
+    pub(crate) fn reported_once(mut self) -> Self {
+        self.is_reported_once = true;
+        self
+    }
+
+    /// To be told when something is to be built, and only then.
+    pub(crate) fn obstacle(mut self) -> Self {
+        self.is_obstacle = true;
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        let help = help.into();
+        self.help = (!help.is_empty()).then_some(help);
+        self
+    }
+
+    /// Does it keep the files from being used?
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Stable code for programs, such as `yaml.duplicate-key`.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// For programs: `severity`, `code`, `message`, `file`, `line`, `column`, `end_line`, `end_column`, `help`; null where
+    /// unknown. Lines and columns begin with 1.
+    pub fn to_json(&self) -> Value {
+        let (file, span) = match &self.location {
+            Location::Unknown => (None, None),
+            Location::File(path) => (Some(path.display().to_string()), None),
+            Location::At(span) => (Some(span.source.path.display().to_string()), Some(span)),
+        };
+        let end = span.map(Span::end);
+        json!({
+            "severity": if self.is_error() { "error" } else { "warning" },
+            "code": self.code,
+            "message": self.message,
+            "file": file,
+            "line": span.map(|span| span.line),
+            "column": span.map(|span| span.column),
+            "end_line": end.map(|(line, _)| line),
+            "end_column": end.map(|(_, column)| column),
+            "help": self.help,
+        })
+    }
+
+    /// The file to show an excerpt of.
+    fn source(&self) -> Option<&Arc<Source>> {
+        match &self.location {
+            Location::At(span) if !span.source.is_secret => Some(&span.source),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+impl miette::Diagnostic for Diagnostic {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        // Places in other files can't be drawn; they are named.
+        let others: Vec<_> = self
+            .labels
+            .iter()
+            .filter(|(span, _)| !self.source().is_some_and(|source| Arc::ptr_eq(source, &span.source)))
+            .map(|(span, label)| format!("{label}: {span}"))
+            .collect();
+        let lines: Vec<_> = others.into_iter().chain(self.help.clone()).collect();
+        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source().map(|source| &**source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let source = self.source()?;
+        let drawn = self.labels.iter().filter(|(span, _)| Arc::ptr_eq(source, &span.source));
+        Some(Box::new(drawn.enumerate().map(|(at, (span, label))| match at {
+            0 => LabeledSpan::new_primary_with_span(Some(label.clone()), span.bytes()),
+            _ => LabeledSpan::new_with_span(Some(label.clone()), span.bytes()),
+        })))
+    }
+}
+
+/// All that is wrong, in the order in which it was found.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// Whether no more are kept: nobody reads more, and a broken file can have any number. What is only of use for a problem, and
+    /// takes long to find, is not looked for then.
+    pub(crate) fn is_full(&self) -> bool {
+        const MAX_DIAGNOSTICS: usize = 200;
+        self.0.len() >= MAX_DIAGNOSTICS
+    }
+
+    pub(crate) fn push(&mut self, problem: Diagnostic) {
+        if problem.is_cascading || self.is_full() {
+            return;
+        }
+        // An alias leads to the same place again.
+        let is_known = |known: &Diagnostic| {
+            known.message == problem.message && (problem.is_reported_once || known.location == problem.location)
+        };
+        if !self.0.iter().any(is_known) {
+            self.0.push(problem);
+        }
+    }
+
+    /// Adds others.
+    pub fn merge(&mut self, others: Self) {
+        for problem in others.0 {
+            self.push(problem);
+        }
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// At least one that is more than a warning, and keeps the files from being read.
+    pub fn has_errors(&self) -> bool {
+        self.0.iter().any(|problem| problem.is_error() && !problem.is_obstacle)
+    }
+
+    /// Those that only keep what the files describe from being built, and the others.
+    pub(crate) fn split(self) -> (Self, Self) {
+        let (obstacles, others) = self.0.into_iter().partition(|problem| problem.is_obstacle);
+        (Self(obstacles), Self(others))
+    }
+
+    /// What keeps something from being built is worth a warning to whoever does not build.
+    pub(crate) fn with_obstacles_as_warnings(mut self) -> Self {
+        for problem in self.0.iter_mut().filter(|problem| problem.is_obstacle) {
+            problem.severity = Severity::Warning;
+        }
+        self
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// The known word that an unknown one was probably meant to be.
+pub(crate) fn closest_match<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase()), known))
+        .filter(|(distance, known)| *distance <= (known.chars().count() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// Words that are listed of many.
+const MAX_LISTED_WORDS: usize = 50;
+
+/// "did you mean ...?", or the list of what there is.
+pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    if let Some(known) = closest_match(word, known.clone()) {
+        return format!("did you mean `{known}`?");
+    }
+    let names: Vec<_> = known.clone().into_iter().take(MAX_LISTED_WORDS).map(|known| format!("`{known}`")).collect();
+    let more = known.into_iter().skip(MAX_LISTED_WORDS).count();
+    match (names.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!("known are {}", names.join(", ")),
+        (false, _) => format!("known are {} and {more} more", names.join(", ")),
+    }
+}

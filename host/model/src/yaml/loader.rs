@@ -1,0 +1,383 @@
+//! Files and tags: `!yaml_import`, `!text_import`, and in credentials `!env`, `!ini` and `!command`. No other tag does
+//! anything, and in no other file does one run anything.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use saphyr_parser::Tag;
+
+use super::builder::Builder;
+use super::command::{self, CommandOutputs};
+use super::{Entry, Item, Source, Span, Value, YamlNode, ini, scalar};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::files;
+
+/// Bytes of one file.
+const MAX_FILE_BYTES: u64 = 32 << 20;
+/// Imports within imports.
+const MAX_IMPORT_DEPTH: usize = 32;
+/// Files altogether.
+const MAX_FILES: usize = 10_000;
+
+/// The key of bytes.
+const BINARY_KEY: &str = "!!binary";
+
+/// Stands for what a command would print. It looks like a template, of which a plugin's schema expects nothing.
+const COMMAND_STAND_IN: &str = "{{ command }}";
+
+/// Which tags are allowed beside the imports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AllowedTags {
+    /// None, and no imports either: for what comes over a network.
+    Closed,
+    /// None.
+    Imports,
+    /// Also `!env NAME`, `!ini FILE SECTION KEY` and `!command LINE`, for credentials.
+    Environment,
+}
+
+/// How the values of a file of credentials come about.
+#[derive(Debug, Default)]
+pub(crate) enum CommandPolicy {
+    /// Nothing is run: a text without meaning stands for what a command would print.
+    #[default]
+    StandIns,
+    /// Commands are run, unless their outputs are known.
+    Run(CommandOutputs),
+}
+
+/// Reads files.
+pub(crate) struct Loader {
+    pub(crate) diagnostics: Diagnostics,
+    tags: AllowedTags,
+    /// The files that are being read, each imported by the one before it.
+    stack: Vec<PathBuf>,
+    file_count: usize,
+    /// For credentials.
+    pub(crate) commands: CommandPolicy,
+    /// What was read or should have been, whatever came of it.
+    pub(crate) referenced_files: Vec<PathBuf>,
+}
+
+impl Loader {
+    pub(crate) fn new(tags: AllowedTags) -> Self {
+        let (problems, values) = (Diagnostics::default(), CommandPolicy::default());
+        Self {
+            diagnostics: problems,
+            tags,
+            stack: Vec::new(),
+            file_count: 0,
+            commands: values,
+            referenced_files: Vec::new(),
+        }
+    }
+
+    /// Whether what is read came over a network.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.tags, AllowedTags::Closed)
+    }
+
+    /// Reads a file; its problems are in `problems`, also when there is a result.
+    pub(crate) fn load(&mut self, path: &Path) -> Option<Item> {
+        let source = self.read(path, None)?;
+        self.parse(source)
+    }
+
+    /// Reads a text that is no file of this machine. The name stands for it in messages.
+    pub(crate) fn load_text(&mut self, name: &str, text: &str) -> Option<Item> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+        self.parse(Arc::new(Source { path: name.into(), text, is_secret: false, is_file: false }))
+    }
+
+    fn parse(&mut self, source: Arc<Source>) -> Option<Item> {
+        self.stack.push(canonical_path(&source.path));
+        let item = Builder::new(self, source).run();
+        self.stack.pop();
+        item
+    }
+
+    /// The text of a file. `importer` is the place that names it.
+    fn read(&mut self, path: &Path, importer: Option<&Span>) -> Option<Arc<Source>> {
+        self.file_count += 1;
+        self.referenced_files.push(path.to_owned());
+        let fail = |this: &mut Self, message: String, help: &str| {
+            let problem = Diagnostic::error("file.unreadable", message).help(help);
+            this.diagnostics.push(match importer {
+                Some(at) => problem.at(at, "named here"),
+                None => problem.in_file(path),
+            });
+            None
+        };
+        let shown = path.display();
+        let is_large = |length: u64| length > MAX_FILE_BYTES;
+        match std::fs::metadata(path) {
+            Ok(data) if data.is_dir() => {
+                return fail(self, format!("{shown} is a directory, not a file"), "name a file");
+            }
+            Ok(data) if is_large(data.len()) => {
+                let message = format!(
+                    "{shown} is too large: {} MB, and {} MB are read at most",
+                    data.len() >> 20,
+                    MAX_FILE_BYTES >> 20
+                );
+                return fail(self, message, "is it the right file?");
+            }
+            _ if self.file_count > MAX_FILES => {
+                return fail(self, format!("more than {MAX_FILES} files are imported"), "");
+            }
+            _ => {}
+        }
+        // Only what somebody names on the command line may be a pipe.
+        let bytes = match importer.map_or_else(|| read_bounded(path), |_| files::read(path, MAX_FILE_BYTES)) {
+            Ok(bytes) if is_large(bytes.len() as u64) => {
+                return fail(self, format!("{shown} is too large"), "is it the right file?");
+            }
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let message = format!("{shown} can't be read: {error}");
+                return fail(
+                    self,
+                    message,
+                    "check the name; a relative name is meant from the directory of the file that has it",
+                );
+            }
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => {
+                let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+                Some(Arc::new(Source {
+                    path: path.to_owned(),
+                    text,
+                    is_secret: self.tags == AllowedTags::Environment || (importer.is_some() && has_secrets(path)),
+                    is_file: true,
+                }))
+            }
+            Err(error) => {
+                let line =
+                    error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count()
+                        + 1;
+                fail(self, format!("{shown} is not UTF-8: line {line} has bytes that are no text"), "save it as UTF-8")
+            }
+        }
+    }
+
+    /// What a tag makes of an item. None after a problem.
+    pub(super) fn apply_tag(&mut self, tag: &Tag, item: Item) -> Option<Item> {
+        let name = format!("{}{}", tag.handle, tag.suffix);
+        match name.as_str() {
+            "!yaml_import" | "!text_import" if self.tags == AllowedTags::Closed => {
+                let message = format!("`{name}` reads a file, and nothing that comes over a network may");
+                let problem = Diagnostic::error("import.refused", message).at(&item.at, "refused here");
+                self.diagnostics.push(problem.help("write what it would import in its place"));
+                Some(synthetic_item(Value::Broken, &item.at))
+            }
+            "!yaml_import" => self.import(&item, true),
+            "!text_import" => self.import(&item, false),
+            "!env" if self.tags == AllowedTags::Environment => self.environment(&item),
+            "!ini" if self.tags == AllowedTags::Environment => self.ini(&item),
+            "!command" if self.tags == AllowedTags::Environment => self.command(&item),
+            "!" | "tag:yaml.org,2002:str" | "tag:yaml.org,2002:seq" | "tag:yaml.org,2002:map" => Some(item),
+            "tag:yaml.org,2002:int"
+            | "tag:yaml.org,2002:float"
+            | "tag:yaml.org,2002:bool"
+            | "tag:yaml.org,2002:null" => {
+                let value = scalar::resolve(item.str().unwrap_or_default());
+                Some(synthetic_item(value, &item.at))
+            }
+            "tag:yaml.org,2002:binary" => self.binary(item),
+            _ => {
+                let shown = name.replace("tag:yaml.org,2002:", "!!");
+                let problem = if name.contains("python") {
+                    Diagnostic::error("yaml.tag", format!("the Python tag `{shown}` is refused, and never run"))
+                        .help("write the value itself")
+                } else {
+                    Diagnostic::error("yaml.tag", format!("the tag `{shown}` is not known"))
+                        .help("known are `!yaml_import` and `!text_import`, and, in credentials, `!env`, `!ini` and `!command`")
+                };
+                self.diagnostics.push(problem.at(&item.at, "here"));
+                // What is wrong with the rest of the file is still found.
+                Some(synthetic_item(Value::Broken, &item.at))
+            }
+        }
+    }
+
+    /// Bytes, in base64. JSON has no bytes: they stay what they are in a mapping with this tag as its only key, which whoever
+    /// writes YAML again takes back.
+    fn binary(&mut self, item: Item) -> Option<Item> {
+        let text: String = item.str().unwrap_or_default().split_ascii_whitespace().collect();
+        let digits = text.trim_end_matches('=');
+        let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+        if item.str().is_none()
+            || !text.len().is_multiple_of(4)
+            || text.len() - digits.len() > 2
+            || !digits.chars().all(is_digit)
+        {
+            let problem =
+                Diagnostic::error("yaml.binary", "`!!binary` needs bytes in base64").at(&item.at, "not base64");
+            self.diagnostics.push(problem.help("`base64 FILE` prints them"));
+            return Some(synthetic_item(Value::Broken, &item.at));
+        }
+        let value = synthetic_item(Value::String(text), &item.at);
+        let entry = Entry { key: BINARY_KEY.to_owned(), key_at: item.at.clone(), value };
+        let bytes = item.node.text_bytes;
+        let node = YamlNode {
+            value: Value::Mapping(vec![entry]),
+            span: item.at.clone(),
+            depth: 1,
+            node_count: 2,
+            text_bytes: bytes,
+        };
+        Some(Item { node: Arc::new(node), at: item.at })
+    }
+
+    fn environment(&mut self, item: &Item) -> Option<Item> {
+        let name = item.str().unwrap_or_default();
+        if let Ok(value) = std::env::var(name) {
+            return Some(synthetic_item(Value::String(value), &item.at));
+        }
+        self.diagnostics.push(
+            Diagnostic::error("credentials.environment", format!("the environment has no `{name}`"))
+                .at(&item.at, "asked for here")
+                .help("set it, or write another name"),
+        );
+        Some(synthetic_item(Value::Broken, &item.at))
+    }
+
+    /// A value of a file such as those that clouds' own tools keep.
+    fn ini(&mut self, item: &Item) -> Option<Item> {
+        let words = command_words(item);
+        let found = match words.as_slice() {
+            [file, section, key] => {
+                let base = item.node.span.source.path.parent().unwrap_or(Path::new(""));
+                let path = match (file.strip_prefix("~/"), std::env::home_dir()) {
+                    (Some(rest), Some(home)) => home.join(rest),
+                    _ => base.join(file),
+                };
+                self.referenced_files.push(path.clone());
+                let text = files::read_text(&path, MAX_FILE_BYTES);
+                let text = text.map_err(|error| format!("{} can't be read: {error}", path.display()));
+                text.and_then(|text| match ini::value(&text, section, key) {
+                    Some(value) if value.is_empty() => {
+                        Err(format!("`{key}` in `[{section}]` of {} is empty", path.display()))
+                    }
+                    Some(value) => Ok(value),
+                    None => Err(format!("{} has no `{key}` in `[{section}]`", path.display())),
+                })
+            }
+            _ => Err("this names no file, section and key".to_owned()),
+        };
+        let why = match found {
+            Ok(value) => return Some(synthetic_item(Value::String(value), &item.at)),
+            Err(why) => why,
+        };
+        let problem = Diagnostic::error("credentials.ini", why)
+            .at(&item.at, "asked for here")
+            .help("write `!ini FILE SECTION KEY`, such as `!ini ~/.aws/credentials default aws_secret_access_key`");
+        self.diagnostics.push(problem);
+        Some(synthetic_item(Value::Broken, &item.at))
+    }
+
+    /// The output of a command without its last line break. The file is the user's own, and so is the command.
+    fn command(&mut self, item: &Item) -> Option<Item> {
+        let (asked, lifetime) = match command::parse_command(item) {
+            Ok(asked) => asked,
+            Err(problem) => {
+                self.diagnostics.push(*problem);
+                return Some(synthetic_item(Value::Broken, &item.at));
+            }
+        };
+        let why = match &mut self.commands {
+            CommandPolicy::StandIns => {
+                return Some(synthetic_item(Value::String(COMMAND_STAND_IN.to_owned()), &item.at));
+            }
+            CommandPolicy::Run(outputs) => match outputs.get_or_run(&command_words(&asked), lifetime) {
+                Ok(text) => return Some(synthetic_item(Value::String(text), &item.at)),
+                Err(why) => why,
+            },
+        };
+        let problem = Diagnostic::error("credentials.command", format!("the command for this value {why}"))
+            .at(&item.at, "run for this value")
+            .help("write `!command` and a line of words, or a list of words; there is no shell");
+        self.diagnostics.push(problem);
+        Some(synthetic_item(Value::Broken, &item.at))
+    }
+
+    fn import(&mut self, item: &Item, yaml: bool) -> Option<Item> {
+        let tag = if yaml { "!yaml_import" } else { "!text_import" };
+        let nothing = Some(synthetic_item(Value::Broken, &item.at));
+        let Some(url) = item.get("url") else {
+            let problem = Diagnostic::error("import.url", format!("`{tag}` needs a mapping with `url`"))
+                .at(&item.at, "here")
+                .help(format!("write `{tag}` and, below it, `url: file://NAME`"));
+            self.diagnostics.push(problem);
+            return nothing;
+        };
+        let Some(name) = url.str().and_then(|text| text.strip_prefix("file://")) else {
+            let problem = Diagnostic::error("import.scheme", format!("`{tag}` reads files, and this names none"))
+                .at(&url.at, "no `file://` here")
+                .help("write `file://NAME`; a relative name is meant from the directory of this file");
+            self.diagnostics.push(problem);
+            return nothing;
+        };
+        let base = url.node.span.source.path.parent().unwrap_or(Path::new(""));
+        let path = display_path(&base.join(name));
+        if self.stack.contains(&canonical_path(&path)) || self.stack.len() >= MAX_IMPORT_DEPTH {
+            let problem = Diagnostic::error(
+                "import.cycle",
+                format!("{} imports itself, directly or through others", path.display()),
+            )
+            .at(&url.at, "imported here again");
+            self.diagnostics.push(problem);
+            return nothing;
+        }
+        let Some(source) = self.read(&path, Some(&url.at)) else { return nothing };
+        if yaml {
+            return self.parse(source).or(nothing);
+        }
+        let at = Span::whole(&source);
+        Some(synthetic_item(Value::String(source.text.clone()), &at))
+    }
+}
+
+/// A line of words, or a list of them.
+pub(super) fn command_words(item: &Item) -> Vec<String> {
+    match &item.node.value {
+        Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
+        Value::Sequence(items) => items.iter().filter_map(|item| item.str().map(str::to_owned)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// No more than what is judged too large, whatever the file's size says (`/dev/zero` has none).
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether a file looks like one of credentials, of which nothing is shown: by its name, or since nobody else may read it.
+fn has_secrets(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    let real = canonical_path(path);
+    let is_named_so = |path: &Path| path.file_stem().is_some_and(|name| name == "auth_data");
+    let is_private = || std::fs::metadata(&real).is_ok_and(|data| data.permissions().mode() & 0o077 == 0);
+    is_named_so(path) || is_named_so(&real) || is_private()
+}
+
+fn synthetic_item(value: Value, at: &Span) -> Item {
+    Item {
+        node: Arc::new(YamlNode { value, span: at.clone(), depth: 0, node_count: 1, text_bytes: 0 }),
+        at: at.clone(),
+    }
+}
+
+/// To recognise a file by whatever name.
+fn canonical_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// `a/./b` as `a/b`, for messages.
+fn display_path(path: &Path) -> PathBuf {
+    path.components().filter(|component| *component != Component::CurDir).collect()
+}

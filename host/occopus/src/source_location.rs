@@ -1,0 +1,191 @@
+//! Places as the engine names them, `FILE:LINE:COLUMN`, and what stands there.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+
+use occopus_engine::{NodeFailure, Preview};
+use occopus_model::files;
+use serde_json::{Value, json};
+
+/// More of a file is not read for an excerpt.
+const MAX_EXCERPT_FILE_BYTES: u64 = 4 << 20;
+
+/// A place in a text of the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceLocation<'a> {
+    /// The file's name, or that of a text that is no file.
+    pub file: &'a str,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
+impl<'a> SourceLocation<'a> {
+    /// Of `FILE:LINE:COLUMN`. Names of files may have colons in them.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (rest, column) = text.rsplit_once(':')?;
+        let (file, line) = rest.rsplit_once(':')?;
+        Some(Self { file, line: line.parse().ok()?, column: column.parse().ok()? })
+    }
+
+    /// The file's text, if it can still be read.
+    pub fn read(&self) -> Option<String> {
+        let mut text = String::new();
+        files::open(Path::new(self.file)).ok()?.take(MAX_EXCERPT_FILE_BYTES).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// A line of the text that begins at the place, from 1. In a block (`|`, `>`) the first one is the next line of the file.
+    pub fn line_within(&self, text: &str, number: usize) -> Option<Range<usize>> {
+        let start = self.byte_range(text)?.start;
+        if number > 1 && text.get(start..)?.starts_with('"') {
+            // As JSON has it, its lines are `\n` in one.
+            return None;
+        }
+        let is_block = text.get(start..)?.starts_with(['|', '>']);
+        let below = if is_block { number } else { number.checked_sub(1)? };
+        if below == 0 {
+            return self.byte_range(text);
+        }
+        let mut begin = start;
+        for _ in 0..below {
+            begin += text.get(begin..)?.find('\n')? + 1;
+        }
+        let line = text.get(begin..)?.lines().next()?;
+        let indent = line.len() - line.trim_start().len();
+        Some(begin + indent..begin + line.trim_end().len().max(indent))
+    }
+
+    /// From the place to the end of the line, comments aside, as bytes of the text.
+    pub fn byte_range(&self, text: &str) -> Option<Range<usize>> {
+        let before: usize = text.split_inclusive('\n').take(self.line.checked_sub(1)?).map(str::len).sum();
+        let line = text.get(before..)?.lines().next()?;
+        let (start, _) = line.char_indices().nth(self.column.checked_sub(1)?)?;
+        let rest = &line[start..];
+        let value = rest.split(" #").next().unwrap_or(rest).trim_end();
+        Some(before + start..before + start + value.len())
+    }
+}
+
+/// What a message is about. A template says on which of its lines it failed, and that is taken out of the message.
+pub fn locate(place: &SourceLocation<'_>, text: &str, message: &str) -> (Option<Range<usize>>, String) {
+    let line = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
+    let within = line.and_then(|(number, what)| Some((place.line_within(text, number.parse().ok()?)?, what)));
+    match within {
+        Some((range, what)) => (Some(range), what.to_owned()),
+        None => (place.byte_range(text), message.to_owned()),
+    }
+}
+
+/// What is wrong with a node, as [`occopus_model::Problem::to_json`] tells it: a problem for each line that it is about. The
+/// texts that the user wrote are asked for by their names.
+pub fn failure_problems(failure: &NodeFailure, text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>) -> Vec<Value> {
+    let whole = failure.to_string();
+    let problem = |message: String, location: Option<&str>| {
+        let (file, line, column, message) = resolve_location(location, &message, text_of);
+        json!({
+            "severity": "error",
+            "code": failure.code(),
+            "message": if whole.contains(&message) { whole.clone() } else { format!("{whole}: {message}") },
+            "node": failure.node,
+            "file": file,
+            "line": line,
+            "column": column,
+            "help": null,
+        })
+    };
+    if failure.details.is_empty() {
+        return vec![problem(String::new(), failure.location())];
+    }
+    failure
+        .details
+        .iter()
+        .map(|detail| problem(detail.message.clone(), detail.location.as_deref().or(failure.location())))
+        .collect()
+}
+
+/// What is doubtful in previews, as [`occopus_model::Problem::to_json`] tells it, each once: nodes of one type have the same
+/// lines. The texts that the user wrote are asked for by their names.
+pub fn preview_warnings(previews: &[Preview], text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>) -> Vec<Value> {
+    let mut seen = HashSet::new();
+    let doubts = previews.iter().flat_map(|preview| preview.warnings.iter().map(move |doubt| (preview, doubt)));
+    let new = doubts.filter(|(_, doubt)| seen.insert((&doubt.location, &doubt.message)));
+    new.map(|(preview, doubt)| {
+        let location = doubt.location.as_deref().or(Some(&preview.origin));
+        let (file, line, column, message) = resolve_location(location, &doubt.message, text_of);
+        json!({
+            "severity": "warning",
+            "code": doubt.code,
+            "message": message,
+            "node": preview.node,
+            "file": file,
+            "line": line,
+            "column": column,
+            "help": null,
+        })
+    })
+    .collect()
+}
+
+/// File, line and column of what a message is about, and the message.
+fn resolve_location<'a>(
+    location: Option<&'a str>,
+    message: &str,
+    text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>,
+) -> (Option<&'a str>, Option<usize>, Option<usize>, String) {
+    let place = location.and_then(SourceLocation::parse);
+    let text = place.as_ref().and_then(text_of).unwrap_or_default();
+    let (found, message) = place.map_or((None, message.to_owned()), |place| locate(&place, &text, message));
+    let (line, column) = found.map_or_else(
+        || place.map(|place| (place.line, place.column)).unzip(),
+        |range| {
+            let before = text.get(..range.start).unwrap_or_default();
+            let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+            (Some(before.matches('\n').count() + 1), Some(column))
+        },
+    );
+    (place.map(|place| place.file), line, column, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_from_the_end() {
+        let place = SourceLocation::parse("/a:b/c.yaml:3:14").expect("a place");
+        assert_eq!((place.file, place.line, place.column), ("/a:b/c.yaml", 3, 14));
+        assert_eq!(SourceLocation::parse("c.yaml:3"), None);
+        assert_eq!(SourceLocation::parse(""), None);
+    }
+
+    #[test]
+    fn lines_of_a_text_are_found() {
+        let text = "a: |\n  one\n  two\nb: 'one\n  two'\n";
+        let within = |line, column, number| {
+            SourceLocation { file: "f", line, column }.line_within(text, number).map(|range| &text[range])
+        };
+        assert_eq!(within(1, 4, 2), Some("two"));
+        assert_eq!(within(1, 4, 1), Some("one"));
+        assert_eq!(within(4, 4, 1), Some("'one"));
+        assert_eq!(within(4, 4, 2), Some("two'"));
+        assert_eq!(within(4, 4, 9), None);
+        let json = "{\"a\": \"one\\ntwo\",\n \"b\": 1}";
+        assert_eq!(SourceLocation { file: "f", line: 1, column: 7 }.line_within(json, 2), None, "not another value");
+        assert!(SourceLocation { file: "f", line: 1, column: 7 }.line_within(json, 1).is_some());
+    }
+
+    #[test]
+    fn the_rest_of_the_line_is_marked() {
+        let text = "a: 1\nimage: ngïnx  # comment\n";
+        let at = |line, column| SourceLocation { file: "f", line, column }.byte_range(text).map(|range| &text[range]);
+        assert_eq!(at(2, 8), Some("ngïnx"));
+        assert_eq!(at(1, 4), Some("1"));
+        assert_eq!(at(1, 40), None, "the file has changed");
+        assert_eq!(at(9, 1), None);
+        assert_eq!(at(0, 0), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! Checks of what a plugin says of itself. People decide by it, and grants are looked up by it: nothing in it may look like
+//! something else.
+
+use std::collections::BTreeSet;
+
+use crate::grants::{Interface, NetworkTarget};
+use crate::plugin::Description;
+use crate::sections::fillable_keys;
+
+/// Letters of a name, a keyword or a version, and of a summary.
+const MAX_WORD_CHARS: usize = 64;
+const MAX_SUMMARY_CHARS: usize = 200;
+/// Needs of a plugin.
+const MAX_NEEDS: usize = 64;
+/// Names in the configuration that are no plugin's.
+const RESERVED_NAMES: [&str; 1] = ["webhook"];
+/// Needs that depend on the call.
+const CALL_DEPENDENT_TARGETS: [&str; 3] = ["endpoint", "announced", "node-address"];
+
+/// Returns why a description can't be used; none when it can.
+pub(crate) fn first_violation(it: &Description) -> Option<String> {
+    let word = |what: &str, text: &str, others: &str| {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || others.contains(letter);
+        let is_word = text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.chars().all(is_plain);
+        let fits = is_word && text.len() <= MAX_WORD_CHARS;
+        let rule = format!(
+            "it has ASCII letters, digits and `{others}`, begins with a letter or digit, and is at most {MAX_WORD_CHARS} long"
+        );
+        (!fits).then(|| format!("its {what} is `{}`; {rule}", escaped(text)))
+    };
+    let words =
+        [word("name", &it.name, "-_."), word("keyword", &it.keyword, "-_."), word("version", &it.version, "-_.+")];
+    if let Some(problem) = words.into_iter().flatten().next() {
+        return Some(problem);
+    }
+    if RESERVED_NAMES.contains(&it.name.as_str()) {
+        return Some(format!("its name `{}` is a word of the configuration; it needs another", it.name));
+    }
+    if it.summary.chars().count() > MAX_SUMMARY_CHARS || it.summary.chars().any(is_unprintable) {
+        return Some(format!("its summary is not one line of at most {MAX_SUMMARY_CHARS} printable characters"));
+    }
+    needs_violation(it).or_else(|| fillable_violation(it))
+}
+
+/// Returns the first need that can't be granted.
+fn needs_violation(it: &Description) -> Option<String> {
+    if it.needs_network.len() + it.needs_interfaces.len() > MAX_NEEDS {
+        return Some(format!("it needs more than {MAX_NEEDS} things"));
+    }
+    let is_target = |need: &&String| {
+        CALL_DEPENDENT_TARGETS.contains(&need.as_str())
+            || need.len() <= 300 && !need.contains(is_unprintable) && need.parse::<NetworkTarget>().is_ok()
+    };
+    if let Some(need) = it.needs_network.iter().find(|need| !is_target(need)) {
+        let need = escaped(need);
+        return Some(format!(
+            "it needs the network target `{need}`; there are `{}` and HOST:PORT",
+            CALL_DEPENDENT_TARGETS.join("`, `")
+        ));
+    }
+    let known = Interface::ALL.map(Interface::name);
+    let need = it.needs_interfaces.iter().find(|need| !known.contains(&need.as_str()))?;
+    let need = escaped(need);
+    Some(format!("it needs the host interface `{need}`, which can't be granted; there are `{}`", known.join("`, `")))
+}
+
+/// Returns why a schema leaves open what is the user's alone.
+fn fillable_violation(it: &Description) -> Option<String> {
+    let fillable = fillable_keys(&it.section_schema);
+    let decisive = BTreeSet::from(["endpoint".to_owned(), "type".to_owned()]);
+    let key = fillable.intersection(&decisive).next()?;
+    Some(format!("its schema lets others fill in `{key}`, which decides about credentials and is the user's alone"))
+}
+
+/// Control characters, and those that change how others are shown.
+fn is_unprintable(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Returns a text of the plugin's that is wrong, so that nothing of it does harm.
+fn escaped(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars().take(MAX_WORD_CHARS) {
+        match is_unprintable(letter) || !letter.is_ascii() {
+            true => shown.extend(letter.escape_unicode()),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn good() -> Description {
+        Description {
+            name: "my_cloud".to_owned(),
+            version: "1.0.0-rc.1+2".to_owned(),
+            keyword: "my-cloud".to_owned(),
+            summary: "Machines of my cloud, fast".to_owned(),
+            section_schema: Arc::new(json!({"properties": {"description": {"x-fillable": true}}})),
+            credentials_schema: None,
+            needs_network: vec!["endpoint".to_owned(), "announced".to_owned(), "*.example.org:443".to_owned()],
+            needs_interfaces: vec!["icmp".to_owned()],
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_what_is_there() {
+        assert_eq!(first_violation(&good()), None);
+        let forged = "1.0\n  network: none\n\u{1b}[8m";
+        let long = "a".repeat(65);
+        let said = |change: fn(&mut Description, &str), text: &str| {
+            let mut it = good();
+            change(&mut it, text);
+            let said = first_violation(&it).unwrap_or_else(|| panic!("{text:?} is taken"));
+            assert!(!said.contains(is_unprintable), "{said:?}");
+            said
+        };
+        for text in [forged, "", "-x", "a b", "my/cloud", "../../../x", "no\u{202e}va", "nová", &long] {
+            assert!(said(|it, text| it.name = text.to_owned(), text).contains("name"));
+            assert!(said(|it, text| it.keyword = text.to_owned(), text).contains("keyword"));
+            assert!(said(|it, text| it.version = text.to_owned(), text).contains("version"));
+        }
+        for text in [forged, "a\u{202e}b", "\u{200b}", &"a".repeat(201)] {
+            assert!(said(|it, text| it.summary = text.to_owned(), text).contains("summary"));
+        }
+        for text in ["internet", "a\nb:1", "example.org", "\u{1b}[2J:1"] {
+            assert!(said(|it, text| it.needs_network.push(text.to_owned()), text).contains("network target"));
+        }
+        for text in ["filesystem", "icmp\n", ""] {
+            assert!(said(|it, text| it.needs_interfaces.push(text.to_owned()), text).contains("host interface"));
+        }
+        assert!(said(|it, text| it.name = text.to_owned(), "webhook").contains("word of the configuration"));
+    }
+
+    #[test]
+    fn nobody_may_leave_open_what_decides() {
+        for key in ["endpoint", "type"] {
+            let section_schema = Arc::new(json!({"properties": {key: {"x-fillable": true}}}));
+            let said = first_violation(&Description { section_schema, ..good() });
+            assert!(said.is_some_and(|said| said.contains(key)), "{key}");
+        }
+    }
+}

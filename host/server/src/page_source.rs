@@ -1,0 +1,169 @@
+//! What the page shows, from what the service knows.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+use indexmap::IndexMap;
+use occopus::graph::TooLarge;
+use occopus::runtime::PluginInfo;
+use occopus_engine::{EngineError, StoredEvent};
+use occopus_model::Implementation;
+
+use crate::access::{AccessError, Caller, TokenText};
+use crate::api::{current_description, description_tag};
+use crate::operations::{FailedBuild, Work};
+use crate::page::{
+    DescriptionView, FailedBuildView, InfrastructureRow, InfrastructureView, OperationError, OperationView, PageError,
+    PageSource, Starter,
+};
+use crate::problem::ApiError;
+use crate::state::Service;
+
+/// Where a Docker engine listens, if nothing else is said.
+const DEFAULT_DOCKER_ENDPOINT: &str = "unix:///var/run/docker.sock";
+/// Numbers of events may be missing; the page before one is looked for among so many times as many.
+const SCAN_GROWTH_FACTOR: u64 = 4;
+
+impl PageSource for Service {
+    async fn list(&self) -> Result<Vec<InfrastructureRow>, PageError> {
+        let attached: std::collections::HashSet<_> =
+            self.ledger.attached().await.map_err(ApiError::from)?.into_iter().collect();
+        let mut listed = Vec::new();
+        for summary in self.engine.list().await.map_err(ApiError::from)? {
+            let topic = self.feed.topic(&summary.id);
+            let (ready, instances) = match topic.cached_counts() {
+                Ok(counted) => counted,
+                Err(count) => match self.engine.status(&summary.id, false).await {
+                    Ok(status) => {
+                        let ready = status.nodes.iter().map(occopus::graph::tone::count_ready).sum();
+                        let instances = status.nodes.iter().map(|node| node.target as usize).sum();
+                        topic.cache_counts(count, (ready, instances));
+                        (ready, instances)
+                    }
+                    // It has gone in the meantime.
+                    Err(EngineError::UnknownInfrastructure { .. }) => continue,
+                    Err(error) => return Err(ApiError::from(error).into()),
+                },
+            };
+            let attached = attached.contains(&summary.id);
+            listed.push(InfrastructureRow { suspended: summary.suspended, attached, ready, instances, summary });
+        }
+        Ok(listed)
+    }
+
+    async fn status(&self, id: &str) -> Result<Option<InfrastructureView>, PageError> {
+        let status = match self.status(id).await {
+            Ok(status) => status,
+            Err(problem) if problem.status().is_client_error() => return Ok(None),
+            Err(problem) => return Err(problem.into()),
+        };
+        let attached = self.ledger.is_attached(id).await.map_err(ApiError::from)?;
+        let tried =
+            self.ledger.failed_build(id).await.map_err(ApiError::from)?.is_some_and(|failed| !failed.text.is_empty());
+        Ok(Some(InfrastructureView { status, attached, tried }))
+    }
+
+    async fn render_graph(&self, caller: &Caller, id: &str) -> Result<Result<String, TooLarge>, PageError> {
+        Ok(Self::render_graph(self, caller, id).await?)
+    }
+
+    async fn events(&self, id: &str, before: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, PageError> {
+        let newest = self.engine.cursor(id, "page").await.map_err(ApiError::from)?;
+        // Whatever was asked for: behind the newest is nothing to look for.
+        let before = before.unwrap_or(u64::MAX).min(newest.saturating_add(1));
+        let mut span = limit as u64;
+        loop {
+            let after = before.saturating_sub(span.saturating_add(1));
+            let wanted = usize::try_from(span).unwrap_or(usize::MAX);
+            let mut found = self.engine.events(id, after, wanted).await.map_err(ApiError::from)?;
+            found.retain(|event| event.id.is_some_and(|id| id < before));
+            if found.len() >= limit || after == 0 {
+                found.reverse();
+                found.truncate(limit);
+                return Ok(found);
+            }
+            span = span.saturating_mul(SCAN_GROWTH_FACTOR);
+        }
+    }
+
+    async fn operations(&self, id: &str) -> Result<Vec<OperationView>, PageError> {
+        let operations = self.ledger.operations(id).await.map_err(ApiError::from)?;
+        let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let shown = operations.into_iter().map(|operation| OperationView {
+            id: operation.id,
+            kind: word(serde_json::json!(operation.kind)),
+            state: word(serde_json::json!(operation.state)),
+            by: operation.by,
+            requested: operation.requested,
+            ended: operation.ended,
+            message: operation.message,
+            error: operation.error.map(|details| {
+                let (text, help) = details.into_text();
+                OperationError { text, help }
+            }),
+        });
+        Ok(shown.collect())
+    }
+
+    async fn description(&self, id: &str, tried: bool) -> Result<Option<DescriptionView>, PageError> {
+        if !crate::state::is_id(id) {
+            return Ok(None);
+        }
+        let failed =
+            self.ledger.failed_build(id).await.map_err(ApiError::from)?.filter(|failed| !failed.text.is_empty());
+        let Some(current) = current_description(self, id).await? else {
+            return Ok(failed.map(|FailedBuild { name, text, .. }| DescriptionView { name, text, etag: None }));
+        };
+        let posted = match self.ledger.pending_work(id).await.map_err(ApiError::from)? {
+            Some(Work::Build { text, .. }) if !text.is_empty() => Some(text),
+            _ => failed.filter(|_| tried).map(|failed| failed.text),
+        };
+        let text = match posted {
+            Some(text) => text,
+            None => serde_yaml_ng::to_string(&occopus_model::document(&current)).map_err(|error| {
+                tracing::error!(%error, id, "a description could not be written");
+                PageError::new(StatusCode::INTERNAL_SERVER_ERROR, "The description could not be written.")
+            })?,
+        };
+        let etag = Some(description_tag(&current)?);
+        Ok(Some(DescriptionView { name: current.name, text, etag }))
+    }
+
+    async fn failures(&self) -> Result<Vec<FailedBuildView>, PageError> {
+        let failures = self.ledger.failed_builds().await.map_err(ApiError::from)?;
+        let shown = failures.into_iter().map(|(id, FailedBuild { name, mut events, time, .. })| {
+            events.reverse();
+            FailedBuildView { id, name, time, events }
+        });
+        Ok(shown.collect())
+    }
+
+    fn starter(&self) -> Starter {
+        if self.settings.allow_processes {
+            let help = "This one can be built as it is: its nodes are processes on the machine of this service.";
+            return Starter { text: include_str!("../assets/starter-local.yaml").to_owned(), help };
+        }
+        let allowed = &self.settings.endpoints;
+        let engine = |endpoint: &&String| ["unix://", "tcp://"].iter().any(|start| endpoint.starts_with(start));
+        let endpoint = allowed.iter().find(engine).or(allowed.first()).map_or(DEFAULT_DOCKER_ENDPOINT, String::as_str);
+        let help = "This one can be built where a Docker engine answers at its endpoint: this service runs no programs on its \
+                    own machine, unless it is started with --allow-processes.";
+        Starter { text: include_str!("../assets/starter-docker.yaml").replace("ENDPOINT", endpoint), help }
+    }
+
+    async fn definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, PageError> {
+        Ok(self.engine.definitions().await.map_err(ApiError::from)?)
+    }
+
+    async fn plugins(&self) -> Result<Vec<PluginInfo>, PageError> {
+        Ok(Self::plugins(self).await?)
+    }
+
+    async fn sign_in(&self, token: &TokenText, address: Option<IpAddr>) -> Result<[HeaderValue; 2], AccessError> {
+        self.access.sign_in(token, address).await
+    }
+
+    async fn sign_out(&self, headers: &HeaderMap) -> Result<[HeaderValue; 2], AccessError> {
+        self.access.sign_out(headers).await
+    }
+}

@@ -1,0 +1,120 @@
+//! Who uses a store now, and whether the last one left it in good order.
+//!
+//! Beside the store lies a small file, `STORE-users`. Whoever uses the store holds a shared lock on it, and whoever writes puts
+//! a word into it before. Who leaves as the last one takes the word out. So the word without anybody's lock says that the last
+//! user was killed, or that the power went: then what is in the store is checked before it is believed. Where there are no
+//! locks, nothing is known, and nothing is checked.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Stands in the file while there is something that could be lost.
+const DIRTY_MARK: &[u8] = b"written\n";
+
+/// The place of one user among those of a store.
+pub(crate) struct UsersFile {
+    /// None where it can't be made or locked.
+    file: Option<File>,
+    was_unclean: bool,
+    /// Our word is in it.
+    is_marked_dirty: AtomicBool,
+}
+
+impl UsersFile {
+    /// Takes a place among the users of the store in this file.
+    pub(crate) fn acquire(store: &Path) -> Self {
+        let nobody = Self { file: None, was_unclean: false, is_marked_dirty: AtomicBool::new(false) };
+        let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(users_file_path(store));
+        let Ok(file) = opened else { return nobody };
+        let alone = file.try_lock().is_ok();
+        let was_unclean = alone && file.metadata().is_ok_and(|file| file.len() > 0);
+        if file.try_lock_shared().is_err() {
+            return nobody;
+        }
+        Self { file: Some(file), was_unclean, ..nobody }
+    }
+
+    /// Whether nobody used the store, and the last one who did was interrupted.
+    pub(crate) fn was_unclean(&self) -> bool {
+        self.was_unclean
+    }
+
+    /// Says, before the first write, that something is going to be written. An error costs a check that would be made later.
+    pub(crate) fn mark_dirty(&self) {
+        if self.is_marked_dirty.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(mut file) = self.file.as_ref()
+            && file.metadata().is_ok_and(|file| file.len() == 0)
+        {
+            let _ = file.write_all(DIRTY_MARK).and_then(|()| file.sync_data());
+        }
+    }
+
+    /// Everything that was written is there. The next write says again that something is written.
+    pub(crate) fn mark_clean(&self) {
+        if self.is_marked_dirty.swap(false, Ordering::AcqRel) {
+            self.clear_mark();
+        }
+    }
+
+    /// It was interrupted, and nothing is wrong with it all the same.
+    pub(crate) fn mark_checked(&self) {
+        self.clear_mark();
+    }
+
+    fn clear_mark(&self) {
+        let Some(file) = self.file.as_ref() else { return };
+        // Others who are here do it when they leave.
+        if file.try_lock().is_ok() {
+            let _ = file.set_len(0);
+        }
+        let _ = file.try_lock_shared();
+    }
+}
+
+fn users_file_path(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push("-users");
+    path.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_comes_after_an_interrupted_writer_finds_it_so() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = directory.path().join("state.db");
+        let reader = UsersFile::acquire(&store);
+        assert!(!reader.was_unclean());
+        drop(reader);
+        assert!(!UsersFile::acquire(&store).was_unclean(), "who only reads leaves nothing");
+        let (first, second) = (UsersFile::acquire(&store), UsersFile::acquire(&store));
+        first.mark_dirty();
+        second.mark_dirty();
+        assert!(!UsersFile::acquire(&store).was_unclean(), "they are here");
+        first.mark_clean();
+        // As if it were killed.
+        drop((first, second));
+        let next = UsersFile::acquire(&store);
+        assert!(next.was_unclean());
+        next.mark_clean();
+        drop(next);
+        let next = UsersFile::acquire(&store);
+        assert!(next.was_unclean(), "nobody has checked it");
+        next.mark_checked();
+        drop(next);
+        assert!(!UsersFile::acquire(&store).was_unclean(), "it was checked");
+        let writer = UsersFile::acquire(&store);
+        writer.mark_dirty();
+        writer.mark_clean();
+        writer.mark_dirty();
+        drop(writer);
+        assert!(UsersFile::acquire(&store).was_unclean(), "it has written again since");
+    }
+}
