@@ -72,7 +72,7 @@ fn credentials_that_are_missing() {
         (&"credentials.missing".into(), &2.into())
     );
     // Of an example, or empty.
-    for (value, why) in [("replace_with_your_key", "placeholder"), ("''", "nothing as secretkey")] {
+    for (value, why) in [("replace_with_your_key", "placeholder"), ("''", "an empty value for secretkey")] {
         let text = format!("resource:\n- type: ec2\n  auth_data: {{accesskey: a, secretkey: {value}}}\n");
         credentials(&occopus, "auth_data.yaml", &text);
         says(&occopus.run(["plan", "infra.yaml"]), 3, &[why]);

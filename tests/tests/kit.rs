@@ -43,7 +43,7 @@ fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     let refused = occopus.run(["plugin", "install", "--replace", path(&file)]);
     let said = refused.stderr.replace('\n', " ");
     assert!(
-        refused.code == Some(1) && said.contains("nobody has agreed to replace") && said.contains("icmp"),
+        refused.code == Some(1) && said.contains("consent is required to replace") && said.contains("icmp"),
         "{said}"
     );
     let is_installed = || occopus.ok(["plugin", "list"]).stdout.contains("health-checker-ping.wasm");
@@ -111,7 +111,7 @@ fn what_a_plugin_gets_is_shown_and_asked_for() {
     // It asks for hosts of its endpoint's, and the configuration has more for its name.
     let mine = [("NAME", "mine"), ("KEYWORD", "mine"), ("NETWORK", "endpoint announced")];
     let (code, said) = install(&mine, &[]);
-    assert!(code == Some(1) && said.contains("nobody has agreed to grant announced, reveal to mine"), "{said}");
+    assert!(code == Some(1) && said.contains("consent is required to grant announced, reveal to mine"), "{said}");
     assert!(said.contains("reveal: granted by the configuration, although it does not ask for it"), "{said}");
     let (code, said) = install(&mine, &["--yes"]);
     assert_eq!(code, Some(0), "{said}");
@@ -192,7 +192,7 @@ fn an_interface_that_is_used_must_be_declared() {
     fs::write(&path, code).expect("written");
     let component = build(&occopus, "sly");
     let checked = occopus.run(["plugin", "check", &component]);
-    assert!(checked.code == Some(1) && checked.stderr.contains("it imports icmp"), "{}", checked.stderr);
+    assert!(checked.code == Some(1) && checked.stderr.contains("the plugin imports icmp"), "{}", checked.stderr);
 }
 
 /// A driver with mistakes that are switched on by its section, and the checks that must find them.

@@ -42,7 +42,7 @@ fn a_change_is_shown_and_renews_when_asked() {
     let before = ids(&occopus, &id);
     write(&occopus, &mark, "bye");
     let plan = occopus.ok(["plan", "-i", &id, "infra.yaml"]);
-    assert!(plan.stdout.contains("3 changed, and not to be renewed"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("3 drifted, not selected for replacement"), "{}", plan.stdout);
     let built = occopus.ok(["build", "-i", &id, "infra.yaml"]);
     assert!(built.stderr.contains("--replace changed"), "{}", built.stderr);
     assert_eq!(ids(&occopus, &id), before, "nothing is touched unasked");
@@ -113,8 +113,8 @@ fn attached_it_is_healed_and_detached_it_is_not() {
         processes_with(&mark) == 4
     });
     assert!(scaled);
-    assert!(occopus.ok(["detach", "-i", &id]).stdout.contains("not maintained any more"));
-    assert!(occopus.ok(["detach", "-i", &id]).stdout.contains("nobody maintains"));
+    assert!(occopus.ok(["detach", "-i", &id]).stdout.contains("no longer maintained"));
+    assert!(occopus.ok(["detach", "-i", &id]).stdout.contains("is not maintained"));
     assert_eq!(processes_with(&mark), 4, "it runs on");
     occopus.ok(["destroy", "-i", &id]);
     assert_eq!(processes_with(&mark), 0);
@@ -137,7 +137,7 @@ fn a_hold_of_what_another_process_maintains_is_ended_as_its_status_says() {
     let advice = format!("occopus maintain -i {id} --release");
     assert!(occopus.ok(["status", "-i", &id]).stdout.contains(&advice));
     let released = occopus.ok(advice.split(' ').skip(1));
-    assert!(released.stderr.contains("replaces them at its next pass"), "{}", released.stderr);
+    assert!(released.stderr.contains("ends the hold at its next pass"), "{}", released.stderr);
     let healed = (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
         processes_with(&mark) == 3

@@ -62,7 +62,7 @@ async fn an_infrastructure_is_submitted_watched_scaled_and_destroyed() {
     // A plan does nothing.
     write(&browser, &text).await;
     browser.click("[data-does=check]").await;
-    browser.wait_for_text(".result h2", "Nothing is wrong").await;
+    browser.wait_for_text(".result h2", "The description is valid").await;
     browser.click("[data-does=plan]").await;
     browser.wait_for_text(".result h2", "3 to do").await;
     assert!(instances_with(&unique_sleep_seconds(61)).is_empty());
@@ -109,7 +109,7 @@ async fn an_infrastructure_is_submitted_watched_scaled_and_destroyed() {
     assert!(!destroy.is_enabled().await.expect("a button"));
     browser.fill("#sure", "seen").await;
     browser.click("dialog .danger").await;
-    browser.wait_for_text("main", "Nothing is left of it").await;
+    browser.wait_for_text("main", "It no longer exists").await;
     assert!(instances_with(&unique_sleep_seconds(61)).is_empty());
     is_clean(&browser, &service).await;
 }
@@ -152,7 +152,7 @@ async fn what_could_not_be_built_says_why_and_keeps_its_text() {
     let service = Service::start();
     browser.open(&service.url("/ui/new")).await;
     browser.click("[data-does=check]").await;
-    browser.wait_for_text(".result h2", "Nothing is wrong").await;
+    browser.wait_for_text(".result h2", "The description is valid").await;
     let sick = format!("{{ping: false, ports: [{}], timeout: 2}} # as I wrote it", free_port());
     write(&browser, &document("unlucky", 67).replace("{ping: false}", &sick)).await;
     browser.click("[data-does=build]").await;

@@ -120,7 +120,7 @@ fn an_infrastructure_lives_at_a_service_as_it_does_here() {
     assert!(client.ok(["suspend", "-i", &id]).stdout.contains("is suspended"));
     let victim = instances_with(&mark).keys().next().expect("an instance").clone();
     client.ok(["resume", "-i", &id]);
-    assert!(client.ok(["detach", "-i", &id]).stdout.contains("runs on"));
+    assert!(client.ok(["detach", "-i", &id]).stdout.contains("keeps running"));
     kill_instance(&victim);
     let healed = client.ok(["maintain", "-i", &id]);
     assert!(healed.stderr.contains("replacing"), "{}", healed.stderr);
@@ -198,7 +198,7 @@ fn definitions_are_kept_by_the_service() {
     client.ok(["destroy", "-i", &id]);
     client.ok(["definitions", "remove", "told", "sleeper"]);
     for words in [["definitions", "show", "told"], ["definitions", "remove", "told"]] {
-        assert!(client.exits(1, words).stderr.contains("no definition of `told` is kept"));
+        assert!(client.exits(1, words).stderr.contains("no definition of node type `told` is stored"));
     }
     let plugins = client.ok(["plugin", "list"]);
     assert!(plugins.stdout.contains("driver"), "{}", plugins.stdout);
@@ -247,7 +247,7 @@ fn a_hold_is_ended_as_its_status_says() {
     eventually("it is held", || service.get("/infrastructures/it/status").json()["state"] == "held");
     client.exits(6, ["maintain", "-i", "it"]);
     let status = client.ok(["status", "-i", "it"]).stdout;
-    assert!(status.contains("`occopus maintain -i it --release` replaces them"), "{status}");
+    assert!(status.contains("run `occopus maintain -i it --release` to replace them"), "{status}");
     assert!(client.ok(["maintain", "-i", "it", "--release"]).stdout.contains("ready"));
     assert_eq!(processes_with(&mark), 3);
     client.ok(["destroy", "-i", "it"]);
@@ -321,7 +321,7 @@ fn who_leaves_does_not_stop_the_service_and_who_stays_survives_its_death() {
     let mut said = String::new();
     left.stderr.take().expect("errors").read_to_string(&mut said).expect("text");
     assert_eq!(status.code(), Some(130), "{said}");
-    assert!(said.contains("the service goes on") && said.contains("occopus destroy -i slow"), "{said}");
+    assert!(said.contains("the service continues") && said.contains("occopus destroy -i slow"), "{said}");
     assert_eq!(processes_with(&mark), 1);
 
     let stayed = client.command(["build", "infra.yaml", "-i", "slow"]).spawn().expect("starts");

@@ -71,7 +71,7 @@ fn what_could_not_be_told_is_told_by_the_next_run() {
     drop(listener);
     write(&occopus, address.port(), 52);
     let built = occopus.ok(["build", "infra.yaml"]);
-    assert!(built.stderr.contains("could not be told of everything"), "{}", built.stderr);
+    assert!(built.stderr.contains("could not be delivered to webhooks"), "{}", built.stderr);
     let posted = collect(TcpListener::bind(address).expect("the same port"), &[]);
     occopus.ok(["maintain", "-i", &built.id()]);
     assert_eq!(names(&posted), ["infrastart", "nodecreated", "infraready"]);
@@ -94,7 +94,7 @@ fn the_url_may_be_a_secret() {
     let posted = collect(listener, &["400 Bad Request"]);
     let built = occopus.ok(["build", "-v", "infra.yaml"]);
     assert_eq!(names(&posted), ["nodecreated", "infraready"], "what is refused is not repeated");
-    assert!(built.stderr.contains("refuses an event") && !built.stderr.contains("h1dden"), "{}", built.stderr);
+    assert!(built.stderr.contains("rejects an event") && !built.stderr.contains("h1dden"), "{}", built.stderr);
     assert_eq!(posted.lock().unwrap()[0].path, "/services/h1dden");
     occopus.ok(["destroy", "-i", &built.id()]);
     for file in ["store.db", "store.db-wal"] {

@@ -1,4 +1,4 @@
-//! `cargo xtask mutants`: breaks the engine on purpose, in a copy, and expects its simulation to notice each time.
+//! `cargo xtask mutants`: mutates the engine in a copy, and requires that its simulation catches each mutant.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools;
 
-/// One way to break it.
+/// A mutation of the engine: a text of a file, and its replacement.
 struct Mutant {
-    what: &'static str,
+    name: &'static str,
     file: &'static str,
     from: &'static str,
     to: &'static str,
@@ -18,173 +18,176 @@ struct Mutant {
 
 const MUTANTS: &[Mutant] = &[
     Mutant {
-        what: "ask for a machine before the record says so",
+        name: "request a machine before it is recorded",
         file: "act/calls.rs",
-        from: "    world.journal.put(record, events).await?;\n    let answer = driver.create(request).await;",
-        to: "    let answer = driver.create(request).await;\n    world.journal.put(record, events).await?;",
+        from: "    ctx.journal.put_instance(record, events).await?;\n    let answer = driver.create(request).await;",
+        to: "    let answer = driver.create(request).await;\n    ctx.journal.put_instance(record, events).await?;",
     },
     Mutant {
-        what: "ask again after a lost answer without looking first",
+        name: "retry after a lost answer without a `find` first",
         file: "act/create.rs",
-        from: "if let Some(observed) = self.settle(record, &fault).await? {",
-        to: "if let Some(observed) = None::<Observed> {",
+        from: "if let Some(observed) = self.resolve_outcome(record, &fault).await? {",
+        to: "if let Some(observed) = None::<ObservedMachine> {",
     },
     Mutant {
-        what: "forget a machine that could not be removed",
+        name: "forget a machine that could not be removed",
         file: "act/remove.rs",
-        from: "        Err(ended) => left(world, record, ended).await,\n    }\n}\n",
-        to: "        Err(_) => {\n            forget(world, &record, vanished).await?;\n            Ok(Removal::Gone)\n        }\n    }\n}\n",
+        from: "        Err(error) => record_leftover(ctx, record, error).await,\n    }\n}\n",
+        to: "        Err(_) => {\n            delete_record(ctx, &record, vanished).await?;\n            Ok(RemovalOutcome::Gone)\n        }\n    }\n}\n",
     },
     Mutant {
-        what: "forget an instance whose fate is not known",
+        name: "forget an instance with an unresolved outcome",
         file: "act/remove.rs",
-        from: "            Err(ended) => return left(world, record, ended).await,",
-        to: "            Err(_) => {\n                forget(world, &record, false).await?;\n                return Ok(Removal::Gone);\n            }",
+        from: "            Err(error) => return record_leftover(ctx, record, error).await,",
+        to: "            Err(_) => {\n                delete_record(ctx, &record, false).await?;\n                return Ok(RemovalOutcome::Gone);\n            }",
     },
     Mutant {
-        what: "write without being the owner",
-        file: "session/journal.rs",
-        from: "            Compare::Modified(keys::owner(&self.id), self.owner.revision()),\n            Compare::Modified(keys::head(&self.id), self.head_revision),\n",
+        name: "write without being the owner",
+        file: "lease/journal.rs",
+        from: "            Compare::Modified(keys::owner(&self.id), self.owner.fencing_token()),\n            Compare::Modified(keys::head(&self.id), self.head_revision),\n",
         to: "",
     },
     Mutant {
-        what: "make another instance for a record that was left unfinished",
+        name: "create another instance for a record that was left unfinished",
         file: "act/create.rs",
         from: "None => Self { doubtful: true, ..self }.create(record.id, true).await,",
         to: "None => Self { doubtful: true, ..self }.create(id, true).await,",
     },
     Mutant {
-        what: "start before what is needed is ready",
-        file: "dispatch/raise.rs",
-        from: "                waits_for: node.depends_on.len(),",
-        to: "                waits_for: 0,",
+        name: "start before the dependencies are ready",
+        file: "dispatch/bring_up.rs",
+        from: "                unready_dependencies: node.depends_on.len(),",
+        to: "                unready_dependencies: 0,",
     },
     Mutant {
-        what: "take a request to scale in again and again",
+        name: "apply a request to scale again and again",
         file: "engine/scale.rs",
         from: "        writes.push(Write::Delete { key });",
         to: "        let _ = key;",
     },
     Mutant {
-        what: "scale beyond the limits",
+        name: "scale beyond the limits",
         file: "plan.rs",
         from: ".clamp(node.scaling.min, node.scaling.max.max(node.scaling.min))",
         to: ".max(node.scaling.min + 1)",
     },
     Mutant {
-        what: "heal what a job heals already",
-        file: "engine/maintain/keeper.rs",
-        from: "let wishes = Wishes { under_way: Some(self.healing.under_way()), ..Wishes::of(&self.targets) };",
-        to: "let wishes = Wishes::of(&self.targets);",
+        name: "create what a job is creating already",
+        file: "engine/maintain/reconciler.rs",
+        from: "PlanOptions { under_way: Some(self.healing.under_way()), ..PlanOptions::for_targets(&self.targets) };",
+        to: "PlanOptions::for_targets(&self.targets);",
     },
     Mutant {
-        what: "take over an instance of another job",
-        file: "engine/maintain/keeper.rs",
-        from: "            self.records.values().filter(|record| !self.healing.has(&record.id)).cloned().collect();",
+        name: "change an instance of another job",
+        file: "engine/maintain/reconciler.rs",
+        from: "            self.records.values().filter(|record| !self.healing.is_claimed(&record.id)).cloned().collect();",
         to: "            self.records.values().cloned().collect();",
     },
     Mutant {
-        what: "renew nothing",
-        file: "engine/renew.rs",
-        from: "        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &wishes);",
-        to: "        let plan = plan(&self.desired.infrastructure, &[], &wishes);",
+        name: "roll out nothing",
+        file: "engine/rollout.rs",
+        from: "        let plan = plan(&self.desired.infrastructure, &load_instances(store, self.id).await?, &options);",
+        to: "        let plan = plan(&self.desired.infrastructure, &[], &options);",
     },
     Mutant {
-        what: "keep the old one beside the new one",
-        file: "engine/renew.rs",
-        from: "            let goes = if is_there { old } else { &id };",
-        to: "            if is_there {\n                continue;\n            }\n            let goes = &id;",
+        name: "keep the old instance beside the new one",
+        file: "engine/rollout.rs",
+        from: "            let obsolete = if is_ready { old } else { &id };",
+        to: "            if is_ready {\n                continue;\n            }\n            let obsolete = &id;",
     },
     Mutant {
-        what: "store what a machine gets to know",
+        name: "store the user data of a machine",
         file: "act/create.rs",
-        from: "        record.mentions = self.facts.mentioned(&rendered);",
-        to: "        record.mentions = self.facts.mentioned(&rendered);\n        record.message = rendered.user_data.as_deref().map(|data| String::from_utf8_lossy(data).into_owned());",
+        from: "        record.mentions = self.facts.references_in(&rendered);",
+        to: "        record.mentions = self.facts.references_in(&rendered);\n        record.message = rendered.user_data.as_deref().map(|data| String::from_utf8_lossy(data).into_owned());",
     },
     Mutant {
-        what: "forget the infrastructure with something left of it",
+        name: "forget an infrastructure of which something is left",
         file: "engine/destroy.rs",
-        from: "    if lowered.left.is_empty() {",
+        from: "    if tear_down.left.is_empty() {",
         to: "    if true {",
     },
     Mutant {
-        what: "forget an instance while a request for it may still arrive",
+        name: "forget an instance while a request for it may still arrive",
         file: "act/remove.rs",
-        from: "        let left = world.settings.late_request.saturating_sub(waited);",
-        to: "        let left = world.settings.late_request.min(std::time::Duration::ZERO).saturating_sub(waited);",
+        from: "        let remaining = ctx.settings.late_request_window.saturating_sub(waited);",
+        to: "        let remaining = ctx.settings.late_request_window.min(std::time::Duration::ZERO).saturating_sub(waited);",
     },
     Mutant {
-        what: "count an instance and the one in its place as two",
+        name: "count an instance and its replacement as two",
         file: "act/create.rs",
         from: "            replaces: self.replaces.clone(),",
         to: "            replaces: None,",
     },
 ];
 
-/// Histories that each is tried with: most are noticed by the first few, and the others get as many as CI has.
+/// Numbers of histories that each mutant is tried with: the first few catch most, and the others get as many as CI has.
 const HISTORY_COUNTS: [u32; 3] = [100, 2_000, 20_000];
-/// What takes longer hangs, which is noticed too.
+/// Time after which a simulation counts as hung, which catches the mutant too.
 const MUTANT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Runs the simulation over each.
+/// Runs the simulation on each mutant whose name contains the filter.
+///
+/// # Errors
+/// Fails if a mutant survives, if a text to replace is not in its file exactly once, or if a build fails.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     let copy = tools::target_directory().join("mutants");
     if copy.exists() {
-        std::fs::remove_dir_all(&copy).with_context(|| format!("could not remove {}", copy.display()))?;
+        std::fs::remove_dir_all(&copy).with_context(|| format!("cannot remove {}", copy.display()))?;
     }
-    let wrong: Vec<_> = MUTANTS.iter().filter_map(|mutant| placement_error(mutant, tools::root())).collect();
-    if !wrong.is_empty() {
-        bail!("{}", wrong.join("\n"));
+    let errors: Vec<_> = MUTANTS.iter().filter_map(|mutant| placement_error(mutant, tools::root())).collect();
+    if !errors.is_empty() {
+        bail!("{}", errors.join("\n"));
     }
     copy_workspace(&copy)?;
-    // With fewer histories: that all of them pass is what the test itself is for.
+    // With fewer histories: the test itself runs all of them.
     if !passes(&copy, &HISTORY_COUNTS[..2])? {
         bail!("the simulation fails without a mutation");
     }
     let mut survivors = Vec::new();
-    let wanted = |mutant: &&Mutant| filter.is_none_or(|filter| mutant.what.contains(filter));
-    for mutant in MUTANTS.iter().filter(wanted) {
+    let is_selected = |mutant: &&Mutant| filter.is_none_or(|filter| mutant.name.contains(filter));
+    for mutant in MUTANTS.iter().filter(is_selected) {
         let path = path_in(mutant, &copy);
-        let whole = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+        let source = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let began = Instant::now();
-        std::fs::write(&path, whole.replace(mutant.from, mutant.to))?;
-        let caught = !passes(&copy, &HISTORY_COUNTS).with_context(|| format!("`{}`", mutant.what))?;
-        std::fs::write(&path, whole)?;
+        std::fs::write(&path, source.replace(mutant.from, mutant.to))?;
+        let caught = !passes(&copy, &HISTORY_COUNTS).with_context(|| format!("`{}`", mutant.name))?;
+        std::fs::write(&path, source)?;
         let seconds = began.elapsed().as_secs();
-        println!("{}  {} ({seconds} s)", if caught { "caught  " } else { "SURVIVED" }, mutant.what);
+        println!("{}  {} ({seconds} s)", if caught { "caught  " } else { "SURVIVED" }, mutant.name);
         if !caught {
-            survivors.push(mutant.what);
+            survivors.push(mutant.name);
         }
     }
     if survivors.is_empty() {
-        println!("all are caught");
+        println!("all mutants are caught");
         return Ok(());
     }
-    bail!("not caught: {}", survivors.join("; "));
+    bail!("these mutants survived: {}", survivors.join("; "));
 }
 
 fn path_in(mutant: &Mutant, workspace: &Path) -> PathBuf {
     workspace.join("host/engine/src").join(mutant.file)
 }
 
-/// Why a mutant has nothing to break, or more than one thing; none when it can be made.
+/// Returns an error if the text to replace is not in its file exactly once.
 fn placement_error(mutant: &Mutant, workspace: &Path) -> Option<String> {
     let path = path_in(mutant, workspace);
-    let Ok(whole) = std::fs::read_to_string(&path) else {
-        return Some(format!("`{}`: there is no file {}", mutant.what, path.display()));
+    let Ok(source) = std::fs::read_to_string(&path) else {
+        return Some(format!("`{}`: file {} not found", mutant.name, path.display()));
     };
-    let count = whole.matches(mutant.from).count();
-    let what = || {
-        let (what, file) = (mutant.what, mutant.file);
-        format!("`{what}`: its `from` is {count} times in {file}, and must be there once (xtask/src/mutants.rs)")
+    let count = source.matches(mutant.from).count();
+    let message = || {
+        let (name, file) = (mutant.name, mutant.file);
+        format!("`{name}`: its `from` occurs {count} times in {file}, and must occur once (xtask/src/mutants.rs)")
     };
-    (count != 1).then(what)
+    (count != 1).then(message)
 }
 
-/// All files that git knows, as they are.
+/// Copies all files that git tracks, with uncommitted changes.
 fn copy_workspace(to: &Path) -> Result<()> {
     let list = Command::new("git").args(["ls-files", "-z"]).current_dir(tools::root()).output().context("git")?;
-    let list = String::from_utf8(list.stdout).context("a name of a file is not UTF-8")?;
+    let list = String::from_utf8(list.stdout).context("a file name is not UTF-8")?;
     for file in list.split_terminator('\0') {
         let (from, to) = (tools::root().join(file), to.join(file));
         // Removed, and not committed yet.
@@ -194,24 +197,24 @@ fn copy_workspace(to: &Path) -> Result<()> {
         if let Some(folder) = to.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        std::fs::copy(&from, &to).with_context(|| format!("could not copy {}", from.display()))?;
+        std::fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     Ok(())
 }
 
-/// Whether the simulation compiles and finds nothing. A mutant that does not compile proves nothing.
+/// Returns whether the simulation passes. Fails if it does not compile: such a mutant proves nothing.
 fn passes(copy: &Path, seeds: &[u32]) -> Result<bool> {
     let cargo = || {
         let mut cargo = tools::cargo();
-        // With the features of the whole workspace, so that what the other tests have compiled is used.
+        // With the features of the whole workspace, so that the build of the other tests is reused.
         cargo.current_dir(copy).env("CARGO_TARGET_DIR", tools::target_directory()).env("CARGO_INCREMENTAL", "1");
         cargo.args(["test", "--quiet", "--workspace", "--test", "simulation"]);
         cargo
     };
-    // What a mutant leaves unused is no news.
+    // Captured, since warnings about code that a mutant leaves unused are of no interest.
     let compiled = cargo().arg("--no-run").output().context("cargo")?;
     if !compiled.status.success() {
-        bail!("it does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr));
+        bail!("the simulation does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr));
     }
     for seeds in seeds {
         let mut simulation = cargo();
@@ -244,11 +247,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mutant_has_one_place_to_break() {
-        let wrong: Vec<_> = MUTANTS.iter().filter_map(|mutant| placement_error(mutant, tools::root())).collect();
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    fn the_text_of_each_mutant_occurs_once() {
+        let errors: Vec<_> = MUTANTS.iter().filter_map(|mutant| placement_error(mutant, tools::root())).collect();
+        assert!(errors.is_empty(), "{}", errors.join("\n"));
         for mutant in MUTANTS {
-            assert_ne!(mutant.from, mutant.to, "{}", mutant.what);
+            assert_ne!(mutant.from, mutant.to, "{}", mutant.name);
         }
     }
 }

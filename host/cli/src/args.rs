@@ -1,4 +1,4 @@
-//! What can be typed.
+//! Arguments of the command line. The doc comments are the help texts.
 
 mod plugin;
 mod service;
@@ -23,9 +23,9 @@ Exit status:
     1  failed; what was begun is rolled back
     2  wrong usage
     3  the description, the node definitions or the credentials are wrong
-    4  another process works on this infrastructure
+    4  another process owns the infrastructure
     5  something is left behind; it is named, with the command that removes it
-    6  not as it should be: degraded, failing or held (build, scale, one pass of maintain)
+    6  the infrastructure is degraded, failing or held (build, scale, one pass of maintain)
     7  some machines could not be observed (build, scale, one pass of maintain)
   130  interrupted
 
@@ -34,9 +34,9 @@ Ctrl-C stops and removes what this run made; a second Ctrl-C stops at once and s
 Environment:
   OCCOPUS_CONFIG_PATH     the configuration, otherwise occopus_config.yaml in ~/.occopus or here
   OCCOPUS_AUTH_DATA_PATH  the credentials, otherwise auth_data.yaml in ~/.occopus, beside the files or here
-  OCCOPUS_SERVER          the URL of a service (`occopus serve`) to work against, as with --server
-  OCCOPUS_TOKEN           the token for it
-  OCCOPUS_SERVER_CA       certificates to trust there, as with --server-ca
+  OCCOPUS_SERVER          the URL of a service (`occopus serve`) to use, as with --server
+  OCCOPUS_TOKEN           the token for that service
+  OCCOPUS_SERVER_CA       certificates to trust for that service, as with --server-ca
   OCCOPUS_HOME            one folder for everything: configuration, state, cache
   OCCOPUS_LOG             what to log, such as `debug` or `occopus_runtime=trace`
   NO_COLOR                no colours
@@ -47,10 +47,10 @@ Environment:
 #[derive(Debug, Parser)]
 #[command(name = "occopus", version, infer_long_args = true, after_help = AFTER_HELP, max_term_width = 120)]
 pub(crate) struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// What goes with everything.
+    /// Options of every command.
     #[command(flatten)]
     pub(crate) common: GlobalArgs,
 }
@@ -58,48 +58,48 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalArgs {
-    /// The configuration of the operator.
+    /// File of the operator's configuration.
     #[arg(long, value_name = "PATH", global = true)]
     pub(crate) cfg: Option<PathBuf>,
-    /// The credentials.
+    /// File of the credentials.
     #[arg(long = "auth_data_path", alias = "auth-data-path", value_name = "PATH", global = true)]
     pub(crate) auth_data_path: Option<PathBuf>,
-    /// Work against a service (`occopus serve`) instead of on this machine.
+    /// Use a service (`occopus serve`) instead of this machine.
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) server: Option<String>,
-    /// Certificates to trust there beside those of the system, in PEM.
+    /// Certificates (PEM) to trust for the service, beside the system's.
     #[arg(long = "server-ca", value_name = "FILE", global = true)]
     pub(crate) server_ca: Option<PathBuf>,
-    /// The token for the service, in a file; otherwise it is in OCCOPUS_TOKEN.
+    /// File with the token for the service (default: OCCOPUS_TOKEN).
     #[arg(long = "token-file", value_name = "FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
-    /// Say more; twice for even more.
+    /// Log more; repeat for even more.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
 }
 
-/// What to print on standard output.
+/// Options of what is printed on standard output.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
-    /// Text for people, or one JSON document.
+    /// Output format: text for people, or one JSON document.
     #[arg(long = "output", value_name = "FORMAT", default_value = "text")]
     pub(crate) format: OutputFormat,
 }
 
-/// A form of output.
+/// A format of output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// For programs.
+    /// JSON for programs.
     Json,
 }
 
-/// Which infrastructure.
+/// The infrastructure of a command.
 #[derive(Debug, Args)]
 pub(crate) struct InfraIdArgs {
-    /// The infrastructure's id.
+    /// Id of the infrastructure.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: String,
 }
@@ -107,98 +107,98 @@ pub(crate) struct InfraIdArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check a description and its node definitions; touches nothing.
+    /// Check a description and its node definitions; changes nothing.
     Validate(ValidateArgs),
     /// Show what `build` would do.
     Plan(PlanArgs),
-    /// Print what a node would get: its resource section, attributes and user data.
+    /// Print the resource section, attributes and user data that a node would get.
     Render(RenderArgs),
-    /// Print the graph of dependencies.
+    /// Print the dependency graph.
     Graph(GraphArgs),
-    /// Build an infrastructure, or finish or change one.
+    /// Build an infrastructure, or complete or change an existing one.
     Build(BuildArgs),
-    /// Show the nodes with states, addresses and times; without an id, all infrastructures.
+    /// Show the nodes with states, addresses and times; without an id, list infrastructures.
     Status(StatusArgs),
-    /// Look at every node and replace what has failed.
+    /// Check every node and replace failed instances.
     Maintain(MaintainArgs),
     /// Maintain an infrastructure in the background.
     Attach(AttachArgs),
-    /// Let whoever maintains an infrastructure stop.
+    /// Stop the background maintenance of an infrastructure.
     Detach(DetachArgs),
-    /// Give a node more or fewer instances.
+    /// Change the number of instances of a node.
     Scale(ScaleArgs),
-    /// Do not maintain an infrastructure until it is resumed; it runs on.
+    /// Suspend the maintenance of an infrastructure; it keeps running.
     Suspend(SuspendArgs),
-    /// Maintain an infrastructure again.
+    /// Resume the maintenance of an infrastructure.
     Resume(SuspendArgs),
-    /// Remove every node, dependents first.
+    /// Destroy an infrastructure: remove every node, dependents first.
     Destroy(DestroyArgs),
-    /// Keep node definitions in the store, for descriptions that have none beside them.
+    /// Store node definitions, for descriptions that have none beside them.
     Import(ImportArgs),
-    /// Node definitions that `import` keeps.
+    /// Manage the node definitions that `import` stored.
     #[command(subcommand)]
     Definitions(DefinitionsCommand),
-    /// Credentials.
+    /// Check credentials.
     #[command(subcommand)]
     Auth(AuthCommand),
     /// Print a JSON Schema of the files, for editors.
     #[command(subcommand)]
     Schema(SchemaCommand),
-    /// Show what happened.
+    /// Show the events of an infrastructure.
     Events(EventsArgs),
     /// Show the output of a node.
     Logs(LogsArgs),
-    /// Who may use the service.
+    /// Manage the tokens of the service.
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Keep infrastructures alive, and be driven over HTTP.
+    /// Run the service: maintain infrastructures, and serve the REST API and the pages.
     Serve(ServeArgs),
-    /// The file in which state is kept.
+    /// Check or compact the store.
     #[command(subcommand)]
     Store(StoreCommand),
-    /// What plugins there are, and what they may do.
+    /// Manage plugins, and write your own.
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// Components of your own.
+    /// Run WebAssembly components of your own.
     #[command(subcommand)]
     Component(ComponentCommand),
-    /// Print completions for a shell.
+    /// Print shell completions.
     Completions {
         /// The shell.
         shell: Shell,
     },
 }
 
-/// Where the description and its node definitions are.
+/// The files of a description and its node definitions.
 #[derive(Debug, Args)]
 pub(crate) struct DescriptionArgs {
-    /// The description of the infrastructure.
+    /// Description of the infrastructure.
     #[arg(value_name = "FILE")]
     pub(crate) description: PathBuf,
-    /// Node definitions, a file or a folder; may be repeated. Otherwise `nodes/node_definitions.yaml` beside the
-    /// description, then those that `import` keeps.
+    /// File or folder of node definitions; may be repeated. Default: `nodes/node_definitions.yaml` beside the
+    /// description, then those that `import` stored.
     #[arg(long, value_name = "PATH")]
     pub(crate) nodes: Vec<PathBuf>,
 }
 
-/// `validate`
+/// The arguments of `validate`.
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub(crate) files: DescriptionArgs,
-    /// Warnings are errors.
+    /// Treat warnings as errors.
     #[arg(long)]
     pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// `plan`
+/// The arguments of `plan`.
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) files: DescriptionArgs,
-    /// The id of an infrastructure that exists, or that is to get this id.
+    /// Id of an existing infrastructure, or for a new one.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
     #[command(flatten)]
@@ -207,25 +207,25 @@ pub(crate) struct PlanArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// Which of the instances that work are to be made anew.
+/// A selection of working instances to replace.
 #[derive(Debug, Args)]
 pub(crate) struct ReplaceArgs {
-    /// Renew instances that work, one by one: another is made, and when it is ready, the old one is removed.
+    /// Replace working instances, one by one: a new one is created, and the old one is removed when the new one is ready.
     #[arg(long, value_name = "WHICH", value_delimiter = ',')]
     pub(crate) replace: Vec<ReplaceSelector>,
 }
 
-/// Instances that work and are not what they should be.
+/// A group of working instances that have drifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReplaceSelector {
-    /// Those whose type, variables or definition have changed since they were made.
+    /// Instances whose type, variables or definition have changed since they were created.
     Changed,
-    /// Those that were told of an address that is gone.
+    /// Instances that refer to an address that is gone.
     Dependents,
 }
 
 impl ReplaceArgs {
-    /// For the engine.
+    /// Converts the selection into the engine's options.
     pub(crate) fn to_engine_options(&self) -> Rollout {
         Rollout {
             changed: self.replace.contains(&ReplaceSelector::Changed),
@@ -234,54 +234,53 @@ impl ReplaceArgs {
     }
 }
 
-/// `render`
+/// The arguments of `render`.
 #[derive(Debug, Args)]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub(crate) files: DescriptionArgs,
-    /// The node's name.
+    /// Name of the node.
     #[arg(value_name = "NODE")]
     pub(crate) node: String,
-    /// The id of an infrastructure whose addresses are to be used. Otherwise addresses of RFC 5737 stand for those that are
-    /// not known yet.
+    /// Id of an infrastructure whose addresses to use. Default: addresses of RFC 5737 stand for those that are not known yet.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// `graph`
+/// The arguments of `graph`.
 #[derive(Debug, Args)]
 pub(crate) struct GraphArgs {
     #[command(flatten)]
     pub(crate) files: DescriptionArgs,
-    /// In which language.
+    /// Format of the graph.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: GraphFormat,
 }
 
-/// A form of a graph.
+/// A format of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GraphFormat {
-    /// A line for each node.
+    /// Text with a line for each node.
     Text,
-    /// For Graphviz.
+    /// Graphviz.
     Dot,
-    /// For Mermaid.
+    /// Mermaid.
     Mermaid,
-    /// A drawing.
+    /// SVG drawing.
     Svg,
 }
 
-/// `definitions`
+/// The subcommands of `definitions`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DefinitionsCommand {
-    /// All types, with the places that they came from.
+    /// List all types, with the locations that they came from.
     List {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// The definitions of a type.
+    /// Show the definitions of a type.
     Show {
         /// The type.
         #[arg(value_name = "TYPE")]
@@ -289,7 +288,7 @@ pub(crate) enum DefinitionsCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Forget types. What is deployed keeps its own copy.
+    /// Remove types. Deployed infrastructures keep their own copies.
     Remove {
         /// The types.
         #[arg(value_name = "TYPE", required = true)]
@@ -297,10 +296,10 @@ pub(crate) enum DefinitionsCommand {
     },
 }
 
-/// `auth`
+/// The subcommands of `auth`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthCommand {
-    /// Tell which rule serves which section of a description's nodes, without the secrets.
+    /// Show which rule serves which section of a description's nodes, without the secrets.
     Check {
         #[command(flatten)]
         files: DescriptionArgs,
@@ -309,29 +308,29 @@ pub(crate) enum AuthCommand {
     },
 }
 
-/// `schema`
+/// The subcommands of `schema`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchemaCommand {
-    /// Of infrastructure descriptions.
+    /// Print the schema of infrastructure descriptions.
     Description,
-    /// Of node definitions, with the sections of all installed plugins.
+    /// Print the schema of node definitions, with the sections of all installed plugins.
     Definitions,
 }
 
-/// `build`
+/// The arguments of `build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) files: DescriptionArgs,
-    /// The id: of an infrastructure that exists, to finish or change it, or for a new one.
+    /// Id of an existing infrastructure, to complete or change it, or for a new one.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
-    /// What to do with what was made when a node fails.
+    /// Handling of what this run made when a node fails.
     #[arg(long = "on-failure", alias = "on_failure", value_name = "WHAT", default_value = "rollback")]
     pub(crate) on_failure: OnFailureArg,
     #[command(flatten)]
     pub(crate) replace: ReplaceArgs,
-    /// Do not ask before an infrastructure that exists is changed. Nobody is asked without a terminal.
+    /// Do not ask before changing an existing infrastructure. Without a terminal, no question is asked.
     #[arg(short, long)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -340,40 +339,40 @@ pub(crate) struct BuildArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// After a failure.
+/// Handling of what a failed run made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnFailureArg {
     /// Remove it.
     Rollback,
-    /// Keep it, to be looked at.
+    /// Keep it for inspection.
     Keep,
 }
 
-/// Accepted for old scripts.
+/// An option that is accepted for old scripts.
 #[derive(Debug, Args)]
 pub(crate) struct ParallelizeArgs {
-    /// Has no effect: nodes always start as soon as what they depend on is ready.
+    /// Ignored: nodes always start as soon as their dependencies are ready.
     #[arg(long)]
     pub(crate) parallelize: bool,
 }
 
-/// `status`
+/// The arguments of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// The infrastructure's id.
+    /// Id of the infrastructure.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
-    /// Ask the clouds, instead of showing what was seen last.
+    /// Observe the machines in their clouds first, instead of showing the last known state.
     #[arg(long, requires = "infra_id")]
     pub(crate) refresh: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// `maintain`
+/// The arguments of `maintain`.
 #[derive(Debug, Args)]
 pub(crate) struct MaintainArgs {
-    /// The infrastructure's id.
+    /// Id of the infrastructure.
     #[arg(
         short = 'i',
         long = "infraid",
@@ -385,42 +384,42 @@ pub(crate) struct MaintainArgs {
     /// List the ids of all infrastructures.
     #[arg(short, long)]
     pub(crate) list: bool,
-    /// Only look, and report the nodes with their instances and addresses.
+    /// Only report the nodes with their instances and addresses; change nothing.
     #[arg(short, long)]
     pub(crate) report: bool,
-    /// Look again and again, until interrupted.
+    /// Repeat until interrupted.
     #[arg(short, long)]
     pub(crate) cyclic: bool,
-    /// End a hold: replace what looks dead now, however much it is.
+    /// End a hold: replace all instances that are dead now, however many they are.
     #[arg(long, conflicts_with_all = ["report", "list"])]
     pub(crate) release: bool,
-    /// Seconds between two looks.
+    /// Seconds between two passes.
     #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) interval: Duration,
     #[command(flatten)]
     pub(crate) parallelize: ParallelizeArgs,
-    /// With -r: write a line with the addresses of each instance to this file. `text` and `json` choose the form of
+    /// With -r: write a line with the addresses of each instance to this file. `text` and `json` select the format of
     /// standard output instead.
     #[arg(short, long, value_name = "FILE|FORMAT", default_value = "text")]
     pub(crate) output: ReportTarget,
-    /// With -r: only nodes whose name contains this.
+    /// With -r: only nodes whose name contains this text.
     #[arg(short, long, value_name = "NAME", requires = "report")]
     pub(crate) filter: Option<String>,
 }
 
-/// `attach`
+/// The arguments of `attach`.
 #[derive(Debug, Args)]
 pub(crate) struct AttachArgs {
     #[command(flatten)]
     pub(crate) id: InfraIdArgs,
-    /// Seconds between two looks.
+    /// Seconds between two passes.
     #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) interval: Duration,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// `detach`
+/// The arguments of `detach`.
 #[derive(Debug, Args)]
 pub(crate) struct DetachArgs {
     #[command(flatten)]
@@ -429,17 +428,17 @@ pub(crate) struct DetachArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// Where a report goes.
+/// The destination of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReportTarget {
-    /// To standard output.
+    /// Standard output.
     Stdout(OutputFormat),
-    /// To a file.
+    /// A file.
     File(PathBuf),
 }
 
 impl ReportTarget {
-    /// The form of standard output.
+    /// Returns the format of standard output.
     pub(crate) fn format(&self) -> OutputFormat {
         match self {
             Self::Stdout(format) => *format,
@@ -465,26 +464,26 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// `scale`
+/// The arguments of `scale`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("how").required(true))]
 pub(crate) struct ScaleArgs {
-    /// The infrastructure's id.
+    /// Id of the infrastructure.
     #[arg(short = 'i', long = "infraid", aliases = ["infra_id", "infra-id"], value_name = "ID")]
     pub(crate) infra_id: String,
-    /// The node's name.
+    /// Name of the node.
     #[arg(short, long, value_name = "NODE")]
     pub(crate) node: String,
-    /// So many more; fewer with a minus. The youngest go first.
+    /// Add this number of instances; a negative number removes the youngest.
     #[arg(short, long = "changescale", value_name = "NUMBER", group = "how", allow_negative_numbers = true, value_parser = parse_change)]
     pub(crate) change: Option<i32>,
-    /// So many.
+    /// Set the number of instances.
     #[arg(short, long = "setscale", value_name = "NUMBER", group = "how", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) set: Option<u32>,
-    /// One less: the instance with this id or address.
+    /// Remove the instance with this id or address.
     #[arg(short, long, value_name = "ID|ADDRESS", group = "how")]
     pub(crate) filter: Option<String>,
-    /// Only record it, for the next pass of `maintain`.
+    /// Only record the target, for the next pass of `maintain`.
     #[arg(long)]
     pub(crate) later: bool,
     #[command(flatten)]
@@ -499,7 +498,7 @@ fn parse_change(text: &str) -> Result<i32, String> {
     }
 }
 
-/// `suspend` and `resume`
+/// The arguments of `suspend` and `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct SuspendArgs {
     #[command(flatten)]
@@ -508,21 +507,22 @@ pub(crate) struct SuspendArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// `destroy`
+/// The arguments of `destroy`.
 #[derive(Debug, Args)]
 pub(crate) struct DestroyArgs {
     #[command(flatten)]
     pub(crate) id: InfraIdArgs,
-    /// Remove instead what carries the infrastructure's mark and has no record, in the clouds that this description names.
+    /// Instead remove orphans: machines with the infrastructure's ownership label and without a record, in the clouds of this
+    /// description.
     #[arg(long, value_name = "FILE")]
     pub(crate) orphans: Option<PathBuf>,
-    /// With --orphans: node definitions, a file or a folder; may be repeated.
+    /// With --orphans: file or folder of node definitions; may be repeated.
     #[arg(long, value_name = "PATH", requires = "orphans")]
     pub(crate) nodes: Vec<PathBuf>,
     /// With --orphans: only list them.
     #[arg(long, requires = "orphans")]
     pub(crate) dry_run: bool,
-    /// Drop instead the record of this instance, whose machine can't be removed. The machine may still exist.
+    /// Instead drop the record of this instance, whose machine cannot be removed. The machine may still exist.
     #[arg(long, value_name = "INSTANCE", conflicts_with = "orphans")]
     pub(crate) forget: Option<String>,
     /// With --forget: do not ask.
@@ -532,32 +532,32 @@ pub(crate) struct DestroyArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// `import`
+/// The arguments of `import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Node definitions.
+    /// Files of node definitions.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// `events`
+/// The arguments of `events`.
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
     #[command(flatten)]
     pub(crate) id: InfraIdArgs,
-    /// Go on showing what happens, until interrupted.
+    /// Follow new events until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// `logs`
+/// The arguments of `logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// The node's name, or the id of an instance.
+    /// Name of the node, or id of an instance.
     #[arg(value_name = "NODE")]
     pub(crate) node: String,
     #[command(flatten)]

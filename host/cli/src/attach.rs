@@ -16,12 +16,12 @@ use super::backend::Backend;
 use super::failure::{ExitStatus, Failure};
 use super::{backend, print};
 
-/// Between two looks at whether it has happened.
+/// Pause between two checks of the owner.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The background process owns the infrastructure by then.
+/// Time until the background process has to own the infrastructure.
 const OWNERSHIP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Lets the infrastructure be maintained, from now on.
+/// Starts the maintenance of an infrastructure: by a service, or by a background process.
 pub(crate) async fn attach(attach: AttachArgs, common: &GlobalArgs) -> Result<(), Failure> {
     match backend::open_backend(common)? {
         Backend::Local(occopus) => attach_here(attach, &occopus, common).await,
@@ -30,14 +30,14 @@ pub(crate) async fn attach(attach: AttachArgs, common: &GlobalArgs) -> Result<()
             service.post_action(id, "attach").await?;
             match attach.output.format {
                 OutputFormat::Json => print::json(&json!({"id": id, "attached": true})),
-                OutputFormat::Text => print::line(format_args!("the service maintains {id}, at intervals of its own")),
+                OutputFormat::Text => print::line(format_args!("the service maintains {id} at its own interval")),
             }
             Ok(())
         }
     }
 }
 
-/// Starts `maintain --cyclic` as a process of its own, and waits until it owns the infrastructure.
+/// Starts `maintain --cyclic` as a background process, and waits until it owns the infrastructure.
 async fn attach_here(attach: AttachArgs, occopus: &Occopus, common: &GlobalArgs) -> Result<(), Failure> {
     let engine = occopus.reader().await?;
     let id = &attach.id.infra_id;
@@ -47,7 +47,7 @@ async fn attach_here(attach: AttachArgs, occopus: &Occopus, common: &GlobalArgs)
     let folder = occopus.directories().data.join("attached");
     let log = folder.join(format!("{id}.log"));
     let failed = |error: std::io::Error| {
-        let text = format!("the process in the background could not be started: {error}");
+        let text = format!("cannot start the background process: {error}");
         Failure::new(ExitStatus::Failed, "attach.failed", text)
     };
     files::create_private_dir(&folder).map_err(failed)?;
@@ -55,26 +55,26 @@ async fn attach_here(attach: AttachArgs, occopus: &Occopus, common: &GlobalArgs)
     let pid = child.id();
     for _ in 0..OWNERSHIP_TIMEOUT.as_millis() / POLL_INTERVAL.as_millis() {
         tokio::time::sleep(POLL_INTERVAL).await;
-        if let Some(ended) = child.try_wait().map_err(failed)? {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            let text = format!("the process in the background ended ({ended}):\n{}", said.trim_end());
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            let output = fs::read_to_string(&log).unwrap_or_default();
+            let text = format!("the background process ended ({status}):\n{}", output.trim_end());
             return Err(Failure::new(ExitStatus::Failed, "attach.failed", text));
         }
         if current_holder(&engine, id).await?.is_some_and(|owner| owner.starts_with(&format!("process {pid} "))) {
             match attach.output.format {
                 OutputFormat::Json => print::json(&json!({"id": id, "process": pid, "log": log})),
                 OutputFormat::Text => {
-                    print::line(format_args!("process {pid} maintains {id}; it writes to {}", log.display()));
+                    print::line(format_args!("process {pid} maintains {id}; its log is {}", log.display()));
                 }
             }
             return Ok(());
         }
     }
-    let text = format!("process {pid} was started and does not own {id} yet; it writes to {}", log.display());
+    let text = format!("process {pid} was started, but does not own {id} yet; its log is {}", log.display());
     Err(Failure::new(ExitStatus::Failed, "attach.slow", text))
 }
 
-/// Ctrl-C and the end of the terminal are not meant for it.
+/// Spawns the background process, in a process group of its own: Ctrl-C and the end of the terminal do not reach it.
 fn spawn_maintainer(id: &str, interval: Duration, common: &GlobalArgs, log: &Path) -> std::io::Result<Child> {
     let output = File::create(log)?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -87,10 +87,10 @@ fn spawn_maintainer(id: &str, interval: Duration, common: &GlobalArgs, log: &Pat
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0).spawn()
 }
 
-/// Lets whoever maintains it stop.
+/// Requests the owner of an infrastructure to stop its maintenance.
 pub(crate) async fn detach(detach: DetachArgs, common: &GlobalArgs) -> Result<(), Failure> {
     let id = &detach.id.infra_id;
-    let asked = match backend::open_backend(common)? {
+    let has_owner = match backend::open_backend(common)? {
         Backend::Local(occopus) => detach_here(id, &occopus).await?,
         Backend::Service(service) => {
             service.post_action(id, "detach").await?;
@@ -98,25 +98,25 @@ pub(crate) async fn detach(detach: DetachArgs, common: &GlobalArgs) -> Result<()
         }
     };
     match detach.output.format {
-        OutputFormat::Json => print::json(&json!({"id": id, "detached": asked})),
-        OutputFormat::Text if asked => print::line(format_args!("{id} is not maintained any more; it runs on")),
-        OutputFormat::Text => print::line(format_args!("nobody maintains {id}")),
+        OutputFormat::Json => print::json(&json!({"id": id, "detached": has_owner})),
+        OutputFormat::Text if has_owner => print::line(format_args!("{id} is no longer maintained; it keeps running")),
+        OutputFormat::Text => print::line(format_args!("{id} is not maintained")),
     }
     Ok(())
 }
 
-/// Asks, and waits until nobody owns it. False when nobody did.
+/// Requests a stop, and waits without a limit until the owner has changed. Returns false if there was no owner.
 async fn detach_here(id: &str, occopus: &Occopus) -> Result<bool, Failure> {
     let engine = occopus.reader().await?;
     let before = current_holder(&engine, id).await?;
-    let asked = engine.detach(id).await?;
-    if asked {
-        print::note("asked; it stops after what is under way");
+    let has_owner = engine.detach(id).await?;
+    if has_owner {
+        print::note("stop requested; the owner stops after its current work");
     }
-    while asked && current_holder(&engine, id).await? == before {
+    while has_owner && current_holder(&engine, id).await? == before {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
-    Ok(asked)
+    Ok(has_owner)
 }
 
 async fn current_holder(engine: &Engine, id: &str) -> Result<Option<String>, Failure> {

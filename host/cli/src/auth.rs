@@ -16,7 +16,7 @@ pub(crate) async fn run(auth: AuthCommand, common: &GlobalArgs) -> Result<(), Fa
     let found = occopus.authentications(&infrastructure, &previews).await?;
     match output.format {
         OutputFormat::Json => {
-            let one = |found: &Authentication| {
+            let to_json = |found: &Authentication| {
                 json!({
                     "node_type": found.node_type,
                     "section": found.section,
@@ -27,7 +27,7 @@ pub(crate) async fn run(auth: AuthCommand, common: &GlobalArgs) -> Result<(), Fa
                     "problem": found.problem,
                 })
             };
-            print::json(&found.iter().map(one).collect::<Vec<_>>());
+            print::json(&found.iter().map(to_json).collect::<Vec<_>>());
         }
         OutputFormat::Text => found.iter().for_each(|found| print::line(line(found))),
     }
@@ -35,10 +35,10 @@ pub(crate) async fn run(auth: AuthCommand, common: &GlobalArgs) -> Result<(), Fa
 }
 
 fn line(found: &Authentication) -> String {
-    let what = format!("{} {} ({}, {})", found.node_type, found.section, found.keyword, found.origin);
+    let section = format!("{} {} ({}, {})", found.node_type, found.section, found.keyword, found.origin);
     match (&found.problem, &found.rule) {
-        (Some(problem), _) => format!("{what}: {problem}"),
-        (None, Some(rule)) => format!("{what}: {} from {rule}", found.fields.join(", ")),
-        (None, None) => format!("{what}: needs no credentials"),
+        (Some(problem), _) => format!("{section}: {problem}"),
+        (None, Some(rule)) => format!("{section}: {} from {rule}", found.fields.join(", ")),
+        (None, None) => format!("{section}: needs no credentials"),
     }
 }

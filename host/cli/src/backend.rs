@@ -1,9 +1,9 @@
-//! What commands share: opening Occopus, reading files, and working on an infrastructure while somebody watches.
+//! Shared parts of commands: opening a backend (this machine or a service), reading files, and runs with progress.
 
 use std::time::Duration;
 
 use occopus::engine::ports::Plugins as _;
-use occopus::runtime::Kind;
+use occopus::runtime::PluginKind;
 use occopus::{Authentication, Config, Need, Occopus, Overrides};
 use occopus_engine::{EngineError, Preview, RunHandle, Summary};
 use occopus_model::{Compiled, Diagnostics, Infrastructure, Webhook};
@@ -16,20 +16,20 @@ use super::remote::{FileDiagnostic, ServiceClient};
 use super::report::{ProgressTree, spawn_reporter};
 use super::{print, signals};
 
-/// For what webhooks have not been told when all is done.
+/// Time for the delivery of the remaining events to webhooks after a run.
 const WEBHOOK_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Something that takes longer is told.
+/// Time after which the compilation of a plugin is reported.
 const COMPILE_NOTICE_DELAY: Duration = Duration::from_millis(300);
 
-/// Where commands work.
+/// The backend of a command.
 pub(crate) enum Backend {
-    /// On this machine.
+    /// The store and the plugins of this machine.
     Local(Box<Occopus>),
-    /// Against a service.
+    /// A service.
     Service(ServiceClient),
 }
 
-/// Where a command is to work.
+/// Opens the backend of a command: a service if the options or the environment name one, otherwise this machine.
 pub(crate) fn open_backend(common: &GlobalArgs) -> Result<Backend, Failure> {
     match ServiceClient::from_args(common)? {
         Some(service) => Ok(Backend::Service(service)),
@@ -37,7 +37,7 @@ pub(crate) fn open_backend(common: &GlobalArgs) -> Result<Backend, Failure> {
     }
 }
 
-/// Reads the configuration and opens what there is.
+/// Reads the configuration, prints its warnings, and opens this machine's Occopus.
 pub(crate) fn open_local(common: &GlobalArgs) -> Result<Occopus, Failure> {
     let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
     let (config, warnings) = Config::load(&overrides)?;
@@ -47,36 +47,36 @@ pub(crate) fn open_local(common: &GlobalArgs) -> Result<Occopus, Failure> {
     Ok(Occopus::new(config))
 }
 
-/// Reads a description with its node definitions; tells the warnings on standard error.
+/// Reads a description with its node definitions; prints warnings on standard error.
 pub(crate) async fn compile(occopus: &Occopus, files: DescriptionArgs) -> Result<Compiled, Failure> {
     let compiled = occopus.compile(files.description, files.nodes).await?;
     print_warnings(&compiled.warnings);
     Ok(compiled)
 }
 
-/// Reads a description that is to be built; refuses what examples left to the user, and what can't be connected to.
+/// Reads a description that is to be built. Fails if it still has placeholders of examples, or endpoints that cannot be used.
 pub(crate) async fn compile_deployable(occopus: &Occopus, files: DescriptionArgs) -> Result<Compiled, Failure> {
     let compiled = compile(occopus, files).await?;
     if compiled.obstacles.is_empty() { Ok(compiled) } else { Err(compiled.obstacles.into()) }
 }
 
-/// All infrastructures.
-pub(crate) async fn list_infrastructures(place: &Backend) -> Result<Vec<Summary>, Failure> {
-    match place {
+/// Returns all infrastructures.
+pub(crate) async fn list_infrastructures(backend: &Backend) -> Result<Vec<Summary>, Failure> {
+    match backend {
         Backend::Local(occopus) => Ok(occopus.reader().await?.list().await?),
         Backend::Service(service) => service.list().await,
     }
 }
 
-/// Reads a description against what there is where the command is to work.
-pub(crate) async fn compile_for(place: &Backend, files: DescriptionArgs) -> Result<Infrastructure, Failure> {
-    Ok(match place {
+/// Reads a description against the plugins and stored definitions of the backend.
+pub(crate) async fn compile_for(backend: &Backend, files: DescriptionArgs) -> Result<Infrastructure, Failure> {
+    Ok(match backend {
         Backend::Local(occopus) => compile(occopus, files).await?.infrastructure,
         Backend::Service(service) => service.compile(files).await?.compiled.infrastructure,
     })
 }
 
-/// Finds what would go wrong when templates are rendered; tells on standard error what is doubtful.
+/// Renders all templates to find failures before anything is changed; prints warnings on standard error.
 pub(crate) async fn rehearse(
     occopus: &Occopus,
     id: Option<&str>,
@@ -86,20 +86,20 @@ pub(crate) async fn rehearse(
     if !failures.is_empty() {
         return Err(Failure::Nodes(failures));
     }
-    let doubts = preview_warnings(&previews);
-    if !doubts.is_empty() {
-        print::note(render_diagnostics(&doubts).trim_end());
+    let warnings = preview_warnings(&previews);
+    if !warnings.is_empty() {
+        print::note(render_diagnostics(&warnings).trim_end());
     }
     Ok(previews)
 }
 
-/// Doubtful things in what nodes would get, at the user's lines.
+/// Returns the warnings of previews, at the user's lines.
 pub(crate) fn preview_warnings(previews: &[Preview]) -> Vec<FileDiagnostic> {
-    let doubts = occopus::source_location::preview_warnings(previews, &|place| place.read());
-    doubts.into_iter().filter_map(|doubt| serde_json::from_value(doubt).ok()).collect()
+    let warnings = occopus::source_location::preview_warnings(previews, &|location| location.read());
+    warnings.into_iter().filter_map(|warning| serde_json::from_value(warning).ok()).collect()
 }
 
-/// Finds out whether there are credentials for all that needs some, before anything is touched.
+/// Fails if a section that needs credentials cannot authenticate, before anything is changed.
 pub(crate) async fn require_credentials(
     occopus: &Occopus,
     infrastructure: &Infrastructure,
@@ -108,7 +108,7 @@ pub(crate) async fn require_credentials(
     ensure_authenticated(occopus, &occopus.authentications(infrastructure, previews).await?)
 }
 
-/// A failure when there is something that can't authenticate.
+/// Fails with all sections that cannot authenticate.
 pub(crate) fn ensure_authenticated(occopus: &Occopus, found: &[Authentication]) -> Result<(), Failure> {
     let problems: Vec<_> = found.iter().filter_map(authentication_problem).collect();
     if problems.is_empty() {
@@ -118,59 +118,61 @@ pub(crate) fn ensure_authenticated(occopus: &Occopus, found: &[Authentication]) 
         .help(credential_sources_help(occopus)))
 }
 
-/// Returns why a section can't authenticate; none when it can.
+/// Returns why a section cannot authenticate; none if it can.
 pub(crate) fn authentication_problem(found: &Authentication) -> Option<String> {
     let problem = found.problem.as_ref()?;
     Some(format!("{} of `{}` at {}: {problem}", found.section, found.node_type, found.origin))
 }
 
-/// Returns where credentials come from here.
+/// Returns a line of help that names the files of credentials.
 pub(crate) fn credential_sources_help(occopus: &Occopus) -> String {
-    let places: Vec<_> = occopus.credential_paths().iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<_> = occopus.credential_paths().iter().map(|path| path.display().to_string()).collect();
     format!(
-        "credentials are read from {}; --auth_data_path names another file, and `occopus auth check FILE` tells which rule \
-         serves what",
-        places.join(", otherwise ")
+        "credentials are read from {}; --auth_data_path names another file, and `occopus auth check FILE` shows which rule \
+         serves which section",
+        paths.join(", otherwise ")
     )
 }
 
-/// Tells warnings on standard error.
+/// Prints warnings on standard error.
 pub(crate) fn print_warnings(warnings: &Diagnostics) {
     if !warnings.is_empty() {
         print::note(render_problems(warnings).trim_end());
     }
 }
 
-/// Makes everything ready that a deployment needs, so that nothing of it happens half way.
+/// Reads the credentials and compiles the plugins that a run needs, so that neither happens in the middle of it. Prints a
+/// warning for each missing driver.
 pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), Failure> {
     let warnings = occopus.credentials().await?;
     print_warnings(&warnings);
-    let (tell, mut told) = mpsc::unbounded_channel();
-    // Nobody listens any more once everything is ready.
-    let wanted = needs.clone();
-    let preload = occopus.preload(needs, move |plugin| drop(tell.send(plugin.to_owned())));
-    let slow = async {
-        let mut name = told.recv().await;
+    let (sender, mut compiled) = mpsc::unbounded_channel();
+    let needed = needs.clone();
+    // The receiver may have gone once everything is ready.
+    let preload = occopus.preload(needs, move |plugin| drop(sender.send(plugin.to_owned())));
+    let report_slow = async {
+        let mut name = compiled.recv().await;
         while let Some(plugin) = name {
-            // What was compiled before takes a few milliseconds, which nobody needs to know of.
-            name = match tokio::time::timeout(COMPILE_NOTICE_DELAY, told.recv()).await {
+            // A plugin that was compiled before takes a few milliseconds, which is not worth a line.
+            name = match tokio::time::timeout(COMPILE_NOTICE_DELAY, compiled.recv()).await {
                 Ok(next) => next,
                 Err(_) => {
-                    print::note(format_args!("compiling the plugin {plugin} (only this time)"));
-                    told.recv().await
+                    print::note(format_args!("compiling the plugin {plugin} (only the first time)"));
+                    compiled.recv().await
                 }
             };
         }
     };
-    let (done, ()) = tokio::join!(preload, slow);
-    done?;
+    let (preloaded, ()) = tokio::join!(preload, report_slow);
+    preloaded?;
     let runtime = occopus.runtime().await?;
-    let missing = wanted.iter().filter(|(kind, keyword)| *kind == Kind::Driver && runtime.driver(keyword).is_none());
+    let missing =
+        needed.iter().filter(|(kind, keyword)| *kind == PluginKind::Driver && runtime.driver(keyword).is_none());
     let missing: Vec<_> = missing.map(|(_, keyword)| keyword).collect();
     if !missing.is_empty() {
         for keyword in missing {
             print::note(format_args!(
-                "warning: no plugin serves `{keyword}`: its nodes can't be looked at, nor removed"
+                "warning: no plugin for `{keyword}`: its machines can neither be observed nor removed"
             ));
         }
         for message in runtime.load_errors() {
@@ -180,12 +182,13 @@ pub(crate) async fn prepare(occopus: &Occopus, needs: Vec<Need>) -> Result<(), F
     Ok(())
 }
 
-/// Does something to an infrastructure, with progress on standard error and Ctrl-C as it should be.
+/// Runs work on an infrastructure, with progress on standard error and delivery to webhooks. The first signal prints
+/// `first_signal` and requests a stop, the second stops at once.
 pub(crate) async fn run_with_progress<T>(
     occopus: &Occopus,
     id: &str,
     webhooks: &[Webhook],
-    live: ProgressTree,
+    tree: ProgressTree,
     first_signal: &'static str,
     work: impl AsyncFnOnce(RunHandle) -> Result<T, EngineError>,
 ) -> Result<T, Failure> {
@@ -198,15 +201,15 @@ pub(crate) async fn run_with_progress<T>(
             (events, Some(notifier))
         }
     };
-    let reporter = spawn_reporter(events, live);
+    let reporter = spawn_reporter(events, tree);
     let result = work(run).await;
-    // It ends with the events; if it broke, what it would have shown is lost and nothing else.
+    // It ends with the events; if it panicked, only its output is lost.
     let _ = reporter.await;
     if let Some(notifier) = notifier
         && !notifier.flush(WEBHOOK_FLUSH_TIMEOUT).await
     {
         print::note(
-            "warning: a webhook could not be told of everything; the next command on this infrastructure tries again",
+            "warning: some events could not be delivered to webhooks; the next command on this infrastructure tries again",
         );
     }
     result.map_err(|error| Failure::Engine(Box::new(error), Some(id.to_owned())))

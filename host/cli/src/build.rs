@@ -20,8 +20,8 @@ pub(crate) async fn run(build: BuildArgs, common: &GlobalArgs) -> Result<ExitSta
         Backend::Local(occopus) => run_local(build, &occopus).await?,
         Backend::Service(service) => run_on_service(build, &service).await?,
     };
-    // Programs that drive the existing tool wait for this line (MiCADO's submitter does, on either stream), so it comes only
-    // when all is done.
+    // Programs that drive the Python Occopus wait for this line (MiCADO's submitter does, on either stream), so it comes only
+    // when the build is done.
     print::note(format_args!("Submitted infrastructure: '{}'", status.id));
     print::status(&status, format);
     if format == OutputFormat::Text {
@@ -38,62 +38,64 @@ async fn run_local(build: BuildArgs, occopus: &Occopus) -> Result<Status, Failur
     let previews = backend::rehearse(occopus, build.infra_id.as_deref(), &infrastructure).await?;
     backend::require_credentials(occopus, &infrastructure, &previews).await?;
 
-    let renew = build.replace.to_engine_options();
+    let rollout = build.replace.to_engine_options();
     if let Some(id) = &build.infra_id
         && engine.exists(id).await?
     {
-        confirm(&engine.plan(Some(id), &infrastructure, renew).await?, build.yes)?;
+        confirm(&engine.plan(Some(id), &infrastructure, rollout).await?, build.yes)?;
     }
     let is_new_id = build.infra_id.is_none();
     let id = choose_id(build.infra_id);
-    let live = ProgressTree::of_description(&infrastructure, print::colours_on_stderr());
+    let tree = ProgressTree::of_description(&infrastructure, print::colours_on_stderr());
     let on_failure = match build.on_failure {
         args::OnFailureArg::Rollback => OnFailure::Rollback,
         args::OnFailureArg::Keep => OnFailure::Keep,
     };
     let webhooks = infrastructure.webhooks.clone();
-    let request = BuildRequest { id: Some(id.clone()), infrastructure, on_failure, rollout: renew, is_new_id };
-    let first = "stopping; what this run made is removed (once more: stop at once)";
-    backend::run_with_progress(occopus, &id, &webhooks, live, first, async |run| engine.build(request, run).await).await
+    let request = BuildRequest { id: Some(id.clone()), infrastructure, on_failure, rollout, is_new_id };
+    let first = "stopping, and removing what this run made (again: stop at once)";
+    backend::run_with_progress(occopus, &id, &webhooks, tree, first, async |run| engine.build(request, run).await).await
 }
 
 async fn run_on_service(build: BuildArgs, service: &ServiceClient) -> Result<Status, Failure> {
     let posted = service.compile(build.files).await?;
-    let (text, renew) = (&posted.text, build.replace.to_engine_options());
+    let (text, rollout) = (&posted.text, build.replace.to_engine_options());
     let exists = match &build.infra_id {
         Some(id) => exists(service, id).await?,
         None => false,
     };
     if let (Some(id), true) = (&build.infra_id, exists) {
-        let plan = service.plan(id, text, renew).await.map_err(|failure| posted.relocate_failure(failure))?;
+        let plan = service.plan(id, text, rollout).await.map_err(|failure| posted.relocate_failure(failure))?;
         confirm(&plan, build.yes)?;
     }
     let id = choose_id(build.infra_id);
-    let begin = if exists { StreamStart::Now } else { StreamStart::Beginning };
-    let events = remote::subscribe(service, &id, begin).await?;
-    let accepted =
-        service.build(&id, text, renew, build.on_failure).await.map_err(|failure| posted.relocate_failure(failure))?;
-    let live = ProgressTree::of_description(posted.infrastructure(), print::colours_on_stderr());
-    remote::follow_operation(service, &accepted, events, live, Some(&posted)).await?;
+    let start = if exists { StreamStart::Now } else { StreamStart::Beginning };
+    let events = remote::subscribe(service, &id, start).await?;
+    let accepted = service
+        .build(&id, text, rollout, build.on_failure)
+        .await
+        .map_err(|failure| posted.relocate_failure(failure))?;
+    let tree = ProgressTree::of_description(posted.infrastructure(), print::colours_on_stderr());
+    remote::follow_operation(service, &accepted, events, tree, Some(&posted)).await?;
     service.status(&id, false).await
 }
 
 async fn exists(service: &ServiceClient, id: &str) -> Result<bool, Failure> {
     match service.status(id, false).await {
         Ok(_) => Ok(true),
-        Err(Failure::Service(refused)) if refused.status == Some(StatusCode::NOT_FOUND) => Ok(false),
+        Err(Failure::Service(error)) if error.status == Some(StatusCode::NOT_FOUND) => Ok(false),
         Err(failure) => Err(failure),
     }
 }
 
-/// A new one where none was given. It is told early, for those who interrupt it.
+/// Returns the given id, or a new one. Prints it early, for builds that are interrupted.
 fn choose_id(given: Option<String>) -> String {
     let id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
     print::note(format_args!("infrastructure id: {id}"));
     id
 }
 
-/// Before an infrastructure that exists is changed: shows what will be done, and on a terminal asks.
+/// Prints the plan of a change of an existing infrastructure, and on a terminal asks for consent.
 fn confirm(plan: &Plan, yes: bool) -> Result<(), Failure> {
     if plan.is_unchanged() && !plan.actions.iter().any(occopus_engine::Action::has_drifted) {
         return Ok(());
@@ -102,10 +104,10 @@ fn confirm(plan: &Plan, yes: bool) -> Result<(), Failure> {
         print::note(action);
     }
     print::note(plan.summary());
-    let left = || plan.actions.iter().filter(|action| action.kind == ActionKind::Check);
-    let changed = left().any(|action| !action.changed.is_empty());
-    let stale = left().any(|action| !action.stale.is_empty());
-    let hint = |which: &str| print::note(format_args!("`--replace {which}` renews them, one by one"));
+    let kept = || plan.actions.iter().filter(|action| action.kind == ActionKind::Check);
+    let changed = kept().any(|action| !action.changed.is_empty());
+    let stale = kept().any(|action| !action.stale.is_empty());
+    let hint = |selector: &str| print::note(format_args!("`--replace {selector}` replaces them, one by one"));
     match (changed, stale) {
         (true, true) => hint("changed,dependents"),
         (true, false) => hint("changed"),
@@ -113,7 +115,7 @@ fn confirm(plan: &Plan, yes: bool) -> Result<(), Failure> {
         (false, false) => {}
     }
     let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if plan.is_unchanged() || yes || !may_ask || print::ask("go on?") {
+    if plan.is_unchanged() || yes || !may_ask || print::ask("continue?") {
         return Ok(());
     }
     Err(Failure::new(ExitStatus::Failed, "build.declined", "nothing was done"))

@@ -15,23 +15,23 @@ pub(crate) async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String
 }
 
 pub(crate) async fn watch_outputs(directory: PathBuf) -> Result<(), Failure> {
-    let watched = tokio::task::spawn_blocking(move || occopus_runtime::run_output_rotation(&directory)).await;
+    let result = tokio::task::spawn_blocking(move || occopus_runtime::run_output_rotation(&directory)).await;
     let failed = |message: String| Failure::new(ExitStatus::Failed, "component.watch", message);
-    watched.map_err(|error| failed(error.to_string()))?.map_err(|fault| failed(fault.message))
+    result.map_err(|error| failed(error.to_string()))?.map_err(|fault| failed(fault.message))
 }
 
-/// Leaves a process behind that keeps the output of `local` nodes short, when there are any: nobody else does after the end of
-/// this program.
+/// Starts a background process that rotates the output of `local` nodes after the end of this program, if there are such
+/// nodes.
 pub(crate) async fn spawn_output_watcher(common: &GlobalArgs) {
     let overrides = Overrides { config: common.cfg.clone(), auth_data: common.auth_data_path.clone() };
     let Ok((config, _)) = Config::load(&overrides) else { return };
     let processes = config.directories.data.join("processes");
-    let left = tokio::task::spawn_blocking(move || {
+    let spawned = tokio::task::spawn_blocking(move || {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let arguments = [Path::new("component"), Path::new("watch"), &processes];
         occopus_runtime::spawn_output_rotation(&processes, &program, &arguments).map_err(|fault| fault.message)
     });
-    if let Ok(Err(why)) = left.await {
-        tracing::warn!("nothing keeps the output of local nodes short: {why}");
+    if let Ok(Err(error)) = spawned.await {
+        tracing::warn!("the output of local nodes is not rotated: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `occopus definitions`: those that `import` keeps.
+//! `occopus definitions`: the node definitions that `import` stored.
 
 use http::StatusCode;
 use occopus::Occopus;
@@ -53,17 +53,17 @@ async fn run_on_service(definitions: DefinitionsCommand, service: &ServiceClient
     match definitions {
         DefinitionsCommand::List { output } => {
             let all = service.definitions().await?;
-            print_types(all.into_iter().map(|kept| (kept.node_type, kept.origins)), output.format);
+            print_types(all.into_iter().map(|stored| (stored.node_type, stored.origins)), output.format);
         }
         DefinitionsCommand::Show { node_type, output } => {
             print_definitions(
-                &service.definition(&node_type).await.map_err(|it| map_not_found(it, &node_type))?,
+                &service.definition(&node_type).await.map_err(|failure| map_not_found(failure, &node_type))?,
                 output.format,
             );
         }
         DefinitionsCommand::Remove { node_types } => {
             for node_type in &node_types {
-                service.remove_definitions(node_type).await.map_err(|it| map_not_found(it, node_type))?;
+                service.remove_definitions(node_type).await.map_err(|failure| map_not_found(failure, node_type))?;
                 print_removed(node_type);
             }
         }
@@ -71,7 +71,7 @@ async fn run_on_service(definitions: DefinitionsCommand, service: &ServiceClient
     Ok(())
 }
 
-/// Types, each with the places that its implementations came from.
+/// Prints types, each with the locations of its implementations.
 fn print_types(types: impl Iterator<Item = (String, Vec<String>)>, format: OutputFormat) {
     let types: Vec<_> = types.collect();
     match format {
@@ -79,7 +79,7 @@ fn print_types(types: impl Iterator<Item = (String, Vec<String>)>, format: Outpu
             let types = types.iter().map(|(name, origins)| json!({"type": name, "implementations": origins}));
             print::json(&types.collect::<Vec<_>>());
         }
-        OutputFormat::Text if types.is_empty() => print::line("No definitions; `occopus import FILE` keeps some."),
+        OutputFormat::Text if types.is_empty() => print::line("No definitions; `occopus import FILE` stores some."),
         OutputFormat::Text => {
             types.iter().for_each(|(name, origins)| print::line(format_args!("{name}  {}", origins.join(", "))));
         }
@@ -94,18 +94,18 @@ fn print_definitions(definitions: &Value, format: OutputFormat) {
 }
 
 fn print_removed(node_type: &str) {
-    print::line(format_args!("{node_type} is removed; what is deployed keeps its own copy"));
+    print::line(format_args!("removed {node_type}; deployed infrastructures keep their own copies"));
 }
 
-/// A service that does not find it has no such type.
+/// Maps the `404` of a service to an unknown type.
 fn map_not_found(failure: Failure, node_type: &str) -> Failure {
     match failure {
-        Failure::Service(refused) if refused.status == Some(StatusCode::NOT_FOUND) => unknown_type(node_type),
+        Failure::Service(error) if error.status == Some(StatusCode::NOT_FOUND) => unknown_type(node_type),
         other => other,
     }
 }
 
 fn unknown_type(node_type: &str) -> Failure {
-    Failure::new(ExitStatus::Failed, "type.unknown", format_args!("no definition of `{node_type}` is kept"))
-        .help("`occopus definitions list` shows what is kept")
+    Failure::new(ExitStatus::Failed, "type.unknown", format_args!("no definition of node type `{node_type}` is stored"))
+        .help("`occopus definitions list` shows the stored types")
 }

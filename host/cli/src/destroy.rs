@@ -28,29 +28,33 @@ pub(crate) async fn run(destroy: DestroyArgs, common: &GlobalArgs) -> Result<(),
     if !report.left.is_empty() {
         return Err(Failure::Leftovers(id, report.left));
     }
-    if let Some(why) = &report.unconfirmed {
-        print::note(format_args!("warning: its clouds could not be asked whether anything is left: {why}"));
+    if let Some(cause) = &report.unconfirmed {
+        print::note(format_args!("warning: cannot check the clouds for remaining machines: {cause}"));
     }
     if !report.strange.is_empty() {
         return Err(Failure::Orphans(id, report.strange));
     }
     match destroy.output.format {
         OutputFormat::Json => print::json(&report),
-        OutputFormat::Text => print::line(format_args!("{id} is destroyed: nothing is left of it")),
+        OutputFormat::Text => print::line(match report.removed {
+            0 => format!("destroyed {id}: it had no machines"),
+            1 => format!("destroyed {id}: its machine is gone"),
+            number => format!("destroyed {id}: all {number} machines are gone"),
+        }),
     }
     Ok(())
 }
 
-/// Drops the record of an instance whose machine can't be removed.
+/// Drops the record of an instance whose machine cannot be removed.
 async fn forget(id: &str, instance: &str, yes: bool, common: &GlobalArgs, format: OutputFormat) -> Result<(), Failure> {
     let Backend::Local(occopus) = backend::open_backend(common)? else {
-        let text = "an instance can't be forgotten over a service: run it where the store is";
+        let text = "`--forget` is not supported with a service; run the command where the store is";
         return Err(Failure::new(ExitStatus::Usage, "forget.remote", text));
     };
     let engine = occopus.engine().await?;
     let status = engine.status(id, false).await?;
     let found = status.nodes.iter().find_map(|node| {
-        let instance = node.instances.iter().find(|it| it.id == instance)?;
+        let instance = node.instances.iter().find(|known| known.id == instance)?;
         Some((node, instance))
     });
     let Some((node, known)) = found else {
@@ -60,11 +64,13 @@ async fn forget(id: &str, instance: &str, yes: bool, common: &GlobalArgs, format
         );
     };
     print::note(format_args!(
-        "{} of node {} on {} ({}): its record goes, its machine may still exist and cost",
+        "{} of node {} on {} ({}): its record will be dropped; its machine may still exist and cost money",
         known.id, node.name, known.driver, known.state
     ));
     if !yes && !print::ask("forget it?") {
-        return Err(Failure::new(ExitStatus::Failed, "destroy.declined", "nothing was done").help("`--yes` agrees"));
+        return Err(
+            Failure::new(ExitStatus::Failed, "destroy.declined", "nothing was done").help("`--yes` gives consent")
+        );
     }
     let forgotten = engine.forget(id, instance).await?;
     match format {
@@ -77,13 +83,13 @@ async fn forget(id: &str, instance: &str, yes: bool, common: &GlobalArgs, format
 async fn run_local(id: &str, occopus: &Occopus) -> Result<DestroyReport, Failure> {
     let engine = occopus.engine().await?;
     let before = engine.status(id, false).await?;
-    // A description that can't be read must not keep it from being removed.
+    // A description that cannot be read must not prevent the removal.
     let webhooks = engine.desired(id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default();
     occopus.add_credential_paths_of(id).await;
     backend::prepare(occopus, needs_of_status(&before)).await?;
-    let live = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr()).keeping_removed();
-    let first = "stopping after what is under way (once more: stop at once)";
-    backend::run_with_progress(occopus, id, &webhooks, live, first, async |run| engine.destroy(id, run).await).await
+    let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr()).keeping_removed();
+    let first = "stopping after the current work (again: stop at once)";
+    backend::run_with_progress(occopus, id, &webhooks, tree, first, async |run| engine.destroy(id, run).await).await
 }
 
 async fn run_on_service(id: &str, service: &ServiceClient) -> Result<DestroyReport, Failure> {
@@ -91,13 +97,13 @@ async fn run_on_service(id: &str, service: &ServiceClient) -> Result<DestroyRepo
     let events = remote::subscribe(service, id, StreamStart::Now).await?;
     let mut removed = before.nodes.iter().map(|node| node.instances.len()).sum();
     if let DestroyResponse::Accepted(accepted) = service.destroy(id).await? {
-        let live = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr()).keeping_removed();
-        removed = remote::follow_operation(service, &accepted, events, live, None).await?.dropped;
+        let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr()).keeping_removed();
+        removed = remote::follow_operation(service, &accepted, events, tree, None).await?.dropped;
     }
     Ok(DestroyReport { id: id.to_owned(), removed, left: Vec::new(), strange: Vec::new(), unconfirmed: None })
 }
 
-/// Looks in every cloud of the description.
+/// Lists the orphans in every cloud of the description, and removes them unless `only_list` is set.
 async fn sweep(
     occopus: &Occopus,
     id: &str,
@@ -127,7 +133,11 @@ async fn sweep(
     }
     let left = orphans.iter().filter(|orphan| !orphan.removed && !only_list).count();
     if left > 0 {
-        return Err(Failure::new(ExitStatus::LeftBehind, "engine.left", format_args!("{left} could not be removed")));
+        return Err(Failure::new(
+            ExitStatus::LeftBehind,
+            "engine.left",
+            format_args!("{left} of the orphans could not be removed"),
+        ));
     }
     Ok(())
 }

@@ -12,9 +12,9 @@ use super::remote::{self, ServiceClient, StreamStart};
 use super::report::{one_line, quote_output};
 use super::{backend, print};
 
-/// Read at a time.
+/// Number of events that are read at a time.
 const PAGE_SIZE: usize = 500;
-/// Between two looks when following.
+/// Pause between two reads of the store when following.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(events: EventsArgs, common: &GlobalArgs) -> Result<(), Failure> {
@@ -38,7 +38,7 @@ async fn run_local(events: EventsArgs, occopus: &Occopus) -> Result<(), Failure>
         }
         if page.is_empty() {
             if after == 0 {
-                // Either nothing has happened yet, or there is no such infrastructure.
+                // Fails if there is no such infrastructure.
                 engine.status(id, false).await?;
             }
             if !events.follow {
@@ -69,9 +69,9 @@ async fn run_on_service(events: EventsArgs, service: &ServiceClient) -> Result<(
         }
     }
     if events.follow {
-        let mut happening = remote::subscribe(service, id, StreamStart::After(after)).await?;
-        while let Some(event) = happening.recv().await {
-            // The others are about what is under way, and are kept nowhere.
+        let mut stream = remote::subscribe(service, id, StreamStart::After(after)).await?;
+        while let Some(event) = stream.recv().await {
+            // Transient events have no id, and are not stored.
             if event.id.is_some() && !print_event(&event, events.output.format) {
                 return Ok(());
             }
@@ -85,7 +85,7 @@ fn print_gone(id: &str) {
     print::note(format_args!("{id} is gone, and its events with it"));
 }
 
-/// False when nobody reads any more.
+/// Prints an event. Returns false if the reader has gone.
 fn print_event(event: &Event, format: OutputFormat) -> bool {
     match format {
         OutputFormat::Json => print::json_line(event),

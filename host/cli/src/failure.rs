@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked: shown to people with the lines that they wrote, to programs as JSON.
+//! Failures of commands: rendered for people with excerpts of their files, for programs as JSON, and as the exit status.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,37 +17,37 @@ use serde_json::{Value, json};
 use super::remote::{FileDiagnostic, ServiceError};
 use super::report::one_line;
 
-/// How the program ends. The numbers are part of the interface.
+/// The exit status of the program. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ExitStatus {
-    /// As asked.
+    /// The command is done.
     Success = 0,
-    /// Not done; nothing is left of what was begun.
+    /// The command failed; nothing is left of what it began.
     Failed = 1,
-    /// Typed wrongly.
+    /// The arguments are wrong.
     Usage = 2,
     /// The user's files are wrong.
     Invalid = 3,
-    /// Another process works on it.
+    /// Another process owns the infrastructure.
     Owned = 4,
-    /// Something exists that should not.
+    /// Something exists that should have been removed.
     LeftBehind = 5,
-    /// Done as far as possible, and something of the infrastructure is not as it should be.
+    /// The command is done as far as possible, and the infrastructure is not ready.
     NotReady = 6,
-    /// Nothing is known to be wrong, and some machines could not be observed.
+    /// Some machines could not be observed, and no failure is known.
     Unreachable = 7,
-    /// By the user.
+    /// The user interrupted the command.
     Interrupted = 130,
 }
 
 impl ExitStatus {
-    /// Returns the exit status of a command that leaves an infrastructure in this state, and prints why when it is not 0.
+    /// Returns the exit status of a command that leaves an infrastructure in this state, and prints the cause if it is not 0.
     pub(crate) fn of_status(status: &Status) -> Self {
         let exit = Self::of_state(status.state);
         if exit != Self::Success {
-            let why = status.message.as_ref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
-            super::print::note(format_args!("{} is {}{why}", status.name, status.state));
+            let cause = status.message.as_ref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
+            super::print::note(format_args!("{} is {}{cause}", status.name, status.state));
         }
         exit
     }
@@ -71,26 +71,26 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Why a command failed.
+/// A failure of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The user's files, with all that is wrong in them.
+    /// Errors in the user's files.
     Files(Diagnostics),
-    /// The engine, at an infrastructure.
+    /// An error of the engine, with the id of the infrastructure.
     Engine(Box<EngineError>, Option<String>),
-    /// A service, which did not do it or could not be asked.
+    /// An error of a service, or of the connection to it.
     Service(Box<ServiceError>),
-    /// What is left after `destroy`.
+    /// Instances of an infrastructure that `destroy` could not remove.
     Leftovers(String, Vec<Leftover>),
-    /// Machines that no record speaks of, after `destroy`.
+    /// Machines without a record that clouds still list after `destroy`.
     Orphans(String, Vec<Orphan>),
-    /// Nodes that could not be deployed, found before anything was touched.
+    /// Nodes that could not be deployed, found before anything was changed.
     Nodes(Vec<NodeFailure>),
-    /// Anything else.
+    /// Any other failure.
     Other(Message),
 }
 
-/// A failure that needs no more than words.
+/// A failure with a message only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) exit: ExitStatus,
@@ -100,12 +100,12 @@ pub(crate) struct Message {
 }
 
 impl Failure {
-    /// In words.
+    /// Creates a failure with a message.
     pub(crate) fn new(exit: ExitStatus, code: &str, text: impl fmt::Display) -> Self {
         Self::Other(Message { exit, code: code.to_owned(), text: text.to_string(), help: None })
     }
 
-    /// With a way to mend it.
+    /// Adds a line of help to a failure with a message.
     pub(crate) fn help(self, help: impl fmt::Display) -> Self {
         match self {
             Self::Other(message) => Self::Other(Message { help: Some(help.to_string()), ..message }),
@@ -113,12 +113,12 @@ impl Failure {
         }
     }
 
-    /// How the program ends.
+    /// Returns the exit status.
     pub(crate) fn exit(&self) -> ExitStatus {
         match self {
             Self::Files(_) | Self::Nodes(_) => ExitStatus::Invalid,
             Self::Leftovers(..) | Self::Orphans(..) => ExitStatus::LeftBehind,
-            Self::Service(refused) => refused.exit,
+            Self::Service(error) => error.exit,
             Self::Other(message) => message.exit,
             Self::Engine(error, _) if !error.left().is_empty() => ExitStatus::LeftBehind,
             Self::Engine(error, _) => match **error {
@@ -131,7 +131,7 @@ impl Failure {
         }
     }
 
-    /// For programs.
+    /// Returns the failure as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let (code, message) = match self {
             Self::Files(_) => ("files.invalid", "the files are not usable".to_owned()),
@@ -139,12 +139,12 @@ impl Failure {
             Self::Nodes(_) => ("files.invalid", "the nodes can't be deployed".to_owned()),
             Self::Leftovers(..) => ("engine.left", "something could not be removed".to_owned()),
             Self::Orphans(..) => ("engine.unrecorded", "machines without a record are left".to_owned()),
-            Self::Service(refused) => (refused.code.as_str(), refused.text.clone()),
+            Self::Service(service) => (service.code.as_str(), service.text.clone()),
             Self::Other(message) => (message.code.as_str(), message.text.clone()),
         };
         let mut error = json!({ "code": code, "message": message, "exit": self.exit() as u8 });
         match self {
-            Self::Files(problems) => error["problems"] = json!(problems_json(problems)),
+            Self::Files(diagnostics) => error["problems"] = json!(problems_json(diagnostics)),
             Self::Engine(engine, id) => {
                 error["infrastructure"] = json!(id);
                 error["left"] = json!(engine.left());
@@ -165,27 +165,27 @@ impl Failure {
                 error["problems"] = failures
                     .iter()
                     .flat_map(|failure| {
-                        source_location::failure_problems(failure, &|place: &source_location::SourceLocation<'_>| {
-                            place.read()
+                        source_location::failure_problems(failure, &|at: &source_location::SourceLocation<'_>| {
+                            at.read()
                         })
                     })
                     .collect()
             }
-            Self::Service(refused) => {
-                error["infrastructure"] = json!(refused.infrastructure);
-                error["left"] = json!(refused.left);
-                error["problems"] = refused.problems.iter().map(FileDiagnostic::to_json).collect();
-                error["help"] = json!(refused.help);
+            Self::Service(service) => {
+                error["infrastructure"] = json!(service.infrastructure);
+                error["left"] = json!(service.left);
+                error["problems"] = service.problems.iter().map(FileDiagnostic::to_json).collect();
+                error["help"] = json!(service.help);
             }
             Self::Other(message) => error["help"] = json!(message.help),
         }
         json!({ "error": error })
     }
 
-    /// For people.
+    /// Renders the failure for people.
     pub(crate) fn render(&self) -> String {
         match self {
-            Self::Files(problems) => render_problems(problems),
+            Self::Files(diagnostics) => render_problems(diagnostics),
             Self::Engine(error, id) => render(&engine_diagnostic(error, id.as_deref())),
             Self::Nodes(failures) => failures
                 .iter()
@@ -200,7 +200,7 @@ impl Failure {
                     render(&shown)
                 })
                 .collect(),
-            Self::Service(refused) => render_service_error(refused),
+            Self::Service(error) => render_service_error(error),
             Self::Leftovers(id, left) => render(&SourceDiagnostic {
                 code: "engine.left".into(),
                 message: format!("{} could not be removed", count_instances(left.len())),
@@ -210,7 +210,7 @@ impl Failure {
             Self::Orphans(id, machines) => render(&SourceDiagnostic {
                 code: "engine.unrecorded".into(),
                 message: format!(
-                    "{id} is destroyed, and its clouds list {} with its label that this store has no record of",
+                    "destroyed {id}, but its clouds still list {} with its ownership label and no record in this store",
                     if machines.len() == 1 { "1 machine".to_owned() } else { format!("{} machines", machines.len()) },
                 ),
                 help: Some(orphans_help(id, machines)),
@@ -226,17 +226,17 @@ impl Failure {
     }
 }
 
-/// All that a service finds wrong, each where the user wrote it; otherwise the refusal itself.
-fn render_service_error(refused: &ServiceError) -> String {
-    let help = match &refused.infrastructure {
-        Some(id) if !refused.left.is_empty() => Some(leftovers_help(id, &refused.left)),
-        _ => refused.help.clone(),
+/// Renders the diagnostics of a service at the user's lines; without any, the error itself.
+fn render_service_error(error: &ServiceError) -> String {
+    let help = match &error.infrastructure {
+        Some(id) if !error.left.is_empty() => Some(leftovers_help(id, &error.left)),
+        _ => error.help.clone(),
     };
-    let (code, message) = (refused.code.clone(), refused.text.clone());
-    match refused.problems.split_last() {
+    let (code, message) = (error.code.clone(), error.text.clone());
+    match error.problems.split_last() {
         None => render(&SourceDiagnostic { code, message, help, ..SourceDiagnostic::default() }),
         Some((last, others)) => {
-            // What to do now comes at the end.
+            // The help of the error comes at the end.
             let help: Vec<_> = last.help.iter().chain(&help).map(String::as_str).collect();
             let last = FileDiagnostic { help: (!help.is_empty()).then(|| help.join("\n")), ..last.clone() };
             render_diagnostics(others) + &render_diagnostics(&[last])
@@ -244,19 +244,20 @@ fn render_service_error(refused: &ServiceError) -> String {
     }
 }
 
-/// What a service says of files, each with its excerpt.
-pub(crate) fn render_diagnostics(problems: &[FileDiagnostic]) -> String {
-    let one = |told: &FileDiagnostic| {
-        let is_warning = told.severity == "warning";
-        let (code, message, help) = (told.code.clone(), told.message.clone(), told.help.clone());
+/// Renders diagnostics, each with its excerpt.
+pub(crate) fn render_diagnostics(diagnostics: &[FileDiagnostic]) -> String {
+    let render_one = |diagnostic: &FileDiagnostic| {
+        let is_warning = diagnostic.severity == "warning";
+        let (code, message, help) = (diagnostic.code.clone(), diagnostic.message.clone(), diagnostic.help.clone());
         let mut shown = SourceDiagnostic { code, message, help, is_warning, ..SourceDiagnostic::default() };
-        shown.add_label(told.location().as_deref(), template_line(&told.message).unwrap_or("here").to_owned());
+        let label = template_line(&diagnostic.message).unwrap_or("here").to_owned();
+        shown.add_label(diagnostic.location().as_deref(), label);
         render(&shown)
     };
-    problems.iter().map(one).collect()
+    diagnostics.iter().map(render_one).collect()
 }
 
-/// From where a message names the line of a template that it is about: `line 2: ...`.
+/// Returns the part of a message that begins with the line of a template: `line 2: ...`.
 fn template_line(message: &str) -> Option<&str> {
     let names_line = |at: &usize| {
         let number = message[at + "line ".len()..].split(": ").next().unwrap_or_default();
@@ -265,23 +266,23 @@ fn template_line(message: &str) -> Option<&str> {
     message.match_indices("line ").map(|(at, _)| at).find(names_line).map(|at| &message[at..])
 }
 
-/// Problems for programs.
-pub(crate) fn problems_json(problems: &Diagnostics) -> Vec<Value> {
-    problems.iter().map(occopus_model::Diagnostic::to_json).collect()
+/// Returns diagnostics as JSON, for programs.
+pub(crate) fn problems_json(diagnostics: &Diagnostics) -> Vec<Value> {
+    diagnostics.iter().map(occopus_model::Diagnostic::to_json).collect()
 }
 
-/// All problems, each with its excerpt, and their number.
-pub(crate) fn render_problems(problems: &Diagnostics) -> String {
+/// Renders all diagnostics, each with its excerpt.
+pub(crate) fn render_problems(diagnostics: &Diagnostics) -> String {
     let mut text = String::new();
-    for problem in problems.iter() {
-        text += &render(problem);
+    for diagnostic in diagnostics.iter() {
+        text += &render(diagnostic);
     }
     text
 }
 
 impl From<Diagnostics> for Failure {
-    fn from(problems: Diagnostics) -> Self {
-        Self::Files(problems)
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Files(diagnostics)
     }
 }
 
@@ -301,7 +302,7 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Store(source) => EngineError::from(source).into(),
-            OpenError::Files(problems) => problems.into(),
+            OpenError::Files(diagnostics) => diagnostics.into(),
             OpenError::Conformance(ConformanceError::Fixture(error)) => {
                 Self::new(ExitStatus::Invalid, "fixture.invalid", error)
                     .help("docs/writing-plugins.md has the keys of a fixture")
@@ -311,7 +312,7 @@ impl From<OpenError> for Failure {
     }
 }
 
-/// What happened, where, why, and how to mend it.
+/// Returns the diagnostic of an engine's error: the message, the location, and help.
 fn engine_diagnostic(error: &EngineError, id: Option<&str>) -> SourceDiagnostic {
     let mut shown =
         SourceDiagnostic { code: error.code().to_owned(), message: error.to_string(), ..SourceDiagnostic::default() };
@@ -319,23 +320,26 @@ fn engine_diagnostic(error: &EngineError, id: Option<&str>) -> SourceDiagnostic 
     match error {
         EngineError::UnknownInfrastructure { .. } => help.push("`occopus status` lists all infrastructures".to_owned()),
         EngineError::Owned { .. } => {
-            help.push("wait for it to end; when it maintains the infrastructure, `occopus detach` lets it stop; one that died frees it after a few seconds".to_owned());
+            help.push(
+                "wait until it has finished; if it maintains the infrastructure, `occopus detach` stops it; the lease \
+                 of a dead process expires after a few seconds"
+                    .to_owned(),
+            );
         }
         EngineError::NoPlugin { location, .. } => {
             shown.add_label(location.as_deref(), "here".to_owned());
-            help.push("`occopus plugin list` shows what there is".to_owned());
+            help.push("`occopus plugin list` shows the available plugins".to_owned());
         }
         EngineError::Node { failure, rolled_back, left } => {
             shown.label_failure(failure, &mut help);
             SourceDiagnostic::quote_output(failure, &mut help);
             match id {
                 _ if *rolled_back && left.is_empty() => {
-                    let text =
-                        "everything that this run made was removed; `--on-failure keep` leaves it, to be looked at";
+                    let text = "everything that this run made was removed; `--on-failure keep` keeps it for inspection";
                     help.push(text.to_owned());
                 }
                 Some(id) if left.is_empty() => help.push(format!(
-                    "what was made is kept. Look at it: occopus status -i {id}; remove it: occopus destroy -i {id}"
+                    "what was made is kept; to show it: occopus status -i {id}; to remove it: occopus destroy -i {id}"
                 )),
                 _ => {}
             }
@@ -361,7 +365,8 @@ fn leftovers_help(id: &str, left: &[Leftover]) -> String {
         }
     }
     text + &format!(
-        "\nto remove it: occopus destroy -i {id}\nto forget what can't be removed: occopus destroy -i {id} --forget INSTANCE"
+        "\nto remove it: occopus destroy -i {id}\nto drop the record of an instance that cannot be removed: \
+         occopus destroy -i {id} --forget INSTANCE"
     )
 }
 
@@ -369,7 +374,8 @@ fn orphans_help(id: &str, machines: &[Orphan]) -> String {
     let line = |machine: &Orphan| format!("\n  {} on {} [{}]", machine.instance, machine.driver, machine.handle);
     let lines: String = machines.iter().map(line).collect();
     format!(
-        "still there:{lines}\nthey may belong to another store with the same id. To remove them: occopus destroy -i {id} --orphans FILE"
+        "still there:{lines}\nthey may belong to another store with the same id; to remove them: \
+         occopus destroy -i {id} --orphans FILE"
     )
 }
 
@@ -377,7 +383,7 @@ fn count_instances(number: usize) -> String {
     if number == 1 { "1 instance".to_owned() } else { format!("{number} instances") }
 }
 
-/// An error with lines of files that the user wrote.
+/// An error or warning with excerpts of the user's files.
 #[derive(Debug, Default)]
 struct SourceDiagnostic {
     code: String,
@@ -387,21 +393,21 @@ struct SourceDiagnostic {
     source: Option<NamedText>,
     file: String,
     labels: Vec<LabeledSpan>,
-    /// What points into other files than the first.
+    /// Messages with locations in other files than the first.
     elsewhere: Vec<String>,
 }
 
 impl SourceDiagnostic {
-    /// Shows the lines that a failure is about.
+    /// Adds labels for the lines that a failure is about. Details without a location go to the help.
     fn label_failure(&mut self, failure: &NodeFailure, help: &mut Vec<String>) {
         for detail in &failure.details {
-            // The first of what a driver refuses is the message itself.
-            let is_said = self.message.ends_with(&detail.message);
+            // The first detail of a driver's fault is the message itself.
+            let is_in_message = self.message.ends_with(&detail.message);
             self.add_label(
                 detail.location.as_deref(),
-                if is_said { "here".to_owned() } else { detail.message.clone() },
+                if is_in_message { "here".to_owned() } else { detail.message.clone() },
             );
-            if detail.location.is_none() && !is_said {
+            if detail.location.is_none() && !is_in_message {
                 help.push(detail.message.clone());
             }
         }
@@ -410,28 +416,28 @@ impl SourceDiagnostic {
         }
     }
 
-    /// Shows what the machine of a failed node wrote last.
+    /// Quotes the last output of a failed node's machine in the help.
     fn quote_output(failure: &NodeFailure, help: &mut Vec<String>) {
         if let Some(output) = &failure.output {
             help.push(format!("the last lines of its output:\n{}", super::report::quote_output(output)));
         }
     }
 
-    /// Shows the line at `FILE:LINE:COLUMN`.
+    /// Adds a label at `FILE:LINE:COLUMN`.
     fn add_label(&mut self, location: Option<&str>, message: String) {
-        let Some(place) = location.and_then(source_location::SourceLocation::parse) else { return };
+        let Some(location) = location.and_then(source_location::SourceLocation::parse) else { return };
         if self.source.is_none() {
-            self.source = place.read().map(|text| NamedText::new(place.file, text));
-            place.file.clone_into(&mut self.file);
+            self.source = location.read().map(|text| NamedText::new(location.file, text));
+            location.file.clone_into(&mut self.file);
         }
         let text = self.source.as_ref().map(NamedText::text).unwrap_or_default();
-        let (offset, message) = source_location::locate(&place, text, &message);
+        let (offset, message) = source_location::locate(&location, text, &message);
         match offset {
-            Some(offset) if place.file == self.file => {
+            Some(offset) if location.file == self.file => {
                 self.labels.push(LabeledSpan::new(Some(message), offset.start, offset.len()));
             }
-            // The file has changed or is another one: the place must do.
-            _ => self.elsewhere.push(format!("{}:{}:{}: {message}", place.file, place.line, place.column)),
+            // The file has changed or is another one: only the location is shown.
+            _ => self.elsewhere.push(format!("{}:{}:{}: {message}", location.file, location.line, location.column)),
         }
     }
 }
@@ -468,17 +474,17 @@ impl Diagnostic for SourceDiagnostic {
     }
 }
 
-/// A diagnostic as it is printed on standard error.
+/// Renders a diagnostic for standard error.
 fn render(diagnostic: &dyn Diagnostic) -> String {
     let styles = if super::print::colours_on_stderr() { ThemeStyles::ansi() } else { ThemeStyles::none() };
     let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
     let mut handler = GraphicalReportHandler::new_themed(theme).with_links(false).without_cause_chain();
-    // Lines in files and pipes are searched, not read on a screen of some width.
+    // Lines in files and pipes are not wrapped, so that they can be searched.
     handler = if io::stderr().is_terminal() { handler.with_width(110) } else { handler.with_wrap_lines(false) };
     let mut text = String::new();
     match handler.render_report(&mut text, diagnostic) {
         Ok(()) => text,
-        // Only when a source can't be read; the message is what matters.
+        // Only if a source cannot be read; the message is enough.
         Err(_) => format!("error: {diagnostic}\n"),
     }
 }
@@ -488,7 +494,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_state_of_an_infrastructure_decides_how_a_command_ends() {
+    fn the_state_of_an_infrastructure_decides_the_exit_status() {
         let exits = [
             (InfrastructureState::Ready, 0),
             (InfrastructureState::Building, 6),

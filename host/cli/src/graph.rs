@@ -8,8 +8,8 @@ use super::{backend, print};
 
 pub(crate) async fn run(arguments: GraphArgs, common: &GlobalArgs) -> Result<(), Failure> {
     let infrastructure = backend::compile_for(&backend::open_backend(common)?, arguments.files).await?;
-    let too_large = |problem: TooLarge| {
-        Failure::new(ExitStatus::Failed, "graph.too-large", problem.to_string()).help("`--format dot` has no limit")
+    let too_large = |error: TooLarge| {
+        Failure::new(ExitStatus::Failed, "graph.too-large", error).help("`--format dot` has no limit")
     };
     let text = match arguments.format {
         GraphFormat::Text => graph::text(&infrastructure),

@@ -1,4 +1,4 @@
-//! Log lines and panics: what people see when they ask for more, or when we made a mistake.
+//! Log lines and panics on standard error.
 
 use std::panic;
 
@@ -12,7 +12,7 @@ use super::telemetry::Telemetry;
 
 const METRICS_TARGET: &str = "occopus::metrics";
 
-/// Log lines go to standard error; only warnings unless asked for more.
+/// Initialises the log on standard error: warnings only, more with `verbose` or `OCCOPUS_LOG`.
 pub(crate) fn init_logging(verbose: u8, telemetry: Option<&Telemetry>) {
     let directives = match verbose {
         0 => "warn",
@@ -31,7 +31,7 @@ pub(crate) fn init_logging(verbose: u8, telemetry: Option<&Telemetry>) {
         .with_writer(LogWriter)
         .with_ansi(print::colours_on_stderr())
         .with_target(verbose > 1)
-        // What is counted is nothing to read. Wasmtime traces what plugins give to each call of WASI, without bounds.
+        // Metrics are not log lines. Wasmtime traces the arguments of each call of WASI, without bounds.
         .with_filter(
             filter.and(
                 Targets::new()
@@ -41,19 +41,19 @@ pub(crate) fn init_logging(verbose: u8, telemetry: Option<&Telemetry>) {
             ),
         );
     let subscriber = tracing_subscriber::registry().with(lines).with(telemetry.map(Telemetry::layer));
-    // Fails only when there is one already, which there is not.
+    // Fails only if there is one already, which there is not.
     let _ = subscriber.try_init();
 }
 
-/// A panic is our mistake: say so in a few words, and that nothing is lost.
+/// Installs a panic hook that reports an internal error, and that nothing is lost.
 pub(crate) fn install_panic_hook() {
     panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+        let location = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         print::note(format_args!(
-            "\nThis is a mistake in Occopus {}, not yours: {text}{place}.\n\
+            "\ninternal error in Occopus {}: {text}{location}.\n\
              What was begun is on record: `occopus status` shows it, and the same command again, or `occopus destroy`, finishes it.\n\
              Please report these lines at {}/issues.",
             env!("CARGO_PKG_VERSION"),

@@ -11,9 +11,9 @@ use super::failure::{ExitStatus, Failure};
 use super::terminal::printable;
 use super::{backend, print};
 
-/// The attribute in which drivers that keep a node's output in a file on this machine tell where.
+/// Attribute with the path of an instance's output, if its driver keeps that in a file on this machine.
 const OUTPUT_ATTRIBUTE: &str = "output";
-/// Bytes of a line that are shown at a time.
+/// Bytes of a line that are printed at a time.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 pub(crate) async fn run(logs: LogsArgs, common: &GlobalArgs) -> Result<(), Failure> {
@@ -21,7 +21,7 @@ pub(crate) async fn run(logs: LogsArgs, common: &GlobalArgs) -> Result<(), Failu
     let instances = select_instances(&status.nodes, &logs.node);
     if instances.is_empty() {
         let names: Vec<_> = status.nodes.iter().map(|node| node.name.as_str()).collect();
-        let text = format!("no node or instance {} in {}", logs.node, status.id);
+        let text = format!("node or instance {} not found in {}", logs.node, status.id);
         return Err(Failure::new(ExitStatus::Failed, "logs.unknown-node", text)
             .help(format_args!("its nodes are {}", names.join(", "))));
     }
@@ -38,7 +38,7 @@ pub(crate) async fn run(logs: LogsArgs, common: &GlobalArgs) -> Result<(), Failu
     missing.map_or(Ok(()), Err)
 }
 
-/// The instances of a node, or one by its id.
+/// Returns the instances of a node, or one instance by its id.
 fn select_instances<'a>(nodes: &'a [NodeStatus], name: &str) -> Vec<&'a InstanceStatus> {
     if let Some(node) = nodes.iter().find(|node| node.name == name) {
         return node.instances.iter().collect();
@@ -46,7 +46,7 @@ fn select_instances<'a>(nodes: &'a [NodeStatus], name: &str) -> Vec<&'a Instance
     nodes.iter().flat_map(|node| &node.instances).filter(|instance| instance.id == name).collect()
 }
 
-/// Prints what was written before the file became too long, if it did, and then the file.
+/// Prints the rotated part of a log, if there is one, and then the log.
 fn print_log(path: &Path) -> Result<(), Failure> {
     let mut earlier = path.as_os_str().to_owned();
     earlier.push(".1");
@@ -70,13 +70,13 @@ fn print_file(path: &Path) -> Result<(), Failure> {
     };
     match copied {
         Ok(()) => Ok(()),
-        // Whoever reads has read enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(unreadable(error)),
     }
 }
 
-/// Copies a program's output to a terminal, which it must not command.
+/// Copies a program's output to a terminal, with control characters escaped.
 fn print_escaped(file: File, terminal: &mut impl Write) -> io::Result<()> {
     let mut lines = BufReader::new(file);
     let mut line = Vec::new();
@@ -87,20 +87,20 @@ fn print_escaped(file: File, terminal: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Where else output may be.
+/// Returns the failure of an instance without output on this machine, with help where the output may be.
 fn no_local_output(instance: &InstanceStatus) -> Failure {
-    let attribute = |wanted: &str| instance.attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    let attribute = |key: &str| instance.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
     let text = format!("the driver {} keeps no output of {} on this machine", instance.driver, instance.id);
     let failure = Failure::new(ExitStatus::Failed, "logs.elsewhere", text);
     match (instance.driver.as_str(), attribute("container")) {
-        ("docker", Some(container)) => failure.help(format_args!("ask its engine: docker logs {container}")),
+        ("docker", Some(container)) => failure.help(format_args!("use its Docker engine: docker logs {container}")),
         ("docker", None) => failure.help(format_args!(
-            "ask its engine: docker logs $(docker ps -aq --filter label=occopus.instance={})",
+            "use its Docker engine: docker logs $(docker ps -aq --filter label=occopus.instance={})",
             instance.id
         )),
         _ => failure.help(match instance.addresses.first() {
-            Some(address) => format!("look on the machine itself, at {}", address.value),
-            None => "it has no address yet".to_owned(),
+            Some(address) => format!("see the machine itself, at {}", address.value),
+            None => "the instance has no address yet".to_owned(),
         }),
     }
 }

@@ -50,10 +50,10 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are wishes, not errors. Nobody may be there to read them.
+            // Help and version are not errors. Standard output may be closed.
             let _ = error.print();
-            let wish = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if wish { ExitStatus::Success } else { ExitStatus::Usage }.into();
+            let is_request = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if is_request { ExitStatus::Success } else { ExitStatus::Usage }.into();
         }
     };
     let telemetry = match Telemetry::from_environment().transpose() {
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     let format = output_format(&cli.command);
     match start(cli, telemetry) {
         Ok(_) if print::has_stdout_failed() => {
-            print::note("error: it is done, but standard output could not be written");
+            print::note("error: the command is done, but standard output could not be written");
             ExitStatus::Failed.into()
         }
         Ok(exit) => exit.into(),
@@ -81,13 +81,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// What only reads the store gets along with one thread, which starts faster.
+/// Runs a command. One that calls no plugins gets a runtime of one thread, which starts faster.
 fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<ExitStatus, Failure> {
     remote::check_backend_support(&cli.command, &cli.common)?;
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "occopus", &mut script);
-        // A reader that has gone wants no more.
+        // The reader may have closed the pipe.
         let _ = io::Write::write_all(&mut io::stdout(), &script);
         return Ok(ExitStatus::Success);
     }
@@ -97,7 +97,7 @@ fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<ExitStatus, Failure> 
         Failure::new(
             ExitStatus::Failed,
             "start.failed",
-            format_args!("the program could not start its threads: {error}"),
+            format_args!("cannot start the threads of the program: {error}"),
         )
     })?;
     if let Some(telemetry) = &telemetry {
@@ -112,15 +112,15 @@ fn start(cli: Cli, telemetry: Option<Telemetry>) -> Result<ExitStatus, Failure> 
         result
     });
     if let Some(telemetry) = telemetry {
-        // A panic in there is no reason to fail.
+        // A panic there must not fail the command.
         let _ = runtime.block_on(runtime.spawn_blocking(move || telemetry.finish()));
     }
-    // Threads that still wait for something must not keep the program.
+    // Blocked threads must not keep the program from ending.
     runtime.shutdown_background();
     result
 }
 
-/// Whether nodes may run on this machine when the command ends that did not run before.
+/// Returns whether the command may have started nodes on this machine.
 fn may_start_nodes(command: &Command) -> bool {
     match command {
         Command::Maintain(maintain) => !maintain.list,
@@ -129,7 +129,7 @@ fn may_start_nodes(command: &Command) -> bool {
     }
 }
 
-/// Whether plugins are called.
+/// Returns whether the command calls plugins.
 fn needs_worker_threads(command: &Command) -> bool {
     match command {
         Command::Status(status) => status.refresh,
@@ -150,57 +150,57 @@ fn needs_worker_threads(command: &Command) -> bool {
 
 async fn run(command: Command, common: &GlobalArgs) -> Result<ExitStatus, Failure> {
     reaper::spawn_if_init();
-    let done: Result<(), Failure> = match command {
-        Command::Validate(it) => validate::run(it, common).await,
-        Command::Plan(it) => plan::run(it, common).await,
-        Command::Render(it) => render::run(it, common).await,
-        Command::Graph(it) => graph::run(it, common).await,
-        Command::Build(it) => return build::run(it, common).await,
-        Command::Status(it) => status::run(it, common).await,
-        Command::Maintain(it) => return maintain::run(it, common).await,
-        Command::Attach(it) => attach::attach(it, common).await,
-        Command::Detach(it) => attach::detach(it, common).await,
-        Command::Scale(it) => return scale::run(it, common).await,
-        Command::Suspend(it) => suspend::run(it, true, common).await,
-        Command::Resume(it) => suspend::run(it, false, common).await,
-        Command::Destroy(it) => destroy::run(it, common).await,
-        Command::Import(it) => import::run(it, common).await,
-        Command::Definitions(it) => definitions::run(it, common).await,
-        Command::Auth(it) => auth::run(it, common).await,
-        Command::Schema(it) => schema::run(it, common).await,
-        Command::Events(it) => events::run(it, common).await,
-        Command::Logs(it) => logs::run(it, common).await,
-        Command::Token(it) => token::run(it, common).await,
-        Command::Serve(it) => serve::run(it, common).await,
-        Command::Store(it) => store::run(it, common).await,
-        Command::Plugin(it) => plugin::run(it, common).await,
+    let result: Result<(), Failure> = match command {
+        Command::Validate(args) => validate::run(args, common).await,
+        Command::Plan(args) => plan::run(args, common).await,
+        Command::Render(args) => render::run(args, common).await,
+        Command::Graph(args) => graph::run(args, common).await,
+        Command::Build(args) => return build::run(args, common).await,
+        Command::Status(args) => status::run(args, common).await,
+        Command::Maintain(args) => return maintain::run(args, common).await,
+        Command::Attach(args) => attach::attach(args, common).await,
+        Command::Detach(args) => attach::detach(args, common).await,
+        Command::Scale(args) => return scale::run(args, common).await,
+        Command::Suspend(args) => suspend::run(args, true, common).await,
+        Command::Resume(args) => suspend::run(args, false, common).await,
+        Command::Destroy(args) => destroy::run(args, common).await,
+        Command::Import(args) => import::run(args, common).await,
+        Command::Definitions(args) => definitions::run(args, common).await,
+        Command::Auth(args) => auth::run(args, common).await,
+        Command::Schema(args) => schema::run(args, common).await,
+        Command::Events(args) => events::run(args, common).await,
+        Command::Logs(args) => logs::run(args, common).await,
+        Command::Token(args) => token::run(args, common).await,
+        Command::Serve(args) => serve::run(args, common).await,
+        Command::Store(args) => store::run(args, common).await,
+        Command::Plugin(args) => plugin::run(args, common).await,
         Command::Component(ComponentCommand::Serve { component, listen, env }) => {
             component::serve(&component, listen, env).await
         }
         Command::Component(ComponentCommand::Watch { directory }) => component::watch_outputs(directory).await,
-        // Done before anything was started.
+        // `start` has handled it.
         Command::Completions { .. } => Ok(()),
     };
-    done.map(|()| ExitStatus::Success)
+    result.map(|()| ExitStatus::Success)
 }
 
-/// In which form a failure is told on standard output.
+/// Returns the format in which a failure is printed on standard output.
 fn output_format(command: &Command) -> OutputFormat {
     match command {
-        Command::Validate(it) => it.output.format,
-        Command::Serve(it) => it.output.format,
+        Command::Validate(args) => args.output.format,
+        Command::Serve(args) => args.output.format,
         Command::Store(args::StoreCommand::Check { output } | args::StoreCommand::Compact { output }) => output.format,
-        Command::Plan(it) => it.output.format,
-        Command::Build(it) => it.output.format,
-        Command::Status(it) => it.output.format,
-        Command::Maintain(it) => it.output.format(),
-        Command::Attach(it) => it.output.format,
-        Command::Detach(it) => it.output.format,
-        Command::Scale(it) => it.output.format,
-        Command::Suspend(it) | Command::Resume(it) => it.output.format,
-        Command::Destroy(it) => it.output.format,
-        Command::Import(it) => it.output.format,
-        Command::Render(it) => it.output.format,
+        Command::Plan(args) => args.output.format,
+        Command::Build(args) => args.output.format,
+        Command::Status(args) => args.output.format,
+        Command::Maintain(args) => args.output.format(),
+        Command::Attach(args) => args.output.format,
+        Command::Detach(args) => args.output.format,
+        Command::Scale(args) => args.output.format,
+        Command::Suspend(args) | Command::Resume(args) => args.output.format,
+        Command::Destroy(args) => args.output.format,
+        Command::Import(args) => args.output.format,
+        Command::Render(args) => args.output.format,
         Command::Definitions(
             args::DefinitionsCommand::List { output } | args::DefinitionsCommand::Show { output, .. },
         ) => output.format,
@@ -216,7 +216,7 @@ fn output_format(command: &Command) -> OutputFormat {
             | args::PluginCommand::Check { output, .. }
             | args::PluginCommand::Test { output, .. },
         ) => output.format,
-        // Events are a document a line; a failure is told on standard error alone.
+        // Events are one document per line; a failure is printed on standard error alone.
         Command::Events(_)
         | Command::Logs(_)
         | Command::Graph(_)

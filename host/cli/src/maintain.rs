@@ -16,9 +16,9 @@ use super::{backend, print};
 const PROGRESS_VERB: &str = "maintaining";
 
 pub(crate) async fn run(maintain: MaintainArgs, common: &GlobalArgs) -> Result<ExitStatus, Failure> {
-    let place = backend::open_backend(common)?;
+    let backend = backend::open_backend(common)?;
     let Some(id) = &maintain.infra_id else {
-        let all = backend::list_infrastructures(&place).await?;
+        let all = backend::list_infrastructures(&backend).await?;
         let ids: Vec<_> = all.iter().map(|one| one.id.as_str()).collect();
         match maintain.output.format() {
             OutputFormat::Json => print::json(&json!(ids)),
@@ -31,7 +31,7 @@ pub(crate) async fn run(maintain: MaintainArgs, common: &GlobalArgs) -> Result<E
         return Ok(ExitStatus::Success);
     };
 
-    let (status, is_report) = match &place {
+    let (status, is_report) = match &backend {
         Backend::Local(occopus) if maintain.report => {
             occopus.add_credential_paths_of(id).await;
             backend::print_warnings(&occopus.credentials().await?);
@@ -51,15 +51,15 @@ pub(crate) async fn run(maintain: MaintainArgs, common: &GlobalArgs) -> Result<E
         return report(&status, &maintain).map(|()| ExitStatus::Success);
     }
     print::status(&status, maintain.output.format());
-    // Who looks again and again was stopped by somebody, who is not told by a number how things were at that moment.
+    // A cyclic run ends by a signal: its exit status does not depend on the state at that moment.
     Ok(if maintain.cyclic { ExitStatus::Success } else { ExitStatus::of_status(&status) })
 }
 
-/// Outcome of maintaining.
+/// Outcome of `maintain`.
 enum MaintainOutcome {
-    /// A pass, or passes until it was stopped.
+    /// A pass is done, or passes until a signal.
     Done(Status),
-    /// Somebody else works on it, and will do what was asked for.
+    /// Another process owns the infrastructure, and will apply the request.
     LeftToOwner(Status),
 }
 
@@ -72,48 +72,48 @@ async fn run_local(id: &str, maintain: &MaintainArgs, occopus: &Occopus) -> Resu
     let webhooks = desired.map(|desired| desired.webhooks).unwrap_or_default();
     occopus.add_credential_paths_of(id).await;
     backend::prepare(occopus, needs).await?;
-    let live = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
+    let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
     let cyclic = maintain.cyclic.then_some(maintain.interval);
     let options = MaintainOptions { cyclic, release: maintain.release };
-    let first = "stopping after what is under way (once more: stop at once)";
-    let done = backend::run_with_progress(occopus, id, &webhooks, live, first, async |run| {
+    let first = "stopping after the current work (again: stop at once)";
+    let outcome = backend::run_with_progress(occopus, id, &webhooks, tree, first, async |run| {
         engine.maintain(id, options, run).await
     });
-    match done.await {
+    match outcome.await {
         Err(Failure::Engine(error, infrastructure)) => match *error {
             EngineError::Owned { holder, .. } if maintain.release => {
                 engine.release(id).await?;
-                print::note(format_args!("{holder} maintains it, and replaces them at its next pass"));
+                print::note(format_args!("{id} is owned by {holder}, which ends the hold at its next pass"));
                 Ok(MaintainOutcome::LeftToOwner(engine.status(id, false).await?))
             }
             error => Err(Failure::Engine(Box::new(error), infrastructure)),
         },
-        done => done.map(MaintainOutcome::Done),
+        outcome => outcome.map(MaintainOutcome::Done),
     }
 }
 
 async fn run_on_service(id: &str, maintain: &MaintainArgs, service: &ServiceClient) -> Result<Status, Failure> {
     if maintain.cyclic {
-        let text = "a service looks again and again by itself, not while a command waits for it";
+        let text = "`--cyclic` is not supported with a service, which maintains infrastructures by itself";
         let failure = Failure::new(ExitStatus::Usage, "maintain.cyclic", text);
-        return Err(failure.help(format_args!("`occopus attach -i {id}` lets it, until `occopus detach -i {id}`")));
+        return Err(failure.help(format_args!("`occopus attach -i {id}` starts it, `occopus detach -i {id}` stops it")));
     }
     let before = service.status(id, false).await?;
     let events = remote::subscribe(service, id, StreamStart::Now).await?;
     let accepted = service.maintain(id, maintain.release).await?;
-    let live = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
-    remote::follow_operation(service, &accepted, events, live, None).await?;
+    let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
+    remote::follow_operation(service, &accepted, events, tree, None).await?;
     service.status(id, false).await
 }
 
-/// Only what was asked for: nodes by a part of their names, to the terminal or to a file.
+/// Writes the report: nodes whose name contains the filter, to standard output or to a file.
 fn report(status: &Status, maintain: &MaintainArgs) -> Result<(), Failure> {
     let filter = maintain.filter.as_deref().unwrap_or_default();
     match &maintain.output {
         ReportTarget::Stdout(format) => {
-            let mut shown = status.clone();
-            shown.nodes.retain(|node| node.name.contains(filter));
-            print::status(&shown, *format);
+            let mut filtered = status.clone();
+            filtered.nodes.retain(|node| node.name.contains(filter));
+            print::status(&filtered, *format);
         }
         ReportTarget::File(path) => {
             let mut text = address_lines(status, filter).join("\n");
@@ -124,7 +124,7 @@ fn report(status: &Status, maintain: &MaintainArgs) -> Result<(), Failure> {
                 Failure::new(
                     ExitStatus::Failed,
                     "report.unwritable",
-                    format_args!("the report can't be written to {}: {error}", path.display()),
+                    format_args!("cannot write the report to {}: {error}", path.display()),
                 )
             })?;
         }

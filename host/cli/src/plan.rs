@@ -33,7 +33,7 @@ async fn run_local(plan: PlanArgs, occopus: &Occopus) -> Result<occopus_engine::
 
 async fn run_on_service(plan: PlanArgs, service: &ServiceClient) -> Result<occopus_engine::Plan, Failure> {
     let posted = service.compile(plan.files).await?;
-    // A new one has nothing yet, whatever its id is to be.
+    // A plan for a new infrastructure does not depend on its id.
     let id = plan.infra_id.unwrap_or_else(|| Uuid::new_v4().to_string());
     service
         .plan(&id, &posted.text, plan.replace.to_engine_options())

@@ -1,5 +1,5 @@
-//! Standard output and standard error, which may be closed at any time: whoever reads them may have gone, and that must
-//! not end a deployment half way.
+//! Standard output and standard error, which may be closed at any time: a reader that has gone must not end a deployment
+//! half way. All text is made safe for terminals.
 
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -13,11 +13,11 @@ use super::args::OutputFormat;
 use super::report::status_lines;
 use super::terminal::{printable, printable_json};
 
-/// Whether something that was to be printed on standard output is lost.
+/// A flag that something to be printed on standard output is lost.
 static STDOUT_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Prints a line on standard output. That nobody reads it any more is no failure; that it can't be written is, and
-/// [`is_lost`] remembers it until the work is done.
+/// Prints a line on standard output. A closed pipe is not a failure; any other error is, and [`has_stdout_failed`] then
+/// returns true.
 pub(crate) fn line(text: impl Display) {
     write_line(printable(&text.to_string()));
 }
@@ -29,7 +29,7 @@ fn write_line(text: impl Display) {
     }
 }
 
-/// Whether standard output could not be written: a full disk, for example.
+/// Returns whether standard output could not be written, for example because of a full disk.
 pub(crate) fn has_stdout_failed() -> bool {
     STDOUT_FAILED.load(Ordering::Relaxed)
 }
@@ -42,7 +42,7 @@ pub(crate) fn json(value: &impl Serialize) {
     }
 }
 
-/// Prints all that is known of an infrastructure on standard output.
+/// Prints the status of an infrastructure on standard output.
 pub(crate) fn status(status: &Status, format: OutputFormat) {
     match format {
         OutputFormat::Json => json(status),
@@ -50,12 +50,12 @@ pub(crate) fn status(status: &Status, format: OutputFormat) {
     }
 }
 
-/// Prints a JSON document on one line of standard output. False when nobody reads any more.
+/// Prints a JSON document on one line of standard output. Returns false if the reader has gone.
 pub(crate) fn json_line(value: &impl Serialize) -> bool {
     serde_json::to_string(value).is_ok_and(|text| try_write_line(printable_json(&text)))
 }
 
-/// Prints a line on standard output. False when nobody reads any more.
+/// Prints a line on standard output. Returns false if the reader has gone.
 pub(crate) fn try_line(text: impl Display) -> bool {
     try_write_line(printable(&text.to_string()))
 }
@@ -65,7 +65,7 @@ fn try_write_line(text: impl Display) -> bool {
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok()
 }
 
-/// Asks on a terminal. No answer is no, and so is everything but yes.
+/// Asks on a terminal. Returns true for `y` or `yes` only; without a terminal returns false.
 pub(crate) fn ask(question: &str) -> bool {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return false;
@@ -81,17 +81,17 @@ pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", printable(&text.to_string()));
 }
 
-/// Whether standard output may have colours.
+/// Returns whether standard output may have colours.
 pub(crate) fn colours_on_stdout() -> bool {
     colours_allowed() && io::stdout().is_terminal()
 }
 
-/// Whether standard error may have colours.
+/// Returns whether standard error may have colours.
 pub(crate) fn colours_on_stderr() -> bool {
     colours_allowed() && io::stderr().is_terminal()
 }
 
-/// <https://no-color.org>
+/// Returns whether the environment allows colours: <https://no-color.org>
 fn colours_allowed() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")

@@ -1,4 +1,4 @@
-//! Zombies that nobody else waits for.
+//! Reaping of zombies that no other code waits for.
 //!
 //! The first process of a container is the parent of every process whose own parent has ended, such as the children of
 //! `local` nodes. It has to wait for them, or they stay as zombies and use up the numbers of processes.
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-/// A child of this program is waited for by the code that started it, long before it is seen here twice.
+/// Pause between two scans. Only a zombie of two scans is reaped: the code that started a child waits for it long before
+/// that.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Starts to wait for them, until the program ends, if it is the first process.
+/// Starts to reap zombies until the program ends, if it is the first process (pid 1).
 pub(crate) fn spawn_if_init() {
     let own = std::process::id();
     if own != 1 {
@@ -31,7 +32,7 @@ pub(crate) fn spawn_if_init() {
     });
 }
 
-/// The children of a process that ended and were not waited for.
+/// Returns the zombies among the children of a process.
 fn zombies(parent: u32) -> BTreeSet<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let zombie = |entry: fs::DirEntry| {
@@ -39,15 +40,15 @@ fn zombies(parent: u32) -> BTreeSet<i32> {
         let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
         // The second field is a name in parentheses, which may hold spaces and parentheses itself.
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-        let (state, of) = (fields.next()?, fields.next()?.parse::<u32>().ok()?);
-        (state == "Z" && of == parent).then_some(pid)
+        let (state, its_parent) = (fields.next()?, fields.next()?.parse::<u32>().ok()?);
+        (state == "Z" && its_parent == parent).then_some(pid)
     };
     entries.filter_map(zombie).collect()
 }
 
 fn reap(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
-        // Whoever has waited for it in the meantime has done what is needed.
+        // Other code may have waited for it in the meantime.
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
 }

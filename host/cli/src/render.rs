@@ -11,11 +11,10 @@ pub(crate) async fn run(render: RenderArgs, common: &GlobalArgs) -> Result<(), F
     let Some(index) = infrastructure.nodes.iter().position(|node| node.name == render.node) else {
         let names: Vec<_> = infrastructure.nodes.iter().map(|node| node.name.as_str()).collect();
         let text = format!("the description has no node `{}`", render.node);
-        return Err(
-            Failure::new(ExitStatus::Usage, "node.unknown", text).help(format_args!("there are {}", names.join(", ")))
-        );
+        return Err(Failure::new(ExitStatus::Usage, "node.unknown", text)
+            .help(format_args!("its nodes are {}", names.join(", "))));
     };
-    // Rendered with the plugins of this machine, wherever the definitions come from.
+    // Rendered with the plugins of this machine, also for a description that was compiled against a service.
     let engine = backend::open_local(common)?.planner(render.infra_id.as_deref()).await?;
     let outcomes = engine.preview(render.infra_id.as_deref(), &infrastructure, &[index]).await?;
     let (mut previews, mut failures) = (Vec::new(), Vec::new());

@@ -15,22 +15,22 @@ const PROGRESS_VERB: &str = "scaling";
 
 pub(crate) async fn run(arguments: ScaleArgs, common: &GlobalArgs) -> Result<ExitStatus, Failure> {
     let format = arguments.output.format;
-    let how = match (arguments.change, arguments.set, arguments.filter) {
+    let scale = match (arguments.change, arguments.set, arguments.filter) {
         (Some(change), ..) => Scale::By(change),
         (_, Some(number), _) => Scale::To(number),
         (.., filter) => Scale::Remove(filter.unwrap_or_default()),
     };
-    let wish = ScaleRequest { id: arguments.infra_id, node: arguments.node, how, later: arguments.later };
-    let scaled = match backend::open_backend(common)? {
-        Backend::Local(occopus) => run_local(wish, &occopus).await?,
-        Backend::Service(service) => run_on_service(wish, &service).await?,
+    let request = ScaleRequest { id: arguments.infra_id, node: arguments.node, scale, later: arguments.later };
+    let outcome = match backend::open_backend(common)? {
+        Backend::Local(occopus) => run_local(request, &occopus).await?,
+        Backend::Service(service) => run_on_service(request, &service).await?,
     };
-    match (scaled, format) {
+    match (outcome, format) {
         (ScaleOutcome::Recorded { node, number }, OutputFormat::Json) => {
             print::json(&json!({"node": node, "target": number, "applied": false}));
         }
         (ScaleOutcome::Recorded { .. }, OutputFormat::Text) => {
-            print::line("recorded; the next pass of `occopus maintain` does it");
+            print::line("recorded; the next pass of `occopus maintain` applies it");
         }
         (ScaleOutcome::Applied(status), format) => {
             print::status(&status, format);
@@ -41,33 +41,33 @@ pub(crate) async fn run(arguments: ScaleArgs, common: &GlobalArgs) -> Result<Exi
     Ok(ExitStatus::Success)
 }
 
-/// What is to become of a node.
+/// A request to scale a node.
 struct ScaleRequest {
     id: String,
     node: String,
-    how: Scale,
+    scale: Scale,
     later: bool,
 }
 
 /// Outcome of a request to scale.
 enum ScaleOutcome {
-    /// It is on record, for whoever maintains it.
+    /// The target is on record, for the process that maintains the infrastructure.
     Recorded { node: String, number: u32 },
-    /// As far as it was possible.
+    /// The target was applied, as far as possible.
     Applied(Status),
-    /// Somebody else works on it, and will do it.
+    /// Another process owns the infrastructure, and will apply the target.
     LeftToOwner(Status),
 }
 
 fn print_target(node: &str, number: u32) {
-    print::note(format_args!("{node} is to have {number}"));
+    print::note(format_args!("target of {node}: {number}"));
 }
 
-async fn run_local(wish: ScaleRequest, occopus: &Occopus) -> Result<ScaleOutcome, Failure> {
-    let ScaleRequest { id, node, how, later } = wish;
+async fn run_local(request: ScaleRequest, occopus: &Occopus) -> Result<ScaleOutcome, Failure> {
+    let ScaleRequest { id, node, scale, later } = request;
     let (id, node) = (&id, &node);
     let reader = occopus.reader().await?;
-    let number = reader.scale(id, node, how).await?;
+    let number = reader.scale(id, node, scale).await?;
     print_target(node, number);
     if later {
         return Ok(ScaleOutcome::Recorded { node: node.clone(), number });
@@ -80,16 +80,16 @@ async fn run_local(wish: ScaleRequest, occopus: &Occopus) -> Result<ScaleOutcome
     occopus.add_credential_paths_of(id).await;
     backend::prepare(occopus, needs).await?;
     let engine = occopus.engine().await?;
-    let live = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
-    let first = "stopping after what is under way (once more: stop at once)";
-    let done = backend::run_with_progress(occopus, id, &webhooks, live, first, async |run| {
+    let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
+    let first = "stopping after the current work (again: stop at once)";
+    let outcome = backend::run_with_progress(occopus, id, &webhooks, tree, first, async |run| {
         engine.maintain(id, MaintainOptions::default(), run).await
     });
-    match done.await {
+    match outcome.await {
         Ok(status) => Ok(ScaleOutcome::Applied(status)),
         Err(Failure::Engine(error, infrastructure)) => match *error {
             EngineError::Owned { holder, .. } => {
-                print::note(format_args!("{holder} works on it, and will do it"));
+                print::note(format_args!("{id} is owned by {holder}, which applies the target"));
                 Ok(ScaleOutcome::LeftToOwner(reader.status(id, false).await?))
             }
             error => Err(Failure::Engine(Box::new(error), infrastructure)),
@@ -98,21 +98,21 @@ async fn run_local(wish: ScaleRequest, occopus: &Occopus) -> Result<ScaleOutcome
     }
 }
 
-async fn run_on_service(wish: ScaleRequest, service: &ServiceClient) -> Result<ScaleOutcome, Failure> {
-    let ScaleRequest { id, node, how, later } = wish;
+async fn run_on_service(request: ScaleRequest, service: &ServiceClient) -> Result<ScaleOutcome, Failure> {
+    let ScaleRequest { id, node, scale, later } = request;
     let before = service.status(&id, false).await?;
-    let known = before.nodes.iter().find(|it| it.name == node).map(|it| it.target).unwrap_or_default();
-    let (by, number) = match how {
+    let current = before.nodes.iter().find(|known| known.name == node).map(|known| known.target).unwrap_or_default();
+    let (call, number) = match scale {
         Scale::To(number) => (ScaleCall::To(number), number),
-        Scale::Remove(instance) => (ScaleCall::RemoveInstance(instance), known.saturating_sub(1)),
-        Scale::By(change @ 0..) => (ScaleCall::Up(change.unsigned_abs()), known.saturating_add_signed(change)),
+        Scale::Remove(instance) => (ScaleCall::RemoveInstance(instance), current.saturating_sub(1)),
+        Scale::By(change @ 0..) => (ScaleCall::Up(change.unsigned_abs()), current.saturating_add_signed(change)),
         Scale::By(change) => {
-            // A service takes one instance away at a time; more of them in one step are a number to come to.
-            let number = known.saturating_add_signed(change);
+            // A service removes one instance at a time; several in one step are a new target.
+            let number = current.saturating_add_signed(change);
             (ScaleCall::To(number), number)
         }
     };
-    service.scale(&id, &node, &by).await?;
+    service.scale(&id, &node, &call).await?;
     print_target(&node, number);
     if later {
         return Ok(ScaleOutcome::Recorded { node, number });
@@ -120,11 +120,11 @@ async fn run_on_service(wish: ScaleRequest, service: &ServiceClient) -> Result<S
     let events = remote::subscribe(service, &id, StreamStart::Now).await?;
     match service.maintain(&id, false).await {
         Ok(accepted) => {
-            let live = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
-            remote::follow_operation(service, &accepted, events, live, None).await?;
+            let tree = ProgressTree::of_status(PROGRESS_VERB, &before, print::colours_on_stderr());
+            remote::follow_operation(service, &accepted, events, tree, None).await?;
         }
-        Err(Failure::Service(refused)) if refused.exit == ExitStatus::Owned => {
-            print::note("somebody works on it, and will do it");
+        Err(Failure::Service(error)) if error.exit == ExitStatus::Owned => {
+            print::note(format_args!("{id} is owned by another process, which applies the target"));
             return Ok(ScaleOutcome::LeftToOwner(service.status(&id, false).await?));
         }
         Err(failure) => return Err(failure),

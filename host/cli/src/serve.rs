@@ -29,7 +29,7 @@ pub(crate) async fn run(serve: ServeArgs, common: &GlobalArgs) -> Result<(), Fai
         grace: serve.grace,
         settings,
     };
-    // Nothing that comes over the network runs a command here.
+    // A description that comes over the network must not run a command here.
     let occopus = Occopus::new(Config { allow_commands: false, ..config });
     let server = Server::bind(occopus, options).await?;
     let url = format!("{}://{}", if server.is_tls() { "https" } else { "http" }, server.address());
@@ -40,13 +40,13 @@ pub(crate) async fn run(serve: ServeArgs, common: &GlobalArgs) -> Result<(), Fai
     let stop = StopSignal::default();
     signals::listen(
         stop.clone(),
-        "ending; what is under way may come to its end (thrice: end at once, nothing is lost)",
+        "shutting down when the current work is done (third time: exit at once, nothing is lost)",
     );
     let shutdown = CancellationToken::new();
-    let ending = shutdown.clone();
+    let trigger = shutdown.clone();
     tokio::spawn(async move {
         stop.requested().await;
-        ending.cancel();
+        trigger.cancel();
     });
     Ok(server.run(shutdown).await?)
 }
@@ -56,7 +56,7 @@ fn address(serve: &ServeArgs) -> SocketAddr {
     serve.listen.unwrap_or_else(|| SocketAddr::new(host, port))
 }
 
-/// Both or none: the arguments require each other.
+/// Returns the files for TLS: both or none, since the arguments require each other.
 fn tls(serve: &ServeArgs) -> Option<TlsFiles> {
     let files: (PathBuf, PathBuf) = serve.tls_certificate.clone().zip(serve.tls_key.clone())?;
     Some(TlsFiles { certificate: files.0, key: files.1 })

@@ -1,4 +1,4 @@
-//! Ctrl-C and its kin, while an infrastructure is worked on.
+//! Signals (Ctrl-C, SIGTERM, the end of the terminal) while an infrastructure is changed.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::print::note;
 
-/// Listens until the program ends: the first Ctrl-C (or SIGTERM, or the terminal closing) stops in good order, the second
-/// at once, the third ends the program.
+/// Handles signals until the program ends: the first Ctrl-C (or SIGTERM, or end of the terminal) requests an orderly stop
+/// and prints `first`, the second stops at once, the third exits the program.
 pub(crate) fn listen(stop: StopSignal, first: &'static str) {
-    // Without signals, the default is to die, which loses nothing either: all is recorded.
+    // Without handlers the signal kills the program, which loses nothing either: everything is on record.
     let interrupt = signal(SignalKind::interrupt()).ok();
     let terminate = signal(SignalKind::terminate()).ok();
-    // Under `nohup` the end of the terminal is to be ignored, and stays so.
+    // Under `nohup` SIGHUP is ignored, and stays so.
     let hangup = if ignores_hangup() { None } else { signal(SignalKind::hangup()).ok() };
     tokio::spawn(async move {
         let (mut interrupt, mut terminate, mut hangup) = (interrupt, terminate, hangup);
@@ -42,7 +42,7 @@ async fn wait_for(signal: &mut Option<Signal>) {
     }
 }
 
-/// SIGHUP is signal 1: the lowest bit of the mask.
+/// Returns whether SIGHUP is ignored. It is signal 1: the lowest bit of the mask.
 fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -10,16 +10,16 @@ use super::report::{format_duration, time_since};
 use super::{backend, print};
 
 pub(crate) async fn run(status: StatusArgs, common: &GlobalArgs) -> Result<(), Failure> {
-    let place = backend::open_backend(common)?;
+    let backend = backend::open_backend(common)?;
     let Some(id) = status.infra_id else {
-        let all = backend::list_infrastructures(&place).await?;
+        let all = backend::list_infrastructures(&backend).await?;
         match status.output.format {
             OutputFormat::Json => print::json(&all),
             OutputFormat::Text => list(&all),
         }
         return Ok(());
     };
-    let known = match &place {
+    let infrastructure = match &backend {
         Backend::Local(occopus) if status.refresh => {
             occopus.add_credential_paths_of(&id).await;
             backend::print_warnings(&occopus.credentials().await?);
@@ -28,7 +28,7 @@ pub(crate) async fn run(status: StatusArgs, common: &GlobalArgs) -> Result<(), F
         Backend::Local(occopus) => occopus.reader().await?.status(&id, false).await?,
         Backend::Service(service) => service.status(&id, status.refresh).await?,
     };
-    print::status(&known, status.output.format);
+    print::status(&infrastructure, status.output.format);
     Ok(())
 }
 
@@ -37,10 +37,14 @@ fn list(all: &[Summary]) {
         print::line("no infrastructures");
     }
     let now = Timestamp::now();
-    for one in all {
-        let age = format_duration(time_since(now, one.created));
-        let owner = one.owner.as_ref().map(|owner| format!(", worked on by {}", owner.holder)).unwrap_or_default();
-        let suspended = if one.suspended { ", suspended" } else { "" };
-        print::line(format_args!("{}  {}  {}{suspended}, begun {age} ago{owner}", one.id, one.name, one.state));
+    for infrastructure in all {
+        let age = format_duration(time_since(now, infrastructure.created));
+        let owner =
+            infrastructure.owner.as_ref().map(|owner| format!(", owned by {}", owner.holder)).unwrap_or_default();
+        let suspended = if infrastructure.suspended { ", suspended" } else { "" };
+        print::line(format_args!(
+            "{}  {}  {}{suspended}, created {age} ago{owner}",
+            infrastructure.id, infrastructure.name, infrastructure.state
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! `occopus store`: looking for damage, and giving room back.
+//! `occopus store`: checks for damage, and compaction.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::args::{GlobalArgs, OutputFormat, StoreCommand};
 use super::failure::{ExitStatus, Failure};
 use super::print;
 
-/// Events that are read at a time.
+/// Number of events that are read at a time.
 const PAGE_SIZE: usize = 500;
 
 pub(crate) async fn run(command: StoreCommand, common: &GlobalArgs) -> Result<(), Failure> {
@@ -30,7 +30,7 @@ async fn check(config: Config, format: OutputFormat) -> Result<(), Failure> {
     let path = config.store.clone();
     let report = run_on_file(&path, store::check).await?;
     let mut problems = report.problems.clone();
-    // Where SQLite finds damage, it may not find all of what that damages.
+    // SQLite may not find all records that its damage affects.
     let unreadable = unreadable_records(&Occopus::new(config)).await;
     problems.extend(unreadable.into_iter().map(|error| error.to_string()));
     print_report(&path, &report, &problems, format);
@@ -40,8 +40,7 @@ async fn check(config: Config, format: OutputFormat) -> Result<(), Failure> {
     let text =
         format!("the store {} is damaged: {} problems, the first: {}", path.display(), problems.len(), problems[0]);
     let failure = Failure::new(ExitStatus::Failed, "store.damaged", text);
-    Err(failure
-        .help("restore it from a backup; until then it can be read as far as it is readable, and takes no writes"))
+    Err(failure.help("restore it from a backup; until then it is read-only, and some of it may be unreadable"))
 }
 
 fn print_report(path: &Path, report: &CheckReport, problems: &[String], format: OutputFormat) {
@@ -58,7 +57,7 @@ fn print_report(path: &Path, report: &CheckReport, problems: &[String], format: 
             let path = path.display();
             print::line(format_args!("{path}: {entries} entries in {size} MiB, of which {free} MiB are free"));
             if problems.is_empty() {
-                print::line("no damage was found");
+                print::line("no damage found");
             }
         }
     }
@@ -78,7 +77,7 @@ async fn compact(path: PathBuf, format: OutputFormat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Works on a file, which takes as long as it is large.
+/// Runs blocking work on the file of the store; the time grows with its size.
 async fn run_on_file<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> Result<T, occopus_engine::ports::StoreError> + Send + 'static,
@@ -86,16 +85,16 @@ async fn run_on_file<T: Send + 'static>(
     let path = path.to_owned();
     match tokio::task::spawn_blocking(move || work(&path)).await {
         Ok(done) => done.map_err(|error| EngineError::from(error).into()),
-        // It is not cancelled by anybody, so it has panicked.
+        // Nothing cancels it, so it has panicked.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-/// Lists the records that can't be read.
+/// Returns the errors of all records that cannot be read.
 async fn unreadable_records(occopus: &Occopus) -> Vec<EngineError> {
     let engine = match occopus.reader().await {
         Ok(engine) => engine,
-        // What is wrong with the file was told before.
+        // The check of the file has reported its errors.
         Err(_) => return Vec::new(),
     };
     let mut unreadable = Vec::new();

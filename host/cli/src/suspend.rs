@@ -17,7 +17,7 @@ pub(crate) async fn run(arguments: SuspendArgs, suspend: bool, common: &GlobalAr
     match arguments.output.format {
         OutputFormat::Json => print::json(&json!({"id": id, "suspended": suspend})),
         OutputFormat::Text if suspend => {
-            print::line(format_args!("{id} is suspended: it runs on, and is not maintained"))
+            print::line(format_args!("{id} is suspended: it keeps running, but is not maintained"))
         }
         OutputFormat::Text => print::line(format_args!("{id} is maintained again")),
     }

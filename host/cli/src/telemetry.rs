@@ -1,7 +1,7 @@
-//! Traces and metrics over OTLP, when `OTEL_EXPORTER_OTLP_ENDPOINT` says where to.
+//! Traces and metrics over OTLP, sent to `OTEL_EXPORTER_OTLP_ENDPOINT` if that is set.
 //!
 //! The variables are those of the [OpenTelemetry specification](https://opentelemetry.io/docs/specs/otel/protocol/exporter/).
-//! What is sent over HTTP goes through the program's own client.
+//! HTTP requests go through the program's own client.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,10 +24,10 @@ use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 const ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-/// At the end, for what has not been sent.
+/// Time at the end of the program for what has not been sent.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What has to be told of the end.
+/// Exporters of traces and metrics, which must be shut down at the end.
 pub(crate) struct Telemetry {
     traces: SdkTracerProvider,
     metrics: SdkMeterProvider,
@@ -35,7 +35,7 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// Nothing without an endpoint.
+    /// Creates the exporters; none without an endpoint.
     pub(crate) fn from_environment() -> Option<Result<Self, ExporterBuildError>> {
         let endpoint = std::env::var(ENDPOINT_VARIABLE).ok().filter(|endpoint| !endpoint.is_empty())?;
         Some(Self::with_endpoint(endpoint))
@@ -52,22 +52,22 @@ impl Telemetry {
         Ok(Self { traces, metrics, client })
     }
 
-    /// For the subscriber: our own spans, and what is counted.
+    /// Returns the layer for the subscriber: spans of Occopus, and metrics.
     pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        let ours = ["occopus", "occopus_engine", "occopus_runtime", "occopus_store"];
-        let spans = Targets::new().with_targets(ours.map(|target| (target, LevelFilter::DEBUG)));
+        let own_targets = ["occopus", "occopus_engine", "occopus_runtime", "occopus_store"];
+        let spans = Targets::new().with_targets(own_targets.map(|target| (target, LevelFilter::DEBUG)));
         let spans = spans.with_target("occopus::metrics", LevelFilter::OFF);
-        let counted = Targets::new().with_target("occopus::metrics", LevelFilter::DEBUG);
+        let metrics = Targets::new().with_target("occopus::metrics", LevelFilter::DEBUG);
         let traces = tracing_opentelemetry::layer().with_tracer(self.traces.tracer("occopus"));
-        traces.with_filter(spans).and_then(MetricsLayer::new(self.metrics.clone()).with_filter(counted))
+        traces.with_filter(spans).and_then(MetricsLayer::new(self.metrics.clone()).with_filter(metrics))
     }
 
-    /// Requests are sent by this runtime from now on.
+    /// Sets the runtime that sends requests from now on.
     pub(crate) fn run_on(&self, tokio: Handle) {
-        // Only the first one counts, and there is only one.
+        // Only the first call counts, and there is only one.
         let _ = self.client.tokio.set(tokio);
     }
 
@@ -81,7 +81,7 @@ impl Telemetry {
     }
 }
 
-/// The exporters have threads of their own; requests are sent where Tokio runs.
+/// The HTTP client of the exporters, whose threads are their own: it sends requests on the Tokio runtime.
 #[derive(Clone, Debug)]
 struct ExporterClient {
     http: Arc<TrustedClient>,
@@ -91,7 +91,7 @@ struct ExporterClient {
 #[async_trait]
 impl HttpClient for ExporterClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let Some(tokio) = self.tokio.get() else { return Err("the program has not begun".into()) };
+        let Some(tokio) = self.tokio.get() else { return Err("the program has not started".into()) };
         let http = self.http.clone();
         Ok(tokio.spawn(async move { http.send(request).await }).await??)
     }

@@ -1,37 +1,37 @@
-//! Text that meets a terminal. What would command it is shown instead of done: names, messages and addresses come from files,
-//! clouds, plugins and services, and none of them may move the cursor, hide a line or turn text around.
+//! Escaping of text for terminals: names, messages and addresses come from files, clouds, plugins and services, and none
+//! of them may move the cursor, hide a line or reverse text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Parameters of the colours and emphasis that this program and its error reports use. Others could hide text.
+/// SGR parameters of the colours and emphasis that this program and its error reports use. Others could hide text.
 const ALLOWED_SGR_PARAMETERS: &[&str] =
     &["", "0", "1", "2", "3", "4", "22", "24", "31", "32", "33", "34", "35", "36", "39", "90"];
 
-/// Shows control characters, and those that change the direction of text, by their numbers (`\u{1b}`). Line breaks and tabs are
-/// kept, and so are colours and emphasis of the kind that this program uses.
+/// Escapes control characters, and those that change the direction of text, by their numbers (`\u{1b}`). Line breaks and
+/// tabs are kept, and so are colours and emphasis that this program uses.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    escape_controls(text, |shown, character| {
-        let _ = write!(shown, "{}", character.escape_unicode());
+    escape_controls(text, |escaped, character| {
+        let _ = write!(escaped, "{}", character.escape_unicode());
     })
 }
 
-/// The same for a JSON document, which stays the same document.
+/// Escapes a JSON document as [`printable`] does, in JSON's own notation: its value stays the same.
 pub(crate) fn printable_json(text: &str) -> Cow<'_, str> {
-    escape_controls(text, |shown, character| {
-        let _ = write!(shown, "\\u{:04x}", u32::from(character));
+    escape_controls(text, |escaped, character| {
+        let _ = write!(escaped, "\\u{:04x}", u32::from(character));
     })
 }
 
-fn escape_controls(text: &str, show: impl Fn(&mut String, char)) -> Cow<'_, str> {
+fn escape_controls(text: &str, escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
     if !text.chars().any(is_terminal_control) {
         return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(text.len() + 16);
+    let mut escaped = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
         if let Some(style) = leading_sgr(rest) {
-            shown.push_str(style);
+            escaped.push_str(style);
             rest = &rest[style.len()..];
             continue;
         }
@@ -39,15 +39,15 @@ fn escape_controls(text: &str, show: impl Fn(&mut String, char)) -> Cow<'_, str>
         match character {
             // The other half of a line break.
             '\r' if rest.starts_with('\n') => {}
-            _ if is_terminal_control(character) => show(&mut shown, character),
-            _ => shown.push(character),
+            _ if is_terminal_control(character) => escape(&mut escaped, character),
+            _ => escaped.push(character),
         }
     }
-    Cow::Owned(shown)
+    Cow::Owned(escaped)
 }
 
-/// Whether a terminal acts on this character, or orders text by it (Unicode TR 9, and the separators that some take for a line
-/// break).
+/// Returns whether a terminal acts on this character, or orders text by it (Unicode TR 9, and the separators that some
+/// take for a line break).
 pub(crate) fn is_terminal_control(character: char) -> bool {
     match character {
         '\n' | '\t' => false,
@@ -56,7 +56,7 @@ pub(crate) fn is_terminal_control(character: char) -> bool {
     }
 }
 
-/// A change of style at the start of a text (ECMA-48, SGR).
+/// Returns an allowed change of style at the start of a text (ECMA-48, SGR).
 fn leading_sgr(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\x1b[")?;
     let (parameters, _) = parameters.split_once('m')?;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_commands_a_terminal_is_shown() {
+    fn control_characters_are_escaped() {
         for (text, shown) in [
             ("a\tb\nc", "a\tb\nc"),
             ("a\r\nb\rc", "a\nb\\u{d}c"),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_stays_the_same() {
+    fn a_json_document_keeps_its_value() {
         let value = serde_json::json!({"\u{202e}name": "\x1b[2J\u{9b}A\u{7f}\u{2028}", "n": [1, "é"]});
         let document = serde_json::to_string_pretty(&value).expect("a document");
         let shown = printable_json(&document);

@@ -1,4 +1,4 @@
-//! `occopus token`: who may use the service.
+//! `occopus token`: tokens of the service.
 
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
@@ -20,7 +20,7 @@ pub(crate) async fn run(token: TokenCommand, common: &GlobalArgs) -> Result<(), 
             match output.format {
                 OutputFormat::Json => print::json(&to_json_with_secret(&info, text.reveal())),
                 OutputFormat::Text => {
-                    print::note(format_args!("{}; this is shown only now:", describe(&info)));
+                    print::note(format_args!("{}; the token is shown only once:", describe(&info)));
                     print::line(text.reveal());
                 }
             }
@@ -46,7 +46,7 @@ pub(crate) async fn run(token: TokenCommand, common: &GlobalArgs) -> Result<(), 
     Ok(())
 }
 
-/// The moment that is so far away.
+/// Returns the time after this span from now.
 fn expiry_after(span: Span) -> Result<Timestamp, Failure> {
     let end = Timestamp::now().to_zoned_datetime(TimeZone::UTC).checked_add(span);
     let end =
@@ -62,7 +62,7 @@ fn to_json_with_secret(info: &TokenInfo, text: &str) -> Value {
     value
 }
 
-/// A line for people.
+/// Returns a line about a token, for people.
 fn describe(info: &TokenInfo) -> String {
     let mut text = format!("{}  {:<7}  {}", info.id, info.scope, info.name);
     if let Some(infrastructures) = &info.infrastructures {
@@ -86,9 +86,9 @@ impl From<TokenError> for Failure {
             TokenError::Store(source) => EngineError::from(source).into(),
             TokenError::Name { .. } | TokenError::Past { .. } => Self::new(ExitStatus::Usage, code, error),
             TokenError::Taken { .. } => Self::new(ExitStatus::Failed, code, error)
-                .help("`occopus token revoke ID` ends the old one; then the name is free"),
+                .help("`occopus token revoke ID` revokes the old one, which frees the name"),
             TokenError::Unknown { .. } => {
-                Self::new(ExitStatus::Failed, code, error).help("`occopus token list` shows what there is")
+                Self::new(ExitStatus::Failed, code, error).help("`occopus token list` shows all tokens")
             }
             _ => Self::new(ExitStatus::Failed, code, error),
         }

@@ -43,13 +43,13 @@ async fn run_local(
     strict: bool,
 ) -> Result<(Infrastructure, Vec<Value>), Failure> {
     let compiled = backend::compile_deployable(occopus, files).await?;
-    let of_credentials = occopus.check_credentials().await?;
-    backend::print_warnings(&of_credentials);
+    let credentials_warnings = occopus.check_credentials().await?;
+    backend::print_warnings(&credentials_warnings);
     let mut warnings = problems_json(&compiled.warnings);
-    warnings.extend(problems_json(&of_credentials));
+    warnings.extend(problems_json(&credentials_warnings));
     let previews = backend::rehearse(occopus, None, &compiled.infrastructure).await?;
     warnings.extend(backend::preview_warnings(&previews).iter().map(FileDiagnostic::to_json));
-    // Files are checked where nobody has the credentials, too.
+    // Missing credentials are warnings: files are also checked where no credentials are.
     let found = occopus.authentications(&compiled.infrastructure, &previews).await?;
     let missing: Vec<_> = found.iter().filter_map(|found| credentials_warning(occopus, found)).collect();
     if !missing.is_empty() {
@@ -60,34 +60,34 @@ async fn run_local(
     Ok((compiled.infrastructure, warnings))
 }
 
-/// The warning of a section that can't authenticate.
+/// Returns the warning of a section that cannot authenticate.
 fn credentials_warning(occopus: &Occopus, found: &Authentication) -> Option<FileDiagnostic> {
-    let place = SourceLocation::parse(&found.origin);
+    let location = SourceLocation::parse(&found.origin);
     Some(FileDiagnostic {
         severity: "warning".to_owned(),
         code: "credentials.missing".to_owned(),
         message: format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?),
-        file: place.map(|place| place.file.to_owned()),
-        line: place.map(|place| place.line),
-        column: place.map(|place| place.column),
+        file: location.map(|location| location.file.to_owned()),
+        line: location.map(|location| location.line),
+        column: location.map(|location| location.column),
         help: Some(backend::credential_sources_help(occopus)),
     })
 }
 
-/// The files are checked here, and the service checks what only it can.
+/// Checks the files on this machine, and lets the service check the rest.
 async fn run_on_service(
     service: &ServiceClient,
     files: DescriptionArgs,
     strict: bool,
 ) -> Result<(Infrastructure, Vec<Value>), Failure> {
     let posted = service.compile(files).await?;
-    let told = service.validate(&posted.text).await.map_err(|failure| posted.relocate_failure(failure))?;
-    let news = posted.service_warnings(told);
-    if !news.is_empty() {
-        print::note(render_diagnostics(&news).trim_end());
+    let warnings = service.validate(&posted.text).await.map_err(|failure| posted.relocate_failure(failure))?;
+    let new = posted.service_warnings(warnings);
+    if !new.is_empty() {
+        print::note(render_diagnostics(&new).trim_end());
     }
     let mut warnings = problems_json(&posted.compiled.warnings);
-    warnings.extend(news.iter().map(FileDiagnostic::to_json));
+    warnings.extend(new.iter().map(FileDiagnostic::to_json));
     enforce_strict(&warnings, strict)?;
     Ok((posted.compiled.infrastructure, warnings))
 }
@@ -97,10 +97,10 @@ fn enforce_strict(warnings: &[Value], strict: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let number = pluralize(warnings.len() as u64, "warning");
-    let text = format_args!("{number}, and with --strict none is allowed");
+    let text = format_args!("{number}, and `--strict` allows none");
     Err(Failure::new(ExitStatus::Invalid, "files.warnings", text))
 }
 
-fn pluralize(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+fn pluralize(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

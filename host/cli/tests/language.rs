@@ -1,4 +1,4 @@
-//! Templates and what is made of descriptions, as users see them on the command line.
+//! Templates, and the results of compiling descriptions, on the command line.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,28 +19,28 @@ dependencies:
 
 const SERVER: &str = "'node_def:server':\n- resource: {type: local}\n  health_check: {ping: false}\n  \
                       contextualisation: {type: basic, attributes: {command: [sleep, '1']}}\n";
-/// What a process on this machine is contextualised with.
+/// Contextualisation of a process on this machine.
 const COMMAND: &str = "type: basic\nattributes: {command: [sleep, '1']}";
 
-/// Files in a directory of their own, and a home.
+/// A temporary directory with a description, its node definitions, and a home.
 struct TestHome(TempDir);
 
 impl TestHome {
-    /// With this section as the contextualisation of `client`.
+    /// Creates the files with this section as the contextualisation of `client`.
     fn with(contextualisation: &str) -> Self {
-        let place = Self(tempfile::tempdir().expect("a directory"));
-        place.write("infra.yaml", DESCRIPTION);
+        let home = Self(tempfile::tempdir().expect("a directory"));
+        home.write("infra.yaml", DESCRIPTION);
         let indented = contextualisation.replace('\n', "\n    ");
         let client = format!(
             "'node_def:client':\n- resource: {{type: local}}\n  contextualisation:\n    {}\n  health_check: {{ping: false}}\n",
             indented.trim_end()
         );
-        place.write("nodes/node_definitions.yaml", &(SERVER.to_owned() + &client));
+        home.write("nodes/node_definitions.yaml", &(SERVER.to_owned() + &client));
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("language-cache");
         std::fs::create_dir_all(&cache).expect("a directory");
-        std::fs::create_dir_all(place.0.path().join("home")).expect("a directory");
-        std::os::unix::fs::symlink(cache, place.0.path().join("home/cache")).expect("a link");
-        place
+        std::fs::create_dir_all(home.0.path().join("home")).expect("a directory");
+        std::os::unix::fs::symlink(cache, home.0.path().join("home/cache")).expect("a link");
+        home
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -75,7 +75,7 @@ impl TestHome {
     }
 }
 
-/// A cloud-init text of one line.
+/// Creates the files with a cloud-init text of one line.
 fn text(line: &str) -> TestHome {
     TestHome::with(&format!("type: cloudinit\ncontext_template: |\n  {line}\n"))
 }
@@ -107,19 +107,19 @@ fn addresses_that_are_not_known_yet_have_stand_ins() {
 }
 
 #[test]
-fn what_a_node_gets_is_shown() {
-    let place = TestHome::with(
+fn a_rendered_node_is_shown() {
+    let home = TestHome::with(
         "type: cloudinit\ncontext_template:\n  runcmd: [\"ping {{ getip('server') }}\"]\n  package_upgrade: yes\nattributes: {a: '{{ name }}'}",
     );
-    insta::assert_snapshot!("render", place.ok(&["render", "infra.yaml", "client"]));
-    let (code, _, stderr) = place.run(&["render", "infra.yaml", "clinet"]);
+    insta::assert_snapshot!("render", home.ok(&["render", "infra.yaml", "client"]));
+    let (code, _, stderr) = home.run(&["render", "infra.yaml", "clinet"]);
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("there are server, client"), "{stderr}");
+    assert!(stderr.contains("its nodes are server, client"), "{stderr}");
 }
 
 #[test]
-fn mistakes_in_templates_are_shown_at_the_users_line() {
-    let mut told = String::new();
+fn errors_in_templates_are_shown_at_the_users_line() {
+    let mut output = String::new();
     for section in [
         "type: cloudinit\ncontext_template: |\n  #cloud-config\n  runcmd:\n  - {{ nowhere.at_all }}",
         "type: cloudinit\ncontext_template: |\n  one\n  {% if %}",
@@ -147,64 +147,64 @@ fn mistakes_in_templates_are_shown_at_the_users_line() {
     ] {
         let (code, _, stderr) = TestHome::with(section).run(&["validate", "infra.yaml"]);
         assert_eq!(code, Some(3), "{section}: {stderr}");
-        told += &format!("##### {}\n{stderr}\n", section.replace('\n', "\n#     "));
+        output += &format!("##### {}\n{stderr}\n", section.replace('\n', "\n#     "));
     }
-    insta::assert_snapshot!("templates", told.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!("templates", output.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
-fn mistakes_in_templates_of_health_checks() {
-    let place = text("x");
+fn errors_in_templates_of_health_checks() {
+    let home = text("x");
     let definitions = SERVER.replace(
         "health_check: {ping: false}",
         "health_check:\n    ping: false\n    urls: ['http://{{ ip }}/', 'http://{{ ip.nothing.at_all }}/']",
     );
-    place.write("nodes/node_definitions.yaml", &(definitions + &SERVER.replace("server", "client")));
-    let (code, _, stderr) = place.run(&["validate", "infra.yaml"]);
+    home.write("nodes/node_definitions.yaml", &(definitions + &SERVER.replace("server", "client")));
+    let (code, _, stderr) = home.run(&["validate", "infra.yaml"]);
     assert_eq!(code, Some(3), "{stderr}");
     assert!(stderr.contains("node_definitions.yaml:5:32") && stderr.contains("`ip.nothing.at_all`"), "{stderr}");
 }
 
 #[test]
-fn mistakes_in_templates_for_programs() {
-    let place = text("#cloud-config\n  runcmd:\n  - {{ nowhere.at_all }}");
-    let (code, stdout, _) = place.run(&["validate", "infra.yaml", "--output", "json"]);
+fn errors_in_templates_as_json() {
+    let home = text("#cloud-config\n  runcmd:\n  - {{ nowhere.at_all }}");
+    let (code, stdout, _) = home.run(&["validate", "infra.yaml", "--output", "json"]);
     assert_eq!(code, Some(3));
-    let problem = serde_json::from_str::<Value>(&stdout).expect("JSON")["error"]["problems"][0].take();
+    let diagnostic = serde_json::from_str::<Value>(&stdout).expect("JSON")["error"]["problems"][0].take();
     assert_eq!(
-        problem["message"],
+        diagnostic["message"],
         "node client: a part of something that is not defined is asked for: at `nowhere.at_all`"
     );
-    assert_eq!((&problem["line"], &problem["column"]), (&Value::from(12), &Value::from(7)), "{problem}");
+    assert_eq!((&diagnostic["line"], &diagnostic["column"]), (&Value::from(12), &Value::from(7)), "{diagnostic}");
 }
 
 #[test]
 fn commands_run_where_they_are_allowed_only() {
-    let place = text("{{ cmd('echo hello') }}");
-    let (code, _, stderr) = place.run(&["validate", "infra.yaml"]);
+    let home = text("{{ cmd('echo hello') }}");
+    let (code, _, stderr) = home.run(&["validate", "infra.yaml"]);
     assert_eq!(code, Some(3));
     assert!(stderr.contains("allow_commands: true"), "{stderr}");
-    place.write("home/occopus_config.yaml", "allow_commands: true\n");
-    assert_eq!(place.rendered()["user_data"], "output-of-a-command", "a preview runs nothing");
+    home.write("home/occopus_config.yaml", "allow_commands: true\n");
+    assert_eq!(home.rendered()["user_data"], "output-of-a-command", "a preview runs nothing");
 }
 
 #[test]
 fn graphs() {
-    let place = text("x");
+    let home = text("x");
     for form in ["text", "dot", "mermaid"] {
-        insta::assert_snapshot!(format!("graph_{form}"), place.ok(&["graph", "infra.yaml", "--format", form]));
+        insta::assert_snapshot!(format!("graph_{form}"), home.ok(&["graph", "infra.yaml", "--format", form]));
     }
-    let svg = place.ok(&["graph", "infra.yaml", "--format", "svg"]);
+    let svg = home.ok(&["graph", "infra.yaml", "--format", "svg"]);
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
     assert!(svg.contains("server (2 to 4)") && svg.contains("client"), "{svg}");
 }
 
 #[test]
 fn schemas_take_what_is_valid_and_nothing_else() {
-    let place = text("x");
+    let home = text("x");
     let read = |text: &str| serde_yaml_ng::from_str::<Value>(text).expect("YAML");
     let schema = |of: &str| {
-        let schema: Value = serde_json::from_str(&place.ok(&["schema", of])).expect("JSON");
+        let schema: Value = serde_json::from_str(&home.ok(&["schema", of])).expect("JSON");
         jsonschema::validator_for(&schema).expect("a schema")
     };
     let (description, definitions) = (schema("description"), schema("definitions"));
@@ -214,40 +214,40 @@ fn schemas_take_what_is_valid_and_nothing_else() {
     assert!(!definitions.is_valid(&read(&SERVER.replace("local", "lokal"))));
     assert!(!definitions.is_valid(&read(&SERVER.replace("type: local", "type: local, imgae: x"))));
     assert!(!definitions.is_valid(&read(&SERVER.replace("ping", "pong"))));
-    // What no plugin serves yet is known all the same.
+    // Sections of planned plugins are known, too.
     let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
     assert!(definitions.is_valid(&read(&SERVER.replace("{type: local}", planned))));
 }
 
 #[test]
-fn definitions_are_kept_shown_and_removed() {
-    let place = TestHome::with(COMMAND);
-    place.ok(&["import", "nodes/node_definitions.yaml"]);
-    let list = place.ok(&["definitions", "list"]);
+fn definitions_are_stored_shown_and_removed() {
+    let home = TestHome::with(COMMAND);
+    home.ok(&["import", "nodes/node_definitions.yaml"]);
+    let list = home.ok(&["definitions", "list"]);
     assert!(list.contains("client  nodes/node_definitions.yaml:6:3") && list.contains("server"), "{list}");
-    let shown = place.ok(&["definitions", "show", "server"]);
-    place.write("again.yaml", &shown);
-    assert!(place.ok(&["import", "again.yaml"]).contains("server"), "what is shown can be imported: {shown}");
-    // Without definitions beside it, the kept ones serve.
-    std::fs::remove_dir_all(place.0.path().join("nodes")).expect("removed");
-    place.ok(&["validate", "infra.yaml"]);
-    place.ok(&["definitions", "remove", "server"]);
-    let (code, _, stderr) = place.run(&["validate", "infra.yaml"]);
+    let shown = home.ok(&["definitions", "show", "server"]);
+    home.write("again.yaml", &shown);
+    assert!(home.ok(&["import", "again.yaml"]).contains("server"), "what is shown can be imported: {shown}");
+    // Without definitions beside the description, the stored ones are used.
+    std::fs::remove_dir_all(home.0.path().join("nodes")).expect("removed");
+    home.ok(&["validate", "infra.yaml"]);
+    home.ok(&["definitions", "remove", "server"]);
+    let (code, _, stderr) = home.run(&["validate", "infra.yaml"]);
     assert_eq!(code, Some(3));
     assert!(stderr.contains("`server` is not defined"), "{stderr}");
-    assert_eq!(place.run(&["definitions", "show", "server"]).0, Some(1));
+    assert_eq!(home.run(&["definitions", "show", "server"]).0, Some(1));
 }
 
 #[test]
-fn warnings_are_errors_when_asked() {
-    let place = TestHome::with(COMMAND);
-    place.ok(&["validate", "--strict", "infra.yaml"]);
+fn warnings_are_errors_with_strict() {
+    let home = TestHome::with(COMMAND);
+    home.ok(&["validate", "--strict", "infra.yaml"]);
     let planned = "{type: cloudsigma, endpoint: e, libdrive_id: l, description: {cpu: 1, mem: 2, vnc_password: p}}";
     let planned = SERVER.replace("{type: local}", planned);
-    place.write("nodes/node_definitions.yaml", &(planned + &SERVER.replace("server", "client")));
-    place.ok(&["validate", "infra.yaml"]);
-    assert_eq!(place.run(&["validate", "--strict", "infra.yaml"]).0, Some(3));
-    let (code, _, stderr) = place.run(&["build", "infra.yaml"]);
+    home.write("nodes/node_definitions.yaml", &(planned + &SERVER.replace("server", "client")));
+    home.ok(&["validate", "infra.yaml"]);
+    assert_eq!(home.run(&["validate", "--strict", "infra.yaml"]).0, Some(3));
+    let (code, _, stderr) = home.run(&["build", "infra.yaml"]);
     assert_eq!(code, Some(3), "{stderr}");
     assert!(stderr.contains("cloudsigma") && stderr.contains("node_definitions.yaml:2:"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! `occopus token`, as people and scripts meet it.
+//! `occopus token` on the command line.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn json(home: &TempDir, arguments: &[&str]) -> Value {
     serde_json::from_str(&stdout).expect("JSON")
 }
 
-/// Whether a file in this folder has this text.
+/// Returns whether a file in this folder contains this text.
 fn is_written(folder: &Path, text: &str) -> bool {
     let files = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     files.into_iter().any(|path| match path.is_dir() {
@@ -38,7 +38,7 @@ fn is_written(folder: &Path, text: &str) -> bool {
 }
 
 #[test]
-fn a_token_is_printed_once_and_kept_nowhere() {
+fn a_token_is_printed_once_and_not_stored() {
     let home = TempDir::new().expect("a directory");
     assert_eq!(run(&home, &["token", "list"]).1, "No tokens; `occopus token create NAME --scope read` makes one.\n");
     let (code, token, notes) = run(&home, &["token", "create", "ci", "--scope", "operate", "--expires", "30d"]);
@@ -48,11 +48,14 @@ fn a_token_is_printed_once_and_kept_nowhere() {
     assert!(notes.contains("operate  ci, until 20") && !notes.contains(secret), "{notes}");
     assert!(is_written(home.path(), id) && !is_written(home.path(), secret));
 
-    let made =
+    let created =
         json(&home, &["token", "create", "b", "--scope", "read", "--infrastructure", "x", "--infrastructure", "y"]);
-    assert_eq!((&made["scope"], &made["infrastructures"]), (&"read".into(), &serde_json::json!(["x", "y"])));
+    assert_eq!((&created["scope"], &created["infrastructures"]), (&"read".into(), &serde_json::json!(["x", "y"])));
     assert!(
-        made["token"].as_str().expect("a token").starts_with(&format!("occ_{}_", made["id"].as_str().expect("an id")))
+        created["token"]
+            .as_str()
+            .expect("a token")
+            .starts_with(&format!("occ_{}_", created["id"].as_str().expect("an id")))
     );
 
     let (_, listed, _) = run(&home, &["token", "list"]);
@@ -66,12 +69,12 @@ fn a_token_is_printed_once_and_kept_nowhere() {
 }
 
 #[test]
-fn what_is_wrong_is_told() {
+fn errors_are_reported() {
     let home = TempDir::new().expect("a directory");
     let create = |arguments: &[&str]| run(&home, &[&["token", "create"], arguments].concat());
     assert_eq!(create(&["ci", "--scope", "read"]).0, Some(0));
     let (code, _, error) = create(&["ci", "--scope", "read"]);
-    assert!(code == Some(1) && error.contains("there is a token called `ci` already"), "{error}");
+    assert!(code == Some(1) && error.contains("a token called `ci` already exists"), "{error}");
     let (code, _, error) = create(&["x", "--scope", "all"]);
     assert!(code == Some(2) && error.contains("there are `read`, `operate` and `admin`"), "{error}");
     for wrong in ["soon", "-1d", "0s", "99999y"] {

@@ -21,7 +21,7 @@ mod testbed;
 use std::path::PathBuf;
 
 use occopus_engine::StopSignal;
-use occopus_runtime::{Kind, PluginSource, RuntimeError};
+use occopus_runtime::{PluginKind, PluginSource, RuntimeError};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use chaos::Chaos;
@@ -91,10 +91,10 @@ async fn test(
 ) -> Result<Report, ConformanceError> {
     let bed = Testbed::prepare(subject, meter.clone()).await?;
     match bed.kind {
-        Kind::Driver => driver::run(&mut suite, &bed).await,
-        Kind::HealthChecker => health::run(&mut suite, &bed).await,
-        Kind::Contextualiser => contextualiser::run(&mut suite, &bed).await,
-        Kind::ConfigManager => config_manager::run(&mut suite, &bed).await,
+        PluginKind::Driver => driver::run(&mut suite, &bed).await,
+        PluginKind::HealthChecker => health::run(&mut suite, &bed).await,
+        PluginKind::Contextualiser => contextualiser::run(&mut suite, &bed).await,
+        PluginKind::ConfigManager => config_manager::run(&mut suite, &bed).await,
     }
     bed.check_leaks(&mut suite).await;
     Ok(suite.report(&bed.name, bed.kind))

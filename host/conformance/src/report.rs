@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use occopus_engine::StopSignal;
 use occopus_engine::ports::Fault;
-use occopus_runtime::Kind;
+use occopus_runtime::PluginKind;
 use serde::Serialize;
 
 use crate::meter::{Meter, Usage};
@@ -66,7 +66,7 @@ pub struct Report {
     /// The plugin's name.
     pub plugin: String,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: PluginKind,
     /// In the order in which they ran.
     pub checks: Vec<Check>,
     /// By function.
@@ -191,7 +191,7 @@ impl<T: FnMut(&ProgressEvent<'_>)> Suite<T> {
         self.checks.push(check);
     }
 
-    pub(crate) fn report(self, plugin: &str, kind: Kind) -> Report {
+    pub(crate) fn report(self, plugin: &str, kind: PluginKind) -> Report {
         Report { plugin: plugin.to_owned(), kind, checks: self.checks, usage: self.meter.usage() }
     }
 }

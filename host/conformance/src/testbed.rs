@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use occopus_engine::ports::{CallContext, Fault};
 use occopus_model::{Credential, Secret, SectionKind, Tls};
 use occopus_runtime::grants::{Grants, Interface, NetworkTarget, PluginGrants};
-use occopus_runtime::{CallLimits, CredentialSource, Description, Kind, Runtime, RuntimeConfig};
+use occopus_runtime::{CallLimits, CredentialSource, Description, PluginKind, Runtime, RuntimeConfig};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::server::{ServerProcess, free_port};
 use crate::{ConformanceError, Subject};
 
 pub(crate) struct Testbed {
-    pub(crate) kind: Kind,
+    pub(crate) kind: PluginKind,
     /// The plugin's.
     pub(crate) name: String,
     pub(crate) fixture: Fixture,
@@ -163,7 +163,7 @@ impl Testbed {
                         );
                     }
                     let points_there = |at: &String| {
-                        let checker = if self.kind == Kind::HealthChecker {
+                        let checker = if self.kind == PluginKind::HealthChecker {
                             format!("/{}", self.keyword())
                         } else {
                             String::new()
@@ -224,29 +224,29 @@ async fn start_servers(fixture: &Fixture, ports: Ports, path: &Path) -> Result<V
 }
 
 /// The key of a kind's section in a node definition.
-pub(crate) fn key_of(kind: Kind) -> &'static str {
+pub(crate) fn key_of(kind: PluginKind) -> &'static str {
     match kind {
-        Kind::Driver => "resource",
-        Kind::HealthChecker => "health_check",
-        Kind::Contextualiser => "contextualisation",
-        Kind::ConfigManager => "config_management",
+        PluginKind::Driver => "resource",
+        PluginKind::HealthChecker => "health_check",
+        PluginKind::Contextualiser => "contextualisation",
+        PluginKind::ConfigManager => "config_management",
     }
 }
 
-fn section_of(fixture: &Fixture, kind: Kind) -> Result<Value, String> {
+fn section_of(fixture: &Fixture, kind: PluginKind) -> Result<Value, String> {
     let section = match kind {
-        Kind::Driver => &fixture.resource,
-        Kind::HealthChecker => &fixture.health_check,
-        Kind::Contextualiser => &fixture.contextualisation,
-        Kind::ConfigManager => &fixture.config_management,
+        PluginKind::Driver => &fixture.resource,
+        PluginKind::HealthChecker => &fixture.health_check,
+        PluginKind::Contextualiser => &fixture.contextualisation,
+        PluginKind::ConfigManager => &fixture.config_management,
     };
     section.clone().ok_or_else(|| format!("a {} needs `{}`", kind.name(), key_of(kind)))
 }
 
 /// The fixture's section must be one that the plugin takes.
-fn check_section(section: &Value, kind: Kind, it: &Description) -> Result<(), String> {
+fn check_section(section: &Value, kind: PluginKind, it: &Description) -> Result<(), String> {
     let mut section = section.clone();
-    if kind != Kind::HealthChecker {
+    if kind != PluginKind::HealthChecker {
         let keyword = section.as_object_mut().and_then(|section| section.remove("type"));
         if keyword.as_ref() != Some(&Value::from(it.keyword.as_str())) {
             return Err(format!("`{}.type` must be {}", key_of(kind), it.keyword));

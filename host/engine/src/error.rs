@@ -1,4 +1,4 @@
-//! Why something could not be done.
+//! Errors of the engine, and failures of nodes.
 
 use std::fmt;
 
@@ -9,228 +9,230 @@ use serde::Serialize;
 use crate::ports::{Detail, Fault, StoreError};
 use crate::status::Leftover;
 
-/// Why the engine did not do what it was asked.
+/// The error of a request to the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// No infrastructure has this id.
+    /// The store has no infrastructure with this id.
     #[error("there is no infrastructure with the id {id}")]
     UnknownInfrastructure {
-        /// As it was given.
+        /// Id as it was given.
         id: String,
     },
     /// The infrastructure has no such node.
     #[error("infrastructure {id} has no node {node}; it has {}", known.join(", "))]
     UnknownNode {
-        /// The infrastructure.
+        /// Id of the infrastructure.
         id: String,
-        /// As it was given.
+        /// Name of the node as it was given.
         node: String,
-        /// The nodes that there are.
+        /// Names of the existing nodes.
         known: Vec<String>,
     },
     /// The node has no such instance.
     #[error("node {node} has no instance with the id or address {instance}")]
     UnknownInstance {
-        /// The node's name.
+        /// Name of the node.
         node: String,
-        /// As it was given.
+        /// Id or address as it was given.
         instance: String,
     },
-    /// The description does not allow so many, or so few.
+    /// The description does not allow this number of instances.
     #[error("node {node} can't have {wanted} instances: its description allows {min} to {max}")]
     Limits {
-        /// The node's name.
+        /// Name of the node.
         node: String,
-        /// How many were asked for, requests that wait included.
+        /// Requested number of instances, including pending requests.
         wanted: i64,
-        /// At least.
+        /// Smallest number that the description allows.
         min: u32,
-        /// At most.
+        /// Largest number that the description allows.
         max: u32,
     },
-    /// More instances than are allowed here, whatever is described.
+    /// The number of instances exceeds the limit of this installation, whatever is described.
     #[error("{what} would have {wanted} instances; {most} are allowed")]
     TooMany {
         /// `node NAME`, or `the infrastructure`.
         what: String,
-        /// The number that there would be.
+        /// Resulting number of instances.
         wanted: u64,
-        /// The most that there may be.
+        /// Largest number that is allowed.
         most: u32,
     },
-    /// It is about to be gone.
+    /// The infrastructure is being destroyed.
     #[error("infrastructure {id} is being destroyed")]
     Destroying {
-        /// The infrastructure.
+        /// Id of the infrastructure.
         id: String,
     },
-    /// Not usable as an id.
-    #[error("{id:?} can't be an id: use 1 to 64 letters, digits, '.', '_' and '-'")]
+    /// The id is not valid.
+    #[error("{id:?} is not a valid id: use 1 to 64 letters, digits, '.', '_' and '-'")]
     InvalidId {
-        /// As it was given.
+        /// Id as it was given.
         id: String,
     },
-    /// Another process works on it.
-    #[error("infrastructure {id} is being worked on by {holder}, since {since}")]
+    /// Another process owns the infrastructure.
+    #[error("infrastructure {id} is owned by {holder} since {since}")]
     Owned {
-        /// The infrastructure.
+        /// Id of the infrastructure.
         id: String,
-        /// Host and process.
+        /// Host and process of the owner.
         holder: String,
-        /// Since when.
+        /// Time since when it is owned.
         since: Timestamp,
     },
-    /// Another process has taken over, so this one stopped at once.
+    /// The lease expired or another process acquired it, so this one stopped at once.
     #[error(
-        "this process lost infrastructure {id}: its lease ended (was the machine suspended?). It stopped at once; \
-         nothing is forgotten, run the command again to go on"
+        "the lease on infrastructure {id} was lost: it expired (was this machine suspended?). The process stopped at once and \
+         kept all records; run the command again to continue"
     )]
     LeaseLost {
-        /// The infrastructure.
+        /// Id of the infrastructure.
         id: String,
     },
-    /// The store did not answer.
+    /// The store failed.
     #[error("{source}")]
     Store {
-        /// Why.
+        /// Error of the store.
         #[from]
         source: StoreError,
     },
-    /// A record can't be read.
-    #[error("the store's entry {key} can't be read: {message}")]
+    /// A record cannot be read.
+    #[error("cannot read the store's entry {key}: {message}")]
     Corrupt {
-        /// The key.
+        /// Key of the record.
         key: String,
-        /// Why.
+        /// Cause.
         message: String,
     },
     /// A record was written by a newer version.
-    #[error("the store's entry {key} has version {found}, this program knows {known}: use a newer program")]
+    #[error(
+        "the store's entry {key} has version {found}, but this program supports only versions up to {known}: use a newer program"
+    )]
     Newer {
-        /// The key.
+        /// Key of the record.
         key: String,
-        /// Its version.
+        /// Version of the record.
         found: u32,
-        /// The newest known.
+        /// Newest version that this program supports.
         known: u32,
     },
-    /// The description can't be deployed.
-    #[error("the infrastructure can't be deployed: {message}")]
+    /// The description cannot be deployed.
+    #[error("cannot deploy the infrastructure: {message}")]
     Invalid {
-        /// Why.
+        /// Cause.
         message: String,
     },
-    /// No plugin serves a keyword.
+    /// A keyword has no plugin.
     #[error("node {node}: there is no {kind} for {keyword:?}")]
     NoPlugin {
-        /// The node's name.
+        /// Name of the node.
         node: String,
-        /// "driver", "health checker", "contextualiser".
+        /// Kind of plugin: "driver", "health checker", "contextualiser".
         kind: &'static str,
-        /// As the user wrote it.
+        /// Keyword as the user wrote it.
         keyword: String,
-        /// `FILE:LINE:COLUMN`, when known.
+        /// Location as `FILE:LINE:COLUMN`, if known.
         location: Option<String>,
     },
-    /// A node could not be made.
+    /// A node failed.
     #[error("{failure}")]
     Node {
-        /// Which, and why.
+        /// Failure of the node.
         failure: Box<NodeFailure>,
-        /// Whether what this run made was removed.
+        /// Set if the run was rolled back.
         rolled_back: bool,
-        /// What should have been removed and was not.
+        /// Instances that should have been removed and were not.
         left: Vec<Leftover>,
     },
-    /// The user stopped it.
+    /// The user stopped the run.
     #[error("stopped")]
     Stopped {
-        /// Whether what this run made was removed.
+        /// Set if the run was rolled back.
         rolled_back: bool,
-        /// What exists and, after a second request, was not removed.
+        /// Instances that exist and, after a second stop request, were not removed.
         left: Vec<Leftover>,
     },
 }
 
-/// Why a node could not be made.
+/// The failure of a node's instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeFailure {
-    /// The node's name.
+    /// Name of the node.
     pub node: String,
     /// UUID of the instance.
     pub instance: String,
-    /// The driver's keyword.
+    /// Keyword of the driver.
     pub driver: String,
-    /// Why.
+    /// Reason for the failure.
     pub reason: FailureReason,
-    /// Where its implementation stands: `FILE:LINE:COLUMN`; empty when unknown.
+    /// Location of its implementation as `FILE:LINE:COLUMN`; empty if unknown.
     pub origin: String,
-    /// Sentences about lines that the user wrote.
+    /// Messages about lines that the user wrote.
     pub details: Vec<LocatedMessage>,
-    /// The last lines that its machine wrote.
+    /// Last lines that its machine wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
 }
 
-/// Why a node could not be made.
+/// The reason for the failure of a node's instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum FailureReason {
     /// A plugin's call failed.
     Call {
-        /// Which: "create", "find", "render", "check".
+        /// Name of the call: "create", "find", "render", "check".
         call: String,
-        /// Why.
+        /// Fault of the last attempt.
         fault: Fault,
-        /// How often it was tried.
+        /// Number of attempts.
         attempts: u32,
-        /// For how many seconds it had been failing.
+        /// Seconds for which the call had been failing.
         seconds: u64,
     },
     /// The machine stopped, failed or vanished while it was awaited.
     Machine {
-        /// What it did: "stopped".
+        /// Change of the machine, as a verb: "stopped".
         what: String,
-        /// In the cloud's words.
+        /// Message of the cloud.
         message: Option<String>,
     },
-    /// Its checks failed for too long.
+    /// The health checks failed for too long.
     Unhealthy {
-        /// What the check said last.
+        /// Last message of the check.
         message: String,
-        /// For so many seconds.
+        /// Seconds for which the checks were allowed to fail.
         seconds: u64,
     },
     /// The machine did not run in time.
     Slow {
-        /// After so many seconds.
+        /// Seconds within which the machine had to run.
         seconds: u64,
     },
-    /// No implementation has capacity.
+    /// All implementations lack capacity.
     NoCapacity {
-        /// What each said.
+        /// Message of each implementation.
         tried: Vec<String>,
     },
-    /// No implementation matches.
+    /// The node has no matching implementation.
     NoImplementation {
-        /// Why none does.
+        /// Cause.
         message: String,
     },
 }
 
-/// A sentence about something that the user wrote.
+/// A message about a part of the user's text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LocatedMessage {
-    /// One sentence.
+    /// Message of one sentence.
     pub message: String,
-    /// JSON pointer into the implementation; empty when it is about nothing that the user wrote.
+    /// JSON pointer into the implementation; empty if the message is not about the user's text.
     pub pointer: String,
-    /// `FILE:LINE:COLUMN`, when known.
+    /// Location as `FILE:LINE:COLUMN`, if known.
     pub location: Option<String>,
 }
 
 impl EngineError {
-    /// A stable code for programs.
+    /// Returns a stable code for programs.
     pub fn code(&self) -> &str {
         match self {
             Self::UnknownInfrastructure { .. } => "engine.unknown-infrastructure",
@@ -254,7 +256,7 @@ impl EngineError {
         }
     }
 
-    /// What exists and should not, or might.
+    /// Returns the instances that exist, or may exist, and should not.
     pub fn left(&self) -> &[Leftover] {
         match self {
             Self::Node { left, .. } | Self::Stopped { left, .. } => left,
@@ -264,7 +266,7 @@ impl EngineError {
 }
 
 impl NodeFailure {
-    /// With the places in the user's files that it is about.
+    /// Creates a failure with its locations in the user's files.
     pub(crate) fn new(
         node: String,
         instance: &str,
@@ -289,7 +291,7 @@ impl NodeFailure {
         }
     }
 
-    /// A stable code for programs: the plugin's own, when a call failed.
+    /// Returns a stable code for programs: that of the plugin if a call failed.
     pub fn code(&self) -> &str {
         match &self.reason {
             FailureReason::Call { fault, .. } => &fault.code,
@@ -301,7 +303,7 @@ impl NodeFailure {
         }
     }
 
-    /// The first line that it points at: of a detail, otherwise of the implementation.
+    /// Returns the location of the first detail that has one, otherwise that of the implementation.
     pub fn location(&self) -> Option<&str> {
         let detail = self.details.iter().find_map(|detail| detail.location.as_deref());
         detail.or(Some(self.origin.as_str()).filter(|origin| !origin.is_empty()))
@@ -310,7 +312,7 @@ impl NodeFailure {
 
 impl fmt::Display for NodeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A sweep is about no node.
+        // A sweep has no node.
         if self.node.is_empty() {
             return write!(f, "{}: {}", self.driver, self.reason);
         }
@@ -321,7 +323,7 @@ impl fmt::Display for NodeFailure {
 impl fmt::Display for FailureReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The name of this call means nothing to those who wrote the template.
+            // The call's name has no meaning for the author of a template.
             Self::Call { call, fault, attempts: 0 | 1, .. } if call == "render" => fault.fmt(f),
             Self::Call { call, fault, attempts: 0 | 1, .. } => write!(f, "{call} failed: {fault}"),
             Self::Call { call, fault, attempts, seconds } => {
@@ -330,21 +332,21 @@ impl fmt::Display for FailureReason {
             Self::Machine { what, message: Some(message) } => write!(f, "the machine {what}: {message}"),
             Self::Machine { what, message: None } => write!(f, "the machine {what}"),
             Self::Unhealthy { message, seconds } => write!(f, "not healthy for {seconds} s: {message}"),
-            Self::Slow { seconds } => write!(f, "the machine does not run after {seconds} s"),
+            Self::Slow { seconds } => write!(f, "the machine is not running after {seconds} s"),
             Self::NoCapacity { tried } => write!(f, "no capacity: {}", tried.join("; ")),
             Self::NoImplementation { message } => f.write_str(message),
         }
     }
 }
 
-/// The line of what a pointer leads to, or of the nearest thing around it.
+/// Returns the location of a pointer's target, or of the nearest element around it.
 pub(crate) fn nearest_location(implementation: &Implementation, pointer: &str) -> Option<String> {
     let mut pointer = pointer;
     while !pointer.is_empty() {
         if let Some(line) = implementation.lines.get(pointer) {
             return Some(line.clone());
         }
-        pointer = pointer.rsplit_once('/').map(|(around, _)| around).unwrap_or_default();
+        pointer = pointer.rsplit_once('/').map(|(parent, _)| parent).unwrap_or_default();
     }
     None
 }

@@ -1,4 +1,5 @@
-//! What happens, as one closed set. Reporters get all of it; the store keeps all but [`EventKind::is_transient`].
+//! Events, as one closed set. Subscribers of a run get all of them; the store keeps all but
+//! [`EventKind::is_transient`].
 
 use std::fmt;
 
@@ -8,26 +9,27 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Plan;
 use crate::ports::Address;
 
-/// Something that happened.
+/// An event of an infrastructure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its place among the stored events of its infrastructure: later ones are greater, numbers may be missing, and those of
-    /// an infrastructure that had the same id before are smaller. None when it is not stored.
+    /// Position among the stored events of the infrastructure: later events have greater numbers, numbers may be
+    /// missing, and those of an infrastructure that had the same id before are smaller. None if the event is not
+    /// stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// When.
+    /// Time of the event.
     pub time: Timestamp,
     /// The infrastructure's id.
     pub infra_id: String,
-    /// What.
+    /// Kind of the event, with its data.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-/// An event from the store; its `id` is there.
+/// An event from the store; its `id` is present.
 pub type StoredEvent = Event;
 
-/// What happened. The names without hyphens are those of the events of Occopus 1.
+/// Kind of an event. The names without hyphens are those of the events of Occopus 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum EventKind {
@@ -43,10 +45,10 @@ pub enum EventKind {
     /// Every node is ready.
     #[serde(rename = "infraready")]
     InfraReady,
-    /// Nothing is left of it.
+    /// The infrastructure is removed: nothing is left of it.
     #[serde(rename = "infradrop")]
     InfraDrop,
-    /// A machine is about to be asked for.
+    /// A machine is about to be requested.
     #[serde(rename = "nodecreating")]
     NodeCreating {
         /// UUID of the instance.
@@ -56,13 +58,13 @@ pub enum EventKind {
         /// The driver's keyword.
         driver: String,
     },
-    /// The cloud has accepted it, and its reference is known.
+    /// The cloud has accepted the request, and the machine's reference is known.
     NodePlaced {
         /// UUID of the instance.
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// It was found, after a lost answer or a crash.
+        /// Set if the machine was found after a lost answer or a crash.
         adopted: bool,
     },
     /// The machine runs.
@@ -71,7 +73,7 @@ pub enum EventKind {
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// Its addresses.
+        /// Addresses of the machine.
         addresses: Vec<Address>,
     },
     /// The node is ready.
@@ -81,27 +83,27 @@ pub enum EventKind {
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// Its addresses.
+        /// Addresses of the machine.
         addresses: Vec<Address>,
     },
-    /// An answer was lost; the cloud is asked what became of it.
+    /// The answer to a request was lost; the driver searches for the machine.
     NodeUnknown {
         /// UUID of the instance.
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// What happened.
+        /// Cause of the lost answer.
         message: String,
     },
-    /// No capacity; the next implementation is tried.
+    /// A cloud has no capacity; the next implementation is tried.
     NodeFallback {
         /// UUID of the instance.
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// The driver that has none.
+        /// Keyword of the driver whose cloud has no capacity.
         driver: String,
-        /// Its words.
+        /// Message of that driver.
         message: String,
     },
     /// The node can't become ready.
@@ -111,32 +113,32 @@ pub enum EventKind {
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// Why.
+        /// Cause.
         message: String,
-        /// The last lines that its machine wrote.
+        /// Last lines of the machine's output.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<String>,
     },
-    /// The node fails again and again; it is tried again after a pause.
+    /// The node fails again and again; it is retried after a pause.
     NodeFailing {
         /// Name of the node.
         node_name: String,
-        /// How often in a row.
+        /// Number of failures in a row.
         failures: u32,
         /// Seconds until the next attempt.
         seconds: f64,
-        /// Why it failed last.
+        /// Reason of the last failure.
         message: String,
     },
-    /// Its checks pass again, or not any more.
+    /// The health checks of an instance pass again, or not any more.
     NodeHealth {
         /// UUID of the instance.
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// Whether they pass.
+        /// Set if the checks pass.
         healthy: bool,
-        /// What the check said.
+        /// Message of the health check.
         message: String,
     },
     /// The machine is about to be removed.
@@ -154,10 +156,10 @@ pub enum EventKind {
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// It had vanished by itself.
+        /// Set if the machine had vanished before it was to be removed.
         vanished: bool,
     },
-    /// The user asked to forget the instance; its machine may still exist.
+    /// The record of an instance was removed on request; the machine may still exist.
     NodeForgotten {
         /// UUID of the instance.
         node_id: String,
@@ -170,7 +172,7 @@ pub enum EventKind {
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// Why.
+        /// Cause.
         message: String,
     },
     /// A dead instance will be replaced.
@@ -179,96 +181,97 @@ pub enum EventKind {
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// Why.
+        /// Cause.
         message: String,
-        /// The last lines that its machine wrote.
+        /// Last lines of the machine's output.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<String>,
     },
-    /// An instance that works will be replaced by one that is made anew.
+    /// A healthy instance will be replaced by a new one.
     NodeRenewing {
         /// UUID of the old instance.
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// Why.
+        /// Cause.
         message: String,
     },
-    /// A node is to have another number of instances.
+    /// The target of a node has changed.
     #[serde(rename = "nodescaled")]
     NodeScaled {
         /// Name of the node.
         node_name: String,
-        /// How many it was to have.
+        /// Former target.
         from: u32,
-        /// How many it is to have.
+        /// New target.
         to: u32,
     },
-    /// It is left alone from now on, until it is resumed.
+    /// Maintenance is suspended until it is resumed.
     Suspended,
-    /// It is maintained again.
+    /// Maintenance is resumed.
     Resumed,
-    /// So much looks dead at once that nothing is replaced.
+    /// Healing is on hold, because too many instances look dead at once.
     Hold {
-        /// How many look dead.
+        /// Number of instances that look dead.
         dead: usize,
-        /// Of how many.
+        /// Number of instances that were surveyed.
         of: usize,
     },
-    /// The picture has cleared.
+    /// The hold has ended.
     HoldEnded,
-    /// What this run made is about to be removed.
+    /// The instances that this run created are about to be removed.
     RollingBack {
-        /// How many instances.
+        /// Number of instances.
         instances: usize,
     },
-    /// What is going to be done. Not stored.
+    /// A plan is about to run. Not stored.
     Planned {
         /// The plan.
         plan: Plan,
     },
-    /// A plugin tells what it is doing. Not stored.
+    /// A plugin reports its progress. Not stored.
     Progress {
         /// Name of the node.
         node_name: String,
-        /// What: "pulling image".
+        /// Current step: "pulling image".
         phase: String,
-        /// How far: "42 %".
+        /// Progress of the step: "42 %".
         detail: Option<String>,
     },
-    /// A call did not succeed and is about to be repeated. Not stored.
+    /// A call failed and will be retried. Not stored.
     Retrying {
         /// Name of the node.
         node_name: String,
-        /// Which call: "create".
+        /// Name of the call: "create".
         call: String,
-        /// Why.
+        /// Cause.
         message: String,
-        /// Seconds until then.
+        /// Seconds until the next attempt.
         seconds: f64,
     },
-    /// What keeps a node from being ready. Not stored.
+    /// An instance is not ready yet. Not stored.
     Waiting {
         /// UUID of the instance.
         node_id: String,
         /// Name of the node.
         node_name: String,
-        /// What the check said.
+        /// Message of the health check.
         message: String,
     },
-    /// Written by a newer version.
+    /// Kind of an event that a newer version wrote.
     #[serde(other)]
     Unknown,
 }
 
-/// Says, of each event, how it is called in JSON and whether it is stored. What is missing here does not compile.
+/// Declares the name of each event in JSON, and whether the event is stored. An event that is missing here does not
+/// compile.
 macro_rules! event_names {
     (stored { $($stored:ident = $name:literal,)* } transient { $($transient:ident = $transient_name:literal,)* }) => {
         impl EventKind {
             /// Names of all events that are stored.
             pub const NAMES: [&str; [$($name),*].len()] = [$($name),*];
 
-            /// The name, as it is in JSON under `event`.
+            /// Returns the name, as it is in JSON under `event`.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$stored { .. } => $name,)*
@@ -277,7 +280,7 @@ macro_rules! event_names {
                 }
             }
 
-            /// Shown while it happens, and not stored.
+            /// Returns whether the event is only shown while it happens, and not stored.
             pub fn is_transient(&self) -> bool {
                 matches!(self, $(Self::$transient { .. })|*)
             }
@@ -325,7 +328,7 @@ event_names! {
 }
 
 impl EventKind {
-    /// The last lines that the machine wrote that it is about.
+    /// Returns the last lines of the output of the machine that the event is about.
     pub fn output(&self) -> Option<&str> {
         match self {
             Self::NodeFailed { output, .. } | Self::NodeReplacing { output, .. } => output.as_deref(),
@@ -333,7 +336,7 @@ impl EventKind {
         }
     }
 
-    /// The node that it is about.
+    /// Returns the name of the node that the event is about.
     pub fn node_name(&self) -> Option<&str> {
         match self {
             Self::NodeCreating { node_name, .. }
@@ -372,7 +375,7 @@ impl fmt::Display for EventKind {
             Self::InfraStart { name } => write!(f, "building {name}"),
             Self::InfraUpdated => f.write_str("updated"),
             Self::InfraReady => f.write_str("ready"),
-            Self::InfraDrop => f.write_str("nothing is left"),
+            Self::InfraDrop => f.write_str("destroyed"),
             Self::NodeCreating { node_name, driver, .. } => write!(f, "{node_name}: creating on {driver}"),
             Self::NodePlaced { node_name, adopted: false, .. } => write!(f, "{node_name}: accepted"),
             Self::NodePlaced { node_name, adopted: true, .. } => write!(f, "{node_name}: found again"),
@@ -384,7 +387,9 @@ impl fmt::Display for EventKind {
                 write!(f, "{node_name}: ready")?;
                 write_address(f, addresses)
             }
-            Self::NodeUnknown { node_name, message, .. } => write!(f, "{node_name}: answer lost, looking: {message}"),
+            Self::NodeUnknown { node_name, message, .. } => {
+                write!(f, "{node_name}: answer lost, searching for the machine: {message}")
+            }
             Self::NodeFallback { node_name, driver, message, .. } => {
                 write!(f, "{node_name}: no capacity on {driver}, trying the next: {message}")
             }
@@ -406,8 +411,8 @@ impl fmt::Display for EventKind {
             Self::NodeScaled { node_name, from, to } => write!(f, "{node_name}: scaling from {from} to {to}"),
             Self::Suspended => f.write_str("suspended: not maintained until it is resumed"),
             Self::Resumed => f.write_str("resumed"),
-            Self::Hold { dead, of } => write!(f, "{dead} of {of} instances look dead: replacing nothing"),
-            Self::HoldEnded => f.write_str("going on"),
+            Self::Hold { dead, of } => write!(f, "{dead} of {of} instances look dead: healing is on hold"),
+            Self::HoldEnded => f.write_str("hold ended"),
             Self::RollingBack { instances: 1 } => f.write_str("rolling back 1 instance"),
             Self::RollingBack { instances } => write!(f, "rolling back {instances} instances"),
             Self::Planned { plan } => write!(f, "plan: {}", plan.summary()),
@@ -417,7 +422,7 @@ impl fmt::Display for EventKind {
                 write!(f, "{node_name}: {call} again in {seconds:.1} s: {message}")
             }
             Self::Waiting { node_name, message, .. } => write!(f, "{node_name}: waiting: {message}"),
-            Self::Unknown => f.write_str("something that this version does not know"),
+            Self::Unknown => f.write_str("unknown event of a newer version"),
         }
     }
 }
@@ -435,7 +440,7 @@ mod tests {
 
     use super::*;
 
-    /// An event of this name with whatever any of them has.
+    /// Creates an event of this name, with the fields of all events.
     fn of_name(name: &str) -> EventKind {
         let event = json!({
             "event": name, "name": "n", "node_id": "1", "node_name": "n", "driver": "d", "adopted": false, "addresses": [],
@@ -443,16 +448,16 @@ mod tests {
             "plan": {"actions": []}, "phase": "p", "detail": null, "call": "create", "seconds": 1.0, "failures": 2,
         });
         serde_json::from_value(event)
-            .unwrap_or_else(|error| panic!("{name}: {error}: has it a field that is new here?"))
+            .unwrap_or_else(|error| panic!("{name}: {error}: does the event have a new field?"))
     }
 
     #[test]
     fn names_are_those_of_json() {
         for (names, is_transient) in [(&EventKind::NAMES[..], false), (&EventKind::TRANSIENT[..], true)] {
             for name in names {
-                let what = of_name(name);
-                assert_eq!((what.name(), what.is_transient()), (*name, is_transient));
-                assert_eq!(serde_json::to_value(&what).unwrap()["event"], **name);
+                let kind = of_name(name);
+                assert_eq!((kind.name(), kind.is_transient()), (*name, is_transient));
+                assert_eq!(serde_json::to_value(&kind).unwrap()["event"], **name);
             }
         }
         assert_eq!(of_name("of a newer version"), EventKind::Unknown);

@@ -1,10 +1,12 @@
 //! The engine of Occopus: observe, plan, act, for one infrastructure at a time.
 //!
-//! It knows about order, state, retries and time, and nothing about any cloud, database or sandbox: those are behind the
-//! traits in [`ports`].
+//! Order, state, retries and time are handled here. Clouds, databases and sandboxes must not be known here: they are
+//! behind the traits in [`ports`].
 //!
-//! [`Engine`] is the way in. `dispatch` decides what may start, `act` does the slow things, `session` owns an
-//! infrastructure and writes its state, `state` says what is stored.
+//! [`Engine`] is the entry point. `plan` and `drift` compare the desired with the recorded state, `dispatch` decides
+//! which task may start, `act` does the work on one instance, `lease` owns an infrastructure and writes its records and
+//! events, `state` defines what is stored, and `derived_state` concludes the state of an infrastructure from its
+//! instances.
 
 mod derived_state;
 mod drift;

@@ -1,4 +1,6 @@
-//! What is to be done, as an ordered graph: a pure function of what should exist and what does.
+//! The plan: an ordered graph of actions, computed by a pure function from the desired state and the instance records.
+//!
+//! Pure: it reads no store, calls no cloud and starts no task.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,23 +13,23 @@ use serde_json::Value;
 use crate::drift::DriftReport;
 use crate::state::{InstanceRecord, TargetRecord};
 
-/// The numbers of nodes that were scaled, by name.
+/// Targets of nodes that were scaled, by node name.
 pub(crate) type Targets = HashMap<String, TargetRecord>;
 
-/// Which of the instances that work are made anew, one by one: first another one is made; when it is ready, the old one is
-/// removed.
+/// Selection of the healthy instances that are replaced one after the other: first a new instance is created; when it
+/// is ready, the old one is removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rollout {
-    /// Those whose type, variables or definition have changed since they were made.
+    /// Selects instances whose type, variables or definition have changed since they were created.
     pub changed: bool,
-    /// Those that were told of an address that no longer exists.
+    /// Selects instances that refer to an address that no longer exists.
     pub dependents: bool,
 }
 
-/// What goes into a plan beside what should be and what is.
+/// Input of a plan beside the desired state and the instance records.
 pub(crate) struct PlanOptions<'a> {
     pub(crate) targets: &'a Targets,
-    /// Instances that are being made already, by node: they are not among the actual ones.
+    /// Number of instances that are being created already, by node: they are not among the instance records.
     pub(crate) under_way: Option<&'a HashMap<String, usize>>,
     pub(crate) rollout: Rollout,
 }
@@ -38,40 +40,40 @@ impl<'a> PlanOptions<'a> {
     }
 }
 
-/// What a build does. What `plan` prints is what runs.
+/// The actions of a build. `plan` prints exactly what `build` runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Plan {
-    /// In the order of the description; removals last.
+    /// Actions in the order of the description; removals last.
     pub actions: Vec<Action>,
 }
 
-/// Something to do with an instance, or with several new ones of a node.
+/// Step of a plan: for one instance, or for several new instances of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Action {
-    /// What.
+    /// Kind of the action.
     pub kind: ActionKind,
     /// The node's name.
     pub node: String,
-    /// Number of instances, when it is about several new ones.
+    /// Number of instances; more than 1 only for new ones.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub count: u32,
-    /// UUID of the instance, when it exists.
+    /// UUID of the instance, if it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// The driver of the instance; of a new one, all that it may get.
+    /// Keyword of the instance's driver; for a new instance, of all drivers that it may get.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<String>,
-    /// One sentence: why.
+    /// Reason for the action, in one sentence.
     pub reason: String,
-    /// Names of the nodes that must be ready before this starts; for a removal: that must be gone.
+    /// Names of the nodes that must be ready before this starts; for a removal, of the nodes that must be gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
-    /// What has changed since the instance was made: "type", "variables", "definition".
+    /// Parts that have changed since the instance was created: "type", "variables", "definition".
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// Addresses that the instance was told of and that no longer exist.
+    /// Addresses that the instance refers to and that no longer exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<String>,
 }
@@ -80,44 +82,46 @@ fn one() -> u32 {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_one(count: &u32) -> bool {
     *count == 1
 }
 
-/// What to do with an instance.
+/// Kind of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionKind {
-    /// Make a new one.
+    /// Create a new instance.
     Create,
-    /// Find out what became of it, and finish it.
+    /// Find out how far an earlier run came with the instance, and finish it.
     Resume,
-    /// It is ready: look whether it still is.
+    /// Observe an instance that was ready.
     Check,
-    /// It is dead: remove it and make a new one.
+    /// Remove a dead instance and create a new one.
     Replace,
-    /// It works, and is not what it should be: make a new one, and when that is ready, remove it.
+    /// Create a new instance in the place of a healthy one that has drifted; remove the old one when the new one is
+    /// ready.
     Renew,
-    /// Remove it.
+    /// Remove the instance.
     Destroy,
 }
 
-/// What has to be done so that what exists (oldest first) becomes what is desired.
+/// Returns the actions that lead from the instance records (oldest first) to the desired state.
 ///
-/// What is ready is only looked at. What an earlier run left unfinished is finished. What is dead is replaced. A node keeps
-/// as many instances as it has, within its limits; of too many the youngest go.
-pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], wishes: &PlanOptions<'_>) -> Plan {
+/// Ready instances are only checked. Instances that an earlier run left unfinished are finished. Dead instances are
+/// replaced. A node without a target keeps as many instances as it has, within its limits; of a surplus the youngest
+/// are removed.
+pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], options: &PlanOptions<'_>) -> Plan {
     let mut by_node = IndexMap::<&str, Vec<&InstanceRecord>>::new();
     for record in actual {
         by_node.entry(&record.node).or_default().push(record);
     }
     let (mut actions, mut removals) = (Vec::new(), Vec::new());
-    let differences = DriftReport::of(desired, &by_node, wishes.rollout);
+    let drift = DriftReport::of(desired, &by_node, options.rollout);
     for node in &desired.nodes {
         let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-        plan_node(desired, node, wishes, &differences, records, &mut actions, &mut removals);
+        plan_node(desired, node, options, &drift, records, &mut actions, &mut removals);
     }
     let described: HashSet<_> = desired.nodes.iter().map(|node| node.name.as_str()).collect();
     for record in by_node.iter().filter(|(name, _)| !described.contains(*name)).flat_map(|(_, records)| records) {
@@ -147,29 +151,28 @@ pub(crate) fn plan(desired: &Infrastructure, actual: &[InstanceRecord], wishes: 
 fn plan_node<'a>(
     desired: &Infrastructure,
     node: &Node,
-    wishes: &PlanOptions<'_>,
-    differences: &DriftReport<'_>,
+    options: &PlanOptions<'_>,
+    drift: &DriftReport<'_>,
     records: &[&'a InstanceRecord],
     actions: &mut Vec<Action>,
     removals: &mut Vec<(&'a InstanceRecord, &'static str)>,
 ) {
-    let target = wishes.targets.get(&node.name);
+    let scaled = options.targets.get(&node.name);
     let (mut dead, alive): (Vec<&InstanceRecord>, Vec<&InstanceRecord>) =
         records.iter().copied().partition(|record| record.is_dead());
-    // An instance and the one that is made in its place count as one.
+    // An instance and its replacement count as one.
     let superseded = superseded(&alive);
     let mut alive: Vec<_> = alive.into_iter().filter(|record| !superseded.contains_key(record.id.as_str())).collect();
-    let under_way = wishes.under_way.and_then(|all| all.get(&node.name)).copied().unwrap_or_default();
-    let wanted = target_count(node, target, alive.len() + under_way) as usize;
-    // Those that are to go come last, and what is too much goes from the end.
-    alive.sort_by_key(|record| target.is_some_and(|target| target.victims.contains(&record.id)));
-    let target = wanted;
-    let (mut goes, mut stays) = (Vec::new(), Vec::new());
+    let under_way = options.under_way.and_then(|all| all.get(&node.name)).copied().unwrap_or_default();
+    let target = target_count(node, scaled, alive.len() + under_way) as usize;
+    // Victims come last, and the surplus is taken from the end.
+    alive.sort_by_key(|record| scaled.is_some_and(|scaled| scaled.victims.contains(&record.id)));
+    let (mut obsolete, mut serving) = (Vec::new(), Vec::new());
     for (at, record) in alive.iter().copied().enumerate() {
         let Some(old) = superseded.values().find(|(by, _)| *by == record.id).map(|(_, old)| *old) else { continue };
         match at < target && !record.was_ready() {
-            true => stays.push(old),
-            false => goes.push(old),
+            true => serving.push(old),
+            false => obsolete.push(old),
         }
     }
     let keyword = |resource: &Value| resource.get("type").and_then(Value::as_str).map(str::to_owned);
@@ -189,7 +192,7 @@ fn plan_node<'a>(
         changed: Vec::new(),
         stale: Vec::new(),
     };
-    let check = |record: &InstanceRecord, may_renew: bool| match differences.by_instance.get(record.id.as_str()) {
+    let check = |record: &InstanceRecord, may_renew: bool| match drift.by_instance.get(record.id.as_str()) {
         None => action(ActionKind::Check, Some(record), "it exists"),
         Some(difference) => {
             let kind = if difference.is_rolled_out && may_renew { ActionKind::Renew } else { ActionKind::Check };
@@ -199,31 +202,31 @@ fn plan_node<'a>(
     };
     for (index, record) in alive.iter().copied().enumerate() {
         if index >= target {
-            removals.push((record, "there are more instances than the node may have"));
+            removals.push((record, "the node has more instances than its target"));
         } else if record.was_ready() {
             actions.push(check(record, true));
         } else {
             actions.push(action(ActionKind::Resume, Some(record), "an earlier run did not finish it"));
         }
     }
-    // It works until the one in its place does.
-    actions.extend(stays.into_iter().map(|old| check(old, false)));
-    removals.extend(goes.into_iter().map(|old| (old, "another instance has taken its place")));
+    // It serves until its replacement is ready.
+    actions.extend(serving.into_iter().map(|old| check(old, false)));
+    removals.extend(obsolete.into_iter().map(|old| (old, "another instance has taken its place")));
     let missing = target.saturating_sub(alive.len() + under_way);
     let replaced = dead.len().min(missing);
     let rest = dead.split_off(replaced);
     for record in dead {
         actions.push(action(ActionKind::Replace, Some(record), record.message.as_deref().unwrap_or("it failed")));
     }
-    // Counted, so that no plan is larger than the description and what exists.
+    // One action with a count, so that no plan is larger than the description and the records together.
     if let Some(count) = u32::try_from(missing - replaced).ok().filter(|count| *count > 0) {
         let reason = if count == 1 { "it does not exist" } else { "they do not exist" };
         actions.push(Action { count, ..action(ActionKind::Create, None, reason) });
     }
-    removals.extend(rest.into_iter().map(|record| (record, "it is dead, and enough others exist")));
+    removals.extend(rest.into_iter().map(|record| (record, "it is dead, and the node has enough other instances")));
 }
 
-/// Instances in whose place others are made, or were: the id of the other, and the instance itself, by its id.
+/// Returns the instances that have a replacement, by id: the id of the replacement, and the instance itself.
 fn superseded<'a>(alive: &[&'a InstanceRecord]) -> HashMap<&'a str, (&'a str, &'a InstanceRecord)> {
     let by_id: HashMap<_, _> = alive.iter().map(|record| (record.id.as_str(), *record)).collect();
     let pairs = alive.iter().filter_map(|record| {
@@ -233,38 +236,38 @@ fn superseded<'a>(alive: &[&'a InstanceRecord]) -> HashMap<&'a str, (&'a str, &'
     pairs.collect()
 }
 
-/// Instances in whose place others are ready.
+/// Returns the instances whose replacements are ready.
 pub(crate) fn superseded_by_ready(records: Vec<InstanceRecord>) -> Vec<InstanceRecord> {
     let ready = records.iter().filter(|record| record.was_ready());
     let replaced: HashSet<_> = ready.filter_map(|record| record.replaces.clone()).collect();
     records.into_iter().filter(|record| replaced.contains(&record.id)).collect()
 }
 
-/// How many of these instances of a node count: not those that are dead, and of two of which one is made in the place of the
-/// other only one.
+/// Counts the live instances of a node; an instance and its replacement count as one.
 pub(crate) fn count_alive(records: &[&InstanceRecord]) -> usize {
     let alive: Vec<_> = records.iter().copied().filter(|record| !record.is_dead()).collect();
     alive.len() - superseded(&alive).len()
 }
 
-/// How many instances a node is to have: as many as it was scaled to, otherwise as many as it has; within its limits.
+/// Returns the number of instances that a node is to have: as many as it was scaled to, otherwise as many as it has;
+/// within its limits.
 pub(crate) fn target_count(node: &Node, target: Option<&TargetRecord>, alive: usize) -> u32 {
     let present = u32::try_from(alive).unwrap_or(u32::MAX);
     target.map_or(present, |target| target.count).clamp(node.scaling.min, node.scaling.max.max(node.scaling.min))
 }
 
 impl Plan {
-    /// Whether nothing would be created or removed.
+    /// Returns whether nothing would be created or removed.
     pub fn is_unchanged(&self) -> bool {
         self.actions.iter().all(|action| action.kind == ActionKind::Check)
     }
 
-    /// Number of instances of which this is to be done.
+    /// Returns the number of instances with an action of this kind.
     pub fn count(&self, kind: ActionKind) -> usize {
         self.actions.iter().filter(|action| action.kind == kind).map(|action| action.count as usize).sum()
     }
 
-    /// In a line: "2 to create, 1 to destroy".
+    /// Returns the plan in one line: "2 to create, 1 to destroy".
     pub fn summary(&self) -> String {
         let kinds = [
             (ActionKind::Create, "to create"),
@@ -273,18 +276,18 @@ impl Plan {
             (ActionKind::Renew, "to renew"),
             (ActionKind::Destroy, "to destroy"),
         ];
-        let differs =
+        let drifted =
             self.actions.iter().filter(|action| action.kind == ActionKind::Check && action.has_drifted()).count();
         let mut parts = kinds.map(|(kind, words)| (self.count(kind), words)).to_vec();
-        parts.push((differs, "changed, and not to be renewed"));
-        parts.push((self.count(ActionKind::Check) - differs, "unchanged"));
+        parts.push((drifted, "drifted, not selected for replacement"));
+        parts.push((self.count(ActionKind::Check) - drifted, "unchanged"));
         let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, words)| format!("{n} {words}")).collect();
         if parts.is_empty() { "nothing to do".into() } else { parts.join(", ") }
     }
 }
 
 impl Action {
-    /// Whether the instance is not what it would be if it were made now.
+    /// Returns whether the instance differs from what it would be if it were created now.
     pub fn has_drifted(&self) -> bool {
         !self.changed.is_empty() || !self.stale.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What a caller asks for, and how it follows and stops what it asked for.
+//! Requests of a caller, and the handle with which it follows and stops a run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +11,24 @@ use tokio_util::sync::CancellationToken;
 use crate::event::Event;
 use crate::plan::Rollout;
 
-/// What to build.
+/// A request to build an infrastructure.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// The infrastructure's id; a new one is made when there is none.
+    /// Id of the infrastructure; a new one is generated if there is none.
     pub id: Option<String>,
-    /// What should exist.
+    /// Desired state.
     pub infrastructure: Infrastructure,
-    /// What to do when a node fails.
+    /// Reaction to the failure of a node.
     pub on_failure: OnFailure,
-    /// Which of the instances that work are made anew.
+    /// Selection of the ready instances to replace.
     pub rollout: Rollout,
-    /// The id was made for this request: nothing can carry it yet. Otherwise the clouds are asked for machines that the store
-    /// does not know of, before the first one is made.
+    /// Set if the id was generated for this request, so that no machine can carry it yet. Otherwise the clouds are
+    /// searched for machines without records before the first machine is created.
     pub is_new_id: bool,
 }
 
 impl BuildRequest {
-    /// A new infrastructure, that is rolled back when a node fails.
+    /// Creates a request for a new infrastructure, which is rolled back if a node fails.
     pub fn new(infrastructure: Infrastructure) -> Self {
         Self {
             id: None,
@@ -40,63 +40,64 @@ impl BuildRequest {
     }
 }
 
-/// What a failed build leaves.
+/// The handling of a failed build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Nothing that this build made.
+    /// Removes everything that this build created.
     #[default]
     Rollback,
-    /// Everything, to be looked at.
+    /// Keeps everything for inspection.
     Keep,
 }
 
-/// How to maintain.
+/// Options of maintenance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MaintainOptions {
-    /// The pause between passes; a single pass when there is none.
+    /// Pause between passes; a single pass if there is none.
     pub cyclic: Option<Duration>,
-    /// Ends a hold: what looks dead in the first pass is replaced, however much it is.
+    /// Set to end a hold: all instances that seem dead in the first pass are replaced, however many they are.
     pub release: bool,
 }
 
-/// How many instances a node is to have.
+/// A change of a node's target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
-    /// So many more, or fewer.
+    /// Adds this many instances; a negative number removes some.
     By(i32),
-    /// So many.
+    /// Sets the number of instances.
     To(u32),
-    /// One less: this one, by its id or one of its addresses.
+    /// Removes this instance, given by its id or one of its addresses, and lowers the number by one.
     Remove(String),
 }
 
-/// The caller's side of something that takes time.
+/// The caller's side of a run.
 #[derive(Debug, Clone)]
 pub struct RunHandle {
-    /// Gets everything that happens. Events are not lost when the receiver is slow; they are when it is gone.
+    /// Sender of all events of the run. The queue is unbounded: no event is lost while the receiver is slow, only once
+    /// it is gone.
     pub events: mpsc::UnboundedSender<Event>,
-    /// Stops it.
+    /// Stops the run.
     pub stop: StopSignal,
-    /// Lets maintenance look at requests now.
+    /// Makes maintenance read requests now.
     pub wake: WakeSignal,
 }
 
 impl RunHandle {
-    /// A run, and where its events come out.
+    /// Creates a handle, and the receiver of its run's events.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (events, receiver) = mpsc::unbounded_channel();
         (Self { events, stop: StopSignal::default(), wake: WakeSignal::default() }, receiver)
     }
 }
 
-/// Ends what maintenance waits for, so that a request that was just made (to scale, to resume) is taken in at once. Clones are
-/// the same.
+/// A signal that ends the pause of maintenance, so that a new request (to scale, to resume) is handled at once. Clones
+/// share one signal.
 #[derive(Debug, Clone, Default)]
 pub struct WakeSignal(Arc<Notify>);
 
 impl WakeSignal {
-    /// Something was requested.
+    /// Wakes maintenance after a request.
     pub fn wake(&self) {
         self.0.notify_one();
     }
@@ -106,7 +107,7 @@ impl WakeSignal {
     }
 }
 
-/// A request to stop. Clones are the same request.
+/// A signal to stop a run. Clones share one signal.
 #[derive(Debug, Clone, Default)]
 pub struct StopSignal {
     pub(crate) graceful: CancellationToken,
@@ -114,7 +115,8 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// The first time: finish the calls in progress, and roll back what this run made. The second time: stop now.
+    /// Requests a stop. The first request lets calls in progress finish and rolls back what the run created; the second
+    /// one stops the run at once.
     pub fn request(&self) {
         if self.graceful.is_cancelled() {
             self.immediate.cancel();
@@ -123,12 +125,12 @@ impl StopSignal {
         }
     }
 
-    /// Waits for the first time.
+    /// Waits until a stop is requested.
     pub async fn requested(&self) {
         self.graceful.cancelled().await;
     }
 
-    /// How often [`Stop::request`] was called: 0, 1 or 2.
+    /// Returns how often [`StopSignal::request`] was called: 0, 1 or 2 (also for more).
     pub fn request_count(&self) -> u8 {
         u8::from(self.graceful.is_cancelled()) + u8::from(self.immediate.is_cancelled())
     }

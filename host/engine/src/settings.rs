@@ -1,4 +1,4 @@
-//! Numbers that the engine works with.
+//! Settings of the engine: times, limits and thresholds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,67 +6,68 @@ use std::time::Duration;
 
 use occopus_model::InstanceLimits;
 
-/// Says whether the holder of a lease, by the text that it wrote, is surely dead. `false` when it can't be told.
+/// A probe for the holder of a lease, by the text that it recorded: returns true only if it is certainly dead.
 pub type OwnerProbe = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// How the engine works. The defaults are right for the command line.
+/// Settings of the engine. The defaults suit the command line.
 #[derive(Clone)]
 pub struct Settings {
-    /// Who we are, for others that find the infrastructure owned: host and process.
+    /// Name of this owner, shown to others that find the infrastructure owned: host and process.
     pub holder: String,
-    /// Lets a new owner follow a dead one at once. Without it the lease must end first.
+    /// Probe that lets a new owner follow a dead one at once. Without it, the lease has to expire first.
     pub holder_is_dead: Option<OwnerProbe>,
-    /// A lease ends after this, unless kept alive.
+    /// Time after which a lease expires unless it is kept alive.
     pub lease_ttl: Duration,
-    /// How often a lease is kept alive.
+    /// Interval at which a lease is kept alive.
     pub keep_alive_interval: Duration,
-    /// Calls at the same time, for each driver and endpoint and each purpose (to change, to look). A cloud that refuses calls
-    /// for being too many gets fewer.
+    /// Number of concurrent calls for each driver, endpoint and purpose (mutation or query). Fewer are made to a cloud
+    /// that refuses calls for being too many.
     pub calls_per_endpoint: usize,
-    /// Most instances that an infrastructure may have, whatever is described and asked for.
+    /// Largest numbers of instances, whatever is described and requested.
     pub instance_limits: InstanceLimits,
-    /// Handles in one call of `observe`.
+    /// Number of handles in one call of `observe`.
     pub observe_batch_size: usize,
-    /// The first pause between two looks at a node that starts.
+    /// First pause between two observations of a node that starts.
     pub poll_interval_min: Duration,
-    /// The longest one.
+    /// Longest such pause.
     pub poll_interval_max: Duration,
-    /// How long a call is repeated while no server can be connected to, or while its plugin crashes. A call that fails in another
-    /// way that may pass is repeated for as long as the node's own time-out says, but at least for this long.
+    /// Time for which a call is repeated while no server can be connected to, or while its plugin crashes. A call that
+    /// fails in another way that may pass is repeated until the node's own time-out, but at least for this time.
     pub unreachable_patience: Duration,
-    /// The first pause before another attempt. It doubles each time.
+    /// First pause before another attempt. It doubles each time.
     pub retry_delay_min: Duration,
-    /// The longest one, unless the cloud asks for more.
+    /// Longest such pause, unless the cloud asks for more.
     pub retry_delay_max: Duration,
-    /// How long `create` and `destroy` may take.
+    /// Time-out of `create` and `destroy`.
     pub mutation_timeout: Duration,
-    /// How long other calls may take.
+    /// Time-out of other calls.
     pub query_timeout: Duration,
-    /// How long a request may be on its way after its sender has died or has stopped waiting for the answer.
+    /// Time within which a request may still arrive after its sender has died or has stopped waiting for the answer.
     pub late_request_window: Duration,
-    /// How long a machine may take to run.
+    /// Time within which a machine must run.
     pub start_timeout: Duration,
-    /// At most this part of all instances, but at least one, is replaced at a time.
+    /// Largest share of all instances that is replaced at a time, but at least one instance.
     pub replace_at_once: f64,
-    /// When more than this part of all instances, but more than one, looks dead at once, nothing is replaced.
+    /// Largest share of all instances that may seem dead at once. If more do, and more than one instance, nothing is
+    /// replaced: a hold.
     pub hold_above: f64,
-    /// What looks dead is observed again after this, and is dead only when it still looks so.
+    /// Pause after which an instance that seems dead is observed again; it is dead only if it still seems so.
     pub confirm_delay: Duration,
-    /// The same when all known instances look vanished at once.
+    /// The same pause, if all known instances seem to have vanished at once.
     pub confirm_all_delay: Duration,
-    /// Instances that their cloud has called dead for so long end the hold and are replaced; zero: never.
+    /// Time after which instances that their cloud reports as dead end a hold and are replaced; zero: never.
     pub hold_for: Duration,
-    /// An instance that was ready for less than this has failed when it dies; a node whose instances have been ready for so long
-    /// is healthy again.
+    /// Time for which an instance must have been ready, so that its death does not count as a failure of its node; a
+    /// node whose instances have been ready for this time is healthy again.
     pub stable_after: Duration,
-    /// The first pause before a node that fails is tried again. It doubles each time.
+    /// First pause before a failing node is tried again. It doubles each time.
     pub failing_delay_min: Duration,
-    /// The longest one.
+    /// Longest such pause.
     pub failing_delay_max: Duration,
-    /// A machine that nothing checks must have been running for so long before its instance is ready, if the definition does not
-    /// say how long.
+    /// Time for which a machine without health checks must have been running before its instance is ready, unless the
+    /// definition sets it.
     pub min_ready_time: Duration,
-    /// How long to try again while the store does not answer.
+    /// Time for which a write is repeated while the store does not answer.
     pub store_patience: Duration,
 }
 

@@ -1,4 +1,6 @@
-//! What is known of an infrastructure.
+//! Views of infrastructures, instances and removals, as callers, the REST interface and JSON output get them.
+//!
+//! Only types and their text: they are computed in `engine` and `derived_state`.
 
 use std::{fmt, iter};
 
@@ -9,34 +11,34 @@ use serde_json::Value;
 use crate::error::NodeFailure;
 use crate::ports::{Address, OwnedMachine};
 
-/// Where an infrastructure stands.
+/// State of an infrastructure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InfrastructureState {
-    /// Nodes are being made, or were when the process died.
+    /// Nodes are being created, or were when the process died.
     Building,
-    /// Every node has its instances, and they were ready when last looked at.
+    /// Every node has its instances, and they were ready when they were last observed.
     Ready,
-    /// Something is missing or failing.
+    /// An instance is missing or failing.
     Degraded,
-    /// A node fails again and again: it is tried with growing pauses.
+    /// A node fails again and again: it is retried with growing pauses.
     Failing,
-    /// Nothing is known to be wrong, but some machines could not be observed.
+    /// All instances are ready as far as is known, but some machines could not be observed.
     Unreachable,
-    /// So much looks dead at once that nothing is replaced.
+    /// Healing is on hold, because too many instances look dead at once.
     Held,
     /// Nodes are being removed, or could not be.
     Destroying,
 }
 
 impl InfrastructureState {
-    /// Every state, in the order of an infrastructure's life.
+    /// Returns every state, in the order of an infrastructure's life.
     pub fn all() -> impl Iterator<Item = Self> {
         iter::successors(Some(Self::Building), |state| state.next())
     }
 
-    /// A state that is missing here does not compile.
+    /// Returns the state after this one in [`Self::all`]. A state that is missing here does not compile.
     fn next(self) -> Option<Self> {
         Some(match self {
             Self::Building => Self::Ready,
@@ -50,57 +52,57 @@ impl InfrastructureState {
     }
 }
 
-/// Where an instance stands.
+/// State of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
-    /// Its machine is being asked for; it may or may not exist.
+    /// The machine is being requested; it may or may not exist.
     Creating,
     /// The cloud's answer was lost; the machine may or may not exist.
     UnknownOutcome,
     /// The machine exists and does not run yet.
     Pending,
-    /// The machine runs; its checks have not passed yet.
+    /// The machine runs; the instance's health checks have not passed yet.
     Running,
-    /// Its checks have passed.
+    /// All health checks have passed.
     Ready,
-    /// It was ready, and its checks fail now.
+    /// The instance was ready, and its health checks fail now.
     Unhealthy,
-    /// Its machine exists and has stopped running.
+    /// The machine exists and has stopped running.
     Stopped,
-    /// Its machine does not exist any more, as its cloud says.
+    /// The machine does not exist any more, according to its cloud.
     Vanished,
-    /// It can't become ready.
+    /// The instance can't become ready.
     Failed,
-    /// Its machine is being removed.
+    /// The machine is being removed.
     Destroying,
 }
 
-/// An infrastructure, in full.
+/// Full status of an infrastructure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
-    /// Its id.
+    /// The infrastructure's id.
     pub id: String,
     /// `infra_name`.
     pub name: String,
-    /// Where it stands.
+    /// Current state.
     pub state: InfrastructureState,
-    /// Why, when there is more to say.
+    /// Cause of the state, if there is more to say.
     pub message: Option<String>,
-    /// It is not to be maintained until it is resumed.
+    /// Set while maintenance is suspended.
     pub suspended: bool,
-    /// Who works on it now.
+    /// Process that holds the lease now.
     pub owner: Option<Owner>,
-    /// When it was first built.
+    /// Time of the first build.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created: Timestamp,
-    /// In the order of the description; nodes that are no longer described come last.
+    /// Nodes in the order of the description; nodes that are no longer described come last.
     pub nodes: Vec<NodeStatus>,
 }
 
-/// A node of the description.
+/// Status of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeStatus {
@@ -109,17 +111,17 @@ pub struct NodeStatus {
     /// `type`; empty when it is no longer described.
     #[serde(rename = "type")]
     pub node_type: String,
-    /// Names of the nodes it depends on.
+    /// Names of the nodes that this one depends on.
     pub depends_on: Vec<String>,
-    /// How many instances there should be.
+    /// Number of instances that the node is to have.
     pub target: u32,
-    /// The least.
+    /// Lowest number of instances that the description allows.
     pub min: u32,
-    /// The most.
+    /// Highest number of instances that the description allows.
     pub max: u32,
-    /// Its instances, oldest first.
+    /// Instances of the node, oldest first.
     pub instances: Vec<InstanceStatus>,
-    /// How often it has failed to stay alive, while it does.
+    /// Present while the node fails again and again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<FailingNode>,
 }
@@ -128,17 +130,17 @@ pub struct NodeStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FailingNode {
-    /// How often in a row it could not be made, or died soon after it was ready.
+    /// Number of times in a row that an instance could not be created, or died soon after it was ready.
     pub failures: u32,
-    /// When it is tried again.
+    /// Time of the next attempt.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub next_attempt: Timestamp,
-    /// Why it failed last.
+    /// Reason of the last failure.
     pub message: String,
 }
 
 impl FailingNode {
-    /// Says how often: `once`, `3 times in a row`.
+    /// Returns the number of failures in words: `once`, `3 times in a row`.
     pub fn times(&self) -> String {
         describe_failures(self.failures)
     }
@@ -148,117 +150,117 @@ pub(crate) fn describe_failures(failures: u32) -> String {
     if failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") }
 }
 
-/// One running copy of a node.
+/// Status of an instance, which is one running copy of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceStatus {
-    /// UUID.
+    /// UUID of the instance.
     pub id: String,
-    /// Where it stands.
+    /// Current state.
     pub state: InstanceState,
     /// The driver's keyword.
     pub driver: String,
-    /// The first one is the node's address.
+    /// Addresses of the machine; the first one is the node's address.
     pub addresses: Vec<Address>,
-    /// What the driver tells of the machine.
+    /// Attributes of the machine, as its driver reports them.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<String>>))]
     pub attributes: Vec<(String, String)>,
-    /// Why it is failed, or what the cloud said last.
+    /// Reason of the failure, or the last message of the cloud.
     pub message: Option<String>,
-    /// What the last check that did not pass said.
+    /// Message of the last health check that did not pass.
     pub health: Option<String>,
-    /// Since when its checks fail.
+    /// Time since which the health checks fail.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub failing_since: Option<Timestamp>,
-    /// Why it could not be observed the last time; its state is then that of the time before.
+    /// Reason why the instance could not be observed the last time; `state` is then that of the observation before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unobserved: Option<String>,
-    /// What has changed since it was made: "type", "variables", "definition".
+    /// Parts that have changed since the instance was created: "type", "variables", "definition".
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// Addresses that it was told of and that no longer exist.
+    /// Addresses that the instance refers to and that no longer exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<String>,
-    /// When it was asked for.
+    /// Time of the request for the instance.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created: Timestamp,
-    /// Since when it is in this state.
+    /// Time since which the instance is in this state.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub since: Timestamp,
     /// Seconds from the request to the running machine.
     pub seconds_to_running: Option<f64>,
-    /// Seconds from the request until it was ready.
+    /// Seconds from the request until the instance was ready.
     pub seconds_to_ready: Option<f64>,
 }
 
-/// Who works on an infrastructure.
+/// Process that holds the lease on an infrastructure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Owner {
-    /// Host and process.
+    /// Host and process id, in words.
     pub holder: String,
-    /// Since when.
+    /// Time since which it holds the lease.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub since: Timestamp,
 }
 
-/// An infrastructure, in a line.
+/// Entry of an infrastructure in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Summary {
-    /// Its id.
+    /// The infrastructure's id.
     pub id: String,
     /// `infra_name`.
     pub name: String,
-    /// Where it stands.
+    /// Current state.
     pub state: InfrastructureState,
-    /// When it was first built.
+    /// Time of the first build.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created: Timestamp,
-    /// Who works on it now.
+    /// Process that holds the lease now.
     pub owner: Option<Owner>,
-    /// It is not to be maintained until it is resumed.
+    /// Set while maintenance is suspended.
     #[serde(default)]
     pub suspended: bool,
 }
 
-/// What became of a `destroy`.
+/// Result of a `destroy`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DestroyReport {
     /// The infrastructure's id.
     pub id: String,
-    /// How many instances are gone.
+    /// Number of instances that are gone.
     pub removed: usize,
-    /// What could not be removed. When empty, nothing is left of the infrastructure.
+    /// Instances that could not be removed. If empty, nothing is left of the infrastructure.
     pub left: Vec<Leftover>,
-    /// Machines with the label of the infrastructure that no record speaks of, as their clouds list them. They were not
-    /// touched: they may belong to another store.
+    /// Machines with the ownership label of the infrastructure and without a record, as their clouds list them. They
+    /// were not touched: they may belong to another store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strange: Vec<Orphan>,
-    /// Why it could not be confirmed by a list that nothing is left.
+    /// Reason why no list of machines could confirm that nothing is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed: Option<String>,
 }
 
-/// Something that was not removed. Its record stays, and `destroy` tries again.
+/// An instance that was not removed. Its record stays, and `destroy` tries again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Leftover {
     /// The node's name.
     pub node: String,
-    /// UUID of the instance; the machine carries it as a label.
+    /// UUID of the instance; the machine carries it in its ownership label.
     pub instance: String,
     /// The driver's keyword.
     pub driver: String,
-    /// Where it stands.
+    /// Current state.
     pub state: InstanceState,
-    /// The driver's own reference, when it is known.
+    /// The driver's own reference, if known.
     pub handle: Option<String>,
-    /// Why it was not removed.
+    /// Reason why the instance was not removed.
     pub message: String,
 }
 
 impl Status {
-    /// Returns whether every node has as many ready instances as it should, and nothing else is left over.
+    /// Returns whether every node has as many ready instances as its target, and no others.
     pub fn is_ready(&self) -> bool {
         self.state == InfrastructureState::Ready
     }
@@ -296,7 +298,7 @@ impl fmt::Display for InstanceState {
 }
 
 impl Orphan {
-    /// As a driver lists it.
+    /// Creates an orphan from a machine in a driver's list.
     pub(crate) fn from_listed(driver: &str, machine: OwnedMachine) -> Self {
         Self {
             instance: machine.instance_id,
@@ -315,53 +317,53 @@ impl fmt::Display for Leftover {
     }
 }
 
-/// What a new instance of a node would get to know.
+/// Rendered input of a new instance of a node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preview {
     /// The node's name.
     pub node: String,
-    /// The place of the implementation in the list of its type.
+    /// Index of the implementation in the list of its type.
     pub implementation: usize,
-    /// Where the implementation stands: `FILE:LINE:COLUMN`; empty when unknown.
+    /// Location of the implementation: `FILE:LINE:COLUMN`; empty if unknown.
     pub origin: String,
     /// The `resource` section, rendered if its contextualiser renders it.
     pub resource: Value,
-    /// For the driver: an object.
+    /// Attributes for the driver: an object.
     pub attributes: Value,
-    /// For the first boot.
+    /// User data for the first boot.
     pub user_data: Option<String>,
-    /// What is doubtful in what the user wrote.
+    /// Warnings about the user's description.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<PreviewWarning>,
-    /// What its driver would refuse. It can be looked at all the same.
+    /// Reasons why the driver would refuse the request. The preview is complete all the same.
     #[serde(skip)]
     pub refused: Option<NodeFailure>,
 }
 
-/// Something that the user wrote and that probably does not do what they want.
+/// A warning about something in the description that probably does not have the intended effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PreviewWarning {
     /// Stable code for programs, such as `cloudinit.ignored`.
     pub code: String,
-    /// One sentence. `line N: ` before it names a line of the text at the place.
+    /// Message of one sentence. A prefix `line N: ` names a line of the text at the location.
     pub message: String,
-    /// Where the user wrote it: `FILE:LINE:COLUMN`; none when unknown.
+    /// Location in the user's files: `FILE:LINE:COLUMN`; none if unknown.
     pub location: Option<String>,
 }
 
-/// A machine that carries our mark and has no record.
+/// A machine that carries our ownership label and has no record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Orphan {
-    /// UUID of the instance that it carries.
+    /// UUID of the instance, from the ownership label.
     pub instance: String,
     /// The driver's keyword.
     pub driver: String,
     /// The driver's own reference.
     pub handle: String,
-    /// Its addresses.
+    /// Addresses of the machine.
     pub addresses: Vec<Address>,
-    /// Whether it was removed.
+    /// Set if the machine was removed.
     pub removed: bool,
-    /// Why it was not, when it was to be.
+    /// Reason why the machine could not be removed, if that was requested.
     pub message: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Building and destroying, on a scripted cloud.
+//! Builds and removals, on a scripted cloud.
 
 use std::time::Duration;
 
@@ -32,10 +32,10 @@ async fn nodes_start_when_their_own_dependencies_are_ready() {
     let creates: Vec<_> = fakes.cloud.calls().into_iter().filter(|(call, _)| call == "create").collect();
     let names: Vec<_> = creates.iter().map(|(_, node)| node.as_str()).collect();
     assert_eq!(names, ["db", "web", "web", "probe"]);
-    let told = fakes.cloud.contextualised_with();
-    assert_eq!(told[0], ("db".into(), vec![]));
-    assert_eq!(told[1], ("web".into(), vec!["db".into()]));
-    assert_eq!(told[3], ("probe".into(), vec!["db".into(), "web".into(), "web".into()]));
+    let contexts = fakes.cloud.contextualised_with();
+    assert_eq!(contexts[0], ("db".into(), vec![]));
+    assert_eq!(contexts[1], ("web".into(), vec!["db".into()]));
+    assert_eq!(contexts[3], ("probe".into(), vec!["db".into(), "web".into(), "web".into()]));
 
     let web = &status.nodes[1].instances;
     assert_eq!(web.len(), 2);
@@ -97,7 +97,7 @@ async fn a_failed_build_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_build_is_kept_when_asked() {
+async fn a_failed_build_is_kept_on_request() {
     let fakes = Fakes::new();
     fakes.cloud.script("create", "probe", fault(Reaction::Denied));
     let outcome = fakes.build_with(&tiers(), OnFailure::Keep, RunHandle::new().0).await;
@@ -124,7 +124,7 @@ async fn a_failed_change_keeps_what_was_healthy() {
     let status = fakes.engine.status("test", true).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Ready);
     assert!(status.nodes.iter().any(|node| node.name == "probe"));
-    // And when it succeeds, what is no longer described goes.
+    // If it succeeds, nodes that are no longer described are removed.
     fakes.build(&changed).await.unwrap();
     assert_eq!(fakes.cloud.nodes(), ["db", "extra", "web", "web"]);
 }
@@ -157,7 +157,7 @@ async fn a_machine_that_stops_while_awaited_fails_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_answers_lead_to_find_and_never_to_a_double() {
+async fn lost_answers_lead_to_find_and_never_to_a_second_machine() {
     let fakes = Fakes::new();
     fakes.cloud.script("create", "db", Script::LostAnswer);
     fakes.cloud.script("create", "web", Script::LostRequest);
@@ -214,7 +214,7 @@ async fn without_capacity_the_next_implementation_is_tried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_removed_is_told_and_kept() {
+async fn instances_that_can_not_be_removed_are_reported_and_kept() {
     let fakes = Fakes::new();
     fakes.build(&tiers()).await.unwrap();
     fakes.cloud.script("destroy", "db", fault(Reaction::Denied));
@@ -248,7 +248,7 @@ async fn one_request_to_stop_rolls_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_requests_stop_now_and_tell_what_is_left() {
+async fn two_requests_stop_now_and_report_what_is_left() {
     let fakes = Fakes::new();
     fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let (run, _events) = RunHandle::new();
@@ -268,7 +268,7 @@ async fn two_requests_stop_now_and_tell_what_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_process_is_told_who_works_on_it() {
+async fn a_second_process_gets_the_name_of_the_owner() {
     let fakes = Fakes::new();
     fakes.cloud.set_timing(MS(60_000), MS(0), MS(0), MS(0));
     let building = tokio::spawn({
@@ -285,7 +285,7 @@ async fn a_second_process_is_told_who_works_on_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_loses_the_lease_stops_and_writes_nothing() {
+async fn an_owner_that_loses_the_lease_stops_and_writes_nothing() {
     let fakes = Fakes::new();
     fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let building = tokio::spawn({
@@ -303,13 +303,13 @@ async fn who_loses_the_lease_stops_and_writes_nothing() {
     assert_eq!(fakes.store.keys().len(), commits);
     let gone = vec![Write::Delete { key }];
     fakes.store.commit(Transaction { compares: Vec::new(), writes: gone }).await.unwrap();
-    // The next owner goes on from there.
+    // The next owner continues from there.
     assert!(fakes.build(&tiers()).await.unwrap().is_ready());
     assert_eq!(fakes.cloud.nodes(), ["db", "probe", "web", "web"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_holder_is_followed_at_once() {
+async fn a_dead_owner_is_replaced_at_once() {
     let fakes = Fakes::new();
     fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let building = tokio::spawn({
@@ -357,13 +357,13 @@ async fn a_store_that_stays_full_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_deployed_is_refused_before_anything_is_written() {
+async fn invalid_descriptions_are_refused_before_anything_is_written() {
     let fakes = Fakes::new();
-    let circle = infrastructure(vec![node("a", 1, &["b"]), node("b", 1, &["a"])]);
+    let cycle = infrastructure(vec![node("a", 1, &["b"]), node("b", 1, &["a"])]);
     let missing = infrastructure(vec![node("a", 1, &["nobody"])]);
-    let double = infrastructure(vec![node("a", 1, &[]), node("a", 1, &[])]);
+    let duplicate = infrastructure(vec![node("a", 1, &[]), node("a", 1, &[])]);
     let none = infrastructure(vec![node("a", 0, &[])]);
-    for graph in [circle, missing, double, none] {
+    for graph in [cycle, missing, duplicate, none] {
         assert!(matches!(fakes.build(&graph).await, Err(EngineError::Invalid { .. })));
     }
     let mut unknown = tiers();
@@ -374,7 +374,7 @@ async fn what_can_not_be_deployed_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_faults_pointer_leads_to_the_users_line() {
+async fn the_pointer_of_a_fault_leads_to_the_line_in_the_users_file() {
     let fakes = Fakes::new();
     let mut bad = Fault::new(Reaction::GiveUp, "fake.zone", "no such zone");
     bad.details.push(occopus_engine::ports::Detail { pointer: "/resource/zone/0".into(), message: "unknown".into() });
@@ -389,14 +389,14 @@ async fn a_second_attempt_that_fails_too_leaves_nothing_either() {
     let fakes = Fakes::new();
     fakes.cloud.set_timing(MS(1000), MS(500), MS(500), MS(100));
     let graph = tiers();
-    // The first one dies.
+    // The first attempt dies.
     let died = tokio::time::timeout(MS(1500), fakes.build(&graph)).await;
     assert!(died.is_err());
     assert_eq!(fakes.cloud.nodes(), ["db"]);
     tokio::time::sleep(MS(16_000)).await;
     fakes.cloud.script("create", "web", fault(Reaction::GiveUp));
     assert!(matches!(fakes.build(&graph).await, Err(EngineError::Node { rolled_back: true, .. })));
-    // What the first one began became ready only now, so it goes as well.
+    // What the first attempt began became ready only now, so it is removed as well.
     assert!(fakes.cloud.machines().is_empty());
     assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }

@@ -1,4 +1,4 @@
-//! Changing what exists: what has changed is told, and renewed only when that is asked for, one by one.
+//! Changes of a description: drift is reported, and rolled out only on request, one instance after the other.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const CHANGED: Rollout = Rollout { changed: true, dependents: false };
 const DEPENDENTS: Rollout = Rollout { changed: false, dependents: true };
 const BOTH: Rollout = Rollout { changed: true, dependents: true };
 
-/// `web` is told of the addresses of `db`, `edge` of those of `web`.
+/// Returns three nodes: `web` refers to the addresses of `db`, and `edge` to those of `web`.
 fn three() -> Infrastructure {
     let (mut web, mut edge) = (node("web", 2, &["db"]), node("edge", 1, &["web"]));
     web.variables = json!({"tell": "db"});
@@ -22,9 +22,9 @@ fn three() -> Infrastructure {
     infrastructure(vec![edge, node("db", 1, &[]), web])
 }
 
-async fn build(fakes: &Fakes, graph: &Infrastructure, renew: Rollout) -> Result<Status, EngineError> {
+async fn build(fakes: &Fakes, graph: &Infrastructure, rollout: Rollout) -> Result<Status, EngineError> {
     let id = Some("test".into());
-    let request = BuildRequest { id, rollout: renew, ..BuildRequest::new(graph.clone()) };
+    let request = BuildRequest { id, rollout, ..BuildRequest::new(graph.clone()) };
     fakes.engine.build(request, RunHandle::new().0).await
 }
 
@@ -43,7 +43,7 @@ async fn renewed(fakes: &Fakes) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_are_told_and_nothing_is_touched_unless_asked() {
+async fn drift_is_reported_and_nothing_is_touched_unless_requested() {
     let fakes = Fakes::new();
     let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     let mut graph = three();
@@ -51,7 +51,7 @@ async fn changes_are_told_and_nothing_is_touched_unless_asked() {
     graph.nodes[2].variables["x"] = json!(1);
     let plan = fakes.engine.plan(Some("test"), &graph, Rollout::default()).await.unwrap();
     assert!(plan.is_unchanged());
-    assert_eq!(plan.summary(), "4 changed, and not to be renewed");
+    assert_eq!(plan.summary(), "4 drifted, not selected for replacement");
     let found: Vec<_> = plan.actions.iter().map(|it| format!("{}: {}", it.node, it.changed.join(", "))).collect();
     assert_eq!(
         found,
@@ -62,7 +62,7 @@ async fn changes_are_told_and_nothing_is_touched_unless_asked() {
         assert_eq!(ids(&before, node), ids(&after, node));
     }
     assert_eq!(after.nodes[1].instances[0].changed, ["definition"]);
-    // Where a line stands in the user's file changes nothing.
+    // A location in the user's files is not a change.
     let mut moved = graph.clone();
     moved.definitions["small"][0].origin = "elsewhere.yaml:9:9".into();
     moved.definitions["small"][0].lines.clear();
@@ -72,7 +72,7 @@ async fn changes_are_told_and_nothing_is_touched_unless_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_changed_is_renewed_one_by_one_in_the_order_of_the_dependencies() {
+async fn drifted_instances_are_replaced_one_by_one_in_the_order_of_the_dependencies() {
     let fakes = Fakes::new();
     let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     let second = Duration::from_secs(1);
@@ -87,8 +87,8 @@ async fn what_has_changed_is_renewed_one_by_one_in_the_order_of_the_dependencies
     while !building.is_finished() {
         most = most.max(fakes.cloud.machines().len());
         for node in ["db", "web", "edge"] {
-            let wanted = if node == "web" { 2 } else { 1 };
-            assert!(fakes.cloud.nodes().iter().filter(|it| *it == node).count() >= wanted, "{node} is missing");
+            let target = if node == "web" { 2 } else { 1 };
+            assert!(fakes.cloud.nodes().iter().filter(|it| *it == node).count() >= target, "{node} is missing");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -103,7 +103,7 @@ async fn what_has_changed_is_renewed_one_by_one_in_the_order_of_the_dependencies
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_were_told_of_what_is_gone_are_shown_and_renewed_when_asked() {
+async fn stale_addresses_are_shown_and_rolled_out_when_requested() {
     let fakes = Fakes::new();
     let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     let address = before.nodes[1].instances[0].addresses[0].value.clone();
@@ -113,7 +113,7 @@ async fn those_that_were_told_of_what_is_gone_are_shown_and_renewed_when_asked()
     let stale = |status: &Status, at: usize| status.nodes[at].instances[0].stale.clone();
     assert_eq!(stale(&healed, 2), [address]);
     assert!(stale(&healed, 0).is_empty());
-    // `edge` was told of `web`, which is about to be renewed.
+    // `edge` refers to `web`, which is about to be replaced.
     let plan = fakes.engine.plan(Some("test"), &three(), DEPENDENTS).await.unwrap();
     assert_eq!(plan.summary(), "3 to renew, 1 unchanged");
     let after = build(&fakes, &three(), DEPENDENTS).await.unwrap();
@@ -124,10 +124,10 @@ async fn those_that_were_told_of_what_is_gone_are_shown_and_renewed_when_asked()
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_is_another_nodes_by_now_is_told_as_gone() {
+async fn an_address_that_now_belongs_to_another_node_is_stale() {
     let fakes = Fakes::new();
     let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
-    // `db` and `edge` were started again, and have got each other's addresses.
+    // `db` and `edge` were restarted, and have each other's addresses now.
     let mut swapped = Vec::new();
     for (node, other) in [(0, 1), (1, 0)] {
         let [instance, other] = [node, other].map(|at: usize| &before.nodes[at].instances[0]);
@@ -137,9 +137,9 @@ async fn an_address_that_is_another_nodes_by_now_is_told_as_gone() {
         swapped.push(Write::Put { key, value: record.to_string().into_bytes(), lease: None });
     }
     fakes.store.commit(Transaction { compares: Vec::new(), writes: swapped }).await.unwrap();
-    let told = before.nodes[1].instances[0].addresses[0].value.clone();
+    let address = before.nodes[1].instances[0].addresses[0].value.clone();
     let after = fakes.engine.status("test", false).await.unwrap();
-    assert!(after.nodes[2].instances.iter().all(|web| web.stale == [told.clone()]), "{after:?}");
+    assert!(after.nodes[2].instances.iter().all(|web| web.stale == [address.clone()]), "{after:?}");
     assert_eq!(
         fakes.engine.plan(Some("test"), &three(), DEPENDENTS).await.unwrap().summary(),
         "3 to renew, 1 unchanged"
@@ -147,7 +147,7 @@ async fn an_address_that_is_another_nodes_by_now_is_told_as_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_fails_takes_nothing_down_that_was_healthy() {
+async fn a_rollout_that_fails_removes_no_healthy_instance() {
     let fakes = Fakes::new();
     let before = build(&fakes, &three(), Rollout::default()).await.unwrap();
     let mut graph = three();
@@ -157,12 +157,12 @@ async fn a_renewal_that_fails_takes_nothing_down_that_was_healthy() {
     let error = build(&fakes, &graph, CHANGED).await.unwrap_err();
     assert!(error.to_string().contains("no such size"), "{error}");
     let after = fakes.engine.status("test", true).await.unwrap();
-    // What works is ready; that it is not what is described is told of each instance.
+    // Healthy instances are ready; that they have drifted is reported for each of them.
     assert_eq!(after.state, InfrastructureState::Ready);
     assert_eq!(after.nodes.iter().filter(|node| !node.instances[0].changed.is_empty()).count(), 2);
     assert_ne!(ids(&before, "db"), ids(&after, "db"));
     assert_eq!((ids(&before, "web"), ids(&before, "edge")), (ids(&after, "web"), ids(&after, "edge")));
-    // The same again goes on where it stopped.
+    // The same request continues where it stopped.
     let plan = fakes.engine.plan(Some("test"), &graph, CHANGED).await.unwrap();
     assert_eq!(plan.summary(), "3 to renew, 1 unchanged");
     assert!(build(&fakes, &graph, CHANGED).await.unwrap().is_ready());
@@ -170,7 +170,7 @@ async fn a_renewal_that_fails_takes_nothing_down_that_was_healthy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_what_is_needed_changes_the_order_of_removal() {
+async fn a_change_of_dependencies_changes_the_order_of_removal() {
     let fakes = Fakes::new();
     let free = infrastructure(vec![node("a", 1, &[]), node("b", 1, &[])]);
     fakes.build(&free).await.unwrap();

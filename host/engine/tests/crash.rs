@@ -1,4 +1,4 @@
-//! The process dies at every transaction, before and after it; the next one finishes or removes.
+//! Deaths of the process at every transaction, before and after it; the next process finishes or removes.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,24 +18,24 @@ fn fakes() -> Fakes {
     fakes
 }
 
-/// Nobody owns it any more.
+/// Waits until the lease of a dead owner has expired.
 async fn wait_for_lease_expiry() {
     tokio::time::sleep(Duration::from_secs(16)).await;
 }
 
-/// Runs something until it ends or the process dies. True when it died.
-async fn run_until_crash<T>(fakes: &Fakes, crash: Crash, what: impl Future<Output = T>) -> bool {
+/// Runs something until it ends or the process dies. Returns true if it died.
+async fn run_until_crash<T>(fakes: &Fakes, crash: Crash, work: impl Future<Output = T>) -> bool {
     let dead = fakes.store.crash(crash);
     let died = tokio::select! {
         biased;
         () = dead.cancelled() => true,
-        _ = what => false,
+        _ = work => false,
     };
     fakes.store.revive();
     died
 }
 
-/// Every machine has its one record, every record its one machine.
+/// Checks that every machine has exactly one record, and every record one machine.
 async fn assert_nothing_lost_or_doubled(fakes: &Fakes, when: &str) {
     let machines: Vec<_> = fakes.cloud.machines().into_iter().map(|machine| machine.instance).collect();
     let distinct: HashSet<_> = machines.iter().cloned().collect();

@@ -1,4 +1,4 @@
-//! Healing, within bounds.
+//! Healing, within limits.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ async fn a_pass_over_healthy_nodes_changes_nothing() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
     let (machines, commits) = (fakes.cloud.count("create"), fakes.store.commits());
-    let looked = fakes.cloud.count("observe");
+    let observed = fakes.cloud.count("observe");
     assert_eq!(fakes.maintain().await.unwrap().state, InfrastructureState::Ready);
     assert_eq!(fakes.cloud.count("create"), machines);
-    assert_eq!(fakes.cloud.count("observe") - looked, 1, "one call for all");
+    assert_eq!(fakes.cloud.count("observe") - observed, 1, "one call for all");
     assert_eq!(fakes.store.commits() - commits, 1, "the lease, and nothing else");
 }
 
@@ -84,7 +84,7 @@ async fn when_most_look_dead_at_once_nothing_is_replaced() {
     fakes.maintain().await.unwrap();
     assert_eq!(count_hold_events(&fakes).await, 1);
     assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (10, 0));
-    // One recovers: the picture is clear enough.
+    // One recovers, two vanish: the hold goes on.
     fakes.cloud.set_phase("n0", Phase::Running);
     fakes.cloud.remove_machines_of("n0");
     fakes.cloud.remove_machines_of("n1");
@@ -93,7 +93,7 @@ async fn when_most_look_dead_at_once_nothing_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_ends_when_the_picture_clears() {
+async fn an_explicit_build_ends_a_hold() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
     for _ in 0..4 {
@@ -103,7 +103,7 @@ async fn a_hold_ends_when_the_picture_clears() {
         fakes.cloud.set_phase(&format!("n{n}"), Phase::Stopped);
     }
     assert_eq!(fakes.maintain().await.unwrap().state, InfrastructureState::Held);
-    // An explicit build is not bounded.
+    // An explicit build is not limited.
     assert!(fakes.build(&ten()).await.unwrap().is_ready());
     assert_eq!(fakes.cloud.machines().len(), 10);
     assert!(fakes.maintain().await.unwrap().is_ready());
@@ -131,7 +131,7 @@ async fn cyclic_maintenance_heals_and_stops() {
     fakes.build(&ten()).await.unwrap();
     let (run, mut events) = RunHandle::new();
     let stop = run.stop.clone();
-    let keeping = tokio::spawn({
+    let maintaining = tokio::spawn({
         let engine = fakes.engine.clone();
         let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
         async move { engine.maintain("test", options, run).await }
@@ -141,7 +141,7 @@ async fn cyclic_maintenance_heals_and_stops() {
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(fakes.cloud.machines().len(), 10);
     stop.request();
-    assert!(keeping.await.unwrap().unwrap().is_ready());
+    assert!(maintaining.await.unwrap().unwrap().is_ready());
     let mut replaced = 0;
     while let Some(event) = events.recv().await {
         replaced += usize::from(matches!(event.kind, EventKind::NodeReplacing { .. }));
@@ -150,7 +150,7 @@ async fn cyclic_maintenance_heals_and_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_suspended_is_left_alone_until_it_is_resumed() {
+async fn a_suspended_infrastructure_is_left_alone_until_it_is_resumed() {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("a", 2, &[])])).await.unwrap();
     fakes.engine.suspend("test").await.unwrap();
@@ -158,7 +158,7 @@ async fn what_is_suspended_is_left_alone_until_it_is_resumed() {
     let calls = fakes.cloud.calls().len();
     let status = fakes.maintain().await.unwrap();
     assert!(status.suspended);
-    assert_eq!((fakes.cloud.calls().len(), fakes.cloud.machines().len()), (calls, 0), "nothing is asked or made");
+    assert_eq!((fakes.cloud.calls().len(), fakes.cloud.machines().len()), (calls, 0), "no call is made");
     fakes.engine.resume("test").await.unwrap();
     fakes.engine.resume("test").await.unwrap();
     for _ in 0..3 {
@@ -173,7 +173,7 @@ async fn what_is_suspended_is_left_alone_until_it_is_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_bounds_are_those_of_the_infrastructure() {
+async fn the_limits_are_those_of_the_infrastructure() {
     for (percent, held) in [(80.0, false), (30.0, true)] {
         let fakes = Fakes::new();
         let mut graph = ten();
@@ -188,16 +188,16 @@ async fn the_bounds_are_those_of_the_infrastructure() {
         let status = fakes.maintain().await.unwrap();
         assert_eq!(status.state == InfrastructureState::Held, held, "{percent}");
         assert_eq!(status.state == InfrastructureState::Ready, !held, "{percent}");
-        assert!(begun.elapsed() < Duration::from_secs(4), "all at once, once they were seen twice");
+        assert!(begun.elapsed() < Duration::from_secs(4), "all at once, after the second observation");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_replacement_keeps_nobody_else_from_being_healed() {
+async fn a_slow_replacement_does_not_delay_others() {
     let fakes = Fakes::new();
     // Of twenty, four may be replaced at a time.
     fakes.build(&infrastructure(vec![node("a", 10, &[]), node("b", 10, &[])])).await.unwrap();
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(25)).await;
     fakes.cloud.set_timing(Duration::from_secs(600), Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let lose = |node: &str| {
@@ -214,25 +214,25 @@ async fn a_slow_replacement_keeps_nobody_else_from_being_healed() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(fakes.cloud.machines().len(), 19, "only the first one is missing");
     let status = fakes.engine.status("test", false).await.unwrap();
-    assert_eq!(status.state, InfrastructureState::Failing, "two of a node died soon after another");
+    assert_eq!(status.state, InfrastructureState::Failing, "two of a node died one soon after the other");
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(fakes.cloud.machines().len(), 20);
     stop.request();
-    assert!(keeping.await.unwrap().unwrap().is_ready());
+    assert!(maintaining.await.unwrap().unwrap().is_ready());
     assert_eq!(fakes.cloud.machines().len(), 20);
 }
 
 #[tokio::test(start_paused = true)]
-async fn checks_are_spread_over_the_time_between_passes_and_clouds_are_asked_by_the_page() {
+async fn checks_are_spread_over_the_time_between_passes_and_clouds_are_observed_in_batches() {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("a", 200, &[])])).await.unwrap();
     let begun = tokio::time::Instant::now();
-    let (asked, checked) = (fakes.cloud.count("observe"), fakes.cloud.checked().len());
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (observed, checked) = (fakes.cloud.count("observe"), fakes.cloud.checked().len());
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(101)).await;
     stop.request();
-    keeping.await.unwrap().unwrap();
-    assert!(fakes.cloud.count("observe") - asked <= 11, "a call for each pass");
+    maintaining.await.unwrap().unwrap();
+    assert!(fakes.cloud.count("observe") - observed <= 11, "a call for each pass");
     let mut seconds = [0; 101];
     for (_, when) in &fakes.cloud.checked()[checked..] {
         seconds[when.duration_since(begun).as_secs() as usize] += 1;
@@ -244,10 +244,10 @@ async fn checks_are_spread_over_the_time_between_passes_and_clouds_are_asked_by_
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_that_the_machine_has_slept_makes_nothing_dead() {
+async fn a_sleep_of_the_host_makes_nothing_dead() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(5)).await;
     fakes.cloud.set_sick("n4", true);
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -260,14 +260,14 @@ async fn time_that_the_machine_has_slept_makes_nothing_dead() {
     assert_eq!(fakes.cloud.count("create"), 11);
     stop.request();
     stop.request();
-    assert!(keeping.await.unwrap().is_err(), "stopped at once");
+    assert!(maintaining.await.unwrap().is_err(), "stopped at once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_lease_is_taken_up_again_unless_another_has_it() {
+async fn a_lost_lease_is_acquired_again_unless_another_process_has_it() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(25)).await;
     fakes.store.end_leases();
     tokio::time::sleep(Duration::from_secs(20)).await;
@@ -275,99 +275,99 @@ async fn a_lost_lease_is_taken_up_again_unless_another_has_it() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(fakes.cloud.machines().len(), 10);
     stop.request();
-    assert!(keeping.await.unwrap().is_ok());
-    let (_stop, keeping) = fakes.spawn_maintain();
-    // Between two signs of life.
+    assert!(maintaining.await.unwrap().is_ok());
+    let (_stop, maintaining) = fakes.spawn_maintain();
+    // Between two renewals of the lease.
     tokio::time::sleep(Duration::from_secs(27)).await;
     fakes.store.end_leases();
     let (_other, others) = fakes.spawn_maintain();
-    let error = keeping.await.unwrap().unwrap_err();
+    let error = maintaining.await.unwrap().unwrap_err();
     assert!(matches!(error, EngineError::Owned { .. }), "{error}");
     assert!(!others.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_maintains_lets_go_when_asked() {
+async fn an_owner_detaches_on_request() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    assert!(!fakes.engine.detach("test").await.unwrap(), "nobody does");
-    let (_stop, keeping) = fakes.spawn_maintain();
+    assert!(!fakes.engine.detach("test").await.unwrap(), "there is no owner");
+    let (_stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert!(fakes.engine.detach("test").await.unwrap());
-    assert!(keeping.await.unwrap().unwrap().is_ready());
-    // That was not meant for the next one.
-    let (stop, keeping) = fakes.spawn_maintain();
+    assert!(maintaining.await.unwrap().unwrap().is_ready());
+    // The request is not valid for the next owner.
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(!keeping.is_finished());
+    assert!(!maintaining.is_finished());
     stop.request();
-    keeping.await.unwrap().unwrap();
+    maintaining.await.unwrap().unwrap();
     assert!(matches!(fakes.engine.detach("nobody").await, Err(EngineError::UnknownInfrastructure { .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn suspending_and_resuming_are_events_told_once() {
+async fn suspending_and_resuming_are_events_emitted_once() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(15)).await;
     fakes.engine.suspend("test").await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     fakes.engine.resume("test").await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     stop.request();
-    keeping.await.unwrap().unwrap();
-    let told: Vec<_> = fakes.events().await.unwrap().into_iter().map(|event| event.kind).collect();
-    let told: Vec<_> = told.iter().filter(|what| matches!(what, EventKind::Suspended | EventKind::Resumed)).collect();
-    assert_eq!(told, [&EventKind::Suspended, &EventKind::Resumed]);
+    maintaining.await.unwrap().unwrap();
+    let kinds: Vec<_> = fakes.events().await.unwrap().into_iter().map(|event| event.kind).collect();
+    let kinds: Vec<_> = kinds.iter().filter(|kind| matches!(kind, EventKind::Suspended | EventKind::Resumed)).collect();
+    assert_eq!(kinds, [&EventKind::Suspended, &EventKind::Resumed]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nudge_lets_a_request_be_taken_in_at_once() {
+async fn a_wake_signal_lets_a_request_be_applied_at_once() {
     let fakes = Fakes::new();
     let mut graph = ten();
     graph.nodes[0].scaling.max = 5;
     fakes.build(&graph).await.unwrap();
     let (run, _events) = RunHandle::new();
-    let (stop, nudge) = (run.stop.clone(), run.wake.clone());
+    let (stop, wake) = (run.stop.clone(), run.wake.clone());
     let engine = fakes.engine.clone();
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(3600)), ..MaintainOptions::default() };
-    let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
-    // In the first pause, in the middle of a look that is spread over an hour, and again soon after.
-    for wanted in [2, 3, 4] {
-        tokio::time::sleep(Duration::from_secs(if wanted == 3 { 4000 } else { 5 })).await;
-        fakes.engine.scale("test", "n0", Scale::To(wanted)).await.unwrap();
-        nudge.wake();
+    let maintaining = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    // In the first pause, in the middle of a survey that is spread over an hour, and again soon after.
+    for target in [2, 3, 4] {
+        tokio::time::sleep(Duration::from_secs(if target == 3 { 4000 } else { 5 })).await;
+        fakes.engine.scale("test", "n0", Scale::To(target)).await.unwrap();
+        wake.wake();
         tokio::time::sleep(Duration::from_secs(5)).await;
         let status = fakes.engine.status("test", false).await.unwrap();
-        assert_eq!(status.nodes[0].instances.len(), wanted as usize);
+        assert_eq!(status.nodes[0].instances.len(), target as usize);
         assert!(status.is_ready());
     }
     stop.request();
-    keeping.await.unwrap().unwrap();
+    maintaining.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn nudges_without_end_do_not_keep_the_dead_from_being_found() {
+async fn endless_wake_signals_do_not_keep_dead_instances_from_being_found() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
     let (run, _events) = RunHandle::new();
-    let (stop, nudge) = (run.stop.clone(), run.wake.clone());
+    let (stop, wake) = (run.stop.clone(), run.wake.clone());
     let engine = fakes.engine.clone();
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(10)), ..MaintainOptions::default() };
-    let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    let maintaining = tokio::spawn(async move { engine.maintain("test", options, run).await });
     tokio::time::sleep(Duration::from_secs(15)).await;
     fakes.cloud.remove_machines_of("n1");
     for _ in 0..60 {
-        nudge.wake();
+        wake.wake();
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(fakes.cloud.machines().len(), 10, "it is replaced");
     stop.request();
-    keeping.await.unwrap().unwrap();
+    maintaining.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cloud_that_refuses_to_tell_makes_nothing_dead_and_is_said() {
+async fn a_cloud_that_can_not_be_observed_makes_nothing_dead_and_is_reported() {
     let fakes = Fakes::new();
     fakes.build(&ten()).await.unwrap();
     fakes.cloud.script(
@@ -377,7 +377,7 @@ async fn a_cloud_that_refuses_to_tell_makes_nothing_dead_and_is_said() {
     );
     let status = fakes.maintain().await.unwrap();
     assert_eq!(status.state, InfrastructureState::Unreachable);
-    let message = status.message.expect("it is said");
+    let message = status.message.expect("a reason");
     assert_eq!(message, "10 of 10 instances could not be observed: what a strange request");
     assert!(status.nodes.iter().all(|node| node.instances[0].unobserved.is_some()));
     let status = fakes.maintain().await.unwrap();
@@ -390,12 +390,12 @@ fn lone() -> Infrastructure {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_wrong_answer_replaces_nobody() {
+async fn one_wrong_answer_replaces_nothing() {
     for graph in [lone(), ten()] {
         let fakes = Fakes::new();
         fakes.build(&graph).await.unwrap();
         let machines = fakes.cloud.machines().len();
-        // The list is empty for a moment; or the service behind the name is another one.
+        // The list is empty for a moment, or another server answers under the same name.
         fakes.cloud.set_listing_delay(Duration::from_secs(3600));
         let pass = tokio::spawn({
             let fakes = fakes.clone();
@@ -405,7 +405,7 @@ async fn one_wrong_answer_replaces_nobody() {
         fakes.cloud.set_listing_delay(Duration::ZERO);
         assert!(pass.await.unwrap().unwrap().is_ready());
         assert_eq!(fakes.cloud.count("create"), machines);
-        // As one answer about many: `not-found`, which is about none of them.
+        // One answer about many: `not-found`, which is about none of them.
         fakes.cloud.script("observe", "", Script::Fault(Fault::new(Reaction::NotFound, "fake.404", "404")));
         fakes.maintain().await.unwrap();
         assert_eq!((fakes.cloud.count("create"), fakes.cloud.machines().len()), (machines, machines));
@@ -413,7 +413,7 @@ async fn one_wrong_answer_replaces_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_listed_is_asked_for_by_its_id_before_it_is_replaced() {
+async fn an_instance_that_is_not_listed_is_searched_for_by_its_id_before_it_is_replaced() {
     let fakes = Fakes::new();
     fakes.build(&lone()).await.unwrap();
     fakes.cloud.set_listing_delay(Duration::from_secs(3600));
@@ -421,8 +421,8 @@ async fn what_is_not_listed_is_asked_for_by_its_id_before_it_is_replaced() {
         fakes.maintain().await.unwrap();
         fakes.build(&lone()).await.unwrap();
     }
-    assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (1, 0), "it is there");
-    // It can't be asked for: nothing is replaced.
+    assert_eq!((fakes.cloud.count("create"), fakes.cloud.count("destroy")), (1, 0), "it exists");
+    // `find` fails: nothing is replaced.
     fakes.cloud.remove_machines_of("web");
     let broken = Fault::new(Reaction::GiveUp, "fake.403", "who are you?");
     fakes.cloud.script("find", "web", Script::Fault(broken));
@@ -434,7 +434,7 @@ async fn what_is_not_listed_is_asked_for_by_its_id_before_it_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_vanish_at_once_they_are_seen_again_much_later() {
+async fn when_all_vanish_at_once_they_are_observed_again_much_later() {
     for (graph, seconds) in [(lone(), 15), (infrastructure(vec![node("web", 3, &[])]), 15)] {
         let fakes = Fakes::new();
         fakes.build(&graph).await.unwrap();
@@ -443,16 +443,17 @@ async fn when_all_vanish_at_once_they_are_seen_again_much_later() {
         let begun = tokio::time::Instant::now();
         fakes.engine.maintain("test", MaintainOptions::default(), run).await.unwrap();
         assert!(begun.elapsed() >= Duration::from_secs(seconds));
-        let mut told = false;
+        let mut is_reported = false;
         while let Some(event) = events.recv().await {
-            told |= matches!(&event.kind, EventKind::Waiting { message, .. } if message.contains("again in 15 s"));
+            is_reported |=
+                matches!(&event.kind, EventKind::Waiting { message, .. } if message.contains("again in 15 s"));
         }
-        assert!(told);
+        assert!(is_reported);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_ends_when_the_cloud_has_said_the_same_for_ten_minutes() {
+async fn a_hold_ends_when_the_cloud_has_reported_the_same_for_ten_minutes() {
     for (minutes, released) in [(None, true), (Some(0.0), false), (Some(60.0), false)] {
         let fakes = Fakes::new();
         let mut graph = infrastructure(vec![node("web", 3, &[])]);
@@ -461,13 +462,13 @@ async fn a_hold_ends_when_the_cloud_has_said_the_same_for_ten_minutes() {
         for machine in fakes.cloud.machines().iter().take(2) {
             fakes.cloud.remove_machine_of(&machine.instance);
         }
-        let (stop, keeping) = fakes.spawn_maintain();
+        let (stop, maintaining) = fakes.spawn_maintain();
         tokio::time::sleep(Duration::from_secs(500)).await;
         assert_eq!(fakes.cloud.machines().len(), 1, "held");
         tokio::time::sleep(Duration::from_secs(300)).await;
         assert_eq!(fakes.cloud.machines().len() == 3, released, "{minutes:?}");
         stop.request();
-        let state = keeping.await.unwrap().unwrap().state;
+        let state = maintaining.await.unwrap().unwrap().state;
         assert_eq!(state, if released { InfrastructureState::Ready } else { InfrastructureState::Held });
     }
 }
@@ -477,14 +478,14 @@ async fn checks_that_fail_never_end_a_hold() {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("web", 3, &[])])).await.unwrap();
     fakes.cloud.set_sick("web", true);
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(fakes.cloud.count("create"), 3);
     stop.request();
-    assert_eq!(keeping.await.unwrap().unwrap().state, InfrastructureState::Held);
+    assert_eq!(maintaining.await.unwrap().unwrap().state, InfrastructureState::Held);
 }
 
-/// Stops every machine of a node a second after another, as one does whose command ends.
+/// Stops every machine of `web` once a second, like a machine whose command ends.
 fn short_lived(fakes: &Fakes) -> tokio::task::JoinHandle<()> {
     let cloud = fakes.cloud.clone();
     tokio::spawn(async move {
@@ -503,7 +504,7 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
     let (run, _events) = RunHandle::new();
     let (stop, engine) = (run.stop.clone(), fakes.engine.clone());
     let options = MaintainOptions { cyclic: Some(Duration::from_secs(2)), ..MaintainOptions::default() };
-    let keeping = tokio::spawn(async move { engine.maintain("test", options, run).await });
+    let maintaining = tokio::spawn(async move { engine.maintain("test", options, run).await });
     tokio::time::sleep(Duration::from_secs(120)).await;
     let made = fakes.cloud.count("create");
     assert!((4..=6).contains(&made), "{made} in two minutes");
@@ -513,9 +514,9 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
     let failing = status.nodes[0].failing.clone().expect("it is counted");
     assert!(failing.failures >= 4 && failing.message.contains("stopped"), "{failing:?}");
     stop.request();
-    keeping.await.unwrap().unwrap();
+    maintaining.await.unwrap().unwrap();
 
-    // Another process goes on where that one has stopped.
+    // Another process continues where that one has stopped.
     let status = fakes.maintain().await.unwrap();
     assert_eq!((status.state, fakes.cloud.count("create")), (InfrastructureState::Failing, made));
     let events = fakes.events().await.unwrap();
@@ -528,21 +529,21 @@ async fn a_node_that_dies_again_and_again_is_tried_with_growing_pauses() {
         .collect();
     assert_eq!(pauses[..3], [10.0, 20.0, 40.0], "{pauses:?}");
 
-    // It is mended, and ready for long enough: all is forgotten.
+    // It is repaired, and ready for long enough: its failures are cleared.
     ending.abort();
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(Duration::from_secs(400)).await;
     let status = fakes.engine.status("test", false).await.unwrap();
     assert!(status.is_ready() && status.nodes[0].failing.is_some(), "{status:?}");
     tokio::time::sleep(Duration::from_secs(700)).await;
     stop.request();
-    let status = keeping.await.unwrap().unwrap();
+    let status = maintaining.await.unwrap().unwrap();
     assert!(status.is_ready() && status.nodes[0].failing.is_none(), "{status:?}");
     assert_eq!(fakes.cloud.count("create"), made + 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_made_is_tried_with_pauses_and_several_at_a_time_count_once() {
+async fn creates_that_fail_are_retried_with_pauses_and_several_at_a_time_count_once() {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("web", 5, &[]), node("db", 5, &[])])).await.unwrap();
     for machine in fakes.cloud.machines().iter().filter(|machine| machine.node == "web").take(3) {
@@ -563,7 +564,7 @@ async fn what_can_not_be_made_is_tried_with_pauses_and_several_at_a_time_count_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nothing_checks_must_run_for_a_moment_before_it_is_ready() {
+async fn a_node_without_checks_must_run_for_a_moment_before_it_is_ready() {
     for (seconds, ready) in [(None, false), (Some(0.2), true), (Some(0.0), true), (Some(5.0), false)] {
         let fakes = Fakes::new();
         let mut graph = lone();
@@ -584,7 +585,7 @@ async fn what_nothing_checks_must_run_for_a_moment_before_it_is_ready() {
         }
         ending.abort();
     }
-    // One that goes on running is ready soon.
+    // A node that goes on running is ready soon.
     let fakes = Fakes::new();
     let mut graph = lone();
     graph.definitions["small"][0].health_check.checks.clear();

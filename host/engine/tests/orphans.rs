@@ -18,7 +18,7 @@ async fn only_those_of_the_infrastructure_that_have_no_record() {
     let sections = [json!({"type": "fake", "endpoint": "fake://"}), json!({"type": "fake", "endpoint": "fake://"})];
     assert!(fakes.engine.sweep("mine", &sections, true).await.expect("swept").is_empty());
 
-    // The same cloud, seen by somebody whose store was lost.
+    // The same cloud, with an empty store.
     let lost = Fakes::new();
     let engine = occopus_engine::Engine::new(
         std::sync::Arc::new(fakes.cloud.clone()),
@@ -27,7 +27,7 @@ async fn only_those_of_the_infrastructure_that_have_no_record() {
     );
     let found = engine.sweep("mine", &sections, false).await.expect("swept");
     assert_eq!((found.len(), found.iter().filter(|orphan| orphan.removed).count()), (3, 0));
-    assert_eq!(fakes.cloud.machines().len(), 6, "only looked");
+    assert_eq!(fakes.cloud.machines().len(), 6, "nothing was removed");
     let removed = engine.sweep("mine", &sections, true).await.expect("swept");
     assert!(removed.len() == 3 && removed.iter().all(|orphan| orphan.removed), "{removed:?}");
     let left: Vec<_> = fakes.cloud.machines().into_iter().map(|machine| machine.infrastructure).collect();

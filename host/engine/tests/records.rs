@@ -1,4 +1,4 @@
-//! What is stored, and what readers make of it.
+//! Records in the store, and what readers make of them.
 
 use occopus_engine::ports::{Phase, Store, Transaction, Write};
 use occopus_engine::testing::{Fakes, infrastructure, node};
@@ -72,7 +72,7 @@ async fn a_newer_or_a_damaged_record_is_a_clear_error_and_nothing_is_touched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_reads_the_store_and_refresh_asks_the_cloud() {
+async fn status_reads_the_store_and_refresh_observes_the_cloud() {
     let fakes = built().await;
     fakes.cloud.set_sick("db", true);
     let calls = fakes.cloud.calls().len();
@@ -200,7 +200,7 @@ async fn a_lease_that_another_has_taken_over_is_lost() {
     });
     tokio::time::sleep(seconds(7)).await;
     fakes.store.end_leases();
-    // It has come, written and gone before the first one looks at its lease.
+    // The other owner has acquired the lease, written and ended before the first one renews its lease.
     fakes.cloud.set_timing(seconds(0), seconds(0), seconds(0), seconds(0));
     fakes.build(&graph).await.expect("taken over");
     assert!(matches!(building.await.unwrap(), Err(EngineError::LeaseLost { .. })));

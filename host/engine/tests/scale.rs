@@ -1,4 +1,4 @@
-//! Scaling: requests of anyone, taken in once by the owner.
+//! Scaling: any process may record a request, and the owner applies it once.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use occopus_engine::testing::{Fakes, infrastructure, node};
 use occopus_engine::{EngineError, EventKind, OnFailure, RunHandle, Scale};
 use occopus_model::Infrastructure;
 
-/// A database, and 2 to 5 web servers that need it.
+/// Returns a database, and 2 to 5 web servers that depend on it.
 fn graph() -> Infrastructure {
     let mut web = node("web", 2, &["db"]);
     web.scaling.max = 5;
@@ -19,7 +19,7 @@ async fn built() -> Fakes {
     fakes
 }
 
-/// Ids of the instances of `web`, oldest first.
+/// Returns the ids of the instances of `web`, oldest first.
 async fn web_ids(fakes: &Fakes) -> Vec<String> {
     let status = fakes.engine.status("test", false).await.expect("status");
     let web = status.nodes.iter().find(|node| node.name == "web").expect("web");
@@ -45,7 +45,7 @@ async fn up_and_down_the_youngest_go_first() {
     fakes.engine.scale("test", "web", Scale::To(3)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
     assert_eq!(web_ids(&fakes).await, four[..3]);
-    // Taken in once: further passes change nothing.
+    // Applied once: further passes change nothing.
     fakes.maintain().await.expect("a pass");
     assert_eq!(web_ids(&fakes).await, four[..3]);
     let events = fakes.events().await.expect("events");
@@ -62,7 +62,7 @@ async fn a_certain_instance_by_id_or_address() {
     let status = fakes.engine.status("test", false).await.expect("status");
     let address = status.nodes[1].instances[1].addresses[0].value.clone();
     assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
-    // Asked for twice, it is removed once.
+    // Requested twice, it is removed once.
     assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(four[0].clone())).await.expect("recorded"), 3);
     assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(address)).await.expect("recorded"), 2);
     fakes.maintain().await.expect("a pass");
@@ -80,7 +80,7 @@ async fn requests_add_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_scaled_is_healed_to_its_number() {
+async fn a_scaled_node_is_healed_to_its_target() {
     let fakes = built().await;
     fakes.engine.scale("test", "web", Scale::To(5)).await.expect("recorded");
     fakes.maintain().await.expect("a pass");
@@ -97,7 +97,7 @@ async fn what_is_scaled_is_healed_to_its_number() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_is_refused() {
+async fn targets_that_are_not_allowed_are_refused() {
     let fakes = built().await;
     let scale = async |id: &str, node: &str, scale| fakes.engine.scale(id, node, scale).await.expect_err("refused");
     assert!(matches!(scale("nobody", "web", Scale::To(3)).await, EngineError::UnknownInfrastructure { .. }));
@@ -129,15 +129,15 @@ async fn an_instance_that_is_being_replaced_may_be_the_one_to_go() {
     fakes.maintain().await.expect("a pass");
     let slow = Duration::from_secs(60);
     fakes.cloud.set_timing(slow, Duration::ZERO, Duration::ZERO, slow);
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     let victim = web_ids(&fakes).await[0].clone();
     fakes.cloud.remove_machine_of(&victim);
-    // By now it was seen twice to be gone, and a job removes what may be left of it.
+    // By now two observations have shown that it is gone, and a job removes what may be left of it.
     tokio::time::sleep(Duration::from_secs(40)).await;
     assert!(web_ids(&fakes).await.contains(&victim), "its job is under way");
     assert_eq!(fakes.engine.scale("test", "web", Scale::Remove(victim)).await.expect("recorded"), 3);
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!((web_ids(&fakes).await.len(), target(&fakes).await), (3, 3));
     stop.request();
-    assert!(keeping.await.expect("no panic").expect("kept").is_ready());
+    assert!(maintaining.await.expect("no panic").expect("kept").is_ready());
 }

@@ -1,9 +1,10 @@
-//! Whole histories of an infrastructure, one for each seed: builds, passes, scaling and destruction under faults of every
-//! kind, lost answers, machines that vanish, and a process that dies at any moment. Time is simulated, and a seed always gives
-//! the same history.
+//! Whole histories of an infrastructure, one for each seed: builds, passes, scaling and removal under faults of every
+//! kind, lost answers, machines that vanish, and a process that dies at any moment. Time is simulated, and a seed
+//! always gives the same history.
 //!
-//! `OCCOPUS_SEEDS=100000 cargo test -p occopus-engine --test simulation` runs more; `OCCOPUS_SEED=17` one, with its history.
-#![expect(clippy::print_stderr, reason = "a failing seed tells its history")]
+//! `OCCOPUS_SEEDS=100000 cargo test -p occopus-engine --test simulation` runs more; `OCCOPUS_SEED=17` runs one, and
+//! prints its history.
+#![expect(clippy::print_stderr, reason = "a failing seed prints its history")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +20,7 @@ use occopus_model::Infrastructure;
 use serde_json::json;
 
 const DEFAULT_SEEDS: u64 = 2_000;
-/// More calls than any history of a sane engine makes.
+/// Upper limit of calls, more than any history of a correct engine makes.
 const MAX_CALLS: usize = 20_000;
 
 #[test]
@@ -57,14 +58,14 @@ struct Simulation {
     rng: Rng,
     fakes: Fakes,
     graph: Infrastructure,
-    /// Its cloud keeps the contract: then calls of two owners may overlap.
+    /// Set if the cloud keeps the contract: then calls of two owners may overlap.
     idempotent: bool,
-    /// The highest limit that each node ever had.
+    /// Highest limit that each node ever had.
     highest_limit: HashMap<String, u32>,
-    /// The highest number that each node was ever wanted to have, its least or what it was scaled to, and by how many more in
-    /// all it was scaled: that counts from whatever is described by then.
+    /// Highest target that each node ever had, its described minimum or what it was scaled to, and the sum of all
+    /// relative increases: they count from whatever is described by then.
     highest_target: HashMap<String, (u32, u32)>,
-    /// What happened, to be told when it goes wrong.
+    /// Steps so far, printed if one fails.
     history: Vec<String>,
 }
 
@@ -85,15 +86,16 @@ impl Simulation {
         fakes.cloud.set_idempotent(idempotent);
         fakes.cloud.set_jitter(seed);
         fakes.cloud.set_listing_delay(Duration::from_millis(if rng.bool() { 0 } else { rng.u64(0..4000) }));
-        // A cloud that does not know a request again makes a second machine of a late one; drivers have to see to that.
-        let arrives = (idempotent && rng.bool()).then(|| Duration::from_millis(rng.u64(0..8000)));
-        fakes.cloud.set_late_arrival(arrives);
-        let (most, wanted, told) = Default::default();
-        Self { seed, rng, fakes, graph, idempotent, highest_limit: most, highest_target: wanted, history: told }
+        // A cloud that does not recognise a repeated request creates a second machine for a late one; drivers have to
+        // prevent that.
+        let late_arrival = (idempotent && rng.bool()).then(|| Duration::from_millis(rng.u64(0..8000)));
+        fakes.cloud.set_late_arrival(late_arrival);
+        let (highest_limit, highest_target, history) = Default::default();
+        Self { seed, rng, fakes, graph, idempotent, highest_limit, highest_target, history }
     }
 
-    fn log(&mut self, what: impl Into<String>) {
-        self.history.push(what.into());
+    fn log(&mut self, line: impl Into<String>) {
+        self.history.push(line.into());
     }
 
     async fn run(mut self) {
@@ -122,14 +124,14 @@ impl Simulation {
 
     fn note_limits(&mut self) {
         for node in &self.graph.nodes {
-            let most = self.highest_limit.entry(node.name.clone()).or_default();
-            *most = node.scaling.max.max(*most);
-            let (wanted, _) = self.highest_target.entry(node.name.clone()).or_default();
-            *wanted = node.scaling.min.max(*wanted);
+            let limit = self.highest_limit.entry(node.name.clone()).or_default();
+            *limit = node.scaling.max.max(*limit);
+            let (target, _) = self.highest_target.entry(node.name.clone()).or_default();
+            *target = node.scaling.min.max(*target);
         }
     }
 
-    /// Something that the next step meets.
+    /// Prepares faults for the next step.
     fn inject_faults(&mut self) {
         for _ in 0..self.rng.usize(0..4) {
             let call = *self.rng.choice(&["create", "find", "observe", "destroy"]).expect("some");
@@ -149,7 +151,7 @@ impl Simulation {
         if self.rng.u8(0..4) == 0 {
             let at = self.rng.usize(0..self.graph.nodes.len());
             let name = self.graph.nodes[at].name.clone();
-            self.log(format!("  what is made of {name} next can't be told"));
+            self.log(format!("  the outcome of the next create of {name} can't be resolved"));
             let refusal = Fault::new(Reaction::GiveUp, "sim.give-up", "no");
             self.fakes.cloud.script("create", &name, Script::LostAnswer);
             for _ in 0..2 {
@@ -178,7 +180,7 @@ impl Simulation {
         if self.rng.u8(0..6) == 0 {
             let at = self.rng.usize(0..self.graph.nodes.len());
             let (name, sick) = (self.graph.nodes[at].name.clone(), self.rng.bool());
-            self.log(format!("  {name} is {}", if sick { "sick" } else { "well" }));
+            self.log(format!("  {name} is {}", if sick { "unhealthy" } else { "healthy" }));
             self.fakes.cloud.set_sick(&name, sick);
         }
         match self.rng.u8(0..8) {
@@ -188,22 +190,22 @@ impl Simulation {
         }
     }
 
-    /// One command, which may be broken off.
+    /// Runs one command, which may be interrupted.
     async fn step(&mut self) {
         let fakes = self.fakes.clone();
         let (run, _events) = RunHandle::new();
         let stop = run.stop.clone();
-        let mut what = String::new();
+        let mut description = String::new();
         let command: std::pin::Pin<Box<dyn Future<Output = String>>> = match self.rng.u8(0..13) {
             10 | 11 => {
                 let seconds = self.rng.u64(1..200);
-                what += &format!("maintain for {seconds} s");
-                // Often shorter than a replacement takes, so that passes and jobs overlap.
+                description += &format!("maintain for {seconds} s");
+                // Often shorter than the time of a replacement, so that passes and jobs overlap.
                 let pause = Duration::from_millis(self.rng.u64(300..10_000));
                 let options = MaintainOptions { cyclic: Some(pause), ..MaintainOptions::default() };
                 let (stop, faults) = (stop.clone(), self.rng.u8(0..4));
                 Box::pin(async move {
-                    let disturbed = async {
+                    let disturbance = async {
                         for _ in 0..faults {
                             tokio::time::sleep(Duration::from_secs(seconds) / 4).await;
                             let machines = fakes.cloud.machines();
@@ -215,13 +217,13 @@ impl Simulation {
                         stop.request();
                     };
                     let maintained = fakes.engine.maintain("test", options, run);
-                    let (ended, ()) = tokio::join!(maintained, disturbed);
-                    describe_outcome(ended.map(|status| status.state))
+                    let (outcome, ()) = tokio::join!(maintained, disturbance);
+                    describe_outcome(outcome.map(|status| status.state))
                 })
             }
             12 => {
                 let suspend = self.rng.bool();
-                what += if suspend { "suspend" } else { "resume" };
+                description += if suspend { "suspend" } else { "resume" };
                 Box::pin(async move {
                     let engine = &fakes.engine;
                     describe_outcome(if suspend { engine.suspend("test").await } else { engine.resume("test").await })
@@ -233,12 +235,12 @@ impl Simulation {
                     self.note_limits();
                 }
                 let on_failure = if self.rng.bool() { OnFailure::Rollback } else { OnFailure::Keep };
-                let renew = Rollout { changed: self.rng.bool(), dependents: self.rng.bool() };
-                what += &format!("build ({on_failure:?}, {renew:?})");
+                let rollout = Rollout { changed: self.rng.bool(), dependents: self.rng.bool() };
+                description += &format!("build ({on_failure:?}, {rollout:?})");
                 let request = BuildRequest {
                     id: Some("test".into()),
                     on_failure,
-                    rollout: renew,
+                    rollout,
                     ..BuildRequest::new(self.graph.clone())
                 };
                 Box::pin(
@@ -246,7 +248,7 @@ impl Simulation {
                 )
             }
             4..=6 => {
-                what += "maintain";
+                description += "maintain";
                 Box::pin(async move {
                     describe_outcome(
                         fakes.engine.maintain("test", MaintainOptions::default(), run).await.map(|status| status.state),
@@ -258,64 +260,65 @@ impl Simulation {
                 let name = self.graph.nodes[at].name.clone();
                 let scale =
                     if self.rng.bool() { Scale::By(self.rng.i32(-2..3)) } else { Scale::To(self.rng.u32(0..5)) };
-                what += &format!("scale {name} {scale:?}");
-                let (wanted, more) = self.highest_target.entry(name.clone()).or_default();
+                description += &format!("scale {name} {scale:?}");
+                let (target, more) = self.highest_target.entry(name.clone()).or_default();
                 match scale {
                     Scale::By(change) => *more += u32::try_from(change).unwrap_or_default(),
-                    Scale::To(number) => *wanted = number.max(*wanted),
+                    Scale::To(number) => *target = number.max(*target),
                     Scale::Remove(_) => {}
                 }
                 Box::pin(async move { describe_outcome(fakes.engine.scale("test", &name, scale).await) })
             }
             _ => {
-                what += "destroy";
+                description += "destroy";
                 Box::pin(async move {
                     describe_outcome(fakes.engine.destroy("test", run).await.map(|report| report.left.len()))
                 })
             }
         };
-        let ended = match self.rng.u8(0..6) {
+        let outcome = match self.rng.u8(0..6) {
             0 => {
                 let number = self.rng.u64(1..12);
                 let crash = if self.rng.bool() { Crash::Before(number) } else { Crash::After(number) };
-                what += &format!(", dies {crash:?}");
+                description += &format!(", dies {crash:?}");
                 let dead = self.fakes.store.crash(crash);
-                let ended = tokio::select! { biased; () = dead.cancelled() => None, ended = command => Some(ended) };
+                let outcome =
+                    tokio::select! { biased; () = dead.cancelled() => None, outcome = command => Some(outcome) };
                 self.fakes.store.revive();
-                ended
+                outcome
             }
             1 => {
                 let after = Duration::from_millis(if self.rng.bool() { 0 } else { self.rng.u64(0..6000) });
-                // While time stands still, each turn lets every task go on to its next `await`.
+                // While time is paused, each turn lets every task run to its next `await`.
                 let turns = self.rng.u32(0..80);
-                what += &format!(", dies after {after:?} and {turns} turns");
+                description += &format!(", dies after {after:?} and {turns} turns");
                 let death = async {
                     tokio::time::sleep(after).await;
                     for _ in 0..turns {
                         tokio::task::yield_now().await;
                     }
                 };
-                tokio::select! { biased; () = death => None, ended = command => Some(ended) }
+                tokio::select! { biased; () = death => None, outcome = command => Some(outcome) }
             }
             2 => {
                 let after = Duration::from_millis(self.rng.u64(0..6000));
-                what += &format!(", interrupted after {after:?}");
+                description += &format!(", interrupted after {after:?}");
                 let interrupt = async {
                     tokio::time::sleep(after).await;
                     stop.request();
                     std::future::pending::<()>().await;
                 };
-                tokio::select! { biased; ended = command => Some(ended), () = interrupt => None }
+                tokio::select! { biased; outcome = command => Some(outcome), () = interrupt => None }
             }
             3 if self.idempotent => {
                 let after = Duration::from_millis(self.rng.u64(0..6000));
                 let (rival, graph) = (self.fakes.clone(), self.graph.clone());
-                let takes_over = async {
+                let takeover = async {
                     tokio::time::sleep(after).await;
-                    // A lease ends when its owner was silent for long, and what it had sent has arrived by then. A call
-                    // that is on its way for longer than that can leave an orphan, which only a sweep finds.
+                    // A lease expires after its owner was silent for long, and its requests have arrived by then. A
+                    // call that is on its way for longer than that can leave an orphan, which only a sweep finds.
                     loop {
-                        // What is about to be sent at this very moment is sent first.
+                        // Requests that are about to be sent at this moment are sent first.
                         for _ in 0..60 {
                             tokio::task::yield_now().await;
                         }
@@ -327,33 +330,33 @@ impl Simulation {
                     rival.store.end_leases();
                     describe_outcome(rival.build(&graph).await.map(|status| status.state))
                 };
-                let (ended, taken) = tokio::join!(command, takes_over);
-                what += &format!(", after {after:?} another takes over ({taken})");
-                Some(ended)
+                let (outcome, rival_outcome) = tokio::join!(command, takeover);
+                description += &format!(", after {after:?} another process takes over ({rival_outcome})");
+                Some(outcome)
             }
             _ => Some(command.await),
         };
-        let died = ended.is_none();
-        self.log(format!("{what}: {}", ended.unwrap_or_else(|| "died".to_owned())));
+        let died = outcome.is_none();
+        self.log(format!("{description}: {}", outcome.unwrap_or_else(|| "died".to_owned())));
         if died && self.rng.bool() {
-            // Who died is seen to be dead on the same machine: what it has sent may still be on its way.
+            // On the same host, a dead owner is recognised at once: its requests may still be on their way.
             self.fakes.store.end_leases();
             let removed = describe_outcome(self.fakes.destroy().await.map(|report| report.left.len()));
             self.log(format!("destroyed at once: {removed}"));
         }
         if self.rng.bool() {
-            // Otherwise the next one meets the lease of the dead.
+            // Otherwise the next command finds the lease of the dead owner.
             tokio::time::sleep(Duration::from_secs(16)).await;
         }
     }
 
-    /// At every moment: no machine twice, and none without a record.
+    /// Checks what holds at every moment: no machine twice, and none without a record.
     async fn check_always(&self) {
-        // What was sent when the process died may still arrive.
+        // Requests that were sent when the process died may still arrive.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let machines = self.fakes.cloud.machines();
         let instances: HashSet<_> = machines.iter().map(|machine| machine.instance.as_str()).collect();
-        assert_eq!(instances.len(), machines.len(), "a machine was made twice");
+        assert_eq!(instances.len(), machines.len(), "a machine was created twice");
         let keys = self.fakes.store.keys();
         for instance in instances {
             assert!(keys.contains(&format!("infra/test/instance/{instance}")), "{instance} is an orphan");
@@ -364,22 +367,19 @@ impl Simulation {
         for node in &status.nodes {
             let dead = [InstanceState::Failed, InstanceState::Destroying];
             let alive = node.instances.iter().filter(|instance| !dead.contains(&instance.state)).count();
-            // One more while it is renewed.
-            let most = self.highest_limit.get(&node.name).copied().unwrap_or_default() as usize + 1;
-            assert!(alive <= most, "{} has {alive} instances, at most {most} are allowed", node.name);
+            // One more while an instance is replaced.
+            let limit = self.highest_limit.get(&node.name).copied().unwrap_or_default() as usize + 1;
+            assert!(alive <= limit, "{} has {alive} instances, at most {limit} are allowed", node.name);
         }
     }
 
-    /// Without faults, the same command again leads to what is described.
+    /// Repeats the command without faults, and checks that it leads to the desired state.
     async fn converge(&mut self) {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        let renew = Rollout { changed: true, dependents: true };
-        let request = BuildRequest { id: Some("test".into()), rollout: renew, ..BuildRequest::new(self.graph.clone()) };
+        let rollout = Rollout { changed: true, dependents: true };
+        let request = BuildRequest { id: Some("test".into()), rollout, ..BuildRequest::new(self.graph.clone()) };
         let built = self.fakes.engine.build(request, RunHandle::new().0).await;
-        for event in self.fakes.events().await.expect("events") {
-            eprintln!("EV {} {event}  {:?}", event.time, event.kind);
-        }
-        let status = built.unwrap_or_else(|error| panic!("does not settle: {error}"));
+        let status = built.unwrap_or_else(|error| panic!("does not converge: {error}"));
         assert!(status.is_ready(), "not ready: {status:?}");
         self.check_always().await;
         let status = self.fakes.engine.status("test", false).await.expect("status");
@@ -391,30 +391,31 @@ impl Simulation {
             let number = machines.remove(&described.name).unwrap_or_default();
             let (min, max) = (described.scaling.min, described.scaling.max);
             assert!((min..=max).contains(&number), "{} has {number} machines of {min} to {max}", described.name);
-            // Nothing but the description and requests makes a node larger.
-            let (wanted, more) = self.highest_target[&described.name];
-            let wanted = wanted + more;
-            assert!(number <= wanted, "{} has {number} machines, {wanted} were wanted at most", described.name);
+            // Only the description and requests make a node larger.
+            let (target, more) = self.highest_target[&described.name];
+            let target = target + more;
+            assert!(number <= target, "{} has {number} machines, its target was at most {target}", described.name);
             let known = status.nodes.iter().find(|node| node.name == described.name).expect("the node");
             assert_eq!((known.instances.len(), known.target), (number as usize, number), "{}", described.name);
             assert!(known.instances.iter().all(|instance| instance.state == InstanceState::Ready));
-            let differs = known.instances.iter().any(|it| !it.changed.is_empty() || !it.stale.is_empty());
-            assert!(!differs, "not all is renewed: {known:?}");
+            let has_drifted = known.instances.iter().any(|it| !it.changed.is_empty() || !it.stale.is_empty());
+            assert!(!has_drifted, "the rollout is not complete: {known:?}");
         }
         assert!(machines.is_empty(), "machines of nodes that are not described: {machines:?}");
         self.check_order().await;
     }
 
-    /// The first instance of a node was not begun before what it needs was ready.
+    /// Checks that no node was begun before its dependencies were ready.
     async fn check_order(&self) {
-        let needs: HashMap<_, _> = self.graph.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on)).collect();
+        let dependencies: HashMap<_, _> =
+            self.graph.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on)).collect();
         let (mut begun, mut ready) = (HashSet::new(), HashSet::new());
         for event in self.fakes.events().await.expect("events") {
             match event.kind {
                 EventKind::NodeCreated { node_name, .. } => drop(ready.insert(node_name)),
                 EventKind::NodeCreating { node_name, .. } if begun.insert(node_name.clone()) => {
-                    for needed in needs.get(node_name.as_str()).into_iter().copied().flatten() {
-                        assert!(ready.contains(needed), "{node_name} began before {needed} was ready");
+                    for dependency in dependencies.get(node_name.as_str()).into_iter().copied().flatten() {
+                        assert!(ready.contains(dependency), "{node_name} began before {dependency} was ready");
                     }
                 }
                 _ => {}
@@ -422,7 +423,7 @@ impl Simulation {
         }
     }
 
-    /// Nothing is left, in the cloud or in the store.
+    /// Destroys the infrastructure, and checks that nothing is left in the cloud or in the store.
     async fn destroy_and_check(&mut self) {
         let report = self.fakes.destroy().await.unwrap_or_else(|error| panic!("not destroyed: {error}"));
         assert!(report.left.is_empty(), "{:?}", report.left);
@@ -438,21 +439,22 @@ fn describe_outcome<T: std::fmt::Debug>(outcome: Result<T, EngineError>) -> Stri
     }
 }
 
-/// Up to six nodes, each needing some of those before it.
+/// Returns a graph of up to six nodes, each depending on some of those before it.
 fn graph(rng: &mut Rng) -> Infrastructure {
     let names = ["a", "b", "c", "d", "e", "f"];
     let count = rng.usize(1..=names.len());
     let nodes = (0..count).map(|at| {
-        let needs: Vec<_> = names[..at].iter().copied().filter(|_| rng.u8(0..3) == 0).collect();
-        let mut node = node(names[at], rng.u32(1..4), &needs);
+        let dependencies: Vec<_> = names[..at].iter().copied().filter(|_| rng.u8(0..3) == 0).collect();
+        let mut node = node(names[at], rng.u32(1..4), &dependencies);
         node.scaling.max = node.scaling.min + rng.u32(0..3);
-        node.variables = json!({"tell": needs.first()});
+        node.variables = json!({"tell": dependencies.first()});
         node
     });
     infrastructure(nodes.collect())
 }
 
-/// The same with one node less, or with other limits. The needs stay, so that the order of events can be judged.
+/// Returns the graph with one node less, other limits or other variables. The dependencies stay, so that the order of
+/// events can be checked.
 fn changed(rng: &mut Rng, graph: &Infrastructure) -> Infrastructure {
     let mut graph = graph.clone();
     if rng.u8(0..3) == 0 {

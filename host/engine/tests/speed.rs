@@ -1,4 +1,4 @@
-//! How much the engine adds.
+//! Overhead of the engine.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use occopus_engine::testing::{Fakes, infrastructure, node};
 use occopus_model::Infrastructure;
 use tokio::time::Instant;
 
-/// Layers in which each node depends on one of the layer below.
+/// Returns layers of nodes, in which each node depends on one of the layer below.
 fn layers(layers: usize, width: usize) -> Infrastructure {
     let name = |layer: usize, n: usize| format!("l{layer}-{n}");
     let nodes = (0..layers).flat_map(|layer| {

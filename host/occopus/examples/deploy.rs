@@ -45,52 +45,52 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(&folder).await
 }
 
-/// Everything is in this folder.
+/// Runs the example with all files in this folder.
 pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::write(folder.join("infra.yaml"), DESCRIPTION)?;
     std::fs::write(folder.join("definitions.yaml"), DEFINITIONS)?;
     let occopus = Occopus::new(Config::in_folder(folder));
 
-    // Mistakes come back all at once, each with its place in the files.
+    // Errors are returned all at once, each with its location in the files.
     let compiled = occopus.compile(folder.join("infra.yaml"), vec![folder.join("definitions.yaml")]).await?;
     occopus.preload(needs_of_description(&compiled.infrastructure), |plugin| println!("compiling {plugin}")).await?;
     let engine = occopus.engine().await?;
 
-    let (run, shown) = watched();
+    let (run, printer) = watched();
     let status = engine.build(BuildRequest::new(compiled.infrastructure), run).await?;
-    shown.await?;
+    printer.await?;
     assert!(status.is_ready());
 
-    // Whoever maintains the infrastructure takes the request in; here, that is one pass of our own.
+    // The process that maintains the infrastructure applies the new target; here, that is one pass of this program.
     let id = status.id.as_str();
-    println!("web is to have {}", engine.scale(id, "web", Scale::By(2)).await?);
-    let (run, shown) = watched();
+    println!("target of web: {}", engine.scale(id, "web", Scale::By(2)).await?);
+    let (run, printer) = watched();
     let status = engine.maintain(id, MaintainOptions::default(), run).await?;
-    shown.await?;
+    printer.await?;
     assert_eq!(status.nodes[1].instances.len(), 3);
 
-    // In the background, for as long as one likes.
-    let (run, shown) = watched();
+    // In the background, until it is stopped.
+    let (run, printer) = watched();
     let stop = run.stop.clone();
-    let keeping = tokio::spawn({
+    let maintenance = tokio::spawn({
         let (engine, id) = (engine.clone(), status.id.clone());
         let options = MaintainOptions { cyclic: Some(Duration::from_millis(200)), ..MaintainOptions::default() };
         async move { engine.maintain(&id, options, run).await }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     stop.request();
-    keeping.await??;
-    shown.await?;
+    maintenance.await??;
+    printer.await?;
 
-    let (run, shown) = watched();
+    let (run, printer) = watched();
     let report = engine.destroy(id, run).await?;
-    shown.await?;
-    println!("{} instances are gone", report.removed);
+    printer.await?;
+    println!("destroyed {id}: all {} machines are gone", report.removed);
     assert!(report.left.is_empty());
     Ok(())
 }
 
-/// A run whose events are printed.
+/// Creates a run whose events are printed.
 fn watched() -> (RunHandle, JoinHandle<()>) {
     let (run, mut events) = RunHandle::new();
     let printer = tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! A driver in the program itself: machines that are entries of a map. Everything else is as usual: the description is
-//! checked against the driver's schema, and the engine creates, finds, observes and destroys.
+//! A driver in the program itself, whose machines are entries of a map. Everything else works as with a plugin: the
+//! description is checked against the driver's schema, and the engine creates, finds, observes and destroys.
 //!
 //! `cargo run -p occopus --example own_driver`
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
@@ -30,12 +30,12 @@ const DEFINITIONS: &str = "
   health_check: {ping: false}
 ";
 
-/// Machines by the id of their instance, with their sizes.
+/// A cloud of machines by the id of their instance, with their sizes.
 #[derive(Clone, Default)]
 pub(crate) struct MapCloud(Arc<Mutex<BTreeMap<String, String>>>);
 
 impl MapCloud {
-    /// How many machines there are.
+    /// Returns the number of machines.
     pub(crate) fn count(&self) -> usize {
         self.machines().len()
     }
@@ -58,11 +58,11 @@ impl MapCloud {
 
 #[async_trait]
 impl Driver for MapCloud {
-    /// Twice with one id makes one machine: the engine may ask again when an answer was lost.
+    /// Creates one machine for each id: the engine may repeat a call whose answer was lost.
     async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault> {
         let size = request.scope.section.get("size").and_then(|size| size.as_str()).unwrap_or("small");
         if size == "huge" {
-            return Err(Fault::new(Reaction::NoCapacity, "map.full", "there is no room for something huge"));
+            return Err(Fault::new(Reaction::NoCapacity, "map.full", "the cloud has no capacity for a huge machine"));
         }
         self.machines().insert(request.instance_id.clone(), size.to_owned());
         Ok(self.observed(&request.instance_id))
@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(&folder).await
 }
 
-/// Everything is in this folder.
+/// Runs the example with all files in this folder.
 pub(crate) async fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::write(folder.join("infra.yaml"), DESCRIPTION)?;
     std::fs::write(folder.join("definitions.yaml"), DEFINITIONS)?;

@@ -1,4 +1,4 @@
-//! Which credentials serve which section: told without the secrets, and before anything is touched.
+//! The credentials of each section, without the secrets, checked before anything is changed.
 
 use std::collections::BTreeSet;
 
@@ -7,26 +7,26 @@ use occopus_model::{Credential, Implementation, Infrastructure, Schemas, Section
 use occopus_runtime::{CredentialSource, credential_selector};
 use serde_json::Value;
 
-/// A section of a node definition, and what it authenticates with.
+/// A section of a node definition, and the credentials that serve it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Authentication {
-    /// The type of the nodes.
+    /// Type of the nodes.
     pub node_type: String,
-    /// `resource` or `config_management`.
+    /// Key of the section: `resource` or `config_management`.
     pub section: &'static str,
-    /// Its `type`.
+    /// Keyword of its plugin (`type`).
     pub keyword: String,
-    /// Where its implementation stands: `FILE:LINE:COLUMN`.
+    /// Location of its implementation: `FILE:LINE:COLUMN`.
     pub origin: String,
     /// The rule that serves it, as `FILE:LINE`.
     pub rule: Option<String>,
     /// Names of the values.
     pub fields: Vec<String>,
-    /// Why it can't work.
+    /// Reason why it cannot authenticate.
     pub problem: Option<String>,
 }
 
-/// One for each section of each implementation that may be used.
+/// Returns one entry for each section of each implementation that may be used.
 pub(crate) fn check_sections(
     infrastructure: &Infrastructure,
     previews: &[Preview],
@@ -38,12 +38,12 @@ pub(crate) fn check_sections(
         let Some(node) = infrastructure.node(&preview.node) else { continue };
         let implementations = infrastructure.definitions.get(&node.node_type);
         let Some(implementation) = implementations.and_then(|all| all.get(preview.implementation)) else { continue };
-        let one = |section, value: &Value| {
+        let check = |section, value: &Value| {
             check_section(&node.node_type, implementation, section, value, schemas, credentials)
         };
-        found.insert(one(SectionKind::Resource, &preview.resource));
+        found.insert(check(SectionKind::Resource, &preview.resource));
         if let Some(value) = &implementation.config_management {
-            found.insert(one(SectionKind::ConfigManagement, value));
+            found.insert(check(SectionKind::ConfigManagement, value));
         }
     }
     found.into_iter().collect()
@@ -68,12 +68,12 @@ fn check_section(
         problem: None,
     };
     let Some(schema) = schemas.credentials_schema(section, keyword) else { return found };
-    // Chosen by what the user wrote, as calls choose them.
-    let own = match schemas.schema(section, keyword) {
+    // Selected by what the user wrote, as calls select them.
+    let selector = match schemas.schema(section, keyword) {
         Some(section_schema) => credential_selector(value, &section_schema).into_owned(),
         None => value.clone(),
     };
-    match credentials.credential(section, &own) {
+    match credentials.credential(section, &selector) {
         Ok(Some(credential)) => {
             found.fields = credential.fields.keys().cloned().collect();
             found.problem = unusable_values(&credential, &required_keys(&schema));
@@ -87,7 +87,7 @@ fn check_section(
         Ok(None) => {
             let needed = required_keys(&schema);
             if !needed.is_empty() {
-                found.problem = Some(format!("it needs credentials ({}), and no rule serves it", needed.join(", ")));
+                found.problem = Some(format!("it needs credentials ({}), but no rule serves it", needed.join(", ")));
             }
         }
         Err(fault) => found.problem = Some(fault.message),
@@ -95,7 +95,7 @@ fn check_section(
     found
 }
 
-/// Values with which nobody is let in.
+/// Returns why the values cannot authenticate: placeholders of examples, or required values that are empty.
 fn unusable_values(credential: &Credential, needed: &[String]) -> Option<String> {
     let names = |is_bad: &dyn Fn(&str, &str) -> bool| -> Vec<&str> {
         let fields = credential.fields.iter().map(|(name, value)| (name.as_str(), value.expose()));
@@ -104,9 +104,12 @@ fn unusable_values(credential: &Credential, needed: &[String]) -> Option<String>
     let placeholders = names(&|_, value| is_placeholder(value));
     let empty = names(&|name, value| value.trim().is_empty() && needed.iter().any(|needed| needed == name));
     if !placeholders.is_empty() {
-        return Some(format!("its credentials have the placeholder of an example as {}", placeholders.join(", ")));
+        return Some(format!(
+            "its credentials still have the placeholder of an example for {}",
+            placeholders.join(", ")
+        ));
     }
-    (!empty.is_empty()).then(|| format!("its credentials have nothing as {}", empty.join(", ")))
+    (!empty.is_empty()).then(|| format!("its credentials have an empty value for {}", empty.join(", ")))
 }
 
 fn required_keys(schema: &Value) -> Vec<String> {

@@ -1,4 +1,5 @@
-//! The operator's configuration: where state is kept, which plugins there are, and what they may do.
+//! The operator's configuration: the files of state, the plugins and their grants, and limits. Read once from the
+//! environment, the command line and one YAML file.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,109 +14,110 @@ use serde::Deserialize;
 use crate::directories::{UserDirs, auth_data_in};
 use crate::installed::{InstallError, InstalledPlugins};
 
-/// Bytes of a configuration.
+/// Size limit of a configuration file, in bytes.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
-/// What is used, after all files and variables were looked at.
+/// The configuration in effect, from all files and variables.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The user's directories.
     pub directories: UserDirs,
     /// The file of the store.
     pub store: PathBuf,
-    /// The user's credentials, when somebody named the file.
+    /// The user's credentials, if the command line or a variable names the file.
     pub auth_data: Option<PathBuf>,
-    /// Where they may be otherwise: the first that exists counts, also one that is written later.
+    /// Candidates for the file of credentials if none is named: the first that exists counts, also one that is written later.
     pub auth_data_candidates: Vec<PathBuf>,
-    /// Where plugins are found beside the bundled ones; later ones replace earlier ones of the same keyword.
+    /// Directories of plugins beside the bundled ones; later plugins replace earlier ones of the same keyword.
     pub plugin_directories: Vec<PathBuf>,
-    /// Plugins that were installed, which are in the first of these directories.
+    /// Installed plugins, which are in the first of these directories.
     pub installed: InstalledPlugins,
-    /// What plugins may do.
+    /// Grants of the plugins.
     pub grants: Grants,
-    /// What a call may use up.
+    /// Budget of one call of a plugin.
     pub limits: CallLimits,
-    /// Whether templates may run commands on this machine (`cmd`).
+    /// Permission for templates to run commands on this machine (`cmd`).
     pub allow_commands: bool,
-    /// Calls that go to one endpoint of a cloud at the same time; the engine's own number when there is none.
+    /// Number of concurrent calls to one endpoint of a cloud; the engine's default if absent.
     pub calls_per_endpoint: Option<NonZeroUsize>,
-    /// Seconds for which an endpoint is tried where no server answers; the engine's own number when there is none.
+    /// Seconds for which an endpoint without an answering server is retried; the engine's default if absent.
     pub unreachable_patience: Option<u64>,
-    /// Most instances that an infrastructure may have.
+    /// Limits of the number of instances of an infrastructure.
     pub instances: InstanceLimits,
-    /// How the service works.
+    /// Settings of the service.
     pub service: ServiceSettings,
 }
 
-/// `service`: how `occopus serve` works.
+/// Settings of `occopus serve`, under the key `service`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceSettings {
-    /// Whether descriptions that come over the network may run programs on this machine (the driver `local`).
+    /// Permission for descriptions that come over the network to run programs on this machine (the driver `local`).
     pub allow_processes: bool,
-    /// The endpoints that they may name; any when empty.
+    /// Endpoints that such descriptions may name; any if empty.
     pub endpoints: Vec<String>,
-    /// The URLs on this machine and on private networks that their webhooks may have.
+    /// URLs on this machine and on private networks that their webhooks may have.
     pub webhooks: Vec<String>,
-    /// Names that the service answers to on a loopback address, besides those of this machine: that of a proxy before it.
+    /// Host names that the service accepts on a loopback address besides those of this machine, such as that of a proxy
+    /// before it.
     pub names: Vec<String>,
-    /// Origins whose pages may use the service, such as `https://occopus.example.org`; none when empty.
+    /// Origins whose pages may use the service, such as `https://occopus.example.org`; none if empty.
     pub cors_origins: Vec<String>,
-    /// Requests of one caller in a second.
+    /// Number of requests per second of one caller.
     pub requests_per_second: Option<NonZeroU32>,
-    /// Requests of one caller at once.
+    /// Number of concurrent requests of one caller.
     pub requests_at_once: Option<NonZeroU32>,
-    /// Event streams of one token at a time.
+    /// Number of concurrent event streams of one token.
     pub streams_per_token: Option<NonZeroUsize>,
-    /// Bytes of a posted document, at most.
+    /// Size limit of a posted document, in bytes.
     pub document_bytes: Option<NonZeroUsize>,
 }
 
-/// What the command line says of it.
+/// Files that the command line names.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
-    /// Of the configuration.
+    /// The configuration.
     pub config: Option<PathBuf>,
-    /// Of the credentials.
+    /// The credentials.
     pub auth_data: Option<PathBuf>,
 }
 
-/// Why there is no usable configuration.
+/// An error of reading the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Neither `$HOME` nor `$OCCOPUS_HOME`.
+    /// Missing home directory: `$HOME` and `$OCCOPUS_HOME` are not set.
     #[error("there is no home directory: set HOME, or OCCOPUS_HOME to a folder for everything")]
     NoHome,
-    /// A file that somebody named is not there.
-    #[error("there is no file {path}, which {by} names")]
+    /// A file that the command line or a variable names does not exist.
+    #[error("file not found: {path}, given by {by}")]
     FileNotFound {
         /// The file.
         path: PathBuf,
-        /// Who named it.
+        /// The command line, or the name of the variable.
         by: &'static str,
     },
-    /// It can't be read.
+    /// The file cannot be read.
     #[error("the configuration {path} can't be read: {source}")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The list of installed plugins is broken.
     #[error(transparent)]
     Installed(#[from] InstallError),
-    /// It is not what it should be.
+    /// The file has errors.
     #[error("the configuration {path} is not usable: {message}")]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         message: String,
     },
 }
 
-/// The file, as it is written.
+/// The content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ConfigFile {
@@ -123,7 +125,7 @@ struct ConfigFile {
     plugin_directories: Vec<PathBuf>,
     plugins: BTreeMap<String, PluginGrants>,
     limits: CallLimits,
-    /// Whether templates may run commands on this machine (`cmd`).
+    /// Permission for templates to run commands on this machine (`cmd`).
     allow_commands: bool,
     calls_per_endpoint: Option<NonZeroUsize>,
     unreachable_patience: Option<u64>,
@@ -132,10 +134,11 @@ struct ConfigFile {
 }
 
 impl Config {
-    /// The defaults, with everything in this folder: the store, compiled plugins, and `auth_data.yaml` if there is one.
+    /// Returns the defaults, with everything in this folder: the store, compiled plugins, and `auth_data.yaml` if there
+    /// is one.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
-        let places = UserDirs { settings: folder.clone(), data: folder.clone(), cache: folder.join("cache") };
+        let directories = UserDirs { settings: folder.clone(), data: folder.clone(), cache: folder.join("cache") };
         Self {
             store: folder.join("store.db"),
             auth_data: None,
@@ -149,26 +152,30 @@ impl Config {
             unreachable_patience: None,
             instances: InstanceLimits::default(),
             service: ServiceSettings::default(),
-            directories: places,
+            directories,
         }
     }
 
-    /// Reads it from the usual places. Also gives warnings.
+    /// Reads the configuration from the files that are named, otherwise from the default ones. Also returns warnings.
+    ///
+    /// # Errors
+    /// Returns [`ConfigError`] if there is no home directory, a named file does not exist, or a file cannot be read or
+    /// has errors.
     pub fn load(overrides: &Overrides) -> Result<(Self, Vec<String>), ConfigError> {
-        let places = UserDirs::from_environment()?;
-        let (auth_data, auth_places) = places.auth_data_files(overrides.auth_data.as_deref())?;
+        let directories = UserDirs::from_environment()?;
+        let (auth_data, auth_data_candidates) = directories.auth_data_files(overrides.auth_data.as_deref())?;
         let mut warnings = Vec::new();
-        let file = match places.config_file(overrides.config.as_deref())? {
+        let file = match directories.config_file(overrides.config.as_deref())? {
             Some(path) => read_config(&path, &mut warnings)?,
             None => ConfigFile::default(),
         };
-        let mut plugin_directories = vec![places.data.join("plugins")];
+        let mut plugin_directories = vec![directories.data.join("plugins")];
         let installed = InstalledPlugins::read(&plugin_directories[0])?;
         plugin_directories.extend(file.plugin_directories);
         let config = Self {
-            store: file.store.unwrap_or_else(|| places.data.join("store.db")),
+            store: file.store.unwrap_or_else(|| directories.data.join("store.db")),
             auth_data,
-            auth_data_candidates: auth_places,
+            auth_data_candidates,
             plugin_directories,
             installed,
             grants: Grants::of(file.plugins),
@@ -178,7 +185,7 @@ impl Config {
             unreachable_patience: file.unreachable_patience,
             instances: file.instances,
             service: file.service,
-            directories: places,
+            directories,
         };
         Ok((config, warnings))
     }
@@ -188,24 +195,22 @@ fn read_config(path: &Path, warnings: &mut Vec<String>) -> Result<ConfigFile, Co
     let text = files::read_text(path, MAX_CONFIG_BYTES)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     if is_python_occopus_config(&text) {
-        warnings.push(format!(
-            "{} is a configuration of the Python Occopus; nothing of it applies here and it is ignored",
-            path.display()
-        ));
+        warnings.push(format!("{} is a configuration of the Python Occopus, and is ignored", path.display()));
         return Ok(ConfigFile::default());
     }
     let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
     // An empty file is a mapping without keys.
     let file = serde_yaml_ng::from_str::<Option<ConfigFile>>(&text).map_err(|error| invalid(error.to_string()))?;
     let mut file = file.unwrap_or_default();
-    // Paths in a file are meant from where the file is.
+    // Paths in the file are relative to its folder.
     let base = path.parent().unwrap_or(Path::new(""));
     file.store = file.store.map(|store| base.join(store));
     file.plugin_directories.iter_mut().for_each(|directory| *directory = base.join(&directory));
     Ok(file)
 }
 
-/// Its `components` and the tag by which it names Python modules exist nowhere else.
+/// Returns whether this is a configuration of the Python Occopus: only that has `components`, and the tag that names
+/// Python modules.
 fn is_python_occopus_config(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("components:") || line.contains("!python_import"))
 }
@@ -224,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_can_be_pasted() {
+    fn grants_of_an_error_message_can_be_pasted() {
         let (file, warnings) =
             read_text("plugins:\n  docker:\n    network: [\"registry.example:443\"]\n    interfaces: [icmp]\n");
         let file = file.expect("valid");
@@ -234,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_meant_from_the_file() {
+    fn paths_are_relative_to_the_file() {
         let file = read_text("store: state/occopus.db\nplugin_directories: [mine, /opt/plugins]\n").0.expect("valid");
         assert!(file.store.is_some_and(|store| store.is_absolute() && store.ends_with("state/occopus.db")));
         assert!(file.plugin_directories[0].is_absolute());
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_says_nothing() {
+    fn an_empty_file_is_valid() {
         assert!(read_text("").0.expect("valid").store.is_none());
         assert!(read_text("# only a comment\n").0.is_ok());
     }

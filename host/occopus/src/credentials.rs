@@ -1,5 +1,5 @@
-//! The user's credentials, for whoever calls plugins: chosen for each section, and read again when they have changed, when
-//! what a command printed has ended, and when a cloud has refused them.
+//! The user's credentials for calls of plugins: selected for each section, and read again when the files have changed, when
+//! the output of a command has expired, and when a cloud has rejected them.
 
 mod file_stamps;
 mod recorded_schemas;
@@ -17,22 +17,22 @@ use serde_json::Value;
 use file_stamps::{FileStamps, stamp_files};
 use recorded_schemas::{RecordedSchemas, SchemaRecorder};
 
-/// Between two looks at the files.
+/// Pause between two checks of the files.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Until another attempt after one that failed, while the files stay as they are: a command may have failed.
+/// Pause after a failed attempt while the files stay unchanged: a command may have failed.
 const FAILED_READ_RETRY_INTERVAL: Duration = Duration::from_secs(15);
-/// Between two readings because a cloud refused, when the last one gave something new, and when it did not.
+/// Pauses between two readings after a rejection: if the last one gave new values, and if it did not.
 const REJECTED_REREAD_INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
-/// How long calls wait for a reading. Commands that take longer go on, and calls with what there was.
+/// Time for which calls wait for a reading. Commands that take longer go on, and the calls use the previous values.
 const REREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The credentials in a file. Nothing is run for them before [`Credentials::read`].
+/// The credentials in a file. No command is run for them before [`Credentials::read`].
 #[derive(Debug)]
 pub struct Credentials {
-    /// The file that somebody named.
+    /// The file that the command line or a variable names.
     named: Option<PathBuf>,
     cache: Arc<CredentialCache>,
-    /// One reads at a time, and the others wait for what it finds.
+    /// A lock for one reader at a time; the others wait for its result.
     read_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -43,41 +43,41 @@ struct CredentialCache {
 
 #[derive(Debug, Default)]
 struct CacheState {
-    /// Where the file may be when nobody named it, the first that exists wins.
+    /// Candidates for the file if none is named; the first that exists counts.
     default_paths: Vec<PathBuf>,
     current: Option<Arc<AuthData>>,
-    /// Whether its values are real, so that it may be read again by itself.
+    /// Set by [`Credentials::read`]: the values are real, and the file may be read again without a request.
     has_real_values: bool,
     outputs: CommandOutputs,
-    /// What plugins say of credentials, as far as it was asked for.
+    /// Schemas of the plugins, as far as they were needed.
     plugin_schemas: RecordedSchemas,
     /// The files as they were at the last attempt to read them.
     stamps: FileStamps,
     last_check: Option<Instant>,
     read_attempts: u64,
-    /// When the last attempt failed.
+    /// Time of the last attempt, if it failed.
     last_failure: Option<Instant>,
-    /// When a refusal last led to a reading, and whether that gave something new.
+    /// Time of the last reading after a rejection, and whether it gave new values.
     last_rejection: Option<(Instant, bool)>,
 }
 
-/// Why the file is read again.
+/// A reason to read the file again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RereadReason {
-    /// It may have changed, or something of it may have ended.
+    /// The file may have changed, or an output of a command may have expired.
     Periodic,
-    /// A cloud refused what it gave.
+    /// A cloud rejected the credentials.
     Rejected,
 }
 
 impl Credentials {
-    /// Those in this file, otherwise in the first of the usual ones that exists; none at all without one.
-    pub fn new(named: Option<PathBuf>, usual: Vec<PathBuf>) -> Self {
-        let state = Mutex::new(CacheState { default_paths: usual, ..CacheState::default() });
+    /// Creates the credentials of the named file, otherwise of the first default file that exists; none without one.
+    pub fn new(named: Option<PathBuf>, default_paths: Vec<PathBuf>) -> Self {
+        let state = Mutex::new(CacheState { default_paths, ..CacheState::default() });
         Self { named, cache: Arc::new(CredentialCache { state }), read_lock: Arc::default() }
     }
 
-    /// Adds a file to the usual ones, such as the one beside a description. That of the user's settings comes first.
+    /// Adds a default file, such as the one beside a description. The one in the user's settings stays first.
     pub fn add_default_path(&self, path: PathBuf) {
         let mut state = self.cache.state();
         if !state.default_paths.contains(&path) {
@@ -86,20 +86,21 @@ impl Credentials {
         }
     }
 
-    /// Where they are looked for, for messages.
+    /// Returns the files in which credentials are looked for, for messages.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.named.clone().map_or_else(|| self.cache.state().default_paths.clone(), |named| vec![named])
     }
 
-    /// Reads the file, unless it is as it was, and checks it against what the plugins say of their credentials. Gives warnings.
+    /// Reads the file, unless it is unchanged, and checks it against the plugins' schemas of credentials. Returns warnings.
     ///
     /// # Errors
-    /// What is wrong with it. Where it was good before, that is kept, and warned of in the log instead.
+    /// Returns all errors in the file. If it was valid before, the previous values are kept, and the errors are logged
+    /// instead.
     pub fn read(&self, schemas: &dyn Schemas) -> Result<Diagnostics, Diagnostics> {
         let path = self.current_path();
         let mut state = self.cache.state();
         let Some(path) = path else {
-            // One that is written later counts from then on.
+            // A file that is written later counts from then on.
             state.has_real_values = true;
             return Ok(Diagnostics::default());
         };
@@ -117,25 +118,25 @@ impl Credentials {
         let before = stamp_files([path.clone()].iter());
         let reading = AuthData::read(&path, outputs, &recorder);
         self.cache.state().plugin_schemas.merge(recorder);
-        let problems = match self.cache.store_reading(reading, before) {
+        let errors = match self.cache.store_reading(reading, before) {
             Ok(warnings) => return Ok(warnings),
-            Err(problems) => problems,
+            Err(errors) => errors,
         };
         let has_old = {
             let state = self.cache.state();
             state.has_real_values && state.current.is_some()
         };
         if !has_old {
-            return Err(problems);
+            return Err(errors);
         }
-        self.cache.warn_keeping_old(&problems);
+        self.cache.warn_keeping_old(&errors);
         Ok(Diagnostics::default())
     }
 
-    /// Checks the file as [`Credentials::read`] does, and runs nothing: what commands would print is not known.
+    /// Checks the file as [`Credentials::read`] does, but runs no command: the outputs of commands stay unknown.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns all errors in the file.
     pub fn check(&self, schemas: &dyn Schemas) -> Result<Diagnostics, Diagnostics> {
         let Some(path) = self.current_path().filter(|_| !self.cache.state().has_real_values) else {
             return Ok(Diagnostics::default());
@@ -145,36 +146,37 @@ impl Credentials {
         Ok(warnings)
     }
 
-    /// The file that counts now.
+    /// Returns the file that counts now.
     fn current_path(&self) -> Option<PathBuf> {
         self.named.clone().or_else(|| self.cache.state().default_paths.iter().find(|path| path.is_file()).cloned())
     }
 
-    /// Reads again what has to be. Others that ask meanwhile wait for it.
-    async fn reread_if_due(&self, why: RereadReason) {
-        // Most calls find that somebody has just looked.
-        if (why == RereadReason::Periodic && self.cache.is_recently_checked())
-            || !self.cache.is_due(why, self.current_path())
+    /// Reads the file again if that is due. Concurrent callers wait for the same reading.
+    async fn reread_if_due(&self, reason: RereadReason) {
+        // Most calls find that the files have just been checked.
+        if (reason == RereadReason::Periodic && self.cache.is_recently_checked())
+            || !self.cache.is_due(reason, self.current_path())
         {
             return;
         }
-        let seen = self.cache.state().read_attempts;
-        let turn = tokio::time::timeout(REREAD_TIMEOUT, Arc::clone(&self.read_lock).lock_owned()).await;
-        let Ok(turn) = turn else { return };
-        // Whoever had the turn before has read it.
-        let Some(path) = self.current_path().filter(|_| self.cache.state().read_attempts == seen) else { return };
-        if why == RereadReason::Rejected && !self.cache.is_due(why, Some(path.clone())) {
+        let attempts_before = self.cache.state().read_attempts;
+        let guard = tokio::time::timeout(REREAD_TIMEOUT, Arc::clone(&self.read_lock).lock_owned()).await;
+        let Ok(guard) = guard else { return };
+        // The previous holder of the lock may have read it.
+        let unread = |_: &PathBuf| self.cache.state().read_attempts == attempts_before;
+        let Some(path) = self.current_path().filter(unread) else { return };
+        if reason == RereadReason::Rejected && !self.cache.is_due(reason, Some(path.clone())) {
             return;
         }
-        let shared = Arc::clone(&self.cache);
-        // Commands wait for others.
+        let cache = Arc::clone(&self.cache);
+        // Commands block.
         let reading = tokio::task::spawn_blocking(move || {
-            shared.reread(&path, why);
-            drop(turn);
+            cache.reread(&path, reason);
+            drop(guard);
         });
         if tokio::time::timeout(REREAD_TIMEOUT, reading).await.is_err() {
             tracing::warn!(
-                "reading the credentials takes more than {REREAD_TIMEOUT:?}; those from before are used meanwhile"
+                "reading the credentials takes longer than {REREAD_TIMEOUT:?}; the previous ones are used meanwhile"
             );
         }
     }
@@ -186,24 +188,24 @@ impl Credentials {
 }
 
 impl CredentialCache {
-    /// It is whole at any time, also after a panic.
+    /// Locks the state, which is consistent at any time, also after a panic.
     fn state(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the files were looked at so shortly before that they need not be now, and nothing has ended since.
+    /// Returns whether the files were checked less than an interval ago, and no output of a command has expired since.
     fn is_recently_checked(&self) -> bool {
         let (state, now) = (self.state(), Instant::now());
-        let has_ended = state.outputs.expires_at().is_some_and(|until| until <= now);
-        !has_ended && state.last_check.is_some_and(|looked| now.duration_since(looked) < FILE_CHECK_INTERVAL)
+        let has_expired = state.outputs.expires_at().is_some_and(|until| until <= now);
+        !has_expired && state.last_check.is_some_and(|checked| now.duration_since(checked) < FILE_CHECK_INTERVAL)
     }
 
-    fn is_due(&self, why: RereadReason, path: Option<PathBuf>) -> bool {
+    fn is_due(&self, reason: RereadReason, path: Option<PathBuf>) -> bool {
         let now = Instant::now();
         let passed = |since: Option<Instant>, pause: Duration| since.is_none_or(|at| now.duration_since(at) >= pause);
         let mut state = self.state();
         let Some(path) = path.filter(|_| state.has_real_values) else { return false };
-        if why == RereadReason::Rejected {
+        if reason == RereadReason::Rejected {
             let pause = if state.last_rejection.is_some_and(|(_, gave_new)| !gave_new) {
                 REJECTED_REREAD_INTERVALS.1
             } else {
@@ -214,23 +216,23 @@ impl CredentialCache {
         if !passed(state.last_failure, FILE_CHECK_INTERVAL) {
             return false;
         }
-        let has_ended = state.outputs.expires_at().is_some_and(|until| until <= now);
-        if !has_ended && !passed(state.last_check, FILE_CHECK_INTERVAL) {
+        let has_expired = state.outputs.expires_at().is_some_and(|until| until <= now);
+        if !has_expired && !passed(state.last_check, FILE_CHECK_INTERVAL) {
             return false;
         }
         state.last_check = Some(now);
         let is_same = state.stamps.has_primary_file(&path) && state.stamps == stamp_files(state.stamps.files());
-        if is_same && (has_ended || state.last_failure.is_some()) {
+        if is_same && (has_expired || state.last_failure.is_some()) {
             return passed(state.last_failure, FAILED_READ_RETRY_INTERVAL);
         }
-        has_ended || !is_same
+        has_expired || !is_same
     }
 
-    fn reread(&self, path: &Path, why: RereadReason) {
+    fn reread(&self, path: &Path, reason: RereadReason) {
         let (outputs, known, before) = {
             let state = self.state();
             let now = Instant::now();
-            let outputs = match why {
+            let outputs = match reason {
                 RereadReason::Periodic => state.outputs.unexpired_at(now),
                 RereadReason::Rejected => CommandOutputs::empty_at(now),
             };
@@ -238,25 +240,25 @@ impl CredentialCache {
         };
         let stamps = stamp_files([path.to_owned()].iter());
         let reading = AuthData::read(path, outputs, &known);
-        if let Err(problems) = self.store_reading(reading, stamps) {
-            self.warn_keeping_old(&problems);
+        if let Err(errors) = self.store_reading(reading, stamps) {
+            self.warn_keeping_old(&errors);
         }
         let mut state = self.state();
         let gave_new = state.current != before;
-        // Only now: whoever is refused meanwhile waits for what this reading gives.
-        if why == RereadReason::Rejected {
+        // Only now: calls that are rejected meanwhile wait for the result of this reading.
+        if reason == RereadReason::Rejected {
             state.last_rejection = Some((Instant::now(), gave_new));
         }
         if gave_new {
-            tracing::info!("the credentials were read again, and have changed");
+            tracing::info!("the credentials have changed and were read again");
         }
     }
 
-    /// Keeps what was read, if it is usable; gives all that is wrong, or what is doubtful.
+    /// Stores what was read if it is usable, and returns the warnings; otherwise returns all errors.
     fn store_reading(&self, reading: CredentialsReading, first: FileStamps) -> Result<Diagnostics, Diagnostics> {
         let mut state = self.state();
         state.read_attempts += 1;
-        // The first one as it was before it was read: whoever wrote to it since is noticed.
+        // The stamp of the first file is from before it was read: a later write is noticed.
         state.stamps = first.with_files(&reading.files);
         let Some(data) = reading.data else { return Err(reading.diagnostics) };
         state.last_failure = None;
@@ -268,12 +270,12 @@ impl CredentialCache {
         Ok(reading.diagnostics)
     }
 
-    /// Says once that the file is broken. It may be half written.
-    fn warn_keeping_old(&self, problems: &Diagnostics) {
+    /// Logs once that the file is not usable, for example while it is half written.
+    fn warn_keeping_old(&self, errors: &Diagnostics) {
         let mut state = self.state();
         if state.last_failure.replace(Instant::now()).is_none() {
             let file = state.stamps.files().first().map(|path| path.display().to_string()).unwrap_or_default();
-            tracing::warn!("{file} can't be used as it is now, and the credentials from before are kept: {problems}");
+            tracing::warn!("{file} is not usable as it is now; the previous credentials are kept: {errors}");
         }
     }
 }
@@ -299,10 +301,11 @@ impl CredentialSource for Credentials {
         self.reread_if_due(RereadReason::Periodic).await;
     }
 
-    async fn renew(&self, section: SectionKind, settings: &Value, refused: &Credential) -> bool {
-        let is_other =
-            |now: Option<Credential>| now.is_some_and(|now| (&now.fields, &now.tls) != (&refused.fields, &refused.tls));
-        // Somebody else was refused before, or the file has changed meanwhile.
+    async fn renew(&self, section: SectionKind, settings: &Value, rejected: &Credential) -> bool {
+        let is_other = |now: Option<Credential>| {
+            now.is_some_and(|now| (&now.fields, &now.tls) != (&rejected.fields, &rejected.tls))
+        };
+        // Another call was rejected before, or the file has changed meanwhile.
         if is_other(self.select(section, settings)) {
             return true;
         }

@@ -1,4 +1,4 @@
-//! Where things are on this machine.
+//! Directories and files of the user on this machine.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,17 @@ const AUTH_DATA_FILE_NAME: &str = "auth_data.yaml";
 pub struct UserDirs {
     /// Configuration and credentials of the user.
     pub settings: PathBuf,
-    /// What must be kept: the store, installed plugins, what is known of local processes.
+    /// State that must be kept: the store, installed plugins, records of local processes.
     pub data: PathBuf,
-    /// What may be lost: compiled plugins.
+    /// State that may be lost: compiled plugins.
     pub cache: PathBuf,
 }
 
 impl UserDirs {
-    /// From the environment.
+    /// Determines the directories from the environment.
+    ///
+    /// # Errors
+    /// Returns [`ConfigError::NoHome`] if there is no home directory.
     pub fn from_environment() -> Result<Self, ConfigError> {
         if let Some(home) = path_variable("OCCOPUS_HOME") {
             let home = std::path::absolute(&home).unwrap_or(home);
@@ -38,36 +41,37 @@ impl UserDirs {
         })
     }
 
-    /// The operator's configuration: as asked for, otherwise the first that exists.
-    pub(crate) fn config_file(&self, asked: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
-        find_file(asked, "OCCOPUS_CONFIG_PATH", &self.settings, CONFIG_FILE_NAME)
+    /// Returns the operator's configuration: the named file, otherwise the first that exists.
+    pub(crate) fn config_file(&self, named: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
+        find_file(named, "OCCOPUS_CONFIG_PATH", &self.settings, CONFIG_FILE_NAME)
     }
 
-    /// The user's credentials: the file that somebody names, otherwise where they may be.
-    pub(crate) fn auth_data_files(&self, asked: Option<&Path>) -> Result<(Option<PathBuf>, Vec<PathBuf>), ConfigError> {
-        let usual = vec![self.settings.join(AUTH_DATA_FILE_NAME), PathBuf::from(AUTH_DATA_FILE_NAME)];
-        Ok((explicit_file(asked, "OCCOPUS_AUTH_DATA_PATH")?, usual))
+    /// Returns the user's credentials: the named file, and the candidates if none is named.
+    pub(crate) fn auth_data_files(&self, named: Option<&Path>) -> Result<(Option<PathBuf>, Vec<PathBuf>), ConfigError> {
+        let candidates = vec![self.settings.join(AUTH_DATA_FILE_NAME), PathBuf::from(AUTH_DATA_FILE_NAME)];
+        Ok((explicit_file(named, "OCCOPUS_AUTH_DATA_PATH")?, candidates))
     }
 }
 
-/// The user's credentials in a folder.
+/// Returns the path of the user's credentials in a folder.
 pub(crate) fn auth_data_in(folder: &Path) -> PathBuf {
     folder.join(AUTH_DATA_FILE_NAME)
 }
 
-/// What somebody named must be there; what lies at a usual place need not.
+/// Returns the named file, which must exist; otherwise the first default file that exists, if any.
 fn find_file(
-    asked: Option<&Path>,
+    named: Option<&Path>,
     variable_name: &'static str,
     settings: &Path,
     name: &str,
 ) -> Result<Option<PathBuf>, ConfigError> {
-    let usual = || [settings.join(name), PathBuf::from(name)].into_iter().find(|path| path.is_file());
-    Ok(explicit_file(asked, variable_name)?.or_else(usual))
+    let default = || [settings.join(name), PathBuf::from(name)].into_iter().find(|path| path.is_file());
+    Ok(explicit_file(named, variable_name)?.or_else(default))
 }
 
-fn explicit_file(asked: Option<&Path>, variable_name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
-    let named = asked.map(|path| (path.to_owned(), "the command line"));
+/// Returns the file that the command line names, otherwise the variable. It must exist.
+fn explicit_file(named: Option<&Path>, variable_name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    let named = named.map(|path| (path.to_owned(), "the command line"));
     match named.or_else(|| path_variable(variable_name).map(|path| (path, variable_name))) {
         Some((path, by)) if !path.is_file() => Err(ConfigError::FileNotFound { path, by }),
         named => Ok(named.map(|(path, _)| path)),

@@ -1,4 +1,4 @@
-//! For those who need less: no plugins, or no store, so that none is opened.
+//! Stand-ins for commands that need no plugins or no store, so that none is opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use occopus_engine::ports::{
     OfflinePlugins, Plugins, Renderers, Revision, Store, StoreError, Transaction,
 };
 
-/// No plugins.
+/// An empty set of plugins.
 pub(crate) struct NoPlugins;
 
 impl Plugins for NoPlugins {
@@ -39,11 +39,11 @@ impl OfflinePlugins for NoPlugins {
     }
 }
 
-/// No store.
+/// A store that fails every call.
 pub(crate) struct NoStore;
 
 fn store_disabled<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unavailable { message: "this command opens no store".to_owned() })
+    Err(StoreError::Unavailable { message: "this command does not open the store".to_owned() })
 }
 
 #[async_trait]

@@ -7,15 +7,15 @@ use crate::planned::WithPlanned;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// Of an infrastructure description.
+/// Returns the JSON Schema of an infrastructure description.
 pub fn description() -> Value {
     let name = json!({
         "type": "string",
         "pattern": "^[A-Za-z0-9-]{1,63}$",
         "description": "Letters, digits and hyphens; at most 63.",
     });
-    let pair = |what: &str| json!({"type": "array", "minItems": 2, "maxItems": 2, "description": what});
-    let connection = pair("The first node needs the second: aliases of nodes (`*A`), or their names.");
+    let pair = |description: &str| json!({"type": "array", "minItems": 2, "maxItems": 2, "description": description});
+    let connection = pair("The first node depends on the second: aliases of nodes (`*A`), or their names.");
     let node = json!({
         "type": "object",
         "required": ["name", "type"],
@@ -43,7 +43,7 @@ pub fn description() -> Value {
         "required": ["attributes"],
         "properties": {
             "attributes": pair("Source and destination attribute."),
-            "synch": {"type": "boolean", "description": "Must be there before the other node starts."},
+            "synch": {"type": "boolean", "description": "The attribute must exist before the other node starts."},
         },
     });
     let edge = json!({
@@ -54,17 +54,18 @@ pub fn description() -> Value {
             "mappings": {"type": "array", "items": {"anyOf": [pair("Source and destination attribute."), mapping]}},
         },
     });
-    let percent = |what: &str| json!({"type": "number", "minimum": 0, "maximum": 100, "description": what});
+    let percent =
+        |description: &str| json!({"type": "number", "minimum": 0, "maximum": 100, "description": description});
     let maintenance = json!({
         "type": "object",
         "additionalProperties": false,
         "properties": {
-            "hold_above_percent": percent("When more than this part looks dead at once, nothing is replaced (40)."),
-            "replace_at_once_percent": percent("At most this part, but at least one, is replaced at a time (20)."),
+            "hold_above_percent": percent("Percentage of dead instances above which nothing is replaced (40)."),
+            "replace_at_once_percent": percent("Percentage of instances that are replaced at a time, at least one (20)."),
             "hold_minutes": {
                 "type": "number",
                 "minimum": 0,
-                "description": "Minutes until instances that their cloud calls dead all the time are replaced however many they are (10); 0: never.",
+                "description": "Minutes until instances that their cloud reports dead all the time are replaced, however many they are (10); 0: never.",
             },
         },
     });
@@ -73,8 +74,8 @@ pub fn description() -> Value {
         "anyOf": [{"required": ["url"]}, {"required": ["name"]}],
         "additionalProperties": false,
         "properties": {
-            "url": {"type": "string", "pattern": "^https?://", "description": "Gets a POST for each event."},
-            "name": {"type": "string", "description": "By which its credentials are found: a secret, or the URL itself."},
+            "url": {"type": "string", "pattern": "^https?://", "description": "The URL that gets a POST for each event."},
+            "name": {"type": "string", "description": "The name by which its credentials are found: a secret, or the URL itself."},
             "events": {"type": "array", "items": {"type": "string"}, "description": "Only these events."},
         },
     });
@@ -86,8 +87,8 @@ pub fn description() -> Value {
         "additionalProperties": false,
         "properties": {
             "infra_name": name,
-            "user_id": {"description": "Whose it is."},
-            "variables": {"type": "object", "description": "For the templates of all nodes."},
+            "user_id": {"description": "The user whom the infrastructure belongs to."},
+            "variables": {"type": "object", "description": "Variables for the templates of all nodes."},
             "nodes": {"type": "array", "items": node},
             "dependencies": {"type": "array", "items": {"anyOf": [connection, edge]}},
             "maintenance": maintenance,
@@ -96,7 +97,7 @@ pub fn description() -> Value {
     })
 }
 
-/// Of a file of node definitions, with the sections of these plugins.
+/// Returns the JSON Schema of a file of node definitions, with the sections of these plugins.
 pub fn definitions(plugins: &dyn Schemas) -> Value {
     let schemas = WithPlanned(plugins);
     let mut properties = Map::new();
@@ -123,7 +124,7 @@ pub fn definitions(plugins: &dyn Schemas) -> Value {
     })
 }
 
-/// The plugin's schema, with the `type` that chooses it. Texts may be templates, so what is not text may be one too.
+/// Returns the plugin's schema of a section, with the `type` that selects it.
 fn section_schema(keyword: &str, schema: &Value) -> Value {
     let mut schema = schema.clone();
     if let Some(object) = schema.as_object_mut() {
@@ -141,7 +142,7 @@ fn section_schema(keyword: &str, schema: &Value) -> Value {
     schema
 }
 
-/// Chooses by `type`, so that an editor tells what is wrong in that one type, and not that none of them fits.
+/// Selects a schema by `type`, so that an editor reports the errors of that one type, and not that none of them matches.
 fn select_by_type(types: Vec<Value>) -> Value {
     let keywords: Vec<_> = types.iter().map(|schema| schema["properties"]["type"]["const"].clone()).collect();
     let choices = types.into_iter().map(|schema| {

@@ -30,7 +30,8 @@ use crate::plugin_sources;
 use crate::webhooks::WebhookNotifier;
 use crate::workers::run_on_worker;
 
-/// Everything that Occopus can do on this machine.
+/// A facade over store, plugin runtime and engine of this machine. Each is opened on its first use, and kept until it is
+/// dropped.
 pub struct Occopus {
     config: Config,
     store: OnceCell<Arc<SqliteStore>>,
@@ -39,49 +40,49 @@ pub struct Occopus {
     in_process: InProcess,
 }
 
-/// Why something could not be opened.
+/// An error of opening or using a part of Occopus.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The store.
+    /// An error of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is in the store.
+    /// An error of the engine, such as a record that cannot be read.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The plugins.
+    /// An error of the plugin runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// The conformance suite.
+    /// An error of the conformance suite.
     #[error(transparent)]
     Conformance(#[from] ConformanceError),
-    /// The user's files.
+    /// Errors in the user's files.
     #[error("the files are not usable")]
     Files(Diagnostics),
 }
 
 impl From<Diagnostics> for OpenError {
-    fn from(problems: Diagnostics) -> Self {
-        Self::Files(problems)
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Files(diagnostics)
     }
 }
 
 impl Occopus {
-    /// Opens nothing yet.
+    /// Creates the facade. Opens nothing yet.
     pub fn new(config: Config) -> Self {
         let credentials = Arc::new(Credentials::new(config.auth_data.clone(), config.auth_data_candidates.clone()));
         let (store, runtime) = (OnceCell::new(), OnceCell::new());
         Self { config, store, runtime, credentials, in_process: InProcess::default() }
     }
 
-    /// With a driver of this program, for the `resource.type` of this keyword. It runs in this process and with its rights, outside
-    /// of any sandbox. The JSON Schema is that of the `resource` section without `type`.
+    /// Adds a driver of this program for the `resource.type` of this keyword. It runs in this process with all its
+    /// rights, outside of any sandbox. `section_schema` is the JSON Schema of the `resource` section without `type`.
     #[must_use]
     pub fn with_driver(mut self, keyword: &str, driver: Arc<dyn Driver>, section_schema: Value) -> Self {
         self.in_process.drivers.insert(keyword.to_owned(), (driver, Arc::new(section_schema)));
         self
     }
 
-    /// With a health checker of this program, for this key in `health_check`. The JSON Schema is that of its value.
+    /// Adds a health checker of this program for this key in `health_check`. `schema` is the JSON Schema of the key's value.
     #[must_use]
     pub fn with_health_checker(mut self, keyword: &str, checker: Arc<dyn HealthChecker>, schema: Value) -> Self {
         self.in_process.health_checkers.insert(keyword.to_owned(), (checker, Arc::new(schema)));
@@ -93,24 +94,37 @@ impl Occopus {
         &self.config.directories
     }
 
-    /// An engine that knows what is stored and knows no plugins: for `status`, `list` and `events`.
+    /// Returns an engine over the store without plugins: for `status`, `list` and `events`.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be opened.
     pub async fn reader(&self) -> Result<Engine, OpenError> {
         let engine = Engine::new(Arc::new(NoPlugins), self.store().await?, Arc::new(SystemClock));
         Ok(engine.with_settings(engine_settings(&self.config)))
     }
 
-    /// An engine for everything.
+    /// Returns an engine over the store with all plugins.
+    ///
+    /// # Errors
+    /// Fails if the store or the plugin runtime cannot be opened.
     pub async fn engine(&self) -> Result<Engine, OpenError> {
         self.engine_over(self.store().await?).await
     }
 
-    /// An engine for everything, over the store with something around it.
+    /// Returns an engine with all plugins over another store, such as a wrapper of [`Occopus::store`].
+    ///
+    /// # Errors
+    /// Fails if the plugin runtime cannot be opened.
     pub async fn engine_over(&self, store: Arc<dyn Store>) -> Result<Engine, OpenError> {
         let engine = Engine::new(self.plugins().await?, store, Arc::new(SystemClock));
         Ok(engine.with_settings(engine_settings(&self.config)))
     }
 
-    /// An engine for plans and previews. Without the id of an infrastructure, nothing is read from the store, and none is made.
+    /// Returns an engine for plans and previews. Without the id of an infrastructure it has no store: none is read, and
+    /// none is created.
+    ///
+    /// # Errors
+    /// Fails if the plugin runtime, or with an id the store, cannot be opened.
     pub async fn planner(&self, id: Option<&str>) -> Result<Engine, OpenError> {
         match id {
             Some(_) => self.engine().await,
@@ -118,8 +132,11 @@ impl Occopus {
         }
     }
 
-    /// Lets the webhooks of an infrastructure be told of events, which are passed on. To be called before anything happens, and
-    /// after [`Occopus::credentials`].
+    /// Starts to deliver events to the webhooks of an infrastructure, and returns the events passed on. Call it before
+    /// the first event, and after [`Occopus::credentials`].
+    ///
+    /// # Errors
+    /// Fails if the store or the plugin runtime cannot be opened.
     pub async fn start_webhooks(
         &self,
         id: &str,
@@ -130,7 +147,10 @@ impl Occopus {
         Ok(WebhookNotifier::start(&engine, &runtime, &*self.credentials, id, webhooks, events).await)
     }
 
-    /// The plugins.
+    /// Returns the plugin runtime with all bundled and installed plugins. Files that cannot be read are logged and left out.
+    ///
+    /// # Errors
+    /// Fails if the runtime cannot be started.
     pub async fn runtime(&self) -> Result<Arc<Runtime>, OpenError> {
         let open = async || -> Result<_, OpenError> {
             let (sources, unreadable) =
@@ -143,7 +163,10 @@ impl Occopus {
         Ok(self.runtime.get_or_try_init(open).await?.clone())
     }
 
-    /// A file as the only plugin of a runtime of its own, to look at it before it is installed.
+    /// Returns a runtime with a file as its only plugin, to inspect the plugin before it is installed.
+    ///
+    /// # Errors
+    /// Returns [`RuntimeError::Unreadable`] if the file cannot be read. Fails if the runtime cannot be started.
     pub async fn runtime_for_file(&self, file: &Path) -> Result<Arc<Runtime>, OpenError> {
         let path = file.to_owned();
         let source = blocking(move || plugin_sources::read_plugin(&path)).await;
@@ -152,8 +175,12 @@ impl Occopus {
         self.runtime_of_sources(vec![source])
     }
 
-    /// Returns all plugins with a file as it would be once it is installed: what it asks for is granted, and it replaces others if that was
-    /// agreed to. What is left out then says why.
+    /// Returns a runtime with all plugins and a file as it would be once it is installed: what it requests is granted,
+    /// and with `replaces` it replaces others. [`Runtime::load_errors`] then has the reasons of what is left out.
+    ///
+    /// # Errors
+    /// Returns [`RuntimeError::NotAdmitted`] if what the plugin requests cannot be granted, and
+    /// [`RuntimeError::Unreadable`] if the file cannot be read. Fails if the runtime cannot be started.
     pub async fn runtime_as_installed(
         &self,
         file: &Path,
@@ -169,33 +196,37 @@ impl Occopus {
         let source =
             source.map_err(|message| RuntimeError::Unreadable { origin: file.display().to_string(), message })?;
         let (mut sources, _) = plugin_sources::collect_sources(&self.config.plugin_directories, &self.config.installed);
-        let place = Origin::File(self.plugin_directory().join(InstalledPlugins::file_name(info)));
-        // What is there under the name of another plugin stays, and keeps this one out.
+        let destination = Origin::File(self.plugin_directory().join(InstalledPlugins::file_name(info)));
+        // Another plugin under this name stays, and keeps this one out.
         if self.config.installed.may_overwrite(info) {
-            sources.retain(|other| other.origin != place);
+            sources.retain(|other| other.origin != destination);
         }
         sources.push(PluginSource { consent: Some(pin), ..source });
         self.runtime_of_sources(sources)
     }
 
-    /// Runs the conformance suite on a file, as its fixture says, and tells of each check when it has ended or takes its time.
+    /// Runs the conformance suite on a file with a fixture. Calls `on_progress` for each check that has ended or takes long.
+    /// `stop` ends the tests early; what they made is removed all the same.
+    ///
+    /// # Errors
+    /// Fails if the file or the fixture cannot be read, or the tests cannot be started.
     pub async fn test_plugin(
         &self,
         file: &Path,
         fixture: &Path,
         stop: StopSignal,
-        tell: impl FnMut(&ProgressEvent<'_>) + Send + 'static,
+        on_progress: impl FnMut(&ProgressEvent<'_>) + Send + 'static,
     ) -> Result<Report, OpenError> {
         let (path, fixture, cache_dir) = (file.to_owned(), fixture.to_owned(), self.config.directories.cache.clone());
         let tested = blocking(move || {
             let plugin = plugin_sources::read_plugin(&path)
                 .map_err(|message| RuntimeError::Unreadable { origin: path.display().to_string(), message })?;
-            occopus_conformance::run(&Subject { plugin, fixture, cache_dir, stop }, tell)
+            occopus_conformance::run(&Subject { plugin, fixture, cache_dir, stop }, on_progress)
         });
         Ok(tested.await?)
     }
 
-    /// Where plugins are installed.
+    /// Returns the directory into which plugins are installed.
     pub fn plugin_directory(&self) -> PathBuf {
         self.config.directories.data.join("plugins")
     }
@@ -211,8 +242,11 @@ impl Occopus {
         Ok(Runtime::new(config, sources, self.credentials.clone())?)
     }
 
-    /// Reads a description with its node definitions: those that are named, otherwise those beside it, otherwise those
-    /// that `import` keeps.
+    /// Reads a description with its node definitions: the given ones, otherwise those beside the description, otherwise those
+    /// that `import` stored. A file of credentials beside the description is added to the candidates.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Files`] with all errors in the files. Fails if the store or the plugin runtime cannot be opened.
     pub async fn compile(&self, description: PathBuf, definitions: Vec<PathBuf>) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
         let runtime = self.plugins().await?;
@@ -224,7 +258,11 @@ impl Occopus {
     }
 
     /// Compiles a description that came over a network: it imports nothing, reads no file, and may carry its node
-    /// definitions; those of other types are the ones that `import` keeps. The name stands for the text in messages.
+    /// definitions; those of other types are the ones that `import` stored. `name` stands for the text in messages.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Files`] with all errors, or with what keeps the description from being built. Fails if the
+    /// store or the plugin runtime cannot be opened.
     pub async fn compile_document(&self, name: &str, text: String) -> Result<Compiled, OpenError> {
         let stored = self.stored_definitions().await?;
         let (runtime, name, instances) = (self.plugins().await?, name.to_owned(), self.config.instances);
@@ -239,11 +277,14 @@ impl Occopus {
             )
         });
         let compiled = compiled.await?;
-        // Whoever sends one wants more than to look at it.
+        // A posted description is to be built, not only inspected.
         if compiled.obstacles.is_empty() { Ok(compiled) } else { Err(compiled.obstacles.into()) }
     }
 
-    /// Reads node definitions that came over a network. The name stands for the text in messages.
+    /// Reads node definitions that came over a network. `name` stands for the text in messages. Also returns warnings.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Files`] with all errors in the text. Fails if the plugin runtime cannot be opened.
     pub async fn read_definitions_document(
         &self,
         name: &str,
@@ -254,7 +295,11 @@ impl Occopus {
         Ok(run_on_worker(read).await?)
     }
 
-    /// Reads the implementations of one type that came over a network. The type's name stands for the text in messages.
+    /// Reads the implementations of one type that came over a network. The type's name stands for the text in messages. Also
+    /// returns warnings.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Files`] with all errors in the text. Fails if the plugin runtime cannot be opened.
     pub async fn read_definition_document(
         &self,
         node_type: &str,
@@ -265,7 +310,10 @@ impl Occopus {
         Ok(run_on_worker(read).await?)
     }
 
-    /// Reads node definitions.
+    /// Reads files of node definitions. Also returns warnings.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Files`] with all errors in the files. Fails if the plugin runtime cannot be opened.
     pub async fn read_definitions(
         &self,
         files: Vec<PathBuf>,
@@ -274,23 +322,30 @@ impl Occopus {
         Ok(run_on_worker(move || occopus_model::read_definitions(&files, &WithPlanned(&*runtime))).await?)
     }
 
-    /// Reads the user's credentials, so that what is wrong with them shows before anything is done. Gives warnings.
+    /// Reads the user's credentials, so that errors in them show before anything is done. Returns warnings.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Files`] with all errors in them. Fails if the plugin runtime cannot be opened.
     pub async fn credentials(&self) -> Result<Diagnostics, OpenError> {
         let (credentials, runtime) = (self.credentials.clone(), self.plugins().await?);
         Ok(blocking(move || credentials.read(&WithPlanned(&*runtime))).await?)
     }
 
-    /// Checks the user's credentials as [`Occopus::credentials`] does, and runs no command for them: for whoever only wants to
-    /// know. Gives warnings.
+    /// Checks the user's credentials as [`Occopus::credentials`] does, but runs no command for them: for commands that change
+    /// nothing. Returns warnings.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Files`] with all errors in them. Fails if the plugin runtime cannot be opened.
     pub async fn check_credentials(&self) -> Result<Diagnostics, OpenError> {
         let (credentials, runtime) = (self.credentials.clone(), self.plugins().await?);
         Ok(blocking(move || credentials.check(&WithPlanned(&*runtime))).await?)
     }
 
-    /// Looks for credentials beside the description of an infrastructure that exists, too, as its build did.
+    /// Adds the files of credentials beside the description of an existing infrastructure to the candidates, as its build
+    /// did. An infrastructure that cannot be read adds none.
     pub async fn add_credential_paths_of(&self, id: &str) {
         let Ok(reader) = self.reader().await else { return };
-        // What can't be read is told by whoever needs it.
+        // The caller that needs the infrastructure reports why it cannot be read.
         let Ok(Some(infrastructure)) = reader.desired(id).await else { return };
         for implementation in infrastructure.definitions.values().flatten() {
             let folder = Path::new(&implementation.definition_dir);
@@ -302,12 +357,15 @@ impl Occopus {
         }
     }
 
-    /// Where credentials are looked for, for messages.
+    /// Returns the files in which credentials are looked for, for messages.
     pub fn credential_paths(&self) -> Vec<PathBuf> {
         self.credentials.paths()
     }
 
-    /// Which credentials serve the sections of these nodes. Call [`Occopus::credentials`] first.
+    /// Returns the credentials that serve the sections of these nodes. Call [`Occopus::credentials`] first.
+    ///
+    /// # Errors
+    /// Fails if the plugin runtime cannot be opened.
     pub async fn authentications(
         &self,
         infrastructure: &Infrastructure,
@@ -317,20 +375,26 @@ impl Occopus {
         Ok(authentication::check_sections(infrastructure, previews, &WithPlanned(&*runtime), &*self.credentials))
     }
 
-    /// Compiles plugins that are not compiled yet, and tells of each before it begins.
-    pub async fn preload(&self, needs: Vec<Need>, tell: impl Fn(&str) + Send + 'static) -> Result<(), OpenError> {
+    /// Compiles plugins that are not compiled yet. Calls `on_compile` with the name of each before it begins.
+    ///
+    /// # Errors
+    /// Fails if the plugin runtime cannot be opened, or a plugin cannot be compiled.
+    pub async fn preload(&self, needs: Vec<Need>, on_compile: impl Fn(&str) + Send + 'static) -> Result<(), OpenError> {
         let runtime = self.runtime().await?;
-        Ok(blocking(move || runtime.preload(&needs, &tell)).await?)
+        Ok(blocking(move || runtime.preload(&needs, &on_compile)).await?)
     }
 
-    /// Says that nothing is going to be written to the store for now, so that the next process need not check it.
+    /// Marks the store as idle: nothing will be written for now, so that the next process need not check it.
     pub async fn mark_store_idle(&self) {
         if let Some(store) = self.store.get().cloned() {
             blocking(move || store.quiesce()).await;
         }
     }
 
-    /// The store, for what a service keeps beside infrastructures.
+    /// Returns the store, for what a service keeps beside infrastructures.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be opened.
     pub async fn store(&self) -> Result<Arc<dyn Store>, OpenError> {
         Ok(self.open_store().await?)
     }
@@ -350,7 +414,7 @@ impl Occopus {
         Ok(self.store.get_or_try_init(open).await?.clone())
     }
 
-    /// Does not make a store where there is none.
+    /// Returns the node definitions in the store. Creates no store if there is none.
     async fn stored_definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, OpenError> {
         if self.store.initialized() || self.config.store.exists() {
             Ok(self.reader().await?.definitions().await?)
@@ -370,22 +434,22 @@ impl Drop for Occopus {
 }
 
 fn engine_settings(config: &Config) -> Settings {
-    let usual = Settings::default();
+    let defaults = Settings::default();
     Settings {
         holder: holder::this_process(),
         holder_is_dead: Some(Arc::new(holder::is_dead)),
-        calls_per_endpoint: config.calls_per_endpoint.map_or(usual.calls_per_endpoint, NonZeroUsize::get),
+        calls_per_endpoint: config.calls_per_endpoint.map_or(defaults.calls_per_endpoint, NonZeroUsize::get),
         instance_limits: config.instances,
-        unreachable_patience: config.unreachable_patience.map_or(usual.unreachable_patience, Duration::from_secs),
-        ..usual
+        unreachable_patience: config.unreachable_patience.map_or(defaults.unreachable_patience, Duration::from_secs),
+        ..defaults
     }
 }
 
-/// Works off the asynchronous threads on what waits for files, or takes a core for a while.
+/// Runs work that waits for files, or takes a core for a while, outside of the asynchronous threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        // It is not cancelled by anybody, so it has panicked.
+        // Nothing cancels it, so it has panicked.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

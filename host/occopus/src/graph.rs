@@ -1,4 +1,4 @@
-//! The graph of dependencies, as text and as drawings. Arrows go from a node to what it needs.
+//! The dependency graph, as text and as drawings. Arrows go from a node to its dependencies.
 
 use std::collections::HashMap;
 
@@ -12,24 +12,26 @@ mod drawing;
 mod layout;
 pub mod tone;
 
-/// How many nodes are drawn at most. Nobody can read more.
+/// Number of nodes of a drawing, at most: more are not readable.
 pub const MAX_DRAWN_NODES: usize = 500;
 
-/// A dependency over many ranks is drawn in as many pieces. Finding places for more of them takes seconds.
+/// Number of edge segments of a drawing, at most: one for each rank that a dependency passes. The layout of more takes
+/// seconds.
 const MAX_EDGE_SEGMENTS: usize = 1500;
 
-/// It can't be drawn.
+/// A graph that is too large to be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
-    /// It has so many nodes.
-    #[error("{0} nodes are too many for a drawing; {MAX_DRAWN_NODES} are the most")]
+    /// Too many nodes.
+    #[error("cannot draw {0} nodes: the limit is {MAX_DRAWN_NODES}")]
     Nodes(usize),
-    /// It has so many dependencies, many of them over long ways.
-    #[error("{0} dependencies are too many for a drawing of nodes that need each other in so many ranks")]
+    /// Too many dependencies, many of them over many ranks.
+    #[error("cannot draw {0} dependencies across so many ranks")]
     Dependencies(usize),
 }
 
-/// One line for each node, in an order in which they can start, with its depth in the graph: nodes of depth 0 need nothing.
+/// Returns one line for each node, in an order in which they can start, with its depth: nodes of depth 0 have no
+/// dependencies.
 pub fn text(infrastructure: &Infrastructure) -> String {
     let nodes: Vec<_> = infrastructure.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
     let depths = depths(&nodes);
@@ -44,7 +46,7 @@ pub fn text(infrastructure: &Infrastructure) -> String {
     order.iter().map(line).collect()
 }
 
-/// For Graphviz: <https://graphviz.org/doc/info/lang.html>
+/// Returns the graph for Graphviz: <https://graphviz.org/doc/info/lang.html>
 pub fn dot(infrastructure: &Infrastructure) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let mut text = format!("digraph {} {{\n  rankdir=RL;\n  node [shape=box];\n", quoted(&infrastructure.name));
@@ -57,9 +59,9 @@ pub fn dot(infrastructure: &Infrastructure) -> String {
     text + "}\n"
 }
 
-/// For Mermaid: <https://mermaid.js.org/syntax/flowchart.html>
+/// Returns the graph for Mermaid: <https://mermaid.js.org/syntax/flowchart.html>
 pub fn mermaid(infrastructure: &Infrastructure) -> String {
-    // Names may be words of the language, such as `end`.
+    // Names may be keywords of the language, such as `end`.
     let index: HashMap<_, _> =
         infrastructure.nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
     let mut text = "flowchart RL\n".to_owned();
@@ -74,11 +76,14 @@ pub fn mermaid(infrastructure: &Infrastructure) -> String {
     text
 }
 
-/// A drawing, as SVG.
+/// Returns a drawing of the graph, as SVG.
+///
+/// # Errors
+/// Returns [`TooLarge`] if there are too many nodes or dependencies.
 pub fn svg(infrastructure: &Infrastructure) -> Result<String, TooLarge> {
     let links: Vec<_> = infrastructure.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
-    let (arrows, pieces) = arrows(&links)?;
-    let card = |node: &Node| NodeBox {
+    let (arrows, edge_segments) = arrows(&links)?;
+    let to_box = |node: &Node| NodeBox {
         title: if node.depends_on.is_empty() {
             format!("{}, {}", label(node), node.node_type)
         } else {
@@ -89,21 +94,28 @@ pub fn svg(infrastructure: &Infrastructure) -> Result<String, TooLarge> {
         lines: vec![text_line(TextStyle::Name, label(node)), text_line(TextStyle::Note, node.node_type.clone())],
         width: None,
     };
-    let cards: Vec<_> = infrastructure.nodes.iter().map(card).collect();
-    Ok(drawing::draw(&format!("The nodes of {} and what they need", infrastructure.name), &cards, arrows, pieces))
+    let boxes: Vec<_> = infrastructure.nodes.iter().map(to_box).collect();
+    Ok(drawing::draw(
+        &format!("The nodes of {} and what they need", infrastructure.name),
+        &boxes,
+        arrows,
+        edge_segments,
+    ))
 }
 
-/// A drawing of what is, as SVG: each node with its state and its first instances, those in trouble before the others. A
-/// click on a node leads to the element with the id [`anchor`].
+/// Returns a drawing of the observed state, as SVG: each node with its state and its first instances, bad ones before the
+/// others. A click on a node leads to the element with the id [`anchor`].
+///
+/// # Errors
+/// Returns [`TooLarge`] if there are too many nodes or dependencies.
 pub fn svg_of_status(status: &Status) -> Result<String, TooLarge> {
     let links: Vec<_> = status.nodes.iter().map(|node| (node.name.as_str(), &node.depends_on[..])).collect();
-    let (arrows, pieces) = arrows(&links)?;
-    let cards: Vec<_> = status.nodes.iter().map(node_box).collect();
-    Ok(drawing::draw(&format!("The nodes of {} and what they need", status.name), &cards, arrows, pieces))
+    let (arrows, edge_segments) = arrows(&links)?;
+    let boxes: Vec<_> = status.nodes.iter().map(node_box).collect();
+    Ok(drawing::draw(&format!("The nodes of {} and what they need", status.name), &boxes, arrows, edge_segments))
 }
 
-/// The id of the element of a page that tells of a node. Different for different names, and made of letters, digits, `-`
-/// and `_`.
+/// Returns the id of a node's element on a page: unique for each name, of letters, digits, `-` and `_`.
 pub fn anchor(node: &str) -> String {
     let mut anchor = "node-".to_owned();
     for letter in node.chars() {
@@ -154,7 +166,7 @@ fn text_line(face: TextStyle, left: String) -> TextLine {
     TextLine { left, right: String::new(), tone: None, face }
 }
 
-/// The dependencies of nodes by their places, and how many ranks all of them pass together.
+/// Returns the dependencies of nodes by their indices, and the number of ranks that all of them pass together.
 fn arrows(nodes: &[(&str, &[String])]) -> Result<(Vec<(usize, usize)>, usize), TooLarge> {
     if nodes.len() > MAX_DRAWN_NODES {
         return Err(TooLarge::Nodes(nodes.len()));
@@ -168,11 +180,14 @@ fn arrows(nodes: &[(&str, &[String])]) -> Result<(Vec<(usize, usize)>, usize), T
         .filter(|(from, to)| from != to)
         .collect();
     let depths = depths(nodes);
-    let pieces = arrows.iter().map(|(from, to)| depths[*from].saturating_sub(depths[*to])).sum();
-    if pieces > MAX_EDGE_SEGMENTS { Err(TooLarge::Dependencies(arrows.len())) } else { Ok((arrows, pieces)) }
+    let edge_segments = arrows.iter().map(|(from, to)| depths[*from].saturating_sub(depths[*to])).sum();
+    if edge_segments > MAX_EDGE_SEGMENTS {
+        return Err(TooLarge::Dependencies(arrows.len()));
+    }
+    Ok((arrows, edge_segments))
 }
 
-/// `name`, or `name (2 to 10)`.
+/// Returns `name`, or `name (2 to 10)`.
 fn label(node: &Node) -> String {
     let (min, max) = (node.scaling.min, node.scaling.max);
     match (min, max) {
@@ -186,7 +201,7 @@ fn edges(infrastructure: &Infrastructure) -> impl Iterator<Item = (&Node, &str)>
     infrastructure.nodes.iter().flat_map(|node| node.depends_on.iter().map(move |needed| (node, needed.as_str())))
 }
 
-/// Of each node: the longest way to a node that needs nothing. The graph has no cycles.
+/// Returns for each node the length of the longest path to a node without dependencies. The graph has no cycles.
 fn depths(nodes: &[(&str, &[String])]) -> Vec<usize> {
     let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
     let mut waits_for = vec![0; nodes.len()];

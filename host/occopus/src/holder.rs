@@ -1,39 +1,40 @@
-//! Who owns an infrastructure: a text that names this process, and by which another one sees whether it still lives.
+//! The identity of a process as the holder of a lease: a text by which another process finds out whether the holder still
+//! lives.
 //!
-//! A lease ends by itself, but only after a while. When the owner was a process of this machine that is dead, whoever comes
-//! next need not wait.
+//! A lease expires, but only after a while. If its holder is a dead process of this machine, the next one need not wait.
 
 use std::fs;
 
-/// Names this process: `process 4711 on myhost (31415926/4026531836)`. In brackets are its start time and its process-id
-/// namespace, since numbers of processes are used again, and mean something else in a container.
+/// Returns the identity of this process: `process 4711 on myhost (31415926/4026531836-5ca1ab1e)`. In brackets are its
+/// start time, its process-id namespace and the boot of the machine, since process ids are reused, and differ in a
+/// container.
 pub fn this_process() -> String {
     describe_process(std::process::id()).unwrap_or_else(|| format!("process {}", std::process::id()))
 }
 
-/// Whether this text names a process of this machine that is surely dead. In doubt: no.
+/// Returns whether this text names a process of this machine that is certainly dead. False in doubt.
 pub fn is_dead(holder: &str) -> bool {
     let Some(pid) = holder.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse::<u32>().ok()) else {
         return false;
     };
-    // Everything but the start time must be ours for the number to mean the same process.
-    let Some((place, _)) = split_identity(holder) else { return false };
+    // The process id means the same only on the same host, in the same namespace and boot.
+    let Some((scope, _)) = split_identity(holder) else { return false };
     let Some(ours) = describe_process(std::process::id()) else { return false };
-    if split_identity(&ours).map(|(place, _)| place) != Some(place) {
+    if split_identity(&ours).map(|(scope, _)| scope) != Some(scope) {
         return false;
     }
     describe_process(pid).is_none_or(|now| now != holder)
 }
 
-/// What tells one process table from another, and the whole text's start time.
+/// Splits an identity into what distinguishes its process table (host; namespace and boot) and the start time.
 fn split_identity(holder: &str) -> Option<((&str, &str), &str)> {
-    let (head, mark) = holder.strip_suffix(')')?.rsplit_once(" (")?;
-    let (started, namespace) = mark.split_once('/')?;
+    let (head, suffix) = holder.strip_suffix(')')?.rsplit_once(" (")?;
+    let (started, namespace) = suffix.split_once('/')?;
     let (_, host) = head.split_once(" on ")?;
     Some(((host, namespace), started))
 }
 
-/// None when there is no such process, or no `/proc`.
+/// Returns the identity of a process; none if it does not exist or is a zombie, or if there is no `/proc`.
 fn describe_process(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in brackets that may hold anything; the start time is the 22nd field.
@@ -64,7 +65,7 @@ mod tests {
     fn a_process_that_ended_is_dead() {
         let mut child = std::process::Command::new("true").spawn().expect("starts");
         let holder = describe_process(child.id()).unwrap_or_else(|| {
-            // It was faster than we: any start time will do.
+            // It has ended already: any start time will do.
             this_process().replacen(&std::process::id().to_string(), &child.id().to_string(), 1)
         });
         child.wait().expect("ends");
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn a_number_that_is_used_again_is_not_the_same_process() {
         let ours = this_process();
-        let ((_, _), started) = split_identity(&ours).expect("a mark");
+        let ((_, _), started) = split_identity(&ours).expect("an identity");
         assert!(is_dead(&ours.replacen(&format!("({started}/"), "(1/", 1)));
     }
 

@@ -1,4 +1,4 @@
-//! Drivers and health checkers that are functions of the program, beside the sandboxed ones.
+//! Drivers and health checkers in the program itself, beside the sandboxed plugins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use occopus_model::{Schemas, SectionKind};
 use occopus_runtime::{Runtime, fillable_keys};
 use serde_json::Value;
 
-/// By keyword, with the JSON Schema of the section.
+/// Drivers and health checkers of the program by keyword, with the JSON Schema of their section.
 #[derive(Clone, Default)]
 pub(crate) struct InProcess {
     pub(crate) drivers: BTreeMap<String, (Arc<dyn Driver>, Arc<Value>)>,
     pub(crate) health_checkers: BTreeMap<String, (Arc<dyn HealthChecker>, Arc<Value>)>,
 }
 
-/// All plugins: those of the program come first.
+/// All plugins. Those of the program take precedence.
 pub(crate) struct AllPlugins {
     pub(crate) in_process: InProcess,
     pub(crate) runtime: Arc<Runtime>,
 }
 
 impl InProcess {
-    /// Returns what a driver of the program leaves open; none when it is no driver of the program.
+    /// Returns what a driver of the program leaves open; none if the driver is not one of the program.
     fn openings(&self, driver: &str) -> Option<OpenDecisions> {
         let (_, schema) = self.drivers.get(driver)?;
         Some(OpenDecisions { fillable: fillable_keys(schema), runs_programs: false })
@@ -75,7 +75,7 @@ impl Plugins for AllPlugins {
     }
 }
 
-/// The same for previews. Drivers of the program are trusted to reach nothing in their checks.
+/// All plugins for previews. Drivers of the program are trusted to reach nothing in their checks.
 struct AllOffline {
     in_process: InProcess,
     runtime: Arc<dyn OfflinePlugins>,
@@ -115,7 +115,7 @@ impl Schemas for AllPlugins {
     }
 
     fn endpoint_problem(&self, section: SectionKind, keyword: &str, endpoint: &str) -> Option<String> {
-        // A driver of the program takes what it likes.
+        // A driver of the program may take any endpoint.
         match self.in_process.schema(section, keyword) {
             Some(_) => None,
             None => self.runtime.endpoint_problem(section, keyword, endpoint),
@@ -139,7 +139,7 @@ impl Schemas for AllPlugins {
     }
 
     fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
-        // What is in the program has its credentials by other means.
+        // Plugins of the program get their credentials by other means.
         match self.in_process.schema(section, keyword) {
             Some(_) => None,
             None => self.runtime.credentials_schema(section, keyword),

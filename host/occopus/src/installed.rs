@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use occopus_model::files;
 use occopus_runtime::grants::PluginGrants;
-use occopus_runtime::{Consent, Kind, PluginInfo};
+use occopus_runtime::{Consent, PluginInfo, PluginKind};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-/// The list, beside the files.
+/// File name of the list of installed plugins, beside the plugins.
 const LOCK_FILE_NAME: &str = "plugins.lock.yaml";
 
-/// What is installed, by the name of its file.
+/// Installed plugins by the name of their file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstalledPlugins {
@@ -24,63 +24,66 @@ pub struct InstalledPlugins {
     directory: PathBuf,
 }
 
-/// One plugin.
+/// An installed plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InstalledPlugin {
     name: String,
     version: String,
     sha256: String,
-    /// None in lists of earlier versions.
+    /// The kind; absent in lists of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
+    kind: Option<PluginKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keyword: Option<String>,
-    /// True when somebody agreed that it replaces another plugin of its kind and keyword.
+    /// Consent that it replaces another plugin of its kind and keyword.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     replaces: bool,
-    /// What it was granted, in the words of the configuration.
+    /// Granted network targets, as the configuration writes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     network: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     interfaces: Vec<String>,
 }
 
-/// Why a plugin can't be installed or removed.
+/// An error of installing or removing a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// The directory of plugins, or a file in it.
+    /// An I/O error of the directory of plugins, or of a file in it.
     #[error("{path}: {source}")]
     Io {
-        /// Which file.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The list of what is installed is not readable.
+    /// The list of installed plugins cannot be read.
     #[error("the list of installed plugins {path} is broken: {message}")]
     InvalidLockFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         message: String,
     },
-    /// The file was changed since it was looked at.
-    #[error("the file of the plugin `{0}` was changed meanwhile; look at it again")]
+    /// The file has changed since it was examined.
+    #[error("the file of the plugin `{0}` has changed since it was examined; check it again")]
     FileChanged(String),
-    /// It asks for something that there is not.
-    #[error("the plugin asks for what can't be granted: {0}")]
+    /// The plugin requests something that does not exist.
+    #[error("cannot grant what the plugin requests: {0}")]
     InvalidNeed(String),
 }
 
 impl InstalledPlugins {
-    /// Reads the list in a directory. Without one, nothing is installed.
+    /// Reads the list in a directory. Without a list, nothing is installed.
+    ///
+    /// # Errors
+    /// Returns [`InstallError::Io`] or [`InstallError::InvalidLockFile`] if the list cannot be read.
     pub fn read(directory: &Path) -> Result<Self, InstallError> {
         let path = directory.join(LOCK_FILE_NAME);
-        let broken = |message: String| InstallError::InvalidLockFile { path: path.clone(), message };
+        let invalid = |message: String| InstallError::InvalidLockFile { path: path.clone(), message };
         let mut installed = match fs::read_to_string(&path) {
             Ok(text) => serde_yaml_ng::from_str::<Option<Self>>(&text)
-                .map_err(|error| broken(error.to_string()))?
+                .map_err(|error| invalid(error.to_string()))?
                 .unwrap_or_default(),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Self::default()
@@ -89,12 +92,12 @@ impl InstalledPlugins {
         };
         directory.clone_into(&mut installed.directory);
         for entry in installed.plugins.values() {
-            entry.grants().map_err(&broken)?;
+            entry.grants().map_err(&invalid)?;
         }
         Ok(installed)
     }
 
-    /// Returns what somebody agreed to for a file; none when it was put there by hand.
+    /// Returns the consent for a file; none if the file was put there by hand.
     pub(crate) fn pin_of(&self, file: &Path) -> Option<Consent> {
         if file.parent() != Some(&self.directory) {
             return None;
@@ -102,13 +105,13 @@ impl InstalledPlugins {
         self.plugins.get(file.file_name()?.to_str()?).and_then(|entry| entry.pin().ok())
     }
 
-    /// Returns what would be agreed to by installing a plugin.
+    /// Returns the consent that installing a plugin would record.
     pub(crate) fn pin_for(info: &PluginInfo, replaces: bool) -> Result<Consent, InstallError> {
         InstalledPlugin::of(info, replaces).pin().map_err(InstallError::InvalidNeed)
     }
 
-    /// Tells whether a plugin may have the file of what is installed under its name: it is a version of that. One with another keyword is
-    /// another plugin.
+    /// Returns whether a plugin may overwrite the installed file of its name: true if that is a version of the same
+    /// plugin. A plugin with another keyword is another plugin.
     pub(crate) fn may_overwrite(&self, info: &PluginInfo) -> bool {
         let entry = self.plugins.get(&Self::file_name(info));
         entry.is_none_or(|entry| entry.keyword.as_ref().is_none_or(|keyword| *keyword == info.description.keyword))
@@ -119,19 +122,24 @@ impl InstalledPlugins {
         format!("{}-{}.wasm", info.kind.name(), info.description.name)
     }
 
-    /// What the operator has to agree to: targets and interfaces beyond what every plugin of its kind has.
+    /// Returns what the operator has to consent to: network targets and interfaces beyond those that every plugin has.
     fn requested_grants(info: &PluginInfo) -> (Vec<String>, Vec<String>) {
-        let usual = ["endpoint", "node-address"];
+        let implied = ["endpoint", "node-address"];
         let description = &info.description;
-        let network = description.needs_network.iter().filter(|need| !usual.contains(&need.as_str()));
+        let network = description.needs_network.iter().filter(|need| !implied.contains(&need.as_str()));
         (network.cloned().collect(), description.needs_interfaces.clone())
     }
 
-    /// Copies a plugin in, and grants what it asks for. What was installed with its kind and keyword goes. The answer is where it
-    /// is.
+    /// Copies a plugin into the directory, and grants what it requests. Removes installed plugins of the same kind and
+    /// keyword. Returns the path of the copy.
+    ///
+    /// # Errors
+    /// Returns [`InstallError::FileChanged`] if `bytes` are not those that `info` was read from,
+    /// [`InstallError::InvalidNeed`] if what the plugin requests cannot be granted, and another [`InstallError`] if a
+    /// file cannot be written or removed.
     pub fn install(&mut self, info: &PluginInfo, bytes: &[u8], replaces: bool) -> Result<PathBuf, InstallError> {
         let description = &info.description;
-        // What was asked for, and agreed to, were the bytes that this was read from.
+        // Consent was given for the bytes from which `info` was read.
         if sha256(bytes) != info.digest {
             return Err(InstallError::FileChanged(description.name.clone()));
         }
@@ -146,7 +154,7 @@ impl InstalledPlugins {
         for name in replaced.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.remove_file(&name)?;
         }
-        // In this order: a file that the list does not know yet has no grants.
+        // In this order: a file that is not in the list has no grants.
         self.plugins.remove(&file);
         self.write()?;
         write_atomically(&path, bytes)?;
@@ -155,7 +163,10 @@ impl InstalledPlugins {
         Ok(path)
     }
 
-    /// Removes what has this name. The answer is what was removed.
+    /// Removes the plugins of this name. Returns the removed files.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be removed, or the list cannot be written.
     pub fn remove(&mut self, name: &str) -> Result<Vec<PathBuf>, InstallError> {
         let files: Vec<String> =
             self.plugins.iter().filter(|(_, entry)| entry.name == name).map(|(file, _)| file.clone()).collect();
@@ -206,8 +217,8 @@ impl InstalledPlugin {
     }
 
     fn grants(&self) -> Result<PluginGrants, String> {
-        let asked = json!({"network": self.network, "interfaces": self.interfaces});
-        serde_json::from_value(asked).map_err(|error| error.to_string())
+        let requested = json!({"network": self.network, "interfaces": self.interfaces});
+        serde_json::from_value(requested).map_err(|error| error.to_string())
     }
 }
 
@@ -215,7 +226,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a file as a whole, or not at all.
+/// Writes a file as a whole, or not at all: to a new file, which is then renamed.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
     let failed = |source| InstallError::Io { path: path.to_owned(), source };
     files::create_private_dir(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;

@@ -1,10 +1,10 @@
 //! Occopus as a library: a small facade that puts store, runtime and engine together as the command line uses them.
 //!
-//! [`Config::load`] finds what the operator set, [`Config::in_folder`] keeps everything in one folder, and [`Occopus::new`] gives
-//! access to everything else. Nothing is opened before it is used.
+//! [`Config::load`] reads the operator's configuration, [`Config::in_folder`] keeps everything in one folder, and
+//! [`Occopus::new`] gives access to everything else. Nothing is opened before it is used.
 //!
 //! ```no_run
-//! use occopus::engine::{BuildRequest, Run};
+//! use occopus::engine::{BuildRequest, RunHandle};
 //! use occopus::{Config, Occopus, needs_of_description};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +13,7 @@
 //! occopus.credentials().await?;
 //! occopus.preload(needs_of_description(&infrastructure), |plugin| println!("compiling {plugin}")).await?;
 //!
-//! let (run, mut events) = Run::new();
+//! let (run, mut events) = RunHandle::new();
 //! let watch = tokio::spawn(async move {
 //!     while let Some(event) = events.recv().await {
 //!         println!("{event}");
@@ -26,8 +26,9 @@
 //! # }
 //! ```
 //!
-//! `examples/deploy.rs` deploys, watches, scales, maintains and destroys; `examples/own_driver.rs` has a driver of its own
-//! ([`Occopus::with_driver`]). For other stores or clocks, put an [`engine::Engine`] together from its [`engine::ports`].
+//! `examples/deploy.rs` deploys, watches, scales, maintains and destroys; `examples/own_driver.rs` adds a driver in the
+//! program itself ([`Occopus::with_driver`]). For other stores or clocks, put an [`engine::Engine`] together from its
+//! [`engine::ports`].
 
 pub use occopus_engine as engine;
 pub use occopus_model as model;

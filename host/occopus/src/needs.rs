@@ -1,46 +1,46 @@
-//! Which plugins a piece of work will call.
+//! The plugins that a command will call.
 
 use std::collections::BTreeSet;
 
 use occopus_engine::Status;
 use occopus_model::Infrastructure;
-use occopus_runtime::Kind;
+use occopus_runtime::PluginKind;
 use serde_json::Value;
 
-/// A plugin by its kind and by what the user writes to choose it.
-pub type Need = (Kind, String);
+/// A plugin by its kind and keyword.
+pub type Need = (PluginKind, String);
 
-/// The plugins that a deployment may call.
+/// Returns the plugins that a deployment may call.
 pub fn needs_of_description(infrastructure: &Infrastructure) -> Vec<Need> {
     let typed = |section: &Value| section.get("type").and_then(Value::as_str).map(str::to_owned);
     let mut needs = BTreeSet::new();
     for (_, implementation) in infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node)) {
-        needs.extend(typed(&implementation.resource).map(|keyword| (Kind::Driver, keyword)));
+        needs.extend(typed(&implementation.resource).map(|keyword| (PluginKind::Driver, keyword)));
         let context = implementation.contextualisation.as_ref().and_then(typed);
-        needs.extend(context.map(|keyword| (Kind::Contextualiser, keyword)));
+        needs.extend(context.map(|keyword| (PluginKind::Contextualiser, keyword)));
         if let Some(keyword) = implementation.config_management.as_ref().and_then(typed) {
-            needs.extend([(Kind::ConfigManager, keyword), (Kind::Contextualiser, "basic".to_owned())]);
+            needs.extend([(PluginKind::ConfigManager, keyword), (PluginKind::Contextualiser, "basic".to_owned())]);
         }
         if has_template(&implementation.resource) {
-            needs.insert((Kind::Contextualiser, "basic".to_owned()));
+            needs.insert((PluginKind::Contextualiser, "basic".to_owned()));
         }
         let checks = implementation.health_check.checks.keys();
-        needs.extend(checks.map(|keyword| (Kind::HealthChecker, keyword.clone())));
+        needs.extend(checks.map(|keyword| (PluginKind::HealthChecker, keyword.clone())));
     }
     needs.into_iter().collect()
 }
 
-/// The plugins that are called to look at what exists, or to remove it.
+/// Returns the plugins that are called to observe existing machines, or to remove them.
 pub fn needs_of_status(status: &Status) -> Vec<Need> {
     let instances = status.nodes.iter().flat_map(|node| &node.instances);
-    let needs: BTreeSet<_> = instances.map(|instance| (Kind::Driver, instance.driver.clone())).collect();
+    let needs: BTreeSet<_> = instances.map(|instance| (PluginKind::Driver, instance.driver.clone())).collect();
     needs.into_iter().collect()
 }
 
-/// Whether the engine has it rendered: a comment is a template as well.
+/// Returns whether the engine renders this value as a template. A comment is a template as well.
 fn has_template(value: &Value) -> bool {
     match value {
-        Value::String(text) => ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)),
+        Value::String(text) => ["{{", "{%", "{#"].iter().any(|delimiter| text.contains(delimiter)),
         Value::Array(items) => items.iter().any(has_template),
         Value::Object(fields) => fields.values().any(has_template),
         _ => false,

@@ -1,5 +1,5 @@
-//! What the existing tool knows and no plugin serves yet: the sections are checked, so that users can see what their files
-//! are worth, and building is refused before anything is touched.
+//! Plugins of the Python Occopus that do not exist here yet: their sections are checked, so that users see the errors in
+//! their files, and a build is refused before anything is changed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -8,7 +8,7 @@ use occopus_model::{Schemas, SectionKind};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// By section and keyword.
+/// Planned plugins by section and keyword.
 type PlannedPlugins = BTreeMap<String, BTreeMap<String, PlannedPlugin>>;
 
 #[derive(Deserialize)]
@@ -20,7 +20,7 @@ struct PlannedPlugin {
 static PLANNED_PLUGINS: LazyLock<PlannedPlugins> =
     LazyLock::new(|| serde_json::from_str(include_str!("planned.json")).unwrap_or_default());
 
-/// The plugins that there are, and behind them those that are planned.
+/// Schemas of the existing plugins, and behind them those of the planned ones.
 pub struct WithPlanned<'a>(pub &'a dyn Schemas);
 
 fn find_planned(section: SectionKind, keyword: &str) -> Option<&'static PlannedPlugin> {
@@ -56,7 +56,7 @@ impl Schemas for WithPlanned<'_> {
 
     fn keywords(&self, section: SectionKind) -> Vec<String> {
         let mut keywords = self.0.keywords(section);
-        // For checks, only known keys may stand in the section.
+        // In `health_check` the keywords are the allowed keys of the section.
         keywords.extend(PLANNED_PLUGINS.get(section.key()).into_iter().flatten().map(|(keyword, _)| keyword.clone()));
         keywords.sort();
         keywords.dedup();

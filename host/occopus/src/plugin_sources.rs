@@ -1,4 +1,4 @@
-//! Where plugins come from: the program itself, then directories. What comes later replaces what came before.
+//! Sources of plugins: the program itself, then directories. Later ones replace earlier ones of the same kind and keyword.
 
 use std::borrow::Cow;
 use std::fs;
@@ -8,7 +8,7 @@ use occopus_runtime::{Origin, PluginSource, read_component};
 
 use crate::installed::InstalledPlugins;
 
-/// All plugins. What can't be read is said in the second list.
+/// Reads all plugins. The second list has a message for each file that cannot be read.
 pub(crate) fn collect_sources(
     directories: &[PathBuf],
     installed: &InstalledPlugins,
@@ -29,7 +29,7 @@ pub(crate) fn collect_sources(
     (sources, unreadable)
 }
 
-/// The files in a directory that end in `.wasm`, by name. A directory that is not there holds none.
+/// Returns the files in a directory that end in `.wasm`, by name; none if the directory does not exist.
 fn component_files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_directories_come_after_what_is_bundled() {
+    fn files_of_directories_come_after_bundled_plugins() {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("b.wasm"), "b").expect("written");
         fs::write(directory.path().join("a.wasm"), "a").expect("written");

@@ -1,15 +1,15 @@
-//! What would go wrong in a deployment, found before anything is touched: every template is rendered once, with stand-ins for
-//! what does not exist yet.
+//! Rehearsal of a deployment, which finds failures before anything is changed: every template is rendered once, with
+//! stand-ins for what does not exist yet.
 
 use std::collections::HashSet;
 
 use occopus_engine::{Engine, EngineError, FailureReason, NodeFailure, Preview};
 use occopus_model::Infrastructure;
 
-/// Renders one node of each kind: nodes that differ in nothing that templates usually see are alike.
+/// Renders one of the nodes that have type, variables and filter in common. Returns the previews, and the failures of nodes.
 ///
 /// # Errors
-/// Those of [`Engine::preview`].
+/// Returns the errors of [`Engine::rehearse`].
 pub async fn rehearse(
     engine: &Engine,
     id: Option<&str>,
@@ -30,7 +30,7 @@ pub async fn rehearse(
         match outcome {
             Ok(Preview { refused: Some(failure), .. }) => failures.push(failure),
             Ok(preview) => previews.push(preview),
-            // That a plugin is missing is said elsewhere, with the line that names it.
+            // A missing plugin is reported elsewhere, with the line that names it.
             Err(failure) if is_missing_plugin(&failure) => {}
             Err(failure) => failures.push(failure),
         }

@@ -1,4 +1,4 @@
-//! Places as the engine names them, `FILE:LINE:COLUMN`, and what stands there.
+//! Locations in the user's texts, as the engine writes them (`FILE:LINE:COLUMN`), and the diagnostics of failures there.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -9,40 +9,41 @@ use occopus_engine::{NodeFailure, Preview};
 use occopus_model::files;
 use serde_json::{Value, json};
 
-/// More of a file is not read for an excerpt.
+/// Bytes of a file that are read for an excerpt, at most.
 const MAX_EXCERPT_FILE_BYTES: u64 = 4 << 20;
 
-/// A place in a text of the user.
+/// A location in a text of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceLocation<'a> {
-    /// The file's name, or that of a text that is no file.
+    /// Name of the file, or of a text that is not a file.
     pub file: &'a str,
-    /// From 1.
+    /// Line, from 1.
     pub line: usize,
-    /// From 1, in characters.
+    /// Column in characters, from 1.
     pub column: usize,
 }
 
 impl<'a> SourceLocation<'a> {
-    /// Of `FILE:LINE:COLUMN`. Names of files may have colons in them.
+    /// Parses `FILE:LINE:COLUMN`. File names may have colons in them.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (rest, column) = text.rsplit_once(':')?;
         let (file, line) = rest.rsplit_once(':')?;
         Some(Self { file, line: line.parse().ok()?, column: column.parse().ok()? })
     }
 
-    /// The file's text, if it can still be read.
+    /// Reads the file's text; none if it can no longer be read.
     pub fn read(&self) -> Option<String> {
         let mut text = String::new();
         files::open(Path::new(self.file)).ok()?.take(MAX_EXCERPT_FILE_BYTES).read_to_string(&mut text).ok()?;
         Some(text)
     }
 
-    /// A line of the text that begins at the place, from 1. In a block (`|`, `>`) the first one is the next line of the file.
+    /// Returns the byte range of a line, from 1, of the value that begins at the location. In a block (`|`, `>`) the
+    /// first line is the next line of the file.
     pub fn line_within(&self, text: &str, number: usize) -> Option<Range<usize>> {
         let start = self.byte_range(text)?.start;
         if number > 1 && text.get(start..)?.starts_with('"') {
-            // As JSON has it, its lines are `\n` in one.
+            // In JSON the lines of a value are `\n` in one line.
             return None;
         }
         let is_block = text.get(start..)?.starts_with(['|', '>']);
@@ -59,7 +60,7 @@ impl<'a> SourceLocation<'a> {
         Some(begin + indent..begin + line.trim_end().len().max(indent))
     }
 
-    /// From the place to the end of the line, comments aside, as bytes of the text.
+    /// Returns the byte range from the location to the end of its line, without a comment.
     pub fn byte_range(&self, text: &str) -> Option<Range<usize>> {
         let before: usize = text.split_inclusive('\n').take(self.line.checked_sub(1)?).map(str::len).sum();
         let line = text.get(before..)?.lines().next()?;
@@ -70,21 +71,22 @@ impl<'a> SourceLocation<'a> {
     }
 }
 
-/// What a message is about. A template says on which of its lines it failed, and that is taken out of the message.
-pub fn locate(place: &SourceLocation<'_>, text: &str, message: &str) -> (Option<Range<usize>>, String) {
+/// Returns the byte range that a message is about, and the message. The line of a template (`line N: `) is taken out of
+/// the message and narrows the range.
+pub fn locate(location: &SourceLocation<'_>, text: &str, message: &str) -> (Option<Range<usize>>, String) {
     let line = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
-    let within = line.and_then(|(number, what)| Some((place.line_within(text, number.parse().ok()?)?, what)));
+    let within = line.and_then(|(number, rest)| Some((location.line_within(text, number.parse().ok()?)?, rest)));
     match within {
-        Some((range, what)) => (Some(range), what.to_owned()),
-        None => (place.byte_range(text), message.to_owned()),
+        Some((range, rest)) => (Some(range), rest.to_owned()),
+        None => (location.byte_range(text), message.to_owned()),
     }
 }
 
-/// What is wrong with a node, as [`occopus_model::Problem::to_json`] tells it: a problem for each line that it is about. The
-/// texts that the user wrote are asked for by their names.
+/// Returns the diagnostics of a node's failure in the form of [`occopus_model::Diagnostic::to_json`], one for each line
+/// that it is about. `text_of` returns the user's text at a location.
 pub fn failure_problems(failure: &NodeFailure, text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>) -> Vec<Value> {
     let whole = failure.to_string();
-    let problem = |message: String, location: Option<&str>| {
+    let diagnostic = |message: String, location: Option<&str>| {
         let (file, line, column, message) = resolve_location(location, &message, text_of);
         json!({
             "severity": "error",
@@ -98,27 +100,27 @@ pub fn failure_problems(failure: &NodeFailure, text_of: &dyn Fn(&SourceLocation<
         })
     };
     if failure.details.is_empty() {
-        return vec![problem(String::new(), failure.location())];
+        return vec![diagnostic(String::new(), failure.location())];
     }
     failure
         .details
         .iter()
-        .map(|detail| problem(detail.message.clone(), detail.location.as_deref().or(failure.location())))
+        .map(|detail| diagnostic(detail.message.clone(), detail.location.as_deref().or(failure.location())))
         .collect()
 }
 
-/// What is doubtful in previews, as [`occopus_model::Problem::to_json`] tells it, each once: nodes of one type have the same
-/// lines. The texts that the user wrote are asked for by their names.
+/// Returns the warnings of previews in the form of [`occopus_model::Diagnostic::to_json`], each once: nodes of one type
+/// have the same lines. `text_of` returns the user's text at a location.
 pub fn preview_warnings(previews: &[Preview], text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>) -> Vec<Value> {
     let mut seen = HashSet::new();
-    let doubts = previews.iter().flat_map(|preview| preview.warnings.iter().map(move |doubt| (preview, doubt)));
-    let new = doubts.filter(|(_, doubt)| seen.insert((&doubt.location, &doubt.message)));
-    new.map(|(preview, doubt)| {
-        let location = doubt.location.as_deref().or(Some(&preview.origin));
-        let (file, line, column, message) = resolve_location(location, &doubt.message, text_of);
+    let warnings = previews.iter().flat_map(|preview| preview.warnings.iter().map(move |warning| (preview, warning)));
+    let new = warnings.filter(|(_, warning)| seen.insert((&warning.location, &warning.message)));
+    new.map(|(preview, warning)| {
+        let location = warning.location.as_deref().or(Some(&preview.origin));
+        let (file, line, column, message) = resolve_location(location, &warning.message, text_of);
         json!({
             "severity": "warning",
-            "code": doubt.code,
+            "code": warning.code,
             "message": message,
             "node": preview.node,
             "file": file,
@@ -130,24 +132,24 @@ pub fn preview_warnings(previews: &[Preview], text_of: &dyn Fn(&SourceLocation<'
     .collect()
 }
 
-/// File, line and column of what a message is about, and the message.
+/// Returns file, line and column of what a message is about, and the message.
 fn resolve_location<'a>(
     location: Option<&'a str>,
     message: &str,
     text_of: &dyn Fn(&SourceLocation<'_>) -> Option<String>,
 ) -> (Option<&'a str>, Option<usize>, Option<usize>, String) {
-    let place = location.and_then(SourceLocation::parse);
-    let text = place.as_ref().and_then(text_of).unwrap_or_default();
-    let (found, message) = place.map_or((None, message.to_owned()), |place| locate(&place, &text, message));
+    let location = location.and_then(SourceLocation::parse);
+    let text = location.as_ref().and_then(text_of).unwrap_or_default();
+    let (found, message) = location.map_or((None, message.to_owned()), |location| locate(&location, &text, message));
     let (line, column) = found.map_or_else(
-        || place.map(|place| (place.line, place.column)).unzip(),
+        || location.map(|location| (location.line, location.column)).unzip(),
         |range| {
             let before = text.get(..range.start).unwrap_or_default();
             let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
             (Some(before.matches('\n').count() + 1), Some(column))
         },
     );
-    (place.map(|place| place.file), line, column, message)
+    (location.map(|location| location.file), line, column, message)
 }
 
 #[cfg(test)]
@@ -155,9 +157,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_from_the_end() {
-        let place = SourceLocation::parse("/a:b/c.yaml:3:14").expect("a place");
-        assert_eq!((place.file, place.line, place.column), ("/a:b/c.yaml", 3, 14));
+    fn locations_are_parsed_from_the_end() {
+        let location = SourceLocation::parse("/a:b/c.yaml:3:14").expect("a location");
+        assert_eq!((location.file, location.line, location.column), ("/a:b/c.yaml", 3, 14));
         assert_eq!(SourceLocation::parse("c.yaml:3"), None);
         assert_eq!(SourceLocation::parse(""), None);
     }

@@ -1,5 +1,5 @@
-//! Telling webhooks what happens, without holding anything up: each has a queue and a task of its own. What could not be told
-//! before the program ended is told by the next one.
+//! Delivery of events to webhooks, without delaying anything: each webhook has a queue and a task of its own. Events that
+//! were not delivered before the program ended are delivered by the next run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +14,20 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-/// The first pause before another attempt. It doubles each time.
+/// Pause before the second attempt. It doubles each time.
 const INITIAL_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// The longest one.
+/// Pause between two attempts, at most.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
-/// Events of earlier runs that are told at most.
+/// Number of events of earlier runs that are delivered, at most.
 const MAX_BACKLOG_EVENTS: usize = 10_000;
 
-/// Tells the webhooks of one infrastructure. Dropping it ends it.
+/// A notifier of the webhooks of one infrastructure. Dropping it aborts its deliveries.
 pub struct WebhookNotifier {
     tasks: JoinSet<()>,
 }
 
 impl WebhookNotifier {
-    /// Passes events on, and tells the webhooks of those that are stored. To be called before anything happens.
+    /// Starts to pass events on, and to deliver the stored ones to the webhooks. Call it before the first event.
     pub(crate) async fn start(
         engine: &Engine,
         runtime: &Arc<Runtime>,
@@ -40,21 +40,24 @@ impl WebhookNotifier {
         let mut queues = Vec::new();
         for webhook in webhooks {
             let label = label(webhook);
-            let wanted = json!({"url": webhook.url, "name": webhook.name});
-            let mut fields = match credentials.credential(SectionKind::Webhook, &wanted) {
+            let selector = json!({"url": webhook.url, "name": webhook.name});
+            let mut fields = match credentials.credential(SectionKind::Webhook, &selector) {
                 Ok(found) => found.map(|credential| credential.fields).unwrap_or_default(),
                 Err(fault) => {
-                    tracing::warn!(webhook = label, "it is not told: {fault}");
+                    tracing::warn!(webhook = label, "the webhook gets no events: {fault}");
                     continue;
                 }
             };
             let url = webhook.url.clone().map(Secret::new).or_else(|| fields.remove("url"));
             let Some(url) = url else {
-                tracing::warn!(webhook = label, "it is not told: auth_data.yaml has no `url` for it under `webhook`");
+                tracing::warn!(
+                    webhook = label,
+                    "the webhook gets no events: auth_data.yaml has no `url` for it under `webhook`"
+                );
                 continue;
             };
             let (queue, waiting) = unbounded_channel();
-            let hook = WebhookSender {
+            let sender = WebhookSender {
                 engine: engine.clone(),
                 runtime: runtime.clone(),
                 id: id.to_owned(),
@@ -64,9 +67,9 @@ impl WebhookNotifier {
                 events: webhook.events.clone(),
                 secret: fields.remove("secret"),
             };
-            hook.enqueue_backlog(&queue).await;
+            sender.enqueue_backlog(&queue).await;
             queues.push(queue);
-            tasks.spawn(hook.run(waiting));
+            tasks.spawn(sender.run(waiting));
         }
         let (pass_on, passed_on) = unbounded_channel();
         tasks.spawn(async move {
@@ -74,17 +77,17 @@ impl WebhookNotifier {
                 if !event.kind.is_transient() {
                     queues.iter().for_each(|queue| drop(queue.send(event.clone())));
                 }
-                // Nobody listens any more: the webhooks do.
+                // The receiver may be gone: the webhooks still get the events.
                 let _ = pass_on.send(event);
             }
         });
         (passed_on, Self { tasks })
     }
 
-    /// Waits until all is told, at most so long. False when something is left for the next run.
-    pub async fn flush(mut self, patience: Duration) -> bool {
+    /// Waits until all events are delivered, at most for `timeout`. Returns false if some are left for the next run.
+    pub async fn flush(mut self, timeout: Duration) -> bool {
         let done = async { while self.tasks.join_next().await.is_some() {} };
-        tokio::time::timeout(patience, done).await.is_ok()
+        tokio::time::timeout(timeout, done).await.is_ok()
     }
 }
 
@@ -92,18 +95,18 @@ struct WebhookSender {
     engine: Engine,
     runtime: Arc<Runtime>,
     id: String,
-    /// Its name among the readers of the events.
+    /// Name of its cursor among the readers of the events.
     cursor_name: String,
-    /// For log lines: not its URL when that is a secret.
+    /// Name for log lines: not the URL if that is a secret.
     label: String,
     url: Secret,
-    /// All when empty.
+    /// Names of the events to deliver; all if empty.
     events: Vec<String>,
     secret: Option<Secret>,
 }
 
 impl WebhookSender {
-    /// What an earlier run could not tell.
+    /// Enqueues the events that earlier runs did not deliver.
     async fn enqueue_backlog(&self, queue: &UnboundedSender<Event>) {
         let left = async {
             let after = self.engine.cursor(&self.id, &self.cursor_name).await?;
@@ -111,14 +114,16 @@ impl WebhookSender {
         };
         match left.await {
             Ok(events) => events.into_iter().for_each(|event| drop(queue.send(event))),
-            Err(error) => tracing::warn!(webhook = self.label, "what is left to tell could not be read: {error}"),
+            Err(error) => {
+                tracing::warn!(webhook = self.label, "cannot read the events that are still to be delivered: {error}")
+            }
         }
     }
 
     async fn run(self, mut waiting: UnboundedReceiver<Event>) {
         let mut begun = false;
         while let Some(event) = waiting.recv().await {
-            // Should we die before the first one is told, the next run begins with it.
+            // If the program ends before the first event is delivered, the next run begins with it.
             if let (false, Some(number)) = (begun, event.id) {
                 self.save_cursor(number.saturating_sub(1)).await;
                 begun = true;
@@ -126,7 +131,7 @@ impl WebhookSender {
             if self.events.is_empty() || self.events.iter().any(|name| name == event.kind.name()) {
                 self.deliver(&event).await;
             }
-            // Not after each of many: should they be told twice, they have the same id.
+            // Not after each of many: events that are delivered twice have the same id.
             if let Some(number) = event.id.filter(|_| waiting.is_empty()) {
                 self.save_cursor(number).await;
             }
@@ -135,16 +140,16 @@ impl WebhookSender {
 
     async fn save_cursor(&self, number: u64) {
         if let Err(error) = self.engine.set_cursor(&self.id, &self.cursor_name, number).await {
-            tracing::warn!(webhook = self.label, "it could not be remembered what was told: {error}");
+            tracing::warn!(webhook = self.label, "cannot save which events were delivered: {error}");
         }
     }
 
-    /// Without the URL, of which the path may be a secret.
-    fn redact_url(&self, why: &str) -> String {
-        why.replace(self.url.expose(), &self.label)
+    /// Replaces the URL in a message, since its path may be a secret.
+    fn redact_url(&self, message: &str) -> String {
+        message.replace(self.url.expose(), &self.label)
     }
 
-    /// Until it is taken, or will never be.
+    /// Delivers an event. Retries without limit until the webhook accepts the event, or rejects it for good.
     async fn deliver(&self, event: &Event) {
         let number = event.id.map_or_else(|| event.time.as_nanosecond().to_string(), |number| number.to_string());
         let id = format!("{}.{number}", self.id);
@@ -156,13 +161,13 @@ impl WebhookSender {
             let delivery = WebhookDelivery { url, id: id.clone(), timestamp, body: body.clone() };
             match self.runtime.deliver_webhook(delivery, self.secret.as_ref().map(Secret::expose)).await {
                 Ok(()) => return,
-                Err((Reaction::Retry, why)) => {
-                    let why = self.redact_url(&why);
-                    tracing::info!(webhook = self.label, "the webhook is told again in {pause:?}: {why}");
+                Err((Reaction::Retry, error)) => {
+                    let error = self.redact_url(&error);
+                    tracing::info!(webhook = self.label, "delivery failed, next attempt in {pause:?}: {error}");
                 }
-                Err((_, why)) => {
-                    let why = self.redact_url(&why);
-                    tracing::warn!(webhook = self.label, event = %event, "the webhook refuses an event: {why}");
+                Err((_, error)) => {
+                    let error = self.redact_url(&error);
+                    tracing::warn!(webhook = self.label, event = %event, "the webhook rejects an event: {error}");
                     return;
                 }
             }
@@ -176,7 +181,7 @@ fn label(webhook: &Webhook) -> String {
     webhook.name.clone().or_else(|| webhook.url.clone()).unwrap_or_default()
 }
 
-/// Part of a key of the store.
+/// Returns the name of a webhook's cursor, which is part of a key of the store.
 fn cursor_name(label: &str) -> String {
     let digest = Sha256::digest(label.as_bytes());
     let hexadecimal: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

@@ -1,17 +1,18 @@
-//! Threads for what takes a core and much memory for a while, such as reading large descriptions. They are few and always the
-//! same: what such work has used is used again, where every other thread would keep memory of its own.
+//! Threads for work that takes a core and much memory for a while, such as reading large descriptions. They are few and
+//! always the same, so that the memory of such work is used again; any other thread would keep memory of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 
 use tokio::sync::oneshot;
 
-/// Number of the threads.
+/// Number of worker threads.
 const WORKER_THREADS: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Queue of what waits for a thread. Its bound are the callers who wait for it, of whom the service lets few at a time.
+/// Queue of jobs that wait for a thread. It is bounded by the callers that wait for them, of which the service admits few
+/// at a time.
 static JOB_QUEUE: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
     let (sender, jobs) = mpsc::channel::<Job>();
     let jobs = std::sync::Arc::new(Mutex::new(jobs));
@@ -25,21 +26,21 @@ static JOB_QUEUE: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
             }
         };
         if let Err(error) = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run) {
-            tracing::warn!("a thread for work could not be started: {error}");
+            tracing::warn!("cannot start a worker thread: {error}");
         }
     }
     sender
 });
 
-/// Works on one of these threads. A panic goes on where it is waited for.
+/// Runs work on one of these threads, and waits for its result. A panic continues in the caller.
 pub(crate) async fn run_on_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = oneshot::channel();
     let job: Job = Box::new(move || {
-        // Nobody may wait for it any more.
+        // The caller may have been cancelled.
         let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
     });
     if let Err(mpsc::SendError(job)) = JOB_QUEUE.send(job) {
-        // There are no such threads.
+        // No worker thread could be started.
         drop(tokio::task::spawn_blocking(job));
     }
     match receiver.await {

@@ -1,4 +1,4 @@
-//! Drawings of what is.
+//! Drawings of the observed state.
 
 use std::time::{Duration, Instant};
 
@@ -54,21 +54,21 @@ fn status(nodes: Vec<NodeStatus>) -> Status {
 }
 
 #[test]
-fn states_are_there_in_words_and_those_in_trouble_come_first() {
+fn states_are_words_and_bad_instances_come_first() {
     let mut many: Vec<_> = (0..6).map(|at| instance(InstanceState::Ready, &format!("10.0.0.{at}"))).collect();
     many.push(instance(InstanceState::Unhealthy, "10.0.0.9"));
     let svg = svg_of_status(&status(vec![node("a", &[], Vec::new()), node("b", &["a"], many)])).expect("a drawing");
-    let place = |text: &str| svg.find(text).unwrap_or_else(|| panic!("no {text} in {svg}"));
-    assert!(place(">10.0.0.9<") < place(">10.0.0.0<"), "{svg}");
+    let position = |text: &str| svg.find(text).unwrap_or_else(|| panic!("no {text} in {svg}"));
+    assert!(position(">10.0.0.9<") < position(">10.0.0.0<"), "{svg}");
     assert!(!svg.contains(">10.0.0.3<"), "{svg}");
     for text in ["6 of 7 ready", ">unhealthy<", "and 4 more", "b, server: unhealthy, 6 of 7 ready, needs a", ">none<"] {
-        place(text);
+        position(text);
     }
     assert_eq!(svg.matches("class=\"arrow\"").count(), 1);
 }
 
 #[test]
-fn hostile_names_stay_texts_and_nothing_is_a_style() {
+fn hostile_names_are_escaped_and_nothing_is_a_style() {
     let hostile = "</text><script>alert('\"')</script>\u{1b}";
     let svg = svg_of_status(&status(vec![node(hostile, &[], vec![instance(InstanceState::Ready, hostile)])]));
     let svg = svg.expect("a drawing");
@@ -80,12 +80,12 @@ fn hostile_names_stay_texts_and_nothing_is_a_style() {
 }
 
 #[test]
-fn none_is_a_drawing_too() {
+fn an_empty_graph_is_a_drawing() {
     assert!(svg_of_status(&status(Vec::new())).expect("a drawing").starts_with("<svg"));
 }
 
 #[test]
-fn large_ones_are_refused_before_they_take_long() {
+fn large_graphs_are_refused_before_they_take_long() {
     let names: Vec<_> = (0..=graph::MAX_DRAWN_NODES).map(|at| format!("n{at}")).collect();
     let all = |count: usize, needs: fn(usize) -> Vec<usize>| {
         let node = |at: usize| {

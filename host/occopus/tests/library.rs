@@ -10,7 +10,7 @@ mod own_driver;
 use occopus::{Config, Occopus, OpenError};
 use serde_json::json;
 
-/// Plugins are compiled once for all runs of the tests: a debug build takes seconds for each.
+/// Creates a folder whose compiled plugins are shared by all tests: a debug build takes seconds to compile each.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let program = std::env::current_exe().expect("a program");
@@ -27,7 +27,7 @@ async fn deploys_watches_scales_and_destroys() {
 }
 
 #[tokio::test]
-async fn has_a_driver_of_its_own() {
+async fn deploys_with_a_driver_in_the_program() {
     let folder = folder();
     own_driver::run(folder.path()).await.expect("deployed");
 }
@@ -46,10 +46,10 @@ async fn sections_of_own_drivers_are_checked() {
     let cloud = std::sync::Arc::new(own_driver::MapCloud::default());
     let occopus = Occopus::new(Config::in_folder(folder.path())).with_driver("map", cloud, schema);
     match occopus.compile(description, vec![definitions]).await {
-        Err(OpenError::Files(problems)) => {
-            let told: Vec<_> = problems.iter().map(|problem| problem.to_json().to_string()).collect();
-            assert!(told.concat().contains("sise"), "{told:?}");
+        Err(OpenError::Files(diagnostics)) => {
+            let texts: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.to_json().to_string()).collect();
+            assert!(texts.concat().contains("sise"), "{texts:?}");
         }
-        other => panic!("not refused: {:?}", other.map(|compiled| compiled.infrastructure.name)),
+        other => panic!("no diagnostics: {:?}", other.map(|compiled| compiled.infrastructure.name)),
     }
 }

@@ -1,17 +1,18 @@
-//! Which plugins are taken in, and what the operator grants to each. A plugin chooses its name and its keyword itself, so that
-//! neither is a proof: what is bundled comes first, then what was installed and is pinned by its digest, then other files.
+//! Admission of plugins, and the operator's grants for each. Takes name, keyword, digest and trust of all candidates,
+//! returns the reasons for rejection and the grants. A plugin chooses its name and its keyword itself, so neither
+//! proves anything: bundled plugins come first, then installed ones, which are bound to their digest, then other files.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::grants::PluginGrants;
-use crate::kind::Kind;
+use crate::kind::PluginKind;
 
-/// Consent to a plugin. In this order one counts more than another.
+/// Level of trust in a plugin, in ascending order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trust {
     /// Put into a directory by hand.
     NotInstalled,
-    /// Installed; its bytes are those that somebody agreed to.
+    /// Installed with consent, which holds for these bytes.
     Installed,
     /// Part of the program.
     Bundled,
@@ -27,15 +28,15 @@ impl Trust {
     }
 }
 
-/// A plugin that wants to be taken in.
+/// A plugin that is considered for admission.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: PluginKind,
     pub(crate) name: &'a str,
     pub(crate) keyword: &'a str,
     pub(crate) digest: &'a str,
     pub(crate) trust: Trust,
-    /// True when somebody agreed that it replaces another one.
+    /// Consent to replace another plugin.
     pub(crate) replaces: bool,
 }
 
@@ -49,7 +50,8 @@ impl Candidate<'_> {
     }
 }
 
-/// Returns why each plugin can't be taken in; none when it is. Those of one kind and keyword replace each other, the last one counts.
+/// Returns the reason for the rejection of each plugin, in the order of `all`; none if it is admitted. Of admitted
+/// plugins with one kind and keyword the last one is used.
 pub(crate) fn rejection_reasons(all: &[Candidate<'_>]) -> Vec<Option<String>> {
     all.iter().enumerate().map(|(at, one)| rejection_reason(at, one, all)).collect()
 }
@@ -66,27 +68,28 @@ fn rejection_reason(at: usize, one: &Candidate<'_>, all: &[Candidate<'_>]) -> Op
     });
     if let Some(other) = replaced {
         return Some(format!(
-            "it would replace {}, and nobody has agreed to that. To agree: `occopus plugin install --replace FILE`",
+            "it would replace {} without consent. To agree: `occopus plugin install --replace FILE`",
             other.label()
         ));
     }
     let same_name = |other: &&Candidate<'_>| other.name == one.name && other.keyword != one.keyword;
     let other = others().filter(same_name).filter(|other| other.trust >= one.trust).max_by_key(|other| other.trust)?;
-    Some(format!("its name `{}` is that of {}; a plugin needs a name of its own", one.name, other.label()))
+    Some(format!("its name `{}` is already used by {}; a plugin needs a name of its own", one.name, other.label()))
 }
 
 /// Grants of the operator for one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OperatorGrants {
-    /// The key of the configuration whose lines are for it.
-    pub(crate) entry: String,
+    /// Key of the configuration under which its grants are written.
+    pub(crate) config_key: String,
     pub(crate) grants: PluginGrants,
 }
 
-/// Returns what the configuration grants to each of these plugins, which are all that there are.
+/// Returns the grants of the configuration for each plugin in `all`, in its order. `all` must hold every admitted
+/// plugin.
 ///
-/// An entry `KIND/NAME` is for one plugin. An entry `NAME` is for the bundled plugins of that name and for what replaced them with
-/// consent; where none is bundled, for the only one that has the name.
+/// A key `KIND/NAME` is for one plugin. A key `NAME` is for the bundled plugins of that name and for those that
+/// replaced them with consent; if none is bundled, for the only plugin that has the name.
 pub(crate) fn operator_grants(
     all: &[Candidate<'_>],
     bundled: &[Candidate<'_>],
@@ -101,12 +104,12 @@ pub(crate) fn operator_grants(
         let by_name = configuration.get(one.name).filter(|_| has_name);
         let of_kind = format!("{}/{}", one.kind.name(), one.name);
         let by_kind = configuration.get(&of_kind);
-        let is_meant = |grants: &&PluginGrants| grants.sha256.as_deref().is_none_or(|sha256| sha256 == one.digest);
+        let applies = |grants: &&PluginGrants| grants.sha256.as_deref().is_none_or(|sha256| sha256 == one.digest);
         let mut granted = PluginGrants::default();
-        for grants in by_name.into_iter().chain(by_kind).filter(is_meant) {
+        for grants in by_name.into_iter().chain(by_kind).filter(applies) {
             granted.add(grants);
         }
-        OperatorGrants { entry: if has_name { one.name.to_owned() } else { of_kind }, grants: granted }
+        OperatorGrants { config_key: if has_name { one.name.to_owned() } else { of_kind }, grants: granted }
     };
     all.iter().map(of).collect()
 }
@@ -116,44 +119,49 @@ mod tests {
     use super::*;
     use crate::grants::Interface;
 
-    const fn candidate(kind: Kind, name: &'static str, keyword: &'static str, trust: Trust) -> Candidate<'static> {
+    const fn candidate(
+        kind: PluginKind,
+        name: &'static str,
+        keyword: &'static str,
+        trust: Trust,
+    ) -> Candidate<'static> {
         Candidate { kind, name, keyword, digest: "d1", trust, replaces: false }
     }
 
-    const NOVA: Candidate<'_> = candidate(Kind::Driver, "nova", "nova", Trust::Bundled);
-    const CONTAINERS: Candidate<'_> = candidate(Kind::Driver, "docker", "docker", Trust::Bundled);
-    const CONTAINER_CONTEXT: Candidate<'_> = candidate(Kind::Contextualiser, "docker", "docker", Trust::Bundled);
+    const NOVA: Candidate<'_> = candidate(PluginKind::Driver, "nova", "nova", Trust::Bundled);
+    const CONTAINERS: Candidate<'_> = candidate(PluginKind::Driver, "docker", "docker", Trust::Bundled);
+    const CONTAINER_CONTEXT: Candidate<'_> = candidate(PluginKind::Contextualiser, "docker", "docker", Trust::Bundled);
 
     fn is_admitted(others: &[Candidate<'static>], it: Candidate<'static>) -> bool {
         let all: Vec<_> = [NOVA, CONTAINERS, CONTAINER_CONTEXT].iter().chain(others).copied().chain([it]).collect();
-        rejection_reasons(&all).pop().is_some_and(|problem| problem.is_none())
+        rejection_reasons(&all).pop().is_some_and(|reason| reason.is_none())
     }
 
     #[test]
     fn a_taken_name_and_a_taken_place_are_refused() {
         for trust in [Trust::NotInstalled, Trust::Installed] {
-            assert!(is_admitted(&[], candidate(Kind::Driver, "mine", "mine", trust)));
-            assert!(!is_admitted(&[], candidate(Kind::Driver, "nova", "evilnova", trust)));
-            assert!(!is_admitted(&[], candidate(Kind::HealthChecker, "nova", "evil", trust)));
-            assert!(!is_admitted(&[], candidate(Kind::Driver, "nova", "nova", trust)));
-            assert!(!is_admitted(&[], candidate(Kind::Driver, "other", "nova", trust)));
+            assert!(is_admitted(&[], candidate(PluginKind::Driver, "mine", "mine", trust)));
+            assert!(!is_admitted(&[], candidate(PluginKind::Driver, "nova", "evilnova", trust)));
+            assert!(!is_admitted(&[], candidate(PluginKind::HealthChecker, "nova", "evil", trust)));
+            assert!(!is_admitted(&[], candidate(PluginKind::Driver, "nova", "nova", trust)));
+            assert!(!is_admitted(&[], candidate(PluginKind::Driver, "other", "nova", trust)));
             // Plugins of one author may share a name, as the bundled ones do; grants are not shared.
-            assert!(is_admitted(&[], candidate(Kind::HealthChecker, "nova", "nova", trust)));
+            assert!(is_admitted(&[], candidate(PluginKind::HealthChecker, "nova", "nova", trust)));
         }
         assert!(is_admitted(
             &[],
-            Candidate { replaces: true, ..candidate(Kind::Driver, "nova", "nova", Trust::Installed) }
+            Candidate { replaces: true, ..candidate(PluginKind::Driver, "nova", "nova", Trust::Installed) }
         ));
 
-        let mine = candidate(Kind::Driver, "mine", "mine", Trust::Installed);
-        assert!(!is_admitted(&[mine], candidate(Kind::Driver, "mine", "evil", Trust::NotInstalled)));
-        assert!(!is_admitted(&[mine], candidate(Kind::Driver, "evil", "mine", Trust::NotInstalled)));
-        assert!(!is_admitted(&[mine], candidate(Kind::Driver, "mine", "evil", Trust::Installed)));
-        // What is only a file keeps nothing out that was installed.
-        assert!(is_admitted(&[candidate(Kind::Driver, "mine", "evil", Trust::NotInstalled)], mine));
-        // Of files that nobody agreed to, none counts more than another.
-        let dropped = candidate(Kind::Driver, "mine", "mine", Trust::NotInstalled);
-        let other = candidate(Kind::Driver, "mine", "evil", Trust::NotInstalled);
+        let mine = candidate(PluginKind::Driver, "mine", "mine", Trust::Installed);
+        assert!(!is_admitted(&[mine], candidate(PluginKind::Driver, "mine", "evil", Trust::NotInstalled)));
+        assert!(!is_admitted(&[mine], candidate(PluginKind::Driver, "evil", "mine", Trust::NotInstalled)));
+        assert!(!is_admitted(&[mine], candidate(PluginKind::Driver, "mine", "evil", Trust::Installed)));
+        // A file without consent does not keep out an installed plugin.
+        assert!(is_admitted(&[candidate(PluginKind::Driver, "mine", "evil", Trust::NotInstalled)], mine));
+        // Files without consent have no precedence over each other.
+        let dropped = candidate(PluginKind::Driver, "mine", "mine", Trust::NotInstalled);
+        let other = candidate(PluginKind::Driver, "mine", "evil", Trust::NotInstalled);
         assert!(!is_admitted(&[dropped], other) && !is_admitted(&[other], dropped));
         assert!(is_admitted(&[dropped], dropped), "a later one replaces it");
     }
@@ -161,25 +169,29 @@ mod tests {
     #[test]
     fn grants_are_for_one_plugin() {
         let process = PluginGrants { interfaces: [Interface::Process].into(), ..PluginGrants::default() };
-        let granted = |entry: &str, all: &[Candidate<'_>]| -> Vec<bool> {
-            let configuration = BTreeMap::from([(entry.to_owned(), process.clone())]);
+        let granted = |key: &str, all: &[Candidate<'_>]| -> Vec<bool> {
+            let configuration = BTreeMap::from([(key.to_owned(), process.clone())]);
             operator_grants(all, &[NOVA, CONTAINERS, CONTAINER_CONTEXT], &configuration)
                 .iter()
                 .map(|granted| !granted.grants.interfaces.is_empty())
                 .collect()
         };
-        let foreign = candidate(Kind::HealthChecker, "nova", "nova", Trust::Installed);
+        let foreign = candidate(PluginKind::HealthChecker, "nova", "nova", Trust::Installed);
         assert_eq!(granted("nova", &[NOVA, foreign]), [true, false]);
         assert_eq!(granted("health-checker/nova", &[NOVA, foreign]), [false, true]);
         assert_eq!(granted("docker", &[CONTAINERS, CONTAINER_CONTEXT]), [true, true]);
         assert_eq!(granted("driver/docker", &[CONTAINERS, CONTAINER_CONTEXT]), [true, false]);
-        let heir = Candidate { replaces: true, ..candidate(Kind::Driver, "nova", "nova", Trust::Installed) };
+        let heir = Candidate { replaces: true, ..candidate(PluginKind::Driver, "nova", "nova", Trust::Installed) };
         assert_eq!(granted("nova", &[heir]), [true]);
-        let mine = candidate(Kind::Driver, "mine", "mine", Trust::NotInstalled);
+        let mine = candidate(PluginKind::Driver, "mine", "mine", Trust::NotInstalled);
         assert_eq!(granted("mine", &[mine]), [true]);
-        let both = operator_grants(&[mine, Candidate { kind: Kind::Contextualiser, ..mine }], &[], &BTreeMap::new());
-        assert_eq!(both.iter().map(|it| it.entry.as_str()).collect::<Vec<_>>(), ["driver/mine", "contextualiser/mine"]);
-        assert_eq!(granted("mine", &[mine, Candidate { kind: Kind::Contextualiser, ..mine }]), [false, false]);
+        let both =
+            operator_grants(&[mine, Candidate { kind: PluginKind::Contextualiser, ..mine }], &[], &BTreeMap::new());
+        assert_eq!(
+            both.iter().map(|it| it.config_key.as_str()).collect::<Vec<_>>(),
+            ["driver/mine", "contextualiser/mine"]
+        );
+        assert_eq!(granted("mine", &[mine, Candidate { kind: PluginKind::Contextualiser, ..mine }]), [false, false]);
 
         let bound = PluginGrants { sha256: Some("d1".to_owned()), ..process.clone() };
         let configuration = BTreeMap::from([("mine".to_owned(), bound)]);

@@ -1,7 +1,7 @@
-//! What Wasmtime makes of the contract in `wit/`.
+//! Bindings that Wasmtime generates from the contract in `wit/`.
 #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the docs are in wit/")]
 
-/// The interfaces that the host implements.
+/// Interfaces that the host implements.
 pub(crate) mod imports {
     wasmtime::component::bindgen!({
         path: ["../../wit/types", "../../wit/host", "../../wit/driver", "../../wit/health", "../../wit/context", "../../wit/config"],

@@ -6,14 +6,19 @@ use std::time::Duration;
 use occopus_engine::ports::{Fault, Reaction};
 use tokio::process::Command;
 
-/// The most bytes of a command's output.
+/// Bytes of a command's standard output, at most.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
 
-/// Runs a line of words, without a shell, and gives its standard output.
+/// Runs a command and returns its standard output. The line is split at white space, without a shell. The command is
+/// killed if it takes longer than `timeout`.
+///
+/// # Errors
+/// Fails with `give-up` if the command can't be started, takes too long, exits with an error, or writes too much or no
+/// UTF-8.
 pub(crate) async fn run(line: &str, timeout: Duration) -> Result<String, Fault> {
-    let failed = |why: String| Fault::new(Reaction::GiveUp, "template.command-failed", format!("`{line}` {why}"));
+    let failed = |reason: String| Fault::new(Reaction::GiveUp, "template.command-failed", format!("`{line}` {reason}"));
     let mut words = line.split_whitespace();
-    let Some(program) = words.next() else { return Err(failed("is no command".to_owned())) };
+    let Some(program) = words.next() else { return Err(failed("is not a command".to_owned())) };
     let mut command = Command::new(program);
     command.args(words).stdin(Stdio::null()).kill_on_drop(true);
     let output = match tokio::time::timeout(timeout, command.output()).await {
@@ -22,14 +27,14 @@ pub(crate) async fn run(line: &str, timeout: Duration) -> Result<String, Fault> 
         Err(_) => return Err(failed(format!("did not end within {timeout:?}"))),
     };
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.trim().lines().next_back().unwrap_or_default().to_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last = stderr.trim().lines().next_back().unwrap_or_default().to_owned();
         return Err(failed(format!("failed ({}) {last}", output.status).trim_end().to_owned()));
     }
     if output.stdout.len() > MAX_OUTPUT_BYTES {
-        return Err(failed(format!("printed {} bytes, and {MAX_OUTPUT_BYTES} are the most", output.stdout.len())));
+        return Err(failed(format!("printed {} bytes; at most {MAX_OUTPUT_BYTES} are allowed", output.stdout.len())));
     }
-    String::from_utf8(output.stdout).map_err(|_| failed("printed what is not UTF-8".to_owned()))
+    String::from_utf8(output.stdout).map_err(|_| failed("printed output that is not UTF-8".to_owned()))
 }
 
 #[cfg(test)]
@@ -40,7 +45,7 @@ mod tests {
     async fn words_are_run_without_a_shell() {
         let run = async |line| run(line, Duration::from_secs(5)).await;
         assert_eq!(run("echo  a   $HOME;").await.expect("runs"), "a $HOME;\n");
-        assert!(run("").await.expect_err("nothing").message.contains("no command"));
+        assert!(run("").await.expect_err("nothing").message.contains("is not a command"));
         assert!(run("no-such-program-here x").await.expect_err("nothing").message.contains("could not be started"));
         let failed = run("ls /no/such/file").await.expect_err("fails").message;
         assert!(failed.contains("exit status") && failed.contains("/no/such/file"), "{failed}");

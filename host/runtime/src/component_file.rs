@@ -5,13 +5,13 @@ use std::path::Path;
 
 use occopus_model::files;
 
-/// More than any component has.
+/// Bytes of a component, at most.
 const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
 /// Reads a component. Pipes and devices are not opened: they may have no end, or no beginning.
 ///
 /// # Errors
-/// When it is no regular file, has more than 256 MiB, or can't be read.
+/// Fails if it is not a regular file, has more than 256 MiB, or can't be read.
 pub fn read_component(path: &Path) -> io::Result<Vec<u8>> {
     let bytes = files::read(path, MAX_COMPONENT_BYTES)?;
     if bytes.len() as u64 > MAX_COMPONENT_BYTES {

@@ -13,7 +13,7 @@ use crate::invoke::{SideEffects, finish_fault};
 use crate::plugin::Plugin;
 use crate::runtime::RuntimeCore;
 
-/// Where the section stands in an implementation.
+/// Pointer to the section within an implementation.
 const SECTION_POINTER: &str = "/config_management";
 
 pub(crate) struct SandboxedConfigManager {
@@ -24,7 +24,7 @@ pub(crate) struct SandboxedConfigManager {
 #[async_trait]
 impl ConfigManager for SandboxedConfigManager {
     async fn template_data(&self, scope: &CallScope) -> Result<Value, Fault> {
-        // The contract has it without network and credential, at work as in previews.
+        // By the contract it has neither network nor credential, in deployments as in previews.
         let call = self.shared.prepare_offline(
             &self.plugin,
             CallInput::Section(Arc::clone(&scope.section)),

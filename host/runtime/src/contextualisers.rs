@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::bindings::context::ContextualiserPre;
 use crate::convert::fault_from_wit;
-use crate::host::{CallInput, ContextRequestHandle as RequestHandle};
+use crate::host::{CallInput, ContextRequestHandle};
 use crate::invoke::{SideEffects, finish_fault};
 use crate::plugin::Plugin;
 use crate::runtime::RuntimeCore;
 
-/// Where the section stands in an implementation.
+/// Pointer to the section within an implementation.
 const SECTION_POINTER: &str = "/contextualisation";
 
 pub(crate) struct SandboxedContextualiser {
@@ -22,18 +22,18 @@ pub(crate) struct SandboxedContextualiser {
     pub(crate) mode: CallMode,
 }
 
-/// Reach of the calls of a contextualiser.
+/// Network access of a contextualiser's calls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CallMode {
-    /// As far as the operator grants; usually nowhere.
+    /// Targets that the operator grants; usually none.
     Granted,
-    /// Nothing.
+    /// Access to nothing, whatever is granted.
     Offline,
 }
 
-fn parse_json(what: &str, text: &str) -> Result<Value, Fault> {
+fn parse_json(part: &str, text: &str) -> Result<Value, Fault> {
     serde_json::from_str(text).map_err(|error| {
-        Fault::new(Reaction::GiveUp, "occopus.bad-answer", format!("the contextualiser's {what} are not JSON: {error}"))
+        Fault::new(Reaction::GiveUp, "occopus.bad-answer", format!("the contextualiser's {part} are not JSON: {error}"))
     })
 }
 
@@ -48,7 +48,7 @@ impl Contextualiser for SandboxedContextualiser {
         let rendered =
             self.shared.run(&self.plugin, "render", Arc::clone(&call), SideEffects::None, async |pre, store| {
                 let contextualiser = ContextualiserPre::new(pre.clone())?.instantiate_async(&mut *store).await?;
-                let request = store.data_mut().push(RequestHandle)?;
+                let request = store.data_mut().push(ContextRequestHandle)?;
                 contextualiser.occopus_context_renderer().call_render(&mut *store, request).await
             });
         let rendered = rendered.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;

@@ -1,4 +1,4 @@
-//! Between the contract's types and the engine's.
+//! Conversions between the contract's types and the engine's.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +25,8 @@ fn reaction_from_wit(reaction: wit::Reaction) -> Reaction {
     }
 }
 
-/// From a plugin. `section` is the pointer of the plugin's section in the implementation, such as `/resource`.
+/// Converts a plugin's fault. `section` is the pointer of the plugin's section in the implementation, such as
+/// `/resource`.
 pub(crate) fn fault_from_wit(fault: wit::Fault, section: &str) -> Fault {
     Fault {
         reaction: reaction_from_wit(fault.reaction),
@@ -37,10 +38,11 @@ pub(crate) fn fault_from_wit(fault: wit::Fault, section: &str) -> Fault {
     }
 }
 
-/// From a plugin. `section` is the pointer of the plugin's section in the implementation, such as `/resource`.
+/// Converts a plugin's detail. `section` is the pointer of the plugin's section in the implementation, such as
+/// `/resource`.
 pub(crate) fn detail_from_wit(detail: wit::Detail, section: &str) -> Detail {
     let pointer = match detail.pointer.as_str() {
-        // A note that is about nothing that the user wrote stays so.
+        // A detail without a pointer is about nothing that the user wrote.
         "" => String::new(),
         "#user-data" => "/contextualisation/context_template".to_owned(),
         inside => format!("{section}{inside}"),
@@ -48,7 +50,7 @@ pub(crate) fn detail_from_wit(detail: wit::Detail, section: &str) -> Detail {
     Detail { pointer, message: detail.message }
 }
 
-/// To a plugin.
+/// Converts a fault for a plugin.
 pub(crate) fn fault_to_wit(fault: Fault) -> wit::Fault {
     let reaction = match fault.reaction {
         Reaction::Retry => wit::Reaction::Retry,
@@ -73,10 +75,10 @@ pub(crate) fn fault_to_wit(fault: Fault) -> wit::Fault {
     }
 }
 
-/// Takes an address from a driver: an IP address or a DNS name, where the driver may have nodes. Anything else is left out, and told once: the
-/// machine is there, whatever is said of it.
+/// Converts an address of a driver: an IP address or a DNS name, in a zone where the driver may have nodes. Any other
+/// address is dropped, with one warning for each text: the machine exists regardless.
 fn address_from_wit(call: &Call, address: wit::Address) -> Option<Address> {
-    // Clouds write that there is none.
+    // Clouds report an empty address for none.
     if address.value.is_empty() {
         return None;
     }
@@ -84,27 +86,27 @@ fn address_from_wit(call: &Call, address: wit::Address) -> Option<Address> {
     let checked = checked.and_then(|node| call.grants.check_node(&node).map(|()| node).map_err(str::to_owned));
     match checked {
         Ok(node) => Some(Address { value: node.to_string(), internal: address.internal }),
-        Err(why) => {
+        Err(reason) => {
             let shown: String = address.value.chars().take(80).flat_map(char::escape_default).collect();
             if call.services.reported_warnings.is_first_report(&call.plugin, &shown) {
-                tracing::warn!(plugin = %call.plugin, node = %call.context.node, "the address `{shown}` of a machine is left out: {why}");
+                tracing::warn!(plugin = %call.plugin, node = %call.context.node, "the address `{shown}` of a machine is left out: {reason}");
             }
             None
         }
     }
 }
 
-/// Memory of what users were told of already, so that they are not told at every look.
+/// Warnings that were logged already, so that they are not repeated at every observation.
 #[derive(Default)]
 pub(crate) struct ReportedWarnings(Mutex<BTreeSet<(String, String)>>);
 
 impl ReportedWarnings {
-    /// The most that is remembered; what is beyond is not told.
+    /// Number of remembered warnings; further ones are not logged.
     const MAX_REPORTED: usize = 1_000;
 
-    fn is_first_report(&self, plugin: &str, what: &str) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.len() < Self::MAX_REPORTED && told.insert((plugin.to_owned(), what.to_owned()))
+    fn is_first_report(&self, plugin: &str, text: &str) -> bool {
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.len() < Self::MAX_REPORTED && reported.insert((plugin.to_owned(), text.to_owned()))
     }
 }
 
@@ -116,10 +118,10 @@ pub(crate) fn handle_to_wit(handle: &Handle) -> nodes::Handle {
     nodes::Handle { version: handle.version, data: handle.data.clone() }
 }
 
-/// From a driver, without the secrets of the call.
+/// Converts a driver's observation, without the secrets of the call.
 ///
 /// # Errors
-/// When its handle is longer than the contract allows.
+/// Fails if the handle is longer than the contract allows.
 pub(crate) fn observed_from_wit(call: &Call, observed: nodes::Observed) -> Result<ObservedMachine, Fault> {
     sanitize::observed(
         call,

@@ -1,5 +1,5 @@
-//! Credentials that change while calls are made: what has ended is read again before a call, and a call that was refused is made
-//! once more with what there is by then.
+//! Renewal of credentials: expired ones are read again before a call, and a call that a cloud denied is repeated once
+//! if there are other credentials by then.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use serde_json::Value;
 
 use crate::runtime::CredentialSource;
 
-/// A driver whose credentials may change. Whatever [`Driver`] gains must be passed on here.
+/// A driver whose credentials may change. Every method of [`Driver`] must be forwarded here, also those with a default.
 pub(crate) struct RenewingDriver<D> {
     pub(crate) driver: D,
     pub(crate) credentials: Arc<dyn CredentialSource>,
 }
 
 impl<D: Driver> RenewingDriver<D> {
-    /// What the next call will use.
+    /// Refreshes the credentials, and returns the one that the next call will use.
     async fn refreshed_credential(&self, section: &Value) -> Option<Credential> {
         self.credentials.refresh().await;
         self.credentials.credential(SectionKind::Resource, section).ok().flatten()
     }
 
-    /// Whether a call is to be made once more: it was refused, and there are other credentials now.
+    /// Returns whether a call is to be repeated: it was denied, and there are other credentials now.
     async fn should_retry<T>(&self, outcome: &Result<T, Fault>, section: &Value, used: Option<&Credential>) -> bool {
         match (outcome, used) {
             (Err(fault), Some(used)) if fault.reaction == Reaction::Denied => {
@@ -45,11 +45,11 @@ impl<D: Driver> Driver for RenewingDriver<D> {
         if !self.should_retry(&created, section, used.as_ref()).await {
             return created;
         }
-        // A creation of several requests may have been refused after the one that makes the machine.
+        // A creation of several requests may have been denied after the one that makes the machine.
         match self.driver.find(&request.scope, &request.instance_id).await {
             Ok(Some(observed)) => Ok(observed),
             Ok(None) => self.driver.create(&CreateRequest { repeated: true, ..request.clone() }).await,
-            // What else there is is refused as well: then nothing has happened.
+            // The other credential is denied as well: the creation had no effect.
             Err(fault) if fault.reaction == Reaction::Denied => created,
             Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
         }
@@ -91,7 +91,7 @@ impl<D: Driver> Driver for RenewingDriver<D> {
         }
     }
 
-    /// Uses no credentials.
+    /// Forwards the call without renewal: a check uses no credentials.
     async fn check(&self, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
         self.driver.check(request).await
     }

@@ -1,4 +1,4 @@
-//! Descriptions that plugins give of themselves.
+//! Descriptions that plugins give of themselves: queried once, and cached on disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use crate::error::RuntimeError;
 use crate::grants::{CallGrants, GrantSubject};
 use crate::host::CallInput;
 use crate::invoke::{SideEffects, invoke};
-use crate::kind::Kind;
+use crate::kind::PluginKind;
 use crate::plugin::{Description, Plugin};
 use crate::runtime::{CallCredentials, ResolvedCredentials, RuntimeCore};
 
 impl RuntimeCore {
-    /// Returns what a plugin says of itself: kept from an earlier run, or asked now. Blocks.
+    /// Returns a plugin's description, cached by an earlier run or queried now. Blocks.
     pub(crate) fn describe<'a>(&self, plugin: &'a Plugin) -> Result<&'a Description, RuntimeError> {
         if let Some(description) = plugin.description.get() {
             return Ok(description);
         }
         let description = match plugin.cached_description(&self.cache_dir) {
-            Some(kept) => kept,
+            Some(cached) => cached,
             None => {
-                let asked = self.query_description(plugin)?;
-                plugin.cache_description(&self.cache_dir, &asked);
-                asked
+                let queried = self.query_description(plugin)?;
+                plugin.cache_description(&self.cache_dir, &queried);
+                queried
             }
         };
         if let Some(message) = description_check::first_violation(&description) {
@@ -37,7 +37,7 @@ impl RuntimeCore {
         Ok(plugin.description.get_or_init(|| description))
     }
 
-    /// Calls `describe`, on a thread of its own: this is asked from synchronous code, inside a runtime or not.
+    /// Calls `describe` on a thread of its own: the caller is synchronous, and may be inside an async runtime.
     fn query_description(&self, plugin: &Plugin) -> Result<Description, RuntimeError> {
         let instance = plugin.instance_pre(&self.wasm()?.engine)?;
         let failed = |message: String| RuntimeError::Describe { origin: plugin.label().to_owned(), message };
@@ -66,15 +66,15 @@ impl RuntimeCore {
                     }};
                 }
                 match plugin.kind {
-                    Kind::Driver => describe!(driver),
-                    Kind::HealthChecker => describe!(health),
-                    Kind::Contextualiser => describe!(context),
-                    Kind::ConfigManager => describe!(config),
+                    PluginKind::Driver => describe!(driver),
+                    PluginKind::HealthChecker => describe!(health),
+                    PluginKind::Contextualiser => describe!(context),
+                    PluginKind::ConfigManager => describe!(config),
                 }
             })
             .await
         };
-        let asked = std::thread::scope(|scope| {
+        let answer = std::thread::scope(|scope| {
             scope
                 .spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -82,14 +82,14 @@ impl RuntimeCore {
                     runtime.block_on(work).map_err(|fault| failed(fault.message))
                 })
                 .join()
-                .unwrap_or_else(|_| Err(failed("it could not be asked".to_owned())))
+                .unwrap_or_else(|_| Err(failed("internal error: the call of `describe` panicked".to_owned())))
         })?;
-        let ([name, version, keyword, summary], section, credentials, needs_network, needs_interfaces) = asked;
-        let schema = |what: &str, text: &str| -> Result<Arc<Value>, RuntimeError> {
+        let ([name, version, keyword, summary], section, credentials, needs_network, needs_interfaces) = answer;
+        let schema = |part: &str, text: &str| -> Result<Arc<Value>, RuntimeError> {
             let value: Value = serde_json::from_str(text)
-                .map_err(|error| failed(format!("its schema of {what} is not JSON: {error}")))?;
+                .map_err(|error| failed(format!("its schema of {part} is not JSON: {error}")))?;
             jsonschema::meta::validate(&value)
-                .map_err(|error| failed(format!("its schema of {what} is invalid: {error}")))?;
+                .map_err(|error| failed(format!("its schema of {part} is invalid: {error}")))?;
             Ok(Arc::new(value))
         };
         Ok(Description {

@@ -1,5 +1,5 @@
-//! Checks of what a plugin says of itself. People decide by it, and grants are looked up by it: nothing in it may look like
-//! something else.
+//! Checks of plugins' descriptions. Operators decide by them, and grants are looked up by them: no text in them may be
+//! mistaken for another.
 
 use std::collections::BTreeSet;
 
@@ -7,34 +7,35 @@ use crate::grants::{Interface, NetworkTarget};
 use crate::plugin::Description;
 use crate::sections::fillable_keys;
 
-/// Letters of a name, a keyword or a version, and of a summary.
+/// Characters of a name, a keyword or a version.
 const MAX_WORD_CHARS: usize = 64;
+/// Characters of a summary.
 const MAX_SUMMARY_CHARS: usize = 200;
-/// Needs of a plugin.
+/// Number of needs of a plugin, targets and interfaces together.
 const MAX_NEEDS: usize = 64;
-/// Names in the configuration that are no plugin's.
+/// Names in the configuration that no plugin may have.
 const RESERVED_NAMES: [&str; 1] = ["webhook"];
-/// Needs that depend on the call.
+/// Needs whose targets depend on the call.
 const CALL_DEPENDENT_TARGETS: [&str; 3] = ["endpoint", "announced", "node-address"];
 
-/// Returns why a description can't be used; none when it can.
+/// Returns the first violation in a description; none if it is usable.
 pub(crate) fn first_violation(it: &Description) -> Option<String> {
-    let word = |what: &str, text: &str, others: &str| {
+    let word = |part: &str, text: &str, others: &str| {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || others.contains(letter);
         let is_word = text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.chars().all(is_plain);
         let fits = is_word && text.len() <= MAX_WORD_CHARS;
         let rule = format!(
-            "it has ASCII letters, digits and `{others}`, begins with a letter or digit, and is at most {MAX_WORD_CHARS} long"
+            "it may have ASCII letters, digits and `{others}`, begins with a letter or digit, and has at most {MAX_WORD_CHARS} characters"
         );
-        (!fits).then(|| format!("its {what} is `{}`; {rule}", escaped(text)))
+        (!fits).then(|| format!("its {part} `{}` is not valid: {rule}", escaped(text)))
     };
     let words =
         [word("name", &it.name, "-_."), word("keyword", &it.keyword, "-_."), word("version", &it.version, "-_.+")];
-    if let Some(problem) = words.into_iter().flatten().next() {
-        return Some(problem);
+    if let Some(violation) = words.into_iter().flatten().next() {
+        return Some(violation);
     }
     if RESERVED_NAMES.contains(&it.name.as_str()) {
-        return Some(format!("its name `{}` is a word of the configuration; it needs another", it.name));
+        return Some(format!("its name `{}` is reserved in the configuration; choose another", it.name));
     }
     if it.summary.chars().count() > MAX_SUMMARY_CHARS || it.summary.chars().any(is_unprintable) {
         return Some(format!("its summary is not one line of at most {MAX_SUMMARY_CHARS} printable characters"));
@@ -45,7 +46,7 @@ pub(crate) fn first_violation(it: &Description) -> Option<String> {
 /// Returns the first need that can't be granted.
 fn needs_violation(it: &Description) -> Option<String> {
     if it.needs_network.len() + it.needs_interfaces.len() > MAX_NEEDS {
-        return Some(format!("it needs more than {MAX_NEEDS} things"));
+        return Some(format!("it has more than {MAX_NEEDS} needs"));
     }
     let is_target = |need: &&String| {
         CALL_DEPENDENT_TARGETS.contains(&need.as_str())
@@ -54,7 +55,7 @@ fn needs_violation(it: &Description) -> Option<String> {
     if let Some(need) = it.needs_network.iter().find(|need| !is_target(need)) {
         let need = escaped(need);
         return Some(format!(
-            "it needs the network target `{need}`; there are `{}` and HOST:PORT",
+            "it needs the network target `{need}`, which is not valid; valid targets are `{}` and HOST:PORT",
             CALL_DEPENDENT_TARGETS.join("`, `")
         ));
     }
@@ -64,21 +65,21 @@ fn needs_violation(it: &Description) -> Option<String> {
     Some(format!("it needs the host interface `{need}`, which can't be granted; there are `{}`", known.join("`, `")))
 }
 
-/// Returns why a schema leaves open what is the user's alone.
+/// Returns the violation of a schema that makes a key fillable which is for the user alone.
 fn fillable_violation(it: &Description) -> Option<String> {
     let fillable = fillable_keys(&it.section_schema);
     let decisive = BTreeSet::from(["endpoint".to_owned(), "type".to_owned()]);
     let key = fillable.intersection(&decisive).next()?;
-    Some(format!("its schema lets others fill in `{key}`, which decides about credentials and is the user's alone"))
+    Some(format!("its schema makes `{key}` fillable, which decides about credentials and is for the user alone"))
 }
 
-/// Control characters, and those that change how others are shown.
+/// Returns whether a character is a control character, or changes how others are shown.
 fn is_unprintable(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Returns a text of the plugin's that is wrong, so that nothing of it does harm.
+/// Returns the beginning of an invalid text for a message, with all but printable ASCII escaped.
 fn escaped(text: &str) -> String {
     let mut shown = String::new();
     for letter in text.chars().take(MAX_WORD_CHARS) {
@@ -137,7 +138,7 @@ mod tests {
         for text in ["filesystem", "icmp\n", ""] {
             assert!(said(|it, text| it.needs_interfaces.push(text.to_owned()), text).contains("host interface"));
         }
-        assert!(said(|it, text| it.name = text.to_owned(), "webhook").contains("word of the configuration"));
+        assert!(said(|it, text| it.name = text.to_owned(), "webhook").contains("reserved in the configuration"));
     }
 
     #[test]

@@ -18,16 +18,16 @@ use crate::plugin::Plugin;
 use crate::runtime::RuntimeCore;
 use crate::sanitize;
 
-/// Where the section of a driver stands in an implementation.
+/// Pointer to a driver's section within an implementation.
 const SECTION_POINTER: &str = "/resource";
 
-/// Bytes of an id that somebody else's machine may carry.
+/// Bytes of an id in a list: a foreign machine may carry any text.
 const MAX_ID_BYTES: usize = 256;
-/// Bytes by which a driver knows how far a list was read.
+/// Bytes of the cursor of a list.
 const MAX_CURSOR_BYTES: usize = 64 << 10;
-/// Bytes of a machine's output in which secrets are searched for. There may be less to keep once they are taken out.
+/// Bytes of a machine's output that are searched for secrets: more than are kept, since redaction may shorten the text.
 const MAX_SEARCHED_OUTPUT_BYTES: usize = 64 * MAX_OUTPUT_BYTES;
-/// Details of one check.
+/// Number of details of one check.
 const MAX_CHECK_DETAILS: usize = 256;
 
 pub(crate) struct SandboxedDriver {
@@ -35,7 +35,7 @@ pub(crate) struct SandboxedDriver {
     pub(crate) plugin: Arc<Plugin>,
 }
 
-/// `nodes` of a fresh instance. The worlds with and without `inventory` are one to the host.
+/// Creates an instance and returns its `nodes`. The host treats the worlds with and without `inventory` alike.
 async fn instantiate_nodes(
     pre: &InstancePre<HostState>,
     store: &mut Store<HostState>,
@@ -85,7 +85,7 @@ impl Driver for SandboxedDriver {
             });
         let observed = observed.await?.map_err(|fault| finish_fault(&call, fault_from_wit(fault, SECTION_POINTER)))?;
         if observed.len() != handles.len() {
-            let message = format!("the driver answered about {} machines of {}", observed.len(), handles.len());
+            let message = format!("the driver returned {} observations for {} machines", observed.len(), handles.len());
             return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
         }
         observed
@@ -111,7 +111,7 @@ impl Driver for SandboxedDriver {
         let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
         let page =
             self.shared.run(&self.plugin, "list_owned", Arc::clone(&call), SideEffects::None, async |pre, store| {
-                // Optional: looked for by name.
+                // Optional interface, looked up by name.
                 let Ok(indices) = inventory::GuestIndices::new(pre) else { return Ok(None) };
                 let instance = pre.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
@@ -131,7 +131,8 @@ impl Driver for SandboxedDriver {
             })
         };
         if let Some(long) = page.cursor.as_ref().filter(|cursor| cursor.len() > MAX_CURSOR_BYTES) {
-            let message = format!("the cursor of a list has {} bytes; {MAX_CURSOR_BYTES} are the most", long.len());
+            let message =
+                format!("the cursor of a list has {} bytes; at most {MAX_CURSOR_BYTES} are allowed", long.len());
             return Err(Fault::new(Reaction::Retry, "occopus.bad-answer", message));
         }
         let machines = page.machines.into_iter().map(owned).collect::<Result<_, _>>().map_err(as_retryable)?;
@@ -142,7 +143,7 @@ impl Driver for SandboxedDriver {
         let call =
             self.shared.prepare_offline(&self.plugin, CallInput::Node(request.clone()), &request.scope.context)?;
         let found = self.shared.run(&self.plugin, "check", Arc::clone(&call), SideEffects::None, async |pre, store| {
-            // Optional: looked for by name.
+            // Optional interface, looked up by name.
             let Ok(indices) = preflight::GuestIndices::new(pre) else { return Ok(Vec::new()) };
             let instance = pre.instantiate_async(&mut *store).await?;
             let guest = indices.load(&mut *store, &instance)?;
@@ -160,7 +161,7 @@ impl Driver for SandboxedDriver {
         let call = self.shared.prepare(&self.plugin, CallInput::Section(Arc::clone(&scope.section)), &scope.context)?;
         let given = handle_to_wit(handle);
         let answer = self.shared.run(&self.plugin, "tail", Arc::clone(&call), SideEffects::None, async |pre, store| {
-            // Optional: looked for by name.
+            // Optional interface, looked up by name.
             let Ok(indices) = output::GuestIndices::new(pre) else { return Ok(None) };
             let instance = pre.instantiate_async(&mut *store).await?;
             let guest = indices.load(&mut *store, &instance)?;
@@ -180,12 +181,12 @@ impl Driver for SandboxedDriver {
     }
 }
 
-/// An answer that can't be kept, of a call that changed nothing.
+/// Turns the fault of an unusable answer into a retryable one, for calls that change nothing.
 fn as_retryable(fault: Fault) -> Fault {
     Fault { reaction: Reaction::Retry, ..fault }
 }
 
-/// The end of a text: at most so many lines, and at most [`OUTPUT_BYTES`].
+/// Returns the end of a text: at most `lines` lines, and at most [`MAX_OUTPUT_BYTES`].
 fn last_lines(text: &str, lines: usize) -> &str {
     let text = text.trim_end_matches('\n');
     let from = text.rmatch_indices('\n').nth(lines.saturating_sub(1)).map_or(0, |(at, _)| at + 1);

@@ -1,81 +1,81 @@
-//! Why a plugin can't be used.
+//! Errors of loading plugins.
 
-/// Why a plugin, or the runtime as a whole, can't be used.
+/// An error that makes a plugin, or the runtime as a whole, unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// Wasmtime can't be set up on this machine.
     #[error("plugins can't be run on this machine: {message}")]
     Engine {
-        /// Wasmtime's words.
+        /// Message of Wasmtime.
         message: String,
     },
     /// The file can't be read.
     #[error("the plugin {origin} can't be read: {message}")]
     Unreadable {
-        /// Where it came from.
+        /// Origin of the plugin.
         origin: String,
-        /// Why.
+        /// Cause of the failure.
         message: String,
     },
-    /// It is not what was installed.
+    /// The bytes are not those that were installed.
     #[error(
-        "{origin} has changed since it was installed, and is refused: its SHA-256 was {pinned}, and is {found}. Install it again \
-         if the change is yours: `occopus plugin install FILE`"
+        "{origin} has changed since it was installed: its SHA-256 was {pinned}, and is {found}. If the change is yours, install it \
+         again: `occopus plugin install FILE`"
     )]
     DigestMismatch {
-        /// Where it came from.
+        /// Origin of the plugin.
         origin: String,
-        /// The digest of what was installed.
+        /// Digest of the installed bytes.
         pinned: String,
-        /// The digest of what is there.
+        /// Digest of the bytes in the file.
         found: String,
     },
-    /// It is no WebAssembly component.
+    /// The file is not a WebAssembly component.
     #[error("{origin} is not a component: {message}")]
     NotAComponent {
-        /// Where it came from.
+        /// Origin of the plugin.
         origin: String,
-        /// What it is instead, and how to make a component.
+        /// Actual kind of the file, and how to make a component.
         message: String,
     },
-    /// It does not export what a plugin exports.
-    #[error("{origin} is a component, but no plugin: {message}")]
+    /// The component does not export what a plugin exports.
+    #[error("{origin} is a component, but not a plugin: {message}")]
     WrongWorld {
-        /// Where it came from.
+        /// Origin of the plugin.
         origin: String,
-        /// What it exports, and what is needed.
+        /// Actual and expected exports.
         message: String,
     },
-    /// It imports what this host does not have.
+    /// The component imports an interface that this host does not have.
     #[error("{origin} can't be linked: {message}")]
     Link {
-        /// Where it came from.
+        /// Origin of the plugin.
         origin: String,
-        /// What is missing, what there is, and what to do.
+        /// Missing and available interfaces, and a remedy.
         message: String,
     },
-    /// It can't be compiled.
+    /// The component can't be compiled.
     #[error("{origin} can't be compiled: {message}")]
     Compile {
-        /// Where it came from.
+        /// Origin of the plugin.
         origin: String,
-        /// Wasmtime's words.
+        /// Message of Wasmtime.
         message: String,
     },
-    /// Its `describe` failed, or described nothing usable.
+    /// `describe` failed, or returned an unusable description.
     #[error("{origin} does not describe itself: {message}")]
     Describe {
-        /// Where it came from.
+        /// Origin of the plugin.
         origin: String,
-        /// Why.
+        /// Cause of the failure.
         message: String,
     },
-    /// Not taken in beside the others.
+    /// The plugin is not admitted beside the others.
     #[error("{origin} is left out: {message}")]
     NotAdmitted {
-        /// Where it came from.
+        /// Origin of the plugin.
         origin: String,
-        /// Why, and what to do.
+        /// Reason, and a remedy.
         message: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Explanations of what a plugin may do and why, for `occopus plugin explain` and for whoever is asked to agree to it.
+//! Explanations of a plugin's grants, for `occopus plugin explain` and for the request for consent.
 
 use crate::grants::{GrantSubject, Interface};
 use crate::runtime::PluginInfo;
@@ -7,13 +7,13 @@ const BUNDLED_REASON: &str = "bundled plugins get what they need";
 const GRANTED_REASON: &str = "granted by the configuration";
 
 impl PluginInfo {
-    /// Returns what it may do and why, as text, computed from what calls are granted.
+    /// Returns the plugin's grants and their reasons as text, computed like the grants of a call.
     pub fn explain(&self) -> String {
         let it = &self.description;
         let mut lines = vec![
             format!("{} {} ({}, {})", it.name, it.version, self.kind.name(), self.origin),
             format!("  chosen by `{}`", it.keyword),
-            "  files, environment, arguments: none, and not to be had".to_owned(),
+            "  files, environment, arguments: none, and cannot be granted".to_owned(),
         ];
         lines.extend(self.network_lines());
         lines.extend(self.interface_lines());
@@ -63,25 +63,25 @@ impl PluginInfo {
         lines.into_iter().map(|line| format!("  {line}")).collect()
     }
 
-    /// Returns lines for the interfaces that it asks for or has without asking.
+    /// Returns a line for each interface that it needs or was granted.
     fn interface_lines(&self) -> Vec<String> {
         let (needs, has) = (&self.description.needs_interfaces, self.grant_subject().interfaces());
         let line = |interface: &Interface| {
             let name = interface.name();
-            let is_asked_for = needs.iter().any(|need| need == name);
-            let why = match (has.contains(interface), self.granted.interfaces.contains(interface), is_asked_for) {
+            let is_needed = needs.iter().any(|need| need == name);
+            let reason = match (has.contains(interface), self.granted.interfaces.contains(interface), is_needed) {
                 (true, true, true) => GRANTED_REASON.to_owned(),
                 (true, true, false) => format!("{GRANTED_REASON}, although it does not ask for it"),
                 (true, false, _) => BUNDLED_REASON.to_owned(),
                 (false, _, true) => "asked for, not granted".to_owned(),
                 (false, _, false) => return None,
             };
-            Some(format!("  {name}: {why}"))
+            Some(format!("  {name}: {reason}"))
         };
         Interface::ALL.iter().filter_map(line).collect()
     }
 
-    /// Returns the configuration that grants what it asks for and does not have.
+    /// Returns the configuration that would grant the needs that it lacks.
     fn grant_advice(&self) -> Vec<String> {
         let it = &self.description;
         let granted = self.granted.words();
@@ -104,7 +104,7 @@ impl PluginInfo {
             return lines;
         }
         let head = ["  To grant what it asks for, write into the configuration:".to_owned(), "    plugins:".to_owned()];
-        head.into_iter().chain([format!("      {}:", self.entry)]).chain(lines).collect()
+        head.into_iter().chain([format!("      {}:", self.config_key)]).chain(lines).collect()
     }
 }
 

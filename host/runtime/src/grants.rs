@@ -1,8 +1,8 @@
-//! What a plugin may reach: the operator's configuration, and what follows from it for one call.
+//! Grants of plugins: the operator's configuration, and the grants of one call that follow from it.
 //!
-//! A call may reach the endpoint of its own section or the address of its own node, when the plugin says that it needs
-//! them, and what the operator granted to the plugin. A plugin that says so may also reach the hosts that its endpoint names
-//! in its answers, without secrets. Nothing else.
+//! A call may reach the endpoint of its own section or the address of its own node, if the plugin declares that need,
+//! and what the operator granted to the plugin. With the need `announced`, and consent, it may also reach the hosts
+//! that its endpoint names in its answers, without secrets. Nothing else.
 
 mod address;
 mod announced;
@@ -24,67 +24,67 @@ pub use node::{InvalidAddress, NodeAddress};
 pub use refusal::GrantRefusal;
 pub use target::{InvalidNetworkTarget, NetworkTarget};
 
-/// Why nobody can connect to an endpoint as users write them; none when somebody may. Nothing is resolved.
+/// Returns the reason why an endpoint, as users write it, is not valid; none if it is. Resolves no name.
 pub fn endpoint_problem(endpoint: &str) -> Option<String> {
     endpoint::Endpoint::parse(endpoint).err().map(|fault| fault.message)
 }
 
-/// Returns why an item of `webhooks` can't be told anything at this URL; none when it may. Nothing is resolved.
+/// Returns the reason why a URL is not allowed in `webhooks`; none if it is. Resolves no name.
 pub fn webhook_problem(url: &str) -> Option<String> {
     match endpoint::Endpoint::parse(url) {
         Ok(endpoint) if !url.starts_with("http://") && !url.starts_with("https://") || endpoint.host().is_none() => {
-            Some("a webhook is told over `https://` or `http://`".to_owned())
+            Some("the URL of a webhook must begin with `https://` or `http://`".to_owned())
         }
         Ok(endpoint) if endpoint.zone() == NetworkZone::Guarded => {
-            Some("metadata, link-local and reserved addresses get no webhooks".to_owned())
+            Some("webhooks are not sent to metadata, link-local and reserved addresses".to_owned())
         }
         Ok(_) => None,
         Err(fault) => Some(fault.message),
     }
 }
 
-/// Tells whether a URL names this machine or an address of a private network. Nothing is resolved.
+/// Returns whether a URL names this machine, or a private, link-local or reserved address. Resolves no name.
 pub fn is_internal(url: &str) -> bool {
     endpoint::Endpoint::parse(url).is_ok_and(|endpoint| endpoint.zone() != NetworkZone::Public)
 }
 
-/// The operator's configuration: what plugins get beyond the endpoint of the section at hand.
+/// The operator's configuration: grants of plugins beyond the endpoint of the section at hand.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
-    /// By the plugin's name, or by `KIND/NAME` where several kinds have one name.
+    /// Grants by the plugin's name, or by `KIND/NAME` if several kinds share a name.
     pub plugins: BTreeMap<String, PluginGrants>,
-    /// What endpoints named since the process began. Shared by clones.
+    /// Hosts that endpoints announced since the process started. Shared by clones.
     #[serde(skip)]
     announced: Arc<announced::AnnouncementRegistry>,
 }
 
-/// What the operator grants to one plugin.
+/// Grants of the operator for one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginGrants {
-    /// Where it may connect to.
+    /// Network targets that it may connect to.
     pub network: Vec<NetworkTarget>,
-    /// The host interfaces that it may use.
+    /// Host interfaces that it may use.
     pub interfaces: BTreeSet<Interface>,
-    /// SHA-256 of its bytes, in hexadecimal: another file of this name gets nothing. Any when there is none.
+    /// SHA-256 of its bytes, in hexadecimal: other bytes under this name get nothing. None holds for any bytes.
     pub sha256: Option<String>,
 }
 
 impl PluginGrants {
-    /// Tells whether nothing is granted.
+    /// Returns whether nothing is granted.
     pub fn is_empty(&self) -> bool {
         self.network.is_empty() && self.interfaces.is_empty()
     }
 
-    /// Grants this as well.
+    /// Adds the grants of `other`.
     pub(crate) fn add(&mut self, other: &Self) {
         self.network
             .extend(other.network.iter().filter(|target| !self.network.contains(target)).cloned().collect::<Vec<_>>());
         self.interfaces.extend(&other.interfaces);
     }
 
-    /// Returns all of it in words: targets, then interfaces.
+    /// Returns all grants as the configuration names them: targets, then interfaces.
     pub fn words(&self) -> Vec<String> {
         let interfaces = self.interfaces.iter().map(|interface| interface.name().to_owned());
         self.network.iter().map(ToString::to_string).chain(interfaces).collect()
@@ -95,7 +95,7 @@ impl PluginGrants {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interface {
-    /// One ICMP echo.
+    /// A single ICMP echo.
     Icmp,
     /// Processes on this machine.
     Process,
@@ -104,10 +104,10 @@ pub enum Interface {
 }
 
 impl Interface {
-    /// Every one.
+    /// All interfaces.
     pub const ALL: [Self; 3] = [Self::Icmp, Self::Process, Self::Reveal];
 
-    /// The name in the configuration and in `needs`.
+    /// Returns the name in the configuration and in `needs`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Icmp => "icmp",
@@ -117,16 +117,16 @@ impl Interface {
     }
 }
 
-/// What the grants of a call are computed from.
+/// Facts from which the grants of a call are computed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GrantSubject<'a> {
-    /// The plugin's name, for messages.
+    /// Name of the plugin, for messages.
     pub plugin: &'a str,
-    /// The key of the configuration whose lines are for it, where that is not its name.
+    /// Key of the configuration under which its grants are written, if that is not its name.
     pub config_key: Option<&'a str>,
-    /// Kind, keyword and digest: what is learnt for one plugin is not another's.
+    /// Kind, keyword and digest of the plugin: announced hosts are not shared with other plugins.
     pub plugin_identity: &'a str,
-    /// It came with this program and was not replaced.
+    /// Part of this program, and not replaced.
     pub bundled: bool,
     /// `needs.network` of its description.
     pub needs_network: &'a [String],
@@ -134,30 +134,30 @@ pub struct GrantSubject<'a> {
     pub needs_interfaces: &'a [String],
     /// Grants of the operator for it.
     pub operator: Option<&'a PluginGrants>,
-    /// The `endpoint` fields of the section at hand, as the user wrote them.
+    /// Values of the `endpoint` fields of the section at hand, as the user wrote them.
     pub endpoints: &'a [String],
-    /// The addresses of the node at hand.
+    /// Addresses of the node at hand.
     pub node_addresses: &'a [String],
 }
 
 impl GrantSubject<'_> {
-    /// Tells whether its endpoint may name further hosts: it asks for that, and somebody has agreed.
+    /// Returns whether its endpoint may announce further hosts: it declares that need, and is bundled or granted it.
     pub(crate) fn may_follow_announcements(&self) -> bool {
-        let asks = self.needs_network.iter().any(|line| line == "announced");
+        let is_needed = self.needs_network.iter().any(|line| line == "announced");
         let is_granted = || self.operator.is_some_and(|operator| operator.network.contains(&NetworkTarget::ANNOUNCED));
-        asks && (self.bundled || is_granted())
+        is_needed && (self.bundled || is_granted())
     }
 
-    /// Tells whether it may run commands that templates name.
+    /// Returns whether it may run the commands of templates (`cmd`).
     fn may_run_commands(&self) -> bool {
         self.bundled || self.interfaces().contains(&Interface::Process)
     }
 
-    /// The host interfaces that it may use.
+    /// Returns the host interfaces that it may use.
     pub(crate) fn interfaces(&self) -> BTreeSet<Interface> {
         let mut interfaces = self.operator.map(|operator| operator.interfaces.clone()).unwrap_or_default();
         if self.bundled {
-            // Never `reveal`: the operator alone may take the secrets' protection away.
+            // Never `reveal`: the operator alone may lift the protection of secrets.
             let own = [Interface::Icmp, Interface::Process].into_iter();
             interfaces.extend(own.filter(|one| self.needs_interfaces.iter().any(|need| need == one.name())));
         }
@@ -166,12 +166,12 @@ impl GrantSubject<'_> {
 }
 
 impl Grants {
-    /// What the operator grants, by the plugin's name.
+    /// Creates a configuration from grants by the plugin's name.
     pub fn of(plugins: impl IntoIterator<Item = (String, PluginGrants)>) -> Self {
         Self { plugins: plugins.into_iter().collect(), ..Self::default() }
     }
 
-    /// What one call may reach.
+    /// Returns the grants of one call.
     pub fn for_call(&self, subject: &GrantSubject<'_>) -> CallGrants {
         CallGrants::new(subject, &self.announced)
     }

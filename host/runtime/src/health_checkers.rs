@@ -31,7 +31,7 @@ impl HealthChecker for SandboxedHealthChecker {
             });
         let checked = match checked.await {
             Ok(checked) => checked,
-            // The plugin's own trouble says nothing of the node.
+            // A failure of the plugin itself says nothing about the node.
             Err(fault) if fault.reaction == Reaction::Retry => {
                 let mut details = vec![("fault".to_owned(), fault.code)];
                 details.extend(fault.details.into_iter().map(|detail| ("plugin".to_owned(), detail.message)));

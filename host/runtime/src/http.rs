@@ -1,7 +1,7 @@
 //! Outgoing HTTP of all plugins: one pooled client for the process.
 //!
-//! A request is checked by name, its placeholders are filled in, and it goes out over a connection to an address that this
-//! very call is granted. Whatever fails says whether the server may have seen the request.
+//! A request is checked by name, its placeholders are filled in, and it goes out over a connection to an address that
+//! this very call is granted. Every error says whether the server may have seen the request.
 
 mod body;
 mod connect;
@@ -47,17 +47,17 @@ type RequestBody = UnsyncBoxBody<Bytes, HttpError>;
 
 /// Bytes of the host's memory for an exchange beside its bodies.
 const EXCHANGE_OVERHEAD_BYTES: usize = 128 << 10;
-/// Nothing is learnt from longer answers: it takes many times their size.
+/// Bytes of an answer that is read for announced hosts: that takes many times its size.
 const MAX_CATALOGUE_BYTES: usize = 4 << 20;
 
 /// Bounds of one exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// For resolution, connection and TLS together.
+    /// Time for resolution, connection and TLS together.
     pub connect: Duration,
-    /// From the connection to the head of the response.
+    /// Time from the connection to the head of the response.
     pub first_byte: Duration,
-    /// Between two pieces of the response's body.
+    /// Time between two pieces of the response's body.
     pub between_bytes: Duration,
     /// Bytes of the request's body.
     pub request_body: u64,
@@ -65,7 +65,7 @@ pub struct HttpLimits {
     pub response_body: u64,
 }
 
-/// One client for the whole process; cheap to clone.
+/// HTTP client of the whole process; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct HttpClient {
     connector: Arc<Connector>,
@@ -73,12 +73,15 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// A client without connections. Opens nothing until it is used.
+    /// Creates a client without connections. It opens none until it is used.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Sends a request of a caller that holds little in memory; see [`HttpClient::send_within`].
+    ///
+    /// # Errors
+    /// Fails as [`HttpClient::send_within`] does.
     pub async fn send<B>(
         &self,
         request: Request<B>,
@@ -94,7 +97,11 @@ impl HttpClient {
     }
 
     /// Sends a request with an absolute `http` or `https` URI. Follows no redirect: that is a new request of the guest,
-    /// checked like the first. What has to be held of bodies is taken from this memory until the answer is read or dropped.
+    /// checked like the first. Bodies that have to be held are taken from `memory` until the answer is read or dropped.
+    ///
+    /// # Errors
+    /// Fails if the request is not granted or not valid, or if the exchange fails; [`HttpError::sent`] says whether the
+    /// server may have seen the request.
     pub async fn send_within<B>(
         &self,
         request: Request<B>,
@@ -108,11 +115,11 @@ impl HttpClient {
         B::Error: std::fmt::Display + Send + Sync + 'static,
     {
         let route = Route::of(request.uri(), grants)?;
-        let mut share = memory.reserve();
-        share.try_grow(EXCHANGE_OVERHEAD_BYTES)?;
+        let mut reservation = memory.reserve();
+        reservation.try_grow(EXCHANGE_OVERHEAD_BYTES)?;
         let PreparedRequest { mut head, body } =
             prepare::prepare_request(request, &route, grants, secrets, limits, memory).await?;
-        // A question without a body can be asked again; anything else is sent once.
+        // A read without a body can be repeated; anything else is sent once.
         let repeatable = matches!(*head.method(), Method::GET | Method::HEAD) && body.is_end_stream();
         let mut body = Some(body);
         loop {
@@ -129,13 +136,13 @@ impl HttpClient {
                 Ok(SendOutcome::Answered(response)) => {
                     let announced = announcements(grants, &route).cloned();
                     self.pool.put_when_ready(route, connection);
-                    let answer = prepare::prepare_response(response, limits, secrets, share)?;
+                    let answer = prepare::prepare_response(response, limits, secrets, reservation)?;
                     return match announced {
                         Some(announced) => read_announcements(answer, &announced, memory).await,
                         None => Ok(answer),
                     };
                 }
-                // The server closed a connection that was kept for later: nothing of the request has left.
+                // The server closed an idle connection: nothing of the request was sent.
                 Ok(SendOutcome::NotSent(request)) if reused => {
                     let (parts, content) = request.into_parts();
                     head = Request::from_parts(parts, ());
@@ -152,10 +159,10 @@ impl HttpClient {
     }
 }
 
-/// The `Host` of a URL to which the call may send its secrets.
+/// Returns the `Host` of a URL to which the call may send its secrets.
 ///
 /// # Errors
-/// When it may not.
+/// Fails if the URL is not valid, or the call may not send its secrets there.
 pub(crate) fn host_for_secrets(url: &Uri, grants: &CallGrants) -> Result<String, HttpError> {
     let route = Route::of(url, grants)?;
     if let Route::Host { host, port, .. } = &route {
@@ -171,7 +178,7 @@ fn announcements<'a>(grants: &'a CallGrants, route: &Route) -> Option<&'a Arc<An
     }
 }
 
-/// Takes the answer in before the plugin sees any of it: what it names may be asked at once.
+/// Reads the whole answer before the plugin sees any of it: the plugin may connect to announced hosts at once.
 async fn read_announcements(
     answer: Response<ResponseBody>,
     announced: &AnnouncedHosts,
@@ -182,8 +189,8 @@ async fn read_announcements(
         .await
         .map_err(|error| HttpError { sent: RequestSent::Maybe, ..error })?;
     // Keystone lists its versions with `300 Multiple Choices`. An error may quote what the plugin sent.
-    let names = parts.status.is_success() || parts.status == StatusCode::MULTIPLE_CHOICES;
-    if names && whole.bytes.len() <= MAX_CATALOGUE_BYTES {
+    let may_announce = parts.status.is_success() || parts.status == StatusCode::MULTIPLE_CHOICES;
+    if may_announce && whole.bytes.len() <= MAX_CATALOGUE_BYTES {
         announced.learn(&whole.bytes);
     }
     Ok(Response::from_parts(parts, whole.into_body()))

@@ -1,4 +1,4 @@
-//! One ICMP echo, without privileges where the system allows it.
+//! ICMP echo, without privileges where the system allows it.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -11,9 +11,12 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// The round trip; none when no answer came in time. Fails with `unsupported` and the code `icmp.not-permitted` when this
-/// machine lets us send no echo: then nothing is known of the other end.
-pub async fn echo(address: IpAddr, patience: Duration) -> Result<Option<Duration>, Fault> {
+/// Sends one echo and returns the round-trip time; none if no answer came within `limit`.
+///
+/// # Errors
+/// Fails with `unsupported` and the code `icmp.not-permitted` if this machine does not permit echoes: then nothing is
+/// known of the remote end.
+pub async fn echo(address: IpAddr, limit: Duration) -> Result<Option<Duration>, Fault> {
     let address = address.to_canonical();
     let (socket, kind) = open_socket(address)?;
     let failed = |error: io::Error| {
@@ -21,7 +24,7 @@ pub async fn echo(address: IpAddr, patience: Duration) -> Result<Option<Duration
     };
     // Tokio has no sockets of this kind, but its datagram sockets only connect, send and receive.
     let socket = UdpSocket::from_std(OwnedFd::from(socket).into()).map_err(failed)?;
-    // The kernel gives answers of this address only; the token tells ours from those to other programs.
+    // The kernel delivers answers of this address only; the token distinguishes ours from those to other programs.
     let token = *Uuid::new_v4().as_bytes();
     let exchange = async {
         socket.connect(SocketAddr::new(address, 0)).await?;
@@ -35,10 +38,10 @@ pub async fn echo(address: IpAddr, patience: Duration) -> Result<Option<Duration
             }
         }
     };
-    match timeout(patience, exchange).await {
+    match timeout(limit, exchange).await {
         Err(_) => Ok(None),
         Ok(Ok(round_trip)) => Ok(Some(round_trip)),
-        // A router, or the other end, says that there is nobody.
+        // A router, or the remote end, reports that the address can't be reached.
         Ok(Err(error)) if matches!(error.kind(), ErrorKind::HostUnreachable | ErrorKind::ConnectionRefused) => Ok(None),
         Ok(Err(error)) => Err(failed(error)),
     }
@@ -48,7 +51,7 @@ pub async fn echo(address: IpAddr, patience: Duration) -> Result<Option<Duration
 enum SocketKind {
     /// The kernel fills in the identifier and strips the IP header.
     Datagram,
-    /// Everything is there, also what is for others.
+    /// The IP header is there, and so are packets for other programs.
     Raw,
 }
 
@@ -61,19 +64,20 @@ fn open_socket(address: IpAddr) -> Result<(Socket, SocketKind), Fault> {
     let opened = open(Type::DGRAM).map(|socket| (socket, SocketKind::Datagram));
     opened.or_else(|_| open(Type::RAW).map(|socket| (socket, SocketKind::Raw))).map_err(|error| {
         let message = format!(
-            "this machine lets us send no ICMP echo ({error}). Allow it with `sysctl -w \
+            "this machine does not permit ICMP echoes ({error}). Allow them with `sysctl -w \
              net.ipv4.ping_group_range=\"0 2147483647\"`, or check the node by `ports` or `urls` and set `ping: false`"
         );
         Fault::new(Reaction::Unsupported, "icmp.not-permitted", message)
     })
 }
 
-/// Types of RFC 792 and RFC 4443.
+/// Returns the types of a request and its reply (RFC 792, RFC 4443).
 fn message_types(address: IpAddr) -> (u8, u8) {
     if address.is_ipv4() { (8, 0) } else { (128, 129) }
 }
 
-/// Type, code, checksum, identifier, sequence number, token. The identifier is the kernel's or nobody's.
+/// Returns a request: type, code, checksum, identifier, sequence number, token. The identifier is set by the kernel, or
+/// not at all.
 fn echo_request(address: IpAddr, token: &[u8]) -> Vec<u8> {
     let mut packet = vec![message_types(address).0, 0, 0, 0, 0, 0, 0, 1];
     packet.extend_from_slice(token);
@@ -93,7 +97,7 @@ fn is_reply(packet: &[u8], address: IpAddr, kind: SocketKind, token: &[u8]) -> b
     message.is_some_and(|message| message.first() == Some(&message_types(address).1) && message.get(8..) == Some(token))
 }
 
-/// RFC 1071. (That of ICMPv6 covers the addresses too, and is the kernel's business.)
+/// Returns the checksum of RFC 1071. (That of ICMPv6 covers the addresses too, and is set by the kernel.)
 fn checksum(packet: &[u8]) -> u16 {
     let words = packet.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from));
     let sum = words.fold(0_u32, |sum, word| {
@@ -133,7 +137,7 @@ mod tests {
         }
     }
 
-    /// Seen to work where echoes are permitted; elsewhere the fault must say what to do.
+    /// Passes where echoes are permitted; elsewhere the fault must say what to do.
     #[tokio::test]
     async fn this_machine_answers_or_says_why_not() {
         let has_v6 = std::net::UdpSocket::bind("[::1]:0").is_ok();

@@ -1,4 +1,4 @@
-//! One call of a plugin: a fresh store and instance, three timers, and a typed fault for whatever goes wrong.
+//! Execution of one call of a plugin: a fresh store and instance, three timers, and a typed fault for whatever fails.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,21 +15,21 @@ use crate::call_clock::CallClock;
 use crate::host::{Call, HostState, KeyDisclosureRefused};
 use crate::sanitize;
 
-/// How long a call may go on after the user gave up, to tidy up and to tell what happened.
+/// Time for which a call may go on after it was cancelled, to clean up and to report what happened.
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
-/// Bytes of a crash in the log.
+/// Bytes of a backtrace in the log.
 const MAX_TRACE_BYTES: usize = 16 << 10;
 
 /// Code of the fault of a plugin that crashed.
 const TRAPPED_CODE: &str = "occopus.plugin-trapped";
 
-/// What a trap or a time-out means in this function.
+/// Possible effects of a function, by which a trap or a time-out is classified.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SideEffects {
-    /// It may have changed something: the outcome is unknown.
+    /// The call may have changed something: the outcome is unknown.
     Possible,
-    /// It only looks: it may be repeated.
+    /// The call only reads: it may be repeated.
     None,
 }
 
@@ -42,38 +42,39 @@ impl SideEffects {
     }
 }
 
-/// Runs `work` on a fresh instance.
+/// Runs `work` on a fresh instance, as soon as there is a permit for it. It ends early when its compute time is used
+/// up, at the call's deadline, and [`CANCEL_GRACE`] after the call was cancelled.
 pub(crate) async fn invoke<T, W>(
     instance: &InstancePre<HostState>,
-    slots: &Semaphore,
+    permits: &Semaphore,
     call: Arc<Call>,
-    acts: SideEffects,
+    effects: SideEffects,
     work: W,
 ) -> Result<T, Fault>
 where
     W: AsyncFnOnce(&mut Store<HostState>) -> wasmtime::Result<T>,
 {
-    let ended = |code: &str, message: String| Fault::new(acts.reaction(), code, message);
-    let Ok(_slot) = slots.acquire().await else {
+    let failed = |code: &str, message: String| Fault::new(effects.reaction(), code, message);
+    let Ok(_permit) = permits.acquire().await else {
         return Err(Fault::new(Reaction::Retry, "occopus.shutting-down", "the host is shutting down"));
     };
     let mut store = Store::new(instance.engine(), HostState::new(Arc::clone(&call)));
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(call.services.limits.transfer_bytes);
-    let busy = call.clock.clone();
-    limit_compute_time(&mut store, busy.clone(), call.services.limits.compute_time());
+    let clock = call.clock.clone();
+    limit_compute_time(&mut store, clock.clone(), call.services.limits.compute_time());
     let cancelled = async {
         call.context.cancel.cancelled().await;
         tokio::time::sleep(CANCEL_GRACE).await;
     };
     let plugin = call.plugin.clone();
     let outcome = tokio::select! {
-        done = busy.measure(work(&mut store)) => done.map_err(|error| fault_from_error(&call, &error, acts)),
-        () = sleep_until(call.deadline) => Err(ended(
+        done = clock.measure(work(&mut store)) => done.map_err(|error| fault_from_error(&call, &error, effects)),
+        () = sleep_until(call.deadline) => Err(failed(
             "occopus.plugin-timeout",
             format!("the plugin `{plugin}` gave no answer within {:?}", call.context.timeout),
         )),
-        () = cancelled => Err(ended("occopus.cancelled", format!("the call of the plugin `{plugin}` was cancelled"))),
+        () = cancelled => Err(failed("occopus.cancelled", format!("the call of the plugin `{plugin}` was cancelled"))),
     };
     call.linear_memory_bytes.store(store.data().limits.linear_memory_bytes, Ordering::Relaxed);
     let output = store.data().output.contents();
@@ -91,30 +92,30 @@ where
     })
 }
 
-/// What a plugin wrote before it crashed: the end of it says why.
+/// Returns the last lines that a plugin wrote before it crashed: they hold the cause.
 fn last_output_lines(output: &str) -> Option<String> {
     const MAX_LINES: usize = 6;
     const MAX_CHARS: usize = 600;
     let mut lines: Vec<_> = output.lines().rev().filter(|line| !line.trim().is_empty()).take(MAX_LINES).collect();
     lines.reverse();
-    let words: String = lines.join("\n").chars().take(MAX_CHARS).collect();
-    (!words.is_empty()).then(|| format!("it wrote last: {words}"))
+    let text: String = lines.join("\n").chars().take(MAX_CHARS).collect();
+    (!text.is_empty()).then(|| format!("it wrote last: {text}"))
 }
 
-/// A plugin that computes is interrupted at every tick of the epoch, so that the timers get their turn; after so much
-/// computing it is ended.
-fn limit_compute_time(store: &mut Store<HostState>, busy: CallClock, most: Duration) {
+/// Interrupts a plugin that computes at every tick of the epoch, so that timers can fire, and ends it after `limit` of
+/// computing.
+fn limit_compute_time(store: &mut Store<HostState>, clock: CallClock, limit: Duration) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
-        if busy.compute_time() > most {
+        if clock.compute_time() > limit {
             return Ok(UpdateDeadline::Interrupt);
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     });
 }
 
-/// A trap in words; Wasmtime's backtrace goes to the log.
-fn fault_from_error(call: &Call, error: &wasmtime::Error, acts: SideEffects) -> Fault {
+/// Converts a trap or another error of a call; Wasmtime's backtrace goes to the log.
+fn fault_from_error(call: &Call, error: &wasmtime::Error, effects: SideEffects) -> Fault {
     let trace = call.sanitized(&format!("{error:?}"), MAX_TRACE_BYTES);
     tracing::debug!(plugin = %call.plugin, node = %call.context.node, "{trace}");
     let plugin = &call.plugin;
@@ -131,10 +132,10 @@ fn fault_from_error(call: &Call, error: &wasmtime::Error, acts: SideEffects) -> 
             (TRAPPED_CODE, format!("the plugin `{plugin}` crashed (it panicked, or ran out of memory)"))
         }
         Some(trap) => (TRAPPED_CODE, format!("the plugin `{plugin}` crashed: {trap}")),
-        None if let Some(refused) = error.downcast_ref::<KeyDisclosureRefused>() => {
+        None if let Some(refusal) = error.downcast_ref::<KeyDisclosureRefused>() => {
             let message = format!(
-                "the plugin `{plugin}` was ended: {refused}, and with a key it could sign for others. The host signs requests for AWS \
-                 itself (`aws-sign`): the plugin has to be built anew with an SDK that has it"
+                "the plugin `{plugin}` was ended: {refusal}, and with a key it could sign for others. The host signs requests for AWS \
+                 itself (`aws-sign`): rebuild the plugin with an SDK that has it"
             );
             return finish_fault(call, Fault::new(Reaction::GiveUp, "host.key-refused", message));
         }
@@ -146,22 +147,22 @@ fn fault_from_error(call: &Call, error: &wasmtime::Error, acts: SideEffects) -> 
             );
             ("occopus.plugin-handles", message)
         }
-        // Wasmtime has no type for what its limiter refused.
+        // Wasmtime has no type for an error of its limiter.
         None if root_cause(error).contains("growing memory") => {
             let limit = call.services.limits.memory_bytes >> 20;
             ("occopus.plugin-memory", format!("the plugin `{plugin}` needs more memory than its limit of {limit} MiB"))
         }
         None => ("occopus.plugin-failed", format!("the plugin `{plugin}` could not be called: {}", root_cause(error))),
     };
-    finish_fault(call, Fault::new(acts.reaction(), code, message))
+    finish_fault(call, Fault::new(effects.reaction(), code, message))
 }
 
 fn root_cause(error: &wasmtime::Error) -> String {
     error.root_cause().to_string()
 }
 
-/// Takes the secrets out of a fault and adds what the host knows: what was refused in the call, whether there was a server,
-/// and that nothing can have happened when nothing was sent.
+/// Takes the secrets out of a fault and adds what the host has recorded: the refusals of the call, whether a server was
+/// reached, and that nothing can have happened if nothing was sent.
 pub(crate) fn finish_fault(call: &Call, mut fault: Fault) -> Fault {
     fault.unreachable = call.unreachable.load(Ordering::Relaxed);
     if fault.reaction == Reaction::UnknownOutcome && call.possible_effects.load(Ordering::Relaxed) == 0 {
@@ -177,7 +178,7 @@ pub(crate) fn finish_fault(call: &Call, mut fault: Fault) -> Fault {
     fault
 }
 
-/// When a call that may take this long has to end.
+/// Returns the deadline of a call with this time-out, which is at most a day away.
 pub(crate) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(Duration::from_secs(24 * 3600))
 }

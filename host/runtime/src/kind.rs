@@ -1,14 +1,14 @@
-//! What kind of plugin a component is: by what it exports, without compiling it.
+//! Detection of a plugin's kind by the exports of its component, without compiling it.
 
 use serde::{Deserialize, Serialize};
 use wasmparser::{Encoding, Parser, Payload};
 
 use crate::error::RuntimeError;
 
-/// The kinds of plugins.
+/// Kind of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum PluginKind {
     /// World `occopus:driver/driver`.
     Driver,
     /// World `occopus:health/health-checker`.
@@ -19,10 +19,10 @@ pub enum Kind {
     ConfigManager,
 }
 
-impl Kind {
+impl PluginKind {
     const ALL: [Self; 4] = [Self::Driver, Self::HealthChecker, Self::Contextualiser, Self::ConfigManager];
 
-    /// The interface by whose export it is recognised.
+    /// Returns the interface by whose export it is recognised.
     fn interface(self) -> &'static str {
         match self {
             Self::Driver => "occopus:driver/nodes",
@@ -32,7 +32,7 @@ impl Kind {
         }
     }
 
-    /// For people.
+    /// Returns the name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Driver => "driver",
@@ -43,18 +43,18 @@ impl Kind {
     }
 }
 
-/// The kind of a component, and the version of the contract that it was built for.
-pub(crate) fn detect(bytes: &[u8], origin: &str) -> Result<(Kind, String), RuntimeError> {
+/// Returns the kind of a component, and the version of the contract that it was built for.
+pub(crate) fn detect(bytes: &[u8], origin: &str) -> Result<(PluginKind, String), RuntimeError> {
     let exports = exports(bytes, origin)?;
-    for kind in Kind::ALL {
+    for kind in PluginKind::ALL {
         let export = exports.iter().find_map(|export| export.strip_prefix(kind.interface())?.strip_prefix('@'));
         let Some(version) = export else { continue };
-        // Within 0.x a minor version is a break.
+        // Within 0.x a minor version is a breaking change.
         if !version.starts_with("0.1.") {
             return Err(RuntimeError::WrongWorld {
                 origin: origin.to_owned(),
                 message: format!(
-                    "it is a {} of the contract {version}, and this host knows 0.1. Rebuild it with an SDK of 0.1, or use another version of Occopus",
+                    "it is a {} of the contract {version}, but this host supports 0.1. Rebuild it with an SDK of 0.1, or use another version of Occopus",
                     kind.name()
                 ),
             });
@@ -62,14 +62,15 @@ pub(crate) fn detect(bytes: &[u8], origin: &str) -> Result<(Kind, String), Runti
         return Ok((kind, version.to_owned()));
     }
     let listed = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-    let wanted: Vec<_> = Kind::ALL.iter().map(|kind| format!("{}@0.1.0 ({})", kind.interface(), kind.name())).collect();
+    let expected: Vec<_> =
+        PluginKind::ALL.iter().map(|kind| format!("{}@0.1.0 ({})", kind.interface(), kind.name())).collect();
     Err(RuntimeError::WrongWorld {
         origin: origin.to_owned(),
-        message: format!("it exports {listed}; a plugin exports one of {}", wanted.join(", ")),
+        message: format!("it exports {listed}; a plugin exports one of {}", expected.join(", ")),
     })
 }
 
-/// The names of a component's own exports, not of components inside it.
+/// Returns the names of a component's own exports, not of components inside it.
 fn exports(bytes: &[u8], origin: &str) -> Result<Vec<String>, RuntimeError> {
     let mut exports = Vec::new();
     visit_own_sections(bytes, origin, |payload| {
@@ -83,7 +84,7 @@ fn exports(bytes: &[u8], origin: &str) -> Result<Vec<String>, RuntimeError> {
     Ok(exports)
 }
 
-/// The interfaces that a component imports; none where it can't be read.
+/// Returns the interfaces that a component imports; none if it can't be read.
 pub(crate) fn imports(bytes: &[u8]) -> Vec<String> {
     let mut imports = Vec::new();
     let read = visit_own_sections(bytes, "", |payload| {
@@ -97,18 +98,18 @@ pub(crate) fn imports(bytes: &[u8]) -> Vec<String> {
     if read.is_ok() { imports } else { Vec::new() }
 }
 
-/// Goes through the component's own sections.
+/// Visits the component's own sections.
 fn visit_own_sections(
     bytes: &[u8],
     origin: &str,
     mut read: impl FnMut(Payload<'_>) -> wasmparser::Result<()>,
 ) -> Result<(), RuntimeError> {
-    let not = |message: String| RuntimeError::NotAComponent { origin: origin.to_owned(), message };
+    let not_a_component = |message: String| RuntimeError::NotAComponent { origin: origin.to_owned(), message };
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|error| not(format!("it is not WebAssembly ({error})")))? {
+        match payload.map_err(|error| not_a_component(format!("it is not WebAssembly ({error})")))? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                return Err(not(
+                return Err(not_a_component(
                     "it is a core module. Build it for wasm32-wasip2, or wrap it with `wasm-tools component new`"
                         .to_owned(),
                 ));
@@ -116,7 +117,8 @@ fn visit_own_sections(
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             payload if depth == 1 => {
-                read(payload).map_err(|error| not(format!("its imports or exports are broken ({error})")))?;
+                read(payload)
+                    .map_err(|error| not_a_component(format!("its imports or exports are broken ({error})")))?;
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Loads, limits and calls plugins; the only room that names Wasmtime.
+//! Plugin runtime: loads, limits and calls plugins. The only crate that names Wasmtime.
 
 pub mod grants;
 pub mod http;
@@ -40,7 +40,7 @@ mod webhook;
 
 pub use component_file::read_component;
 pub use error::RuntimeError;
-pub use kind::Kind;
+pub use kind::PluginKind;
 pub use limits::CallLimits;
 #[cfg(feature = "measure")]
 pub use measure::AnswerSearch;

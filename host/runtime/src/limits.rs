@@ -1,4 +1,4 @@
-//! What one call may use up.
+//! Limits of one call.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub struct CallLimits {
     /// Bytes of each linear memory.
     pub memory_bytes: usize,
-    /// Milliseconds of computing, waiting aside.
+    /// Milliseconds of compute time, without waiting.
     pub compute_ms: u64,
     /// Bytes that cross from the plugin to the host in one host call.
     pub transfer_bytes: usize,
@@ -23,7 +23,7 @@ pub struct CallLimits {
     pub response_body_bytes: u64,
     /// Bytes of bodies that the host holds at a time for a call, in both directions together.
     pub held_body_bytes: u64,
-    /// The same of all calls together, beyond the first 512 KiB of each.
+    /// Bytes of bodies for all calls together, beyond the first 512 KiB of each.
     pub held_body_bytes_of_all: u64,
     /// Bytes of log lines, progress and refusals, and of standard output and error together.
     pub log_bytes: usize,
@@ -46,16 +46,16 @@ impl Default for CallLimits {
 }
 
 impl CallLimits {
-    /// How long a call may compute.
+    /// Returns the compute time that a call may use.
     pub(crate) fn compute_time(&self) -> Duration {
         Duration::from_millis(self.compute_ms)
     }
 }
 
-/// How often the epoch is raised.
+/// Time between two increments of the epoch.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// Keeps the bounds of a store, and counts the bytes of its linear memories.
+/// Limiter of one store, which also counts the bytes of its linear memories.
 pub(crate) struct StoreLimiter {
     limits: StoreLimits,
     pub(crate) linear_memory_bytes: usize,
@@ -77,11 +77,11 @@ impl StoreLimiter {
 
 impl ResourceLimiter for StoreLimiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let may = self.limits.memory_growing(current, desired, maximum)?;
-        if may {
+        let is_allowed = self.limits.memory_growing(current, desired, maximum)?;
+        if is_allowed {
             self.linear_memory_bytes += desired - current;
         }
-        Ok(may)
+        Ok(is_allowed)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {

@@ -11,12 +11,12 @@ use crate::config_managers::SandboxedConfigManager;
 use crate::contextualisers::{CallMode, SandboxedContextualiser};
 use crate::drivers::SandboxedDriver;
 use crate::grants::Interface;
-use crate::kind::Kind;
+use crate::kind::PluginKind;
 use crate::plugin::Plugin;
 use crate::runtime::RuntimeCore;
 use crate::sections::fillable_keys;
 
-/// The plugins of a runtime. Whoever has it can't make a call that reaches anything.
+/// Plugins of a runtime. Its holder can't make a call that reaches anything.
 pub(crate) struct OfflineRuntime(pub(crate) Arc<RuntimeCore>);
 
 impl OfflineRuntime {
@@ -27,11 +27,11 @@ impl OfflineRuntime {
 
 impl Renderers for OfflineRuntime {
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
-        Some(self.offline_contextualiser(self.0.plugin(Kind::Contextualiser, keyword)?))
+        Some(self.offline_contextualiser(self.0.plugin(PluginKind::Contextualiser, keyword)?))
     }
 
     fn config_manager(&self, keyword: &str) -> Option<Arc<dyn ConfigManager>> {
-        let plugin = self.0.plugin(Kind::ConfigManager, keyword)?;
+        let plugin = self.0.plugin(PluginKind::ConfigManager, keyword)?;
         Some(Arc::new(SandboxedConfigManager { shared: Arc::clone(&self.0), plugin }))
     }
 
@@ -47,7 +47,7 @@ impl Renderers for OfflineRuntime {
 #[async_trait]
 impl OfflinePlugins for OfflineRuntime {
     async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
-        match self.0.plugin(Kind::Driver, driver) {
+        match self.0.plugin(PluginKind::Driver, driver) {
             // Calls nothing but `check`, which is prepared offline.
             Some(plugin) => SandboxedDriver { shared: Arc::clone(&self.0), plugin }.check(request).await,
             None => Ok(Vec::new()),
@@ -56,9 +56,9 @@ impl OfflinePlugins for OfflineRuntime {
 }
 
 impl RuntimeCore {
-    /// Returns what a driver lets others decide.
+    /// Returns the decisions that a driver leaves to others.
     pub(crate) fn open_decisions(&self, driver: &str) -> OpenDecisions {
-        let Some(plugin) = self.plugin(Kind::Driver, driver) else { return OpenDecisions::default() };
+        let Some(plugin) = self.plugin(PluginKind::Driver, driver) else { return OpenDecisions::default() };
         let Ok(description) = self.describe(&plugin) else { return OpenDecisions::default() };
         OpenDecisions {
             fillable: fillable_keys(&description.section_schema),

@@ -1,4 +1,4 @@
-//! One plugin: its bytes, what it says of itself, and its compiled form once it is needed.
+//! A plugin: its bytes, its description, and its compiled form once it is needed.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::admission::{OperatorGrants, Trust};
 use crate::error::RuntimeError;
 use crate::grants::{GrantSubject, PluginGrants};
 use crate::host::{HOST_INTERFACES, HostState, add_to_linker};
-use crate::kind::{self, Kind};
+use crate::kind::{self, PluginKind};
 
-/// Where a plugin comes from.
+/// Origin of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// It came with this program.
+    /// Part of this program.
     Bundled,
     /// A file of the operator's.
     File(std::path::PathBuf),
@@ -35,14 +35,14 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// A plugin that has not been looked at.
+/// A plugin that has not been read.
 #[derive(Debug, Clone)]
 pub struct PluginSource {
-    /// For messages about bundled ones.
+    /// Name for messages about bundled plugins.
     pub name: String,
     /// The component.
     pub bytes: Cow<'static, [u8]>,
-    /// Where it comes from.
+    /// Origin of the component.
     pub origin: Origin,
     /// Consent by which the operator installed it; none when it was not installed.
     pub consent: Option<Consent>,
@@ -55,33 +55,33 @@ pub struct Consent {
     pub sha256: String,
     /// Grants that were agreed to.
     pub grants: PluginGrants,
-    /// True when it may replace another plugin of its kind and keyword.
+    /// Consent to replace another plugin of its kind and keyword.
     pub replaces: bool,
 }
 
-/// What a plugin says of itself (`describe`).
+/// A plugin's description of itself (`describe`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Description {
-    /// For people.
+    /// Name for messages, and for grants in the configuration.
     pub name: String,
-    /// Of the plugin.
+    /// Version of the plugin.
     pub version: String,
-    /// What the user writes to choose it.
+    /// Keyword by which users choose it.
     pub keyword: String,
-    /// One line.
+    /// Summary in one line.
     pub summary: String,
     /// JSON Schema of its section.
     pub section_schema: Arc<Value>,
     /// JSON Schema of its credentials.
     pub credentials_schema: Option<Arc<Value>>,
-    /// Network targets that it asks for.
+    /// Network targets that it needs.
     pub needs_network: Vec<String>,
-    /// Host interfaces that it asks for.
+    /// Host interfaces that it needs.
     pub needs_interfaces: Vec<String>,
 }
 
 pub(crate) struct Plugin {
-    pub(crate) kind: Kind,
+    pub(crate) kind: PluginKind,
     pub(crate) contract: String,
     pub(crate) origin: Origin,
     /// SHA-256 of the bytes, in hexadecimal.
@@ -103,9 +103,9 @@ impl Plugin {
             Origin::File(path) => path.display().to_string(),
         };
         let digest: String = Sha256::digest(&source.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        // Before anything of it is read.
-        if let Some(pin) = source.consent.as_ref().filter(|pin| pin.sha256 != digest) {
-            return Err(RuntimeError::DigestMismatch { origin: label, pinned: pin.sha256.clone(), found: digest });
+        // Checked before anything of it is read.
+        if let Some(consent) = source.consent.as_ref().filter(|consent| consent.sha256 != digest) {
+            return Err(RuntimeError::DigestMismatch { origin: label, pinned: consent.sha256.clone(), found: digest });
         }
         let (kind, contract) = kind::detect(&source.bytes, &label)?;
         Ok(Self {
@@ -122,17 +122,17 @@ impl Plugin {
         })
     }
 
-    /// For messages.
+    /// Returns its name for messages.
     pub(crate) fn label(&self) -> &str {
         &self.label
     }
 
-    /// Bytes of the component.
+    /// Returns the size of the component in bytes.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Interfaces of ours that it imports.
+    /// Returns the interfaces that it imports.
     pub(crate) fn imports(&self) -> Vec<String> {
         kind::imports(&self.bytes)
     }
@@ -141,20 +141,20 @@ impl Plugin {
         self.origin == Origin::Bundled
     }
 
-    /// Returns kind, keyword and digest: what the host keeps for one plugin is for no other.
+    /// Returns kind, keyword and digest, under which the host keeps what is for this plugin alone.
     pub(crate) fn identity(&self) -> String {
         let keyword = self.description.get().map_or("", |description| description.keyword.as_str());
         format!("{} {keyword} {}", self.kind.name(), self.digest)
     }
 
-    /// Returns what its grants are computed from, beside the call at hand.
+    /// Returns the facts from which its grants are computed, without those of the call at hand.
     pub(crate) fn grant_subject<'a>(&'a self, description: &'a Description) -> GrantSubject<'a> {
         GrantSubject {
             plugin: &description.name,
             bundled: self.is_bundled(),
             needs_network: &description.needs_network,
             needs_interfaces: &description.needs_interfaces,
-            config_key: self.granted.get().map(|granted| granted.entry.as_str()),
+            config_key: self.granted.get().map(|granted| granted.config_key.as_str()),
             operator: self.granted.get().map(|granted| &granted.grants),
             ..GrantSubject::default()
         }
@@ -172,7 +172,7 @@ impl Plugin {
         self.compiled.get().is_some()
     }
 
-    /// Compiled and linked; from the cache on disk when it was compiled before. Blocks.
+    /// Returns the plugin compiled and linked, from the cache on disk if it was compiled before. Blocks.
     pub(crate) fn instance_pre(&self, engine: &Engine) -> Result<&InstancePre<HostState>, RuntimeError> {
         if let Some(compiled) = self.compiled.get() {
             return Ok(compiled);
@@ -188,22 +188,22 @@ impl Plugin {
         Ok(self.compiled.get_or_init(|| linked))
     }
 
-    /// The description that an earlier run kept.
+    /// Returns the description that an earlier run cached.
     pub(crate) fn cached_description(&self, cache: &Path) -> Option<Description> {
         serde_json::from_slice(&std::fs::read(self.description_file(cache)).ok()?).ok()
     }
 
-    /// Keeps the description for later runs. It can be had again, so failing to keep it is no error.
+    /// Caches the description for later runs. It can be queried again, so a failure is not an error.
     pub(crate) fn cache_description(&self, cache: &Path, description: &Description) {
         let file = self.description_file(cache);
         let Ok(bytes) = serde_json::to_vec(description) else { return };
         let Some(directory) = file.parent() else { return };
         let new = directory.join(format!("{}.{}.new", self.digest, std::process::id()));
-        let kept = files::create_private_dir(directory)
+        let written = files::create_private_dir(directory)
             .and_then(|()| std::fs::write(&new, bytes))
             .and_then(|()| std::fs::rename(&new, &file));
-        if let Err(error) = kept {
-            tracing::debug!("the description of {} is not kept: {error}", self.label);
+        if let Err(error) = written {
+            tracing::debug!("the description of {} is not cached: {error}", self.label);
         }
     }
 
@@ -212,7 +212,7 @@ impl Plugin {
     }
 }
 
-/// A link error in words: which interface, what there is, what to do.
+/// Returns the message of a link error: missing interfaces, available ones, and a remedy.
 fn link_error_message(engine: &Engine, component: &Component, error: &wasmtime::Error) -> String {
     let ty = component.component_type();
     let unknown: Vec<_> = ty

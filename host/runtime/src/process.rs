@@ -1,7 +1,7 @@
 //! Processes on this machine, for the `local` driver (Linux only).
 //!
-//! Each process has a directory with a record that is written before the process is started. What was started is found
-//! again by pid and start time, or, when the host died before it could note them, by the instance id in the process's
+//! Each process has a directory with a record that is written before the process is started. A started process is found
+//! again by pid and start time or, if the host died before it could record them, by the instance id in the process's
 //! environment. So the host may be killed at any moment and neither loses nor doubles a process.
 
 mod address;
@@ -27,44 +27,44 @@ use directory::{ProcessDirectory, ProcessRecord};
 pub use exit::ProcessExit;
 pub use watch::{run_output_rotation, spawn_output_rotation};
 
-/// What to run.
+/// Command to run.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ProcessCommand {
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// Added to a minimal environment. Not kept: it may hold secrets.
+    /// Variables that are added to a minimal environment. They are not stored: they may hold secrets.
     pub environment: Vec<(String, String)>,
     /// Working directory.
     pub directory: Option<String>,
-    /// Kept with the process.
+    /// Labels that are stored with the process.
     pub labels: Vec<(String, String)>,
 }
 
 /// State of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessState {
-    /// It runs.
+    /// Running.
     Running,
-    /// It ended by itself.
+    /// Ended by itself.
     Exited,
-    /// None is known by this id.
+    /// Unknown under this id.
     Gone,
 }
 
 /// A process that was started once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// The id it was started under.
+    /// Id under which it was started.
     pub instance_id: String,
-    /// Its state.
+    /// State of the process.
     pub state: ProcessState,
-    /// 0 unless known.
+    /// Process id; 0 if unknown.
     pub pid: u32,
     /// A loopback address of its own.
     pub address: String,
     /// The file its output goes to.
     pub output: String,
-    /// As they were given.
+    /// Labels as they were given.
     pub labels: Vec<(String, String)>,
 }
 
@@ -78,59 +78,77 @@ pub struct Processes {
 struct Inner {
     state_dir: PathBuf,
     program: PathBuf,
-    /// Those that this host started and that have not been waited for, by instance id.
+    /// Children that this host started and has not waited for, by instance id.
     children: Mutex<HashMap<String, Vec<Child>>>,
-    /// Those whose output is kept short: all that this host has seen running.
+    /// Instances whose output is kept short: all that this host has observed running.
     rotated_outputs: Mutex<BTreeSet<String>>,
-    /// Whether a task waits for ends and for output.
+    /// Set once the task that waits for exits and rotates outputs is started.
     is_watch_started: AtomicBool,
 }
 
-/// How many [`Processes::list_all`] answers with at once.
+/// Number of processes in one page of [`Processes::list_all`].
 const LIST_PAGE_SIZE: usize = 100;
 
 impl Processes {
-    /// Nothing is touched before the first call. `program` is what processes get as `OCCOPUS`.
+    /// Creates a handle. Nothing is touched before the first call. Processes get `program` as `OCCOPUS`.
     pub fn new(state_dir: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
         let (state_dir, program) = (state_dir.into(), program.into());
-        let (children, seen, watched) = Default::default();
-        Self {
-            inner: Arc::new(Inner { state_dir, program, children, rotated_outputs: seen, is_watch_started: watched }),
-        }
+        let (children, rotated_outputs, is_watch_started) = Default::default();
+        Self { inner: Arc::new(Inner { state_dir, program, children, rotated_outputs, is_watch_started }) }
     }
 
-    /// Starts a process, once for each id: when one was started under it before, that one is the answer, running or not.
+    /// Starts a process, once for each id: if one was started under it before, that one is returned, running or not.
     /// Only a process that ended in the very moment in which the host was killed may be started a second time.
+    ///
+    /// # Errors
+    /// Fails if the id or the command is not valid, the program can't be started, or the directory of state can't be
+    /// used.
     pub async fn start(&self, instance_id: &str, command: ProcessCommand) -> Result<Process, Fault> {
         let id = instance_id.to_owned();
         self.run_blocking(Reaction::UnknownOutcome, move |inner| inner.start(&id, &command)).await
     }
 
-    /// As many answers as ids, in their order.
+    /// Returns the processes of these ids, in their order.
+    ///
+    /// # Errors
+    /// Fails if an id is not valid, or the directory of state can't be used.
     pub async fn inspect(&self, instance_ids: &[String]) -> Result<Vec<Process>, Fault> {
         let ids = instance_ids.to_vec();
         self.run_blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.inspect(id)).collect()).await
     }
 
-    /// Ends the whole group and forgets it: SIGTERM, after the grace SIGKILL. Ok when there is none.
+    /// Ends the whole group and forgets it: SIGTERM, after `grace` SIGKILL. Succeeds if there is none.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, a process does not end, or the directory of state can't be used.
     pub async fn stop(&self, instance_id: &str, grace: Duration) -> Result<(), Fault> {
         let id = instance_id.to_owned();
         self.run_blocking(Reaction::UnknownOutcome, move |inner| inner.stop(&id, grace)).await
     }
 
-    /// All that have not been stopped, by id, a page at a time.
+    /// Returns all processes that have not been stopped, by id, a page at a time, and the cursor of the next page.
+    ///
+    /// # Errors
+    /// Fails if the directory of state can't be used.
     pub async fn list_all(&self, cursor: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
         let after = cursor.map(str::to_owned);
         self.run_blocking(Reaction::Retry, move |inner| inner.list(after.as_deref())).await
     }
 
-    /// How processes ended, by instance id; none for one that runs, and when nobody knows it.
+    /// Returns the exits of these processes, in the order of the ids; none for one that runs, and if its exit is
+    /// unknown.
+    ///
+    /// # Errors
+    /// Fails if an id is not valid, or the directory of state can't be used.
     pub async fn exits(&self, instance_ids: &[String]) -> Result<Vec<Option<ProcessExit>>, Fault> {
         let ids = instance_ids.to_vec();
         self.run_blocking(Reaction::Retry, move |inner| ids.iter().map(|id| inner.exit_of(id)).collect()).await
     }
 
-    /// The last lines that a process wrote, at most so many; empty when there is none by this id.
+    /// Returns the last lines that a process wrote, at most `lines`; empty if there is no process with this id.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or the output can't be read.
     pub async fn tail(&self, instance_id: &str, lines: u32) -> Result<String, Fault> {
         let id = instance_id.to_owned();
         self.run_blocking(Reaction::Retry, move |inner| {
@@ -141,7 +159,7 @@ impl Processes {
         .await
     }
 
-    /// Files, locks and `/proc` block; a caller that goes away does not interrupt them half-way.
+    /// Runs blocking work (files, locks, `/proc`) to its end, also if the caller is dropped meanwhile.
     async fn run_blocking<T: Send + 'static>(
         &self,
         when_lost: Reaction,
@@ -163,7 +181,7 @@ impl Inner {
         let record = match directory.read()? {
             Some(record) if record.started.is_some() => return Ok(self.process(&directory, &record)),
             Some(record) => match members::find_started(id) {
-                // An earlier host was killed between the start and the note of it.
+                // An earlier host was killed between the start and its record.
                 Some(started) => {
                     let record = ProcessRecord { started: Some(started), ..record };
                     directory.write(&record)?;
@@ -184,7 +202,7 @@ impl Inner {
                 record
             }
         };
-        // From here on the record tells every later host to look for the process.
+        // From here on the record makes every later host search for the process.
         let child = match spawn::spawn(&program, command, id, &record.address, &self.program, &directory) {
             Ok(child) => child,
             Err(fault) => {
@@ -197,7 +215,7 @@ impl Inner {
         children.entry(id.to_owned()).or_default().push(child);
         drop(children);
         let record = ProcessRecord { started, ..record };
-        // It runs, and the record says that it may: the next call finds it.
+        // The process runs, and the record shows that it may: the next call finds it.
         directory.write(&record).map_err(|fault| Fault { reaction: Reaction::UnknownOutcome, ..fault })?;
         drop(lock);
         Ok(self.process(&directory, &record))
@@ -210,7 +228,7 @@ impl Inner {
         if record.started.is_some() {
             return Ok(self.process(&directory, &record));
         }
-        // Somebody is starting it at this moment, or was killed while starting it: the lock tells.
+        // Another host is starting it at this moment, or was killed while starting it: the lock shows which.
         let Some(_lock) = directory.lock()? else { return Ok(gone_process(id)) };
         let Some(record) = directory.read()? else { return Ok(gone_process(id)) };
         if record.started.is_some() {
@@ -272,18 +290,18 @@ impl Inner {
         Ok(started.and_then(|started| ProcessExit::load(&directory, Some(&started))))
     }
 
-    /// Waits for a child of this host that ended, which would stay as a zombie until the host ends too, and notes down how it
-    /// ended.
+    /// Waits for children of this host that ended, which would stay zombies until the host ends too, and stores their
+    /// exits.
     fn reap(&self, id: &str) {
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(own) = children.get_mut(id) else { return };
         own.retain_mut(|child| match child.try_wait() {
             Ok(None) => true,
             Ok(Some(status)) => {
-                if let (Some(ending), Ok(directory)) =
+                if let (Some(exit), Ok(directory)) =
                     (ProcessExit::from_status(status), ProcessDirectory::new(&self.state_dir, id))
                 {
-                    ending.save(&directory);
+                    exit.save(&directory);
                 }
                 false
             }
@@ -295,10 +313,10 @@ impl Inner {
     }
 }
 
-/// Keeps the output of a process short. Whatever fails, the process is not to suffer from it.
+/// Keeps the output of a process short. A failure is only logged: the process must not suffer from it.
 fn rotate(directory: &ProcessDirectory) {
     if let Err(error) = output::rotate(directory, output::MAX_OUTPUT_FILE_BYTES) {
-        tracing::warn!("the output of {} could not be shortened: {error}", directory.id());
+        tracing::warn!("cannot rotate the output of {}: {error}", directory.id());
     }
 }
 

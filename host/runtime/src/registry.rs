@@ -1,30 +1,30 @@
-//! The plugins of a runtime, each described once, by kind and keyword.
+//! Index of a runtime's plugins, each described once, by kind and keyword.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::admission::{self, Candidate, Trust};
 use crate::error::RuntimeError;
-use crate::kind::Kind;
+use crate::kind::PluginKind;
 use crate::plugin::Plugin;
 use crate::runtime::RuntimeCore;
 
-/// The plugins that are taken in.
+/// Admitted plugins.
 #[derive(Default)]
 pub(crate) struct PluginIndex {
-    pub(crate) by_keyword: HashMap<(Kind, String), Arc<Plugin>>,
-    /// The contextualiser `basic` that came with the program, also where it was replaced.
+    pub(crate) by_keyword: HashMap<(PluginKind, String), Arc<Plugin>>,
+    /// Contextualiser `basic` of this program, also if it was replaced.
     pub(crate) basic_contextualiser: Option<Arc<Plugin>>,
-    /// Plugins that work and are left out.
+    /// Errors of usable plugins that are not admitted.
     pub(crate) rejected: Vec<RuntimeError>,
 }
 
 impl RuntimeCore {
-    pub(crate) fn plugin(&self, kind: Kind, keyword: &str) -> Option<Arc<Plugin>> {
+    pub(crate) fn plugin(&self, kind: PluginKind, keyword: &str) -> Option<Arc<Plugin>> {
         self.index().by_keyword.get(&(kind, keyword.to_owned())).cloned()
     }
 
-    /// Returns the contextualiser that renders what decides about credentials and grants.
+    /// Returns the bundled contextualiser `basic`, which renders what decides about credentials and grants.
     pub(crate) fn basic_contextualiser(&self) -> Option<Arc<Plugin>> {
         self.index().basic_contextualiser.clone()
     }
@@ -39,14 +39,14 @@ impl RuntimeCore {
                 }
             }
             let candidates: Vec<_> = described.iter().filter_map(|plugin| candidate(plugin)).collect();
-            for ((plugin, candidate), refused) in
+            for ((plugin, candidate), rejection) in
                 described.iter().zip(&candidates).zip(admission::rejection_reasons(&candidates))
             {
                 let key = (plugin.kind, candidate.keyword.to_owned());
                 if plugin.is_bundled() && key == basic_contextualiser_key() {
                     index.basic_contextualiser = Some(Arc::clone(plugin));
                 }
-                match refused {
+                match rejection {
                     Some(message) => {
                         let error = RuntimeError::NotAdmitted { origin: plugin.label().to_owned(), message };
                         tracing::warn!("{error}");
@@ -60,7 +60,7 @@ impl RuntimeCore {
         })
     }
 
-    /// Tells each plugin what the operator grants to it: in the configuration, and at its installation.
+    /// Assigns to each plugin what the operator grants to it: in the configuration, and at its installation.
     fn assign_grants(&self, index: &PluginIndex, candidates: &[Candidate<'_>]) {
         let plugins: Vec<_> = index.by_keyword.values().collect();
         let all: Vec<_> = plugins.iter().filter_map(|plugin| candidate(plugin)).collect();
@@ -68,20 +68,20 @@ impl RuntimeCore {
         for (plugin, mut granted) in
             plugins.iter().zip(admission::operator_grants(&all, &bundled, &self.grants.plugins))
         {
-            if let Some(pin) = &plugin.consent {
-                granted.grants.add(&pin.grants);
+            if let Some(consent) = &plugin.consent {
+                granted.grants.add(&consent.grants);
             }
             let _ = plugin.granted.set(granted);
         }
     }
 }
 
-/// Returns the key of the contextualiser whose bundled form renders what decides.
-pub(crate) fn basic_contextualiser_key() -> (Kind, String) {
-    (Kind::Contextualiser, "basic".to_owned())
+/// Returns the key of the contextualiser `basic`, whose bundled form renders what decides about credentials and grants.
+pub(crate) fn basic_contextualiser_key() -> (PluginKind, String) {
+    (PluginKind::Contextualiser, "basic".to_owned())
 }
 
-/// Returns a plugin as it stands beside others; none before it was described.
+/// Returns a plugin as a candidate; none before it was described.
 fn candidate(plugin: &Plugin) -> Option<Candidate<'_>> {
     let description = plugin.description.get()?;
     Some(Candidate {
@@ -90,6 +90,6 @@ fn candidate(plugin: &Plugin) -> Option<Candidate<'_>> {
         keyword: &description.keyword,
         digest: &plugin.digest,
         trust: plugin.trust(),
-        replaces: plugin.consent.as_ref().is_some_and(|pin| pin.replaces),
+        replaces: plugin.consent.as_ref().is_some_and(|consent| consent.replaces),
     })
 }

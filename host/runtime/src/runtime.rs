@@ -1,4 +1,5 @@
-//! All plugins of this host, and how they are called.
+//! The runtime: all plugins of this host, the preparation of their calls, and the engine's ports to them. Longer than
+//! other files since the three share the fields of [`RuntimeCore`].
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,7 +27,7 @@ use crate::health_checkers::SandboxedHealthChecker;
 use crate::host::{Call, CallInput, HostServices};
 use crate::http::{CallBodyMemory, HttpClient, TlsIdentity};
 use crate::invoke::{SideEffects, deadline, invoke};
-use crate::kind::Kind;
+use crate::kind::PluginKind;
 use crate::limits::CallLimits;
 use crate::offline::OfflineRuntime;
 use crate::plugin::{Description, Plugin, PluginSource};
@@ -36,61 +37,62 @@ use crate::secrets::{CallSecrets, public_fields};
 use crate::sections::{SelectorCredentialSource, credential_selector};
 use crate::wasm::{MAX_CONCURRENT_CALLS, WasmEngine};
 
-/// Where the runtime keeps things, and what plugins may do.
+/// Configuration of the runtime: its directories, and what plugins may do.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
-    /// For compiled plugins; may be deleted at any time.
+    /// Directory for compiled plugins; may be deleted at any time.
     pub cache_dir: PathBuf,
-    /// For local processes.
+    /// Directory for the state of local processes.
     pub state_dir: PathBuf,
-    /// What the operator grants.
+    /// Grants of the operator.
     pub grants: Grants,
-    /// What a call may use up.
+    /// Limits of a call.
     pub limits: CallLimits,
-    /// Whether templates may run commands on this machine (`cmd`).
+    /// Permission for templates to run commands on this machine (`cmd`).
     pub allow_commands: bool,
 }
 
-/// Finds the user's credential for a section.
+/// Source of the user's credentials for sections.
 #[async_trait]
 pub trait CredentialSource: Send + Sync {
-    /// None when no rule fits.
+    /// Returns the credential for a section; none if no rule fits.
     ///
     /// # Errors
-    /// When several fit, or the user's file can't be read.
+    /// Fails if several rules fit, or the user's file can't be read.
     fn credential(&self, section: SectionKind, settings: &Value) -> Result<Option<Credential>, Fault>;
 
-    /// Reads again what has changed or ended since. It is called before each call of a plugin that has credentials.
+    /// Reads again what has changed or expired since. Called before each call of a plugin that has credentials.
     async fn refresh(&self) {}
 
-    /// Reads again because a cloud refused this for a section. Gives whether there is something else for it now.
-    async fn renew(&self, _section: SectionKind, _settings: &Value, _refused: &Credential) -> bool {
+    /// Reads the credentials again after a cloud denied this one for a section. Returns whether the section has another
+    /// one now.
+    async fn renew(&self, _section: SectionKind, _settings: &Value, _denied: &Credential) -> bool {
         false
     }
 }
 
-/// What is known of a plugin.
+/// Facts about a plugin.
 #[derive(Debug, Clone)]
 pub struct PluginInfo {
-    /// Its kind.
-    pub kind: Kind,
-    /// Where it comes from, for people.
+    /// Kind of the plugin.
+    pub kind: PluginKind,
+    /// Origin of the plugin, for messages.
     pub origin: String,
     /// SHA-256 of its bytes, in hexadecimal.
     pub digest: String,
-    /// The version of the contract that it was built for.
+    /// Version of the contract that it was built for.
     pub contract: String,
     /// Bytes of the component.
     pub size: usize,
-    /// The interfaces that it imports.
+    /// Interfaces that it imports.
     pub imports: Vec<String>,
-    /// True when it came with the program.
+    /// Set if it is a part of this program.
     pub is_bundled: bool,
     /// Grants of the operator, in the configuration and at its installation.
     pub granted: PluginGrants,
-    /// The key of the configuration whose lines are for it: its name, or `KIND/NAME` where others have that name.
-    pub entry: String,
-    /// What it says of itself.
+    /// Key of the configuration under which its grants are written: its name, or `KIND/NAME` if others have that name.
+    pub config_key: String,
+    /// Description of itself.
     pub description: Description,
 }
 
@@ -99,70 +101,70 @@ pub struct Runtime {
     pub(crate) shared: Arc<RuntimeCore>,
 }
 
-/// What the plugins' callers need of the runtime.
+/// Part of the runtime that the callers of plugins share.
 pub(crate) struct RuntimeCore {
     wasm: OnceLock<WasmEngine>,
-    /// Guards the making of `wasm`, which may fail.
+    /// Guard for the creation of `wasm`, which may fail.
     wasm_init: Mutex<()>,
     pub(crate) cache_dir: PathBuf,
     pub(crate) grants: Grants,
     pub(crate) services: Arc<HostServices>,
     pub(crate) call_permits: Semaphore,
     pub(crate) credentials: Arc<dyn CredentialSource>,
-    /// In the order of their sources.
+    /// Plugins that could be read, in the order of their sources.
     pub(crate) plugins: Vec<Arc<Plugin>>,
-    /// What could not be loaded, and why.
+    /// Errors of the plugins that could not be read.
     load_errors: Vec<RuntimeError>,
     pub(crate) index: OnceLock<PluginIndex>,
 }
 
-/// The credential of a call, and the place of what it remembers between calls.
+/// Credential of a call, and the scope of its cached tokens.
 pub(crate) struct CallCredentials {
     secrets: Option<CallSecrets>,
     token_scope: String,
 }
 
-/// Credential and certificates of a call.
+/// Credential and certificates for a call.
 #[derive(Default)]
 pub(crate) struct ResolvedCredentials {
-    /// For the plugin to use.
+    /// Secrets that the plugin may use.
     secrets: Option<CallSecrets>,
-    /// For the host's connections.
+    /// Certificates for the host's connections.
     identity: Option<TlsIdentity>,
-    /// Tells it from others, also from what was at the same place before.
+    /// Text that distinguishes the credential from others, also from earlier ones of the same rule.
     scope: String,
 }
 
 impl CallCredentials {
-    /// Makes that of calls of this plugin with this access. Plugins that only share a name share nothing.
-    pub(crate) fn of(plugin: &Plugin, access: ResolvedCredentials) -> Self {
-        Self { token_scope: format!("{}\n{}", plugin.identity(), access.scope), secrets: access.secrets }
+    /// Returns the credential for calls of this plugin. Plugins that only share a name share no tokens.
+    pub(crate) fn of(plugin: &Plugin, resolved: ResolvedCredentials) -> Self {
+        Self { token_scope: format!("{}\n{}", plugin.identity(), resolved.scope), secrets: resolved.secrets }
     }
 
-    /// Makes that of calls that reach nothing.
+    /// Returns the credential for calls that reach nothing.
     pub(crate) fn offline(plugin: &Plugin) -> Self {
         Self { secrets: None, token_scope: format!("offline\n{}", plugin.identity()) }
     }
 }
 
 impl Runtime {
-    /// Takes the plugins in; a later one replaces an earlier one of the same kind and keyword. One that is broken is left out,
-    /// and said in [`Runtime::broken`].
+    /// Reads the plugins; a later one replaces an earlier one of the same kind and keyword. A broken one is left out,
+    /// and reported by [`Runtime::load_errors`].
     ///
     /// # Errors
-    /// When there is nothing that plugins could run on.
+    /// Reserved for machines on which plugins can't be run; at present that is reported by the first call.
     pub fn new(
         config: RuntimeConfig,
         sources: Vec<PluginSource>,
         credentials: Arc<dyn CredentialSource>,
     ) -> Result<Arc<Self>, RuntimeError> {
-        let (mut plugins, mut broken) = (Vec::new(), Vec::new());
+        let (mut plugins, mut load_errors) = (Vec::new(), Vec::new());
         for source in sources {
             match Plugin::new(source) {
                 Ok(plugin) => plugins.push(Arc::new(plugin)),
                 Err(error) => {
                     tracing::warn!("{error}");
-                    broken.push(error);
+                    load_errors.push(error);
                 }
             }
         }
@@ -185,21 +187,21 @@ impl Runtime {
             call_permits: Semaphore::new(MAX_CONCURRENT_CALLS as usize - 8),
             credentials,
             plugins,
-            load_errors: broken,
+            load_errors,
             index: OnceLock::new(),
         };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
     }
 
-    /// Plugins that could not be loaded.
+    /// Returns the messages of all plugins that could not be loaded. Blocks.
     pub fn load_errors(&self) -> Vec<String> {
         let described = self.shared.plugins.iter().filter_map(|plugin| self.shared.describe(plugin).err());
-        let left_out = self.shared.index().rejected.iter();
-        let known = self.shared.load_errors.iter().chain(left_out).map(ToString::to_string);
+        let rejected = self.shared.index().rejected.iter();
+        let known = self.shared.load_errors.iter().chain(rejected).map(ToString::to_string);
         known.chain(described.map(|error| error.to_string())).collect()
     }
 
-    /// All plugins that work, sorted by kind and keyword. Those that were replaced are left out.
+    /// Returns all usable plugins, sorted by kind and keyword, without those that were replaced. Blocks.
     pub fn list(&self) -> Vec<PluginInfo> {
         let mut list: Vec<_> =
             self.shared.index().by_keyword.values().filter_map(|plugin| self.shared.info(plugin).ok()).collect();
@@ -207,7 +209,7 @@ impl Runtime {
         list
     }
 
-    /// What a plugin may do and why, as text; none when there is no plugin of this name or keyword.
+    /// Returns the grants of a plugin and their reasons as text; none if no plugin has this name or keyword. Blocks.
     pub fn explain(&self, name: &str) -> Option<String> {
         let found: Vec<_> = self
             .list()
@@ -218,41 +220,41 @@ impl Runtime {
         (!texts.is_empty()).then(|| texts.join("\n"))
     }
 
-    /// Compiles plugins, so that none is compiled in the middle of a deployment. Calls `tell` with the name of each that is
-    /// not ready yet. Blocks.
+    /// Compiles plugins, so that none is compiled in the middle of a deployment. Calls `report` with the keyword of
+    /// each that is not compiled yet. Blocks.
     ///
     /// # Errors
-    /// When one can't be compiled.
-    pub fn preload(&self, wanted: &[(Kind, String)], tell: &dyn Fn(&str)) -> Result<(), RuntimeError> {
-        for key in wanted {
+    /// Fails if a plugin can't be compiled or linked.
+    pub fn preload(&self, keys: &[(PluginKind, String)], report: &dyn Fn(&str)) -> Result<(), RuntimeError> {
+        for key in keys {
             if let Some(plugin) = self.shared.index().by_keyword.get(key) {
                 if !plugin.is_compiled() {
-                    tell(&key.1);
+                    report(&key.1);
                 }
                 plugin.instance_pre(&self.shared.wasm()?.engine)?;
             }
         }
-        if let Some(templates) =
-            self.shared.index().basic_contextualiser.as_ref().filter(|_| wanted.contains(&basic_contextualiser_key()))
+        if let Some(basic) =
+            self.shared.index().basic_contextualiser.as_ref().filter(|_| keys.contains(&basic_contextualiser_key()))
         {
-            templates.instance_pre(&self.shared.wasm()?.engine)?;
+            basic.instance_pre(&self.shared.wasm()?.engine)?;
         }
         Ok(())
     }
 
-    pub(crate) fn plugin(&self, kind: Kind, keyword: &str) -> Option<Arc<Plugin>> {
+    pub(crate) fn plugin(&self, kind: PluginKind, keyword: &str) -> Option<Arc<Plugin>> {
         self.shared.plugin(kind, keyword)
     }
 }
 
 impl RuntimeCore {
     pub(crate) fn wasm(&self) -> Result<&WasmEngine, RuntimeError> {
-        let _making = self.wasm_init.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _guard = self.wasm_init.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(wasm) = self.wasm.get() {
             return Ok(wasm);
         }
-        let made = WasmEngine::new(&self.cache_dir, &self.services.limits)?;
-        Ok(self.wasm.get_or_init(|| made))
+        let created = WasmEngine::new(&self.cache_dir, &self.services.limits)?;
+        Ok(self.wasm.get_or_init(|| created))
     }
 
     fn info(&self, plugin: &Plugin) -> Result<PluginInfo, RuntimeError> {
@@ -265,7 +267,7 @@ impl RuntimeCore {
             imports: plugin.imports(),
             is_bundled: plugin.is_bundled(),
             granted: plugin.granted.get().map(|granted| granted.grants.clone()).unwrap_or_default(),
-            entry: plugin.granted.get().map(|granted| granted.entry.clone()).unwrap_or_default(),
+            config_key: plugin.granted.get().map(|granted| granted.config_key.clone()).unwrap_or_default(),
             description: self.describe(plugin)?.clone(),
         })
     }
@@ -274,7 +276,7 @@ impl RuntimeCore {
         &self,
         plugin: &str,
         grants: CallGrants,
-        memory: CallCredentials,
+        credentials: CallCredentials,
         input: CallInput,
         context: CallContext,
     ) -> Call {
@@ -283,8 +285,8 @@ impl RuntimeCore {
             deadline: deadline(context.timeout),
             context,
             grants,
-            secrets: memory.secrets,
-            token_scope: memory.token_scope,
+            secrets: credentials.secrets,
+            token_scope: credentials.token_scope,
             input,
             services: Arc::clone(&self.services),
             body_memory: CallBodyMemory::new(&self.services.body_memory, self.services.limits.held_body_bytes),
@@ -299,7 +301,7 @@ impl RuntimeCore {
         }
     }
 
-    /// Makes a call of a plugin with the grants and the credential of the section at hand.
+    /// Prepares a call of a plugin, with the grants and the credential of the section at hand.
     pub(crate) fn prepare(&self, plugin: &Plugin, input: CallInput, context: &CallContext) -> Result<Arc<Call>, Fault> {
         let description = self.describe(plugin).map_err(|error| unusable_plugin(&error))?;
         let endpoint: Vec<String> =
@@ -311,25 +313,26 @@ impl RuntimeCore {
         let identity = plugin.identity();
         let grants = self.grants.for_call(&GrantSubject {
             plugin_identity: &identity,
-            endpoints: if plugin.kind == Kind::Contextualiser { &[] } else { &endpoint },
+            endpoints: if plugin.kind == PluginKind::Contextualiser { &[] } else { &endpoint },
             node_addresses: &nodes,
             ..plugin.grant_subject(description)
         });
-        let mut access = match plugin.kind {
-            Kind::Driver => self.resolve_credentials(input.section(), description)?,
+        let mut resolved = match plugin.kind {
+            PluginKind::Driver => self.resolve_credentials(input.section(), description)?,
             _ => ResolvedCredentials::default(),
         };
-        let grants = grants.with_tls_identity(access.identity.take());
+        let grants = grants.with_tls_identity(resolved.identity.take());
         Ok(Arc::new(self.new_call(
             &description.name,
             grants,
-            CallCredentials::of(plugin, access),
+            CallCredentials::of(plugin, resolved),
             input,
             context.clone(),
         )))
     }
 
-    /// Makes a call of a plugin that can reach nothing: no network, no credential, no host interface beyond `log` and `call`.
+    /// Prepares a call of a plugin that can reach nothing: no network, no credential, no host interface beyond `log`
+    /// and `call`.
     pub(crate) fn prepare_offline(
         &self,
         plugin: &Plugin,
@@ -337,26 +340,26 @@ impl RuntimeCore {
         context: &CallContext,
     ) -> Result<Arc<Call>, Fault> {
         let description = self.describe(plugin).map_err(|error| unusable_plugin(&error))?;
-        let (grants, memory) =
+        let (grants, credentials) =
             (CallGrants::offline(&plugin.grant_subject(description)), CallCredentials::offline(plugin));
-        Ok(Arc::new(self.new_call(&description.name, grants, memory, input, context.clone())))
+        Ok(Arc::new(self.new_call(&description.name, grants, credentials, input, context.clone())))
     }
 
-    /// Returns the credential of a driver's section, chosen by what the user wrote: what the plugin may use, and what connections are
-    /// made with.
+    /// Returns the credential of a driver's section, chosen by what the user wrote: secrets for the plugin, and
+    /// certificates for connections.
     fn resolve_credentials(&self, section: &Value, description: &Description) -> Result<ResolvedCredentials, Fault> {
-        let own = credential_selector(section, &description.section_schema);
+        let selector = credential_selector(section, &description.section_schema);
         let credential =
-            match (self.credentials.credential(SectionKind::Resource, &own), &description.credentials_schema) {
+            match (self.credentials.credential(SectionKind::Resource, &selector), &description.credentials_schema) {
                 (Err(fault), Some(_)) => return Err(fault),
-                // It needs none. One that can't be told from others is a mistake all the same.
+                // The plugin needs none. An ambiguous one is a mistake all the same.
                 (Err(fault), None) if fault.code == "credentials.ambiguous" => return Err(fault),
                 (Err(_), None) => None,
                 (Ok(credential), _) => credential,
             };
         let Some(credential) = credential else { return Ok(ResolvedCredentials::default()) };
         let identity = TlsIdentity::from_tls(&credential.tls);
-        // What was granted to credentials from before is none of those that came after them.
+        // What was obtained with earlier credentials is not for later ones.
         let scope = format!("{}\n{}", credential.rule, fingerprint(&credential, identity.as_ref()));
         let Some(schema) = &description.credentials_schema else {
             return Ok(ResolvedCredentials { secrets: None, identity, scope });
@@ -381,7 +384,7 @@ impl RuntimeCore {
         plugin: &Plugin,
         function: &'static str,
         call: Arc<Call>,
-        acts: SideEffects,
+        effects: SideEffects,
         work: impl AsyncFnOnce(
             &wasmtime::component::InstancePre<crate::host::HostState>,
             &mut wasmtime::Store<crate::host::HostState>,
@@ -391,7 +394,7 @@ impl RuntimeCore {
         let instance = plugin.instance_pre(&wasm.engine).map_err(|error| unusable_plugin(&error))?;
         let (name, began) = (call.plugin.clone(), std::time::Instant::now());
         let outcome =
-            invoke(instance, &self.call_permits, Arc::clone(&call), acts, async |store| work(instance, store).await)
+            invoke(instance, &self.call_permits, Arc::clone(&call), effects, async |store| work(instance, store).await)
                 .await;
         tracing::debug!(
             target: "occopus::metrics",
@@ -406,7 +409,7 @@ impl RuntimeCore {
     }
 }
 
-/// Tells the values of a credential apart from others. It is kept in memory only.
+/// Returns a digest that distinguishes the values of a credential from others. It is kept in memory only.
 fn fingerprint(credential: &Credential, identity: Option<&TlsIdentity>) -> String {
     let mut hash = Sha256::new();
     if let Some(identity) = identity {
@@ -427,12 +430,12 @@ pub(crate) fn unusable_plugin(error: &RuntimeError) -> Fault {
 
 impl Renderers for Runtime {
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>> {
-        let plugin = self.plugin(Kind::Contextualiser, keyword)?;
+        let plugin = self.plugin(PluginKind::Contextualiser, keyword)?;
         Some(Arc::new(SandboxedContextualiser { shared: Arc::clone(&self.shared), plugin, mode: CallMode::Granted }))
     }
 
     fn config_manager(&self, keyword: &str) -> Option<Arc<dyn ConfigManager>> {
-        let plugin = self.plugin(Kind::ConfigManager, keyword)?;
+        let plugin = self.plugin(PluginKind::ConfigManager, keyword)?;
         Some(Arc::new(SandboxedConfigManager { shared: Arc::clone(&self.shared), plugin }))
     }
 
@@ -448,7 +451,7 @@ impl Renderers for Runtime {
 
 impl Plugins for Runtime {
     fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>> {
-        let plugin = self.plugin(Kind::Driver, keyword)?;
+        let plugin = self.plugin(PluginKind::Driver, keyword)?;
         let schema = Arc::clone(&self.shared.describe(&plugin).ok()?.section_schema);
         let credentials =
             Arc::new(SelectorCredentialSource { credentials: Arc::clone(&self.shared.credentials), schema });
@@ -457,7 +460,7 @@ impl Plugins for Runtime {
     }
 
     fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>> {
-        let plugin = self.plugin(Kind::HealthChecker, keyword)?;
+        let plugin = self.plugin(PluginKind::HealthChecker, keyword)?;
         Some(Arc::new(SandboxedHealthChecker { shared: Arc::clone(&self.shared), plugin }))
     }
 
@@ -466,12 +469,12 @@ impl Plugins for Runtime {
     }
 }
 
-fn kind_of(section: SectionKind) -> Option<Kind> {
+fn kind_of(section: SectionKind) -> Option<PluginKind> {
     match section {
-        SectionKind::Resource => Some(Kind::Driver),
-        SectionKind::Contextualisation => Some(Kind::Contextualiser),
-        SectionKind::ConfigManagement => Some(Kind::ConfigManager),
-        SectionKind::HealthCheck => Some(Kind::HealthChecker),
+        SectionKind::Resource => Some(PluginKind::Driver),
+        SectionKind::Contextualisation => Some(PluginKind::Contextualiser),
+        SectionKind::ConfigManagement => Some(PluginKind::ConfigManager),
+        SectionKind::HealthCheck => Some(PluginKind::HealthChecker),
         SectionKind::Webhook => None,
     }
 }

@@ -23,29 +23,30 @@ pub use aws::{AwsRequest, AwsSignature};
 pub(crate) use fill::FilledTextTooLong;
 pub(crate) use search::{SecretPatterns, StreamMasker};
 
-/// How a secret is written where its placeholder stands.
+/// Encoding of a secret where its placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encoding {
-    /// As it is.
+    /// Plain text.
     Plain,
-    /// As the inside of a JSON string.
+    /// Inside of a JSON string.
     Json,
     /// Percent-encoded.
     Percent,
 }
 
-/// The credential of one call. Share it by `Arc`: all methods take `&self`. Its values are wiped from memory with it.
+/// Credential of one call. Share it by `Arc`: all methods take `&self`. Its values are wiped from memory when it is
+/// dropped.
 pub struct CallSecrets {
     values: BTreeMap<String, Zeroizing<String>>,
     public: BTreeSet<String>,
     issued: Mutex<BTreeMap<String, PlaceholderForm>>,
-    /// The section at hand, in JSON: what the guest is told anyway.
+    /// Section at hand, in JSON: the guest has its text anyway.
     section: String,
     text_patterns: OnceLock<SecretPatterns>,
     answer_patterns: OnceLock<Arc<SecretPatterns>>,
 }
 
-/// What a placeholder stands for.
+/// Content of a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PlaceholderForm {
     Value(String, Encoding),
@@ -53,64 +54,66 @@ enum PlaceholderForm {
     Basic(String, String),
 }
 
-/// The start of every placeholder; 32 hexadecimal digits follow.
+/// Beginning of every placeholder; 32 hexadecimal digits follow.
 const PLACEHOLDER_PREFIX: &str = "occopus-secret-";
 const PLACEHOLDER_HEX_DIGITS: usize = 32;
-/// A guest that asks for more placeholders than this, or for one with a longer name, gets worthless ones.
+/// Number of placeholders of a call. Further ones are not filled in.
 const MAX_PLACEHOLDERS: usize = 1024;
+/// Bytes of the user in a placeholder. One with a longer user is not filled in.
 const MAX_USER_BYTES: usize = 1024;
 
 impl CallSecrets {
-    /// From the values by name, and the names of those that are not secret (see [`public_fields`]).
+    /// Creates a credential from the values by name, and the names of those that are not secret (see
+    /// [`public_fields`]).
     pub fn new(values: impl IntoIterator<Item = (String, Zeroizing<String>)>, public: BTreeSet<String>) -> Self {
         let values = values.into_iter().collect();
-        let (issued, section, in_texts, in_answers) = Default::default();
-        Self { values, public, issued, section, text_patterns: in_texts, answer_patterns: in_answers }
+        let (issued, section, text_patterns, answer_patterns) = Default::default();
+        Self { values, public, issued, section, text_patterns, answer_patterns }
     }
 
-    /// The same, for a call that is about this section. What stands in the section is no secret to the guest, and is left in the
-    /// answers that it reads.
+    /// Returns the same credential, for a call about this section. Text of the section is no secret to the guest, and
+    /// is left in the answers that it reads.
     #[must_use]
     pub fn for_section(self, section: &Value) -> Self {
         Self { section: section.to_string(), ..self }
     }
 
-    /// Names of the values, sorted.
+    /// Returns the names of the values, sorted.
     pub fn fields(&self) -> Vec<String> {
         self.values.keys().cloned().collect()
     }
 
-    /// Is there a value of this name?
+    /// Returns whether there is a value of this name.
     pub fn has_field(&self, field: &str) -> bool {
         self.values.contains_key(field)
     }
 
-    /// A value that is not secret.
+    /// Returns a value that is not secret; none for a secret or an unknown name.
     pub fn public(&self, field: &str) -> Option<String> {
         self.public.contains(field).then(|| self.values.get(field).map(|value| value.to_string())).flatten()
     }
 
-    /// The value itself, for the `reveal` interface alone.
+    /// Returns the value itself, for the `reveal` interface alone.
     pub fn reveal(&self, field: &str) -> Option<Zeroizing<String>> {
         self.values.get(field).cloned()
     }
 
-    /// A placeholder for a value.
+    /// Returns a placeholder for a value; none if there is no such value.
     pub fn placeholder(&self, field: &str, encoding: Encoding) -> Option<String> {
         self.has_field(field).then(|| self.issue_placeholder(PlaceholderForm::Value(field.to_owned(), encoding)))
     }
 
-    /// A placeholder for base64(user:value).
+    /// Returns a placeholder for base64(user:value); none if there is no such value.
     pub fn basic(&self, field: &str, user: &str) -> Option<String> {
         self.has_field(field).then(|| self.issue_placeholder(PlaceholderForm::Basic(field.to_owned(), user.to_owned())))
     }
 
-    /// Is there a value that the guest must not have?
+    /// Returns whether there is a value that the guest must not have.
     pub(crate) fn has_secrets(&self) -> bool {
         self.values.keys().any(|field| !self.public.contains(field))
     }
 
-    /// Has the guest asked for any placeholder? If not, nothing in its requests can be one.
+    /// Returns whether the guest has requested a placeholder. If not, nothing in its requests can be one.
     pub fn has_placeholders(&self) -> bool {
         !self.issued().is_empty()
     }
@@ -129,7 +132,7 @@ impl CallSecrets {
         placeholder
     }
 
-    /// What is written where a placeholder stands.
+    /// Returns the text that replaces a placeholder.
     fn expand(&self, form: &PlaceholderForm) -> Option<Zeroizing<String>> {
         match form {
             PlaceholderForm::Value(field, encoding) => {
@@ -147,7 +150,7 @@ impl CallSecrets {
         }
     }
 
-    /// The map is whole at any time, also after a panic.
+    /// Locks the map, also after a panic: it is consistent at any time.
     fn issued(&self) -> MutexGuard<'_, BTreeMap<String, PlaceholderForm>> {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,20 +162,20 @@ impl fmt::Debug for CallSecrets {
     }
 }
 
-/// The fields that are not secret by the schema of the credentials: those with `"x-public": true`.
+/// Returns the fields that are not secret by the schema of the credentials: those with `"x-public": true`.
 pub fn public_fields(schema: &Value) -> BTreeSet<String> {
     let properties = schema.get("properties").and_then(Value::as_object);
     let public = |property: &Value| property.get("x-public") == Some(&Value::Bool(true));
     properties.into_iter().flatten().filter(|(_, property)| public(property)).map(|(name, _)| name.clone()).collect()
 }
 
-/// The inside of a JSON string.
+/// Returns the inside of a JSON string.
 fn json_escape(value: &str) -> Zeroizing<String> {
     let quoted = Zeroizing::new(Value::from(value).to_string());
     Zeroizing::new(quoted[1..quoted.len() - 1].to_owned())
 }
 
-/// All but the unreserved characters of RFC 3986, escaped.
+/// Escapes all but the unreserved characters of RFC 3986.
 fn percent_encode(value: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(3 * value.len()));
     for byte in value.bytes() {

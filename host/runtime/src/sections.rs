@@ -19,7 +19,8 @@ pub fn fillable_keys(schema: &Value) -> BTreeSet<String> {
     marked.map(|(name, _)| name.clone()).collect()
 }
 
-/// Returns the part of a section by which credentials are chosen: without what others than the user may have filled in.
+/// Returns the part of a section by which credentials are chosen: without the keys that others than the user may have
+/// filled in.
 pub fn credential_selector<'a>(section: &'a Value, schema: &Value) -> Cow<'a, Value> {
     let fillable = fillable_keys(schema);
     match section.as_object() {
@@ -31,7 +32,7 @@ pub fn credential_selector<'a>(section: &'a Value, schema: &Value) -> Cow<'a, Va
     }
 }
 
-/// Credentials for the sections of one schema.
+/// Credential source for the sections of one schema.
 pub(crate) struct SelectorCredentialSource {
     pub(crate) credentials: Arc<dyn CredentialSource>,
     pub(crate) schema: Arc<Value>,
@@ -47,8 +48,8 @@ impl CredentialSource for SelectorCredentialSource {
         self.credentials.refresh().await;
     }
 
-    async fn renew(&self, section: SectionKind, settings: &Value, refused: &Credential) -> bool {
-        self.credentials.renew(section, &credential_selector(settings, &self.schema), refused).await
+    async fn renew(&self, section: SectionKind, settings: &Value, denied: &Credential) -> bool {
+        self.credentials.renew(section, &credential_selector(settings, &self.schema), denied).await
     }
 }
 

@@ -1,11 +1,11 @@
 //! `occopus component serve`: runs a component of the standard world `wasi:http/proxy` as a server.
 //!
-//! It is there for examples and small services that need nothing installed. Each request gets an instance of its own, which
+//! Meant for examples and small services that need nothing installed. Each request gets an instance of its own, which
 //! is gone when the request is answered.
 //!
-//! **This is no sandbox for strangers' code.** A served component is the user's own program on the user's own machine, like
-//! one started from a shell. It cannot read files, and it sees only the variables that it was given; but it may send HTTP
-//! requests to wherever this machine can. Plugins are another matter: they run under `Grants`.
+//! **This is not a sandbox for foreign code.** A served component is the user's own program on the user's own machine,
+//! like one started from a shell. It cannot read files, and it sees only the variables that it was given; but it may
+//! send HTTP requests to wherever this machine can. Plugins are another matter: they run under `Grants`.
 
 mod component;
 mod connection;
@@ -24,16 +24,19 @@ use tokio_util::sync::CancellationToken;
 use component::ServedComponent;
 pub use error::ServeError;
 
-/// How long running requests may take after the request to end. Shorter than the patience of the `local` driver.
+/// Time that running requests have after the signal to end. Shorter than the grace of the `local` driver.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
-/// After an error that concerns the listener (no more file descriptors), before the next try.
+/// Pause after an error that concerns the listener (no more file descriptors), before the next attempt.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves the component until SIGTERM or SIGINT; running requests are finished then.
 ///
-/// The component's environment is `env`, and of this process's variables the two that tell a node about itself:
+/// The component's environment is `env`, and of this process's variables the two that describe its node:
 /// `OCCOPUS_ADDRESS` and `OCCOPUS_INSTANCE_ID`. Its output goes to standard error.
+///
+/// # Errors
+/// Returns [`ServeError`] if the component can't be loaded, or the address can't be listened on.
 pub async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, String)>) -> Result<(), ServeError> {
     // Before anything that takes time, so that a signal is never missed.
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
@@ -49,13 +52,13 @@ pub async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, Strin
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::from_listen_error(listen, source))?;
     tracing::info!(component = %component.display(), %listen, "serving");
 
-    let ending = CancellationToken::new();
+    let shutdown = CancellationToken::new();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection::run(stream, program.clone(), ending.clone()));
+                    connections.spawn(connection::run(stream, program.clone(), shutdown.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
@@ -69,7 +72,7 @@ pub async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, Strin
         }
     }
     drop(listener);
-    ending.cancel();
+    shutdown.cancel();
     let finished = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(SHUTDOWN_GRACE, finished).await.is_err() {
         tracing::warn!("requests that did not end in time were given up");
@@ -77,7 +80,7 @@ pub async fn serve(component: &Path, listen: SocketAddr, env: Vec<(String, Strin
     Ok(())
 }
 
-/// What the host tells a process of the `local` driver about itself.
+/// Returns the variables that the host sets for a process of the `local` driver.
 fn node_variables() -> Vec<(String, String)> {
     ["OCCOPUS_ADDRESS", "OCCOPUS_INSTANCE_ID"]
         .into_iter()

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest lifetime.
+/// Lifetime of a token, at most.
 const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
-/// The most bytes of one entry, and the most entries and bytes of one plugin with one credential.
+/// Bytes of one key or value.
 const MAX_ENTRY_BYTES: usize = 64 << 10;
+/// Number of entries of one plugin with one credential.
 const MAX_ENTRIES_PER_SCOPE: usize = 64;
+/// Bytes of all entries of one plugin with one credential.
 const MAX_BYTES_PER_SCOPE: usize = 1 << 20;
-/// The most plugins and credentials. The user's rules make them, no plugin does.
+/// Number of pairs of plugin and credential. They follow from the user's rules; no plugin can make one.
 const MAX_SCOPES: usize = 4_096;
 
 /// Tokens of one plugin with one credential, by its own keys.
@@ -26,16 +28,16 @@ impl ScopeTokens {
         self.entries.iter().map(|(key, (_, value))| key.len() + value.len()).sum()
     }
 
-    /// Keeps a value. Where there is no room for it, what ends first goes.
-    fn put(&mut self, key: &str, value: Vec<u8>, until: Instant) {
+    /// Stores a value. The entries that expire first make room for it.
+    fn put(&mut self, key: &str, value: Vec<u8>, expires: Instant) {
         self.entries.remove(key);
         let bytes = key.len() + value.len();
         while self.entries.len() >= MAX_ENTRIES_PER_SCOPE || self.bytes() + bytes > MAX_BYTES_PER_SCOPE {
-            let ends = self.entries.iter().min_by_key(|(_, (until, _))| *until).map(|(key, _)| key.clone());
-            let Some(key) = ends else { return };
+            let first = self.entries.iter().min_by_key(|(_, (expires, _))| *expires).map(|(key, _)| key.clone());
+            let Some(key) = first else { return };
             self.entries.remove(&key);
         }
-        self.entries.insert(key.to_owned(), (until, value));
+        self.entries.insert(key.to_owned(), (expires, value));
     }
 }
 
@@ -47,8 +49,8 @@ pub(crate) struct TokenCache {
 impl TokenCache {
     pub(crate) fn get(&self, scope: &str, key: &str) -> Option<Vec<u8>> {
         let scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, value) = scopes.get(scope)?.entries.get(key)?;
-        (*until > Instant::now()).then(|| value.clone())
+        let (expires, value) = scopes.get(scope)?.entries.get(key)?;
+        (*expires > Instant::now()).then(|| value.clone())
     }
 
     pub(crate) fn put(&self, scope: &str, key: &str, value: Vec<u8>, lifetime: Duration) {
@@ -58,7 +60,7 @@ impl TokenCache {
         let now = Instant::now();
         let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
         if scopes.len() >= MAX_SCOPES && !scopes.contains_key(scope) {
-            scopes.retain(|_, own| own.entries.values().any(|(until, _)| *until > now));
+            scopes.retain(|_, own| own.entries.values().any(|(expires, _)| *expires > now));
             if scopes.len() >= MAX_SCOPES {
                 return;
             }

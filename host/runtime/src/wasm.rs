@@ -10,22 +10,22 @@ use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, O
 use crate::error::RuntimeError;
 use crate::limits::{CallLimits, EPOCH_TICK};
 
-/// Calls that may run at once; further ones wait.
+/// Number of instances in the pool. Somewhat fewer calls run at once; further ones wait.
 pub(crate) const MAX_CONCURRENT_CALLS: u32 = 1_032;
 
-/// An engine with its ticking epoch.
+/// Engine whose epoch ticks.
 pub(crate) struct WasmEngine {
     pub(crate) engine: Engine,
-    /// Alive as long as the epoch ticks.
+    /// Owner of the epoch ticker, which ends with it.
     _ticking: Arc<()>,
 }
 
 impl WasmEngine {
-    /// Compiled plugins are kept in `cache`.
+    /// Creates an engine that keeps compiled plugins in `cache`.
     pub(crate) fn new(cache: &Path, limits: &CallLimits) -> Result<Self, RuntimeError> {
         let failed = |error: wasmtime::Error| RuntimeError::Engine { message: format!("{error:#}") };
         let engine = Engine::new(&engine_config(cache, limits, true)).or_else(|error| {
-            // The pool reserves address space by the terabyte; where that is not to be had, instances are slower.
+            // The pool reserves address space by the terabyte; if that is not available, instances are slower.
             tracing::debug!("no instance pool: {error:#}");
             Engine::new(&engine_config(cache, limits, false)).map_err(failed)
         })?;
@@ -44,19 +44,19 @@ fn engine_config(cache: &Path, limits: &CallLimits, pooling: bool) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(1 << 20)
         .async_stack_size(2 << 20);
-    // Native code is run from there, which others must not have written.
+    // Native code is run from there: nobody else may write to it.
     let directory = cache.join("compiled");
-    let kept = files::create_private_dir(cache).and_then(|()| files::create_private_dir(&directory));
-    let kept = kept.map_err(wasmtime::Error::from).and_then(|()| {
-        let mut kept = CacheConfig::new();
-        kept.with_directory(directory);
-        Cache::new(kept)
+    let opened = files::create_private_dir(cache).and_then(|()| files::create_private_dir(&directory));
+    let opened = opened.map_err(wasmtime::Error::from).and_then(|()| {
+        let mut cache_config = CacheConfig::new();
+        cache_config.with_directory(directory);
+        Cache::new(cache_config)
     });
-    match kept {
-        Ok(kept) => {
-            config.cache(Some(kept));
+    match opened {
+        Ok(opened) => {
+            config.cache(Some(opened));
         }
-        Err(error) => tracing::warn!("compiled plugins are not kept: {error:#}"),
+        Err(error) => tracing::warn!("compiled plugins are not cached: {error:#}"),
     }
     if pooling {
         let mut pool = PoolingAllocationConfig::new();
@@ -79,7 +79,7 @@ fn engine_config(cache: &Path, limits: &CallLimits, pooling: bool) -> Config {
     config
 }
 
-/// Raises the epoch until the engine is gone.
+/// Starts the thread that increments the epoch until the engine is gone.
 fn start_epoch_ticker(engine: &Engine, alive: Weak<()>) -> std::io::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new().name("occopus-epoch".to_owned()).spawn(move || {

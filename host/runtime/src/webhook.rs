@@ -1,4 +1,4 @@
-//! Webhooks: a POST to where the user wants to be told, over the client that plugins use, under the same rules. The headers are
+//! Webhooks: POST requests to URLs of the user, over the client that plugins use, under the same rules. The headers are
 //! those of [Standard Webhooks](https://www.standardwebhooks.com) 1.0.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::grants::{CallGrants, GrantSubject, Grants};
 use crate::http::{HttpClient, HttpError, HttpLimits};
 use crate::runtime::Runtime;
 
-/// Secrets with this beginning are bytes in base64; others are their own bytes.
+/// Prefix of secrets that are bytes in base64; others are their own bytes.
 const BASE64_SECRET_PREFIX: &str = "whsec_";
 
 const HTTP_LIMITS: HttpLimits = HttpLimits {
@@ -28,16 +28,16 @@ const HTTP_LIMITS: HttpLimits = HttpLimits {
     response_body: 1 << 16,
 };
 
-/// One message.
+/// A webhook message.
 #[derive(Debug, Clone)]
 pub struct WebhookDelivery {
-    /// Where to.
+    /// URL of the receiver.
     pub url: String,
-    /// The same for every attempt, so that the receiver knows a repetition.
+    /// Id of the message, the same for every attempt, so that the receiver recognises a repetition.
     pub id: String,
-    /// Seconds since 1970: of this attempt.
+    /// Time of this attempt, in seconds since 1970.
     pub timestamp: i64,
-    /// A JSON document.
+    /// Body, a JSON document.
     pub body: Vec<u8>,
 }
 
@@ -45,14 +45,14 @@ impl Runtime {
     /// Posts a message, signed when there is a secret. An answer of 2xx is a success; nothing is repeated here.
     ///
     /// # Errors
-    /// Why it was not taken, and whether the same may succeed later.
+    /// Returns the reason why it was not accepted, and whether the same may succeed later.
     pub async fn deliver_webhook(
         &self,
         delivery: WebhookDelivery,
         secret: Option<&str>,
     ) -> Result<(), (Reaction, String)> {
         let WebhookDelivery { url, id, timestamp, body } = delivery;
-        let give_up = |why: String| (Reaction::GiveUp, why);
+        let give_up = |reason: String| (Reaction::GiveUp, reason);
         let mut request = Request::post(url.as_str())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("occopus/", env!("CARGO_PKG_VERSION")))
@@ -96,15 +96,15 @@ pub struct TrustedClient {
 }
 
 impl TrustedClient {
-    /// To the host of this URL only.
+    /// Creates a client for the host of this URL only.
     pub fn new(name: &str, url: String) -> Self {
         Self { http: HttpClient::new(), grants: endpoint_grants(&Grants::default(), name, url) }
     }
 
-    /// Sends a request, and gives the answer with all of its body.
+    /// Sends a request, and returns the answer with all of its body.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// Fails if there is no complete answer.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (head, body) = self.http.send(request.map(Full::new), &self.grants, None, &HTTP_LIMITS).await?.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
@@ -137,7 +137,7 @@ fn webhook_signature(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> Res
 mod tests {
     use super::webhook_signature;
 
-    /// The example of the specification's own libraries.
+    /// Uses the example of the specification's own libraries.
     #[test]
     fn signatures_are_those_of_the_standard() {
         let body = br#"{"test": 2432232314}"#;

@@ -1,4 +1,4 @@
-//! A driver that tries to leave the sandbox, compiled (`tests/fixtures/src/hostile`): how far it gets.
+//! Tests of a compiled driver that tries to leave the sandbox (`tests/fixtures/src/hostile`).
 
 mod common;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// Small, so that the tests are quick.
+/// Returns small limits, so that the tests are quick.
 fn limits() -> CallLimits {
     CallLimits { compute_ms: 300, memory_bytes: 32 << 20, ..CallLimits::default() }
 }
@@ -23,7 +23,7 @@ fn granted(network: &[String]) -> Grants {
     Grants::of([("hostile".to_owned(), plugin)])
 }
 
-/// What the plugin got, when it tries this with these grants.
+/// Calls the plugin, which tries this with these grants, and returns what it got.
 async fn attempt(deed: &str, grants: Grants) -> Result<String, Fault> {
     let runtime = runtime(vec![fixture("hostile.wasm")], grants, limits());
     let request = request(json!({"type": "hostile", "do": deed}), Duration::from_secs(20));
@@ -50,12 +50,12 @@ async fn sees_neither_environment_nor_files() {
     assert!(!std::path::Path::new("/tmp/hostile").exists());
 }
 
-/// A server that answers every request with the request itself, and tells how many there were.
+/// Starts a server that answers every request with the request itself, and counts them.
 async fn echo_server() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     delayed_echo_server(Duration::ZERO).await
 }
 
-/// The same, after a while.
+/// Starts a server that does so after a while.
 async fn delayed_echo_server(pause: Duration) -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -205,7 +205,7 @@ async fn handles_without_end_are_refused() {
     assert!(fault.message.contains("`hostile`") && fault.message.contains("1000 handles"), "{}", fault.message);
 }
 
-/// Each with its own time-outs, as clients send them.
+/// Sends each request with its own time-outs, as clients do.
 #[tokio::test]
 async fn a_call_may_send_thousands_of_requests() {
     const REQUESTS: usize = 5_000;
@@ -219,7 +219,7 @@ async fn a_call_may_send_thousands_of_requests() {
     assert_eq!(reached.load(std::sync::atomic::Ordering::SeqCst), REQUESTS);
 }
 
-/// Whoever waits for a server at each of many requests does not compute.
+/// Waits for a server at each of many requests, which is not compute time.
 #[tokio::test]
 async fn waiting_is_no_computing() {
     let (port, _) = delayed_echo_server(Duration::from_millis(15)).await;

@@ -1,5 +1,5 @@
-//! The hostile driver (`tests/fixtures/src/hostile`) goes after the value of its credential, and after the host's time and memory:
-//! how far it gets.
+//! Tests of the hostile driver (`tests/fixtures/src/hostile`), which goes after the value of its credential, and after
+//! the host's time and memory.
 
 mod common;
 
@@ -36,12 +36,12 @@ fn got(observed: &ObservedMachine) -> &str {
     observed.attributes.iter().find(|(name, _)| name == "got").map_or("", |(_, value)| value)
 }
 
-/// Lines that the program logs itself. (Wasmtime traces every call of WASI, with what the plugin gave to it.)
+/// Returns lines that the program logs itself. (Wasmtime traces every call of WASI, with what the plugin gave to it.)
 fn own_log_lines(logged: &CapturedLog) -> String {
     logged.text().lines().filter(|line| !line.contains("wit-bindgen import")).collect::<Vec<_>>().join("\n")
 }
 
-/// Takes the driver's disguise off.
+/// Reverses the driver's disguise.
 fn unscrambled(text: &str) -> String {
     text.chars()
         .map(
@@ -56,7 +56,7 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-/// The whole of an answer that repeats a text.
+/// Returns the whole of an answer that repeats a text.
 fn answer_repeating(kind: &str, text: &str) -> Vec<u8> {
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
     let chunked = |chunks: &[&str], trailer: &str| {
@@ -113,7 +113,7 @@ fn answer_repeating(kind: &str, text: &str) -> Vec<u8> {
     whole.into_bytes()
 }
 
-/// A server that remembers the body of the first request, and repeats it in each answer as the request asks.
+/// Starts a server that stores the body of the first request, and repeats it in each answer as the request demands.
 async fn repeating_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let target = listener.local_addr().expect("an address").to_string();
@@ -179,7 +179,7 @@ async fn reads_no_secret_in_an_answer() {
     let target = repeating_server().await;
     let grants = granted(&[&target], &[]);
     for kind in REPEAT_KINDS.into_iter().chain(["body-and-trailer", "header-and-trailer"]) {
-        // The second call sends nothing, and asks for no placeholder.
+        // The second call sends nothing, and requests no placeholder.
         for dash in ["", "-"] {
             let deed = format!("smuggle:{kind}{dash} http://{target}/");
             let observed =
@@ -197,11 +197,11 @@ async fn reads_no_secret_in_an_answer() {
         }
     }
     let logged = own_log_lines(&logged);
-    let told: Vec<&str> =
+    let reports: Vec<&str> =
         logged.lines().filter(|line| line.contains("a server repeated a value of the credential")).collect();
     // Once for each call.
-    assert!((30..=2 * (REPEAT_KINDS.len() + 2)).contains(&told.len()), "{} times: {logged}", told.len());
-    assert!(told.iter().all(|line| line.contains("plugin=hostile") && line.contains("node=")), "{told:?}");
+    assert!((30..=2 * (REPEAT_KINDS.len() + 2)).contains(&reports.len()), "{} times: {logged}", reports.len());
+    assert!(reports.iter().all(|line| line.contains("plugin=hostile") && line.contains("node=")), "{reports:?}");
 }
 
 #[tokio::test]
@@ -219,17 +219,17 @@ async fn says_its_secret_nowhere() {
     let observed = attempt("say", grants.clone(), limits()).await.expect("a machine");
     let fault = attempt("say-fault", grants.clone(), limits()).await.expect_err("a fault");
     assert_eq!(observed.handle.data, "machine ***");
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let telling = Arc::clone(&told);
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let recorder = Arc::clone(&reports);
     let runtime = runtime(vec![fixture("hostile.wasm")], grants, limits());
     let mut elsewhere = request(json!({"type": "hostile", "do": "say-elsewhere"}), Duration::from_secs(20));
     elsewhere.scope.context.progress = Some(Arc::new(move |phase: &str, detail: Option<&str>| {
-        telling.lock().expect("no panic").push(format!("{phase} {detail:?}"));
+        recorder.lock().expect("no panic").push(format!("{phase} {detail:?}"));
     }));
     let last = create(&runtime, "hostile", &elsewhere).await;
-    let told = told.lock().expect("no panic").clone();
-    assert_eq!(told, ["*** Some(\"***\")"]);
-    let all = format!("{observed:?} {fault:?} {last:?} {told:?} {}", own_log_lines(&logged)).to_lowercase();
+    let reports = reports.lock().expect("no panic").clone();
+    assert_eq!(reports, ["*** Some(\"***\")"]);
+    let all = format!("{observed:?} {fault:?} {last:?} {reports:?} {}", own_log_lines(&logged)).to_lowercase();
     assert!(all.contains("plugin `hostile` asked for") && all.contains("example.com"), "{all}");
     let backwards: String = PASSWORD.chars().rev().collect();
     assert!(!all.contains(PASSWORD) && !all.contains(&backwards), "{all}");
@@ -262,7 +262,7 @@ async fn gets_signatures_and_no_keys() {
     assert!(logged.text().contains("sts.example.com:443"), "{}", logged.text());
 }
 
-/// The host works for a plugin in the plugin's own time, and others get their turn meanwhile.
+/// Computes for a plugin in the plugin's own time, while other tasks run.
 #[tokio::test]
 async fn long_work_of_the_host_is_in_the_plugins_budget() {
     let runtime = runtime(vec![fixture("hostile.wasm")], Grants::default(), limits());
@@ -294,19 +294,19 @@ async fn long_work_of_the_host_is_in_the_plugins_budget() {
 async fn all_that_it_tells_is_in_one_budget() {
     for deed in ["progress-flood", "lookup-flood", "warn-flood"] {
         let (logged, _guard) = CapturedLog::capture();
-        let told = Arc::new(Mutex::new((0, 0)));
-        let telling = Arc::clone(&told);
+        let reports = Arc::new(Mutex::new((0, 0)));
+        let recorder = Arc::clone(&reports);
         let runtime =
             runtime(vec![fixture("hostile.wasm")], Grants::default(), CallLimits { compute_ms: 20_000, ..limits() });
         let mut flood = request(json!({"type": "hostile", "do": deed}), Duration::from_secs(60));
         flood.scope.context.progress = Some(Arc::new(move |phase: &str, _: Option<&str>| {
-            let mut told = telling.lock().expect("no panic");
-            told.0 += 1;
-            told.1 += phase.len();
+            let mut reports = recorder.lock().expect("no panic");
+            reports.0 += 1;
+            reports.1 += phase.len();
         }));
         create(&runtime, "hostile", &flood).await.unwrap_or_else(|fault| panic!("{deed}: {fault:?}"));
-        let told = *told.lock().expect("no panic");
-        assert!(told.0 <= 3_000 && told.1 <= limits().log_bytes, "{deed}: {told:?}");
+        let reports = *reports.lock().expect("no panic");
+        assert!(reports.0 <= 3_000 && reports.1 <= limits().log_bytes, "{deed}: {reports:?}");
         let logged = own_log_lines(&logged);
         assert!(logged.len() < 4 * limits().log_bytes, "{deed}: {} bytes", logged.len());
     }
@@ -326,7 +326,7 @@ async fn bodies_without_end_fill_no_memory() {
     let limits = CallLimits { compute_ms: 20_000, held_body_bytes: 8 << 20, ..limits() };
     let observed =
         attempt(&format!("bodies:16 2 {target}"), granted(&[&target], &[]), limits).await.expect("an answer");
-    // As many as there is room for; the others are told that nobody reads them any more.
+    // As many as there is room for; the others fail since nobody reads them any more.
     let (written, last) = got(&observed).split_once(' ').expect("two words");
     let written: u64 = written.parse().expect("a number");
     assert!((2..32).contains(&written) && last.contains("Closed"), "{observed:?}");
@@ -358,7 +358,7 @@ async fn what_is_stored_of_an_answer_is_bounded() {
     assert_eq!(fault.retry_after, Some(Duration::from_millis(u64::MAX)));
 }
 
-/// Looks at machines of another handle than it gave.
+/// Observes a machine under another handle than it gave.
 #[tokio::test]
 async fn what_it_says_of_machines_is_redacted_when_it_only_looks() {
     let runtime = runtime(vec![fixture("hostile.wasm")], Grants::default(), limits());

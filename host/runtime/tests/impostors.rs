@@ -1,5 +1,6 @@
-//! Plugins that take what is another's, compiled (`tests/fixtures`): a driver that calls itself what others are called, a
-//! contextualiser that decides for the user, a config manager that talks in previews, a health checker that looks elsewhere.
+//! Tests of compiled plugins that take what is another's (`tests/fixtures`): a driver under the name of another, a
+//! contextualiser that decides for the user, a config manager that connects in previews, a health checker that connects
+//! elsewhere.
 
 mod common;
 
@@ -27,7 +28,7 @@ fn granted(name: &str, interfaces: &[Interface], network: &[&str]) -> Grants {
     Grants::of([(name.to_owned(), grants)])
 }
 
-/// As if it had come with the program.
+/// Returns the plugin as if it had come with the program.
 fn bundled(source: PluginSource) -> PluginSource {
     PluginSource { origin: Origin::Bundled, ..source }
 }
@@ -43,7 +44,7 @@ async fn got(runtime: &Runtime, keyword: &str, deed: &str) -> String {
     observed.attributes[0].1.clone()
 }
 
-/// A server that only counts who comes.
+/// Starts a server that only counts connections.
 async fn listener() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -72,7 +73,7 @@ async fn a_name_is_no_grant() {
         // The bundled one has what the operator wrote for it.
         assert!(got(&runtime, "nova", "reveal").await.starts_with("Ok"));
     }
-    // With consent it replaces the bundled one, and whoever is asked sees all that it gets.
+    // With consent it replaces the bundled one, and the request for consent shows all that it gets.
     let heir = impostor("heir.wasm", &[("NAME", "nova"), ("KEYWORD", "nova"), ("SUMMARY", "heir")]);
     let runtime =
         runtime(vec![nova(), installed(heir, true, PluginGrants::default())], grants(), CallLimits::default());
@@ -89,7 +90,7 @@ async fn what_was_agreed_to_is_for_these_bytes() {
     let pinned = installed(mine("first"), false, agreed.clone());
     let first = runtime(vec![pinned.clone()], Grants::default(), CallLimits::default());
     assert!(got(&first, "mine", "reveal").await.starts_with("Ok"));
-    // Other bytes under the same pin are refused, and beside it they get nothing of it.
+    // Other bytes under the same consent are refused, and beside it they get nothing of it.
     let swapped = PluginSource { consent: pinned.consent.clone(), ..mine("second") };
     let runtime_of = |plugins| runtime(plugins, Grants::default(), CallLimits::default());
     assert!(runtime_of(vec![swapped]).load_errors()[0].contains("has changed"));
@@ -151,7 +152,7 @@ async fn announced_hosts_are_asked_for() {
     assert!(with.contains("in its answers, without secrets (granted by the configuration)"), "{with}");
 }
 
-/// The credential that a driver got, and by what it was chosen.
+/// Credential source that records by what a driver's credential is chosen.
 #[derive(Default)]
 struct RecordingCredentials(Mutex<Vec<Value>>);
 
@@ -166,14 +167,17 @@ impl CredentialSource for RecordingCredentials {
 
 #[tokio::test]
 async fn no_credential_is_chosen_by_what_others_fill_in() {
-    let asked = Arc::new(RecordingCredentials::default());
+    let recorded = Arc::new(RecordingCredentials::default());
     let plugins = vec![impostor("mine.wasm", &[])];
-    let runtime = runtime_with(plugins, Grants::default(), CallLimits::default(), asked.clone(), false);
+    let runtime = runtime_with(plugins, Grants::default(), CallLimits::default(), recorded.clone(), false);
     let section = json!({"type": "impostor", "do": "credential", "description": "prod"});
     let observed = create(&runtime, "impostor", &request(section, MINUTE)).await.expect("created");
     assert_eq!(observed.attributes[0].1, "None");
-    let asked = asked.0.lock().expect("no panic");
-    assert!(!asked.is_empty() && asked.iter().all(|settings| settings.get("description").is_none()), "{asked:?}");
+    let recorded = recorded.0.lock().expect("no panic");
+    assert!(
+        !recorded.is_empty() && recorded.iter().all(|settings| settings.get("description").is_none()),
+        "{recorded:?}"
+    );
     assert_eq!(runtime.open_decisions("impostor").fillable.into_iter().collect::<Vec<_>>(), ["description"]);
 }
 
@@ -227,7 +231,7 @@ async fn only_addresses_leave_a_driver() {
     assert_eq!(logged.matches("the address `127.1` of a machine is left out").count(), 1, "told once: {logged}");
 }
 
-/// Looks at a node at this address.
+/// Checks a node at this address, and returns the details.
 async fn health_check_details(address: &str, section: Value) -> Vec<(String, String)> {
     let runtime = runtime(vec![fixture("prober.wasm")], Grants::default(), CallLimits::default());
     let target = HealthTarget {
@@ -244,9 +248,9 @@ async fn health_check_details(address: &str, section: Value) -> Vec<(String, Str
 
 #[tokio::test]
 async fn a_health_checker_reaches_the_node_alone() {
-    let (place, reached) = listener().await;
-    let port: u16 = place.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
-    let seen = health_check_details("192.0.2.1", json!({"connect": place, "port": 1})).await;
+    let (target, reached) = listener().await;
+    let port: u16 = target.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let seen = health_check_details("192.0.2.1", json!({"connect": target, "port": 1})).await;
     assert!(seen[1].1.contains("Err") && reached.load(Ordering::SeqCst) == 0, "{seen:?}");
     // A node that is on this machine, by the word of a driver that may say so.
     let seen = health_check_details("127.0.0.1", json!({"port": port})).await;
@@ -275,10 +279,10 @@ async fn rendered(renderers: &dyn Renderers, section: Value, preview: bool) -> (
 
 #[tokio::test]
 async fn previews_reach_nothing_whatever_is_granted() {
-    let (place, reached) = listener().await;
-    let grants = granted("redirector", &[], &[&place]);
+    let (target, reached) = listener().await;
+    let grants = granted("redirector", &[], &[&target]);
     let runtime = runtime(vec![fixture("redirector.wasm")], grants, CallLimits::default());
-    let section = json!({"connect": place});
+    let section = json!({"connect": target});
     let offline = runtime.offline();
     let (_, got) = rendered(&*offline, section.clone(), true).await;
     assert!(got.contains("Err") && reached.load(Ordering::SeqCst) == 0, "{got}");
@@ -288,13 +292,13 @@ async fn previews_reach_nothing_whatever_is_granted() {
 
 #[tokio::test]
 async fn template_data_reach_nothing() {
-    let (place, reached) = listener().await;
+    let (target, reached) = listener().await;
     let (logged, _guard) = CapturedLog::capture();
-    let grants = granted("talker", &[Interface::Reveal], &[&place]);
+    let grants = granted("talker", &[Interface::Reveal], &[&target]);
     let runtime = runtime(vec![fixture("talker.wasm")], grants, CallLimits::default());
     let offline = runtime.offline();
     for manager in [runtime.config_manager("talker"), offline.config_manager("talker")] {
-        let section = json!({"type": "talker", "endpoint": format!("http://{place}/")});
+        let section = json!({"type": "talker", "endpoint": format!("http://{target}/")});
         let scope = CallScope { context: context(MINUTE), section: Arc::new(section) };
         let data = manager.expect("a config manager").template_data(&scope).await.expect("variables");
         assert_eq!(data["talker"]["has_credential"], false);
@@ -303,7 +307,10 @@ async fn template_data_reach_nothing() {
     }
     assert_eq!(reached.load(Ordering::SeqCst), 0);
     let logged = logged.text();
-    assert!(logged.contains("this call only renders or checks what would be, and reaches nothing"), "{logged}");
+    assert!(
+        logged.contains("this call is made offline: it has no network, no credentials and no host interfaces"),
+        "{logged}"
+    );
     assert!(!logged.contains("To allow it"), "nothing would allow it: {logged}");
 }
 

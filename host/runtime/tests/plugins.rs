@@ -1,4 +1,5 @@
-//! Plugins that were compiled against earlier contracts go on working, and what is no plugin is told clearly.
+//! Tests that plugins which were compiled against earlier contracts still work, and that what is not a plugin is
+//! reported clearly.
 
 mod common;
 
@@ -10,7 +11,7 @@ use occopus_engine::ports::{
     Address, ContextRequest, HealthTarget, InstanceFacts, Phase, Plugins as _, Reaction, Renderers as _, Verdict,
 };
 use occopus_runtime::grants::Grants;
-use occopus_runtime::{CallLimits, Consent, Kind, PluginSource, Runtime};
+use occopus_runtime::{CallLimits, Consent, PluginKind, PluginSource, Runtime};
 use serde_json::json;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -90,11 +91,11 @@ fn a_config_manager_of_contract_0_1_0() {
     let runtime = runtime_with_fixture("0.1.0/config-manager.wasm");
     let list = runtime.list();
     assert_eq!(list.len(), 1, "{:?}", runtime.load_errors());
-    assert_eq!((list[0].kind, list[0].contract.as_str()), (Kind::ConfigManager, "0.1.0"));
+    assert_eq!((list[0].kind, list[0].contract.as_str()), (PluginKind::ConfigManager, "0.1.0"));
     assert_eq!(list[0].description.name, "fixture-config-manager");
 }
 
-/// What is said of a plugin of these bytes, beside one that works.
+/// Returns the load error of a plugin of these bytes, beside one that works.
 fn load_error_of(bytes: Vec<u8>) -> String {
     let plugins = vec![from_bytes("strange.wasm", bytes), fixture("0.1.0/driver.wasm")];
     let runtime = runtime(plugins, Grants::default(), CallLimits::default());
@@ -130,7 +131,7 @@ fn a_component_of_another_world() {
 fn a_plugin_of_a_contract_to_come() {
     let said =
         load_error_of(component(r#"(component (instance $i) (export "occopus:driver/nodes@0.9.0" (instance $i)))"#));
-    assert!(said.contains("the contract 0.9.0, and this host knows 0.1"), "{said}");
+    assert!(said.contains("the contract 0.9.0, but this host supports 0.1"), "{said}");
 }
 
 #[test]
@@ -167,8 +168,8 @@ fn a_bundled_plugin_is_replaced_by_what_somebody_agreed_to() {
         consent: Some(Consent { sha256: digest(&file.bytes), replaces, ..Consent::default() }),
         ..file.clone()
     };
-    for refused in [file.clone(), pinned(false)] {
-        let (origin, broken) = origin_of(vec![bundled.clone(), refused]);
+    for rejected in [file.clone(), pinned(false)] {
+        let (origin, broken) = origin_of(vec![bundled.clone(), rejected]);
         assert_eq!(origin, "bundled");
         assert!(broken.len() == 1 && broken[0].contains("--replace"), "{broken:?}");
     }

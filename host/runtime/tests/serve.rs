@@ -1,4 +1,4 @@
-//! Components served: those of the hello example, and files that are none.
+//! Tests of served components: those of the hello example, and files that are not components.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use occopus_runtime::serve::{ServeError, serve};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A component of the hello example. They are built by `cargo xtask test`; under it they have to be there.
+/// Returns a component of the hello example. They are built by `cargo xtask test`; under it they have to be there.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn hello(service: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/hello/components/{service}.wasm"));
@@ -21,7 +21,7 @@ fn hello(service: &str) -> Option<PathBuf> {
     None
 }
 
-/// A server in a process of its own, so that it has its own environment and signals.
+/// Server in a process of its own, so that it has its own environment and signals.
 struct Server {
     process: Child,
     address: SocketAddr,
@@ -66,7 +66,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-/// Not a test of its own: what [`Server`] runs.
+/// Child process of [`Server`], and not a test of its own.
 #[tokio::test]
 async fn child() {
     let Ok(component) = std::env::var("SERVE_TEST_COMPONENT") else { return };
@@ -136,8 +136,8 @@ async fn what_is_no_service_is_refused_with_its_reason() {
     let directory = serve(Path::new("/"), free_address(), Vec::new()).await.unwrap_err();
     assert!(matches!(directory, ServeError::Unreadable { .. }), "{directory}");
     for content in [b"#!/bin/sh\n".as_slice(), b"", b"\0asm\x01\0\0\0", b"\0asm\x0d\0\x01\0garbage"] {
-        let refused = refusal(content).await;
-        assert!(matches!(refused, ServeError::NotAComponent { .. }), "{refused}");
+        let error = refusal(content).await;
+        assert!(matches!(error, ServeError::NotAComponent { .. }), "{error}");
     }
     assert!(refusal(b"\0asm\x01\0\0\0").await.to_string().contains("core module"));
     let empty_component = refusal(b"\0asm\x0d\0\x01\0").await;
@@ -149,6 +149,6 @@ async fn what_is_no_service_is_refused_with_its_reason() {
 async fn an_address_in_use_is_refused() {
     let Some(backend) = hello("backend") else { return };
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let refused = serve(&backend, taken.local_addr().unwrap(), Vec::new()).await.unwrap_err();
-    assert!(matches!(refused, ServeError::AddressInUse { .. }), "{refused}");
+    let error = serve(&backend, taken.local_addr().unwrap(), Vec::new()).await.unwrap_err();
+    assert!(matches!(error, ServeError::AddressInUse { .. }), "{error}");
 }

@@ -1,9 +1,9 @@
 'use strict';
-// The theme first: nothing flashes.
+// The theme first, to avoid a flash.
 const root = document.documentElement;
 const themes = ['auto', 'light', 'dark'];
 let theme = 'auto', refresh = () => {};
-try { theme = localStorage.getItem('theme') || theme; } catch { /* Nothing is remembered. */ }
+try { theme = localStorage.getItem('theme') || theme; } catch { /* Not stored. */ }
 const paint = () => { if (theme === 'auto') delete root.dataset.theme; else root.dataset.theme = theme; };
 root.classList.add('scripted');
 paint();
@@ -22,7 +22,7 @@ function ago(seconds) {
 	return seconds < 1 ? 'now' : `${Math.floor(seconds / size)} ${unit} ago`;
 }
 
-function tellTimes(within = document) {
+function updateTimes(within = document) {
 	const today = new Date().toDateString();
 	for (const time of all('time', within)) {
 		const at = new Date(time.dateTime);
@@ -32,7 +32,7 @@ function tellTimes(within = document) {
 	}
 }
 
-// What is new goes into what is there: focus, typed texts and scrolling stay.
+// Merges a new tree into the old one: focus, typed texts and scrolling stay.
 
 function morph(old, fresh) {
 	if (old.isEqualNode(fresh)) return;
@@ -59,7 +59,7 @@ function morph(old, fresh) {
 	while (at) { const next = at.nextSibling; at.remove(); at = next; }
 }
 
-// A page is fresh while somebody looks.
+// Refreshes a page while it is visible.
 
 function live(page) {
 	const { parts, events, names } = page.dataset;
@@ -70,7 +70,7 @@ function live(page) {
 		sign.classList.toggle('off', !fine);
 		if (sign.textContent !== text) sign.textContent = text;
 	};
-	// The next page tells what became of it.
+	// The next page shows its outcome.
 	const over = () => {
 		gone = true;
 		stream?.close();
@@ -84,7 +84,7 @@ function live(page) {
 			if (answer.status === 404 && events) { over(); return; }
 			if (!answer.ok) throw answer;
 			const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
-			tellTimes(fresh);
+			updateTimes(fresh);
 			const number = (event) => Number(event?.dataset.event || 0), newest = number(one('[data-event]', page));
 			for (const part of [...fresh.body.children]) morph(document.getElementById(part.id) || page.appendChild(part), part);
 			document.title = one('[data-title]', page)?.dataset.title || document.title;
@@ -96,7 +96,7 @@ function live(page) {
 		} catch {
 			show(false);
 		}
-		// What takes long to draw is drawn less often.
+		// Slow parts are loaded less often.
 		free = performance.now() + Math.max(100, 4 * (performance.now() - began));
 	}
 	refresh = () => {
@@ -146,8 +146,8 @@ async function ask(method, url, { body, headers = {} } = {}) {
 async function send(form) {
 	const { method, url, prefer, done, confirm: question } = form.dataset;
 	if (form.ariaBusy || (question && !confirm(question))) return;
-	const trouble = one('.trouble', form) || one('.trouble', form.closest('section'));
-	trouble.hidden = true;
+	const alert = one('.alert', form) || one('.alert', form.closest('section'));
+	alert.hidden = true;
 	form.setAttribute('aria-busy', 'true');
 	try {
 		await ask(method, url.replace('{}', form.elements.count?.value), { headers: prefer ? { Prefer: prefer } : {} });
@@ -156,8 +156,8 @@ async function send(form) {
 		say(done);
 		refresh();
 	} catch (problem) {
-		trouble.textContent = problem.text || problem;
-		trouble.hidden = false;
+		alert.textContent = problem.text || problem;
+		alert.hidden = false;
 	} finally {
 		form.removeAttribute('aria-busy');
 	}
@@ -197,7 +197,7 @@ function editor(form) {
 		return item;
 	}));
 	const table = (actions) => {
-		const heads = ['What', 'Node', 'Why', 'After'];
+		const heads = ['Action', 'Node', 'Reason', 'After'];
 		const row = ({ kind, node, count, reason, after = [], on = [] }) =>
 			made('tr', {}, ...[on.length ? `${kind} on ${on.join(' or ')}` : kind, count ? `${node} × ${count}` : node, reason, after.join(', ') || '–'].map((textContent, at) => {
 				const cell = made('td', {}, made('span', { textContent }));
@@ -211,14 +211,14 @@ function editor(form) {
 	const tasks = {
 		async check(body) {
 			const { warnings = [] } = await ask('POST', '/validate', { body });
-			show(warnings.length ? 'It can be built' : 'Nothing is wrong with it', list(warnings));
+			show(warnings.length ? 'Valid, with warnings' : 'The description is valid', list(warnings));
 		},
 		async plan(body, replace) {
 			const url = `/infrastructures/${id}`;
 			const { actions } = await (isNew ? ask('PUT', `${url}?dry_run=true`, { body }) : ask('POST', `${url}/plan?${replace}`, { body }));
 			let todo = 0;
 			for (const { kind, count = 1 } of actions) if (kind != 'check') todo += count;
-			show(todo ? `${todo} to do; nothing is done yet` : 'Nothing is to be done', table(actions));
+			show(todo ? `${todo} to do; nothing has changed yet` : 'Nothing to do', table(actions));
 		},
 		async build(body, replace, failure) {
 			const headers = isNew ? { 'If-None-Match': '*' } : { 'If-Match': etag };
@@ -240,9 +240,9 @@ function editor(form) {
 				await tasks[button.dataset.does](text.value, replaced && `replace=${replaced}`, data.get('on_failure'));
 			} catch (problem) {
 				const problems = problem.problems || [], count = problems.length;
-				if (problem.status === 412) problem.text = isNew ? 'This was built before.' : 'It has changed meanwhile. Load this page again.';
+				if (problem.status === 412) problem.text = isNew ? 'It exists already.' : 'It has changed since. Reload this page.';
 				if (count) show(count === 1 ? '1 problem' : `${count} problems`, list(problems));
-				else show('That did not work', made('p', { className: 'trouble', textContent: problem.text || problem }));
+				else show('Failed', made('p', { className: 'alert', textContent: problem.text || problem }));
 			} finally {
 				button.disabled = false;
 			}
@@ -262,13 +262,13 @@ document.addEventListener('DOMContentLoaded', () => {
 	const name = () => { toggle.textContent = `Theme: ${theme}`; };
 	toggle.onclick = () => {
 		theme = themes[(themes.indexOf(theme) + 1) % 3];
-		try { localStorage.setItem('theme', theme); } catch { /* It holds until the page is left. */ }
+		try { localStorage.setItem('theme', theme); } catch { /* Until the page is left. */ }
 		paint();
 		name();
 	};
 	name();
-	tellTimes();
-	setInterval(tellTimes, 1000);
+	updateTimes();
+	setInterval(updateTimes, 1000);
 	for (const span of all('[data-origin]')) span.textContent = location.origin;
 	document.addEventListener('submit', (event) => {
 		const form = event.target;

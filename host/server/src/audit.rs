@@ -1,9 +1,10 @@
-//! Audit: every request that changes something, or was refused, with who sent it and what came of it. Of what changes
-//! nothing, which may come in any number, each caller has some entries, and the next one says how many there were in between.
-//! These are kept apart, with a limit of their own: they push out nothing of what has changed something.
+//! Audit: an entry for every request that changes something or was rejected, with its sender and its outcome. Requests
+//! that changed nothing may come in any number: each caller has a quota of entries for them, and the next entry has the
+//! number of requests left out before it. These entries are in a log of their own, with its own limit: they never
+//! displace entries of requests that changed something.
 //!
-//! `service/audit/ID` is an entry of what has changed something, `service/audit-unchanged/ID` one of what has not. Entries of
-//! earlier versions are all under the first.
+//! `service/audit/ID` is an entry of a request that changed something, `service/audit-unchanged/ID` one of a request that
+//! did not. Entries of earlier versions are all under the first.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -27,24 +28,25 @@ use crate::access::Caller;
 use crate::codec::encode_error;
 use crate::listen::{Peer, network_of};
 
-/// Entries are kept for so many days.
+/// Days for which entries are kept.
 const RETENTION_DAYS: i64 = 90;
-/// About so many entries there are at most of what has changed something: for others the oldest go.
+/// Approximate limit on the entries of requests that changed something: beyond it the oldest are removed.
 const MAX_CHANGED_ENTRIES: usize = 100_000;
-/// The same of what has changed nothing.
+/// Approximate limit on the entries of requests that changed nothing.
 const MAX_UNCHANGED_ENTRIES: usize = 20_000;
-/// Old entries are looked for once in so many new ones.
+/// Number of new entries after which old ones are removed.
 const WRITES_PER_PRUNE: u64 = 64;
-/// Entries of one caller of what changed nothing, at once; and after so long there may be another one.
+/// Entries of one caller for requests that changed nothing, in one burst.
 const UNCHANGED_BURST: u32 = 60;
+/// Time after which a caller may have another such entry.
 const UNCHANGED_REFILL_INTERVAL: Duration = Duration::from_secs(10);
-/// Callers whose entries of what changed nothing are counted. When there are more, those of whom nothing need be known are
-/// forgotten, and further addresses without a token are counted as one.
+/// Callers whose quotas are tracked. When there are more, full quotas are dropped, and further addresses without a token
+/// share one quota.
 const MAX_TRACKED_CALLERS: usize = 1024;
-/// Characters of a path that is no route, and of an id that is none.
+/// Characters that are kept of a method, of a path without a route, and of an id.
 const MAX_TEXT_CHARS: usize = 64;
 
-/// The entries. Clones are the same.
+/// The audit. Clones share its logs and quotas.
 #[derive(Clone)]
 pub(crate) struct Audit {
     changed: EntryLog,
@@ -52,7 +54,7 @@ pub(crate) struct Audit {
     quotas: Arc<Mutex<HashMap<CallerKey, UnchangedQuota>>>,
 }
 
-/// Entries of one kind, with their limit. Clones are the same.
+/// Log of entries of one kind, with their limit. Clones share it.
 #[derive(Clone)]
 struct EntryLog {
     store: Arc<dyn Store>,
@@ -63,22 +65,22 @@ struct EntryLog {
     entry_count: Arc<tokio::sync::Mutex<Option<usize>>>,
 }
 
-/// Callers whose entries of what changed nothing are counted together.
+/// Key of a quota.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum CallerKey {
-    /// Whoever has the token of this name. There are not more than administrators have made.
+    /// Owner of the token with this name. Bounded by the number of tokens.
     Token(String),
-    /// Whoever has none, by where they are.
+    /// Address, or network, of a sender without a token.
     Address(Option<IpAddr>),
-    /// Whoever has none where too many addresses are counted.
+    /// All further addresses, when too many quotas are tracked.
     OtherAddresses,
 }
 
-/// Entries of what changed nothing that a caller has left.
+/// Quota of a caller for entries of requests that changed nothing.
 struct UnchangedQuota {
     remaining: u32,
     refilled_at: Instant,
-    /// Not written since the last one that was.
+    /// Requests without an entry since the last entry.
     omitted: u64,
 }
 
@@ -87,7 +89,7 @@ impl UnchangedQuota {
         Self { remaining: UNCHANGED_BURST, refilled_at: Instant::now(), omitted: 0 }
     }
 
-    /// With what has become free since.
+    /// Adds the entries that have become available since the last refill.
     fn refill(&mut self) -> &mut Self {
         let more = self.refilled_at.elapsed().as_secs() / UNCHANGED_REFILL_INTERVAL.as_secs();
         if let Some(more) = u32::try_from(more).ok().filter(|more| *more > 0) {
@@ -98,25 +100,26 @@ impl UnchangedQuota {
     }
 }
 
-/// One request.
+/// Audit entry of one request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AuditEntry {
-    /// Later ones are greater.
+    /// Id of the entry; ids of later entries are greater.
     pub(crate) id: String,
-    /// When.
+    /// Time of the request.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) time: Timestamp,
-    /// The name of the token.
+    /// Name of the token, or `nobody`.
     pub(crate) who: String,
-    /// Where they are.
+    /// Network address of the sender.
     pub(crate) address: Option<String>,
-    /// Method and route: `POST /infrastructures/{id}/suspend`.
+    /// Method and route, such as `POST /infrastructures/{id}/suspend`.
     pub(crate) action: String,
-    /// The infrastructure's id.
+    /// Id of the infrastructure.
     pub(crate) infraid: Option<String>,
-    /// The status of the answer.
+    /// HTTP status of the response.
     pub(crate) outcome: u16,
-    /// Requests of this caller before this one that changed nothing and have no entry, since there were so many of them.
+    /// Number of requests of this caller before this one that changed nothing and have no entry, since there were too
+    /// many.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) omitted: u64,
 }
@@ -127,8 +130,8 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl EntryLog {
-    fn new(store: Arc<dyn Store>, prefix: &'static str, most: usize) -> Self {
-        Self { store, prefix, max_entries: most, written: Arc::default(), entry_count: Arc::default() }
+    fn new(store: Arc<dyn Store>, prefix: &'static str, max_entries: usize) -> Self {
+        Self { store, prefix, max_entries, written: Arc::default(), entry_count: Arc::default() }
     }
 
     async fn write(&self, entry: &AuditEntry) -> Result<(), StoreError> {
@@ -141,35 +144,35 @@ impl EntryLog {
         self.store.commit(Transaction { compares: Vec::new(), writes }).await.map(drop)
     }
 
-    /// Removals of what is old, or too much.
+    /// Returns removals of entries that are expired or over the limit. Reads the oldest entries only.
     async fn prune_writes(&self, now: Timestamp) -> Result<Vec<Write>, StoreError> {
-        let mut number = self.entry_count.lock().await;
-        let known = match *number {
-            Some(known) => known.saturating_add(WRITES_PER_PRUNE as usize),
+        let mut entry_count = self.entry_count.lock().await;
+        let count = match *entry_count {
+            Some(count) => count.saturating_add(WRITES_PER_PRUNE as usize),
             None => self.count().await?,
         };
-        let old = now.checked_sub((RETENTION_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let cutoff = now.checked_sub((RETENTION_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
         let found = self.store.range(self.prefix, None, WRITES_PER_PRUNE as usize * 2).await?;
-        let too_many = known.saturating_sub(self.max_entries);
-        let is_old = |value: &[u8]| serde_json::from_slice::<AuditEntry>(value).is_ok_and(|entry| entry.time < old);
+        let excess = count.saturating_sub(self.max_entries);
+        let is_old = |value: &[u8]| serde_json::from_slice::<AuditEntry>(value).is_ok_and(|entry| entry.time < cutoff);
         let removed: Vec<_> = found
             .into_iter()
             .enumerate()
-            .filter(|(at, found)| *at < too_many || is_old(&found.value))
+            .filter(|(index, found)| *index < excess || is_old(&found.value))
             .map(|(_, found)| Write::Delete { key: found.key })
             .collect();
-        *number = Some(known.saturating_sub(removed.len()));
+        *entry_count = Some(count.saturating_sub(removed.len()));
         Ok(removed)
     }
 
     async fn count(&self) -> Result<usize, StoreError> {
-        let (mut number, mut after) = (0, None::<String>);
+        let (mut count, mut after) = (0, None::<String>);
         loop {
             let page = self.store.range(self.prefix, after.as_deref(), 1000).await?;
-            number += page.len();
+            count += page.len();
             match page.into_iter().last() {
                 Some(last) => after = Some(last.key),
-                None => return Ok(number),
+                None => return Ok(count),
             }
         }
     }
@@ -188,28 +191,29 @@ impl Audit {
         Self { changed, unchanged, quotas: Arc::default() }
     }
 
-    /// Whether there is to be an entry of something that changed nothing, and how many there were not before it.
-    fn take_unchanged(&self, mut whose: CallerKey) -> Option<u64> {
-        let mut left = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
-        if left.len() >= MAX_TRACKED_CALLERS && !left.contains_key(&whose) {
-            left.retain(|_, one| one.refill().remaining < UNCHANGED_BURST || one.omitted > 0);
-            if left.len() >= MAX_TRACKED_CALLERS {
-                left.retain(|_, one| one.remaining < UNCHANGED_BURST);
+    /// Takes an entry from a caller's quota, and returns the number of requests omitted before it; `None` if the quota is
+    /// used up, which counts the request as omitted.
+    fn take_unchanged(&self, mut key: CallerKey) -> Option<u64> {
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        if quotas.len() >= MAX_TRACKED_CALLERS && !quotas.contains_key(&key) {
+            quotas.retain(|_, quota| quota.refill().remaining < UNCHANGED_BURST || quota.omitted > 0);
+            if quotas.len() >= MAX_TRACKED_CALLERS {
+                quotas.retain(|_, quota| quota.remaining < UNCHANGED_BURST);
             }
-            if left.len() >= MAX_TRACKED_CALLERS && matches!(whose, CallerKey::Address(_)) {
-                whose = CallerKey::OtherAddresses;
+            if quotas.len() >= MAX_TRACKED_CALLERS && matches!(key, CallerKey::Address(_)) {
+                key = CallerKey::OtherAddresses;
             }
         }
-        let one = left.entry(whose).or_insert_with(UnchangedQuota::full).refill();
-        if one.remaining == 0 {
-            one.omitted = one.omitted.saturating_add(1);
+        let quota = quotas.entry(key).or_insert_with(UnchangedQuota::full).refill();
+        if quota.remaining == 0 {
+            quota.omitted = quota.omitted.saturating_add(1);
             return None;
         }
-        one.remaining -= 1;
-        Some(std::mem::take(&mut one.omitted))
+        quota.remaining -= 1;
+        Some(std::mem::take(&mut quota.omitted))
     }
 
-    /// Entries after this one, the oldest first, at most so many.
+    /// Returns entries after this one, the oldest first, at most `limit`.
     pub(crate) async fn read(&self, after: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
         let mut entries = self.changed.read(after, limit).await?;
         entries.extend(self.unchanged.read(after, limit).await?);
@@ -219,13 +223,13 @@ impl Audit {
     }
 }
 
-/// The id in a path.
+/// Returns the id of the infrastructure in a path.
 fn infrastructure_in(path: &str) -> Option<String> {
     let id = path.strip_prefix("/infrastructures/")?.split('/').next()?;
     (!id.is_empty()).then(|| truncate(id))
 }
 
-/// Cuts a text to what an id can have.
+/// Cuts a text to [`MAX_TEXT_CHARS`].
 fn truncate(text: &str) -> String {
     match text.char_indices().nth(MAX_TEXT_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -233,12 +237,12 @@ fn truncate(text: &str) -> String {
     }
 }
 
-/// Whether a request by this route changes something when it is done.
+/// Returns true if a request by this route changes something when it succeeds.
 fn is_mutating(route: &str) -> bool {
     !matches!(route, "/validate" | "/infrastructures/{id}/plan")
 }
 
-/// Goes around the routes, inside of the guard.
+/// Middleware around the routes, inside of the guard.
 pub(crate) async fn record(
     State(audit): State<Audit>,
     route: Option<MatchedPath>,
@@ -254,7 +258,7 @@ pub(crate) async fn record(
     let action = format!("{} {route}", truncate(request.method().as_str()));
     let infraid = infrastructure_in(request.uri().path());
     let response = next.run(request).await;
-    // What was made by this request is named in its answer only.
+    // The id of an infrastructure that this request created is in its response only.
     let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
     let infraid = infraid.or_else(|| location.and_then(infrastructure_in));
     let who = caller.as_ref().map_or_else(|| "nobody".to_owned(), |caller| caller.name.clone());
@@ -277,7 +281,7 @@ pub(crate) async fn record(
     };
     tracing::info!(target: "occopus::audit", who = entry.who, action = entry.action, infrastructure = entry.infraid, outcome = entry.outcome);
     if let Err(error) = entries.write(&entry).await {
-        tracing::error!(action = entry.action, "an entry of the audit could not be written: {error}");
+        tracing::error!(action = entry.action, "an audit entry could not be written: {error}");
     }
     response
 }
@@ -318,7 +322,7 @@ mod tests {
         tokio::time::advance(UNCHANGED_REFILL_INTERVAL).await;
         assert_eq!(audit.take_unchanged(token("ci")), Some(1000 - u64::from(UNCHANGED_BURST)));
         assert_eq!(audit.take_unchanged(token("ci")), None);
-        // Whatever comes from many addresses, nobody has all entries again, and whoever has a token has some.
+        // Requests from many addresses reset no quota, and tokens keep quotas of their own.
         let written = (0..MAX_TRACKED_CALLERS as u32 * 3)
             .filter(|number| audit.take_unchanged(address(*number)).is_some())
             .count();
@@ -328,7 +332,7 @@ mod tests {
         assert!(audit.quotas.lock().unwrap().len() <= MAX_TRACKED_CALLERS + 2);
         tokio::time::advance(UNCHANGED_REFILL_INTERVAL * UNCHANGED_BURST).await;
         assert_eq!(audit.take_unchanged(address(u32::MAX)), Some(0));
-        assert!(audit.quotas.lock().unwrap().len() < 10, "what is full again is forgotten");
+        assert!(audit.quotas.lock().unwrap().len() < 10, "full quotas are dropped");
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
-//! How the service writes its records into the store: as JSON with a version, which readers that are older refuse.
+//! The codec of the service's records in the store: JSON with a version. Records of a newer version are rejected.
 
 use occopus_engine::ports::{Entry, StoreError, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Version of the records.
+/// Version of the records that this program writes.
 const RECORD_VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -14,10 +14,10 @@ struct Versioned<T> {
     record: T,
 }
 
-/// A write of this record under this key.
+/// Creates the write of this record under this key.
 ///
 /// # Errors
-/// When it can't be written as JSON: then nothing is stored in its place.
+/// Returns [`StoreError::Unusable`] if the record can't be encoded as JSON: then nothing is stored in its place.
 pub(crate) fn put_record(key: String, record: &impl Serialize) -> Result<Write, StoreError> {
     match serde_json::to_vec(&Versioned { v: RECORD_VERSION, record }) {
         Ok(value) => Ok(Write::Put { key, value, lease: None }),
@@ -25,17 +25,18 @@ pub(crate) fn put_record(key: String, record: &impl Serialize) -> Result<Write, 
     }
 }
 
-/// A record that can't be written.
+/// Creates the error for a record that can't be encoded.
 pub(crate) fn encode_error(key: &str, error: &serde_json::Error) -> StoreError {
     StoreError::Unusable { message: format!("internal error: the record {key} can't be written as JSON: {error}") }
 }
 
-/// The record of an entry.
+/// Decodes the record of an entry.
 ///
 /// # Errors
-/// When it is no such record, or one of a newer version.
+/// Returns [`StoreError::Unusable`] if the entry is not such a record, or one of a newer version.
 pub(crate) fn decode_record<T: DeserializeOwned>(entry: &Entry) -> Result<T, StoreError> {
-    let unusable = |why: String| StoreError::Unusable { message: format!("the store's entry {}: {why}", entry.key) };
+    let unusable =
+        |cause: String| StoreError::Unusable { message: format!("the store's entry {}: {cause}", entry.key) };
     let value: Versioned<serde_json::Value> =
         serde_json::from_slice(&entry.value).map_err(|error| unusable(error.to_string()))?;
     if value.v > RECORD_VERSION {

@@ -1,7 +1,7 @@
-//! The REST service of Occopus and its page: keeps any number of infrastructures alive, and is driven over HTTP.
+//! The REST service of Occopus and its page: maintains any number of infrastructures, and is controlled over HTTP.
 //!
-//! [`Server::bind`] takes the port, [`Server::run`] works until it is told to end. What was promised is in the store before
-//! it is answered, so that the next service goes on where one was killed.
+//! [`Server::bind`] takes the port, [`Server::run`] serves until shutdown. An accepted operation is in the store before
+//! its request is answered, so that the next service goes on where one was killed.
 
 pub mod access;
 pub mod listen;

@@ -1,4 +1,4 @@
-//! Figures for Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! Metrics for Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// What is counted.
+/// The metrics of the service.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -42,7 +42,7 @@ struct EventLabels {
     event: String,
 }
 
-/// How many infrastructures are in a state.
+/// Labels of the number of infrastructures in a state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StateLabels {
     pub(crate) state: String,
@@ -58,39 +58,39 @@ impl Metrics {
         let (requests, seconds) =
             (Family::default(), Family::new_with_constructor(latency_histogram as fn() -> Histogram));
         let (events, infrastructures) = (Family::default(), Family::default());
-        let (streams, looked_after) = (Gauge::default(), Gauge::default());
+        let (streams, supervised) = (Gauge::default(), Gauge::default());
         registry.register("http_requests", "Requests that were answered", requests.clone());
         registry.register("http_request_seconds", "Time until the head of the answer", seconds.clone());
         registry.register("events", "Events of infrastructures that were stored", events.clone());
         registry.register("event_streams", "Open streams of events", streams.clone());
         registry.register("infrastructures", "Infrastructures by state", infrastructures.clone());
-        registry.register("looked_after", "Infrastructures that this service works on", looked_after.clone());
-        Self { registry, requests, seconds, events, streams, infrastructures, supervised: looked_after }
+        registry.register("looked_after", "Infrastructures that this service works on", supervised.clone());
+        Self { registry, requests, seconds, events, streams, infrastructures, supervised }
     }
 
-    /// An event was stored.
+    /// Counts a stored event.
     pub(crate) fn count_event(&self, event: &str) {
         self.events.get_or_create(&EventLabels { event: event.to_owned() }).inc();
     }
 
-    /// All figures as text.
+    /// Returns all metrics as OpenMetrics text.
     pub(crate) fn to_openmetrics(&self) -> String {
         let mut text = String::new();
-        // Writing into a text does not fail.
+        // Writing into a `String` does not fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
 }
 
-/// Counts a request.
+/// Middleware that counts requests and the time until the head of their responses.
 pub(crate) async fn count_request(
     State(metrics): State<Arc<Metrics>>,
     route: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
-    let began = Instant::now();
-    // Never the path itself: anybody could make any number of them.
+    let started = Instant::now();
+    // Not the path itself: clients could create any number of labels.
     let route = route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
     let method = match request.method().as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS") => known.to_owned(),
@@ -99,11 +99,11 @@ pub(crate) async fn count_request(
     let response = next.run(request).await;
     let status = response.status().as_u16();
     metrics.requests.get_or_create(&RequestLabels { method, route: route.clone(), status }).inc();
-    metrics.seconds.get_or_create(&RouteLabels { route }).observe(began.elapsed().as_secs_f64());
+    metrics.seconds.get_or_create(&RouteLabels { route }).observe(started.elapsed().as_secs_f64());
     response
 }
 
-/// An open stream, for as long as it lives.
+/// Counts one open event stream until it is dropped.
 pub(crate) struct OpenStreamGuard(Arc<Metrics>);
 
 impl OpenStreamGuard {

@@ -1,17 +1,18 @@
-//! The OpenAPI document, and the page on which it can be read: <https://spec.openapis.org/oas/v3.1.0>
+//! The OpenAPI document (<https://spec.openapis.org/oas/v3.1.0>): the part that all routes share, and additions to what
+//! the routes declare.
 
 use serde_json::{Value, json};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
-/// What can be an infrastructure's id: neither `.` nor `..`.
+/// Pattern of an infrastructure's id, which excludes `.` and `..`.
 const INFRASTRUCTURE_ID_PATTERN: &str =
     r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\.\.[A-Za-z0-9._-]{1,62})$";
 /// An infrastructure of one node, with its definition.
 const EXAMPLE_DESCRIPTION: &str = include_str!("openapi/description.yaml");
 
-/// What parts of a description may be: most may be left empty.
+/// Types of the parts of a description that may be left empty, by their JSON pointers in its schema.
 const NULLABLE_PARTS: [(&str, &[&str]); 8] = [
     ("/properties/variables", &["object", "null"]),
     ("/properties/dependencies", &["array", "object", "null"]),
@@ -27,17 +28,16 @@ const NULLABLE_PARTS: [(&str, &[&str]); 8] = [
 #[openapi(
     info(
         title = "Occopus",
-        description = "Deploys virtual infrastructures and keeps them alive. A *document* is an infrastructure \
-description in YAML (or JSON); it may carry its node definitions under their keys, `node_def:TYPE`. Whatever takes time \
-is answered with 202 and the path of an operation, under which to look what became of it. Errors are problem details by \
-RFC 9457.",
+        description = "Deploys and maintains virtual infrastructures. A *description* is a document in YAML (or JSON), \
+which may contain its node definitions under the keys `node_def:TYPE`. Requests that take time are answered with 202 \
+and the path of an operation, which shows its state and outcome. Errors are problem details by RFC 9457.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(
-        (name = "infrastructures", description = "What is deployed"),
-        (name = "actions", description = "What is done to it"),
-        (name = "operations", description = "What was asked for, and what became of it"),
-        (name = "definitions", description = "Node definitions that the service keeps"),
+        (name = "infrastructures", description = "Infrastructures and their status"),
+        (name = "actions", description = "Actions on an infrastructure"),
+        (name = "operations", description = "Durable requests and their outcomes"),
+        (name = "definitions", description = "Stored node definitions"),
         (name = "service", description = "The service itself"),
     ),
     components(schemas(crate::api::FailureAction, crate::problem::ProblemDetails)),
@@ -51,9 +51,9 @@ impl Modify for TokenSecurity {
     fn modify(&self, document: &mut OpenApi) {
         let mut scheme = Http::new(HttpAuthScheme::Bearer);
         scheme.description = Some(
-            "The roles of an operation are the scope that the token must have (`admin` includes `operate`, and that `read`), and \
-             `unlimited` where it must not be limited to some infrastructures. What changes something of all of them is never \
-             for a limited one."
+            "The roles of an operation are the scope that the token must have (`admin` includes `operate`, which \
+             includes `read`), and `unlimited` if the token must not be limited to some infrastructures. A limited \
+             token may not change what all infrastructures share."
                 .to_owned(),
         );
         let scheme = SecurityScheme::Http(scheme);
@@ -63,13 +63,13 @@ impl Modify for TokenSecurity {
     }
 }
 
-/// What is said of all routes together.
+/// Returns the part of the document that all routes share.
 pub(crate) fn document() -> OpenApi {
     ApiDocument::openapi()
 }
 
-/// The document with what the code of the routes can't say: what ids and posted documents look like, and that anything may be
-/// refused.
+/// Returns the document with what the attributes of the routes cannot express: patterns of ids, schemas of posted
+/// documents, idempotency keys, and error responses.
 pub(crate) fn complete(document: &OpenApi) -> Value {
     let mut document = serde_json::to_value(document).unwrap_or_default();
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
@@ -92,11 +92,11 @@ pub(crate) fn complete(document: &OpenApi) -> Value {
     document
 }
 
-/// All requests that change something may have a key.
+/// Adds the parameter `Idempotency-Key` to an operation.
 fn add_idempotency_key(operation: &mut Value) {
     let key = json!({
         "name": "Idempotency-Key", "in": "header", "required": false, "schema": {"type": "string"},
-        "description": "A request with this key is done once, however often it is sent within a day.",
+        "description": "Key under which the request is done only once, however often it is sent within a day.",
     });
     match operation.get_mut("parameters").and_then(Value::as_array_mut) {
         Some(parameters) => parameters.push(key),
@@ -117,19 +117,19 @@ fn complete_parameters(operation: &mut Value) {
 }
 
 fn complete_responses(operation: &mut Value) {
-    let Some(answers) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     for status in ["4XX", "5XX"] {
         let content = json!({"application/problem+json": {"schema": schema_ref("ProblemDetails")}});
-        answers.insert(status.into(), json!({ "content": content }));
+        responses.insert(status.into(), json!({ "content": content }));
     }
-    for (status, answer) in answers {
-        if let Some(answer) = answer.as_object_mut() {
-            answer.entry("description").or_insert_with(|| default_description(status).into());
+    for (status, response) in responses {
+        if let Some(response) = response.as_object_mut() {
+            response.entry("description").or_insert_with(|| default_description(status).into());
         }
     }
 }
 
-/// What is posted to this path.
+/// Returns the content of a request to this path: schema and example.
 fn request_content(path: &str) -> Value {
     let example: Value = serde_yaml_ng::from_str(EXAMPLE_DESCRIPTION).unwrap_or_default();
     let (schema, example) = match path {
@@ -142,14 +142,14 @@ fn request_content(path: &str) -> Value {
     json!({"schema": schema_ref(schema), "example": example})
 }
 
-/// Each answer must be described.
+/// Returns the description of a response that has no other: OpenAPI requires one.
 fn default_description(status: &str) -> &'static str {
     match status {
-        "202" => "It will be done",
-        "204" => "It is gone",
-        "4XX" => "What is wrong with the request",
-        "5XX" | "503" => "Why it can't be done now",
-        _ => "As wished",
+        "202" => "Accepted: the operation is pending or running",
+        "204" => "Removed",
+        "4XX" => "The request is wrong, as the problem details say",
+        "5XX" | "503" => "The service cannot do this now, as the problem details say",
+        _ => "Success",
     }
 }
 
@@ -158,16 +158,17 @@ fn node_definitions(document: &Value) -> serde_json::Map<String, Value> {
     keys.filter(|(key, _)| key.starts_with("node_def:")).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// Of a description that may carry its node definitions. Editors warn of more than is refused.
+/// Returns the schema of a description with its node definitions. Editors use a stricter one than the service does, so
+/// some parts are relaxed.
 fn description() -> Value {
     let mut schema = occopus::editor::description();
-    for (place, kinds) in NULLABLE_PARTS {
-        if let Some(part) = schema.pointer_mut(place) {
-            part["type"] = json!(kinds);
+    for (pointer, types) in NULLABLE_PARTS {
+        if let Some(part) = schema.pointer_mut(pointer) {
+            part["type"] = json!(types);
         }
     }
-    for place in ["min", "max"].map(|name| format!("/properties/nodes/items/properties/scaling/properties/{name}")) {
-        if let Some(part) = schema.pointer_mut(&place) {
+    for pointer in ["min", "max"].map(|name| format!("/properties/nodes/items/properties/scaling/properties/{name}")) {
+        if let Some(part) = schema.pointer_mut(&pointer) {
             part["minimum"] = 0.into();
         }
     }
@@ -178,7 +179,7 @@ fn description() -> Value {
     schema
 }
 
-/// Of a document of node definitions.
+/// Returns the schema of a document of node definitions.
 fn definitions() -> Value {
     json!({
         "title": "Occopus node definitions",
@@ -188,13 +189,13 @@ fn definitions() -> Value {
     })
 }
 
-/// Of the definition of one type.
+/// Returns the schema of the definition of one node type.
 fn implementations() -> Value {
-    let section = |what: &str| {
-        json!({"type": "object", "required": ["type"], "description": what,
+    let section = |description: &str| {
+        json!({"type": "object", "required": ["type"], "description": description,
         "properties": {"type": {"type": "string", "description": "The keyword of a plugin."}}})
     };
-    let more = "The rest is as the plugin says, whose schema is under /plugins.";
+    let schema_note = "The other keys are those of the plugin, whose schema is in /plugins.";
     json!({
         "title": "Implementations of a type of nodes",
         "type": "array",
@@ -204,10 +205,10 @@ fn implementations() -> Value {
             "required": ["resource"],
             "additionalProperties": false,
             "properties": {
-                "resource": section(&format!("What the node runs on. {more}")),
-                "contextualisation": section(&format!("What the node is told. {more}")),
-                "config_management": section(&format!("What manages it. {more}")),
-                "health_check": {"type": "object", "description": "When the node is well: by the keywords of health checkers."},
+                "resource": section(&format!("The cloud resource of the node. {schema_note}")),
+                "contextualisation": section(&format!("The contextualisation of the node. {schema_note}")),
+                "config_management": section(&format!("The configuration management of the node. {schema_note}")),
+                "health_check": {"type": "object", "description": "Health checks of the node, by the keywords of their plugins."},
             },
         },
     })

@@ -1,4 +1,4 @@
-//! What the page shows, from what the service knows.
+//! The data of the page, read from the engine, the ledger and the feed of the service.
 
 use std::net::IpAddr;
 
@@ -19,9 +19,10 @@ use crate::page::{
 use crate::problem::ApiError;
 use crate::state::Service;
 
-/// Where a Docker engine listens, if nothing else is said.
+/// Default endpoint of a Docker engine.
 const DEFAULT_DOCKER_ENDPOINT: &str = "unix:///var/run/docker.sock";
-/// Numbers of events may be missing; the page before one is looked for among so many times as many.
+/// Growth of the span of ids that is searched for a page of events: ids may be missing, so a span of the page's size
+/// may not do.
 const SCAN_GROWTH_FACTOR: u64 = 4;
 
 impl PageSource for Service {
@@ -40,7 +41,7 @@ impl PageSource for Service {
                         topic.cache_counts(count, (ready, instances));
                         (ready, instances)
                     }
-                    // It has gone in the meantime.
+                    // Removed since the list was read.
                     Err(EngineError::UnknownInfrastructure { .. }) => continue,
                     Err(error) => return Err(ApiError::from(error).into()),
                 },
@@ -54,8 +55,8 @@ impl PageSource for Service {
     async fn status(&self, id: &str) -> Result<Option<InfrastructureView>, PageError> {
         let status = match self.status(id).await {
             Ok(status) => status,
-            Err(problem) if problem.status().is_client_error() => return Ok(None),
-            Err(problem) => return Err(problem.into()),
+            Err(error) if error.status().is_client_error() => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
         let attached = self.ledger.is_attached(id).await.map_err(ApiError::from)?;
         let tried =
@@ -69,13 +70,13 @@ impl PageSource for Service {
 
     async fn events(&self, id: &str, before: Option<u64>, limit: usize) -> Result<Vec<StoredEvent>, PageError> {
         let newest = self.engine.cursor(id, "page").await.map_err(ApiError::from)?;
-        // Whatever was asked for: behind the newest is nothing to look for.
+        // Beyond the newest id, there is nothing to search.
         let before = before.unwrap_or(u64::MAX).min(newest.saturating_add(1));
         let mut span = limit as u64;
         loop {
             let after = before.saturating_sub(span.saturating_add(1));
-            let wanted = usize::try_from(span).unwrap_or(usize::MAX);
-            let mut found = self.engine.events(id, after, wanted).await.map_err(ApiError::from)?;
+            let count = usize::try_from(span).unwrap_or(usize::MAX);
+            let mut found = self.engine.events(id, after, count).await.map_err(ApiError::from)?;
             found.retain(|event| event.id.is_some_and(|id| id < before));
             if found.len() >= limit || after == 0 {
                 found.reverse();
@@ -121,8 +122,8 @@ impl PageSource for Service {
         let text = match posted {
             Some(text) => text,
             None => serde_yaml_ng::to_string(&occopus_model::document(&current)).map_err(|error| {
-                tracing::error!(%error, id, "a description could not be written");
-                PageError::new(StatusCode::INTERNAL_SERVER_ERROR, "The description could not be written.")
+                tracing::error!(%error, id, "description could not be encoded as YAML");
+                PageError::new(StatusCode::INTERNAL_SERVER_ERROR, "The description could not be encoded as YAML.")
             })?,
         };
         let etag = Some(description_tag(&current)?);
@@ -140,14 +141,14 @@ impl PageSource for Service {
 
     fn starter(&self) -> Starter {
         if self.settings.allow_processes {
-            let help = "This one can be built as it is: its nodes are processes on the machine of this service.";
+            let help = "This example can be built as it is: its nodes are processes on the machine of this service.";
             return Starter { text: include_str!("../assets/starter-local.yaml").to_owned(), help };
         }
         let allowed = &self.settings.endpoints;
         let engine = |endpoint: &&String| ["unix://", "tcp://"].iter().any(|start| endpoint.starts_with(start));
         let endpoint = allowed.iter().find(engine).or(allowed.first()).map_or(DEFAULT_DOCKER_ENDPOINT, String::as_str);
-        let help = "This one can be built where a Docker engine answers at its endpoint: this service runs no programs on its \
-                    own machine, unless it is started with --allow-processes.";
+        let help = "This example requires a Docker engine at its endpoint. Without --allow-processes, this service runs no \
+                    programs on its own machine.";
         Starter { text: include_str!("../assets/starter-docker.yaml").replace("ENDPOINT", endpoint), help }
     }
 

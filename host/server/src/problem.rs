@@ -1,4 +1,4 @@
-//! Errors as answers: problem details by RFC 9457, with the fields in which clients of the existing service look.
+//! Error responses: problem details by RFC 9457, with the additional fields that clients of the Python service read.
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -13,15 +13,16 @@ use utoipa::ToSchema;
 
 use crate::access::AccessError;
 
-/// The name of a posted document in places: there is no file.
+/// File name of a posted document in source locations.
 pub(crate) const POSTED_DOCUMENT: &str = "description";
 
-/// The name of a file, without where it is: what `import` has read on the machine of the service is told of to whoever uses it.
+/// Returns the name of a file without its folders, which are not disclosed to clients: `import` reads files on the
+/// machine of the service.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The same of problems.
+/// Removes the folders from the file names of problems.
 pub(crate) fn strip_folders(mut problems: Vec<Value>) -> Vec<Value> {
     for file in problems.iter_mut().filter_map(|problem| problem.get_mut("file")) {
         if let Some(name) = file.as_str().map(|path| file_name(path).to_owned()) {
@@ -31,55 +32,55 @@ pub(crate) fn strip_folders(mut problems: Vec<Value>) -> Vec<Value> {
     problems
 }
 
-/// What is wrong, as RFC 9457 tells it.
+/// Problem details by RFC 9457.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ProblemDetails {
-    /// `about:blank`: the status says what kind of problem it is, and `code` which.
+    /// Always `about:blank`: `status` is the kind of the problem, and `code` the exact one.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
     kind: String,
-    /// The status in words.
+    /// The HTTP status in words.
     title: String,
-    /// The status.
+    /// The HTTP status.
     status: u16,
-    /// What happened.
+    /// Description of this occurrence.
     detail: String,
     /// A stable code for programs, such as `engine.unknown-infrastructure`.
     code: String,
-    /// How to mend it.
+    /// Advice on how to solve the problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     help: Option<String>,
-    /// What is wrong with the posted document, each with its place.
+    /// Problems of the posted document, with their source locations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     problems: Vec<Value>,
-    /// What could not be removed.
+    /// Instances that could not be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     left: Vec<Value>,
-    /// As the existing service has it in its bodies: 300 for what is not known, 400 for what can't be done.
+    /// Status in the bodies of the Python service: 300 for something unknown, 400 for something impossible.
     status_code: u16,
-    /// As the existing service has it: the title.
+    /// Same as `title`; a field of the Python service.
     reason: String,
-    /// As the existing service has it: the detail.
+    /// Same as `detail`; a field of the Python service.
     message: String,
 }
 
 impl ProblemDetails {
-    /// What happened, and how to mend it.
+    /// Returns the detail with the lines of the document's problems, and the help.
     pub(crate) fn into_text(self) -> (String, Option<String>) {
-        let places = self.problems.iter().filter_map(|problem| {
+        let lines = self.problems.iter().filter_map(|problem| {
             let (line, message) = (problem["line"].as_u64()?, problem["message"].as_str()?);
-            // What has been said is not said again.
+            // Does not repeat the detail.
             let more = message.strip_prefix(self.detail.as_str()).unwrap_or(message).trim_start_matches([':', ' ']);
             Some(if more.is_empty() { format!("line {line}") } else { format!("line {line}: {more}") })
         });
-        let text = std::iter::once(self.detail.clone()).chain(places).collect::<Vec<_>>().join("\n");
+        let text = std::iter::once(self.detail.clone()).chain(lines).collect::<Vec<_>>().join("\n");
         (text, self.help)
     }
 }
 
-/// Why a request was not answered as wished.
+/// An error response: status, problem details and headers.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -106,26 +107,27 @@ impl ApiError {
         Self { status, details: Box::new(details), headers: Vec::new() }
     }
 
-    /// What came of something that was asked for before, told again. What went wrong there is not the fault of this request.
-    pub(crate) fn from_details(details: ProblemDetails, otherwise: StatusCode) -> Self {
-        let status = StatusCode::from_u16(details.status).ok().filter(StatusCode::is_server_error).unwrap_or(otherwise);
+    /// Returns the error of an earlier operation as the response to a later request. A status that blames the earlier
+    /// request (4xx) becomes `fallback`.
+    pub(crate) fn from_details(details: ProblemDetails, fallback: StatusCode) -> Self {
+        let status = StatusCode::from_u16(details.status).ok().filter(StatusCode::is_server_error).unwrap_or(fallback);
         let title = status.canonical_reason().unwrap_or_default();
         let (status_code, title) = (status.as_u16(), title.to_owned());
         let details = ProblemDetails { status: status_code, status_code, reason: title.clone(), title, ..details };
         Self { status, details: Box::new(details), headers: Vec::new() }
     }
 
-    /// Something in the request can't be used.
+    /// Returns an error for an invalid request: status 400.
     pub(crate) fn bad_request(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// There is no such thing.
+    /// Returns an error for something that does not exist: status 404.
     pub(crate) fn not_found(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
-    /// What the existing service says in `status_code`.
+    /// Sets the status of the Python service, `status_code`.
     pub(crate) fn with_legacy_status(mut self, status_code: u16) -> Self {
         self.details.status_code = status_code;
         self
@@ -136,13 +138,13 @@ impl ApiError {
         self
     }
 
-    /// With what is wrong with the posted document.
+    /// Adds the problems of the posted document, without the folders of files.
     pub(crate) fn with_problems(mut self, problems: Vec<Value>) -> Self {
         self.details.problems = strip_folders(problems);
         self
     }
 
-    /// With what exists and should not.
+    /// Adds the instances that could not be removed.
     pub(crate) fn with_leftovers(mut self, left: &[occopus_engine::Leftover]) -> Self {
         self.details.left = left.iter().map(|left| serde_json::json!(left)).collect();
         self
@@ -157,30 +159,32 @@ impl ApiError {
         self.status
     }
 
-    /// To be kept, and shown to whoever asks later.
+    /// Returns the problem details, which can be stored with an operation.
     pub(crate) fn into_details(self) -> ProblemDetails {
         *self.details
     }
 
-    /// The posted document is wrong.
-    pub(crate) fn invalid_document(problems: &Diagnostics) -> Self {
-        let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
+    /// Returns the error for an invalid document: status 400.
+    pub(crate) fn invalid_document(diagnostics: &Diagnostics) -> Self {
+        let errors: Vec<_> = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
         let detail = match errors.as_slice() {
             [one] => one.to_string(),
             all => format!(
-                "the description has {} mistakes, the first: {}",
+                "the description has {} errors; the first: {}",
                 all.len(),
                 all.first().map_or_else(String::new, ToString::to_string)
             ),
         };
-        let problems = problems.iter().map(occopus_model::Diagnostic::to_json).collect();
+        let problems = diagnostics.iter().map(occopus_model::Diagnostic::to_json).collect();
         Self::bad_request("files.invalid", detail).with_problems(problems)
     }
 
-    /// Nodes could not be rendered, or be authenticated.
+    /// Returns the error for nodes that could not be rendered or authenticated: status 400, with locations in the
+    /// document.
     pub(crate) fn failed_nodes(failures: &[NodeFailure], text: &str) -> Self {
-        let text_of =
-            |place: &source_location::SourceLocation<'_>| (place.file == POSTED_DOCUMENT).then(|| text.to_owned());
+        let text_of = |location: &source_location::SourceLocation<'_>| {
+            (location.file == POSTED_DOCUMENT).then(|| text.to_owned())
+        };
         let problems: Vec<_> =
             failures.iter().flat_map(|failure| source_location::failure_problems(failure, &text_of)).collect();
         let detail = failures.first().map(ToString::to_string).unwrap_or_default();
@@ -202,11 +206,11 @@ impl IntoResponse for ApiError {
 }
 
 impl From<AccessError> for ApiError {
-    fn from(refusal: AccessError) -> Self {
-        let mut problem = Self::new(refusal.status(), refusal.code(), refusal.to_string());
-        problem.details.help = refusal.help().map(str::to_owned);
-        problem.headers.extend(refusal.headers());
-        problem
+    fn from(error: AccessError) -> Self {
+        let mut response = Self::new(error.status(), error.code(), error.to_string());
+        response.details.help = error.help().map(str::to_owned);
+        response.headers.extend(error.headers());
+        response
     }
 }
 
@@ -228,8 +232,8 @@ impl From<EngineError> for ApiError {
             EngineError::Node { .. } => StatusCode::BAD_GATEWAY,
             EngineError::Corrupt { .. } | EngineError::Newer { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let mut problem = Self::new(status, error.code(), error.to_string()).with_leftovers(error.left());
-        problem.details.status_code = match status {
+        let mut response = Self::new(status, error.code(), error.to_string()).with_leftovers(error.left());
+        response.details.status_code = match status {
             StatusCode::NOT_FOUND => 300,
             StatusCode::CONFLICT => 400,
             other => other.as_u16(),
@@ -239,16 +243,16 @@ impl From<EngineError> for ApiError {
                 let help = match (rolled_back, left.is_empty()) {
                     (true, true) => "everything that this run made was removed",
                     (_, true) => "what was made is kept",
-                    (_, false) => "something is left: DELETE the infrastructure to remove it",
+                    (_, false) => "some machines are left: DELETE the infrastructure to remove them",
                 };
                 let help = match &failure.output {
                     Some(output) => format!("{help}; the last lines of its output:\n{output}"),
                     None => help.to_owned(),
                 };
-                problem.with_problems(source_location::failure_problems(&failure, &|_| None)).with_help(help)
+                response.with_problems(source_location::failure_problems(&failure, &|_| None)).with_help(help)
             }
-            EngineError::Owned { .. } => problem.with_help("it goes on when whoever works on it lets go"),
-            _ => problem,
+            EngineError::Owned { .. } => response.with_help("retry after the owner has released it"),
+            _ => response,
         }
     }
 }
@@ -273,7 +277,7 @@ impl From<StoreError> for ApiError {
 impl From<OpenError> for ApiError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Files(problems) => Self::invalid_document(&problems),
+            OpenError::Files(diagnostics) => Self::invalid_document(&diagnostics),
             OpenError::Store(error) => error.into(),
             OpenError::Engine(error) => error.into(),
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "start.failed", other.to_string()),
@@ -286,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_said_is_not_said_again_with_its_line() {
+    fn lines_do_not_repeat_the_detail() {
         let details = |messages: &[&str]| ProblemDetails {
             problems: messages.iter().map(|message| serde_json::json!({"line": 6, "message": message})).collect(),
             ..ApiError::bad_request("x", "node bad: it ended").into_details()
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_and_why_is_told_again_as_a_fault_of_the_cloud() {
+    fn leftovers_of_an_operation_are_reported_as_a_server_error() {
         let left = occopus_engine::Leftover {
             node: "web".into(),
             instance: "i-1".into(),
@@ -310,15 +314,15 @@ mod tests {
             handle: None,
             message: "find failed 5 times: connection refused".into(),
         };
-        for (status, told) in [(500, 500), (503, 503), (502, 502), (400, 502), (404, 502)] {
+        for (status, reported) in [(500, 500), (503, 503), (502, 502), (400, 502), (404, 502)] {
             let status = StatusCode::from_u16(status).unwrap();
             let details = ApiError::new(status, "engine.left", "1 instance")
                 .with_leftovers(std::slice::from_ref(&left))
                 .into_details();
-            let problem = ApiError::from_details(details, StatusCode::BAD_GATEWAY).with_help("again");
-            assert_eq!(problem.status().as_u16(), told);
-            let body = serde_json::to_value(problem.into_details()).unwrap();
-            assert_eq!((&body["status"], &body["status_code"]), (&told.into(), &told.into()));
+            let error = ApiError::from_details(details, StatusCode::BAD_GATEWAY).with_help("again");
+            assert_eq!(error.status().as_u16(), reported);
+            let body = serde_json::to_value(error.into_details()).unwrap();
+            assert_eq!((&body["status"], &body["status_code"]), (&reported.into(), &reported.into()));
             assert_eq!(body["left"][0]["message"], left.message);
             assert_eq!((&body["reason"], &body["message"]), (&body["title"], &body["detail"]));
         }

@@ -1,7 +1,7 @@
-//! Turns at having something worked out that takes a core for a while: descriptions that are checked, large drawings.
+//! A scheduler for computations that take a core for a while: checks of descriptions, large drawings.
 //!
-//! Few are worked on at a time, of each token one, and of those who only look fewer than there is room for: whoever operates
-//! waits at most for one who does so, too.
+//! Few run at a time: one of each token, and for tokens that may only read fewer than in all. So readers alone never
+//! block an operator.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,12 +10,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::{Caller, Scope};
 
-/// Turns at the same time.
+/// Permits in all.
 const MAX_CONCURRENT: usize = 2;
-/// Turns of them for tokens that only look.
+/// Permits for tokens that may only read.
 const MAX_CONCURRENT_READERS: usize = 1;
 
-/// Knows who waits. Clones are the same.
+/// The scheduler. Clones share its permits.
 #[derive(Clone)]
 pub(crate) struct FairScheduler {
     all: Arc<Semaphore>,
@@ -23,40 +23,40 @@ pub(crate) struct FairScheduler {
     by_token: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
 }
 
-/// A turn, until it is dropped.
+/// A permit for one computation, until this is dropped.
 pub(crate) struct Permit {
     _permits: [Option<OwnedSemaphorePermit>; 3],
 }
 
 impl FairScheduler {
     pub(crate) fn new() -> Self {
-        let semaphore = |places| Arc::new(Semaphore::new(places));
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self { all: semaphore(MAX_CONCURRENT), readers: semaphore(MAX_CONCURRENT_READERS), by_token: Arc::default() }
     }
 
-    /// Waits until it is the caller's turn.
+    /// Waits for a permit.
     pub(crate) async fn acquire(&self, caller: &Caller) -> Permit {
-        // Nobody closes them. Each waits only for who needs fewer of them, so that somebody always goes on.
-        let own = match &caller.token {
+        // The semaphores are never closed. All callers acquire them in this order, so that there is no deadlock.
+        let token = match &caller.token {
             Some(token) => self.token_semaphore(token).acquire_owned().await.ok(),
             None => None,
         };
-        let reading = match caller.scope {
+        let reader = match caller.scope {
             Scope::Read => self.readers.clone().acquire_owned().await.ok(),
             Scope::Operate | Scope::Admin => None,
         };
-        Permit { _permits: [own, reading, self.all.clone().acquire_owned().await.ok()] }
+        Permit { _permits: [token, reader, self.all.clone().acquire_owned().await.ok()] }
     }
 
     fn token_semaphore(&self, token: &str) -> Arc<Semaphore> {
-        let mut own = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turns) = own.get(token).and_then(Weak::upgrade) {
-            return turns;
+        let mut by_token = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(semaphore) = by_token.get(token).and_then(Weak::upgrade) {
+            return semaphore;
         }
-        own.retain(|_, turns| turns.strong_count() > 0);
-        let turns = Arc::new(Semaphore::new(1));
-        own.insert(token.to_owned(), Arc::downgrade(&turns));
-        turns
+        by_token.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let semaphore = Arc::new(Semaphore::new(1));
+        by_token.insert(token.to_owned(), Arc::downgrade(&semaphore));
+        semaphore
     }
 }
 
@@ -72,18 +72,18 @@ mod tests {
 
     #[tokio::test]
     async fn who_reads_leaves_a_place_and_nobody_has_two() {
-        let shares = FairScheduler::new();
+        let scheduler = FairScheduler::new();
         let (a, b, c) = (caller("a", Scope::Read), caller("b", Scope::Read), caller("c", Scope::Operate));
-        let reading = shares.acquire(&a).await;
-        assert!(shares.acquire(&a).now_or_never().is_none(), "one has one");
-        let mut waiting = std::pin::pin!(shares.acquire(&b));
-        assert!(waiting.as_mut().now_or_never().is_none(), "one of those who read");
-        let operating = shares.acquire(&c).now_or_never().expect("a place is left");
-        assert!(shares.acquire(&c).now_or_never().is_none());
-        assert!(shares.acquire(&caller("d", Scope::Admin)).now_or_never().is_none(), "all places are taken");
+        let reading = scheduler.acquire(&a).await;
+        assert!(scheduler.acquire(&a).now_or_never().is_none(), "a token has one permit");
+        let mut waiting = std::pin::pin!(scheduler.acquire(&b));
+        assert!(waiting.as_mut().now_or_never().is_none(), "readers have one permit");
+        let operating = scheduler.acquire(&c).now_or_never().expect("a permit is left");
+        assert!(scheduler.acquire(&c).now_or_never().is_none());
+        assert!(scheduler.acquire(&caller("d", Scope::Admin)).now_or_never().is_none(), "all permits are taken");
         drop(reading);
         assert!(waiting.as_mut().now_or_never().is_some());
         drop(operating);
-        assert!(shares.acquire(&c).now_or_never().is_some());
+        assert!(scheduler.acquire(&c).now_or_never().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! The service put together.
+//! The server: assembles the parts of the service, and runs them until shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,26 +33,26 @@ use crate::supervise::{Supervisor, Timing};
 use crate::write_probe::WriteProbe;
 use crate::{api, page};
 
-/// Between two times at which what is old is cleared away.
+/// Interval at which old records are removed.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// How the service works.
+/// Configuration of the service.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Where it listens, and how.
+    /// Address, TLS and limits of the listener.
     pub listener: ListenerConfig,
-    /// Whether it may listen without TLS where other machines reach it.
+    /// Permission to listen without TLS on an address that other machines can reach.
     pub insecure_http: bool,
-    /// Between two passes of maintenance.
+    /// Time between two passes of maintenance.
     pub interval: Duration,
-    /// At its end, what is under way has so long to come to its own.
+    /// Time for work under way to finish at shutdown.
     pub grace: Duration,
-    /// What the operator has configured.
+    /// Settings from the operator's configuration.
     pub settings: ServiceSettings,
 }
 
 impl ServerOptions {
-    /// At this address, with the defaults.
+    /// Creates options for this address, with defaults.
     pub fn at(address: SocketAddr) -> Self {
         Self {
             listener: ListenerConfig::at(address),
@@ -64,33 +64,33 @@ impl ServerOptions {
     }
 }
 
-/// Why the service does not work.
+/// Failure to start or run the service.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// It may not listen there.
+    /// Address that requires encryption or a token.
     #[error(transparent)]
     Exposure(#[from] ExposureError),
-    /// It can't listen there.
+    /// Failure to listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// An origin can't be allowed.
+    /// Invalid origin in the configuration.
     #[error(transparent)]
     Origin(#[from] OriginError),
-    /// The tokens can't be read.
+    /// Unreadable tokens.
     #[error(transparent)]
     Tokens(#[from] TokenError),
-    /// The store, or the plugins.
+    /// Failure to open the store or the plugins.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The store.
+    /// Failure of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Connections can't be taken any more.
-    #[error("connections can't be taken: {0}")]
+    /// Failure of the listener.
+    #[error("connections cannot be accepted: {0}")]
     Io(#[from] io::Error),
 }
 
-/// A service that has its port.
+/// A service that has its port, and does nothing before [`Server::run`].
 pub struct Server {
     bound: BoundListener,
     router: Router,
@@ -99,7 +99,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens what there is and takes the port. Nothing is done before [`Server::run`].
+    /// Opens the store and takes the port. Nothing else is done before [`Server::run`].
+    ///
+    /// # Errors
+    /// Fails if the store can't be opened, the tokens can't be read, the address can't or may not be used, or an origin
+    /// is invalid: see [`ServeError`].
     pub async fn bind(occopus: Occopus, options: ServerOptions) -> Result<Self, ServeError> {
         let ServerOptions { listener, insecure_http, interval, grace, settings } = options;
         let occopus = Arc::new(occopus);
@@ -107,34 +111,34 @@ impl Server {
         let tokens = Tokens::new(store.clone());
         check_exposure(listener.address, listener.tls.is_some(), insecure_http, tokens.has_valid().await?)?;
         let bound = listener.bind().await?;
-        let usual = RateLimits::default();
+        let default_rates = RateLimits::default();
         let rates = RateLimits {
-            requests: settings.requests_per_second.unwrap_or(usual.requests),
-            burst: settings.requests_at_once.unwrap_or(usual.burst),
-            ..usual
+            requests: settings.requests_per_second.unwrap_or(default_rates.requests),
+            burst: settings.requests_at_once.unwrap_or(default_rates.burst),
+            ..default_rates
         };
-        let usual_door = AccessConfig::at(bound.address());
-        let door = AccessConfig {
+        let default_access = AccessConfig::at(bound.address());
+        let access_config = AccessConfig {
             names: settings.names.clone(),
             cors_origins: settings.cors_origins.clone(),
             rates,
             connections: bound.connections(),
-            streams_per_token: settings.streams_per_token.map_or(usual_door.streams_per_token, NonZeroUsize::get),
+            streams_per_token: settings.streams_per_token.map_or(default_access.streams_per_token, NonZeroUsize::get),
             tls: bound.is_tls(),
-            ..usual_door
+            ..default_access
         };
-        let streams = Slots::new(door.stream_limits());
-        let access = Access::new(tokens, door)?;
+        let stream_slots = Slots::new(access_config.stream_limits());
+        let access = Access::new(tokens, access_config)?;
         let store: Arc<dyn Store> = Arc::new(IdempotentStore(store));
         let engine = occopus.engine_over(store.clone()).await?;
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::new(store.clone());
         let timing = Timing { interval, stop_timeout: Duration::from_secs(30) };
-        let listeners = Arc::new(StoreObserver { metrics: metrics.clone(), supervisor: OnceLock::new() });
-        let feed = Feed::new(engine.clone(), store.clone(), listeners.clone());
+        let observer = Arc::new(StoreObserver { metrics: metrics.clone(), supervisor: OnceLock::new() });
+        let feed = Feed::new(engine.clone(), store.clone(), observer.clone());
         let supervisor =
             Supervisor::new(occopus.clone(), engine.clone(), ledger.clone(), store.clone(), feed.clone(), timing);
-        listeners.supervisor.get_or_init(|| supervisor.clone());
+        observer.supervisor.get_or_init(|| supervisor.clone());
         let service = Service {
             occopus,
             engine,
@@ -146,37 +150,40 @@ impl Server {
             access: access.clone(),
             metrics,
             scheduler: FairScheduler::new(),
-            stream_slots: streams,
+            stream_slots,
             started: Timestamp::now(),
             write_probe: WriteProbe::default(),
             settings: Arc::new(settings),
         };
-        let usual = RequestLimits::default();
-        let body = service.settings.document_bytes.map_or(usual.body_bytes, NonZeroUsize::get);
-        let limits = RequestLimits { tls: bound.is_tls(), body_bytes: body, ..usual };
+        let default_limits = RequestLimits::default();
+        let body_bytes = service.settings.document_bytes.map_or(default_limits.body_bytes, NonZeroUsize::get);
+        let limits = RequestLimits { tls: bound.is_tls(), body_bytes, ..default_limits };
         let router = listen::layers(guard(routes(&service), &access), &limits);
         Ok(Self { bound, router, service, grace })
     }
 
-    /// Where it listens.
+    /// Returns the address, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.bound.address()
     }
 
-    /// Whether connections are encrypted.
+    /// Returns true if connections are encrypted.
     pub fn is_tls(&self) -> bool {
         self.bound.is_tls()
     }
 
-    /// Answers requests and keeps infrastructures alive until it is told to end. Then it takes no more requests, lets what is
-    /// under way come to its end within the grace, and leaves the rest for the next service.
+    /// Answers requests and maintains infrastructures until `shutdown` is cancelled. Then it accepts no more requests,
+    /// lets work under way finish within the grace period, and leaves the rest for the next service.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read at the start, or if the listener fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
         let Self { bound, router, service, grace } = self;
         let occopus = service.occopus.clone();
         service.feed.start().await?;
         service.supervisor.start().await?;
         let preloading = tokio::spawn(preload_plugins(service.occopus.clone()));
-        let clearing = tokio::spawn(run_cleanup(service.clone()));
+        let cleanup = tokio::spawn(run_cleanup(service.clone()));
         let closing = async {
             shutdown.cancelled().await;
             service.feed.closing.cancel();
@@ -184,16 +191,16 @@ impl Server {
         };
         let (served, ()) = tokio::join!(listen::serve(bound, router, shutdown.clone(), grace), closing);
         preloading.abort();
-        clearing.abort();
+        cleanup.abort();
         occopus.mark_store_idle().await;
         Ok(served?)
     }
 }
 
-/// Those who are told of what the store tells.
+/// The observer that passes changes in the store on to the metrics and the supervisor.
 struct StoreObserver {
     metrics: Arc<Metrics>,
-    /// It tells, and is told.
+    /// Supervisor; set after its creation, since it needs the feed, and the feed this observer.
     supervisor: OnceLock<Supervisor>,
 }
 
@@ -204,12 +211,12 @@ impl FeedObserver for StoreObserver {
 
     fn request_stored(&self, id: &str) {
         if let Some(supervisor) = self.supervisor.get() {
-            supervisor.nudge(id);
+            supervisor.wake_engine(id);
         }
     }
 }
 
-/// Compiles all plugins, so that no request has to wait for one.
+/// Compiles all plugins, so that no request has to wait for that.
 async fn preload_plugins(occopus: Arc<Occopus>) {
     let Ok(runtime) = occopus.runtime().await else { return };
     let list = tokio::task::spawn_blocking(move || runtime.list()).await.unwrap_or_default();
@@ -221,17 +228,17 @@ async fn preload_plugins(occopus: Arc<Occopus>) {
     }
 }
 
-/// Clears away what is old, now and then.
+/// Removes old records every [`CLEANUP_INTERVAL`]. Never returns; stopped by aborting its task.
 async fn run_cleanup(service: Service) {
     loop {
         tokio::time::sleep(CLEANUP_INTERVAL).await;
         if let Err(error) = operations::clean_up(&*service.store, &service.engine).await {
-            tracing::warn!("what is old could not be cleared away: {error}");
+            tracing::warn!("old records could not be removed: {error}");
         }
     }
 }
 
-/// The OpenAPI document of the service.
+/// Returns the OpenAPI document of the service.
 pub fn openapi() -> serde_json::Value {
     let routes = utoipa_axum::router::OpenApiRouter::with_openapi(crate::openapi::document()).merge(api::routes());
     crate::openapi::complete(&routes.into_openapi())
@@ -257,17 +264,17 @@ fn routes(service: &Service) -> Router {
         .layer(from_fn_with_state(service.audit.clone(), audit::record))
         .layer(from_fn_with_state(service.metrics.clone(), metrics::count_request))
         .with_state(service.clone());
-    // The existing service has its list under `/infrastructures/`.
+    // The Python service has its list under `/infrastructures/`.
     Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(routes))
 }
 
 async fn not_found(uri: Uri) -> impl IntoResponse {
-    let problem = ApiError::not_found("request.path", format!("there is nothing under {}", uri.path()));
-    problem.with_help("/docs has what there is")
+    let problem = ApiError::not_found("request.path", format!("path {} not found", uri.path()));
+    problem.with_help("see /docs for the paths of this service")
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> impl IntoResponse {
     let text = format!("method {method} is not allowed on {}", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", text)
-        .with_help("the header Allow has what can be done")
+        .with_help("the Allow header lists the allowed methods")
 }

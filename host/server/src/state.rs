@@ -1,4 +1,4 @@
-//! What all routes share.
+//! The state that all routes share.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::scheduler::FairScheduler;
 use crate::supervise::Supervisor;
 use crate::write_probe::WriteProbe;
 
-/// The name of a drawing among the answers that are kept.
+/// Name of the drawing among the cached answers of a topic.
 const GRAPH_ANSWER: &str = "drawing";
 
-/// What all routes share. Cheap to clone.
+/// The state that all routes share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) occopus: Arc<Occopus>,
@@ -38,14 +38,17 @@ pub(crate) struct Service {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Arc<ServiceSettings>,
     pub(crate) scheduler: FairScheduler,
-    /// Of event streams.
+    /// Slots for event streams.
     pub(crate) stream_slots: Slots,
     pub(crate) started: Timestamp,
     pub(crate) write_probe: WriteProbe,
 }
 
 impl Service {
-    /// Refuses whoever may not do this to an infrastructure, and ids that can't be any.
+    /// Checks that the caller has this scope on an infrastructure, and that the id is valid.
+    ///
+    /// # Errors
+    /// Fails if the caller may not, or the id is invalid.
     pub(crate) fn authorize(&self, caller: &Caller, scope: Scope, id: &str) -> Result<(), ApiError> {
         caller.authorize(scope, Some(id))?;
         if is_id(id) {
@@ -55,60 +58,75 @@ impl Service {
         Err(ApiError::from(error).with_legacy_status(300))
     }
 
-    /// What is known of an infrastructure. One that is about to be built exists for whoever asked for it.
+    /// Returns the status of an infrastructure from its records. One whose build is only accepted exists, too, without
+    /// instances.
+    ///
+    /// # Errors
+    /// Fails if the infrastructure is unknown, or the store can't be read.
     pub(crate) async fn status(&self, id: &str) -> Result<Status, ApiError> {
         match self.engine.status(id, false).await {
             Err(EngineError::UnknownInfrastructure { .. }) => {}
-            known => return Ok(known?),
+            status => return Ok(status?),
         }
         let NextWork::Operation(operation, work) = self.ledger.next(id).await? else {
             return Err(unknown_infrastructure(id));
         };
         let Work::Build { infrastructure, .. } = *work else { return Err(unknown_infrastructure(id)) };
-        // It may have begun in the meantime.
+        // The build may have started in the meantime.
         match self.engine.status(id, false).await {
             Err(EngineError::UnknownInfrastructure { .. }) => Ok(pending_status(&operation, *infrastructure)),
-            known => Ok(known?),
+            status => Ok(status?),
         }
     }
 
-    /// The graph of an infrastructure with the states of its nodes, drawn once for all who look until something changes.
+    /// Renders the graph of an infrastructure with the states of its nodes as SVG. The drawing is cached until something
+    /// changes; drawing waits for a permit of the scheduler.
+    ///
+    /// # Errors
+    /// Fails if the infrastructure is unknown, the store can't be read, or drawing panics. The inner error is a graph
+    /// that is too large to draw.
     pub(crate) async fn render_graph(&self, caller: &Caller, id: &str) -> Result<Result<String, TooLarge>, ApiError> {
         let topic = if self.engine.exists(id).await? { Some(self.feed.topic(id)) } else { None };
-        let known = || topic.as_ref().map_or(Err(0), |topic| topic.cached_answer(GRAPH_ANSWER));
-        let mut answer = known();
-        let mut turn = None;
+        let cached = || topic.as_ref().map_or(Err(0), |topic| topic.cached_answer(GRAPH_ANSWER));
+        let mut answer = cached();
+        let mut permit = None;
         if answer.is_err() {
-            turn = Some(self.scheduler.acquire(caller).await);
-            answer = known();
+            permit = Some(self.scheduler.acquire(caller).await);
+            answer = cached();
         }
         let count = match answer {
             Ok(answer) => return Ok(Ok(String::from_utf8_lossy(&answer.body).into_owned())),
             Err(count) => count,
         };
         let status = self.status(id).await?;
-        let drawn = tokio::task::spawn_blocking(move || {
-            let drawn = svg_of_status(&status);
-            drop(turn);
-            drawn
+        let drawing = tokio::task::spawn_blocking(move || {
+            let drawing = svg_of_status(&status);
+            drop(permit);
+            drawing
         });
-        let drawn = drawn.await.map_err(|error| {
+        let drawing = drawing.await.map_err(|error| {
             ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string())
         })?;
-        if let (Ok(text), Some(topic)) = (&drawn, topic) {
+        if let (Ok(text), Some(topic)) = (&drawing, topic) {
             let body = bytes::Bytes::copy_from_slice(text.as_bytes());
             topic.cache_answer(GRAPH_ANSWER, count, CachedAnswer { body, tag: "".into() });
         }
-        Ok(drawn)
+        Ok(drawing)
     }
 
-    /// Refuses an id that does not exist.
+    /// Checks that an infrastructure exists.
+    ///
+    /// # Errors
+    /// Fails if the infrastructure is unknown, or the store can't be read.
     pub(crate) async fn ensure_exists(&self, id: &str) -> Result<(), ApiError> {
         if self.engine.exists(id).await? { Ok(()) } else { Err(unknown_infrastructure(id)) }
     }
 
-    /// Promises something, if the description is as the condition wants it in the moment of the promise, and lets somebody begin
-    /// with it.
+    /// Accepts an operation into the ledger, if the description satisfies the condition in the same transaction, and
+    /// wakes the supervisor.
+    ///
+    /// # Errors
+    /// Fails if the condition does not hold, the infrastructure is being destroyed, or the store fails.
     pub(crate) async fn submit(
         &self,
         id: &str,
@@ -116,8 +134,8 @@ impl Service {
         caller: &Caller,
         condition: &Precondition<'_>,
     ) -> Result<Operation, ApiError> {
-        let fits = PreconditionCheck { service: self, id, condition };
-        let submitted = self.ledger.submit(id, &work, &caller.name, &fits).await?;
+        let check = PreconditionCheck { service: self, id, condition };
+        let submitted = self.ledger.submit(id, &work, &caller.name, &check).await?;
         self.feed.invalidate(id);
         self.supervisor.wake(id);
         match submitted {
@@ -126,30 +144,33 @@ impl Service {
         }
     }
 
-    /// Waits until an operation has ended; none when that takes too long.
+    /// Waits until an operation has ended; `None` if it has not within `timeout`, or if it is not in the ledger.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub(crate) async fn wait_for_operation(
         &self,
         operation: &Operation,
-        patience: std::time::Duration,
+        timeout: std::time::Duration,
     ) -> Result<Option<Operation>, ApiError> {
-        let (id, wanted) = (&operation.infraid, &operation.id);
-        let mut all = self.feed.watch_all();
+        let (infraid, id) = (&operation.infraid, &operation.id);
+        let mut changes = self.feed.watch_all();
         let waiting = async {
             loop {
-                all.borrow_and_update();
-                match self.ledger.operation(id, wanted).await? {
+                changes.borrow_and_update();
+                match self.ledger.operation(infraid, id).await? {
                     Some(found) if matches!(found.state, OperationState::Pending | OperationState::Running) => {}
                     found => return Ok(found),
                 }
-                // Other processes may have done it, which is seen only a little later.
-                let _ = tokio::time::timeout(std::time::Duration::from_millis(500), all.changed()).await;
+                // The end of an operation in another process is seen with a delay: the ledger is read again after this time.
+                let _ = tokio::time::timeout(std::time::Duration::from_millis(500), changes.changed()).await;
             }
         };
-        tokio::time::timeout(patience, waiting).await.unwrap_or(Ok(None))
+        tokio::time::timeout(timeout, waiting).await.unwrap_or(Ok(None))
     }
 }
 
-/// Whether the description of an infrastructure is as a condition wants it.
+/// Check of a request's precondition on the description of an infrastructure.
 struct PreconditionCheck<'a> {
     service: &'a Service,
     id: &'a str,
@@ -163,18 +184,19 @@ impl SubmitCheck for PreconditionCheck<'_> {
     }
 }
 
-/// Whether it may be the id of an infrastructure. What means another place in a path can't be asked for.
+/// Returns true if the text may be the id of an infrastructure. `.` and `..`, which have another meaning in a path, may
+/// not.
 pub(crate) fn is_id(id: &str) -> bool {
     !matches!(id, "." | "..") && has_id_syntax(id)
 }
 
-/// Whether it has the length and the letters of an id.
+/// Returns true if the text has the length and the characters of an id.
 pub(crate) fn has_id_syntax(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// What is known of an infrastructure with which nobody has begun.
+/// Returns the status of an infrastructure whose build is accepted and has not started.
 fn pending_status(operation: &Operation, infrastructure: Infrastructure) -> Status {
     let nodes = infrastructure.nodes.into_iter().map(|node| NodeStatus {
         name: node.name,
@@ -198,12 +220,12 @@ fn pending_status(operation: &Operation, infrastructure: Infrastructure) -> Stat
     }
 }
 
-/// It is about to be gone.
+/// Creates the error for an infrastructure that is being destroyed.
 pub(crate) fn destroying_error(id: &str) -> ApiError {
     EngineError::Destroying { id: id.to_owned() }.into()
 }
 
-/// There is no such infrastructure.
+/// Creates the error for an unknown infrastructure.
 pub(crate) fn unknown_infrastructure(id: &str) -> ApiError {
     EngineError::UnknownInfrastructure { id: id.to_owned() }.into()
 }

@@ -1,4 +1,4 @@
-//! Whether the store takes writes, for those who ask again and again.
+//! The check that the store accepts writes, cached for frequent readiness checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,38 +10,41 @@ use tokio::time::{Instant, timeout};
 
 use crate::problem::ApiError;
 
-/// A write that was fine is good for so long.
+/// Time for which a successful write counts.
 const SUCCESS_TTL: Duration = Duration::from_secs(2);
-/// One that takes longer is none.
+/// Time after which a write counts as failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// There is never such an entry, so nothing is left of the write.
+/// Key that the probe deletes. There is never such an entry, so the write leaves nothing.
 const PROBE_KEY: &str = "service/ready";
 
-/// The last write that was tried. Clones are the same.
+/// The last successful write. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct WriteProbe {
     last_success: Arc<Mutex<Option<Instant>>>,
 }
 
 impl WriteProbe {
-    /// Writes to the store, unless that was done a moment ago. Those who ask at the same time wait for one write.
+    /// Writes to the store, unless a write succeeded within [`SUCCESS_TTL`]. Concurrent callers wait for one write.
+    ///
+    /// # Errors
+    /// Fails if the write fails, or takes longer than [`PROBE_TIMEOUT`].
     pub(crate) async fn check(&self, store: &dyn Store) -> Result<(), ApiError> {
-        let mut fine = self.last_success.lock().await;
-        if fine.is_some_and(|fine| fine.elapsed() < SUCCESS_TTL) {
+        let mut last_success = self.last_success.lock().await;
+        if last_success.is_some_and(|last_success| last_success.elapsed() < SUCCESS_TTL) {
             return Ok(());
         }
-        *fine = None;
+        *last_success = None;
         let writes = vec![Write::Delete { key: PROBE_KEY.to_owned() }];
         match timeout(PROBE_TIMEOUT, store.commit(Transaction { compares: Vec::new(), writes })).await {
             Ok(written) => written?,
             Err(_) => {
-                let text = format!("the store did not take a write within {} s", PROBE_TIMEOUT.as_secs());
+                let text = format!("the store did not accept a write within {} s", PROBE_TIMEOUT.as_secs());
                 return Err(
                     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "store.unavailable", text).with_retry_after(1)
                 );
             }
         };
-        *fine = Some(Instant::now());
+        *last_success = Some(Instant::now());
         Ok(())
     }
 }
@@ -56,13 +59,13 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_takes_no_writes_is_not_ready() {
         let store = MemoryStore::new(Arc::new(SystemClock));
-        let writes = WriteProbe::default();
+        let probe = WriteProbe::default();
         store.fail_commits(1);
-        assert_eq!(writes.check(&store).await.unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
-        writes.check(&store).await.unwrap();
-        let tried = store.commits();
-        writes.check(&store).await.unwrap();
-        assert_eq!(store.commits(), tried, "it was fine a moment ago");
+        assert_eq!(probe.check(&store).await.unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
+        probe.check(&store).await.unwrap();
+        let commits = store.commits();
+        probe.check(&store).await.unwrap();
+        assert_eq!(store.commits(), commits, "a write succeeded a moment ago");
         assert!(store.keys().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! How connections are taken, over real ones.
+//! Tests of the listener over real connections: limits, timeouts, shutdown, HTTP/2 and TLS.
 
 mod common;
 
@@ -28,19 +28,19 @@ const SHORT: Duration = Duration::from_millis(300);
 async fn a_flood_of_headers_is_refused() {
     let service = Service::start(|_| {}).await;
     let many = |number: usize| (0..number).map(|number| format!("x-{number}: y")).collect::<Vec<_>>();
-    assert_eq!(service.ask("GET /healthz", &many(90), "").await.status, 200);
+    assert_eq!(service.request("GET /healthz", &many(90), "").await.status, 200);
     for flood in [many(101), many(20_000), vec![format!("x: {}", "y".repeat(1 << 20))]] {
-        let answer = service.ask("GET /healthz", &flood, "").await;
-        // What is not read when the connection is closed may take the answer along.
-        assert!([431, 0].contains(&answer.status), "{answer:?}");
+        let response = service.request("GET /healthz", &flood, "").await;
+        // The response may be lost when the connection is closed with unread bytes.
+        assert!([431, 0].contains(&response.status), "{response:?}");
     }
-    assert_eq!(service.ask("GET /healthz", &[format!("x: {}", "y".repeat(70_000))], "").await.status, 431);
-    assert_eq!(service.ask(&format!("GET /{}", "y".repeat(70_000)), &[], "").await.status, 431);
-    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+    assert_eq!(service.request("GET /healthz", &[format!("x: {}", "y".repeat(70_000))], "").await.status, 431);
+    assert_eq!(service.request(&format!("GET /{}", "y".repeat(70_000)), &[], "").await.status, 431);
+    assert_eq!(service.request("GET /healthz", &[], "").await.status, 200);
 }
 
 #[tokio::test]
-async fn connections_that_ask_for_nothing_are_closed() {
+async fn connections_without_a_request_are_closed() {
     let service = Service::start(|setup| setup.listener.limits.head_timeout = SHORT).await;
     for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HT", "GET /healthz HTTP/1.1\r\nhost: localhost\r\n"] {
         let mut stream = service.connect().await;
@@ -60,7 +60,7 @@ async fn connections_that_ask_for_nothing_are_closed() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_slow_or_huge_end() {
+async fn slow_and_huge_bodies_are_rejected() {
     let service = Service::start(|setup| {
         setup.requests.body_timeout = SHORT;
         setup.requests.body_bytes = 1000;
@@ -73,7 +73,7 @@ async fn bodies_that_are_slow_or_huge_end() {
     let slow = exchange(service.connect().await, &[post(&[], 100).as_bytes(), b"some"]).await;
     assert_eq!(slow.status, 408, "{slow:?}");
     assert!(slow.body.contains("request.slow"), "{slow:?}");
-    // It is refused before it is sent.
+    // Rejected before it is sent.
     let huge = exchange(service.connect().await, &[post(&[], 1 << 40).as_bytes()]).await;
     assert_eq!(huge.status, 413, "{huge:?}");
     let chunk = format!("190\r\n{}\r\n", "y".repeat(400));
@@ -86,7 +86,7 @@ async fn bodies_that_are_slow_or_huge_end() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_ends_with_an_error() {
+async fn malformed_requests_end_with_an_error() {
     let service = Service::start(|_| {}).await;
     for broken in [
         "\0\0\0\0\r\n\r\n",
@@ -98,20 +98,20 @@ async fn what_is_no_request_ends_with_an_error() {
         let mut stream = service.connect().await;
         stream.write_all(broken.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
-        let answer = read(stream).await;
-        assert!([400, 0].contains(&answer.status), "{broken:?}: {answer:?}");
+        let response = read(stream).await;
+        assert!([400, 0].contains(&response.status), "{broken:?}: {response:?}");
     }
-    // Who reads the one length and who reads the other must not see two requests where there is one.
+    // Two lengths in one request must not be read as two requests.
     let both = ["content-length: 5".to_owned(), "transfer-encoding: chunked".to_owned()];
     let head = head("POST /infrastructures/one", &both, 0);
     let rest = b"0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let smuggled = exchange(service.connect().await, &[head.as_bytes(), rest]).await;
     assert!([400, 200].contains(&smuggled.status) && !smuggled.body.contains("HTTP/1.1"), "{smuggled:?}");
-    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+    assert_eq!(service.request("GET /healthz", &[], "").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_idle_connections_hold_nobody_up() {
+async fn thousands_of_idle_connections_delay_nobody() {
     let service = Service::start(|setup| {
         setup.listener.limits.connections = 9000;
         setup.listener.limits.connections_per_address = 9000;
@@ -128,14 +128,14 @@ async fn thousands_of_idle_connections_hold_nobody_up() {
     }
     let begun = Instant::now();
     for _ in 0..20 {
-        assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+        assert_eq!(service.request("GET /healthz", &[], "").await.status, 200);
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     drop(idle);
 }
 
 #[tokio::test]
-async fn who_waits_for_nothing_makes_room() {
+async fn idle_connections_make_room() {
     for at_most in ["of one address", "of all"] {
         let service = Service::start(|setup| match at_most {
             "of all" => setup.listener.limits.connections = 3,
@@ -150,23 +150,23 @@ async fn who_waits_for_nothing_makes_room() {
             held.push(stream);
         }
         let since = Instant::now();
-        assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200, "{at_most}");
+        assert_eq!(service.request("GET /healthz", &[], "").await.status, 200, "{at_most}");
         assert!(since.elapsed() < Duration::from_secs(2), "{at_most}: {:?}", since.elapsed());
-        // The first to come was the first to go.
+        // The oldest one was closed first.
         assert_eq!(read(held.remove(0)).await.status, 0, "{at_most}");
     }
 }
 
 #[tokio::test]
-async fn who_is_busy_makes_no_room() {
+async fn busy_connections_make_no_room() {
     let service = Service::start(|setup| setup.listener.limits.connections_per_address = 2).await;
-    let slow = || service.ask("GET /slow", &[], "");
+    let slow = || service.request("GET /slow", &[], "");
     let late = async || {
         sleep(SHORT / 2).await;
-        service.ask("GET /healthz", &[], "").await
+        service.request("GET /healthz", &[], "").await
     };
-    let (one, two, refused) = tokio::join!(slow(), slow(), late());
-    assert_eq!((one.status, two.status, refused.status), (200, 200, 0));
+    let (one, two, rejected) = tokio::join!(slow(), slow(), late());
+    assert_eq!((one.status, two.status, rejected.status), (200, 200, 0));
 
     let mut streams = Vec::new();
     for _ in 0..2 {
@@ -176,16 +176,16 @@ async fn who_is_busy_makes_no_room() {
         streams.push(stream);
     }
     sleep(SHORT).await;
-    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 0);
+    assert_eq!(service.request("GET /healthz", &[], "").await.status, 0);
     drop(streams.pop());
     sleep(SHORT).await;
-    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+    assert_eq!(service.request("GET /healthz", &[], "").await.status, 200);
 
     let service = Service::start(|setup| setup.listener.limits.connections = 2).await;
-    let slow = || service.ask("GET /slow", &[], "");
+    let slow = || service.request("GET /slow", &[], "");
     let late = async || {
         sleep(SHORT / 2).await;
-        (service.ask("GET /healthz", &[], "").await, Instant::now())
+        (service.request("GET /healthz", &[], "").await, Instant::now())
     };
     let since = Instant::now();
     let (one, two, (waited, until)) = tokio::join!(slow(), slow(), late());
@@ -194,19 +194,19 @@ async fn who_is_busy_makes_no_room() {
 }
 
 #[tokio::test]
-async fn what_has_begun_is_finished_when_the_service_ends() {
+async fn requests_in_progress_are_finished_on_shutdown() {
     let service = Service::start(|_| {}).await;
     let idle = service.connect().await;
     let mut kept = service.connect().await;
     kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let ask = service.ask("GET /slow", &[], "");
+    let request = service.request("GET /slow", &[], "");
     let end = async {
         sleep(Duration::from_millis(100)).await;
         service.shutdown.cancel();
         Instant::now()
     };
-    let (answer, since) = tokio::join!(ask, end);
-    assert_eq!((answer.status, answer.body.as_str()), (200, "done"));
+    let (response, since) = tokio::join!(request, end);
+    assert_eq!((response.status, response.body.as_str()), (200, "done"));
     timeout(TEST_TIMEOUT, service.running).await.unwrap().unwrap().unwrap();
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
     assert_eq!((read(idle).await.status, read(kept).await.status), (0, 200));
@@ -214,10 +214,10 @@ async fn what_has_begun_is_finished_when_the_service_ends() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_given_up() {
+async fn endless_requests_are_aborted_after_the_grace_period() {
     let service = Service::start(|setup| setup.grace = SHORT).await;
     let address = service.address;
-    let ask = tokio::spawn(async move {
+    let request = tokio::spawn(async move {
         let stream = TcpStream::connect(address).await.unwrap();
         exchange(stream, &[head("GET /never", &[], 0).as_bytes()]).await
     });
@@ -226,11 +226,11 @@ async fn what_does_not_end_is_given_up() {
     let since = Instant::now();
     timeout(TEST_TIMEOUT, service.running).await.unwrap().unwrap().unwrap();
     assert!(since.elapsed() < 10 * SHORT, "{:?}", since.elapsed());
-    assert_eq!(ask.await.unwrap().status, 0);
+    assert_eq!(request.await.unwrap().status, 0);
 }
 
 #[tokio::test]
-async fn http2_is_spoken_without_being_asked_for() {
+async fn http2_is_accepted_without_negotiation() {
     let service = Service::start(|_| {}).await;
     let token = service.token("ci", Scope::Read, None).await;
     let stream = TokioIo::new(service.connect().await);
@@ -240,9 +240,9 @@ async fn http2_is_spoken_without_being_asked_for() {
         let request = http::Request::builder().uri(format!("http://{host}/whoami"));
         request.header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap()
     };
-    let answer = client.send_request(request("localhost")).await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ci Some(127.0.0.1)");
+    let response = client.send_request(request("localhost")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ci Some(127.0.0.1)");
     assert_eq!(client.send_request(request("evil.example")).await.unwrap().status(), 421);
     let mut many = request("localhost");
     many.headers_mut().extend((0..150).map(|number| {
@@ -252,7 +252,7 @@ async fn http2_is_spoken_without_being_asked_for() {
     assert_eq!(client.send_request(request("localhost")).await.unwrap().status(), 200);
 }
 
-/// A certificate for `localhost`, in files.
+/// Writes a new self-signed certificate for `localhost` into files.
 fn certificate(directory: &TempDir) -> (TlsFiles, CertificateDer<'static>) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let files = TlsFiles { certificate: directory.path().join("cert.pem"), key: directory.path().join("key.pem") };
@@ -277,7 +277,7 @@ async fn encrypted(
 }
 
 #[tokio::test]
-async fn tls_is_spoken_and_a_new_certificate_is_taken_over() {
+async fn tls_is_accepted_and_a_new_certificate_is_loaded() {
     let directory = TempDir::new().unwrap();
     let (files, first) = certificate(&directory);
     let service = Service::start(|setup| {
@@ -287,14 +287,14 @@ async fn tls_is_spoken_and_a_new_certificate_is_taken_over() {
     })
     .await;
     let request = head("GET /healthz", &[], 0);
-    let answer = exchange(encrypted(&service, &first, b"http/1.1").await.unwrap(), &[request.as_bytes()]).await;
-    assert_eq!((answer.status, answer.body.as_str()), (200, "well"));
-    assert!(answer.head.contains("strict-transport-security: "), "{}", answer.head);
+    let response = exchange(encrypted(&service, &first, b"http/1.1").await.unwrap(), &[request.as_bytes()]).await;
+    assert_eq!((response.status, response.body.as_str()), (200, "well"));
+    assert!(response.head.contains("strict-transport-security: "), "{}", response.head);
     let stream = encrypted(&service, &first, b"h2").await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
 
-    // Without TLS there is nothing, and who does not go on with it is not waited for.
-    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 0);
+    // Plain HTTP gets no response, and an unfinished handshake is closed.
+    assert_eq!(service.request("GET /healthz", &[], "").await.status, 0);
     let since = Instant::now();
     assert_eq!(read(service.connect().await).await.status, 0);
     assert!(since.elapsed() < 10 * SHORT, "{:?}", since.elapsed());

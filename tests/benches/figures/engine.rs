@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use occopus_engine::ports::SystemClock;
 use occopus_engine::testing::{infrastructure, node};
 use occopus_engine::{BuildRequest, Engine, Rollout, RunHandle, Settings};
-use occopus_model::Infrastructure;
+use occopus_model::{Infrastructure, InstanceLimits};
 use serde_json::{Value, json};
 
 use crate::measure::{amount, cpu, line, peak_memory, ratio, reset_peak_memory};
@@ -39,6 +39,13 @@ pub(crate) struct Sandboxed {
     _directory: tempfile::TempDir,
 }
 
+/// Settings without the waits and limits that protect users: machines that nothing checks are ready at once, and an infrastructure
+/// may have any number of instances.
+pub(crate) fn unbounded_settings() -> Settings {
+    let instance_limits = InstanceLimits { per_node: u32::MAX, per_infrastructure: u32::MAX };
+    Settings { min_ready_time: Duration::ZERO, instance_limits, ..Settings::default() }
+}
+
 impl Sandboxed {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
@@ -47,14 +54,14 @@ impl Sandboxed {
         let (store, written) = CountingStore::open(directory.path());
         let plugins = runtime(directory.path());
         let wanted = [
-            (occopus_runtime::Kind::Driver, "simulated".to_owned()),
-            (occopus_runtime::Kind::Contextualiser, "basic".to_owned()),
-            (occopus_runtime::Kind::HealthChecker, "ports".to_owned()),
+            (occopus_runtime::PluginKind::Driver, "simulated".to_owned()),
+            (occopus_runtime::PluginKind::Contextualiser, "basic".to_owned()),
+            (occopus_runtime::PluginKind::HealthChecker, "ports".to_owned()),
         ];
         plugins.preload(&wanted, &|_| {}).expect("compiled");
         let engine = Engine::new(plugins, store, Arc::new(SystemClock));
-        // The simulated cloud takes as many calls at a time as one likes; a real one is asked 32 at a time.
-        let engine = engine.with_settings(Settings { calls_per_endpoint: 2_000, ..Settings::default() });
+        // The simulated cloud takes any number of calls at a time; a real one is sent 32 at a time.
+        let engine = engine.with_settings(Settings { calls_per_endpoint: 2_000, ..unbounded_settings() });
         Self { tokio, engine, written, _directory: directory }
     }
 

@@ -1,143 +1,143 @@
-//! Plugins, and components of one's own.
+//! Arguments of `plugin` and `component`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
-use occopus_runtime::Kind;
+use occopus_runtime::PluginKind;
 
 use super::OutputArgs;
 
-/// `plugin`
+/// The subcommands of `plugin`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
-    /// All plugins.
+    /// List all plugins.
     List {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// What a plugin says of itself, with the schema of its section.
+    /// Show the description of a plugin, with the schema of its section.
     Inspect {
-        /// Its name or keyword.
+        /// Name or keyword of the plugin.
         name: String,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// What a plugin may do, why, and what would allow more.
+    /// Explain the grants of a plugin, their reasons, and how to grant more.
     Explain {
-        /// Its name or keyword.
+        /// Name or keyword of the plugin.
         name: String,
     },
-    /// Make a project for a plugin in Rust, which builds as it is.
+    /// Create a Rust project for a plugin, which builds as it is.
     New {
-        /// Of the plugin, and of the folder.
+        /// Name of the plugin, and of the folder.
         name: String,
-        /// What it is to be.
+        /// Kind of the plugin.
         #[arg(long)]
-        kind: PluginKind,
-        /// In which language. For others there is `occopus plugin wit`.
+        kind: PluginKindArgument,
+        /// Language of the project. For others see `occopus plugin wit`.
         #[arg(long, default_value = "rust")]
         lang: Language,
-        /// Where the SDK is, when it is not to come from the repository.
+        /// Folder of the SDK. Default: the repository of Occopus.
         #[arg(long, value_name = "FOLDER")]
         sdk: Option<PathBuf>,
     },
-    /// Build the project of a plugin, and look at what came of it. Prints the path of the component.
+    /// Build the project of a plugin, and check the component. Prints the component's path.
     Build {
-        /// The project.
+        /// Folder of the project.
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
     /// Write the contract (WIT) of a kind of plugins, from which bindings are generated for any language.
     Wit {
-        /// What the plugin is to be.
+        /// Kind of the plugin.
         #[arg(long)]
-        kind: PluginKind,
-        /// Where to.
+        kind: PluginKindArgument,
+        /// Destination folder.
         #[arg(default_value = "wit")]
         folder: PathBuf,
     },
-    /// Look at a file: is it a plugin, what does it need, and would it run here?
+    /// Check whether a file is a plugin, what it requests, and whether it would run here.
     Check {
-        /// The component.
+        /// Component file.
         file: PathBuf,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Try a plugin against a real server: does it keep what its contract promises, also when the network and the
-    /// cloud do not? Whatever it makes it removes again.
+    /// Test the conformance of a plugin to its contract against a real server, also with faults of the network and of the
+    /// cloud. Removes everything that the tests make.
     Test {
-        /// The component.
+        /// Component file.
         file: PathBuf,
-        /// Says where the server is, and what works with it.
+        /// Fixture file: the address of the server, and sections that are valid for it.
         #[arg(long, value_name = "FIXTURE")]
         with: PathBuf,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Copy a plugin to the others, pinned by its digest, with what it asks for granted.
+    /// Install a plugin: copy it, pin its digest, and grant what it requests.
     Install {
-        /// The component.
+        /// Component file.
         file: PathBuf,
-        /// Agree to what it is granted, and to what it replaces.
+        /// Consent to its grants, and to what it replaces, without asking.
         #[arg(short, long)]
         yes: bool,
-        /// Let it take the place of a bundled plugin, or of another one, of its kind and keyword.
+        /// Replace a bundled or another plugin of the same kind and keyword.
         #[arg(long)]
         replace: bool,
     },
-    /// Remove a plugin that was installed.
+    /// Remove an installed plugin.
     Remove {
-        /// Its name.
+        /// Name of the plugin.
         name: String,
     },
 }
 
-/// Languages in which projects are made.
+/// A language of projects.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Language {
     Rust,
 }
 
-/// Kinds of plugins.
+/// A kind of plugins.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum PluginKind {
+pub(crate) enum PluginKindArgument {
     Driver,
     HealthChecker,
     Contextualiser,
     ConfigManager,
 }
 
-impl From<PluginKind> for Kind {
-    fn from(kind: PluginKind) -> Self {
+impl From<PluginKindArgument> for PluginKind {
+    fn from(kind: PluginKindArgument) -> Self {
         match kind {
-            PluginKind::Driver => Self::Driver,
-            PluginKind::HealthChecker => Self::HealthChecker,
-            PluginKind::Contextualiser => Self::Contextualiser,
-            PluginKind::ConfigManager => Self::ConfigManager,
+            PluginKindArgument::Driver => Self::Driver,
+            PluginKindArgument::HealthChecker => Self::HealthChecker,
+            PluginKindArgument::Contextualiser => Self::Contextualiser,
+            PluginKindArgument::ConfigManager => Self::ConfigManager,
         }
     }
 }
 
-/// `component`
+/// The subcommands of `component`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ComponentCommand {
     /// Serve a `wasi:http` component.
     Serve {
-        /// The component.
+        /// Component file.
         #[arg(value_name = "FILE")]
         component: PathBuf,
-        /// Where to listen.
+        /// Address and port to listen on.
         #[arg(long, value_name = "ADDRESS:PORT")]
         listen: SocketAddr,
-        /// A variable for the component; may be repeated.
+        /// Environment variable for the component; may be repeated.
         #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
         env: Vec<(String, String)>,
     },
-    /// Keep the output of `local` nodes short for as long as they run; the program leaves this behind by itself.
+    /// Rotate the output of `local` nodes for as long as they run. Other commands start this in the background.
     #[command(hide = true)]
     Watch {
-        /// The folder with the records of the processes.
+        /// Folder with the records of the processes.
         #[arg(value_name = "DIRECTORY")]
         directory: PathBuf,
     },

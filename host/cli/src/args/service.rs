@@ -1,4 +1,4 @@
-//! The service, and who may use it.
+//! Arguments of `serve` and `token`.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -10,34 +10,34 @@ use occopus_server::access::Scope;
 
 use super::{OutputArgs, ParallelizeArgs, parse_seconds};
 
-/// `serve`
+/// The arguments of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen.
+    /// Address and port to listen on.
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["host", "port"], value_parser = parse_socket_address)]
     pub(crate) listen: Option<SocketAddr>,
-    /// The address to listen on, or a name that has one, such as `localhost`.
+    /// Address to listen on, or a name that resolves to one, such as `localhost`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = parse_host)]
     pub(crate) host: IpAddr,
-    /// Where to listen: the port; 0 takes any that is free.
+    /// Port to listen on; 0 selects a free one.
     #[arg(long, value_name = "PORT", default_value = "5000")]
     pub(crate) port: u16,
-    /// The certificate, with those that lead to it (PEM). It is read again when it changes.
+    /// File of the certificate with its chain (PEM). It is read again when it changes.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_certificate: Option<PathBuf>,
-    /// The key of the certificate (PEM).
+    /// File of the certificate's private key (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Listen without TLS where other machines reach it: behind a proxy that encrypts, on a network of trust.
+    /// Allow listening without TLS where other machines can connect: behind a proxy that encrypts, or on a trusted network.
     #[arg(long)]
     pub(crate) insecure_http: bool,
-    /// Descriptions that come over the network may run programs on this machine (the driver `local`).
+    /// Allow descriptions that come over the network to run programs on this machine (the driver `local`).
     #[arg(long)]
     pub(crate) allow_processes: bool,
-    /// Seconds between two looks at an infrastructure.
+    /// Seconds between two passes over an infrastructure.
     #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) interval: Duration,
-    /// Seconds that what is under way gets at the end.
+    /// Seconds that running work gets to finish at shutdown.
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = parse_seconds)]
     pub(crate) grace: Duration,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(crate) struct ServeArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// An address, or that of a name.
+/// Parses an address, or resolves a name.
 fn parse_host(text: &str) -> Result<IpAddr, String> {
     match text.parse() {
         Ok(address) => Ok(address),
@@ -54,7 +54,7 @@ fn parse_host(text: &str) -> Result<IpAddr, String> {
     }
 }
 
-/// `ADDRESS:PORT`, or `NAME:PORT`.
+/// Parses `ADDRESS:PORT`, or resolves `NAME:PORT`.
 fn parse_socket_address(text: &str) -> Result<SocketAddr, String> {
     match text.parse() {
         Ok(address) => Ok(address),
@@ -65,38 +65,38 @@ fn parse_socket_address(text: &str) -> Result<SocketAddr, String> {
 fn resolve_name(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("no such address: {error}"))?;
     let found: Vec<_> = found.collect();
-    // `localhost` has two where there is IPv6, and clients of old know the first kind.
+    // With IPv6, `localhost` has two addresses, and old clients use IPv4.
     let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
     first.copied().ok_or_else(|| "the name has no address".to_owned())
 }
 
-/// `token`
+/// The subcommands of `token`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a token, and print it: it is kept nowhere. Once there is one, the service lets in nobody without.
+    /// Create a token, and print it: it is not stored. As soon as one exists, the service requires a token.
     Create {
-        /// What to call it.
+        /// Name of the token.
         name: String,
-        /// What it allows: to look; also to build, change and destroy; also what concerns all.
+        /// Permission: `read` shows; `operate` also builds, changes and destroys; `admin` also manages what concerns all.
         #[arg(long, value_name = "read|operate|admin")]
         scope: Scope,
-        /// Only for the infrastructure with this id; may be repeated.
+        /// Restrict the token to the infrastructure with this id; may be repeated.
         #[arg(long = "infrastructure", value_name = "ID")]
         infrastructures: Vec<String>,
-        /// After so long it ends: `12h`, `30d`, `1y`.
+        /// Time until the token expires: `12h`, `30d`, `1y`.
         #[arg(long, value_name = "TIME")]
         expires: Option<Span>,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// All tokens, without their secrets, also those that are revoked or have ended.
+    /// List all tokens, without their secrets, also revoked and expired ones.
     List {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Let a token open nothing any more, a second from now.
+    /// Revoke a token; takes effect within a second.
     Revoke {
-        /// Its id or name.
+        /// Id or name of the token.
         #[arg(value_name = "ID|NAME")]
         which: String,
         #[command(flatten)]

@@ -1,18 +1,19 @@
-//! The store.
+//! Arguments of `store`.
 
 use clap::Subcommand;
 
 use super::OutputArgs;
 
-/// `store`
+/// The subcommands of `store`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Look through the whole store for damage, and for records that can't be read; changes nothing.
+    /// Check the whole store for damage and unreadable records; changes nothing.
     Check {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Write the store anew, so that its file is as small as what is in it. It then shrinks by itself when much is removed.
+    /// Rewrite the store, so that its file is as small as its content. From then on it shrinks by itself when much is
+    /// removed.
     Compact {
         #[command(flatten)]
         output: OutputArgs,

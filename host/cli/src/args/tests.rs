@@ -49,7 +49,7 @@ fn intervals_are_positive_numbers() {
 }
 
 #[test]
-fn a_service_listens_where_a_name_leads() {
+fn a_service_listens_on_the_address_of_a_name() {
     for (line, address) in [
         ("occopus serve --host localhost", "127.0.0.1"),
         ("occopus serve --host ::1", "::1"),

@@ -1,17 +1,17 @@
-//! A plugin, as it is shown: one of this machine or of a service.
+//! Details of a plugin for output: of this machine or of a service.
 
 use std::sync::Arc;
 
-use occopus_runtime::{Kind, PluginInfo};
+use occopus_runtime::{PluginInfo, PluginKind};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::print;
 
-/// What is told of a plugin.
+/// Details of a plugin, as they are printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct PluginDetails {
-    pub(crate) kind: Kind,
+    pub(crate) kind: PluginKind,
     pub(crate) keyword: String,
     pub(crate) name: String,
     pub(crate) version: String,
@@ -20,13 +20,13 @@ pub(crate) struct PluginDetails {
     pub(crate) sha256: String,
     pub(crate) contract: String,
     pub(crate) needs: PluginNeeds,
-    /// The JSON Schema of its section, without `type`.
+    /// JSON Schema of its section, without `type`.
     pub(crate) section_schema: Arc<Value>,
-    /// The JSON Schema of its credentials.
+    /// JSON Schema of its credentials.
     pub(crate) credentials_schema: Option<Arc<Value>>,
 }
 
-/// What a plugin asks for.
+/// Grants that a plugin requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct PluginNeeds {
     pub(crate) network: Vec<String>,
@@ -35,30 +35,30 @@ pub(crate) struct PluginNeeds {
 
 impl From<&PluginInfo> for PluginDetails {
     fn from(info: &PluginInfo) -> Self {
-        let it = info.description.clone();
+        let description = info.description.clone();
         Self {
             kind: info.kind,
-            keyword: it.keyword,
-            name: it.name,
-            version: it.version,
-            summary: it.summary,
+            keyword: description.keyword,
+            name: description.name,
+            version: description.version,
+            summary: description.summary,
             origin: info.origin.clone(),
             sha256: info.digest.clone(),
             contract: info.contract.clone(),
-            needs: PluginNeeds { network: it.needs_network, interfaces: it.needs_interfaces },
-            section_schema: it.section_schema,
-            credentials_schema: it.credentials_schema,
+            needs: PluginNeeds { network: description.needs_network, interfaces: description.needs_interfaces },
+            section_schema: description.section_schema,
+            credentials_schema: description.credentials_schema,
         }
     }
 }
 
 impl PluginDetails {
-    /// By its name or keyword.
+    /// Returns whether this is the plugin's name or keyword.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.name == name || self.keyword == name
     }
 
-    /// Without the schemas, for programs.
+    /// Returns the details without the schemas as JSON, for programs.
     pub(crate) fn to_json_without_schemas(&self) -> Value {
         let mut value = serde_json::json!(self);
         if let Some(fields) = value.as_object_mut() {
@@ -67,7 +67,7 @@ impl PluginDetails {
         value
     }
 
-    /// Everything, for people.
+    /// Prints all details for people.
     pub(crate) fn print(&self) {
         let or_none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
         print::line(format_args!("{} {}: {}", self.name, self.version, self.summary));
@@ -82,20 +82,21 @@ impl PluginDetails {
     }
 }
 
-fn print_schema(what: &str, schema: Option<&Value>) {
+fn print_schema(label: &str, schema: Option<&Value>) {
     match schema {
-        Some(schema) => print::line(format_args!("{what}:\n{schema:#}")),
-        None => print::line(format_args!("{what}: none")),
+        Some(schema) => print::line(format_args!("{label}:\n{schema:#}")),
+        None => print::line(format_args!("{label}: none")),
     }
 }
 
-/// A line for each, in columns.
-pub(crate) fn print_list(cards: &[PluginDetails]) {
-    let widest = |cell: fn(&PluginDetails) -> usize| cards.iter().map(cell).max().unwrap_or_default();
-    let (kind, keyword) = (widest(|it| it.kind.name().len()), widest(|it| it.keyword.len()));
-    for it in cards {
-        let from = if it.origin == "bundled" { String::new() } else { format!(" ({})", it.origin) };
-        let (of, word) = (it.kind.name(), &it.keyword);
-        print::line(format_args!("{of:kind$}  {word:keyword$}  {}  {}{from}", it.version, it.summary));
+/// Prints a line for each plugin, in columns.
+pub(crate) fn print_list(plugins: &[PluginDetails]) {
+    let widest = |cell: fn(&PluginDetails) -> usize| plugins.iter().map(cell).max().unwrap_or_default();
+    let kind_width = widest(|plugin| plugin.kind.name().len());
+    let keyword_width = widest(|plugin| plugin.keyword.len());
+    for PluginDetails { kind, keyword, version, summary, origin, .. } in plugins {
+        let origin = if origin == "bundled" { String::new() } else { format!(" ({origin})") };
+        let kind = kind.name();
+        print::line(format_args!("{kind:kind_width$}  {keyword:keyword_width$}  {version}  {summary}{origin}"));
     }
 }

@@ -25,13 +25,13 @@ pub(crate) use details::{PluginDetails, PluginNeeds};
 pub(crate) async fn run(plugin: PluginCommand, common: &GlobalArgs) -> Result<(), Failure> {
     match plugin {
         PluginCommand::List { output } => {
-            let (cards, broken) = list_plugins(&backend::open_backend(common)?).await?;
-            print_plugins(&cards, broken, output.format);
+            let (plugins, broken) = list_plugins(&backend::open_backend(common)?).await?;
+            print_plugins(&plugins, broken, output.format);
             Ok(())
         }
         PluginCommand::Inspect { name, output } => {
-            let (cards, _) = list_plugins(&backend::open_backend(common)?).await?;
-            inspect(&cards, &name, output.format)
+            let (plugins, _) = list_plugins(&backend::open_backend(common)?).await?;
+            inspect(&plugins, &name, output.format)
         }
         PluginCommand::New { name, kind, lang: Language::Rust, sdk } => {
             project::new(&name, kind.into(), sdk.as_deref())
@@ -54,21 +54,21 @@ async fn explain(occopus: Occopus, name: &str) -> Result<(), Failure> {
     match occopus.runtime().await?.explain(name) {
         Some(text) => print::line(text.trim_end()),
         None => {
-            let (cards, _) = list_plugins(&Backend::Local(Box::new(occopus))).await?;
-            return Err(unknown_plugin(&cards, name));
+            let (plugins, _) = list_plugins(&Backend::Local(Box::new(occopus))).await?;
+            return Err(unknown_plugin(&plugins, name));
         }
     }
     Ok(())
 }
 
-/// A runtime with this one plugin, and what is known of it.
+/// Loads a file as the only plugin of a runtime, and returns both.
 async fn examine(occopus: &Occopus, file: &Path) -> Result<(Arc<Runtime>, PluginInfo), Failure> {
     let runtime = occopus.runtime_for_file(file).await?;
     match (runtime.list().pop(), runtime.load_errors().first()) {
         (Some(info), None) => Ok((runtime, info)),
-        (_, problem) => {
-            let problem = problem.map_or("it can't be used", String::as_str);
-            Err(Failure::new(ExitStatus::Failed, "plugin.unusable", problem))
+        (_, error) => {
+            let text = error.map_or("the plugin is not usable", String::as_str);
+            Err(Failure::new(ExitStatus::Failed, "plugin.unusable", text))
         }
     }
 }
@@ -113,19 +113,19 @@ async fn check(occopus: &Occopus, file: &Path, format: OutputFormat) -> Result<(
     Err(Failure::new(
         ExitStatus::Failed,
         "plugin.undeclared",
-        format_args!("it imports {list}, and does not say that it needs it"),
+        format_args!("the plugin imports {list}, but does not declare it"),
     )
-    .help("name it in `needs.interfaces` of its description; otherwise every call of it is refused"))
+    .help("add it to `needs.interfaces` of the plugin's description; otherwise every call of it is denied"))
 }
 
-/// Of a failed check so many of the plugin's last lines are shown.
+/// Number of the plugin's last lines that are shown for a failed check.
 const MAX_SHOWN_OUTPUT_LINES: usize = 20;
 
-fn print_check(news: &ProgressEvent, verbose: bool) {
-    let check = match news {
-        ProgressEvent::InProgress { check, step: place, seconds } => {
-            let place = if place.is_empty() { String::new() } else { format!(": {place}") };
-            print::note(format_args!("...   {check:18} {seconds} s{place}"));
+fn print_check(event: &ProgressEvent, verbose: bool) {
+    let check = match event {
+        ProgressEvent::InProgress { check, step, seconds } => {
+            let step = if step.is_empty() { String::new() } else { format!(": {step}") };
+            print::note(format_args!("...   {check:18} {seconds} s{step}"));
             return;
         }
         ProgressEvent::Ended(check) => check,
@@ -137,12 +137,12 @@ fn print_check(news: &ProgressEvent, verbose: bool) {
         Outcome::Untried => "-   ",
     };
     print::line(format_args!("{sign}  {:18} {}", check.name, check.note));
-    let shown = match check.outcome {
+    let shown_lines = match check.outcome {
         _ if verbose => check.output.len(),
         Outcome::Failed => MAX_SHOWN_OUTPUT_LINES,
         _ => 0,
     };
-    for line in check.output.iter().skip(check.output.len().saturating_sub(shown)) {
+    for line in check.output.iter().skip(check.output.len().saturating_sub(shown_lines)) {
         print::line(format_args!("        plugin: {line}"));
     }
 }
@@ -154,25 +154,25 @@ async fn test(
     format: OutputFormat,
     verbose: bool,
 ) -> Result<(), Failure> {
-    let tell = move |news: &ProgressEvent<'_>| {
+    let on_progress = move |event: &ProgressEvent<'_>| {
         if format == OutputFormat::Text {
-            print_check(news, verbose);
+            print_check(event, verbose);
         }
     };
     let stop = StopSignal::default();
-    signals::listen(stop.clone(), "stopping: what was made is removed");
-    let report = occopus.test_plugin(file, fixture, stop.clone(), tell).await?;
+    signals::listen(stop.clone(), "stopping, and removing what was made");
+    let report = occopus.test_plugin(file, fixture, stop.clone(), on_progress).await?;
     let [passed, failed, skipped, untried] =
-        [Outcome::Passed, Outcome::Failed, Outcome::Skipped, Outcome::Untried].map(|it| report.count(it));
+        [Outcome::Passed, Outcome::Failed, Outcome::Skipped, Outcome::Untried].map(|outcome| report.count(outcome));
     match format {
         OutputFormat::Json => print::json(&report),
         OutputFormat::Text => {
             print::line("");
-            for it in &report.usage {
-                let (slowest, memory) = (it.slowest_seconds * 1000.0, it.memory_bytes.div_ceil(1024));
+            for usage in &report.usage {
+                let (slowest, memory) = (usage.slowest_seconds * 1000.0, usage.memory_bytes.div_ceil(1024));
                 print::line(format_args!(
                     "{:18} {:5} calls, the slowest {slowest:.0} ms, at most {memory} KiB of memory",
-                    it.function, it.calls
+                    usage.function, usage.calls
                 ));
             }
             print::line("");
@@ -189,41 +189,43 @@ async fn test(
     if stop.request_count() > 0 {
         return Err(Failure::new(ExitStatus::Interrupted, "plugin.interrupted", "the tests were interrupted"));
     }
-    let text = format_args!("{} does not keep its contract", report.plugin);
-    Err(Failure::new(ExitStatus::Failed, "plugin.conformance", text).help("docs/writing-plugins.md has the promises"))
+    let text = format_args!("{} violates its contract", report.plugin);
+    Err(Failure::new(ExitStatus::Failed, "plugin.conformance", text)
+        .help("docs/writing-plugins.md describes the checks"))
 }
 
-async fn install(occopus: &Occopus, file: &Path, agreed: InstallConsent) -> Result<(), Failure> {
+async fn install(occopus: &Occopus, file: &Path, consent: InstallConsent) -> Result<(), Failure> {
     let (_, info) = examine(occopus, file).await?;
-    let info = resolve_as_installed(occopus, file, info, agreed.replace).await?;
-    let it = &info.description;
-    print::note("Once it is installed:");
+    let info = resolve_as_installed(occopus, file, info, consent.replace).await?;
+    let description = &info.description;
+    print::note("After the installation:");
     print::note(info.explain().trim_end());
-    let (kind, keyword) = (info.kind, &it.keyword);
+    let (kind, keyword) = (info.kind, &description.keyword);
     let list = occopus.runtime().await?.list();
     let replaced = list.into_iter().find(|other| other.kind == kind && other.description.keyword == *keyword);
     if let Some(other) = &replaced {
         let (version, origin) = (&other.description.version, &other.origin);
         print::note(format_args!("It replaces the {} `{keyword}` {version} ({origin}).", kind.name()));
     }
-    // Another version of the same plugin is no other plugin.
-    let replaced = replaced.filter(|other| other.is_bundled || other.description.name != it.name);
+    // Another version of the same plugin is not another plugin.
+    let replaced = replaced.filter(|other| other.is_bundled || other.description.name != description.name);
     let granted = info.granted.words();
-    let asks = match (granted.is_empty(), &replaced) {
+    let name = &description.name;
+    let needs_consent = match (granted.is_empty(), &replaced) {
         (true, None) => None,
-        (false, None) => Some(format!("grant {} to {}", granted.join(", "), it.name)),
+        (false, None) => Some(format!("grant {} to {name}", granted.join(", "))),
         (true, Some(_)) => Some(format!("replace the {} `{keyword}`", kind.name())),
         (false, Some(_)) => {
-            Some(format!("replace the {} `{keyword}` and grant {} to {}", kind.name(), granted.join(", "), it.name))
+            Some(format!("replace the {} `{keyword}` and grant {} to {name}", kind.name(), granted.join(", ")))
         }
     };
-    if let Some(what) = asks.filter(|_| !agreed.yes) {
-        ask_consent(&what)?;
+    if let Some(action) = needs_consent.filter(|_| !consent.yes) {
+        ask_consent(&action)?;
     }
     let bytes = read_component(file).map_err(|error| unreadable(file, &error))?;
     let mut installed = InstalledPlugins::read(&occopus.plugin_directory()).map_err(install_failure)?;
-    let path = installed.install(&info, &bytes, agreed.replace).map_err(install_failure)?;
-    print::line(format_args!("{} {} is installed as {}", it.name, it.version, path.display()));
+    let path = installed.install(&info, &bytes, consent.replace).map_err(install_failure)?;
+    print::line(format_args!("installed {name} {} as {}", description.version, path.display()));
     Ok(())
 }
 
@@ -233,7 +235,7 @@ struct InstallConsent {
     replace: bool,
 }
 
-/// Returns the plugin as it will be beside the others, with all that it will be granted.
+/// Returns the plugin as it will be beside the others, with its grants.
 async fn resolve_as_installed(
     occopus: &Occopus,
     file: &Path,
@@ -241,26 +243,26 @@ async fn resolve_as_installed(
     replace: bool,
 ) -> Result<PluginInfo, Failure> {
     let runtime = occopus.runtime_as_installed(file, &info, replace).await?;
-    let is_it = |other: &PluginInfo| !other.is_bundled && other.digest == info.digest;
-    if let Some(found) = runtime.list().into_iter().find(is_it) {
+    let is_this = |other: &PluginInfo| !other.is_bundled && other.digest == info.digest;
+    if let Some(found) = runtime.list().into_iter().find(is_this) {
         return Ok(found);
     }
     let origin = file.display().to_string();
-    let why = runtime.load_errors().into_iter().find(|message| message.starts_with(&origin));
+    let error = runtime.load_errors().into_iter().find(|message| message.starts_with(&origin));
     Err(Failure::new(
         ExitStatus::Failed,
         "plugin.refused",
-        why.as_deref().unwrap_or("it can't be used beside the others"),
+        error.as_deref().unwrap_or("the plugin is not usable beside the others"),
     ))
 }
 
-/// Asks whoever sits at the terminal.
-fn ask_consent(what: &str) -> Result<(), Failure> {
+/// Asks for consent on a terminal. `action` completes the question ("grant ... to ...").
+fn ask_consent(action: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        let text = format_args!("nobody has agreed to {what}");
-        return Err(Failure::new(ExitStatus::Failed, "plugin.consent", text).help("`--yes` agrees"));
+        let text = format_args!("consent is required to {action}");
+        return Err(Failure::new(ExitStatus::Failed, "plugin.consent", text).help("`--yes` gives consent"));
     }
-    let mut letters = what.chars();
+    let mut letters = action.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     print_question(&format!("{}? [y/N] ", first.chain(letters).collect::<String>()));
     let mut answer = String::new();
@@ -275,10 +277,10 @@ fn remove(occopus: &Occopus, name: &str) -> Result<(), Failure> {
     let mut installed = InstalledPlugins::read(&occopus.plugin_directory()).map_err(install_failure)?;
     let removed = installed.remove(name).map_err(install_failure)?;
     if removed.is_empty() {
-        return Err(Failure::new(ExitStatus::Failed, "plugin.unknown", format_args!("no plugin {name} was installed")));
+        return Err(Failure::new(ExitStatus::Failed, "plugin.unknown", format_args!("plugin {name} is not installed")));
     }
     for path in removed {
-        print::line(format_args!("{} is removed", path.display()));
+        print::line(format_args!("removed {}", path.display()));
     }
     Ok(())
 }
@@ -296,9 +298,9 @@ fn install_failure(error: InstallError) -> Failure {
     Failure::new(ExitStatus::Failed, "plugin.install", error)
 }
 
-/// What there is where the command is to work, with what is broken.
-async fn list_plugins(place: &Backend) -> Result<(Vec<PluginDetails>, Vec<String>), Failure> {
-    Ok(match place {
+/// Returns the plugins of a backend, and the messages of those that cannot be loaded.
+async fn list_plugins(backend: &Backend) -> Result<(Vec<PluginDetails>, Vec<String>), Failure> {
+    Ok(match backend {
         Backend::Local(occopus) => {
             let runtime = occopus.runtime().await?;
             (runtime.list().iter().map(PluginDetails::from).collect(), runtime.load_errors())
@@ -307,33 +309,33 @@ async fn list_plugins(place: &Backend) -> Result<(Vec<PluginDetails>, Vec<String
     })
 }
 
-fn print_plugins(cards: &[PluginDetails], broken: Vec<String>, format: OutputFormat) {
+fn print_plugins(plugins: &[PluginDetails], broken: Vec<String>, format: OutputFormat) {
     match format {
         OutputFormat::Json => {
-            let plugins: Vec<_> = cards.iter().map(PluginDetails::to_json_without_schemas).collect();
-            print::json(&json!({ "plugins": plugins, "broken": broken }));
+            let details: Vec<_> = plugins.iter().map(PluginDetails::to_json_without_schemas).collect();
+            print::json(&json!({ "plugins": details, "broken": broken }));
         }
-        OutputFormat::Text => details::print_list(cards),
+        OutputFormat::Text => details::print_list(plugins),
     }
     for message in broken {
         print::note(format_args!("warning: {message}"));
     }
 }
 
-fn inspect(cards: &[PluginDetails], name: &str, format: OutputFormat) -> Result<(), Failure> {
-    let mut found = cards.iter().filter(|card| card.is_named(name)).peekable();
+fn inspect(plugins: &[PluginDetails], name: &str, format: OutputFormat) -> Result<(), Failure> {
+    let mut found = plugins.iter().filter(|plugin| plugin.is_named(name)).peekable();
     if found.peek().is_none() {
-        return Err(unknown_plugin(cards, name));
+        return Err(unknown_plugin(plugins, name));
     }
-    found.for_each(|card| match format {
-        OutputFormat::Json => print::json(card),
-        OutputFormat::Text => card.print(),
+    found.for_each(|plugin| match format {
+        OutputFormat::Json => print::json(plugin),
+        OutputFormat::Text => plugin.print(),
     });
     Ok(())
 }
 
-fn unknown_plugin(cards: &[PluginDetails], name: &str) -> Failure {
-    let names: Vec<_> = cards.iter().map(|card| card.keyword.as_str()).collect();
-    Failure::new(ExitStatus::Failed, "plugin.unknown", format_args!("there is no plugin {name}"))
-        .help(format_args!("there are {}", names.join(", ")))
+fn unknown_plugin(plugins: &[PluginDetails], name: &str) -> Failure {
+    let names: Vec<_> = plugins.iter().map(|plugin| plugin.keyword.as_str()).collect();
+    Failure::new(ExitStatus::Failed, "plugin.unknown", format_args!("plugin {name} not found"))
+        .help(format_args!("available plugins: {}", names.join(", ")))
 }

@@ -1,10 +1,10 @@
-//! Projects of plugins: made from a template, and built.
+//! Projects of plugins: created from a template, and built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use occopus_runtime::Kind;
+use occopus_runtime::PluginKind;
 
 use crate::failure::{ExitStatus, Failure};
 use crate::print;
@@ -12,8 +12,8 @@ use crate::print;
 const WASM_TARGET: &str = "wasm32-wasip2";
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
-/// The code, and the fixture for the conformance suite.
-fn templates(kind: Kind) -> (&'static str, &'static str) {
+/// Returns the code, and the fixture for the conformance suite.
+fn templates(kind: PluginKind) -> (&'static str, &'static str) {
     macro_rules! of {
         ($name:literal) => {
             (
@@ -23,36 +23,31 @@ fn templates(kind: Kind) -> (&'static str, &'static str) {
         };
     }
     match kind {
-        Kind::Driver => of!("driver"),
-        Kind::HealthChecker => of!("health-checker"),
-        Kind::Contextualiser => of!("contextualiser"),
-        Kind::ConfigManager => of!("config-manager"),
+        PluginKind::Driver => of!("driver"),
+        PluginKind::HealthChecker => of!("health-checker"),
+        PluginKind::Contextualiser => of!("contextualiser"),
+        PluginKind::ConfigManager => of!("config-manager"),
     }
 }
 
 /// The server of the made-up cloud, for the driver's tests.
 const SAMPLE_CLOUD_SERVER: &str = include_str!("../../../../examples/made-up-cloud/cloud.py");
 
-/// Makes a project in a folder of this name.
-pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Failure> {
+/// Creates a project in a folder of this name.
+pub(crate) fn new(name: &str, kind: PluginKind, sdk: Option<&Path>) -> Result<(), Failure> {
     let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
     if !name.starts_with(|letter: char| letter.is_ascii_lowercase()) || !name.chars().all(is_plain) {
-        let text = format_args!("`{name}` can't be a plugin's name");
-        return Err(
-            Failure::new(ExitStatus::Usage, "plugin.name", text).help("small letters, digits and `_`, a letter first")
-        );
+        let text = format_args!("`{name}` is not a valid plugin name");
+        return Err(Failure::new(ExitStatus::Usage, "plugin.name", text)
+            .help("use lower-case letters, digits and `_`, beginning with a letter"));
     }
     let folder = PathBuf::from(name);
     if folder.exists() {
-        return Err(Failure::new(
-            ExitStatus::Failed,
-            "plugin.exists",
-            format_args!("there is a `{name}` here already"),
-        ));
+        return Err(Failure::new(ExitStatus::Failed, "plugin.exists", format_args!("`{name}` already exists")));
     }
     let sdk = match sdk {
         Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        // Where this program was built, if that is still here.
+        // The repository in which this program was built, if it still exists.
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk"),
     };
     let sdk = match sdk.canonicalize() {
@@ -72,7 +67,7 @@ pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Fail
         ("conformance.yaml", fixture.replace("NAME", name)),
         (".gitignore", "/target\n".to_owned()),
     ];
-    if kind == Kind::Driver {
+    if kind == PluginKind::Driver {
         files.push(("cloud.py", SAMPLE_CLOUD_SERVER.to_owned()));
     }
     for (file, text) in files {
@@ -92,7 +87,7 @@ pub(crate) fn new(name: &str, kind: Kind, sdk: Option<&Path>) -> Result<(), Fail
     Ok(())
 }
 
-/// Builds the project in a folder. The answer is the component.
+/// Builds the project in a folder. Returns the path of the component.
 pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     let failed = |text: String| Failure::new(ExitStatus::Failed, "plugin.build", text);
     if !folder.join("Cargo.toml").is_file() {
@@ -110,9 +105,9 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
         })?;
     if !output.status.success() {
         return Err(failed("the plugin can't be built".to_owned())
-            .help(format_args!("if the target is what is missing: rustup target add {WASM_TARGET}")));
+            .help(format_args!("if the target is missing: rustup target add {WASM_TARGET}")));
     }
-    // One message a line; the last component is the project's own.
+    // One message per line; the last component is the project's own.
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let files = messages
         .lines()

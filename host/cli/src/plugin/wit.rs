@@ -1,9 +1,9 @@
-//! The contract, in the layout that generators of bindings expect.
+//! The contract (WIT) of plugins, in the layout that generators of bindings expect.
 
 use std::fs;
 use std::path::Path;
 
-use occopus_runtime::Kind;
+use occopus_runtime::PluginKind;
 
 use crate::failure::{ExitStatus, Failure};
 use crate::print;
@@ -14,13 +14,13 @@ macro_rules! contract {
     };
 }
 
-/// Writes the package of this kind into a folder, and those that it stands on into `deps` there.
-pub(crate) fn write(kind: Kind, folder: &Path) -> Result<(), Failure> {
+/// Writes the package of this kind into a folder, and its dependencies into `deps` there.
+pub(crate) fn write(kind: PluginKind, folder: &Path) -> Result<(), Failure> {
     let (package, text, world) = match kind {
-        Kind::Driver => ("driver", contract!("driver"), "driver-full (or driver)"),
-        Kind::HealthChecker => ("health", contract!("health"), "health-checker"),
-        Kind::Contextualiser => ("context", contract!("context"), "contextualiser"),
-        Kind::ConfigManager => ("config", contract!("config"), "config-manager"),
+        PluginKind::Driver => ("driver", contract!("driver"), "driver-full (or driver)"),
+        PluginKind::HealthChecker => ("health", contract!("health"), "health-checker"),
+        PluginKind::Contextualiser => ("context", contract!("context"), "contextualiser"),
+        PluginKind::ConfigManager => ("config", contract!("config"), "config-manager"),
     };
     for (file, text) in [
         (format!("{package}.wit"), text),

@@ -1,4 +1,4 @@
-//! What a service can be asked: a function for each route.
+//! Requests of a service's REST API: a function for each route.
 
 use http::header::CONTENT_TYPE;
 use occopus_engine::{Event, Plan, Rollout, Status, Summary};
@@ -14,34 +14,34 @@ use crate::args::OnFailureArg;
 use crate::failure::Failure;
 use crate::plugin::PluginDetails;
 
-/// Infrastructures read at a time.
+/// Number of infrastructures that are read at a time.
 const PAGE_SIZE: usize = 500;
 
-/// How many instances a node is to have.
+/// A change of the target of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ScaleCall {
-    /// So many more.
+    /// Adds instances.
     Up(u32),
-    /// This one less.
+    /// Removes this instance.
     RemoveInstance(String),
-    /// So many.
+    /// Sets the target.
     To(u32),
 }
 
-/// What became of a request to destroy.
+/// Response to a request to destroy.
 pub(crate) enum DestroyResponse {
-    /// It is gone already.
+    /// The infrastructure is already gone.
     AlreadyGone,
-    /// It takes its time.
+    /// An operation has begun.
     Accepted(Accepted),
 }
 
-/// A type whose definitions a service keeps.
+/// A type whose definitions a service stores.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct StoredDefinition {
     #[serde(rename = "type")]
     pub(crate) node_type: String,
-    /// Where each implementation came from.
+    /// Location that each implementation came from.
     pub(crate) origins: Vec<String>,
 }
 
@@ -58,13 +58,13 @@ impl ServiceClient {
         self.send(request).await.map(drop)
     }
 
-    /// Everything that is known of an infrastructure; when asked to, after a look at the clouds.
+    /// Returns the status of an infrastructure. With `refresh`, the service observes the machines in their clouds first.
     pub(crate) async fn status(&self, id: &str, refresh: bool) -> Result<Status, Failure> {
         let query = if refresh { vec![("refresh", "true".to_owned())] } else { Vec::new() };
         self.json(self.get(&["infrastructures", id, "status"], &query)).await
     }
 
-    /// All infrastructures that the token may see.
+    /// Returns all infrastructures that the token may see.
     pub(crate) async fn list(&self) -> Result<Vec<Summary>, Failure> {
         #[derive(Deserialize)]
         struct Page {
@@ -81,7 +81,7 @@ impl ServiceClient {
         }
     }
 
-    /// Checks a document; gives warnings.
+    /// Validates a document; returns warnings.
     pub(crate) async fn validate(&self, document: &str) -> Result<Vec<FileDiagnostic>, Failure> {
         #[derive(Deserialize)]
         struct Valid {
@@ -91,20 +91,20 @@ impl ServiceClient {
         Ok(valid.warnings)
     }
 
-    /// What a build would do.
-    pub(crate) async fn plan(&self, id: &str, document: &str, renew: Rollout) -> Result<Plan, Failure> {
-        self.json(with_json_body(self.post(&["infrastructures", id, "plan"], &replace_query(renew)), document)).await
+    /// Returns the plan of a build.
+    pub(crate) async fn plan(&self, id: &str, document: &str, rollout: Rollout) -> Result<Plan, Failure> {
+        self.json(with_json_body(self.post(&["infrastructures", id, "plan"], &replace_query(rollout)), document)).await
     }
 
-    /// Builds, or changes what exists.
+    /// Builds an infrastructure, or changes an existing one.
     pub(crate) async fn build(
         &self,
         id: &str,
         document: &str,
-        renew: Rollout,
+        rollout: Rollout,
         on_failure: OnFailureArg,
     ) -> Result<Accepted, Failure> {
-        let mut query = replace_query(renew);
+        let mut query = replace_query(rollout);
         let word = match on_failure {
             OnFailureArg::Rollback => "rollback",
             OnFailureArg::Keep => "keep",
@@ -113,7 +113,7 @@ impl ServiceClient {
         self.json(with_json_body(self.request(Method::PUT, &["infrastructures", id], &query), document)).await
     }
 
-    /// Removes it.
+    /// Destroys an infrastructure.
     pub(crate) async fn destroy(&self, id: &str) -> Result<DestroyResponse, Failure> {
         let request = self.request(Method::DELETE, &["infrastructures", id], &[]).header("prefer", "respond-async");
         let response = self.send(request).await?;
@@ -123,20 +123,20 @@ impl ServiceClient {
         Ok(DestroyResponse::AlreadyGone)
     }
 
-    /// Looks once, and heals; with `release`, also what is held.
+    /// Runs one pass of maintenance; with `release`, ends a hold.
     pub(crate) async fn maintain(&self, id: &str, release: bool) -> Result<Accepted, Failure> {
         let query = if release { vec![("release", "true".to_owned())] } else { Vec::new() };
         self.json(self.post(&["infrastructures", id, "maintain"], &query)).await
     }
 
-    /// Something that is done when it is answered: `attach`, `detach`, `suspend`, `resume`.
-    pub(crate) async fn post_action(&self, id: &str, what: &str) -> Result<(), Failure> {
-        self.send_for_status(self.post(&["infrastructures", id, what], &[])).await
+    /// Posts an action that is done with the response: `attach`, `detach`, `suspend`, `resume`.
+    pub(crate) async fn post_action(&self, id: &str, action: &str) -> Result<(), Failure> {
+        self.send_for_status(self.post(&["infrastructures", id, action], &[])).await
     }
 
-    /// Records how many instances a node is to have.
-    pub(crate) async fn scale(&self, id: &str, node: &str, by: &ScaleCall) -> Result<(), Failure> {
-        let (method, argument) = match by {
+    /// Records the target of a node.
+    pub(crate) async fn scale(&self, id: &str, node: &str, call: &ScaleCall) -> Result<(), Failure> {
+        let (method, argument) = match call {
             ScaleCall::Up(number) => ("scaleup", number.to_string()),
             ScaleCall::RemoveInstance(instance) => ("scaledown", instance.clone()),
             ScaleCall::To(number) => ("scaleto", number.to_string()),
@@ -144,12 +144,12 @@ impl ServiceClient {
         self.send_for_status(self.post(&["infrastructures", id, method, node, &argument], &[])).await
     }
 
-    /// Where long work stands.
+    /// Returns the state of an operation.
     pub(super) async fn operation(&self, id: &str, operation: &str) -> Result<Operation, Failure> {
         self.json(self.get(&["infrastructures", id, "operations", operation], &[])).await
     }
 
-    /// What has happened after an event.
+    /// Returns up to `limit` events after the one with the id `after`.
     pub(crate) async fn events(&self, id: &str, after: u64, limit: usize) -> Result<Vec<Event>, Failure> {
         #[derive(Deserialize)]
         struct Page {
@@ -160,7 +160,7 @@ impl ServiceClient {
         Ok(page.events)
     }
 
-    /// The types whose definitions the service keeps.
+    /// Returns the types whose definitions the service stores.
     pub(crate) async fn definitions(&self) -> Result<Vec<StoredDefinition>, Failure> {
         #[derive(Deserialize)]
         struct All {
@@ -170,27 +170,27 @@ impl ServiceClient {
         Ok(all.definitions)
     }
 
-    /// The definitions of a type, as a file has them.
+    /// Returns the definitions of a type, in the form of a file.
     pub(crate) async fn definition(&self, node_type: &str) -> Result<Value, Failure> {
         self.json(self.get(&["definitions", node_type], &[])).await
     }
 
-    /// Keeps definitions; tells the types.
+    /// Stores definitions; returns the types.
     pub(crate) async fn import(&self, document: &str) -> Result<Vec<String>, Failure> {
         #[derive(Deserialize)]
         struct Imported {
             imported: Vec<String>,
         }
-        let answer: Imported = self.json(with_json_body(self.post(&["definitions"], &[]), document)).await?;
-        Ok(answer.imported)
+        let response: Imported = self.json(with_json_body(self.post(&["definitions"], &[]), document)).await?;
+        Ok(response.imported)
     }
 
-    /// Forgets the definitions of a type.
+    /// Removes the definitions of a type.
     pub(crate) async fn remove_definitions(&self, node_type: &str) -> Result<(), Failure> {
         self.send_for_status(self.request(Method::DELETE, &["definitions", node_type], &[])).await
     }
 
-    /// The service's plugins.
+    /// Returns the plugins of the service.
     pub(crate) async fn plugins(&self) -> Result<Vec<PluginDetails>, Failure> {
         #[derive(Deserialize)]
         struct All {
@@ -205,10 +205,10 @@ fn with_json_body(request: RequestBuilder, document: &str) -> RequestBuilder {
     request.header(CONTENT_TYPE, "application/json").body(document.to_owned())
 }
 
-fn replace_query(renew: Rollout) -> Vec<(&'static str, String)> {
-    let which: Vec<_> = [(renew.changed, "changed"), (renew.dependents, "dependents")]
+fn replace_query(rollout: Rollout) -> Vec<(&'static str, String)> {
+    let selectors: Vec<_> = [(rollout.changed, "changed"), (rollout.dependents, "dependents")]
         .into_iter()
-        .filter_map(|(wanted, which)| wanted.then_some(which))
+        .filter_map(|(is_selected, selector)| is_selected.then_some(selector))
         .collect();
-    if which.is_empty() { Vec::new() } else { vec![("replace", which.join(","))] }
+    if selectors.is_empty() { Vec::new() } else { vec![("replace", selectors.join(","))] }
 }

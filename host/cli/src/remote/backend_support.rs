@@ -1,31 +1,32 @@
-//! Which commands a service can't do.
+//! Commands that a service does not support.
 
 use super::client::server_address;
 use crate::args::{Command, GlobalArgs, PluginCommand};
 use crate::failure::{ExitStatus, Failure};
 
-/// Who is meant to do it.
+/// Backends that a command supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BackendSupport {
-    /// This machine or a service.
+    /// Support for this machine and for a service.
     LocalAndService,
-    /// This machine; with a service it would be mistaken for something else.
+    /// Support for this machine only; with a service, the result would mislead.
     LocalOnly,
-    /// This machine; it has nothing to do with where infrastructures are.
+    /// A command of this machine, independent of where infrastructures are.
     Independent,
 }
 
-/// Refuses what works on this machine only, instead of doing it here while a service is meant.
+/// Fails for a command that runs on this machine only while a service is selected.
 pub(crate) fn check_backend_support(command: &Command, common: &GlobalArgs) -> Result<(), Failure> {
-    let is_meant = match backend_support(command) {
+    let is_service_selected = match backend_support(command) {
         BackendSupport::LocalAndService => false,
         BackendSupport::LocalOnly => server_address(common).is_some(),
-        // Whoever has OCCOPUS_SERVER set may still want completions.
+        // With OCCOPUS_SERVER set, completions must still work.
         BackendSupport::Independent => common.server.is_some(),
     };
-    if is_meant {
-        let text = "this works on this machine only, not against a service";
-        let help = if common.server.is_some() { "leave out `--server`" } else { "unset OCCOPUS_SERVER for it" };
+    if is_service_selected {
+        let text = "this command runs on this machine only, not on a service";
+        let help =
+            if common.server.is_some() { "leave out `--server`" } else { "unset OCCOPUS_SERVER for this command" };
         return Err(Failure::new(ExitStatus::Usage, "server.not-for-this", text).help(help));
     }
     Ok(())
@@ -51,7 +52,7 @@ fn backend_support(command: &Command) -> BackendSupport {
             BackendSupport::LocalAndService
         }
         Command::Destroy(destroy) if destroy.orphans.is_none() => BackendSupport::LocalAndService,
-        // Addresses of a service's infrastructure are not known here.
+        // The addresses of a service's infrastructure are not known here.
         Command::Render(render) if render.infra_id.is_none() => BackendSupport::LocalAndService,
         Command::Destroy(_)
         | Command::Render(_)
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_here_only_says_so() {
+    fn local_commands_refuse_a_service() {
         for words in [
             &["logs", "n", "-i", "x"][..],
             &["auth", "check", "f"],

@@ -1,4 +1,4 @@
-//! A connection to a service: where it is, whom to trust, and who we are.
+//! The HTTP client of a service: its URL, the trusted certificates, and the token.
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
@@ -15,20 +15,20 @@ use crate::args::GlobalArgs;
 use crate::failure::{ExitStatus, Failure};
 use crate::print;
 
-/// Until there is a connection.
+/// Time until a connection is established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Until there is an answer: clouds may be asked for it.
+/// Time until a response is complete: the service may call clouds for it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Bytes of a file of certificates or of a token.
+/// Size limit of a file of certificates or of a token, in bytes.
 const MAX_CREDENTIAL_FILE_BYTES: u64 = 4 << 20;
-/// Bytes of an answer: more than the status of the largest infrastructure has.
+/// Size limit of a response, in bytes: more than the status of the largest infrastructure has.
 const MAX_RESPONSE_BYTES: usize = 256 << 20;
-/// A service that asks for more patience than this is not waited for.
+/// Longest `Retry-After` that is waited for, in seconds.
 const MAX_RETRY_AFTER_SECONDS: u64 = 10;
-/// How often a request is made that comes too soon.
+/// Number of attempts of a request that is rate-limited (`429`).
 const MAX_ATTEMPTS: usize = 5;
 
-/// A service.
+/// A client of a service.
 #[derive(Clone)]
 pub(crate) struct ServiceClient {
     client: Client,
@@ -36,7 +36,7 @@ pub(crate) struct ServiceClient {
 }
 
 impl ServiceClient {
-    /// The service that commands are meant for; none when they are meant for this machine.
+    /// Returns the client of the service that the options or the environment name; none if commands run on this machine.
     pub(crate) fn from_args(common: &GlobalArgs) -> Result<Option<Self>, Failure> {
         let Some(address) = server_address(common) else { return Ok(None) };
         let authorities =
@@ -45,7 +45,7 @@ impl ServiceClient {
                     let pem = files::read(&file, MAX_CREDENTIAL_FILE_BYTES)
                         .map_err(|error| client_config_error(format_args!("{}: {error}", file.display())))?;
                     Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty()).ok_or_else(|| {
-                        client_config_error(format_args!("{} has no certificates in PEM", file.display()))
+                        client_config_error(format_args!("{} contains no PEM certificates", file.display()))
                     })?
                 }
                 None => Vec::new(),
@@ -59,20 +59,20 @@ impl ServiceClient {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(token) = token {
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                .map_err(|_| client_config_error("the token has characters that no token has"))?;
+                .map_err(|_| client_config_error("the token contains invalid characters"))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
             if base.scheme() == "http" && !is_loopback(&base) {
-                print::note(format_args!("warning: the token goes to {base} for all to read; https would hide it"));
+                print::note(format_args!("warning: the token is sent to {base} unencrypted; use https to protect it"));
             }
         }
-        // Whoever was first is as good.
+        // Fails if a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()
             .user_agent(concat!("occopus/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
-            // It sends nobody elsewhere, and who else would, must not get the token.
+            // A service does not redirect; another server that does must not get the token.
             .redirect(Policy::none());
         if !authorities.is_empty() {
             client = client.tls_certs_merge(authorities);
@@ -84,10 +84,10 @@ impl ServiceClient {
         Ok(Self { client, base })
     }
 
-    /// The URL of something below the service's own.
+    /// Returns the URL of a path below that of the service.
     pub(super) fn url(&self, path: &[&str], query: &[(&str, String)]) -> Url {
         let mut url = self.base.clone();
-        // A base always can have a path.
+        // An http URL always can have a path.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
@@ -97,34 +97,34 @@ impl ServiceClient {
         url
     }
 
-    /// A request that is answered in one piece.
+    /// Creates a request with a timeout for the whole response.
     pub(super) fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         self.client.request(method, self.url(path, query)).timeout(RESPONSE_TIMEOUT)
     }
 
-    /// A request whose answer may go on for ever.
+    /// Creates a request whose response may have no end.
     pub(super) fn stream(&self, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         self.client.request(Method::GET, self.url(path, query))
     }
 
-    /// Sends it, until it does not come too soon. What is refused is a failure.
+    /// Sends a request; repeats it while it is rate-limited. Any other status than success is a failure.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
             let this = request.try_clone().ok_or_else(|| client_config_error("the request can't be repeated"))?;
             let response = this.send().await.map_err(|error| self.unreachable(&error))?;
-            tries += 1;
+            attempts += 1;
             match (response.status(), retry_after_seconds(&response)) {
                 (status, _) if status.is_success() => return Ok(response),
                 (StatusCode::TOO_MANY_REQUESTS, Some(seconds))
-                    if seconds <= MAX_RETRY_AFTER_SECONDS && tries < MAX_ATTEMPTS =>
+                    if seconds <= MAX_RETRY_AFTER_SECONDS && attempts < MAX_ATTEMPTS =>
                 {
                     tokio::time::sleep(Duration::from_secs(seconds)).await;
                 }
                 (status, _) if status.is_redirection() => {
-                    let text = format!("the service at {} sends elsewhere ({status})", self.base);
+                    let text = format!("the service at {} redirects the request ({status})", self.base);
                     return Err(ServiceError::new(ExitStatus::Failed, "service.elsewhere", text)
-                        .help("give the URL at which it answers itself")
+                        .help("use the URL of the service itself")
                         .into());
                 }
                 _ => return Err(problem::read_failure(response).await),
@@ -132,44 +132,46 @@ impl ServiceClient {
         }
     }
 
-    /// Sends it and reads the answer.
+    /// Sends a request and reads the response.
     pub(super) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
         self.read(self.send(request).await?).await
     }
 
-    /// Reads an answer.
+    /// Reads a response.
     pub(super) async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
         let bytes = read_body(response, MAX_RESPONSE_BYTES).await.map_err(|error| self.unreachable(&error))?;
         let Some(bytes) = bytes else {
-            let text = format!("the answer of {} is longer than {} MiB", self.base, MAX_RESPONSE_BYTES >> 20);
+            let text = format!("the response of {} is larger than {} MiB", self.base, MAX_RESPONSE_BYTES >> 20);
             return Err(ServiceError::new(ExitStatus::Failed, "service.unexpected", text).into());
         };
         serde_json::from_slice(&bytes).map_err(|error| {
-            let text = format!("{} answers, and not as a service of Occopus would: {error}", self.base);
+            let text = format!("unexpected response of {}, which may not be an Occopus service: {error}", self.base);
             ServiceError::new(ExitStatus::Failed, "service.unexpected", text).into()
         })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let text = format!("the service at {} can't be reached: {}", self.base, cause_chain(error));
-        let refused = ServiceError::new(ExitStatus::Failed, "service.unreachable", text).transient();
-        refused.help("`--server` or OCCOPUS_SERVER says where it is").into()
+        let text = format!("cannot connect to the service at {}: {}", self.base, cause_chain(error));
+        ServiceError::new(ExitStatus::Failed, "service.unreachable", text)
+            .transient()
+            .help("`--server` or OCCOPUS_SERVER has its URL")
+            .into()
     }
 }
 
-/// Reads the whole of an answer; none when it has more bytes than these.
-pub(super) async fn read_body(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+/// Reads the body of a response; none if it has more than `limit` bytes.
+pub(super) async fn read_body(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut bytes = Vec::new();
-    while let Some(piece) = response.chunk().await? {
-        if bytes.len() + piece.len() > most {
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > limit {
             return Ok(None);
         }
-        bytes.extend_from_slice(&piece);
+        bytes.extend_from_slice(&chunk);
     }
     Ok(Some(bytes))
 }
 
-/// Where the service is, when there is to be one.
+/// Returns the URL of the service, if the options or the environment name one.
 pub(super) fn server_address(common: &GlobalArgs) -> Option<String> {
     common.server.clone().or_else(|| environment_variable("OCCOPUS_SERVER"))
 }
@@ -178,39 +180,38 @@ fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// From a file or from the environment, never from the command line, which others can see.
+/// Reads the token from a file or from the environment, never from the command line, which others can see.
 fn read_token(common: &GlobalArgs) -> Result<Option<String>, Failure> {
     let Some(file) = &common.token_file else { return Ok(environment_variable("OCCOPUS_TOKEN")) };
     let text = files::read_text(file, MAX_CREDENTIAL_FILE_BYTES)
         .map_err(|error| client_config_error(format_args!("{}: {error}", file.display())))?;
     match text.trim() {
-        "" => Err(client_config_error(format_args!("{} has no token in it", file.display()))),
+        "" => Err(client_config_error(format_args!("{} contains no token", file.display()))),
         token => Ok(Some(token.to_owned())),
     }
 }
 
 fn parse_base_url(address: &str) -> Result<Url, Failure> {
-    let wrong = |why: &str| {
+    let invalid = |cause: &str| {
         Failure::new(
             ExitStatus::Usage,
             "server.invalid",
-            format_args!("`{address}` is not the URL of a service: {why}"),
+            format_args!("`{address}` is not the URL of a service: {cause}"),
         )
-        .help("such as https://occopus.example.org, or http://127.0.0.1:8080")
+        .help("for example https://occopus.example.org, or http://127.0.0.1:8080")
     };
-    let url = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
+    let url = Url::parse(address).map_err(|error| invalid(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("it does not begin with `https://` or `http://`"));
+        return Err(invalid("it does not begin with `https://` or `http://`"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        // The address is not repeated: there is a password in it.
-        let text = "the URL of a service has no user and no password in it";
-        return Err(
-            Failure::new(ExitStatus::Usage, "server.invalid", text).help("OCCOPUS_TOKEN or --token-file has the token")
-        );
+        // The message does not repeat the address, which has a password in it.
+        let text = "the URL of a service must not contain a user or a password";
+        return Err(Failure::new(ExitStatus::Usage, "server.invalid", text)
+            .help("pass a token in OCCOPUS_TOKEN or with `--token-file`"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("it has a `?` or a `#` in it"));
+        return Err(invalid("it contains a `?` or a `#`"));
     }
     Ok(url)
 }
@@ -221,7 +222,7 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Whole seconds, as this service tells them.
+/// Returns the `Retry-After` of a response in seconds. The service sends whole seconds, not dates.
 fn retry_after_seconds(response: &Response) -> Option<u64> {
     response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()
 }
@@ -230,7 +231,7 @@ fn client_config_error(text: impl std::fmt::Display) -> Failure {
     Failure::new(ExitStatus::Usage, "server.unusable", text)
 }
 
-/// An error and why; reqwest's own words are about requests and URLs.
+/// Returns the causes of an error. The text of a reqwest error itself is about requests and URLs.
 fn cause_chain(error: &(dyn StdError + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |error: &&(dyn StdError + 'static)| (*error).source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_of_a_service_is_refused() {
+    fn invalid_urls_are_refused() {
         for address in ["", "localhost:8080", "ftp://x", "https://x/?a", "https://me:SECRET@x", "/tmp/socket"] {
             let failure = ServiceClient::new(address, Vec::new(), None).err().expect(address);
             assert_eq!(failure.exit(), ExitStatus::Usage, "{address}");
@@ -262,7 +263,7 @@ mod tests {
         }
     }
 
-    /// A server of which nobody knows what it is.
+    /// Checks a server that is not a service.
     #[tokio::test]
     async fn an_answer_without_end_is_not_read_to_the_end() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -276,10 +277,10 @@ mod tests {
             }
         });
         let service = service(&address);
-        let asked = service.request(Method::GET, &["a"], &[]).send().await.expect("an answer");
-        assert_eq!(read_body(asked, 1 << 20).await.expect("it goes on"), None);
-        let refused = service.send(service.request(Method::GET, &["a"], &[])).await.expect_err("a refusal");
-        assert!(refused.render().contains("500"), "{}", refused.render());
+        let response = service.request(Method::GET, &["a"], &[]).send().await.expect("an answer");
+        assert_eq!(read_body(response, 1 << 20).await.expect("it goes on"), None);
+        let failure = service.send(service.request(Method::GET, &["a"], &[])).await.expect_err("a failure");
+        assert!(failure.render().contains("500"), "{}", failure.render());
     }
 
     #[test]

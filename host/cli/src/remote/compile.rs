@@ -1,4 +1,4 @@
-//! The user's files, compiled here for a service.
+//! Compilation of the user's files for a service.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -20,22 +20,23 @@ use crate::args::DescriptionArgs;
 use crate::backend;
 use crate::failure::Failure;
 
-/// How the text that is sent is called while it is looked at here.
+/// Name of the sent document in its own diagnostics.
 const DOCUMENT_NAME: &str = "description";
-/// The service knows how many it allows.
+/// Absence of limits: the service enforces its own.
 const NO_INSTANCE_LIMITS: InstanceLimits = InstanceLimits { per_node: u32::MAX, per_infrastructure: u32::MAX };
 
-/// A description, as it is sent.
+/// A description as it is sent to a service.
 pub(crate) struct SubmittedDescription {
-    /// What the files say, and what is doubtful in them.
+    /// The compiled files, with their warnings.
     pub(crate) compiled: Compiled,
-    /// One document that needs no other file.
+    /// The sent document, which needs no other file.
     pub(crate) text: String,
     plugins: Arc<ServicePlugins>,
 }
 
 impl ServiceClient {
-    /// Reads a description with its node definitions, against what the service has; tells the warnings on standard error.
+    /// Compiles a description with its node definitions against the plugins and stored definitions of the service; prints
+    /// warnings on standard error.
     pub(crate) async fn compile(&self, files: DescriptionArgs) -> Result<SubmittedDescription, Failure> {
         let plugins = Arc::new(ServicePlugins(self.plugins().await?));
         let stored = IndexMap::new();
@@ -43,20 +44,20 @@ impl ServiceClient {
         let mut input =
             CompileInput { description, definitions, stored, events: &EventKind::NAMES, instances: NO_INSTANCE_LIMITS };
         let mut compiled = compile(input.clone(), &plugins).await;
-        if let Err(problems) = &compiled
-            && problems.iter().any(|problem| problem.code() == "type.unknown")
+        if let Err(errors) = &compiled
+            && errors.iter().any(|error| error.code() == "type.unknown")
         {
-            input.stored = self.fetch_missing_definitions(problems, &plugins).await?;
+            input.stored = self.fetch_missing_definitions(errors, &plugins).await?;
             compiled = compile(input, &plugins).await;
         }
         let compiled = compiled?;
         backend::print_warnings(&compiled.warnings);
-        // A value has a line of its own, by which it is found again.
+        // Each value has a line of its own, by which its origin is found again.
         let text = format!("{:#}", document(&compiled.infrastructure));
         Ok(SubmittedDescription { compiled, text, plugins })
     }
 
-    /// Reads files of node definitions, against what the service has; gives them as one document.
+    /// Reads files of node definitions against the plugins of the service; returns them as one document.
     pub(crate) async fn read_definitions(&self, files: Vec<PathBuf>) -> Result<String, Failure> {
         let plugins = ServicePlugins(self.plugins().await?);
         let (definitions, warnings) = blocking(move || read_definitions(&files, &WithPlanned(&plugins))).await?;
@@ -64,24 +65,24 @@ impl ServiceClient {
         Ok(document_of_definitions(&definitions).to_string())
     }
 
-    /// The definitions that the service keeps of the types that are missing. Of others only the names, to suggest them.
+    /// Returns the service's definitions of the missing types. Other types have their names only, for suggestions.
     async fn fetch_missing_definitions(
         &self,
-        problems: &Diagnostics,
+        errors: &Diagnostics,
         plugins: &ServicePlugins,
     ) -> Result<IndexMap<String, Vec<Implementation>>, Failure> {
         let missing: Vec<_> =
-            problems.iter().filter(|problem| problem.code() == "type.unknown").map(ToString::to_string).collect();
+            errors.iter().filter(|error| error.code() == "type.unknown").map(ToString::to_string).collect();
         let mut stored = IndexMap::new();
-        for kept in self.definitions().await? {
-            let name = format!("`{}`", kept.node_type);
+        for definition in self.definitions().await? {
+            let name = format!("`{}`", definition.node_type);
             let mut implementations = Vec::new();
             if missing.iter().any(|message| message.contains(&name)) {
-                let text = self.definition(&kept.node_type).await?.to_string();
-                let (mut types, _) = read_definitions_document(&kept.node_type, &text, plugins)?;
-                implementations = types.swap_remove(&kept.node_type).unwrap_or_default();
+                let text = self.definition(&definition.node_type).await?.to_string();
+                let (mut types, _) = read_definitions_document(&definition.node_type, &text, plugins)?;
+                implementations = types.swap_remove(&definition.node_type).unwrap_or_default();
             }
-            stored.insert(kept.node_type, implementations);
+            stored.insert(definition.node_type, implementations);
         }
         Ok(stored)
     }
@@ -93,30 +94,30 @@ async fn compile(input: CompileInput, plugins: &Arc<ServicePlugins>) -> Result<C
 }
 
 impl SubmittedDescription {
-    /// The graph.
+    /// Returns the compiled infrastructure.
     pub(crate) fn infrastructure(&self) -> &Infrastructure {
         &self.compiled.infrastructure
     }
 
-    /// With the places in the user's files, where the service could only name those in what was sent.
+    /// Replaces the locations in the sent document by those in the user's files.
     pub(crate) fn relocate_failure(&self, failure: Failure) -> Failure {
-        let Failure::Service(mut refused) = failure else { return failure };
-        if !refused.problems.is_empty() {
+        let Failure::Service(mut error) = failure else { return failure };
+        if !error.problems.is_empty() {
             let origins = self.line_origins();
-            refused.problems = refused.problems.into_iter().map(|told| relocate(told, &origins)).collect();
+            error.problems = error.problems.into_iter().map(|diagnostic| relocate(diagnostic, &origins)).collect();
         }
-        Failure::Service(refused)
+        Failure::Service(error)
     }
 
-    /// What the service finds doubtful and we do not, with places in the user's files.
+    /// Returns the service's warnings that the compilation here has not given, with locations in the user's files.
     pub(crate) fn service_warnings(&self, warnings: Vec<FileDiagnostic>) -> Vec<FileDiagnostic> {
         let known: HashSet<_> = self.compiled.warnings.iter().map(ToString::to_string).collect();
         let origins = self.line_origins();
-        let new = warnings.into_iter().filter(|told| !known.contains(&told.message));
-        new.map(|told| relocate(told, &origins)).collect()
+        let new = warnings.into_iter().filter(|warning| !known.contains(&warning.message));
+        new.map(|warning| relocate(warning, &origins)).collect()
     }
 
-    /// By the line of what is sent: where the user wrote it.
+    /// Returns the user's location (`FILE:LINE:COLUMN`) of each line of the sent document.
     fn line_origins(&self) -> HashMap<usize, String> {
         let (none, events) = (IndexMap::new(), &EventKind::NAMES[..]);
         let schemas: &dyn Schemas = &*self.plugins;
@@ -130,11 +131,11 @@ impl SubmittedDescription {
         for (name, implementations) in &sent.infrastructure.definitions {
             let both = implementations.iter().zip(written.get(name).into_iter().flatten());
             for (sent, written) in both {
-                let places = sent.lines.iter().filter_map(|(pointer, at)| Some((at, written.lines.get(pointer)?)));
-                for (at, origin) in places.chain([(&sent.origin, &written.origin)]) {
-                    if let Some(place) = SourceLocation::parse(at) {
-                        // What encloses something comes before it, and begins on the same line at most.
-                        origins.entry(place.line).or_insert_with(|| origin.clone());
+                let locations = sent.lines.iter().filter_map(|(pointer, at)| Some((at, written.lines.get(pointer)?)));
+                for (at, origin) in locations.chain([(&sent.origin, &written.origin)]) {
+                    if let Some(location) = SourceLocation::parse(at) {
+                        // An enclosing value comes before its content, and begins on the same line at most.
+                        origins.entry(location.line).or_insert_with(|| origin.clone());
                     }
                 }
             }
@@ -143,25 +144,25 @@ impl SubmittedDescription {
     }
 }
 
-fn relocate(told: FileDiagnostic, origins: &HashMap<usize, String>) -> FileDiagnostic {
-    let place = told.line.and_then(|line| origins.get(&line)).and_then(|origin| SourceLocation::parse(origin));
-    let file = place.map(|place| place.file.to_owned());
-    let (line, column) = place.map(|place| (place.line, place.column)).unzip();
-    FileDiagnostic { file, line, column, ..told }
+fn relocate(diagnostic: FileDiagnostic, origins: &HashMap<usize, String>) -> FileDiagnostic {
+    let location = diagnostic.line.and_then(|line| origins.get(&line)).and_then(|origin| SourceLocation::parse(origin));
+    let file = location.map(|location| location.file.to_owned());
+    let (line, column) = location.map(|location| (location.line, location.column)).unzip();
+    FileDiagnostic { file, line, column, ..diagnostic }
 }
 
-/// Reading files and checking them takes a while and does not wait for anything.
+/// Runs work that reads and checks files, which takes a while, outside of the asynchronous threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        // It is not cancelled by anybody, so it has panicked.
+        // Nothing cancels it, so it has panicked.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use occopus_runtime::Kind;
+    use occopus_runtime::PluginKind;
     use serde_json::json;
 
     use crate::plugin::{PluginDetails, PluginNeeds};
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
 
     fn posted(folder: &std::path::Path) -> SubmittedDescription {
-        let card = |kind: Kind, keyword: &str| PluginDetails {
+        let plugin = |kind: PluginKind, keyword: &str| PluginDetails {
             kind,
             keyword: keyword.into(),
             name: keyword.into(),
@@ -183,7 +184,10 @@ mod tests {
             section_schema: Arc::new(json!({})),
             credentials_schema: None,
         };
-        let plugins = Arc::new(ServicePlugins(vec![card(Kind::Driver, "local"), card(Kind::Contextualiser, "basic")]));
+        let plugins = Arc::new(ServicePlugins(vec![
+            plugin(PluginKind::Driver, "local"),
+            plugin(PluginKind::Contextualiser, "basic"),
+        ]));
         let input = CompileInput {
             description: folder.join("infra.yaml"),
             events: &EventKind::NAMES,
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_finds_is_shown_where_the_user_wrote_it() {
+    fn diagnostics_of_a_service_are_located_in_the_users_files() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("nodes")).expect("a folder");
         std::fs::write(folder.path().join("infra.yaml"), "infra_name: a\nuser_id: u\nnodes: [{name: n, type: t}]\n")
@@ -204,7 +208,7 @@ mod tests {
         std::fs::write(folder.path().join("nodes/node_definitions.yaml"), definitions).expect("written");
         let posted = posted(folder.path());
         let line = posted.text.lines().position(|line| line.contains(r#""text": "one\ntwo\n""#)).expect("sent") + 1;
-        let told = |line| FileDiagnostic {
+        let diagnostic = |line| FileDiagnostic {
             severity: "error".into(),
             code: "template.failed".into(),
             message: "line 2: what is this?".into(),
@@ -213,13 +217,15 @@ mod tests {
             column: Some(15),
             help: None,
         };
-        let mut refused = ServiceError::new(crate::failure::ExitStatus::Invalid, "files.invalid", "no");
-        refused.problems = vec![told(line), told(1)];
-        let Failure::Service(refused) = posted.relocate_failure(refused.into()) else { panic!("a refusal stays one") };
-        let wanted = folder.path().join("nodes/node_definitions.yaml");
-        let [found, unknown] = &refused.problems[..] else { panic!("two problems") };
-        assert_eq!((found.file.as_deref(), found.line, found.column), (wanted.to_str(), Some(8), Some(7)));
-        assert_eq!((&unknown.file, unknown.line), (&None, None), "nobody has seen the text that was sent");
-        assert_eq!(posted.service_warnings(vec![told(line)]).len(), 1);
+        let mut error = ServiceError::new(crate::failure::ExitStatus::Invalid, "files.invalid", "no");
+        error.problems = vec![diagnostic(line), diagnostic(1)];
+        let Failure::Service(error) = posted.relocate_failure(error.into()) else {
+            panic!("not an error of a service")
+        };
+        let expected = folder.path().join("nodes/node_definitions.yaml");
+        let [found, unknown] = &error.problems[..] else { panic!("two diagnostics") };
+        assert_eq!((found.file.as_deref(), found.line, found.column), (expected.to_str(), Some(8), Some(7)));
+        assert_eq!((&unknown.file, unknown.line), (&None, None), "the user has not seen the sent text");
+        assert_eq!(posted.service_warnings(vec![diagnostic(line)]).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The events of an infrastructure as they happen: Server-Sent Events, taken up again where they broke off.
+//! The event stream of an infrastructure: Server-Sent Events, resumed where the connection broke off.
 
 use std::io;
 use std::time::Duration;
@@ -14,43 +14,44 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::client::ServiceClient;
 use crate::failure::Failure;
 
-/// A service says something at least so often, if only that it is still there.
+/// Time without data after which a connection counts as broken. The service sends comments in between.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Before the next try after the first one.
+/// Pause before the first reconnection.
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(200);
-/// Before the next try after many.
+/// Pause before a reconnection after many failures.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
-/// Bytes of one event.
+/// Size limit of one event, in bytes.
 const MAX_EVENT_BYTES: usize = 16 << 20;
-/// The header by which an event stream is taken up again.
+/// The header by which an event stream is resumed.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Where to begin.
+/// Start of an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamStart {
-    /// With what happens from now on. The infrastructure exists.
+    /// Events from now on. The infrastructure exists.
     Now,
-    /// With what comes after this event. The infrastructure exists.
+    /// Events after this one. The infrastructure exists.
     After(u64),
-    /// With the first event of an infrastructure that may not exist yet.
+    /// All events of an infrastructure that may not exist yet.
     Beginning,
 }
 
-/// Connects, and goes on in the background: until the infrastructure is gone, or nobody listens any more.
+/// Subscribes to the events of an infrastructure, and forwards them in the background until the infrastructure is gone or the
+/// receiver is dropped. Reconnects without limit.
 pub(crate) async fn subscribe(
     service: &ServiceClient,
     id: &str,
-    begin: StreamStart,
+    start: StreamStart,
 ) -> Result<UnboundedReceiver<Event>, Failure> {
-    let (tell, events) = unbounded_channel();
-    let position = match begin {
+    let (sender, events) = unbounded_channel();
+    let position = match start {
         StreamStart::Now => None,
         StreamStart::After(event) => Some(event),
         StreamStart::Beginning => Some(0),
     };
-    let mut stream = EventStream { service: service.clone(), id: id.to_owned(), position, sender: tell };
-    // Whoever waits for the connection misses nothing of what is asked for afterwards.
-    let first = if begin == StreamStart::Beginning { None } else { Some(stream.connect().await?) };
+    let mut stream = EventStream { service: service.clone(), id: id.to_owned(), position, sender };
+    // The caller waits for the connection, so that it misses no event of what it requests afterwards.
+    let first = if start == StreamStart::Beginning { None } else { Some(stream.connect().await?) };
     tokio::spawn(async move { stream.forward(first).await });
     Ok(events)
 }
@@ -58,16 +59,16 @@ pub(crate) async fn subscribe(
 struct EventStream {
     service: ServiceClient,
     id: String,
-    /// The last event that is known.
+    /// Id of the last known event.
     position: Option<u64>,
     sender: UnboundedSender<Event>,
 }
 
-/// How a connection ended.
+/// End of a connection.
 enum ConnectionEnd {
-    /// There is nothing more to come, or nobody to hear it.
+    /// The stream has ended, or the receiver is gone.
     Finished,
-    /// It may go on with another one.
+    /// The stream can be resumed by another connection.
     Interrupted,
 }
 
@@ -83,8 +84,8 @@ impl EventStream {
     }
 
     async fn forward(&mut self, first: Option<Response>) {
-        // What is not there before it was there may still come.
-        let mut has_been_there = first.is_some();
+        // An infrastructure that has not existed yet may still be created.
+        let mut has_existed = first.is_some();
         let mut next = first;
         let mut pause = MIN_RECONNECT_DELAY;
         loop {
@@ -94,19 +95,19 @@ impl EventStream {
             };
             match connected {
                 Ok(response) => {
-                    has_been_there = true;
+                    has_existed = true;
                     pause = MIN_RECONNECT_DELAY;
                     if let ConnectionEnd::Finished = self.read_events(response).await {
                         return;
                     }
                 }
-                Err(Failure::Service(refused)) if refused.status == Some(StatusCode::NOT_FOUND) => {
-                    if has_been_there {
+                Err(Failure::Service(error)) if error.status == Some(StatusCode::NOT_FOUND) => {
+                    if has_existed {
                         return;
                     }
                 }
-                // Such as a token that was revoked: trying again is of no use.
-                Err(Failure::Service(refused)) if !refused.is_transient => return,
+                // Such as a revoked token: a retry cannot succeed.
+                Err(Failure::Service(error)) if !error.is_transient => return,
                 Err(_) => pause = (pause * 2).min(MAX_RECONNECT_DELAY),
             }
             tokio::select! {
@@ -139,7 +140,7 @@ impl EventStream {
     }
 }
 
-/// The pieces of an answer, as long as they keep coming, and make blocks.
+/// Returns the chunks of a response. Fails if it stays silent, or if a block exceeds the size limit.
 fn body_chunks(response: Response) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold((response, 0), async |(mut response, open)| {
         match tokio::time::timeout(IDLE_TIMEOUT, response.chunk()).await {
@@ -158,7 +159,7 @@ fn body_chunks(response: Response) -> impl Stream<Item = io::Result<Bytes>> {
     })
 }
 
-/// The event in a block; none in one that only has other fields, or something that this version can't read.
+/// Returns the event in a block; none if the block has no data, or an event that this version cannot read.
 fn parse_event(block: &Sse) -> Option<Event> {
     let event: Event = serde_json::from_str(block.data.as_deref()?).ok()?;
     let id = event.id.or_else(|| block.id.as_deref()?.parse().ok());
@@ -182,12 +183,12 @@ mod tests {
         format!("id: {id}\nevent: {name}\ndata: {data}\n\n")
     }
 
-    /// A server that gives these answers, one for each connection, and remembers what it was asked.
+    /// Starts a server that sends these responses, one for each connection, and records the requests.
     async fn server(answers: Vec<String>) -> (ServiceClient, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let memory = Arc::clone(&asked);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let recorded = Arc::clone(&requests);
         tokio::spawn(async move {
             for answer in answers {
                 let (mut socket, _) = listener.accept().await.expect("a client");
@@ -195,17 +196,17 @@ mod tests {
                 while !request.ends_with(b"\r\n\r\n") {
                     request.push(socket.read_u8().await.expect("a request"));
                 }
-                memory.lock().expect("no panic").push(String::from_utf8_lossy(&request).to_lowercase());
-                // In small pieces, as a network may deliver them.
-                for piece in answer.as_bytes().chunks(7) {
-                    socket.write_all(piece).await.expect("written");
+                recorded.lock().expect("no panic").push(String::from_utf8_lossy(&request).to_lowercase());
+                // In small chunks, as a network may deliver them.
+                for chunk in answer.as_bytes().chunks(7) {
+                    socket.write_all(chunk).await.expect("written");
                     socket.flush().await.expect("written");
                 }
             }
         });
         let service =
             ServiceClient::new(&address, Vec::new(), None).unwrap_or_else(|failure| panic!("{}", failure.render()));
-        (service, asked)
+        (service, requests)
     }
 
     async fn collect_events(mut events: UnboundedReceiver<Event>) -> Vec<(Option<u64>, String)> {
@@ -217,43 +218,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_is_taken_up_where_it_broke_off() {
+    async fn a_stream_is_resumed_where_it_broke_off() {
         let first = format!("{HEAD}: still here\n\n{}{}id: 9\nda", block(3, "suspended"), block(4, "resumed"));
         let second = format!("{HEAD}{}event: infradrop\ndata: {{}}\n\n", block(5, "infraready"));
-        let (service, asked) = server(vec![first, second]).await;
+        let (service, requests) = server(vec![first, second]).await;
         let events = subscribe(&service, "i", StreamStart::After(2))
             .await
             .unwrap_or_else(|failure| panic!("{}", failure.render()));
         let ids: Vec<_> = collect_events(events).await.into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids, [Some(3), Some(4), Some(5)]);
-        let asked = asked.lock().expect("no panic");
+        let requests = requests.lock().expect("no panic");
         assert!(
-            asked[0].contains("last-event-id: 2\r\n") && asked[0].contains("accept: text/event-stream"),
-            "{asked:?}"
+            requests[0].contains("last-event-id: 2\r\n") && requests[0].contains("accept: text/event-stream"),
+            "{requests:?}"
         );
-        assert!(asked[1].contains("last-event-id: 4\r\n"), "what was cut off is asked for again: {asked:?}");
+        assert!(requests[1].contains("last-event-id: 4\r\n"), "what was cut off is requested again: {requests:?}");
     }
 
     #[tokio::test]
-    async fn what_does_not_exist_yet_is_awaited_and_what_is_gone_is_over() {
+    async fn a_missing_infrastructure_is_awaited_and_a_gone_one_ends_the_stream() {
         let answers = vec![
             NOT_FOUND.to_owned(),
             NOT_FOUND.to_owned(),
             format!("{HEAD}{}", block(1, "suspended")),
             NOT_FOUND.to_owned(),
         ];
-        let (service, asked) = server(answers).await;
+        let (service, requests) = server(answers).await;
         let events = subscribe(&service, "i", StreamStart::Beginning)
             .await
             .unwrap_or_else(|failure| panic!("{}", failure.render()));
         assert_eq!(collect_events(events).await.len(), 1);
-        assert_eq!(asked.lock().expect("no panic").len(), 4);
+        assert_eq!(requests.lock().expect("no panic").len(), 4);
         let (service, _) = server(vec![NOT_FOUND.to_owned()]).await;
         assert!(subscribe(&service, "i", StreamStart::Now).await.is_err(), "it is not there");
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_left_out() {
+    async fn unreadable_events_are_skipped() {
         let answer = format!(
             "{HEAD}retry: 5\n\ndata: no json\n\nevent: other\nid: 7\n\n{}{}",
             block(8, "an-event-of-a-later-version"),

@@ -1,7 +1,7 @@
-//! The same commands against a service (`occopus serve`): with `--server URL` or `OCCOPUS_SERVER`.
+//! Commands on a service (`occopus serve`): with `--server URL` or `OCCOPUS_SERVER`.
 //!
-//! Descriptions are compiled here, so that mistakes are shown at the user's own lines, but with what the service has:
-//! its plugins, and the definitions that it keeps. What is sent is one document that needs no other file.
+//! Descriptions are compiled on this machine, so that errors are shown at the user's own lines, but against the plugins
+//! and the stored definitions of the service. The document that is sent needs no other file.
 
 mod api;
 mod backend_support;
@@ -21,10 +21,10 @@ pub(crate) use problem::{FileDiagnostic, ServiceError};
 
 use crate::failure::Failure;
 
-/// Without the places in a text that nobody has seen.
+/// Removes the locations in a text that the user has not seen.
 pub(crate) fn without_locations(failure: Failure) -> Failure {
     match failure {
-        Failure::Service(refused) => refused.without_locations().into(),
+        Failure::Service(error) => error.without_locations().into(),
         other => other,
     }
 }

@@ -1,4 +1,4 @@
-//! Long work of a service: shown while it goes on, as if it were done here.
+//! Operations of a service, followed with progress as if they ran on this machine.
 
 use std::time::{Duration, Instant};
 
@@ -14,29 +14,29 @@ use crate::failure::{ExitStatus, Failure};
 use crate::report::{self, ProgressTree};
 use crate::{print, signals};
 
-/// Between two looks at whether it has ended.
+/// Pause between two requests for the state of an operation.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// A service that is started anew goes on with its work; it may take this long.
+/// Time for which the service may be unreachable: a restarted service continues its operations.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Events that belong to the end come at about the same time.
+/// Time without an event after which the events of an ended operation are complete.
 const EVENT_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What a service answers to a request that takes its time.
+/// Response of a service to a request that began an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Accepted {
     pub(super) infraid: String,
-    /// Where to look.
+    /// URL or path of the operation.
     pub(super) operation: String,
 }
 
 impl Accepted {
-    /// The operation's id. The way to it may lead through proxies that the service does not know of.
+    /// Returns the operation's id. The path before it may differ behind a proxy.
     fn operation_id(&self) -> &str {
         self.operation.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
     }
 }
 
-/// Long work.
+/// An operation of a service.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Operation {
     state: OperationState,
@@ -56,10 +56,10 @@ enum OperationState {
     Superseded,
 }
 
-/// What was seen.
+/// A summary of the events of an operation.
 #[derive(Debug, Default)]
 pub(crate) struct OperationSummary {
-    /// How many instances went.
+    /// Number of removed instances.
     pub(crate) dropped: usize,
 }
 
@@ -69,68 +69,68 @@ impl OperationSummary {
     }
 }
 
-/// Shows what happens until the work has ended. Ctrl-C ends the showing, not the work. What is wrong is shown where the user
-/// wrote it, when it was sent just now.
+/// Follows an operation with progress until it has ended. Ctrl-C ends the following, not the operation. Locations in
+/// errors are those in the user's files for a description that was `posted`, and are removed otherwise.
 pub(crate) async fn follow_operation(
     service: &ServiceClient,
     accepted: &Accepted,
     mut events: UnboundedReceiver<Event>,
-    live: ProgressTree,
+    tree: ProgressTree,
     posted: Option<&SubmittedDescription>,
 ) -> Result<OperationSummary, Failure> {
     let stop = StopSignal::default();
-    signals::listen(stop.clone(), "leaving; the service goes on");
-    let (tell, told) = unbounded_channel();
-    let reporter = report::spawn_reporter(told, live);
-    let mut watched = OperationSummary::default();
-    let mut look = tokio::time::interval(POLL_INTERVAL);
-    let mut reached = Instant::now();
-    let ended = loop {
-        let looks = tokio::select! {
+    signals::listen(stop.clone(), "leaving; the service continues");
+    let (sender, shown) = unbounded_channel();
+    let reporter = report::spawn_reporter(shown, tree);
+    let mut summary = OperationSummary::default();
+    let mut poll = tokio::time::interval(POLL_INTERVAL);
+    let mut last_contact = Instant::now();
+    let outcome = loop {
+        let is_due = tokio::select! {
             event = events.recv(), if !events.is_closed() || !events.is_empty() => match event {
                 Some(event) => {
-                    watched.count_event(&event);
-                    let is_telling = matches!(event.kind, EventKind::InfraReady | EventKind::InfraDrop);
+                    summary.count_event(&event);
+                    let may_have_ended = matches!(event.kind, EventKind::InfraReady | EventKind::InfraDrop);
                     // The reporter ends with its channel, never before.
-                    let _ = tell.send(event);
-                    is_telling
+                    let _ = sender.send(event);
+                    may_have_ended
                 }
                 None => false,
             },
-            _ = look.tick() => true,
+            _ = poll.tick() => true,
             () = stop.requested() => break Err(interrupted(&accepted.infraid)),
         };
-        if !looks {
+        if !is_due {
             continue;
         }
         match service.operation(&accepted.infraid, accepted.operation_id()).await {
             Ok(operation) => {
-                reached = Instant::now();
-                if let Some(ended) = outcome(operation, &accepted.infraid) {
-                    break ended;
+                last_contact = Instant::now();
+                if let Some(outcome) = operation_outcome(operation, &accepted.infraid) {
+                    break outcome;
                 }
             }
-            Err(Failure::Service(refused)) if refused.is_transient && reached.elapsed() < OUTAGE_TIMEOUT => {}
+            Err(Failure::Service(error)) if error.is_transient && last_contact.elapsed() < OUTAGE_TIMEOUT => {}
             Err(failure) => break Err(failure),
         }
     };
     if stop.request_count() == 0 {
         while let Ok(Some(event)) = tokio::time::timeout(EVENT_DRAIN_TIMEOUT, events.recv()).await {
-            watched.count_event(&event);
-            let _ = tell.send(event);
+            summary.count_event(&event);
+            let _ = sender.send(event);
         }
     }
-    drop(tell);
+    drop(sender);
     let _ = reporter.await;
-    match (ended, posted) {
-        (Ok(()), _) => Ok(watched),
+    match (outcome, posted) {
+        (Ok(()), _) => Ok(summary),
         (Err(failure), Some(posted)) => Err(posted.relocate_failure(failure)),
         (Err(failure), None) => Err(without_locations(failure)),
     }
 }
 
-/// None as long as it goes on.
-fn outcome(operation: Operation, id: &str) -> Option<Result<(), Failure>> {
+/// Returns the outcome of an operation; none while it runs.
+fn operation_outcome(operation: Operation, id: &str) -> Option<Result<(), Failure>> {
     match operation.state {
         OperationState::Pending | OperationState::Running => None,
         OperationState::Done => {
@@ -140,18 +140,18 @@ fn outcome(operation: Operation, id: &str) -> Option<Result<(), Failure>> {
             Some(Ok(()))
         }
         OperationState::Failed => {
-            let refused = operation.error.map_or_else(
+            let error = operation.error.map_or_else(
                 || {
                     let text =
-                        operation.message.unwrap_or_else(|| "it failed, and the service does not say why".into());
+                        operation.message.unwrap_or_else(|| "the operation failed; the service gives no cause".into());
                     ServiceError::new(ExitStatus::Failed, "operation.failed", text)
                 },
                 ServiceError::from,
             );
-            Some(Err(refused.with_infrastructure(id).into()))
+            Some(Err(error.with_infrastructure(id).into()))
         }
         OperationState::Superseded => {
-            let text = operation.message.unwrap_or_else(|| "somebody has asked for something else since".into());
+            let text = operation.message.unwrap_or_else(|| "the operation was superseded by a later request".into());
             Some(Err(ServiceError::new(ExitStatus::Failed, "operation.superseded", text)
                 .with_infrastructure(id)
                 .into()))
@@ -160,7 +160,7 @@ fn outcome(operation: Operation, id: &str) -> Option<Result<(), Failure>> {
 }
 
 fn interrupted(id: &str) -> Failure {
-    ServiceError::new(ExitStatus::Interrupted, "client.left", format!("the service goes on with {id}"))
+    ServiceError::new(ExitStatus::Interrupted, "client.left", format!("the service continues with {id}"))
         .with_infrastructure(id)
         .help(format!("`occopus events -f -i {id}` shows it again; `occopus destroy -i {id}` stops and removes it"))
         .into()
@@ -170,27 +170,27 @@ fn interrupted(id: &str) -> Failure {
 mod tests {
     use super::*;
 
-    fn ended(json: &str) -> Option<Result<(), Failure>> {
-        outcome(serde_json::from_str(json).expect("an operation"), "i")
+    fn outcome(json: &str) -> Option<Result<(), Failure>> {
+        operation_outcome(serde_json::from_str(json).expect("an operation"), "i")
     }
 
     #[test]
-    fn operations_end_as_the_same_work_does_here() {
+    fn operations_fail_as_on_this_machine() {
         for state in ["pending", "running"] {
-            assert!(ended(&format!(r#"{{"id": "o", "state": "{state}", "error": null}}"#)).is_none());
+            assert!(outcome(&format!(r#"{{"id": "o", "state": "{state}", "error": null}}"#)).is_none());
         }
-        assert!(matches!(ended(r#"{"state": "done", "message": null}"#), Some(Ok(()))));
+        assert!(matches!(outcome(r#"{"state": "done", "message": null}"#), Some(Ok(()))));
         let failed = r#"{"state": "failed", "error": {"code": "engine.owned", "detail": "busy", "status": 409}}"#;
-        let Some(Err(failure)) = ended(failed) else { panic!("it failed") };
+        let Some(Err(failure)) = outcome(failed) else { panic!("it failed") };
         assert_eq!((failure.exit(), &failure.to_json()["error"]["infrastructure"]), (ExitStatus::Owned, &"i".into()));
-        let Some(Err(failure)) = ended(r#"{"state": "failed"}"#) else { panic!("it failed") };
+        let Some(Err(failure)) = outcome(r#"{"state": "failed"}"#) else { panic!("it failed") };
         assert_eq!(failure.exit(), ExitStatus::Failed);
-        let Some(Err(failure)) = ended(r#"{"state": "superseded"}"#) else { panic!("another took its place") };
+        let Some(Err(failure)) = outcome(r#"{"state": "superseded"}"#) else { panic!("it was superseded") };
         assert_eq!(failure.exit(), ExitStatus::Failed);
     }
 
     #[test]
-    fn an_operation_is_named_by_the_end_of_its_address() {
+    fn the_id_of_an_operation_is_the_end_of_its_url() {
         for operation in ["/infrastructures/i/operations/o", "https://x/y/infrastructures/i/operations/o/"] {
             assert_eq!(Accepted { infraid: "i".into(), operation: operation.into() }.operation_id(), "o");
         }

@@ -1,15 +1,15 @@
-//! The plugins of a service, as far as descriptions are checked against them.
+//! Plugins of a service: their details, and the schemas that descriptions are checked against.
 
 use std::sync::Arc;
 
 use occopus_model::{Schemas, SectionKind};
-use occopus_runtime::Kind;
+use occopus_runtime::PluginKind;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::plugin::{PluginDetails, PluginNeeds};
 
-/// A plugin, as a service tells of it.
+/// A plugin in a response of a service.
 #[derive(Debug, Deserialize)]
 pub(super) struct PluginResponse {
     name: String,
@@ -27,9 +27,10 @@ pub(super) struct PluginResponse {
 }
 
 impl PluginResponse {
-    /// None for a plugin of a kind that this version does not know.
+    /// Converts the response; none if this version does not know the kind of the plugin.
     pub(super) fn into_details(self) -> Option<PluginDetails> {
-        let kinds = [Kind::Driver, Kind::HealthChecker, Kind::Contextualiser, Kind::ConfigManager];
+        let kinds =
+            [PluginKind::Driver, PluginKind::HealthChecker, PluginKind::Contextualiser, PluginKind::ConfigManager];
         Some(PluginDetails {
             kind: kinds.into_iter().find(|kind| kind.name() == self.kind)?,
             keyword: self.keyword,
@@ -46,33 +47,33 @@ impl PluginResponse {
     }
 }
 
-/// What the service says of its plugins.
+/// The plugins of a service, as a source of schemas.
 pub(super) struct ServicePlugins(pub(super) Vec<PluginDetails>);
 
 impl ServicePlugins {
     fn of_section(&self, section: SectionKind) -> impl Iterator<Item = &PluginDetails> {
         let kind = match section {
-            SectionKind::Resource => Some(Kind::Driver),
-            SectionKind::Contextualisation => Some(Kind::Contextualiser),
-            SectionKind::ConfigManagement => Some(Kind::ConfigManager),
-            SectionKind::HealthCheck => Some(Kind::HealthChecker),
+            SectionKind::Resource => Some(PluginKind::Driver),
+            SectionKind::Contextualisation => Some(PluginKind::Contextualiser),
+            SectionKind::ConfigManagement => Some(PluginKind::ConfigManager),
+            SectionKind::HealthCheck => Some(PluginKind::HealthChecker),
             SectionKind::Webhook => None,
         };
-        self.0.iter().filter(move |card| Some(card.kind) == kind)
+        self.0.iter().filter(move |plugin| Some(plugin.kind) == kind)
     }
 
     fn find(&self, section: SectionKind, keyword: &str) -> Option<&PluginDetails> {
-        self.of_section(section).find(|card| card.keyword == keyword)
+        self.of_section(section).find(|plugin| plugin.keyword == keyword)
     }
 }
 
 impl Schemas for ServicePlugins {
     fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Value>> {
-        self.find(section, keyword).map(|card| card.section_schema.clone())
+        self.find(section, keyword).map(|plugin| plugin.section_schema.clone())
     }
 
     fn keywords(&self, section: SectionKind) -> Vec<String> {
-        let mut keywords: Vec<_> = self.of_section(section).map(|card| card.keyword.clone()).collect();
+        let mut keywords: Vec<_> = self.of_section(section).map(|plugin| plugin.keyword.clone()).collect();
         keywords.sort();
         keywords.dedup();
         keywords

@@ -1,4 +1,4 @@
-//! What a service says when it refuses: a problem (RFC 9457), as a failure of the command.
+//! Error responses of a service (problem details, RFC 9457) as failures of commands.
 
 use occopus_engine::Leftover;
 use reqwest::{Response, StatusCode};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::read_body;
 use crate::failure::{ExitStatus, Failure};
 
-/// `application/problem+json`. Everything may be missing: a proxy may have answered.
+/// Problem details (`application/problem+json`). Every field may be missing: the response may be that of a proxy.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ProblemDetails {
@@ -21,7 +21,7 @@ pub(crate) struct ProblemDetails {
     left: Vec<Leftover>,
 }
 
-/// One thing that is wrong with what was sent.
+/// An error or warning in the sent document.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct FileDiagnostic {
     #[serde(default)]
@@ -40,34 +40,34 @@ pub(crate) struct FileDiagnostic {
 }
 
 impl FileDiagnostic {
-    /// `FILE:LINE:COLUMN`
+    /// Returns `FILE:LINE:COLUMN`.
     pub(crate) fn location(&self) -> Option<String> {
         Some(format!("{}:{}:{}", self.file.as_ref()?, self.line?, self.column?))
     }
 
-    /// For programs.
+    /// Returns the diagnostic as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let Self { severity, code, message, file, line, column, help } = self;
         json!({"severity": severity, "code": code, "message": message, "file": file, "line": line, "column": column, "help": help})
     }
 }
 
-/// Why a service did not do what it was asked, or could not be asked.
+/// An error of a service, or of the connection to it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ServiceError {
     pub(crate) exit: ExitStatus,
     pub(crate) code: String,
     pub(crate) text: String,
     pub(crate) help: Option<String>,
-    /// About the document that was sent.
+    /// Diagnostics of the sent document.
     pub(crate) problems: Vec<FileDiagnostic>,
-    /// What should not exist any more and does.
+    /// Instances that should have been removed and were not.
     pub(crate) left: Vec<Leftover>,
-    /// The infrastructure that it is about.
+    /// Id of the infrastructure.
     pub(crate) infrastructure: Option<String>,
-    /// Of the answer.
+    /// Status of the response.
     pub(crate) status: Option<StatusCode>,
-    /// The same request may succeed a little later.
+    /// Set if the same request may succeed a little later.
     pub(crate) is_transient: bool,
 }
 
@@ -94,23 +94,23 @@ impl ServiceError {
         Self { is_transient: true, ..self }
     }
 
-    /// Without the places in what was sent, which nobody has seen.
+    /// Removes the locations in the sent document, which the user has not seen.
     pub(crate) fn without_locations(mut self) -> Self {
-        for told in &mut self.problems {
-            (told.file, told.line, told.column) = (None, None, None);
+        for diagnostic in &mut self.problems {
+            (diagnostic.file, diagnostic.line, diagnostic.column) = (None, None, None);
         }
         self
     }
 
-    /// With the infrastructure that it is about.
+    /// Sets the id of the infrastructure.
     pub(crate) fn with_infrastructure(self, id: &str) -> Self {
         Self { infrastructure: Some(id.to_owned()), ..self }
     }
 }
 
 impl From<ServiceError> for Failure {
-    fn from(refused: ServiceError) -> Self {
-        Self::Service(Box::new(refused))
+    fn from(error: ServiceError) -> Self {
+        Self::Service(Box::new(error))
     }
 }
 
@@ -118,9 +118,11 @@ impl From<ProblemDetails> for ServiceError {
     fn from(problem: ProblemDetails) -> Self {
         let status = problem.status.and_then(|status| StatusCode::from_u16(status).ok());
         let code = problem.code.unwrap_or_else(|| "service.refused".to_owned());
-        let text =
-            problem.detail.or(problem.title).unwrap_or_else(|| "the service refuses, and does not say why".to_owned());
-        // Those of a node that failed later are places in what was right.
+        let text = problem
+            .detail
+            .or(problem.title)
+            .unwrap_or_else(|| "the service rejects the request without a cause".to_owned());
+        // The diagnostics of a node that failed later have locations in a valid document.
         let is_about_files = status == Some(StatusCode::BAD_REQUEST) && !problem.problems.is_empty();
         let exit = match code.as_str() {
             _ if !problem.left.is_empty() => ExitStatus::LeftBehind,
@@ -132,7 +134,7 @@ impl From<ProblemDetails> for ServiceError {
             _ => ExitStatus::Failed,
         };
         let help = problem.help.or_else(|| default_help(&code, status).map(str::to_owned));
-        let is_passing = matches!(
+        let is_transient = matches!(
             status,
             Some(StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
         );
@@ -141,7 +143,7 @@ impl From<ProblemDetails> for ServiceError {
             problems: problem.problems,
             left: problem.left,
             status,
-            is_transient: is_passing,
+            is_transient,
             ..Self::new(exit, &code, text)
         }
     }
@@ -150,21 +152,23 @@ impl From<ProblemDetails> for ServiceError {
 fn default_help(code: &str, status: Option<StatusCode>) -> Option<&'static str> {
     match (code, status) {
         ("engine.unknown-infrastructure", _) => Some("`occopus status` lists all infrastructures"),
-        ("engine.owned", _) => Some("wait for it to end; when it is maintained, `occopus detach` lets that stop"),
-        (_, Some(StatusCode::UNAUTHORIZED)) => {
-            Some("OCCOPUS_TOKEN or --token-file has the token; `occopus token create` makes one where the service runs")
+        ("engine.owned", _) => {
+            Some("wait until it has finished; if it maintains the infrastructure, `occopus detach` stops it")
         }
+        (_, Some(StatusCode::UNAUTHORIZED)) => Some(
+            "pass a token in OCCOPUS_TOKEN or with `--token-file`; `occopus token create` makes one where the service runs",
+        ),
         (_, Some(StatusCode::FORBIDDEN)) => {
-            Some("another token is needed: `occopus token create` makes one where the service runs")
+            Some("another token is required: `occopus token create` makes one where the service runs")
         }
         _ => None,
     }
 }
 
-/// Bytes of a refusal: what is longer is none of a service's.
+/// Size limit of an error response, in bytes: those of a service are shorter.
 const MAX_PROBLEM_BYTES: usize = 4 << 20;
 
-/// From an answer that is none of success.
+/// Reads an error response as a failure.
 pub(super) async fn read_failure(response: Response) -> Failure {
     let status = response.status();
     let bytes = read_body(response, MAX_PROBLEM_BYTES).await.ok().flatten().unwrap_or_default();
@@ -173,20 +177,20 @@ pub(super) async fn read_failure(response: Response) -> Failure {
 
 fn parse_problem(status: StatusCode, bytes: &[u8]) -> ProblemDetails {
     let problem = serde_json::from_slice::<ProblemDetails>(bytes).unwrap_or_default();
-    let said = problem.detail.clone().or_else(|| Some(format!("the service answers {status}, and says no more")));
-    ProblemDetails { status: Some(status.as_u16()), detail: said, ..problem }
+    let detail = problem.detail.clone().or_else(|| Some(format!("the service responds with {status}")));
+    ProblemDetails { status: Some(status.as_u16()), detail, ..problem }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(status: u16, body: &str) -> ServiceError {
+    fn parse(status: u16, body: &str) -> ServiceError {
         parse_problem(StatusCode::from_u16(status).expect("a status"), body.as_bytes()).into()
     }
 
     #[test]
-    fn exits_are_those_of_the_same_failure_on_this_machine() {
+    fn exit_statuses_are_those_of_this_machine() {
         for (status, code, exit) in [
             (409, "engine.owned", ExitStatus::Owned),
             (404, "engine.unknown-infrastructure", ExitStatus::Failed),
@@ -198,44 +202,44 @@ mod tests {
             (401, "access.unauthenticated", ExitStatus::Failed),
             (500, "something.new", ExitStatus::Failed),
         ] {
-            let told =
-                refused(status, &json!({"code": code, "detail": "why", "title": "T", "status": status}).to_string());
-            assert_eq!((told.exit, told.text.as_str(), told.code.as_str()), (exit, "why", code));
+            let error =
+                parse(status, &json!({"code": code, "detail": "why", "title": "T", "status": status}).to_string());
+            assert_eq!((error.exit, error.text.as_str(), error.code.as_str()), (exit, "why", code));
         }
     }
 
     #[test]
-    fn what_is_missing_to_be_let_in_is_said() {
+    fn missing_permissions_have_help() {
         for status in [401, 403] {
-            let told = refused(status, r#"{"code": "access.x", "detail": "no"}"#);
-            assert!(told.help.as_deref().is_some_and(|help| help.contains("token")), "{told:?}");
+            let error = parse(status, r#"{"code": "access.x", "detail": "no"}"#);
+            assert!(error.help.as_deref().is_some_and(|help| help.contains("token")), "{error:?}");
         }
-        let told = refused(401, r#"{"detail": "no", "help": "its own words"}"#);
-        assert_eq!(told.help.as_deref(), Some("its own words"));
+        let error = parse(401, r#"{"detail": "no", "help": "its own words"}"#);
+        assert_eq!(error.help.as_deref(), Some("its own words"));
     }
 
     #[test]
-    fn problems_and_what_is_left_come_along() {
+    fn diagnostics_and_leftovers_are_read() {
         let body = json!({
             "detail": "the files are not usable",
             "problems": [{"severity": "error", "code": "key.unknown", "message": "unknown key `x`", "file": "d", "line": 3,
                           "column": 5, "end_line": 3, "end_column": 6, "help": "did you mean `y`?"}],
         });
-        let told = refused(400, &body.to_string());
-        assert_eq!((told.exit, told.problems[0].location().as_deref()), (ExitStatus::Invalid, Some("d:3:5")));
+        let error = parse(400, &body.to_string());
+        assert_eq!((error.exit, error.problems[0].location().as_deref()), (ExitStatus::Invalid, Some("d:3:5")));
         let leftover =
             json!({"node": "n", "instance": "i", "driver": "local", "state": "failed", "handle": null, "message": "m"});
-        let told = refused(502, &body.to_string());
-        assert_eq!(told.exit, ExitStatus::Failed, "a node that failed later, and the place of its definition");
-        let told = refused(500, &json!({"code": "engine.left", "detail": "d", "left": [leftover]}).to_string());
-        assert_eq!((told.exit, told.left.len()), (ExitStatus::LeftBehind, 1));
+        let error = parse(502, &body.to_string());
+        assert_eq!(error.exit, ExitStatus::Failed, "a node that failed later, and the place of its definition");
+        let error = parse(500, &json!({"code": "engine.left", "detail": "d", "left": [leftover]}).to_string());
+        assert_eq!((error.exit, error.left.len()), (ExitStatus::LeftBehind, 1));
     }
 
     #[test]
-    fn answers_of_others_are_told_as_they_are() {
-        for (body, passing) in [("<html>Bad Gateway</html>", true), ("", true), ("[1]", true)] {
-            let told = refused(502, body);
-            assert_eq!((told.text.contains("502 Bad Gateway"), told.is_transient), (true, passing), "{told:?}");
+    fn responses_of_proxies_are_shown() {
+        for (body, is_transient) in [("<html>Bad Gateway</html>", true), ("", true), ("[1]", true)] {
+            let error = parse(502, body);
+            assert_eq!((error.text.contains("502 Bad Gateway"), error.is_transient), (true, is_transient), "{error:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Times in words.
+//! Durations as text.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`.
+/// Formats a duration: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`.
 pub(crate) fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -21,7 +21,7 @@ pub(crate) fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// How long ago this was; nothing when it lies in the future.
+/// Returns the time since `then`; zero if it lies in the future.
 pub(crate) fn time_since(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
@@ -32,18 +32,18 @@ mod tests {
 
     #[test]
     fn durations_are_as_exact_as_people_need() {
-        let said = |millis| format_duration(Duration::from_millis(millis));
-        assert_eq!(said(0), "0.0 s");
-        assert_eq!(said(449), "0.4 s");
-        assert_eq!(said(9_990), "9.9 s");
-        assert_eq!(said(59_999), "59 s");
-        assert_eq!(said(185_000), "3 min 5 s");
-        assert_eq!(said(7_800_000), "2 h 10 min");
-        assert_eq!(said(273_600_000), "3 d 4 h");
+        let format = |millis| format_duration(Duration::from_millis(millis));
+        assert_eq!(format(0), "0.0 s");
+        assert_eq!(format(449), "0.4 s");
+        assert_eq!(format(9_990), "9.9 s");
+        assert_eq!(format(59_999), "59 s");
+        assert_eq!(format(185_000), "3 min 5 s");
+        assert_eq!(format(7_800_000), "2 h 10 min");
+        assert_eq!(format(273_600_000), "3 d 4 h");
     }
 
     #[test]
-    fn clocks_that_went_back_are_no_trouble() {
+    fn a_clock_that_went_back_gives_zero() {
         let now = Timestamp::UNIX_EPOCH;
         assert_eq!(time_since(now, now + jiff::SignedDuration::from_secs(5)), Duration::ZERO);
         assert_eq!(time_since(now + jiff::SignedDuration::from_secs(5), now), Duration::from_secs(5));

@@ -1,4 +1,4 @@
-//! What people see: the tree of nodes, progress while something happens, and times in words.
+//! Reports for people: the tree of nodes, progress of a run, and formatted durations.
 
 mod durations;
 mod plain;
@@ -20,28 +20,28 @@ pub(crate) use progress::ProgressTree;
 pub(crate) use screen::LogWriter;
 pub(crate) use tree::{address_lines, status_lines};
 
-/// Redraw at most so often.
+/// Pause between two redraws.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Shows what happens on standard error until the events end: a tree that is redrawn on a terminal, lines otherwise.
-pub(crate) fn spawn_reporter(events: UnboundedReceiver<Event>, live: ProgressTree) -> JoinHandle<()> {
+/// Shows progress on standard error until the events end: a tree that is redrawn on a terminal, lines otherwise.
+pub(crate) fn spawn_reporter(events: UnboundedReceiver<Event>, tree: ProgressTree) -> JoinHandle<()> {
     if io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") {
-        tokio::spawn(draw_on_terminal(events, live))
+        tokio::spawn(draw_on_terminal(events, tree))
     } else {
         tokio::spawn(print_lines(events))
     }
 }
 
-async fn draw_on_terminal(mut events: UnboundedReceiver<Event>, mut live: ProgressTree) {
+async fn draw_on_terminal(mut events: UnboundedReceiver<Event>, mut tree: ProgressTree) {
     let mut tick = tokio::time::interval(REDRAW_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             event = events.recv() => match event {
-                Some(event) => live.apply(&event),
+                Some(event) => tree.apply(&event),
                 None => break,
             },
-            _ = tick.tick() => screen::draw(|width, height| live.lines(width, height)),
+            _ = tick.tick() => screen::draw(|width, height| tree.lines(width, height)),
         }
     }
     screen::clear();

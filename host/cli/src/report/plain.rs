@@ -7,17 +7,17 @@ use occopus_engine::{Event, EventKind};
 
 use crate::terminal::is_terminal_control;
 
-/// Turns events into lines, without saying the same thing twice.
+/// A converter of events into lines that leaves out repetitions.
 #[derive(Debug, Default)]
 pub(crate) struct EventLines {
-    /// Not by the times of events, since the clock may be set.
+    /// Time of the first event. Not by the times of events, since the clock may be set.
     began: Option<Instant>,
-    /// What was said last about a node.
+    /// Last line of each node.
     last_lines: HashMap<String, String>,
 }
 
 impl EventLines {
-    /// The line for an event; none when it says nothing new.
+    /// Returns the line for an event; none if it repeats the last line of its node.
     pub(crate) fn line(&mut self, event: &Event) -> Option<String> {
         let began = *self.began.get_or_insert_with(Instant::now);
         let text = one_line(&event.to_string());
@@ -33,18 +33,18 @@ impl EventLines {
     }
 }
 
-/// Lines that a machine wrote, indented. What would do something to a terminal is shown by its number.
+/// Quotes lines that a machine wrote, indented. Control characters are escaped.
 pub(crate) fn quote_output(output: &str) -> String {
-    let shown = |line: &str| {
-        let mut shown = String::with_capacity(line.len());
-        line.chars().for_each(|character| push_printable(&mut shown, character));
-        shown
+    let escape = |line: &str| {
+        let mut escaped = String::with_capacity(line.len());
+        line.chars().for_each(|character| push_printable(&mut escaped, character));
+        escaped
     };
-    let lines: Vec<_> = output.lines().map(|line| format!("  | {}", shown(line))).collect();
+    let lines: Vec<_> = output.lines().map(|line| format!("  | {}", escape(line))).collect();
     lines.join("\n")
 }
 
-/// Text of clouds and checks as one line. It may hold anything, and nothing of it may move the cursor.
+/// Returns text of clouds and checks as one line, with control characters escaped.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     let mut characters = text.trim_end().chars().peekable();
@@ -60,9 +60,9 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Adds a character, or the number of one on which a terminal acts.
-fn push_printable(shown: &mut String, character: char) {
-    if is_terminal_control(character) { shown.extend(character.escape_unicode()) } else { shown.push(character) }
+/// Appends a character; a control character is escaped by its number.
+fn push_printable(text: &mut String, character: char) {
+    if is_terminal_control(character) { text.extend(character.escape_unicode()) } else { text.push(character) }
 }
 
 #[cfg(test)]
@@ -71,8 +71,8 @@ mod tests {
 
     use super::*;
 
-    fn event(what: EventKind) -> Event {
-        Event { id: None, time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), kind: what }
+    fn event(kind: EventKind) -> Event {
+        Event { id: None, time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), kind }
     }
 
     fn waiting(message: &str) -> Event {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_again_is_left_out() {
+    fn repeated_lines_are_left_out() {
         let mut lines = EventLines::default();
         assert_eq!(
             lines.line(&waiting("port 80: refused")).as_deref(),
@@ -96,9 +96,9 @@ mod tests {
         let mut lines = EventLines::default();
         let mut at = |seconds: i64| {
             let time = Timestamp::from_second(seconds).expect("a time");
-            let what =
+            let kind =
                 EventKind::Waiting { node_id: "n".into(), node_name: "web".into(), message: seconds.to_string() };
-            lines.line(&Event { id: None, time, infra_id: "i".into(), kind: what }).expect("a line")
+            lines.line(&Event { id: None, time, infra_id: "i".into(), kind }).expect("a line")
         };
         for seconds in [10_000, 13_600, 6_400] {
             assert!(at(seconds).starts_with("    0.0 s"));
@@ -106,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stays_a_line() {
+    fn text_becomes_one_line() {
         assert_eq!(one_line("a\r\nb\u{1b}[2J\tc\u{202e}\rd\r\n"), "a; b\\u{1b}[2J c\\u{202e}\\u{d}d");
     }
 
     #[test]
-    fn what_commands_a_terminal_is_shown_in_what_a_machine_wrote() {
+    fn control_characters_in_output_are_escaped() {
         assert_eq!(quote_output("a\r\n\u{1b}[1Ab\tc\u{9b}"), "  | a\n  | \\u{1b}[1Ab\tc\\u{9b}");
     }
 }

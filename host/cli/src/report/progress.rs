@@ -1,4 +1,4 @@
-//! What is known of the nodes while something happens, put together from events.
+//! Progress of a run as a tree of nodes, built from events.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use super::tree::{Tone, TreeRow, render_rows};
 
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
-/// The nodes as they are now.
+/// A tree of the nodes as events describe them.
 #[derive(Debug)]
 pub(crate) struct ProgressTree {
     title: String,
     began: Instant,
     colours: bool,
     nodes: IndexMap<String, NodeProgress>,
-    /// Rows of instances that are gone stay: to see them go is what is asked for.
+    /// Keeps the rows of removed instances, as `destroy` shows them.
     keeps_removed: bool,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct ProgressTree {
 struct NodeProgress {
     depends_on: Vec<String>,
     target: usize,
-    /// The reason why it is not tried at the moment.
+    /// Reason why the node is not tried at the moment.
     note: Option<String>,
     instances: IndexMap<String, InstanceProgress>,
 }
@@ -53,7 +53,7 @@ impl InstanceProgress {
         (self.state, self.tone, self.note) = (state, tone, note);
     }
 
-    /// Nothing more happens to it.
+    /// Sets the last state of the instance, and stops its clock.
     fn finish(&mut self, state: &'static str, tone: Tone, note: Option<String>) {
         self.set_state(state, tone, note);
         self.took.get_or_insert_with(|| self.began.elapsed());
@@ -67,38 +67,38 @@ impl InstanceProgress {
 }
 
 impl ProgressTree {
-    /// Before anything of a description is made.
+    /// Creates the tree of a description of which nothing exists yet.
     pub(crate) fn of_description(infrastructure: &Infrastructure, colours: bool) -> Self {
         let nodes = infrastructure.nodes.iter().map(|node| {
             let target = node.scaling.min as usize;
-            let known = NodeProgress { depends_on: node.depends_on.clone(), target, ..NodeProgress::default() };
-            (node.name.clone(), known)
+            let progress = NodeProgress { depends_on: node.depends_on.clone(), target, ..NodeProgress::default() };
+            (node.name.clone(), progress)
         });
         Self::new(format!("building {}", infrastructure.name), colours, nodes.collect())
     }
 
-    /// What is known of an infrastructure to which something is about to happen.
-    pub(crate) fn of_status(doing: &str, status: &Status, colours: bool) -> Self {
+    /// Creates the tree of an existing infrastructure that is about to change. `verb` begins the title.
+    pub(crate) fn of_status(verb: &str, status: &Status, colours: bool) -> Self {
         let nodes = status.nodes.iter().map(|node| {
             let instances = node.instances.iter().map(|instance| {
                 let (word, tone) = state_word(instance.state);
-                let mut shown = InstanceProgress::new(word, tone);
-                shown.set_address(&instance.addresses);
-                (instance.id.clone(), shown)
+                let mut progress = InstanceProgress::new(word, tone);
+                progress.set_address(&instance.addresses);
+                (instance.id.clone(), progress)
             });
             let depends_on = node.depends_on.clone();
             let (target, instances) = (node.target as usize, instances.collect());
             (node.name.clone(), NodeProgress { depends_on, target, note: None, instances })
         });
-        let live = Self::new(format!("{doing} {}", status.name), colours, nodes.collect());
-        Self { keeps_removed: false, ..live }
+        let tree = Self::new(format!("{verb} {}", status.name), colours, nodes.collect());
+        Self { keeps_removed: false, ..tree }
     }
 
     fn new(title: String, colours: bool, nodes: IndexMap<String, NodeProgress>) -> Self {
         Self { title, began: Instant::now(), colours, nodes, keeps_removed: true }
     }
 
-    /// The same, with the rows of instances that are gone.
+    /// Keeps the rows of removed instances.
     pub(crate) fn keeping_removed(self) -> Self {
         Self { keeps_removed: true, ..self }
     }
@@ -108,7 +108,7 @@ impl ProgressTree {
         node.instances.entry(id.to_owned()).or_insert_with(|| InstanceProgress::new("known", Tone::Busy))
     }
 
-    /// Takes in what happened.
+    /// Applies an event.
     pub(crate) fn apply(&mut self, event: &Event) {
         match &event.kind {
             EventKind::Planned { plan } => self.apply_plan(plan),
@@ -133,7 +133,7 @@ impl ProgressTree {
                 self.nodes.entry(node_name.clone()).or_default().note = None;
             }
             EventKind::NodeUnknown { node_id, node_name, message } => {
-                self.instance(node_name, node_id).set_state("looking", Tone::Bad, Some(message.clone()));
+                self.instance(node_name, node_id).set_state("unknown", Tone::Bad, Some(message.clone()));
             }
             EventKind::NodeFallback { node_id, node_name, driver, message } => {
                 let note = format!("no capacity on {driver}: {message}");
@@ -214,7 +214,7 @@ impl ProgressTree {
         }
     }
 
-    /// Events of plugins name the node and not the instance: it is the one at which something happens.
+    /// Sets the note of the youngest busy instance of a node: events of plugins name the node and not the instance.
     fn note_busy_instance(&mut self, node: &str, note: String) {
         let Some(node) = self.nodes.get_mut(node) else { return };
         if let Some(instance) = node.instances.values_mut().rev().find(|instance| instance.tone == Tone::Busy) {
@@ -222,7 +222,7 @@ impl ProgressTree {
         }
     }
 
-    /// The lines to draw; no wider and no more than these.
+    /// Returns the lines to draw, at most `width` columns wide and at most `height` lines.
     pub(crate) fn lines(&self, width: usize, height: usize) -> Vec<String> {
         let elapsed = self.began.elapsed();
         let frame = usize::try_from(elapsed.as_millis() / 100).unwrap_or_default() % SPINNER.len();
@@ -236,7 +236,7 @@ impl ProgressTree {
         let mut rows: Vec<_> = self.nodes.iter().map(|(name, node)| self.row(name, node)).collect();
         let mut hidden = 0;
         if count_lines(&rows) + 1 > height {
-            // What is settled is the least interesting.
+            // Nodes in a final state are hidden first.
             let before = rows.len();
             rows.retain(|row| matches!(row.tone, Tone::Busy | Tone::Bad));
             hidden = before - rows.len();
@@ -267,12 +267,13 @@ impl ProgressTree {
         if node.instances.is_empty() {
             let missing = |other: &&String| self.nodes.get(*other).is_some_and(|other| !other.is_ready());
             let missing: Vec<_> = node.depends_on.iter().filter(missing).map(String::as_str).collect();
-            let state = if missing.is_empty() { "next".into() } else { format!("waits for {}", missing.join(", ")) };
+            let state = if missing.is_empty() { "next".into() } else { format!("waiting for {}", missing.join(", ")) };
             let (address, time) = (String::new(), String::new());
             let note = node.note.clone();
             return TreeRow { name, state, tone: Tone::Idle, address, time, note, children: Vec::new() };
         }
-        let mut children: Vec<_> = node.instances.values().enumerate().map(|(at, it)| it.row(at + 1)).collect();
+        let mut children: Vec<_> =
+            node.instances.values().enumerate().map(|(at, instance)| instance.row(at + 1)).collect();
         if node.target <= 1 && children.len() == 1 {
             let only = children.remove(0);
             let note = node.note.clone().or_else(|| only.note.clone());
@@ -286,7 +287,7 @@ impl ProgressTree {
     }
 }
 
-/// Returns the word and the tone for an instance of which only its state is known.
+/// Returns the word and the tone of an instance of which only the state is known.
 fn state_word(state: InstanceState) -> (&'static str, Tone) {
     match state {
         InstanceState::Ready => ("ready", Tone::Good),
@@ -328,17 +329,17 @@ fn count_lines(rows: &[TreeRow]) -> usize {
 
 /// Cuts a line to a width, colours aside.
 fn truncate(line: &str, width: usize) -> String {
-    let (mut shown, mut escape, mut cut) = (0, false, String::with_capacity(line.len()));
+    let (mut columns, mut escape, mut cut) = (0, false, String::with_capacity(line.len()));
     for character in line.chars() {
         if escape {
             escape = character != 'm';
         } else if character == '\x1b' {
             escape = true;
-        } else if shown == width {
+        } else if columns == width {
             cut.push_str("\x1b[0m");
             break;
         } else {
-            shown += 1;
+            columns += 1;
         }
         cut.push(character);
     }
@@ -351,13 +352,13 @@ mod tests {
 
     use super::*;
 
-    fn live(names: &[&str]) -> ProgressTree {
+    fn tree_of(names: &[&str]) -> ProgressTree {
         let node = |target| NodeProgress { target, ..NodeProgress::default() };
         ProgressTree::new("building x".into(), false, names.iter().map(|name| ((*name).to_owned(), node(1))).collect())
     }
 
-    fn apply(live: &mut ProgressTree, what: EventKind) {
-        live.apply(&Event { id: None, time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), kind: what });
+    fn apply(tree: &mut ProgressTree, kind: EventKind) {
+        tree.apply(&Event { id: None, time: Timestamp::UNIX_EPOCH, infra_id: "i".into(), kind });
     }
 
     fn creating(name: &str) -> EventKind {
@@ -371,13 +372,13 @@ mod tests {
 
     #[test]
     fn nodes_go_from_waiting_to_ready() {
-        let mut live = live(&["db", "web"]);
-        live.nodes["web"].depends_on = vec!["db".into()];
-        assert!(live.lines(80, 24)[2].contains("waits for db"));
-        apply(&mut live, creating("db"));
-        assert!(live.lines(80, 24)[1].contains("creating"));
-        apply(&mut live, created("db"));
-        let lines = live.lines(80, 24);
+        let mut tree = tree_of(&["db", "web"]);
+        tree.nodes["web"].depends_on = vec!["db".into()];
+        assert!(tree.lines(80, 24)[2].contains("waiting for db"));
+        apply(&mut tree, creating("db"));
+        assert!(tree.lines(80, 24)[1].contains("creating"));
+        apply(&mut tree, created("db"));
+        let lines = tree.lines(80, 24);
         assert!(lines[0].contains("1 of 2 ready"), "{lines:?}");
         assert!(lines[1].contains("ready") && lines[1].contains("127.0.0.9"), "{lines:?}");
         assert!(lines[2].contains("next"), "{lines:?}");
@@ -386,47 +387,47 @@ mod tests {
     #[test]
     fn a_long_tree_fits_the_terminal() {
         let names: Vec<_> = (0..100).map(|at| format!("n{at}")).collect();
-        let mut live = live(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        names.iter().take(50).for_each(|name| apply(&mut live, creating(name)));
-        names.iter().take(40).for_each(|name| apply(&mut live, created(name)));
-        let lines = live.lines(20, 10);
+        let mut tree = tree_of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        names.iter().take(50).for_each(|name| apply(&mut tree, creating(name)));
+        names.iter().take(40).for_each(|name| apply(&mut tree, created(name)));
+        let lines = tree.lines(20, 10);
         assert!(lines.len() <= 10);
         assert!(lines.iter().all(|line| line.trim_end_matches("\x1b[0m").chars().count() <= 20), "{lines:?}");
         assert!(lines.iter().any(|line| line.contains("n40")), "what is under way is shown: {lines:?}");
     }
 
     #[test]
-    fn what_was_replaced_leaves_no_rows() {
-        let mut live = live(&["db"]);
-        live.keeps_removed = false;
+    fn replaced_instances_leave_no_rows() {
+        let mut tree = tree_of(&["db"]);
+        tree.keeps_removed = false;
         for at in 0..8 {
             let (id, name) = (format!("db-{at}"), "db".to_owned());
             let (node_id, node_name) = (id.clone(), name.clone());
-            apply(&mut live, EventKind::NodeCreating { node_id, node_name, driver: "local".into() });
+            apply(&mut tree, EventKind::NodeCreating { node_id, node_name, driver: "local".into() });
             let (node_id, node_name) = (id.clone(), name.clone());
-            apply(&mut live, EventKind::NodeCreated { node_id, node_name, addresses: Vec::new() });
-            assert_eq!(live.lines(80, 24).len(), 2, "one line for one instance");
-            apply(&mut live, EventKind::NodeDropped { node_id: id, node_name: name, vanished: at % 2 == 0 });
+            apply(&mut tree, EventKind::NodeCreated { node_id, node_name, addresses: Vec::new() });
+            assert_eq!(tree.lines(80, 24).len(), 2, "one line for one instance");
+            apply(&mut tree, EventKind::NodeDropped { node_id: id, node_name: name, vanished: at % 2 == 0 });
         }
     }
 
     #[test]
-    fn more_than_are_wanted_are_told_as_such() {
-        let mut live = live(&["db"]);
+    fn a_surplus_is_shown() {
+        let mut tree = tree_of(&["db"]);
         for at in 0..3 {
             let (node_id, node_name) = (format!("db-{at}"), "db".to_owned());
-            apply(&mut live, EventKind::NodeCreated { node_id, node_name, addresses: Vec::new() });
+            apply(&mut tree, EventKind::NodeCreated { node_id, node_name, addresses: Vec::new() });
         }
-        assert!(live.lines(80, 24)[1].contains("3 ready, 1 wanted"), "{:?}", live.lines(80, 24));
+        assert!(tree.lines(80, 24)[1].contains("3 ready, 1 wanted"), "{:?}", tree.lines(80, 24));
     }
 
     #[test]
-    fn progress_lands_on_the_instance_at_work() {
-        let mut live = live(&["db"]);
-        apply(&mut live, creating("db"));
+    fn progress_is_noted_at_the_busy_instance() {
+        let mut tree = tree_of(&["db"]);
+        apply(&mut tree, creating("db"));
         let progress = EventKind::Progress { node_name: "db".into(), phase: "pulling image".into(), detail: None };
-        apply(&mut live, progress);
-        assert!(live.lines(80, 24)[2].contains("pulling image"));
+        apply(&mut tree, progress);
+        assert!(tree.lines(80, 24)[2].contains("pulling image"));
     }
 
     #[test]

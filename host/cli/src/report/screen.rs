@@ -1,4 +1,4 @@
-//! A few lines at the end of a terminal that are drawn again and again, with log lines above them.
+//! Lines at the end of a terminal that are redrawn, with log lines above them.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,14 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::terminal::printable;
 
-/// How many lines are drawn now. One terminal, one lock.
+/// Number of lines that are drawn now. The lock serialises all access to the terminal.
 static DRAWN_LINES: Mutex<usize> = Mutex::new(0);
 
 fn lock_drawn_lines() -> MutexGuard<'static, usize> {
     DRAWN_LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Replaces the lines that are drawn by those for a terminal of this width and height.
+/// Replaces the drawn lines. Calls `lines` with the width and height of the terminal.
 pub(crate) fn draw(lines: impl FnOnce(usize, usize) -> Vec<String>) {
     let (width, height) = terminal_size();
     let lines = lines(width, height.saturating_sub(1).max(1));
@@ -29,7 +29,7 @@ pub(crate) fn draw(lines: impl FnOnce(usize, usize) -> Vec<String>) {
     write(&text);
 }
 
-/// Removes the lines that are drawn.
+/// Removes the drawn lines.
 pub(crate) fn clear() {
     let mut drawn = lock_drawn_lines();
     if *drawn > 0 {
@@ -42,13 +42,13 @@ fn cursor_up(lines: usize) -> String {
     if lines == 0 { String::new() } else { format!("\x1b[{lines}A\r") }
 }
 
-/// The terminal may have gone; the work goes on.
+/// Writes to standard error. Errors are ignored: the terminal may have gone, and the command goes on.
 fn write(text: &str) {
     let mut stderr = io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// Width and height of the terminal.
+/// Returns width and height of the terminal; 80 and 24 if they are not known.
 fn terminal_size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
@@ -56,7 +56,7 @@ fn terminal_size() -> (usize, usize) {
     }
 }
 
-/// Where log lines go: to standard error, above what is drawn.
+/// A writer of log lines to standard error, above the drawn lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogWriter;
 
@@ -68,7 +68,7 @@ impl Write for LogWriter {
             let _ = stderr.write_all((cursor_up(*drawn) + "\x1b[J").as_bytes());
             *drawn = 0;
         }
-        // A closed standard error must not become an endless story of errors about it.
+        // An error would be logged in turn, without end, if standard error is closed.
         let _ = stderr.write_all(printable(&String::from_utf8_lossy(bytes)).as_bytes());
         Ok(bytes.len())
     }

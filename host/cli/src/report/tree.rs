@@ -1,4 +1,4 @@
-//! The tree of nodes: names, states, addresses, times, and below a line why it is as it is.
+//! The tree of nodes: names, states, addresses and times, with notes below the rows.
 
 use jiff::Timestamp;
 use occopus::graph::tone::format_ready;
@@ -7,16 +7,16 @@ use occopus_engine::{InfrastructureState, InstanceState, InstanceStatus, NodeSta
 use super::durations::{format_duration, time_since};
 use super::plain::one_line;
 
-/// How a state is to be felt.
+/// A summary of a state, shown as a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// As it should be.
+    /// Ready.
     Good,
-    /// On its way.
+    /// Being changed.
     Busy,
-    /// Something is wrong.
+    /// Failing.
     Bad,
-    /// Nothing to see.
+    /// Inactive.
     Idle,
 }
 
@@ -32,26 +32,26 @@ impl Tone {
     }
 }
 
-/// One line of the tree, and perhaps a note below it.
+/// A row of the tree, with a note below it.
 #[derive(Debug, Clone)]
 pub(crate) struct TreeRow {
-    /// Children of a node are drawn below it.
+    /// Rows of the instances, drawn below the node.
     pub(crate) children: Vec<TreeRow>,
-    /// Name of the node, or number of the instance.
+    /// Name of the node, or number of the instance (`#1`).
     pub(crate) name: String,
-    /// In a word or two.
+    /// State in a word or two.
     pub(crate) state: String,
-    /// Of the state.
+    /// Tone of the state.
     pub(crate) tone: Tone,
-    /// Empty when there is none yet.
+    /// Address; empty if there is none yet.
     pub(crate) address: String,
-    /// Empty when there is none to tell.
+    /// Duration of the state; empty if there is none to show.
     pub(crate) time: String,
-    /// Why.
+    /// Cause of the state.
     pub(crate) note: Option<String>,
 }
 
-/// A row with what stands before its name.
+/// A row with its indentation.
 struct LaidOutRow<'a> {
     row: &'a TreeRow,
     name: String,
@@ -60,16 +60,16 @@ struct LaidOutRow<'a> {
     below: String,
 }
 
-/// The lines of a tree, in columns.
+/// Renders the rows of a tree as lines in columns.
 pub(crate) fn render_rows(rows: &[TreeRow], colours: bool) -> Vec<String> {
-    let mut placed = Vec::new();
-    lay_out(rows, "", &mut placed);
-    let wide = |cell: fn(&LaidOutRow<'_>) -> usize| placed.iter().map(cell).max().unwrap_or_default();
-    let name = wide(|it| it.before.chars().count() + it.name.chars().count());
-    let state = wide(|it| it.row.state.chars().count());
-    let address = wide(|it| it.address.chars().count());
-    let mut lines = Vec::with_capacity(placed.len());
-    for LaidOutRow { row, name: own, address: at, before, below } in &placed {
+    let mut laid_out = Vec::new();
+    lay_out(rows, "", &mut laid_out);
+    let widest = |cell: fn(&LaidOutRow<'_>) -> usize| laid_out.iter().map(cell).max().unwrap_or_default();
+    let name = widest(|row| row.before.chars().count() + row.name.chars().count());
+    let state = widest(|row| row.row.state.chars().count());
+    let address = widest(|row| row.address.chars().count());
+    let mut lines = Vec::with_capacity(laid_out.len());
+    for LaidOutRow { row, name: own, address: at, before, below } in &laid_out {
         let label = format!("{before}{own}");
         let painted = row.tone.paint(&format!("{:state$}", row.state), colours);
         let line = format!("{label:name$}  {painted}  {at:address$}  {}", row.time);
@@ -82,19 +82,19 @@ pub(crate) fn render_rows(rows: &[TreeRow], colours: bool) -> Vec<String> {
     lines
 }
 
-fn lay_out<'a>(rows: &'a [TreeRow], indent: &str, placed: &mut Vec<LaidOutRow<'a>>) {
+fn lay_out<'a>(rows: &'a [TreeRow], indent: &str, laid_out: &mut Vec<LaidOutRow<'a>>) {
     for (at, row) in rows.iter().enumerate() {
         let last = at + 1 == rows.len();
         let below = format!("{indent}{}", if last { "   " } else { "│  " });
         let before = format!("{indent}{}", if last { "└─ " } else { "├─ " });
         let under = if row.children.is_empty() { below.clone() } else { format!("{below}│") };
         let (name, address) = (one_line(&row.name), one_line(&row.address));
-        placed.push(LaidOutRow { row, name, address, before, below: under });
-        lay_out(&row.children, &below, placed);
+        laid_out.push(LaidOutRow { row, name, address, before, below: under });
+        lay_out(&row.children, &below, laid_out);
     }
 }
 
-/// The whole of an infrastructure as it is known.
+/// Returns the lines that show the status of an infrastructure.
 pub(crate) fn status_lines(status: &Status, now: Timestamp, colours: bool) -> Vec<String> {
     let tone = match status.state {
         InfrastructureState::Ready => Tone::Good,
@@ -106,7 +106,7 @@ pub(crate) fn status_lines(status: &Status, now: Timestamp, colours: bool) -> Ve
     };
     let state = tone.paint(&status.state.to_string(), colours);
     let age = format_duration(time_since(now, status.created));
-    let mut all = vec![format!("{} ({}): {state}, begun {age} ago", one_line(&status.name), status.id)];
+    let mut all = vec![format!("{} ({}): {state}, created {age} ago", one_line(&status.name), status.id)];
     if let Some(message) = &status.message {
         all.push(one_line(message));
     }
@@ -114,7 +114,7 @@ pub(crate) fn status_lines(status: &Status, now: Timestamp, colours: bool) -> Ve
         all.push("suspended: not maintained until it is resumed".to_owned());
     }
     if let Some(owner) = &status.owner {
-        all.push(format!("{} works on it, since {}", owner.holder, format_duration(time_since(now, owner.since))));
+        all.push(format!("owned by {} for {}", owner.holder, format_duration(time_since(now, owner.since))));
     }
     let rows: Vec<_> = status.nodes.iter().map(|node| node_row(node, now)).collect();
     all.extend(render_rows(&rows, colours));
@@ -146,7 +146,7 @@ fn node_row(node: &NodeStatus, now: Timestamp) -> TreeRow {
     }
 }
 
-/// Says how often a node has failed in a row, and when it is tried again.
+/// Returns how often a node has failed in a row, and when it is tried again; none if it does not fail.
 fn failing_note(node: &NodeStatus, now: Timestamp) -> Option<String> {
     let failing = node.failing.as_ref()?;
     let next = time_since(failing.next_attempt, now);
@@ -159,20 +159,20 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> TreeRow {
     if let Some(seconds) = instance.seconds_to_ready {
         time += &format!(", ready after {seconds:.1} s");
     }
-    let mut why: Vec<_> = [&instance.message, &instance.health].into_iter().flatten().cloned().collect();
-    // One that does not run at the moment has its cause in both.
-    why.dedup();
+    let mut notes: Vec<_> = [&instance.message, &instance.health].into_iter().flatten().cloned().collect();
+    // An instance that does not run has the same cause in both.
+    notes.dedup();
     if let Some(since) = instance.failing_since {
-        why.push(format!("failing for {}", format_duration(time_since(now, since))));
+        notes.push(format!("failing for {}", format_duration(time_since(now, since))));
     }
     if let Some(unobserved) = &instance.unobserved {
-        why.push(format!("could not be observed: {unobserved}"));
+        notes.push(format!("could not be observed: {unobserved}"));
     }
     if !instance.changed.is_empty() {
-        why.push(format!("changed since it was made: {}", instance.changed.join(", ")));
+        notes.push(format!("changed since it was created: {}", instance.changed.join(", ")));
     }
     if !instance.stale.is_empty() {
-        why.push(format!("was told of {}, which is gone", instance.stale.join(", ")));
+        notes.push(format!("refers to {}, which is gone", instance.stale.join(", ")));
     }
     TreeRow {
         name: instance.id.clone(),
@@ -180,7 +180,7 @@ fn instance_row(instance: &InstanceStatus, now: Timestamp) -> TreeRow {
         tone: instance_tone(instance.state),
         address: instance.addresses.first().map(|address| address.value.clone()).unwrap_or_default(),
         time,
-        note: (!why.is_empty()).then(|| why.join("; ")),
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
         children: Vec::new(),
     }
 }
@@ -199,7 +199,7 @@ fn instance_tone(state: InstanceState) -> Tone {
     }
 }
 
-/// A line for each instance of the nodes whose name contains the filter, with its addresses.
+/// Returns a line with the addresses of each instance of the nodes whose name contains the filter.
 pub(crate) fn address_lines(status: &Status, filter: &str) -> Vec<String> {
     let nodes = status.nodes.iter().filter(|node| node.name.contains(filter));
     let line = |instance: &InstanceStatus| {

@@ -1,4 +1,4 @@
-//! Observation in batches: whoever asks about the same access to the same cloud shares a call.
+//! Observation in batches: requests with the same access to the same cloud share one `observe` call.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::state::digest;
 
 type Answer = Result<ObservedMachine, Fault>;
 
-/// The driver's keyword and the digest of the `resource` section.
+/// Keyword of the driver, and digest of the `resource` section.
 type BatchKey = (String, u64);
 type Queues = Mutex<HashMap<BatchKey, Vec<ObserveRequest>>>;
 
@@ -23,67 +23,66 @@ struct ObserveRequest {
     answer: oneshot::Sender<Answer>,
 }
 
-/// So many times as long as a call took, questions are collected before the next one.
+/// Time for which requests are collected before the next call, in durations of the last one.
 const COLLECT_CALL_TIMES: u32 = 2;
-/// But no longer than this.
+/// Longest time for which requests are collected.
 const MAX_COLLECT_TIME: Duration = Duration::from_millis(200);
 
-/// Collects questions while a call is on its way, and a while after it.
+/// A collector of requests during a call and for a while after it.
 pub(super) struct ObserveBatcher {
     max_batch: usize,
     clock: Arc<dyn Clock>,
     endpoints: Arc<Endpoints>,
-    // Who finds no queue asks for all; who finds one only adds to it.
+    // The request that finds no queue starts the calls for all; later ones only join the queue.
     queues: Arc<Queues>,
-    // Ends the calls on their way when this goes.
+    // Cancels the calls under way when the batcher is dropped.
     cancel_on_drop: DropGuard,
 }
 
 impl ObserveBatcher {
-    pub(super) fn new(batch: usize, clock: Arc<dyn Clock>, endpoints: Arc<Endpoints>) -> Self {
-        let (queues, ended) = (Arc::default(), CancellationToken::new().drop_guard());
-        Self { max_batch: batch.max(1), clock, endpoints, queues, cancel_on_drop: ended }
+    pub(super) fn new(max_batch: usize, clock: Arc<dyn Clock>, endpoints: Arc<Endpoints>) -> Self {
+        let cancel_on_drop = CancellationToken::new().drop_guard();
+        Self { max_batch: max_batch.max(1), clock, endpoints, queues: Arc::default(), cancel_on_drop }
     }
 
-    /// One machine's state. Equal `resource` sections mean the same access to the same cloud.
+    /// Observes one machine. Equal `resource` sections mean the same access to the same cloud.
     pub(super) async fn observe(&self, driver: &Arc<dyn Driver>, scope: &CallScope, handle: &Handle) -> Answer {
         let kind = scope.section.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
         let key = (kind.to_owned(), digest(scope.section.to_string().as_bytes()));
         let (answer, receive) = oneshot::channel();
-        let question = ObserveRequest { handle: handle.clone(), answer };
+        let request = ObserveRequest { handle: handle.clone(), answer };
         let first = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             match queues.get_mut(&key) {
                 Some(queue) => {
-                    queue.push(question);
+                    queue.push(request);
                     false
                 }
                 None => {
-                    queues.insert(key.clone(), vec![question]);
+                    queues.insert(key.clone(), vec![request]);
                     true
                 }
             }
         };
         if first {
-            let (queues, batch) = (self.queues.clone(), self.max_batch);
+            let (queues, max_batch) = (self.queues.clone(), self.max_batch);
             let (driver, scope, clock) = (driver.clone(), scope.clone(), self.clock.clone());
-            let gate = self.endpoints.endpoint_for(&scope.section).limiter.clone();
-            let ended = self.cancel_on_drop.token().clone();
+            let limiter = self.endpoints.endpoint_for(&scope.section).limiter.clone();
+            let dropped = self.cancel_on_drop.token().clone();
             tokio::spawn(async move {
                 tokio::select! {
                     biased;
-                    () = ended.cancelled() => {}
-                    () = run_batches(&queues, key, batch, &driver, &scope, &gate, &*clock) => {}
+                    () = dropped.cancelled() => {}
+                    () = run_batches(&queues, key, max_batch, &driver, &scope, &limiter, &*clock) => {}
                 }
             });
         }
-        let given_up =
-            || Err(Fault::new(Reaction::Retry, "engine.observe", "the call that would have answered was given up"));
-        // The call may have to wait for long, and whoever is stopped does not wait with it.
+        let cancelled = || Err(Fault::new(Reaction::Retry, "engine.observe", "the observation was cancelled"));
+        // The call may be queued for long, and a cancelled caller does not wait for it.
         tokio::select! {
             biased;
-            answer = receive => answer.unwrap_or_else(|_| given_up()),
-            () = scope.context.cancel.cancelled() => given_up(),
+            answer = receive => answer.unwrap_or_else(|_| cancelled()),
+            () = scope.context.cancel.cancelled() => cancelled(),
         }
     }
 }
@@ -91,22 +90,22 @@ impl ObserveBatcher {
 async fn run_batches(
     queues: &Queues,
     key: BatchKey,
-    batch: usize,
+    max_batch: usize,
     driver: &Arc<dyn Driver>,
     scope: &CallScope,
-    gate: &Arc<AdaptiveLimiter>,
+    limiter: &Arc<AdaptiveLimiter>,
     clock: &dyn Clock,
 ) {
     loop {
-        // Lets those that wake up at the same time ask in the same call.
+        // Lets tasks that wake up at the same time join the same call.
         tokio::task::yield_now().await;
-        // Those who ask while this waits are served by the same call.
-        let pass = gate.admit().await;
-        let questions: Vec<_> = {
+        // Requests that arrive during this wait join the same call.
+        let admission = limiter.admit().await;
+        let requests: Vec<_> = {
             let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
             match queues.get_mut(&key) {
                 Some(queue) if !queue.is_empty() => {
-                    let n = queue.len().min(batch);
+                    let n = queue.len().min(max_batch);
                     queue.drain(..n).collect()
                 }
                 _ => {
@@ -115,37 +114,42 @@ async fn run_batches(
                 }
             }
         };
-        let is_full = questions.len() == batch;
+        let is_full = requests.len() == max_batch;
         let began = clock.uptime();
-        observe_batch(driver, scope, pass, questions).await;
-        // Instances become ready one after the other: without this, each would be a call.
+        observe_batch(driver, scope, admission, requests).await;
+        // Instances become ready one after the other: without this pause, each would cost a call.
         if !is_full {
             clock.sleep((COLLECT_CALL_TIMES * (clock.uptime().saturating_sub(began))).min(MAX_COLLECT_TIME)).await;
         }
     }
 }
 
-async fn observe_batch(driver: &Arc<dyn Driver>, scope: &CallScope, pass: Admission, questions: Vec<ObserveRequest>) {
-    let handles: Vec<_> = questions.iter().map(|question| question.handle.clone()).collect();
+async fn observe_batch(
+    driver: &Arc<dyn Driver>,
+    scope: &CallScope,
+    admission: Admission,
+    requests: Vec<ObserveRequest>,
+) {
+    let handles: Vec<_> = requests.iter().map(|request| request.handle.clone()).collect();
     let answer = driver.observe(scope, &handles).await;
-    pass.report(&answer);
+    admission.report(&answer);
     let answers = match answer {
         Ok(answers) if answers.len() == handles.len() => answers.into_iter().map(Ok).collect(),
         Ok(answers) => {
-            let message = format!("the driver gave {} answers to {} questions", answers.len(), handles.len());
+            let message = format!("the driver returned {} answers for {} handles", answers.len(), handles.len());
             vec![Err(Fault::new(Reaction::Retry, "driver.wrong-count", message)); handles.len()]
         }
         Err(fault) => vec![Err(retry_if_ambiguous(fault, handles.len())); handles.len()],
     };
-    for (question, answer) in questions.into_iter().zip(answers) {
-        // Whoever asked may have been stopped.
-        let _ = question.answer.send(answer);
+    for (request, answer) in requests.into_iter().zip(answers) {
+        // The caller may have been cancelled.
+        let _ = request.answer.send(answer);
     }
 }
 
-/// `not-found` as the answer to many questions does not say which of them it is about: nothing is gone for that.
-pub(super) fn retry_if_ambiguous(mut fault: Fault, questions: usize) -> Fault {
-    if questions > 1 && fault.reaction == Reaction::NotFound {
+/// Turns a `not-found` for many handles into a retry: the fault does not say which of the machines is gone.
+pub(super) fn retry_if_ambiguous(mut fault: Fault, handles: usize) -> Fault {
+    if handles > 1 && fault.reaction == Reaction::NotFound {
         fault.reaction = Reaction::Retry;
     }
     fault

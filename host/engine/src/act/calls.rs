@@ -1,4 +1,4 @@
-//! Calls of drivers, repeated as their faults tell.
+//! Driver calls, repeated according to the reactions of their faults.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::ports::{
 };
 use crate::state::InstanceRecord;
 
-/// Who waits for longer to call a cloud that has refused calls is told so.
+/// Wait for a cloud that has refused calls, after which an event reports that the call is queued.
 const QUEUED_NOTICE_DELAY: Duration = Duration::from_secs(5);
 
-/// Whom a call is for.
+/// The node and instance that a call is for.
 pub(super) struct CallSubject<'a> {
     node: &'a str,
     instance: &'a str,
     section: &'a Value,
-    /// How long it may take to become healthy.
+    /// Time within which the instance must become healthy.
     timeout: Duration,
 }
 
@@ -37,7 +37,7 @@ impl<'a> From<&'a InstanceRecord> for CallSubject<'a> {
     }
 }
 
-/// A call that failed for good.
+/// A call that failed and is not repeated.
 pub(super) struct FailedCall {
     pub(super) call: &'static str,
     pub(super) fault: Fault,
@@ -53,184 +53,182 @@ pub(super) struct Attempts {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// How long a call has been failing, when it was last looked at.
+/// Time for which a call has been failing, as of its last failure.
 struct FailureStreak {
     since: Duration,
     lasted: Duration,
 }
 
 impl Attempts {
-    /// The end of these attempts by a last one that failed.
+    /// Returns the failed call that these attempts end with. `fault` is that of one more attempt, which is counted.
     pub(super) fn failed_call(&self, call: &'static str, fault: Fault) -> FailedCall {
-        let seconds = self.streak.as_ref().map_or(0, |failing| failing.lasted.as_secs());
+        let seconds = self.streak.as_ref().map_or(0, |streak| streak.lasted.as_secs());
         FailedCall { call, fault, attempts: self.failed + 1, seconds }
     }
 
-    /// One more has failed; gives for how long they have been failing.
+    /// Records a failed attempt; returns for how long the attempts have been failing.
     fn record_failure(&mut self, now: Duration) -> Duration {
-        let since = self.streak.as_ref().map_or(now, |failing| failing.since);
+        let since = self.streak.as_ref().map_or(now, |streak| streak.since);
         let lasted = now.saturating_sub(since);
         self.streak = Some(FailureStreak { since, lasted });
         lasted
     }
 }
 
-/// How a call ended that did not succeed.
+/// The error of a call.
 pub(super) enum CallError {
     Cancelled,
     Failed(FailedCall),
 }
 
-/// The driver that serves a record.
-pub(super) fn driver_for(world: &RunContext, record: &InstanceRecord) -> Result<Arc<dyn Driver>, Fault> {
+/// Returns the driver of a record.
+pub(super) fn driver_for(ctx: &RunContext, record: &InstanceRecord) -> Result<Arc<dyn Driver>, Fault> {
     let keyword = record.driver();
-    world.plugins.driver(keyword).ok_or_else(|| {
+    ctx.plugins.driver(keyword).ok_or_else(|| {
         let message = format!("there is no driver for {keyword:?}; is its plugin still installed?");
         Fault::new(Reaction::GiveUp, "engine.no-plugin", message)
     })
 }
 
-/// Before a call is repeated: tells so and waits. Gives the fault back when the call has been failing for too long, or when the
-/// cloud asks for a longer pause than there is patience for.
+/// Reports that a call is repeated, and waits before the next attempt. Fails if the call has been failing for longer
+/// than its retry budget, if the cloud asks for a pause beyond it, or if the run is cancelled.
 pub(super) async fn back_off(
-    world: &RunContext,
+    ctx: &RunContext,
     record: &InstanceRecord,
     call: &'static str,
-    tries: &mut Attempts,
+    attempts: &mut Attempts,
     fault: Fault,
 ) -> Result<(), CallError> {
-    back_off_for(world, &record.into(), call, tries, fault).await
+    back_off_for(ctx, &record.into(), call, attempts, fault).await
 }
 
 async fn back_off_for(
-    world: &RunContext,
+    ctx: &RunContext,
     subject: &CallSubject<'_>,
     call: &'static str,
-    tries: &mut Attempts,
+    attempts: &mut Attempts,
     fault: Fault,
 ) -> Result<(), CallError> {
-    let lasted = tries.record_failure(world.clock.uptime());
-    let rest = retry_budget(world, subject.timeout, &fault).saturating_sub(lasted);
-    if rest.is_zero() || fault.retry_after.is_some_and(|asked| asked > rest) {
-        return Err(CallError::Failed(tries.failed_call(call, fault)));
+    let lasted = attempts.record_failure(ctx.clock.uptime());
+    let rest = retry_budget(ctx, subject.timeout, &fault).saturating_sub(lasted);
+    if rest.is_zero() || fault.retry_after.is_some_and(|retry_after| retry_after > rest) {
+        return Err(CallError::Failed(attempts.failed_call(call, fault)));
     }
-    tries.failed += 1;
-    let who = format!("{}/{call}", subject.instance);
-    let pause = retry_delay(&world.settings, tries.failed, &who, fault.retry_after).min(rest);
-    world.journal.emit(EventKind::Retrying {
+    attempts.failed += 1;
+    let caller = format!("{}/{call}", subject.instance);
+    let pause = retry_delay(&ctx.settings, attempts.failed, &caller, fault.retry_after).min(rest);
+    ctx.journal.emit(EventKind::Retrying {
         node_name: subject.node.to_owned(),
         call: call.into(),
         message: fault.message,
         seconds: pause.as_secs_f64(),
     });
-    if world.sleep_unless_cancelled(pause).await { Ok(()) } else { Err(CallError::Cancelled) }
+    if ctx.sleep_unless_cancelled(pause).await { Ok(()) } else { Err(CallError::Cancelled) }
 }
 
-/// How long a call may go on failing like this: as long as its node may take to become healthy. Where nobody answers, a wrong
-/// endpoint is likelier than a cloud that will be back.
-fn retry_budget(world: &RunContext, timeout: Duration, fault: &Fault) -> Duration {
-    let least = world.settings.unreachable_patience;
-    // A call that took too long says nothing against its plugin.
+/// Returns for how long a call may go on failing with such faults: as long as its node may take to become healthy. Less
+/// if no server answers, since a wrong endpoint is likelier than a cloud that will be back.
+fn retry_budget(ctx: &RunContext, timeout: Duration, fault: &Fault) -> Duration {
+    let min = ctx.settings.unreachable_patience;
+    // A call that timed out is not a crash of its plugin.
     let crashed = fault.code.starts_with("occopus.plugin-") && fault.code != "occopus.plugin-timeout";
-    if fault.unreachable || crashed { least } else { least.max(timeout) }
+    if fault.unreachable || crashed { min } else { min.max(timeout) }
 }
 
-/// Asks the cloud for the machine of an instance, until it answers.
-pub(super) async fn find(
-    world: &Arc<RunContext>,
-    record: &InstanceRecord,
-) -> Result<Option<ObservedMachine>, CallError> {
-    let mut tries = Attempts::default();
-    let driver = driver_for(world, record).map_err(|fault| CallError::Failed(tries.failed_call("find", fault)))?;
-    let scope = world.query_scope(record);
+/// Finds the machine of an instance, and repeats the call until the cloud answers.
+pub(super) async fn find(ctx: &Arc<RunContext>, record: &InstanceRecord) -> Result<Option<ObservedMachine>, CallError> {
+    let mut attempts = Attempts::default();
+    let driver = driver_for(ctx, record).map_err(|fault| CallError::Failed(attempts.failed_call("find", fault)))?;
+    let scope = ctx.query_scope(record);
     loop {
-        let pass = await_admission(world, &record.into(), "find", Purpose::Query, &mut tries).await?;
+        let admission = await_admission(ctx, &record.into(), "find", Purpose::Query, &mut attempts).await?;
         let answer = driver.find(&scope, &record.id).await;
-        pass.report(&answer);
+        admission.report(&answer);
         match answer {
             Ok(found) => return Ok(found),
             Err(fault) if fault.reaction == Reaction::NotFound => return Ok(None),
-            // To look changes nothing, so a lost answer is as good as none.
+            // The call changes nothing, so a lost answer is no unresolved outcome.
             Err(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
-                back_off(world, record, "find", &mut tries, fault).await?;
+                back_off(ctx, record, "find", &mut attempts, fault).await?;
             }
-            Err(fault) => return Err(CallError::Failed(tries.failed_call("find", fault))),
+            Err(fault) => return Err(CallError::Failed(attempts.failed_call("find", fault))),
         }
     }
 }
 
-/// A create that may be repeated under the same id. From here on a machine may exist: the record says so before anyone is
-/// asked for it. It is written anew for every attempt, and as late as can be: the write is refused when another owns the
-/// infrastructure by now, and then nobody is asked.
+/// Makes one attempt to create a machine; it may be repeated under the same id. From here on a machine may exist, so
+/// the record is written before the call. It is written anew before every attempt, as late as possible: if another
+/// process owns the infrastructure by now, the write fails and no call is made.
 pub(super) async fn create_once(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     request: &CreateRequest,
     record: &InstanceRecord,
     events: Vec<EventKind>,
-    tries: &mut Attempts,
+    attempts: &mut Attempts,
 ) -> Result<Result<ObservedMachine, Fault>, TaskError> {
-    let pass = await_admission(world, &record.into(), "create", Purpose::Mutate, tries)
+    let admission = await_admission(ctx, &record.into(), "create", Purpose::Mutate, attempts)
         .await
         .map_err(|_| TaskError::Cancelled)?;
-    world.journal.put_instance(record, events).await?;
+    ctx.journal.put_instance(record, events).await?;
     let answer = driver.create(request).await;
-    pass.report(&answer);
+    admission.report(&answer);
     if answer.is_ok() {
-        tries.permit = None;
+        attempts.permit = None;
     }
     Ok(answer)
 }
 
-/// A destroy, once.
+/// Makes one attempt to destroy a machine.
 pub(super) async fn destroy_once(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     scope: &CallScope,
     record: &InstanceRecord,
-    tries: &mut Attempts,
+    attempts: &mut Attempts,
 ) -> Result<Result<(), Fault>, CallError> {
     let Some(handle) = &record.handle else { return Ok(Ok(())) };
-    let pass = await_admission(world, &record.into(), "destroy", Purpose::Mutate, tries).await?;
+    let admission = await_admission(ctx, &record.into(), "destroy", Purpose::Mutate, attempts).await?;
     let answer = driver.destroy(scope, handle).await;
-    pass.report(&answer);
+    admission.report(&answer);
     Ok(answer)
 }
 
-/// A look at many machines, once. `first` is one of them.
+/// Makes one attempt to observe many machines. `first` is one of them.
 pub(super) async fn observe(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     scope: &CallScope,
     first: &InstanceRecord,
     handles: &[Handle],
 ) -> Result<Vec<ObservedMachine>, Fault> {
-    let mut tries = Attempts::default();
-    let Ok(pass) = await_admission(world, &first.into(), "observe", Purpose::Query, &mut tries).await else {
+    let mut attempts = Attempts::default();
+    let Ok(admission) = await_admission(ctx, &first.into(), "observe", Purpose::Query, &mut attempts).await else {
         return Err(cancelled_fault());
     };
     let answer = driver.observe(scope, handles).await;
-    pass.report(&answer);
+    admission.report(&answer);
     answer
 }
 
-/// Lists all that carries our mark, page by page. A page that fails in a way that may pass is asked for again for `timeout`.
+/// Lists all machines with an ownership label, page by page. A page that fails with a fault that may pass is requested
+/// again for `timeout`.
 pub(crate) async fn list_owned(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     scope: &CallScope,
     timeout: Duration,
 ) -> Result<Vec<OwnedMachine>, FailureReason> {
-    match list_owned_cancellable(world, driver, scope, timeout).await {
+    match list_owned_cancellable(ctx, driver, scope, timeout).await {
         Ok(machines) => Ok(machines),
-        Err(CallError::Failed(spent)) => Err(spent.into()),
+        Err(CallError::Failed(failed)) => Err(failed.into()),
         Err(CallError::Cancelled) => Err(Attempts::default().failed_call("list", cancelled_fault()).into()),
     }
 }
 
-/// The same, for those who end with the run.
+/// Does the same as [`list_owned`], with a separate error if the run is cancelled.
 pub(super) async fn list_owned_cancellable(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     scope: &CallScope,
     timeout: Duration,
@@ -238,7 +236,7 @@ pub(super) async fn list_owned_cancellable(
     let subject = CallSubject { node: &scope.context.node, instance: "", section: &scope.section, timeout };
     let (mut machines, mut cursor) = (Vec::new(), None::<String>);
     loop {
-        let page = list_page(world, driver, scope, cursor.as_deref(), &subject).await?;
+        let page = list_page(ctx, driver, scope, cursor.as_deref(), &subject).await?;
         machines.extend(page.machines);
         match page.cursor {
             Some(next) if Some(&next) != cursor.as_ref() => cursor = Some(next),
@@ -248,59 +246,60 @@ pub(super) async fn list_owned_cancellable(
 }
 
 async fn list_page(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     driver: &Arc<dyn Driver>,
     scope: &CallScope,
     cursor: Option<&str>,
     subject: &CallSubject<'_>,
 ) -> Result<OwnedPage, CallError> {
-    let mut tries = Attempts::default();
+    let mut attempts = Attempts::default();
     loop {
-        let pass = await_admission(world, subject, "list", Purpose::Query, &mut tries).await?;
+        let admission = await_admission(ctx, subject, "list", Purpose::Query, &mut attempts).await?;
         let answer = driver.list_owned(scope, cursor).await;
-        pass.report(&answer);
+        admission.report(&answer);
         let fault = match answer {
             Ok(page) => return Ok(page),
             Err(fault) => fault,
         };
         if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
-            return Err(CallError::Failed(tries.failed_call("list", fault)));
+            return Err(CallError::Failed(attempts.failed_call("list", fault)));
         }
-        back_off_for(world, subject, "list", &mut tries, fault).await?;
+        back_off_for(ctx, subject, "list", &mut attempts, fault).await?;
     }
 }
 
 fn cancelled_fault() -> Fault {
-    Fault::new(Reaction::Retry, "engine.cancelled", "stopped before the cloud was asked")
+    Fault::new(Reaction::Retry, "engine.cancelled", "stopped before the cloud was called")
 }
 
-/// Waits until the endpoint takes another call. A wait for a cloud that has refused calls is told when it is long.
+/// Waits until the endpoint admits another call. Reports a wait of more than [`QUEUED_NOTICE_DELAY`] for a cloud that
+/// has refused calls.
 async fn await_admission(
-    world: &RunContext,
+    ctx: &RunContext,
     subject: &CallSubject<'_>,
     call: &str,
     purpose: Purpose,
-    tries: &mut Attempts,
+    attempts: &mut Attempts,
 ) -> Result<Admission, CallError> {
-    let endpoint = world.endpoints.endpoint_for(subject.section);
+    let endpoint = ctx.endpoints.endpoint_for(subject.section);
     let mut admission = pin!(async {
-        if tries.permit.is_none() {
-            tries.permit = endpoint.acquire_permit(purpose).await;
+        if attempts.permit.is_none() {
+            attempts.permit = endpoint.acquire_permit(purpose).await;
         }
         endpoint.limiter.admit().await
     });
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         tokio::select! {
             biased;
-            () = world.cancel.cancelled() => return Err(CallError::Cancelled),
-            pass = &mut admission => return Ok(pass),
-            () = world.clock.sleep(QUEUED_NOTICE_DELAY), if !told => {
-                told = endpoint.limiter.is_limited();
-                if told {
-                    let message = format!("the cloud refuses more calls at a time; `{call}` is queued");
+            () = ctx.cancel.cancelled() => return Err(CallError::Cancelled),
+            admitted = &mut admission => return Ok(admitted),
+            () = ctx.clock.sleep(QUEUED_NOTICE_DELAY), if !is_reported => {
+                is_reported = endpoint.limiter.is_limited();
+                if is_reported {
+                    let message = format!("the cloud refuses more concurrent calls; `{call}` is queued");
                     let (node_id, node_name) = (subject.instance.to_owned(), subject.node.to_owned());
-                    world.journal.emit(EventKind::Waiting { node_id, node_name, message });
+                    ctx.journal.emit(EventKind::Waiting { node_id, node_name, message });
                 }
             }
         }
@@ -308,11 +307,11 @@ async fn await_admission(
 }
 
 impl TaskError {
-    /// A call's end as the end of a story about a node.
-    pub(super) fn from_call(ended: CallError, fail: impl FnOnce(FailedCall) -> Self) -> Self {
-        match ended {
+    /// Converts the error of a call; `fail` converts a failed one.
+    pub(super) fn from_call(error: CallError, fail: impl FnOnce(FailedCall) -> Self) -> Self {
+        match error {
             CallError::Cancelled => Self::Cancelled,
-            CallError::Failed(spent) => fail(spent),
+            CallError::Failed(failed) => fail(failed),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a new instance gets to know: variables for templates, and the facts about the others.
+//! Variables for the templates of a new instance, and the facts about its peers.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::{DesiredState, PeerIndex};
 use crate::ports::InstanceFacts;
 use crate::state::InstanceRecord;
 
-/// What an instance may know of the others.
+/// Facts about the peers of an instance.
 pub(crate) type PeerFacts = Arc<PeerIndex>;
 
-/// What templates may know of an instance.
+/// Returns the facts that templates of peers may use of an instance.
 pub(crate) fn instance_facts(infra_id: &str, desired: &DesiredState, record: &InstanceRecord) -> InstanceFacts {
     InstanceFacts {
         instance_id: record.id.clone(),
@@ -22,7 +22,7 @@ pub(crate) fn instance_facts(infra_id: &str, desired: &DesiredState, record: &In
     }
 }
 
-/// The instance data of Occopus 1, as far as it makes sense.
+/// Returns the instance data of Occopus 1, as far as it applies here.
 pub(super) fn instance_data(infra_id: &str, infrastructure: &Infrastructure, record: &InstanceRecord) -> Value {
     let attributes: Map<_, _> = record.attributes.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     let addresses: Vec<_> = record.addresses.iter().map(|address| address.value.as_str()).collect();
@@ -40,7 +40,7 @@ pub(super) fn instance_data(infra_id: &str, infrastructure: &Infrastructure, rec
     })
 }
 
-/// The variables for templates of a new instance.
+/// Returns the variables for the templates of a new instance.
 pub(super) fn template_data(
     infra_id: &str,
     infrastructure: &Infrastructure,
@@ -67,7 +67,7 @@ pub(super) fn template_data(
     })
 }
 
-/// The variables for templates of a check.
+/// Returns the variables for the templates of a health check.
 pub(super) fn check_data(infra_id: &str, desired: &DesiredState, record: &InstanceRecord) -> Value {
     let node = desired.index(&record.node).and_then(|index| desired.node(index));
     let address = record.addresses.first().map(|address| address.value.as_str()).unwrap_or_default();
@@ -82,7 +82,7 @@ pub(super) fn check_data(infra_id: &str, desired: &DesiredState, record: &Instan
     })
 }
 
-/// `connections`: where the attributes that a node maps come from.
+/// Returns `connections`: the sources of the attributes that a node maps.
 pub(super) fn connections(infra_id: &str, node: &Node) -> Value {
     let inbound = node.mappings.inbound.iter().flat_map(|(dependee, mappings)| {
         mappings.iter().map(move |mapping| {
@@ -96,7 +96,8 @@ pub(super) fn connections(infra_id: &str, node: &Node) -> Value {
     Value::Array(inbound.collect())
 }
 
-/// A readable name that no other machine has. The end of the instance's id is random; its beginning is the time.
+/// Returns a readable unique name. It has the end of the instance's id, which is random; the beginning of an id is the
+/// time.
 pub(crate) fn machine_name(infra_name: &str, infra_id: &str, node: &str, instance: &str) -> String {
     fn first(text: &str, n: usize) -> &str {
         text.char_indices().nth(n).map_or(text, |(end, _)| text.get(..end).unwrap_or(text))

@@ -1,4 +1,5 @@
-//! From nothing, or from what a crash left, to a ready instance.
+//! Bring-up of one instance, from nothing or from the record that an earlier run left, until it is ready. It renders,
+//! creates, resolves unresolved outcomes, waits for readiness and replaces what is dead.
 
 use std::sync::Arc;
 
@@ -17,65 +18,65 @@ use crate::ports::{CreateRequest, Fault, ObservedMachine, Phase, Reaction, Rende
 use crate::state::{InstanceRecord, digest};
 use crate::status::InstanceState;
 
-/// Where a story begins.
+/// The state in which a task finds its instance.
 #[derive(Debug, Clone)]
 pub(crate) enum EntryPoint {
-    /// There is nothing yet.
+    /// An instance without record and machine.
     New,
-    /// There is nothing yet, and this instance goes once the new one is ready. Whoever starts it removes it.
+    /// An instance without record and machine, in place of an old one that the caller removes once the new one is ready.
     CreateBeforeDestroy(String),
-    /// An earlier run did not finish it.
+    /// An instance that an earlier run did not finish.
     Resume(InstanceRecord),
-    /// It was ready; is it still?
+    /// An instance that was ready, to be observed again.
     Check(InstanceRecord),
-    /// It is dead: remove it, then make another.
+    /// A dead instance, to be removed before another is created.
     Replace(InstanceRecord, Death),
 }
 
-/// One instance of a node, ready. `id` is for a new one, if it takes one.
+/// Brings up one instance of a node and returns its record once it is ready. `id` is for a new instance, if one is created.
 #[tracing::instrument(name = "bring up", level = "debug", skip_all, fields(node = desired.node(node).map(|node| &*node.name), instance = id))]
 pub(crate) async fn bring_up_instance(
-    world: Arc<RunContext>,
+    ctx: Arc<RunContext>,
     desired: Arc<DesiredState>,
     node: usize,
-    start: EntryPoint,
+    entry_point: EntryPoint,
     id: String,
     facts: PeerFacts,
 ) -> Result<InstanceRecord, TaskError> {
-    let replaces = match &start {
+    let replaces = match &entry_point {
         EntryPoint::CreateBeforeDestroy(old) => Some(old.clone()),
         EntryPoint::Resume(record) => record.replaces.clone(),
         EntryPoint::New | EntryPoint::Check(_) | EntryPoint::Replace(..) => None,
     };
-    let story = InstanceTask { world, desired, node, facts, replaces, doubtful: false };
-    match start {
-        EntryPoint::New | EntryPoint::CreateBeforeDestroy(_) => story.create(id, false).await,
-        EntryPoint::Resume(record) => story.resume(record, id).await,
-        EntryPoint::Check(mut record) => match observe_and_assess(&story.world, &story.desired, &mut record).await? {
+    let task = InstanceTask { ctx, desired, node, facts, replaces, doubtful: false };
+    match entry_point {
+        EntryPoint::New | EntryPoint::CreateBeforeDestroy(_) => task.create(id, false).await,
+        EntryPoint::Resume(record) => task.resume(record, id).await,
+        EntryPoint::Check(mut record) => match observe_and_assess(&task.ctx, &task.desired, &mut record).await? {
             Assessment::Ready | Assessment::Inconclusive(_) => Ok(record),
-            Assessment::NotReady => story.await_ready(record, Phase::Running).await,
-            Assessment::Dead(death) => story.replace(record, death, id).await,
+            Assessment::NotReady => task.await_ready(record, Phase::Running).await,
+            Assessment::Dead(death) => task.replace(record, death, id).await,
         },
-        EntryPoint::Replace(record, death) => story.replace(record, death, id).await,
+        EntryPoint::Replace(record, death) => task.replace(record, death, id).await,
     }
 }
 
 struct InstanceTask {
-    world: Arc<RunContext>,
+    ctx: Arc<RunContext>,
     desired: Arc<DesiredState>,
     node: usize,
     facts: PeerFacts,
-    /// The instance in whose place this one is made.
+    /// The instance that this one replaces.
     replaces: Option<String>,
-    /// An earlier request for it may still arrive.
+    /// Set if an earlier request for the instance may still arrive.
     doubtful: bool,
 }
 
-/// What became of one implementation.
+/// The outcome of one implementation.
 enum AttemptOutcome {
-    /// `record` knows its machine.
+    /// The machine is known, and its handle is in the record.
     Placed(Phase),
-    /// In the cloud's words.
+    /// Lack of capacity; the message is the cloud's.
     NoCapacity(String),
 }
 
@@ -90,33 +91,33 @@ impl InstanceTask {
         }
         if record.is_unresolved() {
             self.correct_endpoint(&mut record);
-            let found = calls::find(&self.world, &record).await;
+            let found = calls::find(&self.ctx, &record).await;
             return match found
-                .map_err(|ended| TaskError::from_call(ended, |spent| self.call_failure(&record, spent)))?
+                .map_err(|error| TaskError::from_call(error, |failed| self.call_failure(&record, failed)))?
             {
                 Some(observed) => {
                     let phase = self.record_placement(&mut record, observed, true).await?;
                     if matches!(phase, Phase::Stopped | Phase::Failed | Phase::Gone) {
-                        // It died while nobody looked, as one that was ready may.
+                        // It died while no run observed it, as a ready one may.
                         let death =
                             Death { reason: "the machine was found dead".into(), vanished: phase == Phase::Gone };
                         return self.replace(record, death, id).await;
                     }
                     self.await_ready(record, phase).await
                 }
-                // Nothing is there and nothing will come, so the same id may be used again.
+                // No machine exists and none will appear, so the same id may be used again.
                 None => Self { doubtful: true, ..self }.create(record.id, true).await,
             };
         }
-        match observe_and_assess(&self.world, &self.desired, &mut record).await? {
+        match observe_and_assess(&self.ctx, &self.desired, &mut record).await? {
             Assessment::Ready => Ok(record),
             Assessment::NotReady | Assessment::Inconclusive(_) => self.await_ready(record, Phase::Unknown).await,
             Assessment::Dead(death) => self.replace(record, death, id).await,
         }
     }
 
-    /// A machine that was never placed is looked for where the description says now, when nothing but the endpoint has
-    /// changed: the old one was wrong.
+    /// Takes the endpoint of the current description for a machine that was never placed, if nothing else in the
+    /// section has changed: the recorded endpoint was wrong.
     fn correct_endpoint(&self, record: &mut InstanceRecord) {
         let node = self.desired.node(self.node);
         let implementations = node.and_then(|node| self.desired.infrastructure.definitions.get(&node.node_type));
@@ -128,7 +129,7 @@ impl InstanceTask {
         let mut corrected = Value::clone(&record.section);
         if let Some(section) = corrected.as_object_mut() {
             section.insert("endpoint".into(), endpoint.clone());
-            // What a template renders can't be compared, and is taken to be the same.
+            // A rendered value cannot be compared with its template, and counts as unchanged.
             let is_same = |(key, value): (&String, &Value)| corrected.get(key) == Some(value) || !is_plain(value);
             if described.resource.as_object().is_some_and(|described| described.iter().all(is_same)) {
                 record.section = Arc::new(corrected);
@@ -144,40 +145,46 @@ impl InstanceTask {
                 Some(Assessment::Dead(_)) | None => {}
             }
         }
-        let output = if death.vanished { None } else { fetch_output_tail(&self.world, &old).await };
+        let output = if death.vanished { None } else { fetch_output_tail(&self.ctx, &old).await };
         let (node_id, node_name) = (old.id.clone(), old.node.clone());
         let event = EventKind::NodeReplacing { node_id, node_name, message: death.reason, output };
-        self.world.journal.write(Vec::new(), vec![event]).await?;
-        // What can't be removed keeps its record and is tried again later; it does not keep the node from coming back.
-        if let RemovalOutcome::Left(left) = remove(&self.world, old, death.vanished).await? {
-            tracing::warn!(node = left.node, instance = left.instance, reason = left.message, "not removed");
+        self.ctx.journal.write(Vec::new(), vec![event]).await?;
+        // An instance that cannot be removed keeps its record and is removed later; it does not block its replacement.
+        if let RemovalOutcome::Left(left) = remove(&self.ctx, old, death.vanished).await? {
+            tracing::warn!(
+                node = left.node,
+                instance = left.instance,
+                reason = left.message,
+                "cannot remove the replaced instance"
+            );
         }
-        if self.world.cancel.is_cancelled() {
+        if self.ctx.cancel.is_cancelled() {
             return Err(TaskError::Cancelled);
         }
         self.create(id, false).await
     }
 
-    /// Asks by the id of an instance for its machine, which was not seen any more, and gives what it looks like when it is there
-    /// all the same. Nothing is replaced when that can't be told.
+    /// Finds the machine of a vanished instance by the instance's id, and assesses it if it exists after all. If the
+    /// call fails, nothing is replaced.
     async fn find_before_replacing(&self, old: &mut InstanceRecord) -> Result<Option<Assessment>, TaskError> {
-        let found = calls::find(&self.world, old).await;
-        let found = found.map_err(|ended| TaskError::from_call(ended, |spent| self.call_failure(old, spent)))?;
+        let found = calls::find(&self.ctx, old).await;
+        let found = found.map_err(|error| TaskError::from_call(error, |failed| self.call_failure(old, failed)))?;
         let Some(observed) = found.filter(|it| matches!(it.phase, Phase::Running | Phase::Pending | Phase::Unknown))
         else {
             return Ok(None);
         };
         if old.ready_at.is_none() {
-            // It was never ready, and is awaited like any other.
+            // The instance was never ready, and is awaited like any other.
             self.record_placement(old, observed, true).await?;
             return Ok(Some(Assessment::NotReady));
         }
-        // Whether it is ready is for its checks to say.
-        old.set_state(InstanceState::Unhealthy, self.world.now());
-        assess(&self.world, &self.desired, old, Ok(observed)).await.map(Some)
+        // Its checks decide whether it is ready.
+        old.set_state(InstanceState::Unhealthy, self.ctx.now());
+        assess(&self.ctx, &self.desired, old, Ok(observed)).await.map(Some)
     }
 
-    /// `repeated`: an earlier run may have asked for it.
+    /// Creates the instance with the first implementation that has capacity. `repeated`: an earlier run may have
+    /// requested it.
     async fn create(&self, id: String, repeated: bool) -> Result<InstanceRecord, TaskError> {
         let node = self.node()?;
         let mut candidates: Vec<_> = self.desired.infrastructure.candidates(node).collect();
@@ -185,7 +192,7 @@ impl InstanceTask {
             let message = format!("no implementation of type {} matches the node's filter", node.node_type);
             return Err(self.failure(&id, None, FailureReason::NoImplementation { message }));
         }
-        // Spreads instances over equal implementations, and always the same way for one instance.
+        // Spreads instances over equal implementations, always in the same way for one instance.
         let first = digest(id.as_bytes()) % candidates.len() as u64;
         candidates.rotate_left(usize::try_from(first).unwrap_or_default());
         let mut tried = Vec::new();
@@ -198,7 +205,7 @@ impl InstanceTask {
                     let (node_id, node_name, driver) = (id.clone(), node.name.clone(), record.driver().to_owned());
                     tried.push(format!("{driver}: {message}"));
                     let event = EventKind::NodeFallback { node_id, node_name, driver, message };
-                    self.world.journal.write(Vec::new(), vec![event]).await?;
+                    self.ctx.journal.write(Vec::new(), vec![event]).await?;
                     last = Some(record);
                 }
             }
@@ -211,7 +218,7 @@ impl InstanceTask {
     }
 
     fn new_record(&self, id: &str, node: &Node, index: usize, implementation: &Implementation) -> InstanceRecord {
-        let now = self.world.now();
+        let now = self.ctx.now();
         InstanceRecord {
             id: id.into(),
             node: node.name.clone(),
@@ -250,8 +257,8 @@ impl InstanceTask {
         let rendered = match self.render(record, node, implementation).await {
             Ok(rendered) => rendered,
             Err(CallError::Cancelled) => return Err(TaskError::Cancelled),
-            // No machine was asked for; a record of an earlier try may exist, and says so from now on.
-            Err(CallError::Failed(spent)) => return Err(self.record_failure(record, spent.into()).await),
+            // No machine was requested; a record of an earlier attempt may exist, and is marked as failed.
+            Err(CallError::Failed(failed)) => return Err(self.record_failure(record, failed.into()).await),
         };
         record.mentions = self.facts.references_in(&rendered);
         if let Some(section) = rendered.resource {
@@ -260,12 +267,12 @@ impl InstanceTask {
         record.user_data_digest = rendered.user_data.as_deref().map(|data| format!("{:016x}", digest(data)));
         let infrastructure = &self.desired.infrastructure;
         let request = CreateRequest {
-            scope: self.world.mutation_scope(record),
+            scope: self.ctx.mutation_scope(record),
             instance_id: record.id.clone(),
             node_name: node.name.clone(),
-            infrastructure_id: self.world.id.clone(),
+            infrastructure_id: self.ctx.id.clone(),
             infrastructure_name: infrastructure.name.clone(),
-            machine_name: context::machine_name(&infrastructure.name, &self.world.id, &node.name, &record.id),
+            machine_name: context::machine_name(&infrastructure.name, &self.ctx.id, &node.name, &record.id),
             user_data: rendered.user_data,
             attributes: rendered.attributes,
             repeated,
@@ -280,51 +287,51 @@ impl InstanceTask {
         node: &Node,
         implementation: &Implementation,
     ) -> Result<Rendered, CallError> {
-        let rendering = RenderInput {
-            infra_id: &self.world.id,
+        let input = RenderInput {
+            infra_id: &self.ctx.id,
             infrastructure: &self.desired.infrastructure,
             node,
             implementation,
             instance: &record.id,
             facts: self.facts.clone(),
-            context: self.world.call_context(&node.name, self.world.settings.query_timeout),
+            context: self.ctx.call_context(&node.name, self.ctx.settings.query_timeout),
         };
-        let mut tries = Attempts::default();
+        let mut attempts = Attempts::default();
         loop {
-            match render(&*self.world.plugins, &rendering).await {
+            match render(&*self.ctx.plugins, &input).await {
                 Ok(rendered) => return Ok(rendered),
                 Err(fault) if matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) => {
-                    calls::back_off(&self.world, record, "render", &mut tries, fault).await?;
+                    calls::back_off(&self.ctx, record, "render", &mut attempts, fault).await?;
                 }
-                Err(fault) => return Err(CallError::Failed(tries.failed_call("render", fault))),
+                Err(fault) => return Err(CallError::Failed(attempts.failed_call("render", fault))),
             }
         }
     }
 
-    /// Asks for the machine until it is there or certainly is not.
+    /// Requests the machine until it exists, or certainly does not.
     async fn request_machine(
         &self,
         record: &mut InstanceRecord,
         mut request: CreateRequest,
         announcement: EventKind,
     ) -> Result<AttemptOutcome, TaskError> {
-        let world = &self.world;
-        let driver = match calls::driver_for(world, record) {
+        let ctx = &self.ctx;
+        let driver = match calls::driver_for(ctx, record) {
             Ok(driver) => driver,
             Err(fault) => {
                 return Err(self.record_failure(record, Attempts::default().failed_call("create", fault).into()).await);
             }
         };
-        if let Some(reason) = inventory::find_conflict(world, &driver, record).await? {
+        if let Some(reason) = inventory::find_conflict(ctx, &driver, record).await? {
             return Err(self.record_failure(record, reason).await);
         }
-        let mut tries = Attempts::default();
+        let mut attempts = Attempts::default();
         let mut announced = vec![announcement];
         loop {
-            // From here on a machine may exist, until an answer says that none does.
+            // From here on a machine may exist, until an answer rules it out.
             record.without_effect = false;
             let answer =
-                calls::create_once(world, &driver, &request, record, std::mem::take(&mut announced), &mut tries)
+                calls::create_once(ctx, &driver, &request, record, std::mem::take(&mut announced), &mut attempts)
                     .await?;
             let fault = match answer {
                 Ok(observed) => {
@@ -335,10 +342,10 @@ impl InstanceTask {
             };
             match fault.reaction {
                 Reaction::NoCapacity => return Ok(AttemptOutcome::NoCapacity(fault.message)),
-                // Written down before the wait: whoever comes next needs no answer of this cloud to know it.
+                // Recorded before the wait, so that the next run can tell without an answer of this cloud.
                 Reaction::Retry => {
                     record.without_effect = true;
-                    world.journal.put_instance(record, Vec::new()).await?;
+                    ctx.journal.put_instance(record, Vec::new()).await?;
                 }
                 Reaction::UnknownOutcome => {
                     if let Some(observed) = self.resolve_outcome(record, &fault).await? {
@@ -346,38 +353,38 @@ impl InstanceTask {
                         return Ok(AttemptOutcome::Placed(phase));
                     }
                 }
-                _ => return Err(self.record_failure(record, tries.failed_call("create", fault).into()).await),
+                _ => return Err(self.record_failure(record, attempts.failed_call("create", fault).into()).await),
             }
-            match calls::back_off(world, record, "create", &mut tries, fault).await {
+            match calls::back_off(ctx, record, "create", &mut attempts, fault).await {
                 Ok(()) => request.repeated = true,
                 Err(CallError::Cancelled) => return Err(TaskError::Cancelled),
-                // Each attempt either had no effect, or `find` has said that it had none.
-                Err(CallError::Failed(spent)) => return Err(self.record_failure(record, spent.into()).await),
+                // Each attempt had no effect, either by its own answer or by that of `find`.
+                Err(CallError::Failed(failed)) => return Err(self.record_failure(record, failed.into()).await),
             }
         }
     }
 
-    /// After a lost answer: what is there? Writes down that it is not known before asking.
+    /// Finds the machine after a lost answer. Records the unresolved outcome before the call.
     async fn resolve_outcome(
         &self,
         record: &mut InstanceRecord,
         fault: &Fault,
     ) -> Result<Option<ObservedMachine>, TaskError> {
-        record.set_state(InstanceState::UnknownOutcome, self.world.now());
+        record.set_state(InstanceState::UnknownOutcome, self.ctx.now());
         record.doubtful = true;
         record.message = Some(fault.message.clone());
         let (node_id, node_name, message) = (record.id.clone(), record.node.clone(), fault.message.clone());
-        self.world.journal.put_instance(record, vec![EventKind::NodeUnknown { node_id, node_name, message }]).await?;
-        let found = calls::find(&self.world, record).await;
+        self.ctx.journal.put_instance(record, vec![EventKind::NodeUnknown { node_id, node_name, message }]).await?;
+        let found = calls::find(&self.ctx, record).await;
         match found {
             Ok(found) => Ok(found),
             Err(CallError::Cancelled) => Err(TaskError::Cancelled),
-            // Still not known: the record stays as it is, and the next run asks again.
-            Err(CallError::Failed(spent)) => Err(self.call_failure(record, spent)),
+            // Still unresolved: the record stays as it is, and the next run calls `find` again.
+            Err(CallError::Failed(failed)) => Err(self.call_failure(record, failed)),
         }
     }
 
-    /// The machine is known: written down before anything else.
+    /// Records the handle of a machine, before anything else is done with it.
     async fn record_placement(
         &self,
         record: &mut InstanceRecord,
@@ -385,30 +392,30 @@ impl InstanceTask {
         adopted: bool,
     ) -> Result<Phase, TaskError> {
         let phase = observed.phase;
-        // Even when nothing else can be concluded, the reference is known from here on.
+        // The handle is known from here on, even if nothing else can be concluded.
         record.handle = Some(observed.handle.clone());
         record.apply_observation(observed);
-        record.set_state(InstanceState::Pending, self.world.now());
+        record.set_state(InstanceState::Pending, self.ctx.now());
         let mut events =
             vec![EventKind::NodePlaced { node_id: record.id.clone(), node_name: record.node.clone(), adopted }];
         if phase == Phase::Running {
-            events.extend(super::readiness::mark_running(&self.world, record));
+            events.extend(super::readiness::mark_running(&self.ctx, record));
         }
-        self.world.journal.put_instance(record, events).await?;
+        self.ctx.journal.put_instance(record, events).await?;
         Ok(phase)
     }
 
     async fn await_ready(&self, mut record: InstanceRecord, phase: Phase) -> Result<InstanceRecord, TaskError> {
-        match wait_until_ready(&self.world, &self.desired, &mut record, phase).await? {
+        match wait_until_ready(&self.ctx, &self.desired, &mut record, phase).await? {
             Ok(()) => Ok(record),
             Err(reason) => Err(self.record_failure(&mut record, reason).await),
         }
     }
 
-    /// Writes down that an instance has failed.
+    /// Records the failure of an instance, with the last output of its machine.
     async fn record_failure(&self, record: &mut InstanceRecord, reason: FailureReason) -> TaskError {
-        let output = fetch_output_tail(&self.world, record).await;
-        record.set_state(InstanceState::Failed, self.world.now());
+        let output = fetch_output_tail(&self.ctx, record).await;
+        record.set_state(InstanceState::Failed, self.ctx.now());
         let message = reason.to_string();
         record.message = Some(message.clone());
         let event = EventKind::NodeFailed {
@@ -417,20 +424,20 @@ impl InstanceTask {
             message,
             output: output.clone(),
         };
-        match self.world.journal.put_instance(record, vec![event]).await {
+        match self.ctx.journal.put_instance(record, vec![event]).await {
             Ok(()) => match self.failure(&record.id, Some(record), reason) {
                 TaskError::Failed(failure) => TaskError::Failed(Box::new(NodeFailure { output, ..*failure })),
-                trouble => trouble,
+                error => error,
             },
-            Err(refused) => TaskError::Journal(refused),
+            Err(error) => TaskError::Journal(error),
         }
     }
 
-    fn call_failure(&self, record: &InstanceRecord, spent: FailedCall) -> TaskError {
-        self.failure(&record.id, Some(record), spent.into())
+    fn call_failure(&self, record: &InstanceRecord, failed: FailedCall) -> TaskError {
+        self.failure(&record.id, Some(record), failed.into())
     }
 
-    /// A failure with the places in the user's files that it is about.
+    /// Returns a failure with its locations in the user's files.
     fn failure(&self, instance: &str, record: Option<&InstanceRecord>, reason: FailureReason) -> TaskError {
         let node = self.desired.node(self.node);
         let implementations = node.and_then(|node| self.desired.infrastructure.definitions.get(&node.node_type));
@@ -451,7 +458,7 @@ impl From<FailedCall> for FailureReason {
     }
 }
 
-/// A rendered section keeps the `type` that chose its driver.
+/// Returns a rendered section with the `type` of the original, which selects the driver.
 pub(crate) fn with_type(mut section: Value, original: &Value) -> Value {
     if let (Some(section), Some(kind)) = (section.as_object_mut(), original.get("type")) {
         section.insert("type".into(), kind.clone());

@@ -1,4 +1,5 @@
-//! How many calls go to one cloud at a time: those of one run, and those of all runs of an engine.
+//! Limits on concurrent calls to one cloud: permits for the calls of one run, and an adaptive limiter for all runs of
+//! an engine.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,7 +11,7 @@ use super::limiter::AdaptiveLimiter;
 use crate::ports::Clock;
 use crate::settings::Settings;
 
-/// The gates of all endpoints, for all runs of an engine.
+/// The limiters of all endpoints, shared by all runs of an engine. A limiter lives as long as a run uses it.
 pub(crate) struct Limiters {
     clock: Arc<dyn Clock>,
     all: Mutex<HashMap<String, Weak<AdaptiveLimiter>>>,
@@ -23,26 +24,26 @@ impl Limiters {
 
     fn get_or_create(&self, key: &str, settings: &Settings) -> Arc<AdaptiveLimiter> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = all.get(key).and_then(Weak::upgrade) {
-            return gate;
+        if let Some(limiter) = all.get(key).and_then(Weak::upgrade) {
+            return limiter;
         }
-        all.retain(|_, gate| gate.strong_count() > 0);
-        let gate =
+        all.retain(|_, limiter| limiter.strong_count() > 0);
+        let limiter =
             AdaptiveLimiter::new(self.clock.clone(), settings.calls_per_endpoint.max(1), settings.retry_delay_min);
-        let gate = Arc::new(gate);
-        all.insert(key.to_owned(), Arc::downgrade(&gate));
-        gate
+        let limiter = Arc::new(limiter);
+        all.insert(key.to_owned(), Arc::downgrade(&limiter));
+        limiter
     }
 }
 
-/// What a call is for. Each purpose has permits of its own: looks do not wait for changes, which may take long.
+/// The purpose of a call. Each has permits of its own, so that queries do not wait for mutations, which may take long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Mutate,
     Query,
 }
 
-/// One driver at one endpoint, for one run.
+/// A driver at one endpoint, for one run.
 pub(super) struct Endpoint {
     pub(super) limiter: Arc<AdaptiveLimiter>,
     mutations: Arc<Semaphore>,
@@ -50,13 +51,14 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Waits for one of the run's own permits. Whoever repeats a call keeps it: then those who wait have not failed yet.
+    /// Waits for one of the run's own permits. It is kept while a call is repeated, so that queued calls have not
+    /// failed yet.
     pub(super) async fn acquire_permit(&self, purpose: Purpose) -> Option<OwnedSemaphorePermit> {
         let permits = match purpose {
             Purpose::Mutate => &self.mutations,
             Purpose::Query => &self.queries,
         };
-        // The semaphore is never closed, so this is always some.
+        // The semaphore is never closed, so this is always `Some`.
         permits.clone().acquire_owned().await.ok()
     }
 }
@@ -69,11 +71,11 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    pub(super) fn new(settings: Arc<Settings>, gates: Arc<Limiters>) -> Self {
-        Self { settings, limiters: gates, all: Mutex::default() }
+    pub(super) fn new(settings: Arc<Settings>, limiters: Arc<Limiters>) -> Self {
+        Self { settings, limiters, all: Mutex::default() }
     }
 
-    /// The endpoint of a `resource` section.
+    /// Returns the endpoint of a `resource` section.
     pub(super) fn endpoint_for(&self, section: &Value) -> Arc<Endpoint> {
         let text = |key: &str| section.get(key).and_then(Value::as_str).unwrap_or_default();
         let key = format!("{} {}", text("type"), text("endpoint"));
@@ -82,8 +84,8 @@ impl Endpoints {
             return endpoint.clone();
         }
         let permits = || Arc::new(Semaphore::new(self.settings.calls_per_endpoint.max(1)));
-        let gate = self.limiters.get_or_create(&key, &self.settings);
-        let endpoint = Arc::new(Endpoint { limiter: gate, mutations: permits(), queries: permits() });
+        let limiter = self.limiters.get_or_create(&key, &self.settings);
+        let endpoint = Arc::new(Endpoint { limiter, mutations: permits(), queries: permits() });
         all.insert(key, endpoint.clone());
         endpoint
     }

@@ -1,5 +1,5 @@
-//! The way to one driver at one endpoint, which all calls of an engine share. It stands open until the cloud refuses calls for
-//! being too many; from then on they go one behind the other, as [`Rate`] says.
+//! Admission of calls to one driver at one endpoint, shared by all runs of an engine. It is unlimited until the cloud
+//! refuses calls for being too many; from then on calls are admitted in order, at the rate of a [`RateLimit`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,18 +10,18 @@ use super::backoff::MAX_RETRY_AFTER;
 use super::rate_limit::{AcceptedCalls, RateLimit};
 use crate::ports::{Clock, Fault, Reaction};
 
-/// One refusal that does not say for how long is an accident; another within this time is not.
+/// Time within which a second refusal that does not say how long to wait limits calls; a single one is ignored.
 const REFUSAL_WINDOW: Duration = Duration::from_secs(1);
 
-/// Admits calls, in the order in which they came.
+/// An adaptive limiter, which admits calls in the order of their requests.
 pub(super) struct AdaptiveLimiter {
     clock: Arc<dyn Clock>,
-    /// Calls at a time that one run makes when there is no limit.
+    /// Concurrent calls of one run while there is no limit.
     max_in_flight: usize,
-    /// No call for so long after a refusal that does not say for how long.
+    /// Pause after a refusal that does not say how long to wait.
     pause: Duration,
     state: Mutex<State>,
-    /// Only the first of those who wait looks at the limit.
+    /// Held by the first of the queued calls, the only one that checks the limit.
     queue_head: tokio::sync::Mutex<()>,
     call_ended: Notify,
 }
@@ -31,19 +31,19 @@ struct State {
     in_flight: usize,
     accepted: AcceptedCalls,
     limit: Option<RateLimit>,
-    /// When the last call was refused.
+    /// Time of the last refusal.
     last_refusal: Option<Duration>,
-    /// How often it was narrowed. What began earlier does not narrow it again.
+    /// Number of reductions of the limit. A call that began before the last one does not reduce it again.
     generation: u64,
 }
 
-/// A call that was admitted. To be told how it ended; dropped without, it says nothing of the cloud.
+/// An admitted call. Its answer goes to [`Admission::report`]; if it is dropped instead, the limit stays unchanged.
 pub(super) struct Admission {
     limiter: Arc<AdaptiveLimiter>,
     generation: u64,
 }
 
-/// What an answer says of the cloud's load.
+/// A signal about the cloud's load, taken from one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LoadSignal {
     Accepted,
@@ -55,7 +55,7 @@ impl LoadSignal {
     fn from_fault(fault: Option<&Fault>) -> Self {
         match fault {
             None => Self::Accepted,
-            // No server, or a plugin that failed by itself: nothing is known of the cloud.
+            // No server answered, or the plugin itself failed: nothing is known about the cloud.
             Some(fault) if fault.unreachable || fault.code.starts_with("occopus.") => Self::Inconclusive,
             Some(fault) => match fault.reaction {
                 Reaction::Retry => Self::Overload(fault.retry_after),
@@ -67,27 +67,27 @@ impl LoadSignal {
 }
 
 impl AdaptiveLimiter {
-    pub(super) fn new(clock: Arc<dyn Clock>, most: usize, pause: Duration) -> Self {
-        let (state, first, left) = Default::default();
-        Self { clock, max_in_flight: most, pause, state, queue_head: first, call_ended: left }
+    pub(super) fn new(clock: Arc<dyn Clock>, max_in_flight: usize, pause: Duration) -> Self {
+        let (state, queue_head, call_ended) = Default::default();
+        Self { clock, max_in_flight, pause, state, queue_head, call_ended }
     }
 
-    /// Waits until another call may begin. May be given up at any time.
+    /// Waits until another call may begin. May be cancelled at any time.
     pub(super) async fn admit(self: &Arc<Self>) -> Admission {
-        if let Some(pass) = self.admit_unlimited() {
-            return pass;
+        if let Some(admission) = self.admit_unlimited() {
+            return admission;
         }
-        let _first = self.queue_head.lock().await;
+        let _queue_head = self.queue_head.lock().await;
         loop {
             match self.try_admit() {
-                Ok(pass) => return pass,
+                Ok(admission) => return admission,
                 Err(Some(wait)) => self.clock.sleep(wait).await,
                 Err(None) => self.call_ended.notified().await,
             }
         }
     }
 
-    /// Whether calls have to wait because the cloud has refused some.
+    /// Returns whether calls have to wait because the cloud has refused some.
     pub(super) fn is_limited(&self) -> bool {
         self.state().limit.is_some()
     }
@@ -101,7 +101,7 @@ impl AdaptiveLimiter {
         Some(Admission { limiter: self.clone(), generation: state.generation })
     }
 
-    /// Otherwise says how long to wait, or that a call has to end first.
+    /// Admits a call. The error is the time to wait, or `None` if another call has to end first.
     fn try_admit(self: &Arc<Self>) -> Result<Admission, Option<Duration>> {
         let now = self.clock.uptime();
         let state = &mut *self.state();
@@ -115,18 +115,18 @@ impl AdaptiveLimiter {
         Ok(Admission { limiter: self.clone(), generation: state.generation })
     }
 
-    fn record(&self, round: u64, sign: LoadSignal) {
-        if sign == LoadSignal::Inconclusive {
+    fn record(&self, generation: u64, signal: LoadSignal) {
+        if signal == LoadSignal::Inconclusive {
             return;
         }
         let now = self.clock.uptime();
         let state = &mut *self.state();
-        let LoadSignal::Overload(asked) = sign else {
+        let LoadSignal::Overload(retry_after) = signal else {
             state.accepted.record(now);
             if let Some(limit) = &mut state.limit {
                 limit.on_accepted();
                 if limit.can_be_lifted(now, self.max_in_flight) {
-                    tracing::info!("the cloud takes calls again; the limit is lifted");
+                    tracing::info!("the cloud accepts calls again; the rate limit is lifted");
                     state.limit = None;
                 }
             }
@@ -134,16 +134,16 @@ impl AdaptiveLimiter {
         };
         let before = state.last_refusal.replace(now);
         let is_second = before.is_some_and(|before| now.saturating_sub(before) <= REFUSAL_WINDOW);
-        if state.limit.is_none() && asked.is_none() && !is_second {
+        if state.limit.is_none() && retry_after.is_none() && !is_second {
             return;
         }
-        let pause = asked.unwrap_or(self.pause).min(MAX_RETRY_AFTER);
+        let pause = retry_after.unwrap_or(self.pause).min(MAX_RETRY_AFTER);
         let limit = state.limit.get_or_insert_with(|| RateLimit::new(state.in_flight));
-        if round == state.generation {
-            tracing::debug!(?asked, in_flight = state.in_flight, "the cloud refuses calls; fewer are made");
+        if generation == state.generation {
+            tracing::debug!(asked = ?retry_after, in_flight = state.in_flight, "the cloud refuses calls; the rate limit is reduced");
             state.generation += 1;
             limit.on_refused(now, state.in_flight, pause);
-        } else if asked.is_some() {
+        } else if retry_after.is_some() {
             limit.pause_for(now, pause);
         }
     }
@@ -154,7 +154,7 @@ impl AdaptiveLimiter {
 }
 
 impl Admission {
-    /// Takes in how the call ended.
+    /// Adjusts the limit to the answer of the call.
     pub(super) fn report<T>(self, answer: &Result<T, Fault>) {
         self.limiter.record(self.generation, LoadSignal::from_fault(answer.as_ref().err()));
     }

@@ -1,5 +1,6 @@
-//! The slow things: calls of plugins, waiting, and writing down what came of it. Each function here is one instance's
-//! own story, told in order; who may start when is not decided here.
+//! Work on single instances: plugin calls, waits, and the records of their outcomes. In come the run context, the
+//! desired state and an instance's record; out come records, events and [`TaskError`]s. The order in which instances
+//! start is decided in `dispatch` and must not be known here.
 
 mod backoff;
 mod batcher;
@@ -48,43 +49,44 @@ use batcher::ObserveBatcher;
 use endpoints::Endpoints;
 pub(crate) use monotonic::MonotonicTime;
 
-/// What every story needs.
+/// Dependencies shared by all instance tasks of one run.
 pub(crate) struct RunContext {
     pub(crate) id: String,
     pub(crate) plugins: Arc<dyn Plugins>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) journal: Arc<Journal>,
-    /// Cancelled when the story should come to an end.
+    /// Cancelled by the dispatcher after a stop request or a failure that aborts all, and by the reconciler to end a
+    /// survey.
     pub(crate) cancel: CancellationToken,
-    /// For what lasts.
+    /// Clock for durations in records, without the jumps of the wall clock.
     pub(crate) monotonic: Arc<MonotonicTime>,
     pub(crate) known_instances: Arc<KnownInstances>,
     endpoints: Arc<Endpoints>,
     batcher: Arc<ObserveBatcher>,
 }
 
-/// What should exist, with its nodes by name.
+/// The desired state of an infrastructure, with an index of its nodes by name.
 pub(crate) struct DesiredState {
     pub(crate) infrastructure: Infrastructure,
     pub(crate) fingerprints: Fingerprints,
     by_name: HashMap<String, usize>,
 }
 
-/// Why a story ended early.
+/// The error of a task that ended early.
 #[derive(Debug)]
 pub(crate) enum TaskError {
-    /// It was told to.
+    /// The run was cancelled.
     Cancelled,
-    /// State can't be written: everything stops.
+    /// State cannot be written, so the whole run stops.
     Journal(JournalError),
-    /// The node can't be made.
+    /// The instance failed.
     Failed(Box<NodeFailure>),
 }
 
 impl From<JournalError> for TaskError {
-    fn from(refused: JournalError) -> Self {
-        Self::Journal(refused)
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
     }
 }
 
@@ -104,36 +106,34 @@ impl DesiredState {
 }
 
 impl RunContext {
-    #[expect(clippy::too_many_arguments, reason = "what every story needs")]
+    #[expect(clippy::too_many_arguments, reason = "dependencies shared by all tasks of a run")]
     pub(crate) fn new(
         id: &str,
         plugins: Arc<dyn Plugins>,
         clock: Arc<dyn Clock>,
         settings: Arc<Settings>,
-        session: &InfrastructureLease,
+        lease: &InfrastructureLease,
         cancel: CancellationToken,
-        steady: Arc<MonotonicTime>,
-        gates: Arc<Limiters>,
+        monotonic: Arc<MonotonicTime>,
+        limiters: Arc<Limiters>,
     ) -> Arc<Self> {
-        let endpoints = Arc::new(Endpoints::new(settings.clone(), gates));
-        let observer = Arc::new(ObserveBatcher::new(settings.observe_batch_size, clock.clone(), endpoints.clone()));
-        let (journal, inventory) = (session.journal.clone(), session.known_instances.clone());
-        let id = id.into();
+        let endpoints = Arc::new(Endpoints::new(settings.clone(), limiters));
+        let batcher = Arc::new(ObserveBatcher::new(settings.observe_batch_size, clock.clone(), endpoints.clone()));
         Arc::new(Self {
-            id,
+            id: id.into(),
             plugins,
             clock,
             settings,
-            journal,
+            journal: lease.journal.clone(),
             cancel,
-            monotonic: steady,
-            known_instances: inventory,
+            monotonic,
+            known_instances: lease.known_instances.clone(),
             endpoints,
-            batcher: observer,
+            batcher,
         })
     }
 
-    /// The same, with an end of its own.
+    /// Returns a copy with another cancellation token.
     pub(crate) fn with_cancel(&self, cancel: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             id: self.id.clone(),
@@ -153,7 +153,7 @@ impl RunContext {
         self.clock.now()
     }
 
-    /// Waits; false when cancelled meanwhile.
+    /// Sleeps; returns false if the run is cancelled meanwhile.
     async fn sleep_unless_cancelled(&self, duration: std::time::Duration) -> bool {
         tokio::select! {
             biased;
@@ -163,11 +163,11 @@ impl RunContext {
     }
 
     fn call_context(self: &Arc<Self>, node: &str, timeout: std::time::Duration) -> CallContext {
-        // Weak, since a plugin may keep it for longer than the run lasts.
-        let (world, name) = (Arc::downgrade(self), node.to_owned());
+        // Weak, since a plugin may keep the callback for longer than the run lasts.
+        let (ctx, name) = (Arc::downgrade(self), node.to_owned());
         let progress: ProgressCallback = Arc::new(move |phase, detail| {
-            let Some(world) = world.upgrade() else { return };
-            world.journal.emit(EventKind::Progress {
+            let Some(ctx) = ctx.upgrade() else { return };
+            ctx.journal.emit(EventKind::Progress {
                 node_name: name.clone(),
                 phase: phase.into(),
                 detail: detail.map(str::to_owned),

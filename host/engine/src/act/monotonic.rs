@@ -1,5 +1,5 @@
-//! Time that passes evenly. What lasts is measured by it, so that it does not matter when the clock is set, or when the machine
-//! sleeps: for how long a check fails, for instance.
+//! Monotonic time. Durations in records, such as how long a check has been failing, are measured by it, so that they
+//! are not disturbed when the wall clock is set or the machine sleeps.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::ports::Clock;
 
-/// The clock may differ from the time that has passed by so much before it counts as set.
+/// Largest difference between the wall clock and the elapsed time that does not count as a jump.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(10);
 
-/// Begins at the time of the clock, and goes on evenly until [`Steady::follow`] sets it.
+/// Timestamps that begin at the time of the wall clock and advance evenly until [`MonotonicTime::follow_clock`] sets them.
 pub(crate) struct MonotonicTime {
     clock: Arc<dyn Clock>,
-    /// A time of the clock, and the time without jumps at that moment.
+    /// A time of the wall clock, and the uptime at that moment.
     anchor: Mutex<(Timestamp, Duration)>,
 }
 
@@ -29,7 +29,7 @@ impl MonotonicTime {
         then.checked_add(self.clock.uptime().saturating_sub(uptime)).unwrap_or(then)
     }
 
-    /// Sets it by the clock. Tells by how much, when the clock has jumped.
+    /// Follows the wall clock if it has jumped; returns by how much.
     pub(crate) fn follow_clock(&self) -> Option<SignedDuration> {
         let jump = self.clock.now().duration_since(self.now());
         if jump.abs() < TOLERANCE {

@@ -1,4 +1,4 @@
-//! Which addresses of others an instance was told of. When one of them is gone, the instance may need to be made anew.
+//! References of an instance to addresses of its peers. When such an address is gone, the instance may have to be replaced.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use crate::state::AddressReference;
 #[derive(Default)]
 pub(crate) struct PeerIndex {
     pub(crate) instances: Arc<Vec<Arc<InstanceFacts>>>,
-    /// Nodes by address; made when it is first needed.
+    /// Nodes by address, computed on first use.
     by_address: OnceLock<HashMap<String, String>>,
 }
 
@@ -23,15 +23,17 @@ impl PeerIndex {
 
     fn node_at(&self, address: &str) -> Option<&String> {
         let by_address = self.by_address.get_or_init(|| {
-            let all = self.instances.iter().rev().flat_map(|other| {
-                other.addresses.iter().map(|address| (address.value.clone(), other.node_name.clone()))
-            });
+            let all =
+                self.instances.iter().rev().flat_map(|peer| {
+                    peer.addresses.iter().map(|address| (address.value.clone(), peer.node_name.clone()))
+                });
             all.collect()
         });
         by_address.get(address)
     }
 
-    /// Those that what was rendered mentions, each once. What is encoded, in base64 for instance, is not seen.
+    /// Returns the addresses of peers that occur in the rendered texts, each once, sorted. Encoded texts, such as
+    /// base64, are not searched.
     pub(super) fn references_in(&self, rendered: &Rendered) -> Vec<AddressReference> {
         let mut found = Vec::new();
         if self.instances.is_empty() {
@@ -58,7 +60,7 @@ impl PeerIndex {
 
     fn collect_from_text(&self, text: &str, found: &mut Vec<AddressReference>) {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '_')));
-        // All addresses have one of these.
+        // Every address has one of these characters.
         for word in words.filter(|word| word.contains(['.', ':'])) {
             let word = word.trim_end_matches(['.', ':']);
             let without_port = word.rsplit_once(':').map(|(host, _)| host);
@@ -80,7 +82,7 @@ mod tests {
 
     #[test]
     fn addresses_are_found_in_texts_with_and_without_ports() {
-        let other = |node: &str, address: &str| {
+        let peer = |node: &str, address: &str| {
             Arc::new(InstanceFacts {
                 instance_id: String::new(),
                 node_name: node.into(),
@@ -88,15 +90,14 @@ mod tests {
                 data: Value::Null,
             })
         };
-        let others =
-            PeerIndex::new(vec![other("db", "10.0.0.1"), other("web", "fd00::7"), other("lb", "lb.example.org")]);
+        let peers = PeerIndex::new(vec![peer("db", "10.0.0.1"), peer("web", "fd00::7"), peer("lb", "lb.example.org")]);
         let rendered = Rendered {
             user_data: Some(b"#cloud-config\nurl: http://10.0.0.1:5432/x\nsee 10.0.0.11.\n".to_vec()),
             attributes: json!({"env": ["UPSTREAM=[fd00::7]:80"]}),
             resource: Some(json!({"name": "to lb.example.org."})),
             warnings: Vec::new(),
         };
-        let found: Vec<_> = others.references_in(&rendered).into_iter().map(|mention| mention.node).collect();
+        let found: Vec<_> = peers.references_in(&rendered).into_iter().map(|reference| reference.node).collect();
         assert_eq!(found, ["db", "lb", "web"]);
     }
 }

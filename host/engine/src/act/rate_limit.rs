@@ -1,30 +1,33 @@
-//! How many calls a cloud takes, learned from its answers. Pure arithmetic: answers and times come in, numbers go out.
+//! The number and rate of calls that a cloud accepts, learned from its answers. Pure arithmetic: answers and times come
+//! in, numbers go out.
 //!
-//! A refusal for too many calls narrows: half as many calls at a time, and a pace just below what was accepted lately. Then the
-//! pace grows along the curve of CUBIC (RFC 9438): soon back to what was accepted, slowly past it, and fast when nothing is
-//! refused there either. Where nothing at all was accepted there is nothing to aim at: the pace doubles until something is refused.
+//! A refusal for too many calls reduces the limit: half as many concurrent calls, and a pace just below that of the
+//! calls accepted lately. Then the pace grows along the curve of CUBIC (RFC 9438): soon back to what was accepted,
+//! slowly past it, and fast if nothing is refused there either. If no call at all was accepted, there is no base: the
+//! pace doubles until a call is refused.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// So many accepted calls are remembered, with their times.
+/// Number of accepted calls that are remembered, with their times.
 const MAX_REMEMBERED_CALLS: usize = 64;
 /// Seconds after which the curve is back at its base, from four fifths of it: the third root of `0.2 / STEEPNESS`.
 const PLATEAU_SECONDS: f64 = 5.848;
 const CURVE_STEEPNESS: f64 = 0.001;
-/// Seconds in which the pace doubles while there is nothing to aim at.
+/// Seconds in which the pace doubles while its base is not measured.
 const DOUBLING_SECONDS: f64 = 1.0;
-/// The part of the pace that was accepted at least, when it had been doubling.
+/// Smallest share of the pace that counts as accepted after it had been doubling.
 const MIN_ACCEPTED_SHARE: f64 = 0.9;
-/// Calls in a second, at least: of a cloud that accepts some, and of one that accepts none.
+/// Lowest pace for a cloud that accepts some calls, in calls per second.
 const MIN_CALLS_PER_SECOND: f64 = 0.05;
+/// Lowest pace for a cloud that accepts no calls, in calls per second.
 const MIN_PROBES_PER_SECOND: f64 = 0.5;
-/// Calls in a second to begin with, when none was accepted.
+/// First pace if no call was accepted, in calls per second.
 const INITIAL_PROBES_PER_SECOND: f64 = 2.0;
-/// The limit is lifted when the pace has grown so many times without a refusal.
+/// Growth of the pace over its base, without a refusal, at which the limit is lifted.
 const LIFT_FACTOR: f64 = 15.0;
 
-/// What was accepted lately.
+/// Times of the calls that were accepted lately.
 #[derive(Debug, Default)]
 pub(super) struct AcceptedCalls {
     times: VecDeque<Duration>,
@@ -38,51 +41,50 @@ impl AcceptedCalls {
         self.times.push_back(now);
     }
 
-    /// Calls in a second over the `seconds` before a refusal; `open` ones have not been refused either.
-    fn rate(&self, refused: Duration, seconds: f64, open: usize) -> f64 {
-        let from = refused.saturating_sub(Duration::from_secs_f64(seconds));
+    /// Returns the calls per second over the `seconds` before a refusal. The calls `in_flight` count as accepted.
+    fn rate(&self, refused_at: Duration, seconds: f64, in_flight: usize) -> f64 {
+        let from = refused_at.saturating_sub(Duration::from_secs_f64(seconds));
         let recent = self.times.iter().filter(|time| **time > from).count();
         let span = match self.times.front() {
-            // Older ones are forgotten, so there were more of them than can be counted.
-            Some(first) if recent == MAX_REMEMBERED_CALLS => refused.saturating_sub(*first).as_secs_f64().max(0.01),
+            // Older calls are forgotten, so there were more than can be counted.
+            Some(first) if recent == MAX_REMEMBERED_CALLS => refused_at.saturating_sub(*first).as_secs_f64().max(0.01),
             _ => seconds,
         };
-        recent as f64 / span + open as f64 / seconds
+        recent as f64 / span + in_flight as f64 / seconds
     }
 }
 
 /// The limit of a cloud that refused calls.
 #[derive(Debug)]
 pub(super) struct RateLimit {
-    /// Calls at a time.
+    /// Number of concurrent calls.
     window: f64,
-    /// What the pace is about, in calls in a second.
+    /// Base of the pace, in calls per second.
     base_pace: f64,
-    /// The base is what was accepted of calls that came at a pace, and not at once as before the first refusal.
+    /// Set if the base was measured on calls that began at a limited pace, unlike those before the first refusal.
     is_base_measured: bool,
-    /// Where the curve began. None while it is not known what was accepted: some of it may be on its way.
+    /// Start of the curve. `None` while the accepted calls are not known, since answers may be on their way.
     curve_start: Option<Duration>,
-    /// When it was narrowed.
+    /// Time of the refusal that last reduced the limit.
     refused_at: Duration,
-    /// No call begins before.
+    /// Time before which no call begins.
     next_at: Duration,
 }
 
 impl RateLimit {
-    /// The limit after the first refusal, with so many calls on their way.
+    /// Creates the limit at the first refusal, with `in_flight` calls under way.
     pub(super) fn new(in_flight: usize) -> Self {
-        let (base, refused, next) = (f64::INFINITY, Duration::ZERO, Duration::ZERO);
         Self {
             window: in_flight as f64,
-            base_pace: base,
+            base_pace: f64::INFINITY,
             is_base_measured: false,
             curve_start: None,
-            refused_at: refused,
-            next_at: next,
+            refused_at: Duration::ZERO,
+            next_at: Duration::ZERO,
         }
     }
 
-    /// Half as many calls at a time, and none for a while.
+    /// Halves the number of concurrent calls, and lets none begin for `pause`.
     pub(super) fn on_refused(&mut self, now: Duration, in_flight: usize, pause: Duration) {
         self.window = (self.window.min(in_flight as f64) / 2.0).max(1.0);
         self.refused_at = now;
@@ -92,22 +94,22 @@ impl RateLimit {
         self.pause_for(now, pause);
     }
 
-    /// No call begins for a while.
+    /// Lets no call begin for `pause`.
     pub(super) fn pause_for(&mut self, now: Duration, pause: Duration) {
         self.next_at = self.next_at.max(now.saturating_add(pause));
     }
 
-    /// A call was accepted.
+    /// Widens the limit after an accepted call.
     pub(super) fn on_accepted(&mut self) {
         self.window += 0.5;
     }
 
-    /// How long the next call has to wait for its time; none when it has to wait for another to end.
+    /// Returns how long the next call has to wait; `None` if it has to wait until another call ends.
     pub(super) fn wait(&self, now: Duration, in_flight: usize) -> Option<Duration> {
         ((in_flight as f64) < self.window.floor()).then(|| self.next_at.saturating_sub(now))
     }
 
-    /// A call begins.
+    /// Computes the time of the next call when one begins.
     pub(super) fn on_begin(&mut self, now: Duration, accepted: &AcceptedCalls, in_flight: usize) {
         let since = match self.curve_start {
             Some(since) => since,
@@ -121,31 +123,31 @@ impl RateLimit {
         self.next_at = now.saturating_add(Duration::from_secs_f64(1.0 / pace));
     }
 
-    /// Whether nothing was refused for long, at `most` calls at a time.
-    pub(super) fn can_be_lifted(&self, now: Duration, most: usize) -> bool {
+    /// Returns whether no call was refused for long, with `max_in_flight` calls allowed at a time.
+    pub(super) fn can_be_lifted(&self, now: Duration, max_in_flight: usize) -> bool {
         let Some(since) = self.curve_start else { return false };
-        self.window >= most as f64 && self.pace(now.saturating_sub(since)) > LIFT_FACTOR * self.base_pace
+        self.window >= max_in_flight as f64 && self.pace(now.saturating_sub(since)) > LIFT_FACTOR * self.base_pace
     }
 
     fn update_base(&mut self, accepted: &AcceptedCalls, in_flight: usize) {
-        // Of a slow cloud, long enough to see some.
+        // Longer for a slow cloud, so that some calls fall into it.
         let seconds = (8.0 / self.base_pace).clamp(1.0, 30.0);
         let rate = accepted.rate(self.refused_at, seconds, in_flight);
-        let was_aimed = std::mem::replace(&mut self.is_base_measured, rate > 0.0 && self.base_pace.is_finite());
+        let was_measured = std::mem::replace(&mut self.is_base_measured, rate > 0.0 && self.base_pace.is_finite());
         self.base_pace = if rate == 0.0 {
             (self.base_pace / 2.0).clamp(MIN_PROBES_PER_SECOND, INITIAL_PROBES_PER_SECOND)
         } else if self.base_pace.is_infinite() {
             rate.max(INITIAL_PROBES_PER_SECOND)
-        } else if was_aimed {
+        } else if was_measured {
             rate.min(self.base_pace).max(MIN_CALLS_PER_SECOND)
         } else {
-            // While the pace doubled, less was accepted than could have been.
+            // While the pace doubled, fewer calls were accepted than could have been.
             rate.max(self.base_pace * MIN_ACCEPTED_SHARE).min(self.base_pace).max(MIN_CALLS_PER_SECOND)
         };
     }
 
     fn pace(&self, passed: Duration) -> f64 {
-        // Beyond an hour it makes no difference.
+        // Beyond an hour there is no difference.
         let seconds = passed.as_secs_f64().min(3600.0);
         match self.is_base_measured {
             true => self.base_pace * (1.0 + CURVE_STEEPNESS * (seconds - PLATEAU_SECONDS).powi(3)),
@@ -162,7 +164,7 @@ mod tests {
         Duration::from_secs_f64(seconds)
     }
 
-    /// Calls one after the other, as early as they may; how many began within `seconds`.
+    /// Makes one call after the other, each as early as possible; returns how many began within `seconds`.
     fn calls(rate: &mut RateLimit, accepted: &mut AcceptedCalls, from: f64, seconds: f64) -> usize {
         let (mut now, mut number) = (at(from), 0);
         while let Some(wait) = rate.wait(now, 0) {

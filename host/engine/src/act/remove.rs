@@ -1,4 +1,4 @@
-//! From whatever there is to nothing.
+//! Removal of one instance: its machine, then its record.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::ports::{ObservedMachine, Reaction};
 use crate::state::InstanceRecord;
 use crate::status::{InstanceState, Leftover};
 
-/// What became of an instance that should go.
+/// The outcome of a removal.
 #[derive(Debug)]
 pub(crate) enum RemovalOutcome {
-    /// The cloud says that it is gone; so is its record.
+    /// The cloud reports that the machine is gone, and the record is deleted.
     Gone,
-    /// It may still be there. Its record stays.
+    /// The machine may still exist, and its record stays.
     Left(Leftover),
 }
 
@@ -24,74 +24,74 @@ pub(crate) enum RemovalOutcome {
 /// may still keep something that was made for it.
 #[tracing::instrument(level = "debug", skip_all, fields(node = record.node, instance = record.id))]
 pub(crate) async fn remove(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     mut record: InstanceRecord,
     vanished: bool,
 ) -> Result<RemovalOutcome, TaskError> {
     if record.has_no_machine() {
-        delete_record(world, &record, false).await?;
+        delete_record(ctx, &record, false).await?;
         return Ok(RemovalOutcome::Gone);
     }
     if record.is_unresolved() {
-        match find_until_deadline(world, &record).await {
+        match find_until_deadline(ctx, &record).await {
             Ok(None) => {
-                delete_record(world, &record, false).await?;
+                delete_record(ctx, &record, false).await?;
                 return Ok(RemovalOutcome::Gone);
             }
-            // Written down with the next step, before the machine is touched.
+            // Recorded with the next write, before the machine is destroyed.
             Ok(Some(observed)) => {
                 record.handle = Some(observed.handle.clone());
                 record.apply_observation(observed);
             }
-            Err(ended) => return record_leftover(world, record, ended).await,
+            Err(error) => return record_leftover(ctx, record, error).await,
         }
     }
-    record.set_state(InstanceState::Destroying, world.now());
+    record.set_state(InstanceState::Destroying, ctx.now());
     let event = EventKind::NodeDropping { node_id: record.id.clone(), node_name: record.node.clone() };
-    world.journal.put_instance(&record, vec![event]).await?;
-    match destroy(world, &record).await {
+    ctx.journal.put_instance(&record, vec![event]).await?;
+    match destroy(ctx, &record).await {
         Ok(()) => {
-            delete_record(world, &record, vanished).await?;
+            delete_record(ctx, &record, vanished).await?;
             Ok(RemovalOutcome::Gone)
         }
-        Err(ended) => record_leftover(world, record, ended).await,
+        Err(error) => record_leftover(ctx, record, error).await,
     }
 }
 
-/// Asks for the machine of an instance whose outcome is not known, until no request for it can still arrive. Its record stays
-/// until then, so whoever comes next goes on when this is broken off.
+/// Finds the machine of an instance with an unresolved outcome, until no request for it can still arrive. Its record
+/// stays as a tombstone until then, so that the next run can continue if this one ends early.
 async fn find_until_deadline(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     record: &InstanceRecord,
 ) -> Result<Option<ObservedMachine>, CallError> {
-    let begun = world.clock.uptime();
-    let mut polling = PollInterval::new(&world.settings);
+    let started = ctx.clock.uptime();
+    let mut polling = PollInterval::new(&ctx.settings);
     loop {
-        if let Some(found) = calls::find(world, record).await? {
+        if let Some(found) = calls::find(ctx, record).await? {
             return Ok(Some(found));
         }
-        let waited = world.clock.uptime().saturating_sub(begun);
-        let left = world.settings.late_request_window.saturating_sub(waited);
-        if left.is_zero() {
+        let waited = ctx.clock.uptime().saturating_sub(started);
+        let remaining = ctx.settings.late_request_window.saturating_sub(waited);
+        if remaining.is_zero() {
             return Ok(None);
         }
         let (node_id, node_name) = (record.id.clone(), record.node.clone());
-        let message = format!("a request for it may still arrive, waiting {} s", left.as_secs().max(1));
-        world.journal.emit(EventKind::Waiting { node_id, node_name, message });
-        if !world.sleep_unless_cancelled(polling.next().min(left)).await {
+        let message = format!("a late request may still create the machine; waiting {} s", remaining.as_secs().max(1));
+        ctx.journal.emit(EventKind::Waiting { node_id, node_name, message });
+        if !ctx.sleep_unless_cancelled(polling.next().min(remaining)).await {
             return Err(CallError::Cancelled);
         }
     }
 }
 
-/// Asks for the end of the machine until it is gone.
-pub(super) async fn destroy(world: &Arc<RunContext>, record: &InstanceRecord) -> Result<(), CallError> {
-    let mut tries = Attempts::default();
+/// Destroys the machine; repeats the call until the machine is gone.
+pub(super) async fn destroy(ctx: &Arc<RunContext>, record: &InstanceRecord) -> Result<(), CallError> {
+    let mut attempts = Attempts::default();
     let driver =
-        calls::driver_for(world, record).map_err(|fault| CallError::Failed(tries.failed_call("destroy", fault)))?;
-    let scope = world.mutation_scope(record);
+        calls::driver_for(ctx, record).map_err(|fault| CallError::Failed(attempts.failed_call("destroy", fault)))?;
+    let scope = ctx.mutation_scope(record);
     loop {
-        let fault = match calls::destroy_once(world, &driver, &scope, record, &mut tries).await? {
+        let fault = match calls::destroy_once(ctx, &driver, &scope, record, &mut attempts).await? {
             Ok(()) => return Ok(()),
             Err(fault) => fault,
         };
@@ -99,39 +99,39 @@ pub(super) async fn destroy(world: &Arc<RunContext>, record: &InstanceRecord) ->
             Reaction::NotFound => return Ok(()),
             Reaction::Retry | Reaction::NoCapacity => {}
             Reaction::UnknownOutcome => {
-                if calls::find(world, record).await?.is_none() {
+                if calls::find(ctx, record).await?.is_none() {
                     return Ok(());
                 }
             }
-            _ => return Err(CallError::Failed(tries.failed_call("destroy", fault))),
+            _ => return Err(CallError::Failed(attempts.failed_call("destroy", fault))),
         }
-        calls::back_off(world, record, "destroy", &mut tries, fault).await?;
+        calls::back_off(ctx, record, "destroy", &mut attempts, fault).await?;
     }
 }
 
-async fn delete_record(world: &RunContext, record: &InstanceRecord, vanished: bool) -> Result<(), JournalError> {
+async fn delete_record(ctx: &RunContext, record: &InstanceRecord, vanished: bool) -> Result<(), JournalError> {
     let event = EventKind::NodeDropped { node_id: record.id.clone(), node_name: record.node.clone(), vanished };
-    world.known_instances.note_removed(&record.id);
-    world.journal.delete_instance(&record.id, event).await
+    ctx.known_instances.note_removed(&record.id);
+    ctx.journal.delete_instance(&record.id, event).await
 }
 
 async fn record_leftover(
-    world: &RunContext,
+    ctx: &RunContext,
     mut record: InstanceRecord,
-    ended: CallError,
+    error: CallError,
 ) -> Result<RemovalOutcome, TaskError> {
-    let message = match ended {
+    let message = match error {
         CallError::Cancelled => "stopped before it was removed".into(),
-        CallError::Failed(spent) => crate::error::FailureReason::from(spent).to_string(),
+        CallError::Failed(failed) => crate::error::FailureReason::from(failed).to_string(),
     };
     record.message = Some(message.clone());
     let event =
         EventKind::NodeLeft { node_id: record.id.clone(), node_name: record.node.clone(), message: message.clone() };
-    world.journal.put_instance(&record, vec![event]).await?;
+    ctx.journal.put_instance(&record, vec![event]).await?;
     Ok(RemovalOutcome::Left(leftover(&record, message)))
 }
 
-/// An instance as something that is left.
+/// Returns an instance as a leftover of a run.
 pub(crate) fn leftover(record: &InstanceRecord, message: String) -> Leftover {
     Leftover {
         node: record.node.clone(),

@@ -1,4 +1,5 @@
-//! What a node gets to know: its contextualiser, and before it its config manager, are asked.
+//! Rendering of a node's data for its start: by its config manager, then by its contextualiser. The host renders the
+//! `resource` section and the health checks itself.
 
 use std::sync::Arc;
 
@@ -8,20 +9,20 @@ use serde_json::{Map, Value, json};
 use super::{PeerFacts, context, user_fields};
 use crate::ports::{CallContext, CallScope, ContextRequest, Fault, Reaction, Rendered, Renderers};
 
-/// Of which instance, and for whom.
+/// The instance to render for, and its surroundings.
 pub(crate) struct RenderInput<'a> {
     pub(crate) infra_id: &'a str,
     pub(crate) infrastructure: &'a Infrastructure,
     pub(crate) node: &'a Node,
     pub(crate) implementation: &'a Implementation,
     pub(crate) instance: &'a str,
-    /// What exists already.
+    /// Facts about the instances that exist already.
     pub(crate) facts: PeerFacts,
     pub(crate) context: CallContext,
 }
 
-/// Renders once. `resource` of the answer is the whole section, and none where it stays as it is written: its texts are
-/// rendered by the host from the user's own variables, and a contextualiser adds what the driver leaves open.
+/// Renders once. `resource` of the result is the whole section, or `None` if it stays as it is written: its texts are
+/// rendered by the host from the user's own variables, and a contextualiser adds the keys that the driver leaves open.
 pub(crate) async fn render(plugins: &dyn Renderers, of: &RenderInput<'_>) -> Result<Rendered, Fault> {
     let RenderInput { infra_id, infrastructure, node, implementation, instance, .. } = of;
     let data = context::template_data(infra_id, infrastructure, node, implementation, instance);
@@ -29,10 +30,10 @@ pub(crate) async fn render(plugins: &dyn Renderers, of: &RenderInput<'_>) -> Res
     let keyword = section.get("type").and_then(Value::as_str).unwrap_or("basic").to_owned();
     let contextualiser = plugins.contextualiser(&keyword).ok_or_else(|| missing_plugin("contextualiser", &keyword))?;
     let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
-    let openings = plugins.open_decisions(driver);
+    let open_decisions = plugins.open_decisions(driver);
 
     let resource = render_resource(plugins, of, &data).await?;
-    let own_attributes = match openings.runs_programs && !contextualiser.is_bundled() {
+    let own_attributes = match open_decisions.runs_programs && !contextualiser.is_bundled() {
         true => Some(render_attributes(plugins, of, &section, &data).await?),
         false => None,
     };
@@ -43,7 +44,7 @@ pub(crate) async fn render(plugins: &dyn Renderers, of: &RenderInput<'_>) -> Res
     rendered.resource = match rendered.resource.take() {
         Some(answer) => {
             let own = resource.unwrap_or_else(|| written.clone());
-            Some(user_fields::merge_open_keys(&keyword, &openings, written, own, answer)?)
+            Some(user_fields::merge_open_keys(&keyword, &open_decisions, written, own, answer)?)
         }
         None => resource,
     };
@@ -53,7 +54,7 @@ pub(crate) async fn render(plugins: &dyn Renderers, of: &RenderInput<'_>) -> Res
     Ok(rendered)
 }
 
-/// Returns the `resource` section with its texts rendered; none when there is nothing to render.
+/// Returns the `resource` section with its texts rendered; `None` if there are no templates in it.
 async fn render_resource(plugins: &dyn Renderers, of: &RenderInput<'_>, data: &Value) -> Result<Option<Value>, Fault> {
     let written = &of.implementation.resource;
     if is_plain(written) {
@@ -76,7 +77,7 @@ async fn render_attributes(
     Ok(rendered.as_object().cloned().unwrap_or_default())
 }
 
-/// Returns the variables with those of the config manager, if there is one.
+/// Returns the variables, extended by those of the config manager if there is one.
 async fn with_config_management(
     plugins: &dyn Renderers,
     of: &RenderInput<'_>,
@@ -87,7 +88,7 @@ async fn with_config_management(
     data["config_management"] = section;
     if let (Some(data), Value::Object(added)) = (data.as_object_mut(), added) {
         if let Some(name) = added.keys().find(|name| data.contains_key(*name)) {
-            let message = format!("the config manager sets the variable `{name}`, which templates have from the user");
+            let message = format!("the config manager sets the variable `{name}`, which templates already have");
             return Err(Fault::new(Reaction::GiveUp, "config-manager.not-its-own", message));
         }
         data.extend(added);
@@ -95,7 +96,7 @@ async fn with_config_management(
     Ok(data)
 }
 
-/// The rendered section of the config manager, and the variables that it adds.
+/// Returns the rendered section of the config manager, and the variables that it adds.
 async fn run_config_manager(
     plugins: &dyn Renderers,
     of: &RenderInput<'_>,
@@ -104,11 +105,11 @@ async fn run_config_manager(
 ) -> Result<(Value, Value), Fault> {
     let keyword = section.get("type").and_then(Value::as_str).unwrap_or_default();
     let manager = plugins.config_manager(keyword);
-    // A preview shows what can be shown.
+    // A preview goes on without a missing config manager.
     if manager.is_none() && !of.context.preview {
         return Err(missing_plugin("config manager", keyword));
     }
-    // Its texts are templates like those of attributes.
+    // Its texts are templates, like those of attributes.
     let section = Arc::new(render_user_templates(plugins, of, section, data, "/config_management").await?);
     let scope = CallScope { context: of.context.clone(), section: Arc::clone(&section) };
     let added = match manager {
@@ -118,7 +119,7 @@ async fn run_config_manager(
     Ok((Value::clone(&section), added))
 }
 
-/// Renders the texts of the health checks, to see whether they can be. At work each checker renders its own.
+/// Renders the texts of the health checks, to verify that they can be rendered. In a run each checker renders its own.
 pub(crate) async fn render_checks(plugins: &dyn Renderers, of: &RenderInput<'_>, address: &str) -> Result<(), Fault> {
     let checks = json!(of.implementation.health_check.checks);
     let data = json!({
@@ -133,8 +134,8 @@ pub(crate) async fn render_checks(plugins: &dyn Renderers, of: &RenderInput<'_>,
     render_user_templates(plugins, of, &checks, &data, "/health_check").await.map(drop)
 }
 
-/// Renders the texts in what the user wrote by the program's own templates: no plugin that was installed takes part. The
-/// pointer leads to it from the root of the implementation.
+/// Renders the user's texts with the bundled contextualiser `basic`, never with an installed plugin. `pointer` leads to
+/// them from the root of the implementation.
 async fn render_user_templates(
     plugins: &dyn Renderers,
     of: &RenderInput<'_>,
@@ -150,9 +151,11 @@ async fn render_user_templates(
         .map_err(|fault| with_moved_pointers(fault, &format!("/contextualisation/attributes/{KEY}"), pointer))?;
     match rendered.attributes.get_mut(KEY).map(Value::take) {
         Some(own) => Ok(own),
-        None => {
-            Err(Fault::new(Reaction::GiveUp, "occopus.bad-answer", "the contextualiser `basic` has lost a section"))
-        }
+        None => Err(Fault::new(
+            Reaction::GiveUp,
+            "occopus.bad-answer",
+            "the contextualiser `basic` did not return a section",
+        )),
     }
 }
 
@@ -167,17 +170,17 @@ fn request(of: &RenderInput<'_>, section: Value, data: Value) -> ContextRequest 
     }
 }
 
-/// Tells whether a value is what it will be, without rendering.
+/// Returns whether a value contains no templates.
 pub(crate) fn is_plain(value: &Value) -> bool {
     match value {
-        Value::String(text) => !["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)),
+        Value::String(text) => !["{{", "{%", "{#"].iter().any(|delimiter| text.contains(delimiter)),
         Value::Array(items) => items.iter().all(is_plain),
         Value::Object(fields) => fields.values().all(is_plain),
         _ => true,
     }
 }
 
-/// Adds a newline where a text ends with one: templates drop one.
+/// Doubles the newline at the end of texts, since templates drop one.
 fn keeping_newlines(value: &Value) -> Value {
     match value {
         Value::String(text) if text.ends_with('\n') => Value::String(format!("{text}\n")),
@@ -193,7 +196,7 @@ fn missing_plugin(kind: &str, keyword: &str) -> Fault {
     Fault::new(Reaction::GiveUp, "engine.no-plugin", format!("there is no {kind} for {keyword:?}"))
 }
 
-/// Moves the pointers of a fault: what was rendered in one place stands in another.
+/// Replaces a prefix of the pointers of a fault: the text was rendered under another pointer than the one it is written at.
 fn with_moved_pointers(mut fault: Fault, from: &str, to: &str) -> Fault {
     for detail in &mut fault.details {
         if let Some(rest) = detail.pointer.strip_prefix(from) {

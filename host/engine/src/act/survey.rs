@@ -1,5 +1,6 @@
-//! One survey of many instances: the clouds are asked by the page, then the checks run, spread over some time. What looks dead is
-//! observed twice: one answer alone may be that of a proxy, of another server behind the same name, or of a list that is late.
+//! Surveys of many instances: machines are observed by the page, then the health checks run, spread over some time.
+//! Instances that seem dead are observed twice, since a single answer may be that of a proxy, of another server behind
+//! the same name, or of a list that is late. Conclusions for the infrastructure are drawn elsewhere.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,141 +18,141 @@ use crate::event::EventKind;
 use crate::ports::{Fault, ObservedMachine, Phase, Reaction};
 use crate::state::{InstanceRecord, digest};
 
-/// Checks run in so many tasks, so that more than one core has something to do.
+/// Number of tasks that run checks, so that more than one core is used.
 const CHECK_TASKS: usize = 4;
-/// Checks under way in each of them.
+/// Number of concurrent checks in each task.
 const MAX_CHECKS_PER_TASK: usize = 250;
 
-/// An instance, and what its cloud says of it.
+/// An instance, and the answer of its cloud.
 type ObservedInstance = (InstanceRecord, Result<ObservedMachine, Fault>);
 type AssessedInstance = (InstanceRecord, Assessment);
 
-/// Looks at instances whose machines are known. Each check has its own moment within `spread`, the same one every time.
-/// Instances that could not be looked at, since everything ends, are missing from the answer.
+/// Surveys instances whose machines are known. The checks of an instance run at an offset within `spread`, the same one
+/// in every survey. Instances that could not be assessed before the run was cancelled are missing from the result.
 pub(crate) async fn survey(
-    world: Arc<RunContext>,
+    ctx: Arc<RunContext>,
     desired: Arc<DesiredState>,
     records: Vec<InstanceRecord>,
     spread: Duration,
 ) -> Result<Vec<AssessedInstance>, TaskError> {
-    let begun = world.clock.uptime();
-    let answered = observe_all(&world, records).await;
-    let all_gone = answered.iter().all(|(_, answer)| matches!(answer, Ok(seen) if seen.phase == Phase::Gone));
+    let started = ctx.clock.uptime();
+    let observed = observe_all(&ctx, records).await;
+    let all_gone = observed.iter().all(|(_, answer)| matches!(answer, Ok(seen) if seen.phase == Phase::Gone));
     let (suspects, others): (Vec<_>, Vec<_>) =
-        answered.into_iter().partition(|(record, answer)| is_newly_dead(record, answer));
+        observed.into_iter().partition(|(record, answer)| is_newly_dead(record, answer));
     let suspects = async {
-        match confirm_deaths(&world, suspects, all_gone).await {
-            Some(suspects) => check_all(&world, &desired, suspects, begun, Duration::ZERO).await,
+        match confirm_deaths(&ctx, suspects, all_gone).await {
+            Some(suspects) => check_all(&ctx, &desired, suspects, started, Duration::ZERO).await,
             None => Ok(Vec::new()),
         }
     };
-    let (suspects, others) = tokio::join!(suspects, check_all(&world, &desired, others, begun, spread));
-    let mut seen = others?;
-    seen.extend(suspects?);
-    Ok(seen)
+    let (suspects, others) = tokio::join!(suspects, check_all(&ctx, &desired, others, started, spread));
+    let mut assessed = others?;
+    assessed.extend(suspects?);
+    Ok(assessed)
 }
 
-/// Observes again what looks dead, and gives the second answer; nothing when everything ends meanwhile.
+/// Observes instances that seem dead again, and returns the second answers; `None` if the run is cancelled meanwhile.
 async fn confirm_deaths(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     suspects: Vec<ObservedInstance>,
     all_gone: bool,
 ) -> Option<Vec<ObservedInstance>> {
     let Some((first, _)) = suspects.first() else { return Some(Vec::new()) };
-    let settings = &world.settings;
+    let settings = &ctx.settings;
     let pause = if all_gone { settings.confirm_all_delay } else { settings.confirm_delay };
     if all_gone {
         let message =
-            format!("all machines look vanished at once, and are observed again in {} s", pause.as_secs_f64());
+            format!("all machines seem to have vanished at once; observing them again in {} s", pause.as_secs_f64());
         let (node_id, node_name) = (first.id.clone(), first.node.clone());
-        world.journal.emit(EventKind::Waiting { node_id, node_name, message });
+        ctx.journal.emit(EventKind::Waiting { node_id, node_name, message });
     }
-    if !world.sleep_unless_cancelled(pause).await {
+    if !ctx.sleep_unless_cancelled(pause).await {
         return None;
     }
-    Some(observe_all(world, suspects.into_iter().map(|(record, _)| record).collect()).await)
+    Some(observe_all(ctx, suspects.into_iter().map(|(record, _)| record).collect()).await)
 }
 
-/// Runs the checks of what runs, in lanes, and writes down what has changed.
+/// Assesses instances in several tasks, runs the checks of those whose machines run, and records changes.
 async fn check_all(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     desired: &Arc<DesiredState>,
-    answered: Vec<ObservedInstance>,
-    begun: Duration,
+    observed: Vec<ObservedInstance>,
+    started: Duration,
     spread: Duration,
 ) -> Result<Vec<AssessedInstance>, TaskError> {
-    if answered.is_empty() {
+    if observed.is_empty() {
         return Ok(Vec::new());
     }
     let mut lanes: Vec<Vec<(Duration, ObservedInstance)>> = (0..CHECK_TASKS).map(|_| Vec::new()).collect();
-    for (number, answered) in answered.into_iter().enumerate() {
-        let due = if is_to_be_checked(&answered) { check_offset(&answered.0, spread) } else { Duration::ZERO };
-        lanes[number % CHECK_TASKS].push((due, answered));
+    for (number, instance) in observed.into_iter().enumerate() {
+        let due = if is_to_be_checked(&instance) { check_offset(&instance.0, spread) } else { Duration::ZERO };
+        lanes[number % CHECK_TASKS].push((due, instance));
     }
     let mut tasks = JoinSet::new();
     for mut lane in lanes {
         lane.sort_by_key(|(due, _)| *due);
-        tasks.spawn(run_checks(world.clone(), desired.clone(), lane, begun).in_current_span());
+        tasks.spawn(run_checks(ctx.clone(), desired.clone(), lane, started).in_current_span());
     }
-    let mut seen = Vec::new();
+    let mut assessed = Vec::new();
     while let Some(lane) = tasks.join_next().await {
         match lane {
-            Ok(lane) => seen.extend(lane?),
-            // Nobody cancels it, so it has panicked.
+            Ok(lane) => assessed.extend(lane?),
+            // The tasks are not cancelled while they are joined, so this one has panicked.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
-    Ok(seen)
+    Ok(assessed)
 }
 
 fn is_to_be_checked((record, answer): &ObservedInstance) -> bool {
     !record.health_check.checks.is_empty() && matches!(answer, Ok(seen) if seen.phase == Phase::Running)
 }
 
-/// Ids end in random bits.
+/// Returns the offset of an instance's checks within `spread`. It is derived from the id, which ends in random bits.
 fn check_offset(record: &InstanceRecord, spread: Duration) -> Duration {
     spread.mul_f64((digest(record.id.as_bytes()) % 1000) as f64 / 1000.0)
 }
 
 async fn run_checks(
-    world: Arc<RunContext>,
+    ctx: Arc<RunContext>,
     desired: Arc<DesiredState>,
     lane: Vec<(Duration, ObservedInstance)>,
-    begun: Duration,
+    started: Duration,
 ) -> Result<Vec<AssessedInstance>, TaskError> {
-    let in_time = stream::iter(lane).then(|(due, answered)| {
-        let world = world.clone();
+    let in_time = stream::iter(lane).then(|(due, instance)| {
+        let ctx = ctx.clone();
         async move {
-            let passed = world.clock.uptime().saturating_sub(begun);
+            let passed = ctx.clock.uptime().saturating_sub(started);
             if due > passed {
-                world.sleep_unless_cancelled(due - passed).await;
+                ctx.sleep_unless_cancelled(due - passed).await;
             }
-            answered
+            instance
         }
     });
-    let looks = in_time.map(|(mut record, answer)| {
-        let (world, desired) = (world.clone(), desired.clone());
+    let assessments = in_time.map(|(mut record, answer)| {
+        let (ctx, desired) = (ctx.clone(), desired.clone());
         async move {
-            if world.cancel.is_cancelled() {
+            if ctx.cancel.is_cancelled() {
                 return Ok(None);
             }
-            match assess(&world, &desired, &mut record, answer).await {
-                Ok(look) => Ok(Some((record, look))),
+            match assess(&ctx, &desired, &mut record, answer).await {
+                Ok(assessment) => Ok(Some((record, assessment))),
                 Err(TaskError::Cancelled) => Ok(None),
-                Err(trouble) => Err(trouble),
+                Err(error) => Err(error),
             }
         }
     });
-    let mut seen = Vec::new();
-    let mut looks = std::pin::pin!(looks.buffer_unordered(MAX_CHECKS_PER_TASK));
-    while let Some(look) = looks.next().await {
-        seen.extend(look?);
+    let mut assessed = Vec::new();
+    let mut assessments = std::pin::pin!(assessments.buffer_unordered(MAX_CHECKS_PER_TASK));
+    while let Some(assessment) = assessments.next().await {
+        assessed.extend(assessment?);
     }
-    Ok(seen)
+    Ok(assessed)
 }
 
-/// Asks the clouds, by the page.
-async fn observe_all(world: &Arc<RunContext>, records: Vec<InstanceRecord>) -> Vec<ObservedInstance> {
+/// Observes instances by the page, all pages concurrently.
+async fn observe_all(ctx: &Arc<RunContext>, records: Vec<InstanceRecord>) -> Vec<ObservedInstance> {
     // Equal `resource` sections mean the same access to the same cloud.
     let mut by_access = HashMap::<u64, Vec<InstanceRecord>>::new();
     for record in records {
@@ -163,39 +164,40 @@ async fn observe_all(world: &Arc<RunContext>, records: Vec<InstanceRecord>) -> V
     for group in groups {
         let mut group = group.into_iter();
         while group.len() > 0 {
-            pages.push(group.by_ref().take(world.settings.observe_batch_size).collect());
+            pages.push(group.by_ref().take(ctx.settings.observe_batch_size).collect());
         }
     }
-    let asked: FuturesUnordered<_> = pages.into_iter().map(|page| observe_page(world, page)).collect();
-    asked.concat().await
+    let observed: FuturesUnordered<_> = pages.into_iter().map(|page| observe_page(ctx, page)).collect();
+    observed.concat().await
 }
 
-async fn observe_page(world: &Arc<RunContext>, page: Vec<InstanceRecord>) -> Vec<ObservedInstance> {
+async fn observe_page(ctx: &Arc<RunContext>, page: Vec<InstanceRecord>) -> Vec<ObservedInstance> {
     let fails = |page: Vec<InstanceRecord>, fault: Fault| -> Vec<ObservedInstance> {
         page.into_iter().map(|record| (record, Err(fault.clone()))).collect()
     };
     let (known, unknown): (Vec<_>, Vec<_>) = page.into_iter().partition(|record| record.handle.is_some());
-    let mut answered = fails(unknown, Fault::new(Reaction::Retry, "engine.no-handle", "its machine is not known"));
+    let mut answered =
+        fails(unknown, Fault::new(Reaction::Retry, "engine.no-handle", "the machine of this instance is not known"));
     let Some(first) = known.first() else { return answered };
-    let driver = match calls::driver_for(world, first) {
+    let driver = match calls::driver_for(ctx, first) {
         Ok(driver) => driver,
         Err(fault) => {
             answered.extend(fails(known, fault));
             return answered;
         }
     };
-    let mut scope = world.query_scope(first);
+    let mut scope = ctx.query_scope(first);
     if known.len() > 1 {
-        scope.context = world.call_context("", world.settings.query_timeout);
+        scope.context = ctx.call_context("", ctx.settings.query_timeout);
     }
     let handles: Vec<_> = known.iter().filter_map(|record| record.handle.clone()).collect();
-    let answer = calls::observe(world, &driver, &scope, first, &handles).await;
+    let answer = calls::observe(ctx, &driver, &scope, first, &handles).await;
     match answer {
         Ok(answers) if answers.len() == handles.len() => {
             answered.extend(known.into_iter().zip(answers).map(|(record, seen)| (record, Ok(seen))))
         }
         Ok(answers) => {
-            let message = format!("the driver gave {} answers to {} questions", answers.len(), handles.len());
+            let message = format!("the driver returned {} answers for {} handles", answers.len(), handles.len());
             answered.extend(fails(known, Fault::new(Reaction::Retry, "driver.wrong-count", message)));
         }
         Err(fault) => {

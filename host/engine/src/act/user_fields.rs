@@ -1,44 +1,44 @@
-//! Decisions that are the user's: the `resource` section, and what a node runs on this machine. Plugins may fill in what the
-//! driver leaves open, and nothing else.
+//! Fields that only the user may set: the `resource` section, and the programs that a node runs on this machine.
+//! Plugins may fill in the keys that the driver leaves open, and no others.
 
 use serde_json::{Map, Value};
 
 use super::render::is_plain;
 use crate::ports::{Detail, Fault, OpenDecisions, Reaction};
 
-/// Returns the user's section with what a contextualiser may fill in. `written` is as it stands in the file, `rendered` the same with
-/// its texts rendered by the host.
+/// Returns the user's section with the keys that a contextualiser may fill in. `written` is the section as it stands in
+/// the file, `rendered` the same with its texts rendered by the host.
 ///
 /// # Errors
-/// The contextualiser sets something that is the user's.
+/// Fails if the contextualiser sets a key that only the user may set.
 pub(super) fn merge_open_keys(
     contextualiser: &str,
-    openings: &OpenDecisions,
+    open_decisions: &OpenDecisions,
     written: &Value,
     mut rendered: Value,
     answer: Value,
 ) -> Result<Value, Fault> {
     let (Some(section), Value::Object(answer)) = (rendered.as_object_mut(), answer) else { return Ok(rendered) };
     for (key, value) in answer {
-        if openings.fillable.contains(&key) {
+        if open_decisions.fillable.contains(&key) {
             section.insert(key, value);
         } else if !is_user_value(written.get(&key), section.get(&key), &value) {
             let key = printable_key(&key);
             let message = format!(
-                "the contextualiser `{contextualiser}` sets `{key}` of the `resource` section, which is the user's to write"
+                "the contextualiser `{contextualiser}` sets `{key}` of the `resource` section, which only the user may set"
             );
-            let help = "write it into the node definition; a driver whose section others may fill in says so in its schema, \
-                        with `\"x-fillable\": true` at the key (never at `type` and `endpoint`)";
+            let help = "write it into the node definition; a driver that lets contextualisers set a key declares \
+                        `\"x-fillable\": true` for it in its schema (never for `type` and `endpoint`)";
             return Err(override_fault(message, format!("/resource/{key}"), help));
         }
     }
     Ok(rendered)
 }
 
-/// Returns the attributes for a driver that runs programs on this machine: the user's own, and nothing from elsewhere.
+/// Returns the attributes for a driver that runs programs on this machine: only those of the user.
 ///
 /// # Errors
-/// The contextualiser has an attribute that the user did not name.
+/// Fails if the contextualiser sets an attribute that the user did not name.
 pub(super) fn checked_attributes(
     contextualiser: &str,
     own: Map<String, Value>,
@@ -48,8 +48,8 @@ pub(super) fn checked_attributes(
     if let Some((key, _)) = answer.filter(|(key, _)| *key != "connections").find(|(key, _)| !own.contains_key(*key)) {
         let key = printable_key(key);
         let message = format!(
-            "the contextualiser `{contextualiser}` sets the attribute `{key}` of a node that runs on this machine, which is the \
-             user's to write"
+            "the contextualiser `{contextualiser}` sets the attribute `{key}` of a node that runs on this machine, which only \
+             the user may set"
         );
         let help = format!("write it into the node definition: `contextualisation: {{attributes: {{{key}: ...}}}}`");
         return Err(override_fault(message, "/contextualisation".to_owned(), &help));
@@ -57,19 +57,20 @@ pub(super) fn checked_attributes(
     Ok(Value::Object(own))
 }
 
-/// Tells whether a value was handed on as it was written, or rendered. What a template gives twice may differ, and the host's counts.
+/// Returns whether a value is the user's, as it was written or as it was rendered. Two renderings of a template may
+/// differ, and that of the host is used.
 fn is_user_value(written: Option<&Value>, rendered: Option<&Value>, value: &Value) -> bool {
     written.is_some_and(|written| written == value || !is_plain(written)) || rendered == Some(value)
 }
 
-/// Returns a key that a plugin chose, so that nothing of it does harm.
+/// Returns a plugin's key shortened and escaped, so that it is safe to print.
 fn printable_key(key: &str) -> String {
     key.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
 fn override_fault(message: String, pointer: String, help: &str) -> Fault {
     let mut fault = Fault::new(Reaction::GiveUp, "contextualiser.not-its-own", message);
-    fault.details.push(Detail { pointer, message: "the user's own text counts here".to_owned() });
+    fault.details.push(Detail { pointer, message: "only the user's own text is used here".to_owned() });
     fault.details.push(Detail { pointer: String::new(), message: help.to_owned() });
     fault
 }
@@ -81,10 +82,10 @@ mod tests {
     use super::*;
 
     fn filled(written: &Value, answer: Value) -> Result<Value, String> {
-        let openings = OpenDecisions { fillable: ["description".to_owned()].into(), runs_programs: false };
+        let open_decisions = OpenDecisions { fillable: ["description".to_owned()].into(), runs_programs: false };
         let mut rendered = written.clone();
         rendered["image"] = json!("rendered");
-        merge_open_keys("odd", &openings, written, rendered, answer).map_err(|fault| fault.message)
+        merge_open_keys("odd", &open_decisions, written, rendered, answer).map_err(|fault| fault.message)
     }
 
     #[test]
@@ -100,8 +101,8 @@ mod tests {
         for (key, value) in
             [("endpoint", json!("http://evil")), ("type", json!("local")), ("size", json!(2)), ("more", json!(null))]
         {
-            let refused = filled(&written, json!({ key: value })).expect_err(key);
-            assert!(refused.contains("`odd`") && refused.contains(&format!("`{key}`")), "{refused}");
+            let error = filled(&written, json!({ key: value })).expect_err(key);
+            assert!(error.contains("`odd`") && error.contains(&format!("`{key}`")), "{error}");
         }
     }
 
@@ -110,8 +111,8 @@ mod tests {
         let own = || json!({"command": ["mine"]}).as_object().cloned().unwrap_or_default();
         let answer = json!({"command": ["evil"], "connections": []});
         assert_eq!(checked_attributes("odd", own(), &answer).ok(), Some(json!({"command": ["mine"]})));
-        let refused = checked_attributes("odd", own(), &json!({"env": {"LD_PRELOAD": "x"}})).expect_err("not named");
-        assert!(refused.message.contains("`env`"), "{refused:?}");
+        let fault = checked_attributes("odd", own(), &json!({"env": {"LD_PRELOAD": "x"}})).expect_err("not named");
+        assert!(fault.message.contains("`env`"), "{fault:?}");
         assert!(checked_attributes("odd", Map::new(), &answer).is_err());
     }
 }

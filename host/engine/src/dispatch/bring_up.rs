@@ -1,4 +1,4 @@
-//! Upwards: each instance starts as soon as the nodes that its own node depends on are ready.
+//! Bring-up: each instance starts as soon as all dependencies of its node are ready.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,58 +15,58 @@ use crate::ports::{Fault, InstanceFacts, Reaction};
 use crate::request::StopSignal;
 use crate::state::InstanceRecord;
 
-/// One instance that there should be.
+/// An instance task to start.
 pub(crate) struct TaskSpec {
     /// Index of its node.
     pub(crate) node: usize,
     pub(crate) entry_point: EntryPoint,
-    /// For a new instance, if it takes one.
+    /// Id for a new instance, if the task creates one.
     pub(crate) id: String,
 }
 
-/// What a failure means for the others.
+/// The effect of a failure on the other tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailurePolicy {
-    /// All stop.
+    /// Cancels all tasks.
     AbortAll,
-    /// Those that have started finish; no other starts.
+    /// Lets started tasks finish, and starts no others.
     FinishStarted,
-    /// Those that do not depend on it go on.
+    /// Continues with the nodes that do not depend on the failed one.
     Continue,
 }
 
-/// What to bring up.
+/// A request to bring up instances.
 pub(crate) struct BringUp {
     pub(crate) tasks: Vec<TaskSpec>,
     /// Instances that are ready already.
     pub(crate) already_ready: Vec<InstanceRecord>,
     pub(crate) on_failure: FailurePolicy,
-    /// How many dead instances are replaced at the same time.
+    /// Number of dead instances that are replaced at the same time.
     pub(crate) replace_at_once: usize,
 }
 
-/// What came of it.
+/// The outcome of a bring-up.
 pub(crate) struct BringUpOutcome {
     pub(crate) end: RunEnd,
-    /// The failures, the first one first.
+    /// Failures, in the order in which they occurred.
     pub(crate) failures: Vec<NodeFailure>,
 }
 
 struct NodeState {
-    /// Nodes it depends on that are not ready.
+    /// Number of dependencies that are not ready.
     unready_dependencies: usize,
-    /// Ready instances that still make a difference: at 0 the node is ready.
+    /// Number of ready instances that the node still lacks: at 0 it is ready.
     missing_ready: u32,
     dependents: Vec<usize>,
     dependees: Vec<usize>,
     unstarted: Vec<TaskSpec>,
     facts: Vec<Arc<InstanceFacts>>,
-    /// When `facts` changed last.
+    /// Generation in which `facts` changed last.
     facts_generation: u64,
 }
 
 struct Dispatcher<'a> {
-    world: &'a Arc<RunContext>,
+    ctx: &'a Arc<RunContext>,
     desired: Arc<DesiredState>,
     nodes: Vec<NodeState>,
     startable: VecDeque<TaskSpec>,
@@ -74,7 +74,7 @@ struct Dispatcher<'a> {
     replacing: HashSet<usize>,
     replace_at_once: usize,
     inbox: Inbox<Result<InstanceRecord, TaskError>>,
-    /// Node of each task.
+    /// Index of the node of each task.
     tasks: Vec<usize>,
     generation: u64,
     snapshot: (u64, PeerFacts),
@@ -84,26 +84,28 @@ struct Dispatcher<'a> {
     failures: Vec<NodeFailure>,
 }
 
-/// Brings instances up, in the order of the dependencies.
+/// Brings up instances in the order of the dependencies. A first stop request, or a failure with
+/// [`FailurePolicy::AbortAll`], cancels the run's tasks and waits for them; a second stop request or a lost lease
+/// aborts them.
 pub(crate) async fn bring_up(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     desired: &Arc<DesiredState>,
-    raise: BringUp,
+    request: BringUp,
     stop: &StopSignal,
-    lost: &CancellationToken,
+    lease_lost: &CancellationToken,
 ) -> BringUpOutcome {
-    let mut dispatcher = Dispatcher::new(world, desired, raise, stop, lost);
-    let ending = dispatcher.run().await;
-    BringUpOutcome { end: ending, failures: dispatcher.failures }
+    let mut dispatcher = Dispatcher::new(ctx, desired, request, stop, lease_lost);
+    let end = dispatcher.run().await;
+    BringUpOutcome { end, failures: dispatcher.failures }
 }
 
 impl<'a> Dispatcher<'a> {
     fn new(
-        world: &'a Arc<RunContext>,
+        ctx: &'a Arc<RunContext>,
         desired: &Arc<DesiredState>,
-        raise: BringUp,
+        request: BringUp,
         stop: &StopSignal,
-        lost: &CancellationToken,
+        lease_lost: &CancellationToken,
     ) -> Self {
         let described = &desired.infrastructure.nodes;
         let mut nodes: Vec<_> = described
@@ -124,25 +126,25 @@ impl<'a> Dispatcher<'a> {
             }
         }
         let mut dispatcher = Self {
-            world,
+            ctx,
             desired: desired.clone(),
             nodes,
             startable: VecDeque::new(),
             replacements: VecDeque::new(),
             replacing: HashSet::new(),
-            replace_at_once: raise.replace_at_once.max(1),
-            inbox: Inbox::new(stop.clone(), lost.clone()),
+            replace_at_once: request.replace_at_once.max(1),
+            inbox: Inbox::new(stop.clone(), lease_lost.clone()),
             tasks: Vec::new(),
             generation: 1,
             snapshot: (0, PeerFacts::default()),
-            on_failure: raise.on_failure,
+            on_failure: request.on_failure,
             halted: false,
             stopped: false,
             failures: Vec::new(),
         };
-        for slot in raise.tasks {
-            if let Some(node) = dispatcher.nodes.get_mut(slot.node) {
-                node.unstarted.push(slot);
+        for spec in request.tasks {
+            if let Some(node) = dispatcher.nodes.get_mut(spec.node) {
+                node.unstarted.push(spec);
             }
         }
         for index in 0..dispatcher.nodes.len() {
@@ -150,7 +152,7 @@ impl<'a> Dispatcher<'a> {
                 dispatcher.release(index);
             }
         }
-        for record in raise.already_ready {
+        for record in request.already_ready {
             if let Some(index) = desired.index(&record.node) {
                 dispatcher.mark_ready(index, &record);
             }
@@ -165,15 +167,15 @@ impl<'a> Dispatcher<'a> {
                 Input::Finished(task, outcome) => {
                     let mut next = Some((task, outcome));
                     while let Some((task, outcome)) = next {
-                        if let Some(refused) = self.handle_finished(task, outcome) {
-                            return RunEnd::JournalFailed(refused);
+                        if let Some(error) = self.handle_finished(task, outcome) {
+                            return RunEnd::JournalFailed(error);
                         }
                         next = self.inbox.try_next_finished();
                     }
                 }
                 Input::StopGracefully => {
                     (self.halted, self.stopped) = (true, true);
-                    self.world.cancel.cancel();
+                    self.ctx.cancel.cancel();
                 }
                 Input::StopNow => return RunEnd::Aborted,
                 Input::LeaseLost => return RunEnd::JournalFailed(JournalError::LeaseLost),
@@ -183,12 +185,12 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// The node's own dependencies are ready: its instances may start.
+    /// Releases the instances of a node whose dependencies are ready.
     fn release(&mut self, index: usize) {
-        for slot in std::mem::take(&mut self.nodes[index].unstarted) {
-            match slot.entry_point {
-                EntryPoint::Replace(..) => self.replacements.push_back(slot),
-                _ => self.startable.push_back(slot),
+        for spec in std::mem::take(&mut self.nodes[index].unstarted) {
+            match spec.entry_point {
+                EntryPoint::Replace(..) => self.replacements.push_back(spec),
+                _ => self.startable.push_back(spec),
             }
         }
     }
@@ -197,23 +199,23 @@ impl<'a> Dispatcher<'a> {
         if self.halted {
             return;
         }
-        while let Some(slot) = self.startable.pop_front() {
-            self.start_one(slot);
+        while let Some(spec) = self.startable.pop_front() {
+            self.start_one(spec);
         }
         while self.replacing.len() < self.replace_at_once {
-            let Some(slot) = self.replacements.pop_front() else { return };
-            let task = self.start_one(slot);
+            let Some(spec) = self.replacements.pop_front() else { return };
+            let task = self.start_one(spec);
             self.replacing.insert(task);
         }
     }
 
-    fn start_one(&mut self, slot: TaskSpec) -> usize {
-        let facts = self.facts_for(slot.node);
+    fn start_one(&mut self, spec: TaskSpec) -> usize {
+        let facts = self.facts_for(spec.node);
         let task = self.tasks.len();
-        self.tasks.push(slot.node);
-        let story =
-            bring_up_instance(self.world.clone(), self.desired.clone(), slot.node, slot.entry_point, slot.id, facts);
-        self.inbox.start(task, story);
+        self.tasks.push(spec.node);
+        let bring_up =
+            bring_up_instance(self.ctx.clone(), self.desired.clone(), spec.node, spec.entry_point, spec.id, facts);
+        self.inbox.start(task, bring_up);
         task
     }
 
@@ -227,26 +229,26 @@ impl<'a> Dispatcher<'a> {
         match outcome.unwrap_or_else(|| Err(self.panic_error(node))) {
             Ok(record) => self.mark_ready(node, &record),
             Err(TaskError::Cancelled) => {}
-            Err(TaskError::Journal(refused)) => return Some(refused),
+            Err(TaskError::Journal(error)) => return Some(error),
             Err(TaskError::Failed(failure)) => {
                 self.failures.push(*failure);
                 self.halted |= self.on_failure != FailurePolicy::Continue;
                 if self.on_failure == FailurePolicy::AbortAll {
-                    self.world.cancel.cancel();
+                    self.ctx.cancel.cancel();
                 }
             }
         }
         None
     }
 
-    /// One more instance of a node is ready.
+    /// Counts a ready instance of a node, and releases the dependents if it was the last one missing.
     fn mark_ready(&mut self, index: usize, record: &InstanceRecord) {
         self.generation += 1;
-        let fact = Arc::new(instance_facts(&self.world.id, &self.desired, record));
+        let fact = Arc::new(instance_facts(&self.ctx.id, &self.desired, record));
         let node = &mut self.nodes[index];
         node.facts_generation = self.generation;
-        let place = node.facts.partition_point(|other| other.instance_id < fact.instance_id);
-        node.facts.insert(place, fact);
+        let position = node.facts.partition_point(|other| other.instance_id < fact.instance_id);
+        node.facts.insert(position, fact);
         if node.missing_ready == 0 {
             return;
         }
@@ -262,8 +264,8 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// What a new instance of a node may know. One list serves many: it is made anew only when a node that this one
-    /// depends on has changed since.
+    /// Returns the facts for a new instance of a node. One snapshot is shared by many tasks; it is computed anew only
+    /// if a dependency of this node has changed since.
     fn facts_for(&mut self, index: usize) -> PeerFacts {
         let newest = self.nodes[index].dependees.iter().map(|dependee| self.nodes[*dependee].facts_generation).max();
         if self.snapshot.0 == 0 || newest.is_some_and(|newest| newest > self.snapshot.0) {
@@ -275,7 +277,8 @@ impl<'a> Dispatcher<'a> {
 
     fn panic_error(&self, node: usize) -> TaskError {
         let node = self.desired.node(node).map(|node| node.name.clone()).unwrap_or_default();
-        let fault = Fault::new(Reaction::GiveUp, "engine.panic", "a bug: the task that made this node panicked");
+        let fault =
+            Fault::new(Reaction::GiveUp, "engine.panic", "internal error: the task that brings up this node panicked");
         let reason = FailureReason::Call { call: "deploy".into(), fault, attempts: 1, seconds: 0 };
         let (instance, driver, origin) = Default::default();
         TaskError::Failed(Box::new(NodeFailure {

@@ -1,4 +1,4 @@
-//! Everything that a dispatcher hears of, one at a time.
+//! Inputs of a dispatcher, one at a time: finished tasks and signals.
 
 use std::panic::AssertUnwindSafe;
 
@@ -10,34 +10,34 @@ use tracing::Instrument as _;
 use crate::lease::JournalError;
 use crate::request::StopSignal;
 
-/// Something that a dispatcher reacts to.
+/// An input that a dispatcher handles.
 pub(super) enum Input<T> {
-    /// A task has ended; `None` when it panicked, which is a bug.
+    /// A finished task, by its tag, with its result; `None` if it panicked, which is a bug.
     Finished(usize, Option<T>),
-    /// The user asked to stop in an orderly way.
+    /// The user requested a graceful stop.
     StopGracefully,
-    /// The user asked to stop now.
+    /// The user requested an immediate stop.
     StopNow,
-    /// The infrastructure belongs to another process.
+    /// Another process owns the infrastructure.
     LeaseLost,
-    /// There is nothing to wait for.
+    /// The absence of running tasks.
     Idle,
 }
 
-/// How a dispatcher ended.
+/// The end of a dispatcher's run.
 #[derive(Debug, Clone)]
 pub(crate) enum RunEnd {
-    /// Nothing was left to do.
+    /// All tasks finished.
     Done,
-    /// The user stopped it, and what was in progress has come to an end.
+    /// The user stopped it, and the tasks in progress have ended.
     Stopped,
-    /// The user stopped it at once; what was in progress may have happened.
+    /// The user stopped it at once; calls in progress may have had their effect.
     Aborted,
-    /// State can't be written any more.
+    /// State cannot be written any more.
     JournalFailed(JournalError),
 }
 
-/// Running tasks, and the signals that matter beside them. Dropping it ends the tasks.
+/// Running tasks, and the signals that a dispatcher handles beside them. Dropping it aborts the tasks.
 pub(super) struct Inbox<T> {
     tasks: JoinSet<(usize, Option<T>)>,
     stop: StopSignal,
@@ -46,17 +46,18 @@ pub(super) struct Inbox<T> {
 }
 
 impl<T: Send + 'static> Inbox<T> {
-    pub(super) fn new(stop: StopSignal, lost: CancellationToken) -> Self {
-        Self { tasks: JoinSet::new(), stop, lease_lost: lost, stopping: false }
+    pub(super) fn new(stop: StopSignal, lease_lost: CancellationToken) -> Self {
+        Self { tasks: JoinSet::new(), stop, lease_lost, stopping: false }
     }
 
-    /// Starts a task; `tag` comes back with its result.
+    /// Starts a task; `tag` is returned with its result.
     pub(super) fn start(&mut self, tag: usize, task: impl Future<Output = T> + Send + 'static) {
         let task = async move { (tag, AssertUnwindSafe(task).catch_unwind().await.ok()) };
         self.tasks.spawn(task.in_current_span());
     }
 
-    /// A task that has ended already, without waiting. Lets a dispatcher take in all that is known before it acts on it.
+    /// Returns a task that has ended already, without waiting, so that a dispatcher can handle all results before it
+    /// starts more.
     pub(super) fn try_next_finished(&mut self) -> Option<(usize, Option<T>)> {
         self.tasks.try_join_next().and_then(Result::ok)
     }
@@ -75,7 +76,7 @@ impl<T: Send + 'static> Inbox<T> {
             }
             finished = self.tasks.join_next() => match finished {
                 Some(Ok((tag, outcome))) => Input::Finished(tag, outcome),
-                // Panics are caught in the task, and nobody cancels a task but by dropping this.
+                // Panics are caught in the task, and a task is aborted only when the inbox is dropped.
                 Some(Err(_)) | None => Input::Idle,
             },
         }

@@ -1,5 +1,6 @@
-//! Who may start when. A dispatcher owns its graph and handles one [`Input`] at a time; each costs work in proportion to
-//! what it changes, never to the size of the graph.
+//! Order in which instances are brought up and torn down. A dispatcher owns its graph, handles one [`inbox::Input`] at a time
+//! and starts tasks of `act`; an input costs work in proportion to its changes, never to the size of the graph. Clouds,
+//! plugins and the store must not be known here.
 
 mod bring_up;
 mod inbox;

@@ -1,4 +1,4 @@
-//! Downwards: an instance goes as soon as those that depend on its node have been dealt with.
+//! Tear-down: an instance is removed as soon as all instances of the dependents of its node have been handled.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use crate::request::StopSignal;
 use crate::state::InstanceRecord;
 use crate::status::Leftover;
 
-/// What came of it.
+/// The outcome of a tear-down.
 pub(crate) struct TearDownOutcome {
     pub(crate) end: RunEnd,
     pub(crate) removed: usize,
-    /// What could not be removed, or was not tried.
+    /// Instances that could not be removed, or were not tried.
     pub(crate) left: Vec<Leftover>,
 }
 
 #[derive(Default)]
 struct NodeState {
-    /// Instances that are not dealt with.
+    /// Number of instances that have not been handled.
     remaining: usize,
-    /// Nodes that depend on it and are not dealt with.
+    /// Number of dependents that have not been handled.
     blockers: usize,
     dependees: Vec<usize>,
     waiting: Vec<usize>,
 }
 
 struct Dispatcher<'a> {
-    world: &'a Arc<RunContext>,
+    ctx: &'a Arc<RunContext>,
     records: Vec<Option<InstanceRecord>>,
     node_of: Vec<usize>,
     nodes: Vec<NodeState>,
@@ -41,26 +41,27 @@ struct Dispatcher<'a> {
     stopped: bool,
 }
 
-/// Removes instances, dependents first. One that can't be removed does not keep the others.
+/// Removes instances, dependents first. An instance that cannot be removed does not block the others. A first stop
+/// request cancels the run's tasks and waits for them; a second one or a lost lease aborts them.
 pub(crate) async fn tear_down(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     records: Vec<InstanceRecord>,
     stop: &StopSignal,
-    lost: &CancellationToken,
+    lease_lost: &CancellationToken,
 ) -> TearDownOutcome {
-    let mut dispatcher = Dispatcher::new(world, records, stop, lost);
-    let ending = dispatcher.run().await;
+    let mut dispatcher = Dispatcher::new(ctx, records, stop, lease_lost);
+    let end = dispatcher.run().await;
     let mut left = dispatcher.left;
     left.extend(dispatcher.records.iter().flatten().map(|record| leftover(record, "not removed: stopped".into())));
-    TearDownOutcome { end: ending, removed: dispatcher.removed, left }
+    TearDownOutcome { end, removed: dispatcher.removed, left }
 }
 
 impl<'a> Dispatcher<'a> {
     fn new(
-        world: &'a Arc<RunContext>,
+        ctx: &'a Arc<RunContext>,
         records: Vec<InstanceRecord>,
         stop: &StopSignal,
-        lost: &CancellationToken,
+        lease_lost: &CancellationToken,
     ) -> Self {
         let mut index_of = HashMap::<&str, usize>::new();
         let mut nodes = Vec::<NodeState>::new();
@@ -85,11 +86,11 @@ impl<'a> Dispatcher<'a> {
             }
         }
         Self {
-            world,
+            ctx,
             records: records.into_iter().map(Some).collect(),
             node_of,
             nodes,
-            inbox: Inbox::new(stop.clone(), lost.clone()),
+            inbox: Inbox::new(stop.clone(), lease_lost.clone()),
             removed: 0,
             left: Vec::new(),
             stopped: false,
@@ -105,19 +106,19 @@ impl<'a> Dispatcher<'a> {
         loop {
             match self.inbox.next().await {
                 Input::Finished(task, outcome) => {
-                    if let Some(refused) = self.handle_finished(task, outcome) {
-                        return RunEnd::JournalFailed(refused);
+                    if let Some(error) = self.handle_finished(task, outcome) {
+                        return RunEnd::JournalFailed(error);
                     }
                 }
                 Input::StopGracefully => {
                     self.stopped = true;
-                    self.world.cancel.cancel();
+                    self.ctx.cancel.cancel();
                 }
                 Input::StopNow => return RunEnd::Aborted,
                 Input::LeaseLost => return RunEnd::JournalFailed(JournalError::LeaseLost),
                 Input::Idle if self.stopped => return RunEnd::Stopped,
                 Input::Idle => {
-                    // Records of different descriptions may depend on each other in a circle: then the order is given up.
+                    // Records of different descriptions may have cyclic dependencies; the order is then ignored.
                     let stuck: Vec<_> =
                         (0..self.nodes.len()).filter(|at| !self.nodes[*at].waiting.is_empty()).collect();
                     if stuck.is_empty() {
@@ -135,8 +136,8 @@ impl<'a> Dispatcher<'a> {
         }
         for task in std::mem::take(&mut self.nodes[index].waiting) {
             if let Some(record) = self.records[task].clone() {
-                let world = self.world.clone();
-                self.inbox.start(task, async move { remove(&world, record, false).await });
+                let ctx = self.ctx.clone();
+                self.inbox.start(task, async move { remove(&ctx, record, false).await });
             }
         }
     }
@@ -155,8 +156,8 @@ impl<'a> Dispatcher<'a> {
                 self.records[task] = None;
                 self.left.push(left);
             }
-            Some(Err(TaskError::Journal(refused))) => return Some(refused),
-            // Stays among the records, and is told as left.
+            Some(Err(TaskError::Journal(error))) => return Some(error),
+            // Stays among the records, and is reported as a leftover.
             Some(Err(TaskError::Cancelled | TaskError::Failed(_))) | None => {}
         }
         let index = self.node_of[task];

@@ -1,4 +1,4 @@
-//! Fingerprints of what an instance was made from.
+//! Fingerprints of the input that an instance was created from.
 
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::state::{FnvHasher, InstanceFingerprints, InstanceRecord};
 
-/// Fingerprints of all implementations.
+/// Fingerprints of all implementations, by type.
 pub(crate) struct Fingerprints(HashMap<String, Vec<String>>);
 
 impl Fingerprints {
@@ -18,14 +18,15 @@ impl Fingerprints {
         Self(types.map(|(name, all)| (name.clone(), all.iter().map(definition).collect())).collect())
     }
 
-    /// What an instance is made from.
+    /// Returns the fingerprints of a new instance.
     pub(crate) fn of_instance(&self, node: &Node, implementation: usize) -> InstanceFingerprints {
         let definition = self.0.get(&node.node_type).and_then(|all| all.get(implementation)).cloned();
         let definition = definition.unwrap_or_default();
         InstanceFingerprints { node_type: node.node_type.clone(), variables: fingerprint(&node.variables), definition }
     }
 
-    /// In words: "type", "variables", "definition". Nothing when it is not known what an instance was made from.
+    /// Returns which parts have changed since an instance was created: "type", "variables", "definition". None of them
+    /// if its record has no fingerprints.
     pub(crate) fn changes(&self, desired: &Infrastructure, node: &Node, record: &InstanceRecord) -> Vec<&'static str> {
         let Some(made) = &record.made else { return Vec::new() };
         let mut changes = Vec::new();
@@ -35,7 +36,7 @@ impl Fingerprints {
         if made.variables != fingerprint(&node.variables) {
             changes.push("variables");
         }
-        // Its own implementation may have moved in the list of its type.
+        // The implementation may have moved in the list of its type.
         let all = self.0.get(&node.node_type).map(Vec::as_slice).unwrap_or_default();
         if !desired.candidates(node).any(|(at, _)| all.get(at) == Some(&made.definition)) {
             changes.push("definition");
@@ -44,7 +45,7 @@ impl Fingerprints {
     }
 }
 
-/// Without the places in the user's files.
+/// Returns the fingerprint of an implementation, without the locations in the user's files.
 fn definition(implementation: &Implementation) -> String {
     let Implementation { resource, contextualisation, config_management, health_check, .. } = implementation;
     fingerprint(&(resource, contextualisation, config_management, health_check))
@@ -52,7 +53,7 @@ fn definition(implementation: &Implementation) -> String {
 
 fn fingerprint(value: &impl Serialize) -> String {
     let mut hasher = HashWriter(FnvHasher::default());
-    // Neither JSON values nor a hasher fail.
+    // Neither serialising a JSON value nor hashing can fail.
     let _ = serde_json::to_writer(&mut hasher, value);
     format!("{:016x}", hasher.0.finish())
 }

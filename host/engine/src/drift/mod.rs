@@ -1,4 +1,4 @@
-//! What has changed since an instance was made.
+//! Drift: differences between an instance and what it would be if it were created now.
 
 mod fingerprints;
 mod report;

@@ -1,4 +1,4 @@
-//! Instances that work, and are not what they would be if they were made now.
+//! Report of the healthy instances that have drifted.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -9,8 +9,7 @@ use super::Fingerprints;
 use crate::plan::Rollout;
 use crate::state::InstanceRecord;
 
-/// Of each instance that differs from what it would be if it were made now: what has changed, and which addresses that it
-/// was told of are gone.
+/// Returns the drifted instances by id: the parts that have changed, and the addresses they refer to that are gone.
 pub(crate) fn drift_by_instance(
     desired: &Infrastructure,
     actual: &[InstanceRecord],
@@ -20,10 +19,10 @@ pub(crate) fn drift_by_instance(
         by_node.entry(&record.node).or_default().push(record);
     }
     let all = DriftReport::of(desired, &by_node, Rollout::default()).by_instance;
-    all.into_iter().map(|(id, it)| (id.to_owned(), (it.changed, it.stale))).collect()
+    all.into_iter().map(|(id, drift)| (id.to_owned(), (drift.changed, drift.stale))).collect()
 }
 
-/// What differs between instances that work and what they would be if they were made now.
+/// Drift of each healthy instance that has any.
 pub(crate) struct DriftReport<'a> {
     pub(crate) by_instance: HashMap<&'a str, InstanceDrift>,
 }
@@ -31,7 +30,7 @@ pub(crate) struct DriftReport<'a> {
 pub(crate) struct InstanceDrift {
     pub(crate) changed: Vec<String>,
     pub(crate) stale: Vec<String>,
-    /// It is to be made anew.
+    /// Set if the instance is selected for replacement.
     pub(crate) is_rolled_out: bool,
 }
 
@@ -39,17 +38,18 @@ impl<'a> DriftReport<'a> {
     pub(crate) fn of(
         desired: &Infrastructure,
         by_node: &IndexMap<&str, Vec<&'a InstanceRecord>>,
-        renew: Rollout,
+        rollout: Rollout,
     ) -> Self {
         let alive = |record: &&&InstanceRecord| !record.is_dead();
-        // An address that belongs to another node by now is as good as gone.
-        let of = |record: &'a InstanceRecord| {
+        // An address that now belongs to another node counts as gone.
+        let addresses_of = |record: &'a InstanceRecord| {
             record.addresses.iter().map(|address| (record.node.as_str(), address.value.as_str()))
         };
-        let mut exists: HashSet<_> = by_node.values().flatten().filter(alive).copied().flat_map(of).collect();
+        let mut existing: HashSet<_> =
+            by_node.values().flatten().filter(alive).copied().flat_map(addresses_of).collect();
         let fingerprints = Fingerprints::of(desired);
         let mut by_instance = HashMap::new();
-        // What needs others comes after them: when they are made anew, their addresses go.
+        // Dependents come after their dependencies: the addresses of replaced instances will be gone.
         for node in dependency_order(&desired.nodes) {
             let records = by_node.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
             for record in records.iter().filter(|record| record.was_ready()) {
@@ -58,18 +58,19 @@ impl<'a> DriftReport<'a> {
                 let gone = record
                     .mentions
                     .iter()
-                    .filter(|mention| !exists.contains(&(mention.node.as_str(), mention.address.as_str())));
-                let stale: Vec<_> = gone.map(|mention| mention.address.clone()).collect();
+                    .filter(|reference| !existing.contains(&(reference.node.as_str(), reference.address.as_str())));
+                let stale: Vec<_> = gone.map(|reference| reference.address.clone()).collect();
                 if changed.is_empty() && stale.is_empty() {
                     continue;
                 }
-                let renew = (renew.changed && !changed.is_empty()) || (renew.dependents && !stale.is_empty());
-                if renew {
-                    for address in of(record) {
-                        exists.remove(&address);
+                let is_rolled_out =
+                    (rollout.changed && !changed.is_empty()) || (rollout.dependents && !stale.is_empty());
+                if is_rolled_out {
+                    for address in addresses_of(record) {
+                        existing.remove(&address);
                     }
                 }
-                by_instance.insert(record.id.as_str(), InstanceDrift { changed, stale, is_rolled_out: renew });
+                by_instance.insert(record.id.as_str(), InstanceDrift { changed, stale, is_rolled_out });
             }
         }
         Self { by_instance }
@@ -80,16 +81,16 @@ impl InstanceDrift {
     pub(crate) fn reason(&self) -> String {
         let mut parts = Vec::new();
         if !self.changed.is_empty() {
-            parts.push(format!("changed since it was made: {}", self.changed.join(", ")));
+            parts.push(format!("changed since it was created: {}", self.changed.join(", ")));
         }
         if !self.stale.is_empty() {
-            parts.push(format!("it was told of {}, which is gone or goes", self.stale.join(", ")));
+            parts.push(format!("it refers to {}, which is gone or about to be", self.stale.join(", ")));
         }
         parts.join("; ")
     }
 }
 
-/// Each node after those that it depends on.
+/// Returns the nodes, each after those that it depends on.
 pub(crate) fn dependency_order(nodes: &[Node]) -> Vec<&Node> {
     let index: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
     let mut waits_for: Vec<_> = nodes.iter().map(|node| node.depends_on.len()).collect();

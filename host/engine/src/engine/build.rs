@@ -1,4 +1,4 @@
-//! Building: from the description to ready nodes, or back.
+//! The build of an infrastructure: from the description to ready nodes, or back.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,14 +28,14 @@ pub(super) async fn build(engine: &Engine, request: BuildRequest, run: RunHandle
     check::id(&id)?;
     check::infrastructure(&request.infrastructure, &*engine.plugins)?;
     check::instances(&request.infrastructure.nodes, &Targets::new(), engine.settings.instance_limits)?;
-    let session = engine.acquire_lease(&id, run.events).await?;
+    let lease = engine.acquire_lease(&id, run.events).await?;
     if is_new_id {
-        session.known_instances.skip_comparison();
+        lease.known_instances.skip_comparison();
     }
     let desired = Arc::new(DesiredState::new(request.infrastructure));
-    let build = Build { engine, id: &id, lease: &session, desired, rollout: request.rollout, stop: run.stop };
+    let build = Build { engine, id: &id, lease: &lease, desired, rollout: request.rollout, stop: run.stop };
     let outcome = build.run(request.on_failure).await;
-    session.revoke().await;
+    lease.revoke().await;
     outcome?;
     view::status(&*engine.store, &id).await
 }
@@ -59,7 +59,7 @@ impl Build<'_> {
                 .await?
                 .map(|record: DesiredRecord| record.infrastructure),
         };
-        // A change that was begun and has not succeeded: what was there before it is what a failure goes back to.
+        // A change that was begun and has not succeeded: a failure rolls back to the state before it.
         let previous: Option<PreviousRecord> = load_record(store, &keys::previous(self.id)).await?;
         let before = previous.unwrap_or_else(|| now.clone());
         let mut actual = load_instances(store, self.id).await?;
@@ -75,7 +75,7 @@ impl Build<'_> {
 
         let (tasks, surplus) = task_specs(&plan, &self.desired, actual);
         let made = tasks.iter().flat_map(|task| match &task.entry_point {
-            // Not healthy when this build began: whatever it becomes, this build made it so.
+            // Not healthy when this build began: whatever becomes of it is due to this build.
             EntryPoint::Resume(record) => vec![task.id.clone(), record.id.clone()],
             _ => vec![task.id.clone()],
         });
@@ -83,20 +83,20 @@ impl Build<'_> {
         let policy =
             if on_failure == OnFailure::Rollback { FailurePolicy::AbortAll } else { FailurePolicy::FinishStarted };
         let job = BringUp { tasks, already_ready: Vec::new(), on_failure: policy, replace_at_once: usize::MAX };
-        let world = self.engine.run_context(self.id, self.lease, CancellationToken::new());
-        let raised = bring_up(&world, &self.desired, job, &self.stop, &self.lease.lost).await;
-        match &raised.end {
-            RunEnd::Done if raised.failures.is_empty() => self.finish(surplus, &targets).await,
+        let ctx = self.engine.run_context(self.id, self.lease, CancellationToken::new());
+        let brought_up = bring_up(&ctx, &self.desired, job, &self.stop, &self.lease.lost).await;
+        match &brought_up.end {
+            RunEnd::Done if brought_up.failures.is_empty() => self.finish(surplus, &targets).await,
             RunEnd::Done | RunEnd::Stopped if on_failure == OnFailure::Rollback => {
-                self.roll_back(&before, &made, raised).await
+                self.roll_back(&before, &made, brought_up).await
             }
-            RunEnd::Done | RunEnd::Stopped => self.keep_for_inspection(raised).await,
+            RunEnd::Done | RunEnd::Stopped => self.keep_for_inspection(brought_up).await,
             RunEnd::Aborted => Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(&made).await? }),
-            RunEnd::JournalFailed(refused) => Err(refused.clone().into_error(self.id)),
+            RunEnd::JournalFailed(error) => Err(error.clone().into_error(self.id)),
         }
     }
 
-    /// Writes down what is wanted, before anything is done for it.
+    /// Records the desired state, before anything is done for it.
     async fn record_desired(
         &self,
         now: &PreviousRecord,
@@ -121,7 +121,7 @@ impl Build<'_> {
             put(keys::infrastructure(self.id), encode(record)?),
             put(keys::previous(self.id), encode(before)?),
         ];
-        // What exists is removed in the order of what is described now.
+        // Existing instances are removed in the order of the current description.
         for record in actual {
             let node = self.desired.index(&record.node).and_then(|index| self.desired.node(index));
             if let Some(node) = node.filter(|node| node.depends_on != record.depends_on) {
@@ -132,77 +132,78 @@ impl Build<'_> {
         self.write(writes, vec![event]).await
     }
 
-    /// Every node is ready: what is not wanted any more can go.
+    /// Removes the surplus and rolls out, once every node is ready.
     async fn finish(&self, mut surplus: Vec<InstanceRecord>, targets: &Targets) -> Result<(), EngineError> {
-        // An instance that an earlier run began, and that is ready now, lets the one go in whose place it was made.
+        // A replacement that an earlier run began may have become ready only now: the instance that it replaces is
+        // removed.
         let replaced = superseded_by_ready(load_instances(&*self.engine.store, self.id).await?);
         surplus.retain(|record| replaced.iter().all(|other| other.id != record.id));
         surplus.extend(replaced);
-        let world = self.engine.run_context(self.id, self.lease, CancellationToken::new());
-        let lowered = tear_down(&world, surplus, &self.stop, &self.lease.lost).await;
-        if let RunEnd::JournalFailed(refused) = lowered.end {
-            return Err(refused.into_error(self.id));
+        let ctx = self.engine.run_context(self.id, self.lease, CancellationToken::new());
+        let torn_down = tear_down(&ctx, surplus, &self.stop, &self.lease.lost).await;
+        if let RunEnd::JournalFailed(error) = torn_down.end {
+            return Err(error.into_error(self.id));
         }
-        // Nothing that is renewed is to be told of what has just gone.
+        // The surplus goes first, so that no new instance refers to it.
         self.roll_out(targets).await?;
-        if lowered.left.is_empty() {
+        if torn_down.left.is_empty() {
             self.set_state(InfrastructureState::Ready, None, vec![EventKind::InfraReady]).await
         } else {
-            let message = format!("not removed: {}", join_leftovers(&lowered.left));
+            let message = format!("not removed: {}", join_leftovers(&torn_down.left));
             self.set_state(InfrastructureState::Degraded, Some(message), Vec::new()).await
         }
     }
 
-    /// Leaves everything as it is, to be looked at.
-    async fn keep_for_inspection(&self, raised: BringUpOutcome) -> Result<(), EngineError> {
-        let message = raised.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
+    /// Leaves everything as it is, for inspection.
+    async fn keep_for_inspection(&self, brought_up: BringUpOutcome) -> Result<(), EngineError> {
+        let message = brought_up.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
         self.set_state(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
         let left = load_instances(&*self.engine.store, self.id).await?;
         let left = left.iter().map(|record| leftover(record, format!("kept: {}", record.state))).collect();
-        Err(build_error(raised, false, left))
+        Err(build_error(brought_up, false, left))
     }
 
-    /// Removes what this build made, and everything that was never ready.
+    /// Removes what this build created, and everything that was never ready.
     async fn roll_back(
         &self,
         before: &PreviousRecord,
         made: &HashSet<String>,
-        raised: BringUpOutcome,
+        brought_up: BringUpOutcome,
     ) -> Result<(), EngineError> {
         let store = &*self.engine.store;
-        // The store knows best how far each instance has come.
+        // The records in the store are the most recent ones.
         let (gone, stay): (Vec<_>, Vec<_>) = load_instances(store, self.id)
             .await?
             .into_iter()
             .partition(|record| made.contains(&record.id) || record.ready_at.is_none());
         self.write(Vec::new(), vec![EventKind::RollingBack { instances: gone.len() }]).await?;
-        // Only a second request to stop ends this.
+        // Only a second request to stop cancels the rollback.
         let stop = StopSignal { graceful: CancellationToken::new(), immediate: self.stop.immediate.clone() };
-        let world = self.engine.run_context(self.id, self.lease, self.stop.immediate.child_token());
-        let RemovalReport { tear_down: lowered, .. } = remove_all(&world, gone, &stop, &self.lease.lost).await;
-        match lowered.end {
-            RunEnd::JournalFailed(refused) => return Err(refused.into_error(self.id)),
+        let ctx = self.engine.run_context(self.id, self.lease, self.stop.immediate.child_token());
+        let RemovalReport { tear_down: torn_down, .. } = remove_all(&ctx, gone, &stop, &self.lease.lost).await;
+        match torn_down.end {
+            RunEnd::JournalFailed(error) => return Err(error.into_error(self.id)),
             RunEnd::Aborted => {
                 return Err(EngineError::Stopped { rolled_back: false, left: self.unfinished(made).await? });
             }
             RunEnd::Done | RunEnd::Stopped => {}
         }
-        let left = lowered.left;
+        let left = torn_down.left;
         let nothing_stays = stay.is_empty() && left.is_empty();
-        // An earlier build that was not finished either is no reason to keep an empty infrastructure.
+        // An empty infrastructure is not kept because of an earlier build that was not finished either.
         let was_something = |record: &InfrastructureRecord| record.state != InfrastructureState::Building;
         if nothing_stays && !before.infrastructure.as_ref().is_some_and(was_something) {
             let kept = retention::retain(self.engine, self.id).await?;
-            self.lease.journal.delete_infrastructure(kept).await.map_err(|refused| refused.into_error(self.id))?;
-            return Err(build_error(raised, true, left));
+            self.lease.journal.delete_infrastructure(kept).await.map_err(|error| error.into_error(self.id))?;
+            return Err(build_error(brought_up, true, left));
         }
         if let Some(desired) = &before.desired {
-            // What was described before is what is wanted again; it is what still exists.
+            // The previous description is the desired state again; its instances still exist.
             let desired = DesiredRecord { infrastructure: desired.clone() };
             let mut writes = vec![put(keys::desired(self.id), encode(desired)?)];
             writes.push(Write::Delete { key: keys::previous(self.id) });
-            if let Some(it) = &before.infrastructure {
-                writes.push(put(keys::infrastructure(self.id), encode(it)?));
+            if let Some(infrastructure) = &before.infrastructure {
+                writes.push(put(keys::infrastructure(self.id), encode(infrastructure)?));
             }
             self.write(writes, vec![EventKind::InfraUpdated]).await?;
         }
@@ -210,10 +211,10 @@ impl Build<'_> {
             let message = format!("not removed: {}", join_leftovers(&left));
             self.set_state(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
         } else if !view::status(store, self.id).await?.is_ready() {
-            let message = raised.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
+            let message = brought_up.failures.first().map_or_else(|| "stopped".to_owned(), ToString::to_string);
             self.set_state(InfrastructureState::Degraded, Some(message), Vec::new()).await?;
         }
-        Err(build_error(raised, true, left))
+        Err(build_error(brought_up, true, left))
     }
 
     pub(super) async fn unfinished(&self, made: &HashSet<String>) -> Result<Vec<Leftover>, EngineError> {
@@ -232,24 +233,24 @@ impl Build<'_> {
     }
 
     pub(super) async fn write(&self, writes: Vec<Write>, events: Vec<EventKind>) -> Result<(), EngineError> {
-        self.lease.journal.write(writes, events).await.map_err(|refused| refused.into_error(self.id))
+        self.lease.journal.write(writes, events).await.map_err(|error| error.into_error(self.id))
     }
 }
 
-/// A plan as something to run: what to bring up, and what to remove.
+/// Converts a plan into the tasks that bring instances up, and the surplus to remove.
 pub(super) fn task_specs(
     plan: &Plan,
     desired: &DesiredState,
     actual: Vec<InstanceRecord>,
 ) -> (Vec<TaskSpec>, Vec<InstanceRecord>) {
-    // An instance in whose place another one is being made is left alone: it goes when the other one is ready.
+    // An instance whose replacement is being created is left alone: it is removed when the replacement is ready.
     let alive = actual.iter().filter(|record| !record.is_dead());
     let superseded: HashSet<_> = alive.filter_map(|record| record.replaces.clone()).collect();
     let mut records: HashMap<_, _> = actual.into_iter().map(|record| (record.id.clone(), record)).collect();
-    let (mut slots, mut surplus) = (Vec::new(), Vec::new());
+    let (mut tasks, mut surplus) = (Vec::new(), Vec::new());
     for action in &plan.actions {
         let record = action.instance.as_ref().and_then(|instance| records.remove(instance));
-        let start = match (action.kind, record) {
+        let entry_point = match (action.kind, record) {
             (ActionKind::Destroy, Some(record)) => {
                 surplus.push(record);
                 continue;
@@ -257,24 +258,24 @@ pub(super) fn task_specs(
             (ActionKind::Create, _) => EntryPoint::New,
             (ActionKind::Resume, Some(record)) => EntryPoint::Resume(record),
             (ActionKind::Check, Some(record)) if superseded.contains(&record.id) => continue,
-            // What is renewed is looked at first: when it is dead, it is replaced anyway.
+            // An instance to renew is checked first: if it is dead, it is replaced anyway.
             (ActionKind::Check | ActionKind::Renew, Some(record)) => EntryPoint::Check(record),
             (ActionKind::Replace, Some(record)) => {
                 EntryPoint::Replace(record, Death { reason: action.reason.clone(), vanished: false })
             }
-            // The plan was made from these very records.
+            // Not reached: the plan was computed from these records.
             (_, None) => continue,
         };
         let Some(node) = desired.index(&action.node) else { continue };
-        let mut slot = |start| slots.push(TaskSpec { node, entry_point: start, id: Uuid::now_v7().to_string() });
-        (1..action.count).for_each(|_| slot(EntryPoint::New));
-        slot(start);
+        let mut push = |entry_point| tasks.push(TaskSpec { node, entry_point, id: Uuid::now_v7().to_string() });
+        (1..action.count).for_each(|_| push(EntryPoint::New));
+        push(entry_point);
     }
-    (slots, surplus)
+    (tasks, surplus)
 }
 
-pub(super) fn build_error(raised: BringUpOutcome, rolled_back: bool, left: Vec<Leftover>) -> EngineError {
-    match (raised.end, raised.failures.into_iter().next()) {
+pub(super) fn build_error(brought_up: BringUpOutcome, rolled_back: bool, left: Vec<Leftover>) -> EngineError {
+    match (brought_up.end, brought_up.failures.into_iter().next()) {
         (RunEnd::Done, Some(failure)) => EngineError::Node { failure: Box::new(failure), rolled_back, left },
         _ => EngineError::Stopped { rolled_back, left },
     }

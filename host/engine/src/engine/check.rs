@@ -1,4 +1,4 @@
-//! What can be refused before anything is done.
+//! Checks of requests, before anything is written or called.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,12 +10,12 @@ use crate::plan::Targets;
 use crate::ports::Plugins;
 use crate::state::keys;
 
-/// An id that can be part of a key.
+/// Checks that an id can be part of a key.
 pub(super) fn id(id: &str) -> Result<(), EngineError> {
     if keys::is_id(id) { Ok(()) } else { Err(EngineError::InvalidId { id: id.into() }) }
 }
 
-/// A graph that can be deployed, with plugins for all of it.
+/// Checks that the graph can be deployed, and that there are plugins for all of it.
 pub(super) fn infrastructure(desired: &Infrastructure, plugins: &dyn Plugins) -> Result<(), EngineError> {
     graph(&desired.nodes)?;
     for node in &desired.nodes {
@@ -62,34 +62,35 @@ fn node_plugins(node: &Node, implementation: &Implementation, plugins: &dyn Plug
     Ok(())
 }
 
-/// Checks that there are no more instances than are allowed, before any of them is planned: at least as many as are described, and as many as
-/// nodes were scaled to.
-pub(super) fn instances(nodes: &[Node], targets: &Targets, most: InstanceLimits) -> Result<(), EngineError> {
+/// Checks that no more instances would be planned than are allowed: of each node its described minimum, or the number
+/// that it was scaled to if that is higher.
+pub(super) fn instances(nodes: &[Node], targets: &Targets, limits: InstanceLimits) -> Result<(), EngineError> {
     let mut sum = 0_u64;
     for node in nodes {
         let wanted =
             targets.get(&node.name).map_or(0, |target| target.count.min(node.scaling.max)).max(node.scaling.min);
-        if wanted > most.per_node {
+        if wanted > limits.per_node {
             let what = format!("node {}", node.name);
-            return Err(EngineError::TooMany { what, wanted: wanted.into(), most: most.per_node });
+            return Err(EngineError::TooMany { what, wanted: wanted.into(), most: limits.per_node });
         }
         sum += u64::from(wanted);
     }
-    if sum <= most.per_infrastructure.into() {
+    if sum <= limits.per_infrastructure.into() {
         return Ok(());
     }
-    Err(EngineError::TooMany { what: "the infrastructure".into(), wanted: sum, most: most.per_infrastructure })
+    Err(EngineError::TooMany { what: "the infrastructure".into(), wanted: sum, most: limits.per_infrastructure })
 }
 
-/// The model has checked this; other callers of the library may not have.
+/// Checks names, limits and dependencies of the nodes. A compiled description has passed this already; those of other
+/// callers of the library may not have.
 pub(super) fn graph(nodes: &[Node]) -> Result<(), EngineError> {
     let mut index_of = HashMap::new();
     for (index, node) in nodes.iter().enumerate() {
         if index_of.insert(node.name.as_str(), index).is_some() {
-            return Err(invalid(format!("there are two nodes with the name {}", node.name)));
+            return Err(invalid(format!("two nodes have the name {}", node.name)));
         }
         if node.scaling.min < 1 || node.scaling.max < node.scaling.min {
-            return Err(invalid(format!("node {}: its limits must be 1 <= min <= max", node.name)));
+            return Err(invalid(format!("node {}: its scaling limits must be 1 <= min <= max", node.name)));
         }
     }
     let mut waits_for = vec![0_usize; nodes.len()];
@@ -121,8 +122,8 @@ pub(super) fn graph(nodes: &[Node]) -> Result<(), EngineError> {
     if reached == nodes.len() {
         return Ok(());
     }
-    let circle: Vec<_> = nodes.iter().zip(&waits_for).filter(|(_, n)| **n > 0).map(|(node, _)| &*node.name).collect();
-    Err(invalid(format!("these nodes depend on each other in a circle, or on one: {}", circle.join(", "))))
+    let cycle: Vec<_> = nodes.iter().zip(&waits_for).filter(|(_, n)| **n > 0).map(|(node, _)| &*node.name).collect();
+    Err(invalid(format!("these nodes are part of a dependency cycle, or depend on one: {}", cycle.join(", "))))
 }
 
 fn invalid(message: String) -> EngineError {

@@ -1,4 +1,4 @@
-//! Readers of events that go on where they stopped, in another process perhaps.
+//! Positions of readers of events, so that they can continue where they stopped, also in another process.
 
 use super::infrastructure::put;
 use super::{Engine, check};
@@ -6,7 +6,7 @@ use crate::error::EngineError;
 use crate::ports::{Compare, Transaction};
 use crate::state::{CursorRecord, HeadRecord, encode, keys, load_record};
 
-/// Where a reader goes on: after its last event. One that never read begins with what happens from now on.
+/// Returns the id of a reader's last event. A new reader starts at the last event so far.
 pub(super) async fn load(engine: &Engine, id: &str, reader: &str) -> Result<u64, EngineError> {
     check::id(id)?;
     let cursor: Option<CursorRecord> = load_record(&*engine.store, &keys::cursor(id, reader)).await?;
@@ -17,14 +17,14 @@ pub(super) async fn load(engine: &Engine, id: &str, reader: &str) -> Result<u64,
     Ok(head.map(|head| head.event).unwrap_or_default())
 }
 
-/// Nothing is written when the infrastructure is gone.
+/// Stores the id of a reader's last event. Does nothing if the infrastructure is gone.
 pub(super) async fn save(engine: &Engine, id: &str, reader: &str, event: u64) -> Result<(), EngineError> {
     check::id(id)?;
     let key = keys::desired(id);
     let Some(desired) = engine.store.get(&key).await? else { return Ok(()) };
     let compares = vec![Compare::Modified(key, desired.modified)];
     let writes = vec![put(keys::cursor(id, reader), encode(CursorRecord { event })?)];
-    // When it was changed at this very moment, a few events are read again.
+    // A conflict with a change at this moment is ignored: a few events are read again.
     engine.store.commit(Transaction { compares, writes }).await?;
     Ok(())
 }

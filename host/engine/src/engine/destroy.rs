@@ -1,4 +1,4 @@
-//! Removing an infrastructure.
+//! The removal of an infrastructure.
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +16,9 @@ use crate::status::{DestroyReport, InfrastructureState};
 pub(super) async fn destroy(engine: &Engine, id: &str, run: RunHandle) -> Result<DestroyReport, EngineError> {
     check::id(id)?;
     load_existing(engine, id).await?;
-    let session = engine.acquire_lease(id, run.events).await?;
-    let outcome = destroy_owned(engine, id, &session, &run.stop).await;
-    session.revoke().await;
+    let lease = engine.acquire_lease(id, run.events).await?;
+    let outcome = destroy_owned(engine, id, &lease, &run.stop).await;
+    lease.revoke().await;
     outcome
 }
 
@@ -26,16 +26,16 @@ pub(super) async fn destroy(engine: &Engine, id: &str, run: RunHandle) -> Result
 async fn destroy_owned(
     engine: &Engine,
     id: &str,
-    session: &InfrastructureLease,
+    lease: &InfrastructureLease,
     stop: &StopSignal,
 ) -> Result<DestroyReport, EngineError> {
-    // Before anything is written: a record that can't be read stops it here.
+    // Read before anything is written: a record that can't be read ends the removal here.
     let records = load_instances(&*engine.store, id).await?;
-    set_state(engine, session, id, InfrastructureState::Destroying, None, Vec::new()).await?;
-    let world = engine.run_context(id, session, CancellationToken::new());
-    let RemovalReport { tear_down, strange, unconfirmed } = remove_all(&world, records, stop, &session.lost).await;
+    set_state(engine, lease, id, InfrastructureState::Destroying, None, Vec::new()).await?;
+    let ctx = engine.run_context(id, lease, CancellationToken::new());
+    let RemovalReport { tear_down, strange, unconfirmed } = remove_all(&ctx, records, stop, &lease.lost).await;
     match tear_down.end {
-        RunEnd::JournalFailed(refused) => return Err(refused.into_error(id)),
+        RunEnd::JournalFailed(error) => return Err(error.into_error(id)),
         RunEnd::Aborted => {
             let left = load_instances(&*engine.store, id).await?;
             let left = left.iter().map(|record| leftover(record, format!("left {} when stopped", record.state)));
@@ -44,10 +44,10 @@ async fn destroy_owned(
         RunEnd::Done | RunEnd::Stopped => {}
     }
     if tear_down.left.is_empty() {
-        session.journal.delete_infrastructure(Vec::new()).await.map_err(|refused| refused.into_error(id))?;
+        lease.journal.delete_infrastructure(Vec::new()).await.map_err(|error| error.into_error(id))?;
     } else {
         let message = format!("not removed: {}", join_leftovers(&tear_down.left));
-        set_state(engine, session, id, InfrastructureState::Destroying, Some(message), Vec::new()).await?;
+        set_state(engine, lease, id, InfrastructureState::Destroying, Some(message), Vec::new()).await?;
     }
     Ok(DestroyReport { id: id.into(), removed: tear_down.removed, left: tear_down.left, strange, unconfirmed })
 }

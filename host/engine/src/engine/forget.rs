@@ -1,4 +1,4 @@
-//! Forgetting what can't be removed.
+//! Removal of records whose machines can't be removed.
 
 use tokio::sync::mpsc;
 
@@ -10,21 +10,21 @@ use crate::event::EventKind;
 use crate::state::{InstanceRecord, keys, load_record};
 use crate::status::Leftover;
 
-/// Drops the record of an instance, whatever its cloud says.
+/// Removes the record of an instance, without a call to its cloud.
 pub(super) async fn forget(engine: &Engine, id: &str, instance: &str) -> Result<Leftover, EngineError> {
     check::id(id)?;
     load_existing(engine, id).await?;
     let (events, _) = mpsc::unbounded_channel();
-    let session = engine.acquire_lease(id, events).await?;
+    let lease = engine.acquire_lease(id, events).await?;
     let outcome = async {
         let unknown = || EngineError::UnknownInstance { node: String::new(), instance: instance.into() };
         let record: InstanceRecord =
             load_record(&*engine.store, &keys::instance(id, instance)).await?.ok_or_else(unknown)?;
         let event = EventKind::NodeForgotten { node_id: record.id.clone(), node_name: record.node.clone() };
-        session.journal.delete_instance(instance, event).await.map_err(|refused| refused.into_error(id))?;
+        lease.journal.delete_instance(instance, event).await.map_err(|error| error.into_error(id))?;
         Ok(leftover(&record, "forgotten".into()))
     };
     let outcome = outcome.await;
-    session.revoke().await;
+    lease.revoke().await;
     outcome
 }

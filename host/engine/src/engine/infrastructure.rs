@@ -1,4 +1,4 @@
-//! An infrastructure's own record: that it exists, and where it stands.
+//! An infrastructure's own record: its existence and its state.
 
 use super::{Engine, view};
 use crate::error::EngineError;
@@ -8,16 +8,17 @@ use crate::ports::Write;
 use crate::state::{InfrastructureRecord, encode, keys, load_record};
 use crate::status::{InfrastructureState, Leftover};
 
-/// Refuses an id that does not exist, before anything is written for it.
+/// Loads the record of an infrastructure; fails if there is none, before anything is written for it.
 pub(super) async fn load_existing(engine: &Engine, id: &str) -> Result<InfrastructureRecord, EngineError> {
     let found = load_record(&*engine.store, &keys::infrastructure(id)).await?;
     found.ok_or_else(|| EngineError::UnknownInfrastructure { id: id.into() })
 }
 
-/// An infrastructure's new state. What a run ends with is what its instances say.
+/// Writes an infrastructure's new state. At the end of a run that is the state that its records derive, not the one
+/// given.
 pub(super) async fn set_state(
     engine: &Engine,
-    session: &InfrastructureLease,
+    lease: &InfrastructureLease,
     id: &str,
     state: InfrastructureState,
     message: Option<String>,
@@ -29,13 +30,13 @@ pub(super) async fn set_state(
     let mut record = InfrastructureRecord { state, message, ..record };
     let (mut events, mut writes) = (events, Vec::new());
     if state == InfrastructureState::Ready {
-        // What is described now works: a later change that fails comes back to it.
+        // The current description is deployed: a later change that fails rolls back to it.
         writes.push(Write::Delete { key: keys::previous(id) });
-        // Everything was just made, or was just seen: nobody waits for another attempt.
+        // Everything was just created or observed: no node waits for another attempt.
         writes.push(Write::DeletePrefix { prefix: keys::all_failing(id) });
     }
     if !matches!(state, InfrastructureState::Building | InfrastructureState::Destroying) {
-        // Whoever ends a run says what it has come to; what is so is what the records say.
+        // The caller gives the cause; the state is what the records say.
         let (state, _) = view::current_state(&*engine.store, id, &record).await?;
         record.state = state;
         if state != InfrastructureState::Ready {
@@ -43,15 +44,15 @@ pub(super) async fn set_state(
         }
     }
     writes.push(put(key, encode(record)?));
-    session.journal.write(writes, events).await.map_err(|refused| refused.into_error(id))
+    lease.journal.write(writes, events).await.map_err(|error| error.into_error(id))
 }
 
-/// What is left, in a line.
+/// Returns all leftovers in one line.
 pub(super) fn join_leftovers(left: &[Leftover]) -> String {
     left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// An entry that hangs on no lease.
+/// Returns a write of an entry that is not bound to a lease.
 pub(super) fn put(key: String, value: Vec<u8>) -> Write {
     Write::Put { key, value, lease: None }
 }

@@ -1,4 +1,7 @@
-//! The way in.
+//! The engine: the entry points of the crate, each in a module of its own.
+//!
+//! Every change takes the lease on its infrastructure first. Requests (scale, suspend, release, detach) are only
+//! recorded, and the owner applies them. Which plugins, store and clock there are is not known here, only their traits.
 
 mod build;
 mod check;
@@ -35,7 +38,8 @@ use crate::settings::Settings;
 use crate::state::{DesiredRecord, OwnerRecord, decode, keys, load_instances, load_record};
 use crate::status::{DestroyReport, InstanceState, Leftover, Orphan, Owner, Preview, Status, Summary};
 
-/// Builds, maintains and destroys infrastructures. Cheap to clone; clones share what they learn of how many calls a cloud takes.
+/// The controller that builds, maintains and destroys infrastructures. Cheap to clone; clones share the call limits of
+/// clouds, and what was learnt of them.
 #[derive(Clone)]
 pub struct Engine {
     plugins: Arc<dyn Plugins>,
@@ -46,25 +50,34 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over these plugins, this store and this clock.
+    /// Creates an engine over these plugins, this store and this clock.
     pub fn new(plugins: Arc<dyn Plugins>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let gates = Limiters::new(clock.clone());
-        Self { plugins, store, clock, settings: Arc::default(), limiters: gates }
+        let limiters = Limiters::new(clock.clone());
+        Self { plugins, store, clock, settings: Arc::default(), limiters }
     }
 
-    /// The same with other settings.
+    /// Returns the same engine with other settings.
     pub fn with_settings(self, settings: Settings) -> Self {
         Self { settings: Arc::new(settings), ..self }
     }
 
-    /// What a build would do. Reads the store, calls no cloud, and needs no plugin.
-    pub async fn plan(&self, id: Option<&str>, desired: &Infrastructure, renew: Rollout) -> Result<Plan, EngineError> {
+    /// Returns the plan of a build. Reads the store, calls no cloud, and needs no plugin.
+    ///
+    /// # Errors
+    /// Fails if the id or the description is not valid, if there would be too many instances, or if the store can't be
+    /// read.
+    pub async fn plan(
+        &self,
+        id: Option<&str>,
+        desired: &Infrastructure,
+        rollout: Rollout,
+    ) -> Result<Plan, EngineError> {
         check::graph(&desired.nodes)?;
         let actual = match id {
             Some(id) => {
                 check::id(id)?;
                 let mut records = load_instances(&*self.store, id).await?;
-                // What a pass would find dead is replaced.
+                // Instances that a pass would find dead are replaced.
                 let now = self.clock.now();
                 for record in records.iter_mut().filter(|record| record.is_past_health_timeout(now)) {
                     record.state = InstanceState::Failed;
@@ -79,17 +92,26 @@ impl Engine {
             None => Targets::new(),
         };
         check::instances(&desired.nodes, &targets, self.settings.instance_limits)?;
-        Ok(crate::plan::plan(desired, &actual, &PlanOptions { rollout: renew, ..PlanOptions::for_targets(&targets) }))
+        Ok(crate::plan::plan(desired, &actual, &PlanOptions { rollout, ..PlanOptions::for_targets(&targets) }))
     }
 
-    /// Whether it can be built: a graph without flaws, and plugins for all of it. Calls none of them.
+    /// Checks that a description can be built: a valid graph, plugins for all of it, and not too many instances. Calls
+    /// no plugin.
+    ///
+    /// # Errors
+    /// Returns [`EngineError::Invalid`], [`EngineError::NoPlugin`] or [`EngineError::TooMany`] for the first defect.
     pub fn check(&self, desired: &Infrastructure) -> Result<(), EngineError> {
         check::infrastructure(desired, &*self.plugins)?;
         check::instances(&desired.nodes, &Targets::new(), self.settings.instance_limits)
     }
 
-    /// What these nodes (by their places in `nodes`) would get to know, in every implementation that they may use. Where
-    /// an address is not known yet, one of RFC 5737 stands for it. Reads the store, calls no cloud and runs no command.
+    /// Renders the input of these nodes (indices into `desired.nodes`), for every implementation that they may use. An
+    /// address that is not known yet is represented by one of RFC 5737. Reads the store, calls no cloud and runs no
+    /// command.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid or the store can't be read. A node that can't be rendered is an error of its own,
+    /// in the list.
     pub async fn preview(
         &self,
         id: Option<&str>,
@@ -100,7 +122,11 @@ impl Engine {
         preview::preview(&*self.plugins.offline(), &*self.store, &self.settings, id, desired, nodes, true).await
     }
 
-    /// The same, to find out whether it can be rendered: without what the nodes would get, of which there may be much.
+    /// Renders like [`Engine::preview`] and drops the rendered attributes and user data, which may be large: only to
+    /// find out whether it succeeds.
+    ///
+    /// # Errors
+    /// As for [`Engine::preview`].
     pub async fn rehearse(
         &self,
         id: Option<&str>,
@@ -111,67 +137,112 @@ impl Engine {
         preview::preview(&*self.plugins.offline(), &*self.store, &self.settings, id, desired, nodes, false).await
     }
 
-    /// Makes what is described, and returns when every node is ready. With an id that exists: finishes or changes it.
+    /// Builds what is described, and returns when every node is ready. With an id that exists: finishes or changes it.
     ///
-    /// When a node fails, everything that this call made is removed again, unless the request says to keep it; what was
-    /// ready before stays.
+    /// Rolls back if a node fails: everything that this call created is removed again, unless the request says to keep
+    /// it; instances that were ready before stay.
+    ///
+    /// # Errors
+    /// Returns [`EngineError::Node`] if a node fails, [`EngineError::Stopped`] if the caller stops the run,
+    /// [`EngineError::Owned`] if another process holds the lease, and [`EngineError::LeaseLost`] if it takes over.
+    /// Fails also if the request is not valid, or if the store fails.
     pub async fn build(&self, request: BuildRequest, run: RunHandle) -> Result<Status, EngineError> {
         build::build(self, request, run).await
     }
 
-    /// Looks at every node and heals what is dead: one pass, or passes until stopped.
+    /// Surveys every node and heals dead instances: one pass, or passes until stopped.
+    ///
+    /// # Errors
+    /// Returns [`EngineError::Owned`] if another process holds the lease, [`EngineError::LeaseLost`] if it takes over,
+    /// and [`EngineError::Stopped`] after a second request to stop. Fails also if there is no such infrastructure, or
+    /// if the store fails.
     pub async fn maintain(&self, id: &str, options: MaintainOptions, run: RunHandle) -> Result<Status, EngineError> {
         maintain::maintain(self, id, options, run).await
     }
 
-    /// Asks for another number of instances, and gives the number that the node is going to have. The next pass of whoever
-    /// owns the infrastructure takes it in, once: [`Engine::maintain`], or a process that maintains it already.
+    /// Records a request for another number of instances, and returns the number that the node is going to have. The
+    /// next pass of the owner applies it, once: [`Engine::maintain`], or a process that maintains the infrastructure
+    /// already.
+    ///
+    /// # Errors
+    /// Returns [`EngineError::Limits`] or [`EngineError::TooMany`] for a number that is not allowed. Fails also if the
+    /// infrastructure is being destroyed, if it, the node or the instance does not exist, or if the store fails.
     pub async fn scale(&self, id: &str, node: &str, scale: Scale) -> Result<u32, EngineError> {
         scale::request(self, id, node, scale).await
     }
 
-    /// Leaves an infrastructure alone: passes of [`Engine::maintain`] look at nothing and replace nothing, whoever makes
-    /// them, until it is resumed. What runs goes on running.
+    /// Suspends maintenance: passes of [`Engine::maintain`], in any process, observe nothing and replace nothing until
+    /// [`Engine::resume`]. Running machines go on running.
+    ///
+    /// # Errors
+    /// Fails if there is no such infrastructure, or if the store fails.
     pub async fn suspend(&self, id: &str) -> Result<(), EngineError> {
         suspend::set_suspended(self, id, true).await
     }
 
-    /// Maintains an infrastructure again. Ok when it was not suspended.
+    /// Resumes maintenance. Does nothing if it was not suspended.
+    ///
+    /// # Errors
+    /// Fails if there is no such infrastructure, or if the store fails.
     pub async fn resume(&self, id: &str) -> Result<(), EngineError> {
         suspend::set_suspended(self, id, false).await
     }
 
-    /// Ends a hold: whoever makes the next pass within ten minutes, in this process or another, replaces what looks dead by then,
-    /// however much it is. A later pass does not, nor one after the infrastructure was suspended or resumed.
-    /// [`MaintainOptions::release`] does so in a pass of one's own.
+    /// Requests the end of a hold: the next pass within ten minutes, in this process or another, replaces all instances
+    /// that look dead by then. A later pass does not, nor one after the infrastructure was suspended or resumed.
+    /// [`MaintainOptions::release`] does the same in the caller's own pass.
+    ///
+    /// # Errors
+    /// Fails if there is no such infrastructure, or if the store fails.
     pub async fn release(&self, id: &str) -> Result<(), EngineError> {
         suspend::request_release(self, id).await
     }
 
-    /// Asks whoever maintains it, in this process or another, to let go after its pass. False when nobody works on it.
+    /// Requests that the owner, in this process or another, ends maintenance after its pass. Returns false if there is
+    /// no owner.
+    ///
+    /// # Errors
+    /// Fails if there is no such infrastructure, or if the store fails.
     pub async fn detach(&self, id: &str) -> Result<bool, EngineError> {
         suspend::request_detach(self, id).await
     }
 
-    /// Removes every node, dependents first. What can't be removed is in the report.
+    /// Removes every node, dependents first. Instances that can't be removed are in the report.
+    ///
+    /// # Errors
+    /// Returns [`EngineError::Owned`] if another process holds the lease, [`EngineError::LeaseLost`] if it takes over,
+    /// and [`EngineError::Stopped`] after a second request to stop. Fails also if there is no such infrastructure, or
+    /// if the store fails.
     pub async fn destroy(&self, id: &str, run: RunHandle) -> Result<DestroyReport, EngineError> {
         destroy::destroy(self, id, run).await
     }
 
-    /// Forgets an instance whose machine can't be removed: its record goes, and nothing is asked of its cloud. The machine may
-    /// still exist; the leftover says where.
+    /// Removes the record of an instance whose machine can't be removed, without a call to its cloud. The machine may
+    /// still exist; the returned leftover has its driver and handle.
+    ///
+    /// # Errors
+    /// Returns [`EngineError::UnknownInstance`] if there is no such instance and [`EngineError::Owned`] if another
+    /// process holds the lease. Fails also if there is no such infrastructure, or if the store fails.
     pub async fn forget(&self, id: &str, instance: &str) -> Result<Leftover, EngineError> {
         forget::forget(self, id, instance).await
     }
 
-    /// Finds machines that carry the mark of this infrastructure and have no record, in the clouds of these rendered
-    /// `resource` sections, and removes them if that is wanted. The infrastructure need not exist (any more).
+    /// Finds machines that carry the ownership label of this infrastructure and have no record, in the clouds of these
+    /// rendered `resource` sections; with `remove`, removes them. The infrastructure need not exist (any more).
+    ///
+    /// # Errors
+    /// Returns [`EngineError::Node`] if a cloud can't list its machines, [`EngineError::Owned`] if another process
+    /// holds the lease, and [`EngineError::LeaseLost`] if it takes over. Fails also if the store fails. A machine that
+    /// can't be removed is no error: it has a message.
     pub async fn sweep(&self, id: &str, sections: &[Value], remove: bool) -> Result<Vec<Orphan>, EngineError> {
         orphans::sweep(self, id, sections, remove).await
     }
 
-    /// What is known. With `refresh` the clouds are asked first, unless another process works on it (which then keeps the
-    /// store fresh); without it only the store is read.
+    /// Returns the status. With `refresh` the instances are surveyed first, unless another process owns the
+    /// infrastructure (which then keeps the store fresh); without it only the store is read.
+    ///
+    /// # Errors
+    /// Fails if there is no such infrastructure, if the lease is lost during the survey, or if the store fails.
     pub async fn status(&self, id: &str, refresh: bool) -> Result<Status, EngineError> {
         check::id(id)?;
         if refresh {
@@ -183,14 +254,20 @@ impl Engine {
         view::status(&*self.store, id).await
     }
 
-    /// What is to be there; none when the infrastructure was to be destroyed.
+    /// Returns the desired state; none if there is no such infrastructure.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or if the store can't be read.
     pub async fn desired(&self, id: &str) -> Result<Option<Infrastructure>, EngineError> {
         check::id(id)?;
         let record: Option<DesiredRecord> = load_record(&*self.store, &keys::desired(id)).await?;
         Ok(record.map(|record| record.infrastructure))
     }
 
-    /// What is to be there, with a condition that holds until that is written again.
+    /// Returns the desired state, with a condition that holds until it is written again.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or if the store can't be read.
     pub async fn desired_with_precondition(&self, id: &str) -> Result<(Option<Infrastructure>, Compare), EngineError> {
         check::id(id)?;
         let key = keys::desired(id);
@@ -200,26 +277,38 @@ impl Engine {
         Ok((record.map(|record| record.infrastructure), unchanged))
     }
 
-    /// Who works on it now.
+    /// Returns the owner, if a process holds the lease.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or if the store can't be read.
     pub async fn owner(&self, id: &str) -> Result<Option<Owner>, EngineError> {
         check::id(id)?;
         let record: Option<OwnerRecord> = load_record(&*self.store, &keys::owner(id)).await?;
         Ok(record.map(|record| record.owner))
     }
 
-    /// Whether there is an infrastructure with this id.
+    /// Returns whether there is an infrastructure with this id.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or if the store can't be read.
     pub async fn exists(&self, id: &str) -> Result<bool, EngineError> {
         check::id(id)?;
         Ok(self.store.get(&keys::infrastructure(id)).await?.is_some())
     }
 
-    /// Every infrastructure in the store.
+    /// Returns every infrastructure in the store, oldest first.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub async fn list(&self) -> Result<Vec<Summary>, EngineError> {
         view::list(&*self.store).await
     }
 
-    /// Stored events after the one with the id `number`, at most `limit`. Of an infrastructure that was rolled back, the last
-    /// ones are kept for a day.
+    /// Returns at most `limit` stored events after the one with the id `number`. The last events of an infrastructure
+    /// that was rolled back are kept for a day.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or if the store can't be read.
     pub async fn events(&self, id: &str, number: u64, limit: usize) -> Result<Vec<StoredEvent>, EngineError> {
         check::id(id)?;
         let after = keys::event(id, number);
@@ -230,27 +319,43 @@ impl Engine {
         entries.iter().map(|entry| decode(&entry.key, &entry.value)).collect()
     }
 
-    /// After which event a reader of this name goes on. The first time, after all that has happened so far.
+    /// Returns the id of the event after which a reader of this name continues. The first time, that is the last event
+    /// so far.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or if the store can't be read.
     pub async fn cursor(&self, id: &str, reader: &str) -> Result<u64, EngineError> {
         cursor::load(self, id, reader).await
     }
 
-    /// Remembers for a reader how far it has come.
+    /// Stores the position of a reader. Does nothing if the infrastructure is gone.
+    ///
+    /// # Errors
+    /// Fails if the id is not valid, or if the store fails.
     pub async fn set_cursor(&self, id: &str, reader: &str, event: u64) -> Result<(), EngineError> {
         cursor::save(self, id, reader, event).await
     }
 
-    /// Keeps node definitions in the store, by type; replaces those of the same types.
+    /// Stores node definitions, by type; replaces those of the same types.
+    ///
+    /// # Errors
+    /// Fails if the store fails.
     pub async fn save_definitions(&self, types: &IndexMap<String, Vec<Implementation>>) -> Result<(), EngineError> {
         view::save_definitions(&*self.store, types).await
     }
 
-    /// Forgets the node definitions of a type; false when there are none. What is deployed keeps its own.
+    /// Removes the node definitions of a type; returns false if there are none. Infrastructures keep their own copies.
+    ///
+    /// # Errors
+    /// Fails if the store fails.
     pub async fn remove_definitions(&self, node_type: &str) -> Result<bool, EngineError> {
         view::remove_definitions(&*self.store, node_type).await
     }
 
-    /// The node definitions in the store, by type.
+    /// Returns the node definitions in the store, by type.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub async fn definitions(&self) -> Result<IndexMap<String, Vec<Implementation>>, EngineError> {
         view::definitions(&*self.store).await
     }
@@ -263,18 +368,18 @@ impl Engine {
         InfrastructureLease::acquire(id, self.store.clone(), self.clock.clone(), &self.settings, events).await
     }
 
-    fn run_context(&self, id: &str, session: &InfrastructureLease, cancel: CancellationToken) -> Arc<RunContext> {
-        self.run_context_at(id, session, cancel, Arc::new(MonotonicTime::new(self.clock.clone())))
+    fn run_context(&self, id: &str, lease: &InfrastructureLease, cancel: CancellationToken) -> Arc<RunContext> {
+        self.run_context_at(id, lease, cancel, Arc::new(MonotonicTime::new(self.clock.clone())))
     }
 
     fn run_context_at(
         &self,
         id: &str,
-        session: &InfrastructureLease,
+        lease: &InfrastructureLease,
         cancel: CancellationToken,
-        steady: Arc<MonotonicTime>,
+        monotonic: Arc<MonotonicTime>,
     ) -> Arc<RunContext> {
         let (plugins, clock, settings) = (self.plugins.clone(), self.clock.clone(), self.settings.clone());
-        RunContext::new(id, plugins, clock, settings, session, cancel, steady, self.limiters.clone())
+        RunContext::new(id, plugins, clock, settings, lease, cancel, monotonic, self.limiters.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! The sweep: machines that carry the mark of an infrastructure and have no record.
+//! The sweep: finds machines that carry the ownership label of an infrastructure and have no record.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::ports::{CallContext, CallScope, Phase, Reaction};
 use crate::state::load_instances;
 use crate::status::Orphan;
 
-/// Finds them in the clouds of these `resource` sections, and removes them if that is wanted.
+/// Finds orphans in the clouds of these `resource` sections, and removes them if `remove`.
 pub(super) async fn sweep(
     engine: &Engine,
     id: &str,
@@ -23,30 +23,30 @@ pub(super) async fn sweep(
     remove: bool,
 ) -> Result<Vec<Orphan>, EngineError> {
     check::id(id)?;
-    // Whoever makes machines for it now has records of them soon: not at the same time.
+    // With the lease: an owner that creates machines now would have records of them only soon.
     let (events, _) = mpsc::unbounded_channel();
-    let session =
+    let lease =
         InfrastructureLease::acquire(id, engine.store.clone(), engine.clock.clone(), &engine.settings, events).await?;
     let outcome = tokio::select! {
         biased;
-        () = session.lost.cancelled() => Err(EngineError::LeaseLost { id: id.into() }),
-        outcome = sweep_owned(engine, id, &session, sections, remove) => outcome,
+        () = lease.lost.cancelled() => Err(EngineError::LeaseLost { id: id.into() }),
+        outcome = sweep_owned(engine, id, &lease, sections, remove) => outcome,
     };
-    session.revoke().await;
+    lease.revoke().await;
     outcome
 }
 
 async fn sweep_owned(
     engine: &Engine,
     id: &str,
-    session: &InfrastructureLease,
+    lease: &InfrastructureLease,
     sections: &[Value],
     remove: bool,
 ) -> Result<Vec<Orphan>, EngineError> {
     let known: HashSet<_> = load_instances(&*engine.store, id).await?.into_iter().map(|record| record.id).collect();
     let mut orphans: Vec<Orphan> = Vec::new();
     let mut seen = HashSet::new();
-    let world = engine.run_context(id, session, CancellationToken::new());
+    let ctx = engine.run_context(id, lease, CancellationToken::new());
     for section in sections {
         let keyword = section.get("type").and_then(Value::as_str).unwrap_or_default();
         let failed = |reason: FailureReason| {
@@ -63,7 +63,7 @@ async fn sweep_owned(
             preview: false,
         };
         let scope = CallScope { context, section: Arc::new(section.clone()) };
-        let machines = list_owned(&world, &driver, &scope, engine.settings.query_timeout).await.map_err(failed)?;
+        let machines = list_owned(&ctx, &driver, &scope, engine.settings.query_timeout).await.map_err(failed)?;
         let ours = machines.into_iter().filter(|machine| machine.infrastructure_id == id);
         for machine in ours.filter(|machine| machine.observed.phase != Phase::Gone) {
             let handle = machine.observed.handle.clone();

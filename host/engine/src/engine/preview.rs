@@ -1,4 +1,6 @@
-//! What nodes would get to know, with stand-ins for what does not exist yet.
+//! Previews of what new instances would get, with placeholders for what does not exist yet.
+//!
+//! Only plugins that reach nothing are used here: no cloud is called and no command is run.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,14 +24,14 @@ use crate::settings::Settings;
 use crate::state::load_instances;
 use crate::status::{Preview, PreviewWarning};
 
-/// Stands for the id of an instance that does not exist yet.
+/// Id of an instance that does not exist yet.
 const PLACEHOLDER_INSTANCE_ID: &str = "00000000-0000-4000-8000-000000000000";
-/// Stands for its address.
+/// Address of an instance that does not exist yet (RFC 5737).
 const PLACEHOLDER_ADDRESS: &str = "192.0.2.254";
-/// Renders at once.
+/// Number of renderings that run at once.
 const MAX_CONCURRENT_RENDERS: usize = 8;
 
-/// An infrastructure that may exist already, and what its previews have in common.
+/// Input that all previews of an infrastructure share.
 #[derive(Clone, Copy)]
 struct PreviewSubject<'a> {
     infra_id: &'a str,
@@ -38,8 +40,8 @@ struct PreviewSubject<'a> {
     timeout: Duration,
 }
 
-/// Previews of these nodes, or why there is none; with what they would get if that is to be kept. They are made with plugins that
-/// reach nothing: no others are here.
+/// Renders previews of these nodes, each or the failure in its place; without the rendered attributes and user data if
+/// not `keeps_content`.
 pub(super) async fn preview(
     plugins: &dyn OfflinePlugins,
     store: &dyn Store,
@@ -47,14 +49,14 @@ pub(super) async fn preview(
     id: Option<&str>,
     desired: &Infrastructure,
     nodes: &[usize],
-    is_kept: bool,
+    keeps_content: bool,
 ) -> Result<Vec<Result<Preview, NodeFailure>>, EngineError> {
     let infra_id = id.unwrap_or(PLACEHOLDER_INSTANCE_ID);
-    let others = PreviewPeers::new(infra_id, desired, existing_facts(store, id, desired).await?);
-    let subject = PreviewSubject { infra_id, desired, peers: &others, timeout: settings.query_timeout };
-    let wanted = nodes.iter().filter_map(|index| Some((*index, desired.nodes.get(*index)?)));
-    // Collected, so that the closures are no part of what is awaited: with them it could not be sent between threads.
-    let renders: Vec<_> = wanted
+    let peers = PreviewPeers::new(infra_id, desired, existing_facts(store, id, desired).await?);
+    let subject = PreviewSubject { infra_id, desired, peers: &peers, timeout: settings.query_timeout };
+    let selected = nodes.iter().filter_map(|index| Some((*index, desired.nodes.get(*index)?)));
+    // Collected, so that the closures are not part of the awaited future, which would not be `Send` with them.
+    let renders: Vec<_> = selected
         .flat_map(|(index, node)| {
             desired
                 .candidates(node)
@@ -63,7 +65,7 @@ pub(super) async fn preview(
         .collect();
     let (mut renders, mut outcomes) = (stream::iter(renders).buffered(MAX_CONCURRENT_RENDERS), Vec::new());
     while let Some(mut outcome) = renders.next().await {
-        if let (false, Ok(preview)) = (is_kept, &mut outcome) {
+        if let (false, Ok(preview)) = (keeps_content, &mut outcome) {
             (preview.attributes, preview.user_data) = (Value::Null, None);
         }
         outcomes.push(outcome);
@@ -77,7 +79,7 @@ async fn preview_node(
     (index, node): (usize, &Node),
     (number, implementation): (usize, &Implementation),
 ) -> Result<Preview, NodeFailure> {
-    let PreviewSubject { infra_id, desired: infrastructure, peers: others, timeout } = subject;
+    let PreviewSubject { infra_id, desired: infrastructure, peers, timeout } = subject;
     let context = CallContext {
         infrastructure_id: infra_id.to_owned(),
         node: node.name.clone(),
@@ -87,7 +89,7 @@ async fn preview_node(
         preview: true,
     };
     let instance = PLACEHOLDER_INSTANCE_ID;
-    let facts = others.facts_for(index);
+    let facts = peers.facts_for(index);
     let rendering = RenderInput { infra_id, infrastructure, node, implementation, instance, facts, context };
     let failed = |fault: Fault| {
         let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
@@ -101,7 +103,7 @@ async fn preview_node(
     let resource = rendered.resource.map(|section| with_type(section, &implementation.resource));
     let resource = resource.unwrap_or_else(|| implementation.resource.clone());
     let request = create_request(&rendering, &resource, rendered.attributes.clone(), rendered.user_data.clone());
-    let mistakes = check(plugins, &request).await.map_err(failed)?;
+    let details = check(plugins, &request).await.map_err(failed)?;
     Ok(Preview {
         node: node.name.clone(),
         implementation: number,
@@ -110,11 +112,11 @@ async fn preview_node(
         attributes: rendered.attributes,
         user_data: rendered.user_data.map(|data| String::from_utf8_lossy(&data).into_owned()),
         warnings: rendered.warnings.into_iter().map(|warning| preview_warning(warning, implementation)).collect(),
-        refused: refusal_fault(mistakes).map(failed),
+        refused: refusal_fault(details).map(failed),
     })
 }
 
-/// What the driver would be asked for.
+/// Returns the request that the driver would get.
 fn create_request(
     of: &RenderInput<'_>,
     resource: &Value,
@@ -135,16 +137,16 @@ fn create_request(
     }
 }
 
-/// All that the driver would refuse. A plugin that is missing is reported elsewhere.
+/// Returns all reasons why the driver would refuse the request. A missing plugin is reported elsewhere.
 async fn check(plugins: &dyn OfflinePlugins, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
     let keyword = request.scope.section.get("type").and_then(Value::as_str).unwrap_or_default();
     plugins.check(keyword, request).await
 }
 
-fn refusal_fault(mistakes: Vec<Detail>) -> Option<Fault> {
-    let first = mistakes.first()?;
+fn refusal_fault(details: Vec<Detail>) -> Option<Fault> {
+    let first = details.first()?;
     let mut fault = Fault::new(Reaction::GiveUp, "driver.refused", first.message.clone());
-    fault.details = mistakes;
+    fault.details = details;
     Some(fault)
 }
 
@@ -153,7 +155,7 @@ fn preview_warning(warning: Warning, implementation: &Implementation) -> Preview
     PreviewWarning { code: warning.code, message: warning.message, location }
 }
 
-/// What exists already, by node.
+/// Returns the facts of existing instances that have an address, by node.
 async fn existing_facts(
     store: &dyn Store,
     id: Option<&str>,
@@ -170,11 +172,11 @@ async fn existing_facts(
     Ok(known)
 }
 
-/// The other nodes, as a node finds them when it starts.
+/// Peers of each node, as it finds them when it starts.
 struct PreviewPeers {
-    /// By node.
+    /// Facts of each node's instances.
     instances: Vec<Vec<Arc<InstanceFacts>>>,
-    /// By node: those that need it.
+    /// Direct dependents of each node.
     dependents: Vec<Vec<usize>>,
 }
 
@@ -197,7 +199,7 @@ impl PreviewPeers {
         Self { instances: instances.collect(), dependents }
     }
 
-    /// All but the node itself and those that need it, directly or not: they start later.
+    /// Returns the facts of all nodes but this one and its direct and indirect dependents, which start later.
     fn facts_for(&self, node: usize) -> PeerFacts {
         let mut later = HashSet::from([node]);
         let mut open = vec![node];
@@ -211,9 +213,9 @@ impl PreviewPeers {
     }
 }
 
-/// Addresses that belong to nobody (RFC 5737), the same ones every time.
+/// Returns facts with addresses that belong to nobody (RFC 5737), the same ones every time.
 fn placeholder_facts(infra_id: &str, desired: &Infrastructure, at: usize, node: &Node) -> Vec<Arc<InstanceFacts>> {
-    let stand_in = |number: u32| {
+    let placeholder = |number: u32| {
         let last = (at + usize::try_from(number).unwrap_or_default()) % 254 + 1;
         let addresses = [(format!("192.0.2.{last}"), false), (format!("198.51.100.{last}"), true)];
         let data = json!({
@@ -233,5 +235,5 @@ fn placeholder_facts(infra_id: &str, desired: &Infrastructure, at: usize, node: 
             data,
         })
     };
-    (0..node.scaling.min.min(16)).map(stand_in).collect()
+    (0..node.scaling.min.min(16)).map(placeholder).collect()
 }

@@ -1,4 +1,4 @@
-//! Removing instances for good, confirmed by what their clouds list afterwards.
+//! The removal of instances for good, confirmed by the lists of their clouds afterwards.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,49 +12,49 @@ use crate::request::StopSignal;
 use crate::state::InstanceRecord;
 use crate::status::Orphan;
 
-/// What came of it.
+/// Result of a removal.
 pub(super) struct RemovalReport {
     pub(super) tear_down: TearDownOutcome,
-    /// Machines with the label of the infrastructure that no record speaks of.
+    /// Machines with the ownership label of the infrastructure and without a record.
     pub(super) strange: Vec<Orphan>,
-    /// Why it could not be confirmed that nothing is left.
+    /// Reason why it could not be confirmed that nothing is left.
     pub(super) unconfirmed: Option<String>,
 }
 
-/// Removes instances, dependents first. Then their clouds are asked once more for what they list: a request that was delivered
-/// twice or late may have made a machine that nobody knows of. One that its driver finds by the id of a removed instance is
-/// removed too. Others are reported and not touched: they may belong to another store, or be copies that the user has made of
-/// our machines, labels and all.
+/// Removes instances, dependents first. Then their clouds list the machines that carry the ownership label: a request
+/// that was delivered twice or late may have created a machine without a record. A machine that its driver finds by the
+/// id of a removed instance is removed too. Others are reported and not touched: they may belong to another store, or
+/// be copies that the user has made of our machines, labels included.
 pub(super) async fn remove_all(
-    world: &Arc<RunContext>,
+    ctx: &Arc<RunContext>,
     records: Vec<InstanceRecord>,
     stop: &StopSignal,
     lost: &CancellationToken,
 ) -> RemovalReport {
-    let asked: Vec<_> = records.iter().filter(|record| !record.has_no_machine()).cloned().collect();
-    let lowered = tear_down(world, records, stop, lost).await;
-    let removed = RemovalReport { tear_down: lowered, strange: Vec::new(), unconfirmed: None };
-    if !matches!(removed.tear_down.end, RunEnd::Done) {
-        return removed;
+    let with_machine: Vec<_> = records.iter().filter(|record| !record.has_no_machine()).cloned().collect();
+    let tear_down = tear_down(ctx, records, stop, lost).await;
+    let report = RemovalReport { tear_down, strange: Vec::new(), unconfirmed: None };
+    if !matches!(report.tear_down.end, RunEnd::Done) {
+        return report;
     }
-    let left: HashSet<_> = removed.tear_down.left.iter().map(|left| left.instance.as_str()).collect();
-    let gone: Vec<_> = asked.into_iter().filter(|record| !left.contains(record.id.as_str())).collect();
-    let confirmed = tokio::select! {
+    let left: HashSet<_> = report.tear_down.left.iter().map(|left| left.instance.as_str()).collect();
+    let gone: Vec<_> = with_machine.into_iter().filter(|record| !left.contains(record.id.as_str())).collect();
+    let remaining = tokio::select! {
         biased;
-        () = lost.cancelled() => return removed,
-        () = stop.graceful.cancelled() => return with_unconfirmed(removed, "stopped"),
-        confirmed = list_remaining(world, &gone) => confirmed,
+        () = lost.cancelled() => return report,
+        () = stop.graceful.cancelled() => return with_unconfirmed(report, "stopped"),
+        remaining = list_remaining(ctx, &gone) => remaining,
     };
-    match confirmed {
+    match remaining {
         Ok(RemainingMachines { machines, unconfirmed }) => {
             let orphan =
                 |(record, machine): (InstanceRecord, OwnedMachine)| Orphan::from_listed(record.driver(), machine);
-            RemovalReport { strange: machines.into_iter().map(orphan).collect(), unconfirmed, ..removed }
+            RemovalReport { strange: machines.into_iter().map(orphan).collect(), unconfirmed, ..report }
         }
-        Err(_) => with_unconfirmed(removed, "stopped"),
+        Err(_) => with_unconfirmed(report, "stopped"),
     }
 }
 
-fn with_unconfirmed(removed: RemovalReport, why: &str) -> RemovalReport {
-    RemovalReport { unconfirmed: Some(why.to_owned()), ..removed }
+fn with_unconfirmed(report: RemovalReport, reason: &str) -> RemovalReport {
+    RemovalReport { unconfirmed: Some(reason.to_owned()), ..report }
 }

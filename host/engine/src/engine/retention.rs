@@ -1,4 +1,4 @@
-//! The last events of infrastructures that were rolled back, kept for those who look for the cause afterwards.
+//! The last events of infrastructures that were rolled back, kept to find the cause afterwards.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::event::StoredEvent;
 use crate::ports::Write;
 use crate::state::{HeadRecord, RolledBackRecord, decode, encode, keys, load_record, range_all};
 
-/// Events kept of each.
+/// Number of events that are kept of one infrastructure.
 const MAX_RETAINED_EVENTS: u64 = 50;
-/// For so long.
+/// Time for which they are kept.
 const RETENTION_TIME: Duration = Duration::from_secs(24 * 3600);
-/// Infrastructures of which events are kept.
+/// Number of infrastructures of which events are kept.
 const MAX_RETAINED_INFRASTRUCTURES: usize = 100;
 
-/// Returns the writes that keep the last events of an infrastructure, and that drop what was kept for long enough.
+/// Returns the writes that keep the last events of an infrastructure, and that drop what has expired.
 pub(super) async fn retain(engine: &Engine, id: &str) -> Result<Vec<Write>, EngineError> {
     let store = &*engine.store;
     let head: Option<HeadRecord> = load_record(store, &keys::head(id)).await?;
@@ -49,7 +49,7 @@ async fn expire_old(engine: &Engine) -> Result<Vec<Write>, EngineError> {
     Ok(old.map(|(_, (_, key))| Write::Delete { key }).collect())
 }
 
-/// Returns what is kept of an infrastructure that was rolled back: its events after the one with the id `after`.
+/// Returns the kept events, after the one with the id `after`, of an infrastructure that was rolled back.
 pub(super) async fn retained_events(
     engine: &Engine,
     id: &str,

@@ -1,4 +1,4 @@
-//! Scaling: anyone may ask, and the owner of the infrastructure takes it in, once.
+//! Scaling: any process may record a request, and the owner of the infrastructure applies it, once.
 
 use occopus_model::{Infrastructure, Node};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use crate::state::{
 };
 use crate::status::InfrastructureState;
 
-/// Records a request, and gives the number of instances that the node is going to have.
+/// Records a request, and returns the number of instances that the node is going to have.
 pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale) -> Result<u32, EngineError> {
     check::id(id)?;
     loop {
@@ -35,8 +35,8 @@ pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale)
         };
         let records = load_instances(store, id).await?;
         let mut targets = load_targets(store, id).await?;
-        for (_, waiting) in load_requests(store, id).await? {
-            apply_request(infrastructure, &records, &mut targets, &waiting);
+        for (_, pending) in load_requests(store, id).await? {
+            apply_request(infrastructure, &records, &mut targets, &pending);
         }
         let scale = resolve_instance(node, &records, &scale)?;
         let before = current_target(node, &records, targets.get(&node.name));
@@ -53,7 +53,7 @@ pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale)
         let mut expected = targets.clone();
         expected.insert(node.name.clone(), TargetRecord { count: number, ..TargetRecord::default() });
         check::instances(&infrastructure.nodes, &expected, engine.settings.instance_limits)?;
-        // Not under the feet of somebody who changes or destroys it.
+        // Fails, and is tried again, if the infrastructure is changed or destroyed at the same time.
         let compares = vec![Compare::Modified(key, entry.modified)];
         let record = ScaleRecord { node: node.name.clone(), scale };
         let writes = vec![put(keys::request(id, &Uuid::now_v7().to_string()), encode(record)?)];
@@ -63,23 +63,23 @@ pub(super) async fn request(engine: &Engine, id: &str, node: &str, scale: Scale)
     }
 }
 
-/// An instance by its id, whatever it was named by.
+/// Replaces the address in a request to remove an instance by the instance's id.
 fn resolve_instance(node: &Node, records: &[InstanceRecord], scale: &Scale) -> Result<Scale, EngineError> {
-    let Scale::Remove(wanted) = scale else { return Ok(scale.clone()) };
-    let is_it = |record: &&InstanceRecord| {
+    let Scale::Remove(reference) = scale else { return Ok(scale.clone()) };
+    let matches = |record: &&InstanceRecord| {
         record.node == node.name
-            && (record.id == *wanted || record.addresses.iter().any(|address| address.value == *wanted))
+            && (record.id == *reference || record.addresses.iter().any(|address| address.value == *reference))
     };
-    let unknown = || EngineError::UnknownInstance { node: node.name.clone(), instance: wanted.clone() };
-    records.iter().find(is_it).map(|record| Scale::Remove(record.id.clone())).ok_or_else(unknown)
+    let unknown = || EngineError::UnknownInstance { node: node.name.clone(), instance: reference.clone() };
+    records.iter().find(matches).map(|record| Scale::Remove(record.id.clone())).ok_or_else(unknown)
 }
 
-/// Takes in what was asked for, less what grows beyond the limits of the engine: they may be lower than at the request. What is
-/// told is in one transaction with the new numbers: nothing is applied twice. `records` are all instances, whoever works on them;
-/// they are needed only when something was asked for.
+/// Applies the recorded requests, except those that grow a node beyond the limits of the engine, which may be lower
+/// than they were at the request. The events are in one transaction with the new targets: nothing is applied twice.
+/// `records` returns all instances, those of running jobs included; it is called only if there is a request.
 pub(super) async fn apply_requests(
     engine: &Engine,
-    session: &InfrastructureLease,
+    lease: &InfrastructureLease,
     id: &str,
     infrastructure: &Infrastructure,
     records: impl FnOnce() -> Vec<InstanceRecord>,
@@ -94,15 +94,15 @@ pub(super) async fn apply_requests(
     let mut writes = Vec::new();
     let mut events = Vec::new();
     for (key, request) in requests {
-        let mut asked = targets.clone();
-        let change = apply_request(infrastructure, &records, &mut asked, &request);
-        let excess = check::instances(&infrastructure.nodes, &asked, engine.settings.instance_limits).err();
+        let mut requested = targets.clone();
+        let change = apply_request(infrastructure, &records, &mut requested, &request);
+        let excess = check::instances(&infrastructure.nodes, &requested, engine.settings.instance_limits).err();
         match (change, excess) {
             (Some((from, to)), Some(excess)) if to > from => {
                 tracing::warn!(infrastructure = id, node = request.node, "not scaled from {from} to {to}: {excess}");
             }
             (change, _) => {
-                targets = asked;
+                targets = requested;
                 let scaled = |(from, to)| EventKind::NodeScaled { node_name: request.node.clone(), from, to };
                 events.extend(change.map(scaled));
             }
@@ -112,11 +112,11 @@ pub(super) async fn apply_requests(
     for (node, target) in &targets {
         writes.push(put(keys::target(id, node), encode(target)?));
     }
-    session.journal.write(writes, events).await.map_err(|refused| refused.into_error(id))?;
+    lease.journal.write(writes, events).await.map_err(|error| error.into_error(id))?;
     Ok(targets)
 }
 
-/// One request, within the limits: the number before and after, if it changes anything.
+/// Applies one request within the node's limits; returns the target before and after, if it changes.
 fn apply_request(
     infrastructure: &Infrastructure,
     records: &[InstanceRecord],
@@ -126,9 +126,9 @@ fn apply_request(
     let node = infrastructure.node(&request.node)?;
     let before = current_target(node, records, targets.get(&node.name));
     let mut target = targets.get(&node.name).cloned().unwrap_or_default();
-    // Those that are gone are not waited for.
+    // Victims that are gone are dropped.
     target.victims.retain(|victim| records.iter().any(|record| record.id == *victim));
-    let wanted = match &request.scale {
+    let count = match &request.scale {
         Scale::By(change) => before.saturating_add_signed(*change),
         Scale::To(number) => *number,
         Scale::Remove(instance) => {
@@ -140,7 +140,7 @@ fn apply_request(
             before - 1
         }
     };
-    target.count = wanted.clamp(node.scaling.min, node.scaling.max);
+    target.count = count.clamp(node.scaling.min, node.scaling.max);
     let after = target.count;
     targets.insert(node.name.clone(), target);
     (after != before).then_some((before, after))
@@ -165,13 +165,13 @@ pub(super) async fn load_targets(store: &dyn Store, id: &str) -> Result<Targets,
     entries.iter().map(target).collect()
 }
 
-/// In the order in which they were made.
+/// Returns the recorded requests with their keys, oldest first.
 async fn load_requests(store: &dyn Store, id: &str) -> Result<Vec<(String, ScaleRecord)>, EngineError> {
     let entries = range_all(store, &keys::requests(id)).await?;
     entries.into_iter().map(|entry| Ok((entry.key.clone(), decode(&entry.key, &entry.value)?))).collect()
 }
 
-/// Of each node, whether a request waits: for those who only look.
+/// Returns the targets as they will be once the recorded requests are applied; changes nothing.
 pub(super) async fn expected_targets(
     store: &dyn Store,
     id: &str,
@@ -196,19 +196,19 @@ mod tests {
         infrastructure(vec![web])
     }
 
-    fn asked(scale: Scale) -> ScaleRecord {
+    fn scale_record(scale: Scale) -> ScaleRecord {
         ScaleRecord { node: "web".into(), scale }
     }
 
     #[test]
     fn requests_add_up_within_the_limits() {
         let (graph, mut targets) = (graph(), Targets::new());
-        let mut take = |scale| apply_request(&graph, &[], &mut targets, &asked(scale));
-        assert_eq!(take(Scale::By(2)), Some((2, 4)));
-        assert_eq!(take(Scale::By(-1)), Some((4, 3)));
-        assert_eq!(take(Scale::By(100)), Some((3, 5)));
-        assert_eq!(take(Scale::To(5)), None);
-        assert_eq!(take(Scale::By(i32::MIN)), Some((5, 2)));
-        assert_eq!(take(Scale::Remove("gone".into())), None);
+        let mut apply = |scale| apply_request(&graph, &[], &mut targets, &scale_record(scale));
+        assert_eq!(apply(Scale::By(2)), Some((2, 4)));
+        assert_eq!(apply(Scale::By(-1)), Some((4, 3)));
+        assert_eq!(apply(Scale::By(100)), Some((3, 5)));
+        assert_eq!(apply(Scale::To(5)), None);
+        assert_eq!(apply(Scale::By(i32::MIN)), Some((5, 2)));
+        assert_eq!(apply(Scale::Remove("gone".into())), None);
     }
 }

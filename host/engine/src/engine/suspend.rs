@@ -1,4 +1,5 @@
-//! Leaving an infrastructure alone, letting go of it, and ending a hold. Anyone may ask; who owns it finds it at the next pass.
+//! Requests to the owner of an infrastructure: to suspend and resume maintenance, to end a hold, and to detach. Any
+//! process may record them; the owner reads them at its next pass.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::lease::InfrastructureLease;
 use crate::ports::{CommitOutcome, Compare, Revision, Transaction, Write};
 use crate::state::{decode, encode, keys};
 
-/// Age up to which a request for the end of a hold is followed. What looks dead later is not what its sender has seen.
+/// Age up to which a request for the end of a hold is valid. What looks dead later is not what its sender has seen.
 const RELEASE_REQUEST_TTL: SignedDuration = SignedDuration::from_mins(10);
 
 /// A request for the end of a hold.
@@ -20,13 +21,13 @@ struct ReleaseRecord {
     time: Timestamp,
 }
 
-/// Says so, or takes it back. A request for the end of a hold does not outlive either.
+/// Records that maintenance is suspended, or not any more. Both remove a request for the end of a hold.
 pub(super) async fn set_suspended(engine: &Engine, id: &str, suspended: bool) -> Result<(), EngineError> {
     commit_request(engine, id, vec![set_marker(keys::suspended(id), suspended), set_marker(keys::release(id), false)])
         .await
 }
 
-/// Asks for the end of a hold.
+/// Records a request for the end of a hold.
 pub(super) async fn request_release(engine: &Engine, id: &str) -> Result<(), EngineError> {
     let record = ReleaseRecord { time: engine.clock.now() };
     commit_request(engine, id, vec![put(keys::release(id), encode(record)?)]).await
@@ -35,31 +36,32 @@ pub(super) async fn request_release(engine: &Engine, id: &str) -> Result<(), Eng
 /// Returns the revision of a request for the end of a hold. One that is too old, or that has no time, is removed.
 pub(super) async fn pending_release(
     engine: &Engine,
-    session: &InfrastructureLease,
+    lease: &InfrastructureLease,
     id: &str,
 ) -> Result<Option<Revision>, EngineError> {
     let key = keys::release(id);
     let Some(entry) = engine.store.get(&key).await? else { return Ok(None) };
     let now = engine.clock.now();
-    // A time that is far ahead is as little to be relied on as one that is long past.
+    // A time that is far in the future is not valid either.
     let is_recent = |record: &ReleaseRecord| now.duration_since(record.time).abs() <= RELEASE_REQUEST_TTL;
     if decode(&key, &entry.value).is_ok_and(|record| is_recent(&record)) {
         return Ok(Some(entry.modified));
     }
-    clear_release(engine, session, id, entry.modified).await?;
+    clear_release(engine, lease, id, entry.modified).await?;
     Ok(None)
 }
 
-/// Removes the request for the end of a hold that has this revision. A later one stays, and so does all of a later owner.
+/// Removes the request for the end of a hold that has this revision. A later request stays, and nothing is removed once
+/// another process is the owner.
 pub(super) async fn clear_release(
     engine: &Engine,
-    session: &InfrastructureLease,
+    lease: &InfrastructureLease,
     id: &str,
     revision: Revision,
 ) -> Result<(), EngineError> {
     let key = keys::release(id);
     let compares =
-        vec![Compare::Modified(key.clone(), revision), Compare::Modified(keys::owner(id), session.fencing_token())];
+        vec![Compare::Modified(key.clone(), revision), Compare::Modified(keys::owner(id), lease.fencing_token())];
     engine.store.commit(Transaction { compares, writes: vec![Write::Delete { key }] }).await?;
     Ok(())
 }
@@ -68,7 +70,7 @@ async fn commit_request(engine: &Engine, id: &str, writes: Vec<Write>) -> Result
     check::id(id)?;
     loop {
         load_existing(engine, id).await?;
-        // Nothing is written for an infrastructure that was destroyed a moment ago.
+        // The comparison below keeps anything from being written for an infrastructure that was destroyed a moment ago.
         let key = keys::desired(id);
         let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
         let revision = engine.store.get(&key).await?.ok_or_else(unknown)?.modified;
@@ -80,46 +82,46 @@ async fn commit_request(engine: &Engine, id: &str, writes: Vec<Write>) -> Result
     }
 }
 
-/// Whether it is suspended. Reporters are told when that has changed.
+/// Returns whether maintenance is suspended. Emits an event if that has changed.
 pub(super) async fn sync_suspended(
     engine: &Engine,
-    session: &InfrastructureLease,
+    lease: &InfrastructureLease,
     id: &str,
 ) -> Result<bool, EngineError> {
     let suspended = engine.store.get(&keys::suspended(id)).await?.is_some();
-    let told = engine.store.get(&keys::reported_suspended(id)).await?.is_some();
-    if suspended != told {
+    let reported = engine.store.get(&keys::reported_suspended(id)).await?.is_some();
+    if suspended != reported {
         let event = if suspended { EventKind::Suspended } else { EventKind::Resumed };
         let writes = vec![set_marker(keys::reported_suspended(id), suspended)];
-        session.journal.write(writes, vec![event]).await.map_err(|refused| refused.into_error(id))?;
+        lease.journal.write(writes, vec![event]).await.map_err(|error| error.into_error(id))?;
     }
     Ok(suspended)
 }
 
-/// Asks whoever maintains it to let go; false when nobody does.
+/// Records a request that the owner ends maintenance; returns false if there is no owner.
 pub(super) async fn request_detach(engine: &Engine, id: &str) -> Result<bool, EngineError> {
     check::id(id)?;
     load_existing(engine, id).await?;
     let Some(owner) = engine.store.get(&keys::owner(id)).await? else { return Ok(false) };
-    // Meant for this owner, and for no later one.
+    // Valid for this owner only, not for a later one.
     let write = put(keys::detach(id), owner.modified.to_string().into_bytes());
     let compares = vec![Compare::Modified(keys::owner(id), owner.modified)];
     let committed = engine.store.commit(Transaction { compares, writes: vec![write] }).await?;
     Ok(matches!(committed, CommitOutcome::Committed(_)))
 }
 
-/// Whether we are asked to let go.
+/// Returns whether there is a request for this owner to end maintenance.
 pub(super) async fn is_detach_requested(
     engine: &Engine,
-    session: &InfrastructureLease,
+    lease: &InfrastructureLease,
     id: &str,
 ) -> Result<bool, EngineError> {
-    let asked = engine.store.get(&keys::detach(id)).await?;
-    Ok(asked.is_some_and(|entry| entry.value == session.fencing_token().to_string().into_bytes()))
+    let request = engine.store.get(&keys::detach(id)).await?;
+    Ok(request.is_some_and(|entry| entry.value == lease.fencing_token().to_string().into_bytes()))
 }
 
-fn set_marker(key: String, there: bool) -> Write {
-    if there { put(key, b"{}".to_vec()) } else { Write::Delete { key } }
+fn set_marker(key: String, exists: bool) -> Write {
+    if exists { put(key, b"{}".to_vec()) } else { Write::Delete { key } }
 }
 
 #[cfg(test)]
@@ -133,16 +135,16 @@ mod tests {
         let fakes = Fakes::new();
         fakes.build(&infrastructure(vec![node("web", 1, &[])])).await.expect("built");
         let engine = &fakes.engine;
-        let session = engine.acquire_lease("test", RunHandle::new().0.events).await.expect("owned");
-        let asked = async || pending_release(engine, &session, "test").await.expect("read");
-        assert_eq!(asked().await, None);
-        request_release(engine, "test").await.expect("asked");
-        let first = asked().await.expect("a request");
-        request_release(engine, "test").await.expect("asked again");
-        clear_release(engine, &session, "test", first).await.expect("nothing to remove");
-        let second = asked().await.expect("the second one");
+        let lease = engine.acquire_lease("test", RunHandle::new().0.events).await.expect("owned");
+        let pending = async || pending_release(engine, &lease, "test").await.expect("read");
+        assert_eq!(pending().await, None);
+        request_release(engine, "test").await.expect("requested");
+        let first = pending().await.expect("a request");
+        request_release(engine, "test").await.expect("requested again");
+        clear_release(engine, &lease, "test", first).await.expect("nothing to remove");
+        let second = pending().await.expect("the second one");
         assert_ne!(second, first);
-        clear_release(engine, &session, "test", second).await.expect("removed");
-        assert_eq!(asked().await, None);
+        clear_release(engine, &lease, "test", second).await.expect("removed");
+        assert_eq!(pending().await, None);
     }
 }

@@ -1,4 +1,4 @@
-//! What the store knows, for people.
+//! Status and lists, computed from the records in the store; and the stored node definitions.
 
 use std::collections::HashMap;
 
@@ -18,20 +18,20 @@ use crate::state::{
 };
 use crate::status::{FailingNode, InfrastructureState, InstanceStatus, NodeStatus, Status, Summary};
 
-/// All that a run may end with, as the records have it.
+/// Computes the state at the end of a run from the records.
 pub(super) async fn current_state(
     store: &dyn Store,
     id: &str,
-    concluded: &InfrastructureRecord,
+    recorded: &InfrastructureRecord,
 ) -> Result<(InfrastructureState, Option<String>), EngineError> {
     let owner: Option<OwnerRecord> = load_record(store, &keys::owner(id)).await?;
-    derive_from_records(store, id, concluded, owner.is_some()).await
+    derive_from_records(store, id, recorded, owner.is_some()).await
 }
 
 async fn derive_from_records(
     store: &dyn Store,
     id: &str,
-    concluded: &InfrastructureRecord,
+    recorded: &InfrastructureRecord,
     is_owned: bool,
 ) -> Result<(InfrastructureState, Option<String>), EngineError> {
     let desired: Option<DesiredRecord> = load_record(store, &keys::desired(id)).await?;
@@ -39,8 +39,8 @@ async fn derive_from_records(
     let described = desired.as_ref().map(|desired| &desired.infrastructure);
     let targets = expected_targets_of(store, id, described, &records).await?;
     let failing = load_failing(store, id).await?;
-    let known = StateInputs { id, recorded: concluded, is_owned, described, targets: &targets, failing: &failing };
-    Ok(derive_state(&known, records.iter()))
+    let inputs = StateInputs { id, recorded, is_owned, described, targets: &targets, failing: &failing };
+    Ok(derive_state(&inputs, records.iter()))
 }
 
 async fn expected_targets_of(
@@ -55,7 +55,7 @@ async fn expected_targets_of(
     }
 }
 
-/// The nodes that fail again and again.
+/// Returns the nodes that fail again and again.
 pub(super) async fn load_failing(store: &dyn Store, id: &str) -> Result<FailingNodes, EngineError> {
     let prefix = keys::all_failing(id);
     let entries = range_all(store, &prefix).await?;
@@ -66,7 +66,7 @@ pub(super) async fn load_failing(store: &dyn Store, id: &str) -> Result<FailingN
     entries.iter().map(failing).collect()
 }
 
-/// An infrastructure, in full.
+/// Returns the full status of an infrastructure.
 pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, EngineError> {
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
     let infrastructure: InfrastructureRecord =
@@ -78,7 +78,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
     let described = desired.as_ref().map(|desired| &desired.infrastructure);
     let targets = expected_targets_of(store, id, described, &records).await?;
     let mut failing = load_failing(store, id).await?;
-    let known = StateInputs {
+    let inputs = StateInputs {
         id,
         recorded: &infrastructure,
         is_owned: owner.is_some(),
@@ -86,7 +86,7 @@ pub(super) async fn status(store: &dyn Store, id: &str) -> Result<Status, Engine
         targets: &targets,
         failing: &failing,
     };
-    let (state, message) = derive_state(&known, records.iter());
+    let (state, message) = derive_state(&inputs, records.iter());
     let mut alive = HashMap::<String, usize>::new();
     for record in records.iter().filter(|record| !record.is_dead()) {
         *alive.entry(record.node.clone()).or_default() += 1;
@@ -167,16 +167,18 @@ fn instance_status(record: InstanceRecord) -> InstanceStatus {
     }
 }
 
-/// Whether the short record of an infrastructure may be out of date: something was written after it, or is asked for.
-async fn is_out_of_date(store: &dyn Store, id: &str, short: &Entry) -> Result<bool, EngineError> {
+/// Returns whether the summary record of an infrastructure may be out of date: something was written after it, or there
+/// is a request to scale.
+async fn is_out_of_date(store: &dyn Store, id: &str, summary: &Entry) -> Result<bool, EngineError> {
     let head = store.get(&keys::head(id)).await?.map(|head| head.modified);
-    if head != Some(short.modified) {
+    if head != Some(summary.modified) {
         return Ok(true);
     }
     Ok(!store.range(&keys::requests(id), None, 1).await?.is_empty())
 }
 
-/// Every infrastructure, in a line each. Instances are read only where the short record may be out of date.
+/// Returns a summary of every infrastructure, oldest first. Instances are read only where the summary record may be out
+/// of date.
 pub(super) async fn list(store: &dyn Store) -> Result<Vec<Summary>, EngineError> {
     let mut summaries = Vec::new();
     for entry in range_all(store, keys::INFRASTRUCTURES).await? {
@@ -201,7 +203,7 @@ pub(super) async fn list(store: &dyn Store) -> Result<Vec<Summary>, EngineError>
     Ok(summaries)
 }
 
-/// Keeps node definitions.
+/// Stores node definitions, by type.
 pub(super) async fn save_definitions(
     store: &dyn Store,
     types: &IndexMap<String, Vec<Implementation>>,
@@ -215,17 +217,17 @@ pub(super) async fn save_definitions(
     Ok(())
 }
 
-/// Forgets those of a type; false when there are none.
+/// Removes the node definitions of a type; returns false if there are none.
 pub(super) async fn remove_definitions(store: &dyn Store, node_type: &str) -> Result<bool, EngineError> {
     let key = keys::definition(node_type);
-    let there = store.get(&key).await?.is_some();
-    if there {
+    let exists = store.get(&key).await?.is_some();
+    if exists {
         store.commit(Transaction { compares: Vec::new(), writes: vec![Write::Delete { key }] }).await?;
     }
-    Ok(there)
+    Ok(exists)
 }
 
-/// The node definitions that were kept.
+/// Returns the stored node definitions, by type.
 pub(super) async fn definitions(store: &dyn Store) -> Result<IndexMap<String, Vec<Implementation>>, EngineError> {
     let entries = range_all(store, keys::DEFINITIONS).await?;
     entries

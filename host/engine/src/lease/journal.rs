@@ -1,4 +1,5 @@
-//! Writing state: transitions that finish at about the same time share one transaction.
+//! The journal: writes records together with their events. In come requests of all tasks of a run; those that arrive at
+//! about the same time share one transaction. Out go events, to subscribers, once they are durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +16,22 @@ use crate::ports::{Clock, CommitOutcome, Compare, Revision, Store, StoreError, T
 use crate::settings::Settings;
 use crate::state::{HeadRecord, InstanceRecord, decode, encode, keys};
 
-/// The most requests in one transaction.
+/// Largest number of requests in one transaction.
 const MAX_BATCH_REQUESTS: usize = 500;
 
-/// After which the events of a new infrastructure are numbered: microseconds since 1970. An infrastructure that had the same id
-/// before has used smaller numbers, since it had no event for each microsecond, so that who has read its events misses none of
-/// the new one.
+/// Returns the number after which the events of a new infrastructure are numbered: microseconds since 1970. An earlier
+/// infrastructure with the same id has used smaller numbers, since it had no event for each microsecond, so that a
+/// subscriber to its events misses none of the new one.
 fn first_event_id(now: Timestamp) -> u64 {
     u64::try_from(now.as_microsecond()).unwrap_or_default()
 }
 
-/// Why nothing was written.
+/// The error of a write that did not become durable.
 #[derive(Debug, Clone)]
 pub(crate) enum JournalError {
     /// Another process owns the infrastructure.
     LeaseLost,
-    /// The store does not work.
+    /// The store failed.
     Store(Arc<StoreError>),
 }
 
@@ -41,7 +42,7 @@ impl From<StoreError> for JournalError {
 }
 
 impl JournalError {
-    /// As an error about an infrastructure.
+    /// Converts to an error about an infrastructure.
     pub(crate) fn into_error(self, id: &str) -> EngineError {
         match self {
             Self::LeaseLost => EngineError::LeaseLost { id: id.into() },
@@ -60,12 +61,12 @@ impl JournalError {
 struct WriteRequest {
     writes: Vec<Write>,
     events: Vec<EventKind>,
-    /// Nothing is kept after this, not even the events.
+    /// Set if the request deletes the infrastructure; its own events are then not stored.
     is_last: bool,
     done: oneshot::Sender<Result<(), JournalError>>,
 }
 
-/// Writes the state of one infrastructure, in order, and tells reporters what is durable.
+/// The writer of the state of one infrastructure, in order. It emits events once they are durable.
 pub(crate) struct Journal {
     id: String,
     requests: mpsc::UnboundedSender<WriteRequest>,
@@ -82,7 +83,7 @@ impl Journal {
         clock: Arc<dyn Clock>,
         settings: &Settings,
         events: mpsc::UnboundedSender<Event>,
-        lost: CancellationToken,
+        lease_lost: CancellationToken,
     ) -> Result<Self, EngineError> {
         let entry = store.get(&keys::head(id)).await?;
         let (head, head_revision) = match &entry {
@@ -100,19 +101,19 @@ impl Journal {
             clock: clock.clone(),
             retry_for: settings.store_patience,
             events: events.clone(),
-            lease_lost: lost,
+            lease_lost,
         };
         let writer = AbortOnDropHandle::new(tokio::spawn(writer.run(receiver)));
         Ok(Self { id: id.into(), requests, events, clock, _writer: writer })
     }
 
-    /// Makes changes and events durable, together.
+    /// Writes changes and events in one transaction; returns once they are durable.
     pub(crate) async fn write(&self, writes: Vec<Write>, events: Vec<EventKind>) -> Result<(), JournalError> {
         self.request(writes, events, false).await
     }
 
-    /// Forgets the infrastructure: nothing is left of it. `beside` is written in the same transaction. Nothing can be written
-    /// after this.
+    /// Deletes all records and events of the infrastructure. `beside` is written in the same transaction. No write may
+    /// follow.
     pub(crate) async fn delete_infrastructure(&self, beside: Vec<Write>) -> Result<(), JournalError> {
         let mut writes = vec![
             Write::Delete { key: keys::infrastructure(&self.id) },
@@ -122,16 +123,14 @@ impl Journal {
         self.request(writes, vec![EventKind::InfraDrop], true).await
     }
 
-    async fn request(&self, writes: Vec<Write>, events: Vec<EventKind>, last: bool) -> Result<(), JournalError> {
+    async fn request(&self, writes: Vec<Write>, events: Vec<EventKind>, is_last: bool) -> Result<(), JournalError> {
         let (done, answer) = oneshot::channel();
-        // The writer lives as long as this journal; when it is gone all the same, nothing was written for us.
-        self.requests
-            .send(WriteRequest { writes, events, is_last: last, done })
-            .map_err(|_| JournalError::LeaseLost)?;
+        // The writer lives as long as this journal; if it has ended after all, nothing was written for this request.
+        self.requests.send(WriteRequest { writes, events, is_last, done }).map_err(|_| JournalError::LeaseLost)?;
         answer.await.unwrap_or(Err(JournalError::LeaseLost))
     }
 
-    /// An instance's new state, with what happened.
+    /// Writes an instance's record with its events.
     pub(crate) async fn put_instance(
         &self,
         record: &InstanceRecord,
@@ -142,15 +141,15 @@ impl Journal {
         self.write(vec![put], events).await
     }
 
-    /// Forgets an instance: its machine is gone.
+    /// Deletes the record of an instance whose machine is gone.
     pub(crate) async fn delete_instance(&self, instance: &str, event: EventKind) -> Result<(), JournalError> {
         self.write(vec![Write::Delete { key: keys::instance(&self.id, instance) }], vec![event]).await
     }
 
-    /// Tells reporters something that is not stored.
-    pub(crate) fn emit(&self, what: EventKind) {
-        let event = Event { id: None, time: self.clock.now(), infra_id: self.id.clone(), kind: what };
-        // Nobody listens any more: that is their choice.
+    /// Emits an event that is not stored.
+    pub(crate) fn emit(&self, kind: EventKind) {
+        let event = Event { id: None, time: self.clock.now(), infra_id: self.id.clone(), kind };
+        // The subscriber may have gone.
         let _ = self.events.send(event);
     }
 }
@@ -176,7 +175,7 @@ impl Writer {
                 self.lease_lost.cancel();
             }
             for request in batch.drain(..) {
-                // Whoever asked may have been stopped.
+                // The caller may have been cancelled.
                 let _ = request.done.send(outcome.clone());
             }
         }
@@ -186,25 +185,25 @@ impl Writer {
         let mut head = HeadRecord { transaction: self.head.transaction + 1, ..self.head };
         let mut writes = Vec::new();
         let mut events = Vec::new();
-        let last = batch.iter().any(|request| request.is_last);
+        let is_last = batch.iter().any(|request| request.is_last);
         let time = self.clock.now();
         for request in batch {
             writes.append(&mut request.writes);
-            for what in request.events.drain(..) {
-                if last {
-                    events.push(Event { id: None, time, infra_id: self.id.clone(), kind: what });
+            for kind in request.events.drain(..) {
+                if is_last {
+                    events.push(Event { id: None, time, infra_id: self.id.clone(), kind });
                     continue;
                 }
                 head.event += 1;
-                let event = Event { id: Some(head.event), time, infra_id: self.id.clone(), kind: what };
+                let event = Event { id: Some(head.event), time, infra_id: self.id.clone(), kind };
                 let key = keys::event(&self.id, head.event);
                 writes.push(Write::Put { key, value: encode(&event)?, lease: None });
                 events.push(event);
             }
         }
-        // A transaction that comes late is refused, since the head has moved on.
+        // A transaction that arrives late conflicts, since the head has moved on.
         let compares = self.compares();
-        if last {
+        if is_last {
             self.persist(Transaction { compares, writes }, None).await?;
         } else {
             writes.push(Write::Put { key: keys::head(&self.id), value: encode(head)?, lease: None });
@@ -217,7 +216,7 @@ impl Writer {
                 let name = event.kind.name();
                 tracing::debug!(target: "occopus::metrics", event = name, monotonic_counter.occopus_events = 1_u64);
             }
-            // Nobody listens any more: that is their choice.
+            // The subscriber may have gone.
             let _ = self.events.send(event);
         }
         Ok(())
@@ -230,7 +229,8 @@ impl Writer {
         ]
     }
 
-    /// Commits, with patience. A commit whose answer was lost is recognised by the head that it leaves.
+    /// Commits a transaction, and repeats it for `retry_for` while the store fails. A commit whose answer was lost is
+    /// recognised by the head that it leaves.
     async fn persist(&self, mut transaction: Transaction, head: Option<HeadRecord>) -> Result<Revision, JournalError> {
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(20);
@@ -241,7 +241,7 @@ impl Writer {
                 Ok(CommitOutcome::Conflict) => match self.resolve_conflict(head, in_doubt).await {
                     Ok(Some(revision)) => return Ok(revision),
                     Ok(None) if transaction.compares == self.compares() => return Err(JournalError::LeaseLost),
-                    // The lease had ended, and was taken up again.
+                    // The lease had expired and was reclaimed.
                     Ok(None) => {
                         transaction.compares = self.compares();
                         continue;
@@ -263,8 +263,8 @@ impl Writer {
         }
     }
 
-    /// The revision of a transaction that was refused since it had arrived before. Otherwise the lease may have ended, and is taken
-    /// up again if that is possible: then there is something else to compare.
+    /// Returns the revision of a transaction that conflicts because it had arrived before. Otherwise the lease may have
+    /// expired, and is reclaimed if possible: the fencing token to compare is then another one.
     async fn resolve_conflict(&self, head: Option<HeadRecord>, in_doubt: bool) -> Result<Option<Revision>, StoreError> {
         if in_doubt && let Some(revision) = self.arrived_revision(head).await? {
             return Ok(Some(revision));
@@ -272,7 +272,7 @@ impl Writer {
         self.owner.reclaim().await.map(|_| None)
     }
 
-    /// The revision of the head, if it is this one.
+    /// Returns the revision of the stored head, if it is this one.
     async fn arrived_revision(&self, head: Option<HeadRecord>) -> Result<Option<Revision>, StoreError> {
         let key = keys::head(&self.id);
         Ok(match (self.store.get(&key).await?, head) {

@@ -1,4 +1,5 @@
-//! Owning an infrastructure: one process at a time, and every write under the number of its ownership.
+//! Ownership of an infrastructure: one process at a time holds the lease, and every write carries its fencing token.
+//! The journal writes records together with their events.
 
 mod journal;
 mod known_instances;
@@ -19,19 +20,20 @@ use crate::event::Event;
 use crate::ports::{Clock, Revision, Store};
 use crate::settings::Settings;
 
-/// The right to change an infrastructure. Ends with [`Session::end`]; when it is dropped, the lease runs out.
+/// A lease on one infrastructure: the right to change it. Ends with [`InfrastructureLease::revoke`]; if it is dropped,
+/// the lease expires.
 pub(crate) struct InfrastructureLease {
     pub(crate) journal: Arc<Journal>,
-    /// What this run knows of.
+    /// Instances that the store or this run knows.
     pub(crate) known_instances: Arc<KnownInstances>,
-    /// Cancelled when another may have taken over.
+    /// Cancelled when another process may have become the owner.
     pub(crate) lost: CancellationToken,
     ownership: Arc<Ownership>,
     _keep_alive: AbortOnDropHandle<()>,
 }
 
 impl InfrastructureLease {
-    /// Becomes the owner, or says who is.
+    /// Acquires the lease and keeps it alive. Fails with [`EngineError::Owned`] if another process holds it.
     pub(crate) async fn acquire(
         id: &str,
         store: Arc<dyn Store>,
@@ -45,23 +47,23 @@ impl InfrastructureLease {
         let journal = match journal {
             Ok(journal) => Arc::new(journal),
             Err(error) => {
-                // The lease would end by itself; this only spares the next one the wait.
+                // The lease would expire by itself; this only spares the next owner the wait.
                 ownership.revoke().await;
                 return Err(error);
             }
         };
-        let inventory = Arc::new(KnownInstances::new(id, store));
+        let known_instances = Arc::new(KnownInstances::new(id, store));
         let keep_alive = ownership.clone().keep_alive(settings.keep_alive_interval, lost.clone());
         let keep_alive = AbortOnDropHandle::new(tokio::spawn(keep_alive));
-        Ok(Self { journal, known_instances: inventory, lost, ownership, _keep_alive: keep_alive })
+        Ok(Self { journal, known_instances, lost, ownership, _keep_alive: keep_alive })
     }
 
-    /// Of the write that made us the owner: our fencing number.
+    /// Returns the fencing token: the revision of the write that acquired the lease.
     pub(crate) fn fencing_token(&self) -> Revision {
         self.ownership.fencing_token()
     }
 
-    /// Gives the infrastructure back. Failing to say so costs the next owner the rest of the lease, and nothing else.
+    /// Revokes the lease. If that fails, the next owner only has to wait until it expires.
     pub(crate) async fn revoke(self) {
         self.ownership.revoke().await;
     }

@@ -1,4 +1,5 @@
-//! The lease on an infrastructure.
+//! Ownership of an infrastructure in the store: the owner's record under a lease, acquired, kept alive, reclaimed and
+//! revoked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,27 +15,28 @@ use crate::settings::Settings;
 use crate::state::{OwnerRecord, decode, encode, keys};
 use crate::status::Owner;
 
-/// How often another owner may come and go while we try.
+/// Number of attempts to acquire or reclaim while the owner's record changes.
 const MAX_ACQUIRE_ATTEMPTS: usize = 5;
-/// Between two tries to take up again a lease that has ended.
+/// Pause between attempts to reclaim an expired lease.
 const RECLAIM_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// Our name under the owner's key, for as long as it is there.
+/// The record of this process under the owner's key, for as long as the lease lasts.
 pub(super) struct Ownership {
     id: String,
     record: OwnerRecord,
     ttl: Duration,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    /// Of the write that made us the owner: our fencing number.
+    /// Revision of the write that made this process the owner.
     fencing_token: AtomicU64,
-    /// Of our last transaction: nobody has written anything as long as this is that of the head.
+    /// Revision of the last transaction of this process. While the head has the same, no other process has written
+    /// anything.
     head_revision: AtomicU64,
     lease: Mutex<LeaseId>,
 }
 
 impl Ownership {
-    /// Becomes the owner, or says who is.
+    /// Acquires the lease. Fails with [`EngineError::Owned`] if another process holds it.
     pub(super) async fn acquire(
         id: &str,
         store: Arc<dyn Store>,
@@ -56,7 +58,7 @@ impl Ownership {
                 lease: Mutex::new(lease),
             }),
             Err(error) => {
-                // The lease would end by itself.
+                // The lease would expire by itself.
                 let _ = store.revoke_lease(lease).await;
                 Err(error)
             }
@@ -67,14 +69,14 @@ impl Ownership {
         self.fencing_token.load(Ordering::Acquire)
     }
 
-    /// Remembers our last transaction.
-    pub(super) fn set_head_revision(&self, head: Revision) {
-        self.head_revision.store(head, Ordering::Release);
+    /// Sets the revision of the last transaction of this process.
+    pub(super) fn set_head_revision(&self, revision: Revision) {
+        self.head_revision.store(revision, Ordering::Release);
     }
 
-    /// Takes up again a lease that has ended though we are alive: leases are measured by the wall clock, since several processes
-    /// have to agree on them, and it may be set forward, or the machine may have slept. Only when nobody else has taken over, and
-    /// nobody has written anything since: then it is as if it had not ended. False: it is lost.
+    /// Reclaims a lease that expired while this process is alive. Leases are measured by the wall clock, since several
+    /// processes have to agree on them, and it may be set forward, or the machine may have slept. Succeeds only if no
+    /// other process has acquired it or written anything since, as if it had not expired. Returns false if it is lost.
     pub(super) async fn reclaim(&self) -> Result<bool, StoreError> {
         let mut lease = self.lease.lock().await;
         let key = keys::owner(&self.id);
@@ -91,7 +93,7 @@ impl Ownership {
             if self.store.get(&head).await?.map_or(0, |entry| entry.modified)
                 != self.head_revision.load(Ordering::Acquire)
             {
-                // Perhaps it is a transaction of ours that has just come through.
+                // The revision may be that of a transaction of this process that has just arrived.
                 self.clock.sleep(RECLAIM_RETRY_DELAY).await;
                 continue;
             }
@@ -103,7 +105,7 @@ impl Ownership {
             let writes = vec![Write::Put { key: key.clone(), value: encode(&self.record)?, lease: Some(new) }];
             let committed = self.store.commit(Transaction { compares, writes }).await;
             if let Ok(CommitOutcome::Committed(revision)) = committed {
-                tracing::info!(infrastructure = self.id, "the lease had ended, and was taken up again");
+                tracing::info!(infrastructure = self.id, "the lease expired and was reclaimed");
                 *lease = new;
                 self.fencing_token.store(revision, Ordering::Release);
                 return Ok(true);
@@ -117,11 +119,11 @@ impl Ownership {
         Ok(false)
     }
 
-    /// Keeps the lease alive for as long as this runs; tells when it has ended.
+    /// Keeps the lease alive every `period` for as long as this runs; cancels `lost` and returns once the lease is lost.
     pub(super) async fn keep_alive(self: Arc<Self>, period: Duration, lost: CancellationToken) {
-        let mut silent = Duration::ZERO;
+        let mut unanswered = Duration::ZERO;
         loop {
-            let pause = if silent.is_zero() { period } else { Duration::from_secs(1).min(period) };
+            let pause = if unanswered.is_zero() { period } else { Duration::from_secs(1).min(period) };
             self.clock.sleep(pause).await;
             let lease = *self.lease.lock().await;
             let alive = match self.store.keep_alive(lease).await {
@@ -129,12 +131,12 @@ impl Ownership {
                 alive => alive,
             };
             match alive {
-                Ok(true) => silent = Duration::ZERO,
+                Ok(true) => unanswered = Duration::ZERO,
                 Ok(false) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "the lease could not be kept alive");
-                    silent += pause;
-                    if silent + period >= self.ttl {
+                    tracing::warn!(%error, "cannot keep the lease alive");
+                    unanswered += pause;
+                    if unanswered + period >= self.ttl {
                         break;
                     }
                 }
@@ -143,7 +145,7 @@ impl Ownership {
         lost.cancel();
     }
 
-    /// Gives the infrastructure back. Failing to say so costs the next owner the rest of the lease, and nothing else.
+    /// Revokes the lease. If that fails, the next owner only has to wait until it expires.
     pub(super) async fn revoke(&self) {
         let lease = *self.lease.lock().await;
         let _ = self.store.revoke_lease(lease).await;

@@ -1,4 +1,4 @@
-//! Time, so that tests can make their own.
+//! Time as a port, so that tests can control it.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use jiff::Timestamp;
 /// Wall-clock time and waiting.
 #[async_trait]
 pub trait Clock: Send + Sync + 'static {
-    /// Now. May jump, in both directions.
+    /// Returns the time of the wall clock. It may jump, in both directions.
     fn now(&self) -> Timestamp;
-    /// Time since some moment, without jumps: what is measured by it is not disturbed when the clock is set, or when the
-    /// machine sleeps.
+    /// Returns the time since an arbitrary moment, without jumps: durations measured by it are not disturbed when the
+    /// clock is set or the machine sleeps.
     fn uptime(&self) -> Duration;
-    /// Waits at least this long.
+    /// Waits for at least `duration`.
     async fn sleep(&self, duration: Duration);
 }
 

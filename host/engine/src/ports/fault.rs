@@ -1,28 +1,28 @@
-//! Why a plugin call failed, typed by what to do next.
+//! Faults of plugin calls, typed by the reaction of the engine.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What the engine does next. The engine branches on this and on nothing else.
+/// The reaction that a fault requests from the engine, which branches on this and on nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reaction {
-    /// Nothing happened; the same call may succeed later.
+    /// Retry: the call had no effect, and may succeed later.
     Retry,
-    /// Will not succeed until the user changes something.
+    /// Fail: the call will not succeed until the user changes something.
     GiveUp,
-    /// It may have happened. Always leads to `find`, never to a blind retry.
+    /// Unresolved outcome: the call may have had its effect. Leads to `find`, never to a blind retry.
     UnknownOutcome,
-    /// The thing does not exist.
+    /// The object of the call does not exist.
     NotFound,
-    /// Clashes with something that exists and is not ours.
+    /// Conflict with something that exists and is not owned by this infrastructure.
     Conflict,
-    /// Refused: credentials missing, wrong, or without permission.
+    /// Access denied: the credentials are missing, wrong, or lack a permission.
     Denied,
-    /// No capacity or quota here; another implementation may be tried.
+    /// Lack of capacity or quota; another implementation may be tried.
     NoCapacity,
-    /// This cloud cannot do that.
+    /// The cloud or its driver does not support the call.
     Unsupported,
 }
 
@@ -30,35 +30,35 @@ pub enum Reaction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// What to do next.
+    /// Reaction of the engine.
     pub reaction: Reaction,
     /// Stable code for programs, such as `docker.no-such-image`.
     pub code: String,
-    /// For people.
+    /// Message for people.
     pub message: String,
-    /// Not before this long, when the server said so.
+    /// Shortest pause before the next attempt, if the server gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Duration>,
-    /// No server could be connected to, so that waiting long is of little use. The host knows; plugins don't say it.
+    /// Set by the host, never by plugins, if no server could be connected to: a long wait is then of little use.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreachable: bool,
-    /// More to show.
+    /// Further messages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<Detail>,
 }
 
-/// One more thing to show beside a [`Fault`]'s message.
+/// A further message of a [`Fault`], about a part of the user's text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
     /// JSON pointer (RFC 6901) from the root of the implementation in the node definition, such as `/resource/image`;
-    /// empty when it is about nothing that the user wrote.
+    /// empty if it is not about the user's text.
     pub pointer: String,
-    /// One sentence.
+    /// Message of one sentence.
     pub message: String,
 }
 
 impl Fault {
-    /// A fault without details.
+    /// Creates a fault without details.
     pub fn new(reaction: Reaction, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             reaction,

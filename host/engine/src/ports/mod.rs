@@ -1,5 +1,5 @@
-//! What the engine needs from the outside, as traits. `occopus-runtime` implements [`Plugins`] with sandboxed
-//! components, `occopus-store` implements [`Store`] with SQLite.
+//! Ports of the engine: traits for plugins, store and clock. `occopus-runtime` implements [`Plugins`] with sandboxed
+//! components, `occopus-store` implements [`Store`] with SQLite. The implementations must not be known here.
 
 mod clock;
 mod fault;

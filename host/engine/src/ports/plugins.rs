@@ -11,105 +11,109 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::{Detail, Fault, Reaction};
 
-/// Finds what renders nodes, by the keyword that the user wrote.
+/// Lookup of the plugins that render nodes, by the keyword that the user wrote.
 pub trait Renderers: Send + Sync {
-    /// The contextualiser for a `contextualisation.type`.
+    /// Returns the contextualiser for a `contextualisation.type`.
     fn contextualiser(&self, keyword: &str) -> Option<Arc<dyn Contextualiser>>;
-    /// The config manager for a `config_management.type`.
+    /// Returns the config manager for a `config_management.type`.
     fn config_manager(&self, _keyword: &str) -> Option<Arc<dyn ConfigManager>> {
         None
     }
-    /// The contextualiser `basic` that came with the program, whatever was installed in its place. What decides about
-    /// credentials and grants is rendered by it alone.
+    /// Returns the bundled contextualiser `basic`, even if another one is installed in its place. Only it renders the
+    /// texts that decide about credentials and grants.
     fn basic_contextualiser(&self) -> Option<Arc<dyn Contextualiser>> {
         self.contextualiser("basic")
     }
-    /// Returns what the driver for a `resource.type` lets others decide.
+    /// Returns the decisions that the driver for a `resource.type` leaves open.
     fn open_decisions(&self, _driver: &str) -> OpenDecisions {
         OpenDecisions::default()
     }
 }
 
-/// Finds plugins by the keyword that the user wrote.
+/// Lookup of plugins, by the keyword that the user wrote.
 pub trait Plugins: Renderers + 'static {
-    /// The driver for a `resource.type`.
+    /// Returns the driver for a `resource.type`.
     fn driver(&self, keyword: &str) -> Option<Arc<dyn Driver>>;
-    /// The checker for a key in `health_check`.
+    /// Returns the health checker for a key in `health_check`.
     fn health_checker(&self, keyword: &str) -> Option<Arc<dyn HealthChecker>>;
-    /// The same plugins, for whoever only wants to see what would be.
+    /// Returns the same plugins for previews.
     fn offline(&self) -> Arc<dyn OfflinePlugins>;
 }
 
-/// Plugins whose calls reach nothing: no network, no credential, no process. Previews have these and no others.
+/// Plugins whose calls reach no network, no credential and no process. Previews use only these.
 #[async_trait]
 pub trait OfflinePlugins: Renderers {
-    /// Returns all that the driver for a `resource.type` would refuse (see [`Driver::check`]); none without such a driver.
+    /// Returns everything in a request that the driver for a `resource.type` would refuse (see [`Driver::check`]);
+    /// empty if there is no such driver.
+    ///
+    /// # Errors
+    /// Fails if the plugin fails.
     async fn check(&self, driver: &str, request: &CreateRequest) -> Result<Vec<Detail>, Fault>;
 }
 
-/// Decisions that a driver leaves to others than the user.
+/// Decisions that a driver leaves open to contextualisers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenDecisions {
-    /// Keys of its section that a contextualiser may fill in.
+    /// Keys of the `resource` section that a contextualiser may fill in.
     pub fillable: BTreeSet<String>,
-    /// True where it runs programs on this machine, so that what a node runs is the user's to say.
+    /// Set if the driver runs programs on this machine, so that only the user may choose what a node runs.
     pub runs_programs: bool,
 }
 
-/// What goes with every call.
+/// The context of a plugin call.
 #[derive(Clone)]
 pub struct CallContext {
-    /// For logs and progress: the infrastructure's id.
+    /// Id of the infrastructure, for logs and progress.
     pub infrastructure_id: String,
-    /// For logs and progress: the node's name; empty when the call is for many.
+    /// Name of the node, for logs and progress; empty if the call is for many.
     pub node: String,
-    /// How long the call may take in all.
+    /// Time-out of the whole call.
     pub timeout: Duration,
-    /// Cancelled when the user gives up.
+    /// Cancelled when the run is stopped.
     pub cancel: CancellationToken,
-    /// Where the plugin's progress goes.
+    /// Receiver of the plugin's progress.
     pub progress: Option<ProgressCallback>,
-    /// Only to see what would be: nothing may be run or changed.
+    /// Set if the call is for a preview: nothing may be run or changed.
     pub preview: bool,
 }
 
-/// Receives a phase and perhaps a detail: ("pulling image", "42 %").
+/// A callback for progress, with a phase and perhaps a detail: ("pulling image", "42 %").
 pub type ProgressCallback = Arc<dyn Fn(&str, Option<&str>) + Send + Sync>;
 
-/// One access to one cloud. The credential is not here: whoever implements [`Driver`] finds it by the section.
+/// An access to one cloud. It has no credentials: an implementation of [`Driver`] finds them by the section.
 #[derive(Clone)]
 pub struct CallScope {
-    /// What goes with the call.
+    /// Context of the call.
     pub context: CallContext,
-    /// The rendered `resource` section, with `type`.
+    /// Rendered `resource` section, with `type`.
     pub section: Arc<Value>,
 }
 
-/// A node instance that should exist.
+/// A request to create an instance.
 #[derive(Clone)]
 pub struct CreateRequest {
-    /// Where.
+    /// Access to the cloud.
     pub scope: CallScope,
-    /// UUID; the idempotency token.
+    /// Id of the instance, a UUID; the idempotency token.
     pub instance_id: String,
     /// Name of the node in the description.
     pub node_name: String,
-    /// Of the infrastructure.
+    /// Id of the infrastructure.
     pub infrastructure_id: String,
-    /// Of the infrastructure.
+    /// Name of the infrastructure.
     pub infrastructure_name: String,
     /// Readable unique name, at most 80 characters.
     pub machine_name: String,
-    /// What the contextualiser rendered for the first boot.
+    /// Data for the machine's first boot, rendered by the contextualiser.
     pub user_data: Option<Vec<u8>>,
-    /// What the contextualiser rendered for the driver: an object.
+    /// Attributes for the driver, rendered by the contextualiser: an object.
     pub attributes: Value,
-    /// May an earlier attempt under this id have reached the cloud?
+    /// Set if an earlier attempt under this id may have reached the cloud.
     pub repeated: bool,
 }
 
 impl CreateRequest {
-    /// Our mark on a machine: label names and values.
+    /// Returns the ownership label of the machine, as names and values.
     pub fn labels(&self) -> Vec<(String, String)> {
         vec![
             ("occopus.instance".into(), self.instance_id.clone()),
@@ -119,235 +123,265 @@ impl CreateRequest {
     }
 }
 
-/// The driver's own reference to a machine; opaque.
+/// The driver's own reference to a machine, opaque to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Handle {
-    /// Of the format of `data`.
+    /// Version of the format of `data`.
     pub version: u32,
-    /// At most 4 KiB.
+    /// Reference of at most 4 KiB.
     pub data: String,
 }
 
-/// What a cloud says of a machine.
+/// The state of a machine as its cloud reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// May still become `Running`.
+    /// Starting: it may still become `Running`.
     Pending,
-    /// Up, as far as the cloud can tell.
+    /// Running, as far as the cloud can tell.
     Running,
-    /// Exists and does not run.
+    /// Existing, and not running.
     Stopped,
-    /// Exists and can't recover.
+    /// Existing, and unable to recover.
     Failed,
-    /// Does not exist (any more).
+    /// Absent: it does not exist, or not any more.
     Gone,
-    /// Nothing can be concluded.
+    /// Unknown: no conclusion is possible.
     Unknown,
 }
 
-/// Where a node can be reached.
+/// An address of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Address {
     /// IP address or DNS name.
     pub value: String,
-    /// Only from inside the cloud's own network.
+    /// Set if it can be reached only from inside the cloud's own network.
     #[serde(default)]
     pub internal: bool,
 }
 
-/// One machine, as seen in one answer of its cloud.
+/// A machine as observed in one answer of its cloud.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedMachine {
-    /// To be handed back to the driver.
+    /// Handle for later calls of the driver.
     pub handle: Handle,
-    /// Its state.
+    /// State of the machine.
     pub phase: Phase,
-    /// The first one is the node's address.
+    /// Addresses; the first one is the node's.
     pub addresses: Vec<Address>,
-    /// For people and templates.
+    /// Attributes for people and templates.
     pub attributes: Vec<(String, String)>,
     /// Reason why it is stopped, failed or unknown.
     pub message: Option<String>,
 }
 
-/// A machine that carries our mark.
+/// A machine that carries an ownership label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedMachine {
-    /// The instance id on it.
+    /// Id of the instance in the label.
     pub instance_id: String,
-    /// The infrastructure's id on it.
+    /// Id of the infrastructure in the label.
     pub infrastructure_id: String,
-    /// Its state.
+    /// Observed state of the machine.
     pub observed: ObservedMachine,
 }
 
-/// Some of the machines that carry our mark.
+/// A page of the machines that carry an ownership label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedPage {
-    /// These.
+    /// Machines of this page.
     pub machines: Vec<OwnedMachine>,
-    /// To get the next page; none on the last.
+    /// Cursor of the next page; `None` on the last one.
     pub cursor: Option<String>,
 }
 
-/// A cloud.
+/// A driver: creates, finds, observes, lists and destroys machines of one kind of cloud.
 #[async_trait]
 pub trait Driver: Send + Sync {
-    /// Creates a machine, or answers with the one that this instance id created before.
+    /// Creates a machine, or returns the one that was created before under this instance id.
+    ///
+    /// # Errors
+    /// Fails with [`Reaction::UnknownOutcome`] if a machine may have been created; with other reactions none was.
     async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault>;
-    /// The machine with this instance id. `None`: there is none and none will appear.
+    /// Finds the machine with this instance id. `None` means that there is none, and that none will appear.
+    ///
+    /// # Errors
+    /// Fails if the cloud cannot be called, or if its answer proves neither.
     async fn find(&self, scope: &CallScope, instance_id: &str) -> Result<Option<ObservedMachine>, Fault>;
-    /// As many answers as handles, in their order.
+    /// Observes machines; returns as many answers as handles, in their order.
+    ///
+    /// # Errors
+    /// Fails if the cloud cannot be called, or if its answer proves nothing.
     async fn observe(&self, scope: &CallScope, handles: &[Handle]) -> Result<Vec<ObservedMachine>, Fault>;
-    /// Removes a machine. Ok when there is none.
+    /// Destroys a machine. Succeeds if there is none.
+    ///
+    /// # Errors
+    /// Fails with [`Reaction::UnknownOutcome`] if the machine may have been destroyed.
     async fn destroy(&self, scope: &CallScope, handle: &Handle) -> Result<(), Fault>;
-    /// Everything that carries our mark, by page.
+    /// Lists the machines that carry an ownership label, by page.
+    ///
+    /// # Errors
+    /// Fails with [`Reaction::Unsupported`] if the driver cannot list, or with another reaction if the call fails.
     async fn list_owned(&self, _scope: &CallScope, _cursor: Option<&str>) -> Result<OwnedPage, Fault> {
         Err(Fault::new(Reaction::Unsupported, "driver.no-inventory", "this driver can't list its machines"))
     }
-    /// Returns all that `create` would refuse without asking the cloud; pointers are from the root of the implementation.
-    /// Neither network nor credential nor process is used.
+    /// Returns everything in a request that `create` would refuse without a call to the cloud; pointers start at the
+    /// root of the implementation. Uses no network, no credential and no process.
+    ///
+    /// # Errors
+    /// Fails if the plugin fails.
     async fn check(&self, _request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
         Ok(Vec::new())
     }
-    /// Returns the last lines that the machine wrote, at most this many and at most [`OUTPUT_BYTES`].
+    /// Returns the last lines that the machine wrote, at most `lines` and at most [`MAX_OUTPUT_BYTES`].
+    ///
+    /// # Errors
+    /// Fails with [`Reaction::Unsupported`] if the driver keeps no output, or with another reaction if the call fails.
     async fn tail(&self, _scope: &CallScope, _handle: &Handle, _lines: u32) -> Result<String, Fault> {
         Err(Fault::new(Reaction::Unsupported, "driver.no-output", "this driver keeps no output of its machines"))
     }
 }
 
-/// The most that is kept of a machine's output, in bytes.
+/// Largest part of a machine's output that is kept, in bytes.
 pub const MAX_OUTPUT_BYTES: usize = 4 * 1024;
-/// The most that is kept of it, in lines.
+/// Largest part of a machine's output that is kept, in lines.
 pub const MAX_OUTPUT_LINES: u32 = 20;
 
-/// The node to check.
+/// The target of a health check.
 #[derive(Clone)]
 pub struct HealthTarget {
-    /// What goes with the call.
+    /// Context of the call.
     pub context: CallContext,
-    /// What the user wrote under the checker's key.
+    /// Section that the user wrote under the checker's key.
     pub section: Arc<Value>,
-    /// The node's addresses; the first one is checked.
+    /// Addresses of the node; the first one is checked.
     pub addresses: Vec<Address>,
     /// Name of the node in the description.
     pub node_name: String,
-    /// UUID.
+    /// Id of the instance, a UUID.
     pub instance_id: String,
     /// Variables for templates in the section: an object.
     pub template_data: Value,
 }
 
-/// What a check concluded.
+/// The conclusion of a health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Works.
+    /// Healthy.
     Healthy,
-    /// Does not.
+    /// Unhealthy.
     Unhealthy,
-    /// Nothing can be concluded.
+    /// Unknown: the check allows no conclusion.
     CannotTell,
 }
 
-/// One look at a node.
+/// The result of one health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckResult {
-    /// The conclusion.
+    /// Conclusion.
     pub verdict: Verdict,
-    /// One line.
+    /// Reason for the verdict, in one line.
     pub reason: String,
-    /// What was looked at, with the result of each.
+    /// Items that were checked, with the result of each.
     pub details: Vec<(String, String)>,
 }
 
-/// Looks at a node, once.
+/// A health checker: checks a node once per call.
 #[async_trait]
 pub trait HealthChecker: Send + Sync {
-    /// A fault means that the section can't be used.
+    /// Checks the health of a node.
+    ///
+    /// # Errors
+    /// Fails if the section cannot be used, or if the call fails; that the node is unhealthy is a result.
     async fn check(&self, target: &HealthTarget) -> Result<CheckResult, Fault>;
 }
 
-/// An instance that exists already, for templates.
+/// Facts about an instance that exists already, for the templates of its peers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstanceFacts {
-    /// UUID.
+    /// Id of the instance, a UUID.
     pub instance_id: String,
     /// Name of its node in the description.
     pub node_name: String,
-    /// Its addresses.
+    /// Addresses of the instance.
     pub addresses: Vec<Address>,
-    /// All that is known of it: an object.
+    /// All data of the instance: an object.
     pub data: Value,
 }
 
-/// The node to contextualise.
+/// A request to contextualise a node.
 #[derive(Clone)]
 pub struct ContextRequest {
-    /// What goes with the call.
+    /// Context of the call.
     pub context: CallContext,
-    /// The `contextualisation` section, unrendered; an empty object when there is none.
+    /// `contextualisation` section, unrendered; an empty object if there is none.
     pub section: Arc<Value>,
-    /// The `resource` section, unrendered.
+    /// `resource` section, unrendered.
     pub resource: Arc<Value>,
     /// Variables for templates: an object.
     pub template_data: Value,
-    /// `connections`: an array of objects.
+    /// Sources of the attributes that the node maps (`connections`): an array of objects.
     pub connections: Value,
     /// All instances of the infrastructure in the order of the description, oldest first within a node.
     pub instances: Arc<Vec<Arc<InstanceFacts>>>,
 }
 
-/// What a node gets to know.
+/// The rendered data of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rendered {
-    /// For the machine's first boot.
+    /// Data for the machine's first boot.
     pub user_data: Option<Vec<u8>>,
-    /// For the driver: an object.
+    /// Attributes for the driver: an object.
     pub attributes: Value,
-    /// Keys for the `resource` section: those that its driver lets a contextualiser fill in.
+    /// Keys for the `resource` section, of those that its driver lets a contextualiser fill in.
     pub resource: Option<Value>,
-    /// What is doubtful in what the user wrote.
+    /// Warnings about the user's text.
     pub warnings: Vec<Warning>,
 }
 
-/// Something in the user's section that probably does not do what they want.
+/// A warning about a part of the user's section that probably has another effect than intended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// Stable code for programs, such as `cloudinit.ignored`.
     pub code: String,
-    /// One sentence. `line N: ` before it names a line of the text to which the pointer leads.
+    /// Message of one sentence. `line N: ` before it names a line of the text to which the pointer leads.
     pub message: String,
     /// JSON pointer (RFC 6901) from the root of the implementation in the node definition.
     pub pointer: String,
 }
 
 impl Warning {
-    /// With a pointer from the root of the implementation instead of its section, which stands there.
+    /// Returns the warning with a pointer from the root of the implementation instead of its `section`.
     #[must_use]
     pub fn within(self, section: &str) -> Self {
         Self { pointer: format!("{section}{}", self.pointer), ..self }
     }
 }
 
-/// Renders what a node gets to know when it starts.
+/// A contextualiser: renders the data that a node starts with.
 #[async_trait]
 pub trait Contextualiser: Send + Sync {
-    /// Same inputs, same answer.
+    /// Renders the data of a node. The result depends on the request alone.
+    ///
+    /// # Errors
+    /// Fails if the section cannot be rendered, or if the plugin fails.
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault>;
 
-    /// Whether it came with the program, so that it renders what the user wrote and nothing else.
+    /// Returns whether it is bundled with the program, so that it renders only the user's text.
     fn is_bundled(&self) -> bool {
         false
     }
 }
 
-/// Configures nodes by other means than their first boot.
+/// A config manager: configures nodes by other means than their first boot.
 #[async_trait]
 pub trait ConfigManager: Send + Sync {
-    /// Variables that it adds to the templates of a node: an object. The scope has the rendered `config_management` section.
-    /// Neither network nor credential is used.
+    /// Returns the variables that it adds to the templates of a node: an object. The scope has the rendered
+    /// `config_management` section. Uses no network and no credential.
+    ///
+    /// # Errors
+    /// Fails if the section cannot be used, or if the plugin fails.
     async fn template_data(&self, scope: &CallScope) -> Result<Value, Fault>;
 }

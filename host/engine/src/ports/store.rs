@@ -1,7 +1,7 @@
-//! Durable state: keys and values with revisions, the shape of etcd.
+//! Durable state: keys and values with revisions, leases and watches, modelled after etcd.
 //!
-//! There is one revision for the whole store. Every transaction that writes raises it by one; each entry remembers the
-//! revision that created it and the one that wrote it last.
+//! The whole store has one revision. Every transaction that writes increments it; each entry has the revision that
+//! created it and the one that wrote it last.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::Stream;
 
-/// Number of a transaction; 0 is before the first.
+/// Number of a transaction; 0 is before the first one.
 pub type Revision = u64;
 
 /// Number of a lease.
@@ -18,120 +18,146 @@ pub type LeaseId = u64;
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The key. Keys are ordered by their bytes.
+    /// Key. Keys are ordered by their bytes.
     pub key: String,
-    /// The value.
+    /// Value of the key.
     pub value: Vec<u8>,
-    /// The transaction that created it.
+    /// Revision that created the entry.
     pub created: Revision,
-    /// The transaction that wrote it last.
+    /// Revision that wrote the entry last.
     pub modified: Revision,
 }
 
 /// A condition of a [`Transaction`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compare {
-    /// The key was last written by this revision; 0: the key is absent.
+    /// Requires that the key was last written by this revision; 0: that it is absent.
     Modified(String, Revision),
 }
 
 /// A change in a [`Transaction`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// Sets a value. With a lease, the key goes when the lease ends.
+    /// Sets a value. With a lease, the key is removed when the lease ends.
     Put {
-        /// The key.
+        /// Key to write.
         key: String,
-        /// Its new value.
+        /// New value.
         value: Vec<u8>,
-        /// The lease it hangs on.
+        /// Lease that the key is bound to.
         lease: Option<LeaseId>,
     },
-    /// Removes a key; nothing happens when it is absent.
+    /// Removes a key; has no effect if it is absent.
     Delete {
-        /// The key.
+        /// Key to write.
         key: String,
     },
-    /// Removes all keys that start with this.
+    /// Removes all keys with a prefix.
     DeletePrefix {
-        /// The start; not empty.
+        /// Prefix; not empty.
         prefix: String,
     },
 }
 
-/// Conditions and changes: all of the changes, if all of the conditions hold.
+/// A transaction: all of its changes are made if all of its conditions hold, otherwise none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transaction {
-    /// The conditions.
+    /// Conditions.
     pub compares: Vec<Compare>,
-    /// The changes, in order.
+    /// Changes, in order.
     pub writes: Vec<Write>,
 }
 
-/// What became of a [`Transaction`].
+/// The outcome of a [`Transaction`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// It is durable, under this revision.
+    /// The changes are durable, under this revision.
     Committed(Revision),
     /// A condition did not hold; nothing was written.
     Conflict,
 }
 
-/// One change, as seen by a watcher.
+/// A change, as a watcher observes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The transaction.
+    /// Revision of the transaction.
     pub revision: Revision,
-    /// The key.
+    /// Key that was changed.
     pub key: String,
-    /// The new entry; none when it was removed.
+    /// New entry; `None` if the key was removed.
     pub entry: Option<Entry>,
 }
 
-/// Changes in the order of their revisions.
+/// A stream of changes in the order of their revisions.
 pub type Changes = Pin<Box<dyn Stream<Item = Result<Change, StoreError>> + Send>>;
 
-/// Why the store did not answer.
+/// The error of a store operation.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing was written; later it may work (locked, disk full, connection lost before sending).
+    /// The store is unavailable, and nothing was written. A later attempt may succeed (locked, disk full, connection
+    /// lost before sending).
     #[error("{message}")]
     Unavailable {
-        /// What happened, and how to mend it.
+        /// Cause, and a remedy.
         message: String,
     },
-    /// Was written by a newer version of this program, or is no store at all.
+    /// The store was written by a newer version of this program, or the file is not a store.
     #[error("{message}")]
     Unusable {
-        /// What happened, and how to mend it.
+        /// Cause, and a remedy.
         message: String,
     },
-    /// It may have been written. Read again before going on.
+    /// The outcome is unresolved: the changes may have been written. Read again before going on.
     #[error("{message}")]
     Unknown {
-        /// What happened.
+        /// Cause.
         message: String,
     },
 }
 
-/// Durable state. Implementations are safe to use from several processes at once.
+/// A store for durable state. Implementations are safe to use from several processes at once.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// One entry.
+    /// Returns the entry of a key.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
-    /// Entries whose key starts with `prefix`, in order, after the key `after`, at most `limit`.
+    /// Returns at most `limit` entries whose keys start with `prefix` and follow the key `after`, in order.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
     async fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError>;
-    /// Conditions and changes in one durable step: when this returns `Yes`, the changes survive a power cut.
+    /// Checks conditions and makes changes in one durable step: after [`CommitOutcome::Committed`] the changes survive
+    /// a power cut.
+    ///
+    /// # Errors
+    /// Returns [`StoreError::Unknown`] if the changes may have been written; after other errors nothing was.
     async fn commit(&self, transaction: Transaction) -> Result<CommitOutcome, StoreError>;
-    /// A new lease that ends after `ttl` unless it is kept alive.
+    /// Grants a new lease, which expires after `ttl` unless it is kept alive.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
-    /// Starts the lease's time again. False when it has ended.
+    /// Keeps a lease alive: its time starts anew. Returns false if it has ended.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
     async fn keep_alive(&self, lease: LeaseId) -> Result<bool, StoreError>;
-    /// Ends a lease now; its keys go.
+    /// Revokes a lease now, and removes its keys.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
-    /// Changes of keys that start with `prefix`, after the revision `after`, including those of other processes. A key
-    /// that changed several times in between may be reported once, with its last value.
+    /// Watches the changes of keys that start with `prefix`, after the revision `after`, including those of other
+    /// processes. A key that changed several times in between may be reported once, with its last value.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Changes, StoreError>;
-    /// The newest revision.
+    /// Returns the newest revision.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
     async fn revision(&self) -> Result<Revision, StoreError>;
 }

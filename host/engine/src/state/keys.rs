@@ -1,129 +1,131 @@
-//! The keys of the store.
+//! Keys of the engine's entries in the store.
 
-/// One short record for each infrastructure, so that a list reads nothing else.
+/// Prefix of the summary records: one for each infrastructure, so that a list reads nothing else.
 pub(crate) const INFRASTRUCTURES: &str = "infrastructure/";
-/// Node definitions, by type.
+/// Prefix of the node definitions.
 pub(crate) const DEFINITIONS: &str = "definition/";
 
-/// The short record.
+/// Returns the key of an infrastructure's summary record.
 pub(crate) fn infrastructure(id: &str) -> String {
     format!("{INFRASTRUCTURES}{id}")
 }
 
-/// The start of everything else of an infrastructure.
+/// Returns the prefix of everything else of an infrastructure.
 pub(crate) fn all(id: &str) -> String {
     format!("infra/{id}/")
 }
 
-/// What should exist.
+/// Returns the key of the desired state.
 pub(crate) fn desired(id: &str) -> String {
     format!("infra/{id}/desired")
 }
 
-/// What was there before a change that has not succeeded yet.
+/// Returns the key of the state before a change that has not succeeded yet.
 pub(crate) fn previous(id: &str) -> String {
     format!("infra/{id}/previous")
 }
 
-/// The start of the last events of infrastructures that were rolled back.
+/// Prefix of the last events of infrastructures that were rolled back.
 pub(crate) const ROLLED_BACK: &str = "gone/";
 
-/// The last events of an infrastructure that was rolled back.
+/// Returns the key of the last events of an infrastructure that was rolled back.
 pub(crate) fn rolled_back(id: &str) -> String {
     format!("{ROLLED_BACK}{id}")
 }
 
-/// Who works on it; hangs on a lease. Every write compares its revision.
+/// Returns the key of the owner, which is bound to a lease. Every write of the owner compares its revision, the fencing
+/// token.
 pub(crate) fn owner(id: &str) -> String {
     format!("infra/{id}/owner")
 }
 
-/// Number of the last event, rewritten in every transaction.
+/// Returns the key of the number of the last event, which every transaction rewrites.
 pub(crate) fn head(id: &str) -> String {
     format!("infra/{id}/head")
 }
 
-/// The start of the instances.
+/// Returns the prefix of the instances.
 pub(crate) fn instances(id: &str) -> String {
     format!("infra/{id}/instance/")
 }
 
-/// One instance.
+/// Returns the key of an instance.
 pub(crate) fn instance(id: &str, instance: &str) -> String {
     format!("infra/{id}/instance/{instance}")
 }
 
-/// How many instances of a node there are to be, once it was scaled.
+/// Returns the key of the target of a node that was scaled.
 pub(crate) fn target(id: &str, node: &str) -> String {
     format!("{}{node}", targets(id))
 }
 
-/// The start of those numbers.
+/// Returns the prefix of the targets.
 pub(crate) fn targets(id: &str) -> String {
     format!("infra/{id}/target/")
 }
 
-/// A request that the owner has not taken in.
+/// Returns the key of a request to scale that the owner has not applied yet.
 pub(crate) fn request(id: &str, request: &str) -> String {
     format!("{}{request}", requests(id))
 }
 
-/// The start of the requests.
+/// Returns the prefix of the requests.
 pub(crate) fn requests(id: &str) -> String {
     format!("infra/{id}/request/")
 }
 
-/// How often a node has failed, while it does.
+/// Returns the key of the failures of a node, present while it fails again and again.
 pub(crate) fn failing(id: &str, node: &str) -> String {
     format!("{}{node}", all_failing(id))
 }
 
-/// The start of those.
+/// Returns the prefix of the failures of all nodes.
 pub(crate) fn all_failing(id: &str) -> String {
     format!("infra/{id}/failing/")
 }
 
-/// Is there while the infrastructure is not to be maintained.
+/// Returns the key of the marker that is present while maintenance is suspended.
 pub(crate) fn suspended(id: &str) -> String {
     format!("infra/{id}/suspended")
 }
 
-/// Is there while reporters have been told that it is suspended.
+/// Returns the key of the marker that is present while the last reported event of the two is the suspension.
 pub(crate) fn reported_suspended(id: &str) -> String {
     format!("infra/{id}/told/suspended")
 }
 
-/// Is there until what looked dead was replaced, however much it is, or the request is too old; with the time of the request.
+/// Returns the key of the request for the end of a hold: present until all instances that looked dead are replaced, or
+/// until the request is too old.
 pub(crate) fn release(id: &str) -> String {
     format!("infra/{id}/release")
 }
 
-/// How far a reader of the events has come that goes on later.
+/// Returns the key of the position of a reader of the events.
 pub(crate) fn cursor(id: &str, reader: &str) -> String {
     format!("infra/{id}/cursor/{reader}")
 }
 
-/// Asks the owner with this fencing number to let go.
+/// Returns the key of the request to end maintenance; its value is the fencing token of the owner that is meant.
 pub(crate) fn detach(id: &str) -> String {
     format!("infra/{id}/detach")
 }
 
-/// The start of the events.
+/// Returns the prefix of the events.
 pub(crate) fn events(id: &str) -> String {
     format!("infra/{id}/event/")
 }
 
-/// One event. The zeros make the order of the keys that of the numbers.
+/// Returns the key of an event. Leading zeros make the order of the keys that of the numbers.
 pub(crate) fn event(id: &str, number: u64) -> String {
     format!("infra/{id}/event/{number:020}")
 }
 
-/// The definitions of a type.
+/// Returns the key of the definitions of a type.
 pub(crate) fn definition(node_type: &str) -> String {
     format!("{DEFINITIONS}{node_type}")
 }
 
-/// Whether an infrastructure may have this id: it becomes part of keys.
+/// Returns whether an infrastructure may have this id, which becomes part of keys.
 pub(crate) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))

@@ -1,4 +1,4 @@
-//! Reading records.
+//! Reads of records.
 
 use serde::de::DeserializeOwned;
 
@@ -8,7 +8,7 @@ use crate::ports::{Entry, Store};
 
 const RANGE_PAGE_SIZE: usize = 1000;
 
-/// The record under a key.
+/// Returns the record under a key.
 pub(crate) async fn load_record<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<Option<T>, EngineError> {
     match store.get(key).await? {
         Some(entry) => decode(key, &entry.value).map(Some),
@@ -16,7 +16,7 @@ pub(crate) async fn load_record<T: DeserializeOwned>(store: &dyn Store, key: &st
     }
 }
 
-/// All entries whose key starts with a prefix.
+/// Returns all entries whose key starts with a prefix, page by page.
 pub(crate) async fn range_all(store: &dyn Store, prefix: &str) -> Result<Vec<Entry>, EngineError> {
     let mut entries = Vec::<Entry>::new();
     loop {
@@ -30,7 +30,7 @@ pub(crate) async fn range_all(store: &dyn Store, prefix: &str) -> Result<Vec<Ent
     }
 }
 
-/// All instances of an infrastructure, oldest first: their ids are in the order of time.
+/// Returns all instances of an infrastructure, oldest first: their ids are in the order of time.
 pub(crate) async fn load_instances(store: &dyn Store, id: &str) -> Result<Vec<InstanceRecord>, EngineError> {
     let entries = range_all(store, &keys::instances(id)).await?;
     entries.iter().map(|entry| decode(&entry.key, &entry.value)).collect()

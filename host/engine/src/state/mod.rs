@@ -1,8 +1,8 @@
-//! What is stored, under which keys. Every record carries a version; readers ignore fields that they don't know and refuse
-//! records that are newer than they are.
+//! Records in the store, and their keys. Every record carries a version; readers ignore unknown fields and refuse
+//! records of a newer version.
 //!
-//! No secrets are in here: the description has none, credentials never reach the engine, and what a contextualiser rendered
-//! is kept as a digest.
+//! Records hold no secrets: the description has none, credentials never reach the engine, and what a contextualiser
+//! rendered is kept as a digest.
 
 pub(crate) mod keys;
 mod load;

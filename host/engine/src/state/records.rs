@@ -1,4 +1,4 @@
-//! The records.
+//! Types of the records, and their encoding.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::ports::{Address, Handle, ObservedMachine, Phase, StoreError};
 use crate::request::Scale;
 use crate::status::{InfrastructureState, InstanceState, Owner};
 
-/// Of every record that this program writes.
+/// Version of every record that this program writes.
 pub(crate) const RECORD_VERSION: u32 = 1;
 
 /// A record with its version.
@@ -27,7 +27,7 @@ struct Versioned<T> {
     record: T,
 }
 
-/// For lists.
+/// Summary of an infrastructure, for lists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct InfrastructureRecord {
     pub(crate) name: String,
@@ -36,13 +36,13 @@ pub(crate) struct InfrastructureRecord {
     pub(crate) created: Timestamp,
 }
 
-/// What should exist.
+/// Desired state of an infrastructure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct DesiredRecord {
     pub(crate) infrastructure: Infrastructure,
 }
 
-/// What was there before a change that has not succeeded yet. A change that fails goes back to it, also when the process that
+/// State before a change that has not succeeded yet. A change that fails rolls back to it, also if the process that
 /// began it died.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PreviousRecord {
@@ -52,23 +52,23 @@ pub(crate) struct PreviousRecord {
     pub(crate) desired: Option<Infrastructure>,
 }
 
-/// The last events of an infrastructure that was rolled back, for those who look for the cause afterwards.
+/// Last events of an infrastructure that was rolled back, to find the cause afterwards.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RolledBackRecord {
     pub(crate) at: Timestamp,
     pub(crate) events: Vec<Event>,
 }
 
-/// How many instances of a node there are to be, since it was scaled.
+/// Target of a node that was scaled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TargetRecord {
     pub(crate) count: u32,
-    /// Instances that are to go first.
+    /// Ids of instances that are to be removed first.
     #[serde(default)]
     pub(crate) victims: Vec<String>,
 }
 
-/// What somebody asked for, until the owner takes it in.
+/// A request to scale a node, until the owner applies it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ScaleRecord {
     pub(crate) node: String,
@@ -79,25 +79,25 @@ pub(crate) struct ScaleRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FailingRecord {
     pub(crate) failures: u32,
-    /// When it failed last.
+    /// Time of the last failure.
     pub(crate) failed: Timestamp,
     pub(crate) next_attempt: Timestamp,
     pub(crate) message: String,
-    /// Instances whose end was counted and that are still there.
+    /// Ids of instances whose deaths are counted and whose records still exist.
     #[serde(default)]
     pub(crate) counted: Vec<String>,
 }
 
-/// Who works on an infrastructure.
+/// Owner of an infrastructure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OwnerRecord {
     #[serde(flatten)]
     pub(crate) owner: Owner,
-    /// Tells two owners of the same name apart.
+    /// Random text that distinguishes two owners of the same name.
     pub(crate) token: String,
 }
 
-/// Goes along with every transaction of an owner, so that a transaction whose answer was lost is recognised.
+/// Counters that every transaction of an owner rewrites, so that a transaction whose answer was lost is recognised.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeadRecord {
     /// Number of the last event.
@@ -106,7 +106,7 @@ pub(crate) struct HeadRecord {
     pub(crate) transaction: u64,
 }
 
-/// How far a reader has come.
+/// Position of a reader of events.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct CursorRecord {
     pub(crate) event: u64,
@@ -118,22 +118,22 @@ pub(crate) struct DefinitionRecord {
     pub(crate) implementations: Vec<Implementation>,
 }
 
-/// One instance of a node. It holds all that is needed to find and destroy its machine, so that this works when the
+/// Record of an instance. It holds all that is needed to find and destroy the machine, also after the
 /// description has changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct InstanceRecord {
     pub(crate) id: String,
     pub(crate) node: String,
     pub(crate) state: InstanceState,
-    /// What the node depended on, for the order of removal.
+    /// Names of the nodes that the node depended on, for the order of removal.
     #[serde(default)]
     pub(crate) depends_on: Vec<String>,
-    /// Which implementation of its type was chosen.
+    /// Index of the chosen implementation in the list of its type.
     pub(crate) implementation: usize,
     /// The `resource` section, rendered.
     pub(crate) section: Arc<Value>,
     pub(crate) health_check: Arc<HealthCheck>,
-    /// Absent until the cloud has answered.
+    /// Reference of the machine; absent until the cloud has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) handle: Option<Handle>,
     #[serde(default)]
@@ -146,16 +146,16 @@ pub(crate) struct InstanceRecord {
     pub(crate) health: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failing_since: Option<Timestamp>,
-    /// Why it could not be observed the last time.
+    /// Reason why the instance could not be observed the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unobserved: Option<String>,
-    /// Nothing exists: the last request for it is known to have had no effect.
+    /// Set if no machine exists: the last request for it is known to have had no effect.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) without_effect: bool,
-    /// An answer about it was lost: a request for it may still arrive, whatever came of later ones.
+    /// Set if an answer about it was lost: a request for it may still arrive, whatever the outcome of later ones.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) doubtful: bool,
-    /// The instance in whose place it is made, which is removed once this one is ready.
+    /// Id of the instance that this one replaces, which is removed once this one is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replaces: Option<String>,
     pub(crate) created: Timestamp,
@@ -164,18 +164,18 @@ pub(crate) struct InstanceRecord {
     pub(crate) running_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ready_at: Option<Timestamp>,
-    /// Of the user data that the machine got.
+    /// Digest of the user data that the machine got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user_data_digest: Option<String>,
-    /// What it was made from; absent in records of older versions.
+    /// Fingerprints of the input; absent in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) made: Option<InstanceFingerprints>,
-    /// Addresses of other instances that it was told of.
+    /// Addresses of other instances in its rendered input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) mentions: Vec<AddressReference>,
 }
 
-/// Fingerprints of what an instance was made from.
+/// Fingerprints of the input that an instance was created from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InstanceFingerprints {
     pub(crate) node_type: String,
@@ -183,7 +183,7 @@ pub(crate) struct InstanceFingerprints {
     pub(crate) definition: String,
 }
 
-/// An address of another instance.
+/// An address of another instance in rendered input.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct AddressReference {
     pub(crate) node: String,
@@ -191,51 +191,51 @@ pub(crate) struct AddressReference {
 }
 
 impl InstanceRecord {
-    /// The driver's keyword.
+    /// Returns the driver's keyword.
     pub(crate) fn driver(&self) -> &str {
         self.section.get("type").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Whether it is certain that no machine belongs to it: its create failed for good, or has had no effect so far, and no
-    /// answer was lost.
+    /// Returns whether it is certain that no machine exists: the create call failed for good, or has had no effect so
+    /// far, and no answer was lost.
     pub(crate) fn has_no_machine(&self) -> bool {
         (self.state == InstanceState::Failed || self.without_effect) && self.handle.is_none() && !self.doubtful
     }
 
-    /// Whether its machine may be there without its reference being known.
+    /// Returns whether a machine may exist whose reference is not known.
     pub(crate) fn is_unresolved(&self) -> bool {
         self.handle.is_none() && !self.has_no_machine()
     }
 
-    /// Whether it can't become ready any more.
+    /// Returns whether the instance can't become ready any more.
     pub(crate) fn is_dead(&self) -> bool {
         self.is_observed_dead() || matches!(self.state, InstanceState::Failed | InstanceState::Destroying)
     }
 
-    /// Whether its cloud has said that its machine does not run any more.
+    /// Returns whether the cloud has reported that the machine does not run any more.
     pub(crate) fn is_observed_dead(&self) -> bool {
         let failed = self.state == InstanceState::Failed && self.ready_at.is_some() && self.handle.is_some();
         failed || matches!(self.state, InstanceState::Stopped | InstanceState::Vanished)
     }
 
-    /// Whether passes observe it: what was ready once, and may be again.
+    /// Returns whether surveys cover the instance: it was ready once, and may be again.
     pub(crate) fn is_surveyed(&self) -> bool {
         self.was_ready() || self.is_observed_dead()
     }
 
-    /// Since when its checks have failed for too long.
+    /// Returns whether the health checks have failed for longer than the health check's time-out.
     pub(crate) fn is_past_health_timeout(&self, now: Timestamp) -> bool {
         let allowed = std::time::Duration::from_secs(self.health_check.timeout);
         let failing = self.failing_since.filter(|_| self.state == InstanceState::Unhealthy);
         failing.is_some_and(|since| crate::act::elapsed(since, now) > allowed)
     }
 
-    /// Whether it was ready when it was last looked at, or is ready.
+    /// Returns whether the instance is ready, or was ready before its health checks began to fail.
     pub(crate) fn was_ready(&self) -> bool {
         matches!(self.state, InstanceState::Ready | InstanceState::Unhealthy)
     }
 
-    /// Another state, from now on.
+    /// Changes the state, and the time since which it holds.
     pub(crate) fn set_state(&mut self, state: InstanceState, now: Timestamp) {
         if self.state != state {
             self.state = state;
@@ -243,27 +243,21 @@ impl InstanceRecord {
         }
     }
 
-    /// Takes over what the cloud said. True when that is worth writing down.
-    pub(crate) fn apply_observation(&mut self, observed: ObservedMachine) -> bool {
+    /// Copies what a driver observed into the record, except for an inconclusive phase.
+    pub(crate) fn apply_observation(&mut self, observed: ObservedMachine) {
         let ObservedMachine { handle, phase, addresses, attributes, message } = observed;
-        // An answer that nothing can be concluded from, or about a machine that is gone, tells nothing of these.
+        // An inconclusive answer, or one about a machine that is gone, has no valid values.
         if matches!(phase, Phase::Unknown | Phase::Gone) {
-            return false;
+            return;
         }
-        let handle = Some(handle);
-        let changed = self.handle != handle
-            || self.addresses != addresses
-            || self.attributes != attributes
-            || self.message != message;
-        (self.handle, self.addresses, self.attributes, self.message) = (handle, addresses, attributes, message);
-        changed
+        (self.handle, self.addresses, self.attributes, self.message) = (Some(handle), addresses, attributes, message);
     }
 }
 
-/// Writes a record as bytes.
+/// Serialises a record with its version.
 ///
 /// # Errors
-/// When it can't be written as JSON: then nothing is stored in its place.
+/// Fails if the record can't be serialised as JSON; nothing is stored in its place then.
 pub(crate) fn encode<T: Serialize>(record: T) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(&Versioned { v: RECORD_VERSION, record }).map_err(|error| {
         let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
@@ -271,7 +265,11 @@ pub(crate) fn encode<T: Serialize>(record: T) -> Result<Vec<u8>, StoreError> {
     })
 }
 
-/// A record from its bytes.
+/// Deserialises a record.
+///
+/// # Errors
+/// Returns [`EngineError::Newer`] for a record of a newer version, and [`EngineError::Corrupt`] for one that can't be
+/// read.
 pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, EngineError> {
     #[derive(Deserialize)]
     struct Version {
@@ -285,14 +283,15 @@ pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, 
     serde_json::from_slice(bytes).map_err(corrupt)
 }
 
-/// A short fingerprint that stays the same in later versions. Not for secrets: it is no cryptographic digest.
+/// Returns a short fingerprint that stays the same in later versions. Not for secrets: it is not a cryptographic
+/// digest.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = FnvHasher::default();
     hasher.write(bytes);
     hasher.finish()
 }
 
-/// FNV-1a.
+/// Hasher for 64-bit FNV-1a.
 pub(crate) struct FnvHasher(u64);
 
 impl Default for FnvHasher {
@@ -318,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_not_be_written_is_an_error_and_no_empty_record() {
+    fn a_record_that_can_not_be_written_is_an_error_and_not_empty() {
         #[derive(Serialize)]
         struct Odd {
             map: std::collections::HashMap<Vec<u8>, u8>,

@@ -10,21 +10,21 @@ use tokio::time::Instant;
 
 use crate::ports::Clock;
 
-/// Starts at 2026-01-01 and goes on as Tokio's time does. Clones are the same clock.
+/// A clock that starts at 2026-01-01 and follows Tokio's time. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub struct VirtualClock {
     start: Instant,
-    /// Milliseconds that it was set forward.
+    /// Milliseconds by which it was set forward.
     jumped: Arc<AtomicI64>,
 }
 
 impl VirtualClock {
-    /// A clock that starts now. Needs a Tokio runtime.
+    /// Creates a clock that starts now. Needs a Tokio runtime.
     pub fn new() -> Self {
         Self { start: Instant::now(), jumped: Arc::default() }
     }
 
-    /// Somebody sets it forward, or back, or the machine sleeps for so long: so many milliseconds.
+    /// Sets the wall clock forward or back, as after a sleep of the host; the uptime does not change.
     pub fn jump(&self, milliseconds: i64) {
         self.jumped.fetch_add(milliseconds, Ordering::Relaxed);
     }

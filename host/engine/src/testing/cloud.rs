@@ -15,17 +15,17 @@ use crate::ports::{
 };
 use crate::state::digest;
 
-/// Is in the user data of every machine, and must be nowhere else.
+/// Secret that is in the user data of every machine, and must be nowhere else.
 pub const SECRET: &str = "hush-hush";
 
-/// What happens at the next call of a kind for a node.
+/// Outcome of the next call of a kind for a node.
 #[derive(Debug, Clone)]
 pub enum Script {
-    /// Nothing is done.
+    /// The call fails with this fault, and has no effect.
     Fault(Fault),
-    /// It is done, and the answer is lost.
+    /// The call has its effect, and the answer is lost.
     LostAnswer,
-    /// Nothing is done, and the answer is lost.
+    /// The call has no effect, and the answer is lost.
     LostRequest,
 }
 
@@ -34,17 +34,17 @@ pub enum Script {
 pub struct Machine {
     /// The cloud's own number.
     pub number: u64,
-    /// The instance id that it carries.
+    /// Id of the instance, from the ownership label.
     pub instance: String,
-    /// The infrastructure's id that it carries.
+    /// Id of the infrastructure, from the ownership label.
     pub infrastructure: String,
-    /// The node's name that it carries.
+    /// Name of the node.
     pub node: String,
-    /// When it was asked for.
+    /// Time of the request.
     pub since: Instant,
-    /// What it is now, if not what its age says.
+    /// Current phase, if not the one by its age.
     pub phase: Option<Phase>,
-    /// Whether it was made by the second delivery of a request.
+    /// Set if the second delivery of a request created it.
     pub is_twin: bool,
 }
 
@@ -58,19 +58,21 @@ pub struct FakeCloud {
 struct State {
     machines: BTreeMap<u64, Machine>,
     by_instance: HashMap<String, u64>,
+    /// Set once a twin was made, so that ordinary lookups search no list.
+    has_twins: bool,
     number: u64,
     create: Duration,
     boot: Duration,
     healthy_after: Duration,
     destroy: Duration,
     idempotent: bool,
-    /// Machines that are younger are not listed.
+    /// Age up to which `observe` does not see a machine.
     listing_delay: Duration,
-    /// Calls take up to twice as long, or no time at all.
+    /// Seed; with one, calls take between no time and twice their time.
     jitter: Option<u64>,
-    /// Calls that change something and have not been answered.
+    /// Number of unanswered calls that change something.
     in_flight: usize,
-    /// So long after its sender has died a request to create still arrives; never when there is none.
+    /// Time after its sender's death at which a request to create still arrives; if none, it never does.
     late_arrival: Option<Duration>,
     scripts: HashMap<(String, String), VecDeque<Script>>,
     sick: HashSet<String>,
@@ -84,34 +86,35 @@ struct State {
 }
 
 impl FakeCloud {
-    /// A cloud where everything takes no time.
+    /// Creates a cloud where everything takes no time.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long calls of `create` take, machines boot, nodes take to be healthy then, and calls of `destroy` take.
+    /// Sets the time that calls of `create` take, that machines boot, that nodes take to be healthy after that, and
+    /// that calls of `destroy` take.
     pub fn set_timing(&self, create: Duration, boot: Duration, healthy_after: Duration, destroy: Duration) {
         let mut state = self.lock();
         (state.create, state.boot, state.healthy_after, state.destroy) = (create, boot, healthy_after, destroy);
     }
 
-    /// New machines are seen by `observe` only after so long: until then they seem to be gone. `find` sees them at once, as the
-    /// contract wants it.
-    pub fn set_listing_delay(&self, late: Duration) {
-        self.lock().listing_delay = late;
+    /// Sets the age at which `observe` begins to see new machines: until then they seem to be gone. `find` sees them at
+    /// once, as the contract requires.
+    pub fn set_listing_delay(&self, delay: Duration) {
+        self.lock().listing_delay = delay;
     }
 
-    /// A request to create whose sender dies while it is on its way still arrives, so long afterwards.
+    /// Lets a request to create whose sender dies while it is on its way still arrive, this long afterwards.
     pub fn set_late_arrival(&self, after: Option<Duration>) {
         self.lock().late_arrival = after;
     }
 
-    /// Makes another machine for an instance that has one: its request was delivered twice.
+    /// Creates a twin for an instance that has a machine, as if its request had been delivered twice.
     pub fn deliver_twice(&self, instance: &str) {
         self.duplicate(instance, true);
     }
 
-    /// Copies a machine with its labels, as a user does. Lists show it, and no look for the instance finds it.
+    /// Copies a machine with its labels, as a user may. `list_owned` returns it, and `find` never does.
     pub fn copy_machine(&self, instance: &str) {
         self.duplicate(instance, false);
     }
@@ -121,16 +124,17 @@ impl FakeCloud {
         if let Some(machine) = state.machine_of(instance).cloned() {
             state.number += 1;
             let number = state.number;
+            state.has_twins |= is_twin;
             state.machines.insert(number, Machine { number, is_twin, ..machine });
         }
     }
 
-    /// From now on calls take different times, so that later ones may end earlier.
+    /// Varies the times of calls from now on, so that later ones may end earlier.
     pub fn set_jitter(&self, seed: u64) {
         self.lock().jitter = Some(seed);
     }
 
-    /// Whether a call that changes something is on its way.
+    /// Returns whether a call that changes something is on its way.
     pub fn is_busy(&self) -> bool {
         self.lock().in_flight > 0
     }
@@ -140,18 +144,18 @@ impl FakeCloud {
         InFlight(self)
     }
 
-    /// Whether `create` answers with the machine that an instance has already, as the contract wants it. It does not at first:
-    /// then a blind retry makes a second machine, and the tests see it.
+    /// Sets whether `create` returns the machine that an instance already has, as the contract requires. By default it
+    /// does not: a blind retry creates a second machine, and the tests see it.
     pub fn set_idempotent(&self, idempotent: bool) {
         self.lock().idempotent = idempotent;
     }
 
-    /// No call reaches this endpoint.
+    /// Makes an endpoint unreachable for all calls.
     pub fn set_unreachable(&self, endpoint: &str) {
         self.lock().unreachable.insert(endpoint.into());
     }
 
-    /// Whether lists of what carries our label show nothing.
+    /// Sets whether `list_owned` returns nothing.
     pub fn hide_from_lists(&self, hide: bool) {
         self.lock().is_hidden = hide;
     }
@@ -166,18 +170,19 @@ impl FakeCloud {
         Err(fault)
     }
 
-    /// The last lines of every machine of a node.
+    /// Sets the output of every machine of a node.
     pub fn set_output(&self, node: &str, output: &str) {
         self.lock().outputs.insert(node.into(), output.into());
     }
 
-    /// What happens at the next call ("create", "find", "destroy", "observe") for a node ("" for `observe`).
+    /// Scripts the next call ("create", "find", "destroy", "observe") for a node ("" for `observe`). Scripts of the
+    /// same call and node are used in order.
     pub fn script(&self, call: &str, node: &str, script: Script) {
         self.lock().scripts.entry((call.into(), node.into())).or_default().push_back(script);
     }
 
-    /// Nothing is scripted any more, nobody is sick, there is room everywhere, and it is known what machines are. What is
-    /// stopped or failed stays so.
+    /// Clears all scripts, makes all nodes healthy, gives all zones capacity, and makes unknown phases known. Stopped
+    /// and failed machines stay so.
     pub fn recover(&self) {
         let mut state = self.lock();
         for machine in state.machines.values_mut().filter(|machine| machine.phase == Some(Phase::Unknown)) {
@@ -188,7 +193,7 @@ impl FakeCloud {
         state.full.clear();
     }
 
-    /// A node's instances are unhealthy, or not any more.
+    /// Makes a node's instances unhealthy, or healthy again.
     pub fn set_sick(&self, node: &str, sick: bool) {
         let mut state = self.lock();
         if sick {
@@ -198,56 +203,56 @@ impl FakeCloud {
         };
     }
 
-    /// A zone (`zone` in the `resource` section) has no capacity.
+    /// Takes all capacity from a zone (`zone` in the `resource` section).
     pub fn fill_zone(&self, zone: &str) {
         self.lock().full.insert(zone.into());
     }
 
-    /// Something outside removes every machine of a node.
+    /// Removes every machine of a node, without a call of the engine.
     pub fn remove_machines_of(&self, node: &str) {
         self.lock().machines.retain(|_, machine| machine.node != node);
     }
 
-    /// Something outside removes the machine of an instance.
+    /// Removes the machine of an instance, without a call of the engine.
     pub fn remove_machine_of(&self, instance: &str) {
         self.lock().machines.retain(|_, machine| machine.instance != instance);
     }
 
-    /// Something outside changes every machine of a node.
+    /// Changes the phase of every machine of a node, without a call of the engine.
     pub fn set_phase(&self, node: &str, phase: Phase) {
         for machine in self.lock().machines.values_mut().filter(|machine| machine.node == node) {
             machine.phase = Some(phase);
         }
     }
 
-    /// All machines.
+    /// Returns all machines.
     pub fn machines(&self) -> Vec<Machine> {
         self.lock().machines.values().cloned().collect()
     }
 
-    /// Names of the nodes of all machines, sorted.
+    /// Returns the names of the nodes of all machines, sorted.
     pub fn nodes(&self) -> Vec<String> {
         let mut nodes: Vec<_> = self.lock().machines.values().map(|machine| machine.node.clone()).collect();
         nodes.sort();
         nodes
     }
 
-    /// Every call so far that began: its kind and node.
+    /// Returns every call that has begun so far: its kind and node.
     pub fn calls(&self) -> Vec<(String, String)> {
         self.lock().calls.clone()
     }
 
-    /// How many calls of a kind there were.
+    /// Returns the number of calls of a kind that have begun.
     pub fn count(&self, call: &str) -> usize {
         self.lock().calls.iter().filter(|(kind, _)| kind == call).count()
     }
 
-    /// The nodes that were checked, and when.
+    /// Returns the name of the node and the time of every health check.
     pub fn checked(&self) -> Vec<(String, Instant)> {
         self.lock().checked.clone()
     }
 
-    /// For each node that was contextualised: the nodes of the first hundred instances that it was told of.
+    /// Returns, for each rendered context, its node and the nodes of the first hundred peers in it.
     pub fn contextualised_with(&self) -> Vec<(String, Vec<String>)> {
         self.lock().contextualised.clone()
     }
@@ -256,7 +261,7 @@ impl FakeCloud {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a call, and gives what is scripted for it.
+    /// Records a call, and returns its script.
     fn record_call(&self, call: &str, node: &str) -> Option<Script> {
         let mut state = self.lock();
         state.calls.push((call.into(), node.into()));
@@ -269,7 +274,7 @@ impl FakeCloud {
 }
 
 impl State {
-    /// The number of the call decides, so that a history can be replayed.
+    /// Varies a time by the number of the call, so that a history can be replayed.
     fn jittered(&self, time: Duration) -> Duration {
         let Some(seed) = self.jitter else { return time };
         let factor = digest(format!("{seed}/{}", self.calls.len()).as_bytes()) % 1000;
@@ -295,10 +300,13 @@ impl State {
         observed
     }
 
-    /// The first machine that was made for an instance.
+    /// Returns the first machine that was created for an instance, or else a twin.
     fn machine_of(&self, instance: &str) -> Option<&Machine> {
         let known = self.by_instance.get(instance).and_then(|number| self.machines.get(number));
-        known.or_else(|| self.machines.values().find(|machine| machine.is_twin && machine.instance == instance))
+        if known.is_some() || !self.has_twins {
+            return known;
+        }
+        self.machines.values().find(|machine| machine.is_twin && machine.instance == instance)
     }
 
     fn observed(&self, machine: &Machine) -> ObservedMachine {
@@ -314,7 +322,7 @@ impl State {
     }
 }
 
-/// A request to create that has left its sender. Dropped with the request in it when the sender dies.
+/// A request to create that has left its sender. If the sender dies, it is dropped with the request in it.
 struct InTransit<'a> {
     cloud: &'a FakeCloud,
     request: Option<&'a CreateRequest>,
@@ -328,7 +336,7 @@ impl Drop for InTransit<'_> {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let mut state = cloud.lock();
-            // Its own id is a token: what has been made under it is not made again.
+            // The instance id is an idempotency token: nothing is created for it twice.
             if state.machine_of(&request.instance_id).is_none() {
                 state.create_machine(&request);
             }
@@ -477,12 +485,12 @@ impl HealthChecker for FakeCloud {
 impl Contextualiser for FakeCloud {
     async fn render(&self, request: &ContextRequest) -> Result<Rendered, Fault> {
         // Not all of thousands, which would cost more than everything else together.
-        let told = request.instances.iter().take(100).map(|instance| instance.node_name.clone()).collect();
-        self.lock().contextualised.push((request.context.node.clone(), told));
-        // The variable `tell` names a node whose addresses the instance is told of.
-        let tell = request.template_data.pointer("/variables/tell").and_then(Value::as_str);
-        let tell = tell.into_iter().flat_map(|node| request.instances.iter().filter(move |it| it.node_name == node));
-        let addresses: Vec<_> = tell.flat_map(|it| &it.addresses).map(|address| address.value.as_str()).collect();
+        let peers = request.instances.iter().take(100).map(|instance| instance.node_name.clone()).collect();
+        self.lock().contextualised.push((request.context.node.clone(), peers));
+        // The variable `tell` names a node whose addresses are in the user data.
+        let node = request.template_data.pointer("/variables/tell").and_then(Value::as_str);
+        let peers = node.into_iter().flat_map(|node| request.instances.iter().filter(move |it| it.node_name == node));
+        let addresses: Vec<_> = peers.flat_map(|it| &it.addresses).map(|address| address.value.as_str()).collect();
         let user_data = format!("user data, {SECRET} {}", addresses.join(" "));
         Ok(Rendered {
             user_data: Some(user_data.into_bytes()),

@@ -31,7 +31,7 @@ pub struct Fakes {
 }
 
 impl Fakes {
-    /// With Tokio's time.
+    /// Creates the fakes and an engine over them; the clock follows Tokio's time.
     pub fn new() -> Self {
         let clock = VirtualClock::new();
         let (cloud, store) = (FakeCloud::new(), MemoryStore::new(Arc::new(clock.clone())));
@@ -39,17 +39,23 @@ impl Fakes {
         Self { cloud, store, clock, engine }
     }
 
-    /// The same cloud and store, with an engine of other settings.
+    /// Returns the same cloud and store, with an engine of other settings.
     pub fn with_settings(self, settings: Settings) -> Self {
         Self { engine: self.engine.with_settings(settings), ..self }
     }
 
-    /// Builds under the id `test`.
+    /// Builds under the id `test`, with rollback.
+    ///
+    /// # Errors
+    /// As for [`Engine::build`].
     pub async fn build(&self, infrastructure: &Infrastructure) -> Result<Status, EngineError> {
         self.build_with(infrastructure, OnFailure::Rollback, RunHandle::new().0).await
     }
 
     /// Builds under the id `test`.
+    ///
+    /// # Errors
+    /// As for [`Engine::build`].
     pub async fn build_with(
         &self,
         infrastructure: &Infrastructure,
@@ -66,17 +72,23 @@ impl Fakes {
         self.engine.build(request, run).await
     }
 
-    /// Destroys the id `test`.
+    /// Destroys the infrastructure `test`.
+    ///
+    /// # Errors
+    /// As for [`Engine::destroy`].
     pub async fn destroy(&self) -> Result<DestroyReport, EngineError> {
         self.engine.destroy("test", RunHandle::new().0).await
     }
 
-    /// One pass over the id `test`.
+    /// Runs one pass over the infrastructure `test`.
+    ///
+    /// # Errors
+    /// As for [`Engine::maintain`].
     pub async fn maintain(&self) -> Result<Status, EngineError> {
         self.engine.maintain("test", MaintainOptions::default(), RunHandle::new().0).await
     }
 
-    /// Passes over the id `test`, every ten seconds until stopped.
+    /// Spawns maintenance of the infrastructure `test`: a pass every ten seconds, until stopped.
     pub fn spawn_maintain(&self) -> (StopSignal, JoinHandle<Result<Status, EngineError>>) {
         let (run, _) = RunHandle::new();
         let (stop, engine) = (run.stop.clone(), self.engine.clone());
@@ -84,7 +96,10 @@ impl Fakes {
         (stop, tokio::spawn(async move { engine.maintain("test", options, run).await }))
     }
 
-    /// The stored events of the id `test`.
+    /// Returns the stored events of the infrastructure `test`.
+    ///
+    /// # Errors
+    /// As for [`Engine::events`].
     pub async fn events(&self) -> Result<Vec<Event>, EngineError> {
         self.engine.events("test", 0, 100_000).await
     }
@@ -96,7 +111,7 @@ impl Default for Fakes {
     }
 }
 
-/// A node of type `small` with its dependencies.
+/// Returns a node of type `small`, with this number of instances and these dependencies.
 pub fn node(name: &str, count: u32, depends_on: &[&str]) -> Node {
     Node {
         name: name.into(),
@@ -110,7 +125,8 @@ pub fn node(name: &str, count: u32, depends_on: &[&str]) -> Node {
     }
 }
 
-/// An infrastructure of such nodes. The type `small` has one implementation, on the fake cloud, with its checker.
+/// Returns an infrastructure of these nodes. The type `small` has one implementation, on the fake cloud, with its
+/// health checker.
 pub fn infrastructure(nodes: Vec<Node>) -> Infrastructure {
     let implementation = Implementation {
         resource: json!({ "type": "fake", "endpoint": "fake://", "zone": "a" }),

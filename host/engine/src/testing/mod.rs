@@ -1,4 +1,4 @@
-//! A cloud, a store and a clock that tests can script. With Tokio's time paused, whole deployments take no time and go
+//! A cloud, a store and a clock that tests can script. With Tokio's time paused, whole deployments take no time and run
 //! the same way every time.
 
 mod clock;

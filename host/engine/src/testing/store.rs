@@ -1,4 +1,4 @@
-//! A store in memory, with everything that [`Store`] promises but durability.
+//! A store in memory, with all guarantees of [`Store`] but durability.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +14,12 @@ use crate::ports::{
     Change, Changes, Clock, CommitOutcome, Compare, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write,
 };
 
-/// When the process that uses the store dies.
+/// Moment at which the process that uses the store dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
-    /// Just before its transaction with this number (from 1) is written.
+    /// Just before the transaction with this number (from 1) is written.
     Before(u64),
-    /// Just after.
+    /// Just after the transaction with this number (from 1) is written.
     After(u64),
 }
 
@@ -52,18 +52,18 @@ struct Lease {
 }
 
 impl MemoryStore {
-    /// An empty store, whose leases end by this clock.
+    /// Creates an empty store, whose leases expire by this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { state: Arc::default(), clock, changes: broadcast::channel(4096).0 }
     }
 
-    /// Transactions so far.
+    /// Returns the number of transactions so far.
     pub fn commits(&self) -> u64 {
         self.lock().commits
     }
 
-    /// Lets the process die; the number counts from now. The token is cancelled when it is dead: its calls of the store
-    /// then never return, and the test drops it.
+    /// Lets the process die; the number counts from now. The returned token is cancelled at its death: its calls of the
+    /// store never return after that, and the test drops it.
     pub fn crash(&self, crash: Crash) -> CancellationToken {
         let mut state = self.lock();
         let commits = state.commits;
@@ -75,24 +75,24 @@ impl MemoryStore {
         state.dead.clone()
     }
 
-    /// Another process uses the store from now on.
+    /// Lets another process use the store from now on.
     pub fn revive(&self) {
         let mut state = self.lock();
         state.crash = None;
         state.dead = CancellationToken::new();
     }
 
-    /// The next transactions are refused.
+    /// Fails the next transactions, without an effect.
     pub fn fail_commits(&self, transactions: u32) {
         self.lock().commits_to_fail = transactions;
     }
 
-    /// The next transactions are written, and their answers are lost.
+    /// Writes the next transactions, and loses their answers.
     pub fn lose_commit_answers(&self, transactions: u32) {
         self.lock().answers_to_lose = transactions;
     }
 
-    /// Ends every lease, as a long pause would.
+    /// Expires every lease, as a long pause would.
     pub fn end_leases(&self) {
         let mut state = self.lock();
         let leases: Vec<_> = state.leases.keys().copied().collect();
@@ -101,17 +101,17 @@ impl MemoryStore {
         }
     }
 
-    /// All keys but those of evidence that is kept on purpose, in order.
+    /// Returns all keys, in order, but those of events that are kept after a rollback.
     pub fn live_keys(&self) -> Vec<String> {
         self.keys().into_iter().filter(|key| !key.starts_with("gone/")).collect()
     }
 
-    /// All keys, in order.
+    /// Returns all keys, in order.
     pub fn keys(&self) -> Vec<String> {
         self.lock().entries.keys().cloned().collect()
     }
 
-    /// All values as text, to look for what should not be there.
+    /// Returns all values as text, to search for what must not be stored.
     pub fn values_as_text(&self) -> String {
         self.lock().entries.values().map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).collect()
     }
@@ -119,7 +119,7 @@ impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
-        // As the real store does: a lease does not last longer because the clock was set back.
+        // As in the real store: a lease does not last longer because the clock was set back.
         for lease in state.leases.values_mut().filter(|lease| lease.renewed > now) {
             (lease.renewed, lease.ends) = (now, now.checked_add(lease.ttl).unwrap_or(Timestamp::MAX));
         }
@@ -170,7 +170,7 @@ impl MemoryStore {
         revision
     }
 
-    /// Never returns when the process is dead.
+    /// Returns at once; never if the process is dead.
     async fn hang_if_dead(&self) {
         let dead = self.lock().dead.is_cancelled();
         if dead {

@@ -1,27 +1,27 @@
-//! Whether files are as they were.
+//! Stamps of files, by which a change is noticed without reading them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A file that was written to so shortly before it was looked at may be written to again within the same tick of its clock.
+/// Age up to which a file may be written to again within the same tick of its file system's clock.
 const TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(2);
 
-/// Files as they are at one time.
+/// Stamps of files at one time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FileStamps(Vec<(PathBuf, FileStamp)>);
 
-/// A file that is not there is `None` throughout.
+/// A stamp of one file. All fields are `None` if the file does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct FileStamp {
     modified: Option<SystemTime>,
     length: Option<u64>,
     identity: Option<(u64, u64, i64, i64)>,
-    /// Whether it has to be read to know.
+    /// Set if the file was written to so recently that equal stamps prove nothing.
     is_fresh: bool,
 }
 
-/// Two times at which nothing has changed. What was fresh at one of them is not known to be the same.
+/// Equality means that no file has changed. A stamp that is fresh on either side is never equal.
 impl PartialEq for FileStamps {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0 && !self.0.iter().chain(&other.0).any(|(_, stamp)| stamp.is_fresh)
@@ -29,17 +29,17 @@ impl PartialEq for FileStamps {
 }
 
 impl FileStamps {
-    /// The files, in the order in which they were read.
+    /// Returns the files, in the order in which they were read.
     pub(super) fn files(&self) -> Vec<&PathBuf> {
         self.0.iter().map(|(path, _)| path).collect()
     }
 
-    /// Whether they are those of this file and what it names.
+    /// Returns whether these are the stamps of this file and of those that it names.
     pub(super) fn has_primary_file(&self, path: &Path) -> bool {
         self.0.first().is_some_and(|(first, _)| first == path)
     }
 
-    /// With further files, as they are now.
+    /// Adds stamps of further files, as they are now.
     pub(super) fn with_files(mut self, files: &[PathBuf]) -> Self {
         for file in files {
             if !self.0.iter().any(|(known, _)| known == file) {
@@ -50,7 +50,7 @@ impl FileStamps {
     }
 }
 
-/// Files as they are now.
+/// Returns the stamps of files as they are now.
 pub(super) fn stamp_files<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> FileStamps {
     FileStamps(files.into_iter().map(|file| (file.clone(), stamp_file(file))).collect())
 }
@@ -63,12 +63,12 @@ fn stamp_file(path: &Path) -> FileStamp {
         modified,
         length: Some(data.len()),
         identity: identity(&data),
-        // Also one that is from the future.
+        // A time in the future counts as fresh.
         is_fresh: age.is_none_or(|age| age < TIMESTAMP_GRANULARITY),
     }
 }
 
-/// Device, inode, and when either the file or what is said of it has changed.
+/// Returns device, inode and change time (seconds, nanoseconds) of a file.
 #[cfg(unix)]
 fn identity(data: &fs::Metadata) -> Option<(u64, u64, i64, i64)> {
     use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,4 @@
-//! What plugins say of their credentials, kept for the time when a file is read again and nobody can be asked.
+//! The plugins' schemas of credentials, recorded for the time when a file is read again without access to the plugins.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use occopus_model::{Schemas, SectionKind};
 use serde_json::Value;
 
-/// Answers that were given before. What was not asked for then is not checked.
+/// Schemas that were recorded before. A section whose schema was not recorded is not checked.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RecordedSchemas {
     credentials: HashMap<(SectionKind, String), Option<Arc<Value>>>,
     keywords: HashMap<SectionKind, Vec<String>>,
 }
 
-/// Passes questions on, and keeps the answers.
+/// A recorder that passes requests on, and keeps the schemas of credentials and the keywords.
 pub(super) struct SchemaRecorder<'a> {
     schemas: &'a dyn Schemas,
     known: Mutex<RecordedSchemas>,
@@ -24,8 +24,8 @@ impl<'a> SchemaRecorder<'a> {
         Self { schemas, known: Mutex::default() }
     }
 
-    fn record(&self, keep: impl FnOnce(&mut RecordedSchemas)) {
-        keep(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
+    fn record(&self, store: impl FnOnce(&mut RecordedSchemas)) {
+        store(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

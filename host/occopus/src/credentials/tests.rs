@@ -35,7 +35,7 @@ fn rule(token: &str) -> String {
     format!("resource:\n- type: cloud\n  auth_data:\n    token: {token}\n")
 }
 
-/// A folder with `auth_data.yaml`, and what is read from it.
+/// Creates a folder with `auth_data.yaml`, and the credentials of that file.
 fn folder(text: Option<&str>) -> (TempDir, PathBuf, Credentials) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("auth_data.yaml");
@@ -54,7 +54,7 @@ fn token(credentials: &Credentials) -> Option<String> {
     Some(current_credential(credentials)?.fields["token"].expose().to_owned())
 }
 
-/// As before a call, some time later.
+/// Refreshes as before a call some time later, and returns the token.
 async fn token_after_refresh(credentials: &Credentials) -> Option<String> {
     credentials.cache.state().last_check = None;
     if let Some(failed) = &mut credentials.cache.state().last_failure {
@@ -64,7 +64,7 @@ async fn token_after_refresh(credentials: &Credentials) -> Option<String> {
     token(credentials)
 }
 
-/// A command that gives another token each time.
+/// Writes a command that prints another token each time.
 fn counting_command(folder: &Path) -> PathBuf {
     let (script, count) = (folder.join("token.sh"), folder.join("count"));
     write(&count, "");
@@ -96,7 +96,7 @@ async fn a_changed_file_is_read_again() {
 }
 
 #[tokio::test]
-async fn files_that_it_names_count_as_well() {
+async fn a_change_of_a_referenced_file_is_noticed() {
     let (folder, _, credentials) = folder(Some(&rule("!ini keys default token")));
     write(&folder.path().join("keys"), "[default]\ntoken = a\n");
     credentials.read(&Plugins).expect("reads");
@@ -105,7 +105,7 @@ async fn files_that_it_names_count_as_well() {
 }
 
 #[tokio::test]
-async fn one_that_is_written_later_is_noticed() {
+async fn a_file_that_is_written_later_is_noticed() {
     let (_folder, path, credentials) = folder(None);
     credentials.read(&Plugins).expect("there is none");
     assert_eq!(token_after_refresh(&credentials).await, None);
@@ -114,7 +114,7 @@ async fn one_that_is_written_later_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_broken_file_leaves_what_was_good() {
+async fn a_broken_file_keeps_the_previous_credentials() {
     let (_folder, path, credentials) = folder(Some(&rule("a")));
     credentials.read(&Plugins).expect("reads");
     for broken in ["", "resource:\n- type: cloud\n  auth_data: {token", "resource:\n- type: cloud\n  auth_data: {}\n"] {
@@ -146,7 +146,7 @@ async fn a_command_is_run_again_when_its_lifetime_ends_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_asked_for_once_by_all() {
+async fn concurrent_rejections_cause_one_reading() {
     let (folder, path, credentials) = folder(None);
     let script = counting_command(folder.path());
     write(&path, &rule(&format!("!command sh {}", script.display())));
@@ -154,18 +154,18 @@ async fn a_refused_token_is_asked_for_once_by_all() {
     let used = current_credential(&credentials).expect("one");
     let section = json!({"type": "cloud"});
     let all = (0..20).map(|_| credentials.renew(SectionKind::Resource, &section, &used));
-    let mut others = 0;
+    let mut renewals = 0;
     for renewed in join_all(all).await {
-        others += usize::from(renewed);
+        renewals += usize::from(renewed);
     }
-    assert_eq!((others, token(&credentials).as_deref()), (20, Some("token-2")));
-    // Refused again at once: clouds that refuse everything don't run it without end.
+    assert_eq!((renewals, token(&credentials).as_deref()), (20, Some("token-2")));
+    // Rejected again at once: a cloud that rejects everything does not run the command without end.
     let used = current_credential(&credentials).expect("one");
     assert!(!credentials.renew(SectionKind::Resource, &section, &used).await);
     assert_eq!(token(&credentials).as_deref(), Some("token-2"));
 }
 
-/// All at once.
+/// Polls all futures concurrently, and returns their results in order.
 async fn join_all<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut all: Vec<_> = all.map(Box::pin).collect();
     let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
@@ -187,11 +187,11 @@ async fn join_all<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<
 }
 
 #[tokio::test]
-async fn a_look_reads_and_runs_nothing_by_itself() {
+async fn a_check_runs_no_command() {
     let (folder, path, credentials) = folder(None);
     let script = counting_command(folder.path());
     write(&path, &rule(&format!("!command sh {}", script.display())));
-    credentials.check(&Plugins).expect("looks");
+    credentials.check(&Plugins).expect("checks");
     let used = current_credential(&credentials).expect("one");
     token_after_refresh(&credentials).await;
     credentials.renew(SectionKind::Resource, &json!({"type": "cloud"}), &used).await;
@@ -201,10 +201,10 @@ async fn a_look_reads_and_runs_nothing_by_itself() {
 }
 
 #[test]
-fn settings_come_before_what_is_beside_a_description() {
+fn settings_come_before_the_folder_of_a_description() {
     let credentials = Credentials::new(None, vec!["home/auth_data.yaml".into(), "auth_data.yaml".into()]);
     credentials.add_default_path("project/auth_data.yaml".into());
-    let places = ["home/auth_data.yaml", "project/auth_data.yaml", "auth_data.yaml"].map(PathBuf::from);
-    assert_eq!(credentials.paths(), places);
+    let expected = ["home/auth_data.yaml", "project/auth_data.yaml", "auth_data.yaml"].map(PathBuf::from);
+    assert_eq!(credentials.paths(), expected);
     assert_eq!(Credentials::new(Some("x.yaml".into()), Vec::new()).paths(), [PathBuf::from("x.yaml")]);
 }

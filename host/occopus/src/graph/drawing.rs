@@ -1,45 +1,45 @@
-//! Drawings in SVG. They have no styles, only attributes and classes: they are good by themselves, and a page that holds
-//! one gives it its own colours.
+//! Drawings in SVG. They have no styles, only attributes and classes: a drawing is complete by itself, and a page that embeds
+//! one sets its own colours.
 
 use std::fmt::Write;
 
 use super::layout::{self, LayoutInput};
 use super::tone::Tone;
 
-/// Text that is too wide is cut; the title has all of it.
+/// Width limit of a box. Wider text is cut; the title has all of it.
 const MAX_BOX_WIDTH: u32 = 300;
 
 const PADDING: u32 = 12;
 
-/// Something to draw as a box.
+/// A box of the drawing.
 #[derive(Debug)]
 pub(super) struct NodeBox {
-    /// In full, for people who can't see it.
+    /// The content in full, for screen readers.
     pub(super) title: String,
-    /// Where a click leads.
+    /// Target of a click.
     pub(super) link: Option<String>,
-    /// Its stripe.
+    /// Colour of the stripe.
     pub(super) tone: Option<Tone>,
-    /// The first one is its name.
+    /// Lines of text; the first is the name.
     pub(super) lines: Vec<TextLine>,
-    /// As wide as its lines if it is not told.
+    /// Width; that of the lines if absent.
     pub(super) width: Option<u32>,
 }
 
 /// A line in a box.
 #[derive(Debug)]
 pub(super) struct TextLine {
-    /// On the left.
+    /// Text on the left.
     pub(super) left: String,
-    /// On the right.
+    /// Text on the right.
     pub(super) right: String,
-    /// Of the right side.
+    /// Tone of the text on the right.
     pub(super) tone: Option<Tone>,
-    /// How it is set.
+    /// Type style.
     pub(super) face: TextStyle,
 }
 
-/// How a line is set.
+/// A type style of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TextStyle {
     /// Large.
@@ -55,7 +55,7 @@ impl TextStyle {
         if self == Self::Name { 14 } else { 12 }
     }
 
-    /// Of a character, about.
+    /// Returns the approximate width of a character.
     fn advance(self) -> f64 {
         if self == Self::Name { 7.8 } else { 6.4 }
     }
@@ -77,15 +77,15 @@ impl TextStyle {
     }
 }
 
-/// The drawing of boxes and of arrows between them.
-pub(super) fn draw(label: &str, cards: &[NodeBox], arrows: Vec<(usize, usize)>, pieces: usize) -> String {
-    let boxes: Vec<_> = cards.iter().map(|card| (card.width(), card.height())).collect();
-    let layout = layout::cached_layout(LayoutInput { boxes: boxes.clone(), arrows, edge_segments: pieces });
+/// Draws boxes and arrows between them, as SVG. `edge_segments` is the number of ranks that all arrows pass together.
+pub(super) fn draw(label: &str, nodes: &[NodeBox], arrows: Vec<(usize, usize)>, edge_segments: usize) -> String {
+    let boxes: Vec<_> = nodes.iter().map(|node| (node.width(), node.height())).collect();
+    let layout = layout::cached_layout(LayoutInput { boxes: boxes.clone(), arrows, edge_segments });
     let (left, top, right, bottom) = layout.bounds;
     let (left, top) = (left - 4.0, top - 4.0);
     let (width, height) = ((right - left + 4.0).ceil(), (bottom - top + 4.0).ceil());
-    // What is an image has nothing in it that can be reached.
-    let role = if cards.iter().any(|card| card.link.is_some()) { "group" } else { "img" };
+    // The role `img` hides its content, such as links, from assistive technology.
+    let role = if nodes.iter().any(|node| node.link.is_some()) { "group" } else { "img" };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"graph\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"{left:.1} {top:.1} {width} {height}\" role=\"{role}\" aria-label=\"{}\" \
@@ -103,8 +103,8 @@ pub(super) fn draw(label: &str, cards: &[NodeBox], arrows: Vec<(usize, usize)>, 
             ),
         );
     }
-    for ((card, corner), (width, height)) in cards.iter().zip(&layout.corners).zip(boxes) {
-        card.draw(*corner, width, height, &mut svg);
+    for ((node, corner), (width, height)) in nodes.iter().zip(&layout.corners).zip(boxes) {
+        node.draw(*corner, width, height, &mut svg);
     }
     svg + "</svg>\n"
 }
@@ -151,7 +151,7 @@ impl NodeBox {
 impl TextLine {
     fn width(&self) -> u32 {
         let gap = if self.right.is_empty() { 0.0 } else { 2.0 };
-        // No float is too large: texts are cut long before.
+        // The result fits: texts are cut long before.
         ((text_columns(&self.left) + gap) * self.face.advance() + text_columns(&self.right) * TextStyle::Item.advance())
             .ceil() as u32
     }
@@ -189,7 +189,7 @@ impl TextLine {
     }
 }
 
-/// How wide a text is, in letters. Those of East Asia count twice.
+/// Returns the width of a text in columns. East Asian characters count twice.
 fn text_columns(text: &str) -> f64 {
     text.chars().map(char_columns).sum()
 }
@@ -198,7 +198,7 @@ fn char_columns(letter: char) -> f64 {
     if letter >= '\u{1100}' { 2.0 } else { 1.0 }
 }
 
-/// As much of a text as there is room for.
+/// Cuts a text to this width in columns.
 fn truncate(text: &str, room: f64) -> String {
     if text_columns(text) <= room {
         return text.to_owned();
@@ -211,7 +211,7 @@ fn truncate(text: &str, room: f64) -> String {
     kept.chain(['…']).collect()
 }
 
-/// For texts and attributes. What XML can't hold is replaced.
+/// Escapes a text for XML content and attributes. Characters that XML cannot hold are replaced.
 fn escape_xml(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -229,9 +229,9 @@ fn escape_xml(text: &str) -> String {
     safe
 }
 
-/// Writing to a text can't fail.
-fn write_svg(svg: &mut String, what: std::fmt::Arguments<'_>) {
-    let _ = svg.write_fmt(what);
+/// Appends to the drawing. Writing to a string cannot fail.
+fn write_svg(svg: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = svg.write_fmt(text);
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Where boxes and arrows are drawn. It depends on the graph and the sizes alone, and is remembered: pages draw the same
-//! graph again and again.
+//! Layout of boxes and arrows. It depends on the graph and the sizes alone, and is cached: pages draw the same graph
+//! again and again.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -12,32 +12,32 @@ use layout::core::style::StyleAttr;
 use layout::std_shapes::shapes::{Arrow, Element, ShapeKind};
 use layout::topo::layout::VisualGraph;
 
-/// Between boxes, along the arrows and across them.
+/// Gaps between boxes, along the arrows and across them.
 const GAP: (f64, f64) = (72.0, 28.0);
 
-/// With more pieces of arrows than this, crossings are not looked for: it takes seconds.
+/// Number of edge segments above which crossings are not reduced, which would take seconds.
 const MAX_UNTANGLED_SEGMENTS: usize = 400;
 
-/// How many layouts are remembered.
+/// Number of cached layouts.
 const MAX_CACHED_LAYOUTS: usize = 32;
 
-/// What is to be laid out.
+/// A graph to lay out, and the key of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LayoutInput {
     /// Width and height of each box.
     pub(super) boxes: Vec<(u32, u32)>,
-    /// From box to box. No cycles.
+    /// Arrows from box to box, without cycles.
     pub(super) arrows: Vec<(usize, usize)>,
-    /// How many rows all arrows pass together.
+    /// Number of ranks that all arrows pass together.
     pub(super) edge_segments: usize,
 }
 
-/// Where everything is.
+/// Positions of boxes and arrows.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    /// The upper left corner of each box.
+    /// Upper left corner of each box.
     pub(super) corners: Vec<(f64, f64)>,
-    /// What goes into the `d` of a path: the arrows.
+    /// Arrows, each as the attribute `d` of a path.
     pub(super) paths: Vec<String>,
     /// Upper left and lower right corner of all.
     pub(super) bounds: (f64, f64, f64, f64),
@@ -45,16 +45,16 @@ pub(super) struct Layout {
 
 static LAYOUT_CACHE: Mutex<VecDeque<(LayoutInput, Arc<Layout>)>> = Mutex::new(VecDeque::new());
 
-/// The layout of a graph.
+/// Returns the layout of a graph, from the cache if possible.
 pub(super) fn cached_layout(graph: LayoutInput) -> Arc<Layout> {
-    let known = || LAYOUT_CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, layout)) = known().iter().find(|(other, _)| *other == graph) {
+    let lock = || LAYOUT_CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, layout)) = lock().iter().find(|(other, _)| *other == graph) {
         return layout.clone();
     }
     let layout = Arc::new(compute_layout(&graph));
-    let mut known = known();
-    known.truncate(MAX_CACHED_LAYOUTS - 1);
-    known.push_front((graph, layout.clone()));
+    let mut cache = lock();
+    cache.truncate(MAX_CACHED_LAYOUTS - 1);
+    cache.push_front((graph, layout.clone()));
     layout
 }
 
@@ -92,7 +92,7 @@ impl Layout {
     }
 }
 
-/// Takes down what is to be drawn, in the order in which it was given.
+/// Records what is to be drawn, in the order in which it was added.
 impl RenderBackend for Layout {
     fn draw_rect(&mut self, xy: Point, size: Point, _: &StyleAttr, _: Option<String>, _: Option<ClipHandle>) {
         self.extend_bounds(xy);
@@ -109,13 +109,13 @@ impl RenderBackend for Layout {
         _: Option<String>,
         _: &str,
     ) {
-        // The first point comes with its exit, the others with their entries.
+        // The first point has its exit as its control point, the others their entries.
         let mut text = String::new();
         for (at, (first, second)) in path.iter().enumerate() {
             self.extend_bounds(*first);
             self.extend_bounds(*second);
             let (a, b, c, d) = (first.x, first.y, second.x, second.y);
-            // Writing to a text can't fail.
+            // Writing to a string cannot fail.
             let _ = match at {
                 0 => write!(text, "M{a:.1} {b:.1}C{c:.1} {d:.1}"),
                 1 => write!(text, " {a:.1} {b:.1} {c:.1} {d:.1}"),

@@ -1,22 +1,22 @@
-//! How things are, in a word and a colour: the same in every drawing and on every page.
+//! Tones of states: a class and a colour that are the same in every drawing and on every page.
 
 use occopus_engine::{InfrastructureState, InstanceState, NodeStatus};
 
-/// How things are.
+/// A summary of a state for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tone {
-    /// As it should be.
+    /// Ready.
     Good,
-    /// On its way.
+    /// Being changed.
     Busy,
-    /// Somebody should look.
+    /// Failing, or in need of attention.
     Bad,
-    /// Nothing happens.
+    /// Inactive.
     Idle,
 }
 
 impl Tone {
-    /// The name of the class in drawings and pages.
+    /// Returns the name of the class in drawings and pages.
     pub fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -26,7 +26,7 @@ impl Tone {
         }
     }
 
-    /// Where no style sheet says otherwise. Dark enough to be read on white.
+    /// Returns the colour without a style sheet. It is dark enough to be read on white.
     pub(super) fn colour(self) -> &'static str {
         match self {
             Self::Good => "#1a7f37",
@@ -37,7 +37,7 @@ impl Tone {
     }
 }
 
-/// Of an infrastructure.
+/// Returns the tone of an infrastructure.
 pub fn of_infrastructure(state: InfrastructureState) -> Tone {
     match state {
         InfrastructureState::Ready => Tone::Good,
@@ -49,7 +49,7 @@ pub fn of_infrastructure(state: InfrastructureState) -> Tone {
     }
 }
 
-/// Of an instance.
+/// Returns the tone of an instance.
 pub fn of_instance(state: InstanceState) -> Tone {
     match state {
         InstanceState::Ready => Tone::Good,
@@ -64,7 +64,7 @@ pub fn of_instance(state: InstanceState) -> Tone {
     }
 }
 
-/// How bad an instance's state is for its node, with the word for a node of which it is the worst.
+/// Returns the severity of an instance's state for its node, and the word for a node of which it is the most severe.
 fn rank(state: InstanceState) -> (u8, &'static str) {
     match state {
         InstanceState::Failed => (9, "failed"),
@@ -78,14 +78,14 @@ fn rank(state: InstanceState) -> (u8, &'static str) {
     }
 }
 
-/// Returns the tone of a node, by its instances, with the word for it. What is worst counts.
+/// Returns the tone of a node and the word for it. The most severe state of its instances counts.
 pub fn of_node(node: &NodeStatus) -> (Tone, &'static str) {
     let target = node.target as usize;
     if node.failing.is_some() && count_ready(node) < target {
         return (Tone::Bad, "failing");
     }
-    let worst = node.instances.iter().map(|instance| instance.state).max_by_key(|state| rank(*state).0);
-    match worst {
+    let most_severe = node.instances.iter().map(|instance| instance.state).max_by_key(|state| rank(*state).0);
+    match most_severe {
         None if node.target == 0 => (Tone::Idle, "none"),
         None => (Tone::Idle, "waiting"),
         Some(state) if state != InstanceState::Ready => (of_instance(state), rank(state).1),
@@ -96,12 +96,12 @@ pub fn of_node(node: &NodeStatus) -> (Tone, &'static str) {
     }
 }
 
-/// Returns how many instances of a node are ready, of how many: `2 of 3 ready`.
-pub fn format_ready(ready: usize, wanted: usize) -> String {
-    if ready > wanted { format!("{ready} ready, {wanted} wanted") } else { format!("{ready} of {wanted} ready") }
+/// Formats the number of ready instances and the target: `2 of 3 ready`.
+pub fn format_ready(ready: usize, target: usize) -> String {
+    if ready > target { format!("{ready} ready, {target} wanted") } else { format!("{ready} of {target} ready") }
 }
 
-/// How many instances of a node are ready.
+/// Returns the number of ready instances of a node.
 pub fn count_ready(node: &NodeStatus) -> usize {
     node.instances.iter().filter(|instance| instance.state == InstanceState::Ready).count()
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-/// A source whose next token comes with each renewal, up to the last one.
+/// Credential source that has the next token after each renewal, up to the last one.
 struct RotatingTokens {
     now: AtomicUsize,
     last: usize,
@@ -33,16 +33,16 @@ impl CredentialSource for RotatingTokens {
         Ok(Some(credential(self.now.load(Ordering::SeqCst))))
     }
 
-    async fn renew(&self, _: SectionKind, _: &Value, refused: &Credential) -> bool {
+    async fn renew(&self, _: SectionKind, _: &Value, denied: &Credential) -> bool {
         self.renewals.fetch_add(1, Ordering::SeqCst);
         if self.now.load(Ordering::SeqCst) < self.last {
             self.now.fetch_add(1, Ordering::SeqCst);
         }
-        *refused != credential(self.now.load(Ordering::SeqCst))
+        *denied != credential(self.now.load(Ordering::SeqCst))
     }
 }
 
-/// A cloud that takes one token only, and whose `create` may be refused after it made the machine.
+/// A cloud that accepts one token only, and whose `create` may be denied after it made the machine.
 struct Cloud {
     tokens: Arc<RotatingTokens>,
     accepted_token: usize,
@@ -102,10 +102,9 @@ impl Driver for Cloud {
     }
 }
 
-fn driver(tokens: &Arc<RotatingTokens>, taken: usize, half: bool) -> RenewingDriver<Cloud> {
+fn driver(tokens: &Arc<RotatingTokens>, accepted_token: usize, creates_before_refusal: bool) -> RenewingDriver<Cloud> {
     let (machines, calls) = (Mutex::default(), Mutex::default());
-    let driver =
-        Cloud { tokens: Arc::clone(tokens), accepted_token: taken, creates_before_refusal: half, machines, calls };
+    let driver = Cloud { tokens: Arc::clone(tokens), accepted_token, creates_before_refusal, machines, calls };
     RenewingDriver { driver, credentials: tokens.clone() }
 }
 
@@ -145,8 +144,8 @@ async fn a_refused_call_is_made_once_more_with_what_there_is_by_then() {
             _ => driver.list_owned(&request.scope, None).await.map(|_| ()),
         };
         assert_eq!(answer, Ok(()), "{call}");
-        let wanted: &[&str] = if call == "create" { &["create", "find", "create again"] } else { &[call, call] };
-        assert_eq!(*driver.driver.calls.lock().expect("calls"), wanted);
+        let expected: &[&str] = if call == "create" { &["create", "find", "create again"] } else { &[call, call] };
+        assert_eq!(*driver.driver.calls.lock().expect("calls"), expected);
         assert_eq!(tokens.renewals.load(Ordering::SeqCst), 1);
     }
 }
@@ -165,11 +164,11 @@ async fn a_refusal_stays_one_when_there_is_nothing_else() {
     let fault = driver.create(&request()).await.expect_err("refused");
     assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::Denied, "cloud.denied"));
     assert_eq!(*driver.driver.calls.lock().expect("calls"), ["create"]);
-    // With another token that is refused as well, it is still known that nothing was made.
+    // With another token that is denied as well, it is still known that nothing was made.
     let others = self::driver(&RotatingTokens::up_to(9), 20, false);
     assert_eq!(others.create(&request()).await.expect_err("refused").reaction, Reaction::Denied);
     assert_eq!(*others.driver.calls.lock().expect("calls"), ["create", "find"]);
-    // And the second token is refused as well: once, not for ever.
+    // The second token is denied as well: one renewal, not an endless loop.
     let tokens = RotatingTokens::up_to(9);
     let driver = self::driver(&tokens, 20, false);
     driver.destroy(&request().scope, &observed().handle).await.expect_err("refused");

@@ -2,19 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// How much it takes to reach an address.
+/// Class of an address, by the grant that it requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum AddressClass {
     /// A grant by name or by network.
     Ordinary,
-    /// This machine: a grant that says so.
+    /// An address of this machine: a grant that names it.
     Loopback,
     /// Metadata services, link-local and non-unicast addresses: a grant of this very address by the operator.
     Guarded,
 }
 
-/// The class of an address, in whatever form it is written. An IPv4 address inside an IPv6 one counts like the IPv4
-/// address itself, since a gateway (or this machine) may unwrap it.
+/// Returns the class of an address, in whatever form it is written. An IPv4 address inside an IPv6 one has the class of
+/// the IPv4 address itself, since a gateway (or this machine) may unwrap it.
 pub(super) fn classify(address: IpAddr) -> AddressClass {
     match address.to_canonical() {
         IpAddr::V4(v4) => classify_v4(v4),
@@ -22,21 +22,22 @@ pub(super) fn classify(address: IpAddr) -> AddressClass {
     }
 }
 
-/// Place of a host, as far as its text tells: nothing is resolved.
+/// Network zone of a host, by its text alone: nothing is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NetworkZone {
-    /// Anywhere.
+    /// Any other address or name.
     Public,
     /// An address of a private network (RFC 1918, RFC 4193, RFC 6598).
     Private,
-    /// This machine.
+    /// An address of this machine.
     ThisMachine,
     /// A metadata service, or a link-local or reserved address.
     Guarded,
 }
 
 impl NetworkZone {
-    /// Returns that of a name or an address. `host` is normal: see [`super::target::normal_host`].
+    /// Returns the zone of a name or an address. `host` is normalised: see
+    /// [`normalize_host`](super::target::normalize_host).
     pub(super) fn of(host: &str) -> Self {
         match host.parse::<IpAddr>() {
             Ok(address) => match classify(address) {
@@ -103,8 +104,9 @@ fn classify_v6(address: Ipv6Addr) -> AddressClass {
     }
 }
 
-/// The IPv4 address that an IPv6 address carries: compatible (`::/96`), translated (`::ffff:0:0:0/96`), NAT64
-/// (`64:ff9b::/96`, and `64:ff9b:1::/48` with the address at its end), 6to4 (`2002::/16`), Teredo (`2001::/32`, inverted).
+/// Returns the IPv4 address inside an IPv6 address: compatible (`::/96`), translated (`::ffff:0:0:0/96`), NAT64
+/// (`64:ff9b::/96`, and `64:ff9b:1::/48` with the address at its end), 6to4 (`2002::/16`), Teredo (`2001::/32`,
+/// inverted).
 fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = address.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn hosts_have_a_zone() {
-        for (host, place) in [
+        for (host, zone) in [
             ("example.org", NetworkZone::Public),
             ("localhost.example.org", NetworkZone::Public),
             ("8.8.8.8", NetworkZone::Public),
@@ -177,7 +179,7 @@ mod tests {
             ("169.254.169.254", NetworkZone::Guarded),
             ("0.0.0.0", NetworkZone::Guarded),
         ] {
-            assert_eq!(NetworkZone::of(host), place, "{host}");
+            assert_eq!(NetworkZone::of(host), zone, "{host}");
         }
     }
 

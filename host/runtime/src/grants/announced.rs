@@ -12,17 +12,18 @@ use url::Url;
 use super::address::NetworkZone;
 use super::target::{NetworkTarget, host_pattern, join_host_port, normalize_host};
 
-/// The most hosts of one endpoint, and the most endpoints.
+/// Number of hosts of one endpoint.
 const MAX_HOSTS_PER_ENDPOINT: usize = 256;
+/// Number of endpoints whose hosts are kept; those of further endpoints last for one call.
 const MAX_ENDPOINTS: usize = 1024;
 
-/// Hosts that all calls of the process have learnt, by the identity of a plugin and by endpoint.
+/// Hosts that were announced to all calls of the process, by the identity of a plugin and by endpoint.
 #[derive(Debug, Default)]
 pub(super) struct AnnouncementRegistry {
     known: Mutex<HashMap<(String, String), Arc<AnnouncedHosts>>>,
 }
 
-/// What one endpoint named to one plugin.
+/// Hosts that one endpoint announced to one plugin.
 #[derive(Debug)]
 pub(crate) struct AnnouncedHosts {
     endpoint: (String, u16),
@@ -43,7 +44,7 @@ impl AnnouncementRegistry {
 }
 
 impl AnnouncedHosts {
-    /// Is this the endpoint, whose answers count?
+    /// Returns whether this is the endpoint whose answers are read.
     pub(super) fn is_endpoint(&self, host: &str, port: u16) -> bool {
         self.endpoint == (normalize_host(host), port)
     }
@@ -52,15 +53,15 @@ impl AnnouncedHosts {
         lock(&self.targets).iter().any(|(name, port)| test(&NetworkTarget::new(host_pattern(name), Some(*port))))
     }
 
-    /// Learns the hosts of all URLs in an answer of the endpoint.
+    /// Adds the hosts of all URLs in an answer of the endpoint.
     pub(crate) fn learn(&self, answer: &[u8]) {
         let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return };
         let mut found = BTreeSet::new();
         collect_url_hosts(&answer, &mut found);
-        // A cloud elsewhere has no business on this machine.
-        let own = self.is_this_machine();
+        // A cloud elsewhere can't announce this machine.
+        let is_local = self.is_this_machine();
         let mut targets = lock(&self.targets);
-        for (host, port) in found.into_iter().filter(|(host, _)| own || !is_this_machine(host)) {
+        for (host, port) in found.into_iter().filter(|(host, _)| is_local || !is_this_machine(host)) {
             if targets.len() < MAX_HOSTS_PER_ENDPOINT {
                 targets.insert((host, port));
             }
@@ -90,7 +91,7 @@ fn is_this_machine(host: &str) -> bool {
     NetworkZone::of(host) == NetworkZone::ThisMachine
 }
 
-/// What is behind these locks is whole at any time, also after a panic.
+/// Locks a mutex, also after a panic: the values behind it are consistent at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

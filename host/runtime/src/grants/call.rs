@@ -1,4 +1,4 @@
-//! The grants of one call.
+//! Grants of one call: the checks that every access to the network, to secrets and to host interfaces goes through.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,52 +16,52 @@ use crate::http::TlsIdentity;
 
 use super::{GrantRefusal, GrantSubject, Interface, NodeAddress};
 
-/// What one call may reach. Made for the call, and gone with it.
+/// Grants of one call. They are made for the call, and dropped with it.
 #[derive(Debug)]
 pub struct CallGrants {
     pub(super) plugin: String,
-    /// The key of the configuration whose lines are for this plugin.
-    pub(super) entry: String,
+    /// Key of the configuration under which this plugin's grants are written.
+    pub(super) config_key: String,
     targets: Vec<(NetworkTarget, GrantSource)>,
-    /// What its endpoints name, where the plugin asks for that.
+    /// Hosts that its endpoints announce, if the plugin may follow them.
     announced: Vec<Arc<AnnouncedHosts>>,
     interfaces: BTreeSet<Interface>,
-    /// Of the access to the endpoint.
+    /// Certificates for the endpoint.
     tls_identity: Option<TlsIdentity>,
     may_run_commands: bool,
-    /// True where the call is made to see what would be.
+    /// Set for an offline call, which reaches nothing: a description, a preview, a check.
     offline: bool,
-    /// Places of the endpoints of its section.
+    /// Network zones of the endpoints of its section.
     endpoint_zones: Vec<NetworkZone>,
-    /// Made-up host names of unix sockets.
+    /// Unix sockets, by their generated host names.
     sockets: Mutex<BTreeMap<String, PathBuf>>,
-    /// What granted names resolved to, in this call.
+    /// Names by the addresses to which they resolved in this call.
     resolved_names: Mutex<BTreeMap<IpAddr, BTreeSet<String>>>,
 }
 
-/// Why something is granted.
+/// Source of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum GrantSource {
-    /// The user wrote it into the section at hand.
+    /// Endpoint in the section at hand.
     Endpoint,
-    /// It is the node at hand.
+    /// Address of the node at hand.
     Node,
-    /// The operator wrote it into the configuration.
+    /// Configuration of the operator.
     Operator,
-    /// A plugin that came with this program needs it.
+    /// Need of a bundled plugin.
     Bundled,
 }
 
 impl CallGrants {
     pub(super) fn new(subject: &GrantSubject<'_>, known: &AnnouncementRegistry) -> Self {
         let needs = |need: &str| subject.needs_network.iter().any(|line| line == need);
-        let (mut granted, mut announced) = (Vec::new(), Vec::new());
-        // What is no endpoint grants nothing; `url_for` tells the user.
+        let (mut targets, mut announced) = (Vec::new(), Vec::new());
+        // An invalid endpoint grants nothing; `url_for` reports it to the user.
         let endpoints: Vec<_> = subject.endpoints.iter().filter_map(|text| Endpoint::parse(text).ok()).collect();
         if needs("endpoint") {
             let follows = subject.may_follow_announcements();
             for endpoint in &endpoints {
-                granted.push((endpoint.target(), GrantSource::Endpoint));
+                targets.push((endpoint.target(), GrantSource::Endpoint));
                 if let (true, Endpoint::Url { host, port, .. }) = (follows, endpoint) {
                     announced.push(known.for_endpoint(subject.plugin_identity, host, *port));
                 }
@@ -69,19 +69,19 @@ impl CallGrants {
         }
         if needs("node-address") {
             let nodes = subject.node_addresses.iter().filter_map(|address| node_target(address));
-            granted.extend(nodes.map(|target| (target, GrantSource::Node)));
+            targets.extend(nodes.map(|target| (target, GrantSource::Node)));
         }
         if subject.bundled {
             let lines = subject.needs_network.iter().filter_map(|line| line.parse().ok());
-            granted.extend(lines.map(|target| (target, GrantSource::Bundled)));
+            targets.extend(lines.map(|target| (target, GrantSource::Bundled)));
         }
         if let Some(operator) = subject.operator {
-            granted.extend(operator.network.iter().map(|target| (target.clone(), GrantSource::Operator)));
+            targets.extend(operator.network.iter().map(|target| (target.clone(), GrantSource::Operator)));
         }
         Self {
             plugin: subject.plugin.to_owned(),
-            entry: subject.config_key.unwrap_or(subject.plugin).to_owned(),
-            targets: granted,
+            config_key: subject.config_key.unwrap_or(subject.plugin).to_owned(),
+            targets,
             announced,
             interfaces: subject.interfaces(),
             tls_identity: None,
@@ -93,13 +93,13 @@ impl CallGrants {
         }
     }
 
-    /// The same, with these certificates for its endpoint.
+    /// Returns the same grants, with these certificates for the endpoint.
     pub(crate) fn with_tls_identity(self, identity: Option<TlsIdentity>) -> Self {
         Self { tls_identity: identity, ..self }
     }
 
-    /// Returns the certificates for a host: all of them for the endpoint, the authorities alone for those that it announced, none
-    /// for others.
+    /// Returns the certificates for a host: all of them for the endpoint, the authorities alone for announced hosts,
+    /// none for others.
     pub(crate) fn tls_identity_for(&self, host: &str, port: u16) -> Option<TlsIdentity> {
         let identity = self.tls_identity.as_ref()?;
         let host = normalize_host(host);
@@ -114,21 +114,26 @@ impl CallGrants {
         self.announced.iter().any(|announced| announced.any(covers)).then(|| identity.authorities_only()).flatten()
     }
 
-    /// Whether its requests go through the proxies that the environment names. A node is asked directly: it is asked whether it
-    /// can be reached.
+    /// Returns whether requests go through the proxies that the environment names. A node is connected to directly: the
+    /// call checks whether it can be reached.
     pub(crate) fn uses_proxies(&self) -> bool {
         self.targets.iter().all(|(_, source)| *source != GrantSource::Node)
     }
 
-    /// Makes the grants of a call that reaches nothing, whatever is granted to the plugin.
+    /// Creates the grants of a call that reaches nothing, whatever is granted to the plugin.
     pub(crate) fn offline(subject: &GrantSubject<'_>) -> Self {
-        let nobody = GrantSubject { plugin: subject.plugin, config_key: subject.config_key, ..GrantSubject::default() };
-        let nothing = Self::new(&nobody, &AnnouncementRegistry::default());
-        Self { offline: true, may_run_commands: subject.may_run_commands(), ..nothing }
+        let without_grants =
+            GrantSubject { plugin: subject.plugin, config_key: subject.config_key, ..GrantSubject::default() };
+        let grants = Self::new(&without_grants, &AnnouncementRegistry::default());
+        Self { offline: true, may_run_commands: subject.may_run_commands(), ..grants }
     }
 
-    /// May a node be there, by the word of the driver of this call? On this machine, and at link-local and metadata addresses, only
-    /// where the driver's own endpoint is, or where it starts programs itself.
+    /// Checks an address that the driver of this call reports for a node. An address of this machine is allowed only if
+    /// the driver's own endpoint is on this machine or the driver starts programs itself; a link-local, reserved or
+    /// metadata address only if the driver's endpoint is at one.
+    ///
+    /// # Errors
+    /// Returns the reason if the address is not allowed.
     pub fn check_node(&self, address: &NodeAddress) -> Result<(), &'static str> {
         match address.zone() {
             NetworkZone::Public | NetworkZone::Private => Ok(()),
@@ -146,18 +151,24 @@ impl CallGrants {
         }
     }
 
-    /// Tells whether the call is made to see what would be.
+    /// Returns whether the call is offline: a description, a preview, a check.
     pub(crate) fn is_offline(&self) -> bool {
         self.offline
     }
 
-    /// May it run commands that the user's templates name (`cmd`)? What others than the program's own contextualisers render is
-    /// not known to be the user's.
+    /// Checks the use of commands that the user's templates name (`cmd`). Text that others than the program's own
+    /// contextualisers render is not known to be the user's.
+    ///
+    /// # Errors
+    /// Returns [`GrantRefusal`] if the call may not run commands.
     pub fn check_command(&self) -> Result<(), GrantRefusal> {
         if self.may_run_commands { Ok(()) } else { Err(GrantRefusal::interface(self, Interface::Process.name())) }
     }
 
-    /// May this call talk to this host, by the name or the address that it wrote? To be asked before resolution.
+    /// Checks a connection to a host, by the name or the address that the call wrote. Must be called before resolution.
+    ///
+    /// # Errors
+    /// Returns [`GrantRefusal`] if the host is not granted.
     pub fn check_name(&self, host: &str, port: u16) -> Result<(), GrantRefusal> {
         let host = normalize_host(host);
         if let Ok(address) = host.parse::<IpAddr>() {
@@ -169,8 +180,11 @@ impl CallGrants {
         Err(self.network_refusal(&join_host_port(&host, port), NOT_GRANTED_REASON, &join_host_port(&host, port)))
     }
 
-    /// May it talk to this address? `name` is the host name that was resolved to it, none when the guest wrote the address
-    /// itself. To be asked for each address that will be connected to, right before.
+    /// Checks a connection to an address. `name` is the host name that resolved to it; none if the guest wrote the
+    /// address itself. Must be called for each address that will be connected to, right before.
+    ///
+    /// # Errors
+    /// Returns [`GrantRefusal`] if the address is not granted, or its class takes a grant of its own.
     pub fn check_address(&self, address: IpAddr, port: u16, name: Option<&str>) -> Result<(), GrantRefusal> {
         let address = address.to_canonical();
         match name {
@@ -191,8 +205,8 @@ impl CallGrants {
         }
     }
 
-    /// May it talk to this address over a connection of its own, though it has a credential? The host does not see what is said
-    /// there, so that the operator's word is needed: an endpoint is for the host's HTTP client.
+    /// Checks a connection that the plugin opens itself in a call with a credential. The host can't search what is sent
+    /// there, so it takes a grant of the operator: an endpoint is for the host's HTTP client.
     pub(crate) fn check_raw_connection(&self, address: IpAddr, port: u16) -> Result<(), GrantRefusal> {
         self.check_address(address, port, None)?;
         let address = address.to_canonical();
@@ -206,8 +220,11 @@ impl CallGrants {
         if by_operator { Ok(()) } else { Err(self.network_refusal(&request, RAW_CONNECTION_REASON, &line)) }
     }
 
-    /// May it ask for the addresses of this name? Only where it may talk to some port of it: a look-up tells the name to
-    /// servers of others.
+    /// Checks the resolution of a name. Allowed only if some port of it is granted: a lookup discloses the name to
+    /// foreign servers.
+    ///
+    /// # Errors
+    /// Returns [`GrantRefusal`] if no port of the name is granted.
     pub fn check_lookup(&self, name: &str) -> Result<(), GrantRefusal> {
         let name = normalize_host(name);
         let granted = self.any_target(|target| match &target.0 {
@@ -218,7 +235,10 @@ impl CallGrants {
         if granted { Ok(()) } else { Err(self.network_refusal(&request, NOT_GRANTED_REASON, &format!("{name}:*"))) }
     }
 
-    /// May it send an ICMP echo there?
+    /// Checks an ICMP echo to an address.
+    ///
+    /// # Errors
+    /// Returns [`GrantRefusal`] if the address is not granted, or its class takes a grant of its own.
     pub fn check_echo(&self, address: IpAddr) -> Result<(), GrantRefusal> {
         let address = address.to_canonical();
         let line = super::target::any_port_target(address);
@@ -237,7 +257,10 @@ impl CallGrants {
         }
     }
 
-    /// May it use this host interface?
+    /// Checks the use of a host interface.
+    ///
+    /// # Errors
+    /// Returns [`GrantRefusal`] if the interface is not granted.
     pub fn check_interface(&self, interface: Interface) -> Result<(), GrantRefusal> {
         if self.interfaces.contains(&interface) {
             Ok(())
@@ -250,8 +273,11 @@ impl CallGrants {
         }
     }
 
-    /// May secrets go to this host? Not to a node just because it is the node at hand, and not to what an endpoint names: they
-    /// are not the credential's owner.
+    /// Checks the sending of secrets to a host. A host is not allowed for being the node at hand, or for being
+    /// announced by an endpoint: those do not own the credential.
+    ///
+    /// # Errors
+    /// Returns [`GrantRefusal`] if secrets may not be sent there.
     pub fn check_secrets(&self, host: &str, port: u16) -> Result<(), GrantRefusal> {
         let host = normalize_host(host);
         let address = host.parse::<IpAddr>().ok();
@@ -271,8 +297,8 @@ impl CallGrants {
         ))
     }
 
-    /// Remembers that a name resolved to these addresses in this call, so that the guest may connect to them by address
-    /// where the name is granted.
+    /// Records that a name resolved to these addresses in this call, so that the guest may connect to them by address
+    /// if the name is granted.
     pub fn note_resolution(&self, name: &str, addresses: &[IpAddr]) {
         let name = normalize_host(name);
         let mut resolved = lock(&self.resolved_names);
@@ -281,7 +307,10 @@ impl CallGrants {
         }
     }
 
-    /// The URL under which the guest reaches an endpoint (`call.context.url-for`).
+    /// Returns the URL under which the guest reaches an endpoint (`call.context.url-for`).
+    ///
+    /// # Errors
+    /// Fails if the endpoint is not valid, or is a unix socket that is not granted.
     pub fn url_for(&self, endpoint: &str) -> Result<String, Fault> {
         let path = match Endpoint::parse(endpoint)? {
             Endpoint::Url { url, .. } => return Ok(url),
@@ -294,7 +323,7 @@ impl CallGrants {
         let mut sockets = lock(&self.sockets);
         let known = sockets.iter().find(|(_, known)| **known == path).map(|(host, _)| host.clone());
         let host = known.unwrap_or_else(|| {
-            // `.invalid` never resolves (RFC 6761), and nobody guesses the rest.
+            // `.invalid` never resolves (RFC 6761), and the rest can't be guessed.
             let host = format!("socket-{}.invalid", Uuid::new_v4().simple());
             sockets.insert(host.clone(), path);
             host
@@ -302,12 +331,12 @@ impl CallGrants {
         Ok(format!("http://{host}"))
     }
 
-    /// The unix socket behind a host name that [`url_for`](Self::url_for) made up.
+    /// Returns the unix socket behind a host name that [`url_for`](Self::url_for) generated.
     pub fn socket_of(&self, host: &str) -> Option<PathBuf> {
         lock(&self.sockets).get(&normalize_host(host)).cloned()
     }
 
-    /// Whose answers from this server are to be read for the hosts that it names.
+    /// Returns the hosts that this server announced, if it is an endpoint whose answers are to be read for them.
     pub(crate) fn announcements_of(&self, host: &str, port: u16) -> Option<&Arc<AnnouncedHosts>> {
         self.announced.iter().find(|announced| announced.is_endpoint(host, port))
     }
@@ -326,12 +355,12 @@ impl CallGrants {
         Err(self.network_refusal(&request, class_refusal_reason(address), &line))
     }
 
-    /// Is what was granted enough for the class of this address?
+    /// Returns whether the grants suffice for the class of this address.
     fn is_class_granted(&self, address: IpAddr, port: Option<u16>, name: Option<&str>) -> bool {
         match classify(address) {
             AddressClass::Ordinary => true,
             AddressClass::Loopback => {
-                // Whoever writes `localhost` means this machine. Any other name that resolves to it may be a trick.
+                // `localhost` means this machine. Any other name that resolves to it may be an attack by DNS.
                 name.is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
                     || self.any_target(|target| {
                         target.names_address(address, port, |network| classify(network) == AddressClass::Loopback)
@@ -352,7 +381,7 @@ impl CallGrants {
     }
 }
 
-const OFFLINE_REASON: &str = "this call only renders or checks what would be, and reaches nothing";
+const OFFLINE_REASON: &str = "this call is made offline: it has no network, no credentials and no host interfaces";
 const RAW_CONNECTION_REASON: &str =
     "a call with a credential reaches its endpoint by HTTP alone (`wasi:http`), where answers are searched for it";
 const NOT_GRANTED_REASON: &str = "this is neither the endpoint of its section nor granted to it";
@@ -364,7 +393,7 @@ fn class_refusal_reason(address: IpAddr) -> &'static str {
     }
 }
 
-/// What is behind these locks is whole at any time, also after a panic.
+/// Locks a mutex, also after a panic: the values behind it are consistent at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

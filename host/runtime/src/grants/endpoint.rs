@@ -8,7 +8,7 @@ use url::Url;
 use super::address::NetworkZone;
 use super::target::{HostPattern, NetworkTarget, TargetKind, host_pattern, normalize_host};
 
-/// Where the service of a section listens.
+/// Endpoint of the service of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Endpoint {
     /// A base URL, without a slash at its end.
@@ -18,7 +18,7 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `http://`, `https://`, `tcp://HOST:PORT`, `unix:///PATH` and `HOST:PORT`.
+    /// Parses `http://`, `https://`, `tcp://HOST:PORT`, `unix:///PATH` and `HOST:PORT`.
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let text = text.trim();
         if text.starts_with("unix:") {
@@ -43,7 +43,7 @@ impl Endpoint {
         let mut url = Url::parse(&full).map_err(|error| bad_endpoint(text, &error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
             // The text is not repeated: it has a password in it.
-            return Err(bad_endpoint("the endpoint", "user names and passwords belong into the credentials"));
+            return Err(bad_endpoint("the endpoint", "user names and passwords belong in the credentials"));
         }
         url.set_fragment(None);
         let (Some(name), Some(port)) = (url.host_str().map(str::to_owned), url.port_or_known_default()) else {
@@ -52,7 +52,7 @@ impl Endpoint {
         Ok(Self::Url { url: url.as_str().trim_end_matches('/').to_owned(), host: name, port })
     }
 
-    /// Returns the host in its URL, as it is compared; none for a unix socket.
+    /// Returns the normalised host of its URL; none for a unix socket.
     pub(super) fn host(&self) -> Option<String> {
         match self {
             Self::Url { host, .. } => Some(normalize_host(host)),
@@ -60,12 +60,12 @@ impl Endpoint {
         }
     }
 
-    /// Returns its place, as far as its text tells.
+    /// Returns its network zone, by its text alone.
     pub(super) fn zone(&self) -> NetworkZone {
         self.host().map_or(NetworkZone::ThisMachine, |host| NetworkZone::of(&host))
     }
 
-    /// The grant of this endpoint and of nothing else.
+    /// Returns the target that covers this endpoint and nothing else.
     pub(super) fn target(&self) -> NetworkTarget {
         match self {
             Self::Url { host: name, port, .. } => NetworkTarget::new(host_pattern(name), Some(*port)),
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 }
 
-/// The grant of one node: all ports of its address.
+/// Returns the target that covers one node: all ports of its address.
 pub(super) fn node_target(address: &str) -> Option<NetworkTarget> {
     match host_pattern(address) {
         HostPattern::Name(name) if name.is_empty() => None,
@@ -82,7 +82,8 @@ pub(super) fn node_target(address: &str) -> Option<NetworkTarget> {
     }
 }
 
-/// The path in `unix:///PATH`, or in `unix://PATH`, which means the same to Docker's tools; none unless it is plain.
+/// Returns the path in `unix:///PATH`, or in `unix://PATH`, which means the same to Docker's tools; none unless it is
+/// plain.
 pub(super) fn socket_path(text: &str) -> Option<PathBuf> {
     let path = text.strip_prefix("unix://")?;
     let path = PathBuf::from(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") });

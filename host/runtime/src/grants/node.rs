@@ -7,21 +7,22 @@ use std::str::FromStr;
 use super::address::NetworkZone;
 use super::target::normalize_host;
 
-/// The longest DNS name, and the longest label of one (RFC 1035).
+/// Bytes of a DNS name (RFC 1035).
 const MAX_DNS_NAME_LEN: usize = 253;
+/// Bytes of a label of a DNS name (RFC 1035).
 const MAX_DNS_LABEL_LEN: usize = 63;
 
 /// An IP address or a DNS name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeAddress(String);
 
-/// A text that is neither.
+/// Error of a text that is neither an IP address nor a DNS name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("neither an IP address nor a DNS name")]
 pub struct InvalidAddress;
 
 impl NodeAddress {
-    /// Returns its place, as far as its text tells.
+    /// Returns its network zone, by its text alone.
     pub(super) fn zone(&self) -> NetworkZone {
         NetworkZone::of(&normalize_host(&self.0))
     }
@@ -43,7 +44,8 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// Tells whether a text is a DNS name. One whose last label is a number is read as an address by many (`127.1`, `0x7f000001`).
+/// Returns whether a text is a DNS name. A text whose last label is a number is not: many programs read it as an
+/// address (`127.1`, `0x7f000001`).
 fn is_dns_name(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));

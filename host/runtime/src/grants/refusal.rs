@@ -1,44 +1,50 @@
-//! A refusal says how to allow what it refuses.
+//! Refusals of what a call was not granted, with the configuration that would allow it.
 
 use occopus_engine::ports::{Fault, Reaction};
 
 use super::CallGrants;
 
-/// The call asked for something that it was not granted.
+/// Refusal of a request that is not granted to a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("plugin `{plugin}` asked for {request}: {reason}{}", configuration_advice(.configuration))]
 pub struct GrantRefusal {
-    /// Who asked.
+    /// Name of the plugin.
     pub plugin: String,
-    /// For what.
+    /// Object of the request, such as `example.com:80`.
     pub request: String,
-    /// Why not.
+    /// Reason for the refusal.
     pub reason: String,
-    /// The configuration (YAML) that would allow it; empty when nothing would.
+    /// Configuration (YAML) that would allow it; empty if nothing would.
     pub configuration: String,
 }
 
 impl GrantRefusal {
-    /// Of a network target. `target` is the line that would allow it.
-    pub(super) fn network(of: &CallGrants, request: &str, reason: &str, target: &str) -> Self {
-        Self::new(of, request, reason, "network", target)
+    /// Creates the refusal of a network target. `target` is the line that would allow it.
+    pub(super) fn network(grants: &CallGrants, request: &str, reason: &str, target: &str) -> Self {
+        Self::new(grants, request, reason, "network", target)
     }
 
-    /// Of a host interface.
-    pub(super) fn interface(of: &CallGrants, name: &str) -> Self {
-        Self::new(of, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
+    /// Creates the refusal of a host interface.
+    pub(super) fn interface(grants: &CallGrants, name: &str) -> Self {
+        Self::new(grants, &format!("the host interface `{name}`"), "it is off unless granted", "interfaces", name)
     }
 
-    /// Makes the refusal of what nothing allows.
-    pub(super) fn permanent(of: &CallGrants, request: &str, reason: &str) -> Self {
-        Self { configuration: String::new(), ..Self::new(of, request, reason, "network", "") }
+    /// Creates the refusal of a request that nothing would allow.
+    pub(super) fn permanent(grants: &CallGrants, request: &str, reason: &str) -> Self {
+        Self { configuration: String::new(), ..Self::new(grants, request, reason, "network", "") }
     }
 
-    fn new(of: &CallGrants, request: &str, reason: &str, key: &str, item: &str) -> Self {
+    fn new(grants: &CallGrants, request: &str, reason: &str, key: &str, item: &str) -> Self {
         // A guest chose some of this text: nothing of it may break out of its line. JSON strings are YAML strings.
-        let configuration = format!("plugins:\n  {}:\n    {key}: [{}]", yaml_quoted(&of.entry), yaml_quoted(item));
+        let configuration =
+            format!("plugins:\n  {}:\n    {key}: [{}]", yaml_quoted(&grants.config_key), yaml_quoted(item));
         let printable = |text: &str| text.replace(char::is_control, "?");
-        Self { plugin: printable(&of.plugin), request: printable(request), reason: reason.to_owned(), configuration }
+        Self {
+            plugin: printable(&grants.plugin),
+            request: printable(request),
+            reason: reason.to_owned(),
+            configuration,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One line of a network grant.
+//! Targets: the lines of a network grant.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::endpoint::socket_path;
 
-/// Where a plugin may connect to: `HOST:PORT`, where the host is a name, `*.DOMAIN`, an address, a network in CIDR form or
-/// `*`, an IPv6 address or network stands in brackets, and the port is a number or `*`; `unix:///PATH`; or `announced`: hosts that
-/// its endpoint names in its answers.
+/// Network target of a grant: `HOST:PORT`, where the host is a name, `*.DOMAIN`, an address, a network in CIDR form or
+/// `*`, an IPv6 address or network is in brackets, and the port is a number or `*`; `unix:///PATH`; or `announced`:
+/// hosts that its endpoint names in its answers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct NetworkTarget(pub(super) TargetKind);
@@ -23,7 +23,7 @@ pub(super) enum TargetKind {
         port: Option<u16>,
     },
     Socket(PathBuf),
-    /// No target by itself: what the endpoint names is kept elsewhere.
+    /// Announced hosts. It covers nothing by itself: those hosts are kept elsewhere.
     Announced,
 }
 
@@ -37,9 +37,11 @@ pub(super) enum HostPattern {
     Network(IpAddr, u8),
 }
 
-/// A line that is no target.
+/// Error of a line that is not a network target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no network target: {reason}; write HOST:PORT, *.DOMAIN:PORT, ADDRESS/BITS:PORT or unix:///PATH")]
+#[error(
+    "`{text}` is not a network target: {reason}; write HOST:PORT, *.DOMAIN:PORT, ADDRESS/BITS:PORT or unix:///PATH"
+)]
 pub struct InvalidNetworkTarget {
     text: String,
     reason: &'static str,
@@ -53,7 +55,7 @@ impl NetworkTarget {
         Self(TargetKind::Host { host, port })
     }
 
-    /// Does it name this host? `host` is normal: see [`normal_host`].
+    /// Returns whether it covers this host by name. `host` is normalised: see [`normalize_host`].
     pub(super) fn covers_name(&self, host: &str, port: u16) -> bool {
         self.host_on_port(port).is_some_and(|pattern| match pattern {
             HostPattern::Any => true,
@@ -65,7 +67,7 @@ impl NetworkTarget {
         })
     }
 
-    /// Does it hold this address, as an address? With no port, on any port.
+    /// Returns whether it covers this address, as an address. Without a port, on any port.
     pub(super) fn covers_address(&self, address: IpAddr, port: Option<u16>) -> bool {
         self.host_for_port(port).is_some_and(|pattern| match pattern {
             HostPattern::Any => true,
@@ -74,7 +76,8 @@ impl NetworkTarget {
         })
     }
 
-    /// Is it a network of addresses of this kind alone, or one such address, and does it hold this one?
+    /// Returns whether it is an address or a network of this kind, and covers this address. The kind of a network is
+    /// that of its first address.
     pub(super) fn names_address(&self, address: IpAddr, port: Option<u16>, kind: impl Fn(IpAddr) -> bool) -> bool {
         match self.host_for_port(port) {
             Some(HostPattern::Network(network, bits)) => in_network(address, *network, *bits) && kind(*network),
@@ -82,7 +85,7 @@ impl NetworkTarget {
         }
     }
 
-    /// Is it this very address?
+    /// Returns whether it is exactly this address.
     pub(super) fn is_address(&self, address: IpAddr, port: Option<u16>) -> bool {
         matches!(self.host_for_port(port), Some(HostPattern::Network(network, bits))
             if *network == address.to_canonical() && *bits == address_bits(*network))
@@ -100,23 +103,23 @@ impl NetworkTarget {
     }
 }
 
-/// A host as it is compared: lower case, no dot at the end, no brackets.
+/// Returns a host in the form in which hosts are compared: lower case, no dot at the end, no brackets.
 pub(super) fn normalize_host(host: &str) -> String {
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-/// `host:port`, with brackets where they are needed.
+/// Returns `host:port`, with brackets if they are needed.
 pub(super) fn join_host_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// The grant of all ports of an address.
+/// Returns the target that covers all ports of an address.
 pub(super) fn any_port_target(address: IpAddr) -> String {
     NetworkTarget::new(HostPattern::Network(address, address_bits(address)), None).to_string()
 }
 
-/// The pattern that a name or an address makes.
+/// Returns the pattern of a name or an address.
 pub(super) fn host_pattern(text: &str) -> HostPattern {
     let normal = normalize_host(text);
     normal.parse::<IpAddr>().map_or(HostPattern::Name(normal), |address| {
@@ -154,7 +157,9 @@ impl FromStr for NetworkTarget {
         let (host_text, port) = text.rsplit_once(':').ok_or(invalid("the port is missing"))?;
         let port = match port {
             "*" => None,
-            number => Some(number.parse::<u16>().ok().filter(|port| *port > 0).ok_or(invalid("the port is no port"))?),
+            number => {
+                Some(number.parse::<u16>().ok().filter(|port| *port > 0).ok_or(invalid("the port is not valid"))?)
+            }
         };
         let (bare, bracketed) = match host_text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(inside) => (inside, true),
@@ -163,18 +168,18 @@ impl FromStr for NetworkTarget {
         let pattern = if bare == "*" {
             HostPattern::Any
         } else if let Some(domain) = bare.strip_prefix("*.") {
-            HostPattern::Subdomains(parse_domain_name(domain).ok_or(invalid("the domain is no domain"))?)
+            HostPattern::Subdomains(parse_domain_name(domain).ok_or(invalid("the domain is not valid"))?)
         } else if let Some((network, bits)) = bare.split_once('/') {
-            let network: IpAddr = network.parse().map_err(|_| invalid("the network is no network"))?;
+            let network: IpAddr = network.parse().map_err(|_| invalid("the network is not valid"))?;
             let bits = bits.parse().ok().filter(|bits| *bits <= address_bits(network));
             HostPattern::Network(network, bits.ok_or(invalid("the length of the prefix is wrong"))?)
         } else if bare.parse::<IpAddr>().is_ok() {
             host_pattern(bare)
         } else {
-            HostPattern::Name(parse_domain_name(bare).ok_or(invalid("the host is no host"))?)
+            HostPattern::Name(parse_domain_name(bare).ok_or(invalid("the host is not valid"))?)
         };
         if matches!(&pattern, HostPattern::Network(address, _) if address.is_ipv6()) && !bracketed {
-            return Err(invalid("an IPv6 address stands in brackets"));
+            return Err(invalid("an IPv6 address must be in brackets"));
         }
         Ok(Self::new(pattern, port))
     }
@@ -182,10 +187,10 @@ impl FromStr for NetworkTarget {
 
 fn parse_domain_name(text: &str) -> Option<String> {
     let normal = normalize_host(text);
-    let fine = |label: &str| {
+    let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
-    normal.split('.').all(fine).then_some(normal)
+    normal.split('.').all(is_label).then_some(normal)
 }
 
 impl TryFrom<String> for NetworkTarget {

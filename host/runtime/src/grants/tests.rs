@@ -1,4 +1,4 @@
-//! What is granted, what is refused, and what the refusal says.
+//! Tests of grants and of refusals.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ fn operator(network: &[&str], interfaces: &[&str]) -> PluginGrants {
     serde_json::from_value(serde_json::json!({ "network": network, "interfaces": interfaces })).unwrap()
 }
 
-/// A driver's call: it needs its endpoint.
+/// Returns the grants of a driver's call, which needs its endpoint.
 fn driver(endpoint: &str, granted: &[&str]) -> CallGrants {
     Grants::default().for_call(&GrantSubject {
         plugin: "docker",
@@ -25,7 +25,7 @@ fn driver(endpoint: &str, granted: &[&str]) -> CallGrants {
     })
 }
 
-/// A health checker's call: it needs the node.
+/// Returns the grants of a health checker's call, which needs the node.
 fn checker(node: &str) -> CallGrants {
     Grants::default().for_call(&GrantSubject {
         plugin: "urls",
@@ -79,7 +79,7 @@ fn loopback_is_granted_where_it_is_written() {
     assert!(grants.check_address(ip("::1"), 2375, Some("localhost")).is_ok());
     assert!(checker("127.5.0.1").check_name("127.5.0.1", 80).is_ok());
     assert!(driver("http://x:1", &["127.0.0.0/8:*"]).check_name("127.5.0.1", 80).is_ok());
-    // A wide grant is no grant of this machine.
+    // A wide grant does not cover this machine.
     assert!(driver("http://x:1", &["0.0.0.0/0:*", "*:*"]).check_name("127.5.0.1", 80).is_err());
 }
 
@@ -137,7 +137,7 @@ fn certificates_are_for_the_endpoint_and_authorities_for_those_that_it_announces
         ca: Some("authorities".to_owned()),
         client: Some(("certificate".to_owned(), occopus_model::Secret::new("key".to_owned()))),
     };
-    let whole = crate::http::TlsIdentity::from_tls(&tls);
+    let identity = crate::http::TlsIdentity::from_tls(&tls);
     let grants = Grants::default().for_call(&GrantSubject {
         plugin: "nova",
         plugin_identity: "nova",
@@ -151,8 +151,8 @@ fn certificates_are_for_the_endpoint_and_authorities_for_those_that_it_announces
         .announcements_of("cloud.example.com", 5000)
         .expect("an endpoint")
         .learn(br#"{"url": "https://compute.example.com:8774"}"#);
-    let grants = grants.with_tls_identity(whole.clone());
-    assert_eq!(grants.tls_identity_for("cloud.example.com", 5000), whole);
+    let grants = grants.with_tls_identity(identity.clone());
+    assert_eq!(grants.tls_identity_for("cloud.example.com", 5000), identity);
     let authorities = crate::http::TlsIdentity::from_tls(&occopus_model::Tls { client: None, ..tls });
     assert_eq!(grants.tls_identity_for("compute.example.com", 8774), authorities);
     assert_eq!(grants.tls_identity_for("granted.example.com", 443), None);
@@ -199,7 +199,7 @@ fn a_refusal_says_who_what_and_how_to_allow_it() {
         "plugin `docker` asked for example.com:80: this is neither the endpoint of its section nor granted to it. \
          To allow it, add this to the configuration:\nplugins:\n  docker:\n    network: [\"example.com:80\"]"
     );
-    // What it says is what works.
+    // The advice of the refusal works.
     let line = "example.com:80";
     assert!(driver("http://x:1", &[line]).check_name("example.com", 80).is_ok());
     let fault = Fault::from(refusal);
@@ -235,7 +235,7 @@ fn a_bad_configuration_is_refused() {
     }
 }
 
-/// Demands the operator's word where answers can't be searched.
+/// Requires the operator's grant where answers can't be searched.
 #[test]
 fn a_connection_of_its_own_needs_the_operator_where_there_is_a_credential() {
     let endpoint_alone = driver("http://10.0.0.1:2375", &[]);

@@ -24,8 +24,8 @@ impl call::Host for HostState {}
 
 impl call::HostContext for HostState {
     async fn remaining_ms(&mut self, _context: Resource<ContextHandle>) -> Result<u64> {
-        let left = self.call.deadline.saturating_duration_since(Instant::now());
-        Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+        let remaining = self.call.deadline.saturating_duration_since(Instant::now());
+        Ok(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn cancelled(&mut self, _context: Resource<ContextHandle>) -> Result<bool> {
@@ -62,7 +62,8 @@ impl call::HostContext for HostState {
         endpoint: String,
     ) -> Result<Result<String, wit::Fault>> {
         if endpoint.len() > MAX_ENDPOINT_BYTES {
-            let message = format!("the endpoint has {} letters; {MAX_ENDPOINT_BYTES} are the most", endpoint.len());
+            let message =
+                format!("the endpoint has {} bytes; at most {MAX_ENDPOINT_BYTES} are allowed", endpoint.len());
             return Ok(Err(fault_to_wit(Fault::new(Reaction::GiveUp, "host.endpoint", message))));
         }
         Ok(self.call.grants.url_for(&endpoint).map_err(fault_to_wit))
@@ -95,7 +96,7 @@ impl icmp::Host for HostState {
 async fn resolve_and_echo(call: Arc<Call>, address: &str, timeout_ms: u64) -> Result<Option<u64>, Fault> {
     let grants = &call.grants;
     grants.check_interface(Interface::Icmp)?;
-    let unresolved = |why: String| Fault::new(Reaction::Retry, "occopus.unresolved", why);
+    let unresolved = |message: String| Fault::new(Reaction::Retry, "occopus.unresolved", message);
     let addresses: Vec<IpAddr> = match address.parse() {
         Ok(address) => vec![address],
         Err(_) => {

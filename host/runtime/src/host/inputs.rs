@@ -1,4 +1,4 @@
-//! What plugins are called with, as resources.
+//! Inputs of plugin calls, as resources of the guest.
 
 use occopus_engine::ports::{CreateRequest, Fault, HealthTarget, Reaction};
 use serde_json::{Map, Value};
@@ -29,21 +29,21 @@ impl HostState {
     fn node(&self) -> Result<&CreateRequest> {
         match &self.call.input {
             CallInput::Node(request) => Ok(request),
-            _ => Err(format_err!("this call is about no node")),
+            _ => Err(format_err!("this call has no node")),
         }
     }
 
     fn target(&self) -> Result<&HealthTarget> {
         match &self.call.input {
             CallInput::Health(target) => Ok(target),
-            _ => Err(format_err!("this call is no check")),
+            _ => Err(format_err!("this call is not a health check")),
         }
     }
 
     fn rendering(&self) -> Result<&occopus_engine::ports::ContextRequest> {
         match &self.call.input {
             CallInput::Context(request) => Ok(request),
-            _ => Err(format_err!("this call renders nothing")),
+            _ => Err(format_err!("this call is not a rendering")),
         }
     }
 }
@@ -193,14 +193,14 @@ impl context::HostFacts for HostState {
         node_name: Option<String>,
     ) -> Result<Vec<context::Instance>> {
         let instances = self.rendering()?.instances.iter();
-        let wanted = instances.filter(|instance| node_name.as_ref().is_none_or(|name| instance.node_name == *name));
+        let selected = instances.filter(|instance| node_name.as_ref().is_none_or(|name| instance.node_name == *name));
         let instance = |instance: &occopus_engine::ports::InstanceFacts| context::Instance {
             instance_id: instance.instance_id.clone(),
             node_name: instance.node_name.clone(),
             addresses: instance.addresses.iter().map(address_to_wit).collect(),
             data: instance.data.to_string(),
         };
-        Ok(wanted.map(|found| instance(found)).collect())
+        Ok(selected.map(|found| instance(found)).collect())
     }
 
     async fn command(&mut self, _facts: Resource<FactsHandle>, line: String) -> Result<Result<String, wit::Fault>> {
@@ -217,8 +217,8 @@ impl context::HostFacts for HostState {
         if self.call.context.preview || self.call.grants.is_offline() {
             return Ok(Ok("output-of-a-command".to_owned()));
         }
-        let left = self.call.deadline.saturating_duration_since(tokio::time::Instant::now());
-        Ok(commands::run(&line, left).await.map_err(fault_to_wit))
+        let remaining = self.call.deadline.saturating_duration_since(tokio::time::Instant::now());
+        Ok(commands::run(&line, remaining).await.map_err(fault_to_wit))
     }
 
     async fn drop(&mut self, facts: Resource<FactsHandle>) -> Result<()> {

@@ -10,11 +10,11 @@ use crate::secrets::CallSecrets;
 
 impl log::Host for HostState {
     async fn write(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
-        // What is longer is dropped in any case.
-        let most = self.call.services.limits.log_bytes;
+        // A longer line is dropped in any case.
+        let limit = self.call.services.limits.log_bytes;
         let mut line = message;
         for (key, value) in fields {
-            if line.len() <= most {
+            if line.len() <= limit {
                 line.push_str(&format!(" {key}={value}"));
             }
         }
@@ -23,10 +23,10 @@ impl log::Host for HostState {
     }
 }
 
-/// Instead of the bytes left: the allowance is used up, and this has been said.
+/// Value of the remaining bytes once the budget is used up, and a warning about that was logged.
 const LOG_BUDGET_EXHAUSTED: usize = usize::MAX;
 
-/// To the operator, for whom a driver that can't read an answer is a riddle otherwise.
+/// Warning for the operator: it explains a driver that can't read an answer.
 const SECRET_REPEATED_WARNING: &str =
     "a server repeated a value of the credential that it was sent; the plugin reads asterisks in its place";
 
@@ -34,20 +34,21 @@ const SECRET_REPEATED_WARNING: &str =
 const LINE_OVERHEAD_BYTES: usize = 32;
 
 impl Call {
-    /// Takes a line of so many bytes out of what the call may log or tell; says once when it is used up.
+    /// Takes a line of `bytes` from the call's budget for logs and reports. Returns whether it fits; logs once when the
+    /// budget is used up.
     pub(crate) fn consume_log_budget(&self, bytes: usize) -> bool {
-        let wanted = bytes.saturating_add(LINE_OVERHEAD_BYTES);
-        let left = self.log_bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            (left != LOG_BUDGET_EXHAUSTED).then(|| left.checked_sub(wanted).unwrap_or(LOG_BUDGET_EXHAUSTED))
+        let cost = bytes.saturating_add(LINE_OVERHEAD_BYTES);
+        let remaining = self.log_bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |remaining| {
+            (remaining != LOG_BUDGET_EXHAUSTED).then(|| remaining.checked_sub(cost).unwrap_or(LOG_BUDGET_EXHAUSTED))
         });
-        let Ok(left) = left else { return false };
-        if wanted > left {
+        let Ok(remaining) = remaining else { return false };
+        if cost > remaining {
             tracing::warn!(target: "plugin", plugin = %self.plugin, node = %self.context.node, "logs too much; the rest of this call's lines is dropped");
         }
-        wanted <= left
+        cost <= remaining
     }
 
-    /// Logs a line of the plugin's, as long as its allowance lasts.
+    /// Logs a line of the plugin, as long as its budget lasts.
     pub(crate) fn log(&self, level: log::Level, line: &str) {
         if !self.consume_log_budget(line.len()) {
             return;
@@ -65,7 +66,7 @@ impl Call {
     }
 }
 
-/// Tells at the end of a call, once, whether a server has repeated a value of its credential.
+/// Logs at the end of a call, once, if a server has repeated a value of its credential.
 impl Drop for Call {
     fn drop(&mut self) {
         if self.secrets.as_ref().is_some_and(CallSecrets::any_repeated)

@@ -1,5 +1,5 @@
-//! `wasi:sockets/ip-name-lookup`, for granted names only. A lookup of any other name would be a way out: the name itself
-//! tells something to whoever runs its domain.
+//! `wasi:sockets/ip-name-lookup`, for granted names only. A lookup of any other name would leak data: the name itself
+//! reaches the servers of its domain.
 
 use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker, Resource};
@@ -13,7 +13,7 @@ use wasmtime_wasi::sockets::WasiSocketsView;
 
 use super::HostState;
 
-/// Letters of a host name, with a dot at its end.
+/// Bytes of a host name, with a dot at its end.
 const MAX_HOST_NAME_BYTES: usize = 254;
 
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> Result<()> {
@@ -26,11 +26,11 @@ impl Host for HostState {
         network: Resource<Network>,
         name: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
-        // An address is its own answer: nobody is asked, and nothing is granted by it.
+        // An address resolves to itself: no server is queried, and nothing is granted by it.
         if name.parse::<std::net::IpAddr>().is_ok() {
             return Host::resolve_addresses(&mut self.sockets(), network, name);
         }
-        // No name is longer (RFC 1035), and none is told to anybody.
+        // A valid name is not longer (RFC 1035); a longer one is sent to no server.
         if name.len() > MAX_HOST_NAME_BYTES {
             return Err(ErrorCode::InvalidArgument.into());
         }

@@ -1,4 +1,4 @@
-//! What a plugin can call: the host's side of the contract. The state belongs to one call and goes with it.
+//! Host side of the contract: everything that a plugin can call. The state belongs to one call and is dropped with it.
 
 mod call;
 mod handles;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use occopus_engine::ports::{CallContext, ContextRequest as ContextInput, CreateRequest, HealthTarget, Warning};
+use occopus_engine::ports::{CallContext, ContextRequest, CreateRequest, HealthTarget, Warning};
 use serde_json::Value;
 use tokio::time::Instant;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -30,7 +30,7 @@ use crate::process::Processes;
 use crate::secrets::CallSecrets;
 use crate::token_cache::TokenCache;
 
-#[allow(unreachable_pub, reason = "the generated bindings want them public")]
+#[allow(unreachable_pub, reason = "the generated bindings need them public")]
 pub use handles::{
     ConfigScopeHandle, ContextHandle, ContextRequestHandle, CredentialHandle, FactsHandle, HealthTargetHandle,
     NodeRequestHandle, RegistrationHandle, ScopeHandle, SecretHandle,
@@ -38,76 +38,76 @@ pub use handles::{
 pub(crate) use outgoing::HttpHooks;
 pub(crate) use secrets::KeyDisclosureRefused;
 
-/// Bytes of what is told of one refusal: a guest chose some of it.
+/// Bytes of the report of one refusal: a guest chose part of its text.
 const MAX_REFUSAL_BYTES: usize = 2048;
 
-/// The beginning of a text, of so many bytes at most.
-pub(crate) fn truncated(text: &str, most: usize) -> String {
-    match text.len() <= most {
+/// Returns the beginning of a text: at most `max_bytes`, and `…` if that is not all of it.
+pub(crate) fn truncated(text: &str, max_bytes: usize) -> String {
+    match text.len() <= max_bytes {
         true => text.to_owned(),
-        false => format!("{}…", &text[..text.floor_char_boundary(most)]),
+        false => format!("{}…", &text[..text.floor_char_boundary(max_bytes)]),
     }
 }
 
-/// What all calls share.
+/// Services that all calls share.
 pub(crate) struct HostServices {
     pub(crate) http: HttpClient,
     pub(crate) processes: Processes,
     pub(crate) tokens: TokenCache,
-    /// For bodies.
+    /// Memory for HTTP bodies of all calls.
     pub(crate) body_memory: Arc<BodyMemoryPool>,
     pub(crate) limits: CallLimits,
     pub(crate) allow_commands: bool,
-    /// Addresses that users were told of.
+    /// Addresses about which a warning was logged.
     pub(crate) reported_warnings: ReportedWarnings,
 }
 
-/// One call.
+/// A call of a plugin.
 pub(crate) struct Call {
-    /// The plugin's name.
+    /// Name of the plugin.
     pub(crate) plugin: String,
     pub(crate) context: CallContext,
     pub(crate) deadline: Instant,
     pub(crate) grants: CallGrants,
     pub(crate) secrets: Option<CallSecrets>,
-    /// Under which tokens are kept: the plugin and the credential.
+    /// Scope of its tokens in the cache: the plugin and the credential.
     pub(crate) token_scope: String,
     pub(crate) input: CallInput,
     pub(crate) services: Arc<HostServices>,
-    /// For bodies.
+    /// Memory for HTTP bodies of this call.
     pub(crate) body_memory: Arc<CallBodyMemory>,
-    /// Time for which it has computed, the host's own work for it included.
+    /// Compute time, the host's own work for the call included.
     pub(crate) clock: CallClock,
-    /// Bytes that may still be logged.
+    /// Bytes left in the log budget.
     pub(crate) log_bytes_left: AtomicUsize,
-    /// What was refused, with the lines that would allow it, to be shown with the call's fault.
+    /// Refusals, with the lines that would allow them, to be reported with the call's fault.
     pub(crate) refusals: Mutex<Vec<String>>,
-    /// Requests that a server may have seen, and anything else that may have had an effect.
+    /// Number of requests that a server may have seen, and of anything else that may have had an effect.
     pub(crate) possible_effects: AtomicUsize,
-    /// The last request found no server.
+    /// Set if the last request failed before it was sent.
     pub(crate) unreachable: AtomicBool,
-    /// Whether the last request failed since one side does not trust the other: that does not pass.
+    /// Set if the last request failed since one side does not trust the other's certificate, which is permanent.
     pub(crate) untrusted: AtomicBool,
-    /// What the plugin finds doubtful in the user's section.
+    /// Warnings of the plugin about the user's section.
     pub(crate) warnings: Mutex<Vec<Warning>>,
     /// Bytes of linear memory, known when the call has ended.
     pub(crate) linear_memory_bytes: AtomicUsize,
 }
 
-/// What the plugin is called with.
+/// Input of a call.
 pub(crate) enum CallInput {
     /// `describe`.
     Describe,
-    /// One access to a cloud, or to a configuration server.
+    /// An access to a cloud, or to a configuration server.
     Section(Arc<Value>),
     /// `create`.
     Node(CreateRequest),
     Health(HealthTarget),
-    Context(ContextInput),
+    Context(ContextRequest),
 }
 
 impl CallInput {
-    /// The user's section.
+    /// Returns the user's section; null for `describe`.
     pub(crate) fn section(&self) -> &Value {
         match self {
             Self::Describe => &Value::Null,
@@ -120,14 +120,14 @@ impl CallInput {
 }
 
 impl Call {
-    /// Logs a refusal, and remembers it for the call's fault.
+    /// Logs a refusal, and records it for the call's fault.
     pub(crate) fn record_refusal(&self, refusal: &str) {
         let refusal = self.sanitized(refusal, MAX_REFUSAL_BYTES);
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if refusals.contains(&refusal) {
             return;
         }
-        // Who keeps trying gets no longer list.
+        // Bounded, however often the plugin tries.
         if refusals.len() < 8 {
             refusals.push(refusal.clone());
         }
@@ -137,12 +137,12 @@ impl Call {
         }
     }
 
-    /// Paces long work of the host for this call.
+    /// Returns the compute budget for long work of the host in this call.
     pub(crate) fn work_budget(&self) -> WorkBudget {
         WorkBudget::limited(&self.clock, self.services.limits.compute_time())
     }
 
-    /// Keeps a warning. Who keeps warning gets no longer list.
+    /// Records a warning; a call has at most 32.
     pub(crate) fn record_warning(&self, warning: Warning) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         if warnings.len() < 32 && !warnings.contains(&warning) {
@@ -150,17 +150,17 @@ impl Call {
         }
     }
 
-    /// Without the secrets of this call.
+    /// Returns a text without the secrets of this call.
     pub(crate) fn redact(&self, text: &str) -> String {
         self.secrets.as_ref().map_or_else(|| text.to_owned(), |secrets| secrets.redact(text))
     }
 }
 
-/// The state of one store.
+/// State of one Wasmtime store, which serves one call.
 pub(crate) struct HostState {
     pub(crate) call: Arc<Call>,
     pub(crate) limits: StoreLimiter,
-    /// What the plugin wrote to its standard output and error.
+    /// Standard output and error of the plugin.
     pub(crate) output: MemoryOutputPipe,
     table: ResourceTable,
     wasi: WasiCtx,
@@ -186,11 +186,11 @@ impl HostState {
                 let call = Arc::clone(&grants);
                 Box::pin(async move {
                     use wasmtime_wasi::sockets::SocketAddrUse;
-                    // A socket is bound to nothing in particular before it connects; that reaches nobody.
+                    // A socket may be bound to the unspecified address before it connects; that reaches no host.
                     if matches!(usage, SocketAddrUse::TcpBind) {
                         return address.ip().is_unspecified() && address.port() == 0;
                     }
-                    // No answer could be searched for secrets there.
+                    // Answers on such a connection can't be searched for secrets.
                     let check = if call.secrets.as_ref().is_some_and(CallSecrets::has_secrets) {
                         call.grants.check_raw_connection(address.ip(), address.port())
                     } else {
@@ -243,7 +243,7 @@ impl WasiHttpView for HostState {
     }
 }
 
-/// Everything that a component may import.
+/// Adds everything that a component may import.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     use crate::bindings::imports::occopus;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
@@ -266,7 +266,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     occopus::config::inputs::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)
 }
 
-/// The interfaces of [`link`] that are ours, for messages.
+/// Interfaces of [`add_to_linker`] that Occopus defines, for messages.
 pub(crate) const HOST_INTERFACES: &[&str] = &[
     "occopus:types/types@0.1.0",
     "occopus:host/log@0.1.0",

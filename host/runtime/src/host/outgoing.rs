@@ -18,8 +18,9 @@ use crate::http::{HttpError, HttpErrorKind, HttpLimits, RequestSent};
 /// Interface in which Wasmtime's function is replaced, in the version that Wasmtime links.
 const OUTGOING_HANDLER_INTERFACE: &str = "wasi:http/outgoing-handler@0.2.12";
 
-/// Sends a request as Wasmtime does, and gives back the handle of its options. Wasmtime (48) takes the options from the guest
-/// and leaves them in the table of resources, so that each request with a time-out would use up a handle for good.
+/// Replaces the function by one that sends a request as Wasmtime does, and frees the handle of its options. Wasmtime
+/// (48) takes the options from the guest and leaves them in the table of resources, so that each request with a
+/// time-out would use up a handle for good.
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> Result<()> {
     type Parameters = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
     type Answer = std::result::Result<Resource<HostFutureIncomingResponse>, ErrorCode>;
@@ -50,7 +51,7 @@ impl HttpHooks {
     }
 }
 
-/// The end of the connection's work, of which the guest is told: nothing is left to do.
+/// Future of the remaining work on the connection, which the guest drives: none is left.
 type Finished = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl WasiHttpHooks for HttpHooks {
@@ -72,7 +73,7 @@ impl WasiHttpHooks for HttpHooks {
             };
             let (parts, body) = request.into_parts();
             let request = http::Request::from_parts(parts, body.map_err(|error| format!("{error:?}")));
-            // Counted before it may leave: a call that is ended in between has an unknown outcome.
+            // Counted before it may be sent: a call that is interrupted in between has an unknown outcome.
             call.possible_effects.fetch_add(1, Ordering::Relaxed);
             let (secrets, memory) = (call.secrets.as_ref(), &call.body_memory);
             let answer = call.services.http.send_within(request, &call.grants, secrets, &limits, memory).await;
@@ -85,7 +86,7 @@ impl WasiHttpHooks for HttpHooks {
     }
 }
 
-/// Remembers whether a server may have seen the request, and whether there was one.
+/// Records whether a server may have seen the request, and whether it was sent at all.
 fn record_outcome(call: &Call, error: Option<&HttpError>) {
     let not_sent = error.is_some_and(|error| error.sent == RequestSent::No);
     if not_sent {
@@ -95,7 +96,8 @@ fn record_outcome(call: &Call, error: Option<&HttpError>) {
     call.untrusted.store(false, Ordering::Relaxed);
 }
 
-/// In the words of `wasi:http`. A refusal's reasons are for the operator, not for the plugin.
+/// Converts an error for `wasi:http`. The reasons of a refusal are recorded for the operator, and not shown to the
+/// plugin.
 fn to_wasi_error(call: &Call, error: &HttpError) -> Error {
     match error.kind {
         HttpErrorKind::NotGranted => {

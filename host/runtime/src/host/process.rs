@@ -73,12 +73,12 @@ impl process::Host for HostState {
         if let Err(fault) = self.check_process_granted() {
             return Ok(Err(fault));
         }
-        let endings = self.call.services.processes.exits(&instance_ids).await;
-        let ending = |ending: ProcessExit| match ending {
+        let exits = self.call.services.processes.exits(&instance_ids).await;
+        let to_wit = |exit: ProcessExit| match exit {
             ProcessExit::Status(status) => process::Ending::Status(status),
             ProcessExit::Signal(signal) => process::Ending::Signal(signal),
         };
-        Ok(endings.map(|endings| endings.into_iter().map(|one| one.map(ending)).collect()).map_err(fault_to_wit))
+        Ok(exits.map(|exits| exits.into_iter().map(|exit| exit.map(to_wit)).collect()).map_err(fault_to_wit))
     }
 
     async fn tail(&mut self, instance_id: String, lines: u32) -> Result<Result<String, wit::Fault>> {

@@ -1,4 +1,4 @@
-//! `occopus:host/secrets` and `reveal`: the guest has names, the host has the values.
+//! `occopus:host/secrets` and `reveal`: the guest holds names, the host holds the values.
 
 use jiff::Timestamp;
 use occopus_engine::ports::{Fault, Reaction};
@@ -13,15 +13,16 @@ use crate::convert::fault_to_wit;
 use crate::grants::Interface;
 use crate::secrets::{AWS_KEY_PREFIX, AwsRequest, CallSecrets, Encoding};
 
-/// The call asked for something with which it could sign for ever, or for others.
+/// Error of a request whose result would be a key: its holder could sign for ever, or for others.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} gives a key, not a signature")]
+#[error("{operation} gives a key, not a signature")]
 pub(crate) struct KeyDisclosureRefused {
-    what: &'static str,
+    operation: &'static str,
 }
 
 impl HostState {
-    /// What a value gives; nothing for a handle that outlived its credential, which does not happen.
+    /// Returns what `work` returns for a value; the default for a handle that outlived its credential, which does not
+    /// happen.
     fn with_secret<T: Default>(
         &self,
         secret: &Resource<SecretHandle>,
@@ -140,14 +141,16 @@ impl secrets::HostSecret for HostState {
     }
 }
 
-/// Signs for hosts to which the call may send its secrets.
+/// Signs a request to a host to which the call may send its secrets.
 fn sign_aws_request(
     call: &Call,
     values: &CallSecrets,
     field: &str,
     request: secrets::AwsRequest,
 ) -> std::result::Result<secrets::AwsSignature, Fault> {
-    let unusable = |why: String| Fault::new(Reaction::GiveUp, "host.aws-request", format!("nothing is signed: {why}"));
+    let invalid = |reason: String| {
+        Fault::new(Reaction::GiveUp, "host.aws-request", format!("the request is not signed: {reason}"))
+    };
     let request = AwsRequest {
         method: request.method,
         url: request.url,
@@ -156,13 +159,13 @@ fn sign_aws_request(
         region: request.region,
         service: request.service,
     };
-    let url = request.url.parse().map_err(|error| unusable(format!("the URL is none: {error}")))?;
+    let url = request.url.parse().map_err(|error| invalid(format!("the URL is not valid: {error}")))?;
     let host = crate::http::host_for_secrets(&url, &call.grants).map_err(|error| {
         call.record_refusal(&error.to_string());
-        Fault::new(Reaction::GiveUp, "host.not-granted", "nothing is signed for a host that is not granted")
+        Fault::new(Reaction::GiveUp, "host.not-granted", "no request is signed for a host that is not granted")
     })?;
     let signed =
-        values.aws_sign(field, &request, &host, Timestamp::now()).map_err(unusable)?.ok_or_else(missing_field)?;
+        values.aws_sign(field, &request, &host, Timestamp::now()).map_err(invalid)?.ok_or_else(missing_field)?;
     Ok(secrets::AwsSignature {
         date: signed.date,
         scope: signed.scope,
@@ -175,14 +178,14 @@ fn missing_field() -> Fault {
     Fault::new(Reaction::Denied, "credentials.missing-field", "the credential has no such value")
 }
 
-/// Ends a call that has computed for too long, as in its own code.
+/// Returns the trap that ends a call without compute time left, as in its own code.
 fn compute_time_trap(_: ComputeTimeExhausted) -> Error {
     Trap::Interrupt.into()
 }
 
-/// Ends a call that asked for a key in place of a signature.
-fn key_refused_trap(what: &'static str) -> Error {
-    KeyDisclosureRefused { what }.into()
+/// Returns the error that ends a call which requested a key in place of a signature.
+fn key_refused_trap(operation: &'static str) -> Error {
+    KeyDisclosureRefused { operation }.into()
 }
 
 impl reveal::Host for HostState {

@@ -23,8 +23,8 @@ pub(super) struct BoundedRequestBody<B> {
 }
 
 impl<B> BoundedRequestBody<B> {
-    pub(super) fn new(inner: B, most: u64) -> Self {
-        Self { inner: Box::pin(inner), left: most }
+    pub(super) fn new(inner: B, max_bytes: u64) -> Self {
+        Self { inner: Box::pin(inner), left: max_bytes }
     }
 }
 
@@ -72,7 +72,7 @@ where
     }
 }
 
-/// A body that is in memory, with its share of the call's.
+/// A body in memory, with its reservation of the call's memory.
 pub(super) struct BufferedBody {
     pub(super) bytes: Bytes,
     pub(super) trailers: Option<HeaderMap>,
@@ -80,28 +80,28 @@ pub(super) struct BufferedBody {
 }
 
 impl BufferedBody {
-    /// Takes a body in.
+    /// Reads a body into memory.
     ///
     /// # Errors
-    /// When the body fails, or there is no memory for it.
+    /// Fails if the body fails, or there is no memory for it.
     pub(super) async fn collect(
         mut body: UnsyncBoxBody<Bytes, HttpError>,
-        mut share: MemoryReservation,
+        mut reservation: MemoryReservation,
     ) -> Result<Self, HttpError> {
         let (mut bytes, mut trailers) = (BytesMut::new(), None);
         while let Some(frame) = body.frame().await {
             match frame?.into_data() {
                 Ok(data) => {
-                    share.try_grow(data.len())?;
+                    reservation.try_grow(data.len())?;
                     bytes.extend_from_slice(&data);
                 }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }
         }
-        Ok(Self { bytes: bytes.freeze(), trailers, reservation: share })
+        Ok(Self { bytes: bytes.freeze(), trailers, reservation })
     }
 
-    /// As a body again.
+    /// Converts it into a body again.
     pub(super) fn into_body(self) -> UnsyncBoxBody<Bytes, HttpError> {
         let bytes = Full::new(self.bytes).map_err(|never| match never {});
         let inner = match self.trailers {
@@ -112,7 +112,7 @@ impl BufferedBody {
     }
 }
 
-/// A body with what it needs of the call's memory.
+/// A body with its reservation of the call's memory, which is released with it.
 pub(super) struct ReservedBody {
     pub(super) inner: UnsyncBoxBody<Bytes, HttpError>,
     pub(super) _reservation: MemoryReservation,
@@ -140,7 +140,7 @@ pub(super) struct BoundedResponseBody {
     inner: Incoming,
     left: u64,
     read_timeout: Duration,
-    /// Runs while the reader waits for the server, not while the server waits for the reader.
+    /// Timer that runs while the reader waits for the server, not while the server waits for the reader.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -156,11 +156,11 @@ impl Body for BoundedResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let failed = |kind, message: String| Poll::Ready(Some(Err(HttpError::new(kind, RequestSent::Maybe, message))));
-        let patience = self.read_timeout;
+        let read_timeout = self.read_timeout;
         let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Pending => {
-                ready!(self.timer.get_or_insert_with(|| Box::pin(sleep(patience))).as_mut().poll(cx));
-                let message = format!("the server sent no more of its answer within {patience:?}");
+                ready!(self.timer.get_or_insert_with(|| Box::pin(sleep(read_timeout))).as_mut().poll(cx));
+                let message = format!("the server sent no more of its answer within {read_timeout:?}");
                 return failed(HttpErrorKind::BetweenBytesTimeout, message);
             }
             Poll::Ready(None) => return Poll::Ready(None),

@@ -1,4 +1,4 @@
-//! Connections: resolved, checked by address, and encrypted where that is asked for.
+//! Opening of connections: names are resolved, addresses checked, and TLS is used if the URL requires it.
 
 use std::fmt;
 use std::io;
@@ -19,7 +19,7 @@ use super::tls::{TlsConfigs, TlsIdentity, handshake_error};
 use super::{HttpError, HttpErrorKind, RequestSent};
 use crate::grants::CallGrants;
 
-/// Opens connections.
+/// Opener of connections, with TLS settings and proxies.
 #[derive(Default)]
 pub(super) struct Connector {
     tls: TlsConfigs,
@@ -33,13 +33,13 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// A connector that trusts these authorities instead of the system's.
+    /// Creates a connector that trusts these authorities instead of the system's.
     #[cfg(test)]
     pub(super) fn trusting(roots: rustls::RootCertStore) -> Self {
         Self { tls: TlsConfigs::trusting(roots), ..Self::default() }
     }
 
-    /// The same, through these proxies.
+    /// Returns the same connector, through these proxies.
     #[cfg(test)]
     pub(super) fn with_proxies(self, proxies: Proxies) -> Self {
         Self { proxies, ..self }
@@ -80,7 +80,8 @@ impl Connector {
         }
     }
 
-    /// Connects through a proxy. It resolves the name, which was checked; an address that stands in its place is checked here.
+    /// Connects through a proxy. The proxy resolves the name, which was checked; an address in place of a name is
+    /// checked here.
     async fn connect_via_proxy(
         &self,
         proxy: &Proxy,
@@ -114,28 +115,28 @@ impl Connector {
         stream: S,
         host: &str,
         identity: Option<&TlsIdentity>,
-        far: RemoteEnd,
+        remote: RemoteEnd,
     ) -> Result<Connection, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let failed = |message: String| HttpError::new(HttpErrorKind::Tls, RequestSent::No, message);
-        // What is wrong with what the user gave does not pass.
+        // A fault of the user's certificates is permanent.
         let kind = if identity.is_some() { HttpErrorKind::Certificate } else { HttpErrorKind::Tls };
         let config = self.tls.of(identity).await.map_err(|message| HttpError { kind, ..failed(message) })?;
         let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
         let stream = TlsConnector::from(config).connect(name, stream).await;
         let stream = stream.map_err(|error| handshake_error(&error))?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            Connection::http2(stream, far).await
+            Connection::http2(stream, remote).await
         } else {
-            Connection::http1(stream, far).await
+            Connection::http1(stream, remote).await
         }
     }
 }
 
-/// The addresses of a host that this call may talk to. The check is made here, on the very addresses that are connected to,
-/// so that a name can't be checked with one answer and connected with another.
+/// Returns the addresses of a host that this call may connect to. The check is made here, on the very addresses that
+/// are connected to, so that a name can't be checked with one answer and connected with another.
 async fn resolve_granted(host: &str, port: u16, grants: &CallGrants) -> Result<Vec<SocketAddr>, HttpError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         grants.check_address(address, port, None)?;
@@ -148,7 +149,7 @@ async fn resolve_granted(host: &str, port: u16, grants: &CallGrants) -> Result<V
     for address in found {
         match grants.check_address(address.ip(), port, Some(host)) {
             Ok(()) => granted.push(address),
-            Err(refused) => refusal = Some(refused),
+            Err(error) => refusal = Some(error),
         }
     }
     match (granted.is_empty(), refusal) {
@@ -158,14 +159,15 @@ async fn resolve_granted(host: &str, port: u16, grants: &CallGrants) -> Result<V
     }
 }
 
-/// The first that accepts. Each has its share of the time, so that one that is silent leaves some for the others.
+/// Connects to the first address that accepts. Each has its share of the time, so that a silent one leaves some for the
+/// others.
 async fn connect_first(
     route: &Route,
     addresses: &[SocketAddr],
     limit: Duration,
 ) -> Result<(TcpStream, IpAddr), HttpError> {
     let deadline = Instant::now() + limit;
-    let mut failure = None;
+    let mut last_error = None;
     for (position, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - position).unwrap_or(u32::MAX);
         let share = deadline.saturating_duration_since(Instant::now()) / left;
@@ -175,12 +177,12 @@ async fn connect_first(
                 let _ = stream.set_nodelay(true);
                 return Ok((stream, address.ip()));
             }
-            Ok(Err(error)) => failure = Some(error),
+            Ok(Err(error)) => last_error = Some(error),
             Err(_) => {}
         }
     }
-    let silent = || HttpError::timeout(HttpErrorKind::ConnectTimeout, route, limit);
-    Err(failure.map_or_else(silent, |error| connect_failed(&error)))
+    let timed_out = || HttpError::timeout(HttpErrorKind::ConnectTimeout, route, limit);
+    Err(last_error.map_or_else(timed_out, |error| connect_failed(&error)))
 }
 
 async fn connect_unix(path: &Path) -> Result<UnixStream, HttpError> {

@@ -1,4 +1,4 @@
-//! One connection to one server, over HTTP/1.1 or HTTP/2.
+//! Connections to one server each, over HTTP/1.1 or HTTP/2.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,16 +22,16 @@ pub(super) struct Connection {
     number: u64,
 }
 
-/// The other end.
+/// Remote end of a connection.
 #[derive(Debug, Clone)]
 pub(super) enum RemoteEnd {
     /// A socket of this machine.
     Socket,
     /// The server.
     Address(IpAddr),
-    /// The server, behind a proxy that does not look into the connection.
+    /// The server, behind a proxy that does not read what is sent.
     Tunnel,
-    /// A proxy, which reads each request, and who we are for it.
+    /// A proxy, which reads each request, and our credentials for it.
     Proxy(Option<HeaderValue>),
 }
 
@@ -40,28 +40,28 @@ enum Sender {
     Http2(http2::SendRequest<RequestBody>),
 }
 
-/// What became of a request.
+/// Outcome of sending a request.
 pub(super) enum SendOutcome {
     Answered(Response<Incoming>),
-    /// Nothing of it left; here it is again.
+    /// The request, of which nothing was sent.
     NotSent(Box<Request<RequestBody>>),
-    /// It may have arrived.
+    /// The server may have received it.
     Failed(hyper::Error),
 }
 
 impl Connection {
-    pub(super) async fn http1<S>(stream: S, far: RemoteEnd) -> Result<Self, HttpError>
+    pub(super) async fn http1<S>(stream: S, remote: RemoteEnd) -> Result<Self, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| handshake_failed(&error))?;
-        // Its errors reach whoever waits for an answer.
+        // Its errors reach the sender that waits for an answer.
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self::new(Sender::Http1(sender), far))
+        Ok(Self::new(Sender::Http1(sender), remote))
     }
 
-    pub(super) async fn http2<S>(stream: S, far: RemoteEnd) -> Result<Self, HttpError>
+    pub(super) async fn http2<S>(stream: S, remote: RemoteEnd) -> Result<Self, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -70,12 +70,12 @@ impl Connection {
         let (sender, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|error| handshake_failed(&error))?;
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self::new(Sender::Http2(sender), far))
+        Ok(Self::new(Sender::Http2(sender), remote))
     }
 
-    fn new(sender: Sender, far: RemoteEnd) -> Self {
+    fn new(sender: Sender, remote: RemoteEnd) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        Self { sender, remote: far, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+        Self { sender, remote, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Sends a request with an absolute URI.
@@ -93,29 +93,29 @@ impl Connection {
                             request.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
                         }
                     }
-                    // A server that is no proxy wants the path alone.
+                    // A server that is not a proxy expects the path alone.
                     _ => {
                         if let Some(path) = absolute.path_and_query() {
                             *request.uri_mut() = path.clone().into();
                         }
                     }
                 }
-                let mut exchange = SendOutcome::from(sender.try_send_request(request).await);
-                if let SendOutcome::NotSent(request) = &mut exchange {
+                let mut outcome = SendOutcome::from(sender.try_send_request(request).await);
+                if let SendOutcome::NotSent(request) = &mut outcome {
                     *request.uri_mut() = absolute;
                 }
-                exchange
+                outcome
             }
             Sender::Http2(sender) => {
                 *request.version_mut() = Version::HTTP_2;
-                // `:authority` says it.
+                // HTTP/2 has `:authority` in its place.
                 request.headers_mut().remove(header::HOST);
                 SendOutcome::from(sender.try_send_request(request).await)
             }
         }
     }
 
-    /// Waits until another request may be sent. False when it never may.
+    /// Waits until another request may be sent. Returns false if the connection is closed.
     pub(super) async fn ready(&mut self) -> bool {
         match &mut self.sender {
             Sender::Http1(sender) => sender.ready().await.is_ok(),
@@ -130,8 +130,8 @@ impl Connection {
         }
     }
 
-    /// May this call talk to the address at the other end? A unix socket has none, and a proxy's is not the server's: those
-    /// routes were found by the call's own grants.
+    /// Returns whether this call may connect to the address at the remote end. A unix socket has none, and a proxy's is
+    /// not the server's: those routes were found by the call's own grants.
     pub(super) fn is_granted(&self, route: &Route, grants: &CallGrants) -> bool {
         match (route, &self.remote) {
             (Route::Host { host, port, .. }, RemoteEnd::Address(address)) => {
@@ -144,7 +144,7 @@ impl Connection {
         }
     }
 
-    /// Another handle of a connection that takes many requests at once.
+    /// Returns another handle of a connection that takes many requests at once.
     pub(super) fn share(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(_) => None,
@@ -154,7 +154,7 @@ impl Connection {
         }
     }
 
-    /// Are these two handles of one connection?
+    /// Returns whether both are handles of one connection.
     pub(super) fn is_same_connection(&self, other: &Self) -> bool {
         self.number == other.number
     }
@@ -162,7 +162,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("far", &self.remote).finish_non_exhaustive()
+        f.debug_struct("Connection").field("remote", &self.remote).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong, and what may have happened nevertheless.
+//! Errors of an exchange, and whether the request may have had an effect.
 
 use std::error::Error;
 use std::time::Duration;
@@ -6,35 +6,35 @@ use std::time::Duration;
 use super::route::Route;
 use crate::grants::GrantRefusal;
 
-/// May the server have seen the request?
+/// Possibility that the server has seen the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestSent {
-    /// No: nothing happened.
+    /// The request was not sent: it had no effect.
     No,
-    /// Perhaps: the outcome is unknown.
+    /// The request may have been sent: its outcome is unknown.
     Maybe,
 }
 
-/// What went wrong.
+/// Kind of a failed exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpErrorKind {
-    /// Not granted. The message has the whole refusal.
+    /// Refusal: the target is not granted. The message has all of it.
     NotGranted,
-    /// The request can't be sent as it is.
+    /// The request is not valid.
     InvalidRequest,
     /// The name can't be resolved.
     Dns,
-    /// No connection.
+    /// The connection failed.
     Connect,
-    /// No way through the proxy that the environment names.
+    /// The proxy that the environment names did not connect.
     Proxy,
-    /// No TLS session.
+    /// The TLS handshake failed.
     Tls,
     /// The server's certificate is not trusted here.
     Certificate,
-    /// Not connected in time.
+    /// The connection took too long.
     ConnectTimeout,
-    /// No answer in time.
+    /// The head of the answer took too long.
     FirstByteTimeout,
     /// The answer stalled.
     BetweenBytesTimeout,
@@ -52,11 +52,11 @@ pub enum HttpErrorKind {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct HttpError {
-    /// What went wrong.
+    /// Kind of the failure.
     pub kind: HttpErrorKind,
-    /// May the server have seen the request?
+    /// Possibility that the server has seen the request.
     pub sent: RequestSent,
-    /// For people.
+    /// Message for users.
     pub message: String,
 }
 
@@ -65,20 +65,20 @@ impl HttpError {
         Self { kind, sent, message: message.into() }
     }
 
-    /// The guest made a request that can't be sent.
+    /// Creates the error of a request that can't be sent.
     pub(super) fn invalid_request(message: impl Into<String>) -> Self {
         Self::new(HttpErrorKind::InvalidRequest, RequestSent::No, message)
     }
 
     pub(super) fn timeout(kind: HttpErrorKind, route: &Route, after: Duration) -> Self {
-        let (what, sent) = match kind {
+        let (failure, sent) = match kind {
             HttpErrorKind::ConnectTimeout => ("did not accept a connection", RequestSent::No),
             _ => ("did not answer", RequestSent::Maybe),
         };
-        Self::new(kind, sent, format!("{route} {what} within {after:?}"))
+        Self::new(kind, sent, format!("{route} {failure} within {after:?}"))
     }
 
-    /// The connection failed after the request began to leave.
+    /// Creates the error of an exchange that failed after the request began to be sent.
     pub(super) fn from_exchange(route: &Route, error: &hyper::Error) -> Self {
         // The request's own body may be the cause.
         let refusal =
@@ -93,7 +93,7 @@ impl HttpError {
     }
 }
 
-/// An error with its causes, each once.
+/// Returns an error with its causes, each once.
 pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     for cause in causes(error) {

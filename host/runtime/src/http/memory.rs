@@ -1,4 +1,4 @@
-//! Memory for bodies that the host may hold at a time: for one call, and for all of them together.
+//! Memory for bodies that the host may hold at a time: of one call, and of all calls together.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{HttpError, HttpErrorKind, RequestSent};
 
-/// Bytes that one call may hold and that do not count among what all hold: whoever fills the memory of all leaves
-/// everybody enough for ordinary requests.
+/// Bytes that one call may hold apart from the pool of all calls: however full that is, each call has enough for
+/// ordinary requests.
 const GUARANTEED_BYTES_PER_CALL: u64 = 512 << 10;
 
-/// The memory for bodies of all calls.
+/// Memory for the bodies of all calls.
 #[derive(Debug)]
 pub struct BodyMemoryPool {
     left: AtomicU64,
 }
 
 impl BodyMemoryPool {
-    /// So many bytes.
+    /// Creates a pool of so many bytes.
     pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self { left: AtomicU64::new(bytes) })
     }
@@ -32,7 +32,7 @@ impl BodyMemoryPool {
     }
 }
 
-/// The memory for bodies of one call.
+/// Memory for the bodies of one call.
 #[derive(Debug)]
 pub struct CallBodyMemory {
     all: Arc<BodyMemoryPool>,
@@ -41,34 +41,34 @@ pub struct CallBodyMemory {
 }
 
 impl CallBodyMemory {
-    /// At most so many bytes, of what all calls have.
-    pub fn new(all: &Arc<BodyMemoryPool>, most: u64) -> Arc<Self> {
-        Arc::new(Self { all: Arc::clone(all), max_bytes: most, used: Mutex::default() })
+    /// Creates the memory of one call: at most `max_bytes`, taken from the pool `all`.
+    pub fn new(all: &Arc<BodyMemoryPool>, max_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { all: Arc::clone(all), max_bytes, used: Mutex::default() })
     }
 
-    /// Of a caller that holds little, and of whom there are few.
+    /// Creates memory with a pool of its own, for the few callers that hold little.
     pub(super) fn standalone() -> Arc<Self> {
         Self::new(&BodyMemoryPool::new(GUARANTEED_BYTES_PER_CALL), 2 * GUARANTEED_BYTES_PER_CALL)
     }
 
-    /// A share in it, empty at first.
+    /// Returns a reservation, empty at first.
     pub(super) fn reserve(self: &Arc<Self>) -> MemoryReservation {
         MemoryReservation { memory: Arc::clone(self), bytes: 0 }
     }
 
     fn try_take(&self, bytes: u64) -> Result<(), HttpError> {
         let mut used = self.used();
-        let wanted = used.saturating_add(bytes);
-        if wanted > self.max_bytes {
+        let total = used.saturating_add(bytes);
+        if total > self.max_bytes {
             let message =
                 format!("the bodies of this call need more memory at a time than its {} MiB", self.max_bytes >> 20);
             return Err(HttpError::new(HttpErrorKind::OutOfMemory, RequestSent::No, message));
         }
-        if !self.all.try_take(pooled_bytes(wanted) - pooled_bytes(*used)) {
+        if !self.all.try_take(pooled_bytes(total) - pooled_bytes(*used)) {
             let message = "the bodies of all calls need more memory at a time than there is for them";
             return Err(HttpError::new(HttpErrorKind::OutOfMemory, RequestSent::No, message));
         }
-        *used = wanted;
+        *used = total;
         Ok(())
     }
 
@@ -79,28 +79,28 @@ impl CallBodyMemory {
         *used = left;
     }
 
-    /// A number is whole at any time, also after a panic.
+    /// Locks the counter, also after a panic: a number is consistent at any time.
     fn used(&self) -> MutexGuard<'_, u64> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells how much of what a call uses counts among what all use.
+/// Returns the part of what a call uses that is taken from the pool.
 fn pooled_bytes(used: u64) -> u64 {
     used.saturating_sub(GUARANTEED_BYTES_PER_CALL)
 }
 
-/// Memory that a body needs; given back with it.
+/// Memory that is reserved for a body, and released with it.
 pub(super) struct MemoryReservation {
     memory: Arc<CallBodyMemory>,
     bytes: u64,
 }
 
 impl MemoryReservation {
-    /// Takes more.
+    /// Reserves more.
     ///
     /// # Errors
-    /// When the call, or all calls together, would hold too much. What was taken before stays taken.
+    /// Fails if the call, or all calls together, would hold too much. Earlier reservations stay.
     pub(super) fn try_grow(&mut self, bytes: usize) -> Result<(), HttpError> {
         let bytes = bytes as u64;
         self.memory.try_take(bytes)?;
@@ -117,7 +117,7 @@ impl Drop for MemoryReservation {
 
 impl fmt::Debug for MemoryReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Share").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("MemoryReservation").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,8 @@
-//! Connections that are kept for later.
+//! Pool of idle connections.
 //!
 //! A connection is made under the grants of one call and may serve another. Two checks make that safe: every request is
-//! checked by its host's name before it comes here, and a connection is handed out only if the call that asks for it may
-//! talk to the address at its other end. So a call never gets, by way of the pool, where it could not have connected itself.
+//! checked by its host's name before it comes here, and a connection is handed out only if the call may connect to the
+//! address at its remote end. So the pool gives no call a connection that it could not have opened itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,8 @@ use super::connection::Connection;
 use super::route::Route;
 use crate::grants::CallGrants;
 
-/// Servers close idle connections after about a minute; one that is about to be closed is worse than none.
+/// Time for which an idle connection is kept. Servers close them after about a minute, and a connection that is about
+/// to be closed is worse than none.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
 const MAX_IDLE_PER_ROUTE: usize = 32;
 
@@ -34,7 +35,7 @@ impl IdleConnection {
 }
 
 impl Pool {
-    /// A connection that this call may use.
+    /// Takes an idle connection that this call may use.
     pub(super) fn take(&self, route: &Route, grants: &CallGrants) -> Option<Connection> {
         let mut idle = self.lock();
         let kept = idle.get_mut(route)?;
@@ -74,7 +75,7 @@ impl Pool {
         }
     }
 
-    /// The map is whole at any time, also after a panic.
+    /// Locks the map, also after a panic: it is consistent at any time.
     fn lock(&self) -> MutexGuard<'_, HashMap<Route, Vec<IdleConnection>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! What the guest wrote becomes what is sent, and what came back becomes what the guest reads.
+//! Conversion of the guest's request into what is sent, and of the response into what the guest reads.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::{HttpError, HttpErrorKind, HttpLimits, RequestBody, RequestSent, Resp
 use crate::grants::CallGrants;
 use crate::secrets::{CallSecrets, FilledTextTooLong};
 
-/// A request that may leave.
+/// A request that is ready to be sent.
 pub(super) struct PreparedRequest {
     pub(super) head: Request<()>,
     pub(super) body: RequestBody,
@@ -39,10 +39,10 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// Bytes of all headers and the path that have placeholders in them, once these are filled in.
+/// Bytes of all headers and the path that have placeholders in them, once they are filled in.
 const MAX_FILLED_HEAD_BYTES: usize = 1 << 20;
 
-/// Fills placeholders in, and sets the headers that are ours to set.
+/// Fills in placeholders, and sets the headers that the host controls.
 pub(super) async fn prepare_request<B>(
     request: Request<B>,
     route: &Route,
@@ -63,8 +63,8 @@ where
 
     let mut content = BoundedRequestBody::new(content, limits.request_body).boxed_unsync();
     let mut length = length.or_else(|| content.size_hint().exact().filter(|length| *length > 0));
-    // A body of no declared length, or of none, is taken in first. The client drops that of a request without content, and a guest that
-    // ends its body a moment later would be told that the connection is gone; and some servers take an empty body in
+    // A body of no declared length, or of none, is read first. The client drops that of a request without content, and
+    // a guest that ends its body a moment later would see a closed connection; and some servers take an empty body in
     // chunks for content.
     if length.is_none_or(|length| length == 0) {
         let whole = BufferedBody::collect(content, memory.reserve()).await?;
@@ -74,16 +74,16 @@ where
     let secrets = secrets.filter(|secrets| secrets.answer_patterns().is_some() || secrets.has_placeholders());
     if let Some(secrets) = secrets {
         response_masking::strip_encoding_headers(&mut parts.headers);
-        // Nothing is held up for calls that have asked for no secret.
+        // Nothing is held up for calls without placeholders.
         if secrets.has_placeholders() {
             let mut whole = BufferedBody::collect(content, memory.reserve()).await?;
             let mut used = fill_head(&mut parts, secrets)?;
-            let most = usize::try_from(limits.request_body).unwrap_or(usize::MAX);
+            let max_bytes = usize::try_from(limits.request_body).unwrap_or(usize::MAX);
             let too_large = |FilledTextTooLong| {
                 let message = "the request's body is larger than a plugin may send";
                 HttpError::new(HttpErrorKind::RequestTooLarge, RequestSent::No, message)
             };
-            if let Some(filled) = secrets.fill_within(&whole.bytes, most).map_err(too_large)? {
+            if let Some(filled) = secrets.fill_within(&whole.bytes, max_bytes).map_err(too_large)? {
                 whole.reservation.try_grow(filled.len().saturating_sub(whole.bytes.len()))?;
                 whole.bytes = Bytes::copy_from_slice(&filled);
                 used = true;
@@ -105,33 +105,33 @@ where
     Ok(PreparedRequest { head: Request::from_parts(parts, ()), body: content })
 }
 
-/// Returns the part of a response that the guest may see: nothing of the connection, and no value of its credential.
+/// Converts a response into what the guest may see: nothing of the connection, and no value of its credential.
 pub(super) fn prepare_response(
     response: Response<Incoming>,
     limits: &HttpLimits,
     secrets: Option<&CallSecrets>,
-    share: MemoryReservation,
+    reservation: MemoryReservation,
 ) -> Result<Response<ResponseBody>, HttpError> {
     let (mut parts, content) = response.into_parts();
     let inner = BoundedResponseBody::new(content, limits).boxed_unsync();
-    let mut body = ReservedBody { inner, _reservation: share }.boxed_unsync();
-    if let Some(wanted) = secrets.and_then(CallSecrets::answer_patterns) {
-        response_masking::mask_head(&mut parts, wanted)?;
-        body = MaskedBody::new(body, Arc::clone(wanted)).boxed_unsync();
+    let mut body = ReservedBody { inner, _reservation: reservation }.boxed_unsync();
+    if let Some(patterns) = secrets.and_then(CallSecrets::answer_patterns) {
+        response_masking::mask_head(&mut parts, patterns)?;
+        body = MaskedBody::new(body, Arc::clone(patterns)).boxed_unsync();
     }
     remove_hop_by_hop(&mut parts.headers);
     parts.extensions.clear();
     Ok(Response::from_parts(parts, body))
 }
 
-/// The one length that the guest gave. Two different ones would let it smuggle a second request.
+/// Returns the one length that the guest declared. Two different ones would allow a second, smuggled request.
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HttpError> {
     let mut found = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
         let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length: Option<u64> = digits.and_then(|text| text.parse().ok());
         if length.is_none() || found.is_some_and(|found| Some(found) != length) {
-            return Err(HttpError::invalid_request("the content-length is no length"));
+            return Err(HttpError::invalid_request("the `content-length` is not a number, or there are several"));
         }
         found = length;
     }
@@ -151,7 +151,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(header::TRANSFER_ENCODING);
 }
 
-/// Fills placeholders into the headers and the path. True when there was one.
+/// Fills in the placeholders of the headers and the path. Returns whether there was one.
 fn fill_head(parts: &mut Parts, secrets: &CallSecrets) -> Result<bool, HttpError> {
     let mut used = false;
     let mut left = MAX_FILLED_HEAD_BYTES;
@@ -160,7 +160,7 @@ fn fill_head(parts: &mut Parts, secrets: &CallSecrets) -> Result<bool, HttpError
     for (name, value) in &mut parts.headers {
         if let Some(filled) = secrets.fill_within(value.as_bytes(), left).map_err(too_large)? {
             left -= filled.len();
-            // The error would hold nothing of the value, and must not.
+            // The message must hold nothing of the value.
             let message = || format!("the secret can't be a part of the header `{name}`");
             *value = HeaderValue::from_bytes(&filled).map_err(|_| HttpError::invalid_request(message()))?;
             value.set_sensitive(true);
@@ -179,7 +179,7 @@ fn fill_head(parts: &mut Parts, secrets: &CallSecrets) -> Result<bool, HttpError
     Ok(used)
 }
 
-/// The URI with the authority under which the server is reached.
+/// Returns the URI with the authority under which the server is reached.
 fn absolute_uri(uri: &Uri, route: &Route) -> Result<Uri, HttpError> {
     let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let scheme = if matches!(route, Route::Host { tls: true, .. }) { "https" } else { "http" };

@@ -17,7 +17,7 @@ use super::error::error_chain;
 use super::route::Route;
 use super::{HttpError, HttpErrorKind, RequestSent};
 
-/// Which proxy leads where.
+/// Proxies of the environment, by target.
 #[derive(Debug)]
 pub(super) struct Proxies(Matcher);
 
@@ -36,20 +36,20 @@ impl Proxies {
         Self(Matcher::builder().all(proxy.to_owned()).no("direct.test").build())
     }
 
-    /// The proxy for a server; none for this machine's own, and where none is named.
+    /// Returns the proxy for a server; none for this machine, and if none is named.
     pub(super) fn of(&self, route: &Route) -> Option<Proxy> {
         let Route::Host { tls, host, .. } = route else { return None };
-        let is_here = match literal_address(host) {
+        let is_local = match literal_address(host) {
             Some(address) => address.to_canonical().is_loopback(),
             None => host.trim_end_matches('.').rsplit('.').next() == Some("localhost"),
         };
         let scheme = if *tls { "https" } else { "http" };
         let uri = format!("{scheme}://{}", route.authority()).parse::<Uri>().ok()?;
-        (!is_here).then(|| self.0.intercept(&uri)).flatten().map(Proxy)
+        (!is_local).then(|| self.0.intercept(&uri)).flatten().map(Proxy)
     }
 }
 
-/// The address that is written in the place of a name, also in the forms that the C library reads (`0x7f.1`).
+/// Returns the address that is written in place of a name, also in the forms that the C library reads (`0x7f.1`).
 pub(super) fn literal_address(host: &str) -> Option<IpAddr> {
     if let Ok(address) = host.parse() {
         return Some(address);
@@ -62,13 +62,16 @@ pub(super) fn literal_address(host: &str) -> Option<IpAddr> {
 }
 
 impl Proxy {
-    /// Its host and port.
+    /// Returns its host and port.
+    ///
+    /// # Errors
+    /// Fails if its scheme is not `http`.
     pub(super) fn address(&self) -> Result<(&str, u16), HttpError> {
         let uri = self.0.uri();
         if uri.scheme_str() != Some("http") {
             let scheme = uri.scheme_str().unwrap_or_default();
             let message = format!(
-                "the environment names a proxy of the kind `{scheme}://`, and only `http://` ones are supported; NO_PROXY names the \
+                "the environment names a `{scheme}://` proxy, but only `http://` proxies are supported; NO_PROXY names the \
                  hosts that are reached without one"
             );
             return Err(HttpError::new(HttpErrorKind::Proxy, RequestSent::No, message));
@@ -85,7 +88,7 @@ impl Proxy {
         })
     }
 
-    /// Lets the proxy open a connection to a server (RFC 9110, section 9.3.6).
+    /// Opens a tunnel through the proxy to a server (RFC 9110, section 9.3.6).
     pub(super) async fn tunnel(&self, stream: TcpStream, route: &Route) -> Result<TokioIo<Upgraded>, HttpError> {
         let failed =
             |message: String| HttpError::new(HttpErrorKind::Proxy, RequestSent::No, format!("the proxy: {message}"));

@@ -1,4 +1,4 @@
-//! Answers without the credential's values: what a server repeats does not get to the guest.
+//! Masking of the credential's values in answers, so that a server can't repeat them to the guest.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use http_body::{Body, Frame, SizeHint};
 use super::{HttpError, HttpErrorKind, RequestSent, ResponseBody};
 use crate::secrets::{SecretPatterns, StreamMasker};
 
-/// Headers of requests whose answers come in a form in which nothing can be found: compressed, in another script, or in parts of the
-/// guest's choice. A server may leave all of them out of account.
+/// Headers of requests that allow an answer which can't be searched: compressed, in another character set, or in parts
+/// of the guest's choice. A server may ignore all of them.
 const ENCODING_HEADERS: [HeaderName; 5] =
     [header::ACCEPT_CHARSET, header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE, HeaderName::from_static("a-im")];
 
-/// Takes those headers out of a request.
+/// Removes those headers from a request.
 pub(super) fn strip_encoding_headers(headers: &mut HeaderMap) {
     for name in ENCODING_HEADERS {
         headers.remove(name);
@@ -27,8 +27,8 @@ pub(super) fn strip_encoding_headers(headers: &mut HeaderMap) {
 /// Masks the values in the head of an answer.
 ///
 /// # Errors
-/// When the answer is compressed all the same.
-pub(super) fn mask_head(parts: &mut Parts, wanted: &SecretPatterns) -> Result<(), HttpError> {
+/// Fails if the answer is compressed all the same.
+pub(super) fn mask_head(parts: &mut Parts, patterns: &SecretPatterns) -> Result<(), HttpError> {
     let encodings = [header::CONTENT_ENCODING, header::TRANSFER_ENCODING];
     let mut given = encodings.iter().flat_map(|name| parts.headers.get_all(name));
     let open = |value: &HeaderValue| {
@@ -39,30 +39,31 @@ pub(super) fn mask_head(parts: &mut Parts, wanted: &SecretPatterns) -> Result<()
     };
     if let Some(encoding) = given.find(|value| !open(value)) {
         let message = format!(
-            "the answer is compressed ({}), though nobody asked for that: a credential can't be found in it, so the plugin may not read it",
-            encoding.to_str().unwrap_or("in no way that has a name").chars().take(64).collect::<String>()
+            "the answer is compressed ({}), although the request does not accept that: it can't be \
+             searched for the credential, so the plugin may not read it",
+            encoding.to_str().unwrap_or("unknown encoding").chars().take(64).collect::<String>()
         );
         return Err(HttpError::new(HttpErrorKind::Protocol, RequestSent::Maybe, message));
     }
-    mask_names(&mut parts.headers, wanted);
+    mask_names(&mut parts.headers, patterns);
     let values = join_values(&parts.headers);
-    if let Some(masked) = wanted.masked(&values) {
-        wanted.note_repeated();
+    if let Some(masked) = patterns.masked(&values) {
+        patterns.note_repeated();
         replace_values(&mut parts.headers, &masked);
     }
     Ok(())
 }
 
-/// All values one behind the other, so that what was cut in two is found as well.
+/// Returns all values concatenated, so that a secret which is split over two of them is found as well.
 fn join_values(headers: &HeaderMap) -> Vec<u8> {
     headers.values().map(HeaderValue::as_bytes).collect::<Vec<_>>().concat()
 }
 
-/// The other way round.
+/// Writes concatenated values back to their headers.
 fn replace_values(headers: &mut HeaderMap, mut joined: &[u8]) {
     for value in headers.values_mut() {
         let Some((own, rest)) = joined.split_at_checked(value.len()) else { return };
-        // What was a value before is one with asterisks in it.
+        // A valid value stays valid with asterisks in it.
         if let Ok(masked) = HeaderValue::from_bytes(own) {
             *value = masked;
         }
@@ -70,11 +71,11 @@ fn replace_values(headers: &mut HeaderMap, mut joined: &[u8]) {
     }
 }
 
-fn mask_names(headers: &mut HeaderMap, wanted: &SecretPatterns) {
-    let holds = |name: &HeaderName| wanted.masked(name.as_str().as_bytes()).is_some();
+fn mask_names(headers: &mut HeaderMap, patterns: &SecretPatterns) {
+    let holds = |name: &HeaderName| patterns.masked(name.as_str().as_bytes()).is_some();
     let found: Vec<HeaderName> = headers.keys().filter(|name| holds(name)).cloned().collect();
     for name in &found {
-        wanted.note_repeated();
+        patterns.note_repeated();
         headers.remove(name);
     }
 }
@@ -84,23 +85,23 @@ pub(super) struct MaskedBody {
     inner: ResponseBody,
     patterns: Arc<SecretPatterns>,
     masker: StreamMasker,
-    /// Given away after the last data.
+    /// Trailers that follow the last data.
     trailers: Option<HeaderMap>,
     finished: bool,
 }
 
 impl MaskedBody {
-    pub(super) fn new(inner: ResponseBody, wanted: Arc<SecretPatterns>) -> Self {
-        Self { inner, patterns: wanted, masker: StreamMasker::new(), trailers: None, finished: false }
+    pub(super) fn new(inner: ResponseBody, patterns: Arc<SecretPatterns>) -> Self {
+        Self { inner, patterns, masker: StreamMasker::new(), trailers: None, finished: false }
     }
 
-    /// The rest of the data, and the trailers as if they followed them.
+    /// Returns the rest of the data, and masks the trailers as if they followed it.
     fn finish(&mut self, trailers: Option<HeaderMap>) -> Bytes {
         self.finished = true;
-        let held = self.masker.pending_len();
+        let pending = self.masker.pending_len();
         let values = trailers.as_ref().map(join_values).unwrap_or_default();
         let mut rest = self.masker.finish(&self.patterns, &values);
-        let values = rest.split_off(held.min(rest.len()));
+        let values = rest.split_off(pending.min(rest.len()));
         self.trailers = trailers.map(|mut trailers| {
             replace_values(&mut trailers, &values);
             mask_names(&mut trailers, &self.patterns);
@@ -154,11 +155,11 @@ impl Body for MaskedBody {
         if self.finished {
             return SizeHint::with_exact(0);
         }
-        let (held, inner) = (self.masker.pending_len() as u64, self.inner.size_hint());
+        let (pending, inner) = (self.masker.pending_len() as u64, self.inner.size_hint());
         let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower().saturating_add(held));
+        hint.set_lower(inner.lower().saturating_add(pending));
         if let Some(upper) = inner.upper() {
-            hint.set_upper(upper.saturating_add(held));
+            hint.set_upper(upper.saturating_add(pending));
         }
         hint
     }

@@ -1,4 +1,4 @@
-//! Where a request goes.
+//! Routes: the servers to which requests are sent.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::HttpError;
 use super::tls::TlsIdentity;
 use crate::grants::CallGrants;
 
-/// A server as the pool tells it from others.
+/// A server, as the pool distinguishes it from others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Route {
     Host { tls: bool, host: String, port: u16, identity: Option<TlsIdentity> },
@@ -18,24 +18,24 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Checks the name and finds the socket behind a made-up one.
+    /// Returns the route of a URI. Checks that the host is granted, and finds the socket behind a generated name.
     pub(super) fn of(uri: &Uri, grants: &CallGrants) -> Result<Self, HttpError> {
         let Some(authority) = uri.authority() else {
             return Err(HttpError::invalid_request("the request has no host"));
         };
         if authority.as_str().contains('@') {
-            return Err(HttpError::invalid_request("user names and passwords do not belong into a URL"));
+            return Err(HttpError::invalid_request("user names and passwords are not allowed in a URL"));
         }
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(HttpError::invalid_request("only http and https can be sent")),
+            _ => return Err(HttpError::invalid_request("only `http` and `https` URLs are supported")),
         };
         let port = match (authority.port_u16(), authority.port().is_some()) {
             (Some(port), _) => port,
             (None, false) if tls => 443,
             (None, false) => 80,
-            (None, true) => return Err(HttpError::invalid_request("the port is no port")),
+            (None, true) => return Err(HttpError::invalid_request("the port is not valid")),
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if let Some(path) = grants.socket_of(&host) {
@@ -50,7 +50,7 @@ impl Route {
         Ok(Self::Host { tls, host, port, identity })
     }
 
-    /// The value of `Host` and of `:authority`.
+    /// Returns the value of `Host` and of `:authority`.
     pub(super) fn authority(&self) -> String {
         match self {
             Self::Socket(_) => "localhost".to_owned(),

@@ -1,4 +1,4 @@
-//! Real servers on this machine: what they see, what they answer, and when they fail.
+//! Tests with real servers on this machine: what they receive, and how failures are reported.
 
 mod proxies;
 mod server;
@@ -191,7 +191,7 @@ async fn what_a_server_repeats_is_masked_in_its_length() {
     assert_eq!(request.headers["x-auth"], "*".repeat(13));
     assert_eq!(request.body, format!("{{\"key\":\"{}\"}}", "*".repeat(15)));
     assert!(!request.headers.contains_key("accept-encoding") && !request.headers.contains_key("range"));
-    // A later call, which asks for no placeholder, reads no more of it.
+    // A later call, without a placeholder, reads no more of it.
     let later = super::tests::secrets();
     let answer = HttpClient::new().send(post(&server.url("/x"), "S3CR\"T/VALUE"), &grants, Some(&later), &LIMITS).await;
     assert_eq!(echoed(answer.unwrap()).await.body, "*".repeat(13));
@@ -203,7 +203,7 @@ async fn bodies_that_are_taken_in_need_memory() {
     let grants = endpoint_grants(&server.url(""));
     let memory = CallBodyMemory::new(&BodyMemoryPool::new(1 << 20), 1 << 20);
     let send = async |size: usize| {
-        // Of no declared length, so that it is taken in.
+        // The body has no declared length, so that it is read first.
         let frames = futures::stream::iter(
             (0..size / 1024).map(|_| Ok::<_, String>(Frame::data(Bytes::from(vec![b'x'; 1024])))),
         );
@@ -257,25 +257,25 @@ async fn what_the_endpoint_names_is_reached_without_secrets() {
     };
     let call = |needs: &[&str]| call_of("a", Some(&agreed), needs);
     let client = HttpClient::new();
-    let asks = async |call: &CallGrants, request, secrets| client.send(request, call, secrets, &LIMITS).await;
+    let send = async |call: &CallGrants, request, secrets| client.send(request, call, secrets, &LIMITS).await;
     let first = call(&["endpoint", "announced"]);
-    let refused = asks(&first, get(&compute.url("/")), None).await.unwrap_err();
-    assert_eq!(refused.kind, HttpErrorKind::NotGranted);
+    let error = send(&first, get(&compute.url("/")), None).await.unwrap_err();
+    assert_eq!(error.kind, HttpErrorKind::NotGranted);
     // The server repeats what it is sent.
-    asks(&first, post(&identity.url("/"), compute.url("/v2.1")), None).await.unwrap();
-    asks(&first, get(&compute.url("/")), None).await.unwrap();
-    // A later call knows it too, another plugin's does not, and one that does not ask for it does not.
-    asks(&call(&["endpoint", "announced"]), get(&compute.url("/")), None).await.unwrap();
-    assert!(asks(&call(&["endpoint"]), get(&compute.url("/")), None).await.is_err());
-    assert!(asks(&call_of("a", None, &["endpoint", "announced"]), get(&compute.url("/")), None).await.is_err());
+    send(&first, post(&identity.url("/"), compute.url("/v2.1")), None).await.unwrap();
+    send(&first, get(&compute.url("/")), None).await.unwrap();
+    // A later call may reach it too; a call of another plugin may not, nor one that does not need it.
+    send(&call(&["endpoint", "announced"]), get(&compute.url("/")), None).await.unwrap();
+    assert!(send(&call(&["endpoint"]), get(&compute.url("/")), None).await.is_err());
+    assert!(send(&call_of("a", None, &["endpoint", "announced"]), get(&compute.url("/")), None).await.is_err());
     let other = call_of("b", Some(&agreed), &["endpoint", "announced"]);
-    assert!(asks(&other, get(&compute.url("/")), None).await.is_err());
-    assert!(asks(&endpoint_grants(&identity.url("")), get(&compute.url("/")), None).await.is_err());
+    assert!(send(&other, get(&compute.url("/")), None).await.is_err());
+    assert!(send(&endpoint_grants(&identity.url("")), get(&compute.url("/")), None).await.is_err());
     let secrets = secrets();
     let placeholder = secrets.placeholder("key", Encoding::Plain).unwrap();
-    let kept = asks(&first, post(&compute.url("/"), placeholder.clone()), Some(&secrets)).await.unwrap_err();
-    assert_eq!((kept.kind, kept.sent), (HttpErrorKind::NotGranted, RequestSent::No));
-    asks(&first, post(&identity.url("/"), placeholder), Some(&secrets)).await.unwrap();
+    let error = send(&first, post(&compute.url("/"), placeholder.clone()), Some(&secrets)).await.unwrap_err();
+    assert_eq!((error.kind, error.sent), (HttpErrorKind::NotGranted, RequestSent::No));
+    send(&first, post(&identity.url("/"), placeholder), Some(&secrets)).await.unwrap();
 }
 
 #[tokio::test]
@@ -379,7 +379,7 @@ async fn a_connection_that_the_server_closed_is_replaced() {
     let server = Server::start().await;
     let (client, grants) = (HttpClient::new(), endpoint_grants(&server.url("")));
     for _ in 0..3 {
-        // It says that it keeps the connection, and closes it after the answer.
+        // The server announces that it keeps the connection, and closes it after the answer.
         let response = client.send(post(&server.url("/close-later"), "x"), &grants, None, &LIMITS).await.unwrap();
         response.into_body().collect().await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -390,7 +390,7 @@ async fn a_connection_that_the_server_closed_is_replaced() {
 /// A body without content that ends a moment after the request was handed over, as guests end theirs.
 struct DelayedEndBody {
     end: std::pin::Pin<Box<tokio::time::Sleep>>,
-    /// Set when it has come to its end, and not just been dropped.
+    /// Set once it was read to its end, and not just dropped.
     reached_end: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
@@ -415,10 +415,10 @@ async fn a_body_without_content_is_awaited_and_not_sent_in_chunks() {
     let server = Server::start().await;
     let (client, grants) = (HttpClient::new(), endpoint_grants(&server.url("")));
     for (method, declared) in [("GET", None), ("DELETE", None), ("POST", None), ("POST", Some("0"))] {
-        let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let reached_end = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let body = DelayedEndBody {
             end: Box::pin(tokio::time::sleep(Duration::from_millis(30))),
-            reached_end: std::sync::Arc::clone(&ended),
+            reached_end: std::sync::Arc::clone(&reached_end),
         };
         let mut request = Request::builder().method(method).uri(server.url("/"));
         if let Some(length) = declared {
@@ -426,7 +426,7 @@ async fn a_body_without_content_is_awaited_and_not_sent_in_chunks() {
         }
         let request = request.body(body).unwrap();
         let request = echoed(client.send(request, &grants, None, &LIMITS).await.unwrap()).await;
-        assert!(ended.load(std::sync::atomic::Ordering::SeqCst), "{method}: the guest was cut off");
+        assert!(reached_end.load(std::sync::atomic::Ordering::SeqCst), "{method}: the guest was cut off");
         assert!(!request.headers.contains_key("transfer-encoding"), "{method}: {:?}", request.headers);
     }
 }

@@ -1,4 +1,4 @@
-//! TLS: whom a connection trusts, and in words what is wrong with a certificate.
+//! TLS: the authorities that a connection trusts, the client's certificates, and messages for faults of certificates.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,21 +16,22 @@ use tokio::sync::OnceCell;
 use super::error::error_chain;
 use super::{HttpError, HttpErrorKind, RequestSent};
 
-/// The certificates of one access to a cloud: whom it trusts, and how it shows who it is.
+/// Certificates of one access to a cloud: trusted authorities, and the client's own.
 #[derive(Clone)]
 pub struct TlsIdentity {
     tls: Arc<Tls>,
-    /// Tells it from others.
+    /// Digest that distinguishes it from others.
     digest: [u8; 32],
 }
 
 impl TlsIdentity {
-    /// The authorities alone: for servers that are to be trusted like the endpoint, and told nothing of the client.
+    /// Returns the authorities alone: for servers that are trusted like the endpoint, but do not get the client's
+    /// certificate.
     pub(crate) fn authorities_only(&self) -> Option<Self> {
         Self::from_tls(&Tls { ca: self.tls.ca.clone(), client: None })
     }
 
-    /// Returns that of a credential; none where it has no certificates.
+    /// Returns the certificates of a credential; none if it has none.
     pub fn from_tls(tls: &Tls) -> Option<Self> {
         if tls.is_empty() {
             return None;
@@ -44,7 +45,7 @@ impl TlsIdentity {
         Some(Self { tls: Arc::new(tls.clone()), digest: hash.finalize().into() })
     }
 
-    /// Tells it from others.
+    /// Returns the digest that distinguishes it from others.
     pub(crate) fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
@@ -66,26 +67,26 @@ impl Hash for TlsIdentity {
 
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").finish_non_exhaustive()
+        f.debug_struct("TlsIdentity").finish_non_exhaustive()
     }
 }
 
-/// The settings of all identities that were used, made once.
+/// TLS settings by identity, each made once.
 #[derive(Default)]
 pub(super) struct TlsConfigs {
-    /// The system's roots are read when they are first needed: that takes some milliseconds.
+    /// Settings with the system's roots, which are read when they are first needed: that takes some milliseconds.
     system: OnceCell<Arc<ClientConfig>>,
     by_identity: Mutex<HashMap<[u8; 32], Arc<ClientConfig>>>,
 }
 
 impl TlsConfigs {
-    /// Settings that trust these authorities instead of the system's.
+    /// Creates settings that trust these authorities instead of the system's.
     #[cfg(test)]
     pub(super) fn trusting(roots: RootCertStore) -> Self {
         Self { system: OnceCell::new_with(Some(client_config(roots, None).unwrap())), by_identity: Mutex::default() }
     }
 
-    /// Returns the settings of an identity, otherwise the usual ones.
+    /// Returns the settings of an identity, or those with the system's roots.
     pub(super) async fn of(&self, identity: Option<&TlsIdentity>) -> Result<Arc<ClientConfig>, String> {
         let Some(identity) = identity else {
             return self.system.get_or_try_init(async || client_config(system_roots().await?, None)).await.cloned();
@@ -100,7 +101,7 @@ impl TlsConfigs {
         };
         let config = client_config(roots, identity.tls.client.as_ref())?;
         let mut known = known();
-        // Those of credentials from before are never asked for again.
+        // Settings of earlier credentials are not needed again.
         if known.len() >= MAX_CACHED_CONFIGS {
             known.clear();
         }
@@ -118,7 +119,7 @@ fn parse_authorities(pem: &str) -> Result<RootCertStore, String> {
     if roots.is_empty() { Err("`ca` in the credentials has no certificate in it".to_owned()) } else { Ok(roots) }
 }
 
-/// The system's authorities, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+/// Loads the system's authorities, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
 async fn system_roots() -> Result<RootCertStore, String> {
     let load = || {
         let mut roots = RootCertStore::empty();
@@ -153,10 +154,10 @@ fn client_config(roots: RootCertStore, client: Option<&(String, Secret)>) -> Res
     Ok(Arc::new(config))
 }
 
-/// Identities whose settings are kept.
+/// Number of identities whose settings are kept.
 const MAX_CACHED_CONFIGS: usize = 64;
 
-/// Says why there is no session. Nothing of a request was sent.
+/// Converts the error of a handshake. Nothing of a request was sent.
 pub(super) fn handshake_error(error: &io::Error) -> HttpError {
     let failed = |kind, message| HttpError::new(kind, RequestSent::No, message);
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
@@ -169,11 +170,11 @@ pub(super) fn handshake_error(error: &io::Error) -> HttpError {
     }
 }
 
-/// Says that a server wants another certificate of ours. With TLS 1.3 it comes to that when the client takes the session for
-/// open; the server takes in nothing of what was sent meanwhile.
+/// Returns a message if a server requires another client certificate. With TLS 1.3 it reports that after the client
+/// considers the session open; it processes nothing of what was sent meanwhile.
 pub(super) fn client_certificate_refusal(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref()? {
-        Error::AlertReceived(alert) if wants_certificate(*alert) => Some(format!(
+        Error::AlertReceived(alert) if requires_certificate(*alert) => Some(format!(
             "it refuses the client, which shows no certificate that it trusts (its alert: {alert:?}); the credentials may have \
              one (`client_certificate`, `client_key`)"
         )),
@@ -181,8 +182,8 @@ pub(super) fn client_certificate_refusal(error: &io::Error) -> Option<String> {
     }
 }
 
-/// Whether a server that sends this alert asks for a certificate of ours (RFC 8446, section 6.2).
-fn wants_certificate(alert: AlertDescription) -> bool {
+/// Returns whether an alert requires another client certificate (RFC 8446, section 6.2).
+fn requires_certificate(alert: AlertDescription) -> bool {
     matches!(
         alert,
         AlertDescription::CertificateRequired
@@ -201,14 +202,14 @@ fn certificate_error_message(fault: &CertificateError) -> String {
     };
     match fault {
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("its certificate ended on {}", day(not_after))
+            format!("its certificate expired on {}", day(not_after))
         }
-        CertificateError::Expired => "its certificate has ended".to_owned(),
+        CertificateError::Expired => "its certificate has expired".to_owned(),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("its certificate counts only from {}: is the clock of this machine right?", day(not_before))
+            format!("its certificate is not valid before {}: is the clock of this machine right?", day(not_before))
         }
         CertificateError::NotValidYet => {
-            "its certificate does not count yet: is the clock of this machine right?".to_owned()
+            "its certificate is not valid yet: is the clock of this machine right?".to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
             let names: Vec<_> = presented.iter().map(|name| bare_name(name)).collect();
@@ -226,7 +227,7 @@ fn certificate_error_message(fault: &CertificateError) -> String {
     }
 }
 
-/// A name as people write it: rustls has `DnsName("a.test")` and `IpAddress(10.0.0.1)`.
+/// Returns a name as people write it: rustls has `DnsName("a.test")` and `IpAddress(10.0.0.1)`.
 fn bare_name(name: &str) -> &str {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
     inner.trim_matches('"')

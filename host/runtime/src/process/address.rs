@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::directory::file_error;
 
-/// So many addresses are tried before there is none left for us.
+/// Number of addresses that are tried for one process.
 const MAX_ADDRESS_ATTEMPTS: u32 = 4096;
 
-/// Claims an address by creating its file, which holds the instance's id. The first try follows from the id.
+/// Claims an address by creating its file, which holds the instance's id. The first attempt follows from the id.
 pub(super) fn claim(state_dir: &Path, id: &str) -> Result<Ipv4Addr, Fault> {
     let directory = state_dir.join("addresses");
     fs::create_dir_all(&directory).map_err(|error| file_error("create", &directory, &error))?;
@@ -26,7 +26,7 @@ pub(super) fn claim(state_dir: &Path, id: &str) -> Result<Ipv4Addr, Fault> {
                 return Ok(address);
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                // Ours, from a start that was interrupted before its record was written?
+                // It is ours if a start was interrupted before its record was written.
                 if fs::read_to_string(&path).is_ok_and(|owner| owner == id) {
                     return Ok(address);
                 }
@@ -49,7 +49,8 @@ fn address_file(state_dir: &Path, address: &str) -> PathBuf {
     state_dir.join("addresses").join(address)
 }
 
-/// 127.0.y.z stays free for people, resolvers and host names; so do the ends of each last octet.
+/// Returns the address of an attempt. 127.0.y.z stays free for people, resolvers and host names; so do the ends of each
+/// last octet.
 fn candidate(id: &str, attempt: u32) -> Ipv4Addr {
     let digest = Sha256::new().chain_update(id).chain_update(attempt.to_be_bytes()).finalize();
     Ipv4Addr::new(127, 1 + digest[0] % 254, digest[1], 1 + digest[2] % 254)

@@ -13,13 +13,13 @@ use uuid::Uuid;
 use super::address;
 use super::procfs::ProcessIdentity;
 
-/// What is known of a process. Readers accept further keys.
+/// Stored facts about a process. Readers accept further keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessRecord {
     pub(super) version: u32,
     pub(super) address: String,
     pub(super) labels: Vec<(String, String)>,
-    /// None from before the start until after it.
+    /// Identity of the process; none from before the start until after it.
     pub(super) started: Option<ProcessIdentity>,
 }
 
@@ -34,13 +34,13 @@ pub(super) struct ProcessDirectory {
     path: PathBuf,
 }
 
-/// Held while a process is started or stopped. Children inherit it until they run their own program, so whoever gets it
-/// after the death of its holder sees the child's mark.
+/// Lock that is held while a process is started or stopped. Children inherit it until they run their own program, so
+/// the next holder after the death of a host finds the instance id in the child's environment.
 #[derive(Debug)]
 pub(super) struct DirectoryLock(#[expect(dead_code, reason = "closing the file frees the lock")] File);
 
 impl ProcessDirectory {
-    /// Of an instance. An id that is no plain name is refused: it becomes a part of a path.
+    /// Returns the directory of an instance. An id that is not a plain name is refused: it becomes a part of a path.
     pub(super) fn new(state_dir: &Path, id: &str) -> Result<Self, Fault> {
         if !is_valid_id(id) {
             let message = format!("`{}` is not an instance id", id.escape_debug());
@@ -49,7 +49,7 @@ impl ProcessDirectory {
         Ok(Self { id: id.to_owned(), path: state_dir.join("instances").join(id) })
     }
 
-    /// The ids of all.
+    /// Returns the ids of all instances.
     pub(super) fn list_ids(state_dir: &Path) -> Result<Vec<String>, Fault> {
         let path = state_dir.join("instances");
         let entries = match fs::read_dir(&path) {
@@ -73,12 +73,12 @@ impl ProcessDirectory {
         self.path.join("output.log")
     }
 
-    /// What was written before the output became too long.
+    /// Returns the file with the older output, which rotation moved away.
     pub(super) fn rotated_output_file(&self) -> PathBuf {
         self.path.join("output.log.1")
     }
 
-    /// How the process ended.
+    /// Returns the file with the exit of the process.
     pub(super) fn exit_file(&self) -> PathBuf {
         self.path.join("ending.json")
     }
@@ -87,7 +87,7 @@ impl ProcessDirectory {
         self.path.join("record.json")
     }
 
-    /// Makes the directory if need be, and waits for its lock.
+    /// Creates the directory if need be, and waits for its lock. Blocks.
     pub(super) fn create_and_lock(&self) -> Result<DirectoryLock, Fault> {
         loop {
             let mut builder = DirBuilder::new();
@@ -99,7 +99,7 @@ impl ProcessDirectory {
         }
     }
 
-    /// Waits for the lock; none when there is no such directory (any more).
+    /// Waits for the lock; none if there is no such directory (any more). Blocks.
     pub(super) fn lock(&self) -> Result<Option<DirectoryLock>, Fault> {
         let path = self.path.join("lock");
         loop {
@@ -116,7 +116,7 @@ impl ProcessDirectory {
                     Err(error) => return Err(file_error("lock", &path, &error.into())),
                 }
             }
-            // The holder before us may have removed the directory: then this is the lock of nothing.
+            // The previous holder may have removed the directory: then this lock protects nothing.
             let inode = |metadata: io::Result<fs::Metadata>| metadata.ok().map(|found| (found.dev(), found.ino()));
             if inode(file.metadata()) == inode(fs::metadata(&path)) {
                 return Ok(Some(DirectoryLock(file)));
@@ -124,7 +124,7 @@ impl ProcessDirectory {
         }
     }
 
-    /// None when nothing was ever started here.
+    /// Reads the record; none if nothing was ever started here.
     pub(super) fn read(&self) -> Result<Option<ProcessRecord>, Fault> {
         let path = self.record_file();
         let text = match fs::read(&path) {
@@ -138,7 +138,7 @@ impl ProcessDirectory {
         })
     }
 
-    /// Durable when it returns: a whole record, the old one or the new one.
+    /// Writes the record, durably and atomically.
     pub(super) fn write(&self, record: &ProcessRecord) -> Result<(), Fault> {
         let (path, draft) = (self.record_file(), self.path.join("record.new"));
         let write = || -> io::Result<()> {
@@ -151,22 +151,22 @@ impl ProcessDirectory {
         write().map_err(|error| file_error("write", &path, &error))
     }
 
-    /// Frees the address and removes everything. To be called with the lock held: it goes with the directory, in one step.
+    /// Frees the address and removes the directory, with its lock, in one step. The lock must be held.
     pub(super) fn remove(&self, state_dir: &Path, record: &ProcessRecord) -> Result<(), Fault> {
         address::free(state_dir, &self.id, &record.address);
         // No instance has such a name: a dot is in it.
-        let grave = self.path.with_file_name(format!("{}.{}", self.id, Uuid::new_v4().simple()));
-        fs::rename(&self.path, &grave).map_err(|error| file_error("remove", &self.path, &error))?;
-        fs::remove_dir_all(&grave).map_err(|error| file_error("remove", &grave, &error))
+        let removed = self.path.with_file_name(format!("{}.{}", self.id, Uuid::new_v4().simple()));
+        fs::rename(&self.path, &removed).map_err(|error| file_error("remove", &self.path, &error))?;
+        fs::remove_dir_all(&removed).map_err(|error| file_error("remove", &removed, &error))
     }
 }
 
 fn is_valid_id(id: &str) -> bool {
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=128).contains(&id.len()) && id.bytes().all(fine)
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=128).contains(&id.len()) && id.bytes().all(is_allowed)
 }
 
-/// A file of the state could not be used.
-pub(super) fn file_error(what: &str, path: &Path, error: &io::Error) -> Fault {
-    Fault::new(Reaction::GiveUp, "process.state", format!("can't {what} {}: {error}", path.display()))
+/// Returns the fault of a file of the state that can't be used.
+pub(super) fn file_error(operation: &str, path: &Path, error: &io::Error) -> Fault {
+    Fault::new(Reaction::GiveUp, "process.state", format!("can't {operation} {}: {error}", path.display()))
 }

@@ -1,8 +1,8 @@
-//! How processes ended.
+//! Exits of processes.
 //!
-//! Only a process's parent learns its exit status. A host notes down that of each process that it started, as soon as the
-//! process ends, so that later hosts know it too. For a process that outlives its host nobody does, but while it is a zombie
-//! (its new parent has not waited for it) the kernel tells the status to everybody.
+//! Only a process's parent learns its exit status. A host stores that of each process that it started, as soon as the
+//! process ends, for later hosts. For a process that outlives its host nobody does, but while it is a zombie (its new
+//! parent has not waited for it) the kernel shows the status to everybody.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -15,23 +15,23 @@ use serde::{Deserialize, Serialize};
 use super::directory::ProcessDirectory;
 use super::procfs::ProcessIdentity;
 
-/// How a process ended.
+/// Exit of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProcessExit {
-    /// By itself, with this exit status.
+    /// Exit status of a process that ended by itself.
     Status(i32),
-    /// By this signal.
+    /// Signal that ended the process.
     Signal(i32),
 }
 
 impl ProcessExit {
-    /// Reads what `wait` says; none for a process that has not ended.
+    /// Converts a status of `wait`; none for a process that has not ended.
     pub(super) fn from_status(status: ExitStatus) -> Option<Self> {
         status.code().map(Self::Status).or_else(|| status.signal().map(Self::Signal))
     }
 
-    /// Notes it down in the process's directory, unless that is gone.
+    /// Stores it in the process's directory, unless that is gone.
     pub(super) fn save(self, directory: &ProcessDirectory) {
         let (path, draft) = (directory.exit_file(), directory.exit_file().with_extension("new"));
         let write = || -> std::io::Result<()> {
@@ -39,17 +39,17 @@ impl ProcessExit {
             file.write_all(&serde_json::to_vec(&self)?)?;
             fs::rename(&draft, &path)
         };
-        // It is evidence for people; nothing depends on it.
+        // Stored for people; nothing depends on it.
         if let Err(error) = write() {
-            tracing::debug!("the exit status of {} could not be kept: {error}", directory.id());
+            tracing::debug!("the exit status of {} is not stored: {error}", directory.id());
         }
     }
 
-    /// Returns how the process of this directory ended; none when nobody knows.
+    /// Returns the exit of the process of this directory; none if it is unknown.
     pub(super) fn load(directory: &ProcessDirectory, started: Option<&ProcessIdentity>) -> Option<Self> {
-        let noted = || serde_json::from_slice(&fs::read(directory.exit_file()).ok()?).ok();
+        let stored = || serde_json::from_slice(&fs::read(directory.exit_file()).ok()?).ok();
         let zombie = || Self::from_status(ExitStatus::from_raw(started?.stat().filter(|stat| stat.zombie)?.exit_code));
-        noted().or_else(zombie)
+        stored().or_else(zombie)
     }
 }
 

@@ -1,4 +1,5 @@
-//! All processes of an instance: its group, and whoever left the group and still carries the mark.
+//! Members of an instance: its process group, and those that left the group but have the instance id in their
+//! environment.
 
 use std::os::fd::OwnedFd;
 use std::thread::sleep;
@@ -12,20 +13,21 @@ use super::process_scan::ProcessScan;
 use super::procfs::{self, ProcessIdentity};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// A process that SIGKILL does not end within this time hangs in the kernel.
+/// Time after which a process that SIGKILL does not end is taken to hang in the kernel.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A process that can't be confused with another: the descriptor stays with it when its pid is used again.
+/// A process that can't be confused with another: the descriptor stays with it when its pid is reused.
 struct Member {
-    /// None where the kernel has no such descriptors.
+    /// Descriptor of the process; none if the kernel has no such descriptors.
     descriptor: Option<OwnedFd>,
     pid: Pid,
     identity: ProcessIdentity,
 }
 
 impl Member {
-    /// Opens first and looks then, so that what was seen belongs to what was opened: had the pid changed hands in between,
-    /// there would be nobody behind the descriptor.
+    /// Opens a process that runs and belongs to the instance. The descriptor is opened before the process is examined,
+    /// so that both are of one process: had the pid been reused in between, the process behind the descriptor would be
+    /// gone.
     fn open(pid: u32, belongs: impl Fn(&ProcessIdentity) -> bool) -> Option<Self> {
         let number = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let descriptor = match pidfd_open(number, PidfdFlags::empty()) {
@@ -37,7 +39,8 @@ impl Member {
         (identity.is_running() && belongs(&identity)).then_some(Self { descriptor, pid: number, identity })
     }
 
-    /// An error means that it is gone, which is what is wanted, or that it is not ours to end, which shows in time.
+    /// Sends a signal. An error is ignored: the process is gone, as intended, or is not ours to end, which
+    /// [`terminate`] reports in time.
     fn signal(&self, signal: Signal) {
         let _ = match &self.descriptor {
             Some(descriptor) => pidfd_send_signal(descriptor, signal),
@@ -47,12 +50,13 @@ impl Member {
     }
 }
 
-/// The process that an interrupted start left behind: the oldest with the mark. To be called with the lock held.
+/// Returns the process that an interrupted start left behind: the oldest with the instance id in its environment. The
+/// lock must be held.
 pub(super) fn find_started(id: &str) -> Option<ProcessIdentity> {
     let oldest = || {
         let scan = ProcessScan::fresh();
-        let marked = scan.pids_of_instance(id).iter().filter_map(|pid| procfs::identity(*pid));
-        let running = marked.filter(ProcessIdentity::is_running);
+        let members = scan.pids_of_instance(id).iter().filter_map(|pid| procfs::identity(*pid));
+        let running = members.filter(ProcessIdentity::is_running);
         running.min_by_key(|identity| (identity.start_time, identity.pid))
     };
     oldest().or_else(|| {
@@ -62,7 +66,10 @@ pub(super) fn find_started(id: &str) -> Option<ProcessIdentity> {
     })
 }
 
-/// Ends all of them: SIGTERM, after the grace SIGKILL. Returns when all are gone.
+/// Ends all members: SIGTERM, after `grace` SIGKILL. Blocks until all are gone.
+///
+/// # Errors
+/// Fails if a process has not ended [`KILL_TIMEOUT`] after the grace.
 pub(super) fn terminate(
     id: &str,
     leader: Option<&ProcessIdentity>,
@@ -70,7 +77,7 @@ pub(super) fn terminate(
     reap: impl Fn(),
 ) -> Result<(), Fault> {
     let began = Instant::now();
-    // Those seen once stay known, also when the leader that makes its group recognisable has ended.
+    // Members that were found once stay known, also when the leader that makes its group recognisable has ended.
     let mut known: Vec<Member> = Vec::new();
     loop {
         reap();
@@ -84,7 +91,7 @@ pub(super) fn terminate(
             }
             for member in &new {
                 member.signal(Signal::TERM);
-                // One that is stopped gets it only when it goes on.
+                // A stopped process gets it only once it is continued.
                 member.signal(Signal::CONT);
             }
             known.extend(new);
@@ -103,7 +110,7 @@ pub(super) fn terminate(
     }
 }
 
-/// Members that are not known yet.
+/// Returns members that are not known yet.
 fn new_members(id: &str, leader: Option<&ProcessIdentity>, known: &[Member]) -> Vec<Member> {
     let scan = ProcessScan::fresh();
     let group = leader.map_or(&[][..], |leader| scan.pids_of_group(leader.pid));
@@ -112,13 +119,13 @@ fn new_members(id: &str, leader: Option<&ProcessIdentity>, known: &[Member]) -> 
     pids.sort_unstable();
     pids.dedup();
     let unknown = |pid: &u32| known.iter().all(|member| member.identity.pid != *pid);
-    // The scan may be some milliseconds old: each is looked at again.
+    // The scan may be some milliseconds old: each is examined again.
     let open = |pid| Member::open(pid, |identity| belongs(identity, id, leader));
     pids.into_iter().filter(unknown).filter_map(open).collect()
 }
 
-/// By the mark; or by the group, as long as the leader exists (as a zombie too) and thereby keeps the group's number its
-/// own.
+/// Returns whether a process is a member: by the instance id in its environment; or by the group, as long as the leader
+/// exists (as a zombie too) and thereby keeps the group's number its own.
 fn belongs(identity: &ProcessIdentity, id: &str, leader: Option<&ProcessIdentity>) -> bool {
     let in_group = |leader: &ProcessIdentity| {
         procfs::stat(identity.pid).is_some_and(|stat| stat.group == leader.pid) && leader.stat().is_some()

@@ -1,7 +1,7 @@
-//! What processes write: kept in a file of bounded size, whose beginning moves to a second one.
+//! Output of processes: kept in a file of bounded size, whose beginning moves to a second one.
 //!
-//! A process keeps its file open and appends to it, so the file can't be replaced. When it is too long its end is copied to
-//! `output.log.1`, and it is cut to nothing; what is written between the two steps is lost.
+//! A process keeps its file open and appends to it, so the file can't be replaced. If it is too long, its end is copied
+//! to `output.log.1`, and it is truncated to nothing; what is written between the two steps is lost.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -12,25 +12,25 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::directory::ProcessDirectory;
 
-/// The longest that the file becomes before its end is moved away, in bytes; the second one is at most as long.
+/// Bytes of the file before its end is moved away; the second one is at most as long, and [`MAX_CATCH_UP_BYTES`].
 pub(super) const MAX_OUTPUT_FILE_BYTES: u64 = 10 << 20;
-/// So many bytes that came while the end was copied are copied too.
+/// Bytes that are copied of what came while the end was copied.
 const MAX_CATCH_UP_BYTES: u64 = 1 << 20;
-/// How often the end is copied from a process that writes faster.
+/// Number of times that the end is copied from a process that writes faster.
 const MAX_COPY_ATTEMPTS: u32 = 4;
-/// The most bytes that [`tail`] reads of each file.
+/// Bytes that [`tail`] reads of each file, at most.
 const MAX_TAIL_BYTES: u64 = 64 << 10;
 
-/// Moves the output away if it is longer than `longest`.
-pub(super) fn rotate(directory: &ProcessDirectory, longest: u64) -> io::Result<()> {
+/// Moves the output away if it is longer than `max_bytes`.
+pub(super) fn rotate(directory: &ProcessDirectory, max_bytes: u64) -> io::Result<()> {
     let path = directory.output_file();
-    if fs::metadata(&path).map_or(0, |found| found.len()) <= longest {
+    if fs::metadata(&path).map_or(0, |found| found.len()) <= max_bytes {
         return Ok(());
     }
     let mut from = OpenOptions::new().read(true).write(true).open(&path)?;
     // Another host may be doing the same.
-    let alone = flock(&from, FlockOperation::NonBlockingLockExclusive).is_ok();
-    if !alone || from.metadata()?.len() <= longest {
+    let is_locked = flock(&from, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if !is_locked || from.metadata()?.len() <= max_bytes {
         return Ok(());
     }
     let draft = path.with_extension("log.new");
@@ -39,8 +39,8 @@ pub(super) fn rotate(directory: &ProcessDirectory, longest: u64) -> io::Result<(
         let length = from.metadata()?.len();
         to.rewind()?;
         to.set_len(0)?;
-        from.seek(SeekFrom::Start(length.saturating_sub(longest)))?;
-        io::copy(&mut (&mut from).take(longest), &mut to)?;
+        from.seek(SeekFrom::Start(length.saturating_sub(max_bytes)))?;
+        io::copy(&mut (&mut from).take(max_bytes), &mut to)?;
         // What came in the meantime; a process that writes faster than it is copied is caught up with once more.
         if from.metadata()?.len().saturating_sub(length) <= MAX_CATCH_UP_BYTES || attempt == MAX_COPY_ATTEMPTS {
             io::copy(&mut (&mut from).take(MAX_CATCH_UP_BYTES), &mut to)?;
@@ -101,9 +101,9 @@ mod tests {
         }
         let length = |path: &Path| fs::metadata(path).unwrap().len();
         assert!(length(&directory.output_file()) <= 200 && length(&directory.rotated_output_file()) <= 220);
-        let told = tail(&directory, 20).unwrap();
-        assert_eq!(told.lines().count(), 20);
-        assert_eq!(told.lines().next(), Some("line 980"));
+        let last = tail(&directory, 20).unwrap();
+        assert_eq!(last.lines().count(), 20);
+        assert_eq!(last.lines().next(), Some("line 980"));
         assert_eq!(tail(&directory, 0).unwrap(), "");
     }
 }

@@ -1,7 +1,7 @@
-//! All processes of this machine at one moment, read once for everybody who asks at that moment.
+//! Scans of all processes of this machine, shared by simultaneous callers.
 //!
-//! Reading `/proc` takes time with the number of processes. Stops of many instances at once would each read all of it, so
-//! they share: who asks gets a scan that began after the question.
+//! Reading `/proc` takes time with the number of processes. Stops of many instances at once would each read all of it,
+//! so they share: a caller gets a scan that began after its call.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,25 +9,26 @@ use std::time::Instant;
 
 use super::procfs;
 
-/// What was there.
+/// Processes that one scan found.
 #[derive(Debug, Default)]
 pub(super) struct ProcessScan {
-    /// By the instance id in the environment.
+    /// Pids by the instance id in the environment.
     by_instance: HashMap<String, Vec<u32>>,
-    /// By the process group.
+    /// Pids by the process group.
     by_group: HashMap<u32, Vec<u32>>,
 }
 
-/// The last scan, and when it began. The lock is held while a new one is made: whoever waits for it takes the same one.
+/// Last scan, and the time at which it began. The lock is held while a new one is made: callers that wait for it share
+/// that one.
 static LAST_SCAN: Mutex<Option<(Instant, Arc<ProcessScan>)>> = Mutex::new(None);
 
 impl ProcessScan {
     /// Returns a scan that began after this call.
     pub(super) fn fresh() -> Arc<Self> {
-        let asked = Instant::now();
+        let called = Instant::now();
         let mut last = LAST_SCAN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((began, scan)) = &*last
-            && *began >= asked
+            && *began >= called
         {
             return Arc::clone(scan);
         }
@@ -50,12 +51,12 @@ impl ProcessScan {
         scan
     }
 
-    /// The processes that carry the mark of this instance.
+    /// Returns the processes with this instance id in their environment.
     pub(super) fn pids_of_instance(&self, id: &str) -> &[u32] {
         self.by_instance.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// The processes of this group, its leader among them.
+    /// Returns the processes of this group, its leader among them.
     pub(super) fn pids_of_group(&self, group: u32) -> &[u32] {
         self.by_group.get(&group).map_or(&[], Vec::as_slice)
     }

@@ -1,55 +1,55 @@
-//! What Linux says of a process.
+//! Facts about processes from `/proc`.
 
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-/// Variable that marks all processes of an instance.
+/// Environment variable with the instance id, in all processes of an instance.
 pub(super) const INSTANCE_ID_VARIABLE: &str = "OCCOPUS_INSTANCE_ID";
 
-/// A process, told apart from any other that has or had its pid.
+/// Identity of a process, which distinguishes it from any other that has or had its pid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessIdentity {
     pub(super) pid: u32,
-    /// In clock ticks since the boot.
+    /// Start time in clock ticks since the boot.
     pub(super) start_time: u64,
     pub(super) boot_id: String,
 }
 
-/// The part of `/proc/PID/stat` that matters here.
+/// Part of `/proc/PID/stat` that matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) zombie: bool,
     pub(super) group: u32,
     pub(super) start_time: u64,
-    /// As `wait` gives it; it means something in a zombie only.
+    /// Status as `wait` gives it; meaningful in a zombie only.
     pub(super) exit_code: i32,
 }
 
 impl ProcessIdentity {
-    /// Is it still there? A zombie is not: it has ended.
+    /// Returns whether the process still runs. A zombie does not: it has ended.
     pub(super) fn is_running(&self) -> bool {
         self.stat().is_some_and(|stat| !stat.zombie)
     }
 
-    /// Its stat, unless the pid is another process's by now.
+    /// Returns its stat, unless the pid is another process's by now.
     pub(super) fn stat(&self) -> Option<Stat> {
         let found = stat(self.pid)?;
         (found.start_time == self.start_time && boot_id() == self.boot_id).then_some(found)
     }
 }
 
-/// The identity of a process that exists now.
+/// Returns the identity of a process that exists now.
 pub(super) fn identity(pid: u32) -> Option<ProcessIdentity> {
     Some(ProcessIdentity { pid, start_time: stat(pid)?.start_time, boot_id: boot_id() })
 }
 
-/// None when there is no such process.
+/// Returns the stat of a process; none if there is no such process.
 pub(super) fn stat(pid: u32) -> Option<Stat> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The second field is the program's name in parentheses, and may itself hold spaces and parentheses.
+/// Parses a stat. The second field is the program's name in parentheses, and may itself hold spaces and parentheses.
 fn parse(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -63,12 +63,12 @@ fn parse(text: &str) -> Option<Stat> {
     })
 }
 
-/// Does the process carry the mark of this instance in the environment it was started with?
+/// Returns whether the process has this instance id in the environment with which it was started.
 pub(super) fn belongs_to_instance(pid: u32, id: &str) -> bool {
-    instance_of(pid).is_some_and(|mark| mark == id)
+    instance_of(pid).is_some_and(|instance| instance == id)
 }
 
-/// The instance whose mark the process carries in the environment it was started with.
+/// Returns the instance id in the environment with which the process was started.
 pub(super) fn instance_of(pid: u32) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = |entry: &[u8]| {
@@ -78,14 +78,14 @@ pub(super) fn instance_of(pid: u32) -> Option<String> {
     environment.split(|byte| *byte == 0).find_map(value)
 }
 
-/// All pids but our own.
+/// Returns all pids but our own.
 pub(super) fn pids() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
     entries.filter_map(pid).filter(|pid| *pid != std::process::id()).collect()
 }
 
-/// Changes with every boot, so that a start time of an earlier one means nothing.
+/// Returns the id of this boot, which makes start times of an earlier one meaningless.
 fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

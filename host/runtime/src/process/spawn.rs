@@ -1,4 +1,4 @@
-//! Starting a process that outlives the host.
+//! Start of processes that outlive the host.
 
 use std::env;
 use std::fs::{self, OpenOptions};
@@ -14,20 +14,20 @@ use super::ProcessCommand;
 use super::directory::{ProcessDirectory, file_error};
 use super::procfs::INSTANCE_ID_VARIABLE;
 
-/// What processes get of the host's own environment.
+/// Variables of the host's own environment that processes get.
 const INHERITED_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
 /// The first descriptor after standard input, output and error.
 const FIRST_NONSTANDARD_DESCRIPTOR: i32 = 3;
 
-/// A program that exists and may be run, and where.
+/// An executable file, and its working directory.
 pub(super) struct Program {
     path: PathBuf,
     directory: PathBuf,
 }
 
 impl Program {
-    /// Looks at everything that can be wrong with a command before anything is done.
+    /// Checks everything that can be wrong with a command before anything is changed.
     pub(super) fn find(command: &ProcessCommand) -> Result<Self, Fault> {
         let texts = command.argv.iter().chain(command.environment.iter().flat_map(|(name, value)| [name, value]));
         if texts.chain(&command.directory).any(|text| text.contains('\0')) {
@@ -45,7 +45,7 @@ impl Program {
         let current = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let directory = command.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
         if !directory.is_dir() {
-            let message = format!("there is no directory {}", directory.display());
+            let message = format!("directory {} not found", directory.display());
             return Err(bad_command("process.no-such-directory", message));
         }
         let path = if name.contains('/') {
@@ -54,14 +54,14 @@ impl Program {
             let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
             env::split_paths(&path).map(|part| current.join(part).join(name)).find(|path| is_executable(path))
         };
-        let message = || format!("there is no program `{name}` that can be run");
+        let message = || format!("no executable program `{name}` found");
         let path = path.ok_or_else(|| bad_command("process.no-such-program", message()))?;
         Ok(Self { path, directory })
     }
 }
 
-/// Starts it in a group of its own, which neither Ctrl-C nor the end of the terminal reaches, without input, and with its
-/// output in a file.
+/// Starts a program in a group of its own, which neither Ctrl-C nor the end of the terminal reaches, without input, and
+/// with its output in a file.
 pub(super) fn spawn(
     program: &Program,
     command: &ProcessCommand,
@@ -92,15 +92,15 @@ pub(super) fn spawn(
     set_descriptors_cloexec();
     process.spawn().map_err(|error| {
         let message = format!("can't start {}: {error}", program.path.display());
-        let passing =
+        let is_transient =
             matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory | ErrorKind::ExecutableFileBusy);
-        let reaction = if passing { Reaction::Retry } else { Reaction::GiveUp };
+        let reaction = if is_transient { Reaction::Retry } else { Reaction::GiveUp };
         Fault::new(reaction, "process.not-started", message)
     })
 }
 
-/// Keeps the descriptors of this host from what it starts, but for the standard ones. Those that the host inherited itself, such
-/// as a lock or a pipe of a script, would stay open for as long as its processes run.
+/// Keeps all descriptors of this host but the standard ones from what it starts. Those that the host inherited itself,
+/// such as a lock or a pipe of a script, would stay open for as long as its processes run.
 pub(super) fn set_descriptors_cloexec() {
     close_fds::set_fds_cloexec(FIRST_NONSTANDARD_DESCRIPTOR, &[]);
 }

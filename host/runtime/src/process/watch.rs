@@ -1,5 +1,5 @@
-//! What is done for processes while nobody asks: a host waits for those that end, and keeps their output short. When the host
-//! ends before them it leaves a process behind that does the latter, one for each directory of state.
+//! Background work for processes: a host waits for those that end, and keeps their output short. If the host ends
+//! before them, it leaves a process behind that does the latter, one for each directory of state.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt as _;
@@ -19,24 +19,24 @@ use super::directory::{ProcessDirectory, file_error};
 use super::procfs::ProcessIdentity;
 use super::{Inner, rotate, spawn};
 
-/// Between two looks at the output. What a process writes in this time comes on top of the longest output.
+/// Time between two rotations. What a process writes in this time comes on top of the longest output.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(2);
 
-/// So many looks pass between two questions whether any process runs.
+/// Number of rotations between two checks whether any process runs.
 const ROTATIONS_PER_LIVENESS_CHECK: u32 = 15;
 
-/// Keeps the output of all processes in this directory of state short, for as long as one of them runs. Returns at once when
-/// another process does it already. Blocks.
+/// Keeps the output of all processes in this directory of state short, for as long as one of them runs. Returns at once
+/// if another process does so already. Blocks.
 ///
 /// # Errors
-/// When the directory can't be read.
+/// Fails if the directory can't be read.
 pub fn run_output_rotation(state_dir: &Path) -> Result<(), Fault> {
-    // Held until the end of this process. Who only asks whether it is held, has it for a moment.
+    // Held until the end of this process. A process that only checks whether it is held, has it for a moment.
     let Some(_lock) = lock_outputs_with_retry(state_dir)? else { return Ok(()) };
-    for look in 0_u32.. {
+    for round in 0_u32.. {
         let ids = ProcessDirectory::list_ids(state_dir)?;
         if ids.is_empty()
-            || (look % ROTATIONS_PER_LIVENESS_CHECK == 0 && !ids.iter().any(|id| is_instance_running(state_dir, id)))
+            || (round % ROTATIONS_PER_LIVENESS_CHECK == 0 && !ids.iter().any(|id| is_instance_running(state_dir, id)))
         {
             break;
         }
@@ -48,11 +48,11 @@ pub fn run_output_rotation(state_dir: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Starts this program with these arguments, which must call [`keep_outputs_short`], unless nothing runs or another process does
-/// it already. The new process outlives this one and holds none of its descriptors.
+/// Starts this program with these arguments, which must call [`run_output_rotation`], unless nothing runs or another
+/// process does so already. The new process outlives this one and holds none of its descriptors.
 ///
 /// # Errors
-/// When the directory can't be read, or the program can't be started.
+/// Fails if the directory can't be read, or the program can't be started.
 pub fn spawn_output_rotation(state_dir: &Path, program: &Path, arguments: &[&Path]) -> Result<(), Fault> {
     let ids = ProcessDirectory::list_ids(state_dir)?;
     if !ids.iter().any(|id| is_instance_running(state_dir, id)) || try_lock_outputs(state_dir)?.is_none() {
@@ -65,7 +65,7 @@ pub fn spawn_output_rotation(state_dir: &Path, program: &Path, arguments: &[&Pat
     command.spawn().map(drop).map_err(|error| file_error("run", program, &error))
 }
 
-/// The lock of the one that watches; none when another has it.
+/// Takes the lock of the rotation; none if another process has it.
 fn try_lock_outputs(state_dir: &Path) -> Result<Option<File>, Fault> {
     let path = state_dir.join("outputs.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
@@ -89,7 +89,7 @@ fn is_instance_running(state_dir: &Path, id: &str) -> bool {
     record.and_then(|record| record.started).as_ref().is_some_and(ProcessIdentity::is_running)
 }
 
-/// Starts the task, once. It ends with the last handle of these processes, or with the runtime.
+/// Starts the background task, once. It ends with the last handle of these processes, or with the runtime.
 pub(super) fn start_watch(inner: &Arc<Inner>) {
     if !inner.is_watch_started.swap(true, Ordering::Relaxed) {
         tokio::spawn(watch_processes(Arc::downgrade(inner)));
@@ -97,13 +97,13 @@ pub(super) fn start_watch(inner: &Arc<Inner>) {
 }
 
 async fn watch_processes(inner: Weak<Inner>) {
-    let Ok(mut ends) = signal(SignalKind::child()) else { return };
-    let mut looks = interval(ROTATION_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let Ok(mut child_signals) = signal(SignalKind::child()) else { return };
+    let mut rotations = interval(ROTATION_INTERVAL);
+    rotations.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let work = tokio::select! {
-            end = ends.recv() => if end.is_some() { Inner::reap_all } else { return },
-            _ = looks.tick() => Inner::rotate_outputs,
+            received = child_signals.recv() => if received.is_some() { Inner::reap_all } else { return },
+            _ = rotations.tick() => Inner::rotate_outputs,
         };
         let Some(inner) = inner.upgrade() else { return };
         if tokio::task::spawn_blocking(move || work(&inner)).await.is_err() {
@@ -121,8 +121,8 @@ impl Inner {
     }
 
     fn rotate_outputs(&self) {
-        let seen = self.rotated_outputs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for id in seen {
+        let ids = self.rotated_outputs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for id in ids {
             match ProcessDirectory::new(&self.state_dir, &id) {
                 Ok(directory) if directory.exists() => rotate(&directory),
                 _ => {

@@ -1,7 +1,8 @@
 //! Signatures of AWS, version 4 (<https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>).
 //!
-//! The keys on the way to such a signature are good for a whole day, for any host of a service. So the guest gets none of them: the
-//! host computes the signature of one request, to a host that it has found to be granted, at its own time.
+//! The intermediate keys of such a signature are valid for a whole day, for any host of a service. So the guest gets
+//! none of them: the host computes the signature of one request, to a host that it has found to be granted, at its own
+//! time.
 
 use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, Uri};
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{CallSecrets, percent_encode};
 use crate::call_clock::WorkBudget;
 
-/// The value before which the key is put.
+/// Prefix of the secret in the first key of a signature.
 pub(crate) const AWS_KEY_PREFIX: &[u8] = b"AWS4";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Bytes of a name of a region or a service.
@@ -21,38 +22,38 @@ const MAX_NAME_BYTES: usize = 64;
 /// A request to be signed.
 #[derive(Debug, Clone)]
 pub struct AwsRequest {
-    /// Such as `POST`.
+    /// HTTP method, such as `POST`.
     pub method: String,
-    /// The absolute URL.
+    /// Absolute URL.
     pub url: String,
     /// Headers that are signed beside `host` and `x-amz-date`. Placeholders in values are filled in.
     pub headers: Vec<(String, String)>,
     /// SHA-256 of the body; empty leaves the body unsigned.
     pub payload: Vec<u8>,
-    /// Such as `eu-west-1`.
+    /// Region, such as `eu-west-1`.
     pub region: String,
-    /// Such as `ec2`.
+    /// Service, such as `ec2`.
     pub service: String,
 }
 
-/// The parts of an `Authorization` header.
+/// Parts of an `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsSignature {
-    /// The value of `x-amz-date`.
+    /// Value of `x-amz-date`.
     pub date: String,
-    /// `20260131/eu-west-1/ec2/aws4_request`.
+    /// Scope, such as `20260131/eu-west-1/ec2/aws4_request`.
     pub scope: String,
-    /// Names, with semicolons between.
+    /// Names of the signed headers, with semicolons between.
     pub signed_headers: String,
-    /// In hexadecimal.
+    /// Signature in hexadecimal.
     pub signature: String,
 }
 
 impl CallSecrets {
-    /// Signs a request that is sent to this `Host`. None when there is no such value.
+    /// Signs a request that is sent to this `Host`. Returns none if there is no such value.
     ///
     /// # Errors
-    /// In words, when the request is none that can be sent.
+    /// Returns a message if the request is not valid, or its URL is meant to be signed for others.
     pub fn aws_sign(
         &self,
         field: &str,
@@ -63,7 +64,7 @@ impl CallSecrets {
         let names = [&request.region, &request.service];
         let plain = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if names.iter().any(|name| name.is_empty() || name.len() > MAX_NAME_BYTES || !plain(name)) {
-            return Err("the region or the service has no name of Amazon's".to_owned());
+            return Err("the region or the service is not a valid name".to_owned());
         }
         let date = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         let scope = format!("{}/{}/{}/aws4_request", &date[..8], request.region, request.service);
@@ -77,26 +78,26 @@ impl CallSecrets {
         Ok(signature.map(|signature| AwsSignature { date, scope, signed_headers, signature: hex(&signature) }))
     }
 
-    /// The request in the one way in which it is signed, and the names of its headers.
+    /// Returns a request in its canonical form, in which it is signed, and the names of its headers.
     fn canonical_request(
         &self,
         request: &AwsRequest,
         host: &str,
         date: &str,
     ) -> Result<(Zeroizing<Vec<u8>>, String), String> {
-        // No line break of the guest's gets into the text: whatever is signed is what it says to be.
-        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| "the method is none".to_owned())?;
-        let url: Uri = request.url.parse().map_err(|error| format!("the URL is none: {error}"))?;
+        // The text has no line break of the guest's: the request that it states is the one that is signed.
+        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| "the method is not valid".to_owned())?;
+        let url: Uri = request.url.parse().map_err(|error| format!("the URL is not valid: {error}"))?;
         let mut headers = vec![
             ("host".to_owned(), Zeroizing::new(host.as_bytes().to_vec())),
             ("x-amz-date".to_owned(), Zeroizing::new(date.as_bytes().to_vec())),
         ];
         for (name, value) in &request.headers {
             let name =
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| "the name of a header is none".to_owned())?;
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| "the name of a header is not valid".to_owned())?;
             let value = self.fill(value.as_bytes()).unwrap_or_else(|| Zeroizing::new(value.as_bytes().to_vec()));
             if HeaderValue::from_bytes(&value).is_err() {
-                return Err(format!("the value of the header `{name}` is none"));
+                return Err(format!("the value of the header `{name}` is not valid"));
             }
             headers.push((name.as_str().to_owned(), value));
         }
@@ -108,7 +109,7 @@ impl CallSecrets {
         let payload = match request.payload.len() {
             0 => "UNSIGNED-PAYLOAD".to_owned(),
             32 => hex(&request.payload),
-            _ => return Err("the payload is no SHA-256".to_owned()),
+            _ => return Err("the payload is not a SHA-256".to_owned()),
         };
         let path = canonical_path(url.path(), request.service == "s3");
         let mut text = Zeroizing::new(format!("{method}\n{path}\n{}\n", canonical_query(url.query())?).into_bytes());
@@ -123,7 +124,7 @@ impl CallSecrets {
     }
 }
 
-/// Segments are escaped again, but for S3.
+/// Returns the canonical path: its segments are escaped again, but for S3.
 fn canonical_path(path: &str, as_it_is: bool) -> String {
     if path.is_empty() {
         return "/".to_owned();
@@ -134,7 +135,8 @@ fn canonical_path(path: &str, as_it_is: bool) -> String {
     path.split('/').map(|segment| percent_encode(segment).to_string()).collect::<Vec<_>>().join("/")
 }
 
-/// Parameters by name and value. Those by which a URL is signed for others, for days, are refused.
+/// Returns the canonical query: parameters by name and value. Refuses those by which a URL is signed for others, for
+/// days.
 fn canonical_query(query: Option<&str>) -> Result<String, String> {
     let mut parameters: Vec<_> = query
         .unwrap_or_default()
@@ -142,19 +144,19 @@ fn canonical_query(query: Option<&str>) -> Result<String, String> {
         .filter(|parameter| !parameter.is_empty())
         .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
         .collect();
-    let signed = |name: &str| {
+    let is_presigned = |name: &str| {
         let decoded = super::search::normalize_decoded(name.as_bytes());
-        // As it is compared: `-` and `+` are one.
+        // Normalised: `-` and `+` are one.
         decoded.starts_with(b"x+amz+")
     };
-    if parameters.iter().any(|(name, _)| signed(name)) {
+    if parameters.iter().any(|(name, _)| is_presigned(name)) {
         return Err("a URL is not signed for others (`X-Amz-...` in its query)".to_owned());
     }
     parameters.sort_unstable();
     Ok(parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&"))
 }
 
-/// Without white space around, and with single spaces inside.
+/// Returns a value without white space around, and with single spaces inside.
 fn single_spaced(value: &[u8]) -> Zeroizing<Vec<u8>> {
     let words = value.split(|byte| *byte == b' ' || *byte == b'\t').filter(|word| !word.is_empty());
     Zeroizing::new(words.collect::<Vec<_>>().join(&b' '))

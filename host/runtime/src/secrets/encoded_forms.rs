@@ -1,4 +1,4 @@
-//! Forms in which a server or a careless plugin repeats a value.
+//! Encoded forms in which a server or a careless plugin repeats a value.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -7,16 +7,17 @@ use zeroize::Zeroizing;
 use super::search::{normalize, normalize_decoded};
 use super::{json_escape, percent_encode};
 
-/// Shorter lines of a value with many (a key in PEM) are not looked for by themselves.
+/// Bytes of a line of a value with many (a key in PEM) that is also searched for by itself.
 const MIN_LINE_BYTES: usize = 16;
-/// A value of so many characters is also found by its pieces: two, or more where these have this many characters.
+/// Characters of a value that is also found by its pieces: two, or more if these have at least [`MIN_PIECE_CHARS`].
 const MIN_SPLIT_CHARS: usize = 16;
+/// Characters of a piece of a longer value.
 const MIN_PIECE_CHARS: usize = 10;
-/// Shorter pieces of a value's encoded forms say nothing.
+/// Characters of a base64 form; shorter ones say nothing.
 const MIN_BASE64_CHARS: usize = 8;
 
-/// Returns the forms of a value as they are compared: as it is, in JSON, percent-encoded, in hexadecimal, in base64 at any offset,
-/// backwards; its lines where it has many, and its pieces where it is long.
+/// Returns the normalised forms of a value: as it is, in JSON, percent-encoded, in hexadecimal, in base64 at any
+/// offset, backwards; its lines if it has many, and its pieces if it is long.
 pub(super) fn encoded_forms(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut forms = Vec::new();
     let mut add = |form: &str| forms.extend([normalize(form.as_bytes()), normalize_decoded(form.as_bytes())]);
@@ -48,8 +49,8 @@ pub(super) fn encoded_forms(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
     forms
 }
 
-/// The part of base64(something + value + something) that depends on the value alone, when `offset` bytes of the first
-/// group are something else.
+/// Returns the part of base64(something + value + something) that depends on the value alone, if `offset` bytes of the
+/// first group are something else.
 fn base64_core(value: &str, offset: usize) -> Option<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(vec![0; offset]);
     bytes.extend_from_slice(value.as_bytes());

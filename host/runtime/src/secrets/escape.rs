@@ -1,6 +1,6 @@
-//! Characters that are written as escapes: of URLs, JSON strings, HTML and XML.
+//! Decoding of characters that are written as escapes: of URLs, JSON strings, HTML and XML.
 
-/// One escape, and the bytes that it stands for: none, or those of one character.
+/// An escape, and the bytes that it stands for: none, or those of one character.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DecodedEscape {
     pub(super) length: usize,
@@ -26,13 +26,13 @@ impl DecodedEscape {
 
 /// Backslashes of one escape. JSON within JSON within JSON has seven.
 const MAX_BACKSLASHES: usize = 15;
-/// Between the `&` and the `;` of `&quot;`.
+/// Characters between the `&` and the `;` of `&quot;`.
 const MAX_ENTITY_NAME_CHARS: usize = 4;
-/// Between those of a number, which may have zeros in front.
+/// Characters between those of a number, which may have zeros in front.
 const MAX_ENTITY_NUMBER_CHARS: usize = 30;
 
-/// Reads the escape with which a text begins: `%`, `\` or `&`, which stand for themselves where they begin none. None when
-/// more of the text is needed.
+/// Decodes the escape with which a text begins: `%`, `\` or `&`, which stand for themselves if they begin none. Returns
+/// none if more of the text is needed.
 pub(super) fn decode_escape(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
     match text.first() {
         Some(b'%') => decode_percent(text, is_end),
@@ -41,7 +41,7 @@ pub(super) fn decode_escape(text: &[u8], is_end: bool) -> Option<DecodedEscape> 
     }
 }
 
-/// `%63`, also where the `%` is escaped itself (`%2563`).
+/// Decodes `%63`, also if the `%` is escaped itself (`%2563`).
 fn decode_percent(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
     let mut at = 1;
     loop {
@@ -54,13 +54,13 @@ fn decode_percent(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
     }
 }
 
-/// `\u0063`, `\x63`, and backslashes before anything else, which are left out.
+/// Decodes `\u0063`, `\x63`, and backslashes before anything else, which are left out.
 fn decode_backslash(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
     let run = text.iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
     let digits = match text.get(run) {
         Some(b'u') => 4,
         Some(b'x') => 2,
-        // Characters of no account.
+        // White space, which is ignored.
         Some(b'n' | b'r' | b't') => return Some(DecodedEscape::nothing(run + 1)),
         None if !is_end => return None,
         _ => return Some(DecodedEscape::nothing(run)),
@@ -85,10 +85,10 @@ fn decode_backslash(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
     })
 }
 
-/// `&amp;`, `&#99;`, `&#x63;`, `&#x0063;`.
+/// Decodes `&amp;`, `&#99;`, `&#x63;`, `&#x0063;`.
 fn decode_entity(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
-    let longest = if text.get(1) == Some(&b'#') { MAX_ENTITY_NUMBER_CHARS } else { MAX_ENTITY_NAME_CHARS };
-    let inside = text.iter().skip(1).take(longest);
+    let max_len = if text.get(1) == Some(&b'#') { MAX_ENTITY_NUMBER_CHARS } else { MAX_ENTITY_NAME_CHARS };
+    let inside = text.iter().skip(1).take(max_len);
     let end = 1 + inside.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#').count();
     match text.get(end) {
         Some(b';') => {}
@@ -116,7 +116,7 @@ fn decode_entity(text: &[u8], is_end: bool) -> Option<DecodedEscape> {
     Some(if character.is_some() { DecodedEscape::character(end + 1, character) } else { DecodedEscape::byte(1, b'&') })
 }
 
-/// The value of hexadecimal digits.
+/// Returns the value of hexadecimal digits.
 fn parse_hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
 }

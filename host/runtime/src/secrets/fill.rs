@@ -1,27 +1,27 @@
-//! Placeholders become values, on the way out.
+//! Replacement of placeholders by values, in outgoing requests.
 
 use zeroize::Zeroizing;
 
 use super::{CallSecrets, PLACEHOLDER_HEX_DIGITS, PLACEHOLDER_PREFIX};
 
-/// A text is too long once its placeholders are filled in.
+/// Error of a text that is too long once its placeholders are filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FilledTextTooLong;
 
 impl CallSecrets {
-    /// The text with its placeholders filled in; none when there is no placeholder of this call in it.
+    /// Returns the text with its placeholders filled in; none if there is no placeholder of this call in it.
     pub fn fill(&self, text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.fill_within(text, usize::MAX).ok().flatten()
     }
 
-    /// The same, where the result has at most so many bytes.
+    /// Returns the same as [`fill`](Self::fill), of at most `max_bytes`.
     ///
     /// # Errors
-    /// When it has more: a few bytes may stand for a long value, many times.
+    /// Fails if the result has more: a few bytes may stand for a long value, many times.
     pub(crate) fn fill_within(
         &self,
         text: &[u8],
-        most: usize,
+        max_bytes: usize,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, FilledTextTooLong> {
         let issued = self.issued();
         if issued.is_empty() {
@@ -40,7 +40,7 @@ impl CallSecrets {
                 let out = filled.get_or_insert_with(Zeroizing::default);
                 out.extend_from_slice(&text[copied..start]);
                 out.extend_from_slice(value.as_bytes());
-                if out.len() > most {
+                if out.len() > max_bytes {
                     return Err(FilledTextTooLong);
                 }
                 copied = end;
@@ -51,7 +51,7 @@ impl CallSecrets {
         }
         if let Some(out) = &mut filled {
             out.extend_from_slice(&text[copied..]);
-            if out.len() > most {
+            if out.len() > max_bytes {
                 return Err(FilledTextTooLong);
             }
         }

@@ -1,5 +1,5 @@
-//! Placeholders, signatures, and what is taken out of texts. The key under `testdata` was made for these tests; the
-//! signatures beside it are OpenSSL's.
+//! Tests of placeholders, signatures and redaction. The key under `testdata` was made for these tests; the signatures
+//! beside it are OpenSSL's.
 
 use futures::FutureExt as _;
 use sha1::Digest;
@@ -139,8 +139,8 @@ fn aws_signatures_are_those_of_aws() {
     let placeholder = secrets.placeholder("token", Encoding::Plain).unwrap();
     assert_eq!(sign(&with(&placeholder)), sign(&with("a secret token")));
     assert_ne!(sign(&with(&placeholder)), sign(&with("another token")));
-    // What would make the text say something else than the request.
-    let refused = [
+    // Requests whose text would say something else than the request.
+    let invalid = [
         request("GET\n/\n\nhost:x", "https://x/"),
         request("GET", "https://x/\n"),
         request("GET", "https://x/?X-Amz-Expires=604800"),
@@ -151,7 +151,7 @@ fn aws_signatures_are_those_of_aws() {
         AwsRequest { headers: vec![("Host".to_owned(), "y".to_owned())], ..request("GET", "https://x/") },
         with("a\nhost:y"),
     ];
-    for request in refused {
+    for request in invalid {
         assert!(sign(&request).is_err(), "{request:?}");
     }
 }
@@ -202,16 +202,16 @@ fn nothing_is_left_of_values_at_the_edge_of_what_is_searched() {
         [value.to_owned(), json_escape(value).to_string(), percent_encode(value).to_string(), hex(value.as_bytes())]
     {
         let text = format!("{}{form}{form}", ".".repeat(40));
-        for most in 41..text.len() {
-            let beginning = secrets.redact_prefix(&text, most);
+        for max_bytes in 41..text.len() {
+            let beginning = secrets.redact_prefix(&text, max_bytes);
             let left = beginning.trim_start_matches('.').trim_start_matches('*');
-            assert_eq!(left, "", "{form} in {most}");
+            assert_eq!(left, "", "{form} in {max_bytes}");
         }
         let text = format!("{form}{}", ".".repeat(40));
         // All of it is in the twice as many bytes.
-        for most in text.len().div_ceil(2)..=text.len() {
-            let end = secrets.redact_suffix(&text, most);
-            assert_eq!(end.trim_end_matches('.').trim_end_matches('*'), "", "{form} in {most}");
+        for max_bytes in text.len().div_ceil(2)..=text.len() {
+            let end = secrets.redact_suffix(&text, max_bytes);
+            assert_eq!(end.trim_end_matches('.').trim_end_matches('*'), "", "{form} in {max_bytes}");
         }
     }
     assert_eq!(secrets.redact_prefix("nothing of it", 7), "nothing");
@@ -228,12 +228,12 @@ fn nothing_is_left_of_values_at_the_edge_of_what_is_searched() {
 fn a_digest_over_a_text_with_the_secret_in_it() {
     let secrets = secrets(&[("password", "b")]);
     // FIPS 180-4, of "abc".
-    let wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(
         at_once(secrets.sha256("password", b"a", b"c", &mut WorkBudget::unlimited()))
             .map(|digest| hex(&digest))
             .as_deref(),
-        Some(wanted)
+        Some(expected)
     );
     assert_eq!(at_once(secrets.sha256("other", b"a", b"c", &mut WorkBudget::unlimited())), None);
 }

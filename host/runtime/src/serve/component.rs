@@ -18,10 +18,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::error::ServeError;
 
-/// How often a busy instance lets others run.
+/// Time after which a busy instance yields.
 const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// How long a request may take, its answer's body included.
+/// Time that a request may take, its answer's body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A compiled and linked component.
@@ -31,7 +31,7 @@ pub(super) struct ServedComponent {
 }
 
 impl ServedComponent {
-    /// Reads and compiles; takes the compiled code from Wasmtime's cache when it is there. Blocks.
+    /// Reads and compiles a component; takes the compiled code from Wasmtime's cache if it is there. Blocks.
     pub(super) fn load(path: &Path, variables: Vec<(String, String)>) -> Result<Self, ServeError> {
         let not_a_component = |reason: String| ServeError::NotAComponent { path: path.to_owned(), reason };
         let wrong_world = |reason: String| ServeError::WrongWorld { path: path.to_owned(), reason };
@@ -43,7 +43,7 @@ impl ServedComponent {
             return Err(not_a_component("it is a core module; build it with the target `wasm32-wasip2`".into()));
         }
         if !Parser::is_component(&bytes) {
-            return Err(not_a_component("it does not begin like one".into()));
+            return Err(not_a_component("it does not begin with a WebAssembly header".into()));
         }
         let engine = engine().map_err(setup)?;
         let component = Component::new(&engine, &bytes).map_err(|error| not_a_component(format!("{error:#}")))?;
@@ -59,7 +59,7 @@ impl ServedComponent {
     /// Answers a request. The instance goes on after this returns, until it has sent the answer's body.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> wasmtime::Result<Response<HyperOutgoingBody>> {
         let mut store = Store::new(self.service.engine(), ServeState::new(&self.variables));
-        // A busy instance gives way at each tick. So it cannot hold a thread for itself, and ends with its time-out below.
+        // A busy instance yields at each tick. So it cannot hold a thread for itself, and ends with its time-out below.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let (sender, receiver) = oneshot::channel();
@@ -101,12 +101,12 @@ fn flatten_join_result(run: Result<wasmtime::Result<()>, tokio::task::JoinError>
 fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.epoch_interruption(true);
-    // Native code is run from there, which others must not have written.
-    let kept = Cache::new(CacheConfig::new()).and_then(|cache| {
+    // Native code is run from there: nobody else may write to it.
+    let opened = Cache::new(CacheConfig::new()).and_then(|cache| {
         files::create_private_dir(cache.directory())?;
         Ok(cache)
     });
-    match kept {
+    match opened {
         Ok(cache) => {
             config.cache(Some(cache));
         }
@@ -115,7 +115,7 @@ fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// Counts time for the instances. The thread ends with the engine.
+/// Starts the thread that increments the epoch. It ends with the engine.
 fn start_epoch_ticker(engine: &Engine) -> Result<(), ServeError> {
     let engine = engine.weak();
     std::thread::Builder::new()
@@ -131,7 +131,7 @@ fn start_epoch_ticker(engine: &Engine) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// What one instance has.
+/// State of one instance.
 struct ServeState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
@@ -142,7 +142,7 @@ impl ServeState {
     fn new(variables: &[(String, String)]) -> Self {
         let mut wasi = WasiCtx::builder();
         wasi.envs(variables);
-        // Both to standard error: standard output is for what the command line says.
+        // Both go to standard error: standard output is for the command line.
         wasi.stdout(std::io::stderr());
         wasi.inherit_stderr();
         Self { wasi: wasi.build(), http: WasiHttpCtx::new(), table: ResourceTable::new() }
@@ -157,7 +157,7 @@ impl WasiView for ServeState {
 
 impl WasiHttpView for ServeState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        // The default hooks send requests wherever the component asks.
+        // The default hooks send requests to wherever the component directs them.
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: Default::default() }
     }
 }

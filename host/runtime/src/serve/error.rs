@@ -1,63 +1,63 @@
-//! Why a component is not served.
+//! Errors of serving a component.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Why a component is not served.
+/// An error that keeps a component from being served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// There is no such file.
-    #[error("There is no file {}. Check the path; a component is built with `cargo build --target wasm32-wasip2`.", path.display())]
+    /// The file does not exist.
+    #[error("File {} not found. Check the path; a component is built with `cargo build --target wasm32-wasip2`.", path.display())]
     NoSuchFile {
-        /// Where it should be.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The file is there, but not readable.
-    #[error("{} cannot be read: {source}.", path.display())]
+    #[error("Cannot read {}: {source}.", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         source: io::Error,
     },
-    /// The file is no component, or one that this program does not understand.
+    /// The file is not a component, or one that this program does not understand.
     #[error("{} is not a WebAssembly component: {reason}.", path.display())]
     NotAComponent {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it is instead.
+        /// Actual kind of the file.
         reason: String,
     },
     /// The component is of another world than `wasi:http/proxy`.
     #[error("{} is not an HTTP service: {reason}. It has to be of the world `wasi:http/proxy`, version 0.2.", path.display())]
     WrongWorld {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it lacks, or needs too much.
+        /// Missing export, or import that is not available.
         reason: String,
     },
-    /// Something else listens there already.
-    #[error("Something else listens on {address} already. End it, or choose another address.")]
+    /// The address is in use.
+    #[error("Address {address} is already in use. End the program that uses it, or choose another address.")]
     AddressInUse {
-        /// The address.
+        /// Address to listen on.
         address: SocketAddr,
     },
     /// The address cannot be listened on.
-    #[error("It is not possible to listen on {address}: {source}.")]
+    #[error("Cannot listen on {address}: {source}.")]
     Listen {
-        /// The address.
+        /// Address to listen on.
         address: SocketAddr,
-        /// Why.
+        /// Cause of the failure.
         source: io::Error,
     },
     /// Wasmtime could not be set up.
     #[error("The WebAssembly engine could not be started: {message}.")]
     Compiler {
-        /// Why.
+        /// Cause of the failure.
         message: String,
     },
-    /// The process cannot hear signals.
+    /// The process cannot receive signals.
     #[error("The process cannot listen for signals: {0}.")]
     Signals(io::Error),
 }

@@ -1,4 +1,4 @@
-//! A runtime with the compiled plugins of `tests/fixtures`, and what its plugins log.
+//! Runtime with the compiled plugins of `tests/fixtures`, and capture of its log.
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
@@ -16,10 +16,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The only secret there is.
+/// Value of the only secret.
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
 
-/// The same for every section.
+/// Credential source with one credential for every section.
 struct FixedCredential;
 
 impl CredentialSource for FixedCredential {
@@ -29,27 +29,27 @@ impl CredentialSource for FixedCredential {
     }
 }
 
-/// A compiled plugin of `tests/fixtures/plugins`.
+/// Reads a compiled plugin of `tests/fixtures/plugins`.
 pub(crate) fn fixture(name: &str) -> PluginSource {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/plugins").join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     from_bytes(name, bytes)
 }
 
-/// The driver `impostor` of `tests/fixtures`, with other words about itself: each field's name with its text.
+/// Returns the driver `impostor` of `tests/fixtures` with another description: each field's name with its text.
 pub(crate) fn impostor(origin: &str, fields: &[(&str, &str)]) -> PluginSource {
     let mut bytes = fixture("impostor.wasm").bytes.into_owned();
     for (field, text) in fields {
-        let mark = format!("@@{field}@@");
-        let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes()).expect("the mark");
-        let room = &mut bytes[at + mark.len()..at + 256];
+        let marker = format!("@@{field}@@");
+        let at = bytes.windows(marker.len()).position(|window| window == marker.as_bytes()).expect("the marker");
+        let room = &mut bytes[at + marker.len()..at + 256];
         room.fill(0);
         room[..text.len()].copy_from_slice(text.as_bytes());
     }
     from_bytes(origin, bytes)
 }
 
-/// A plugin of the operator's.
+/// Returns a plugin of the operator's.
 pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> PluginSource {
     PluginSource {
         name: name.to_owned(),
@@ -59,12 +59,12 @@ pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> PluginSource {
     }
 }
 
-/// With these plugins and grants; compiled plugins are shared by all tests.
+/// Creates a runtime with these plugins and grants; compiled plugins are shared by all tests.
 pub(crate) fn runtime(plugins: Vec<PluginSource>, grants: Grants, limits: CallLimits) -> Arc<Runtime> {
     runtime_with(plugins, grants, limits, Arc::new(FixedCredential), false)
 }
 
-/// With other credentials, and with commands in templates or not.
+/// Creates a runtime with other credentials, and with commands in templates or not.
 pub(crate) fn runtime_with(
     plugins: Vec<PluginSource>,
     grants: Grants,
@@ -83,7 +83,7 @@ pub(crate) fn runtime_with(
     Runtime::new(config, plugins, credentials).expect("a runtime")
 }
 
-/// What goes with a call.
+/// Returns the context of a call.
 pub(crate) fn context(timeout: Duration) -> CallContext {
     CallContext {
         infrastructure_id: "i".to_owned(),
@@ -95,7 +95,7 @@ pub(crate) fn context(timeout: Duration) -> CallContext {
     }
 }
 
-/// A request to create an instance with this section.
+/// Returns a request to create an instance with this section.
 pub(crate) fn request(section: Value, timeout: Duration) -> CreateRequest {
     CreateRequest {
         repeated: false,
@@ -119,7 +119,7 @@ pub(crate) async fn create(
     runtime.driver(keyword).unwrap_or_else(|| panic!("no driver: {:?}", runtime.load_errors())).create(request).await
 }
 
-/// All that is logged on this thread, whatever its level.
+/// Log of this thread, at every level.
 #[derive(Clone, Default)]
 pub(crate) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 

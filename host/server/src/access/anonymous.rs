@@ -1,5 +1,5 @@
-//! Requests of whoever has no token: short ones, of which few are under way. For another one, the one that has taken longest goes.
-//! So nobody keeps others from signing in by requests that do not end, also not from the same address.
+//! Requests without a token: short ones, of which only few may be under way. When the limit is reached, a new one evicts
+//! the oldest. So requests that never end keep nobody from signing in, also not from the same address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::slots::SlotLimits;
 use crate::listen::network_of;
 
-/// Requests that are under way. Clones are the same.
+/// Anonymous requests under way, within their limits. Clones share them.
 #[derive(Clone)]
 pub(super) struct AnonymousRequests {
     shared: Arc<AnonymousInner>,
@@ -27,7 +27,7 @@ struct AdmissionQueue {
     requests: BTreeMap<u64, (Option<IpAddr>, CancellationToken)>,
 }
 
-/// One request, until it is dropped.
+/// A request under way, until this is dropped.
 pub(super) struct AnonymousRequest {
     shared: Arc<AnonymousInner>,
     position: u64,
@@ -35,24 +35,26 @@ pub(super) struct AnonymousRequest {
 }
 
 impl AnonymousRequests {
-    pub(super) fn new(most: SlotLimits) -> Self {
-        Self { shared: Arc::new(AnonymousInner { limits: most, queue: Mutex::default() }) }
+    pub(super) fn new(limits: SlotLimits) -> Self {
+        Self { shared: Arc::new(AnonymousInner { limits, queue: Mutex::default() }) }
     }
 
-    /// Takes a place, where there is none that of the one from there, or of all, that has had one for longest.
+    /// Admits a request. At the limit of its address it evicts the oldest request from there, else at the limit for all
+    /// the oldest of all.
     pub(super) fn admit(&self, address: Option<IpAddr>) -> AnonymousRequest {
         let (SlotLimits { per_address, all, .. }, address) = (self.shared.limits, address.map(network_of));
-        let mut line = self.shared.queue();
-        let from_there = line.requests.iter().filter(|(_, (other, _))| *other == address);
-        let own = from_there.clone().next().map(|(place, _)| *place).filter(|_| from_there.count() >= per_address);
-        let oldest = line.requests.keys().next().copied().filter(|_| line.requests.len() >= all);
-        if let Some((_, away)) = own.or(oldest).and_then(|place| line.requests.remove(&place)) {
-            away.cancel();
+        let mut queue = self.shared.queue();
+        let same_address = queue.requests.iter().filter(|(_, (other, _))| *other == address);
+        let oldest_there =
+            same_address.clone().next().map(|(position, _)| *position).filter(|_| same_address.count() >= per_address);
+        let oldest = queue.requests.keys().next().copied().filter(|_| queue.requests.len() >= all);
+        if let Some((_, evicted)) = oldest_there.or(oldest).and_then(|position| queue.requests.remove(&position)) {
+            evicted.cancel();
         }
-        let (place, away) = (line.next, CancellationToken::new());
-        line.next += 1;
-        line.requests.insert(place, (address, away.clone()));
-        AnonymousRequest { shared: self.shared.clone(), position: place, evicted: away }
+        let (position, evicted) = (queue.next, CancellationToken::new());
+        queue.next += 1;
+        queue.requests.insert(position, (address, evicted.clone()));
+        AnonymousRequest { shared: self.shared.clone(), position, evicted }
     }
 }
 
@@ -63,7 +65,7 @@ impl AnonymousInner {
 }
 
 impl AnonymousRequest {
-    /// Ends when another one has come in its place.
+    /// Waits until another request has evicted this one.
     pub(super) async fn wait_for_eviction(&self) {
         self.evicted.cancelled().await;
     }
@@ -81,18 +83,18 @@ mod tests {
 
     #[test]
     fn who_has_taken_longest_makes_room() {
-        let strangers = AnonymousRequests::new(SlotLimits { per_token: 0, per_address: 2, all: 3 });
-        let come = |last| strangers.admit(Some(IpAddr::from([10, 0, 0, last])));
-        let (one, two, three) = (come(1), come(2), come(1));
-        let is_away = |stranger: &AnonymousRequest| stranger.evicted.is_cancelled();
-        let four = come(1);
-        assert!(is_away(&one) && !is_away(&two) && !is_away(&three));
-        let five = come(3);
-        assert!(is_away(&two) && !is_away(&three) && !is_away(&four));
+        let requests = AnonymousRequests::new(SlotLimits { per_token: 0, per_address: 2, all: 3 });
+        let admit = |last| requests.admit(Some(IpAddr::from([10, 0, 0, last])));
+        let (one, two, three) = (admit(1), admit(2), admit(1));
+        let is_evicted = |request: &AnonymousRequest| request.evicted.is_cancelled();
+        let four = admit(1);
+        assert!(is_evicted(&one) && !is_evicted(&two) && !is_evicted(&three));
+        let five = admit(3);
+        assert!(is_evicted(&two) && !is_evicted(&three) && !is_evicted(&four));
         drop((one, two, three, four));
-        let six = come(3);
-        assert!(!is_away(&five) && !is_away(&six));
+        let six = admit(3);
+        assert!(!is_evicted(&five) && !is_evicted(&six));
         drop((five, six));
-        assert!(strangers.shared.queue().requests.is_empty());
+        assert!(requests.shared.queue().requests.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Whoever sent a request.
+//! The sender of a request and its rights.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,59 +8,66 @@ use http::request::Parts;
 
 use super::{AccessError, Scope, TokenInfo};
 
-/// Whoever sent a request, and what they may do.
+/// The sender of a request, and its rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The name of the token.
+    /// Name of the token.
     pub name: String,
-    /// Its id; none while the service has no tokens.
+    /// Id of the token; `None` while the service has no tokens.
     pub token: Option<String>,
-    /// What they may do.
+    /// Scope of the token.
     pub scope: Scope,
-    /// The infrastructures that they may do it to; none: all.
+    /// Ids of the infrastructures that the token is limited to; `None` for all.
     pub infrastructures: Option<BTreeSet<String>>,
-    /// Where they are.
+    /// Network address of the sender.
     pub address: Option<IpAddr>,
 }
 
 impl Caller {
-    /// Whoever uses this machine, while the service has no tokens.
+    /// Returns the caller of every request from this machine while the service has no tokens, with the scope `admin`.
     pub fn anyone(address: Option<IpAddr>) -> Self {
         let name = "anyone on this machine".to_owned();
         Self { name, token: None, scope: Scope::Admin, infrastructures: None, address }
     }
 
-    /// Whoever has this token.
+    /// Returns the owner of this token.
     pub fn from_token(token: TokenInfo, address: Option<IpAddr>) -> Self {
         let TokenInfo { id, name, scope, infrastructures, .. } = token;
         Self { name, token: Some(id), scope, infrastructures, address }
     }
 
-    /// Whether they may do what needs this scope: to the infrastructure with this id, or, without one, to the service as a
-    /// whole. Whoever is limited to some infrastructures may read what concerns all, less what [`Caller::sees`] leaves out,
-    /// and change nothing of it.
+    /// Checks that the caller has this scope: on the infrastructure with this id or, without one, on the service as a
+    /// whole. A caller that is limited to some infrastructures may read what concerns all, filtered by
+    /// [`Caller::can_see`], and change nothing of it.
+    ///
+    /// # Errors
+    /// Returns [`AccessError::Scope`] if the scope is not enough, and [`AccessError::Infrastructure`] or
+    /// [`AccessError::NotUnlimited`] if the token is limited to other infrastructures.
     pub fn authorize(&self, needed: Scope, infrastructure: Option<&str>) -> Result<(), AccessError> {
         if self.scope < needed {
             return Err(AccessError::Scope { needed });
         }
         match (&self.infrastructures, infrastructure) {
             (None, _) => Ok(()),
-            (Some(own), Some(id)) if own.contains(id) => Ok(()),
+            (Some(allowed), Some(id)) if allowed.contains(id) => Ok(()),
             (Some(_), Some(id)) => Err(AccessError::Infrastructure { id: id.to_owned() }),
             (Some(_), None) if needed == Scope::Read => Ok(()),
             (Some(_), None) => Err(AccessError::NotUnlimited),
         }
     }
 
-    /// Whether they may read what concerns all infrastructures and can't be told for some of them.
+    /// Checks that the caller may read what concerns all infrastructures and can't be filtered.
+    ///
+    /// # Errors
+    /// Returns [`AccessError::NotUnlimited`] if the token is limited to some infrastructures.
     pub fn authorize_all(&self) -> Result<(), AccessError> {
         self.authorize(Scope::Read, None)?;
         if self.infrastructures.is_none() { Ok(()) } else { Err(AccessError::NotUnlimited) }
     }
 
-    /// Whether an infrastructure is in the lists that they get.
+    /// Returns true if lists for this caller include the infrastructure.
     pub fn can_see(&self, infrastructure: &str) -> bool {
-        self.infrastructures.as_ref().is_none_or(|own| own.contains(infrastructure))
+        self.infrastructures.as_ref().is_none_or(|allowed| allowed.contains(infrastructure))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why a request is not let in.
+//! Errors of requests that access control rejects.
 
 use std::time::Duration;
 
@@ -9,49 +9,49 @@ use http::{HeaderValue, StatusCode};
 use super::{Scope, TokenError};
 use crate::problem::ApiError;
 
-/// Why a request is not let in.
+/// Rejection of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// Without a token, or with a wrong one. Which of these is nobody's business.
-    #[error("a token is needed: there is none, or it is unknown, expired or revoked")]
+    /// Missing or invalid token. The response does not reveal which.
+    #[error("a valid token is required: the request has none, or it is unknown, expired or revoked")]
     Unauthenticated,
-    /// The token does not allow that much.
+    /// Insufficient scope of the token.
     #[error("this needs a token with the scope `{needed}`")]
     Scope {
-        /// What would be enough.
+        /// Scope that is needed.
         needed: Scope,
     },
-    /// The token is for other infrastructures.
+    /// Token that is limited to other infrastructures.
     #[error("this token is not for the infrastructure {id}")]
     Infrastructure {
-        /// The infrastructure.
+        /// Id of the infrastructure.
         id: String,
     },
-    /// The token is for some infrastructures, and this is about all.
-    #[error("this concerns all infrastructures, and this token is limited to some")]
+    /// Token that is limited to some infrastructures, with a request that concerns all.
+    #[error("this request concerns all infrastructures, and its token is limited to some")]
     NotUnlimited,
-    /// A page of another web site sent it.
+    /// Request from a page of another web site.
     #[error("a page of another web site sent this request")]
     Origin,
-    /// It was sent to a name that is not ours.
+    /// Request to a host name that is not allowed.
     #[error("this service does not answer to the host that the request names")]
     Host,
-    /// Too much in too short a time.
+    /// Rate limit exceeded.
     #[error("too many requests in too short a time")]
     RateLimited {
-        /// When it may be tried again.
+        /// Time until the next attempt may succeed.
         retry_after: Duration,
     },
-    /// Too much at the same time.
+    /// Limit of concurrent requests and event streams reached.
     #[error("too many requests and event streams of this caller, or of all, are open at the same time")]
     ConcurrencyLimited,
-    /// It can't be found out now whether the token is good.
+    /// Token that can't be verified, since the store fails.
     #[error("tokens can't be checked now, because the store does not answer")]
     StoreUnavailable,
 }
 
 impl AccessError {
-    /// For programs.
+    /// Returns the error code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unauthenticated => "access.unauthenticated",
@@ -66,7 +66,7 @@ impl AccessError {
         }
     }
 
-    /// Of the answer.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -79,7 +79,7 @@ impl AccessError {
         }
     }
 
-    /// How to mend it.
+    /// Returns advice on how to resolve the error, if there is any.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Unauthenticated => Some(
@@ -95,7 +95,7 @@ impl AccessError {
         }
     }
 
-    /// Headers that go with the answer, whatever its body is.
+    /// Returns the header that the response carries, whatever its body is.
     pub fn headers(&self) -> Option<(http::HeaderName, HeaderValue)> {
         match self {
             Self::Unauthenticated => Some((WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="occopus""#))),
@@ -113,7 +113,7 @@ impl From<TokenError> for AccessError {
     }
 }
 
-/// Rounded up, so that who waits that long is let in.
+/// Rounds up to whole seconds, so that a client that waits that long is admitted.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -1,4 +1,5 @@
-//! What every request goes through before it reaches a route.
+//! The middleware that admits or rejects every request before it reaches a route: host, origin, token or session, and
+//! limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -31,42 +32,43 @@ use super::slots::{SlotGuard, SlotLimits, Slots};
 use super::{AccessError, Caller, RateLimits, SessionText, TokenInfo, TokenText, Tokens, cookie};
 use crate::listen::{ConnectionLimits, Peer};
 
-/// Where a person gives the token.
+/// Path of the sign-in page.
 const SIGN_IN_PATH: &str = "/ui/login";
-/// Bytes of a body from whom nobody knows: room for a token.
+/// Bytes of the body of an anonymous request: enough for a token.
 const MAX_ANONYMOUS_BODY_BYTES: usize = 16 * 1024;
-/// How long browsers remember what another origin may do.
+/// Time for which browsers cache the answer to a CORS preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
-/// Headers of a proxy, behind which anybody may be.
+/// Headers that a proxy adds. A request with one may come from another machine.
 const PROXY_HEADERS: [HeaderName; 4] =
     [header::FORWARDED, header::VIA, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
 
-/// Where the service listens, and for whom.
+/// Configuration of access control.
 #[derive(Debug, Clone)]
 pub struct AccessConfig {
-    /// Where it listens.
+    /// Address that the service listens on.
     pub address: SocketAddr,
-    /// Names that it answers to on a loopback address, besides those of this machine: that of a proxy before it.
+    /// Host names that it answers to on a loopback address besides those of this machine, such as that of a proxy in
+    /// front.
     pub names: Vec<String>,
-    /// Origins whose pages may use it, such as `https://occopus.example.org`.
+    /// Origins of other sites whose pages may use it, such as `https://occopus.example.org`.
     pub cors_origins: Vec<String>,
-    /// How often callers may ask.
+    /// Limits on the rate of requests.
     pub rates: RateLimits,
-    /// Connections at a time, and of them from one address.
+    /// Connections at a time, in all and from one address.
     pub connections: (usize, usize),
     /// Event streams of one token.
     pub streams_per_token: usize,
-    /// Whether connections are encrypted.
+    /// TLS on connections.
     pub tls: bool,
 }
 
-/// Event streams of one token, unless the operator allows another number.
+/// Default limit on the event streams of one token.
 const DEFAULT_STREAMS_PER_TOKEN: usize = 128;
-/// Requests of one token at a time, beside its event streams.
+/// Requests of one token at a time, in addition to its event streams.
 const MAX_REQUESTS_PER_TOKEN: usize = 128;
 
 impl AccessConfig {
-    /// For nobody's pages but our own, with the usual rates.
+    /// Creates a configuration for this address with default limits, which trusts no origin but the service's own.
     pub fn at(address: SocketAddr) -> Self {
         let ConnectionLimits { connections, connections_per_address, .. } = ConnectionLimits::default();
         Self {
@@ -80,27 +82,28 @@ impl AccessConfig {
         }
     }
 
-    /// Requests at a time with tokens: a quarter of all connections is left for administrators and for who has none.
+    /// Returns the limits on authenticated requests: a quarter of all connections is left for administrators and for
+    /// anonymous requests.
     fn authenticated_limits(&self) -> SlotLimits {
         let (all, per_address) = self.connections;
         let per_token = self.streams_per_token.saturating_add(MAX_REQUESTS_PER_TOKEN);
         SlotLimits { per_token, per_address: (per_address * 3 / 4).max(1), all: (all * 3 / 4).max(1) }
     }
 
-    /// Requests at a time without one: they are short.
+    /// Returns the limits on anonymous requests, which are short.
     fn anonymous_limits(&self) -> SlotLimits {
         let (all, per_address) = self.connections;
         SlotLimits { per_token: 0, per_address: (per_address / 32).max(1), all: (all / 32).max(1) }
     }
 
-    /// Event streams at a time.
+    /// Returns the limits on event streams.
     pub(crate) fn stream_limits(&self) -> SlotLimits {
         let (all, per_address) = self.connections;
         SlotLimits { per_token: self.streams_per_token, per_address: (per_address / 2).max(1), all: (all / 2).max(1) }
     }
 }
 
-/// An origin can't be allowed.
+/// Invalid origin in the configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("`cors_origins`: {0}; an origin is written as browsers send it: https://HOST, or https://HOST:PORT")]
 pub struct OriginError(String);
@@ -111,7 +114,7 @@ impl From<ConfigError> for OriginError {
     }
 }
 
-/// Decides who may come in. Clones are the same.
+/// Access control of the service. Clones share its state.
 #[derive(Clone)]
 pub struct Access {
     shared: Arc<AccessInner>,
@@ -124,7 +127,7 @@ struct AccessInner {
     request_slots: Slots,
     anonymous: AnonymousRequests,
     bodies: BodyPermits,
-    /// Whether everybody is let in as long as there are no tokens.
+    /// Listening on a loopback address, which is open while there are no tokens.
     loopback: bool,
     hosts: AllowedHosts,
     cors_origins: Vec<HeaderValue>,
@@ -133,14 +136,17 @@ struct AccessInner {
 }
 
 impl Access {
-    /// With these tokens, at this door.
-    pub fn new(tokens: Tokens, door: AccessConfig) -> Result<Self, OriginError> {
-        let (known, strangers) =
-            (Slots::new(door.authenticated_limits()), AnonymousRequests::new(door.anonymous_limits()));
-        let AccessConfig { address, names, cors_origins, rates, tls, .. } = door;
+    /// Creates access control with these tokens.
+    ///
+    /// # Errors
+    /// Returns [`OriginError`] if an entry of `cors_origins` is not an origin.
+    pub fn new(tokens: Tokens, config: AccessConfig) -> Result<Self, OriginError> {
+        let request_slots = Slots::new(config.authenticated_limits());
+        let anonymous = AnonymousRequests::new(config.anonymous_limits());
+        let AccessConfig { address, names, cors_origins, rates, tls, .. } = config;
         let loopback = address.ip().to_canonical().is_loopback();
         let hosts = if loopback { AllowedHosts::Loopback(names) } else { AllowedHosts::Any };
-        let foreign = cors_origins.iter().try_fold(CsrfLayer::new(), CsrfLayer::add_trusted_origin)?;
+        let csrf = cors_origins.iter().try_fold(CsrfLayer::new(), CsrfLayer::add_trusted_origin)?;
         let value = |origin: &String| HeaderValue::from_str(origin).map_err(|error| OriginError(error.to_string()));
         let cors_origins = cors_origins.iter().map(value).collect::<Result<_, _>>()?;
         let (limiter, sessions, bodies) = (RateLimiter::new(rates), tokens.sessions(), BodyPermits::default());
@@ -148,19 +154,23 @@ impl Access {
             tokens,
             sessions,
             tls,
-            request_slots: known,
-            anonymous: strangers,
+            request_slots,
+            anonymous,
             bodies,
             loopback,
             hosts,
             cors_origins,
-            csrf: foreign,
+            csrf,
             limiter,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Begins a session for whoever has this token, and gives the cookies by which the browser keeps it.
+    /// Begins a session of this token, and returns the cookies with which the browser keeps it.
+    ///
+    /// # Errors
+    /// Returns [`AccessError::Unauthenticated`] if the token is invalid, [`AccessError::RateLimited`] if there are too
+    /// many attempts, and [`AccessError::StoreUnavailable`] if the store fails.
     pub async fn sign_in(&self, token: &TokenText, address: Option<IpAddr>) -> Result<[HeaderValue; 2], AccessError> {
         let AccessInner { tokens, limiter, sessions, tls, .. } = &*self.shared;
         let found = tokens.verify_limited(token.reveal(), || limiter.check_verification(address)).await?;
@@ -169,7 +179,10 @@ impl Access {
         Ok(cookie::session_cookies(&sessions.begin(&info).await?, *tls)?)
     }
 
-    /// Ends the session of a request, and gives the cookies by which the browser forgets it.
+    /// Ends the session of a request, and returns the cookies that delete it from the browser.
+    ///
+    /// # Errors
+    /// Returns [`AccessError::StoreUnavailable`] if the store fails.
     pub async fn sign_out(&self, headers: &HeaderMap) -> Result<[HeaderValue; 2], AccessError> {
         if let Some(session) = cookie::session(headers, self.shared.tls).and_then(SessionText::parse) {
             self.shared.sessions.end(&session).await?;
@@ -177,8 +190,8 @@ impl Access {
         Ok(cookie::expired_cookies(self.shared.tls)?)
     }
 
-    /// Counts a request of whoever has this token, or one with a wrong one. What others send from the same address, with wrong
-    /// tokens or without, keeps nobody out who has a good one.
+    /// Counts a request with this token, or one with an invalid token, against its rate. Requests of others from the same
+    /// address, with invalid tokens or without, never block the owner of a valid one.
     fn count_request(&self, found: Option<TokenInfo>, address: Option<IpAddr>) -> Result<TokenInfo, AccessError> {
         let limiter = &self.shared.limiter;
         match found {
@@ -187,24 +200,28 @@ impl Access {
         }
     }
 
-    /// Whether everybody who reaches it may do everything: on a loopback address, until there is a token.
+    /// Returns true if everybody who can connect may do everything: on a loopback address, until there is a token.
+    ///
+    /// # Errors
+    /// Returns [`AccessError::StoreUnavailable`] if the store fails.
     pub async fn is_open(&self) -> Result<bool, AccessError> {
         let AccessInner { tokens, loopback, .. } = &*self.shared;
         Ok(*loopback && !tokens.has_any().await?)
     }
 
-    /// Lets a request in.
+    /// Admits a request, or rejects it.
     async fn admit(&self, parts: &Parts) -> Result<Admitted, AccessError> {
         let address = parts.extensions.get::<Peer>().map(Peer::address);
-        let AccessInner { limiter, tokens, sessions, request_slots: known, tls, .. } = &*self.shared;
+        let AccessInner { limiter, tokens, sessions, request_slots, tls, .. } = &*self.shared;
         match paths::public_path(&parts.method, parts.uri.path()) {
             Some(PublicPath::Health) => return Ok(Admitted::Health),
-            // Who signs in is counted by the token.
+            // A sign-in is counted by its token.
             Some(PublicPath::SignIn) => return Ok(Admitted::Anonymous),
             Some(PublicPath::Other) => return limiter.check_address(address).map(|()| Admitted::Anonymous),
             None => {}
         }
-        let admit = |caller: Caller, session| Ok(Admitted::Authenticated(known.acquire(&caller)?, caller, session));
+        let admit =
+            |caller: Caller, session| Ok(Admitted::Authenticated(request_slots.acquire(&caller)?, caller, session));
         let proxied = PROXY_HEADERS.iter().any(|name| parts.headers.contains_key(name));
         if !proxied && self.is_open().await? {
             limiter.check_address(address)?;
@@ -219,76 +236,77 @@ impl Access {
             Some(session) => sessions.verify(session).await?,
             None => None,
         };
-        // Whose session has ended has tried no token.
+        // An expired session is not an attempt with a token.
         let Some(info) = found else { return limiter.check_address(address).and(Err(AccessError::Unauthenticated)) };
         limiter.check_token(&info.id)?;
         admit(Caller::from_token(info, address), session)
     }
 }
 
-/// Who is let in.
+/// Result of admission.
 enum Admitted {
-    /// To find out how the service is.
+    /// A health check of the service.
     Health,
-    /// Where everybody may go.
+    /// A request to a public path.
     Anonymous,
-    /// This one, by a session or without.
+    /// A request of this caller, by a session or by a token.
     Authenticated(SlotGuard, Caller, Option<SessionText>),
 }
 
-/// Puts the doors before routes: whoever is let in is a [`Caller`] for the handlers.
+/// Wraps routes in access control. Handlers find the [`Caller`] of an admitted request in its extensions.
 pub fn guard(router: Router, access: &Access) -> Router {
-    let AccessInner { cors_origins, csrf: foreign, .. } = &*access.shared;
-    let refuse = |_: ProtectionError| AccessError::Origin.into_response();
+    let AccessInner { cors_origins, csrf, .. } = &*access.shared;
+    let reject = |_: ProtectionError| AccessError::Origin.into_response();
     let mut router = router
         .layer(from_fn_with_state(access.clone(), authenticate))
-        .layer(foreign.clone().with_rejection_response(refuse));
+        .layer(csrf.clone().with_rejection_response(reject));
     if !cors_origins.is_empty() {
         router = router.layer(cors(cors_origins.clone()));
     }
     router.layer(from_fn_with_state(access.clone(), check_host))
 }
 
-/// Lets in who may come in.
+/// Admits or rejects a request by its token or session, and holds its slot until the response is sent.
 async fn authenticate(State(access): State<Access>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match access.admit(&parts).await {
         Ok(Admitted::Health) => next.run(Request::from_parts(parts, Body::empty())).await,
         Ok(Admitted::Anonymous) => {
-            let stranger = access.shared.anonymous.admit(parts.extensions.get::<Peer>().map(Peer::address));
+            let admitted = access.shared.anonymous.admit(parts.extensions.get::<Peer>().map(Peer::address));
             let body = Body::new(Limited::new(body, MAX_ANONYMOUS_BODY_BYTES));
             tokio::select! {
                 response = next.run(Request::from_parts(parts, body)) => response,
-                () = stranger.wait_for_eviction() => AccessError::ConcurrencyLimited.into_response(),
+                () = admitted.wait_for_eviction() => AccessError::ConcurrencyLimited.into_response(),
             }
         }
-        Ok(Admitted::Authenticated(taking, caller, session)) => {
+        Ok(Admitted::Authenticated(slot, caller, session)) => {
             let token = caller.token.clone();
-            // Documents are read in turn: what waits is with whoever sends it, and not in memory.
-            let turn = if body.is_end_stream() { None } else { access.shared.bodies.acquire(&caller).await };
+            // Bodies are read under a permit: those that wait stay with their senders, and not in memory.
+            let body_permit = if body.is_end_stream() { None } else { access.shared.bodies.acquire(&caller).await };
             parts.extensions.insert(caller);
             let response = next.run(Request::from_parts(parts, body)).await;
-            drop(turn);
+            drop(body_permit);
             let tokens = &access.shared.tokens;
             let response =
                 if is_event_stream(&response) { end_with_token(response, tokens, token, session) } else { response };
-            hold_slot(response, taking)
+            hold_slot(response, slot)
         }
         Err(AccessError::Unauthenticated) if paths::wants_page(&parts) => Redirect::to(SIGN_IN_PATH).into_response(),
-        Err(refusal) => {
-            tracing::debug!(code = refusal.code(), path = parts.uri.path(), "a request was refused");
-            refusal.into_response()
+        Err(error) => {
+            tracing::debug!(code = error.code(), path = parts.uri.path(), "a request was rejected");
+            error.into_response()
         }
     }
 }
 
-/// Whether an answer goes on for as long as somebody listens.
+/// Returns true if a response goes on for as long as its client stays connected.
 fn is_event_stream(response: &Response) -> bool {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// Ends an answer when the token is no good any more for which it is given; or, given without one, when one is needed.
+/// Ends a response when the token or session of its request becomes invalid; that of a request without one as soon as a
+/// token is needed.
 fn end_with_token(
     response: Response,
     tokens: &Tokens,
@@ -296,21 +314,21 @@ fn end_with_token(
     session: Option<SessionText>,
 ) -> Response {
     let tokens = tokens.clone();
-    let ended = async move {
+    let invalid = async move {
         match token {
             Some(token) => tokens.wait_until_invalid(token, session).await,
             None => tokens.wait_for_first().await,
         }
     };
-    response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(invalid))))
 }
 
-/// Keeps a place until the whole answer is sent.
-fn hold_slot(response: Response, taking: SlotGuard) -> Response {
-    response.map(|inner| Body::new(SlotHoldingBody { inner, _slot: taking }))
+/// Keeps a slot until the whole response is sent.
+fn hold_slot(response: Response, slot: SlotGuard) -> Response {
+    response.map(|inner| Body::new(SlotHoldingBody { inner, _slot: slot }))
 }
 
-/// An answer, as long as it was before, with the place that it takes.
+/// A response body that holds the slot of its request. Its size hint is that of the inner body.
 struct SlotHoldingBody {
     inner: Body,
     _slot: SlotGuard,
@@ -336,7 +354,7 @@ impl hyper::body::Body for SlotHoldingBody {
     }
 }
 
-/// Refuses requests to names that are not ours.
+/// Rejects requests to host names that are not allowed.
 async fn check_host(State(access): State<Access>, request: Request, next: Next) -> Response {
     if access.shared.hosts.allows(request.uri(), request.headers()) {
         next.run(request).await
@@ -345,7 +363,8 @@ async fn check_host(State(access): State<Access>, request: Request, next: Next) 
     }
 }
 
-/// Lets pages of these origins read answers. Cookies are not for them.
+/// Creates the CORS layer, which lets pages of these origins read responses. It does not allow credentials, so no
+/// cookies.
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins)
@@ -364,7 +383,7 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
-/// The token of a request. One that can't be read is a wrong one.
+/// Returns the token of a request; an empty one, which is invalid, if the header is malformed.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?;
     let bearer = value.to_str().ok().and_then(|text| text.split_once(' '));

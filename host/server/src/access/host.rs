@@ -1,5 +1,5 @@
-//! Names that the service answers to. A web site can make its own name resolve to a loopback address, and then read what it
-//! gets from there; but the browser still tells its name.
+//! Host names that the service answers to (a defence against DNS rebinding). A web site can make its own name resolve to
+//! a loopback address, and read the responses from there; but the browser still sends that name in `Host`.
 
 use std::net::IpAddr;
 
@@ -7,17 +7,17 @@ use http::Uri;
 use http::header::{HOST, HeaderMap};
 use http::uri::Authority;
 
-/// Names that the service answers to.
+/// Host names that the service answers to.
 #[derive(Debug, Clone)]
 pub(super) enum AllowedHosts {
-    /// Any.
+    /// Any name.
     Any,
     /// Loopback addresses, `localhost`, and these.
     Loopback(Vec<String>),
 }
 
 impl AllowedHosts {
-    /// Whether all names are ours that a request calls us, and there is one.
+    /// Returns true if the request names a host, in `Host` or its URI, and each host that it names is allowed.
     pub(super) fn allows(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let Self::Loopback(others) = self else { return true };
         let mut named = false;
@@ -41,9 +41,9 @@ mod tests {
     use super::*;
 
     fn answers(uri: &str, hosts: &[&str]) -> bool {
-        let ours = AllowedHosts::Loopback(vec!["occopus.example".to_owned()]);
+        let allowed = AllowedHosts::Loopback(vec!["occopus.example".to_owned()]);
         let headers = hosts.iter().map(|host| (HOST, host.parse().unwrap())).collect();
-        ours.allows(&uri.parse().unwrap(), &headers)
+        allowed.allows(&uri.parse().unwrap(), &headers)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How much one caller may ask for in how much time.
+//! Rate limits on the requests of one token or address.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -11,20 +11,20 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 use super::AccessError;
 use crate::listen::network_of;
 
-/// After so many questions, keys of which nothing need be known any more are forgotten.
+/// Number of checks after which keys with full buckets are dropped.
 const CHECKS_PER_CLEANUP: u32 = 4096;
 
-/// How often callers may ask.
+/// Limits on the rate of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimits {
-    /// Requests of one token, or of one address without a token, in a second.
+    /// Requests per second of one token, or of one address without a token.
     pub requests: NonZeroU32,
-    /// So many at once, after a pause.
+    /// Requests in one burst, after a pause.
     pub burst: NonZeroU32,
-    /// Sessions that begin by one token, in a second; and tokens from one address that take long to be checked: those of an older
-    /// version, the first time.
+    /// Sign-ins per second of one token; also, per address, checks of tokens whose record is of an older version and has
+    /// an expensive hash.
     pub checks: NonZeroU32,
-    /// So many at once, after a pause.
+    /// Sign-ins and expensive checks in one burst, after a pause.
     pub checks_burst: NonZeroU32,
 }
 
@@ -35,16 +35,16 @@ impl Default for RateLimits {
     }
 }
 
-/// Whose requests are counted together.
+/// Key under which requests are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum RateKey {
     Token(String),
     Address(Option<IpAddr>),
-    /// Wrong tokens, apart from whoever has none or a good one there.
+    /// Invalid tokens from an address, counted apart from requests there without a token or with a valid one.
     InvalidToken(Option<IpAddr>),
 }
 
-/// Counts requests.
+/// Rate limiter of requests and of expensive checks.
 pub(super) struct RateLimiter {
     requests: Buckets<RateKey>,
     checks: Buckets<RateKey>,
@@ -58,33 +58,36 @@ impl RateLimiter {
         }
     }
 
-    /// A request with this token.
+    /// Counts a request with this token.
+    ///
+    /// # Errors
+    /// Returns [`AccessError::RateLimited`] if the rate is exceeded, as all checks here do.
     pub(super) fn check_token(&self, id: &str) -> Result<(), AccessError> {
         self.requests.take(&RateKey::Token(id.to_owned()))
     }
 
-    /// A request without one.
+    /// Counts a request without a token.
     pub(super) fn check_address(&self, address: Option<IpAddr>) -> Result<(), AccessError> {
         self.requests.take(&RateKey::Address(address.map(network_of)))
     }
 
-    /// A request with a wrong one.
+    /// Counts a request with an invalid token.
     pub(super) fn check_invalid_token(&self, address: Option<IpAddr>) -> Result<(), AccessError> {
         self.requests.take(&RateKey::InvalidToken(address.map(network_of)))
     }
 
-    /// A token that takes long to be checked.
+    /// Counts a token that is expensive to check.
     pub(super) fn check_verification(&self, address: Option<IpAddr>) -> Result<(), AccessError> {
         self.checks.take(&RateKey::Address(address.map(network_of)))
     }
 
-    /// A session that begins by this token, which is written down.
+    /// Counts a sign-in with this token; each writes a session to the store.
     pub(super) fn check_sign_in(&self, id: &str) -> Result<(), AccessError> {
         self.checks.take(&RateKey::Token(id.to_owned()))
     }
 }
 
-/// A bucket for each key, which fills again with time.
+/// Token buckets by key, which refill with time.
 struct Buckets<K: Hash + Eq + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
@@ -103,7 +106,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         }
         self.limiter
             .check_key(key)
-            .map_err(|full| AccessError::RateLimited { retry_after: full.wait_time_from(self.clock.now()) })
+            .map_err(|not_until| AccessError::RateLimited { retry_after: not_until.wait_time_from(self.clock.now()) })
     }
 }
 
@@ -130,11 +133,8 @@ mod tests {
         for _ in 0..3 {
             limiter.check_token("one").unwrap();
         }
-        let refused = limiter.check_token("one").unwrap_err();
-        assert!(
-            matches!(refused, AccessError::RateLimited { retry_after } if retry_after > Duration::ZERO),
-            "{refused}"
-        );
+        let error = limiter.check_token("one").unwrap_err();
+        assert!(matches!(error, AccessError::RateLimited { retry_after } if retry_after > Duration::ZERO), "{error}");
         limiter.check_token("two").unwrap();
         limiter.check_address(None).unwrap();
         limiter.check_address(Some(Ipv4Addr::LOCALHOST.into())).unwrap();

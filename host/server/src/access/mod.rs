@@ -1,11 +1,12 @@
-//! Who may come in: tokens, what they allow, and what is refused before anything is looked at.
+//! Access control: tokens, their scopes, and the checks that a request passes before its route reads anything of it.
 //!
-//! [`guard`] goes around the routes. Behind it every request has a [`Caller`], which handlers ask with [`Caller::may`].
+//! [`guard`] wraps the routes. Behind it every request carries a [`Caller`]; handlers check it with
+//! [`Caller::authorize`]. Routes and the engine must not read tokens or cookies themselves.
 //!
 //! A page of another web site in the user's browser can send requests to this service, also to one on a loopback address.
-//! It is kept out thrice: by the name that it called us (a name that was made to resolve to a loopback address is none of
-//! ours), by the origin that browsers tell with everything that changes something, and by the cookie, which they send from
-//! our own page only.
+//! Three checks reject such requests: the host name (a foreign name that was made to resolve to a loopback address is not
+//! allowed), the origin that browsers send with every request that changes something, and the cookie, which browsers send
+//! from this service's own page only.
 
 mod anonymous;
 mod body_permits;

@@ -1,20 +1,20 @@
-//! Paths that are different for who has no token.
+//! Paths that need no token, or that redirect a browser without one.
 
 use http::request::Parts;
 use http::{Method, header};
 
-/// Kinds of what everybody may see.
+/// Kinds of paths that need no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PublicPath {
-    /// Whether the service lives and works.
+    /// Liveness and readiness of the service.
     Health,
-    /// A token is given.
+    /// Submission of the sign-in form, with a token.
     SignIn,
-    /// Anything else.
+    /// Any other public path.
     Other,
 }
 
-/// None for what not everybody may see.
+/// Returns the kind of a public path; `None` for a path that needs a token.
 pub(super) fn public_path(method: &Method, path: &str) -> Option<PublicPath> {
     let path = path.strip_suffix('/').unwrap_or(path);
     match path {
@@ -25,12 +25,12 @@ pub(super) fn public_path(method: &Method, path: &str) -> Option<PublicPath> {
     }
 }
 
-/// The page's own files. No dots on the way, so that it is what it looks like.
+/// Returns true for the page's own files. Paths with `.` or `..` segments are not accepted, so that none leads elsewhere.
 fn is_static(path: &str) -> bool {
     path.strip_prefix("/ui/static/").is_some_and(|rest| rest.split('/').all(|part| part != ".." && part != "."))
 }
 
-/// Whether a person waits for a page, who can sign in.
+/// Returns true if a browser requests a page, so that it can be redirected to sign in.
 pub(super) fn wants_page(request: &Parts) -> bool {
     let path = request.uri.path();
     let accepts = request.headers.get_all(header::ACCEPT);

@@ -1,4 +1,4 @@
-//! What the store keeps of a token: not its secret.
+//! The record of a token in the store. It holds a digest of the secret, never the secret.
 
 use std::collections::BTreeSet;
 
@@ -10,51 +10,51 @@ use serde::{Deserialize, Serialize};
 use super::Scope;
 use super::token::digest;
 
-/// Where the records are.
+/// Prefix of the records' keys.
 pub(super) const KEY_PREFIX: &str = "service/token/";
 
-/// Of the records that this program writes.
+/// Version of the records that this program writes and reads.
 const RECORD_VERSION: u32 = 1;
 
-/// The start of a digest.
+/// Prefix of a digest in a record.
 const SHA256_PREFIX: &str = "sha256:";
 
 fn hash_secret(secret: &[u8]) -> String {
     format!("{SHA256_PREFIX}{}", URL_SAFE_NO_PAD.encode(digest(secret)))
 }
 
-/// Where the record of a token is.
+/// Returns the key of a token's record.
 pub(super) fn key(id: &str) -> String {
     format!("{KEY_PREFIX}{id}")
 }
 
-/// What is known of a token.
+/// A token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenInfo {
-    /// Its id.
+    /// Id of the token, which is part of its text.
     pub id: String,
-    /// Its name.
+    /// Name that its creator gave it.
     pub name: String,
-    /// What it allows.
+    /// Scope that it grants.
     pub scope: Scope,
-    /// The infrastructures that it is for; none: all.
+    /// Ids of the infrastructures that it is limited to; `None` for all.
     pub infrastructures: Option<BTreeSet<String>>,
-    /// Since when it is there.
+    /// Time of its creation.
     pub created: Timestamp,
-    /// When it ends; none: never.
+    /// Time at which it expires; `None` for never.
     pub expires: Option<Timestamp>,
-    /// When it was revoked.
+    /// Time at which it was revoked.
     pub revoked: Option<Timestamp>,
 }
 
 impl TokenInfo {
-    /// Whether it opens doors.
+    /// Returns true if the token is neither revoked nor expired.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && self.expires.is_none_or(|expires| now < expires)
     }
 }
 
-/// A record.
+/// A token's record in the store.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TokenRecord {
     version: u32,
@@ -68,52 +68,52 @@ pub(super) struct TokenRecord {
     hash: String,
 }
 
-/// Comparison of a secret with that of a record.
+/// Result of comparing a secret with a record.
 pub(super) enum SecretCheck<'a> {
-    /// At once.
+    /// Compared; true if the secret matches.
     Decided(bool),
-    /// By work that takes tens of milliseconds, with this PHC string.
+    /// Pending: the secret must be verified against this PHC string, which takes tens of milliseconds.
     NeedsArgon2(&'a str),
 }
 
-/// What can be read of a record of any version.
+/// The part of a record that every version has.
 #[derive(Deserialize)]
 struct VersionField {
     version: u32,
 }
 
 impl TokenRecord {
-    /// Record of a token, with the digest of its secret.
+    /// Creates the record of a token, with the digest of its secret.
     pub(super) fn new(info: &TokenInfo, secret: &[u8]) -> Self {
         let hash = hash_secret(secret);
         let TokenInfo { name, scope, infrastructures, created, expires, revoked, .. } = info.clone();
         Self { version: RECORD_VERSION, name, scope, infrastructures, created, expires, revoked, hash }
     }
 
-    /// Reads what the store has; otherwise says why not.
+    /// Decodes a record; fails with the reason if it is malformed or of another version.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let VersionField { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if version != RECORD_VERSION {
-            return Err(format!("it is of version {version}, and this program knows version {RECORD_VERSION}"));
+            return Err(format!("it has version {version}, this program knows version {RECORD_VERSION}"));
         }
         serde_json::from_slice(bytes).map_err(|error| error.to_string())
     }
 
-    /// Whether this is the secret.
+    /// Compares a secret with that of the record.
     pub(super) fn check_secret(&self, secret: &[u8]) -> SecretCheck<'_> {
         match self.hash.starts_with(SHA256_PREFIX) {
-            // Of digests, one learns nothing by how long it takes.
+            // The time of comparing digests reveals nothing about the secret.
             true => SecretCheck::Decided(self.hash == hash_secret(secret)),
             false => SecretCheck::NeedsArgon2(&self.hash),
         }
     }
 
-    /// For the store.
+    /// Encodes the record for the store.
     pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
 
-    /// Without the hash.
+    /// Returns the record without its hash.
     pub(super) fn info(&self, id: &str) -> TokenInfo {
         TokenInfo {
             id: id.to_owned(),

@@ -1,32 +1,32 @@
-//! What a token allows.
+//! Scopes of tokens.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a token allows. Each scope allows what those before it allow.
+/// Scope of a token. Each scope includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// To look.
+    /// Reading.
     Read,
-    /// To build, change, scale and destroy infrastructures.
+    /// Building, changing, scaling and destroying infrastructures.
     Operate,
-    /// To change what holds for all: node definitions. To read who did what.
+    /// Changing what all infrastructures share, namely node definitions; reading the audit.
     Admin,
 }
 
-/// There is no such scope.
+/// Name that is not that of a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no scope `{0}`; there are `read`, `operate` and `admin`")]
+#[error("unknown scope `{0}`: use `read`, `operate` or `admin`")]
 pub struct UnknownScope(pub String);
 
 impl Scope {
-    /// All of them, the least first.
+    /// All scopes, in ascending order.
     pub const ALL: [Self; 3] = [Self::Read, Self::Operate, Self::Admin];
 
-    /// As it is written.
+    /// Returns the name of the scope, as it is written.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",

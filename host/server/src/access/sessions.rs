@@ -1,5 +1,5 @@
-//! Sessions of people who have signed in with a browser. The cookie has the text of a session and not the token, so that whoever gets hold of it has
-//! neither more than the page, nor longer than the session, nor anything after the token is revoked.
+//! Sessions of people who have signed in with a browser. The cookie holds the text of a session and not the token: a
+//! stolen cookie gives access to the page only, until the session ends, and none after the token is revoked.
 //!
 //! `service/session/TOKEN/DIGEST` is a session: the id of its token, and the SHA-256 of its secret.
 
@@ -14,26 +14,26 @@ use serde::{Deserialize, Serialize};
 use super::token::{SecretText, digest};
 use super::{TokenError, TokenInfo, Tokens};
 
-/// The start of the records.
+/// Prefix of the records' keys.
 pub(super) const KEY_PREFIX: &str = "service/session/";
-/// Version of the records that this program writes.
+/// Version of the records that this program writes and reads.
 const RECORD_VERSION: u32 = 1;
-/// Time for which one may stay signed in.
+/// Lifetime of a session.
 pub(super) const SESSION_TTL: Duration = Duration::from_secs(12 * 60 * 60);
-/// Sessions of one token. For another one the oldest ends.
+/// Sessions of one token. Beginning another one ends the oldest.
 const MAX_SESSIONS_PER_TOKEN: usize = 32;
 
-/// The text of a session: `ocs_TOKEN_SECRET`. It opens nothing but as a cookie.
+/// The text of a session: `ocs_TOKEN_SECRET`. Accepted in a cookie only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionText(SecretText);
 
 impl SessionText {
-    /// Reads what somebody sent, if it has the form of a session.
+    /// Parses a text that a client sent; `None` unless it has the form of a session.
     pub(super) fn parse(text: &str) -> Option<Self> {
         SecretText::parse("ocs_", text).map(Self)
     }
 
-    /// The whole text, for the browser.
+    /// Returns the whole text, for the browser.
     pub(super) fn reveal(&self) -> &str {
         self.0.reveal()
     }
@@ -57,14 +57,14 @@ struct SessionRecord {
     expires: Timestamp,
 }
 
-/// The sessions in the store. Clones are the same.
+/// The sessions in the store. Clones share it.
 #[derive(Clone)]
 pub(super) struct Sessions {
     tokens: Tokens,
     store: Arc<dyn Store>,
 }
 
-/// The start of the records of a token's sessions.
+/// Returns the prefix of the keys of a token's sessions.
 pub(super) fn key_prefix(id: &str) -> String {
     format!("{KEY_PREFIX}{id}/")
 }
@@ -78,7 +78,7 @@ impl Sessions {
         Self { tokens, store }
     }
 
-    /// Begins one for whoever has this token.
+    /// Begins a session of this token, and ends expired sessions and the oldest over the limit.
     pub(super) async fn begin(&self, token: &TokenInfo) -> Result<SessionText, TokenError> {
         let text = SessionText(SecretText::random("ocs_", Some(&token.id))?);
         let now = Timestamp::now();
@@ -94,17 +94,17 @@ impl Sessions {
                 (decode(&entry.value).filter(|record| now < record.expires).map(|record| record.created), entry.key)
             })
             .collect();
-        // Those that have ended, and the oldest of too many; the youngest come last.
+        // Expired sessions sort first, then the oldest; the newest come last.
         others.sort();
-        let ended = others.iter().filter(|(created, _)| created.is_none()).count();
-        let over = ended.max((others.len() + 1).saturating_sub(MAX_SESSIONS_PER_TOKEN));
-        let old = others.into_iter().take(over).map(|(_, key)| Write::Delete { key });
+        let expired = others.iter().filter(|(created, _)| created.is_none()).count();
+        let excess = expired.max((others.len() + 1).saturating_sub(MAX_SESSIONS_PER_TOKEN));
+        let old = others.into_iter().take(excess).map(|(_, key)| Write::Delete { key });
         let writes = [Write::Put { key: text.key(), value, lease: None }].into_iter().chain(old).collect();
         self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
         Ok(text)
     }
 
-    /// Returns what is known of the token of a session, if both are good.
+    /// Returns the token of a session, if both are valid.
     pub(super) async fn verify(&self, text: &SessionText) -> Result<Option<TokenInfo>, TokenError> {
         let Some(entry) = self.store.get(&text.key()).await? else { return Ok(None) };
         match decode(&entry.value) {
@@ -113,7 +113,7 @@ impl Sessions {
         }
     }
 
-    /// Ends one.
+    /// Ends a session.
     pub(super) async fn end(&self, text: &SessionText) -> Result<(), TokenError> {
         let writes = vec![Write::Delete { key: text.key() }];
         self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
@@ -142,7 +142,7 @@ mod tests {
         let (one, two) = (sessions.begin(&info).await.unwrap(), sessions.begin(&info).await.unwrap());
         assert_ne!(one, two);
         assert_eq!(sessions.verify(&one).await.unwrap(), Some(info.clone()));
-        // Neither is the other, and the store has neither.
+        // A session text is not a token, nor the reverse, and the store holds neither secret.
         assert_eq!(SessionText::parse(token.reveal()), None);
         assert_eq!(tokens.verify(one.reveal()).await.unwrap(), None);
         assert!(!store.values_as_text().contains(std::str::from_utf8(one.0.secret()).unwrap()));
@@ -152,7 +152,7 @@ mod tests {
         assert!(sessions.verify(&two).await.unwrap().is_some());
         tokens.revoke("ci").await.unwrap();
         assert_eq!(sessions.verify(&two).await.unwrap(), None);
-        assert!(!store.keys().iter().any(|key| key.starts_with(KEY_PREFIX)), "they go with their token");
+        assert!(!store.keys().iter().any(|key| key.starts_with(KEY_PREFIX)), "sessions are removed with their token");
     }
 
     #[tokio::test]
@@ -176,8 +176,8 @@ mod tests {
             serde_json::json!({"version": 1, "created": Timestamp::UNIX_EPOCH, "expires": Timestamp::UNIX_EPOCH});
         let put = Write::Put { key: all[7].key(), value: past.to_string().into_bytes(), lease: None };
         store.commit(Transaction { compares: Vec::new(), writes: vec![put] }).await.unwrap();
-        assert_eq!(sessions.verify(&all[7]).await.unwrap(), None, "it has ended");
+        assert_eq!(sessions.verify(&all[7]).await.unwrap(), None, "it has expired");
         sessions.begin(&info).await.unwrap();
-        assert!(sessions.verify(&all[6]).await.unwrap().is_some(), "the one that had ended made room");
+        assert!(sessions.verify(&all[6]).await.unwrap().is_some(), "the expired one was removed instead");
     }
 }

@@ -1,6 +1,6 @@
-//! Places for requests and event streams, of which one caller may take up so many at a time. A request takes a place until its answer is sent, a stream of events
-//! for as long as somebody listens; so nobody has all of them, and some are left for administrators. Asking how the service is
-//! takes no place.
+//! Slots for concurrent requests and event streams, with limits per token, per address and in all. A request holds a slot
+//! until its response is sent, an event stream for as long as its client stays connected. So no caller holds all slots,
+//! and some stay free for administrators. Health checks of the service take no slot.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,18 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{AccessError, Caller, Scope};
 use crate::listen::network_of;
 
-/// Numbers of places.
+/// Limits on the number of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotLimits {
-    /// For one token.
+    /// Slots of one token.
     pub(crate) per_token: usize,
-    /// For one address, or one network of IPv6 (/64).
+    /// Slots of one address, or one network of IPv6 (/64).
     pub(crate) per_address: usize,
-    /// For all.
+    /// Slots in all.
     pub(crate) all: usize,
 }
 
-/// Places, and who has how many of them. Clones are the same.
+/// Slots, and the number that each owner holds. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Slots {
     shared: Arc<SlotsInner>,
@@ -43,39 +43,40 @@ enum SlotOwner {
     Address(IpAddr),
 }
 
-/// A place, until it is dropped.
+/// A slot, held until this is dropped.
 pub(crate) struct SlotGuard {
     shared: Arc<SlotsInner>,
     owners: Vec<SlotOwner>,
 }
 
 impl Slots {
-    pub(crate) fn new(most: SlotLimits) -> Self {
-        Self { shared: Arc::new(SlotsInner { limits: most, usage: Mutex::default() }) }
+    pub(crate) fn new(limits: SlotLimits) -> Self {
+        Self { shared: Arc::new(SlotsInner { limits, usage: Mutex::default() }) }
     }
 
-    /// A place for whoever has this token. A quarter more than others may have is for administrators.
+    /// Takes a slot for this caller. The limits per address and in all are a quarter higher for administrators.
     ///
     /// # Errors
-    /// When they, their address or all have as many as there are.
+    /// Returns [`AccessError::ConcurrencyLimited`] if the token, the address or all callers are at their limit.
     pub(crate) fn acquire(&self, caller: &Caller) -> Result<SlotGuard, AccessError> {
-        let spare = if caller.scope == Scope::Admin { 4 } else { 0 };
+        let divisor = if caller.scope == Scope::Admin { 4 } else { 0 };
         let SlotLimits { per_token, per_address, all } = self.shared.limits;
-        let more = |number: usize| number.saturating_add(number.checked_div(spare).unwrap_or(0));
+        let with_reserve = |limit: usize| limit.saturating_add(limit.checked_div(divisor).unwrap_or(0));
         let token = caller.token.clone().map(|token| (SlotOwner::Token(token), per_token));
-        let address = caller.address.map(|address| (SlotOwner::Address(network_of(address)), more(per_address)));
-        let wanted: Vec<_> = token.into_iter().chain(address).collect();
-        let mut taken = self.shared.usage();
-        let has = |whose: &SlotOwner| taken.by_owner.get(whose).copied().unwrap_or(0);
-        if taken.all >= more(all) || wanted.iter().any(|(whose, most)| has(whose) >= *most) {
+        let address =
+            caller.address.map(|address| (SlotOwner::Address(network_of(address)), with_reserve(per_address)));
+        let limits: Vec<_> = token.into_iter().chain(address).collect();
+        let mut usage = self.shared.usage();
+        let held = |owner: &SlotOwner| usage.by_owner.get(owner).copied().unwrap_or(0);
+        if usage.all >= with_reserve(all) || limits.iter().any(|(owner, limit)| held(owner) >= *limit) {
             return Err(AccessError::ConcurrencyLimited);
         }
-        taken.all += 1;
-        let whose: Vec<_> = wanted.into_iter().map(|(whose, _)| whose).collect();
-        for one in &whose {
-            *taken.by_owner.entry(one.clone()).or_default() += 1;
+        usage.all += 1;
+        let owners: Vec<_> = limits.into_iter().map(|(owner, _)| owner).collect();
+        for owner in &owners {
+            *usage.by_owner.entry(owner.clone()).or_default() += 1;
         }
-        Ok(SlotGuard { shared: self.shared.clone(), owners: whose })
+        Ok(SlotGuard { shared: self.shared.clone(), owners })
     }
 }
 
@@ -87,13 +88,13 @@ impl SlotsInner {
 
 impl Drop for SlotGuard {
     fn drop(&mut self) {
-        let mut taken = self.shared.usage();
-        taken.all -= 1;
-        for one in &self.owners {
-            if let Some(count) = taken.by_owner.get_mut(one) {
+        let mut usage = self.shared.usage();
+        usage.all -= 1;
+        for owner in &self.owners {
+            if let Some(count) = usage.by_owner.get_mut(owner) {
                 *count -= 1;
                 if *count == 0 {
-                    taken.by_owner.remove(one);
+                    usage.by_owner.remove(owner);
                 }
             }
         }
@@ -111,8 +112,8 @@ mod tests {
 
     #[test]
     fn nobody_has_all_places_and_some_are_left_for_administrators() {
-        let places = Slots::new(SlotLimits { per_token: 2, per_address: 4, all: 8 });
-        let take = |token, scope, address| places.acquire(&caller(token, scope, address));
+        let slots = Slots::new(SlotLimits { per_token: 2, per_address: 4, all: 8 });
+        let take = |token, scope, address| slots.acquire(&caller(token, scope, address));
         let one = take("a", Scope::Read, "10.0.0.1").unwrap();
         let mut held = vec![take("a", Scope::Read, "10.0.0.2").unwrap()];
         assert!(take("a", Scope::Read, "10.0.0.3").is_err(), "two for each token");
@@ -130,7 +131,7 @@ mod tests {
         assert!(take("d", Scope::Operate, "10.0.0.9").is_err(), "that of the administrator counts, too");
         drop(held);
         assert!(take("a", Scope::Read, "10.0.0.1").is_ok());
-        let taken = places.shared.usage();
-        assert!(taken.all == 0 && taken.by_owner.is_empty());
+        let usage = slots.shared.usage();
+        assert!(usage.all == 0 && usage.by_owner.is_empty());
     }
 }

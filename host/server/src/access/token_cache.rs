@@ -1,4 +1,5 @@
-//! Tokens that were good a moment ago: checking a secret takes a core for tens of milliseconds, too long for every request.
+//! A cache of tokens that were verified lately: reading the record, and for older records checking Argon2id for tens of
+//! milliseconds on one core, is too slow for every request.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,12 +10,12 @@ use tokio::time::Instant;
 
 use super::TokenInfo;
 
-/// How long a secret need not be checked again.
+/// Time for which a verified secret is not checked again.
 const VERIFIED_TTL: Duration = Duration::from_secs(60);
-/// How long a record need not be read again. So late a revocation is seen at most.
+/// Time for which a record is not read again: the maximum delay until a revocation takes effect.
 const RECORD_TTL: Duration = Duration::from_secs(1);
 
-/// Tokens that were good a moment ago, by the digest of their text. As many as there are good tokens, at most.
+/// Tokens that were verified lately, by the digest of their text. Bounded by the number of valid tokens.
 #[derive(Default)]
 pub(super) struct TokenCache {
     tokens: Mutex<HashMap<[u8; 32], CachedToken>>,
@@ -22,46 +23,46 @@ pub(super) struct TokenCache {
 
 struct CachedToken {
     info: TokenInfo,
-    /// Of the record.
+    /// Revision of the record.
     modified: Revision,
     verified: Instant,
     read: Instant,
 }
 
-/// What is remembered of a token.
+/// Result of a lookup.
 pub(super) enum CacheLookup {
-    /// It is good.
+    /// A token that needs no check.
     Valid(TokenInfo),
-    /// It was good while its record was of this revision, which is to be read again.
+    /// A token that was valid at this revision of its record; the caller must read the record again.
     Stale(TokenInfo, Revision),
-    /// Nothing.
+    /// Absence of an entry.
     Miss,
 }
 
 impl TokenCache {
-    /// What is known of a token. Who is told `Perhaps` reads the record; others are told `Good` in the meantime.
+    /// Returns the entry of a token. A caller that gets `Stale` reads the record; the others get `Valid` in the meantime.
     pub(super) fn lookup(&self, digest: &[u8; 32]) -> CacheLookup {
         let now = Instant::now();
         let mut tokens = self.lock();
-        let Some(known) = tokens.get_mut(digest).filter(|known| now - known.verified < VERIFIED_TTL) else {
+        let Some(cached) = tokens.get_mut(digest).filter(|cached| now - cached.verified < VERIFIED_TTL) else {
             return CacheLookup::Miss;
         };
-        if now - known.read < RECORD_TTL {
-            return CacheLookup::Valid(known.info.clone());
+        if now - cached.read < RECORD_TTL {
+            return CacheLookup::Valid(cached.info.clone());
         }
-        known.read = now;
-        CacheLookup::Stale(known.info.clone(), known.modified)
+        cached.read = now;
+        CacheLookup::Stale(cached.info.clone(), cached.modified)
     }
 
-    /// The secret has been checked.
+    /// Adds a token whose secret has been verified, and drops expired entries.
     pub(super) fn insert(&self, digest: [u8; 32], info: TokenInfo, modified: Revision) {
         let now = Instant::now();
         let mut tokens = self.lock();
-        tokens.retain(|_, known| now - known.verified < VERIFIED_TTL);
+        tokens.retain(|_, cached| now - cached.verified < VERIFIED_TTL);
         tokens.insert(digest, CachedToken { info, modified, verified: now, read: now });
     }
 
-    /// The record is another one now, or can't be read.
+    /// Removes a token whose record has changed or can't be read.
     pub(super) fn remove(&self, digest: &[u8; 32]) {
         self.lock().remove(digest);
     }

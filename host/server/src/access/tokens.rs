@@ -1,4 +1,4 @@
-//! The tokens in the store: made, listed, revoked, checked.
+//! The tokens in the store: creation, listing, revocation and verification.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,80 +16,80 @@ use super::token::{RandomnessError, TokenText, is_token_id};
 use super::token_cache::{CacheLookup, TokenCache};
 use super::{Scope, TokenInfo};
 
-/// Secrets of older records that are checked at a time. Each takes a core for tens of milliseconds, and 19 MiB.
+/// Argon2id checks (secrets of older records) at a time. Each takes a core for tens of milliseconds, and 19 MiB.
 const MAX_ARGON2_CHECKS: usize = 2;
-/// How long it need not be looked again whether there are tokens.
+/// Time for which the absence of tokens is not checked again.
 const PRESENCE_TTL: Duration = Duration::from_secs(1);
-/// How often it is looked whether a token is still good for whom an answer is being sent without end.
+/// Interval at which the token of an endless response is checked again.
 const STREAM_RECHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Records that are read at a time.
+/// Records read from the store at a time.
 const PAGE_SIZE: usize = 500;
-/// Of a name.
+/// Maximum length of a token's name.
 const MAX_NAME_CHARS: usize = 64;
 
-/// A token that is to be made.
+/// Description of a token to create.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// What people call it. Two good tokens have not the same name.
+    /// Name for people. No two valid tokens have the same name.
     pub name: String,
-    /// What it allows.
+    /// Scope that it grants.
     pub scope: Scope,
-    /// The infrastructures that it is for; none: all.
+    /// Ids of the infrastructures that it is limited to; `None` for all.
     pub infrastructures: Option<BTreeSet<String>>,
-    /// When it ends; none: never.
+    /// Time at which it expires; `None` for never.
     pub expires: Option<Timestamp>,
 }
 
-/// Why something could not be done with tokens.
+/// Failure of an operation on tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// A token can't have this name.
+    /// Invalid name.
     #[error("a token can't be called `{name}`: {reason}")]
     Name {
-        /// The name.
+        /// Requested name.
         name: String,
-        /// What is wrong with it.
+        /// Rule that it breaks.
         reason: &'static str,
     },
-    /// Another one has this name.
-    #[error("there is a token called `{name}` already: {id}")]
+    /// Name of another valid token.
+    #[error("a token called `{name}` already exists: {id}")]
     Taken {
-        /// The name.
+        /// Requested name.
         name: String,
-        /// The other one.
+        /// Id of the other token.
         id: String,
     },
-    /// It would be of no use.
-    #[error("a token that ends at {expires} is of no use: that is past")]
+    /// Expiry in the past.
+    #[error("a token cannot expire at {expires}: that time is past")]
     Past {
-        /// When it would end.
+        /// Requested expiry.
         expires: Timestamp,
     },
-    /// There is none.
-    #[error("there is no token with the id or name `{which}`")]
+    /// Unknown id or name.
+    #[error("no token has the id or name `{which}`")]
     Unknown {
-        /// What was asked for.
+        /// Requested id or name.
         which: String,
     },
-    /// Another process changed it at the same moment.
+    /// Concurrent change of the record by another process.
     #[error("another process changed the token {id} at the same moment; try again")]
     Changed {
-        /// The token.
+        /// Id of the token.
         id: String,
     },
-    /// The store.
+    /// Failure of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The secret could not be made or checked.
-    #[error("the secret of a token could not be worked on: {message}")]
+    /// Failure to create or check a secret.
+    #[error("the secret of a token could not be created or checked: {message}")]
     Secret {
-        /// Why.
+        /// Cause.
         message: String,
     },
 }
 
 impl TokenError {
-    /// For programs.
+    /// Returns the error code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Name { .. } => "token.name",
@@ -102,8 +102,8 @@ impl TokenError {
         }
     }
 
-    pub(super) fn secret(reason: impl ToString) -> Self {
-        Self::Secret { message: reason.to_string() }
+    pub(super) fn secret(error: impl ToString) -> Self {
+        Self::Secret { message: error.to_string() }
     }
 }
 
@@ -113,7 +113,7 @@ impl From<RandomnessError> for TokenError {
     }
 }
 
-/// The tokens in the store. Clones are the same.
+/// The tokens in the store. Clones share the store and the cache.
 #[derive(Clone)]
 pub struct Tokens {
     shared: Arc<TokensInner>,
@@ -126,7 +126,7 @@ struct TokensInner {
     presence: Mutex<TokenPresence>,
 }
 
-/// Whether there are tokens, when somebody looked last. Records are never removed, so that a yes holds for ever.
+/// Presence of tokens in the store at the last check. Records are never removed, so `Present` holds for ever.
 #[derive(Clone, Copy)]
 enum TokenPresence {
     Present,
@@ -135,25 +135,23 @@ enum TokenPresence {
 }
 
 impl Tokens {
-    /// Of this store.
+    /// Creates access to the tokens of this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let (remembered, checks) = (TokenCache::default(), Semaphore::new(MAX_ARGON2_CHECKS));
-        Self {
-            shared: Arc::new(TokensInner {
-                store,
-                cache: remembered,
-                checks,
-                presence: Mutex::new(TokenPresence::Unknown),
-            }),
-        }
+        let (cache, checks) = (TokenCache::default(), Semaphore::new(MAX_ARGON2_CHECKS));
+        Self { shared: Arc::new(TokensInner { store, cache, checks, presence: Mutex::new(TokenPresence::Unknown) }) }
     }
 
-    /// Sessions of those who have signed in by one of these tokens.
+    /// Returns the sessions that were begun with these tokens.
     pub(super) fn sessions(&self) -> Sessions {
         Sessions::new(self.clone(), self.shared.store.clone())
     }
 
-    /// Makes a token. Its text is given once; the store keeps a digest of the secret.
+    /// Creates a token. Its text is returned here only; the store keeps a digest of the secret.
+    ///
+    /// # Errors
+    /// Returns [`TokenError::Name`], [`TokenError::Taken`] or [`TokenError::Past`] if the request is invalid,
+    /// [`TokenError::Secret`] if the operating system gives no random numbers, and [`TokenError::Store`] if the store
+    /// fails.
     pub async fn create(&self, new: NewToken) -> Result<(TokenText, TokenInfo), TokenError> {
         let NewToken { name, scope, infrastructures, expires } = new;
         if let Some(reason) = name_error(&name) {
@@ -174,7 +172,10 @@ impl Tokens {
         Ok((text, info))
     }
 
-    /// All tokens, the oldest first, also those that are no good any more.
+    /// Returns all tokens, the oldest first, including expired and revoked ones. Unreadable records are left out.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub async fn list(&self) -> Result<Vec<TokenInfo>, TokenError> {
         let mut tokens = Vec::new();
         let mut after = None;
@@ -193,12 +194,18 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// Lets a token open nothing any more: the one with this id, or those that are called so. Gives them.
+    /// Revokes the token with this id, or the tokens with this name, and removes their sessions. Returns these tokens.
+    /// Revoking a revoked token changes nothing.
+    ///
+    /// # Errors
+    /// Returns [`TokenError::Unknown`] if there is no such token, [`TokenError::Changed`] if another process changes one
+    /// at the same moment, and [`TokenError::Store`] if the store fails. Some of several tokens may have been revoked
+    /// then.
     pub async fn revoke(&self, which: &str) -> Result<Vec<TokenInfo>, TokenError> {
         let mut found = self.list().await?;
         let now = Timestamp::now();
         found.retain(|token| if is_token_id(which) { token.id == which } else { token.name == which });
-        // A name may have been that of others before.
+        // A name may have belonged to tokens that were revoked before.
         if found.iter().any(|token| token.revoked.is_none()) {
             found.retain(|token| token.revoked.is_none());
         }
@@ -217,30 +224,39 @@ impl Tokens {
         Ok(found)
     }
 
-    /// Whether a token was ever made here. What another process made is seen a second later.
+    /// Returns true if a token was ever created in this store. A token of another process is seen within a second.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub async fn has_any(&self) -> Result<bool, TokenError> {
         match *self.shared.presence.lock().unwrap_or_else(PoisonError::into_inner) {
             TokenPresence::Present => return Ok(true),
-            TokenPresence::Absent { checked_at: looked } if looked.elapsed() < PRESENCE_TTL => return Ok(false),
+            TokenPresence::Absent { checked_at } if checked_at.elapsed() < PRESENCE_TTL => return Ok(false),
             TokenPresence::Absent { .. } | TokenPresence::Unknown => {}
         }
-        let looked = Instant::now();
+        let checked_at = Instant::now();
         let any = !self.shared.store.range(record::KEY_PREFIX, None, 1).await?.is_empty();
-        let mut known = self.shared.presence.lock().unwrap_or_else(PoisonError::into_inner);
-        // A slower look that saw less does not count.
-        if !matches!(*known, TokenPresence::Present) {
-            *known = if any { TokenPresence::Present } else { TokenPresence::Absent { checked_at: looked } };
+        let mut presence = self.shared.presence.lock().unwrap_or_else(PoisonError::into_inner);
+        // A slower check that found none does not override one that found some.
+        if !matches!(*presence, TokenPresence::Present) {
+            *presence = if any { TokenPresence::Present } else { TokenPresence::Absent { checked_at } };
         }
         Ok(any)
     }
 
-    /// Whether there is a token that opens doors.
+    /// Returns true if there is a token that is neither revoked nor expired.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub async fn has_valid(&self) -> Result<bool, TokenError> {
         let now = Timestamp::now();
         Ok(self.list().await?.iter().any(|token| token.is_valid(now)))
     }
 
-    /// What is known of a token that was checked less than a minute ago. Costs next to nothing.
+    /// Returns a valid token that was verified less than a minute ago. Reads the store once a second at most.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub async fn find_cached(&self, text: &str) -> Result<Option<TokenInfo>, TokenError> {
         let Some(token) = TokenText::parse(text) else { return Ok(None) };
         let digest = token.digest();
@@ -259,17 +275,20 @@ impl Tokens {
         Ok(info.is_valid(Timestamp::now()).then_some(info))
     }
 
-    /// What is known of a token, if it is good.
+    /// Returns the token with this text, if it is valid.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub async fn verify(&self, text: &str) -> Result<Option<TokenInfo>, TokenError> {
         self.verify_limited(text, || Ok(())).await
     }
 
-    /// As [`Tokens::verify`], with leave to be taken where checking takes a while: for a token of an older version that was not
-    /// used since. Its record is written anew, so that it happens once.
+    /// Verifies like [`Tokens::verify`], and calls `permit` before an expensive check: that of a token of an older
+    /// version which was not used since. Its record is rewritten with a digest, so that this happens once.
     pub(super) async fn verify_limited<E: From<TokenError>>(
         &self,
         text: &str,
-        leave: impl FnOnce() -> Result<(), E>,
+        permit: impl FnOnce() -> Result<(), E>,
     ) -> Result<Option<TokenInfo>, E> {
         if let Some(info) = self.find_cached(text).await? {
             return Ok(Some(info));
@@ -282,23 +301,23 @@ impl Tokens {
         if !info.is_valid(Timestamp::now()) {
             return Ok(None);
         }
-        let good = match record.check_secret(token.secret()) {
-            SecretCheck::Decided(good) => good,
+        let is_match = match record.check_secret(token.secret()) {
+            SecretCheck::Decided(is_match) => is_match,
             SecretCheck::NeedsArgon2(hash) => {
-                leave()?;
-                let good = self.verify_argon2(&token, hash.to_owned()).await?;
-                if good {
-                    // Another one may have done so, or revoked it: then it is read again.
+                permit()?;
+                let is_match = self.verify_argon2(&token, hash.to_owned()).await?;
+                if is_match {
+                    // On a conflict another process has rewritten or revoked it; then the next request reads it again.
                     let _ =
                         self.write(token.id(), entry.modified, &TokenRecord::new(&info, token.secret()), None).await;
                 }
-                good
+                is_match
             }
         };
-        if good {
+        if is_match {
             self.shared.cache.insert(token.digest(), info.clone(), entry.modified);
         }
-        Ok(good.then_some(info))
+        Ok(is_match.then_some(info))
     }
 
     async fn verify_argon2(&self, token: &TokenText, hash: String) -> Result<bool, TokenError> {
@@ -307,15 +326,15 @@ impl Tokens {
         run_blocking(move || Argon2::default().verify_password(&secret, hash.as_str()).is_ok()).await
     }
 
-    /// Returns what is known of the token with this id, if it is good.
+    /// Returns the token with this id, if it is valid.
     pub(super) async fn find_valid(&self, id: &str) -> Result<Option<TokenInfo>, TokenError> {
         let entry = self.shared.store.get(&record::key(id)).await?;
         let info = entry.and_then(|entry| Some(decode_record(id, &entry)?.info(id)));
         Ok(info.filter(|info| info.is_valid(Timestamp::now())))
     }
 
-    /// Ends when this token is no good any more, or the session by which it is used, some seconds later at most: for answers
-    /// without end.
+    /// Waits until this token, or the session that uses it, is no longer valid; returns within
+    /// [`STREAM_RECHECK_INTERVAL`] of that. Errors of the store count as valid. Used for endless responses.
     pub(super) async fn wait_until_invalid(self, id: String, session: Option<SessionText>) {
         let sessions = self.sessions();
         loop {
@@ -327,20 +346,21 @@ impl Tokens {
             match found {
                 Ok(Some(_)) => {}
                 Ok(None) => return,
-                // It is asked again; who has the answer had a good token.
-                Err(error) => tracing::debug!(%error, "a token could not be looked at again"),
+                // The check is repeated; the token was valid when the response began.
+                Err(error) => tracing::debug!(%error, "a token could not be checked again"),
             }
         }
     }
 
-    /// Ends when there is a token, some seconds later at most: for answers without end to those who needed none.
+    /// Waits until there is a token; returns within [`STREAM_RECHECK_INTERVAL`] of that. Used for endless responses to
+    /// callers that needed none.
     pub(super) async fn wait_for_first(self) {
         loop {
             tokio::time::sleep(STREAM_RECHECK_INTERVAL).await;
             match self.has_any().await {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(error) => tracing::debug!(%error, "tokens could not be looked for again"),
+                Err(error) => tracing::debug!(%error, "the presence of tokens could not be checked again"),
             }
         }
     }
@@ -362,19 +382,19 @@ impl Tokens {
     }
 }
 
-/// Computes off the asynchronous threads.
+/// Runs a computation on a thread for blocking work.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TokenError> {
     tokio::task::spawn_blocking(work).await.map_err(TokenError::secret)
 }
 
-/// A record that can't be read opens no door, and shuts none.
+/// Decodes a record. An unreadable one is logged and treated as absent: it admits nobody, and hides no other token.
 fn decode_record(id: &str, entry: &Entry) -> Option<TokenRecord> {
     TokenRecord::decode(&entry.value)
         .inspect_err(|error| tracing::warn!(token = id, error, "the record of a token can't be read"))
         .ok()
 }
 
-/// Why a token can't have this name.
+/// Returns the rule that a name breaks, if any.
 fn name_error(name: &str) -> Option<&'static str> {
     match name {
         _ if name.trim() != name || name.is_empty() => Some("it is empty, or begins or ends with a blank"),

@@ -1,4 +1,4 @@
-//! What is done to an infrastructure that exists.
+//! Routes that act on an existing infrastructure: attach, detach, scale, suspend, resume, maintain, notify.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +14,7 @@ use crate::operations::Work;
 use crate::problem::ApiError;
 use crate::state::{Service, destroying_error};
 
-/// A request to scale, as the existing service repeats it.
+/// A request to scale, repeated in the form of the Python service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ScaleReply {
     /// `scaleup` or `scaleto`.
@@ -23,11 +23,11 @@ pub(crate) struct ScaleReply {
     infraid: String,
     /// The node's name.
     nodename: String,
-    /// How many more, or how many.
+    /// Number of instances to add (`scaleup`), or to have (`scaleto`).
     count: u32,
 }
 
-/// A request to have one instance less, as the existing service repeats it.
+/// A request to remove one instance, repeated in the form of the Python service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ScaleDownReply {
     /// `scaledown`.
@@ -36,26 +36,26 @@ pub(crate) struct ScaleDownReply {
     infraid: String,
     /// The node's name.
     nodename: String,
-    /// Which one; null: the youngest.
+    /// The instance to remove; null: the youngest.
     nodeid: Option<String>,
 }
 
-/// Whether an infrastructure is left alone.
+/// The suspension of an infrastructure.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct SuspensionReply {
     /// The infrastructure's id.
     infraid: String,
-    /// It is left alone until it is resumed.
+    /// Suspension of its maintenance: while true, it is neither observed nor healed.
     suspended: bool,
 }
 
-/// Whoever may do it, to an infrastructure that exists.
+/// Fails unless the caller has the scope `operate` on the infrastructure, and the infrastructure exists.
 async fn authorize_existing(service: &Service, caller: &Caller, id: &str) -> Result<(), ApiError> {
     service.authorize(caller, Scope::Operate, id)?;
     service.ensure_exists(id).await
 }
 
-/// Keeps an infrastructure alive from now on.
+/// Maintains an infrastructure from now on.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/attach", tag = "actions",
     security(("token" = ["operate"])),
@@ -70,7 +70,7 @@ pub(crate) async fn attach(
     PathParams(id): PathParams<String>,
 ) -> Result<Json<LegacyAck>, ApiError> {
     service.authorize(&caller, Scope::Operate, &id)?;
-    // One that is about to be built exists for whoever asked for it.
+    // A build that is pending counts: its client knows the id already.
     if service.ledger.pending_operation(&id).await?.is_none() {
         service.ensure_exists(&id).await?;
     }
@@ -82,7 +82,7 @@ pub(crate) async fn attach(
     Ok(Json(LegacyAck { infraid: id }))
 }
 
-/// Lets an infrastructure go: it runs on, and nobody keeps it alive.
+/// Stops maintaining an infrastructure, which runs on.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/detach", tag = "actions",
     security(("token" = ["operate"])),
@@ -102,25 +102,27 @@ pub(crate) async fn detach(
     service.feed.invalidate(&id);
     service.supervisor.wake(&id);
     if !was_ours && service.ledger.pending_operation(&id).await?.is_none() {
-        // Another process may keep it alive.
+        // Another process may maintain it.
         service.engine.detach(&id).await?;
     }
     Ok(Json(LegacyAck { infraid: id }))
 }
 
-/// Asks for another number of instances; the next look does it, which is now if a service keeps the infrastructure alive.
-async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, how: Scale) -> Result<(), ApiError> {
+/// Stores a request to scale. The next pass acts on it, at once if a service maintains the infrastructure.
+async fn scale(service: &Service, caller: &Caller, id: &str, node: &str, change: Scale) -> Result<(), ApiError> {
     authorize_existing(service, caller, id).await?;
-    service.engine.scale(id, node, how).await.map_err(|error| match error {
-        // The existing service takes any request, and keeps to the limits when it does it.
-        EngineError::Limits { .. } => ApiError::from(error).with_help("the description has the limits: `scaling`"),
+    service.engine.scale(id, node, change).await.map_err(|error| match error {
+        // The Python service accepts any request, and applies the limits later.
+        EngineError::Limits { .. } => {
+            ApiError::from(error).with_help("the limits are in the description, under `scaling`")
+        }
         error => error.into(),
     })?;
     service.feed.invalidate(id);
     Ok(())
 }
 
-/// Asks for one instance more.
+/// Adds one instance to a node.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaleup/{node}", tag = "actions",
     security(("token" = ["operate"])),
@@ -137,11 +139,11 @@ pub(crate) async fn scale_up(
     request_scale_up(&service, &caller, id, node, 1).await
 }
 
-/// Asks for so many instances more.
+/// Adds several instances to a node.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaleup/{node}/{count}", tag = "actions",
     security(("token" = ["operate"])),
-    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
+    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "Number of instances to add")),
     responses(
         (status = 200, body = ScaleReply),
     ),
@@ -161,13 +163,13 @@ async fn request_scale_up(
     nodename: String,
     count: u32,
 ) -> Result<Json<ScaleReply>, ApiError> {
-    // More than any infrastructure can have.
+    // Saturates above the limit of every infrastructure.
     let change = i32::try_from(count).unwrap_or(i32::MAX);
     scale(service, caller, &infraid, &nodename, Scale::By(change)).await?;
     Ok(Json(ScaleReply { method: "scaleup".into(), infraid, nodename, count }))
 }
 
-/// Asks for one instance less: the youngest.
+/// Removes the youngest instance of a node.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaledown/{node}", tag = "actions",
     security(("token" = ["operate"])),
@@ -185,7 +187,7 @@ pub(crate) async fn scale_down(
     Ok(Json(ScaleDownReply { method: "scaledown".into(), infraid, nodename, nodeid: None }))
 }
 
-/// Asks for one instance less: this one.
+/// Removes one instance of a node by its id or address.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaledown/{node}/{instance}", tag = "actions",
     security(("token" = ["operate"])),
@@ -203,11 +205,11 @@ pub(crate) async fn scale_down_this(
     Ok(Json(ScaleDownReply { method: "scaledown".into(), infraid, nodename, nodeid: Some(instance) }))
 }
 
-/// Asks for so many instances.
+/// Sets the number of instances of a node.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/scaleto/{node}/{count}", tag = "actions",
     security(("token" = ["operate"])),
-    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "How many")),
+    params(("id" = String, Path, description = "The infrastructure's id"), ("node" = String, Path, description = "The node's name"), ("count" = u32, Path, description = "Number of instances to have")),
     responses(
         (status = 200, body = ScaleReply),
     ),
@@ -221,7 +223,7 @@ pub(crate) async fn scale_to(
     Ok(Json(ScaleReply { method: "scaleto".into(), infraid, nodename, count }))
 }
 
-/// Leaves an infrastructure alone until it is resumed: it is not looked at, and nothing is replaced.
+/// Suspends the maintenance of an infrastructure until it is resumed: it is not observed, and nothing is replaced.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/suspend", tag = "actions",
     security(("token" = ["operate"])),
@@ -241,7 +243,7 @@ pub(crate) async fn suspend(
     Ok(Json(SuspensionReply { infraid, suspended: true }))
 }
 
-/// Keeps an infrastructure alive again that was suspended.
+/// Resumes the maintenance of a suspended infrastructure.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/resume", tag = "actions",
     security(("token" = ["operate"])),
@@ -261,41 +263,43 @@ pub(crate) async fn resume(
     Ok(Json(SuspensionReply { infraid, suspended: false }))
 }
 
-/// Options of a look.
+/// Options of a pass.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct MaintainQuery {
-    /// End a hold: replace what looks dead now, however much it is.
+    /// End a hold: replace all instances that seem to be dead now, however many.
     #[serde(default)]
     release: bool,
 }
 
-/// Looks at every node now, and replaces what has failed.
+/// Surveys every node now, and replaces failed instances.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/maintain", tag = "actions",
     security(("token" = ["operate"])),
     params(("id" = String, Path, description = "The infrastructure's id"), MaintainQuery),
     responses(
-        (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
+        (status = 202, body = Accepted, headers(("location" = String, description = "Path of the operation"))),
     ),
 )]
 pub(crate) async fn maintain(
     State(service): State<Service>,
     caller: Caller,
     PathParams(id): PathParams<String>,
-    QueryParams(look): QueryParams<MaintainQuery>,
+    QueryParams(query): QueryParams<MaintainQuery>,
 ) -> Result<Response, ApiError> {
     authorize_existing(&service, &caller, &id).await?;
-    if look.release {
+    if query.release {
         service.engine.release(&id).await?;
     }
-    // Whatever is under way looks at every node.
+    // Any operation in progress surveys every node.
     Ok(accepted(&service.submit(&id, Work::Maintain, &caller, &Precondition::none()).await?))
 }
 
-/// Accepted for old scripts. The one kind of notification that the existing service knows was switched off by those who
-/// carried it; `webhooks` in the description take its place. Nothing is kept.
+/// Accepts a notification setting of the Python service, and ignores it.
+///
+/// The one kind of notification of the Python service was switched off by its carrier. `webhooks` in the description
+/// take its place.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/notify", tag = "actions",
     security(("token" = ["operate"])),

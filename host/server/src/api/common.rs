@@ -1,4 +1,5 @@
-//! What routes have in common: how parts of a request are read, and answers that may be kept by whoever asks.
+//! Extractors and responses that the routes share: parts of a request, accepted operations, and cached JSON with entity
+//! tags.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::listen::LimitExceeded;
 use crate::operations::Operation;
 use crate::problem::ApiError;
 
-/// Parameters of the path; a problem when they can't be used.
+/// Parameters of the path. Rejects invalid ones with problem details.
 pub(crate) struct PathParams<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParams<T> {
@@ -29,14 +30,14 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Path::<T>::from_request_parts(parts, state).await;
-        let Path(place) = read.map_err(|error: PathRejection| {
-            ApiError::bad_request("request.path", format!("the path can't be used: {}", error.body_text()))
+        let Path(parameters) = read.map_err(|error: PathRejection| {
+            ApiError::bad_request("request.path", format!("invalid path: {}", error.body_text()))
         })?;
-        Ok(Self(place))
+        Ok(Self(parameters))
     }
 }
 
-/// Parameters after the `?`; a problem when they can't be used.
+/// Parameters of the query string. Rejects invalid ones with problem details.
 pub(crate) struct QueryParams<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for QueryParams<T> {
@@ -44,14 +45,14 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for QueryPa
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Query::<T>::from_request_parts(parts, state).await;
-        let Query(asked) = read.map_err(|error: QueryRejection| {
-            ApiError::bad_request("request.query", format!("the query can't be used: {}", error.body_text()))
+        let Query(parameters) = read.map_err(|error: QueryRejection| {
+            ApiError::bad_request("request.query", format!("invalid query: {}", error.body_text()))
         })?;
-        Ok(Self(asked))
+        Ok(Self(parameters))
     }
 }
 
-/// A document that was posted, as text.
+/// The text of a posted document. Rejects an empty one and one that is not UTF-8.
 pub(crate) struct PostedText(pub(crate) String);
 
 impl<S: Send + Sync> FromRequest<S> for PostedText {
@@ -71,26 +72,29 @@ impl<S: Send + Sync> FromRequest<S> for PostedText {
     }
 }
 
-/// All of a body, if it arrives within its limits.
+/// Reads a whole body.
+///
+/// # Errors
+/// Fails if the body exceeds its limits, or ends early.
 pub(crate) async fn collect_body(body: Body) -> Result<Bytes, ApiError> {
     let collected = body.collect().await.map_err(|error| match LimitExceeded::find_in(&error) {
-        Some(overrun) => ApiError::new(overrun.status(), overrun.code(), overrun.to_string()),
-        None => ApiError::bad_request("body.broken", "the body of the request broke off"),
+        Some(exceeded) => ApiError::new(exceeded.status(), exceeded.code(), exceeded.to_string()),
+        None => ApiError::bad_request("body.broken", "the connection ended in the middle of the request body"),
     })?;
     Ok(collected.to_bytes())
 }
 
-/// What has been promised, and where to look.
+/// An accepted operation.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Accepted {
     /// The infrastructure's id.
     pub(crate) infraid: String,
-    /// The path under which to look what became of it.
+    /// The path of the operation, which shows its state and outcome.
     #[schema(example = "/infrastructures/web/operations/0198c0de-0000-7000-8000-000000000000")]
     pub(crate) operation: String,
 }
 
-/// The answer to what takes time.
+/// Returns the response to a request that started an operation: 202 with its path.
 pub(crate) fn accepted(operation: &Operation) -> Response {
     accepted_as(&operation.infraid, &operation.id)
 }
@@ -106,39 +110,41 @@ pub(crate) fn accepted_as(infraid: &str, operation: &str) -> Response {
     response
 }
 
-/// What the existing service answers to most requests.
+/// An acknowledgement, in the form of the Python service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct LegacyAck {
     /// The infrastructure's id.
     pub(crate) infraid: String,
 }
 
-/// An answer that can't be written as JSON.
+/// Returns the error for a response that cannot be written as JSON.
 pub(super) fn encode_error(error: serde_json::Error) -> ApiError {
-    let text = format!("internal error: an answer can't be written as JSON: {error}");
+    let text = format!("internal error: the response cannot be written as JSON: {error}");
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "service.json", text)
 }
 
-/// Of a content: `"..."`, as headers have it.
+/// Returns the entity tag of a body, with its quotes: 18 bytes of its SHA-256 in base64url.
 pub(crate) fn etag(content: &[u8]) -> String {
     use base64::Engine as _;
     let digest = Sha256::digest(content);
     format!("\"{}\"", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&digest[..18]))
 }
 
-/// Whether one of the tags in this header is this one, or any will do.
+/// Returns whether a header of entity tags has this tag, or `*` while there is a tag; none without the header. Ignores
+/// `W/`.
 pub(crate) fn etag_matches(headers: &HeaderMap, name: http::HeaderName, tag: Option<&str>) -> Option<bool> {
     let mut values = headers.get_all(name).iter().peekable();
     values.peek()?;
     let tags = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
-    let found = tags.into_iter().any(|wanted| match tag {
-        Some(tag) => wanted == "*" || wanted.strip_prefix("W/").unwrap_or(wanted) == tag,
+    let found = tags.into_iter().any(|given| match tag {
+        Some(tag) => given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag,
         None => false,
     });
     Some(found)
 }
 
-/// An answer of JSON that is made again only when something has changed, and not sent to whoever has it.
+/// Returns a JSON response that is made again only after the topic has changed, or 304 if the client has it already
+/// (`If-None-Match`).
 pub(crate) async fn cached_json<T: Serialize>(
     topic: &Arc<Topic>,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! Node definitions that the service keeps, for descriptions that don't carry their own.
+//! Routes for the stored node definitions, which serve descriptions that do not carry their own.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,33 +14,33 @@ use crate::problem::ApiError;
 use crate::problem::file_name;
 use crate::state::Service;
 
-/// A type in a list.
+/// A stored node type in a list.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DefinitionItem {
-    /// The type.
+    /// The name of the type.
     #[serde(rename = "type")]
     node_type: String,
-    /// How many implementations it has.
+    /// Number of its implementations.
     implementations: usize,
-    /// Where each came from.
+    /// Origin of each implementation.
     origins: Vec<String>,
 }
 
-/// All types.
+/// The stored node types.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DefinitionList {
-    /// By name.
+    /// The types, ordered by name.
     definitions: Vec<DefinitionItem>,
 }
 
-/// What was taken in.
+/// The result of an import.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ImportReply {
-    /// The types.
+    /// The imported types.
     imported: Vec<String>,
 }
 
-/// The types of nodes that the service knows.
+/// Lists the stored node types.
 #[utoipa::path(
     get, path = "/definitions", operation_id = "list_definitions", tag = "definitions",
     security(("token" = ["operate"])),
@@ -49,15 +49,18 @@ pub(crate) struct ImportReply {
 pub(crate) async fn list(State(service): State<Service>, caller: Caller) -> Result<Json<DefinitionList>, ApiError> {
     caller.authorize(Scope::Operate, None)?;
     let all = service.engine.definitions().await?;
-    let kept = all.into_iter().map(|(node_type, found)| DefinitionItem {
+    let stored = all.into_iter().map(|(node_type, found)| DefinitionItem {
         node_type,
         implementations: found.len(),
         origins: found.into_iter().map(|implementation| file_name(&implementation.origin).to_owned()).collect(),
     });
-    Ok(Json(DefinitionList { definitions: kept.collect() }))
+    Ok(Json(DefinitionList { definitions: stored.collect() }))
 }
 
-/// Keeps node definitions: a document as `occopus import` reads it, but for import tags. Replaces those of the same types.
+/// Imports node definitions.
+///
+/// The document has the form that `occopus import` reads, without import tags. Definitions of the same types are
+/// replaced.
 #[utoipa::path(
     post, path = "/definitions", operation_id = "import_definitions", tag = "definitions",
     security(("token" = ["admin"])),
@@ -78,14 +81,14 @@ pub(crate) async fn import(
 }
 
 fn unknown_type(node_type: &str) -> ApiError {
-    ApiError::not_found("type.unknown", format!("no definition of `{node_type}` is kept"))
+    ApiError::not_found("type.unknown", format!("no definition of node type `{node_type}` is stored"))
 }
 
-/// The implementations of a type, as they can be posted again.
+/// Returns the implementations of a type, in the form in which they can be posted.
 #[utoipa::path(
     get, path = "/definitions/{type}", operation_id = "get_definition", tag = "definitions",
     security(("token" = ["operate"])),
-    params(("type" = String, Path, description = "The type")),
+    params(("type" = String, Path, description = "The name of the type")),
     responses(
         (status = 200, body = std::collections::HashMap<String, Vec<Value>>),
     ),
@@ -101,11 +104,11 @@ pub(crate) async fn get(
     Ok(Json(occopus_model::document_of_definitions(&IndexMap::from([(node_type, found)]))))
 }
 
-/// Keeps the implementations of a type.
+/// Stores the implementations of a type, and replaces the earlier ones.
 #[utoipa::path(
     put, path = "/definitions/{type}", operation_id = "put_definition", tag = "definitions",
     security(("token" = ["admin"])),
-    params(("type" = String, Path, description = "The type")),
+    params(("type" = String, Path, description = "The name of the type")),
     request_body(content = Value, content_type = "application/yaml", description = "The list of its implementations"),
     responses(
         (status = 200, body = ImportReply),
@@ -123,11 +126,13 @@ pub(crate) async fn put(
     Ok(Json(ImportReply { imported: vec![node_type] }))
 }
 
-/// Forgets a type. What is deployed keeps its own copy.
+/// Removes a stored type.
+///
+/// Deployed infrastructures keep their own copies.
 #[utoipa::path(
     delete, path = "/definitions/{type}", operation_id = "delete_definition", tag = "definitions",
     security(("token" = ["admin"])),
-    params(("type" = String, Path, description = "The type")),
+    params(("type" = String, Path, description = "The name of the type")),
     responses((status = 204)),
 )]
 pub(crate) async fn delete(

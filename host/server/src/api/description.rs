@@ -1,4 +1,5 @@
-//! What an infrastructure should be, as a document that can be posted again.
+//! The desired state of an infrastructure, as a document that can be posted again, and the preconditions on its entity
+//! tag.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -13,23 +14,23 @@ use crate::operations::Work;
 use crate::problem::ApiError;
 use crate::state::Service;
 
-/// What the description must be for a request to be done: `If-Match` and `If-None-Match` of RFC 9110.
+/// A precondition on the current description: `If-Match` and `If-None-Match` of RFC 9110.
 pub(crate) struct Precondition<'a>(Option<&'a HeaderMap>);
 
 impl<'a> Precondition<'a> {
-    /// Whatever it is.
+    /// Returns a precondition that always holds.
     pub(crate) fn none() -> Self {
         Self(None)
     }
 
-    /// As these headers say.
+    /// Returns the precondition of these headers.
     pub(crate) fn from_headers(headers: &'a HeaderMap) -> Self {
         let given = headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH);
         Self(given.then_some(headers))
     }
 
-    /// Refuses a description that is another one, given the work that has not ended. Gives what must not change until the request
-    /// is promised.
+    /// Fails unless the precondition holds, given the pending work. Returns the comparisons that the transaction of the
+    /// request must make, so that it still holds then.
     pub(crate) async fn check(
         &self,
         service: &Service,
@@ -39,18 +40,20 @@ impl<'a> Precondition<'a> {
         let Some(headers) = self.0 else { return Ok(Vec::new()) };
         let (described, unchanged) = desired(service, id, pending).await?;
         let found = described.as_ref().map(to_json).transpose()?.as_deref().map(common::etag);
-        let as_wished = etag_matches(headers, IF_MATCH, found.as_deref()) != Some(false)
+        let holds = etag_matches(headers, IF_MATCH, found.as_deref()) != Some(false)
             && etag_matches(headers, IF_NONE_MATCH, found.as_deref()) != Some(true);
-        if as_wished {
+        if holds {
             return Ok(unchanged.into_iter().collect());
         }
-        let text = "the description is not the one that the request is about: it was changed in the meantime, or exists already";
-        let problem = ApiError::new(StatusCode::PRECONDITION_FAILED, "description.changed", text);
-        Err(problem.with_help(format!("GET /infrastructures/{id}/description shows it, with its tag")))
+        let text =
+            "the description does not match the precondition of the request: it has changed since, or exists already";
+        let error = ApiError::new(StatusCode::PRECONDITION_FAILED, "description.changed", text);
+        Err(error.with_help(format!("GET /infrastructures/{id}/description shows it, with its tag")))
     }
 }
 
-/// What an infrastructure should be: what was promised last, otherwise what the engine has, which the condition holds on to.
+/// Returns the desired state of an infrastructure: that of the pending build, otherwise that of the engine with the
+/// comparison under which it is unchanged.
 async fn desired(
     service: &Service,
     id: &str,
@@ -67,25 +70,26 @@ fn to_json(infrastructure: &Infrastructure) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec_pretty(&occopus_model::document(infrastructure)).map_err(encode_error)
 }
 
-/// What an infrastructure should be now; none when there is none, or nothing is to be there.
+/// Returns the current desired state of an infrastructure; none if it does not exist, or is being removed.
 pub(crate) async fn current(service: &Service, id: &str) -> Result<Option<Infrastructure>, ApiError> {
     let pending = service.ledger.pending_work(id).await?;
     Ok(desired(service, id, pending.as_ref()).await?.0)
 }
 
-/// Of the description; none when there is none.
+/// Returns the entity tag of a description.
 pub(crate) fn etag(infrastructure: &Infrastructure) -> Result<String, ApiError> {
     Ok(common::etag(&to_json(infrastructure)?))
 }
 
-/// The description of an infrastructure, with its node definitions. Its tag goes with a PUT that is to change this and
-/// nothing newer.
+/// Returns the description of an infrastructure, with its node definitions.
+///
+/// A PUT with its tag in `If-Match` changes this description, and no newer one.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/description", operation_id = "get_description", tag = "infrastructures",
     security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
-        ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),
+        ("If-None-Match" = Option<String>, Header, description = "Tag of the copy that the client has"),
     ),
     responses(
         (status = 200, body = std::collections::HashMap<String, serde_json::Value>, headers(("etag" = String, description = "For `If-Match` of a PUT"))),

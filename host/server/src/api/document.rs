@@ -1,5 +1,5 @@
-//! A description that was posted: everything that can be known of it before anything is done. No file is read for it, no
-//! program is run, and no cloud is asked.
+//! Checks of a posted description before anything is done: compilation, the operator's rules, credentials, and the
+//! rendering of its nodes. Reads no file, runs no program, and calls no cloud.
 
 use std::time::Duration;
 
@@ -14,80 +14,82 @@ use crate::access::{Caller, Scope};
 use crate::problem::{ApiError, POSTED_DOCUMENT, strip_folders};
 use crate::state::Service;
 
-/// Time for which a description is rendered for somebody who only looks.
+/// Time limit of rendering for a caller who may only read.
 const READER_RENDER_TIMEOUT: Duration = Duration::from_secs(20);
-/// Time for somebody who may build it. Requests have an end.
+/// Time limit of rendering for a caller who may build.
 const OPERATOR_RENDER_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// A description that can be deployed.
+/// A description that passed all checks.
 pub(crate) struct CheckedDescription {
     pub(crate) infrastructure: Infrastructure,
     pub(crate) warnings: Diagnostics,
-    /// Doubtful things in what nodes would get, as problems.
+    /// Warnings about rendered nodes, in the form of problems.
     pub(crate) doubts: Vec<Value>,
 }
 
-/// Checks a document, as the description of the infrastructure with this id.
+/// Checks a document as the description of the infrastructure with this id, after waiting for the caller's turn in the
+/// scheduler.
 pub(crate) async fn check(
     service: &Service,
     caller: &Caller,
     id: Option<&str>,
     text: String,
 ) -> Result<CheckedDescription, ApiError> {
-    // Descriptions can be large, and their templates slow. Others wait.
-    let turn = service.scheduler.acquire(caller).await;
-    // In a task of its own: it is worked on to its end, and the turn is over then, also when nobody waits for it any more.
+    // Descriptions can be large, and their templates slow: a permit limits how many are worked on.
+    let permit = service.scheduler.acquire(caller).await;
+    // In a task of its own, which nothing cancels: if the request is cancelled, the permit is still held until the end.
     let (occopus, document) = (service.occopus.clone(), text.clone());
-    let compiling = tokio::spawn(async move { (occopus.compile_document(POSTED_DOCUMENT, document).await, turn) });
-    let (compiled, _turn) = match compiling.await {
-        Ok((compiled, turn)) => (compiled?, turn),
+    let compiling = tokio::spawn(async move { (occopus.compile_document(POSTED_DOCUMENT, document).await, permit) });
+    let (compiled, _permit) = match compiling.await {
+        Ok((compiled, permit)) => (compiled?, permit),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
     let infrastructure = compiled.infrastructure;
     let plugins = service.plugins().await?;
     let used = infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node));
-    let mut refused: Vec<_> = used.filter_map(|(_, used)| forbidden_implementation(service, &plugins, used)).collect();
+    let mut forbidden: Vec<_> =
+        used.filter_map(|(_, used)| forbidden_implementation(service, &plugins, used)).collect();
     let urls = infrastructure.webhooks.iter().filter_map(|webhook| webhook.url.as_deref());
-    refused.extend(urls.filter_map(|url| forbidden_webhook(service, url)));
-    if !refused.is_empty() {
-        return Err(bad_description(refused));
+    forbidden.extend(urls.filter_map(|url| forbidden_webhook(service, url)));
+    if !forbidden.is_empty() {
+        return Err(bad_description(forbidden));
     }
     service.engine.check(&infrastructure)?;
     service.occopus.credentials().await?;
     service.occopus.preload(needs_of_description(&infrastructure), |_| {}).await?;
-    let known = match id {
+    let existing = match id {
         Some(id) if service.engine.exists(id).await? => Some(id),
         _ => None,
     };
-    let most = if caller.scope == Scope::Read { READER_RENDER_TIMEOUT } else { OPERATOR_RENDER_TIMEOUT };
-    let rehearsed = tokio::time::timeout(most, rehearse(&service.engine, known, &infrastructure)).await;
-    let (previews, failures) = rehearsed.map_err(|_| render_timeout(most))??;
+    let time_limit = if caller.scope == Scope::Read { READER_RENDER_TIMEOUT } else { OPERATOR_RENDER_TIMEOUT };
+    let rehearsed = tokio::time::timeout(time_limit, rehearse(&service.engine, existing, &infrastructure)).await;
+    let (previews, failures) = rehearsed.map_err(|_| render_timeout(time_limit))??;
     if !failures.is_empty() {
         return Err(ApiError::failed_nodes(&failures, &text));
     }
-    // What was allowed as it is written is what there is when it is rendered.
+    // An endpoint that is allowed as written must also be allowed as rendered.
     let rendered = previews.iter().filter_map(|preview| {
         let endpoint = preview.resource.get("endpoint")?.as_str()?;
         forbidden_endpoint(service, endpoint, &preview.origin)
     });
-    let refused: Vec<_> = rendered.collect();
-    if !refused.is_empty() {
-        return Err(bad_description(refused));
+    let forbidden: Vec<_> = rendered.collect();
+    if !forbidden.is_empty() {
+        return Err(bad_description(forbidden));
     }
     check_credentials(service, &infrastructure, &previews).await?;
-    let doubts = occopus::source_location::preview_warnings(&previews, &|place| {
-        (place.file == POSTED_DOCUMENT).then(|| text.clone())
+    let doubts = occopus::source_location::preview_warnings(&previews, &|location| {
+        (location.file == POSTED_DOCUMENT).then(|| text.clone())
     });
     Ok(CheckedDescription { infrastructure, warnings: compiled.warnings, doubts })
 }
 
-fn render_timeout(most: Duration) -> ApiError {
-    let text = format!("what the nodes would get could not be rendered within {} s", most.as_secs());
-    let problem = ApiError::new(http::StatusCode::UNPROCESSABLE_ENTITY, "description.slow", text);
-    problem.with_help("its templates take too long; describe fewer kinds of nodes, or simpler templates")
+fn render_timeout(time_limit: Duration) -> ApiError {
+    let text = format!("the nodes could not be rendered within {} s", time_limit.as_secs());
+    let error = ApiError::new(http::StatusCode::UNPROCESSABLE_ENTITY, "description.slow", text);
+    error.with_help("use fewer kinds of nodes, or simpler templates")
 }
 
-/// What the operator does not allow to come over the network.
+/// Returns the problem with an implementation that the operator does not allow over the network; none if it is allowed.
 fn forbidden_implementation(
     service: &Service,
     plugins: &[occopus_runtime::PluginInfo],
@@ -95,14 +97,14 @@ fn forbidden_implementation(
 ) -> Option<Value> {
     let driver = used.resource.get("type").and_then(Value::as_str).unwrap_or_default();
     let runs_programs = plugins.iter().any(|plugin| {
-        plugin.kind == occopus_runtime::Kind::Driver
+        plugin.kind == occopus_runtime::PluginKind::Driver
             && plugin.description.keyword == driver
             && (plugin.description.needs_interfaces.iter().any(|need| need == "process")
                 || plugin.granted.interfaces.contains(&Interface::Process))
     });
     if runs_programs && !service.settings.allow_processes {
         let message = format!(
-            "the driver `{driver}` runs programs on the machine of the service, and nothing that comes over the network may"
+            "the driver `{driver}` runs programs on the machine of the service, which is not allowed over the network"
         );
         let help = "the operator can allow it: `service: {allow_processes: true}` in the configuration";
         return Some(problem_json(location(used, "/resource/type"), "service.process", &message, help));
@@ -116,27 +118,27 @@ fn forbidden_implementation(
     })
 }
 
-/// An endpoint that the operator does not allow to be named. A template is never one that is allowed, so nothing gets in by what
-/// it would become.
-fn forbidden_endpoint(service: &Service, endpoint: &str, place: &str) -> Option<Value> {
+/// Returns the problem with an endpoint that the operator does not allow; none if it is allowed. The text is compared
+/// as written, so a template is never allowed by what it would render to.
+fn forbidden_endpoint(service: &Service, endpoint: &str, location: &str) -> Option<Value> {
     let allowed = &service.settings.endpoints;
     if allowed.is_empty() || allowed.iter().any(|allowed| allowed == endpoint) {
         return None;
     }
-    let message = format!("the endpoint {endpoint} is none of those that may be named over the network");
+    let message = format!("the endpoint {endpoint} is not allowed over the network");
     let help = "the operator can allow it: `service: {endpoints: [...]}` in the configuration";
-    Some(problem_json(place, "service.endpoint", &message, help))
+    Some(problem_json(location, "service.endpoint", &message, help))
 }
 
-/// A URL that the operator does not allow a webhook to have. Those of this machine and of private networks must be named one by
-/// one: whoever sends a description may be anywhere.
+/// Returns the problem with a webhook URL that the operator does not allow; none if it is allowed. URLs on this machine
+/// and in private networks must be allowed one by one, since callers may be anywhere.
 fn forbidden_webhook(service: &Service, url: &str) -> Option<Value> {
     if service.settings.webhooks.iter().any(|allowed| allowed == url) {
         return None;
     }
     if grants::is_internal(url) {
         let message = format!(
-            "the webhook {url} is on the machine of the service or on a private network, and came over the network"
+            "the webhook {url} is on the machine of the service or on a private network, which is not allowed over the network"
         );
         let help = "the operator can allow it: `service: {webhooks: [URL]}` in the configuration";
         return Some(problem_json("", "service.webhook", &message, help));
@@ -144,20 +146,20 @@ fn forbidden_webhook(service: &Service, url: &str) -> Option<Value> {
     forbidden_endpoint(service, url, "")
 }
 
-/// Where something of an implementation stands.
+/// Returns the source location of a part of an implementation.
 fn location<'a>(used: &'a Implementation, pointer: &str) -> &'a str {
     used.lines.get(pointer).unwrap_or(&used.origin)
 }
 
-fn problem_json(place: &str, code: &str, message: &str, help: &str) -> Value {
-    let place = SourceLocation::parse(place);
+fn problem_json(location: &str, code: &str, message: &str, help: &str) -> Value {
+    let location = SourceLocation::parse(location);
     json!({
         "severity": "error",
         "code": code,
         "message": message,
-        "file": place.map(|place| place.file),
-        "line": place.map(|place| place.line),
-        "column": place.map(|place| place.column),
+        "file": location.map(|location| location.file),
+        "line": location.map(|location| location.line),
+        "column": location.map(|location| location.column),
         "end_line": null,
         "end_column": null,
         "help": help,
@@ -171,7 +173,7 @@ fn bad_description(problems: Vec<Value>) -> ApiError {
     ApiError::bad_request(&code, message).with_problems(problems)
 }
 
-/// Refuses what has no credentials.
+/// Fails if a section of a node has no credentials.
 async fn check_credentials(
     service: &Service,
     infrastructure: &Infrastructure,
@@ -182,14 +184,14 @@ async fn check_credentials(
         .iter()
         .filter_map(|found| {
             let message = format!("{} of `{}`: {}", found.section, found.node_type, found.problem.as_ref()?);
-            let help = "the operator of the service has its credentials";
+            let help = "the credentials are managed by the operator of the service";
             Some(problem_json(&found.origin, "credentials.missing", &message, help))
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(bad_description(problems)) }
 }
 
-/// Problems that are none, for whoever wants to know.
+/// Returns the warnings of a checked description, in the form of problems.
 pub(crate) fn warnings(checked: &CheckedDescription) -> Vec<Value> {
     let warnings =
         checked.warnings.iter().map(occopus_model::Diagnostic::to_json).chain(checked.doubts.iter().cloned());

@@ -1,4 +1,4 @@
-//! What happened, by the page or as it happens.
+//! Events of an infrastructure: a page of stored ones, or a stream (Server-Sent Events).
 
 use axum::Json;
 use axum::body::Body;
@@ -19,18 +19,18 @@ use crate::problem::ApiError;
 use crate::state::{Service, unknown_infrastructure};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// A name for those who only want to know how far it has come; nothing is remembered for it.
+/// Subscriber name for reading the position of the newest event; no cursor is stored for it.
 const TRANSIENT_SUBSCRIBER: &str = "service";
 
-/// Which events.
+/// A selection of events.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventQuery {
-    /// Those after the one with this number.
+    /// Only events with ids greater than this one.
     #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     after: Option<u64>,
-    /// At most so many.
+    /// Maximum number of events in a page; 100 by default.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
@@ -38,21 +38,22 @@ pub(crate) struct EventQuery {
 /// A page of events.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct EventPage {
-    /// Each with `id`, `time`, `infra_id`, `event`, and what goes with it.
+    /// The events, the oldest first, each with `id`, `time`, `infra_id`, `event`, and its own fields.
     #[schema(value_type = Vec<Object>)]
     events: Vec<Value>,
-    /// `after` of the next page, if there is one.
+    /// `after` of the next page; null on the last page.
     next: Option<u64>,
 }
 
-/// What happened to an infrastructure: a page, or, as `text/event-stream`, what happens from now on, or after
-/// `Last-Event-ID`.
+/// Returns a page of events, or streams them.
+///
+/// With `Accept: text/event-stream`, the stream begins after `Last-Event-ID` or `after`, otherwise with the next event.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/events", tag = "infrastructures",
     security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"), EventQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "Of a stream: the last event that arrived"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Of a stream: id of the last event that the client received"),
     ),
     responses(
         (status = 200, content((EventPage = "application/json"), (String = "text/event-stream"))),
@@ -62,7 +63,7 @@ pub(crate) async fn events(
     State(service): State<Service>,
     caller: Caller,
     PathParams(id): PathParams<String>,
-    QueryParams(wanted): QueryParams<EventQuery>,
+    QueryParams(query): QueryParams<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     service.authorize(&caller, Scope::Read, &id)?;
@@ -72,17 +73,17 @@ pub(crate) async fn events(
         return Err(unknown_infrastructure(&id));
     }
     if accepts.split(',').any(|kind| kind.trim().starts_with("text/event-stream")) {
-        let taking = service.stream_slots.acquire(&caller)?;
-        return stream(&service, id, &wanted, &headers, taking).await;
+        let slot = service.stream_slots.acquire(&caller)?;
+        return stream(&service, id, &query, &headers, slot).await;
     }
-    if wanted.after.is_some_and(|after| i64::try_from(after).is_err()) {
-        return Err(ApiError::bad_request("request.query", "`after` is larger than any number of an event"));
+    if query.after.is_some_and(|after| i64::try_from(after).is_err()) {
+        return Err(ApiError::bad_request("request.query", "`after` is larger than any event id"));
     }
-    let limit = wanted.limit.unwrap_or(100);
+    let limit = query.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
         return Err(ApiError::bad_request("request.query", "`limit` must be from 1 to 1000"));
     }
-    let mut events = service.engine.events(&id, wanted.after.unwrap_or(0), limit + 1).await?;
+    let mut events = service.engine.events(&id, query.after.unwrap_or(0), limit + 1).await?;
     let more = events.len() > limit;
     events.truncate(limit);
     let next = events.last().and_then(|event| event.id).filter(|_| more);
@@ -92,15 +93,15 @@ pub(crate) async fn events(
 async fn stream(
     service: &Service,
     id: String,
-    wanted: &EventQuery,
+    query: &EventQuery,
     headers: &HeaderMap,
-    taking: SlotGuard,
+    slot: SlotGuard,
 ) -> Result<Response, ApiError> {
     let newest = service.engine.cursor(&id, TRANSIENT_SUBSCRIBER).await?;
     let last = headers.get(LAST_EVENT_ID).and_then(|last| last.to_str().ok()?.parse::<u64>().ok());
-    // A number that has not been reached is of another infrastructure that had this id.
-    let after = last.or(wanted.after).map_or(newest, |after| if after > newest { 0 } else { after });
-    let open = (OpenStreamGuard::new(&service.metrics), taking);
+    // An id beyond the newest belongs to an earlier infrastructure with the same id.
+    let after = last.or(query.after).map_or(newest, |after| if after > newest { 0 } else { after });
+    let open = (OpenStreamGuard::new(&service.metrics), slot);
     let frames = feed::subscribe(service.feed.clone(), id, after).map(move |frame| {
         let _open = &open;
         frame
@@ -108,7 +109,7 @@ async fn stream(
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // A proxy that collects them would keep them from arriving.
+        // A proxy must not buffer events.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     Ok((headers, Body::from_stream(frames)).into_response())

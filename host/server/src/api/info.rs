@@ -1,4 +1,4 @@
-//! The harmless ones among the keys of the existing service's information broker.
+//! Information keys of the Python service that disclose no secret.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,8 @@ use crate::access::{Caller, Scope};
 use crate::problem::ApiError;
 use crate::state::Service;
 
-/// Keys that are answered. Others let whoever asks read credentials or contexts, or connect from the service to anywhere.
+/// Supported keys. The other keys of the Python service disclose credentials or contexts, or make the service connect
+/// to any address.
 pub(crate) const KEYS: [&str; 7] = [
     "infrastructure.finished_first_maintenance",
     "infrastructure.name",
@@ -25,19 +26,21 @@ pub(crate) const KEYS: [&str; 7] = [
     "node.resource.state",
 ];
 
-/// An answer.
+/// The value of an information key.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct InfoReply {
-    /// Of whatever kind.
+    /// The value; its type depends on the key.
     result: Value,
 }
 
-/// What is known under a key: those of the existing service that are harmless.
+/// Returns the value of an information key of the Python service.
+///
+/// Only keys that disclose no secret are supported.
 #[utoipa::path(
     get, path = "/info/{key}", operation_id = "get_info", tag = "service",
     security(("token" = ["read"])),
     params(
-        ("key" = String, Path, description = "What is asked for"),
+        ("key" = String, Path, description = "The information key"),
         ("infra_id" = String, Query, description = "The infrastructure's id"),
         ("name" = Option<String>, Query, description = "A node's name"),
         ("node_id" = Option<String>, Query, description = "An instance's id"),
@@ -52,10 +55,11 @@ pub(crate) async fn get(
 ) -> Result<Json<InfoReply>, ApiError> {
     caller.authorize(Scope::Read, None)?;
     if !KEYS.contains(&key.as_str()) {
-        let problem = ApiError::not_found("info.unknown", format!("nothing is told under the key `{key}`"));
-        return Err(problem.with_help(format!("there are {}", KEYS.join(", "))));
+        let error = ApiError::not_found("info.unknown", format!("unknown key `{key}`"));
+        return Err(error.with_help(format!("supported keys: {}", KEYS.join(", "))));
     }
-    let missing = || ApiError::bad_request("info.argument", format!("`{key}` needs the argument `infra_id`"));
+    let missing =
+        || ApiError::bad_request("info.argument", format!("the key `{key}` requires the argument `infra_id`"));
     let id = arguments.get("infra_id").ok_or_else(missing)?;
     service.authorize(&caller, Scope::Read, id)?;
     let status = service.engine.status(id, false).await?;
@@ -64,7 +68,7 @@ pub(crate) async fn get(
         let nodes = status.nodes.iter().filter(move |node| name.is_none_or(|name| node.name == *name));
         nodes.flat_map(|node| &node.instances).filter(move |found| instance.is_none_or(|id| found.id == *id))
     };
-    let none = || ApiError::not_found("info.nothing", "there is no such instance");
+    let none = || ApiError::not_found("info.nothing", "no instance matches, or it does not have this value yet");
     let result = match key.as_str() {
         "infrastructure.name" => json!(status.name),
         "infrastructure.started" => json!(status.nodes.iter().any(|node| !node.instances.is_empty())),

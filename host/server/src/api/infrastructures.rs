@@ -1,4 +1,4 @@
-//! Infrastructures as a whole: listed, made, changed, removed.
+//! Routes for whole infrastructures: list, create, change, plan, validate, delete.
 
 use std::time::Duration;
 
@@ -19,60 +19,60 @@ use crate::operations::{NextWork, OperationState, Work};
 use crate::problem::ApiError;
 use crate::state::{Service, has_id_syntax, unknown_infrastructure};
 
-/// How long a client is ready to wait: RFC 7240.
+/// Header with the time for which a client is ready to wait: RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// So long a removal is waited for, as the existing service does, when nothing else is preferred.
+/// Default wait for a removal when the request has no `Prefer`; matches the Python service.
 const DEFAULT_REMOVAL_WAIT: Duration = Duration::from_secs(60);
-/// The longest that is waited for anything: requests have an end.
+/// Maximum wait for a removal, whatever `Prefer` says.
 const MAX_WAIT: Duration = Duration::from_secs(100);
 
-/// Which infrastructures are listed.
+/// A selection of infrastructures.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Only those in this state.
+    /// Only infrastructures in this state.
     state: Option<InfrastructureState>,
-    /// Only those whose name has this in it.
+    /// Only infrastructures with this text in their names; case matters.
     name: Option<String>,
-    /// At most so many.
+    /// Maximum number of infrastructures in a page; all by default.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// Those after this place: `next` of the page before.
+    /// Only infrastructures after this cursor: `next` of the page before.
     #[param(pattern = "^[0-9a-f]{16}-[A-Za-z0-9._-]{1,64}$")]
     after: Option<String>,
 }
 
-/// The infrastructures.
+/// A page of infrastructures.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct InfrastructureList {
-    /// Their ids, under the key of the existing service.
+    /// The ids, under the key of the Python service.
     infrastuctures: Vec<String>,
-    /// Their ids.
+    /// The ids.
     infrastructures: Vec<String>,
-    /// What is known of them.
+    /// The infrastructures, in the same order.
     items: Vec<InfrastructureItem>,
-    /// `after` of the next page, if there is one.
+    /// `after` of the next page; null on the last page.
     next: Option<String>,
 }
 
 /// An infrastructure in a list.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct InfrastructureItem {
-    /// Its id.
+    /// The infrastructure's id.
     id: String,
     /// `infra_name`.
     name: String,
-    /// Where it stands.
+    /// The state of the infrastructure.
     state: InfrastructureState,
-    /// When it was first built.
+    /// Time at which it was first built.
     #[schema(value_type = String, format = DateTime)]
     created: jiff::Timestamp,
-    /// Who works on it now.
+    /// The process that holds the lease of the infrastructure; null: none.
     owner: Option<Owner>,
-    /// It is left alone until it is resumed.
+    /// Suspension of its maintenance.
     suspended: bool,
-    /// A service keeps it alive.
+    /// Attachment to the service, which then maintains it.
     attached: bool,
 }
 
@@ -85,32 +85,32 @@ pub(crate) struct InfrastructureItem {
 pub(crate) async fn list(
     State(service): State<Service>,
     caller: Caller,
-    QueryParams(wanted): QueryParams<ListQuery>,
+    QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<Json<InfrastructureList>, ApiError> {
     caller.authorize(Scope::Read, None)?;
-    if wanted.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
+    if query.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
         return Err(ApiError::bad_request("request.query", "`limit` must be from 1 to 1000"));
     }
-    if wanted.after.as_deref().is_some_and(|after| !is_cursor(after)) {
-        return Err(ApiError::bad_request("request.query", "`after` is not a place in this list")
-            .with_help("it is `next` of another page"));
+    if query.after.as_deref().is_some_and(|after| !is_cursor(after)) {
+        return Err(ApiError::bad_request("request.query", "`after` is not a valid cursor")
+            .with_help("use `next` of the page before"));
     }
     let attached: std::collections::HashSet<_> = service.ledger.attached().await?.into_iter().collect();
-    // Before the others are read, so that one whose build ends meanwhile is among those.
-    let promised = pending_builds(&service).await?;
+    // Read before the list of the engine, so that a build that ends in between is in one of the two.
+    let pending = pending_builds(&service).await?;
     let mut all = service.engine.list().await?;
-    let known: std::collections::HashSet<_> = all.iter().map(|one| one.id.clone()).collect();
-    all.extend(promised.into_iter().filter(|one| !known.contains(&one.id)));
+    let listed: std::collections::HashSet<_> = all.iter().map(|one| one.id.clone()).collect();
+    all.extend(pending.into_iter().filter(|one| !listed.contains(&one.id)));
     all.retain(|one| {
         caller.can_see(&one.id)
-            && wanted.state.is_none_or(|state| one.state == state)
-            && wanted.name.as_ref().is_none_or(|name| one.name.contains(name.as_str()))
+            && query.state.is_none_or(|state| one.state == state)
+            && query.name.as_ref().is_none_or(|name| one.name.contains(name.as_str()))
     });
-    if let Some(after) = &wanted.after {
+    if let Some(after) = &query.after {
         all.retain(|one| cursor(one) > *after);
     }
-    let more = wanted.limit.is_some_and(|limit| all.len() > limit);
-    all.truncate(wanted.limit.unwrap_or(usize::MAX));
+    let more = query.limit.is_some_and(|limit| all.len() > limit);
+    all.truncate(query.limit.unwrap_or(usize::MAX));
     let next = all.last().filter(|_| more).map(cursor);
     let ids: Vec<_> = all.iter().map(|one| one.id.clone()).collect();
     let items = all.into_iter().map(|one| {
@@ -120,13 +120,14 @@ pub(crate) async fn list(
     Ok(Json(InfrastructureList { infrastuctures: ids.clone(), infrastructures: ids, items: items.collect(), next }))
 }
 
-/// The place of an infrastructure in the list: the order of places is that of the list, also when it has gone since.
+/// Returns the cursor of an infrastructure. Cursors are ordered as the list is, and stay valid after the infrastructure
+/// is gone.
 fn cursor(one: &Summary) -> String {
     let created = u64::try_from(one.created.as_nanosecond()).unwrap_or(0);
     format!("{created:016x}-{}", one.id)
 }
 
-/// Whether it may be a place in the list.
+/// Returns whether a text has the form of a cursor.
 fn is_cursor(text: &str) -> bool {
     text.split_once('-').is_some_and(|(created, id)| {
         let is_hexadecimal = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
@@ -134,30 +135,30 @@ fn is_cursor(text: &str) -> bool {
     })
 }
 
-/// Infrastructures that are going to be built. The engine may not have heard of them yet, but whoever was told their ids
-/// looks for them.
+/// Returns summaries of the infrastructures with a pending build, the oldest first. The engine may have no record of
+/// them yet, but their ids have been sent to clients.
 async fn pending_builds(service: &Service) -> Result<Vec<Summary>, ApiError> {
-    let mut promised = Vec::new();
+    let mut pending = Vec::new();
     for id in service.ledger.unfinished().await? {
         if let NextWork::Operation(operation, work) = service.ledger.next(&id).await?
             && let Work::Build { infrastructure, .. } = *work
         {
             let (name, created) = (infrastructure.name, operation.requested);
             let state = InfrastructureState::Building;
-            promised.push(Summary { id, name, state, created, owner: None, suspended: false });
+            pending.push(Summary { id, name, state, created, owner: None, suspended: false });
         }
     }
-    promised.sort_by_key(|one| one.created);
-    Ok(promised)
+    pending.sort_by_key(|one| one.created);
+    Ok(pending)
 }
 
-/// Builds a new infrastructure from a description, and keeps it alive.
+/// Builds a new infrastructure from a description, and maintains it.
 #[utoipa::path(
     post, path = "/infrastructures", operation_id = "create_infrastructure", tag = "infrastructures",
     security(("token" = ["operate"])),
-    request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if they are not kept by the service"),
+    request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if the service does not store them"),
     responses(
-        (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
+        (status = 202, body = Accepted, headers(("location" = String, description = "Path of the operation"))),
     ),
 )]
 pub(crate) async fn create(
@@ -172,95 +173,99 @@ pub(crate) async fn create(
     Ok(accepted(&service.submit(&id, work, &caller, &Precondition::none()).await?))
 }
 
-/// How an infrastructure is built or changed.
+/// Options of a build.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct BuildQuery {
-    /// Only tell what would be done.
+    /// Return the plan, and do nothing.
     #[serde(default)]
     dry_run: bool,
-    /// Renew instances that work: `changed`, `dependents`, or both with a comma.
+    /// Replace ready instances: those that have drifted from the description (`changed`), those that know addresses
+    /// that are gone (`dependents`), or both, separated by a comma.
     #[param(pattern = "^(changed|dependents)(,(changed|dependents))?$")]
     replace: Option<String>,
-    /// What is done with what was made when a node fails.
+    /// Treatment of new machines when a node fails; `rollback` by default.
     on_failure: Option<FailureAction>,
 }
 
-/// After a failure.
+/// The treatment of new machines after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FailureAction {
-    /// It is removed.
+    /// Remove them.
     Rollback,
-    /// It is kept, to be looked at.
+    /// Keep them for inspection.
     Keep,
 }
 
 fn parse_replace(replace: Option<&str>) -> Result<Rollout, ApiError> {
-    let mut renew = Rollout::default();
+    let mut rollout = Rollout::default();
     for word in replace.into_iter().flat_map(|words| words.split(',')) {
         match word {
-            "changed" => renew.changed = true,
-            "dependents" => renew.dependents = true,
+            "changed" => rollout.changed = true,
+            "dependents" => rollout.dependents = true,
             _ => {
                 return Err(ApiError::bad_request(
                     "request.query",
-                    "`replace` is `changed`, `dependents`, or both with a comma",
+                    "`replace` must be `changed`, `dependents`, or both, separated by a comma",
                 ));
             }
         }
     }
-    Ok(renew)
+    Ok(rollout)
 }
 
-/// Builds an infrastructure under this id, or changes it to what is described.
+/// Builds an infrastructure under this id, or changes it to match the description.
 #[utoipa::path(
     put, path = "/infrastructures/{id}", operation_id = "put_infrastructure", tag = "infrastructures",
     security(("token" = ["operate"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"), BuildQuery,
-        ("If-Match" = Option<String>, Header, description = "Only if the description has this tag"),
-        ("If-None-Match" = Option<String>, Header, description = "With `*`: only if there is none"),
+        ("If-Match" = Option<String>, Header, description = "Fail unless the current description has this tag"),
+        ("If-None-Match" = Option<String>, Header, description = "With `*`: fail if the infrastructure exists"),
     ),
-    request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if they are not kept by the service"),
+    request_body(content = Value, content_type = "application/yaml", description = "The description, with its node definitions if the service does not store them"),
     responses(
-        (status = 200, body = Plan, description = "With `dry_run`: what would be done"),
-        (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
+        (status = 200, body = Plan, description = "With `dry_run`: the plan"),
+        (status = 202, body = Accepted, headers(("location" = String, description = "Path of the operation"))),
     ),
 )]
 pub(crate) async fn put(
     State(service): State<Service>,
     caller: Caller,
     PathParams(id): PathParams<String>,
-    QueryParams(how): QueryParams<BuildQuery>,
+    QueryParams(query): QueryParams<BuildQuery>,
     headers: HeaderMap,
     PostedText(text): PostedText,
 ) -> Result<Response, ApiError> {
     service.authorize(&caller, Scope::Operate, &id)?;
-    let renew = parse_replace(how.replace.as_deref())?;
-    let condition = Precondition::from_headers(&headers);
-    // At once, and again in the moment of the promise.
-    condition.check(&service, &id, service.ledger.pending_work(&id).await?.as_ref()).await?;
+    let rollout = parse_replace(query.replace.as_deref())?;
+    let precondition = Precondition::from_headers(&headers);
+    // Checked before the expensive work, and again in the transaction that accepts the request.
+    precondition.check(&service, &id, service.ledger.pending_work(&id).await?.as_ref()).await?;
     let checked = document::check(&service, &caller, Some(&id), text.clone()).await?;
-    if how.dry_run {
-        return Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?).into_response());
+    if query.dry_run {
+        return Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, rollout).await?).into_response());
     }
-    let work = Work::build(checked.infrastructure, text, how.on_failure == Some(FailureAction::Keep), renew);
-    Ok(accepted(&service.submit(&id, work, &caller, &condition).await?))
+    let work = Work::build(checked.infrastructure, text, query.on_failure == Some(FailureAction::Keep), rollout);
+    Ok(accepted(&service.submit(&id, work, &caller, &precondition).await?))
 }
 
-/// How a plan is made.
+/// Options of a plan.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PlanQuery {
-    /// Renew instances that work: `changed`, `dependents`, or both with a comma.
+    /// Replace ready instances: those that have drifted from the description (`changed`), those that know addresses
+    /// that are gone (`dependents`), or both, separated by a comma.
     #[param(pattern = "^(changed|dependents)(,(changed|dependents))?$")]
     replace: Option<String>,
 }
 
-/// Tells what a PUT of this description would do. The infrastructure need not exist.
+/// Returns the plan of a PUT of this description.
+///
+/// The infrastructure need not exist.
 #[utoipa::path(
     post, path = "/infrastructures/{id}/plan", tag = "infrastructures",
     security(("token" = ["read"])),
@@ -274,26 +279,26 @@ pub(crate) async fn plan(
     State(service): State<Service>,
     caller: Caller,
     PathParams(id): PathParams<String>,
-    QueryParams(how): QueryParams<PlanQuery>,
+    QueryParams(query): QueryParams<PlanQuery>,
     PostedText(text): PostedText,
 ) -> Result<Json<Plan>, ApiError> {
     service.authorize(&caller, Scope::Read, &id)?;
-    let renew = parse_replace(how.replace.as_deref())?;
+    let rollout = parse_replace(query.replace.as_deref())?;
     let checked = document::check(&service, &caller, Some(&id), text).await?;
-    Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, renew).await?))
+    Ok(Json(service.engine.plan(Some(&id), &checked.infrastructure, rollout).await?))
 }
 
-/// What is said of a description that can be deployed.
+/// The result of a successful validation.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ValidationReply {
-    /// True: what is not valid is answered with 400.
+    /// Always true: the answer to an invalid description is 400.
     valid: bool,
-    /// What is doubtful.
+    /// Warnings, in the form of `problems`.
     #[schema(value_type = Vec<Object>)]
     warnings: Vec<Value>,
 }
 
-/// Checks a description, and does nothing.
+/// Validates a description, and changes nothing.
 #[utoipa::path(
     post, path = "/validate", tag = "infrastructures",
     security(("token" = ["read"])),
@@ -312,7 +317,9 @@ pub(crate) async fn validate(
     Ok(Json(ValidationReply { valid: true, warnings: document::warnings(&checked) }))
 }
 
-/// Removes an infrastructure, and waits a while until it is gone.
+/// Destroys an infrastructure, and waits until all its machines are gone.
+///
+/// Waits for 60 seconds unless `Prefer` says otherwise, 100 at most; then the answer is 202, and the removal goes on.
 #[utoipa::path(
     delete, path = "/infrastructures/{id}", operation_id = "delete_infrastructure", tag = "infrastructures",
     security(("token" = ["operate"])),
@@ -321,8 +328,8 @@ pub(crate) async fn validate(
         ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`, or `respond-async`"),
     ),
     responses(
-        (status = 200, body = LegacyAck, description = "Nothing is left of it"),
-        (status = 202, body = Accepted, headers(("location" = String, description = "Where to look what becomes of it"))),
+        (status = 200, body = LegacyAck, description = "All machines are gone"),
+        (status = 202, body = Accepted, headers(("location" = String, description = "Path of the operation"))),
     ),
 )]
 pub(crate) async fn delete(
@@ -332,19 +339,23 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     service.authorize(&caller, Scope::Operate, &id)?;
-    let patience = preferred_wait(&headers);
-    // What is still to be built can be given up as well.
+    let max_wait = preferred_wait(&headers);
+    // A pending build can be destroyed as well.
     if service.ledger.pending_operation(&id).await?.is_none() && !service.engine.exists(&id).await? {
         return Err(unknown_infrastructure(&id));
     }
     let operation = service.submit(&id, Work::Destroy, &caller, &Precondition::none()).await?;
-    match service.wait_for_operation(&operation, patience).await? {
+    match service.wait_for_operation(&operation, max_wait).await? {
         Some(ended) if ended.state == OperationState::Failed => {
             let path = format!("/infrastructures/{id}/operations/{}", ended.id);
-            let nothing = || ApiError::new(StatusCode::BAD_GATEWAY, "engine.left", "it could not be removed");
-            let problem =
-                ended.error.map_or_else(nothing, |details| ApiError::from_details(details, StatusCode::BAD_GATEWAY));
-            Err(problem.with_help(format!("DELETE it again to try again; {path} has this answer, too")))
+            let without_details = || {
+                let text = format!("infrastructure {id} could not be destroyed");
+                ApiError::new(StatusCode::BAD_GATEWAY, "engine.left", text)
+            };
+            let error = ended
+                .error
+                .map_or_else(without_details, |details| ApiError::from_details(details, StatusCode::BAD_GATEWAY));
+            Err(error.with_help(format!("DELETE it again to retry; {path} keeps this error")))
         }
         Some(ended) if ended.state == OperationState::Done => Ok(Json(LegacyAck { infraid: id }).into_response()),
         _ => Ok(accepted(&operation)),

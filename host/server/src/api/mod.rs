@@ -1,4 +1,4 @@
-//! The routes. Each file has those of one kind of resource; what they have in common is in `common`.
+//! The routes of the REST API: one file for each kind of resource, and `common` for what they share.
 
 mod actions;
 mod common;
@@ -23,7 +23,7 @@ pub(crate) use description::{Precondition, current as current_description, etag 
 pub(crate) use info::KEYS as INFO_KEYS;
 pub(crate) use infrastructures::FailureAction;
 
-/// All of them, with what the OpenAPI document says of them.
+/// Returns all routes, with their part of the OpenAPI document.
 pub(crate) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
         .routes(routes!(infrastructures::list, infrastructures::create))

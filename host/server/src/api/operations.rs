@@ -1,4 +1,4 @@
-//! What was asked for, and what became of it. It can be looked up for a while after the infrastructure is gone.
+//! Routes for operations: their states and outcomes, which are kept for a while after the infrastructure is gone.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,14 +11,14 @@ use crate::operations::Operation;
 use crate::problem::ApiError;
 use crate::state::{Service, unknown_infrastructure};
 
-/// Operations of an infrastructure.
+/// The operations of an infrastructure.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct OperationList {
-    /// The newest first.
+    /// The operations, the newest first.
     operations: Vec<Operation>,
 }
 
-/// The latest operations of an infrastructure.
+/// Lists the latest operations of an infrastructure.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/operations", operation_id = "list_operations", tag = "operations",
     security(("token" = ["read"])),
@@ -40,7 +40,7 @@ pub(crate) async fn list(
     Ok(Json(OperationList { operations }))
 }
 
-/// One operation.
+/// Returns an operation.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/operations/{operation}", operation_id = "get_operation", tag = "operations",
     security(("token" = ["read"])),
@@ -65,5 +65,5 @@ pub(crate) async fn get(
         return Err(unknown_infrastructure(&id));
     }
     let text = format!("infrastructure {id} has no operation {operation}");
-    Err(ApiError::not_found("operation.unknown", text).with_help("the latest ones are kept"))
+    Err(ApiError::not_found("operation.unknown", text).with_help("only the latest operations are kept"))
 }

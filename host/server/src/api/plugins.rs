@@ -1,4 +1,4 @@
-//! The plugins of the service, with the schemas by which a client can check what it is about to post.
+//! The route for the plugins of the service, with the schemas by which a client can check its descriptions.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,45 +11,45 @@ use crate::access::{Caller, Scope};
 use crate::problem::ApiError;
 use crate::state::Service;
 
-/// A plugin.
+/// A plugin of the service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct PluginItem {
-    /// Its name.
+    /// The name of the plugin.
     name: String,
-    /// Its version.
+    /// The version of the plugin.
     version: String,
     /// `driver`, `health checker`, `contextualiser` or `config manager`.
     kind: String,
-    /// What the user writes to choose it.
+    /// The keyword that selects the plugin in a node definition.
     keyword: String,
-    /// One line.
+    /// A summary in one line.
     summary: String,
-    /// `bundled` or `installed`.
+    /// Origin of the plugin: `bundled` or `installed`.
     origin: String,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of the component.
     digest: String,
-    /// The version of the contract that it was built for.
+    /// Version of the plugin contract that it was built for.
     contract: String,
-    /// Bytes of the component.
+    /// Size of the component in bytes.
     size: usize,
-    /// JSON Schema of its section.
+    /// JSON Schema of the plugin's section.
     schema: Value,
-    /// JSON Schema of its credentials.
+    /// JSON Schema of the plugin's credentials; null: it has none.
     credentials: Option<Value>,
-    /// Network targets that it asks for.
+    /// Network targets that the plugin requests.
     network: Vec<String>,
-    /// Host interfaces that it asks for.
+    /// Host interfaces that the plugin requests.
     interfaces: Vec<String>,
 }
 
-/// All plugins.
+/// The plugins of the service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct PluginList {
-    /// By kind and keyword.
+    /// The plugins, ordered by kind and keyword.
     plugins: Vec<PluginItem>,
 }
 
-/// The origin of what comes with the program.
+/// Origin of the plugins that are part of the program.
 const BUNDLED: &str = "bundled";
 
 impl From<PluginInfo> for PluginItem {
@@ -74,15 +74,15 @@ impl From<PluginInfo> for PluginItem {
 }
 
 impl Service {
-    /// What is known of all plugins.
+    /// Returns all plugins, without the paths of installed ones. The first call describes each of them, on a blocking
+    /// thread.
     pub(crate) async fn plugins(&self) -> Result<Vec<PluginInfo>, ApiError> {
         let runtime = self.occopus.runtime().await?;
-        // The first time, each is asked what it is.
         let list = tokio::task::spawn_blocking(move || runtime.list()).await;
         let mut list = list.map_err(|error| {
             ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "service.panic", error.to_string())
         })?;
-        // Where one lies on the machine of the service is nobody's business.
+        // Paths on the machine of the service are not disclosed.
         for plugin in list.iter_mut().filter(|plugin| plugin.origin != BUNDLED) {
             plugin.origin = "installed".to_owned();
         }
@@ -90,7 +90,7 @@ impl Service {
     }
 }
 
-/// The plugins of the service.
+/// Lists the plugins of the service.
 #[utoipa::path(
     get, path = "/plugins", operation_id = "list_plugins", tag = "service",
     security(("token" = ["read"])),

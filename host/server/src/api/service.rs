@@ -1,4 +1,4 @@
-//! The service itself.
+//! Routes for the service itself: the caller's identity, the audit, metrics, liveness and readiness.
 
 use std::collections::HashMap;
 
@@ -19,18 +19,18 @@ use crate::metrics::StateLabels;
 use crate::problem::ApiError;
 use crate::state::Service;
 
-/// Whoever asks.
+/// The identity of the caller.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CallerIdentity {
-    /// The name of the token.
+    /// Name of the caller's token.
     name: String,
-    /// `read`, `operate` or `admin`.
+    /// Scope of the caller: `read`, `operate` or `admin`.
     scope: String,
-    /// The infrastructures that it is for; null: all.
+    /// Ids of the infrastructures that the caller is limited to; null: no limit.
     infrastructures: Option<Vec<String>>,
 }
 
-/// Tells who one is to the service.
+/// Returns the identity of the caller.
 #[utoipa::path(
     get, path = "/whoami", tag = "service",
     security(("token" = ["read"])),
@@ -41,15 +41,15 @@ pub(crate) async fn whoami(caller: Caller) -> Json<CallerIdentity> {
     Json(CallerIdentity { name: caller.name, scope: caller.scope.to_string(), infrastructures })
 }
 
-/// Which entries.
+/// A selection of audit entries.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AuditQuery {
-    /// Those after this one: `next` of the page before.
+    /// Only entries after this one: `next` of the page before.
     #[param(value_type = Option<String>, format = "uuid")]
     after: Option<Uuid>,
-    /// At most so many.
+    /// Maximum number of entries in a page; 100 by default.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
@@ -57,13 +57,13 @@ pub(crate) struct AuditQuery {
 /// A page of the audit.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AuditPage {
-    /// The oldest first.
+    /// The entries, the oldest first.
     entries: Vec<AuditEntry>,
-    /// `after` of the next page, if there is one.
+    /// `after` of the next page; null on the last page.
     next: Option<String>,
 }
 
-/// Who did what.
+/// Returns a page of the audit: requests, their callers and outcomes.
 #[utoipa::path(
     get, path = "/audit", tag = "service", params(AuditQuery),
     security(("token" = ["admin"])),
@@ -72,14 +72,14 @@ pub(crate) struct AuditPage {
 pub(crate) async fn audit(
     State(service): State<Service>,
     caller: Caller,
-    QueryParams(wanted): QueryParams<AuditQuery>,
+    QueryParams(query): QueryParams<AuditQuery>,
 ) -> Result<Json<AuditPage>, ApiError> {
     caller.authorize(Scope::Admin, None)?;
-    let limit = wanted.limit.unwrap_or(100);
+    let limit = query.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
         return Err(ApiError::bad_request("request.query", "`limit` must be from 1 to 1000"));
     }
-    let after = wanted.after.map(|after| after.to_string());
+    let after = query.after.map(|after| after.to_string());
     let mut entries = service.audit.read(after.as_deref(), limit + 1).await?;
     let more = entries.len() > limit;
     entries.truncate(limit);
@@ -87,7 +87,7 @@ pub(crate) async fn audit(
     Ok(Json(AuditPage { entries, next }))
 }
 
-/// Figures for Prometheus.
+/// Returns metrics for Prometheus, in the OpenMetrics text format.
 #[utoipa::path(
     get, path = "/metrics", tag = "service",
     security(("token" = ["read", "unlimited"])),
@@ -98,26 +98,26 @@ pub(crate) async fn audit(
 pub(crate) async fn metrics(State(service): State<Service>, caller: Caller) -> Result<Response, ApiError> {
     caller.authorize_all()?;
     let mut states: HashMap<String, i64> = HashMap::new();
-    for one in service.engine.list().await? {
-        *states.entry(one.state.to_string()).or_default() += 1;
+    for summary in service.engine.list().await? {
+        *states.entry(summary.state.to_string()).or_default() += 1;
     }
     for state in ["building", "ready", "degraded", "held", "destroying"] {
-        let number = states.get(state).copied().unwrap_or(0);
-        service.metrics.infrastructures.get_or_create(&StateLabels { state: state.to_owned() }).set(number);
+        let count = states.get(state).copied().unwrap_or(0);
+        service.metrics.infrastructures.get_or_create(&StateLabels { state: state.to_owned() }).set(count);
     }
     service.metrics.supervised.set(i64::try_from(service.supervisor.task_count()).unwrap_or(i64::MAX));
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    Ok(([(CONTENT_TYPE, kind)], service.metrics.to_openmetrics()).into_response())
+    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    Ok(([(CONTENT_TYPE, content_type)], service.metrics.to_openmetrics()).into_response())
 }
 
-/// How the service is.
+/// The health of the service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Health {
-    /// `ok`.
+    /// Always `ok`: a service that is not ready answers with 503.
     status: String,
-    /// Of the service.
+    /// Version of the service.
     version: String,
-    /// Since when it runs.
+    /// Time at which the service started.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
 }
@@ -126,22 +126,23 @@ fn health(service: &Service) -> Json<Health> {
     Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into(), since: service.started })
 }
 
-/// Whether the service lives.
+/// Returns the liveness of the service.
 #[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = Health)), security(()))]
 pub(crate) async fn healthz(State(service): State<Service>) -> Json<Health> {
     health(&service)
 }
 
-/// Whether the service can do its work: the store takes writes, and it does not end.
+/// Returns the readiness of the service.
+///
+/// The service is ready while the store takes writes and no shutdown is in progress.
 #[utoipa::path(
     get, path = "/readyz", tag = "service", security(()),
     responses((status = 200, body = Health)),
 )]
 pub(crate) async fn readyz(State(service): State<Service>) -> Result<Json<Health>, ApiError> {
     if service.feed.closing.is_cancelled() {
-        return Err(
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "service.closing", "the service ends").with_retry_after(5)
-        );
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "service.closing", "the service is shutting down")
+            .with_retry_after(5));
     }
     service.write_probe.check(&*service.store).await?;
     Ok(health(&service))

@@ -1,4 +1,4 @@
-//! What is known of one infrastructure.
+//! Routes for the status of one infrastructure: its nodes, full status, cost and graph.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,40 +16,40 @@ use crate::access::{Caller, Scope};
 use crate::problem::ApiError;
 use crate::state::Service;
 
-/// A node, as the existing service tells it.
+/// A node, in the form of the Python service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct NodeReport {
-    /// By their ids.
+    /// The instances of the node, by their ids.
     #[schema(value_type = std::collections::HashMap<String, InstanceReport>)]
     instances: IndexMap<String, InstanceReport>,
-    /// How many there are and may be.
+    /// Actual number of instances, target and limits.
     scaling: ScalingReport,
 }
 
-/// An instance, as the existing service tells it.
+/// An instance, in the form of the Python service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct InstanceReport {
-    /// One address, or a list of several; null while there is none.
+    /// An address, or a list if there are several; null while there is none.
     #[schema(value_type = Value)]
     resource_address: Value,
-    /// `ready`, `pending`, `unknown`, `failed` or `shutdown`.
+    /// State of the instance: `ready`, `pending`, `unknown`, `failed` or `shutdown`.
     state: String,
 }
 
-/// Numbers of instances.
+/// Numbers of instances of a node.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ScalingReport {
-    /// That exist.
+    /// Number of instances that exist.
     actual: usize,
-    /// That should.
+    /// Number of instances that the node is to have.
     target: u32,
-    /// At least.
+    /// Minimum number of instances.
     min: u32,
-    /// At most.
+    /// Maximum number of instances.
     max: u32,
 }
 
-/// Nodes by their names.
+/// Returns the nodes that have instances, by their names.
 pub(crate) fn node_reports(status: &Status) -> IndexMap<String, NodeReport> {
     let nodes = status.nodes.iter().filter(|node| !node.instances.is_empty());
     nodes
@@ -71,7 +71,7 @@ fn instance_report(instance: &InstanceStatus) -> InstanceReport {
     InstanceReport { resource_address, state: legacy_state(instance.state).to_owned() }
 }
 
-/// In the words of the existing service.
+/// Returns the word of the Python service for a state.
 pub(crate) fn legacy_state(state: InstanceState) -> &'static str {
     match state {
         InstanceState::Ready => "ready",
@@ -84,16 +84,16 @@ pub(crate) fn legacy_state(state: InstanceState) -> &'static str {
     }
 }
 
-/// The nodes that have instances, as the existing service tells them.
+/// Returns the nodes that have instances, in the form of the Python service.
 #[utoipa::path(
     get, path = "/infrastructures/{id}", tag = "infrastructures",
     security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"),
-        ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),
+        ("If-None-Match" = Option<String>, Header, description = "Tag of the copy that the client has"),
     ),
     responses(
-        (status = 200, body = std::collections::HashMap<String, NodeReport>, headers(("etag" = String, description = "Of this state"))),
+        (status = 200, body = std::collections::HashMap<String, NodeReport>, headers(("etag" = String, description = "Tag of this state"))),
         (status = 304, description = "Nothing has changed"),
     ),
 )]
@@ -114,26 +114,26 @@ pub(crate) async fn nodes(
     cached_json(&topic, "nodes", &headers, async || Ok(node_reports(&service.engine.status(&id, false).await?))).await
 }
 
-/// How the status is found out.
+/// Options of a status request.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct StatusQuery {
-    /// Ask the clouds first, unless somebody keeps it alive, who does so anyway.
+    /// Observe the machines first, unless a process maintains the infrastructure, which observes them anyway.
     #[serde(default)]
     refresh: bool,
 }
 
-/// All that is known of an infrastructure.
+/// Returns the full status of an infrastructure.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/status", tag = "infrastructures",
     security(("token" = ["read"])),
     params(
         ("id" = String, Path, description = "The infrastructure's id"), StatusQuery,
-        ("If-None-Match" = Option<String>, Header, description = "The tag of what the client has"),
+        ("If-None-Match" = Option<String>, Header, description = "Tag of the copy that the client has"),
     ),
     responses(
-        (status = 200, body = Status, headers(("etag" = String, description = "Of this state"))),
+        (status = 200, body = Status, headers(("etag" = String, description = "Tag of this state"))),
         (status = 304, description = "Nothing has changed"),
     ),
 )]
@@ -141,11 +141,11 @@ pub(crate) async fn status(
     State(service): State<Service>,
     caller: Caller,
     PathParams(id): PathParams<String>,
-    QueryParams(how): QueryParams<StatusQuery>,
+    QueryParams(query): QueryParams<StatusQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     service.authorize(&caller, Scope::Read, &id)?;
-    if how.refresh {
+    if query.refresh {
         service.occopus.credentials().await?;
         return Ok(Json(service.engine.status(&id, true).await?).into_response());
     }
@@ -156,7 +156,7 @@ pub(crate) async fn status(
     cached_json(&topic, "status", &headers, async || Ok(service.engine.status(&id, false).await?)).await
 }
 
-/// What it costs, as far as drivers know: they don't.
+/// Returns the cost of an infrastructure, in the form of the Python service: always 0, since no driver reports costs.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/cost", tag = "infrastructures",
     security(("token" = ["read"])),
@@ -180,7 +180,7 @@ pub(crate) async fn cost(
     Ok(Json(costs))
 }
 
-/// The graph of its nodes with their states, drawn.
+/// Returns the graph of the nodes with their states, as SVG.
 #[utoipa::path(
     get, path = "/infrastructures/{id}/graph.svg", tag = "infrastructures",
     security(("token" = ["read"])),
@@ -198,6 +198,6 @@ pub(crate) async fn graph(
     let drawing = service
         .render_graph(&caller, &id)
         .await?
-        .map_err(|why| ApiError::new(http::StatusCode::UNPROCESSABLE_ENTITY, "graph.too-large", why.to_string()))?;
+        .map_err(|error| ApiError::new(http::StatusCode::UNPROCESSABLE_ENTITY, "graph.too-large", error.to_string()))?;
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"))], drawing).into_response())
 }

@@ -1,26 +1,26 @@
-//! Events that happened together, as they are sent: all watchers share their bytes.
+//! Batches of events, encoded as they are sent: all subscribers share their bytes.
 
 use std::io::Write as _;
 
 use bytes::Bytes;
 use serde_json::Value;
 
-/// Events one after the other, as Server-Sent Events. They are never changed.
+/// Consecutive events of an infrastructure, encoded as Server-Sent Events. Immutable.
 #[derive(Debug)]
 pub(crate) struct Batch {
     marks: Vec<FrameMark>,
     frames: Bytes,
 }
 
-/// Of an event.
+/// Id of an event, and the end of its frame.
 #[derive(Debug, Clone, Copy)]
 struct FrameMark {
     id: u64,
-    /// Where its frame ends.
+    /// Offset of the end of the frame, in bytes.
     end: usize,
 }
 
-/// Events that become a batch.
+/// A batch under construction.
 #[derive(Debug, Default)]
 pub(crate) struct PendingBatch {
     marks: Vec<FrameMark>,
@@ -28,7 +28,7 @@ pub(crate) struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// Adds an event that has a number and a name. Gives nothing when it has not, or is there already.
+    /// Adds an event; `None` if it has no id or name, or its id is not greater than that of the last one.
     pub(crate) fn add(&mut self, event: &Value) -> Option<()> {
         let (id, name) = (event["id"].as_u64()?, event["event"].as_str()?);
         if self.marks.last().is_some_and(|last| last.id >= id) {
@@ -40,33 +40,33 @@ impl PendingBatch {
         Some(())
     }
 
-    /// None when there are none.
+    /// Returns the batch; `None` if it has no events.
     pub(crate) fn finish(self) -> Option<Batch> {
         (!self.marks.is_empty()).then(|| Batch { marks: self.marks, frames: self.frames.into() })
     }
 }
 
 impl Batch {
-    /// The number of the first event.
+    /// Returns the id of the first event.
     pub(crate) fn first(&self) -> u64 {
         self.marks.first().map_or(0, |mark| mark.id)
     }
 
-    /// The number of the last event.
+    /// Returns the id of the last event.
     pub(crate) fn last(&self) -> u64 {
         self.marks.last().map_or(0, |mark| mark.id)
     }
 
-    /// Bytes of all of them.
+    /// Returns the size of all frames in bytes.
     pub(crate) fn len(&self) -> usize {
         self.frames.len()
     }
 
-    /// Those after this event.
+    /// Returns the frames of the events after this one.
     pub(crate) fn after(&self, event: u64) -> Bytes {
-        let known = self.marks.partition_point(|mark| mark.id <= event);
-        let begin = known.checked_sub(1).and_then(|last| self.marks.get(last)).map_or(0, |mark| mark.end);
-        self.frames.slice(begin..)
+        let index = self.marks.partition_point(|mark| mark.id <= event);
+        let start = index.checked_sub(1).and_then(|last| self.marks.get(last)).map_or(0, |mark| mark.end);
+        self.frames.slice(start..)
     }
 }
 
@@ -78,14 +78,14 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_batch_is_what_comes_after_an_event() {
-        let mut together = PendingBatch::default();
+        let mut pending = PendingBatch::default();
         for id in [7, 8, 9] {
             let event = json!({"id": id, "event": "nodecreated", "node_name": "a\nb"});
-            assert_eq!(together.add(&event), Some(()));
-            assert_eq!(together.add(&event), None, "it is there already");
+            assert_eq!(pending.add(&event), Some(()));
+            assert_eq!(pending.add(&event), None, "it is there already");
         }
-        assert!(together.add(&json!({"event": "without a number"})).is_none());
-        let batch = together.finish().unwrap();
+        assert!(pending.add(&json!({"event": "without a number"})).is_none());
+        let batch = pending.finish().unwrap();
         assert_eq!((batch.first(), batch.last()), (7, 9));
         assert_eq!(batch.after(0).len(), batch.len());
         assert_eq!(batch.after(6).len(), batch.len());

@@ -1,5 +1,5 @@
-//! What the runs of this service tell themselves, beside what is seen in the store: the last events of an infrastructure go
-//! from there with it, before they may have been seen.
+//! Events that the runs of this service publish directly, in addition to those that the feed sees in the store. The last
+//! events of an infrastructure are removed from the store together with it, perhaps before the feed has seen them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,32 +7,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use occopus_engine::Event;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// The runs of this service. Clones are the same.
+/// The channel of events from the runs of this service. Clones share it. Its queue has no limit; the feed drains it while
+/// it follows the store.
 #[derive(Clone)]
 pub(super) struct LocalEvents {
     sender: UnboundedSender<LocalMessage>,
-    /// Until somebody listens.
+    /// Receiver, until the feed takes it.
     receiver: Arc<Mutex<Option<UnboundedReceiver<LocalMessage>>>>,
     runs: Arc<Mutex<HashMap<String, ActiveRuns>>>,
 }
 
-/// Runs of one infrastructure that have still to tell.
+/// Runs of one infrastructure that have not ended, as far as the feed has processed.
 #[derive(Default)]
 struct ActiveRuns {
-    number: usize,
-    /// It was seen in the store that the infrastructure is gone.
+    count: usize,
+    /// Removal of the infrastructure, as the feed has seen it in the store.
     gone: bool,
 }
 
-/// What a run tells.
+/// A message from a run.
 pub(super) enum LocalMessage {
-    /// Something has happened.
+    /// Event of the run.
     Event(Box<Event>),
-    /// A run of this infrastructure has told all.
+    /// End of a run of this infrastructure: no more events follow from it.
     RunEnded(String),
 }
 
-/// A run of this service tells what happens. With its value it is over.
+/// The publisher of one run's events. Dropping it ends the run.
 pub(crate) struct RunPublisher {
     local: LocalEvents,
     id: String,
@@ -44,18 +45,18 @@ impl LocalEvents {
         Self { sender, receiver: Arc::new(Mutex::new(Some(receiver))), runs: Arc::default() }
     }
 
-    /// A run begins to tell.
+    /// Begins a run of this infrastructure.
     pub(super) fn begin_run(&self, id: &str) -> RunPublisher {
-        self.runs().entry(id.to_owned()).or_default().number += 1;
+        self.runs().entry(id.to_owned()).or_default().count += 1;
         RunPublisher { local: self.clone(), id: id.to_owned() }
     }
 
-    /// Everything that all runs tell, for the first who asks.
+    /// Returns the receiver for the messages of all runs, the first time only.
     pub(super) fn take_receiver(&self) -> Option<UnboundedReceiver<LocalMessage>> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// It is seen in the store whether there is such an infrastructure. True when it is gone, and no run has still to tell.
+    /// Notes whether the infrastructure is gone from the store. Returns true if it is, and no run of it is left.
     pub(super) fn note_existence(&self, id: &str, gone: bool) -> bool {
         match self.runs().get_mut(id) {
             Some(runs) => {
@@ -66,15 +67,15 @@ impl LocalEvents {
         }
     }
 
-    /// All that a run has told was heard. True when that was the last one, and the infrastructure is gone: another process may
-    /// have removed it, and our run does not know.
+    /// Notes that all messages of a run were processed. Returns true if it was the last run and the infrastructure is
+    /// gone: another process may have removed it, without an event from a run of this service.
     pub(super) fn end_run(&self, id: &str) -> bool {
-        let mut all = self.runs();
-        let Some(runs) = all.get_mut(id) else { return false };
-        runs.number = runs.number.saturating_sub(1);
-        let (last, gone) = (runs.number == 0, runs.gone);
+        let mut by_id = self.runs();
+        let Some(runs) = by_id.get_mut(id) else { return false };
+        runs.count = runs.count.saturating_sub(1);
+        let (last, gone) = (runs.count == 0, runs.gone);
         if last {
-            all.remove(id);
+            by_id.remove(id);
         }
         last && gone
     }
@@ -85,9 +86,9 @@ impl LocalEvents {
 }
 
 impl RunPublisher {
-    /// Something has happened.
+    /// Publishes an event.
     pub(crate) fn publish(&self, event: Event) {
-        // Nobody listens any more when the service ends.
+        // The receiver is gone when the service shuts down.
         let _ = self.local.sender.send(LocalMessage::Event(Box::new(event)));
     }
 }
@@ -104,15 +105,15 @@ mod tests {
 
     #[test]
     fn what_runs_have_to_tell_comes_before_the_end() {
-        let own = LocalEvents::new();
-        assert!(own.note_existence("a", true) && !own.note_existence("a", false), "nobody has to tell");
-        let (first, second) = (own.begin_run("a"), own.begin_run("a"));
-        assert!(!own.note_existence("a", true));
+        let local = LocalEvents::new();
+        assert!(local.note_existence("a", true) && !local.note_existence("a", false), "there is no run");
+        let (first, second) = (local.begin_run("a"), local.begin_run("a"));
+        assert!(!local.note_existence("a", true));
         drop((first, second));
-        assert_eq!((own.end_run("a"), own.end_run("a"), own.end_run("a")), (false, true, false));
-        // It was made again.
-        let _run = own.begin_run("a");
-        assert!(!own.note_existence("a", true) && !own.note_existence("a", false));
-        assert!(!own.end_run("a"));
+        assert_eq!((local.end_run("a"), local.end_run("a"), local.end_run("a")), (false, true, false));
+        // The infrastructure was created again.
+        let _run = local.begin_run("a");
+        assert!(!local.note_existence("a", true) && !local.note_existence("a", false));
+        assert!(!local.end_run("a"));
     }
 }

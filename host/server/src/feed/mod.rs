@@ -1,8 +1,8 @@
-//! What happens, for those who watch: one look at the store's changes for all of them.
+//! The feed of events and changes: follows the store once for all subscribers.
 //!
-//! A topic is an infrastructure that somebody is interested in. It counts its changes, so that answers can be kept until
-//! something has changed, and it has the latest events, ready to be sent. Watchers hold no queues: each knows the last event
-//! that it has sent, and takes the next ones from the topic, or from the store when it has fallen behind.
+//! A topic is an infrastructure that has subscribers or cached answers. It counts changes, so that answers can be cached
+//! until the next one, and it holds the latest events, ready to be sent. Subscribers have no queues: each remembers the
+//! last event that it has sent, and takes the next ones from the topic, or from the store if it has fallen behind.
 
 mod batch;
 mod local;
@@ -29,65 +29,61 @@ pub(crate) use local::RunPublisher;
 pub(crate) use stream::subscribe;
 pub(crate) use topic::{CachedAnswer, Topic};
 
-/// Topics that nobody watches are forgotten when there are more.
+/// Number of topics from which on unused ones are dropped when another one is created.
 const MAX_IDLE_TOPICS: usize = 1024;
-/// Changes that are looked at at once, at most.
+/// Changes that are processed in one round, at most.
 const MAX_CHANGES_PER_ROUND: usize = 4096;
-/// So long it takes to tell one watcher. What happens while many are told is told them together, or they would take up the
-/// machine where much happens.
+/// Estimated time to wake and serve one subscriber. The pause between two publications is this times the subscribers
+/// woken by the first: events in between are sent together, since many subscribers with many events would else take up
+/// the machine.
 const WAKE_COST_PER_SUBSCRIBER: Duration = Duration::from_micros(20);
-/// Less is no pause.
+/// Shortest pause between two publications; shorter ones are left out.
 const COALESCE_MIN: Duration = Duration::from_millis(1);
-/// Watchers do not wait longer than this for what has happened.
+/// Longest pause between two publications, and so the longest delay of an event by it.
 const COALESCE_MAX: Duration = Duration::from_millis(100);
-/// Before the store is tried again.
+/// Pause before the store is watched again after an error.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Follows the store. Clones are the same.
+/// The feed. Clones share its state.
 #[derive(Clone)]
 pub(crate) struct Feed {
     pub(crate) engine: Engine,
     store: Arc<dyn Store>,
     topics: Arc<RwLock<HashMap<String, Arc<Topic>>>>,
-    /// Counts changes of anything, for lists.
+    /// Number of changes of anything that lists show.
     all: watch::Sender<u64>,
     pub(crate) closing: CancellationToken,
     observer: Arc<dyn FeedObserver>,
     local: LocalEvents,
 }
 
-/// What has happened to infrastructures, and was not told yet.
+/// Events that were not published yet, by infrastructure.
 type UnsentEvents = HashMap<String, PendingBatch>;
 
-/// Somebody who is told of what the store tells, without asking.
+/// An observer of the changes that the feed sees in the store.
 pub(crate) trait FeedObserver: Send + Sync + 'static {
-    /// An event of this name was stored.
+    /// Notifies of a stored event with this name.
     fn event_stored(&self, event: &str);
-    /// Something was requested of whoever maintains this infrastructure.
+    /// Notifies of a stored request to the maintainer of this infrastructure.
     fn request_stored(&self, id: &str);
 }
 
 impl Feed {
-    pub(crate) fn new(engine: Engine, store: Arc<dyn Store>, told: Arc<dyn FeedObserver>) -> Self {
+    pub(crate) fn new(engine: Engine, store: Arc<dyn Store>, observer: Arc<dyn FeedObserver>) -> Self {
         let topics = Arc::default();
         let (all, _) = watch::channel(0);
-        Self {
-            engine,
-            store,
-            topics,
-            all,
-            closing: CancellationToken::new(),
-            observer: told,
-            local: LocalEvents::new(),
-        }
+        Self { engine, store, topics, all, closing: CancellationToken::new(), observer, local: LocalEvents::new() }
     }
 
-    /// A run of this service begins to tell.
+    /// Begins a run of this service, and returns the publisher of its events.
     pub(crate) fn publisher(&self, id: &str) -> RunPublisher {
         self.local.begin_run(id)
     }
 
-    /// Follows from now on.
+    /// Starts to follow the store from its current revision, in a task that ends when `closing` is cancelled.
+    ///
+    /// # Errors
+    /// Fails if the store does not report its revision.
     pub(crate) async fn start(&self) -> Result<(), StoreError> {
         let revision = self.store.revision().await?;
         let this = self.clone();
@@ -101,59 +97,60 @@ impl Feed {
     }
 
     async fn follow(&self, mut revision: u64) {
-        let Some(mut own) = self.local.take_receiver() else { return };
+        let Some(mut local) = self.local.take_receiver() else { return };
         loop {
             match self.store.watch("", revision).await {
-                Ok(changes) => self.process_changes(changes, &mut own, &mut revision).await,
-                Err(error) => tracing::warn!("the store can't be followed: {error}"),
+                Ok(changes) => self.process_changes(changes, &mut local, &mut revision).await,
+                Err(error) => tracing::warn!("the store cannot be watched: {error}"),
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
-            // Some may have been missed.
+            // Changes may have been missed.
             for topic in self.topics().values() {
                 topic.invalidate();
             }
         }
     }
 
-    /// Looks at changes at once, and tells watchers of them when those have been told of what came before.
-    async fn process_changes(&self, changes: Changes, own: &mut UnboundedReceiver<LocalMessage>, revision: &mut u64) {
+    /// Processes changes at once, and publishes their events after the pause of the publication before. Returns when the
+    /// watch ends; `revision` is then that of the last processed change.
+    async fn process_changes(&self, changes: Changes, local: &mut UnboundedReceiver<LocalMessage>, revision: &mut u64) {
         let mut changes = changes.ready_chunks(MAX_CHANGES_PER_ROUND);
-        let mut untold = UnsentEvents::new();
+        let mut unsent = UnsentEvents::new();
         let mut next = Instant::now();
         'following: loop {
             tokio::select! {
-                together = changes.next() => {
+                round = changes.next() => {
                     let mut listed = false;
-                    let Some(together) = together else { break };
-                    for change in together {
+                    let Some(round) = round else { break };
+                    for change in round {
                         let Ok(change) = change else { break 'following };
                         *revision = change.revision;
-                        listed |= self.process_change(&change, &mut untold);
+                        listed |= self.process_change(&change, &mut unsent);
                     }
                     if listed {
                         self.all.send_modify(|count| *count += 1);
                     }
                 }
-                Some(heard) = own.recv() => self.process_local(heard, &mut untold),
-                () = tokio::time::sleep_until(next), if !untold.is_empty() => {
-                    let woken = untold.drain().fold(0, |woken: u32, (id, events)| woken.saturating_add(self.publish(&id, events)));
-                    let telling = COALESCE_MAX.min(WAKE_COST_PER_SUBSCRIBER.saturating_mul(woken));
-                    next = Instant::now() + if telling < COALESCE_MIN { Duration::ZERO } else { telling };
+                Some(message) = local.recv() => self.process_local(message, &mut unsent),
+                () = tokio::time::sleep_until(next), if !unsent.is_empty() => {
+                    let woken = unsent.drain().fold(0, |woken: u32, (id, events)| woken.saturating_add(self.publish(&id, events)));
+                    let pause = COALESCE_MAX.min(WAKE_COST_PER_SUBSCRIBER.saturating_mul(woken));
+                    next = Instant::now() + if pause < COALESCE_MIN { Duration::ZERO } else { pause };
                 }
             }
         }
-        for (id, events) in untold {
+        for (id, events) in unsent {
             self.publish(&id, events);
         }
     }
 
-    /// Gives whether lists show it.
-    fn process_change(&self, change: &Change, untold: &mut UnsentEvents) -> bool {
+    /// Processes a change. Returns true if lists show it.
+    fn process_change(&self, change: &Change, unsent: &mut UnsentEvents) -> bool {
         if let Some(id) = change.key.strip_prefix("infrastructure/") {
             self.invalidate(id);
-            // What a run of ours has still to tell comes first.
+            // Events of a run of this service that is not over come first.
             if self.local.note_existence(id, change.entry.is_none()) {
-                self.end_topic(id, untold);
+                self.end_topic(id, unsent);
             }
             return true;
         }
@@ -170,7 +167,7 @@ impl Feed {
         {
             event.as_object_mut().map(|event| event.shift_remove("v"));
             event["event"].as_str().into_iter().for_each(|name| self.observer.event_stored(name));
-            self.add_event(id, &event, untold);
+            self.add_event(id, &event, unsent);
         }
         if rest == "suspended" || (rest.starts_with("request/") && change.entry.is_some()) {
             self.observer.request_stored(id);
@@ -178,35 +175,35 @@ impl Feed {
         matches!(rest, "owner" | "suspended") || rest.starts_with("instance/")
     }
 
-    /// What a run of ours tells.
-    fn process_local(&self, heard: LocalMessage, untold: &mut UnsentEvents) {
-        match heard {
+    /// Processes a message from a run of this service.
+    fn process_local(&self, message: LocalMessage, unsent: &mut UnsentEvents) {
+        match message {
             LocalMessage::Event(event) => {
                 let last = matches!(event.kind, EventKind::InfraDrop);
-                self.add_event(&event.infra_id, &serde_json::to_value(&event).unwrap_or_default(), untold);
+                self.add_event(&event.infra_id, &serde_json::to_value(&event).unwrap_or_default(), unsent);
                 if last {
-                    self.end_topic(&event.infra_id, untold);
+                    self.end_topic(&event.infra_id, unsent);
                 }
             }
             LocalMessage::RunEnded(id) => {
                 if self.local.end_run(&id) {
-                    self.end_topic(&id, untold);
+                    self.end_topic(&id, unsent);
                 }
             }
         }
     }
 
-    /// Adds an event that was not told yet. It comes twice, if it is of a run of ours.
-    fn add_event(&self, id: &str, event: &Value, untold: &mut UnsentEvents) {
-        let known = self.topics().get(id).map_or(0, |topic| topic.last_event());
-        if event["id"].as_u64().is_some_and(|number| number > known) {
-            untold.entry(id.to_owned()).or_default().add(event);
+    /// Adds an event, unless it was published before: events of runs of this service arrive twice.
+    fn add_event(&self, id: &str, event: &Value, unsent: &mut UnsentEvents) {
+        let published = self.topics().get(id).map_or(0, |topic| topic.last_event());
+        if event["id"].as_u64().is_some_and(|number| number > published) {
+            unsent.entry(id.to_owned()).or_default().add(event);
         }
     }
 
-    /// The infrastructure is gone.
-    fn end_topic(&self, id: &str, untold: &mut UnsentEvents) {
-        if let Some(events) = untold.remove(id) {
+    /// Publishes the last events of an infrastructure that is gone, and ends its topic.
+    fn end_topic(&self, id: &str, unsent: &mut UnsentEvents) {
+        if let Some(events) = unsent.remove(id) {
             self.publish(id, events);
         }
         if let Some(topic) = self.topics().get(id) {
@@ -214,7 +211,7 @@ impl Feed {
         }
     }
 
-    /// Gives how many watchers were woken.
+    /// Publishes events. Returns the number of subscribers that were woken.
     fn publish(&self, id: &str, events: PendingBatch) -> u32 {
         let Some(topic) = self.topics().get(id).cloned() else { return 0 };
         let Some(batch) = events.finish() else { return 0 };
@@ -222,19 +219,20 @@ impl Feed {
         topic.subscriber_count()
     }
 
-    /// Answers about it that are kept are not good any more: for what is written by this very request.
+    /// Invalidates cached answers about an infrastructure. Called by a request that has changed it, before the change is
+    /// seen in the store.
     pub(crate) fn invalidate(&self, id: &str) {
         if let Some(topic) = self.topics().get(id) {
             topic.invalidate();
         }
     }
 
-    /// Of an infrastructure that somebody was interested in, and that exists.
+    /// Returns the topic of an infrastructure, if there is one and the infrastructure is not gone.
     pub(crate) fn existing_topic(&self, id: &str) -> Option<Arc<Topic>> {
         self.topics().get(id).filter(|topic| !topic.has_ended()).cloned()
     }
 
-    /// Of an infrastructure that exists.
+    /// Returns the topic of an infrastructure that exists, and creates it if there is none.
     pub(crate) fn topic(&self, id: &str) -> Arc<Topic> {
         if let Some(topic) = self.topics().get(id).filter(|topic| !topic.has_ended()) {
             return topic.clone();
@@ -245,13 +243,13 @@ impl Feed {
         }
         let topic = topics.entry(id.to_owned()).or_default();
         if topic.has_ended() {
-            // Another one with the same id.
+            // A new infrastructure with the same id.
             *topic = Arc::default();
         }
         topic.clone()
     }
 
-    /// Counts the changes of anything that lists show.
+    /// Returns a receiver for the number of changes of anything that lists show.
     pub(crate) fn watch_all(&self) -> watch::Receiver<u64> {
         self.all.subscribe()
     }

@@ -1,4 +1,5 @@
-//! One watcher's stream of events, as Server-Sent Events: <https://html.spec.whatwg.org/multipage/server-sent-events.html>
+//! Streams of events to single subscribers, as Server-Sent Events:
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use tokio::sync::watch;
 use super::topic::TopicState;
 use super::{Feed, PendingBatch, Topic};
 
-/// A silent stream says so often that it lives.
+/// Interval of comments on a silent stream, which keep its connection alive.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// Events that are read from the store at a time.
+/// Events read from the store at a time.
 const PAGE_SIZE: usize = 500;
 
 struct Subscriber {
@@ -23,24 +24,25 @@ struct Subscriber {
     topic: Arc<Topic>,
     topic_state: watch::Receiver<TopicState>,
     id: String,
-    /// The last event that was sent.
+    /// Id of the last event that was sent.
     after: u64,
-    /// The topic has all that comes after.
+    /// State in which the topic has all events after `after`.
     is_up_to_date: bool,
-    begun: bool,
+    started: bool,
     ended: bool,
 }
 
-/// Events of an infrastructure after this one. Ends when it is gone, or the service ends.
+/// Returns the stream of an infrastructure's events after this one. It ends when the infrastructure is gone or the
+/// service shuts down.
 pub(crate) fn subscribe(feed: Feed, id: String, after: u64) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let topic = feed.topic(&id);
-    let mut news = topic.subscribe();
-    news.mark_unchanged();
-    let watcher =
-        Subscriber { feed, topic, topic_state: news, id, after, is_up_to_date: false, begun: false, ended: false };
-    stream::unfold(watcher, |mut watcher| async {
-        let frame = watcher.next().await?;
-        Some((Ok(frame), watcher))
+    let mut topic_state = topic.subscribe();
+    topic_state.mark_unchanged();
+    let subscriber =
+        Subscriber { feed, topic, topic_state, id, after, is_up_to_date: false, started: false, ended: false };
+    stream::unfold(subscriber, |mut subscriber| async {
+        let frame = subscriber.next().await?;
+        Some((Ok(frame), subscriber))
     })
 }
 
@@ -49,13 +51,13 @@ impl Subscriber {
         if self.ended {
             return None;
         }
-        if !self.begun {
-            self.begun = true;
-            // So that clients know at once that they are connected, and come back soon.
+        if !self.started {
+            self.started = true;
+            // Shows clients at once that they are connected, and makes them reconnect soon.
             return Some(Bytes::from_static(b"retry: 2000\n\n"));
         }
         loop {
-            // Seen before the events are: all that there will be are there then.
+            // Read before the events: if the topic has ended by now, they are complete.
             let has_ended = self.topic.has_ended();
             if let Some((frames, last)) = self.next_events().await {
                 self.after = last;
@@ -77,7 +79,7 @@ impl Subscriber {
         }
     }
 
-    /// The next events, and the number of the last of them.
+    /// Returns the next events and the id of the last of them; `None` if there are none, or they can't be read.
     async fn next_events(&mut self) -> Option<(Bytes, u64)> {
         if self.is_up_to_date {
             if self.topic_state.borrow_and_update().event <= self.after {
@@ -88,17 +90,17 @@ impl Subscriber {
             }
         }
         self.topic_state.borrow_and_update();
-        // What it has missed, or what came before anybody watched.
+        // Events that this subscriber has missed, or that came before the topic had subscribers.
         match self.feed.engine.events(&self.id, self.after, PAGE_SIZE).await {
             Ok(events) => {
                 self.is_up_to_date = events.len() < PAGE_SIZE;
-                let mut together = PendingBatch::default();
+                let mut pending = PendingBatch::default();
                 for event in events.iter().filter_map(|event| serde_json::to_value(event).ok()) {
-                    together.add(&event);
+                    pending.add(&event);
                 }
-                match together.finish() {
+                match pending.finish() {
                     Some(batch) => Some((batch.after(self.after), batch.last())),
-                    // The store forgets them with the infrastructure.
+                    // The events are removed from the store together with the infrastructure.
                     None => self.topic.events_after(self.after),
                 }
             }

@@ -1,4 +1,4 @@
-//! An infrastructure that somebody is interested in.
+//! Topics: the state that subscribers of one infrastructure share, and cached answers about it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,27 +9,27 @@ use tokio::sync::watch;
 
 use super::Batch;
 
-/// Bytes of events that are kept ready, for as long as somebody watches.
+/// Bytes of events that are kept ready while there are subscribers.
 const MAX_READY_BYTES: usize = 1 << 20;
 
-/// Its changes, its latest events, and answers that are good until the next change.
+/// The changes and latest events of one infrastructure, and answers that are valid until the next change.
 #[derive(Default)]
 pub(crate) struct Topic {
-    /// Changes so far of whatever answers show.
+    /// Number of changes so far of anything that answers show.
     count: AtomicU64,
     state: watch::Sender<TopicState>,
     recent: Mutex<RecentEvents>,
     answers: Mutex<AnswerCache>,
-    /// After a count of changes: how many instances were ready, and how many there should be.
+    /// Number of changes, and the numbers of ready instances and of target instances after it.
     counts: Mutex<Option<(u64, (usize, usize))>>,
 }
 
-/// What watchers have been told.
+/// State that subscribers follow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TopicState {
-    /// The number of the last event.
+    /// Id of the last published event.
     pub(crate) event: u64,
-    /// The infrastructure is gone.
+    /// End of the topic: the infrastructure is gone.
     pub(crate) ended: bool,
 }
 
@@ -37,11 +37,11 @@ pub(crate) struct TopicState {
 #[derive(Default)]
 struct RecentEvents {
     batches: VecDeque<Batch>,
-    /// Of all of them.
+    /// Size of all batches.
     bytes: usize,
 }
 
-/// An answer with its tag.
+/// A response body with its entity tag.
 #[derive(Debug, Clone)]
 pub(crate) struct CachedAnswer {
     pub(crate) body: Bytes,
@@ -50,42 +50,42 @@ pub(crate) struct CachedAnswer {
 
 #[derive(Default)]
 struct AnswerCache {
-    /// After this change.
+    /// Number of changes after which the answers were made.
     count: u64,
-    kept: Vec<(&'static str, CachedAnswer)>,
+    entries: Vec<(&'static str, CachedAnswer)>,
 }
 
 impl Topic {
-    /// Something has changed: answers that are kept are not good any more.
+    /// Counts a change, which invalidates cached answers.
     pub(crate) fn invalidate(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Something has happened. Watchers are woken once for all of it.
+    /// Publishes a batch, and wakes subscribers once for all of it.
     pub(crate) fn push(&self, batch: Batch) {
         let last = batch.last();
         {
-            let mut latest = self.latest();
+            let mut recent = self.recent();
             if self.state.receiver_count() == 0 {
-                // Whoever begins to watch reads the store first.
-                *latest = RecentEvents::default();
+                // A new subscriber reads the store first.
+                *recent = RecentEvents::default();
             } else {
-                latest.add(batch);
+                recent.add(batch);
             }
         }
-        self.state.send_modify(|news| news.event = last.max(news.event));
+        self.state.send_modify(|state| state.event = last.max(state.event));
     }
 
-    /// The infrastructure is gone.
+    /// Ends the topic of an infrastructure that is gone, and wakes its subscribers.
     pub(crate) fn end(&self) {
-        self.state.send_modify(|news| news.ended = true);
+        self.state.send_modify(|state| state.ended = true);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.state.borrow().ended
     }
 
-    /// The number of the last event that was told.
+    /// Returns the id of the last published event.
     pub(crate) fn last_event(&self) -> u64 {
         self.state.borrow().event
     }
@@ -94,52 +94,59 @@ impl Topic {
         self.state.subscribe()
     }
 
-    /// How many watch it.
+    /// Returns the number of subscribers.
     pub(crate) fn subscriber_count(&self) -> u32 {
         u32::try_from(self.state.receiver_count()).unwrap_or(u32::MAX)
     }
 
-    /// Some of the events after this one, and the number of the last of them; none when they are not kept ready.
+    /// Returns some of the events after this one and the id of the last of them; `None` if there are none, or they are
+    /// not kept ready.
     pub(crate) fn events_after(&self, event: u64) -> Option<(Bytes, u64)> {
-        let latest = self.latest();
-        if event.saturating_add(1) < latest.batches.front()?.first() {
+        let recent = self.recent();
+        if event.saturating_add(1) < recent.batches.front()?.first() {
             return None;
         }
-        let next = latest.batches.partition_point(|batch| batch.last() <= event);
-        latest.batches.get(next).map(|batch| (batch.after(event), batch.last()))
+        let next = recent.batches.partition_point(|batch| batch.last() <= event);
+        recent.batches.get(next).map(|batch| (batch.after(event), batch.last()))
     }
 
-    /// An answer that is still good, or the count under which a new one may be kept.
+    /// Returns a cached answer that is still valid.
+    ///
+    /// # Errors
+    /// Returns the number of changes under which a new answer may be cached if there is none.
     pub(crate) fn cached_answer(&self, name: &str) -> Result<CachedAnswer, u64> {
         let count = self.count.load(Ordering::Acquire);
         let answers = self.answers();
-        let kept = answers.kept.iter().find(|(kept, _)| *kept == name && answers.count == count);
-        kept.map(|(_, answer)| answer.clone()).ok_or(count)
+        let found = answers.entries.iter().find(|(cached, _)| *cached == name && answers.count == count);
+        found.map(|(_, answer)| answer.clone()).ok_or(count)
     }
 
-    /// Keeps an answer that was made after this count of changes.
+    /// Caches an answer that was made after this number of changes.
     pub(crate) fn cache_answer(&self, name: &'static str, count: u64, answer: CachedAnswer) {
         let mut answers = self.answers();
         if answers.count != count {
-            *answers = AnswerCache { count, kept: Vec::new() };
+            *answers = AnswerCache { count, entries: Vec::new() };
         }
-        answers.kept.retain(|(kept, _)| *kept != name);
-        answers.kept.push((name, answer));
+        answers.entries.retain(|(cached, _)| *cached != name);
+        answers.entries.push((name, answer));
     }
 
-    /// How many instances are ready and how many there should be, or the count under which that may be kept.
+    /// Returns the cached numbers of ready instances and of target instances.
+    ///
+    /// # Errors
+    /// Returns the number of changes under which new ones may be cached if there are none.
     pub(crate) fn cached_counts(&self) -> Result<(usize, usize), u64> {
         let count = self.count.load(Ordering::Acquire);
         let counted = *self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counted.filter(|(at, _)| *at == count).map(|(_, counted)| counted).ok_or(count)
     }
 
-    /// Keeps what was counted after this count of changes.
+    /// Caches numbers that were counted after this number of changes.
     pub(crate) fn cache_counts(&self, count: u64, counted: (usize, usize)) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = Some((count, counted));
     }
 
-    fn latest(&self) -> MutexGuard<'_, RecentEvents> {
+    fn recent(&self) -> MutexGuard<'_, RecentEvents> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -169,20 +176,20 @@ mod tests {
     use super::*;
 
     fn batch(ids: std::ops::RangeInclusive<u64>, filling: usize) -> Batch {
-        let mut together = PendingBatch::default();
+        let mut pending = PendingBatch::default();
         for id in ids {
-            together.add(&json!({"id": id, "event": "nodecreated", "filling": "x".repeat(filling)})).unwrap();
+            pending.add(&json!({"id": id, "event": "nodecreated", "filling": "x".repeat(filling)})).unwrap();
         }
-        together.finish().unwrap()
+        pending.finish().unwrap()
     }
 
     #[test]
     fn a_watcher_gets_what_it_does_not_have_batch_by_batch() {
         let topic = Topic::default();
-        let _watcher = topic.subscribe();
+        let _subscriber = topic.subscribe();
         topic.push(batch(3..=5, 0));
         topic.push(batch(6..=7, 0));
-        // What comes again is not told again.
+        // A batch that arrives again is not added again.
         topic.push(batch(6..=7, 0));
         assert!(topic.events_after(1).is_none(), "2 is in the store only");
         assert_eq!(topic.events_after(2).map(|(_, last)| last), Some(5));
@@ -199,12 +206,12 @@ mod tests {
         let topic = Topic::default();
         topic.push(batch(1..=1, 0));
         assert!(topic.events_after(0).is_none());
-        let watcher = topic.subscribe();
+        let subscriber = topic.subscribe();
         for id in 2..=9 {
             topic.push(batch(id..=id, MAX_READY_BYTES / 3));
         }
         assert!(topic.events_after(6).is_none() && topic.events_after(7).is_some());
-        drop(watcher);
+        drop(subscriber);
         topic.push(batch(10..=10, 0));
         assert!(topic.events_after(9).is_none());
     }

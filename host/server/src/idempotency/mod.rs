@@ -1,6 +1,6 @@
-//! Requests with an `Idempotency-Key` are done once, however often they are sent within a day: all that change something, by
-//! whatever route. Who sends one again gets the answer of the first time. A request that changed nothing and failed may be tried
-//! again under its key.
+//! Idempotency: requests with an `Idempotency-Key` have their effect once, however often they are sent within a day. This
+//! holds for all requests that change something, by whatever route. A repetition gets the first response. A request that
+//! failed and changed nothing may be sent again under its key.
 
 mod record;
 mod store;
@@ -28,43 +28,43 @@ use store::KeyedRequest;
 
 pub(crate) use store::{IdempotentStore, note_operation};
 
-/// Under this name comes the key.
+/// Request header that carries the key.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The start of the records.
+/// Prefix of the records' keys.
 pub(crate) const KEY_PREFIX: &str = "service/repeatable/";
-/// For so long a request may be repeated with its key.
+/// Time for which a request may be repeated with its key.
 const RECORD_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// The same request is waited for where another service works on it.
+/// Time for which the response of the same request at another service is awaited.
 const REMOTE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Pause between two reads of the record.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Larger answers are not kept. No request that changes something has one.
+/// Largest response that is recorded, in bytes. No request that changes something has a larger one.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Knows requests by their keys. Clones are the same.
+/// Requests by their keys. Clones share the store and the locks.
 #[derive(Clone)]
 pub(crate) struct IdempotentRequests {
     store: Arc<dyn Store>,
-    /// Those that are worked on here.
+    /// Locks of the requests that this service handles now.
     locks: Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>,
 }
 
 impl IdempotentRequests {
-    /// Kept in this store.
+    /// Creates access to the requests recorded in this store.
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self { store, locks: Arc::default() }
     }
 
-    /// Where the same request waits until this one is answered.
+    /// Returns the lock that a request holds until it is answered; its repetition waits for it.
     fn request_lock(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = turns.get(key).and_then(Weak::upgrade) {
-            return turn;
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
+            return lock;
         }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::default();
-        turns.insert(key.to_owned(), Arc::downgrade(&turn));
-        turn
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::default();
+        locks.insert(key.to_owned(), Arc::downgrade(&lock));
+        lock
     }
 
     async fn find_record(&self, key: &str) -> Result<(u64, Option<IdempotencyRecord>), StoreError> {
@@ -74,17 +74,17 @@ impl IdempotentRequests {
         Ok((revision, record.filter(|record| is_fresh(record.time))))
     }
 
-    /// The answer of the first time, when it was done elsewhere.
+    /// Waits for the recorded response of a request that was done before, perhaps at another service.
     async fn wait_for_answer(&self, key: &str) -> Result<Response, ApiError> {
-        let began = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         loop {
             if let Some(response) = self.find_record(key).await?.1.and_then(|record| record.replay()) {
                 return Ok(response);
             }
-            if began.elapsed() >= REMOTE_ANSWER_TIMEOUT {
-                let text = "a request with this Idempotency-Key was done, and its answer was lost with whoever did it";
+            if started.elapsed() >= REMOTE_ANSWER_TIMEOUT {
+                let text = "the request with this Idempotency-Key was done, but its response was lost";
                 let problem = ApiError::new(StatusCode::CONFLICT, "request.answer-lost", text);
-                return Err(problem.with_help("GET what it was about; use a new key for a new request"));
+                return Err(problem.with_help("GET the resource to see its state; use a new key for a new request"));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -92,50 +92,51 @@ impl IdempotentRequests {
 
     async fn run_once(&self, caller: &Caller, request: Request, next: Next) -> Result<Response, ApiError> {
         let (parts, body) = request.into_parts();
-        let Some(given) = parts.headers.get(IDEMPOTENCY_KEY) else {
+        let Some(client_key) = parts.headers.get(IDEMPOTENCY_KEY) else {
             return Ok(next.run(Request::from_parts(parts, body)).await);
         };
-        // For each route: a client that numbers its requests to one thing says nothing of those to another.
+        // Keys are separate for each route: a client that numbers its requests to one resource may use the same numbers
+        // for another.
         let route = format!("\n{} {}\n", parts.method, parts.uri.path());
-        let key = sha256_hex(&[caller.name.as_bytes(), route.as_bytes(), given.as_bytes()].concat());
+        let key = sha256_hex(&[caller.name.as_bytes(), route.as_bytes(), client_key.as_bytes()].concat());
         let key = format!("{KEY_PREFIX}{key}");
         let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str());
-        let what = format!("{} {path}", parts.method);
+        let method_and_path = format!("{} {path}", parts.method);
         let body = collect_body(body).await?;
         let digest = sha256_hex(&body);
 
-        let turn = self.request_lock(&key).lock_owned().await;
-        let (revision, known) = self.find_record(&key).await?;
-        if let Some(known) = known {
-            if !known.is_same_request(&what, &digest) {
-                let text = "this Idempotency-Key came with another request before";
+        let lock = self.request_lock(&key).lock_owned().await;
+        let (revision, record) = self.find_record(&key).await?;
+        if let Some(record) = record {
+            if !record.is_same_request(&method_and_path, &digest) {
+                let text = "this Idempotency-Key was used for another request before";
                 let problem = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "request.key-reused", text);
                 return Err(problem.with_help("use a new key for a new request"));
             }
             return self.wait_for_answer(&key).await;
         }
-        let keyed = Arc::new(KeyedRequest::new(key.clone(), what, digest, revision));
+        let keyed = Arc::new(KeyedRequest::new(key.clone(), method_and_path, digest, revision));
         let (store, request) = (self.store.clone(), Request::from_parts(parts, Body::from(body)));
-        // A task of its own: who is cut off sends the same again, and is to find the answer.
-        let working = tokio::spawn(async move {
+        // A task of its own: a client that was disconnected sends the same request again, and is to find the response.
+        let handling = tokio::spawn(async move {
             let response = keyed.scope(next.run(request)).await;
             let response = keep_answer(&*store, &keyed, response).await;
-            drop(turn);
+            drop(lock);
             (response, keyed)
         });
-        let (response, keyed) = match working.await {
+        let (response, keyed) = match handling.await {
             Ok(done) => done,
-            // It is not cancelled by anybody, so it has panicked.
+            // Nothing cancels the task, so it has panicked.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         if keyed.is_overtaken() { self.wait_for_answer(&key).await } else { Ok(response) }
     }
 }
 
-/// Keeps the answer to a request that has changed something, or was fine as it was.
+/// Records the response to a request that has changed something or succeeded, and returns it.
 async fn keep_answer(store: &dyn Store, keyed: &KeyedRequest, response: Response) -> Response {
     let status = response.status();
-    // What could not be said now can be said when it is asked for again.
+    // A failure that changed nothing, or an unavailable service, may have another response next time.
     let is_final = status.is_success() || (keyed.is_done() && status != StatusCode::SERVICE_UNAVAILABLE);
     if !is_final || keyed.is_overtaken() {
         return response;
@@ -143,7 +144,7 @@ async fn keep_answer(store: &dyn Store, keyed: &KeyedRequest, response: Response
     let (parts, body) = response.into_parts();
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
-        // Bodies of these answers are there at once, and do not break off.
+        // Bodies of these responses are complete in memory, and do not break off.
         Err(_) => return Response::from_parts(parts, Body::empty()),
     };
     let answer =
@@ -151,16 +152,19 @@ async fn keep_answer(store: &dyn Store, keyed: &KeyedRequest, response: Response
     if let Some(answer) = answer
         && let Err(error) = keyed.store_answer(store, answer).await
     {
-        tracing::warn!(request = keyed.request, "an answer could not be kept for the same request: {error}");
+        tracing::warn!(
+            request = keyed.request,
+            "a response could not be recorded for repetitions of its request: {error}"
+        );
     }
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Goes around the routes, inside of the guard.
+/// Middleware around the routes, inside of the guard.
 pub(crate) async fn enforce(State(requests): State<IdempotentRequests>, request: Request, next: Next) -> Response {
     let changes = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
     match request.extensions().get::<Caller>().cloned() {
-        // Who only looks changes nothing: there is nothing to be kept for them.
+        // A caller that may only read changes nothing: no record is needed.
         Some(caller) if changes && caller.scope > Scope::Read && request.headers().contains_key(IDEMPOTENCY_KEY) => {
             requests.run_once(&caller, request, next).await.unwrap_or_else(ApiError::into_response)
         }
@@ -168,7 +172,7 @@ pub(crate) async fn enforce(State(requests): State<IdempotentRequests>, request:
     }
 }
 
-/// Whether it is the record of a request that can't be repeated any more.
+/// Returns true if the entry is the record of a request that can't be repeated any more.
 pub(crate) fn is_expired(entry: &Entry) -> bool {
     entry.key.starts_with(KEY_PREFIX)
         && decode_record::<IdempotencyRecord>(entry).is_ok_and(|record| !is_fresh(record.time))

@@ -1,4 +1,4 @@
-//! What is kept of a request with an `Idempotency-Key`.
+//! The record of a request with an `Idempotency-Key`.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -9,33 +9,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::accepted_as;
 
-/// Of an answer that was given before.
+/// Header of a response that was given before.
 const REPLAYED_HEADER: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// Headers of an answer that are kept.
+/// Headers of a response that are recorded.
 const RECORDED_HEADERS: [HeaderName; 3] = [CONTENT_TYPE, LOCATION, ETAG];
 
-/// A request that was done, and what was answered. Its key in the store is made of the caller and the `Idempotency-Key`.
+/// A request that was done, and its response. Its key in the store is a digest of the caller, the route and the
+/// `Idempotency-Key`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct IdempotencyRecord {
-    /// Of what was posted.
+    /// Digest of the request's body.
     pub(super) digest: String,
     /// Method and path; records of older versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) request: Option<String>,
-    /// The infrastructure of the operation that it has promised.
+    /// Infrastructure of the operation that the request created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) infraid: Option<String>,
-    /// That operation.
+    /// Id of that operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) operation: Option<String>,
-    /// When it was done.
+    /// Time at which the request was done.
     pub(super) time: Timestamp,
-    /// Absent until it is known, which is a moment after it was done.
+    /// Response; absent until it is known, which is a moment after the request was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) answer: Option<RecordedResponse>,
 }
 
-/// An answer, as it was given.
+/// A response, as it was given.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RecordedResponse {
     status: u16,
@@ -44,23 +45,23 @@ pub(super) struct RecordedResponse {
 }
 
 impl RecordedResponse {
-    /// None for a body that is no text.
+    /// Creates the record of a response; `None` if its body is not UTF-8.
     pub(super) fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        let kept = RECORDED_HEADERS
+        let recorded = RECORDED_HEADERS
             .iter()
             .filter_map(|name| Some((name.to_string(), headers.get(name)?.to_str().ok()?.to_owned())));
         let body = std::str::from_utf8(body).ok()?.to_owned();
-        Some(Self { status: status.as_u16(), headers: kept.collect(), body })
+        Some(Self { status: status.as_u16(), headers: recorded.collect(), body })
     }
 }
 
 impl IdempotencyRecord {
-    /// Whether this is the request of then.
+    /// Returns true if this is the recorded request.
     pub(super) fn is_same_request(&self, request: &str, digest: &str) -> bool {
-        self.digest == digest && self.request.as_deref().is_none_or(|then| then == request)
+        self.digest == digest && self.request.as_deref().is_none_or(|recorded| recorded == request)
     }
 
-    /// What was answered then; none while that is not known.
+    /// Returns the recorded response; `None` while it is not known.
     pub(super) fn replay(&self) -> Option<Response> {
         let mut response = match (&self.answer, &self.infraid, &self.operation) {
             (Some(answer), ..) => {

@@ -1,6 +1,6 @@
-//! The store, as routes and the engine use it: what a request with a key changes is one transaction with the note that it was
-//! done. So it is done once, also when the same request comes again while it is worked on, at another service on this store, or
-//! after this one was killed.
+//! The store as routes and the engine use it: changes by a request with a key are one transaction with the record that it
+//! was done. So it is done once, also if the same request arrives again while it is handled, at another service on this
+//! store, or after this one was killed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,40 +15,40 @@ use super::record::{IdempotencyRecord, RecordedResponse};
 use crate::codec::put_record;
 
 tokio::task_local! {
-    /// The request that this task works on, if it has a key.
+    /// The request that this task handles, if it has a key.
     static CURRENT_REQUEST: Arc<KeyedRequest>;
 }
 
 /// A request with a key.
 pub(super) struct KeyedRequest {
-    /// Of its record in the store.
+    /// Key of its record in the store.
     pub(super) key: String,
     /// Method and path.
     pub(super) request: String,
-    /// Of its body.
+    /// Digest of its body.
     pub(super) digest: String,
     state: Mutex<KeyedState>,
 }
 
 #[derive(Clone, Default)]
 struct KeyedState {
-    /// Of its record; 0 while there is none.
+    /// Revision of its record; 0 while there is none.
     revision: Revision,
-    /// It has changed something.
+    /// State after the request has changed something.
     done: bool,
-    /// The same request has changed something elsewhere, a moment before.
+    /// State after the same request has changed something elsewhere a moment before.
     overtaken: bool,
-    /// Infrastructure and operation that it promises.
-    promised: Option<(String, String)>,
+    /// Infrastructure and id of the operation that it creates.
+    operation: Option<(String, String)>,
 }
 
 impl KeyedRequest {
-    /// Not begun. The revision is that of a record that is too old to count.
+    /// Creates a request that has not begun. `revision` is that of its expired record, or 0.
     pub(super) fn new(key: String, request: String, digest: String, revision: Revision) -> Self {
         Self { key, request, digest, state: Mutex::new(KeyedState { revision, ..KeyedState::default() }) }
     }
 
-    /// Works on it.
+    /// Runs the work of this request: the store records its changes for it.
     pub(super) async fn scope<F: Future>(self: &Arc<Self>, work: F) -> F::Output {
         CURRENT_REQUEST.scope(self.clone(), work).await
     }
@@ -61,7 +61,7 @@ impl KeyedRequest {
         self.state().overtaken
     }
 
-    /// Keeps what was answered. When that fails, a repeated request learns that it was done, and not what was answered.
+    /// Records the response. If that fails, a repetition learns that the request was done, and not its response.
     pub(super) async fn store_answer(&self, store: &dyn Store, answer: RecordedResponse) -> Result<(), StoreError> {
         let state = self.state().clone();
         let writes = vec![self.record_write(&state, Some(answer))?];
@@ -70,7 +70,7 @@ impl KeyedRequest {
     }
 
     fn record_write(&self, state: &KeyedState, answer: Option<RecordedResponse>) -> Result<Write, StoreError> {
-        let (infraid, operation) = state.promised.clone().unzip();
+        let (infraid, operation) = state.operation.clone().unzip();
         let record = IdempotencyRecord {
             digest: self.digest.clone(),
             request: Some(self.request.clone()),
@@ -83,9 +83,9 @@ impl KeyedRequest {
     }
 
     async fn commit(&self, store: &dyn Store, mut transaction: Transaction) -> Result<CommitOutcome, StoreError> {
-        let before = self.state().clone();
-        transaction.compares.push(Compare::Modified(self.key.clone(), before.revision));
-        transaction.writes.push(self.record_write(&before, None)?);
+        let state = self.state().clone();
+        transaction.compares.push(Compare::Modified(self.key.clone(), state.revision));
+        transaction.writes.push(self.record_write(&state, None)?);
         match store.commit(transaction).await? {
             CommitOutcome::Committed(revision) => {
                 let mut state = self.state();
@@ -93,8 +93,8 @@ impl KeyedRequest {
                 Ok(CommitOutcome::Committed(revision))
             }
             CommitOutcome::Conflict => {
-                let now = store.get(&self.key).await?.map_or(0, |entry| entry.modified);
-                if now == before.revision {
+                let current = store.get(&self.key).await?.map_or(0, |entry| entry.modified);
+                if current == state.revision {
                     return Ok(CommitOutcome::Conflict);
                 }
                 self.state().overtaken = true;
@@ -109,14 +109,14 @@ impl KeyedRequest {
     }
 }
 
-/// The request that is worked on promises this operation: what it is to be answered with, whatever happens.
+/// Notes that the current request creates this operation, with which it is answered whatever happens to this service.
 pub(crate) fn note_operation(infraid: &str, operation: &str) {
     // Most requests have no key.
-    let _ =
-        CURRENT_REQUEST.try_with(|request| request.state().promised = Some((infraid.to_owned(), operation.to_owned())));
+    let _ = CURRENT_REQUEST
+        .try_with(|request| request.state().operation = Some((infraid.to_owned(), operation.to_owned())));
 }
 
-/// A store that notes what requests with a key have done.
+/// A store that records requests with a key together with their changes.
 pub(crate) struct IdempotentStore(pub(crate) Arc<dyn Store>);
 
 #[async_trait]

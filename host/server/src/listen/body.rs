@@ -1,4 +1,4 @@
-//! A request's body, no larger and no slower than allowed.
+//! Request bodies, limited in size and time.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -14,32 +14,32 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::{LimitExceeded, RequestLimits};
 
-/// What nobody wants of a body is still taken for so long.
+/// Time for which the unread rest of a body is still received.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// And not more than so many bytes.
+/// Bytes of the unread rest that are received at most.
 const DRAIN_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// What was wrong with a body, told to who answers the request: handlers only see that it broke off.
+/// The limit that a body exceeded, for the layer that answers the request: handlers only see that the body broke off.
 pub(super) type BodyErrorCell = Arc<OnceLock<LimitExceeded>>;
 
-/// A body that breaks off where it goes over a limit.
+/// A body that breaks off when it exceeds a limit.
 pub(super) struct LimitedBody {
     inner: Body,
     remaining: usize,
-    /// Since somebody reads it.
+    /// Deadline of the body, which starts when it is first read.
     deadline: Option<Pin<Box<Sleep>>>,
     limits: RequestLimits,
     error: BodyErrorCell,
 }
 
 impl LimitedBody {
-    pub(super) fn new(inner: Body, limits: &RequestLimits, verdict: BodyErrorCell) -> Self {
-        Self { inner, remaining: limits.body_bytes, deadline: None, limits: limits.clone(), error: verdict }
+    pub(super) fn new(inner: Body, limits: &RequestLimits, error: BodyErrorCell) -> Self {
+        Self { inner, remaining: limits.body_bytes, deadline: None, limits: limits.clone(), error }
     }
 
-    fn fail(&self, overrun: LimitExceeded) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let _ = self.error.set(overrun);
-        Poll::Ready(Some(Err(axum::Error::new(overrun))))
+    fn fail(&self, error: LimitExceeded) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let _ = self.error.set(error);
+        Poll::Ready(Some(Err(axum::Error::new(error))))
     }
 }
 
@@ -49,24 +49,25 @@ impl Drop for LimitedBody {
     }
 }
 
-/// Takes the rest of a body that nobody wants. Otherwise the connection would be closed under whoever still sends it, who
-/// would hear of that instead of the answer; and who goes on to use the connection for something else.
+/// Receives and drops the unread rest of a body, in a task of its own and within [`DRAIN_TIMEOUT`] and
+/// [`DRAIN_MAX_BYTES`]. Otherwise the connection would be closed while the client still sends, and the client would see
+/// that instead of the response; and it could not reuse the connection.
 pub(super) fn drain(mut body: Body) {
     if body.is_end_stream() {
         return;
     }
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(async move {
-        let mut left = DRAIN_MAX_BYTES;
-        let taken = async {
+        let mut remaining = DRAIN_MAX_BYTES;
+        let draining = async {
             while let Some(Ok(frame)) = body.frame().await {
-                match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                    Some(rest) => left = rest,
+                match remaining.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                    Some(rest) => remaining = rest,
                     None => return,
                 }
             }
         };
-        let _ = timeout(DRAIN_TIMEOUT, taken).await;
+        let _ = timeout(DRAIN_TIMEOUT, draining).await;
     });
 }
 
@@ -81,7 +82,7 @@ impl hyper::body::Body for LimitedBody {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             match self.remaining.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                Some(left) => self.remaining = left,
+                Some(rest) => self.remaining = rest,
                 None => return self.fail(LimitExceeded::BodyTooLarge { limit: self.limits.body_bytes }),
             }
         }

@@ -1,4 +1,4 @@
-//! One connection.
+//! Serving of one connection: TLS handshake, HTTP/1.1 or HTTP/2, and its end.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 use super::idle::{ActiveRequest, TrackedConnection};
 use super::{ConnectionLimits, Peer};
 
-/// What all connections share.
+/// State shared by all connections of a listener.
 pub(super) struct ConnectionContext {
     pub(super) router: Router,
     pub(super) tls: Option<watch::Receiver<Arc<ServerConfig>>>,
@@ -34,20 +34,20 @@ pub(super) struct ConnectionContext {
     pub(super) shutdown: CancellationToken,
 }
 
-/// Serves a connection until the other end closes it, until it is to make room, or until the service ends and its last request
-/// is answered.
+/// Serves a connection until the client closes it, until it is evicted, or until the service shuts down and the last
+/// request is answered.
 pub(super) async fn serve_connection(
     stream: TcpStream,
     peer: Peer,
-    visitor: Arc<TrackedConnection>,
-    shared: Arc<ConnectionContext>,
+    tracked: Arc<TrackedConnection>,
+    context: Arc<ConnectionContext>,
 ) {
-    // Answers are small; waiting for more bytes costs more than a packet.
+    // Responses are small; waiting for more bytes costs more than a packet.
     let _ = stream.set_nodelay(true);
-    match &shared.tls {
-        // Apart, so that connections without TLS take up no memory for it.
-        Some(tls) => Box::pin(serve_tls(stream, tls, peer, &visitor, &shared)).await,
-        None => serve_http(stream, peer, &visitor, &shared).await,
+    match &context.tls {
+        // Boxed, so that connections without TLS take up no memory for it.
+        Some(tls) => Box::pin(serve_tls(stream, tls, peer, &tracked, &context)).await,
+        None => serve_http(stream, peer, &tracked, &context).await,
     }
 }
 
@@ -55,83 +55,86 @@ async fn serve_tls(
     stream: TcpStream,
     tls: &watch::Receiver<Arc<ServerConfig>>,
     peer: Peer,
-    visitor: &Arc<TrackedConnection>,
-    shared: &ConnectionContext,
+    tracked: &Arc<TrackedConnection>,
+    context: &ConnectionContext,
 ) {
     let config = tls.borrow().clone();
-    let handshake = timeout(shared.limits.handshake_timeout, TlsAcceptor::from(config).accept(stream));
-    let done = tokio::select! {
-        done = handshake => done,
-        () = wait_for_close(visitor, shared) => return,
+    let handshake = timeout(context.limits.handshake_timeout, TlsAcceptor::from(config).accept(stream));
+    let outcome = tokio::select! {
+        outcome = handshake => outcome,
+        () = wait_for_close(tracked, context) => return,
     };
-    match done {
-        Ok(Ok(stream)) => serve_http(stream, peer, visitor, shared).await,
-        Ok(Err(error)) => tracing::debug!(%error, "a connection was not encrypted"),
-        Err(_) => tracing::debug!("a connection took too long to be encrypted"),
+    match outcome {
+        Ok(Ok(stream)) => serve_http(stream, peer, tracked, context).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
-    visitor: &Arc<TrackedConnection>,
-    shared: &ConnectionContext,
+    tracked: &Arc<TrackedConnection>,
+    context: &ConnectionContext,
 ) {
-    let asked = Arc::new(Notify::new());
+    let requested = Arc::new(Notify::new());
     let service = service_fn({
-        let (asked, router, visitor) = (asked.clone(), shared.router.clone(), visitor.clone());
+        let (requested, router, tracked) = (requested.clone(), context.router.clone(), tracked.clone());
         move |request: Request<Incoming>| {
-            asked.notify_one();
-            handle_request(router.clone(), request, peer, visitor.begin_request())
+            requested.notify_one();
+            handle_request(router.clone(), request, peer, tracked.begin_request())
         }
     });
-    let protocol = http_builder(&shared.limits);
+    let protocol = http_builder(&context.limits);
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
-        () = first_request_timeout(&asked, shared.limits.head_timeout) => return tracing::debug!("a connection asked for nothing"),
-        () = wait_for_close(visitor, shared) => {
-            if !shared.shutdown.is_cancelled() && !visitor.is_busy() {
-                return tracing::debug!("a connection that waited for a request made room");
+        () = first_request_timeout(&requested, context.limits.head_timeout) => {
+            return tracing::debug!("a connection sent no request in time");
+        }
+        () = wait_for_close(tracked, context) => {
+            if !context.shutdown.is_cancelled() && !tracked.is_busy() {
+                return tracing::debug!("an idle connection was evicted");
             }
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = outcome {
-        // Clients go as they like.
+        // Clients may close connections at any time.
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
-/// Answers; the connection is busy until the whole answer is sent.
+/// Handles a request. The connection is busy until the whole response is sent.
 async fn handle_request(
     router: Router,
     mut request: Request<Incoming>,
     peer: Peer,
-    busy: ActiveRequest,
+    active: ActiveRequest,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(peer);
     let response = router.oneshot(request.map(Body::new)).await?;
     Ok(response.map(|body| {
         Body::new(body.map_frame(move |frame| {
-            let _held = &busy;
+            let _held = &active;
             frame
         }))
     }))
 }
 
-/// Ends when a connection is to take no more requests.
-async fn wait_for_close(visitor: &TrackedConnection, shared: &ConnectionContext) {
+/// Waits until a connection is to take no more requests: until it is evicted, or the service shuts down.
+async fn wait_for_close(tracked: &TrackedConnection, context: &ConnectionContext) {
     tokio::select! {
-        () = visitor.wait_for_eviction() => {}
-        () = shared.shutdown.cancelled() => {}
+        () = tracked.wait_for_eviction() => {}
+        () = context.shutdown.cancelled() => {}
     }
 }
 
-/// Ends when there was no first request in time. Hyper's own limit does not begin before it knows the protocol.
-async fn first_request_timeout(asked: &Notify, limit: Duration) {
-    if timeout(limit, asked.notified()).await.is_ok() {
+/// Returns if no first request arrives in time, else never. Hyper's own timeout does not start before the protocol is
+/// known.
+async fn first_request_timeout(requested: &Notify, limit: Duration) {
+    if timeout(limit, requested.notified()).await.is_ok() {
         std::future::pending().await
     }
 }
@@ -142,7 +145,7 @@ fn http_builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
-        // Hyper takes no less.
+        // Hyper panics on less.
         .max_buf_size(limits.head_bytes.max(8192))
         .max_headers(limits.headers);
     builder

@@ -1,26 +1,26 @@
-//! Addresses that others reach need more than those that only this machine reaches.
+//! Requirements for listening on an address that other machines can reach: encryption, and a token.
 
 use std::net::SocketAddr;
 
-/// Why the service does not listen where others reach it.
+/// Reason why the service does not listen on an address that other machines can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExposureError {
-    /// Tokens would go over the network for everybody to read.
-    #[error("other machines reach {address}, and connections there would not be encrypted")]
+    /// Missing encryption: tokens would be readable on the network.
+    #[error("other machines can reach {address}, and connections to it would not be encrypted")]
     Unencrypted {
-        /// Where it was to listen.
+        /// Configured address.
         address: SocketAddr,
     },
-    /// Nobody could use it.
-    #[error("other machines reach {address}, and there is no token with which they could be let in")]
+    /// Missing token: nobody could use the service.
+    #[error("other machines can reach {address}, and there is no valid token to admit them")]
     NoToken {
-        /// Where it was to listen.
+        /// Configured address.
         address: SocketAddr,
     },
 }
 
 impl ExposureError {
-    /// For programs.
+    /// Returns the error code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unencrypted { .. } => "serve.unencrypted",
@@ -28,31 +28,34 @@ impl ExposureError {
         }
     }
 
-    /// How to mend it.
+    /// Returns advice on how to resolve the error.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Unencrypted { .. } => {
-                "give it a certificate with --tls-certificate and --tls-key; or, where a proxy on a network of trust \
+                "give it a certificate with --tls-certificate and --tls-key; or, if a proxy on a trusted network \
                  encrypts, --insecure-http; or listen on 127.0.0.1"
             }
-            Self::NoToken { .. } => "make one: `occopus token create NAME --scope read|operate|admin`",
+            Self::NoToken { .. } => "create one: `occopus token create NAME --scope read|operate|admin`",
         }
     }
 }
 
-/// Whether the service may listen there: on a loopback address always; elsewhere with TLS, or by the operator's explicit wish
-/// without, and with a good token.
+/// Checks that the service may listen on an address: on a loopback address always; elsewhere with TLS, or without it if
+/// the operator allows that explicitly, and only if there is a valid token.
+///
+/// # Errors
+/// Returns [`ExposureError::Unencrypted`] or [`ExposureError::NoToken`] if it may not.
 pub fn check_exposure(
     address: SocketAddr,
     tls: bool,
     insecure_http: bool,
-    any_good_token: bool,
+    has_valid_token: bool,
 ) -> Result<(), ExposureError> {
     if address.ip().to_canonical().is_loopback() {
         Ok(())
     } else if !tls && !insecure_http {
         Err(ExposureError::Unencrypted { address })
-    } else if !any_good_token {
+    } else if !has_valid_token {
         Err(ExposureError::NoToken { address })
     } else {
         Ok(())

@@ -1,38 +1,39 @@
-//! Open files. Each connection is one, and what the service does needs some, too: if connections could take them all, the store
-//! and the clouds would be out of reach.
+//! The limit on open files. Each connection is one, and the service needs others: if connections could take them all, the
+//! store and the clouds would be out of reach.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What connections leave for everything else.
+/// Files that connections leave for everything else.
 const RESERVED_FILES: u64 = 512;
 
-/// Makes room for so many connections, as far as the operating system allows, and gives the number that there is room for.
+/// Raises the limit of the process for this many connections, as far as the operating system allows, and returns the
+/// number of connections that fit.
 pub(super) fn raise_limit(connections: usize) -> usize {
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(RESERVED_FILES);
+    let needed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(RESERVED_FILES);
     let limit = getrlimit(Resource::Nofile);
-    let raised = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    let target = limit.maximum.map_or(needed, |maximum| needed.min(maximum));
     let mut current = limit.current.unwrap_or(u64::MAX);
-    if current < raised {
-        match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit }) {
-            Ok(()) => current = raised,
-            Err(error) => tracing::debug!(%error, "the number of open files could not be raised"),
+    if current < target {
+        match setrlimit(Resource::Nofile, Rlimit { current: Some(target), ..limit }) {
+            Ok(()) => current = target,
+            Err(error) => tracing::debug!(%error, "the limit on open files could not be raised"),
         }
     }
-    let room = connections_within(connections, current);
-    if room < connections {
+    let fitting = connections_within(connections, current);
+    if fitting < connections {
         tracing::warn!(
-            "the operating system allows {current} open files, enough for {room} connections at a time instead of \
-             {connections}; `ulimit -Hn` or LimitNOFILE= of systemd changes that"
+            "the operating system allows {current} open files, enough for {fitting} connections at a time instead of \
+             {connections}; raise the limit with `ulimit -Hn` or LimitNOFILE= of systemd"
         );
     }
-    room
+    fitting
 }
 
-/// The connections for which there is room among so many files.
+/// Returns the number of connections that fit into this many open files.
 fn connections_within(connections: usize, files: u64) -> usize {
-    // Where there are few files, half of them.
-    let most = files.saturating_sub(RESERVED_FILES).max(files / 2).max(1);
-    connections.min(usize::try_from(most).unwrap_or(usize::MAX))
+    // Half of the files, if there are few.
+    let limit = files.saturating_sub(RESERVED_FILES).max(files / 2).max(1);
+    connections.min(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

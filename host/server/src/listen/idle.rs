@@ -1,5 +1,5 @@
-//! Connections that wait for a request. Where there is no room for another connection, the one that has waited longest makes
-//! some: so nobody is held up by connections that are held open for nothing.
+//! Idle connections, in the order in which they became idle. When there is no room for another connection, the one that
+//! has been idle longest is evicted: so connections that are held open without requests block nobody.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// All connections that wait, by how long.
+/// All idle connections, the longest idle first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct IdleConnections {
     queue: Arc<Mutex<IdleQueue>>,
@@ -19,7 +19,7 @@ struct IdleQueue {
     connections: BTreeMap<u64, (IpAddr, CancellationToken)>,
 }
 
-/// One connection: in the line while it has no request.
+/// A connection, which is in the queue while it has no request.
 #[derive(Debug)]
 pub(super) struct TrackedConnection {
     idle: IdleConnections,
@@ -34,59 +34,59 @@ struct ConnectionState {
     position: u64,
 }
 
-/// A request, until its answer is sent or given up.
+/// A request under way, until its response is sent or dropped.
 #[derive(Debug)]
 pub(super) struct ActiveRequest {
     connection: Arc<TrackedConnection>,
 }
 
 impl IdleConnections {
-    /// Puts a connection at the end of the line.
-    pub(super) fn register(&self, neighbourhood: IpAddr) -> Arc<TrackedConnection> {
-        let away = CancellationToken::new();
-        let place = self.enqueue(neighbourhood, &away);
-        let state = Mutex::new(ConnectionState { requests: 0, position: place });
-        Arc::new(TrackedConnection { idle: self.clone(), network: neighbourhood, evicted: away, state })
+    /// Registers a connection, at the end of the queue.
+    pub(super) fn register(&self, network: IpAddr) -> Arc<TrackedConnection> {
+        let evicted = CancellationToken::new();
+        let position = self.enqueue(network, &evicted);
+        let state = Mutex::new(ConnectionState { requests: 0, position });
+        Arc::new(TrackedConnection { idle: self.clone(), network, evicted, state })
     }
 
-    /// Lets the connection end that has waited longest: of this neighbourhood, or of all. False: none waits.
-    pub(super) fn evict_longest_idle(&self, neighbourhood: Option<IpAddr>) -> bool {
-        let mut line = lock(&self.queue);
-        let mut places = line.connections.iter();
-        let first = places.find(|(_, (own, _))| neighbourhood.is_none_or(|wanted| wanted == *own));
-        let first = first.map(|(place, _)| *place);
-        let sent = first.and_then(|place| line.connections.remove(&place));
-        sent.is_some_and(|(_, away)| {
-            away.cancel();
+    /// Evicts the longest idle connection of this network, or of all; returns false if none is idle.
+    pub(super) fn evict_longest_idle(&self, network: Option<IpAddr>) -> bool {
+        let mut queue = lock(&self.queue);
+        let mut connections = queue.connections.iter();
+        let first = connections.find(|(_, (other, _))| network.is_none_or(|network| network == *other));
+        let first = first.map(|(position, _)| *position);
+        let removed = first.and_then(|position| queue.connections.remove(&position));
+        removed.is_some_and(|(_, evicted)| {
+            evicted.cancel();
             true
         })
     }
 
-    fn enqueue(&self, neighbourhood: IpAddr, away: &CancellationToken) -> u64 {
-        let mut line = lock(&self.queue);
-        let place = line.next;
-        line.next += 1;
-        line.connections.insert(place, (neighbourhood, away.clone()));
-        place
+    fn enqueue(&self, network: IpAddr, evicted: &CancellationToken) -> u64 {
+        let mut queue = lock(&self.queue);
+        let position = queue.next;
+        queue.next += 1;
+        queue.connections.insert(position, (network, evicted.clone()));
+        position
     }
 
-    fn dequeue(&self, place: u64) {
-        lock(&self.queue).connections.remove(&place);
+    fn dequeue(&self, position: u64) {
+        lock(&self.queue).connections.remove(&position);
     }
 }
 
 impl TrackedConnection {
-    /// Ends when it is to go.
+    /// Waits until the connection is evicted.
     pub(super) async fn wait_for_eviction(&self) {
         self.evicted.cancelled().await;
     }
 
-    /// Whether it has a request.
+    /// Returns true while a request is under way.
     pub(super) fn is_busy(&self) -> bool {
         lock(&self.state).requests > 0
     }
 
-    /// A request has come.
+    /// Begins a request; the first one takes the connection out of the queue.
     pub(super) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         let mut state = lock(&self.state);
         if state.requests == 0 {
@@ -99,19 +99,19 @@ impl TrackedConnection {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let TrackedConnection { idle: waiting, network: neighbourhood, evicted: away, state } = &*self.connection;
+        let TrackedConnection { idle, network, evicted, state } = &*self.connection;
         let mut state = lock(state);
         state.requests -= 1;
         if state.requests == 0 {
-            state.position = waiting.enqueue(*neighbourhood, away);
+            state.position = idle.enqueue(*network, evicted);
         }
     }
 }
 
 impl Drop for TrackedConnection {
     fn drop(&mut self) {
-        let place = lock(&self.state).position;
-        self.idle.dequeue(place);
+        let position = lock(&self.state).position;
+        self.idle.dequeue(position);
     }
 }
 
@@ -127,20 +127,20 @@ mod tests {
 
     #[test]
     fn who_has_waited_longest_goes_first_and_who_is_busy_stays() {
-        let waiting = IdleConnections::default();
+        let idle = IdleConnections::default();
         let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let [one, two, three] = [here, there, here].map(|address| waiting.register(address));
-        let is_away = |visitor: &TrackedConnection| visitor.evicted.is_cancelled();
+        let [one, two, three] = [here, there, here].map(|address| idle.register(address));
+        let is_evicted = |connection: &TrackedConnection| connection.evicted.is_cancelled();
         let (busy, more) = (one.begin_request(), one.begin_request());
-        assert!(waiting.evict_longest_idle(Some(here)) && is_away(&three));
-        assert!(!waiting.evict_longest_idle(Some(here)) && one.is_busy());
+        assert!(idle.evict_longest_idle(Some(here)) && is_evicted(&three));
+        assert!(!idle.evict_longest_idle(Some(here)) && one.is_busy());
         drop(busy);
-        assert!(!waiting.evict_longest_idle(Some(here)));
+        assert!(!idle.evict_longest_idle(Some(here)));
         drop(more);
-        assert!(waiting.evict_longest_idle(None) && is_away(&two));
-        assert!(waiting.evict_longest_idle(None) && is_away(&one) && !one.is_busy());
-        assert!(!waiting.evict_longest_idle(None));
-        drop(waiting.register(Ipv4Addr::LOCALHOST.into()));
-        assert!(!waiting.evict_longest_idle(None));
+        assert!(idle.evict_longest_idle(None) && is_evicted(&two));
+        assert!(idle.evict_longest_idle(None) && is_evicted(&one) && !one.is_busy());
+        assert!(!idle.evict_longest_idle(None));
+        drop(idle.register(Ipv4Addr::LOCALHOST.into()));
+        assert!(!idle.evict_longest_idle(None));
     }
 }

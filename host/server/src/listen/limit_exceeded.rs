@@ -1,4 +1,4 @@
-//! What goes over a limit, or breaks.
+//! Errors of requests that exceed a limit, or whose handler panics.
 
 use std::error::Error;
 use std::time::Duration;
@@ -8,42 +8,42 @@ use http::StatusCode;
 
 use crate::problem::ApiError;
 
-/// A request that goes over a limit, or breaks the service.
+/// Failure of a request that exceeds a limit, or whose handler panics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LimitExceeded {
-    /// The head is too large.
+    /// Head with too many or too large headers.
     #[error("the request has too many headers, or too large ones")]
     HeadersTooLarge,
-    /// The body is too large.
+    /// Body that is too large.
     #[error("the request's body is larger than {limit} bytes")]
     BodyTooLarge {
-        /// So large it may be.
+        /// Limit in bytes.
         limit: usize,
     },
-    /// The body takes too long to arrive.
+    /// Body that takes too long to arrive.
     #[error("the request's body did not arrive within {} s", limit.as_secs_f32())]
     BodyTimeout {
-        /// So long it may take.
+        /// Time limit.
         limit: Duration,
     },
-    /// The answer takes too long.
+    /// Response that takes too long.
     #[error("the request could not be answered within {} s", limit.as_secs_f32())]
     RequestTimeout {
-        /// So long it may take.
+        /// Time limit.
         limit: Duration,
     },
-    /// A mistake in this program.
-    #[error("the request met a mistake in the service; its log has more")]
+    /// Panic of a handler: a bug in this program.
+    #[error("internal error: the service failed to handle the request; its log has the details")]
     Panicked,
 }
 
 impl LimitExceeded {
-    /// What a body broke off for, among the reasons of an error.
+    /// Finds the exceeded limit in an error or its sources.
     pub fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
     }
 
-    /// For programs.
+    /// Returns the error code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::HeadersTooLarge => "request.headers",
@@ -54,7 +54,7 @@ impl LimitExceeded {
         }
     }
 
-    /// Of the answer.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

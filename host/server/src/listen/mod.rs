@@ -1,4 +1,5 @@
-//! How connections are taken: HTTP/1.1 and HTTP/2, with TLS or without, and none of them at the cost of the others.
+//! The listener: accepts connections for HTTP/1.1 and HTTP/2, with TLS or without, and limits each so that none blocks
+//! the others. In go an address and a router; routes, tokens and the engine must not be known here.
 
 mod body;
 mod connection;
@@ -27,38 +28,38 @@ pub use tls::{TlsError, TlsFiles};
 
 use tls::Certificates;
 
-/// Where and how to listen.
+/// Configuration of a listener.
 #[derive(Debug, Clone)]
 pub struct ListenerConfig {
-    /// Where; port 0 takes any that is free.
+    /// Address to listen on; port 0 takes any that is free.
     pub address: SocketAddr,
-    /// With TLS, by these files.
+    /// Files for TLS; `None` for no encryption.
     pub tls: Option<TlsFiles>,
-    /// What connections may take up.
+    /// Limits of its connections.
     pub limits: ConnectionLimits,
 }
 
-/// What connections may take up.
+/// Limits of connections.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// So many at a time. For others, those go that wait for a request; or they wait until one ends.
+    /// Connections at a time. For another one an idle connection is evicted; if none is idle, it waits until one ends.
     pub connections: usize,
-    /// So many at a time from one address, or one network of IPv6 (/64). For others, those from there go that wait for a
-    /// request; or they are closed.
+    /// Connections at a time from one address, or one network of IPv6 (/64). For another one an idle connection from
+    /// there is evicted; if none is idle, it is closed.
     pub connections_per_address: usize,
-    /// For the handshake of TLS.
+    /// Time for the TLS handshake.
     pub handshake_timeout: Duration,
-    /// For the head of a request, and from one request to the next.
+    /// Time for the head of a request, and from one request to the next.
     pub head_timeout: Duration,
     /// Bytes of the head of a request.
     pub head_bytes: usize,
-    /// Lines of the head of a request.
+    /// Number of headers of a request.
     pub headers: usize,
-    /// Requests at a time on one connection of HTTP/2.
+    /// Concurrent requests on one HTTP/2 connection.
     pub streams: u32,
-    /// So long a connection of HTTP/2 may be silent, and may then take to answer a ping.
+    /// Time of silence on an HTTP/2 connection before a ping, and time for the answer to the ping.
     pub ping_interval: Duration,
-    /// How often it is looked whether the certificate's files have changed.
+    /// Interval at which the certificate's files are checked for changes.
     pub certificate_check: Duration,
 }
 
@@ -78,29 +79,29 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Why it is not possible to listen.
+/// Failure to listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Something else is there.
-    #[error("something else listens on {address} already; end it, or choose another address")]
+    /// Address in use.
+    #[error("cannot listen on {address}: another process is using it; stop that process, or choose another address")]
     InUse {
-        /// The address.
+        /// Requested address.
         address: SocketAddr,
     },
-    /// The operating system does not allow it.
-    #[error("it is not possible to listen on {address}: {source}")]
+    /// Refusal by the operating system.
+    #[error("cannot listen on {address}: {source}")]
     Refused {
-        /// The address.
+        /// Requested address.
         address: SocketAddr,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
-    /// The files for TLS.
+    /// Unusable files for TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// A listener that has its port; who connects waits for [`serve`].
+/// A listener that has its port; connections wait until [`serve`] accepts them.
 #[derive(Debug)]
 pub struct BoundListener {
     listener: TcpListener,
@@ -110,41 +111,45 @@ pub struct BoundListener {
 }
 
 impl ListenerConfig {
-    /// At this address, without TLS, with the usual limits.
+    /// Creates a configuration for this address, without TLS and with default limits.
     pub fn at(address: SocketAddr) -> Self {
         Self { address, tls: None, limits: ConnectionLimits::default() }
     }
 
-    /// Reads the files and takes the port.
+    /// Reads the files for TLS, takes the port and raises the limit on open files.
+    ///
+    /// # Errors
+    /// Returns [`ListenError::Tls`] if the files are unusable, and [`ListenError::InUse`] or [`ListenError::Refused`] if
+    /// the port can't be taken.
     pub async fn bind(self) -> Result<BoundListener, ListenError> {
         let Self { address, tls, mut limits } = self;
         let certificates = match tls {
             Some(files) => Some(Certificates::read(files).await?),
             None => None,
         };
-        let refused = |source: io::Error| match source.kind() {
+        let listen_error = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => ListenError::InUse { address },
             _ => ListenError::Refused { address, source },
         };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
         limits.connections = file_limit::raise_limit(limits.connections);
         Ok(BoundListener { listener, address, certificates, limits })
     }
 }
 
 impl BoundListener {
-    /// Where it listens, with the port that it got.
+    /// Returns the address, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Most connections that it takes at a time, and of them from one address.
+    /// Returns the limits on connections at a time, in all and from one address.
     pub fn connections(&self) -> (usize, usize) {
         (self.limits.connections, self.limits.connections_per_address.min(self.limits.connections))
     }
 
-    /// Whether connections are encrypted.
+    /// Returns true if connections are encrypted.
     pub fn is_tls(&self) -> bool {
         self.certificates.is_some()
     }

@@ -1,28 +1,29 @@
-//! Who is at the other end, and how many of them.
+//! The remote ends of connections, and their number by network.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Who is at the other end; in the extensions of every request.
+/// The remote end of a connection; in the extensions of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     socket: SocketAddr,
 }
 
 impl Peer {
-    /// At the other end of this.
+    /// Creates a peer with this remote socket address.
     pub(crate) fn new(socket: SocketAddr) -> Self {
         Self { socket }
     }
 
-    /// Their address; of IPv4 also where a listener for IPv6 took the connection.
+    /// Returns the remote address; an IPv4 address also if a listener for IPv6 accepted the connection.
     pub fn address(&self) -> IpAddr {
         self.socket.ip().to_canonical()
     }
 }
 
-/// What is counted as one: an address, or a network (/64) of IPv6, which everybody has whole.
+/// Returns the unit in which peers are counted: the address for IPv4, or the /64 network for IPv6, since one host
+/// commonly controls all of it.
 pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -30,13 +31,13 @@ pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Counts connections by neighbourhood.
+/// Number of connections by network.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PeerCounter {
     counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// One connection that is counted until this is dropped.
+/// A connection that is counted until this is dropped.
 #[derive(Debug)]
 pub(super) struct CountedPeer {
     peers: PeerCounter,
@@ -44,9 +45,9 @@ pub(super) struct CountedPeer {
 }
 
 impl PeerCounter {
-    /// Counts another one from a neighbourhood, unless there are so many already and none of them makes room.
-    pub(super) fn try_add(&self, key: IpAddr, most: usize, make_room: impl FnOnce() -> bool) -> Option<CountedPeer> {
-        let full = self.lock().get(&key).is_some_and(|count| *count >= most);
+    /// Counts a connection of a network; `None` if it has `limit` connections and `make_room` evicts none of them.
+    pub(super) fn try_add(&self, key: IpAddr, limit: usize, make_room: impl FnOnce() -> bool) -> Option<CountedPeer> {
+        let full = self.lock().get(&key).is_some_and(|count| *count >= limit);
         if full && !make_room() {
             return None;
         }
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn neighbours_are_counted_together_until_they_go() {
         let peers = PeerCounter::default();
-        let count = |text: &str, most, room| peers.try_add(network_of(text.parse().unwrap()), most, || room);
+        let count = |text: &str, limit, room| peers.try_add(network_of(text.parse().unwrap()), limit, || room);
         let one = count("2001:db8::1", 2, false);
         let two = count("2001:db8::2", 2, false);
         assert!(one.is_some() && two.is_some());

@@ -1,4 +1,4 @@
-//! Taking connections.
+//! The accept loop.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +14,15 @@ use super::idle::IdleConnections;
 use super::peer::{Peer, PeerCounter, network_of};
 use super::{BoundListener, ConnectionLimits};
 
-/// After an error that concerns the listener (no more file descriptors), and while there is no room, before the next try.
+/// Pause before the next attempt after an error of the listener (such as no more file descriptors), and while there is no
+/// room.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Answers requests until `shutdown`, and then those that have begun, for so long at most.
+/// Accepts connections and answers requests until `shutdown`, and then those under way for `grace` at most. Connections
+/// that are left after that are aborted.
+///
+/// # Errors
+/// Never fails at present: an error of the listener is logged, and accepting is retried.
 pub async fn serve(
     bound: BoundListener,
     router: Router,
@@ -27,10 +32,10 @@ pub async fn serve(
     let BoundListener { listener, certificates, limits, .. } = bound;
     let ConnectionLimits { connections, connections_per_address, certificate_check, .. } = limits;
     let tls = certificates.as_ref().map(|certificates| certificates.config());
-    let _fresh = certificates
+    let _reload = certificates
         .map(|certificates| AbortOnDropHandle::new(tokio::spawn(certificates.reload_on_change(certificate_check))));
-    let shared = Arc::new(ConnectionContext { router, tls, limits, shutdown: shutdown.clone() });
-    let (peers, waiting) = (PeerCounter::default(), IdleConnections::default());
+    let context = Arc::new(ConnectionContext { router, tls, limits, shutdown: shutdown.clone() });
+    let (peers, idle) = (PeerCounter::default(), IdleConnections::default());
     let mut running = JoinSet::new();
     let mut next = None;
     loop {
@@ -38,7 +43,7 @@ pub async fn serve(
             accepted = listener.accept(), if next.is_none() => match accepted {
                 Ok(accepted) => next = Some(accepted),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
+                    tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
@@ -47,28 +52,28 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
         }
         if next.is_some() && running.len() >= connections {
-            // It ends soon, and is taken out above; if none waits, one may a moment later.
-            waiting.evict_longest_idle(None);
+            // An evicted connection ends soon, and is joined above; if none is idle, one may be a moment later.
+            idle.evict_longest_idle(None);
             continue;
         }
         let Some((stream, socket)) = next.take() else { continue };
         let peer = Peer::new(socket);
         let key = network_of(peer.address());
-        let make_room = || waiting.evict_longest_idle(Some(key));
+        let make_room = || idle.evict_longest_idle(Some(key));
         let Some(counted) = peers.try_add(key, connections_per_address, make_room) else {
             tracing::debug!(address = %peer.address(), "too many connections from one address");
             continue;
         };
-        let (shared, visitor) = (shared.clone(), waiting.register(key));
+        let (context, tracked) = (context.clone(), idle.register(key));
         running.spawn(async move {
-            connection::serve_connection(stream, peer, visitor, shared).await;
+            connection::serve_connection(stream, peer, tracked, context).await;
             drop(counted);
         });
     }
     drop(listener);
     let finished = async { while running.join_next().await.is_some() {} };
     if tokio::time::timeout(grace, finished).await.is_err() {
-        tracing::warn!("requests that did not end in time were given up");
+        tracing::warn!("requests that did not finish within the grace period were dropped");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The certificate and its key: read when the service starts, and again when their files change.
+//! The certificate and its key: read when the service starts, and reloaded when their files change.
 
 use std::fs;
 use std::io;
@@ -14,56 +14,56 @@ use tokio::sync::watch;
 /// Files for TLS.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The certificate, with those that lead to its authority after it, in PEM.
+    /// Certificate, followed by its intermediate certificates, in PEM.
     pub certificate: PathBuf,
-    /// Its private key, in PEM, without a password.
+    /// Private key, in PEM, without a password.
     pub key: PathBuf,
 }
 
-/// Why the files for TLS are of no use.
+/// Failure to use the files for TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file can't be read.
+    /// Unreadable file.
     #[error("{} can't be read: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
-    /// There is no certificate in the file.
+    /// File without a certificate.
     #[error("{} has no certificate in PEM: a section that begins with -----BEGIN CERTIFICATE-----", path.display())]
     NoCertificate {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// There is no key in the file.
+    /// File without a key.
     #[error("{} has no private key in PEM without a password: a section that begins with -----BEGIN PRIVATE KEY-----", path.display())]
     NoKey {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The file is broken.
+    /// File that is not well-formed.
     #[error("{} is not well-formed PEM: {reason}", path.display())]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Cause.
         reason: String,
     },
-    /// The certificate or the key is broken, or one is not that of the other.
+    /// Invalid certificate or key, or two that do not belong together.
     #[error("the certificate {} and the key {} can't be used together: {reason}", certificate.display(), key.display())]
     Unfit {
-        /// The certificate.
+        /// Path of the certificate.
         certificate: PathBuf,
-        /// The key.
+        /// Path of the key.
         key: PathBuf,
-        /// What is wrong.
+        /// Cause.
         reason: String,
     },
 }
 
-/// What new connections use.
+/// The TLS configuration of new connections, and the files that it comes from.
 #[derive(Debug)]
 pub(super) struct Certificates {
     files: TlsFiles,
@@ -71,23 +71,24 @@ pub(super) struct Certificates {
     config: watch::Sender<Arc<ServerConfig>>,
 }
 
-/// By which it is seen that a file is another one now.
+/// Time of modification and size of the certificate and of the key, by which a change is detected.
 type FileStamps = [(SystemTime, u64); 2];
 
 impl Certificates {
-    /// Reads the files.
+    /// Reads the files. Fails if they are unusable.
     pub(super) async fn read(files: TlsFiles) -> Result<Self, TlsError> {
         let stamp = file_stamps(&files);
         let config = load_config(files.clone()).await?;
         Ok(Self { files, stamp, config: watch::Sender::new(config) })
     }
 
-    /// For connections.
+    /// Returns the configuration for new connections, with its later changes.
     pub(super) fn config(&self) -> watch::Receiver<Arc<ServerConfig>> {
         self.config.subscribe()
     }
 
-    /// Reads the files again when they have changed, for ever. Those that are of no use change nothing.
+    /// Reloads the files when they have changed; never returns. Unusable files are logged, and the previous configuration
+    /// stays. Stopped by aborting its task.
     pub(super) async fn reload_on_change(mut self, check: Duration) {
         loop {
             tokio::time::sleep(check).await;
@@ -97,11 +98,13 @@ impl Certificates {
             }
             match load_config(self.files.clone()).await {
                 Ok(config) => {
-                    tracing::info!(certificate = %self.files.certificate.display(), "the certificate was read again");
+                    tracing::info!(certificate = %self.files.certificate.display(), "reloaded the certificate");
                     self.config.send_replace(config);
                     self.stamp = found;
                 }
-                Err(error) => tracing::warn!(%error, "the certificate has changed and is not used"),
+                Err(error) => {
+                    tracing::warn!(%error, "the changed certificate cannot be used; the previous one stays in use")
+                }
             }
         }
     }
@@ -141,7 +144,7 @@ fn pem_error(path: &Path, error: pem::Error, none: impl FnOnce() -> TlsError) ->
     match error {
         pem::Error::Io(source) => TlsError::Unreadable { path: path.to_owned(), source },
         pem::Error::NoItemsFound => none(),
-        // What stands in the file is not told: it may be the key.
+        // The content of the file is not reported: it may be the key.
         pem::Error::MissingSectionEnd { .. } => malformed(path, "a section has no end"),
         pem::Error::IllegalSectionStart { .. } => malformed(path, "a section's first line is wrong"),
         pem::Error::Base64Decode(_) => malformed(path, "a section is not base64"),
@@ -209,7 +212,7 @@ mod tests {
         let certificates = Certificates::read(files(&directory, &certificate, &key)).await.unwrap();
         let mut config = certificates.config();
         let first = config.borrow_and_update().clone();
-        let keeper = tokio::spawn(certificates.reload_on_change(Duration::from_millis(10)));
+        let reload = tokio::spawn(certificates.reload_on_change(Duration::from_millis(10)));
         files(&directory, "none yet", "");
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!config.has_changed().unwrap());
@@ -217,6 +220,6 @@ mod tests {
         files(&directory, &certificate, &key);
         tokio::time::timeout(Duration::from_secs(10), config.changed()).await.unwrap().unwrap();
         assert!(!Arc::ptr_eq(&first, &config.borrow()));
-        keeper.abort();
+        reload.abort();
     }
 }

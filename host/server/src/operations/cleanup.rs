@@ -1,5 +1,5 @@
-//! Clearing away what nobody reads any more: operations of infrastructures that are gone, builds that have failed, and requests
-//! that can't be repeated. How much there may be is bounded by its number, and how long by a day.
+//! Removal of expired records: operations of infrastructures that are gone, failed builds, and idempotency keys.
+//! Operations and builds are bounded in number, and all of them in age: one day.
 
 use std::time::Duration;
 
@@ -12,52 +12,52 @@ use super::{FailedBuild, Operation};
 use crate::codec::decode_record;
 use crate::idempotency;
 
-/// For so long it can be looked up what became of an infrastructure that is gone.
+/// Time for which failed builds, and operations of infrastructures that are gone, are kept.
 const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
-/// The most infrastructures that are gone of which something is known.
+/// Maximum number of infrastructures that are gone and whose operations are kept.
 const MAX_GONE_INFRASTRUCTURES: usize = 1000;
-/// The most builds that have failed.
+/// Maximum number of failed builds.
 pub(super) const MAX_FAILED_BUILDS: usize = 100;
 
-/// Clears away what is old or too much.
+/// Removes records that are expired or too many.
 ///
 /// # Errors
-/// When the store does not answer; what is left is cleared away the next time.
+/// Fails if the store does not answer, or a record cannot be read; the next call removes the rest.
 pub(crate) async fn clean_up(store: &dyn Store, engine: &Engine) -> Result<(), EngineError> {
     clean_up_requests(store).await?;
     clean_up_failed_builds(store).await?;
     clean_up_operations(store, engine).await
 }
 
-/// Something that was cleared for, by its age.
+/// A record that may expire, with the write that removes it.
 struct Expirable {
     time: Timestamp,
     write: Write,
 }
 
-/// Removes what is older than a day, and the oldest of what is more than so many.
-async fn remove_expired(store: &dyn Store, mut all: Vec<Expirable>, most: usize) -> Result<(), StoreError> {
+/// Removes what is older than [`RETENTION`], and the oldest beyond `max_count`.
+async fn remove_expired(store: &dyn Store, mut all: Vec<Expirable>, max_count: usize) -> Result<(), StoreError> {
     let now = Timestamp::now();
     all.sort_by_key(|one| std::cmp::Reverse(one.time));
-    let is_over =
-        |(at, one): &(usize, Expirable)| *at >= most || now.duration_since(one.time).unsigned_abs() >= RETENTION;
-    let writes: Vec<_> = all.into_iter().enumerate().filter(is_over).map(|(_, one)| one.write).collect();
+    let is_expired =
+        |(at, one): &(usize, Expirable)| *at >= max_count || now.duration_since(one.time).unsigned_abs() >= RETENTION;
+    let writes: Vec<_> = all.into_iter().enumerate().filter(is_expired).map(|(_, one)| one.write).collect();
     for writes in writes.chunks(PAGE_SIZE) {
         store.commit(Transaction { compares: Vec::new(), writes: writes.to_vec() }).await?;
     }
     Ok(())
 }
 
-/// Each entry under a prefix, a page at a time.
+/// Visits each entry with a prefix, in pages of [`PAGE_SIZE`].
 async fn for_each_entry(
     store: &dyn Store,
     prefix: &str,
-    mut look: impl FnMut(&Entry) -> Result<(), StoreError> + Send,
+    mut visit: impl FnMut(&Entry) -> Result<(), StoreError> + Send,
 ) -> Result<(), StoreError> {
     let mut after = None::<String>;
     loop {
         let page = store.range(prefix, after.as_deref(), PAGE_SIZE).await?;
-        page.iter().try_for_each(&mut look)?;
+        page.iter().try_for_each(&mut visit)?;
         match page.last() {
             Some(last) if page.len() == PAGE_SIZE => after = Some(last.key.clone()),
             _ => return Ok(()),
@@ -66,15 +66,15 @@ async fn for_each_entry(
 }
 
 async fn clean_up_requests(store: &dyn Store) -> Result<(), StoreError> {
-    let mut past = Vec::new();
-    let look = |entry: &Entry| {
+    let mut expired = Vec::new();
+    let visit = |entry: &Entry| {
         if idempotency::is_expired(entry) {
-            past.push(Write::Delete { key: entry.key.clone() });
+            expired.push(Write::Delete { key: entry.key.clone() });
         }
         Ok(())
     };
-    for_each_entry(store, idempotency::KEY_PREFIX, look).await?;
-    for writes in past.chunks(PAGE_SIZE) {
+    for_each_entry(store, idempotency::KEY_PREFIX, visit).await?;
+    for writes in expired.chunks(PAGE_SIZE) {
         store.commit(Transaction { compares: Vec::new(), writes: writes.to_vec() }).await?;
     }
     Ok(())
@@ -82,24 +82,24 @@ async fn clean_up_requests(store: &dyn Store) -> Result<(), StoreError> {
 
 pub(super) async fn clean_up_failed_builds(store: &dyn Store) -> Result<(), StoreError> {
     let mut all = Vec::new();
-    let look = |entry: &Entry| {
+    let visit = |entry: &Entry| {
         let time = decode_record::<FailedBuild>(entry)?.time;
         all.push(Expirable { time, write: Write::Delete { key: entry.key.clone() } });
         Ok(())
     };
-    for_each_entry(store, FAILED_PREFIX, look).await?;
+    for_each_entry(store, FAILED_PREFIX, visit).await?;
     remove_expired(store, all, MAX_FAILED_BUILDS).await
 }
 
-/// Of infrastructures that are gone; the others have few.
+/// Removes the operations of infrastructures that are gone. Those of the others are pruned when an operation ends.
 async fn clean_up_operations(store: &dyn Store, engine: &Engine) -> Result<(), EngineError> {
     let mut latest = Vec::<(String, Timestamp)>::new();
-    let look = |entry: &Entry| {
+    let visit = |entry: &Entry| {
         let Some((id, _)) = entry.key.strip_prefix(DONE_PREFIX).and_then(|rest| rest.split_once('/')) else {
             return Ok(());
         };
         let operation: Operation = decode_record(entry)?;
-        // Later ones of an infrastructure come later.
+        // Keys are ordered, so the last operation of an infrastructure decides.
         let time = operation.ended.unwrap_or(operation.requested);
         match latest.last_mut() {
             Some((last, latest)) if last == id => *latest = time,
@@ -107,7 +107,7 @@ async fn clean_up_operations(store: &dyn Store, engine: &Engine) -> Result<(), E
         }
         Ok(())
     };
-    for_each_entry(store, DONE_PREFIX, look).await?;
+    for_each_entry(store, DONE_PREFIX, visit).await?;
     let mut gone = Vec::new();
     for (id, time) in latest {
         if !engine.exists(&id).await? && store.get(&format!("{PENDING_PREFIX}{id}")).await?.is_none() {
@@ -154,12 +154,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_what_is_gone_little_is_kept_and_not_for_long() {
+    async fn operations_of_removed_infrastructures_are_bounded_in_number_and_age() {
         let fakes = Fakes::new();
         fakes.build(&infrastructure(vec![node("db", 1, &[])])).await.unwrap();
         let mut writes = vec![ended("test", 1, 100), ended("old", 1, 30), ended("old", 2, 25), ended("late", 1, 30)];
         writes.push(ended("late", 2, 1));
-        // It is to be built again.
+        // About to be built again.
         writes.extend([
             ended("again", 1, 30),
             Write::Put { key: format!("{PENDING_PREFIX}again"), value: Vec::new(), lease: None },
@@ -175,13 +175,13 @@ mod tests {
         assert_eq!(
             left.len(),
             MAX_GONE_INFRASTRUCTURES + 3,
-            "beside one that is there and one that is to be, of which one has one each"
+            "beside those of an existing and of a pending infrastructure"
         );
         assert!(left.contains(&"late/00002".to_owned()), "the latest are kept");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn builds_that_failed_and_requests_are_cleared_away() {
+    async fn failed_builds_and_idempotency_keys_expire() {
         let fakes = Fakes::new();
         let failed = |hours| FailedBuild {
             name: "n".into(),

@@ -1,9 +1,8 @@
-//! Where operations are kept: in the store, beside the infrastructures.
+//! The ledger of operations, in the store beside the infrastructures.
 //!
-//! `service/pending/ID` is the one operation of an infrastructure that has not ended, `service/done/ID/OPERATION` are some
-//! that have, `service/failed/ID` is its last build, if that has failed, and `service/attached/ID` says that it is to
-//! be maintained. Whatever changes compares revisions, so several
-//! services may work on one store.
+//! `service/pending/ID` is the one operation of an infrastructure that has not ended, `service/done/ID/OPERATION` are
+//! some that have, `service/failed/ID` is its last build, if that has failed, and `service/attached/ID` exists while it
+//! is to be maintained. Every change compares revisions, so several services may share one store.
 
 use std::sync::Arc;
 
@@ -21,41 +20,42 @@ use crate::problem::ApiError;
 pub(crate) const PENDING_PREFIX: &str = "service/pending/";
 pub(crate) const ATTACHED_PREFIX: &str = "service/attached/";
 pub(super) const DONE_PREFIX: &str = "service/done/";
-/// The start of the records of builds that have failed, by the ids of their infrastructures.
+/// Prefix of the records of failed builds, by the ids of their infrastructures.
 pub(super) const FAILED_PREFIX: &str = "service/failed/";
-/// Operations that have ended are kept for each infrastructure.
+/// Maximum number of ended operations that are kept for each infrastructure.
 const MAX_ENDED_OPERATIONS: usize = 20;
-/// Entries of a page.
+/// Number of entries in a page.
 pub(super) const PAGE_SIZE: usize = 500;
 
-/// Operations and what is to be maintained. Clones are the same.
+/// The operations, and the infrastructures to maintain. Clones share the store.
 #[derive(Clone)]
 pub(crate) struct Ledger {
     store: Arc<dyn Store>,
 }
 
-/// What is to be done with an infrastructure now.
+/// The next work on an infrastructure.
 pub(crate) enum NextWork {
-    /// This.
+    /// An operation that has not ended.
     Operation(Box<Operation>, Box<Work>),
-    /// It is to be kept alive.
+    /// Maintenance, until there is an operation.
     Maintain,
-    /// Nothing.
+    /// Idleness: no operation, and not to be maintained.
     Idle,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 pub(crate) enum SubmitOutcome {
-    /// It will be done, or something under way does it.
+    /// Accepted as this operation, or covered by this one, which has not ended.
     Accepted(Box<Operation>),
-    /// The infrastructure is about to be removed.
+    /// Rejected, since the infrastructure is being removed.
     Destroying,
 }
 
-/// Whether something may be promised, given the work that has not ended.
+/// A condition on the acceptance of a request.
 #[async_trait]
 pub(crate) trait SubmitCheck: Send + Sync {
-    /// What must not change until it is promised, or why it is not.
+    /// Returns the comparisons that the accepting transaction must make, given the pending work; fails if the request
+    /// may not be accepted.
     async fn check(&self, pending: Option<&Work>) -> Result<Vec<Compare>, ApiError>;
 }
 
@@ -64,16 +64,16 @@ impl Ledger {
         Self { store }
     }
 
-    /// Promises something, if it fits to what was promised before and has not ended: a removal stays promised whatever else is
-    /// asked for, a look at all nodes takes the place of nothing, and everything else is given up for what is new. `fits` says
-    /// whether the work that has not ended, if there is some, leaves room for this, and what must stay as it is meanwhile; all of
-    /// it is decided in the transaction that promises.
+    /// Accepts a request, if the pending operation permits it: a pending removal is never superseded, a survey of all
+    /// nodes supersedes nothing, and any other request supersedes the pending operation. `condition` decides, given the
+    /// pending work, whether the request may be accepted, and what must not change meanwhile. All of it is decided in
+    /// one transaction, which is retried when another writer was faster.
     pub(crate) async fn submit(
         &self,
         id: &str,
         work: &Work,
         by: &str,
-        fits: &dyn SubmitCheck,
+        condition: &dyn SubmitCheck,
     ) -> Result<SubmitOutcome, ApiError> {
         let now = Timestamp::now();
         let operation = Operation {
@@ -102,7 +102,7 @@ impl Ledger {
                 (Some(OperationKind::Destroy), _) => return Ok(SubmitOutcome::Destroying),
                 _ => {}
             }
-            let mut compares = fits.check(before.as_ref().map(|before| &before.work)).await?;
+            let mut compares = condition.check(before.as_ref().map(|before| &before.work)).await?;
             compares.push(Compare::Modified(key.clone(), revision(entry.as_ref())));
             let mut writes = Vec::new();
             if let Some(PendingOperation { operation: before, .. }) = before {
@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// What is to be done with an infrastructure now.
+    /// Returns the next work on an infrastructure.
     pub(crate) async fn next(&self, id: &str) -> Result<NextWork, StoreError> {
         if let Some(entry) = self.store.get(&format!("{PENDING_PREFIX}{id}")).await? {
             let PendingOperation { operation, work, .. } = decode_record(&entry)?;
@@ -140,19 +140,19 @@ impl Ledger {
         Ok(if self.is_attached(id).await? { NextWork::Maintain } else { NextWork::Idle })
     }
 
-    /// The work that has not ended, if there is some.
+    /// Returns the work of the pending operation, if there is one.
     pub(crate) async fn pending_work(&self, id: &str) -> Result<Option<Work>, StoreError> {
         let entry = self.store.get(&format!("{PENDING_PREFIX}{id}")).await?;
         entry.map(|entry| Ok(decode_record::<PendingOperation>(&entry)?.work)).transpose()
     }
 
-    /// The operation that has not ended, if there is one.
+    /// Returns the pending operation, if there is one.
     pub(crate) async fn pending_operation(&self, id: &str) -> Result<Option<Operation>, StoreError> {
         let entry = self.store.get(&format!("{PENDING_PREFIX}{id}")).await?;
         entry.map(|entry| Ok(decode_record::<PendingOperation>(&entry)?.operation)).transpose()
     }
 
-    /// Says how far an operation has come. False when another one has taken its place.
+    /// Stores the progress of an operation. Returns false if it is no longer the pending one.
     pub(crate) async fn update(&self, operation: &Operation) -> Result<bool, StoreError> {
         self.rewrite(operation, |key, pending| {
             Ok(vec![put_record(key, &PendingOperation { operation: operation.clone(), ..pending })?])
@@ -160,7 +160,7 @@ impl Ledger {
         .await
     }
 
-    /// The service that has begun an operation and has not come to an end with it, which may have died.
+    /// Returns the claim of the service that has begun an operation and not ended it. That service may have died.
     pub(crate) async fn find_claim(&self, operation: &Operation) -> Result<Option<Claim>, StoreError> {
         let Some(entry) = self.store.get(&format!("{PENDING_PREFIX}{}", operation.infraid)).await? else {
             return Ok(None);
@@ -169,7 +169,8 @@ impl Ledger {
         Ok(pending.begun.filter(|_| pending.operation.id == operation.id))
     }
 
-    /// Says that a service begins with an operation, and how far it has come. False when another one has taken its place.
+    /// Stores the claim of a service that begins an operation, and the operation's progress. Returns false if it is no
+    /// longer the pending one.
     pub(crate) async fn claim(&self, operation: &Operation, begun: &Claim) -> Result<bool, StoreError> {
         self.rewrite(operation, |key, pending| {
             let begun = Some(begun.clone());
@@ -178,7 +179,7 @@ impl Ledger {
         .await
     }
 
-    /// Says that it is not for this operation if the service dies that has begun with it.
+    /// Removes the claim of a service on an operation, so that the service's death is not counted against it.
     pub(crate) async fn release_claim(&self, operation: &Operation, holder: &str) -> Result<(), StoreError> {
         let is_ours = |begun: &Claim| begun.holder == holder;
         if !self.find_claim(operation).await?.as_ref().is_some_and(is_ours) {
@@ -191,8 +192,8 @@ impl Ledger {
         self.rewrite(operation, writes).await.map(drop)
     }
 
-    /// An operation has ended. When another one has taken its place, that was written down already. With `forget`, the
-    /// infrastructure is not to be maintained either. A build that has failed is kept to be looked at.
+    /// Stores the end of the pending operation; that of a superseded one is stored already, and stays. With `forget`,
+    /// also detaches the infrastructure. `failed` is kept for inspection.
     pub(crate) async fn end(
         &self,
         ended: &Operation,
@@ -217,7 +218,8 @@ impl Ledger {
         self.prune(id).await
     }
 
-    /// Writes in place of the record of an operation, as long as there is one. Others may write to it at the same time.
+    /// Makes writes while an operation is the pending one; returns false if it is not. Retries when another writer was
+    /// faster.
     async fn rewrite(
         &self,
         operation: &Operation,
@@ -238,12 +240,12 @@ impl Ledger {
         }
     }
 
-    /// Whether it is to be maintained.
+    /// Returns whether an infrastructure is to be maintained.
     pub(crate) async fn is_attached(&self, id: &str) -> Result<bool, StoreError> {
         Ok(self.store.get(&format!("{ATTACHED_PREFIX}{id}")).await?.is_some())
     }
 
-    /// Says that it is to be maintained. False when it is about to be removed.
+    /// Attaches an infrastructure: it is to be maintained. Returns false if it is being removed.
     pub(crate) async fn attach(&self, id: &str) -> Result<bool, StoreError> {
         loop {
             let key = format!("{PENDING_PREFIX}{id}");
@@ -261,23 +263,23 @@ impl Ledger {
         }
     }
 
-    /// Says that it is not to be maintained any more.
+    /// Detaches an infrastructure: it is no longer to be maintained.
     pub(crate) async fn detach(&self, id: &str) -> Result<(), StoreError> {
         let writes = vec![Write::Delete { key: format!("{ATTACHED_PREFIX}{id}") }];
         self.store.commit(Transaction { compares: Vec::new(), writes }).await.map(drop)
     }
 
-    /// The infrastructures that are to be maintained.
+    /// Returns the ids of the infrastructures that are to be maintained.
     pub(crate) async fn attached(&self) -> Result<Vec<String>, StoreError> {
         self.ids(ATTACHED_PREFIX).await
     }
 
-    /// The infrastructures with an operation that has not ended.
+    /// Returns the ids of the infrastructures with a pending operation.
     pub(crate) async fn unfinished(&self) -> Result<Vec<String>, StoreError> {
         self.ids(PENDING_PREFIX).await
     }
 
-    /// One operation, whether it has ended or not.
+    /// Returns an operation, pending or ended.
     pub(crate) async fn operation(&self, id: &str, operation: &str) -> Result<Option<Operation>, StoreError> {
         if let Some(pending) = self.pending_operation(id).await?.filter(|pending| pending.id == operation) {
             return Ok(Some(pending));
@@ -286,7 +288,7 @@ impl Ledger {
         entry.as_ref().map(decode_record).transpose()
     }
 
-    /// Operations of an infrastructure, the newest first.
+    /// Returns the operations of an infrastructure, the newest first.
     pub(crate) async fn operations(&self, id: &str) -> Result<Vec<Operation>, StoreError> {
         let ended = self.store.range(&format!("{DONE_PREFIX}{id}/"), None, PAGE_SIZE).await?;
         let mut operations: Vec<Operation> = ended.iter().map(decode_record).collect::<Result<_, _>>()?;
@@ -295,13 +297,13 @@ impl Ledger {
         Ok(operations)
     }
 
-    /// The last build of an infrastructure, if it has failed.
+    /// Returns the last build of an infrastructure, if it has failed.
     pub(crate) async fn failed_build(&self, id: &str) -> Result<Option<FailedBuild>, StoreError> {
         let entry = self.store.get(&format!("{FAILED_PREFIX}{id}")).await?;
         entry.as_ref().map(decode_record).transpose()
     }
 
-    /// All builds that have failed and left nothing, the latest first, with the ids of their infrastructures.
+    /// Returns the failed builds whose infrastructures are gone, the latest first, with the ids of these.
     pub(crate) async fn failed_builds(&self) -> Result<Vec<(String, FailedBuild)>, StoreError> {
         let mut failures = Vec::new();
         for entry in self.store.range(FAILED_PREFIX, None, PAGE_SIZE).await? {
@@ -313,7 +315,7 @@ impl Ledger {
         Ok(failures)
     }
 
-    /// Forgets the oldest operations of an infrastructure.
+    /// Removes the oldest operations of an infrastructure, beyond [`MAX_ENDED_OPERATIONS`].
     async fn prune(&self, id: &str) -> Result<(), StoreError> {
         let ended = self.store.range(&format!("{DONE_PREFIX}{id}/"), None, PAGE_SIZE).await?;
         let oldest = ended.iter().rev().skip(MAX_ENDED_OPERATIONS);

@@ -1,5 +1,5 @@
-//! What the service has promised to do. A request is durable before it is answered; what a service left unfinished, the next
-//! one takes up.
+//! Operations: durable requests and their outcomes. A request is in the store before it is answered, so that the next
+//! service goes on with what a service left unfinished.
 
 mod cleanup;
 mod ledger;

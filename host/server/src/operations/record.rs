@@ -1,4 +1,4 @@
-//! The records.
+//! The records of operations in the store. An [`Operation`] is also what clients read.
 
 use jiff::Timestamp;
 use occopus_engine::{Event, Rollout};
@@ -8,95 +8,95 @@ use utoipa::ToSchema;
 
 use crate::problem::ProblemDetails;
 
-/// Bytes of a description that is kept after its build has failed.
+/// Maximum size of a description that is kept after its build has failed.
 const MAX_FAILED_TEXT_BYTES: usize = 256 * 1024;
 
-/// Something that takes time, and what became of it.
+/// A durable request and its outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Operation {
-    /// UUID; later ones are greater.
+    /// UUID of the operation; later ones are greater.
     pub(crate) id: String,
     /// The infrastructure's id.
     pub(crate) infraid: String,
-    /// What.
+    /// The kind of work.
     pub(crate) kind: OperationKind,
-    /// How far it has come.
+    /// The progress of the operation.
     pub(crate) state: OperationState,
-    /// Who asked for it.
+    /// Name of the caller who requested it.
     pub(crate) by: String,
-    /// When.
+    /// Time of the request.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) requested: Timestamp,
-    /// When it ended.
+    /// Time at which it ended; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) ended: Option<Timestamp>,
-    /// What it waits for, when there is something to say.
+    /// Reason for which it waits or retries; null: none.
     pub(crate) message: Option<String>,
-    /// Why it failed.
+    /// Cause of the failure; null unless it has failed.
     pub(crate) error: Option<ProblemDetails>,
 }
 
-/// What is done.
+/// The kind of work of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum OperationKind {
-    /// Built, or changed to what is described.
+    /// Build, or change to match a description.
     Build,
-    /// Removed.
+    /// Remove all machines, and the infrastructure.
     Destroy,
-    /// Looked at and healed, once.
+    /// Survey and heal, once.
     Maintain,
 }
 
-/// How far an operation has come.
+/// The progress of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum OperationState {
-    /// It waits.
+    /// Accepted, and not begun.
     Pending,
-    /// Under way.
+    /// Begun, and not ended.
     Running,
-    /// It has ended as wished.
+    /// Ended with success.
     Done,
-    /// It has failed; `error` says why.
+    /// Ended with an error, which is in `error`.
     Failed,
-    /// Another request took its place.
+    /// Replaced by another request.
     Superseded,
 }
 
-/// What has to be known to do it.
+/// The work of an operation, with its input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "kebab-case")]
 pub(crate) enum Work {
-    /// See [`Kind::Build`].
+    /// See [`OperationKind::Build`].
     Build {
-        /// What should exist.
+        /// The desired state.
         infrastructure: Box<Infrastructure>,
-        /// The description as it was posted, for whoever wants to mend it; records of older versions have none.
+        /// The description as it was posted, which can be edited and posted again; empty in records of older versions.
         #[serde(default)]
         text: String,
-        /// Keep what was made when a node fails.
+        /// Keep new machines when a node fails.
         keep: bool,
-        /// Renew instances that have changed.
+        /// Replace instances that have drifted from the description.
         renew_changed: bool,
-        /// Renew instances that were told of what is gone.
+        /// Replace instances that know addresses that are gone.
         renew_dependents: bool,
     },
-    /// See [`Kind::Destroy`].
+    /// See [`OperationKind::Destroy`].
     Destroy,
-    /// See [`Kind::Maintain`].
+    /// See [`OperationKind::Maintain`].
     Maintain,
 }
 
 impl Work {
-    /// A build that is rolled back when a node fails, unless it is to be kept.
-    pub(crate) fn build(infrastructure: Infrastructure, text: String, keep: bool, renew: Rollout) -> Self {
+    /// Returns a build, which is rolled back when a node fails, unless `keep` is set.
+    pub(crate) fn build(infrastructure: Infrastructure, text: String, keep: bool, rollout: Rollout) -> Self {
         Self::Build {
             infrastructure: Box::new(infrastructure),
             text,
             keep,
-            renew_changed: renew.changed,
-            renew_dependents: renew.dependents,
+            renew_changed: rollout.changed,
+            renew_dependents: rollout.dependents,
         }
     }
 
@@ -109,23 +109,23 @@ impl Work {
     }
 }
 
-/// A build that has failed, for whoever wants to know why, and to try again.
+/// A failed build: its description, to be edited and tried again, and its last events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FailedBuild {
-    /// `infra_name`.
+    /// The infrastructure's name, `infra_name`.
     pub(crate) name: String,
-    /// The description as it was posted; empty when it was too long to be kept.
+    /// The description as it was posted; empty if it was too long to be kept.
     pub(crate) text: String,
-    /// What happened, the latest of it.
+    /// The latest events of the build, the oldest first.
     pub(crate) events: Vec<Event>,
-    /// The infrastructure is there: what was there before, or what was kept.
+    /// Existence of the infrastructure after the build: it was there before, or was kept.
     pub(crate) remains: bool,
-    /// When it ended.
+    /// Time at which it ended.
     pub(crate) time: Timestamp,
 }
 
 impl FailedBuild {
-    /// None for work of another kind.
+    /// Returns the record of a failed build that ends now; none for work of another kind.
     pub(crate) fn of(work: &Work, events: Vec<Event>, remains: bool) -> Option<Self> {
         let Work::Build { infrastructure, text, .. } = work else { return None };
         let text = if text.len() <= MAX_FAILED_TEXT_BYTES { text.clone() } else { String::new() };
@@ -133,25 +133,25 @@ impl FailedBuild {
     }
 }
 
-/// An operation that has not ended.
+/// The record of an operation that has not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PendingOperation {
     pub(super) operation: Operation,
     pub(super) work: Work,
-    /// The service that has begun it and has not come to an end with it.
+    /// The claim of the service that has begun the operation and not ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) begun: Option<Claim>,
 }
 
-/// A service that has begun an operation.
+/// A claim of a service on an operation that it has begun.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Claim {
-    /// Which one.
+    /// Name of the service's process.
     pub(crate) holder: String,
-    /// When.
+    /// Time at which it began.
     pub(crate) since: Timestamp,
-    /// Services that died over it before, without anything having been done.
+    /// Number of services that died before in this operation, without any progress.
     pub(crate) deaths: u32,
-    /// Mark of what there was when this one began.
+    /// Digest of the infrastructure's state when this service began.
     pub(crate) before: String,
 }

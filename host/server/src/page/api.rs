@@ -1,4 +1,4 @@
-//! `/docs`: the API for people, from its OpenAPI document.
+//! `/docs`: the documentation of the REST API, rendered from its OpenAPI document.
 
 use askama::Template;
 use axum::response::Html;
@@ -48,7 +48,7 @@ struct Content {
     schema: Type,
 }
 
-/// A type, with the schema that it leads to.
+/// A type in words, with the name of the schema that it refers to.
 struct Type {
     text: String,
     schema: Option<String>,
@@ -71,28 +71,28 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// A schema in a few words.
-fn kind(schema: &Value) -> Type {
+/// Returns a schema in a few words.
+fn type_of(schema: &Value) -> Type {
     if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
         return Type { text: name.to_owned(), schema: Some(name.to_owned()) };
     }
     for key in ["oneOf", "anyOf", "allOf"] {
         if let Some(choices) = schema[key].as_array() {
-            let mut kinds: Vec<_> = choices.iter().map(kind).collect();
-            let schema = kinds.iter_mut().find_map(|kind| kind.schema.take());
-            let text = kinds.into_iter().map(|kind| kind.text).collect::<Vec<_>>().join(" or ");
+            let mut types: Vec<_> = choices.iter().map(type_of).collect();
+            let schema = types.iter_mut().find_map(|one| one.schema.take());
+            let text = types.into_iter().map(|one| one.text).collect::<Vec<_>>().join(" or ");
             return Type { text, schema };
         }
     }
     let plain = |text: String| Type { text, schema: None };
     match &schema["type"] {
         Value::String(name) if name == "array" => {
-            let of = kind(&schema["items"]);
-            Type { text: format!("list of {}", of.text), schema: of.schema }
+            let item = type_of(&schema["items"]);
+            Type { text: format!("list of {}", item.text), schema: item.schema }
         }
         Value::String(name) if name == "object" && schema["additionalProperties"].is_object() => {
-            let of = kind(&schema["additionalProperties"]);
-            Type { text: format!("{} by name", of.text), schema: of.schema }
+            let value = type_of(&schema["additionalProperties"]);
+            Type { text: format!("{} by name", value.text), schema: value.schema }
         }
         Value::String(name) => plain(match schema["format"].as_str() {
             Some("date-time") => "time".to_owned(),
@@ -107,7 +107,7 @@ fn operation(method: &str, path: &str, described: &Value) -> Operation {
     let parameters = described["parameters"].as_array().into_iter().flatten().map(|parameter| Parameter {
         name: text(&parameter["name"]),
         place: text(&parameter["in"]),
-        kind: kind(&parameter["schema"]).text,
+        kind: type_of(&parameter["schema"]).text,
         about: text(&parameter["description"]),
     });
     let responses = described["responses"].as_object().into_iter().flatten().map(|(status, response)| Response {
@@ -117,7 +117,7 @@ fn operation(method: &str, path: &str, described: &Value) -> Operation {
             .as_object()
             .into_iter()
             .flatten()
-            .map(|(media, content)| Content { media: media.clone(), schema: kind(&content["schema"]) })
+            .map(|(media, content)| Content { media: media.clone(), schema: type_of(&content["schema"]) })
             .collect(),
     });
     let summary = [&described["summary"], &described["description"]].map(text).join(" ");
@@ -135,7 +135,7 @@ fn operation(method: &str, path: &str, described: &Value) -> Operation {
 fn schema(name: &str, described: &Value) -> Schema {
     let fields = described["properties"].as_object().into_iter().flatten().map(|(name, field)| Field {
         name: name.clone(),
-        kind: kind(field),
+        kind: type_of(field),
         about: text(&field["description"]),
     });
     let choices = described["oneOf"].as_array().into_iter().flatten();
@@ -148,7 +148,7 @@ fn schema(name: &str, described: &Value) -> Schema {
     }
 }
 
-/// The page for this document.
+/// Renders the documentation of an OpenAPI document.
 pub(crate) fn page(document: &Value) -> Html<String> {
     let paths = document["paths"].as_object();
     let all = || {

@@ -1,4 +1,4 @@
-//! The page's own files. Their names change with what is in them, so that browsers may keep them for ever.
+//! Static files of the page. Their names contain digests, so that browsers may cache them for ever.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::PageError;
 use super::error::not_found;
 
-/// One of the files.
+/// A static file of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asset {
     Style,
@@ -20,13 +20,13 @@ pub(super) enum Asset {
 
 struct File {
     path: String,
-    kind: &'static str,
+    content_type: &'static str,
     text: &'static str,
 }
 
 const FOLDER: &str = "/ui/static/";
 
-/// In the order of [`Asset`].
+/// The files, in the order of [`Asset`].
 static FILES: LazyLock<[File; 3]> = LazyLock::new(|| {
     [
         embedded("page", "css", "text/css; charset=utf-8", include_str!("../../assets/page.css")),
@@ -35,12 +35,12 @@ static FILES: LazyLock<[File; 3]> = LazyLock::new(|| {
     ]
 });
 
-fn embedded(name: &str, extension: &str, kind: &'static str, text: &'static str) -> File {
+fn embedded(name: &str, extension: &str, content_type: &'static str, text: &'static str) -> File {
     let digest: String = Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    File { path: format!("{FOLDER}{name}-{digest}.{extension}"), kind, text }
+    File { path: format!("{FOLDER}{name}-{digest}.{extension}"), content_type, text }
 }
 
-/// Where a file is.
+/// Returns the path of a file, with its digest.
 pub(super) fn path(asset: Asset) -> &'static str {
     let [style, script, icon] = &*FILES;
     match asset {
@@ -50,10 +50,10 @@ pub(super) fn path(asset: Asset) -> &'static str {
     }
 }
 
-/// `/ui/static/NAME-DIGEST`
+/// Serves `/ui/static/NAME-DIGEST.EXTENSION`.
 pub(super) async fn file(Path(name): Path<String>) -> Result<Response, PageError> {
-    let known = FILES.iter().find(|file| file.path.strip_prefix(FOLDER) == Some(&*name));
-    let Some(file) = known else { return Err(not_found().await) };
-    let headers = [(CONTENT_TYPE, file.kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let file = FILES.iter().find(|file| file.path.strip_prefix(FOLDER) == Some(&*name));
+    let Some(file) = file else { return Err(not_found().await) };
+    let headers = [(CONTENT_TYPE, file.content_type), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
     Ok((headers, file.text).into_response())
 }

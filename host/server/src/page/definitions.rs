@@ -1,4 +1,4 @@
-//! `/ui/definitions`: stored node definitions.
+//! `/ui/definitions`: the stored node definitions.
 
 use askama::Template;
 use axum::extract::State;
@@ -46,7 +46,7 @@ impl Definition {
     }
 }
 
-/// What the user wrote, without what is known of its place.
+/// Returns the sections of an implementation as the user wrote them, without source locations.
 fn sections(implementation: &Implementation) -> Value {
     let mut value = json!({ "resource": implementation.resource });
     if let Some(section) = &implementation.contextualisation {
@@ -60,16 +60,16 @@ fn sections(implementation: &Implementation) -> Value {
     value
 }
 
-/// The page.
-pub(super) async fn page<S: PageSource>(visitor: Viewer, State(source): State<S>) -> Result<Response, PageError> {
-    visitor.caller.authorize(Scope::Operate, None)?;
+/// Renders the page.
+pub(super) async fn page<S: PageSource>(viewer: Viewer, State(source): State<S>) -> Result<Response, PageError> {
+    viewer.caller.authorize(Scope::Operate, None)?;
     let stored = source.definitions().await?;
     let mut definitions: Vec<_> = stored.into_iter().map(|(name, list)| Definition::new(name, &list)).collect();
     definitions.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(html(&Page {
-        shell: Shell::new("Node definitions", "definitions", &visitor),
+        shell: Shell::new("Node definitions", "definitions", &viewer),
         definitions,
-        imports: visitor.caller.authorize(Scope::Admin, None).is_ok(),
+        imports: viewer.caller.authorize(Scope::Admin, None).is_ok(),
         label: "Document",
         text: "",
     }))

@@ -1,4 +1,4 @@
-//! `/ui/new` and `/ui/infrastructures/ID/change`: a description to be checked, planned and built.
+//! `/ui/new` and `/ui/infrastructures/ID/change`: an editor to check, plan and build a description.
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -13,9 +13,9 @@ use super::{PageError, PageSource, Starter};
 #[template(path = "describe.html")]
 struct Page {
     shell: Shell,
-    /// There is no such infrastructure yet.
+    /// Mode of the editor: build a new infrastructure instead of changing one.
     is_new: bool,
-    /// It was built before, and nothing of it is left.
+    /// Mode of the editor: the description is that of a failed build, whose machines are gone.
     has_failed: bool,
     id: String,
     etag: String,
@@ -27,49 +27,49 @@ struct Page {
 
 const LABEL: &str = "Description";
 
-/// Which description is to be changed.
+/// A selection of the description to change.
 #[derive(Debug, Deserialize)]
 pub(super) struct DescriptionQuery {
-    /// What was tried last, if it has failed.
+    /// Present: the description of the last build, if that has failed.
     tried: Option<String>,
 }
 
-/// `/ui/new`
-pub(super) async fn new<S: PageSource>(visitor: Viewer, State(source): State<S>) -> Response {
+/// Renders `/ui/new`.
+pub(super) async fn new<S: PageSource>(viewer: Viewer, State(source): State<S>) -> Response {
     let Starter { text, help } = source.starter();
     html(&Page {
-        shell: Shell::new("New infrastructure", "infrastructures", &visitor),
+        shell: Shell::new("New infrastructure", "infrastructures", &viewer),
         is_new: true,
         has_failed: false,
-        // Plans are made for an id, and building twice by mistake is found by it.
+        // Chosen here, since plans need an id, and since a second build of the same form is then rejected.
         id: Uuid::new_v4().to_string(),
         etag: String::new(),
         label: LABEL,
         text,
         help,
-        operates: visitor.can_operate(None),
+        operates: viewer.can_operate(None),
     })
 }
 
-/// `/ui/infrastructures/ID/change`
+/// Renders `/ui/infrastructures/ID/change`.
 pub(super) async fn change<S: PageSource>(
-    visitor: Viewer,
+    viewer: Viewer,
     State(source): State<S>,
     Path(id): Path<String>,
-    Query(which): Query<DescriptionQuery>,
+    Query(query): Query<DescriptionQuery>,
 ) -> Result<Response, PageError> {
-    let found = if visitor.caller.can_see(&id) { source.description(&id, which.tried.is_some()).await? } else { None };
+    let found = if viewer.caller.can_see(&id) { source.description(&id, query.tried.is_some()).await? } else { None };
     let description = found.ok_or_else(|| PageError::unknown(&id))?;
     let is_new = description.etag.is_none();
     Ok(html(&Page {
-        shell: Shell::new(format!("Change {}", description.name), "infrastructures", &visitor),
+        shell: Shell::new(format!("Change {}", description.name), "infrastructures", &viewer),
         is_new,
         has_failed: is_new,
         etag: description.etag.unwrap_or_default(),
         label: LABEL,
         text: description.text,
         help: "",
-        operates: visitor.can_operate(Some(&id)),
+        operates: viewer.can_operate(Some(&id)),
         id,
     }))
 }

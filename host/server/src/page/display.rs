@@ -1,4 +1,4 @@
-//! Times and states, as pages show them.
+//! Rendering of times, states and path segments in pages.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 use occopus::graph::tone::Tone;
 
-/// A time, told by its distance from now. The script keeps it right.
+/// A time, shown as its age. The script updates it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RelativeTime {
     now: Timestamp,
@@ -29,7 +29,7 @@ impl fmt::Display for RelativeTime {
 
 impl HtmlSafe for RelativeTime {}
 
-/// A time, told exactly. The script tells it in the reader's time zone.
+/// A time, shown in UTC. The script shows it in the time zone of the browser.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AbsoluteTime(pub(super) Timestamp);
 
@@ -41,7 +41,7 @@ impl fmt::Display for AbsoluteTime {
 
 impl HtmlSafe for AbsoluteTime {}
 
-/// `12 s ago`, `5 min ago`, `3 h ago`, `4 d ago`. The script has the same.
+/// Returns an age as `12 s ago`, `5 min ago`, `3 h ago` or `4 d ago`. The script has the same rule.
 pub(super) fn age_text(seconds: i64) -> String {
     match seconds {
         ..1 => "now".to_owned(),
@@ -52,7 +52,7 @@ pub(super) fn age_text(seconds: i64) -> String {
     }
 }
 
-/// `0.4 s`, `75 s`, `5 min`.
+/// Returns a duration as `0.4 s`, `75 s` or `5 min`.
 pub(super) fn duration_text(seconds: f64) -> String {
     match seconds {
         ..10.0 => format!("{seconds:.1} s"),
@@ -65,7 +65,7 @@ fn utc_text(time: Timestamp) -> impl fmt::Display {
     time.strftime("%Y-%m-%d %H:%M:%S UTC")
 }
 
-/// A state, in a word and a colour.
+/// A state, shown as a word with a colour.
 #[derive(Debug, Clone)]
 pub(super) struct StateLabel(pub(super) Tone, pub(super) String);
 
@@ -85,7 +85,7 @@ impl fmt::Display for StateLabel {
 
 impl HtmlSafe for StateLabel {}
 
-/// A text as one segment of the path of a URL.
+/// Returns a text, percent-encoded as one segment of a URL's path.
 pub(super) fn path_segment(text: &str) -> String {
     let mut segment = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -102,11 +102,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_as_people_do() {
-        for (seconds, said) in
+    fn times_are_readable() {
+        for (seconds, expected) in
             [(-5, "now"), (0, "now"), (59, "59 s ago"), (60, "1 min ago"), (90_000, "25 h ago"), (172_800, "2 d ago")]
         {
-            assert_eq!(age_text(seconds), said);
+            assert_eq!(age_text(seconds), expected);
         }
         let when =
             RelativeTime::new("2026-01-02T03:04:05Z".parse().unwrap(), "2026-01-02T03:04:00.5Z".parse().unwrap());
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_states_are_texts() {
+    fn states_and_segments_are_escaped() {
         assert_eq!(StateLabel::new(Tone::Bad, "<b>").to_string(), "<span class=\"state bad\">&#60;b&#62;</span>");
         assert_eq!(path_segment("a/b ?é"), "a%2Fb%20%3F%C3%A9");
     }

@@ -1,4 +1,4 @@
-//! Pages that can't be shown.
+//! Error pages.
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
@@ -8,46 +8,46 @@ use super::shell::{Shell, html};
 use crate::access::AccessError;
 use crate::problem::ApiError;
 
-/// Why a page can't be shown.
+/// An error, shown as a page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct PageError {
-    /// Of the answer.
+    /// HTTP status of the response.
     pub status: StatusCode,
-    /// In words.
+    /// Text of the error.
     pub text: String,
-    /// How to mend it.
+    /// Advice on how to solve it.
     pub help: Option<String>,
 }
 
 impl PageError {
-    /// Without help.
+    /// Returns an error without help.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into(), help: None }
     }
 
-    /// There is no infrastructure with this id, or the caller may not see it.
+    /// Returns the error for an infrastructure that does not exist, or that the caller may not see.
     pub(super) fn unknown(id: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("There is no infrastructure with the id {id}."))
     }
 }
 
 impl From<ApiError> for PageError {
-    fn from(problem: ApiError) -> Self {
-        let status = problem.status();
-        let (text, help) = problem.into_details().into_text();
+    fn from(error: ApiError) -> Self {
+        let status = error.status();
+        let (text, help) = error.into_details().into_text();
         Self { status, text, help }
     }
 }
 
 impl From<AccessError> for PageError {
-    fn from(refusal: AccessError) -> Self {
-        Self { status: refusal.status(), text: refusal.to_string(), help: refusal.help().map(Into::into) }
+    fn from(error: AccessError) -> Self {
+        Self { status: error.status(), text: error.to_string(), help: error.help().map(Into::into) }
     }
 }
 
 #[derive(Template)]
-#[template(path = "trouble.html")]
+#[template(path = "error.html")]
 struct Page {
     shell: Shell,
     text: String,
@@ -56,13 +56,13 @@ struct Page {
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        let title = self.status.canonical_reason().unwrap_or("Trouble");
+        let title = self.status.canonical_reason().unwrap_or("Error");
         let page = Page { shell: Shell::anonymous(title), text: self.text, help: self.help };
         (self.status, html(&page)).into_response()
     }
 }
 
-/// For all that is no page.
+/// Returns the error for a path that is not a page.
 pub(super) async fn not_found() -> PageError {
     PageError::new(StatusCode::NOT_FOUND, "There is no such page.")
 }

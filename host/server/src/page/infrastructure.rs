@@ -1,4 +1,5 @@
-//! `/ui/infrastructures/ID`: one infrastructure, as a drawing, as tables and as what happened.
+//! `/ui/infrastructures/ID`: one infrastructure, with its graph, tables of nodes, instances and operations, and its
+//! events.
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -14,16 +15,16 @@ use super::display::{self, AbsoluteTime, RelativeTime};
 use super::shell::{Shell, Viewer, html};
 use super::{InfrastructureView, OperationView, PageError, PageSource};
 
-/// Events on a page.
+/// Number of events on a page.
 const EVENTS_PER_PAGE: usize = 50;
 
-/// Operations on a page.
+/// Maximum number of operations on a page.
 const MAX_OPERATIONS: usize = 10;
 
-/// Instances in the table; those in trouble come first.
+/// Maximum number of instances in the table; failing ones come first.
 const MAX_INSTANCES: usize = 500;
 
-/// Where in the past the log begins.
+/// A selection of events: all, or those below an id.
 #[derive(Debug, Deserialize)]
 pub(super) struct EventLogQuery {
     before: Option<u64>,
@@ -37,7 +38,7 @@ struct Page {
     name: String,
     operates: bool,
     before: Option<u64>,
-    /// The newest event on the page: the stream goes on from there.
+    /// Id of the newest event, from which the stream continues.
     last: u64,
     names: String,
     parts: String,
@@ -60,7 +61,7 @@ struct Parts<'a> {
     now: Timestamp,
 }
 
-/// What tables of operations need.
+/// Formatting for the table of operations, which two templates include.
 trait OperationTable {
     fn now(&self) -> Timestamp;
 
@@ -89,7 +90,7 @@ impl OperationTable for Parts<'_> {
     }
 }
 
-/// Of what there was.
+/// The page of an infrastructure that is gone.
 #[derive(Template)]
 #[template(path = "gone.html")]
 struct Gone {
@@ -119,7 +120,7 @@ impl OperationTable for Gone {
     }
 }
 
-/// What the templates are made of.
+/// Data of the templates.
 struct PageData {
     shown: InfrastructureView,
     graph: Result<String, TooLarge>,
@@ -129,24 +130,24 @@ struct PageData {
 
 async fn load_data<S: PageSource>(
     source: &S,
-    visitor: &Viewer,
+    viewer: &Viewer,
     id: &str,
-    past: &EventLogQuery,
+    query: &EventLogQuery,
 ) -> Result<PageData, PageError> {
-    // Whoever may not see it learns nothing of it.
-    let shown = if visitor.caller.can_see(id) { source.status(id).await? } else { None };
+    // An infrastructure that the caller may not see is answered as unknown.
+    let shown = if viewer.caller.can_see(id) { source.status(id).await? } else { None };
     let shown = shown.ok_or_else(|| PageError::unknown(id))?;
     let mut operations = source.operations(id).await?;
     operations.truncate(MAX_OPERATIONS);
-    // One more tells whether there are older ones.
-    let events = source.events(id, past.before, EVENTS_PER_PAGE + 1).await?;
-    let graph = source.render_graph(&visitor.caller, id).await?;
+    // One more, to find out whether there are older ones.
+    let events = source.events(id, query.before, EVENTS_PER_PAGE + 1).await?;
+    let graph = source.render_graph(&viewer.caller, id).await?;
     Ok(PageData { shown, graph, operations, events })
 }
 
 impl<'a> Parts<'a> {
-    fn new(known: &'a PageData, visitor: &Viewer, past: &EventLogQuery) -> Self {
-        let status = &known.shown.status;
+    fn new(data: &'a PageData, viewer: &Viewer, query: &EventLogQuery) -> Self {
+        let status = &data.shown.status;
         let mut rows: Vec<_> =
             status.nodes.iter().flat_map(|node| node.instances.iter().map(move |instance| (node, instance))).collect();
         rows.sort_by_key(|(_, instance)| match tone::of_instance(instance.state) {
@@ -156,21 +157,21 @@ impl<'a> Parts<'a> {
         });
         let more = rows.len().saturating_sub(MAX_INSTANCES);
         rows.truncate(MAX_INSTANCES);
-        let mut events = known.events.clone();
+        let mut events = data.events.clone();
         let has_older = events.len() > EVENTS_PER_PAGE;
         events.truncate(EVENTS_PER_PAGE);
         Self {
-            shown: &known.shown,
+            shown: &data.shown,
             ready: status.nodes.iter().map(tone::count_ready).sum(),
             target: status.nodes.iter().map(|node| u64::from(node.target)).sum(),
-            graph: known.graph.clone(),
+            graph: data.graph.clone(),
             rows,
             more,
-            operations: known.operations.clone(),
+            operations: data.operations.clone(),
             older: events.last().and_then(|event| event.id).filter(|_| has_older),
             events,
-            is_past: past.before.is_some(),
-            operates: visitor.can_operate(Some(&status.id)),
+            is_past: query.before.is_some(),
+            operates: viewer.can_operate(Some(&status.id)),
             now: Timestamp::now(),
         }
     }
@@ -201,7 +202,8 @@ impl<'a> Parts<'a> {
         display::StateLabel::new(tone, word)
     }
 
-    /// Tells how often a node has failed in a row, and when it is tried again.
+    /// Returns the number of failures of a node in a row, the time of the next attempt, and the cause; none if it is
+    /// not failing.
     fn failing(&self, node: &NodeStatus) -> Option<String> {
         let failing = node.failing.as_ref()?;
         let next = failing.next_attempt;
@@ -235,15 +237,15 @@ impl<'a> Parts<'a> {
         graph::anchor(name)
     }
 
-    /// Enough of an id to tell it from its neighbours. Ids begin with the time, so their ends differ most.
+    /// Returns the end of an id. Ids begin with the time, so their ends differ most.
     fn short(&self, id: &str) -> String {
         id.rsplit('-').next().unwrap_or(id).chars().take(12).collect()
     }
 }
 
-/// Which events are good, and which are not.
-fn tone_of_event(what: &EventKind) -> &'static str {
-    match what {
+/// Returns the CSS class of an event: `good`, `bad` or none.
+fn tone_of_event(kind: &EventKind) -> &'static str {
+    match kind {
         EventKind::InfraReady | EventKind::NodeCreated { .. } | EventKind::NodeHealth { healthy: true, .. } => "good",
         EventKind::NodeFailed { .. }
         | EventKind::NodeHealth { healthy: false, .. }
@@ -257,53 +259,48 @@ fn tone_of_event(what: &EventKind) -> &'static str {
     }
 }
 
-/// The page.
+/// Renders the page. An infrastructure that is gone is answered with 410 while its operations are kept.
 pub(super) async fn page<S: PageSource>(
-    visitor: Viewer,
+    viewer: Viewer,
     State(source): State<S>,
     Path(id): Path<String>,
-    Query(past): Query<EventLogQuery>,
+    Query(query): Query<EventLogQuery>,
 ) -> Result<Response, PageError> {
-    let known = match load_data(&source, &visitor, &id, &past).await {
-        Ok(known) => known,
-        Err(trouble) if trouble.status == StatusCode::NOT_FOUND => return gone(&source, &visitor, id, trouble).await,
-        Err(trouble) => return Err(trouble),
+    let data = match load_data(&source, &viewer, &id, &query).await {
+        Ok(data) => data,
+        Err(error) if error.status == StatusCode::NOT_FOUND => return gone(&source, &viewer, id, error).await,
+        Err(error) => return Err(error),
     };
-    let newest = match past.before {
+    let newest = match query.before {
         Some(_) => source.events(&id, None, 1).await?.first().and_then(|event| event.id),
-        None => known.events.first().and_then(|event| event.id),
+        None => data.events.first().and_then(|event| event.id),
     };
-    let status = &known.shown.status;
+    let status = &data.shown.status;
     Ok(html(&Page {
-        shell: Shell::new(format!("{}: {}", status.name, status.state), "infrastructures", &visitor),
+        shell: Shell::new(format!("{}: {}", status.name, status.state), "infrastructures", &viewer),
         name: status.name.clone(),
-        operates: visitor.can_operate(Some(&id)),
-        before: past.before,
+        operates: viewer.can_operate(Some(&id)),
+        before: query.before,
         last: newest.unwrap_or_default(),
         names: EventKind::NAMES.join(" "),
-        parts: Parts::new(&known, &visitor, &past).to_string(),
+        parts: Parts::new(&data, &viewer, &query).to_string(),
         id,
     }))
 }
 
-/// What was asked for and what became of it can be looked up for a while after it is gone.
-async fn gone<S: PageSource>(
-    source: &S,
-    visitor: &Viewer,
-    id: String,
-    trouble: PageError,
-) -> Result<Response, PageError> {
-    let mut operations = if visitor.caller.can_see(&id) { source.operations(&id).await? } else { Vec::new() };
+/// Renders the page of an infrastructure that is gone; returns `error` if no operation of it is kept.
+async fn gone<S: PageSource>(source: &S, viewer: &Viewer, id: String, error: PageError) -> Result<Response, PageError> {
+    let mut operations = if viewer.caller.can_see(&id) { source.operations(&id).await? } else { Vec::new() };
     if operations.is_empty() {
-        return Err(trouble);
+        return Err(error);
     }
     operations.truncate(MAX_OPERATIONS);
     let failed = source.failures().await?.into_iter().find(|failed| failed.id == id);
     let (name, has_failed) = failed.as_ref().map_or((id.clone(), false), |failed| (failed.name.clone(), true));
-    let title = if has_failed { format!("{name}: failed") } else { "Nothing is left".to_owned() };
+    let title = if has_failed { format!("{name}: failed") } else { "No longer exists".to_owned() };
     let page = html(&Gone {
-        shell: Shell::new(title, "infrastructures", visitor),
-        operates: visitor.can_operate(Some(&id)),
+        shell: Shell::new(title, "infrastructures", viewer),
+        operates: viewer.can_operate(Some(&id)),
         events: failed.map(|failed| failed.events).unwrap_or_default(),
         id,
         name,
@@ -314,13 +311,13 @@ async fn gone<S: PageSource>(
     Ok((StatusCode::GONE, page).into_response())
 }
 
-/// What changes on it.
+/// Renders the parts of the page that the script refreshes.
 pub(super) async fn parts<S: PageSource>(
-    visitor: Viewer,
+    viewer: Viewer,
     State(source): State<S>,
     Path(id): Path<String>,
-    Query(past): Query<EventLogQuery>,
+    Query(query): Query<EventLogQuery>,
 ) -> Result<Response, PageError> {
-    let known = load_data(&source, &visitor, &id, &past).await?;
-    Ok(html(&Parts::new(&known, &visitor, &past)))
+    let data = load_data(&source, &viewer, &id, &query).await?;
+    Ok(html(&Parts::new(&data, &viewer, &query)))
 }

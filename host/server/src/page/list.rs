@@ -1,4 +1,4 @@
-//! `/`: all infrastructures.
+//! `/`: the list of infrastructures.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -12,10 +12,10 @@ use super::display::{self, RelativeTime, path_segment};
 use super::shell::{Shell, Viewer, html};
 use super::{FailedBuildView, InfrastructureRow, PageError, PageSource};
 
-/// More than these are not looked through by eye.
+/// Maximum number of rows; the filter finds the others.
 const MAX_ROWS: usize = 300;
 
-/// What to show.
+/// A filter of the list, by a part of the name and by state.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Filter {
@@ -46,15 +46,15 @@ struct Parts {
 }
 
 impl Parts {
-    async fn new<S: PageSource>(source: &S, visitor: &Viewer, filter: &Filter) -> Result<Self, PageError> {
+    async fn new<S: PageSource>(source: &S, viewer: &Viewer, filter: &Filter) -> Result<Self, PageError> {
         let name = filter.name.trim().to_lowercase();
         let mut shown = source.list().await?;
         shown.retain(|one| {
-            visitor.caller.can_see(&one.summary.id)
+            viewer.caller.can_see(&one.summary.id)
                 && one.summary.name.to_lowercase().contains(&name)
                 && (filter.state.is_empty() || one.summary.state.to_string() == filter.state)
         });
-        // The youngest first; ids decide among those that are equally old.
+        // The youngest first; of the same age, in the order of their ids.
         shown.sort_by(|one, other| {
             other.summary.created.cmp(&one.summary.created).then_with(|| one.summary.id.cmp(&other.summary.id))
         });
@@ -62,10 +62,10 @@ impl Parts {
         shown.truncate(MAX_ROWS);
         let mut failed = source.failures().await?;
         failed.retain(|one| {
-            visitor.caller.can_see(&one.id) && filter.state.is_empty() && one.name.to_lowercase().contains(&name)
+            viewer.caller.can_see(&one.id) && filter.state.is_empty() && one.name.to_lowercase().contains(&name)
         });
         let filtered = !name.is_empty() || !filter.state.is_empty();
-        Ok(Self { shown, more, failed, creates: visitor.can_operate(None), filtered, now: Timestamp::now() })
+        Ok(Self { shown, more, failed, creates: viewer.can_operate(None), filtered, now: Timestamp::now() })
     }
 
     fn when(&self, time: &Timestamp) -> RelativeTime {
@@ -77,29 +77,29 @@ impl Parts {
     }
 }
 
-/// `/`
+/// Renders `/`.
 pub(super) async fn page<S: PageSource>(
-    visitor: Viewer,
+    viewer: Viewer,
     State(source): State<S>,
     Query(filter): Query<Filter>,
 ) -> Result<Response, PageError> {
-    let parts = Parts::new(&source, &visitor, &filter).await?;
+    let parts = Parts::new(&source, &viewer, &filter).await?;
     let query = format!("name={}&state={}", path_segment(&filter.name), path_segment(&filter.state));
-    let shell = Shell::new("Infrastructures", "infrastructures", &visitor);
+    let shell = Shell::new("Infrastructures", "infrastructures", &viewer);
     let states = InfrastructureState::all().collect();
     Ok(html(&Page { shell, creates: parts.creates, filter, states, query, parts }))
 }
 
-/// What changes on it.
+/// Renders the parts of the page that the script refreshes.
 pub(super) async fn parts<S: PageSource>(
-    visitor: Viewer,
+    viewer: Viewer,
     State(source): State<S>,
     Query(filter): Query<Filter>,
 ) -> Result<Response, PageError> {
-    Ok(html(&Parts::new(&source, &visitor, &filter).await?))
+    Ok(html(&Parts::new(&source, &viewer, &filter).await?))
 }
 
-/// `/ui`
+/// Redirects `/ui` to `/`.
 pub(super) async fn home() -> Redirect {
     Redirect::to("/")
 }

@@ -1,5 +1,5 @@
-//! The page: what people see in a browser. It is drawn here, by templates; a small script keeps it fresh and sends what
-//! people want to the API. Without the script it can be read.
+//! The page for browsers. Templates render it on the server, from a [`PageSource`]; a small script refreshes it, and
+//! sends actions to the REST API. Without the script it is read-only.
 
 mod api;
 mod assets;
@@ -24,7 +24,7 @@ pub use source::{
 use axum::Router;
 use axum::routing::{get, post};
 
-/// The page's routes. They must be behind [`crate::access::guard`].
+/// Returns the routes of the page. They must be behind [`crate::access::guard`].
 pub fn routes<S: PageSource>() -> Router<S> {
     Router::new()
         .route("/", get(list::page::<S>))

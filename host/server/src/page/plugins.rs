@@ -1,4 +1,4 @@
-//! `/ui/plugins`: what this service can do.
+//! `/ui/plugins`: the plugins of the service.
 
 use askama::Template;
 use axum::extract::State;
@@ -38,9 +38,9 @@ impl From<PluginInfo> for Plugin {
     }
 }
 
-/// The page.
-pub(super) async fn page<S: PageSource>(visitor: Viewer, State(source): State<S>) -> Result<Response, PageError> {
+/// Renders the page.
+pub(super) async fn page<S: PageSource>(viewer: Viewer, State(source): State<S>) -> Result<Response, PageError> {
     let mut plugins: Vec<_> = source.plugins().await?.into_iter().map(Plugin::from).collect();
     plugins.sort_by(|one, other| (&one.kind, &one.keyword).cmp(&(&other.kind, &other.keyword)));
-    Ok(html(&Page { shell: Shell::new("Plugins", "plugins", &visitor), plugins }))
+    Ok(html(&Page { shell: Shell::new("Plugins", "plugins", &viewer), plugins }))
 }

@@ -1,4 +1,4 @@
-//! What is around every page.
+//! The frame of every page: title, navigation and viewer.
 
 use askama::Template;
 use axum::extract::FromRequestParts;
@@ -9,16 +9,16 @@ use http::{StatusCode, header};
 use super::assets;
 use crate::access::{AccessError, Caller, Scope};
 
-/// Whoever looks at a page.
+/// The caller of a page.
 #[derive(Debug, Clone)]
 pub(super) struct Viewer {
     pub(super) caller: Caller,
-    /// By a cookie, and not as anyone on this machine.
+    /// Presence of a session cookie; without it, the caller is anonymous on this machine.
     pub(super) signed_in: bool,
 }
 
 impl Viewer {
-    /// Whether they may change this infrastructure, or, without one, make others.
+    /// Returns whether the viewer may change this infrastructure, or, without an id, create others.
     pub(super) fn can_operate(&self, id: Option<&str>) -> bool {
         self.caller.authorize(Scope::Operate, id).is_ok()
     }
@@ -35,15 +35,15 @@ impl<S: Sync> FromRequestParts<S> for Viewer {
     }
 }
 
-/// What is around a page.
+/// The frame of a page.
 #[derive(Debug)]
 pub(super) struct Shell {
     pub(super) title: String,
     section: &'static str,
-    pub(super) visitor: Option<ViewerInfo>,
+    pub(super) viewer: Option<ViewerInfo>,
 }
 
-/// What a page tells of whoever looks at it.
+/// The viewer, as the frame shows them.
 #[derive(Debug)]
 pub(super) struct ViewerInfo {
     pub(super) name: String,
@@ -53,19 +53,19 @@ pub(super) struct ViewerInfo {
 }
 
 impl Shell {
-    pub(super) fn new(title: impl Into<String>, section: &'static str, visitor: &Viewer) -> Self {
-        let shown = ViewerInfo {
-            name: visitor.caller.name.clone(),
-            scope: visitor.caller.scope,
-            signed_in: visitor.signed_in,
-            operates: visitor.can_operate(None),
+    pub(super) fn new(title: impl Into<String>, section: &'static str, viewer: &Viewer) -> Self {
+        let info = ViewerInfo {
+            name: viewer.caller.name.clone(),
+            scope: viewer.caller.scope,
+            signed_in: viewer.signed_in,
+            operates: viewer.can_operate(None),
         };
-        Self { title: title.into(), section, visitor: Some(shown) }
+        Self { title: title.into(), section, viewer: Some(info) }
     }
 
-    /// Without what only those see who are signed in.
+    /// Returns a frame without navigation and viewer.
     pub(super) fn anonymous(title: impl Into<String>) -> Self {
-        Self { title: title.into(), section: "", visitor: None }
+        Self { title: title.into(), section: "", viewer: None }
     }
 
     pub(super) fn current(&self, section: &str) -> Attribute {
@@ -85,7 +85,7 @@ impl Shell {
     }
 }
 
-/// HTML of our own, that needs no escaping.
+/// Trusted HTML, which is not escaped.
 pub(super) struct Attribute(&'static str);
 
 impl std::fmt::Display for Attribute {
@@ -96,13 +96,13 @@ impl std::fmt::Display for Attribute {
 
 impl askama::filters::HtmlSafe for Attribute {}
 
-/// A page, or a part of one, as an answer.
+/// Renders a page, or a part of one, as a response.
 pub(super) fn html(page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => Html(text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "a page could not be drawn");
-            (StatusCode::INTERNAL_SERVER_ERROR, "The page could not be drawn.").into_response()
+            tracing::error!(%error, "page could not be rendered");
+            (StatusCode::INTERNAL_SERVER_ERROR, "The page could not be rendered.").into_response()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `/ui/login`: where people give their token. The browser keeps a session, in a cookie that no script can read.
+//! `/ui/login`: exchange of a token for a session, which the browser keeps in a cookie that scripts cannot read.
 
 use askama::Template;
 use axum::Extension;
@@ -17,47 +17,47 @@ use crate::listen::Peer;
 #[template(path = "login.html")]
 struct Page {
     shell: Shell,
-    refused: Option<String>,
+    error: Option<String>,
 }
 
 impl Page {
-    fn new(refused: Option<String>) -> Self {
-        Self { shell: Shell::anonymous("Sign in"), refused }
+    fn new(error: Option<String>) -> Self {
+        Self { shell: Shell::anonymous("Sign in"), error }
     }
 }
 
-/// The page. Whoever has a token and is sent here has a bad one.
+/// Renders the page. A caller with a session cookie was redirected here since the session is no longer valid.
 pub(super) async fn page(headers: HeaderMap) -> Response {
-    let has_one = headers
+    let has_session = headers
         .get_all(COOKIE)
         .iter()
         .any(|value| value.to_str().is_ok_and(|text| text.contains("occopus_session=ocs_")));
-    let refused = has_one.then(|| "You are not signed in any more. Sign in again.".to_owned());
-    html(&Page::new(refused))
+    let error = has_session.then(|| "Your session has ended. Sign in again.".to_owned());
+    html(&Page::new(error))
 }
 
-/// Takes the token.
+/// Begins a session with the token of a form, and redirects to `/`.
 pub(super) async fn sign_in<S: PageSource>(
     State(source): State<S>,
     peer: Option<Extension<Peer>>,
     body: Bytes,
 ) -> Response {
-    let refused = |refusal: AccessError| {
-        let text = match &refusal {
+    let reject = |error: AccessError| {
+        let text = match &error {
             AccessError::Unauthenticated => "This token is unknown, expired or revoked.".to_owned(),
             other => other.to_string(),
         };
-        (refusal.status(), html(&Page::new(Some(text)))).into_response()
+        (error.status(), html(&Page::new(Some(text)))).into_response()
     };
-    // A form without a token counts as one with a wrong one.
+    // A form without a token counts as an attempt with a wrong one.
     let token = token(&body).unwrap_or_else(TokenText::malformed);
     match source.sign_in(&token, peer.map(|Extension(peer)| peer.address())).await {
         Ok(cookies) => (AppendHeaders(cookies.map(|cookie| (SET_COOKIE, cookie))), Redirect::to("/")).into_response(),
-        Err(refusal) => refused(refusal),
+        Err(error) => reject(error),
     }
 }
 
-/// The token in a form. It is made of characters that forms leave as they are; around it there may be blanks.
+/// Returns the token in a form, without blanks around it. Tokens have only characters that forms do not encode.
 fn token(body: &[u8]) -> Option<TokenText> {
     let body = std::str::from_utf8(body).ok()?;
     let value = body.split('&').find_map(|pair| pair.strip_prefix("token="))?;
@@ -70,7 +70,7 @@ fn token(body: &[u8]) -> Option<TokenText> {
     TokenText::parse(value)
 }
 
-/// Ends the session, and lets the browser forget it.
+/// Ends the session, and removes its cookies from the browser.
 pub(super) async fn sign_out<S: PageSource>(
     State(source): State<S>,
     headers: HeaderMap,

@@ -1,4 +1,4 @@
-//! What the page needs to know of the service.
+//! The interface between the page and the service.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -14,22 +14,24 @@ use occopus_model::Implementation;
 use super::PageError;
 use crate::access::{AccessError, Caller, TokenText};
 
-/// What the page needs to know of the service. The page asks nothing that the caller may not see.
+/// The data of the page, and its sessions. The page checks whether the caller may see an infrastructure; a source does
+/// not.
 pub trait PageSource: Clone + Send + Sync + 'static {
-    /// All infrastructures, in any order.
+    /// Returns all infrastructures, in any order.
     fn list(&self) -> impl Future<Output = Result<Vec<InfrastructureRow>, PageError>> + Send;
 
-    /// One of them, as the store knows it; none when there is none with this id.
+    /// Returns the stored status of an infrastructure; none if it does not exist.
     fn status(&self, id: &str) -> impl Future<Output = Result<Option<InfrastructureView>, PageError>> + Send;
 
-    /// The graph of one of them with the states of its nodes, for somebody who may see it.
+    /// Returns the graph of an infrastructure with the states of its nodes, as SVG. Waits for the caller's turn to draw.
     fn render_graph(
         &self,
         caller: &Caller,
         id: &str,
     ) -> impl Future<Output = Result<Result<String, TooLarge>, PageError>> + Send;
 
-    /// Stored events of an infrastructure, newest first: at most `limit`, all with ids below `before`, if it is given.
+    /// Returns stored events of an infrastructure, the newest first: at most `limit`, with ids below `before` if that
+    /// is given.
     fn events(
         &self,
         id: &str,
@@ -37,125 +39,125 @@ pub trait PageSource: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<StoredEvent>, PageError>> + Send;
 
-    /// What was asked for, newest first: what goes on, and some of what has ended.
+    /// Returns the operations of an infrastructure, the newest first: the pending one, and some that have ended.
     fn operations(&self, id: &str) -> impl Future<Output = Result<Vec<OperationView>, PageError>> + Send;
 
-    /// What is to be there, or was to be there when its build failed; none when there is nothing of either.
-    /// With `tried`, what was tried last, if that has failed.
+    /// Returns the current description of an infrastructure, or that of its failed build; none if there is neither.
+    /// With `tried`, prefers that of the last build, if that has failed.
     fn description(
         &self,
         id: &str,
         tried: bool,
     ) -> impl Future<Output = Result<Option<DescriptionView>, PageError>> + Send;
 
-    /// Builds that have failed lately and left nothing, the latest first.
+    /// Returns the recently failed builds whose infrastructures are gone, the latest first.
     fn failures(&self) -> impl Future<Output = Result<Vec<FailedBuildView>, PageError>> + Send;
 
-    /// What a new description begins with: one that this service can build.
+    /// Returns the initial text of a new description, chosen so that this service can build it.
     fn starter(&self) -> Starter;
 
-    /// The stored node definitions, by type.
+    /// Returns the stored node definitions, by type.
     fn definitions(&self) -> impl Future<Output = Result<IndexMap<String, Vec<Implementation>>, PageError>> + Send;
 
-    /// All plugins.
+    /// Returns all plugins.
     fn plugins(&self) -> impl Future<Output = Result<Vec<PluginInfo>, PageError>> + Send;
 
-    /// Begins a session: [`crate::access::Access::sign_in`].
+    /// Begins a session, and returns its cookies: [`crate::access::Access::sign_in`].
     fn sign_in(
         &self,
         token: &TokenText,
         address: Option<IpAddr>,
     ) -> impl Future<Output = Result<[HeaderValue; 2], AccessError>> + Send;
 
-    /// Ends one: [`crate::access::Access::sign_out`].
+    /// Ends a session, and returns the cookies that remove it: [`crate::access::Access::sign_out`].
     fn sign_out(&self, headers: &HeaderMap) -> impl Future<Output = Result<[HeaderValue; 2], AccessError>> + Send;
 }
 
 /// An infrastructure in the list.
 #[derive(Debug, Clone)]
 pub struct InfrastructureRow {
-    /// What the engine knows of it.
+    /// Summary from the engine.
     pub summary: Summary,
-    /// Whether it is left alone until it is resumed.
+    /// Suspension of its maintenance.
     pub suspended: bool,
-    /// Whether this service keeps it alive.
+    /// Attachment to the service, which then maintains it.
     pub attached: bool,
-    /// How many instances are ready.
+    /// Number of ready instances.
     pub ready: usize,
-    /// How many there should be.
+    /// Number of instances that it is to have.
     pub instances: usize,
 }
 
 /// An infrastructure on its own page.
 #[derive(Debug, Clone)]
 pub struct InfrastructureView {
-    /// What the engine knows of it.
+    /// Full status from the engine.
     pub status: Status,
-    /// Whether this service keeps it alive.
+    /// Attachment to the service, which then maintains it.
     pub attached: bool,
-    /// The last change has failed, and its description is still known.
+    /// Failure of the last build, while its description is still stored.
     pub tried: bool,
 }
 
-/// Something that takes long and was asked for.
+/// An operation of an infrastructure.
 #[derive(Debug, Clone)]
 pub struct OperationView {
-    /// Its id.
+    /// UUID of the operation.
     pub id: String,
-    /// `build`, `destroy` or `maintain`.
+    /// Kind of work: `build`, `destroy` or `maintain`.
     pub kind: String,
-    /// `pending`, `running`, `done`, `failed` or `superseded`.
+    /// Progress: `pending`, `running`, `done`, `failed` or `superseded`.
     pub state: String,
-    /// Who asked for it.
+    /// Name of the caller who requested it.
     pub by: String,
-    /// When it was asked for.
+    /// Time of the request.
     pub requested: Timestamp,
-    /// When it ended.
+    /// Time at which it ended.
     pub ended: Option<Timestamp>,
-    /// What there is to say.
+    /// Reason for which it waits or retries.
     pub message: Option<String>,
-    /// Why it failed.
+    /// Cause of the failure.
     pub error: Option<OperationError>,
 }
 
-/// Why an operation failed.
+/// The cause of an operation's failure.
 #[derive(Debug, Clone)]
 pub struct OperationError {
-    /// In words.
+    /// Text of the error, with lines of the description.
     pub text: String,
-    /// How to mend it.
+    /// Advice on how to solve it.
     pub help: Option<String>,
 }
 
-/// What is to be there.
+/// A description in the editor.
 #[derive(Debug, Clone)]
 pub struct DescriptionView {
-    /// `infra_name`.
+    /// The infrastructure's name, `infra_name`.
     pub name: String,
-    /// A text that compiles to it, its own definitions included: as it was posted, if that is known.
+    /// YAML text with its own node definitions: as it was posted, if that is stored, otherwise generated.
     pub text: String,
-    /// Changes when it does; none when there is no such infrastructure any more.
+    /// Entity tag of the current description; none if the infrastructure no longer exists.
     pub etag: Option<String>,
 }
 
-/// A build that has failed and left nothing.
+/// A failed build whose infrastructure is gone.
 #[derive(Debug, Clone)]
 pub struct FailedBuildView {
-    /// The id that its infrastructure had.
+    /// Id of the infrastructure.
     pub id: String,
-    /// `infra_name`.
+    /// The infrastructure's name, `infra_name`.
     pub name: String,
-    /// When it ended.
+    /// Time at which the build ended.
     pub time: Timestamp,
-    /// What happened, newest first.
+    /// Last events of the build, the newest first.
     pub events: Vec<StoredEvent>,
 }
 
-/// What a new description begins with.
+/// The initial text of a new description.
 #[derive(Debug, Clone)]
 pub struct Starter {
-    /// The description.
+    /// Text of the description.
     pub text: String,
-    /// What is to be known of it before it is built.
+    /// Requirements for building it.
     pub help: &'static str,
 }

@@ -1,8 +1,8 @@
-//! Operations over which services die. One that a service has begun, and over which it died, is begun again by the next one; when
-//! that dies as well, and nothing was done in between, it is set aside: it ends as failed, and its infrastructure is let go until
-//! somebody asks for something. Otherwise it would end every service that comes.
+//! Crash loops: operations during which services die. If a service dies during an operation, the next service begins it
+//! again; if that dies as well, and nothing was done in between, the operation is set aside: it ends as failed, and its
+//! infrastructure is detached until the next request. Otherwise it would end every service that starts.
 //!
-//! A service that is killed for another reason leaves operations alone that have got somewhere, or were under way for a while.
+//! The death of a service for another reason does not count against operations that made progress, or ran for a while.
 
 use std::time::Duration;
 
@@ -15,70 +15,75 @@ use super::SupervisorInner;
 use crate::operations::{Claim, Operation};
 use crate::problem::ApiError;
 
-/// Services that die over an operation before it is set aside.
+/// Deaths of services during an operation after which it is set aside.
 const MAX_DEATHS: u32 = 2;
-/// Over what a service has survived for so long it does not die.
+/// Running time of an operation after which a later death of the service does not count against it.
 const SURVIVAL_TIME: Duration = Duration::from_secs(600);
-/// Time in which an operation over which a service may have died has the service for itself, before the next one of them begins.
+/// Time for which a suspect operation (one during which a service died) runs before the next suspect one begins.
 const ISOLATION_TIME: Duration = Duration::from_secs(30);
 
-/// Time after which whoever has begun an operation owns the infrastructure or is dead.
+/// Time after which the process that claimed an operation owns the infrastructure or is dead.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Outcome of beginning an operation.
+/// Outcome of claiming an operation.
 pub(super) enum ClaimOutcome<'a> {
-    /// Under way.
+    /// Claimed by this service.
     Claimed {
-        /// Held as long as no other one that is suspect may begin.
+        /// Lock of a suspect operation, held while no other suspect one may begin.
         isolation: Option<MutexGuard<'a, ()>>,
     },
-    /// Not begun again.
+    /// Set aside with this error.
     SetAside(ApiError),
-    /// Another request has taken its place.
+    /// Superseded by another request.
     Superseded,
 }
 
 impl SupervisorInner {
-    /// Writes down that this service begins with an operation.
+    /// Records in the ledger that this service begins an operation, unless too many services died during it.
     pub(super) async fn claim(&self, operation: &Operation) -> Result<ClaimOutcome<'_>, EngineError> {
         let (holder, before) = (occopus::this_holder(), self.state_digest(&operation.infraid).await?);
         let deaths = match self.ledger.find_claim(operation).await? {
-            Some(begun) if begun.before == before => {
-                // Nobody works on it, or this would not begin. Of another machine or container it can't be told at once.
-                let is_long_ago = Timestamp::now().duration_since(begun.since).unsigned_abs() > CLAIM_TIMEOUT;
-                let has_died = is_long_ago || occopus::holder_is_dead(&begun.holder);
-                let has_died = has_died && begun.holder != holder;
-                begun.deaths.saturating_add(has_died.into())
+            Some(claim) if claim.before == before => {
+                // The infrastructure has no owner now, or this would not begin it. The death of a process on another
+                // machine or in another container can't be detected at once.
+                let is_old = Timestamp::now().duration_since(claim.since).unsigned_abs() > CLAIM_TIMEOUT;
+                let has_died = is_old || occopus::holder_is_dead(&claim.holder);
+                let has_died = has_died && claim.holder != holder;
+                claim.deaths.saturating_add(has_died.into())
             }
             _ => 0,
         };
         if deaths >= MAX_DEATHS {
             return Ok(ClaimOutcome::SetAside(set_aside_error(operation)));
         }
-        let apart = if deaths > 0 { Some(self.isolation.lock().await) } else { None };
+        let isolation = if deaths > 0 { Some(self.isolation.lock().await) } else { None };
         let is_ours = self.ledger.claim(operation, &Claim { holder, since: Timestamp::now(), deaths, before }).await?;
-        Ok(if is_ours { ClaimOutcome::Claimed { isolation: apart } } else { ClaimOutcome::Superseded })
+        Ok(if is_ours { ClaimOutcome::Claimed { isolation } } else { ClaimOutcome::Superseded })
     }
 
-    /// Does not end. Writes down that this service has survived an operation, when it has.
-    pub(super) async fn record_survival(&self, operation: &Operation, apart: Option<MutexGuard<'_, ()>>) {
-        if let Some(apart) = apart {
+    /// Releases `isolation` after [`ISOLATION_TIME`] and the claim after [`SURVIVAL_TIME`] more. Never returns; the
+    /// caller cancels it by dropping it.
+    pub(super) async fn record_survival(&self, operation: &Operation, isolation: Option<MutexGuard<'_, ()>>) {
+        if let Some(isolation) = isolation {
             tokio::time::sleep(ISOLATION_TIME).await;
-            drop(apart);
+            drop(isolation);
         }
         tokio::time::sleep(SURVIVAL_TIME).await;
         self.release_claim(operation).await;
         std::future::pending::<()>().await;
     }
 
-    /// Writes down that it is not for this operation if this service dies.
+    /// Records in the ledger that a later death of this service does not count against the operation.
     pub(super) async fn release_claim(&self, operation: &Operation) {
         if let Err(error) = self.ledger.release_claim(operation, &occopus::this_holder()).await {
-            tracing::warn!(infrastructure = operation.infraid, "it could not be noted how it stands: {error}");
+            tracing::warn!(
+                infrastructure = operation.infraid,
+                "the claim on an operation could not be released: {error}"
+            );
         }
     }
 
-    /// Returns a text for what there is of an infrastructure, which changes when something is done.
+    /// Returns a digest of an infrastructure's instances and their states, which changes with any progress.
     async fn state_digest(&self, id: &str) -> Result<String, EngineError> {
         let status = match self.engine.status(id, false).await {
             Ok(status) => status,
@@ -95,10 +100,14 @@ impl SupervisorInner {
 
 fn set_aside_error(operation: &Operation) -> ApiError {
     let (id, kind) = (&operation.infraid, operation.kind);
-    let text = format!("{MAX_DEATHS} services died while they began with this operation ({kind:?}); it is set aside");
-    tracing::error!(infrastructure = id, operation = operation.id, "{text}, and infrastructure {id} is let go");
+    let text = format!("the operation ({kind:?}) is set aside: {MAX_DEATHS} services died after they began it");
+    tracing::error!(
+        infrastructure = id,
+        operation = operation.id,
+        "{text}; infrastructure {id} is no longer maintained"
+    );
     ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "operation.set-aside", text).with_help(format!(
-        "infrastructure {id} is not kept alive until it is attached; ask for something else, or for the same to try again; \
-         the log of the service, or that of its machine, has why it died"
+        "infrastructure {id} is not maintained until it is attached; request another operation, or the same one to try \
+         again; the log of the service, or of its machine, shows why it died"
     ))
 }

@@ -1,4 +1,4 @@
-//! Keeping an infrastructure alive, until there is something else to do.
+//! Maintenance of an infrastructure, until there is an operation.
 
 use std::time::Duration;
 
@@ -9,21 +9,23 @@ use tokio::sync::Notify;
 use super::run::{Assignment, EngineJob, RunError, StopCause};
 use super::{RETRY_INTERVAL, SupervisorInner};
 
-/// After a pass that failed.
+/// Pause after maintenance has failed.
 const FAILED_PASS_DELAY: Duration = Duration::from_secs(10);
 
 impl SupervisorInner {
+    /// Maintains an infrastructure until it is stopped, detached or fails; waits before it returns after a failure, or if
+    /// another process owns the infrastructure.
     pub(super) async fn maintain(&self, id: &str, wake: &Notify) {
         if self.other_owner(id).await.is_some() {
             return self.pause(RETRY_INTERVAL, wake).await;
         }
-        let before = async {
+        let preparation = async {
             let mut needs = needs_of_status(&self.engine.status(id, false).await?);
             let desired = self.engine.desired(id).await?;
             needs.extend(desired.iter().flat_map(needs_of_description));
             Ok::<_, EngineError>((needs, desired.map(|desired| desired.webhooks).unwrap_or_default()))
         };
-        let (outcome, stopped) = match before.await {
+        let (outcome, stopped) = match preparation.await {
             Ok((needs, webhooks)) => {
                 let options = MaintainOptions { cyclic: Some(self.timing.interval), ..MaintainOptions::default() };
                 let job = EngineJob {
@@ -38,7 +40,7 @@ impl SupervisorInner {
             Err(error) => (Err(error.into()), StopCause::NotStopped),
         };
         match outcome {
-            // Somebody has detached it, not by us.
+            // The engine was requested to let go, but not by this task.
             Ok(_) if stopped == StopCause::NotStopped => self.detach(id).await,
             Ok(_) => {}
             Err(RunError::Engine(error)) => match *error {
@@ -46,21 +48,21 @@ impl SupervisorInner {
                 EngineError::Stopped { .. } => {}
                 EngineError::Owned { .. } | EngineError::LeaseLost { .. } => self.pause(RETRY_INTERVAL, wake).await,
                 error => {
-                    tracing::warn!(infrastructure = id, "a pass has failed: {error}");
+                    tracing::warn!(infrastructure = id, "maintenance failed: {error}");
                     self.pause(FAILED_PASS_DELAY, wake).await;
                 }
             },
             Err(RunError::Open(error)) => {
-                tracing::warn!(infrastructure = id, "it can't be maintained: {error}");
+                tracing::warn!(infrastructure = id, "the infrastructure cannot be maintained: {error}");
                 self.pause(FAILED_PASS_DELAY, wake).await;
             }
         }
     }
 
-    /// It is not to be maintained any more.
+    /// Records in the ledger that the infrastructure is not to be maintained any more.
     async fn detach(&self, id: &str) {
         if let Err(error) = self.ledger.detach(id).await {
-            tracing::warn!(infrastructure = id, "it could not be noted that it is let go: {error}");
+            tracing::warn!(infrastructure = id, "the infrastructure could not be detached: {error}");
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }

@@ -1,8 +1,9 @@
-//! Doing what was promised: one task for each infrastructure that has something to be done, and nothing for the others.
+//! The supervisor: executes operations and maintenance, with one task for each infrastructure that has either.
 //!
-//! A task does the operation that the ledger has for its infrastructure, then maintains it, if it is to be maintained, until
-//! there is another operation. The engine's lease keeps two services on one store from working on one infrastructure: who
-//! does not get it tries again later. Whatever happens to the task or to the process, the ledger still says what to do.
+//! A task executes the operation that the ledger has for its infrastructure, then maintains it, if it is attached, until
+//! there is another operation. The engine's lease keeps two services on one store from working on one infrastructure: the
+//! one that does not get it tries again later. Whatever happens to the task or to the process, the ledger still holds the
+//! work to do.
 
 mod crash_loop;
 mod maintain;
@@ -24,10 +25,10 @@ use tokio_util::task::TaskTracker;
 use crate::feed::Feed;
 use crate::operations::{ATTACHED_PREFIX, Ledger, NextWork, PENDING_PREFIX};
 
-/// Before the store, or an infrastructure that another process works on, is tried again.
+/// Pause before the next attempt after an error of the store, or on an infrastructure that another process owns.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Starts and ends the tasks. Clones are the same.
+/// The supervisor of the tasks. Clones share its state.
 #[derive(Clone)]
 pub(crate) struct Supervisor {
     shared: Arc<SupervisorInner>,
@@ -41,30 +42,30 @@ struct SupervisorInner {
     feed: Feed,
     timing: Timing,
     task_handles: Mutex<HashMap<String, TaskHandle>>,
-    /// Operations over which a service may have died begin one after the other.
+    /// Lock under which suspect operations (those during which a service died) begin one after the other.
     isolation: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
-    /// No more work is begun; what is under way may come to its end.
+    /// Cancelled when the service shuts down: no work is begun; work under way may still finish.
     closing: CancellationToken,
-    /// What is under way is left as it is.
+    /// Cancelled when the grace period is over: work under way is left as it is.
     abandon: CancellationToken,
 }
 
-/// How long things take.
+/// Intervals and timeouts of the supervisor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
-    /// Between two passes of maintenance.
+    /// Time between two passes of maintenance.
     pub(crate) interval: Duration,
-    /// After so long, what should have stopped is left as it is.
+    /// Time after which work that was requested to stop is left as it is.
     pub(crate) stop_timeout: Duration,
 }
 
-/// A task, from outside.
+/// Handle to the task of one infrastructure.
 struct TaskHandle {
     wake: Arc<Notify>,
-    /// Of what the engine does for it now.
-    nudge: Option<WakeSignal>,
-    /// How often it was woken.
+    /// Signal that wakes the engine's current run for the task.
+    engine_wake: Option<WakeSignal>,
+    /// Number of times that the task was woken.
     wake_count: u64,
 }
 
@@ -93,7 +94,11 @@ impl Supervisor {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes up what earlier services left, and follows what other processes write into the ledger.
+    /// Starts tasks for the work that earlier services left, and a task that follows what other processes write into the
+    /// ledger. The latter ends when `closing` is cancelled.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
     pub(crate) async fn start(&self) -> Result<(), StoreError> {
         let revision = self.shared.store.revision().await?;
         let ledger = &self.shared.ledger;
@@ -126,43 +131,44 @@ impl Supervisor {
         }
     }
 
-    /// Something has changed for this infrastructure: somebody looks after it.
+    /// Wakes the task of an infrastructure whose ledger entries have changed, and starts one if there is none. Does
+    /// nothing when the service shuts down.
     pub(crate) fn wake(&self, id: &str) {
         if self.shared.closing.is_cancelled() {
             return;
         }
-        let mut runners = self.shared.task_handles();
-        if let Some(runner) = runners.get_mut(id) {
-            runner.wake_count += 1;
-            runner.wake.notify_one();
+        let mut handles = self.shared.task_handles();
+        if let Some(handle) = handles.get_mut(id) {
+            handle.wake_count += 1;
+            handle.wake.notify_one();
             return;
         }
         let wake = Arc::new(Notify::new());
-        runners.insert(id.to_owned(), TaskHandle { wake: wake.clone(), nudge: None, wake_count: 0 });
+        handles.insert(id.to_owned(), TaskHandle { wake: wake.clone(), engine_wake: None, wake_count: 0 });
         let (shared, id) = (self.shared.clone(), id.to_owned());
         self.shared.tasks.spawn(async move { shared.run_task(&id, &wake).await });
     }
 
-    /// Something was requested of whoever maintains it.
-    pub(crate) fn nudge(&self, id: &str) {
-        if let Some(nudge) = self.shared.task_handles().get(id).and_then(|runner| runner.nudge.as_ref()) {
-            nudge.wake();
+    /// Wakes the engine's run on an infrastructure, since there is a request for its maintainer.
+    pub(crate) fn wake_engine(&self, id: &str) {
+        if let Some(signal) = self.shared.task_handles().get(id).and_then(|handle| handle.engine_wake.as_ref()) {
+            signal.wake();
         }
     }
 
-    /// How many infrastructures are looked after.
+    /// Returns the number of infrastructures that have a task.
     pub(crate) fn task_count(&self) -> usize {
         self.shared.task_handles().len()
     }
 
-    /// Begins nothing new, lets what is under way come to its end within the grace, and then leaves it as it is: the ledger
-    /// and the records say how to go on.
+    /// Begins nothing new, lets work under way finish within `grace`, and then leaves it as it is: the ledger and the
+    /// records show the next service how to go on.
     pub(crate) async fn close(&self, grace: Duration) {
         self.shared.closing.cancel();
         self.shared.tasks.close();
         if tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_err() {
             self.shared.abandon.cancel();
-            // What is left is dropped with the process; this only lets leases be given back.
+            // The rest is dropped with the process; this wait only lets leases be returned.
             let _ = tokio::time::timeout(Duration::from_secs(5), self.shared.tasks.wait()).await;
         }
     }
@@ -174,25 +180,26 @@ impl SupervisorInner {
     }
 
     fn wake_count(&self, id: &str) -> u64 {
-        self.task_handles().get(id).map_or(0, |runner| runner.wake_count)
+        self.task_handles().get(id).map_or(0, |handle| handle.wake_count)
     }
 
+    /// Does the work of an infrastructure until there is none, or the service shuts down.
     async fn run_task(&self, id: &str, wake: &Notify) {
         while !self.closing.is_cancelled() {
-            let woken = self.wake_count(id);
+            let wake_count = self.wake_count(id);
             match self.ledger.next(id).await {
                 Ok(NextWork::Operation(operation, work)) => self.operate(*operation, &work, wake).await,
                 Ok(NextWork::Maintain) => self.maintain(id, wake).await,
                 Ok(NextWork::Idle) => {
-                    let mut runners = self.task_handles();
-                    // Not when somebody has woken it since.
-                    if runners.get(id).is_none_or(|runner| runner.wake_count == woken) {
-                        runners.remove(id);
+                    let mut handles = self.task_handles();
+                    // If it was woken since, there may be new work.
+                    if handles.get(id).is_none_or(|handle| handle.wake_count == wake_count) {
+                        handles.remove(id);
                         return;
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(infrastructure = id, "what is to be done could not be read: {error}");
+                    tracing::warn!(infrastructure = id, "the next operation could not be read: {error}");
                     self.pause(RETRY_INTERVAL, wake).await;
                 }
             }
@@ -200,14 +207,15 @@ impl SupervisorInner {
         self.task_handles().remove(id);
     }
 
-    /// Another process that works on it, in words.
+    /// Returns a message about another process that owns the infrastructure, if there is one.
     async fn other_owner(&self, id: &str) -> Option<String> {
         let Owner { holder, since } = self.engine.owner(id).await.ok()??;
-        // Who has died is followed at once.
-        (!occopus::holder_is_dead(&holder)).then(|| format!("{holder} works on it, since {since:.0}"))
+        // A dead owner is succeeded at once.
+        (!occopus::holder_is_dead(&holder))
+            .then(|| format!("infrastructure {id} is owned by {holder} since {since:.0}"))
     }
 
-    /// Waits, unless there is something new.
+    /// Waits for this time, or until the task is woken or the service shuts down.
     async fn pause(&self, time: Duration, wake: &Notify) {
         tokio::select! {
             () = tokio::time::sleep(time) => {}

@@ -1,4 +1,4 @@
-//! Doing an operation, and writing down what came of it.
+//! Execution of one operation, and the record of its outcome.
 
 use jiff::Timestamp;
 use occopus::{needs_of_description, needs_of_status};
@@ -12,75 +12,76 @@ use super::{RETRY_INTERVAL, SupervisorInner};
 use crate::operations::{FailedBuild, Operation, OperationState, Work};
 use crate::problem::ApiError;
 
-/// Instances that are told of by name.
+/// Instances that a message names.
 const MAX_NAMED_LEFTOVERS: usize = 3;
 
-/// What came of an attempt.
+/// Outcome of an attempt.
 enum OperationOutcome {
     Done,
     Failed(Box<ApiError>),
-    /// Not now, and why; it is tried again.
+    /// Postponed for this reason; to be tried again.
     Retry(String),
-    /// The service ends, or something else is to be done.
+    /// Stopped, since the service shuts down or another operation has superseded this one.
     Abandoned,
 }
 
 impl SupervisorInner {
+    /// Executes an operation once, and records its end, or why it waits.
     pub(super) async fn operate(&self, mut operation: Operation, work: &Work, wake: &Notify) {
         let id = operation.infraid.clone();
-        if let Some(why) = self.other_owner(&id).await {
-            return self.postpone(operation, why).await;
+        if let Some(reason) = self.other_owner(&id).await {
+            return self.postpone(operation, reason).await;
         }
         operation.state = OperationState::Running;
         operation.message = None;
-        let apart = match self.claim(&operation).await {
-            Ok(ClaimOutcome::Claimed { isolation: apart }) => apart,
-            Ok(ClaimOutcome::SetAside(problem)) => {
+        let isolation = match self.claim(&operation).await {
+            Ok(ClaimOutcome::Claimed { isolation }) => isolation,
+            Ok(ClaimOutcome::SetAside(error)) => {
                 let failed = FailedBuild::of(work, Vec::new(), !matches!(self.engine.exists(&id).await, Ok(false)));
-                return self.end(operation, Some(problem), true, failed).await;
+                return self.end(operation, Some(error), true, failed).await;
             }
-            // Another request has taken its place.
             Ok(ClaimOutcome::Superseded) => return,
             Err(error) => {
-                tracing::warn!(infrastructure = id, "an operation could not be begun: {error}");
+                tracing::warn!(infrastructure = id, "an operation could not be started: {error}");
                 return self.sleep().await;
             }
         };
-        tracing::info!(infrastructure = id, operation = operation.id, "{:?} begins", operation.kind);
+        tracing::info!(infrastructure = id, operation = operation.id, "{:?} started", operation.kind);
         let history = EventHistory::default();
         let attempt = tokio::select! {
             attempt = self.attempt(&operation, work, &history, wake) => attempt,
-            () = self.record_survival(&operation, apart) => OperationOutcome::Abandoned,
+            () = self.record_survival(&operation, isolation) => OperationOutcome::Abandoned,
         };
         match attempt {
             OperationOutcome::Done => self.end(operation, None, matches!(work, Work::Destroy), None).await,
-            OperationOutcome::Failed(problem) => {
-                // A build that left nothing leaves nothing to maintain, and what it was to keep is to stay as it is.
+            OperationOutcome::Failed(error) => {
+                // After a build that left nothing there is nothing to maintain; and what a build was to keep stays as it
+                // is.
                 let kept = matches!(work, Work::Build { keep: true, .. });
                 let gone = matches!(self.engine.exists(&id).await, Ok(false));
                 let failed = FailedBuild::of(work, history.take(), !gone);
-                self.end(operation, Some(*problem), gone || kept, failed).await;
+                self.end(operation, Some(*error), gone || kept, failed).await;
             }
-            OperationOutcome::Retry(why) => {
+            OperationOutcome::Retry(reason) => {
                 self.release_claim(&operation).await;
-                self.postpone(operation, why).await;
+                self.postpone(operation, reason).await;
             }
             OperationOutcome::Abandoned => self.release_claim(&operation).await,
         }
     }
 
-    /// It can't be done now.
-    async fn postpone(&self, mut operation: Operation, why: String) {
-        // Another service may be the one that does it. Then it is not for us to say that it waits.
-        if operation.state != OperationState::Running && operation.message.as_ref() != Some(&why) {
-            operation.message = Some(why);
-            // It is only for those who ask.
+    /// Records why an operation waits, and waits before the next attempt.
+    async fn postpone(&self, mut operation: Operation, reason: String) {
+        // An operation that another service executes is running, and not recorded as waiting.
+        if operation.state != OperationState::Running && operation.message.as_ref() != Some(&reason) {
+            operation.message = Some(reason);
+            // The message is only for display: a failure to write it is ignored.
             let _ = self.ledger.update(&operation).await;
         }
         self.sleep().await;
     }
 
-    /// Not to be woken: what is written here wakes us.
+    /// Waits before the next attempt. Ignores wakes: writes by this task to the ledger cause them.
     async fn sleep(&self) {
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}
@@ -88,12 +89,13 @@ impl SupervisorInner {
         }
     }
 
-    async fn end(&self, operation: Operation, problem: Option<ApiError>, forget: bool, failed: Option<FailedBuild>) {
-        let state = if problem.is_some() { OperationState::Failed } else { OperationState::Done };
-        let (ended, error) = (Some(Timestamp::now()), problem.map(ApiError::into_details));
+    /// Records the end of an operation, and retries that until it succeeds or the service shuts down.
+    async fn end(&self, operation: Operation, error: Option<ApiError>, forget: bool, failed: Option<FailedBuild>) {
+        let state = if error.is_some() { OperationState::Failed } else { OperationState::Done };
+        let (ended, error) = (Some(Timestamp::now()), error.map(ApiError::into_details));
         let ended = Operation { state, ended, message: None, error, ..operation };
-        tracing::info!(infrastructure = ended.infraid, operation = ended.id, "{:?} is {state:?}", ended.kind);
-        // Whoever sees that it has ended sees what came of it.
+        tracing::info!(infrastructure = ended.infraid, operation = ended.id, "{:?} ended: {state:?}", ended.kind);
+        // A client that sees the end of the operation must not get an answer that was cached before.
         self.feed.invalidate(&ended.infraid);
         while let Err(error) = self.ledger.end(&ended, forget, failed.as_ref()).await {
             tracing::warn!(infrastructure = ended.infraid, "the end of an operation could not be written: {error}");
@@ -104,6 +106,7 @@ impl SupervisorInner {
         }
     }
 
+    /// Executes the work of an operation once.
     async fn attempt(
         &self,
         operation: &Operation,
@@ -162,16 +165,16 @@ impl SupervisorInner {
             Ok(_) if stopped == StopCause::Shutdown => OperationOutcome::Abandoned,
             Ok(left) if left.is_empty() => OperationOutcome::Done,
             Ok(left) => {
-                let problem = ApiError::new(http::StatusCode::BAD_GATEWAY, "engine.left", describe_leftovers(&left))
+                let error = ApiError::new(http::StatusCode::BAD_GATEWAY, "engine.left", describe_leftovers(&left))
                     .with_leftovers(&left);
                 OperationOutcome::Failed(Box::new(
-                    problem.with_help("DELETE the infrastructure again; its record stays until all is gone"),
+                    error.with_help("DELETE the infrastructure again; its record stays until all is gone"),
                 ))
             }
             Err(RunError::Open(error)) => OperationOutcome::Failed(Box::new((*error).into())),
             Err(RunError::Engine(error)) => match *error {
                 EngineError::Owned { holder, since, .. } => {
-                    OperationOutcome::Retry(format!("{holder} works on it, since {since}"))
+                    OperationOutcome::Retry(format!("infrastructure {id} is owned by {holder} since {since}"))
                 }
                 EngineError::LeaseLost { .. } | EngineError::Store { .. } => OperationOutcome::Retry(error.to_string()),
                 EngineError::Stopped { .. } if stopped != StopCause::NotStopped => OperationOutcome::Abandoned,
@@ -180,17 +183,18 @@ impl SupervisorInner {
         }
     }
 
-    /// A description that can't be read must not keep it from being removed.
+    /// Returns the webhooks of an infrastructure; none if its description can't be read, which must not prevent its
+    /// removal.
     async fn webhooks(&self, id: &str) -> Vec<Webhook> {
         self.engine.desired(id).await.ok().flatten().map(|desired| desired.webhooks).unwrap_or_default()
     }
 }
 
-/// What is left and why, the first few of it in full.
+/// Describes what is left and why, the first [`MAX_NAMED_LEFTOVERS`] instances in full.
 fn describe_leftovers(left: &[Leftover]) -> String {
-    let number = if left.len() == 1 { "1 instance".to_owned() } else { format!("{} instances", left.len()) };
-    let told: Vec<_> = left.iter().take(MAX_NAMED_LEFTOVERS).map(ToString::to_string).collect();
+    let count = if left.len() == 1 { "1 instance".to_owned() } else { format!("{} instances", left.len()) };
+    let named: Vec<_> = left.iter().take(MAX_NAMED_LEFTOVERS).map(ToString::to_string).collect();
     let more = left.len().saturating_sub(MAX_NAMED_LEFTOVERS);
     let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-    format!("{number} could not be removed: {}{more}", told.join("; "))
+    format!("{count} could not be removed: {}{more}", named.join("; "))
 }

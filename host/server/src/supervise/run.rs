@@ -1,4 +1,4 @@
-//! Work of the engine, while somebody may want it to stop.
+//! A run of the engine for the supervisor: its preparation, its events and its stop.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,29 +11,30 @@ use tokio::sync::Notify;
 use super::SupervisorInner;
 use crate::operations::NextWork;
 
-/// Events that are kept of a run.
+/// Events that the history of a run keeps.
 const MAX_HISTORY_EVENTS: usize = 200;
 
-/// As what somebody works on an infrastructure. When the ledger says something else, it is out of date.
+/// The work that a run does on an infrastructure. It is superseded when the ledger has other work.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Assignment<'a> {
-    /// As its maintainer.
+    /// Maintenance.
     Maintenance,
-    /// At the operation with this id.
+    /// Operation with this id.
     Operation(&'a str),
 }
 
-/// What goes with a piece of work.
+/// Input of a run, apart from the work itself.
 pub(super) struct EngineJob<'a> {
     pub(super) task: Assignment<'a>,
     pub(super) needs: Vec<Need>,
     pub(super) webhooks: &'a [Webhook],
+    /// Shutdown stops the run only after the grace period, because stopping would roll back what was made.
     pub(super) waits_for_grace: bool,
-    /// Where the latest events are to be kept.
+    /// History that keeps the latest events.
     pub(super) history: Option<&'a EventHistory>,
 }
 
-/// The latest events of a run. Clones are the same.
+/// The latest events of a run. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct EventHistory(Arc<Mutex<VecDeque<Event>>>);
 
@@ -49,26 +50,28 @@ impl EventHistory {
         events.push_back(event.clone());
     }
 
-    /// All of them, the oldest first.
+    /// Takes all events, the oldest first.
     pub(super) fn take(&self) -> Vec<Event> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }
 
-/// Why it was asked to stop.
+/// Cause of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopCause {
-    /// It was not.
+    /// Absence of a stop.
     NotStopped,
-    /// There is something else to be done.
+    /// Other work in the ledger.
     Superseded,
-    /// The service ends.
+    /// Shutdown of the service.
     Shutdown,
 }
 
-/// What may come of an error.
+/// Failure of a run.
 pub(super) enum RunError {
+    /// Failure of the preparation.
     Open(Box<OpenError>),
+    /// Failure of the engine or its store.
     Engine(Box<EngineError>),
 }
 
@@ -89,46 +92,48 @@ impl From<EngineError> for RunError {
 }
 
 impl SupervisorInner {
-    /// Does something, with webhooks told and plugins compiled before, until it ends or is stopped: in good order when
-    /// the ledger says, after something new has come up, that something else is to be done; and when the service ends, in
-    /// good order or, if it is patient because that would take back what was made, not before its grace is over.
+    /// Runs work of the engine until it ends or is stopped, after plugins were compiled and webhooks started.
+    ///
+    /// The run is requested to stop when it was woken and the ledger has other work, and when the service shuts down: at
+    /// once, or, with `waits_for_grace`, when the grace period is over. If it has not ended after `stop_timeout` or the
+    /// grace period, it is requested to stop immediately, without a rollback.
     pub(super) async fn run<T, F: Future<Output = Result<T, EngineError>> + Send>(
         &self,
         id: &str,
-        EngineJob { task, needs, webhooks, waits_for_grace: patient, history }: EngineJob<'_>,
+        EngineJob { task, needs, webhooks, waits_for_grace, history }: EngineJob<'_>,
         wake: &Notify,
         work: impl FnOnce(RunHandle) -> F + Send,
     ) -> (Result<T, RunError>, StopCause) {
-        let prepared = async {
+        let preparation = async {
             self.occopus.credentials().await?;
             self.occopus.preload(needs, |plugin| tracing::info!("compiling the plugin {plugin}")).await?;
             let (run, events) = RunHandle::new();
             let (mut events, notifier) = self.occopus.start_webhooks(id, webhooks, events).await?;
-            let (telling, history) = (self.feed.publisher(id), history.cloned());
-            let told = tokio::spawn(async move {
+            let (publisher, history) = (self.feed.publisher(id), history.cloned());
+            let forwarding = tokio::spawn(async move {
                 while let Some(event) = events.recv().await {
                     history.iter().for_each(|history| history.add(&event));
-                    telling.publish(event);
+                    publisher.publish(event);
                 }
             });
-            Ok::<_, OpenError>((run, notifier, told))
+            Ok::<_, OpenError>((run, notifier, forwarding))
         };
-        let (run, notifier, told) = match prepared.await {
+        let (run, notifier, forwarding) = match preparation.await {
             Ok(prepared) => prepared,
             Err(error) => return (Err(error.into()), StopCause::NotStopped),
         };
         let stop = run.stop.clone();
-        if let Some(runner) = self.task_handles().get_mut(id) {
-            runner.nudge = Some(run.wake.clone());
+        if let Some(handle) = self.task_handles().get_mut(id) {
+            handle.engine_wake = Some(run.wake.clone());
         }
         let mut work = std::pin::pin!(work(run));
         let mut stopped = StopCause::NotStopped;
         let outcome = {
-            let mut watching = std::pin::pin!(self.stop_when_needed(id, task, &stop, wake, patient));
+            let mut watching = std::pin::pin!(self.stop_when_needed(id, task, &stop, wake, waits_for_grace));
             tokio::select! {
                 outcome = &mut work => Some(outcome),
-                why = &mut watching => {
-                    stopped = why;
+                cause = &mut watching => {
+                    stopped = cause;
                     None
                 }
             }
@@ -144,11 +149,14 @@ impl SupervisorInner {
             },
         };
         if !notifier.flush(std::time::Duration::from_secs(1)).await {
-            tracing::info!(infrastructure = id, "webhooks could not be told of everything; the next run tells them");
+            tracing::info!(
+                infrastructure = id,
+                "some events were not delivered to webhooks; the next run delivers them"
+            );
         }
         if history.is_some() {
-            // They are all there when the run has ended; this only waits until they were passed on.
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), told).await;
+            // All events exist when the run has ended; this only waits until they were forwarded.
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), forwarding).await;
         }
         (outcome.map_err(RunError::from), stopped)
     }
@@ -156,7 +164,7 @@ impl SupervisorInner {
     async fn is_superseded(&self, id: &str, task: Assignment<'_>) -> bool {
         match (self.ledger.next(id).await, task) {
             (Ok(NextWork::Maintain), Assignment::Maintenance) | (Err(_), _) => false,
-            (Ok(NextWork::Operation(found, _)), Assignment::Operation(ours)) => found.id != ours,
+            (Ok(NextWork::Operation(found, _)), Assignment::Operation(current)) => found.id != current,
             _ => true,
         }
     }
@@ -168,14 +176,14 @@ impl SupervisorInner {
         }
     }
 
-    /// Returns after it has asked for a stop.
+    /// Waits for a cause to stop the run, requests the stop, and returns the cause.
     async fn stop_when_needed(
         &self,
         id: &str,
         task: Assignment<'_>,
         stop: &StopSignal,
         wake: &Notify,
-        patient: bool,
+        waits_for_grace: bool,
     ) -> StopCause {
         loop {
             tokio::select! {
@@ -185,7 +193,7 @@ impl SupervisorInner {
                         return StopCause::Superseded;
                     }
                 }
-                () = self.closing.cancelled(), if !patient => {
+                () = self.closing.cancelled(), if !waits_for_grace => {
                     stop.request();
                     return StopCause::Shutdown;
                 }
@@ -198,7 +206,7 @@ impl SupervisorInner {
     }
 }
 
-/// At once, without taking anything back.
+/// Requests an immediate stop, without a rollback.
 fn request_immediate_stop(stop: &StopSignal) {
     while stop.request_count() < 2 {
         stop.request();

@@ -1,4 +1,4 @@
-//! A small service behind the doors, on a real socket, and a client that sends what it likes.
+//! A small service behind the access checks, on a real socket, and a client that sends any bytes.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -22,10 +22,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Longer than anything may take here.
+/// Time limit of everything here.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a test changes.
+/// Settings that a test changes.
 pub(crate) struct Setup {
     pub(crate) listener: ListenerConfig,
     pub(crate) names: Vec<String>,
@@ -58,8 +58,8 @@ impl Service {
         let bound = setup.listener.bind().await.unwrap();
         let address = bound.address();
         setup.requests.tls = bound.is_tls();
-        let door = AccessConfig { names: setup.names, rates: setup.rates, ..AccessConfig::at(address) };
-        let access = Access::new(tokens.clone(), door).unwrap();
+        let config = AccessConfig { names: setup.names, rates: setup.rates, ..AccessConfig::at(address) };
+        let access = Access::new(tokens.clone(), config).unwrap();
         let router = layers(guard(routes(), &access), &setup.requests);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(serve(bound, router, shutdown.clone(), setup.grace));
@@ -76,14 +76,14 @@ impl Service {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends a request on a connection of its own: `GET /`, and more lines of its head.
-    pub(crate) async fn ask(&self, request: &str, lines: &[String], body: &str) -> Answer {
+    /// Sends a request, such as `GET /`, with more lines of its head, on a new connection.
+    pub(crate) async fn request(&self, request: &str, lines: &[String], body: &str) -> Response {
         let head = head(request, lines, body.len());
         exchange(self.connect().await, &[head.as_bytes(), body.as_bytes()]).await
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> u16 {
-        self.ask(&format!("GET {path}"), &[format!("authorization: Bearer {token}")], "").await.status
+        self.request(&format!("GET {path}"), &[format!("authorization: Bearer {token}")], "").await.status
     }
 }
 
@@ -100,15 +100,15 @@ pub(crate) fn head(request: &str, lines: &[String], length: usize) -> String {
 }
 
 #[derive(Debug)]
-pub(crate) struct Answer {
-    /// 0: the connection ended without one.
+pub(crate) struct Response {
+    /// HTTP status; 0 if the connection ended without a response.
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-/// Sends, and reads until the other end closes. That it closes before all is sent is all right.
-pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, parts: &[&[u8]]) -> Answer {
+/// Sends, and reads until the other end closes, which may be before all is sent.
+pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, parts: &[&[u8]]) -> Response {
     for part in parts {
         if stream.write_all(part).await.is_err() {
             break;
@@ -117,19 +117,19 @@ pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, pa
     read(stream).await
 }
 
-pub(crate) async fn read(mut stream: impl AsyncRead + Unpin) -> Answer {
+pub(crate) async fn read(mut stream: impl AsyncRead + Unpin) -> Response {
     let mut bytes = Vec::new();
-    // A connection that is reset has said what it said.
+    // A connection that is reset has still sent what was read.
     let _ = timeout(TEST_TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("the connection is closed in time");
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+    Response { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
 fn routes() -> Router {
     Router::new()
-        .route("/infrastructures/{id}", get(look).post(change))
+        .route("/infrastructures/{id}", get(read_one).post(change_one))
         .route("/whoami", get(|caller: Caller| async move { format!("{} {:?}", caller.name, caller.address) }))
         .route("/healthz", get(|| async { "well" }))
         .route("/events", get(events))
@@ -137,15 +137,15 @@ fn routes() -> Router {
         .route("/never", get(std::future::pending::<()>))
 }
 
-async fn look(caller: Caller, Path(id): Path<String>) -> Result<String, AccessError> {
+async fn read_one(caller: Caller, Path(id): Path<String>) -> Result<String, AccessError> {
     caller.authorize(Scope::Read, Some(&id)).map(|()| id)
 }
 
-async fn change(caller: Caller, Path(id): Path<String>, body: String) -> Result<String, AccessError> {
+async fn change_one(caller: Caller, Path(id): Path<String>, body: String) -> Result<String, AccessError> {
     caller.authorize(Scope::Operate, Some(&id)).map(|()| body.len().to_string())
 }
 
-/// One, and no other.
+/// Streams one event, and then nothing.
 async fn events() -> impl IntoResponse {
     let events = futures::stream::iter([Ok::<_, std::io::Error>("data: one\n\n")]);
     let body = Body::from_stream(futures::StreamExt::chain(events, futures::stream::pending()));

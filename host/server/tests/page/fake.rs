@@ -1,4 +1,4 @@
-//! A service that is made up.
+//! A fake service, which serves the same data to every caller.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use occopus::graph::{TooLarge, svg_of_status};
-use occopus::runtime::{Kind, PluginInfo};
+use occopus::runtime::{PluginInfo, PluginKind};
 use occopus_engine::ports::Address;
 use occopus_engine::{
     Event, EventKind, FailingNode, InfrastructureState, InstanceState, InstanceStatus, NodeStatus, Owner, Status,
@@ -21,31 +21,31 @@ use occopus_server::page::{
 };
 use serde_json::json;
 
-/// The id of the one that there is.
+/// Id of the infrastructure that exists.
 pub(crate) const ID: &str = "6995019c-1d9b-4e0a-b2fd-9bdb2f4d289a";
-/// Of an infrastructure that there was.
+/// Id of an infrastructure that is gone.
 pub(crate) const GONE: &str = "gone";
 
-/// Of an infrastructure that could not be built.
+/// Id of an infrastructure whose build has failed.
 pub(crate) const FAILED: &str = "failed";
 
-/// A service with infrastructures of these names; the first one is shown in full.
+/// A fake service with some infrastructures, of which the first one has all details.
 #[derive(Debug, Clone)]
 pub(crate) struct FakeSource {
-    /// Put into every text that comes from outside.
+    /// Text that is added to every text from outside.
     pub(crate) word: String,
-    /// How many infrastructures there are.
+    /// Number of infrastructures.
     pub(crate) count: usize,
-    /// How many events there were.
+    /// Number of events.
     pub(crate) events: u64,
-    /// Nodes beside the usual ones.
+    /// Number of additional nodes.
     pub(crate) more: usize,
-    /// So much looks dead that nothing is replaced.
+    /// Hold of the first infrastructure, which stops healing.
     pub(crate) held: bool,
 }
 
 impl FakeSource {
-    /// With this word in every text.
+    /// Returns a service with this word in every text.
     pub(crate) fn of(word: &str) -> Self {
         Self { word: word.into(), count: 7, events: 64, more: 0, held: false }
     }
@@ -280,7 +280,7 @@ impl PageSource for FakeSource {
             imports: Vec::new(),
             is_bundled: true,
             granted: occopus::runtime::grants::PluginGrants::default(),
-            entry: String::new(),
+            config_key: String::new(),
             description: occopus::runtime::Description {
                 name: format!("{keyword}{}", self.word),
                 version: "0.1.0".into(),
@@ -292,7 +292,11 @@ impl PageSource for FakeSource {
                 needs_interfaces: Vec::new(),
             },
         };
-        Ok(vec![plugin("docker", Kind::Driver), plugin("nova", Kind::Driver), plugin("ports", Kind::HealthChecker)])
+        Ok(vec![
+            plugin("docker", PluginKind::Driver),
+            plugin("nova", PluginKind::Driver),
+            plugin("ports", PluginKind::HealthChecker),
+        ])
     }
 
     async fn render_graph(&self, _: &Caller, id: &str) -> Result<Result<String, TooLarge>, PageError> {

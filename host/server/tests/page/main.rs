@@ -1,4 +1,4 @@
-//! The page, drawn for a service that is made up.
+//! The page, rendered for a fake service.
 
 mod fake;
 mod markup;
@@ -18,7 +18,7 @@ use tower::ServiceExt;
 
 use fake::{FAILED, FakeSource, GONE, ID};
 
-/// Breaks out of texts, attributes and scripts where it is not escaped.
+/// A text that breaks out of texts, attributes and scripts where it is not escaped.
 const HOSTILE: &str = "<b x=\"'\">&amp;</textarea></script>\u{202e}{{x}}";
 
 async fn answer(fake: &FakeSource, caller: &Caller, request: Request<Body>) -> Response {
@@ -62,7 +62,7 @@ fn pages() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_page_is_sound_whatever_the_texts_are() {
+async fn every_page_is_sound_with_any_text() {
     let none = FakeSource { count: 0, ..FakeSource::of("") };
     for word in ["", HOSTILE, "\u{0}\u{1b}\r\n]]>", "日本語"] {
         for path in pages() {
@@ -80,13 +80,13 @@ async fn every_page_is_sound_whatever_the_texts_are() {
 }
 
 #[tokio::test]
-async fn of_what_is_gone_it_says_what_became_of_it() {
+async fn a_gone_infrastructure_shows_its_operations() {
     let path = format!("/ui/infrastructures/{GONE}");
     for word in ["", HOSTILE] {
         let (status, html) = get(&FakeSource::of(word), &admin(), &path).await;
         assert_eq!(status, StatusCode::GONE);
         markup::check(&html, &path);
-        assert!(html.contains("Nothing is left of it") && html.contains("failed"), "{html}");
+        assert!(html.contains("It no longer exists") && html.contains("failed"), "{html}");
     }
     let (status, html) = get(&FakeSource::of(""), &limited("other"), &path).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
@@ -94,7 +94,7 @@ async fn of_what_is_gone_it_says_what_became_of_it() {
 }
 
 #[tokio::test]
-async fn of_what_could_not_be_built_it_shows_what_happened_and_the_text() {
+async fn a_failed_build_shows_its_events_and_its_description() {
     let list = page(&FakeSource::of(""), "/").await;
     assert!(list.contains("Could not be built") && list.contains(&format!("href=\"/ui/infrastructures/{FAILED}\"")));
     let path = format!("/ui/infrastructures/{FAILED}");
@@ -102,8 +102,8 @@ async fn of_what_could_not_be_built_it_shows_what_happened_and_the_text() {
         let (status, html) = get(&FakeSource::of(word), &admin(), &path).await;
         assert_eq!(status, StatusCode::GONE);
         markup::check(&html, &path);
-        for told in ["unlucky", "could not be built", "the process ended", "id=\"events\"", "/change?tried\""] {
-            assert!(html.contains(told), "{told}: {html}");
+        for expected in ["unlucky", "could not be built", "the process ended", "id=\"events\"", "/change?tried\""] {
+            assert!(html.contains(expected), "{expected}: {html}");
         }
         let change = page(&FakeSource::of(word), &format!("{path}/change?tried")).await;
         markup::check(&change, &path);
@@ -112,7 +112,7 @@ async fn of_what_could_not_be_built_it_shows_what_happened_and_the_text() {
         );
     }
     let (_, html) = get(&FakeSource::of(""), &reader(), &path).await;
-    assert!(!html.contains("/change"), "who may only read builds nothing");
+    assert!(!html.contains("/change"), "a reader builds nothing");
     let (_, html) = get(&FakeSource::of(""), &limited("other"), "/").await;
     assert!(!html.contains("unlucky"));
     let none = page(&FakeSource { count: 0, ..FakeSource::of("") }, "/").await;
@@ -120,7 +120,7 @@ async fn of_what_could_not_be_built_it_shows_what_happened_and_the_text() {
 }
 
 #[tokio::test]
-async fn hostile_texts_are_shown_and_not_obeyed() {
+async fn hostile_texts_are_escaped() {
     let html = page(&FakeSource::of(HOSTILE), &format!("/ui/infrastructures/{ID}")).await;
     assert!(!html.contains("<b ") && !html.contains("</textarea></script>"));
     assert!(html.contains("&#60;b x=&#34;&#39;&#34;&#62;&#38;amp;"), "{html}");
@@ -131,9 +131,9 @@ async fn hostile_texts_are_shown_and_not_obeyed() {
 }
 
 #[tokio::test]
-async fn states_are_told_in_words_with_what_is_known() {
+async fn states_are_shown_in_words_with_their_details() {
     let html = page(&FakeSource::of(""), &format!("/ui/infrastructures/{ID}")).await;
-    for told in [
+    for expected in [
         "<span class=\"state bad\">degraded</span>",
         "<span class=\"state bad\">unknown-outcome</span>",
         "<span class=\"state busy\">pending</span>",
@@ -151,31 +151,31 @@ async fn states_are_told_in_words_with_what_is_known() {
         "failed 3 times in a row, next attempt at ",
         "<pre>cannot open /etc/app.conf</pre>",
     ] {
-        assert!(html.contains(told), "{told}");
+        assert!(html.contains(expected), "{expected}");
     }
 }
 
 #[tokio::test]
-async fn a_hold_can_be_ended_by_those_who_may() {
+async fn a_hold_can_be_ended_by_operators_only() {
     let ends = format!("data-url=\"/infrastructures/{ID}/maintain?release=true\"");
     let path = format!("/ui/infrastructures/{ID}");
     let held = FakeSource { held: true, ..FakeSource::of("") };
     assert!(page(&held, &path).await.contains(&ends));
     assert!(!page(&FakeSource::of(""), &path).await.contains(&ends), "it is not held");
     let (_, html) = get(&held, &reader(), &path).await;
-    assert!(html.contains("held") && !html.contains(&ends), "who may only read");
+    assert!(html.contains("held") && !html.contains(&ends), "a reader");
 }
 
 #[tokio::test]
-async fn a_graph_that_is_too_large_is_told_in_tables_only() {
+async fn a_graph_that_is_too_large_is_shown_in_tables_only() {
     let large = FakeSource { more: 600, ..FakeSource::of("") };
     let html = page(&large, &format!("/ui/infrastructures/{ID}")).await;
-    assert!(html.contains("607 nodes are too many for a drawing") && !html.contains("class=\"graph\""));
+    assert!(html.contains("cannot draw 607 nodes") && !html.contains("class=\"graph\""));
     assert!(html.contains("id=\"node-n599\""));
 }
 
 #[tokio::test]
-async fn events_are_paged_and_the_stream_goes_on_from_the_newest() {
+async fn events_are_paged_and_the_stream_continues_from_the_newest() {
     let path = format!("/ui/infrastructures/{ID}");
     let first = page(&FakeSource::of(""), &path).await;
     assert_eq!(first.matches("data-event=").count(), 50);
@@ -203,7 +203,7 @@ async fn lists_are_filtered() {
 }
 
 #[tokio::test]
-async fn who_may_only_read_gets_no_actions() {
+async fn a_reader_gets_no_actions() {
     let fake = FakeSource::of("");
     let path = format!("/ui/infrastructures/{ID}");
     let (_, html) = get(&fake, &admin(), &path).await;
@@ -217,7 +217,7 @@ async fn who_may_only_read_gets_no_actions() {
 }
 
 #[tokio::test]
-async fn who_may_not_see_an_infrastructure_learns_nothing_of_it() {
+async fn an_infrastructure_is_unknown_to_a_caller_who_may_not_see_it() {
     let (fake, other) = (FakeSource::of(""), limited("other"));
     for end in ["", "/parts", "/change"] {
         let path = format!("/ui/infrastructures/{ID}{end}");
@@ -232,7 +232,7 @@ async fn who_may_not_see_an_infrastructure_learns_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn files_are_small_and_kept_for_ever_under_names_that_change_with_them() {
+async fn files_are_small_and_cached_for_ever_under_names_with_digests() {
     let html = page(&FakeSource::of(""), "/").await;
     let paths = markup::attributes(&html, "/ui/static/");
     assert_eq!(paths.len(), 3, "{paths:?}");
@@ -241,8 +241,8 @@ async fn files_are_small_and_kept_for_ever_under_names_that_change_with_them() {
         let response = answer(&FakeSource::of(""), &admin(), request).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=31536000, immutable");
-        let kind = response.headers()[CONTENT_TYPE].to_str().expect("a type").to_owned();
-        assert!(["text/css", "text/javascript", "image/svg+xml"].iter().any(|known| kind.starts_with(known)));
+        let content_type = response.headers()[CONTENT_TYPE].to_str().expect("a type").to_owned();
+        assert!(["text/css", "text/javascript", "image/svg+xml"].iter().any(|known| content_type.starts_with(known)));
         let file = text(response).await;
         assert!(file.len() < 12 * 1024, "{path}: {}", file.len());
         assert!(!file.contains("https://") && !file.contains("innerHTML") && !file.contains("eval("), "{path}");

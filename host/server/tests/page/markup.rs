@@ -1,4 +1,4 @@
-//! Looks through HTML for what browsers, readers and our own Content-Security-Policy would stumble over.
+//! Checks of HTML: structure, references, labels, and the rules of our Content-Security-Policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,13 @@ struct Tag<'a> {
     attributes: BTreeMap<&'a str, &'a str>,
 }
 
-/// Elements without an end.
+/// Elements without an end tag.
 const VOID: [&str; 6] = ["meta", "link", "input", "br", "!DOCTYPE", "hr"];
 
 /// Attributes that name elements by their ids.
 const REFERENCES: [&str; 4] = ["for", "aria-labelledby", "aria-describedby", "data-opens"];
 
-/// Panics with what is wrong.
+/// Panics with the first fault of a page.
 pub(crate) fn check(html: &str, path: &str) {
     let tags = tags(html);
     let mut open = Vec::new();
@@ -42,8 +42,8 @@ pub(crate) fn check(html: &str, path: &str) {
         for named in REFERENCES.iter().filter_map(|key| tag.attributes.get(key)).flat_map(|value| value.split(' ')) {
             assert!(ids.contains(named), "{path}: there is no {named}");
         }
-        if let Some(place) = tag.attributes.get("href").and_then(|href| href.strip_prefix('#')) {
-            assert!(ids.contains(place), "{path}: there is no #{place}");
+        if let Some(anchor) = tag.attributes.get("href").and_then(|href| href.strip_prefix('#')) {
+            assert!(ids.contains(anchor), "{path}: there is no #{anchor}");
         }
         let control = ["input", "select", "textarea"].contains(&tag.name);
         let labelled = |tag: &Tag<'_>| {
@@ -61,13 +61,13 @@ pub(crate) fn check(html: &str, path: &str) {
     assert_eq!(tables, html.matches("<caption").count(), "{path}: a table without a caption");
 }
 
-/// Values of attributes that begin with this.
-pub(crate) fn attributes(html: &str, begin: &str) -> BTreeSet<String> {
+/// Returns the values of attributes with this prefix.
+pub(crate) fn attributes(html: &str, prefix: &str) -> BTreeSet<String> {
     let values = tags(html).into_iter().flat_map(|tag| tag.attributes.into_values().collect::<Vec<_>>());
-    values.filter(|value| value.starts_with(begin)).map(str::to_owned).collect()
+    values.filter(|value| value.starts_with(prefix)).map(str::to_owned).collect()
 }
 
-/// The tags, as a browser finds them. What is in a `textarea` or a `title` is no tag.
+/// Returns the tags, as a browser finds them: a `textarea` and a `title` contain none.
 fn tags(html: &str) -> Vec<Tag<'_>> {
     let mut tags = Vec::new();
     let mut rest = html;

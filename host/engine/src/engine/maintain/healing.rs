@@ -1,4 +1,4 @@
-//! What is being healed: jobs that run beside the looks, each with instances of its own.
+//! Healing jobs: they run beside the surveys, each with instances of its own.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use crate::error::NodeFailure;
 use crate::request::StopSignal;
 use crate::state::InstanceRecord;
 
-/// Something to do. What comes up comes up first; then what is too much goes.
+/// A job: brings instances up first, then removes the surplus.
 pub(super) struct HealingJob {
     pub(super) bring_up: BringUp,
     pub(super) surplus: Vec<InstanceRecord>,
     pub(super) claim: JobClaim,
 }
 
-/// What of the infrastructure belongs to a job while it runs.
+/// Part of the infrastructure that belongs to a job while it runs.
 #[derive(Default)]
 pub(super) struct JobClaim {
-    /// Ids of all instances that it may touch.
+    /// Ids of all instances that the job may change.
     pub(super) instances: Vec<String>,
-    /// The node of each instance that it brings up.
+    /// Node of each instance that the job brings up.
     pub(super) nodes: Vec<String>,
-    /// How many of these are replacements.
+    /// Number of replacements among them.
     pub(super) replacements: usize,
 }
 
-/// What came of it.
+/// Outcome of a job.
 pub(super) struct JobOutcome {
     pub(super) end: RunEnd,
     pub(super) failures: Vec<NodeFailure>,
     pub(super) claim: JobClaim,
 }
 
-/// All jobs. Dropping it ends them.
+/// All running jobs. Dropping it cancels them.
 #[derive(Default)]
 pub(super) struct HealingJobs {
     jobs: JoinSet<JobOutcome>,
@@ -52,64 +52,64 @@ impl HealingJobs {
         self.jobs.is_empty()
     }
 
-    /// Whether a job works on an instance.
+    /// Returns whether a job has claimed an instance.
     pub(super) fn is_claimed(&self, instance: &str) -> bool {
         self.claimed.contains(instance)
     }
 
-    /// How many instances are being brought up, by node.
+    /// Returns the number of instances that are being brought up, by node.
     pub(super) fn under_way(&self) -> &HashMap<String, usize> {
         &self.under_way
     }
 
-    /// How many dead instances are being replaced, or wait for their turn.
+    /// Returns the number of dead instances that are being replaced, or queued to be.
     pub(super) fn replacements(&self) -> usize {
         self.replacements
     }
 
     pub(super) fn start(
         &mut self,
-        world: Arc<RunContext>,
+        ctx: Arc<RunContext>,
         desired: Arc<DesiredState>,
         job: HealingJob,
         stop: StopSignal,
         lost: CancellationToken,
     ) {
-        let HealingJob { bring_up: what, surplus, claim: share } = job;
-        self.claimed.extend(share.instances.iter().cloned());
-        for node in &share.nodes {
+        let HealingJob { bring_up: spec, surplus, claim } = job;
+        self.claimed.extend(claim.instances.iter().cloned());
+        for node in &claim.nodes {
             *self.under_way.entry(node.clone()).or_default() += 1;
         }
-        self.replacements += share.replacements;
+        self.replacements += claim.replacements;
         let job = async move {
-            let raised = bring_up(&world, &desired, what, &stop, &lost).await;
-            let failures = raised.failures;
-            let ending = match raised.end {
-                RunEnd::Done => tear_down(&world, surplus, &stop, &lost).await.end,
-                ending => ending,
+            let brought_up = bring_up(&ctx, &desired, spec, &stop, &lost).await;
+            let failures = brought_up.failures;
+            let end = match brought_up.end {
+                RunEnd::Done => tear_down(&ctx, surplus, &stop, &lost).await.end,
+                end => end,
             };
-            JobOutcome { end: ending, failures, claim: share }
+            JobOutcome { end, failures, claim }
         };
         self.jobs.spawn(job.in_current_span());
     }
 
-    /// The next job that ends. Never returns when there is none.
+    /// Waits until a job ends, and returns its outcome. Never returns if there is no job.
     pub(super) async fn next_outcome(&mut self) -> JobOutcome {
         match self.jobs.join_next().await {
             None => std::future::pending().await,
-            Some(Ok(ended)) => {
-                for instance in &ended.claim.instances {
+            Some(Ok(outcome)) => {
+                for instance in &outcome.claim.instances {
                     self.claimed.remove(instance);
                 }
-                for node in &ended.claim.nodes {
+                for node in &outcome.claim.nodes {
                     if let Some(number) = self.under_way.get_mut(node) {
                         *number = number.saturating_sub(1);
                     }
                 }
-                self.replacements = self.replacements.saturating_sub(ended.claim.replacements);
-                ended
+                self.replacements = self.replacements.saturating_sub(outcome.claim.replacements);
+                outcome
             }
-            // Nobody cancels it, so it has panicked.
+            // No job is cancelled while this exists, so it has panicked.
             Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
         }
     }

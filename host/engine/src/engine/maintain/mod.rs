@@ -1,4 +1,4 @@
-//! Keeping an infrastructure alive: look at everything, then heal, within bounds.
+//! Maintenance of an infrastructure: survey everything, then heal, within limits.
 
 mod healing;
 mod hold;
@@ -16,7 +16,7 @@ use crate::request::{MaintainOptions, RunHandle};
 use crate::status::Status;
 use reconciler::Reconciler;
 
-/// Before a lease that was lost is asked for again.
+/// Pause before a lost lease is acquired again.
 const LEASE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn maintain(
@@ -27,18 +27,19 @@ pub(super) async fn maintain(
 ) -> Result<Status, EngineError> {
     check::id(id)?;
     load_existing(engine, id).await?;
-    let steady = Arc::new(MonotonicTime::new(engine.clock.clone()));
+    let monotonic = Arc::new(MonotonicTime::new(engine.clock.clone()));
     loop {
-        let session = engine.acquire_lease(id, run.events.clone()).await?;
-        let outcome = match Reconciler::new(engine, id, &session, &run, steady.clone()).await {
-            Ok(keeper) => keeper.run(&mut options).await,
+        let lease = engine.acquire_lease(id, run.events.clone()).await?;
+        let outcome = match Reconciler::new(engine, id, &lease, &run, monotonic.clone()).await {
+            Ok(reconciler) => reconciler.run(&mut options).await,
             Err(error) => Err(error),
         };
-        session.revoke().await;
+        lease.revoke().await;
         match outcome {
-            // The machine has slept, for instance. Everything is in the store, so if nobody else has taken over, it goes on.
+            // The host has slept, for instance. Everything is in the store, so maintenance goes on if no other process
+            // has taken over.
             Err(EngineError::LeaseLost { .. }) if options.cyclic.is_some() && run.stop.request_count() == 0 => {
-                tracing::warn!(infrastructure = id, "the lease was lost; taking it up again");
+                tracing::warn!(infrastructure = id, "the lease was lost; acquiring it again");
                 engine.clock.sleep(LEASE_RETRY_INTERVAL).await;
             }
             outcome => {
@@ -49,16 +50,16 @@ pub(super) async fn maintain(
     }
 }
 
-/// Looks at everything and writes down what it sees; heals nothing.
+/// Surveys everything and records the result; heals nothing.
 pub(super) async fn refresh(engine: &Engine, id: &str) -> Result<(), EngineError> {
     load_existing(engine, id).await?;
     let (run, _) = RunHandle::new();
-    let session = engine.acquire_lease(id, run.events.clone()).await?;
+    let lease = engine.acquire_lease(id, run.events.clone()).await?;
     let outcome =
-        match Reconciler::new(engine, id, &session, &run, Arc::new(MonotonicTime::new(engine.clock.clone()))).await {
-            Ok(keeper) => keeper.survey_once().await,
+        match Reconciler::new(engine, id, &lease, &run, Arc::new(MonotonicTime::new(engine.clock.clone()))).await {
+            Ok(reconciler) => reconciler.survey_once().await,
             Err(error) => Err(error),
         };
-    session.revoke().await;
+    lease.revoke().await;
     outcome
 }

@@ -1,5 +1,5 @@
-//! Nodes that keep failing are tried less and less often. What is known of them is kept in the store, so that it outlives a
-//! process and is seen by whoever asks.
+//! The back-off of nodes that fail again and again: they are tried with growing pauses. Their records are in the store,
+//! so that they outlive the process and are part of the status.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::status::InstanceState;
 
 use super::super::infrastructure::put;
 
-/// The nodes that fail, and what of them has to be written down.
+/// Failing nodes, and the names of those whose records have to be written.
 pub(super) struct NodeBackoff {
     nodes: FailingNodes,
     changed: Vec<String>,
 }
 
-/// An instance that has died before it was ready for long.
+/// A dead instance, with the reason.
 pub(super) struct EarlyDeath<'a> {
     pub(super) record: &'a InstanceRecord,
     pub(super) reason: &'a str,
@@ -38,12 +38,12 @@ impl NodeBackoff {
         &self.nodes
     }
 
-    /// Whether a node is left alone at this time.
+    /// Returns whether a node is in a pause at this time.
     pub(super) fn is_backing_off(&self, node: &str, now: Timestamp) -> bool {
         self.nodes.get(node).is_some_and(|record| record.next_attempt > now)
     }
 
-    /// Ends the pauses of these nodes: somebody asked for another attempt now. Their failures stay counted.
+    /// Ends the pauses of these nodes, since another attempt was requested. Their failures stay counted.
     pub(super) fn end_pauses<'a>(&mut self, nodes: impl Iterator<Item = &'a str>, now: Timestamp) {
         for node in nodes {
             if let Some(record) = self.nodes.get_mut(node).filter(|record| record.next_attempt > now) {
@@ -53,8 +53,8 @@ impl NodeBackoff {
         }
     }
 
-    /// Counts instances that were found dead, each once, and those of a node that died at the same time as one. Gives the events
-    /// of pauses that begin.
+    /// Counts instances that died soon after they were ready: each once, and several of a node in one survey as one
+    /// failure. Returns the events of pauses that begin.
     pub(super) fn count_deaths<'a>(
         &mut self,
         settings: &Settings,
@@ -62,18 +62,18 @@ impl NodeBackoff {
         now: Timestamp,
     ) -> Vec<EventKind> {
         let mut by_node = BTreeMap::<&str, (&str, Vec<String>)>::new();
-        for EarlyDeath { record, reason: why } in dead {
+        for EarlyDeath { record, reason } in dead {
             let Some(ready_at) = record.ready_at else { continue };
             let end = record.failing_since.unwrap_or(record.since);
             if elapsed(ready_at, end) >= settings.stable_after || self.has_counted(record) {
                 continue;
             }
-            by_node.entry(&record.node).or_insert_with(|| (why, Vec::new())).1.push(record.id.clone());
+            by_node.entry(&record.node).or_insert_with(|| (reason, Vec::new())).1.push(record.id.clone());
         }
         let mut events = Vec::new();
-        for (node, (why, ids)) in by_node {
-            // After the first one, another is made at once.
-            events.extend(self.count_failure(settings, node, why, 1, now));
+        for (node, (reason, ids)) in by_node {
+            // The first failure costs no pause: a replacement is created at once.
+            events.extend(self.count_failure(settings, node, reason, 1, now));
             if let Some(record) = self.nodes.get_mut(node) {
                 record.counted.extend(ids);
                 self.changed.push(node.to_owned());
@@ -82,7 +82,7 @@ impl NodeBackoff {
         events
     }
 
-    /// Counts nodes of which an instance could not be made. Gives the events of pauses that begin.
+    /// Counts nodes of which an instance could not be created. Returns the events of pauses that begin.
     pub(super) fn count_failed_creates(
         &mut self,
         settings: &Settings,
@@ -96,12 +96,13 @@ impl NodeBackoff {
         by_node.into_iter().filter_map(failed).collect()
     }
 
-    /// One more failure; during a pause, none. Of so many failures the first did not cost a pause.
+    /// Counts one more failure of a node, unless it is in a pause. The first `free` failures cost no pause; later
+    /// pauses double. Returns the event of the pause that begins.
     fn count_failure(
         &mut self,
         settings: &Settings,
         node: &str,
-        why: &str,
+        reason: &str,
         free: u32,
         now: Timestamp,
     ) -> Option<EventKind> {
@@ -121,13 +122,13 @@ impl NodeBackoff {
         let pause = if record.failures <= free { Duration::ZERO } else { pause };
         record.failed = now;
         record.next_attempt = now.checked_add(pause).unwrap_or(now);
-        why.clone_into(&mut record.message);
+        reason.clone_into(&mut record.message);
         self.changed.push(node.to_owned());
         (!pause.is_zero()).then(|| EventKind::NodeFailing {
             node_name: node.to_owned(),
             failures: record.failures,
             seconds: pause.as_secs_f64(),
-            message: why.to_owned(),
+            message: reason.to_owned(),
         })
     }
 
@@ -135,7 +136,7 @@ impl NodeBackoff {
         self.nodes.get(&record.node).is_some_and(|failing| failing.counted.contains(&record.id))
     }
 
-    /// Forgets nodes all of whose instances have been ready for long, and those that have none any more.
+    /// Removes nodes all of whose instances have been ready for long enough, and nodes that are no longer described.
     pub(super) fn clear_recovered<'a>(
         &mut self,
         settings: &Settings,
@@ -156,19 +157,19 @@ impl NodeBackoff {
         for record in self.nodes.values_mut() {
             record.counted.retain(|id| known.contains(id.as_str()));
         }
-        let over: Vec<_> = self
+        let recovered: Vec<_> = self
             .nodes
             .keys()
             .filter(|node| !is_described(node) || stable.get(node.as_str()) == Some(&true))
             .cloned()
             .collect();
-        for node in over {
+        for node in recovered {
             self.nodes.remove(&node);
             self.changed.push(node);
         }
     }
 
-    /// The clock has jumped: these times go along.
+    /// Shifts all times after a jump of the wall clock.
     pub(super) fn shift_times(&mut self, jump: SignedDuration) {
         for record in self.nodes.values_mut() {
             for time in [&mut record.failed, &mut record.next_attempt] {
@@ -178,10 +179,10 @@ impl NodeBackoff {
         self.changed.extend(self.nodes.keys().cloned());
     }
 
-    /// What has to be written down since the last time.
+    /// Returns the writes for all changes since the last call.
     ///
     /// # Errors
-    /// When a record can't be written as JSON.
+    /// Fails if a record can't be serialised as JSON.
     pub(super) fn take_writes(&mut self, id: &str) -> Result<Vec<Write>, StoreError> {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort();

@@ -9,15 +9,16 @@ use super::server::{self, Server};
 use super::*;
 use crate::http::proxy::Proxies;
 
-/// A proxy that leads everything to one server. Gives its URL and the heads of the requests that it saw.
+/// Starts a proxy that forwards everything to one server. Returns its URL and the heads of the requests that it
+/// received.
 async fn proxy(server: u16) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://me:pass@{}", listener.local_addr().unwrap());
     let heads = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&heads);
+    let recorded = Arc::clone(&heads);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(forward(client, server, Arc::clone(&noted)));
+            tokio::spawn(forward(client, server, Arc::clone(&recorded)));
         }
     });
     (url, heads)
@@ -36,16 +37,16 @@ async fn forward(client: TcpStream, server: u16, heads: Arc<Mutex<Vec<String>>>)
         client.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         return;
     }
-    let mut onward = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+    let mut upstream = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
     if head.starts_with("CONNECT") {
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut onward).await;
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
         return;
     }
     let own = head.replacen("http://cloud.test", "", 1);
-    onward.write_all(own.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    upstream.write_all(own.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    onward.read_to_end(&mut answer).await.unwrap();
+    upstream.read_to_end(&mut answer).await.unwrap();
     client.write_all(&answer).await.unwrap();
 }
 
@@ -69,7 +70,7 @@ async fn plain_requests_are_given_to_the_proxy_whole() {
 async fn tls_goes_through_the_proxy_untouched() {
     let server = Server::start_tls().await;
     let (proxy, heads) = proxy(server.port()).await;
-    // The name of the tests' certificate; what is on this machine is asked directly.
+    // The name of the tests' certificate; this machine is reached directly.
     let url = format!("https://localhost:{}", server.port());
     let client = client(&proxy);
     echoed(client.send(get(&url), &endpoint_grants(&url), None, &LIMITS).await.unwrap()).await;
@@ -93,7 +94,7 @@ async fn a_proxy_takes_nothing_from_the_grants() {
         let error = client.send(get(url), &endpoint_grants("http://cloud.test"), None, &LIMITS).await.unwrap_err();
         assert_eq!(error.kind, HttpErrorKind::NotGranted, "{url}: {error}");
     }
-    // Those that NO_PROXY names, and nodes, are asked directly.
+    // Hosts that NO_PROXY names, and nodes, are reached directly.
     let direct = "http://direct.test:9/";
     let node = call_grants("node-address", "", &["node.test"], &[]);
     for (url, grants) in [(direct, endpoint_grants(direct)), ("http://node.test:9/", node)] {

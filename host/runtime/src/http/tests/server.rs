@@ -1,4 +1,4 @@
-//! A server for the tests: it answers with what it saw, or misbehaves by path.
+//! Server for the tests: it echoes requests, or misbehaves by path.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,10 +23,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
-/// With this header the answer is in a form in which the client finds no secret: each byte's last bit is turned.
+/// Header for an answer in a form in which the client finds no secret: the last bit of each byte is flipped.
 pub(super) const SCRAMBLE: &str = "x-scramble";
 
-/// What the server saw of a request.
+/// A request as the server received it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct EchoedRequest {
     pub(super) path: String,
@@ -77,7 +77,7 @@ impl Server {
         .await
     }
 
-    /// Takes connections and says nothing.
+    /// Starts a server that accepts connections and sends nothing.
     pub(super) async fn start_mute() -> Self {
         Self::listen(|stream| async move {
             tokio::time::sleep(Duration::from_secs(60)).await;
@@ -99,7 +99,7 @@ impl Server {
         Self { port: 0, connections }
     }
 
-    /// A port that nobody listens on.
+    /// Returns a port that nobody listens on.
     pub(super) async fn closed_port() -> u16 {
         TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
     }
@@ -123,7 +123,7 @@ impl Server {
     }
 }
 
-/// Some misbehaviour takes the bare connection.
+/// Serves a connection; some misbehaviour needs the bare stream.
 async fn serve_tcp(mut stream: TcpStream) {
     let mut start = [0; 64];
     let length = stream.peek(&mut start).await.unwrap();
@@ -160,14 +160,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Byt
     }
     let body = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
     let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
-    let seen = EchoedRequest {
+    let echoed = EchoedRequest {
         path: path.clone(),
         version: format!("{:?}", parts.version),
         headers: headers.collect(),
         body: String::from_utf8(body.to_vec()).unwrap(),
     };
-    let mut bytes = serde_json::to_vec(&seen).unwrap();
-    if seen.headers.contains_key(SCRAMBLE) {
+    let mut bytes = serde_json::to_vec(&echoed).unwrap();
+    if echoed.headers.contains_key(SCRAMBLE) {
         bytes.iter_mut().for_each(|byte| *byte ^= 1);
     }
     let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed_unsync());
@@ -178,7 +178,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Byt
     Ok(response)
 }
 
-/// The authority that signed the server's certificate, whose own key is gone.
+/// Returns the authority that signed the server's certificate, whose own key is gone.
 pub(super) fn authority() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(include_bytes!("../testdata/ca.pem")).unwrap()).unwrap();

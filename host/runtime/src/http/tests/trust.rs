@@ -1,4 +1,4 @@
-//! Certificates: each fault in its own words, and those of the credentials.
+//! Tests of certificates: the message of each fault, and those of the credentials.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Certificate and key in PEM.
+/// Returns certificate and key in PEM.
 fn signed(by: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     change(&mut params);
@@ -32,7 +32,7 @@ fn signed(by: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams
     (params.signed_by(&key, by).unwrap().pem(), key.serialize_pem())
 }
 
-/// A server with this certificate. With an authority, it wants clients to have one of it.
+/// Starts a server with this certificate. With an authority, it requires clients to have a certificate of it.
 async fn server((certificate, key): &(String, String), clients: Option<&Authority>) -> Server {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -68,8 +68,8 @@ async fn each_fault_of_a_certificate_has_its_own_words_and_is_final() {
     let elsewhere = signed(&trusted, "other.test", |_| {});
     let foreign = signed(&other, "localhost", |_| {});
     for (certificate, words) in [
-        (past, "ended on 2002-03-04"),
-        (future, "counts only from 2999-01-02"),
+        (past, "expired on 2002-03-04"),
+        (future, "is not valid before 2999-01-02"),
         (elsewhere, "is for other.test, not for localhost"),
         (foreign, "not trusted here; the credentials may name it (`ca`)"),
     ] {
@@ -114,7 +114,7 @@ async fn a_client_shows_the_certificate_of_its_credentials_and_only_to_its_endpo
     let error = ask(&url, trusting(Some((signed(&clients, "client", |_| {}).0, folded)))).await.unwrap_err();
     assert_eq!(error.kind, HttpErrorKind::Certificate, "it does not pass");
     assert!(error.message.contains("`client_key` in the credentials is not a private key"), "{error}");
-    // Connections of one access are not lent to another, not even to one of the same client.
+    // Connections of one access are not shared with another, not even with one of the same client.
     let one = HttpClient::new();
     let with = |tls: &Tls| endpoint_grants(&url).with_tls_identity(TlsIdentity::from_tls(tls));
     echoed(one.send(get(&url), &with(&trusting(client.clone())), None, &LIMITS).await.unwrap()).await;

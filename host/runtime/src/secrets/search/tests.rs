@@ -1,4 +1,4 @@
-//! Values in every form, in one piece and in many.
+//! Tests of the search for values in every form, in one piece and in many.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -13,11 +13,11 @@ fn patterns_of(value: &str) -> SecretPatterns {
     SecretPatterns::new(encoded_forms(value))
 }
 
-/// Returns the parts of a text that are given away in pieces of this size, and the sizes of what was given away.
-fn streamed(wanted: &SecretPatterns, text: &[u8], size: usize) -> Vec<u8> {
-    let mut scan = StreamMasker::new();
-    let mut out: Vec<u8> = text.chunks(size).flat_map(|piece| scan.feed(wanted, piece)).collect();
-    out.extend(scan.finish(wanted, b""));
+/// Returns a text as it is masked in pieces of this size.
+fn streamed(patterns: &SecretPatterns, text: &[u8], size: usize) -> Vec<u8> {
+    let mut masker = StreamMasker::new();
+    let mut out: Vec<u8> = text.chunks(size).flat_map(|piece| masker.feed(patterns, piece)).collect();
+    out.extend(masker.finish(patterns, b""));
     assert_eq!(out.len(), text.len());
     out
 }
@@ -26,7 +26,7 @@ fn escaped(value: &str, escape: impl Fn(u16) -> String) -> String {
     value.encode_utf16().map(escape).collect()
 }
 
-/// A value as servers, and those who ask them for it, may write it.
+/// Returns a value as servers may write it, and those that make them.
 fn encoded_variants(value: &str) -> Vec<String> {
     let json = json_escape(value).to_string();
     let every = value.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
@@ -70,18 +70,18 @@ fn encoded_variants(value: &str) -> Vec<String> {
 
 #[test]
 fn values_are_found_in_every_form_in_one_piece_and_in_many() {
-    let wanted = patterns_of(VALUE);
+    let patterns = patterns_of(VALUE);
     for form in encoded_variants(VALUE) {
         for (before, after) in
             [("{\"a\": \"", "\", \"b\": 1}"), ("%", "%41"), ("\\u", "0"), ("&#x", ";"), ("%2", "%"), ("\\", "\\")]
         {
             let text = format!("{before}{form}{after}");
-            let masked = wanted.masked(text.as_bytes()).unwrap_or_else(|| panic!("it is in {text}"));
+            let masked = patterns.masked(text.as_bytes()).unwrap_or_else(|| panic!("it is in {text}"));
             assert_eq!(masked.len(), text.len());
             let masked = String::from_utf8_lossy(&masked).into_owned();
             assert!(masked.matches('*').count() * 5 >= form.len() * 3, "{text} -> {masked}");
             for size in [1, 2, 3, 7, 64, 1000] {
-                let streamed = String::from_utf8_lossy(&streamed(&wanted, text.as_bytes(), size)).into_owned();
+                let streamed = String::from_utf8_lossy(&streamed(&patterns, text.as_bytes(), size)).into_owned();
                 assert_eq!(streamed, masked, "in pieces of {size}");
             }
         }
@@ -92,12 +92,12 @@ fn values_are_found_in_every_form_in_one_piece_and_in_many() {
 fn values_are_found_before_white_space_without_end() {
     let blanks = " ".repeat(40);
     for value in [VALUE, "pässword-1", "pass&word-1", "p&ssw\u{f6}rd/1"] {
-        let wanted = patterns_of(value);
+        let patterns = patterns_of(value);
         for form in encoded_variants(value) {
             for text in [format!("{form}{blanks}"), format!("{blanks}{form}{blanks}{form}{blanks}\\u0026{blanks}")] {
-                let masked = wanted.masked(text.as_bytes()).unwrap_or_else(|| panic!("{value} is in {text}"));
+                let masked = patterns.masked(text.as_bytes()).unwrap_or_else(|| panic!("{value} is in {text}"));
                 for size in [1, 2, 7, 33, 64, 1000] {
-                    assert_eq!(streamed(&wanted, text.as_bytes(), size), masked, "{text} in pieces of {size}");
+                    assert_eq!(streamed(&patterns, text.as_bytes(), size), masked, "{text} in pieces of {size}");
                 }
             }
         }
@@ -143,24 +143,24 @@ fn numbers_of_characters_may_have_zeros_in_front() {
 
 #[test]
 fn what_is_no_value_is_given_away_at_once() {
-    let wanted = patterns_of(VALUE);
-    let mut scan = StreamMasker::new();
-    assert_eq!(scan.feed(&wanted, b"{\"status\": \"pulling\"}\r\n"), b"{\"status\": \"pulling\"}\r\n");
-    assert_eq!(scan.feed(&wanted, b"{\"status\": \"4f-corr"), b"{\"status\": \"");
-    assert_eq!(scan.feed(&wanted, b"elation\"}\n"), b"4f-correlation\"}\n");
-    assert!(!scan.has_matches());
+    let patterns = patterns_of(VALUE);
+    let mut masker = StreamMasker::new();
+    assert_eq!(masker.feed(&patterns, b"{\"status\": \"pulling\"}\r\n"), b"{\"status\": \"pulling\"}\r\n");
+    assert_eq!(masker.feed(&patterns, b"{\"status\": \"4f-corr"), b"{\"status\": \"");
+    assert_eq!(masker.feed(&patterns, b"elation\"}\n"), b"4f-correlation\"}\n");
+    assert!(!masker.has_matches());
     // Half an escape is not the end of anything.
-    assert_eq!(scan.feed(&wanted, b"#%"), b"#");
-    assert_eq!(scan.feed(&wanted, b"# of #"), b"%# of #");
-    assert_eq!(scan.finish(&wanted, b"\\"), b"\\");
+    assert_eq!(masker.feed(&patterns, b"#%"), b"#");
+    assert_eq!(masker.feed(&patterns, b"# of #"), b"%# of #");
+    assert_eq!(masker.finish(&patterns, b"\\"), b"\\");
 }
 
 #[test]
 fn one_half_of_a_long_value_is_found() {
-    let wanted = patterns_of("correct-horse-battery-staple");
+    let patterns = patterns_of("correct-horse-battery-staple");
     for cut in 1..27 {
         let (first, second) = "correct-horse-battery-staple".split_at(cut);
-        let masked = [first, second].map(|part| streamed(&wanted, part.as_bytes(), 5));
+        let masked = [first, second].map(|part| streamed(&patterns, part.as_bytes(), 5));
         let stars = masked.iter().flatten().filter(|byte| **byte == MASK_BYTE).count();
         assert!(stars >= 14, "{first} {second}: {stars}");
     }
@@ -169,9 +169,9 @@ fn one_half_of_a_long_value_is_found() {
 #[test]
 fn what_is_cut_short_is_found() {
     let key = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-    let wanted = patterns_of(key);
+    let patterns = patterns_of(key);
     for length in 10..key.len() {
-        let masked = wanted.masked(&key.as_bytes()[..length]).expect("a piece of it");
+        let masked = patterns.masked(&key.as_bytes()[..length]).expect("a piece of it");
         assert!(masked.iter().filter(|byte| **byte != MASK_BYTE).count() < 10, "{length}");
     }
 }
@@ -179,24 +179,24 @@ fn what_is_cut_short_is_found() {
 #[test]
 fn a_key_is_found_by_its_lines() {
     let pem = include_str!("../testdata/rsa-pkcs1.pem");
-    let wanted = patterns_of(pem);
+    let patterns = patterns_of(pem);
     for line in pem.lines().filter(|line| !line.starts_with("-----") && line.len() >= 16) {
-        assert_eq!(wanted.masked(line.as_bytes()).unwrap(), vec![MASK_BYTE; line.len()], "{line}");
+        assert_eq!(patterns.masked(line.as_bytes()).unwrap(), vec![MASK_BYTE; line.len()], "{line}");
     }
     assert!(
-        wanted.masked(pem.replace('\n', "\\n").as_bytes()).unwrap().iter().filter(|byte| **byte == MASK_BYTE).count()
+        patterns.masked(pem.replace('\n', "\\n").as_bytes()).unwrap().iter().filter(|byte| **byte == MASK_BYTE).count()
             > 1000
     );
-    assert_eq!(wanted.masked(b"-----BEGIN RSA PRIVATE KEY-----"), None);
+    assert_eq!(patterns.masked(b"-----BEGIN RSA PRIVATE KEY-----"), None);
 }
 
 #[test]
 fn white_space_without_end_holds_nothing_up() {
-    let wanted = patterns_of("correct-horse-battery-staple");
-    let mut scan = StreamMasker::new();
-    scan.feed(&wanted, b"correct");
+    let patterns = patterns_of("correct-horse-battery-staple");
+    let mut masker = StreamMasker::new();
+    masker.feed(&patterns, b"correct");
     for _ in 0..100 {
-        scan.feed(&wanted, &[b' '; 1000]);
-        assert!(scan.pending_len() <= 2000, "{}", scan.pending_len());
+        masker.feed(&patterns, &[b' '; 1000]);
+        assert!(masker.pending_len() <= 2000, "{}", masker.pending_len());
     }
 }

@@ -20,9 +20,9 @@ struct GuardedService {
 impl GuardedService {
     fn at(address: &str, change: impl FnOnce(&mut AccessConfig)) -> Self {
         let tokens = Tokens::new(Arc::new(MemoryStore::new(Arc::new(SystemClock))));
-        let mut door = AccessConfig::at(address.parse().unwrap());
-        change(&mut door);
-        let access = Access::new(tokens.clone(), door).unwrap();
+        let mut config = AccessConfig::at(address.parse().unwrap());
+        change(&mut config);
+        let access = Access::new(tokens.clone(), config).unwrap();
         let router = Router::new()
             .route("/", any(|caller: Caller| async move { caller.name }))
             .route("/healthz", get(|| async { "well" }))
@@ -40,7 +40,7 @@ impl GuardedService {
         self.tokens.create(new).await.unwrap().0.reveal().to_owned()
     }
 
-    async fn ask(&self, request: &str, headers: &[(&str, &str)]) -> Response {
+    async fn send(&self, request: &str, headers: &[(&str, &str)]) -> Response {
         let (method, path) = request.split_once(' ').unwrap();
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
@@ -54,17 +54,17 @@ impl GuardedService {
     }
 
     async fn status(&self, request: &str, headers: &[(&str, &str)]) -> u16 {
-        self.ask(request, headers).await.status().as_u16()
+        self.send(request, headers).await.status().as_u16()
     }
 }
 
-/// An event, and then nothing more.
+/// Sends one event, and then nothing more.
 async fn endless() -> Response {
     let events = futures::stream::iter([Ok::<_, std::io::Error>("data: one\n\n")]).chain(futures::stream::pending());
     ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
-/// A store that can't be read.
+/// A store that always fails.
 struct UnreadableStore;
 
 fn unavailable<T>() -> Result<T, StoreError> {
@@ -113,79 +113,82 @@ async fn text(response: Response) -> String {
 
 #[tokio::test]
 async fn a_loopback_address_is_open_until_there_is_a_token() {
-    let doors = GuardedService::loopback();
-    assert_eq!(text(doors.ask("GET /", &[]).await).await, "anyone on this machine");
-    assert_eq!(doors.status("GET /", &[("x-forwarded-for", "10.0.0.1")]).await, 401);
-    let token = doors.token("ci").await;
+    let service = GuardedService::loopback();
+    assert_eq!(text(service.send("GET /", &[]).await).await, "anyone on this machine");
+    assert_eq!(service.status("GET /", &[("x-forwarded-for", "10.0.0.1")]).await, 401);
+    let token = service.token("ci").await;
     tokio::time::sleep(Duration::from_millis(1050)).await;
-    let refused = doors.ask("GET /", &[]).await;
-    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(refused.headers()["www-authenticate"], r#"Bearer realm="occopus""#);
-    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    let response = service.send("GET /", &[]).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.headers()["www-authenticate"], r#"Bearer realm="occopus""#);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
     let bearer = format!("Bearer {token}");
-    assert_eq!(text(doors.ask("GET /", &[("authorization", &bearer)]).await).await, "ci");
-    // Revoked ones do not open it again.
-    doors.tokens.revoke("ci").await.unwrap();
-    assert_eq!(doors.status("GET /", &[]).await, 401);
+    assert_eq!(text(service.send("GET /", &[("authorization", &bearer)]).await).await, "ci");
+    // Revoking the only token does not open the service again.
+    service.tokens.revoke("ci").await.unwrap();
+    assert_eq!(service.status("GET /", &[]).await, 401);
 }
 
 #[tokio::test]
 async fn other_addresses_are_never_open_and_have_any_name() {
-    let doors = GuardedService::at("0.0.0.0:80", |_| {});
+    let service = GuardedService::at("0.0.0.0:80", |_| {});
     let host = ("host", "occopus.example");
-    assert_eq!(doors.status("GET /", &[host]).await, 401);
-    assert_eq!(doors.status("GET /healthz", &[host]).await, 200);
-    let bearer = format!("Bearer {}", doors.token("ci").await);
-    assert_eq!(doors.status("GET /", &[host, ("authorization", &bearer)]).await, 200);
+    assert_eq!(service.status("GET /", &[host]).await, 401);
+    assert_eq!(service.status("GET /healthz", &[host]).await, 200);
+    let bearer = format!("Bearer {}", service.token("ci").await);
+    assert_eq!(service.status("GET /", &[host, ("authorization", &bearer)]).await, 200);
 }
 
 #[tokio::test]
 async fn tokens_come_in_two_ways_and_the_header_counts() {
-    let doors = GuardedService::loopback();
-    let token = doors.token("ci").await;
-    let [session, _] = doors.access.sign_in(&TokenText::parse(&token).unwrap(), None).await.unwrap();
+    let service = GuardedService::loopback();
+    let token = service.token("ci").await;
+    let [session, _] = service.access.sign_in(&TokenText::parse(&token).unwrap(), None).await.unwrap();
     let session = session.to_str().unwrap().split(';').next().unwrap().to_owned();
     let (bearer, cookie) = (format!("bearer  {token}"), format!("a=b; {session}"));
-    assert_eq!(doors.status("GET /", &[("authorization", &bearer)]).await, 200);
-    assert_eq!(doors.status("GET /", &[("cookie", &cookie)]).await, 200);
+    assert_eq!(service.status("GET /", &[("authorization", &bearer)]).await, 200);
+    assert_eq!(service.status("GET /", &[("cookie", &cookie)]).await, 200);
     let swapped = [format!("occopus_session={token}"), format!("occopus_token={token}"), format!("__Host-{session}")];
     for wrong in &swapped {
-        assert_eq!(doors.status("GET /", &[("cookie", wrong)]).await, 401, "{wrong}");
+        assert_eq!(service.status("GET /", &[("cookie", wrong)]).await, 401, "{wrong}");
     }
     let session = session.split_once('=').unwrap().1;
-    assert_eq!(doors.status("GET /", &[("authorization", &format!("Bearer {session}"))]).await, 401);
+    assert_eq!(service.status("GET /", &[("authorization", &format!("Bearer {session}"))]).await, 401);
     for wrong in ["Basic YTpi", "Bearer", "Bearer x", &token] {
-        assert_eq!(doors.status("GET /", &[("cookie", &cookie), ("authorization", wrong)]).await, 401, "{wrong}");
+        assert_eq!(service.status("GET /", &[("cookie", &cookie), ("authorization", wrong)]).await, 401, "{wrong}");
     }
 }
 
 #[tokio::test]
 async fn people_are_led_to_the_page_where_they_sign_in() {
-    let doors = GuardedService::loopback();
-    doors.token("ci").await;
+    let service = GuardedService::loopback();
+    service.token("ci").await;
     let page = ("accept", "text/html,application/xhtml+xml");
-    let led = doors.ask("GET /", &[page, ("cookie", "occopus_session=old")]).await;
-    assert_eq!((led.status(), led.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/ui/login"));
-    assert_eq!(doors.status("GET /ui/x", &[page]).await, 303);
-    assert_eq!(doors.status("POST /", &[page]).await, 401);
-    assert_eq!(doors.status("GET /metrics", &[page]).await, 401);
-    assert_eq!(doors.status("GET /", &[("accept", "*/*")]).await, 401);
-    assert_eq!(doors.status("GET /healthz", &[]).await, 200);
-    assert_eq!(doors.status("GET /nowhere", &[]).await, 401);
+    let redirect = service.send("GET /", &[page, ("cookie", "occopus_session=old")]).await;
+    assert_eq!(
+        (redirect.status(), redirect.headers()["location"].to_str().unwrap()),
+        (StatusCode::SEE_OTHER, "/ui/login")
+    );
+    assert_eq!(service.status("GET /ui/x", &[page]).await, 303);
+    assert_eq!(service.status("POST /", &[page]).await, 401);
+    assert_eq!(service.status("GET /metrics", &[page]).await, 401);
+    assert_eq!(service.status("GET /", &[("accept", "*/*")]).await, 401);
+    assert_eq!(service.status("GET /healthz", &[]).await, 200);
+    assert_eq!(service.status("GET /nowhere", &[]).await, 401);
 }
 
 #[tokio::test]
 async fn names_that_are_not_ours_are_refused() {
-    let doors = GuardedService::loopback();
-    assert_eq!(doors.status("GET /healthz", &[("host", "evil.example")]).await, 421);
-    assert_eq!(doors.status("GET /", &[("host", "127.0.0.1:8080")]).await, 200);
-    let behind = GuardedService::at("[::1]:80", |door| door.names = vec!["occopus.example".into()]);
-    assert_eq!(behind.status("GET /", &[("host", "occopus.example")]).await, 200);
+    let service = GuardedService::loopback();
+    assert_eq!(service.status("GET /healthz", &[("host", "evil.example")]).await, 421);
+    assert_eq!(service.status("GET /", &[("host", "127.0.0.1:8080")]).await, 200);
+    let proxied = GuardedService::at("[::1]:80", |config| config.names = vec!["occopus.example".into()]);
+    assert_eq!(proxied.status("GET /", &[("host", "occopus.example")]).await, 200);
 }
 
 #[tokio::test]
 async fn pages_of_others_change_nothing() {
-    let doors = GuardedService::loopback();
+    let service = GuardedService::loopback();
     let host = ("host", "localhost:5000");
     for foreign in [
         ("origin", "https://evil.example"),
@@ -194,123 +197,123 @@ async fn pages_of_others_change_nothing() {
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-site", "same-site"),
     ] {
-        assert_eq!(doors.status("POST /", &[host, foreign]).await, 403, "{foreign:?}");
-        assert_eq!(doors.status("DELETE /", &[host, foreign]).await, 403, "{foreign:?}");
-        assert_eq!(doors.status("GET /", &[host, foreign]).await, 200, "{foreign:?}");
+        assert_eq!(service.status("POST /", &[host, foreign]).await, 403, "{foreign:?}");
+        assert_eq!(service.status("DELETE /", &[host, foreign]).await, 403, "{foreign:?}");
+        assert_eq!(service.status("GET /", &[host, foreign]).await, 200, "{foreign:?}");
     }
-    let (own, same) = (("origin", "http://localhost:5000"), ("sec-fetch-site", "same-origin"));
-    assert_eq!(doors.status("POST /", &[host, own]).await, 200);
-    assert_eq!(doors.status("POST /", &[host, ("origin", "null"), same]).await, 200);
-    assert_eq!(doors.status("POST /", &[host]).await, 200);
-    assert!(!doors.ask("GET /", &[host, own]).await.headers().contains_key("access-control-allow-origin"));
+    let (own_origin, same_origin) = (("origin", "http://localhost:5000"), ("sec-fetch-site", "same-origin"));
+    assert_eq!(service.status("POST /", &[host, own_origin]).await, 200);
+    assert_eq!(service.status("POST /", &[host, ("origin", "null"), same_origin]).await, 200);
+    assert_eq!(service.status("POST /", &[host]).await, 200);
+    assert!(!service.send("GET /", &[host, own_origin]).await.headers().contains_key("access-control-allow-origin"));
 }
 
 #[tokio::test]
 async fn origins_that_are_configured_may_come() {
     let friend = "https://friend.example";
-    let doors = GuardedService::at("127.0.0.1:80", |door| door.cors_origins = vec![friend.to_owned()]);
-    doors.token("ci").await;
+    let service = GuardedService::at("127.0.0.1:80", |config| config.cors_origins = vec![friend.to_owned()]);
+    service.token("ci").await;
     let preflight = [("access-control-request-method", "PUT"), ("access-control-request-headers", "authorization")];
-    let answer = doors.ask("OPTIONS /", &[&[("origin", friend)], &preflight[..]].concat()).await;
+    let answer = service.send("OPTIONS /", &[&[("origin", friend)], &preflight[..]].concat()).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["access-control-allow-origin"], friend);
     assert!(answer.headers()["access-control-allow-methods"].to_str().unwrap().contains("PUT"));
-    let other = doors.ask("OPTIONS /", &[&[("origin", "https://evil.example")], &preflight[..]].concat()).await;
+    let other = service.send("OPTIONS /", &[&[("origin", "https://evil.example")], &preflight[..]].concat()).await;
     assert!(!other.headers().contains_key("access-control-allow-origin"));
-    // Past the origin, and without a token.
-    assert_eq!(doors.status("POST /", &[("origin", friend), ("sec-fetch-site", "cross-site")]).await, 401);
-    assert_eq!(doors.status("POST /", &[("origin", "https://evil.example")]).await, 403);
+    // The origin is allowed, but there is no token.
+    assert_eq!(service.status("POST /", &[("origin", friend), ("sec-fetch-site", "cross-site")]).await, 401);
+    assert_eq!(service.status("POST /", &[("origin", "https://evil.example")]).await, 403);
 }
 
 #[test]
 fn origins_are_written_as_browsers_send_them() {
     for wrong in ["friend.example", "https://friend.example/path", "*", "null", ""] {
         let tokens = Tokens::new(Arc::new(MemoryStore::new(Arc::new(SystemClock))));
-        let door =
+        let config =
             AccessConfig { cors_origins: vec![wrong.to_owned()], ..AccessConfig::at("127.0.0.1:80".parse().unwrap()) };
-        assert!(Access::new(tokens, door).is_err(), "{wrong}");
+        assert!(Access::new(tokens, config).is_err(), "{wrong}");
     }
 }
 
 #[tokio::test]
 async fn too_much_is_refused_and_what_others_send_keeps_nobody_out() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let doors = GuardedService::at("127.0.0.1:80", |door| {
-        door.rates = RateLimits { requests: number(1), burst: number(8), checks: number(1), checks_burst: number(3) };
+    let service = GuardedService::at("127.0.0.1:80", |config| {
+        config.rates = RateLimits { requests: number(1), burst: number(8), checks: number(1), checks_burst: number(3) };
     });
-    let token = doors.token("ci").await;
-    let good = format!("Bearer {token}");
-    // Wrong ones, one with the id of a good one, and none at all.
-    let mut near = good.clone();
-    near.replace_range(24..25, if near[24..].starts_with('A') { "B" } else { "A" });
+    let token = service.token("ci").await;
+    let valid = format!("Bearer {token}");
+    // Invalid tokens, one of them with the id of a valid one, and requests without any.
+    let mut near_miss = valid.clone();
+    near_miss.replace_range(24..25, if near_miss[24..].starts_with('A') { "B" } else { "A" });
     let unknown = format!("Bearer {}", TokenText::random().unwrap().reveal());
     let mut statuses = Vec::new();
-    for wrong in ["Bearer x", &near, &unknown].repeat(10) {
-        statuses.push(doors.status("GET /", &[("authorization", wrong)]).await);
+    for wrong in ["Bearer x", &near_miss, &unknown].repeat(10) {
+        statuses.push(service.status("GET /", &[("authorization", wrong)]).await);
     }
     assert!(statuses.starts_with(&[401]) && statuses.ends_with(&[429]), "{statuses:?}");
     for _ in 0..20 {
-        doors.status("GET /", &[]).await;
+        service.status("GET /", &[]).await;
     }
-    assert_eq!(doors.status("GET /ui/login", &[]).await, 429);
-    // Whoever has a good one comes in, signs in, and finds out how the service is.
-    assert!(doors.access.sign_in(&TokenText::parse(&token).unwrap(), None).await.is_ok());
-    assert_eq!(doors.status("POST /ui/login", &[]).await, 200);
+    assert_eq!(service.status("GET /ui/login", &[]).await, 429);
+    // The owner of a valid token is admitted, can sign in, and health checks are answered.
+    assert!(service.access.sign_in(&TokenText::parse(&token).unwrap(), None).await.is_ok());
+    assert_eq!(service.status("POST /ui/login", &[]).await, 200);
     for _ in 0..7 {
-        assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 200);
+        assert_eq!(service.status("GET /", &[("authorization", &valid)]).await, 200);
     }
-    let refused = doors.ask("GET /", &[("authorization", &good)]).await;
-    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(refused.headers()["retry-after"], "1");
+    let response = service.send("GET /", &[("authorization", &valid)]).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(response.headers()["retry-after"], "1");
     for _ in 0..100 {
-        assert_eq!(doors.status("GET /healthz", &[]).await, 200);
+        assert_eq!(service.status("GET /healthz", &[]).await, 200);
     }
 }
 
 #[tokio::test]
 async fn forms_without_a_token_are_counted_with_the_wrong_ones() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let doors = GuardedService::at("127.0.0.1:80", |door| {
-        door.rates = RateLimits { requests: number(1), burst: number(3), ..RateLimits::default() };
+    let service = GuardedService::at("127.0.0.1:80", |config| {
+        config.rates = RateLimits { requests: number(1), burst: number(3), ..RateLimits::default() };
     });
-    let token = TokenText::parse(&doors.token("ci").await).unwrap();
-    let mut refusals = Vec::new();
+    let token = TokenText::parse(&service.token("ci").await).unwrap();
+    let mut errors = Vec::new();
     for _ in 0..10 {
-        refusals.push(doors.access.sign_in(&TokenText::malformed(), None).await.unwrap_err());
+        errors.push(service.access.sign_in(&TokenText::malformed(), None).await.unwrap_err());
     }
-    assert_eq!(refusals[0], AccessError::Unauthenticated);
-    assert!(matches!(refusals[9], AccessError::RateLimited { .. }), "{refusals:?}");
-    assert!(doors.access.sign_in(&token, None).await.is_ok());
+    assert_eq!(errors[0], AccessError::Unauthenticated);
+    assert!(matches!(errors[9], AccessError::RateLimited { .. }), "{errors:?}");
+    assert!(service.access.sign_in(&token, None).await.is_ok());
 }
 
 #[tokio::test]
 async fn whose_session_has_ended_is_led_to_sign_in_where_others_try_tokens() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let doors = GuardedService::at("127.0.0.1:80", |door| {
-        door.rates = RateLimits { requests: number(1), burst: number(3), ..RateLimits::default() };
+    let service = GuardedService::at("127.0.0.1:80", |config| {
+        config.rates = RateLimits { requests: number(1), burst: number(3), ..RateLimits::default() };
     });
-    let token = TokenText::parse(&doors.token("ci").await).unwrap();
-    let [session, _] = doors.access.sign_in(&token, None).await.unwrap();
+    let token = TokenText::parse(&service.token("ci").await).unwrap();
+    let [session, _] = service.access.sign_in(&token, None).await.unwrap();
     let cookie = session.to_str().unwrap().split(';').next().unwrap().to_owned();
-    doors.access.sign_out(&[(header::COOKIE, cookie.parse().unwrap())].into_iter().collect()).await.unwrap();
+    service.access.sign_out(&[(header::COOKIE, cookie.parse().unwrap())].into_iter().collect()).await.unwrap();
     for _ in 0..10 {
-        doors.status("GET /", &[("authorization", "Bearer x")]).await;
+        service.status("GET /", &[("authorization", "Bearer x")]).await;
     }
-    assert_eq!(doors.status("GET /", &[("authorization", "Bearer x")]).await, 429);
+    assert_eq!(service.status("GET /", &[("authorization", "Bearer x")]).await, 429);
     let page = ("accept", "text/html");
-    assert_eq!(doors.status("GET /", &[page, ("cookie", &cookie)]).await, 303);
-    assert_eq!(doors.status("GET /", &[page, ("cookie", "occopus_session=old")]).await, 303);
+    assert_eq!(service.status("GET /", &[page, ("cookie", &cookie)]).await, 303);
+    assert_eq!(service.status("GET /", &[page, ("cookie", "occopus_session=old")]).await, 303);
 }
 
 #[tokio::test]
 async fn answers_that_are_not_read_take_places_and_leave_some() {
-    let doors =
-        GuardedService::at("127.0.0.1:80", |door| (door.connections, door.streams_per_token) = ((400, 400), 10));
-    let good = format!("Bearer {}", doors.token("one").await);
-    let other = format!("Bearer {}", doors.token("two").await);
+    let service =
+        GuardedService::at("127.0.0.1:80", |config| (config.connections, config.streams_per_token) = ((400, 400), 10));
+    let valid = format!("Bearer {}", service.token("one").await);
+    let other = format!("Bearer {}", service.token("two").await);
     let mut open = Vec::new();
     loop {
-        let answer = doors.ask("GET /events", &[("authorization", &good)]).await;
+        let answer = service.send("GET /events", &[("authorization", &valid)]).await;
         if answer.status() != 200 {
             assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
             break;
@@ -318,29 +321,29 @@ async fn answers_that_are_not_read_take_places_and_leave_some() {
         open.push(answer);
     }
     assert_eq!(open.len(), 10 + MAX_REQUESTS_PER_TOKEN);
-    assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 429);
-    assert_eq!(doors.status("GET /", &[("authorization", &other)]).await, 200);
-    assert_eq!(doors.status("GET /healthz", &[]).await, 200);
+    assert_eq!(service.status("GET /", &[("authorization", &valid)]).await, 429);
+    assert_eq!(service.status("GET /", &[("authorization", &other)]).await, 200);
+    assert_eq!(service.status("GET /healthz", &[]).await, 200);
     drop(open);
-    assert_eq!(doors.status("GET /", &[("authorization", &good)]).await, 200);
+    assert_eq!(service.status("GET /", &[("authorization", &valid)]).await, 200);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_end_ends_with_its_session() {
-    let doors = GuardedService::loopback();
-    let token = TokenText::parse(&doors.token("ci").await).unwrap();
-    let [session, _] = doors.access.sign_in(&token, None).await.unwrap();
+    let service = GuardedService::loopback();
+    let token = TokenText::parse(&service.token("ci").await).unwrap();
+    let [session, _] = service.access.sign_in(&token, None).await.unwrap();
     let cookie = session.to_str().unwrap().split(';').next().unwrap().to_owned();
-    let mut events = doors.ask("GET /events", &[("cookie", &cookie)]).await.into_body().into_data_stream();
+    let mut events = service.send("GET /events", &[("cookie", &cookie)]).await.into_body().into_data_stream();
     assert_eq!(events.next().await.unwrap().unwrap(), "data: one\n\n");
     let headers = [(header::COOKIE, cookie.parse().unwrap())].into_iter().collect();
-    doors.access.sign_out(&headers).await.unwrap();
+    service.access.sign_out(&headers).await.unwrap();
     assert!(tokio::time::timeout(Duration::from_secs(6), events.next()).await.unwrap().is_none());
-    assert_eq!(doors.status("GET /", &[("cookie", &cookie)]).await, 401);
+    assert_eq!(service.status("GET /", &[("cookie", &cookie)]).await, 401);
 }
 
 #[tokio::test]
-async fn a_handler_without_doors_before_it_lets_nobody_in() {
+async fn a_handler_without_the_guard_admits_nobody() {
     let router = Router::new().route("/", get(|_: Caller| async { "" }));
     let response = router.oneshot(Request::builder().uri("/").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
@@ -348,12 +351,12 @@ async fn a_handler_without_doors_before_it_lets_nobody_in() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_end_ends_with_its_token() {
-    let doors = GuardedService::loopback();
-    let bearer = format!("Bearer {}", doors.token("ci").await);
-    let mut events = doors.ask("GET /events", &[("authorization", &bearer)]).await.into_body().into_data_stream();
+    let service = GuardedService::loopback();
+    let bearer = format!("Bearer {}", service.token("ci").await);
+    let mut events = service.send("GET /events", &[("authorization", &bearer)]).await.into_body().into_data_stream();
     assert_eq!(events.next().await.unwrap().unwrap(), "data: one\n\n");
     assert!(tokio::time::timeout(Duration::from_secs(60), events.next()).await.is_err());
-    doors.tokens.revoke("ci").await.unwrap();
+    service.tokens.revoke("ci").await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(6), events.next()).await;
     assert!(ended.unwrap().is_none());
 }
@@ -361,22 +364,22 @@ async fn an_answer_without_end_ends_with_its_token() {
 #[tokio::test]
 async fn a_crowd_with_one_good_token_is_let_in_whole() {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let doors = GuardedService::at("127.0.0.1:80", |door| {
-        door.rates =
+    let service = GuardedService::at("127.0.0.1:80", |config| {
+        config.rates =
             RateLimits { burst: number(1000), checks: number(1), checks_burst: number(1), ..RateLimits::default() };
     });
-    let bearer = format!("Bearer {}", doors.token("ci").await);
+    let bearer = format!("Bearer {}", service.token("ci").await);
     let authorization = [("authorization", bearer.as_str())];
-    let crowd = (0..500).map(|_| doors.status("GET /", &authorization));
+    let crowd = (0..500).map(|_| service.status("GET /", &authorization));
     assert!(futures::future::join_all(crowd).await.into_iter().all(|status| status == 200));
 }
 
 #[tokio::test]
 async fn who_is_not_known_sends_little() {
-    let doors = GuardedService::loopback();
+    let service = GuardedService::loopback();
     let sign_in = async |length: usize| {
         let request = Request::post("/ui/login").header("host", "localhost").body(Body::from("x".repeat(length)));
-        doors.router.clone().oneshot(request.unwrap()).await.unwrap().status()
+        service.router.clone().oneshot(request.unwrap()).await.unwrap().status()
     };
     assert_eq!(sign_in(MAX_ANONYMOUS_BODY_BYTES).await, StatusCode::OK);
     assert_eq!(sign_in(MAX_ANONYMOUS_BODY_BYTES + 1).await, StatusCode::PAYLOAD_TOO_LARGE);
@@ -402,20 +405,20 @@ async fn when_the_store_does_not_answer_nobody_comes_in() {
 
 #[tokio::test]
 async fn who_signs_in_slowly_keeps_nobody_from_it() {
-    let doors = GuardedService::at("127.0.0.1:80", |door| door.connections = (64, 64));
-    doors.token("ci").await;
+    let service = GuardedService::at("127.0.0.1:80", |config| config.connections = (64, 64));
+    service.token("ci").await;
     let slow = || {
         let body = Body::from_stream(futures::stream::pending::<std::io::Result<&str>>());
         let request = Request::post("/ui/login").header("host", "localhost").body(body).unwrap();
-        tokio::spawn(doors.router.clone().oneshot(request))
+        tokio::spawn(service.router.clone().oneshot(request))
     };
     let slow: Vec<_> = (0..50).map(|_| slow()).collect();
     tokio::task::yield_now().await;
     for _ in 0..10 {
-        assert_eq!(doors.status("POST /ui/login", &[]).await, 200);
-        assert_eq!(doors.status("GET /healthz", &[]).await, 200);
+        assert_eq!(service.status("POST /ui/login", &[]).await, 200);
+        assert_eq!(service.status("GET /healthz", &[]).await, 200);
     }
-    // All but the last of them were given up, as soon as they get to know of it.
+    // All but the newest of them are evicted; the tasks notice that a moment later.
     let ended = || slow.iter().filter(|slow| slow.is_finished()).count();
     let waiting = async {
         while ended() < 48 {

@@ -12,8 +12,8 @@ fn reader(name: &str) -> NewToken {
     NewToken { name: name.to_owned(), scope: Scope::Read, infrastructures: None, expires: None }
 }
 
-/// As if so much time had passed.
-async fn later(time: Duration) {
+/// Advances the clock by this time.
+async fn advance(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
@@ -38,10 +38,10 @@ async fn a_token_is_good_until_it_is_revoked_and_its_secret_is_nowhere() {
     let other = Tokens::new(Arc::new(store));
     let revoked = other.revoke("ci").await.unwrap();
     assert!(revoked[0].revoked.is_some());
-    later(Duration::from_millis(1100)).await;
+    advance(Duration::from_millis(1100)).await;
     assert_eq!(tokens.verify(text.reveal()).await.unwrap(), None);
     assert_eq!(other.verify(text.reveal()).await.unwrap(), None);
-    // Again changes nothing.
+    // Revoking it again changes nothing.
     assert_eq!(other.revoke(&info.id).await.unwrap(), revoked);
     assert!(tokens.has_any().await.unwrap());
     assert!(!tokens.has_valid().await.unwrap());
@@ -63,16 +63,16 @@ async fn a_wrong_secret_is_wrong_however_often_the_right_one_came() {
 async fn what_is_no_token_or_unknown_takes_no_time() {
     let tokens = Tokens::new(Arc::new(store()));
     let unknown = TokenText::random().unwrap();
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     for _ in 0..1000 {
         assert_eq!(tokens.verify(unknown.reveal()).await.unwrap(), None);
         assert_eq!(tokens.verify("secret").await.unwrap(), None);
     }
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
-/// A token as older versions kept it.
-async fn former(store: &MemoryStore, name: &str) -> TokenText {
+/// Creates a token with a record as older versions wrote it.
+async fn create_legacy(store: &MemoryStore, name: &str) -> TokenText {
     let tokens = Tokens::new(Arc::new(store.clone()));
     let (text, _) = tokens.create(reader(name)).await.unwrap();
     let key = record::key(text.id());
@@ -88,21 +88,21 @@ async fn former(store: &MemoryStore, name: &str) -> TokenText {
 #[tokio::test]
 async fn a_token_of_an_older_version_is_good_and_takes_long_once() {
     let store = store();
-    let text = former(&store, "old").await;
+    let text = create_legacy(&store, "old").await;
     let tokens = Tokens::new(Arc::new(store.clone()));
     let mut wrong = text.reveal().to_owned();
     wrong.replace_range(17..18, if wrong[17..].starts_with('A') { "B" } else { "A" });
     assert_eq!(tokens.verify(&wrong).await.unwrap(), None);
     assert!(store.values_as_text().contains("$argon2id$"));
     assert!(tokens.verify(text.reveal()).await.unwrap().is_some());
-    assert!(!store.values_as_text().contains("$argon2id$"), "it is written anew");
+    assert!(!store.values_as_text().contains("$argon2id$"), "it is rewritten");
     let tokens = Tokens::new(Arc::new(store));
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     for _ in 0..1000 {
         assert_eq!(tokens.verify(&wrong).await.unwrap(), None);
     }
     assert!(tokens.verify_limited(text.reveal(), || Err(TokenError::secret("no"))).await.unwrap().is_some());
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn the_first_token_of_another_process_is_seen_after_a_second() {
     let tokens = Tokens::new(Arc::new(store.clone()));
     assert!(!tokens.has_any().await.unwrap());
     Tokens::new(Arc::new(store)).create(reader("first")).await.unwrap();
-    later(Duration::from_millis(1100)).await;
+    advance(Duration::from_millis(1100)).await;
     assert!(tokens.has_any().await.unwrap());
 }
 
@@ -145,7 +145,7 @@ async fn the_first_token_of_another_process_is_seen_after_a_second() {
 async fn a_record_that_cannot_be_read_opens_nothing_and_hides_nothing() {
     let store = store();
     let tokens = Tokens::new(Arc::new(store.clone()));
-    let (good, info) = tokens.create(reader("good")).await.unwrap();
+    let (valid, info) = tokens.create(reader("good")).await.unwrap();
     let token = TokenText::random().unwrap();
     for value in ["", "{}", r#"{"version":2}"#, r#"{"version":1,"name":"x"}"#] {
         let write = Write::Put { key: record::key(token.id()), value: value.into(), lease: None };
@@ -153,5 +153,5 @@ async fn a_record_that_cannot_be_read_opens_nothing_and_hides_nothing() {
         assert_eq!(tokens.verify(token.reveal()).await.unwrap(), None);
     }
     assert_eq!(tokens.list().await.unwrap(), [info]);
-    assert!(tokens.verify(good.reveal()).await.unwrap().is_some());
+    assert!(tokens.verify(valid.reveal()).await.unwrap().is_some());
 }

@@ -1,4 +1,4 @@
-//! Clouds that refuse calls for a while: they are waited for, and not hammered.
+//! Clouds that refuse calls for a while: calls are retried, and not too often.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
-/// A cloud before which calls are counted: it admits some in a second, and refuses the others.
+/// A cloud that counts its calls: it admits some in a second, and refuses the others.
 #[derive(Clone)]
 struct ThrottledCloud {
     cloud: FakeCloud,
@@ -27,20 +27,20 @@ struct ThrottledCloud {
 }
 
 struct TokenBucket {
-    /// Calls in a second that are admitted.
+    /// Number of calls in a second that are admitted.
     rate: f64,
-    /// So many at once after a quiet time.
+    /// Number of calls that are admitted at once after a quiet time.
     burst: f64,
-    /// What may be admitted now, and since when.
+    /// Number of calls that may be admitted at the time `since`.
     tokens: f64,
     since: Instant,
-    /// Until then nothing is admitted.
+    /// Time until which nothing is admitted.
     closed_until: Instant,
-    /// What refusals say.
+    /// `retry_after` of refusals.
     retry_after: Option<Duration>,
-    /// How long a call takes that is admitted.
+    /// Time that an admitted call takes.
     latency: Duration,
-    /// When each call was, and whether it was admitted.
+    /// Time of each call, and whether it was admitted.
     calls: Vec<(Instant, bool)>,
 }
 
@@ -162,23 +162,23 @@ fn drain_events(mut events: UnboundedReceiver<Event>) -> Vec<EventKind> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cloud_that_admits_ten_calls_a_second_is_given_about_ten_calls_a_second() {
-    for asked in [None, Some(SECONDS(1))] {
+async fn a_cloud_that_admits_ten_calls_a_second_gets_about_ten_calls_a_second() {
+    for retry_after in [None, Some(SECONDS(1))] {
         for (latency, burst) in [(0, 1.0), (0, 10.0), (50, 1.0), (50, 10.0), (300, 10.0), (2000, 10.0)] {
             let (fakes, cloud) = throttled_fakes(10.0, burst);
-            cloud.state().retry_after = asked;
+            cloud.state().retry_after = retry_after;
             cloud.state().latency = Duration::from_millis(latency);
             let begun = Instant::now();
-            let case = format!("retry after {asked:?}, {latency} ms, bursts of {burst}");
+            let case = format!("retry after {retry_after:?}, {latency} ms, bursts of {burst}");
             let status = fakes.build(&many(100, 600)).await.unwrap_or_else(|error| panic!("{case}: {error}"));
             assert!(status.is_ready());
             assert_eq!(fakes.cloud.machines().len(), 100);
             let took = begun.elapsed();
             let refused = cloud.refused_count();
             let all = cloud.state().calls.len();
-            // With the one pause that the cloud asks for.
-            let asked = asked.unwrap_or_default().as_secs_f64();
-            let ideal = (all - refused) as f64 / 10.0 + latency as f64 / 1000.0 + asked;
+            // With the one pause that the cloud requests.
+            let pause = retry_after.unwrap_or_default().as_secs_f64();
+            let ideal = (all - refused) as f64 / 10.0 + latency as f64 / 1000.0 + pause;
             assert!((refused as f64) < all as f64 * 0.3, "{case}: {refused} of {all} calls were refused");
             assert!(took.as_secs_f64() < ideal * 1.5, "{case}: {took:?} instead of {ideal:.1} s");
             assert!(all - refused < 130, "{case}: {all} calls");
@@ -188,10 +188,10 @@ async fn a_cloud_that_admits_ten_calls_a_second_is_given_about_ten_calls_a_secon
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_minute_of_refusals_is_waited_for() {
-    for asked in [None, Some(SECONDS(7))] {
+async fn calls_are_retried_for_a_minute_of_refusals() {
+    for retry_after in [None, Some(SECONDS(7))] {
         let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
-        cloud.state().retry_after = asked;
+        cloud.state().retry_after = retry_after;
         cloud.state().closed_until = Instant::now() + SECONDS(60);
         let begun = Instant::now();
         assert!(fakes.build(&many(100, 600)).await.unwrap().is_ready());
@@ -208,7 +208,7 @@ async fn a_minute_of_refusals_is_waited_for() {
     }
 }
 
-/// Under an id that nothing can carry yet, so that the first call is the creation.
+/// Returns a request under an id that nothing can carry yet, so that the first call is `create`.
 fn build_request(graph: Infrastructure) -> BuildRequest {
     BuildRequest { id: Some("test".into()), is_new_id: true, ..BuildRequest::new(graph) }
 }
@@ -218,7 +218,7 @@ async fn build(fakes: &Fakes, graph: Infrastructure, run: RunHandle) -> Result<S
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_is_given_up_when_its_node_has_had_its_time() {
+async fn a_call_is_not_retried_after_the_time_out_of_its_node() {
     let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     cloud.state().closed_until = Instant::now() + SECONDS(3600);
     let begun = Instant::now();
@@ -236,7 +236,7 @@ async fn a_call_is_given_up_when_its_node_has_had_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_will_hardly_pass_is_told_soon() {
+async fn faults_that_will_hardly_pass_are_reported_soon() {
     let mut unreachable = Fault::new(Reaction::Retry, "fake.connect", "connection refused");
     unreachable.unreachable = true;
     let crash = Fault::new(Reaction::Retry, "occopus.plugin-trapped", "it crashed");
@@ -255,7 +255,7 @@ async fn what_will_hardly_pass_is_told_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cloud_that_asks_for_more_time_than_the_node_has_is_told_at_once() {
+async fn a_cloud_that_requests_more_time_than_the_node_has_is_reported_at_once() {
     let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     cloud.state().retry_after = Some(SECONDS(900));
     cloud.state().closed_until = Instant::now() + SECONDS(3600);
@@ -265,7 +265,7 @@ async fn a_cloud_that_asks_for_more_time_than_the_node_has_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_infrastructures_of_an_engine_share_what_a_cloud_takes() {
+async fn all_infrastructures_of_an_engine_share_the_limits_of_a_cloud() {
     let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     cloud.state().retry_after = Some(SECONDS(30));
     cloud.state().closed_until = Instant::now() + SECONDS(5);
@@ -279,13 +279,13 @@ async fn all_infrastructures_of_an_engine_share_what_a_cloud_takes() {
     let other = build("other");
     one.await.unwrap().unwrap();
     other.await.unwrap().unwrap();
-    assert_eq!(cloud.refused_count(), 1, "what the cloud told one of them holds for the other");
+    assert_eq!(cloud.refused_count(), 1, "the answer to one of them holds for the other");
     let second = cloud.state().calls[1].0;
     assert!(second - cloud.state().calls[0].0 >= SECONDS(30));
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_are_told_and_can_be_ended() {
+async fn waits_are_reported_and_can_be_ended() {
     let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     cloud.state().retry_after = Some(SECONDS(300));
     cloud.state().closed_until = Instant::now() + SECONDS(3600);
@@ -301,37 +301,37 @@ async fn waits_are_told_and_can_be_ended() {
     });
     tokio::time::sleep(SECONDS(20)).await;
     stop.request();
-    let asked = Instant::now();
+    let requested = Instant::now();
     let outcome = building.await.unwrap();
-    assert!(asked.elapsed() < SECONDS(1), "{:?}", asked.elapsed());
+    assert!(requested.elapsed() < SECONDS(1), "{:?}", requested.elapsed());
     assert!(matches!(outcome, Err(EngineError::Stopped { .. })));
-    let told = drain_events(events);
-    let retrying = told.iter().filter(|what| matches!(what, EventKind::Retrying { seconds, .. } if *seconds >= 300.0));
+    let kinds = drain_events(events);
+    let retrying = kinds.iter().filter(|kind| matches!(kind, EventKind::Retrying { seconds, .. } if *seconds >= 300.0));
     assert_eq!(retrying.count(), 32);
     let queued =
-        told.iter().filter(|what| matches!(what, EventKind::Waiting { message, .. } if message.contains("queued")));
-    assert_eq!(queued.count(), 8, "each of those that could not even begin");
+        kinds.iter().filter(|kind| matches!(kind, EventKind::Waiting { message, .. } if message.contains("queued")));
+    assert_eq!(queued.count(), 8, "each call that could not even begin");
 }
 
 #[tokio::test(start_paused = true)]
-async fn passes_over_a_cloud_that_refuses_calls_do_not_hammer_it() {
+async fn passes_over_a_cloud_that_refuses_calls_make_few_calls() {
     let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     fakes.build(&many(5, 600)).await.unwrap();
     cloud.state().calls.clear();
     cloud.state().retry_after = Some(SECONDS(45));
     cloud.state().closed_until = Instant::now() + SECONDS(200);
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     tokio::time::sleep(SECONDS(30)).await;
     let status = fakes.engine.status("test", false).await.unwrap();
     let message = status.message.unwrap_or_default();
     assert!(message.contains("slow down"), "{message}");
     tokio::time::sleep(SECONDS(160)).await;
     let calls = cloud.state().calls.len();
-    assert!(calls <= 5, "{calls} calls in 190 s, one every 45 s was asked for");
+    assert!(calls <= 5, "{calls} calls in 190 s instead of one every 45 s");
     stop.request();
-    let asked = Instant::now();
-    keeping.await.unwrap().unwrap();
-    assert!(asked.elapsed() < SECONDS(1));
+    let requested = Instant::now();
+    maintaining.await.unwrap().unwrap();
+    assert!(requested.elapsed() < SECONDS(1));
     tokio::time::sleep(SECONDS(60)).await;
     let status = fakes.engine.maintain("test", MaintainOptions::default(), RunHandle::new().0).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Ready);
@@ -353,7 +353,7 @@ async fn a_sweep_waits_for_a_cloud_that_refuses_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn looks_do_not_wait_behind_slow_creates() {
+async fn observations_do_not_wait_behind_slow_creates() {
     let fakes = Fakes::new();
     let settings = Settings { calls_per_endpoint: 1, ..Settings::default() };
     let fakes = fakes.with_settings(settings);
@@ -368,7 +368,7 @@ async fn looks_do_not_wait_behind_slow_creates() {
     assert_eq!((found, observed), (1, 2), "{:?}", fakes.cloud.calls());
 }
 
-/// Whatever a cloud refuses, and for how long: nothing is made twice, and nothing is left.
+/// Tests that nothing is created twice and nothing is left, whatever a cloud refuses, and for how long.
 #[test]
 fn histories_of_a_cloud_that_refuses_calls() {
     for seed in 0..60 {
@@ -380,7 +380,7 @@ fn histories_of_a_cloud_that_refuses_calls() {
 async fn run_history(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (fakes, cloud) = throttled_fakes(rng.f64() * 20.0 + 0.5, 1.0 + rng.f64() * 20.0);
-    // A blind repetition makes a second machine, and is seen.
+    // A blind repetition creates a second machine, which the test sees.
     fakes.cloud.set_idempotent(false);
     cloud.state().retry_after = rng.bool().then(|| SECONDS(rng.u64(1..10)));
     cloud.state().latency = Duration::from_millis(rng.u64(0..2000));
@@ -399,12 +399,12 @@ async fn run_history(seed: u64) {
     assert_eq!(fakes.store.keys(), Vec::<String>::new(), "seed {seed}");
     let refused = cloud.refused_count();
     let all = cloud.state().calls.len();
-    // The first ones, before anything is known, and few more.
+    // The first ones, before the limit is known, and few more.
     assert!(refused < 32 + 60 + all / 4, "seed {seed}: {refused} of {all} calls were refused");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_awaits_a_machine_of_such_a_cloud_can_be_stopped() {
+async fn a_build_that_awaits_a_machine_of_such_a_cloud_can_be_stopped() {
     let (fakes, cloud) = throttled_fakes(1000.0, 1000.0);
     fakes.cloud.set_timing(SECONDS(0), SECONDS(120), SECONDS(0), SECONDS(0));
     let (run, _events) = RunHandle::new();
@@ -419,9 +419,9 @@ async fn who_awaits_a_machine_of_such_a_cloud_can_be_stopped() {
     tokio::time::sleep(SECONDS(60)).await;
     assert_eq!(cloud.refused_count(), 1);
     stop.request();
-    let asked = Instant::now();
+    let requested = Instant::now();
     assert!(building.await.unwrap().is_err());
-    assert!(asked.elapsed() < SECONDS(1), "{:?}", asked.elapsed());
+    assert!(requested.elapsed() < SECONDS(1), "{:?}", requested.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! State is the truth: whatever is recorded, `status`, the list, the plan and JSON say the same.
+//! Agreement of all views: whatever is recorded, `status`, the list, the plan and JSON report the same state.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use occopus_engine::{
 use occopus_model::{Infrastructure, InstanceLimits};
 use serde_json::{Value, json};
 
-/// The state after this one, so that all of them are tried. A new one does not compile until it has its place here.
+/// Returns the state after this one, so that all of them are tried. A new state does not compile until it is added
+/// here.
 fn next_instance(state: InstanceState) -> Option<InstanceState> {
     Some(match state {
         InstanceState::Creating => InstanceState::UnknownOutcome,
@@ -27,7 +28,7 @@ fn next_instance(state: InstanceState) -> Option<InstanceState> {
     })
 }
 
-/// What is recorded.
+/// Contents of the records.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     recorded: InfrastructureState,
@@ -35,10 +36,10 @@ struct Case {
     unobserved: bool,
     suspended: bool,
     failing: bool,
-    /// So many instances; three are wanted.
+    /// Number of instances; the target is three.
     present: usize,
-    /// Somebody has asked for two.
-    asked: bool,
+    /// Set if there is a request for two.
+    requested: bool,
     owned: bool,
 }
 
@@ -46,21 +47,21 @@ impl Case {
     fn all() -> Vec<Self> {
         let instances: Vec<_> = std::iter::successors(Some(InstanceState::Creating), |it| next_instance(*it)).collect();
         let mut cases = Vec::new();
-        for concluded in InfrastructureState::all() {
+        for recorded in InfrastructureState::all() {
             for instance in &instances {
                 for present in 2..=4 {
                     for bits in 0..32_u8 {
-                        let [unobserved, suspended, failing, asked, owned] =
+                        let [unobserved, suspended, failing, requested, owned] =
                             [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
                         let instance = *instance;
                         cases.push(Self {
-                            recorded: concluded,
+                            recorded,
                             instance,
                             unobserved,
                             suspended,
                             failing,
                             present,
-                            asked,
+                            requested,
                             owned,
                         });
                     }
@@ -75,15 +76,15 @@ impl Case {
         matches!(self.instance, Stopped | Vanished | Failed | Destroying)
     }
 
-    fn wanted(self) -> usize {
-        if self.asked { 2 } else { 3 }
+    fn target(self) -> usize {
+        if self.requested { 2 } else { 3 }
     }
 
-    /// What everybody has to say.
+    /// Returns the state that every view has to report.
     fn expected(self) -> InfrastructureState {
         let looks_dead = self.is_dead() || self.instance == InstanceState::Unhealthy;
         let alive = self.present - usize::from(self.is_dead());
-        let is_right = self.instance == InstanceState::Ready && alive == self.wanted();
+        let is_right = self.instance == InstanceState::Ready && alive == self.target();
         match self.recorded {
             InfrastructureState::Destroying | InfrastructureState::Building => self.recorded,
             InfrastructureState::Held if looks_dead => InfrastructureState::Held,
@@ -95,7 +96,7 @@ impl Case {
     }
 }
 
-/// From two to four web servers.
+/// Returns two to four web servers.
 fn graph() -> Infrastructure {
     let mut web = node("web", 2, &[]);
     web.scaling.max = 4;
@@ -115,7 +116,7 @@ async fn read(fakes: &Fakes, key: &str) -> Value {
     serde_json::from_slice(&entry.value).expect("JSON")
 }
 
-async fn record(fakes: &Fakes, case: Case, instances: &[Value], short: &Value) {
+async fn record(fakes: &Fakes, case: Case, instances: &[Value], summary: &Value) {
     let mut writes = Vec::new();
     for at in 0..4 {
         let id = format!("instance-{at}");
@@ -133,28 +134,28 @@ async fn record(fakes: &Fakes, case: Case, instances: &[Value], short: &Value) {
         writes.push(put(key, &instance));
     }
     let time = "2026-01-01T00:00:00Z";
-    let marks = [
+    let markers = [
         ("suspended", case.suspended, json!({})),
         (
             "failing/web",
             case.failing,
             json!({"v": 1, "failures": 3, "failed": time, "next_attempt": "2026-01-01T00:01:00Z", "message": "it ended"}),
         ),
-        ("request/1", case.asked, json!({"v": 1, "node": "web", "scale": {"to": 2}})),
+        ("request/1", case.requested, json!({"v": 1, "node": "web", "scale": {"to": 2}})),
         ("owner", case.owned, json!({"v": 1, "holder": "somebody", "since": time, "token": "t"})),
     ];
-    for (name, there, value) in marks {
+    for (name, exists, value) in markers {
         let key = format!("infra/test/{name}");
-        writes.push(if there { put(key, &value) } else { Write::Delete { key } });
+        writes.push(if exists { put(key, &value) } else { Write::Delete { key } });
     }
-    let mut short = short.clone();
-    short["state"] = json!(case.recorded);
-    writes.push(put("infrastructure/test".into(), &short));
+    let mut summary = summary.clone();
+    summary["state"] = json!(case.recorded);
+    writes.push(put("infrastructure/test".into(), &summary));
     write(fakes, writes).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_say_the_same_whatever_is_recorded() {
+async fn all_views_agree_whatever_is_recorded() {
     let fakes = Fakes::new();
     fakes.build(&graph()).await.expect("built");
     fakes.engine.scale("test", "web", Scale::To(3)).await.expect("recorded");
@@ -164,9 +165,9 @@ async fn all_say_the_same_whatever_is_recorded() {
         instances.push(read(&fakes, key).await);
         write(&fakes, vec![Write::Delete { key: key.clone() }]).await;
     }
-    let short = read(&fakes, "infrastructure/test").await;
+    let summary = read(&fakes, "infrastructure/test").await;
     for case in Case::all() {
-        record(&fakes, case, &instances, &short).await;
+        record(&fakes, case, &instances, &summary).await;
         let status = fakes.engine.status("test", false).await.expect("status");
         assert_eq!(status.state, case.expected(), "{case:?}: {:?}", status.message);
         assert_views_agree(&fakes, case, &status).await;
@@ -175,16 +176,16 @@ async fn all_say_the_same_whatever_is_recorded() {
 
 async fn assert_views_agree(fakes: &Fakes, case: Case, status: &Status) {
     let web = &status.nodes[0];
-    assert_eq!((web.target as usize, web.instances.len()), (case.wanted(), case.present), "{case:?}");
+    assert_eq!((web.target as usize, web.instances.len()), (case.target(), case.present), "{case:?}");
     assert_eq!(web.instances[0].state, case.instance, "{case:?}");
     assert_eq!(web.instances[0].unobserved.is_some(), case.unobserved, "{case:?}");
     assert_eq!((status.suspended, status.owner.is_some()), (case.suspended, case.owned), "{case:?}");
     assert_eq!(web.failing.is_some(), case.failing, "{case:?}");
     assert_eq!(status.is_ready(), status.state == InfrastructureState::Ready, "{case:?}");
-    let is_fine = status.state == InfrastructureState::Ready;
-    let is_under_way = status.state == InfrastructureState::Building && case.owned;
-    let is_going = status.state == InfrastructureState::Destroying;
-    assert!(status.message.is_some() || is_fine || is_under_way || is_going, "{case:?} has no reason");
+    let is_ready = status.state == InfrastructureState::Ready;
+    let is_building = status.state == InfrastructureState::Building && case.owned;
+    let is_destroying = status.state == InfrastructureState::Destroying;
+    assert!(status.message.is_some() || is_ready || is_building || is_destroying, "{case:?} has no reason");
     let json = serde_json::to_value(status).expect("JSON");
     assert_eq!(json["state"], json!(case.expected()), "{case:?}");
 
@@ -195,11 +196,11 @@ async fn assert_views_agree(fakes: &Fakes, case: Case, status: &Status) {
     let is_right = matches!(status.state, InfrastructureState::Ready | InfrastructureState::Unreachable);
     assert!(plan.is_unchanged() || !is_right, "{case:?}: {plan}");
     let replaced = plan.count(ActionKind::Replace) + plan.count(ActionKind::Destroy) > 0;
-    assert!(replaced || !case.is_dead(), "{case:?}: what is dead goes: {plan}");
+    assert!(replaced || !case.is_dead(), "{case:?}: dead instances are removed: {plan}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_list_is_right_while_a_request_waits_and_an_owner_works() {
+async fn the_list_is_right_while_a_request_is_pending() {
     let fakes = Fakes::new();
     fakes.build(&graph()).await.expect("built");
     let list = async || fakes.engine.list().await.expect("a list")[0].state;
@@ -207,8 +208,8 @@ async fn the_list_is_right_while_a_request_waits_and_an_owner_works() {
     fakes.engine.scale("test", "web", Scale::To(4)).await.expect("recorded");
     assert_eq!(list().await, InfrastructureState::Degraded, "two are missing");
     let status = fakes.engine.status("test", false).await.expect("status");
-    assert_eq!(status.message.as_deref(), Some("node web has 2 instances, 4 are wanted"));
-    // Nobody does it while it is suspended.
+    assert_eq!(status.message.as_deref(), Some("node web has 2 instances instead of 4"));
+    // Requests are not applied while maintenance is suspended.
     fakes.engine.suspend("test").await.expect("suspended");
     assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Degraded);
     fakes.engine.resume("test").await.expect("resumed");
@@ -217,7 +218,7 @@ async fn the_list_is_right_while_a_request_waits_and_an_owner_works() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
+async fn held_instances_are_shown_as_dead_and_are_those_that_the_plan_replaces() {
     let fakes = Fakes::new();
     let six = infrastructure(vec![node("web", 6, &[])]);
     fakes.build(&six).await.expect("built");
@@ -241,31 +242,31 @@ async fn what_is_held_is_shown_as_dead_and_is_what_the_plan_replaces() {
     assert_eq!(fakes.cloud.machines().len(), 6);
 }
 
-/// Tests that the status's advice is followed by whoever maintains it, and once.
+/// Tests that the status's advice has its effect in the process that maintains the infrastructure, and once.
 #[tokio::test(start_paused = true)]
-async fn a_hold_is_ended_by_whoever_asks_also_while_another_maintains() {
+async fn a_release_ends_a_hold_of_another_process() {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("web", 6, &[])])).await.expect("built");
-    let (stop, keeping) = fakes.spawn_maintain();
-    for asked in [true, false] {
+    let (stop, maintaining) = fakes.spawn_maintain();
+    for is_requested in [true, false] {
         for machine in fakes.cloud.machines().iter().take(4) {
             fakes.cloud.remove_machine_of(&machine.instance);
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
         let held = fakes.engine.status("test", false).await.expect("status");
         assert_eq!((held.state, fakes.cloud.machines().len()), (InfrastructureState::Held, 2));
-        if asked {
-            fakes.engine.release("test").await.expect("asked");
+        if is_requested {
+            fakes.engine.release("test").await.expect("requested");
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert_eq!(fakes.cloud.machines().len(), 6);
             assert!(fakes.engine.status("test", false).await.expect("status").is_ready());
         }
     }
     stop.request();
-    keeping.await.expect("no panic").expect("ends");
+    maintaining.await.expect("no panic").expect("ends");
 }
 
-/// Six web servers, and a way to lose four of those that there are.
+/// Builds six web servers; the returned function removes four of the machines that there are.
 async fn six() -> (Fakes, impl Fn()) {
     let fakes = Fakes::new();
     fakes.build(&infrastructure(vec![node("web", 6, &[])])).await.expect("built");
@@ -279,10 +280,10 @@ async fn six() -> (Fakes, impl Fn()) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_nobody_took_in_for_long_releases_nothing() {
+async fn a_release_that_was_not_accepted_for_long_releases_nothing() {
     for (minutes, expected) in [(9, InfrastructureState::Ready), (11, InfrastructureState::Held)] {
         let (fakes, lose_four) = six().await;
-        fakes.engine.release("test").await.expect("asked");
+        fakes.engine.release("test").await.expect("requested");
         tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
         lose_four();
         assert_eq!(fakes.maintain().await.expect("a pass").state, expected, "after {minutes} minutes");
@@ -292,44 +293,49 @@ async fn a_release_that_nobody_took_in_for_long_releases_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_release_does_not_outlive_a_suspension() {
-    for is_asked_before in [true, false] {
+    for is_requested_before in [true, false] {
         let (fakes, lose_four) = six().await;
-        if is_asked_before {
-            fakes.engine.release("test").await.expect("asked");
+        if is_requested_before {
+            fakes.engine.release("test").await.expect("requested");
         }
         fakes.engine.suspend("test").await.expect("suspended");
-        if !is_asked_before {
-            fakes.engine.release("test").await.expect("asked");
+        if !is_requested_before {
+            fakes.engine.release("test").await.expect("requested");
         }
-        fakes.maintain().await.expect("nothing is looked at");
+        fakes.maintain().await.expect("nothing is observed");
         fakes.engine.resume("test").await.expect("resumed");
         lose_four();
-        assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "{is_asked_before}");
+        assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "{is_requested_before}");
         assert_eq!(fakes.cloud.machines().len(), 2);
     }
 }
 
-/// One is replaced at a time, and whoever replaces them is stopped after the first.
+/// Tests that a release continues after a stop: one instance is replaced at a time, and maintenance is stopped after
+/// the first.
 #[tokio::test(start_paused = true)]
-async fn a_release_is_carried_out_by_whoever_goes_on_after_a_stop() {
+async fn a_release_continues_after_a_stop() {
     let (fakes, lose_four) = six().await;
     let slow =
         |seconds| fakes.cloud.set_timing(Duration::from_secs(seconds), Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    let (stop, keeping) = fakes.spawn_maintain();
+    let (stop, maintaining) = fakes.spawn_maintain();
     lose_four();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(fakes.engine.status("test", false).await.expect("status").state, InfrastructureState::Held);
     slow(40);
-    fakes.engine.release("test").await.expect("asked");
+    fakes.engine.release("test").await.expect("requested");
     tokio::time::sleep(Duration::from_secs(30)).await;
     stop.request();
-    keeping.await.expect("no panic").expect("ends");
+    maintaining.await.expect("no panic").expect("ends");
     assert!(fakes.cloud.machines().len() < 5, "it was stopped early");
     slow(0);
     assert!(fakes.maintain().await.expect("a pass").is_ready());
     assert_eq!(fakes.cloud.machines().len(), 6);
     lose_four();
-    assert_eq!(fakes.maintain().await.expect("a pass").state, InfrastructureState::Held, "it was meant for the first");
+    assert_eq!(
+        fakes.maintain().await.expect("a pass").state,
+        InfrastructureState::Held,
+        "it was valid for the first hold"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -369,7 +375,7 @@ async fn a_release_waits_for_no_pause_of_a_failing_node() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_build_that_can_see_nothing_does_not_say_that_it_is_ready() {
+async fn a_build_that_can_not_observe_anything_does_not_report_that_it_is_ready() {
     let fakes = Fakes::new();
     fakes.build(&graph()).await.expect("built");
     let down = || Script::Fault(Fault::new(Reaction::Retry, "fake.503", "503 Service Unavailable"));
@@ -383,7 +389,7 @@ async fn a_build_that_can_see_nothing_does_not_say_that_it_is_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interrupted_build_says_that_nobody_works_on_it() {
+async fn an_interrupted_build_reports_that_no_process_owns_it() {
     let fakes = Fakes::new();
     fakes.cloud.set_timing(Duration::from_secs(100), Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let building = tokio::spawn({
@@ -397,11 +403,11 @@ async fn an_interrupted_build_says_that_nobody_works_on_it() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     let status = fakes.engine.status("test", false).await.expect("status");
     assert_eq!(status.state, InfrastructureState::Building);
-    assert!(status.message.expect("a reason").starts_with("interrupted: nobody works on it"));
+    assert!(status.message.expect("a reason").starts_with("interrupted: no process owns it"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_starts_again_or_is_paused_is_not_shown_as_ready() {
+async fn a_machine_that_restarts_or_is_paused_is_not_shown_as_ready() {
     let fakes = Fakes::new();
     fakes.build(&graph()).await.expect("built");
     fakes.cloud.set_phase("web", Phase::Pending);

@@ -1,4 +1,4 @@
-//! Who is let in, over real connections.
+//! Tests of access over real connections: tokens, sessions, origins and rate limits.
 
 mod common;
 
@@ -10,19 +10,19 @@ use common::Service;
 use occopus_server::access::{RateLimits, Scope, TokenText, Tokens};
 
 #[tokio::test]
-async fn tokens_allow_what_they_say_and_no_more() {
+async fn tokens_allow_only_their_scope_and_infrastructures() {
     let service = Service::start(|_| {}).await;
-    assert_eq!(service.ask("GET /infrastructures/one", &[], "").await.status, 200);
+    assert_eq!(service.request("GET /infrastructures/one", &[], "").await.status, 200);
     let reader = service.token("reader", Scope::Read, None).await;
     let operator = service.token("operator", Scope::Operate, Some(&["one"])).await;
     tokio::time::sleep(Duration::from_millis(1050)).await;
 
-    let refused = service.ask("GET /infrastructures/one", &[], "").await;
-    assert_eq!(refused.status, 401);
-    assert!(refused.head.contains("www-authenticate: bearer"), "{}", refused.head);
-    assert!(refused.head.contains("x-content-type-options: nosniff"), "{}", refused.head);
-    assert!(refused.body.contains(r#""code":"access.unauthenticated""#), "{}", refused.body);
-    assert_eq!(service.ask("GET /healthz", &[], "").await.status, 200);
+    let rejected = service.request("GET /infrastructures/one", &[], "").await;
+    assert_eq!(rejected.status, 401);
+    assert!(rejected.head.contains("www-authenticate: bearer"), "{}", rejected.head);
+    assert!(rejected.head.contains("x-content-type-options: nosniff"), "{}", rejected.head);
+    assert!(rejected.body.contains(r#""code":"access.unauthenticated""#), "{}", rejected.body);
+    assert_eq!(service.request("GET /healthz", &[], "").await.status, 200);
 
     let mut wrong = reader.clone();
     wrong.replace_range(17..18, if reader[17..].starts_with('A') { "B" } else { "A" });
@@ -34,25 +34,25 @@ async fn tokens_allow_what_they_say_and_no_more() {
     assert_eq!(service.get("/infrastructures/two", &operator).await, 403);
     let post = async |id: &str, token: &str| {
         let bearer = format!("authorization: Bearer {token}");
-        service.ask(&format!("POST /infrastructures/{id}"), &[bearer], "some text").await
+        service.request(&format!("POST /infrastructures/{id}"), &[bearer], "some text").await
     };
     let too_little = post("one", &reader).await;
     assert_eq!(too_little.status, 403);
     assert!(too_little.body.contains("`operate`"), "{}", too_little.body);
     assert_eq!((post("one", &operator).await.body, post("two", &operator).await.status), ("9".to_owned(), 403));
 
-    // What signing in gives is no token, and good as a cookie only.
+    // A session is not a token, and is accepted only as a cookie.
     let [cookie, _] = service.access.sign_in(&TokenText::parse(&reader).unwrap(), None).await.unwrap();
     let cookie = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
     assert!(!cookie.contains(&reader[17..]));
-    assert_eq!(service.ask("GET /whoami", &[format!("cookie: {cookie}")], "").await.body, "reader Some(127.0.0.1)");
+    assert_eq!(service.request("GET /whoami", &[format!("cookie: {cookie}")], "").await.body, "reader Some(127.0.0.1)");
     assert_eq!(service.get("/whoami", cookie.split_once('=').unwrap().1).await, 401);
-    assert_eq!(service.ask("GET /whoami", &[format!("cookie: occopus_session={reader}")], "").await.status, 401);
+    assert_eq!(service.request("GET /whoami", &[format!("cookie: occopus_session={reader}")], "").await.status, 401);
     assert!([reader, operator].iter().all(|token| !service.store.values_as_text().contains(&token[17..])));
 }
 
 #[tokio::test]
-async fn a_token_that_another_process_revokes_opens_nothing_a_second_later() {
+async fn a_token_revoked_by_another_process_is_rejected_within_about_a_second() {
     let service = Service::start(|_| {}).await;
     let token = service.token("ci", Scope::Read, None).await;
     assert_eq!(service.get("/whoami", &token).await, 200);
@@ -66,26 +66,26 @@ async fn a_token_that_another_process_revokes_opens_nothing_a_second_later() {
 }
 
 #[tokio::test]
-async fn other_web_sites_are_kept_out() {
+async fn requests_from_other_web_sites_are_rejected() {
     let service = Service::start(|_| {}).await;
     let port = service.address.port();
-    let ask = async |request: &str, lines: &[&str]| {
+    let status_of = async |request: &str, lines: &[&str]| {
         let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
-        service.ask(request, &lines, "").await.status
+        service.request(request, &lines, "").await.status
     };
-    assert_eq!(ask("GET /whoami", &["host: evil.example"]).await, 421);
-    assert_eq!(ask("GET http://evil.example/whoami", &[]).await, 421);
-    assert_eq!(ask("GET /whoami", &[&format!("host: 127.0.0.1:{port}")]).await, 200);
+    assert_eq!(status_of("GET /whoami", &["host: evil.example"]).await, 421);
+    assert_eq!(status_of("GET http://evil.example/whoami", &[]).await, 421);
+    assert_eq!(status_of("GET /whoami", &[&format!("host: 127.0.0.1:{port}")]).await, 200);
     let host = format!("host: localhost:{port}");
     let post = "POST /infrastructures/one";
-    assert_eq!(ask(post, &[&host, "origin: http://evil.example"]).await, 403);
-    assert_eq!(ask(post, &[&host, "sec-fetch-site: cross-site"]).await, 403);
-    assert_eq!(ask(post, &[&host, &format!("origin: http://localhost:{port}")]).await, 200);
-    assert_eq!(ask("OPTIONS /infrastructures/one", &["origin: http://evil.example"]).await, 405);
+    assert_eq!(status_of(post, &[&host, "origin: http://evil.example"]).await, 403);
+    assert_eq!(status_of(post, &[&host, "sec-fetch-site: cross-site"]).await, 403);
+    assert_eq!(status_of(post, &[&host, &format!("origin: http://localhost:{port}")]).await, 200);
+    assert_eq!(status_of("OPTIONS /infrastructures/one", &["origin: http://evil.example"]).await, 405);
 }
 
 #[tokio::test]
-async fn who_asks_too_often_waits_and_others_do_not() {
+async fn rate_limits_apply_to_each_token() {
     let number = |number| NonZeroU32::new(number).unwrap();
     let rates = RateLimits { requests: number(1), burst: number(5), checks: number(1), checks_burst: number(4) };
     let service = Service::start(|setup| setup.rates = rates).await;
@@ -93,11 +93,11 @@ async fn who_asks_too_often_waits_and_others_do_not() {
     for _ in 0..5 {
         assert_eq!(service.get("/whoami", &one).await, 200);
     }
-    let refused = service.ask("GET /whoami", &[format!("authorization: Bearer {one}")], "").await;
-    assert_eq!(refused.status, 429);
-    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+    let rejected = service.request("GET /whoami", &[format!("authorization: Bearer {one}")], "").await;
+    assert_eq!(rejected.status, 429);
+    assert!(rejected.head.contains("retry-after: 1"), "{}", rejected.head);
     assert_eq!(service.get("/whoami", &two).await, 200);
-    // Secrets that are tried keep nobody out who was in.
+    // Attempts with wrong secrets do not lock out the token's owner.
     let tried = format!("{}{}", &two[..17], &one[17..]);
     let mut statuses = Vec::new();
     for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! What is known of a request whose answer is not: nothing is lost, doubled, or forgotten too early.
+//! Unresolved outcomes: no machine is lost, duplicated, or forgotten too early because an answer was lost.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn retry_fault() -> Script {
     Script::Fault(Fault::new(Reaction::Retry, "fake.refused", "connection refused"))
 }
 
-/// Builds until the process dies, so long after the start.
+/// Builds until the process dies, this long after the start.
 async fn build_and_die_after(fakes: &Fakes, infrastructure: &Infrastructure, after: Duration) {
     tokio::select! {
         biased;
@@ -83,8 +83,8 @@ async fn a_lost_answer_is_waited_for_also_when_a_later_attempt_fails_for_good() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_had_no_effect_is_forgotten_without_asking_the_cloud() {
-    // One fails for good while the others wait for another attempt: their cloud can't be asked.
+async fn requests_without_effect_are_forgotten_without_a_call() {
+    // One fails for good while the others wait for another attempt: `find` fails as well.
     let fakes = Fakes::new();
     for name in ["a", "b", "c"] {
         for _ in 0..100 {
@@ -102,7 +102,7 @@ async fn what_had_no_effect_is_forgotten_without_asking_the_cloud() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_had_no_effect_is_known_after_a_death_in_the_pause() {
+async fn a_request_without_effect_is_known_after_a_death_in_the_pause() {
     let fakes = Fakes::new();
     for _ in 0..100 {
         fakes.cloud.script("create", "db", retry_fault());
@@ -115,7 +115,7 @@ async fn what_had_no_effect_is_known_after_a_death_in_the_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_corrected_endpoint_is_where_an_unresolved_instance_is_looked_for() {
+async fn an_unresolved_instance_is_searched_for_at_a_corrected_endpoint() {
     let fakes = Fakes::new();
     fakes.cloud.set_timing(Duration::from_secs(2), Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let at = |endpoint: &str| {
@@ -133,7 +133,7 @@ async fn a_corrected_endpoint_is_where_an_unresolved_instance_is_looked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_removed_can_be_forgotten() {
+async fn instances_that_can_not_be_removed_can_be_forgotten() {
     let fakes = Fakes::new();
     let status = fakes.build(&one()).await.unwrap();
     let id = status.nodes[0].instances[0].id.clone();
@@ -152,7 +152,7 @@ async fn what_can_not_be_removed_can_be_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_store_makes_nothing_a_second_time() {
+async fn a_lost_store_creates_nothing_a_second_time() {
     let fakes = Fakes::new();
     let web = infrastructure(vec![node("db", 1, &[]), node("web", 3, &["db"])]);
     fakes.build(&web).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_copy_of_a_machine_with_its_labels_is_reported_and_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn machines_that_nobody_knows_are_reported_and_left_alone() {
+async fn machines_without_a_record_are_reported_and_left_alone() {
     let fakes = Fakes::new();
     fakes.build(&one()).await.unwrap();
     // Another store uses the same id, and the same cloud.
@@ -212,11 +212,11 @@ async fn machines_that_nobody_knows_are_reported_and_left_alone() {
     assert_eq!((report.left.len(), report.strange.len()), (0, 1));
     assert_eq!(fakes.cloud.machines().len(), 1);
     let sections = [json!({"type": "fake", "endpoint": "fake://", "zone": "a"})];
-    assert_eq!(fakes.engine.sweep("test", &sections, false).await.unwrap(), [], "the first store knows it");
+    assert_eq!(fakes.engine.sweep("test", &sections, false).await.unwrap(), [], "the first store has its record");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_died_leaves_none_too_many() {
+async fn a_rollout_that_died_leaves_no_surplus() {
     let mut web = node("web", 3, &[]);
     web.scaling.max = 9;
     let before = infrastructure(vec![web]);
@@ -253,7 +253,7 @@ async fn a_renewal_that_died_leaves_none_too_many() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_died_is_finished_by_maintenance_too() {
+async fn a_rollout_that_died_is_finished_by_maintenance_too() {
     let mut web = node("web", 3, &[]);
     web.scaling.max = 9;
     let before = infrastructure(vec![web]);
@@ -279,7 +279,7 @@ async fn a_renewal_that_died_is_finished_by_maintenance_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_died_and_fails_goes_back_to_what_worked() {
+async fn a_change_that_died_and_fails_is_rolled_back() {
     let good = one();
     let mut bad = good.clone();
     bad.nodes.push(node("new", 1, &["db"]));
@@ -290,17 +290,17 @@ async fn a_change_that_died_and_fails_goes_back_to_what_worked() {
     wait_for_lease_expiry().await;
     let failed = fakes.build(&bad).await.unwrap_err();
     assert!(matches!(failed, EngineError::Node { rolled_back: true, .. }), "{failed}");
-    let wanted = fakes.engine.desired("test").await.unwrap().unwrap();
-    assert_eq!(wanted.nodes.len(), 1, "the failing description was restored");
+    let desired = fakes.engine.desired("test").await.unwrap().unwrap();
+    assert_eq!(desired.nodes.len(), 1, "the failing description was restored");
     assert!(fakes.engine.status("test", false).await.unwrap().is_ready());
-    // The good one is the good one of the next change too.
+    // The next change rolls back to the same description.
     let failed = fakes.build(&bad).await.unwrap_err();
     assert!(matches!(failed, EngineError::Node { rolled_back: true, .. }), "{failed}");
     assert_eq!(fakes.engine.desired("test").await.unwrap().unwrap().nodes.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_machine_wrote_last_is_in_the_failure_and_kept_after_the_rollback() {
+async fn the_output_of_a_machine_is_in_the_failure_and_kept_after_the_rollback() {
     let fakes = Fakes::new();
     fakes.cloud.set_output("db", "starting\nno such file: /etc/db.conf");
     fakes.cloud.set_sick("db", true);
@@ -313,7 +313,7 @@ async fn what_a_machine_wrote_last_is_in_the_failure_and_kept_after_the_rollback
         _ => None,
     });
     assert_eq!(kept, failure.output, "{events:?}");
-    // Not for ever.
+    // It expires after a day.
     tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
     let request = BuildRequest { id: Some("other".into()), ..BuildRequest::new(one()) };
     fakes.engine.build(request, RunHandle::new().0).await.unwrap_err();
@@ -321,15 +321,15 @@ async fn what_a_machine_wrote_last_is_in_the_failure_and_kept_after_the_rollback
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_replaced_leaves_its_last_words() {
+async fn the_output_of_a_replaced_machine_is_in_its_event() {
     let fakes = Fakes::new();
     fakes.build_with(&one(), OnFailure::Keep, RunHandle::new().0).await.unwrap();
     fakes.cloud.set_output("db", "out of memory");
     fakes.cloud.set_phase("db", occopus_engine::ports::Phase::Stopped);
     fakes.maintain().await.unwrap();
     let events = fakes.events().await.unwrap();
-    let told = events.iter().any(
+    let is_reported = events.iter().any(
         |event| matches!(&event.kind, EventKind::NodeReplacing { output: Some(output), .. } if output == "out of memory"),
     );
-    assert!(told, "{events:?}");
+    assert!(is_reported, "{events:?}");
 }
