@@ -3,12 +3,12 @@
 //! Few are worked on at a time, of each token one, and of those who only look fewer than there is room for: whoever operates
 //! waits at most for one who does so, too.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::{Caller, Scope};
+use crate::token_permits::TokenPermits;
 
 /// Turns at the same time.
 const MAX_CONCURRENT: usize = 2;
@@ -20,7 +20,7 @@ const MAX_CONCURRENT_READERS: usize = 1;
 pub(crate) struct FairScheduler {
     all: Arc<Semaphore>,
     readers: Arc<Semaphore>,
-    by_token: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+    by_token: TokenPermits,
 }
 
 /// A turn, until it is dropped.
@@ -31,14 +31,14 @@ pub(crate) struct Permit {
 impl FairScheduler {
     pub(crate) fn new() -> Self {
         let semaphore = |places| Arc::new(Semaphore::new(places));
-        Self { all: semaphore(MAX_CONCURRENT), readers: semaphore(MAX_CONCURRENT_READERS), by_token: Arc::default() }
+        Self { all: semaphore(MAX_CONCURRENT), readers: semaphore(MAX_CONCURRENT_READERS), by_token: TokenPermits::default() }
     }
 
     /// Waits until it is the caller's turn.
     pub(crate) async fn acquire(&self, caller: &Caller) -> Permit {
         // Nobody closes them. Each waits only for who needs fewer of them, so that somebody always goes on.
         let own = match &caller.token {
-            Some(token) => self.token_semaphore(token).acquire_owned().await.ok(),
+            Some(token) => self.by_token.semaphore(token, 1).acquire_owned().await.ok(),
             None => None,
         };
         let reading = match caller.scope {
@@ -46,17 +46,6 @@ impl FairScheduler {
             Scope::Operate | Scope::Admin => None,
         };
         Permit { _permits: [own, reading, self.all.clone().acquire_owned().await.ok()] }
-    }
-
-    fn token_semaphore(&self, token: &str) -> Arc<Semaphore> {
-        let mut own = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turns) = own.get(token).and_then(Weak::upgrade) {
-            return turns;
-        }
-        own.retain(|_, turns| turns.strong_count() > 0);
-        let turns = Arc::new(Semaphore::new(1));
-        own.insert(token.to_owned(), Arc::downgrade(&turns));
-        turns
     }
 }
 
