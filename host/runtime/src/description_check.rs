@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use occopus_model::is_deceptive;
+
 use crate::grants::{Interface, NetworkTarget};
 use crate::plugin::Description;
 use crate::sections::fillable_keys;
@@ -36,7 +38,7 @@ pub(crate) fn first_violation(it: &Description) -> Option<String> {
     if RESERVED_NAMES.contains(&it.name.as_str()) {
         return Some(format!("its name `{}` is a word of the configuration; it needs another", it.name));
     }
-    if it.summary.chars().count() > MAX_SUMMARY_CHARS || it.summary.chars().any(is_unprintable) {
+    if it.summary.chars().count() > MAX_SUMMARY_CHARS || it.summary.chars().any(is_deceptive) {
         return Some(format!("its summary is not one line of at most {MAX_SUMMARY_CHARS} printable characters"));
     }
     needs_violation(it).or_else(|| fillable_violation(it))
@@ -49,7 +51,7 @@ fn needs_violation(it: &Description) -> Option<String> {
     }
     let is_target = |need: &&String| {
         CALL_DEPENDENT_TARGETS.contains(&need.as_str())
-            || need.len() <= 300 && !need.contains(is_unprintable) && need.parse::<NetworkTarget>().is_ok()
+            || need.len() <= 300 && !need.contains(is_deceptive) && need.parse::<NetworkTarget>().is_ok()
     };
     if let Some(need) = it.needs_network.iter().find(|need| !is_target(need)) {
         let need = escaped(need);
@@ -72,17 +74,11 @@ fn fillable_violation(it: &Description) -> Option<String> {
     Some(format!("its schema lets others fill in `{key}`, which decides about credentials and is the user's alone"))
 }
 
-/// Control characters, and those that change how others are shown.
-fn is_unprintable(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 /// Returns a text of the plugin's that is wrong, so that nothing of it does harm.
 fn escaped(text: &str) -> String {
     let mut shown = String::new();
     for letter in text.chars().take(MAX_WORD_CHARS) {
-        match is_unprintable(letter) || !letter.is_ascii() {
+        match is_deceptive(letter) || !letter.is_ascii() {
             true => shown.extend(letter.escape_unicode()),
             false => shown.push(letter),
         }
@@ -120,7 +116,7 @@ mod tests {
             let mut it = good();
             change(&mut it, text);
             let said = first_violation(&it).unwrap_or_else(|| panic!("{text:?} is taken"));
-            assert!(!said.contains(is_unprintable), "{said:?}");
+            assert!(!said.contains(is_deceptive), "{said:?}");
             said
         };
         for text in [forged, "", "-x", "a b", "my/cloud", "../../../x", "no\u{202e}va", "nová", &long] {
@@ -128,7 +124,7 @@ mod tests {
             assert!(said(|it, text| it.keyword = text.to_owned(), text).contains("keyword"));
             assert!(said(|it, text| it.version = text.to_owned(), text).contains("version"));
         }
-        for text in [forged, "a\u{202e}b", "\u{200b}", &"a".repeat(201)] {
+        for text in [forged, "a\u{202e}b", "\u{200b}", "a\u{61c}b", &"a".repeat(201)] {
             assert!(said(|it, text| it.summary = text.to_owned(), text).contains("summary"));
         }
         for text in ["internet", "a\nb:1", "example.org", "\u{1b}[2J:1"] {

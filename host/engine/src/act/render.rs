@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use occopus_model::{Implementation, Infrastructure, Node};
+use occopus_model::{Implementation, Infrastructure, Node, contains_template};
 use serde_json::{Map, Value, json};
 
 use super::{PeerFacts, context, user_fields};
@@ -169,12 +169,7 @@ fn request(of: &RenderInput<'_>, section: Value, data: Value) -> ContextRequest 
 
 /// Tells whether a value is what it will be, without rendering.
 pub(crate) fn is_plain(value: &Value) -> bool {
-    match value {
-        Value::String(text) => !["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)),
-        Value::Array(items) => items.iter().all(is_plain),
-        Value::Object(fields) => fields.values().all(is_plain),
-        _ => true,
-    }
+    !contains_template(value)
 }
 
 /// Adds a newline where a text ends with one: templates drop one.

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use crate::check::{missing_key, unknown_key, wrong_kind};
 use crate::diagnostic::{Diagnostic, Diagnostics, closest_match, suggestion};
+use crate::text::{contains_template, has_template};
 use crate::yaml::Item;
 
 /// Tells of errors, unless a template is to blame: its value is not known before it is rendered.
@@ -117,19 +118,6 @@ fn is_caused_by_template(error: &ValidationError<'_>) -> bool {
             contains_template(error.instance())
         }
         _ => is_template,
-    }
-}
-
-pub(crate) fn has_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
-}
-
-fn contains_template(value: &Json) -> bool {
-    match value {
-        Json::String(text) => has_template(text),
-        Json::Array(items) => items.iter().any(contains_template),
-        Json::Object(entries) => entries.values().any(contains_template),
-        _ => false,
     }
 }
 
