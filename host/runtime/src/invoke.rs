@@ -14,6 +14,7 @@ use crate::bindings::imports::occopus::host::log::Level;
 use crate::call_clock::CallClock;
 use crate::host::{Call, HostState, KeyDisclosureRefused};
 use crate::sanitize;
+use crate::secrets::CallSecrets;
 
 /// How long a call may go on after the user gave up, to tidy up and to tell what happened.
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
@@ -76,19 +77,28 @@ where
         () = cancelled => Err(ended("occopus.cancelled", format!("the call of the plugin `{plugin}` was cancelled"))),
     };
     call.linear_memory_bytes.store(store.data().limits.linear_memory_bytes, Ordering::Relaxed);
-    let output = store.data().output.contents();
-    let output = String::from_utf8_lossy(&output);
+    let output =
+        redacted_output(&store.data().output.contents(), call.services.limits.log_bytes, call.secrets.as_ref());
     for line in output.lines() {
         call.log(Level::Debug, line);
     }
     outcome.map_err(|mut fault| {
         if fault.code == TRAPPED_CODE {
-            fault.details.extend(
-                last_output_lines(&call.redact(&output)).map(|message| Detail { pointer: String::new(), message }),
-            );
+            fault.details.extend(last_output_lines(&output).map(|message| Detail { pointer: String::new(), message }));
         }
         finish_fault(&call, fault)
     })
+}
+
+/// Returns what a plugin wrote to its standard output and error, of which `most` bytes are taken in, without secrets. Where there was
+/// no room left, it may have gone on in the middle of one.
+fn redacted_output(bytes: &[u8], most: usize, secrets: Option<&CallSecrets>) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match secrets {
+        None => text.into_owned(),
+        Some(secrets) if bytes.len() < most => secrets.redact(&text),
+        Some(secrets) => secrets.redact_truncated(&text),
+    }
 }
 
 /// What a plugin wrote before it crashed: the end of it says why.
@@ -180,4 +190,22 @@ pub(crate) fn finish_fault(call: &Call, mut fault: Fault) -> Fault {
 /// When a call that may take this long has to end.
 pub(crate) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(Duration::from_secs(24 * 3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_at_the_edge_of_the_room_ends_in_no_part_of_a_secret() {
+        let values = [("password".to_owned(), zeroize::Zeroizing::new("correct-horse-battery".to_owned()))];
+        let secrets = CallSecrets::new(values, std::collections::BTreeSet::new());
+        let text = "it is correct-horse-battery, or correct-\nhorse-battery";
+        for most in 0..=text.len() {
+            let told = redacted_output(&text.as_bytes()[..most], most, Some(&secrets));
+            assert!(!told.contains("cor") && !told.contains("hor"), "{most}: {told}");
+        }
+        assert_eq!(redacted_output(b"a cor", 6, Some(&secrets)), "a cor", "there was room for more");
+        assert_eq!(redacted_output(b"a\xff", 2, None), "a\u{fffd}");
+    }
 }

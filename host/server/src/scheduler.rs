@@ -31,7 +31,11 @@ pub(crate) struct Permit {
 impl FairScheduler {
     pub(crate) fn new() -> Self {
         let semaphore = |places| Arc::new(Semaphore::new(places));
-        Self { all: semaphore(MAX_CONCURRENT), readers: semaphore(MAX_CONCURRENT_READERS), by_token: TokenPermits::default() }
+        Self {
+            all: semaphore(MAX_CONCURRENT),
+            readers: semaphore(MAX_CONCURRENT_READERS),
+            by_token: TokenPermits::default(),
+        }
     }
 
     /// Waits until it is the caller's turn.

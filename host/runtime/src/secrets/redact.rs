@@ -28,9 +28,13 @@ impl CallSecrets {
         if text.len() <= most {
             return self.redact(text);
         }
-        let text = &text.as_bytes()[..text.floor_char_boundary(most)];
-        let (found, end) = self.text_patterns().find_in_prefix(text);
-        replace_ranges(text, &found, 0..end)
+        self.redact_truncated(&text[..text.floor_char_boundary(most)])
+    }
+
+    /// The same of a text that may have gone on. What may be a part of a value at its end is left out.
+    pub(crate) fn redact_truncated(&self, text: &str) -> String {
+        let (found, end) = self.text_patterns().find_in_prefix(text.as_bytes());
+        replace_ranges(text.as_bytes(), &found, 0..end)
     }
 
     /// The same of the end of a text, of so many bytes at most. It is searched in twice as many: what is left of a value that begins
