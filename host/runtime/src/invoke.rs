@@ -177,9 +177,10 @@ pub(crate) fn finish_fault(call: &Call, mut fault: Fault) -> Fault {
     if fault.reaction == Reaction::UnknownOutcome && call.possible_effects.load(Ordering::Relaxed) == 0 {
         fault.reaction = Reaction::Retry;
     }
-    if fault.reaction == Reaction::Retry && call.untrusted.load(Ordering::Relaxed) {
+    let permanent_code = *call.permanent_code.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(code) = permanent_code.filter(|_| fault.reaction == Reaction::Retry) {
         fault.reaction = Reaction::GiveUp;
-        fault.code = "host.certificate".to_owned();
+        fault.code = code.to_owned();
     }
     sanitize::fault(call, &mut fault);
     let mut refusals = call.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -293,7 +293,7 @@ impl RuntimeCore {
             refusals: Mutex::default(),
             possible_effects: AtomicUsize::new(0),
             unreachable: AtomicBool::new(false),
-            untrusted: AtomicBool::new(false),
+            permanent_code: Mutex::default(),
             warnings: Mutex::default(),
             linear_memory_bytes: AtomicUsize::new(0),
         }

@@ -86,8 +86,8 @@ pub(crate) struct Call {
     pub(crate) possible_effects: AtomicUsize,
     /// The last request found no server.
     pub(crate) unreachable: AtomicBool,
-    /// Whether the last request failed since one side does not trust the other: that does not pass.
-    pub(crate) untrusted: AtomicBool,
+    /// The code of the last request's error, if that does not pass by itself.
+    pub(crate) permanent_code: Mutex<Option<&'static str>>,
     /// What the plugin finds doubtful in the user's section.
     pub(crate) warnings: Mutex<Vec<Warning>>,
     /// Bytes of linear memory, known when the call has ended.

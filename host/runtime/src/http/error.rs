@@ -26,6 +26,12 @@ pub enum HttpErrorKind {
     Dns,
     /// No connection.
     Connect,
+    /// No way to the address.
+    NoRoute,
+    /// No file at the path of the socket.
+    NoSocket,
+    /// A socket that this user may not open.
+    SocketDenied,
     /// No way through the proxy that the environment names.
     Proxy,
     /// No TLS session.
@@ -58,6 +64,17 @@ pub struct HttpError {
     pub sent: RequestSent,
     /// For people.
     pub message: String,
+}
+
+impl HttpErrorKind {
+    /// Returns the code of a fault that does not pass by itself, so that nobody waits for it; none of others.
+    pub(crate) fn permanent_code(self) -> Option<&'static str> {
+        match self {
+            Self::Certificate => Some("host.certificate"),
+            Self::NoSocket | Self::SocketDenied => Some("host.socket"),
+            _ => None,
+        }
+    }
 }
 
 impl HttpError {
