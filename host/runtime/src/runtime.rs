@@ -346,15 +346,10 @@ impl RuntimeCore {
     /// made with.
     fn resolve_credentials(&self, section: &Value, description: &Description) -> Result<ResolvedCredentials, Fault> {
         let own = credential_selector(section, &description.section_schema);
-        let credential =
-            match (self.credentials.credential(SectionKind::Resource, &own), &description.credentials_schema) {
-                (Err(fault), Some(_)) => return Err(fault),
-                // It needs none. One that can't be told from others is a mistake all the same.
-                (Err(fault), None) if fault.code == "credentials.ambiguous" => return Err(fault),
-                (Err(_), None) => None,
-                (Ok(credential), _) => credential,
-            };
-        let Some(credential) = credential else { return Ok(ResolvedCredentials::default()) };
+        // Also for a plugin that needs none: there may be certificates among them.
+        let Some(credential) = self.credentials.credential(SectionKind::Resource, &own)? else {
+            return Ok(ResolvedCredentials::default());
+        };
         let identity = TlsIdentity::from_tls(&credential.tls);
         // What was granted to credentials from before is none of those that came after them.
         let scope = format!("{}\n{}", credential.rule, fingerprint(&credential, identity.as_ref()));
