@@ -296,9 +296,9 @@ async fn await_admission(
             () = world.cancel.cancelled() => return Err(CallError::Cancelled),
             pass = &mut admission => return Ok(pass),
             () = world.clock.sleep(QUEUED_NOTICE_DELAY), if !told => {
-                told = endpoint.limiter.is_limited();
-                if told {
-                    let message = format!("the cloud refuses more calls at a time; `{call}` is queued");
+                if let Some(refusal) = endpoint.limiter.refusal() {
+                    told = true;
+                    let message = format!("`{call}` is queued; fewer calls are made since one was answered with: {refusal}");
                     let (node_id, node_name) = (subject.instance.to_owned(), subject.node.to_owned());
                     world.journal.emit(EventKind::Waiting { node_id, node_name, message });
                 }

@@ -13,6 +13,9 @@ use crate::ports::{Clock, Fault, Reaction};
 /// One refusal that does not say for how long is an accident; another within this time is not.
 const REFUSAL_WINDOW: Duration = Duration::from_secs(1);
 
+/// Characters of a refusal that are kept, to be told to those who wait.
+const MAX_REFUSAL_CHARS: usize = 300;
+
 /// Admits calls, in the order in which they came.
 pub(super) struct AdaptiveLimiter {
     clock: Arc<dyn Clock>,
@@ -33,6 +36,8 @@ struct State {
     limit: Option<RateLimit>,
     /// When the last call was refused.
     last_refusal: Option<Duration>,
+    /// The message of that refusal.
+    refusal: String,
     /// How often it was narrowed. What began earlier does not narrow it again.
     generation: u64,
 }
@@ -87,9 +92,10 @@ impl AdaptiveLimiter {
         }
     }
 
-    /// Whether calls have to wait because the cloud has refused some.
-    pub(super) fn is_limited(&self) -> bool {
-        self.state().limit.is_some()
+    /// Returns what the cloud answered to the call that it refused last, as long as others have to wait for that.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let state = self.state();
+        state.limit.is_some().then(|| state.refusal.clone())
     }
 
     fn admit_unlimited(self: &Arc<Self>) -> Option<Admission> {
@@ -115,7 +121,8 @@ impl AdaptiveLimiter {
         Ok(Admission { limiter: self.clone(), generation: state.generation })
     }
 
-    fn record(&self, round: u64, sign: LoadSignal) {
+    fn record(&self, round: u64, fault: Option<&Fault>) {
+        let sign = LoadSignal::from_fault(fault);
         if sign == LoadSignal::Inconclusive {
             return;
         }
@@ -133,6 +140,7 @@ impl AdaptiveLimiter {
             return;
         };
         let before = state.last_refusal.replace(now);
+        state.refusal = fault.map(|fault| fault.message.chars().take(MAX_REFUSAL_CHARS).collect()).unwrap_or_default();
         let is_second = before.is_some_and(|before| now.saturating_sub(before) <= REFUSAL_WINDOW);
         if state.limit.is_none() && asked.is_none() && !is_second {
             return;
@@ -156,7 +164,7 @@ impl AdaptiveLimiter {
 impl Admission {
     /// Takes in how the call ended.
     pub(super) fn report<T>(self, answer: &Result<T, Fault>) {
-        self.limiter.record(self.generation, LoadSignal::from_fault(answer.as_ref().err()));
+        self.limiter.record(self.generation, answer.as_ref().err());
     }
 }
 
