@@ -62,6 +62,10 @@ fn report(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, 
             let help = suggestion(&text_of(error.instance()), options.iter().map(String::as_str));
             problems.push(Diagnostic::error("value.choice", message).at(&item.at, "not one of the choices").help(help));
         }
+        Kind::Pattern { .. } if let Some(wanted) = description(error, schema) => {
+            let message = format!("{named} can't be {}", displayed(error.instance(), &item));
+            problems.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit").help(wanted));
+        }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
             report_alternatives(context, (pointer, &named, &item), schema, whole, what, problems);
         }
@@ -133,11 +137,20 @@ fn name(pointer: &str, what: &str) -> String {
     }
 }
 
+/// The part of the schema that the error is about.
+fn part<'a>(error: &ValidationError<'_>, schema: &'a Json) -> Option<&'a Json> {
+    let path = error.schema_path().as_str();
+    schema.pointer(path.rsplit_once('/').map_or("", |(parent, _)| parent))
+}
+
+/// What the schema says in words of what is to be there.
+fn description(error: &ValidationError<'_>, schema: &Json) -> Option<String> {
+    part(error, schema)?.get("description")?.as_str().map(str::to_owned)
+}
+
 /// The keys that the schema knows where the error is.
 fn properties(error: &ValidationError<'_>, schema: &Json) -> Vec<String> {
-    let path = error.schema_path().as_str();
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let properties = schema.pointer(parent).and_then(|schema| schema.get("properties")).and_then(Json::as_object);
+    let properties = part(error, schema).and_then(|schema| schema.get("properties")).and_then(Json::as_object);
     properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
 }
 
