@@ -58,6 +58,27 @@ fn placeholders_and_malformed_endpoints() {
 }
 
 #[test]
+fn urls_that_nobody_can_ask() {
+    let definitions = |origin: &str, url: &str| {
+        format!(
+            "'node_def:node':\n- resource:\n    type: docker\n    endpoint: 'unix:///nowhere.sock'\n    origin: '{origin}'\n    \
+             image: a\n  contextualisation:\n    type: docker\n    env: []\n    command: sleep 9\n  health_check:\n    ping: false\n    urls:\n    \
+             - 'http://{{{{ip}}}}/'\n    - '{url}'\n"
+        )
+    };
+    for (origin, url, words) in [
+        ("local", "ftp://example.org/", ["ftp://example.org/", "`http` or `https`", "node_definitions.yaml:15:7"]),
+        ("local", "example.org", ["example.org", "`http` or `https`", "node_definitions.yaml:15:7"]),
+        ("ftp://h/a.tar", "http://h/", ["ftp://h/a.tar", "(http, https)", "node_definitions.yaml:5:"]),
+    ] {
+        let occopus = occopus(&definitions(origin, url));
+        for command in ["validate", "plan", "build"] {
+            says(&occopus.run([command, "infra.yaml"]), 3, &words);
+        }
+    }
+}
+
+#[test]
 fn credentials_that_are_missing() {
     let occopus = occopus(&ec2("https://example.org", "#cloud-config\n"));
     let place = occopus.home().join("auth_data.yaml").display().to_string();

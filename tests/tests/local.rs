@@ -84,6 +84,31 @@ fn a_killed_node_is_replaced() {
 }
 
 #[test]
+fn a_plan_that_asks_first_says_what_the_next_pass_does() {
+    let occopus = Occopus::new();
+    let mark = unique_sleep_seconds(51);
+    let file = write_chain(&occopus, 2, &mark);
+    let id = occopus.ok(["build", file]).id();
+    let before = occopus.status(&id);
+    kill_instance(before["nodes"][1]["instances"][0]["id"].as_str().expect("an id"));
+    let kinds = |words: &[&str]| -> Vec<String> {
+        let plan = occopus.ok(["plan", "-i", &id, file, "--output", "json"].iter().chain(words));
+        let plan: serde_json::Value = serde_json::from_str(&plan.stdout).expect("JSON");
+        let actions = plan["actions"].as_array().expect("actions");
+        actions.iter().map(|action| action["kind"].as_str().expect("a kind").to_owned()).collect()
+    };
+    assert_eq!(kinds(&[]), ["check", "check"], "what was seen last");
+    let asked = kinds(&["--refresh"]);
+    assert!(asked.len() == 2 && asked != ["check", "check"], "{asked:?}");
+    assert_eq!(kinds(&[]), asked, "that is what was seen last now");
+    assert_eq!(occopus.status(&id)["nodes"][1]["instances"][0]["state"], "stopped");
+    assert_eq!(processes_with(&mark), 1, "a plan changes nothing");
+    occopus.ok(["destroy", "-i", &id]);
+    assert_eq!(occopus.run(["plan", "--refresh", file]).code, Some(2), "of what?");
+    occopus.ok(["plan", "-i", "not-yet", "--refresh", file]);
+}
+
+#[test]
 fn a_node_that_never_gets_healthy_is_rolled_back() {
     let occopus = Occopus::new();
     let mark = unique_sleep_seconds(4);

@@ -201,6 +201,9 @@ pub(crate) struct PlanArgs {
     /// Id of an existing infrastructure, or for a new one.
     #[arg(short = 'i', long = "infra_id", aliases = ["infra-id", "infraid"], value_name = "ID")]
     pub(crate) infra_id: Option<String>,
+    /// Ask the clouds first, instead of planning with what was seen last.
+    #[arg(long, requires = "infra_id")]
+    pub(crate) refresh: bool,
     #[command(flatten)]
     pub(crate) replace: ReplaceArgs,
     #[command(flatten)]

@@ -80,7 +80,8 @@ async fn run_on_service(build: BuildArgs, service: &ServiceClient) -> Result<Sta
     service.status(&id, false).await
 }
 
-async fn exists(service: &ServiceClient, id: &str) -> Result<bool, Failure> {
+/// Whether a service has an infrastructure of this id.
+pub(crate) async fn exists(service: &ServiceClient, id: &str) -> Result<bool, Failure> {
     match service.status(id, false).await {
         Ok(_) => Ok(true),
         Err(Failure::Service(error)) if error.status == Some(StatusCode::NOT_FOUND) => Ok(false),

@@ -7,7 +7,7 @@ use super::args::{GlobalArgs, OutputFormat, PlanArgs};
 use super::backend::Backend;
 use super::failure::Failure;
 use super::remote::ServiceClient;
-use super::{backend, print};
+use super::{backend, build, print};
 
 pub(crate) async fn run(plan: PlanArgs, common: &GlobalArgs) -> Result<(), Failure> {
     let format = plan.output.format;
@@ -24,8 +24,17 @@ pub(crate) async fn run(plan: PlanArgs, common: &GlobalArgs) -> Result<(), Failu
 
 async fn run_local(plan: PlanArgs, occopus: &Occopus) -> Result<occopus_engine::Plan, Failure> {
     let compiled = backend::compile_deployable(occopus, plan.files).await?;
-    backend::print_warnings(&occopus.check_credentials().await?);
     let id = plan.infra_id.as_deref();
+    match id.filter(|_| plan.refresh) {
+        None => backend::print_warnings(&occopus.check_credentials().await?),
+        Some(id) => {
+            backend::print_warnings(&occopus.credentials().await?);
+            let engine = occopus.engine().await?;
+            if engine.exists(id).await? {
+                engine.status(id, true).await?;
+            }
+        }
+    }
     let previews = backend::rehearse(occopus, id, &compiled.infrastructure).await?;
     backend::require_credentials(occopus, &compiled.infrastructure, &previews).await?;
     Ok(occopus.planner(id).await?.plan(id, &compiled.infrastructure, plan.replace.to_engine_options()).await?)
@@ -33,6 +42,11 @@ async fn run_local(plan: PlanArgs, occopus: &Occopus) -> Result<occopus_engine::
 
 async fn run_on_service(plan: PlanArgs, service: &ServiceClient) -> Result<occopus_engine::Plan, Failure> {
     let posted = service.compile(plan.files).await?;
+    if let Some(id) = plan.infra_id.as_deref().filter(|_| plan.refresh)
+        && build::exists(service, id).await?
+    {
+        service.status(id, true).await?;
+    }
     // A plan for a new infrastructure does not depend on its id.
     let id = plan.infra_id.unwrap_or_else(|| Uuid::new_v4().to_string());
     service

@@ -4,9 +4,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use occopus_model::is_deceptive;
+
 /// SGR parameters of the colours and emphasis that this program and its error reports use. Others could hide text.
 const ALLOWED_SGR_PARAMETERS: &[&str] =
     &["", "0", "1", "2", "3", "4", "22", "24", "31", "32", "33", "34", "35", "36", "39", "90"];
+
+/// Bytes of the parameters of a change of style, with their end.
+const MAX_SGR_BYTES: usize = 32;
 
 /// Escapes control characters, and those that change the direction of text, by their numbers (`\u{1b}`). Line breaks and
 /// tabs are kept, and so are colours and emphasis that this program uses.
@@ -46,22 +51,18 @@ fn escape_controls(text: &str, escape: impl Fn(&mut String, char)) -> Cow<'_, st
     Cow::Owned(escaped)
 }
 
-/// Returns whether a terminal acts on this character, or orders text by it (Unicode TR 9, and the separators that some
-/// take for a line break).
+/// Returns whether a character is shown by its number.
 pub(crate) fn is_terminal_control(character: char) -> bool {
-    match character {
-        '\n' | '\t' => false,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        _ => character.is_control(),
-    }
+    !matches!(character, '\n' | '\t') && is_deceptive(character)
 }
 
 /// Returns an allowed change of style at the start of a text (ECMA-48, SGR).
 fn leading_sgr(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\x1b[")?;
-    let (parameters, _) = parameters.split_once('m')?;
-    let is_style = parameters.split(';').all(|parameter| ALLOWED_SGR_PARAMETERS.contains(&parameter));
-    is_style.then(|| &text[..parameters.len() + 3])
+    // Bounded: otherwise each of many beginnings would be searched for an end in all that follows.
+    let length = parameters.bytes().take(MAX_SGR_BYTES).position(|byte| byte == b'm')?;
+    let is_style = parameters.get(..length)?.split(';').all(|parameter| ALLOWED_SGR_PARAMETERS.contains(&parameter));
+    is_style.then(|| text.get(..length + 3))?
 }
 
 #[cfg(test)]
@@ -78,12 +79,22 @@ mod tests {
             ("\x1b[38;5;0mblack", "\\u{1b}[38;5;0mblack"),
             ("\x1b[2J\x1b[1A\x1b]0;title\x07", "\\u{1b}[2J\\u{1b}[1A\\u{1b}]0;title\\u{7}"),
             ("\u{9b}2J\u{7f}\0", "\\u{9b}2J\\u{7f}\\u{0}"),
+            ("pay\u{200b}pal \u{feff}\u{2060}", "pay\\u{200b}pal \\u{feff}\\u{2060}"),
             ("exe.\u{202e}txt\u{2066}\u{2028}", "exe.\\u{202e}txt\\u{2066}\\u{2028}"),
             ("é 漢 ✓ 👩\u{200d}🚀", "é 漢 ✓ 👩\u{200d}🚀"),
             ("\x1b", "\\u{1b}"),
         ] {
             assert_eq!(printable(text), shown);
         }
+    }
+
+    #[test]
+    fn the_end_of_a_style_is_searched_nearby() {
+        let styles = |count| format!("\x1b[{}1m", "1;".repeat(count));
+        assert_eq!(printable(&styles(10)), styles(10));
+        // Beyond what this program uses. Many beginnings would take time with the square of their number otherwise.
+        assert_eq!(printable(&styles(20)), styles(20).replace('\x1b', "\\u{1b}"));
+        assert_eq!(leading_sgr(&format!("\x1b[{}m", " ".repeat(1 << 20))), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod files;
 mod infrastructure;
 mod placeholders;
 mod schema;
+mod text;
 mod yaml;
 
 pub use compile::{CompileInput, Compiled, compile, compile_document};
@@ -25,4 +26,5 @@ pub use infrastructure::{
 };
 pub use placeholders::is_placeholder;
 pub use schema::{Schemas, SectionKind};
+pub use text::{contains_template, has_template, is_deceptive};
 pub use yaml::{CommandOutputs, NamedText};

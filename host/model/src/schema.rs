@@ -2,8 +2,6 @@
 
 mod explain;
 
-pub(crate) use explain::has_template;
-
 use std::sync::Arc;
 
 use serde_json::Value as Json;

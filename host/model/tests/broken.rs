@@ -172,6 +172,7 @@ fn definitions() {
         health("{ping: 1, pings: true, timeout: soon}"),
         health("{ports: [22, http, 70000], protocol: x}"),
         health("{ports: 22, urls: {}}"),
+        health("{urls: ['http://{{ip}}', 'ftp://example.org', 'http:///', 'ftp{# a comment #}']}"),
         health("{type: fancy}"),
         health(""),
     ];

@@ -292,7 +292,10 @@ impl CredentialSource for Credentials {
             (None, Some(path)) => Err(Fault::new(
                 Reaction::GiveUp,
                 "credentials.unread",
-                format!("the credentials in {} have not been read", path.display()),
+                format!(
+                    "the credentials in {} have not been read (a program does it by `Occopus::credentials`)",
+                    path.display()
+                ),
             )),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use occopus_engine::Status;
-use occopus_model::Infrastructure;
+use occopus_model::{Infrastructure, contains_template};
 use occopus_runtime::PluginKind;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ pub fn needs_of_description(infrastructure: &Infrastructure) -> Vec<Need> {
         if let Some(keyword) = implementation.config_management.as_ref().and_then(typed) {
             needs.extend([(PluginKind::ConfigManager, keyword), (PluginKind::Contextualiser, "basic".to_owned())]);
         }
-        if has_template(&implementation.resource) {
+        if contains_template(&implementation.resource) {
             needs.insert((PluginKind::Contextualiser, "basic".to_owned()));
         }
         let checks = implementation.health_check.checks.keys();
@@ -35,29 +35,4 @@ pub fn needs_of_status(status: &Status) -> Vec<Need> {
     let instances = status.nodes.iter().flat_map(|node| &node.instances);
     let needs: BTreeSet<_> = instances.map(|instance| (PluginKind::Driver, instance.driver.clone())).collect();
     needs.into_iter().collect()
-}
-
-/// Returns whether the engine renders this value as a template. A comment is a template as well.
-fn has_template(value: &Value) -> bool {
-    match value {
-        Value::String(text) => ["{{", "{%", "{#"].iter().any(|delimiter| text.contains(delimiter)),
-        Value::Array(items) => items.iter().any(has_template),
-        Value::Object(fields) => fields.values().any(has_template),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::has_template;
-
-    #[test]
-    fn all_that_is_rendered_is_a_template() {
-        for text in ["{{ a }}", "{% if a %}", "a {# comment #}"] {
-            assert!(has_template(&json!({"a": [1, {"b": text}]})), "{text}");
-        }
-        assert!(!has_template(&json!({"a": ["{ }", "#", 1, null]})));
-    }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) kind: PluginKind,
     pub(crate) name: &'a str,
     pub(crate) keyword: &'a str,
+    /// Its file, for messages.
+    pub(crate) origin: &'a str,
     pub(crate) digest: &'a str,
     pub(crate) trust: Trust,
     /// Consent to replace another plugin.
@@ -46,7 +48,8 @@ impl Candidate<'_> {
     }
 
     fn label(&self) -> String {
-        format!("the {} {} `{}`", self.trust.word(), self.kind.name(), self.keyword)
+        let file = if self.trust == Trust::Bundled { String::new() } else { format!(" ({})", self.origin) };
+        format!("the {} {} `{}`{file}", self.trust.word(), self.kind.name(), self.keyword)
     }
 }
 
@@ -74,7 +77,14 @@ fn rejection_reason(at: usize, one: &Candidate<'_>, all: &[Candidate<'_>]) -> Op
     }
     let same_name = |other: &&Candidate<'_>| other.name == one.name && other.keyword != one.keyword;
     let other = others().filter(same_name).filter(|other| other.trust >= one.trust).max_by_key(|other| other.trust)?;
-    Some(format!("its name `{}` is already used by {}; a plugin needs a name of its own", one.name, other.label()))
+    let clash = format!("its name `{}` is already used by {}", one.name, other.label());
+    Some(match (one.trust, other.trust) {
+        (Trust::NotInstalled, Trust::NotInstalled) => format!(
+            "{clash}, and neither has consent, so neither is used. Remove one of the two files, or give consent to the one that is \
+             meant: `occopus plugin install FILE`"
+        ),
+        _ => format!("{clash}; a plugin needs a name of its own. Remove the file, or build it with another name"),
+    })
 }
 
 /// Grants of the operator for one plugin.
@@ -125,7 +135,7 @@ mod tests {
         keyword: &'static str,
         trust: Trust,
     ) -> Candidate<'static> {
-        Candidate { kind, name, keyword, digest: "d1", trust, replaces: false }
+        Candidate { kind, name, keyword, origin: "one.wasm", digest: "d1", trust, replaces: false }
     }
 
     const NOVA: Candidate<'_> = candidate(PluginKind::Driver, "nova", "nova", Trust::Bundled);
@@ -164,6 +174,22 @@ mod tests {
         let other = candidate(PluginKind::Driver, "mine", "evil", Trust::NotInstalled);
         assert!(!is_admitted(&[dropped], other) && !is_admitted(&[other], dropped));
         assert!(is_admitted(&[dropped], dropped), "a later one replaces it");
+    }
+
+    #[test]
+    fn who_is_refused_hears_of_which_file_and_what_to_do() {
+        let dropped = candidate(PluginKind::Driver, "mine", "mine", Trust::NotInstalled);
+        let other =
+            Candidate { origin: "plugins/other.wasm", ..candidate(PluginKind::Driver, "mine", "evil", Trust::NotInstalled) };
+        let told = rejection_reasons(&[dropped, other]);
+        let [first, second] = told.as_slice() else { panic!("{told:?}") };
+        let (first, second) = (first.as_deref().unwrap_or_default(), second.as_deref().unwrap_or_default());
+        for (told, words) in [(first, "(plugins/other.wasm)"), (second, "(one.wasm)")] {
+            assert!(told.contains(words) && told.contains("neither is used") && told.contains("Remove one"), "{told}");
+        }
+        let named = candidate(PluginKind::Driver, "nova", "evilnova", Trust::Installed);
+        let told = rejection_reasons(&[NOVA, named]).pop().flatten().unwrap_or_default();
+        assert!(told.contains("the bundled driver `nova`;") && told.contains("another name"), "{told}");
     }
 
     #[test]

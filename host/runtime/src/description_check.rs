@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use occopus_model::is_deceptive;
+
 use crate::grants::{Interface, NetworkTarget};
 use crate::plugin::Description;
 use crate::sections::fillable_keys;
@@ -37,7 +39,7 @@ pub(crate) fn first_violation(it: &Description) -> Option<String> {
     if RESERVED_NAMES.contains(&it.name.as_str()) {
         return Some(format!("its name `{}` is reserved in the configuration; choose another", it.name));
     }
-    if it.summary.chars().count() > MAX_SUMMARY_CHARS || it.summary.chars().any(is_unprintable) {
+    if it.summary.chars().count() > MAX_SUMMARY_CHARS || it.summary.chars().any(is_deceptive) {
         return Some(format!("its summary is not one line of at most {MAX_SUMMARY_CHARS} printable characters"));
     }
     needs_violation(it).or_else(|| fillable_violation(it))
@@ -50,7 +52,7 @@ fn needs_violation(it: &Description) -> Option<String> {
     }
     let is_target = |need: &&String| {
         CALL_DEPENDENT_TARGETS.contains(&need.as_str())
-            || need.len() <= 300 && !need.contains(is_unprintable) && need.parse::<NetworkTarget>().is_ok()
+            || need.len() <= 300 && !need.contains(is_deceptive) && need.parse::<NetworkTarget>().is_ok()
     };
     if let Some(need) = it.needs_network.iter().find(|need| !is_target(need)) {
         let need = escaped(need);
@@ -73,17 +75,11 @@ fn fillable_violation(it: &Description) -> Option<String> {
     Some(format!("its schema makes `{key}` fillable, which decides about credentials and is for the user alone"))
 }
 
-/// Returns whether a character is a control character, or changes how others are shown.
-fn is_unprintable(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 /// Returns the beginning of an invalid text for a message, with all but printable ASCII escaped.
 fn escaped(text: &str) -> String {
     let mut shown = String::new();
     for letter in text.chars().take(MAX_WORD_CHARS) {
-        match is_unprintable(letter) || !letter.is_ascii() {
+        match is_deceptive(letter) || !letter.is_ascii() {
             true => shown.extend(letter.escape_unicode()),
             false => shown.push(letter),
         }
@@ -121,7 +117,7 @@ mod tests {
             let mut it = good();
             change(&mut it, text);
             let said = first_violation(&it).unwrap_or_else(|| panic!("{text:?} is taken"));
-            assert!(!said.contains(is_unprintable), "{said:?}");
+            assert!(!said.contains(is_deceptive), "{said:?}");
             said
         };
         for text in [forged, "", "-x", "a b", "my/cloud", "../../../x", "no\u{202e}va", "nová", &long] {
@@ -129,7 +125,7 @@ mod tests {
             assert!(said(|it, text| it.keyword = text.to_owned(), text).contains("keyword"));
             assert!(said(|it, text| it.version = text.to_owned(), text).contains("version"));
         }
-        for text in [forged, "a\u{202e}b", "\u{200b}", &"a".repeat(201)] {
+        for text in [forged, "a\u{202e}b", "\u{200b}", "a\u{61c}b", &"a".repeat(201)] {
             assert!(said(|it, text| it.summary = text.to_owned(), text).contains("summary"));
         }
         for text in ["internet", "a\nb:1", "example.org", "\u{1b}[2J:1"] {

@@ -14,6 +14,7 @@ use crate::bindings::imports::occopus::host::log::Level;
 use crate::call_clock::CallClock;
 use crate::host::{Call, HostState, KeyDisclosureRefused};
 use crate::sanitize;
+use crate::secrets::CallSecrets;
 
 /// Time for which a call may go on after it was cancelled, to clean up and to report what happened.
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
@@ -77,19 +78,28 @@ where
         () = cancelled => Err(failed("occopus.cancelled", format!("the call of the plugin `{plugin}` was cancelled"))),
     };
     call.linear_memory_bytes.store(store.data().limits.linear_memory_bytes, Ordering::Relaxed);
-    let output = store.data().output.contents();
-    let output = String::from_utf8_lossy(&output);
+    let output =
+        redacted_output(&store.data().output.contents(), call.services.limits.log_bytes, call.secrets.as_ref());
     for line in output.lines() {
         call.log(Level::Debug, line);
     }
     outcome.map_err(|mut fault| {
         if fault.code == TRAPPED_CODE {
-            fault.details.extend(
-                last_output_lines(&call.redact(&output)).map(|message| Detail { pointer: String::new(), message }),
-            );
+            fault.details.extend(last_output_lines(&output).map(|message| Detail { pointer: String::new(), message }));
         }
         finish_fault(&call, fault)
     })
+}
+
+/// Returns a plugin's standard output and error without secrets. Output that fills `max_bytes` was cut off, perhaps in the
+/// middle of a secret.
+fn redacted_output(bytes: &[u8], max_bytes: usize, secrets: Option<&CallSecrets>) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match secrets {
+        None => text.into_owned(),
+        Some(secrets) if bytes.len() < max_bytes => secrets.redact(&text),
+        Some(secrets) => secrets.redact_truncated(&text),
+    }
 }
 
 /// Returns the last lines that a plugin wrote before it crashed: they hold the cause.
@@ -168,9 +178,10 @@ pub(crate) fn finish_fault(call: &Call, mut fault: Fault) -> Fault {
     if fault.reaction == Reaction::UnknownOutcome && call.possible_effects.load(Ordering::Relaxed) == 0 {
         fault.reaction = Reaction::Retry;
     }
-    if fault.reaction == Reaction::Retry && call.untrusted.load(Ordering::Relaxed) {
+    let permanent_code = *call.permanent_code.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(code) = permanent_code.filter(|_| fault.reaction == Reaction::Retry) {
         fault.reaction = Reaction::GiveUp;
-        fault.code = "host.certificate".to_owned();
+        fault.code = code.to_owned();
     }
     sanitize::fault(call, &mut fault);
     let mut refusals = call.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -181,4 +192,22 @@ pub(crate) fn finish_fault(call: &Call, mut fault: Fault) -> Fault {
 /// Returns the deadline of a call with this time-out, which is at most a day away.
 pub(crate) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(Duration::from_secs(24 * 3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_at_the_edge_of_the_room_ends_in_no_part_of_a_secret() {
+        let values = [("password".to_owned(), zeroize::Zeroizing::new("correct-horse-battery".to_owned()))];
+        let secrets = CallSecrets::new(values, std::collections::BTreeSet::new());
+        let text = "it is correct-horse-battery, or correct-\nhorse-battery";
+        for most in 0..=text.len() {
+            let told = redacted_output(&text.as_bytes()[..most], most, Some(&secrets));
+            assert!(!told.contains("cor") && !told.contains("hor"), "{most}: {told}");
+        }
+        assert_eq!(redacted_output(b"a cor", 6, Some(&secrets)), "a cor", "there was room for more");
+        assert_eq!(redacted_output(b"a\xff", 2, None), "a\u{fffd}");
+    }
 }

@@ -88,6 +88,7 @@ fn candidate(plugin: &Plugin) -> Option<Candidate<'_>> {
         kind: plugin.kind,
         name: &description.name,
         keyword: &description.keyword,
+        origin: plugin.label(),
         digest: &plugin.digest,
         trust: plugin.trust(),
         replaces: plugin.consent.as_ref().is_some_and(|consent| consent.replaces),

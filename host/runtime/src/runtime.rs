@@ -295,7 +295,7 @@ impl RuntimeCore {
             refusals: Mutex::default(),
             possible_effects: AtomicUsize::new(0),
             unreachable: AtomicBool::new(false),
-            untrusted: AtomicBool::new(false),
+            permanent_code: Mutex::default(),
             warnings: Mutex::default(),
             linear_memory_bytes: AtomicUsize::new(0),
         }
@@ -349,15 +349,10 @@ impl RuntimeCore {
     /// certificates for connections.
     fn resolve_credentials(&self, section: &Value, description: &Description) -> Result<ResolvedCredentials, Fault> {
         let selector = credential_selector(section, &description.section_schema);
-        let credential =
-            match (self.credentials.credential(SectionKind::Resource, &selector), &description.credentials_schema) {
-                (Err(fault), Some(_)) => return Err(fault),
-                // The plugin needs none. An ambiguous one is a mistake all the same.
-                (Err(fault), None) if fault.code == "credentials.ambiguous" => return Err(fault),
-                (Err(_), None) => None,
-                (Ok(credential), _) => credential,
-            };
-        let Some(credential) = credential else { return Ok(ResolvedCredentials::default()) };
+        // Also for a plugin that needs none: there may be certificates among them.
+        let Some(credential) = self.credentials.credential(SectionKind::Resource, &selector)? else {
+            return Ok(ResolvedCredentials::default());
+        };
         let identity = TlsIdentity::from_tls(&credential.tls);
         // What was obtained with earlier credentials is not for later ones.
         let scope = format!("{}\n{}", credential.rule, fingerprint(&credential, identity.as_ref()));

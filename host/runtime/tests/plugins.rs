@@ -6,12 +6,13 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{context, create, fixture, from_bytes, request, runtime};
+use common::{context, create, fixture, from_bytes, request, runtime, runtime_with};
 use occopus_engine::ports::{
-    Address, ContextRequest, HealthTarget, InstanceFacts, Phase, Plugins as _, Reaction, Renderers as _, Verdict,
+    Address, ContextRequest, Fault, HealthTarget, InstanceFacts, Phase, Plugins as _, Reaction, Renderers as _, Verdict,
 };
+use occopus_model::{Credential, SectionKind};
 use occopus_runtime::grants::Grants;
-use occopus_runtime::{CallLimits, Consent, PluginKind, PluginSource, Runtime};
+use occopus_runtime::{CallLimits, Consent, CredentialSource, PluginKind, PluginSource, Runtime};
 use serde_json::json;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,6 +40,24 @@ async fn a_driver_of_contract_0_1_0() {
     driver.destroy(&request.scope, &observed.handle).await.expect("destroyed");
     let unsupported = driver.list_owned(&request.scope, None).await.expect_err("not exported");
     assert_eq!(unsupported.reaction, Reaction::Unsupported);
+}
+
+/// Credentials that are there and can't be had.
+struct Unreadable;
+
+impl CredentialSource for Unreadable {
+    fn credential(&self, _: SectionKind, _: &serde_json::Value) -> Result<Option<Credential>, Fault> {
+        Err(Fault::new(Reaction::GiveUp, "credentials.unread", "they have not been read"))
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_read_are_an_error_also_for_a_driver_that_has_none() {
+    let plugins = vec![fixture("0.1.0/driver.wasm")];
+    let runtime = runtime_with(plugins, Grants::default(), CallLimits::default(), Arc::new(Unreadable), false);
+    let request = request(json!({"type": "fixture-driver"}), MINUTE);
+    let fault = create(&runtime, "fixture-driver", &request).await.expect_err("there may be certificates among them");
+    assert_eq!((fault.code.as_str(), fault.reaction), ("credentials.unread", Reaction::GiveUp));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod scheduler;
 mod server;
 mod state;
 mod supervise;
+mod token_permits;
 mod write_probe;
 
 pub use server::{ServeError, Server, ServerOptions, openapi};

@@ -3,12 +3,12 @@
 //! Few run at a time: one of each token, and for tokens that may only read fewer than in all. So readers alone never
 //! block an operator.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::{Caller, Scope};
+use crate::token_permits::TokenPermits;
 
 /// Permits in all.
 const MAX_CONCURRENT: usize = 2;
@@ -20,7 +20,7 @@ const MAX_CONCURRENT_READERS: usize = 1;
 pub(crate) struct FairScheduler {
     all: Arc<Semaphore>,
     readers: Arc<Semaphore>,
-    by_token: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+    by_token: TokenPermits,
 }
 
 /// A permit for one computation, until this is dropped.
@@ -31,14 +31,18 @@ pub(crate) struct Permit {
 impl FairScheduler {
     pub(crate) fn new() -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { all: semaphore(MAX_CONCURRENT), readers: semaphore(MAX_CONCURRENT_READERS), by_token: Arc::default() }
+        Self {
+            all: semaphore(MAX_CONCURRENT),
+            readers: semaphore(MAX_CONCURRENT_READERS),
+            by_token: TokenPermits::default(),
+        }
     }
 
     /// Waits for a permit.
     pub(crate) async fn acquire(&self, caller: &Caller) -> Permit {
         // The semaphores are never closed. All callers acquire them in this order, so that there is no deadlock.
         let token = match &caller.token {
-            Some(token) => self.token_semaphore(token).acquire_owned().await.ok(),
+            Some(token) => self.by_token.semaphore(token, 1).acquire_owned().await.ok(),
             None => None,
         };
         let reader = match caller.scope {
@@ -46,17 +50,6 @@ impl FairScheduler {
             Scope::Operate | Scope::Admin => None,
         };
         Permit { _permits: [token, reader, self.all.clone().acquire_owned().await.ok()] }
-    }
-
-    fn token_semaphore(&self, token: &str) -> Arc<Semaphore> {
-        let mut by_token = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(semaphore) = by_token.get(token).and_then(Weak::upgrade) {
-            return semaphore;
-        }
-        by_token.retain(|_, semaphore| semaphore.strong_count() > 0);
-        let semaphore = Arc::new(Semaphore::new(1));
-        by_token.insert(token.to_owned(), Arc::downgrade(&semaphore));
-        semaphore
     }
 }
 

@@ -295,9 +295,9 @@ async fn await_admission(
             () = ctx.cancel.cancelled() => return Err(CallError::Cancelled),
             admitted = &mut admission => return Ok(admitted),
             () = ctx.clock.sleep(QUEUED_NOTICE_DELAY), if !is_reported => {
-                is_reported = endpoint.limiter.is_limited();
-                if is_reported {
-                    let message = format!("the cloud refuses more concurrent calls; `{call}` is queued");
+                if let Some(refusal) = endpoint.limiter.refusal() {
+                    is_reported = true;
+                    let message = format!("`{call}` is queued; fewer calls are made since one was answered with: {refusal}");
                     let (node_id, node_name) = (subject.instance.to_owned(), subject.node.to_owned());
                     ctx.journal.emit(EventKind::Waiting { node_id, node_name, message });
                 }

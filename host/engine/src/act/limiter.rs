@@ -13,6 +13,9 @@ use crate::ports::{Clock, Fault, Reaction};
 /// Time within which a second refusal that does not say how long to wait limits calls; a single one is ignored.
 const REFUSAL_WINDOW: Duration = Duration::from_secs(1);
 
+/// Characters of a refusal that are kept, to be shown to those who wait.
+const MAX_REFUSAL_CHARS: usize = 300;
+
 /// An adaptive limiter, which admits calls in the order of their requests.
 pub(super) struct AdaptiveLimiter {
     clock: Arc<dyn Clock>,
@@ -33,6 +36,8 @@ struct State {
     limit: Option<RateLimit>,
     /// Time of the last refusal.
     last_refusal: Option<Duration>,
+    /// Message of the last refusal.
+    refusal: String,
     /// Number of reductions of the limit. A call that began before the last one does not reduce it again.
     generation: u64,
 }
@@ -87,9 +92,10 @@ impl AdaptiveLimiter {
         }
     }
 
-    /// Returns whether calls have to wait because the cloud has refused some.
-    pub(super) fn is_limited(&self) -> bool {
-        self.state().limit.is_some()
+    /// Returns the cloud's answer to the call that it refused last, as long as other calls have to wait for that.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let state = self.state();
+        state.limit.is_some().then(|| state.refusal.clone())
     }
 
     fn admit_unlimited(self: &Arc<Self>) -> Option<Admission> {
@@ -115,7 +121,8 @@ impl AdaptiveLimiter {
         Ok(Admission { limiter: self.clone(), generation: state.generation })
     }
 
-    fn record(&self, generation: u64, signal: LoadSignal) {
+    fn record(&self, generation: u64, fault: Option<&Fault>) {
+        let signal = LoadSignal::from_fault(fault);
         if signal == LoadSignal::Inconclusive {
             return;
         }
@@ -133,6 +140,7 @@ impl AdaptiveLimiter {
             return;
         };
         let before = state.last_refusal.replace(now);
+        state.refusal = fault.map(|fault| fault.message.chars().take(MAX_REFUSAL_CHARS).collect()).unwrap_or_default();
         let is_second = before.is_some_and(|before| now.saturating_sub(before) <= REFUSAL_WINDOW);
         if state.limit.is_none() && retry_after.is_none() && !is_second {
             return;
@@ -156,7 +164,7 @@ impl AdaptiveLimiter {
 impl Admission {
     /// Adjusts the limit to the answer of the call.
     pub(super) fn report<T>(self, answer: &Result<T, Fault>) {
-        self.limiter.record(self.generation, LoadSignal::from_fault(answer.as_ref().err()));
+        self.limiter.record(self.generation, answer.as_ref().err());
     }
 }
 

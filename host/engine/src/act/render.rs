@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use occopus_model::{Implementation, Infrastructure, Node};
+use occopus_model::{Implementation, Infrastructure, Node, contains_template};
 use serde_json::{Map, Value, json};
 
 use super::{PeerFacts, context, user_fields};
@@ -172,12 +172,7 @@ fn request(of: &RenderInput<'_>, section: Value, data: Value) -> ContextRequest 
 
 /// Returns whether a value contains no templates.
 pub(crate) fn is_plain(value: &Value) -> bool {
-    match value {
-        Value::String(text) => !["{{", "{%", "{#"].iter().any(|delimiter| text.contains(delimiter)),
-        Value::Array(items) => items.iter().all(is_plain),
-        Value::Object(fields) => fields.values().all(is_plain),
-        _ => true,
-    }
+    !contains_template(value)
 }
 
 /// Doubles the newline at the end of texts, since templates drop one.

@@ -9,6 +9,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::infrastructure::Implementation;
 use crate::placeholders::{self, is_placeholder};
 use crate::schema::{self, Schemas, SectionKind};
+use crate::text::has_template;
 use crate::yaml::{Item, Span};
 
 const SECTIONS: [&str; 4] = ["resource", "contextualisation", "config_management", "health_check"];
@@ -93,7 +94,7 @@ fn check_plugin_section(section: SectionKind, item: &Item, schemas: &dyn Schemas
 /// Tells of an endpoint that nobody could connect to, however it is rendered.
 fn check_endpoint(section: SectionKind, keyword: &str, item: &Item, schemas: &dyn Schemas, problems: &mut Diagnostics) {
     let Some(at) = item.get("endpoint") else { return };
-    let Some(text) = at.str().filter(|text| !schema::has_template(text) && !is_placeholder(text)) else { return };
+    let Some(text) = at.str().filter(|text| !has_template(text) && !is_placeholder(text)) else { return };
     if let Some(why) = schemas.endpoint_problem(section, keyword, text) {
         problems.push(Diagnostic::error("value.endpoint", why).at(&at.at, "not an endpoint").obstacle());
     }

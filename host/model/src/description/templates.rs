@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value as Json;
 
 use crate::infrastructure::{Implementation, Infrastructure};
-use crate::schema::has_template;
+use crate::text::has_template;
 
 /// Functions of templates that look for a node by its name.
 const NODE_LOOKUP_FUNCTIONS: [&str; 4] = ["getip", "getprivip", "getipall", "find_node_id"];

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use crate::check::{missing_key, unknown_key, wrong_kind};
 use crate::diagnostic::{Diagnostic, Diagnostics, closest_match, suggestion};
+use crate::text::{contains_template, has_template};
 use crate::yaml::Item;
 
 /// Tells of errors, unless a template is to blame: its value is not known before it is rendered.
@@ -60,6 +61,10 @@ fn report(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, 
             let message = format!("{named} can't be {}", displayed(error.instance(), &item));
             let help = suggestion(&text_of(error.instance()), options.iter().map(String::as_str));
             problems.push(Diagnostic::error("value.choice", message).at(&item.at, "not one of the choices").help(help));
+        }
+        Kind::Pattern { .. } if let Some(wanted) = description(error, schema) => {
+            let message = format!("{named} can't be {}", displayed(error.instance(), &item));
+            problems.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit").help(wanted));
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
             report_alternatives(context, (pointer, &named, &item), schema, whole, what, problems);
@@ -120,19 +125,6 @@ fn is_caused_by_template(error: &ValidationError<'_>) -> bool {
     }
 }
 
-pub(crate) fn has_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
-}
-
-fn contains_template(value: &Json) -> bool {
-    match value {
-        Json::String(text) => has_template(text),
-        Json::Array(items) => items.iter().any(contains_template),
-        Json::Object(entries) => entries.values().any(contains_template),
-        _ => false,
-    }
-}
-
 /// What a pointer leads to: the last key in it, or an item of that.
 fn name(pointer: &str, what: &str) -> String {
     let (above, last) = match pointer.rsplit_once('/') {
@@ -145,11 +137,20 @@ fn name(pointer: &str, what: &str) -> String {
     }
 }
 
+/// The part of the schema that the error is about.
+fn part<'a>(error: &ValidationError<'_>, schema: &'a Json) -> Option<&'a Json> {
+    let path = error.schema_path().as_str();
+    schema.pointer(path.rsplit_once('/').map_or("", |(parent, _)| parent))
+}
+
+/// What the schema says in words of what is to be there.
+fn description(error: &ValidationError<'_>, schema: &Json) -> Option<String> {
+    part(error, schema)?.get("description")?.as_str().map(str::to_owned)
+}
+
 /// The keys that the schema knows where the error is.
 fn properties(error: &ValidationError<'_>, schema: &Json) -> Vec<String> {
-    let path = error.schema_path().as_str();
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let properties = schema.pointer(parent).and_then(|schema| schema.get("properties")).and_then(Json::as_object);
+    let properties = part(error, schema).and_then(|schema| schema.get("properties")).and_then(Json::as_object);
     properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
 }
 

@@ -61,7 +61,11 @@ impl Schemas for Plugins {
             (SectionKind::HealthCheck, "ports") => {
                 json!({"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}})
             }
-            (SectionKind::HealthCheck, "urls") => json!({"type": "array", "items": {"type": "string"}}),
+            (SectionKind::HealthCheck, "urls") => {
+                let description = "an http or https URL";
+                let item = json!({"type": "string", "pattern": "^https?://[^/?#]", "description": description});
+                json!({"type": "array", "items": item})
+            }
             (SectionKind::HealthCheck, "answers") => json!({"type": "string"}),
             _ => return None,
         };

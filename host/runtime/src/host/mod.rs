@@ -86,8 +86,8 @@ pub(crate) struct Call {
     pub(crate) possible_effects: AtomicUsize,
     /// Set if the last request failed before it was sent.
     pub(crate) unreachable: AtomicBool,
-    /// Set if the last request failed since one side does not trust the other's certificate, which is permanent.
-    pub(crate) untrusted: AtomicBool,
+    /// Code of the last request's error, if that is permanent.
+    pub(crate) permanent_code: Mutex<Option<&'static str>>,
     /// Warnings of the plugin about the user's section.
     pub(crate) warnings: Mutex<Vec<Warning>>,
     /// Bytes of linear memory, known when the call has ended.

@@ -1,7 +1,7 @@
 //! Outgoing `wasi:http`, through the host's one client.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
@@ -86,14 +86,15 @@ impl WasiHttpHooks for HttpHooks {
     }
 }
 
-/// Records whether a server may have seen the request, and whether it was sent at all.
+/// Records whether a server may have seen the request, whether it was sent at all, and whether a repetition can help.
 fn record_outcome(call: &Call, error: Option<&HttpError>) {
     let not_sent = error.is_some_and(|error| error.sent == RequestSent::No);
     if not_sent {
         call.possible_effects.fetch_sub(1, Ordering::Relaxed);
     }
     call.unreachable.store(not_sent, Ordering::Relaxed);
-    call.untrusted.store(false, Ordering::Relaxed);
+    *call.permanent_code.lock().unwrap_or_else(PoisonError::into_inner) =
+        error.and_then(|error| error.kind.permanent_code());
 }
 
 /// Converts an error for `wasi:http`. The reasons of a refusal are recorded for the operator, and not shown to the
@@ -107,6 +108,15 @@ fn to_wasi_error(call: &Call, error: &HttpError) -> Error {
         HttpErrorKind::InvalidRequest => Error::HttpRequestUriInvalid,
         HttpErrorKind::Dns => Error::DnsError { rcode: Some(error.to_string()), info_code: None },
         HttpErrorKind::Connect => Error::ConnectionRefused,
+        HttpErrorKind::NoRoute => Error::DestinationIpUnroutable,
+        HttpErrorKind::NoSocket => {
+            call.record_refusal(&error.to_string());
+            Error::DestinationNotFound
+        }
+        HttpErrorKind::SocketDenied => {
+            call.record_refusal(&error.to_string());
+            Error::DestinationUnavailable
+        }
         HttpErrorKind::Proxy => {
             call.record_refusal(&error.to_string());
             Error::ConnectionRefused
@@ -116,7 +126,6 @@ fn to_wasi_error(call: &Call, error: &HttpError) -> Error {
             Error::TlsProtocolError
         }
         HttpErrorKind::Certificate => {
-            call.untrusted.store(true, Ordering::Relaxed);
             call.record_refusal(&error.to_string());
             Error::TlsCertificateError
         }

@@ -186,9 +186,52 @@ async fn connect_first(
 }
 
 async fn connect_unix(path: &Path) -> Result<UnixStream, HttpError> {
-    UnixStream::connect(path).await.map_err(|error| connect_failed(&error))
+    UnixStream::connect(path).await.map_err(|error| unix_connect_failed(&error))
+}
+
+fn unix_connect_failed(error: &io::Error) -> HttpError {
+    let (kind, why) = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            (HttpErrorKind::NoSocket, "there is no such socket; does the service that makes it run on this machine?")
+        }
+        io::ErrorKind::PermissionDenied => {
+            (HttpErrorKind::SocketDenied, "the user that runs this program may not open the socket (permission denied)")
+        }
+        _ => return connect_failed(error),
+    };
+    HttpError::new(kind, RequestSent::No, why)
 }
 
 fn connect_failed(error: &io::Error) -> HttpError {
-    HttpError::new(HttpErrorKind::Connect, RequestSent::No, format!("can't connect: {error}"))
+    let kind = match error.kind() {
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => HttpErrorKind::NoRoute,
+        _ => HttpErrorKind::Connect,
+    };
+    HttpError::new(kind, RequestSent::No, format!("can't connect: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn each_reason_for_no_connection_has_its_kind_and_those_of_a_socket_are_permanent() {
+        for (error, of_socket, of_address) in [
+            (ErrorKind::NotFound, HttpErrorKind::NoSocket, HttpErrorKind::Connect),
+            (ErrorKind::NotADirectory, HttpErrorKind::NoSocket, HttpErrorKind::Connect),
+            (ErrorKind::PermissionDenied, HttpErrorKind::SocketDenied, HttpErrorKind::Connect),
+            (ErrorKind::ConnectionRefused, HttpErrorKind::Connect, HttpErrorKind::Connect),
+            (ErrorKind::HostUnreachable, HttpErrorKind::NoRoute, HttpErrorKind::NoRoute),
+            (ErrorKind::NetworkUnreachable, HttpErrorKind::NoRoute, HttpErrorKind::NoRoute),
+        ] {
+            let error = Error::from(error);
+            let (socket, address) = (unix_connect_failed(&error), connect_failed(&error));
+            assert_eq!((socket.kind, address.kind), (of_socket, of_address), "{error}");
+            assert_eq!((socket.sent, address.sent), (RequestSent::No, RequestSent::No), "{error}");
+            let is_permanent = matches!(of_socket, HttpErrorKind::NoSocket | HttpErrorKind::SocketDenied);
+            assert_eq!(socket.kind.permanent_code().is_some(), is_permanent, "{error}: a refused connection may pass");
+        }
+    }
 }

@@ -26,6 +26,12 @@ pub enum HttpErrorKind {
     Dns,
     /// The connection failed.
     Connect,
+    /// No route to the address.
+    NoRoute,
+    /// No file at the path of the socket.
+    NoSocket,
+    /// A socket that this user may not open.
+    SocketDenied,
     /// The proxy that the environment names did not connect.
     Proxy,
     /// The TLS handshake failed.
@@ -58,6 +64,17 @@ pub struct HttpError {
     pub sent: RequestSent,
     /// Message for users.
     pub message: String,
+}
+
+impl HttpErrorKind {
+    /// Returns the code of a fault that does not pass by itself, so that nobody waits for it; none of others.
+    pub(crate) fn permanent_code(self) -> Option<&'static str> {
+        match self {
+            Self::Certificate => Some("host.certificate"),
+            Self::NoSocket | Self::SocketDenied => Some("host.socket"),
+            _ => None,
+        }
+    }
 }
 
 impl HttpError {

@@ -310,6 +310,20 @@ async fn unix_sockets_are_reached_under_their_made_up_names() {
 }
 
 #[tokio::test]
+async fn a_socket_that_is_missing_is_told_as_that() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    for path in ["nowhere.sock", "file/nowhere.sock"] {
+        let socket = format!("unix://{}", directory.path().join(path).display());
+        let grants = endpoint_grants(&socket);
+        let url = grants.url_for(&socket).unwrap();
+        let error = HttpClient::new().send(post(&url, "x"), &grants, None, &LIMITS).await.unwrap_err();
+        assert_eq!((error.kind, error.sent), (HttpErrorKind::NoSocket, RequestSent::No), "{error}");
+        assert!(error.message.contains("nowhere.sock: there is no such socket"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn tls_speaks_http2_over_one_connection_and_trusts_only_its_authorities() {
     let server = Server::start_tls().await;
     let url = format!("https://localhost:{}", server.port());

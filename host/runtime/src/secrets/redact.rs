@@ -30,9 +30,13 @@ impl CallSecrets {
         if text.len() <= max_bytes {
             return self.redact(text);
         }
-        let text = &text.as_bytes()[..text.floor_char_boundary(max_bytes)];
-        let (found, end) = self.text_patterns().find_in_prefix(text);
-        replace_ranges(text, &found, 0..end)
+        self.redact_truncated(&text[..text.floor_char_boundary(max_bytes)])
+    }
+
+    /// Replaces the values in a text that was cut off. What may be a part of a value at its end is left out.
+    pub(crate) fn redact_truncated(&self, text: &str) -> String {
+        let (found, end) = self.text_patterns().find_in_prefix(text.as_bytes());
+        replace_ranges(text.as_bytes(), &found, 0..end)
     }
 
     /// Returns the end of a text without the values, of at most `max_bytes`. Twice as many are searched: what is left

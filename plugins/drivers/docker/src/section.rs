@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::image_reference::Image;
 
 /// What `origin` may be, for people.
-pub(crate) const ORIGIN_HELP: &str = "write `dockerhub`, `local` or the URL of a tarball";
+pub(crate) const ORIGIN_HELP: &str = "write `dockerhub`, `local` or the URL (http, https) of a tarball";
 
 /// A container on a Docker engine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -44,7 +44,8 @@ impl Section {
         match self.origin.as_deref().map(str::trim).unwrap_or_default() {
             "" | "dockerhub" | "registry" => Some(Origin::Registry),
             "local" => Some(Origin::Local),
-            // The engine adds `http://` where a host stands alone.
+            // The engine adds `http://` where a host stands alone, and fetches by nothing else than HTTP.
+            url if url.contains("://") && !url.starts_with("http://") && !url.starts_with("https://") => None,
             url if url.contains(['/', '.']) => Some(Origin::Url(url)),
             _ => None,
         }
@@ -84,7 +85,10 @@ mod tests {
             (Some("dockerhub"), Some(Origin::Registry)),
             (Some("local"), Some(Origin::Local)),
             (Some("https://host/a.tar"), Some(Origin::Url("https://host/a.tar"))),
+            (Some("host/a.tar"), Some(Origin::Url("host/a.tar"))),
             (Some("dokcerhub"), None),
+            (Some("ftp://host/a.tar"), None),
+            (Some("file:///a.tar"), None),
         ] {
             assert_eq!(section(text).origin(), origin, "{text:?}");
         }

@@ -19,7 +19,15 @@ const NOT_IMPLEMENTED: u16 = 501;
 /// URLs, each a template that knows `ip`, `variables`, `node_id` and `instance_data`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Urls(Vec<String>);
+pub struct Urls(Vec<Url>);
+
+/// Write an `http` or `https` URL, such as `http://{{ip}}:8080/health`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+struct Url(
+    #[schemars(regex(pattern = "^https?://[^/?#]"))]
+    String,
+);
 
 /// The plugin.
 pub struct UrlsChecker;
@@ -40,7 +48,7 @@ impl HealthChecker for UrlsChecker {
         let mut urls = Vec::new();
         for (index, source) in target.section.0.iter().enumerate() {
             let pointer = format!("/{index}");
-            let url = templates.text(&pointer, source)?;
+            let url = templates.text(&pointer, &source.0)?;
             if !is_http(&url) {
                 return Err(Fault::give_up("urls.bad-url", format!("`{url}` is not an http or https URL"))
                     .at(pointer, "this one"));
@@ -207,6 +215,15 @@ mod tests {
         }
         let both = look(&["http://{{ip}}/secret", "http://{{ip}}/down", "http://{{ip}}/ok"]).expect("an observation");
         assert_eq!((both.verdict, both.details.len()), (Verdict::Unhealthy, 3));
+    }
+
+    #[test]
+    fn what_can_be_no_url_is_seen_in_the_schema() {
+        let schema = serde_json::to_value(schemars::schema_for!(super::Url)).expect("a schema");
+        assert_eq!((&schema["type"], &schema["pattern"]), (&json!("string"), &json!("^https?://[^/?#]")));
+        for (url, is_url) in [("http://h", true), ("https://h/", true), ("ftp://h", false), ("http:///h", false)] {
+            assert_eq!(super::is_http(url), is_url, "{url}: the plugin and its schema agree");
+        }
     }
 
     #[test]

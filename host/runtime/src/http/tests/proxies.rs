@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use occopus_model::{Secret, Tls};
+
 use super::server::{self, Server};
+use super::trust::{authority, server as trusting_server, signed};
 use super::*;
 use crate::http::proxy::Proxies;
 
@@ -83,6 +86,50 @@ async fn tls_goes_through_the_proxy_untouched() {
     let error = client.send(get(url), &endpoint_grants(url), None, &LIMITS).await.unwrap_err();
     assert_eq!((error.kind, error.sent), (HttpErrorKind::Proxy, RequestSent::No));
     assert!(error.message.contains("the proxy: it answers 403 Forbidden to CONNECT refused.test:443"), "{error}");
+}
+
+#[tokio::test]
+async fn certificates_of_the_credentials_are_used_within_the_tunnel() {
+    let (servers, clients) = (authority("of servers"), authority("of clients"));
+    let (certificate, key) = signed(&clients, "client", |_| {});
+    let with_client = Some((certificate, Secret::new(key)));
+    let url = "https://cloud.test/v3";
+    for (wanted, client, outcome) in [
+        (None, None, Ok("/v3")),
+        (None, with_client.clone(), Ok("/v3")),
+        (Some(&clients), with_client.clone(), Ok("/v3")),
+        (Some(&clients), None, Err("refuses the client")),
+    ] {
+        let server = trusting_server(&signed(&servers, "cloud.test", |_| {}), wanted).await;
+        let (proxy, heads) = proxy(server.port()).await;
+        let connector = Connector::default().with_proxies(Proxies::all_by(&proxy));
+        let http = HttpClient { connector: Arc::new(connector), pool: Pool::default() };
+        let grants =
+            endpoint_grants(url).with_tls_identity(TlsIdentity::from_tls(&Tls { ca: Some(servers.pem()), client }));
+        let answer = match http.send(post(url, "a body"), &grants, None, &LIMITS).await {
+            Ok(response) => Ok(echoed(response).await),
+            Err(error) => Err(error),
+        };
+        match (answer, outcome) {
+            (Ok(request), Ok(path)) => {
+                assert_eq!((request.path.as_str(), request.body.as_str()), (path, "a body"));
+                let told = format!("{:?}", request.headers).to_lowercase();
+                assert!(!told.contains("proxy-"), "the server hears nothing of the proxy: {told}");
+            }
+            (Err(error), Err(words)) => {
+                assert_eq!((error.kind, error.sent), (HttpErrorKind::Certificate, RequestSent::No), "{error}");
+                assert!(error.message.contains(words), "{error}");
+            }
+            (answer, outcome) => panic!("{answer:?} instead of {outcome:?}"),
+        }
+        let heads = heads.lock().unwrap();
+        let head = heads[0].to_lowercase();
+        assert!(head.starts_with("connect cloud.test:443 ") && head.contains("proxy-authorization: basic "), "{head}");
+        assert!(
+            !head.contains("/v3") && !head.contains("a body"),
+            "the proxy hears where to, and nothing else: {head}"
+        );
+    }
 }
 
 #[tokio::test]

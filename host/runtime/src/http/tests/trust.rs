@@ -14,9 +14,9 @@ use rustls::server::WebPkiClientVerifier;
 use super::server::{EchoedRequest, Server};
 use super::*;
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(name: &str) -> Authority {
+pub(super) fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name = DistinguishedName::new();
@@ -25,7 +25,7 @@ fn authority(name: &str) -> Authority {
 }
 
 /// Returns certificate and key in PEM.
-fn signed(by: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+pub(super) fn signed(by: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     change(&mut params);
     let key = KeyPair::generate().unwrap();
@@ -33,7 +33,7 @@ fn signed(by: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams
 }
 
 /// Starts a server with this certificate. With an authority, it requires clients to have a certificate of it.
-async fn server((certificate, key): &(String, String), clients: Option<&Authority>) -> Server {
+pub(super) async fn server((certificate, key): &(String, String), clients: Option<&Authority>) -> Server {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
