@@ -179,8 +179,10 @@ mod tests {
     #[test]
     fn who_is_refused_hears_of_which_file_and_what_to_do() {
         let dropped = candidate(PluginKind::Driver, "mine", "mine", Trust::NotInstalled);
-        let other =
-            Candidate { origin: "plugins/other.wasm", ..candidate(PluginKind::Driver, "mine", "evil", Trust::NotInstalled) };
+        let other = Candidate {
+            origin: "plugins/other.wasm",
+            ..candidate(PluginKind::Driver, "mine", "evil", Trust::NotInstalled)
+        };
         let told = rejection_reasons(&[dropped, other]);
         let [first, second] = told.as_slice() else { panic!("{told:?}") };
         let (first, second) = (first.as_deref().unwrap_or_default(), second.as_deref().unwrap_or_default());

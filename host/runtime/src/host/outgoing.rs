@@ -109,7 +109,7 @@ fn to_wasi_error(call: &Call, error: &HttpError) -> Error {
         HttpErrorKind::Dns => Error::DnsError { rcode: Some(error.to_string()), info_code: None },
         HttpErrorKind::Connect => Error::ConnectionRefused,
         HttpErrorKind::NoRoute => Error::DestinationIpUnroutable,
-        HttpErrorKind::NoSocket => {
+        HttpErrorKind::NoSocket | HttpErrorKind::NoSocketDirectory => {
             call.record_refusal(&error.to_string());
             Error::DestinationNotFound
         }

@@ -186,13 +186,17 @@ async fn connect_first(
 }
 
 async fn connect_unix(path: &Path) -> Result<UnixStream, HttpError> {
-    UnixStream::connect(path).await.map_err(|error| unix_connect_failed(&error))
+    UnixStream::connect(path).await.map_err(|error| unix_connect_failed(path, &error))
 }
 
-fn unix_connect_failed(error: &io::Error) -> HttpError {
+/// Returns the failure in its own words. A socket that is missing from its directory may come: its service may be starting.
+fn unix_connect_failed(path: &Path, error: &io::Error) -> HttpError {
     let (kind, why) = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+        io::ErrorKind::NotFound if path.parent().is_some_and(Path::is_dir) => {
             (HttpErrorKind::NoSocket, "there is no such socket; does the service that makes it run on this machine?")
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            (HttpErrorKind::NoSocketDirectory, "there is no such socket: its directory does not exist")
         }
         io::ErrorKind::PermissionDenied => {
             (HttpErrorKind::SocketDenied, "the user that runs this program may not open the socket (permission denied)")
@@ -219,18 +223,18 @@ mod tests {
     #[test]
     fn each_reason_for_no_connection_has_its_kind_and_those_of_a_socket_are_permanent() {
         for (error, of_socket, of_address) in [
-            (ErrorKind::NotFound, HttpErrorKind::NoSocket, HttpErrorKind::Connect),
-            (ErrorKind::NotADirectory, HttpErrorKind::NoSocket, HttpErrorKind::Connect),
+            (ErrorKind::NotFound, HttpErrorKind::NoSocketDirectory, HttpErrorKind::Connect),
+            (ErrorKind::NotADirectory, HttpErrorKind::NoSocketDirectory, HttpErrorKind::Connect),
             (ErrorKind::PermissionDenied, HttpErrorKind::SocketDenied, HttpErrorKind::Connect),
             (ErrorKind::ConnectionRefused, HttpErrorKind::Connect, HttpErrorKind::Connect),
             (ErrorKind::HostUnreachable, HttpErrorKind::NoRoute, HttpErrorKind::NoRoute),
             (ErrorKind::NetworkUnreachable, HttpErrorKind::NoRoute, HttpErrorKind::NoRoute),
         ] {
             let error = Error::from(error);
-            let (socket, address) = (unix_connect_failed(&error), connect_failed(&error));
+            let (socket, address) = (unix_connect_failed(Path::new("/nowhere/a.sock"), &error), connect_failed(&error));
             assert_eq!((socket.kind, address.kind), (of_socket, of_address), "{error}");
             assert_eq!((socket.sent, address.sent), (RequestSent::No, RequestSent::No), "{error}");
-            let is_permanent = matches!(of_socket, HttpErrorKind::NoSocket | HttpErrorKind::SocketDenied);
+            let is_permanent = matches!(of_socket, HttpErrorKind::NoSocketDirectory | HttpErrorKind::SocketDenied);
             assert_eq!(socket.kind.permanent_code().is_some(), is_permanent, "{error}: a refused connection may pass");
         }
     }

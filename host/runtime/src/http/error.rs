@@ -28,8 +28,10 @@ pub enum HttpErrorKind {
     Connect,
     /// No route to the address.
     NoRoute,
-    /// No file at the path of the socket.
+    /// No socket in its directory: its service does not run, or not yet.
     NoSocket,
+    /// No directory at the path of the socket.
+    NoSocketDirectory,
     /// A socket that this user may not open.
     SocketDenied,
     /// The proxy that the environment names did not connect.
@@ -71,7 +73,7 @@ impl HttpErrorKind {
     pub(crate) fn permanent_code(self) -> Option<&'static str> {
         match self {
             Self::Certificate => Some("host.certificate"),
-            Self::NoSocket | Self::SocketDenied => Some("host.socket"),
+            Self::NoSocketDirectory | Self::SocketDenied => Some("host.socket"),
             _ => None,
         }
     }

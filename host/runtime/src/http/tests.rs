@@ -313,12 +313,14 @@ async fn unix_sockets_are_reached_under_their_made_up_names() {
 async fn a_socket_that_is_missing_is_told_as_that() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("file"), "").unwrap();
-    for path in ["nowhere.sock", "file/nowhere.sock"] {
+    for (path, kind) in
+        [("nowhere.sock", HttpErrorKind::NoSocket), ("file/nowhere.sock", HttpErrorKind::NoSocketDirectory)]
+    {
         let socket = format!("unix://{}", directory.path().join(path).display());
         let grants = endpoint_grants(&socket);
         let url = grants.url_for(&socket).unwrap();
         let error = HttpClient::new().send(post(&url, "x"), &grants, None, &LIMITS).await.unwrap_err();
-        assert_eq!((error.kind, error.sent), (HttpErrorKind::NoSocket, RequestSent::No), "{error}");
+        assert_eq!((error.kind, error.sent), (kind, RequestSent::No), "{error}");
         assert!(error.message.contains("nowhere.sock: there is no such socket"), "{error}");
     }
 }
