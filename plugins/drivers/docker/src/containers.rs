@@ -110,7 +110,7 @@ impl Engine<'_> {
             200 | 204 => self.require_absence(id),
             404 if is_absence_of(&response, id) => self.prove_absence(reference),
             409 if words(&response).contains("already in progress") => {
-                std::thread::sleep(SETTLING);
+                self.scope.call().wait(SETTLING);
                 self.prove_absence(reference)
             }
             409 => Err(Fault { reaction: Reaction::Retry, ..self.refusal(DOING, &response) }),
@@ -134,7 +134,7 @@ impl Engine<'_> {
             return Ok(found);
         }
         self.require_engine_of_creation(instance_id)?;
-        std::thread::sleep(SETTLING);
+        self.scope.call().wait(SETTLING);
         self.by_instance(instance_id)
     }
 

@@ -23,7 +23,6 @@ mod sign;
 mod tests;
 mod xml;
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use occopus_sdk::{
@@ -115,7 +114,7 @@ impl Inventory for Ec2 {
 /// Waits for a first creation that was sent before this one began.
 fn outlast(call: &Call, begun: Instant) {
     if !call.cancelled() {
-        sleep(OVERTAKEN.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(MARGIN)));
+        call.wait(OVERTAKEN.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(MARGIN)));
     }
 }
 

@@ -1,6 +1,5 @@
 //! Floating IPs, through Neutron (<https://docs.openstack.org/api-ref/network/v2/#floating-ips-floatingips>).
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use occopus_sdk::http::encoded;
@@ -157,7 +156,7 @@ impl Cloud<'_> {
 
     /// A Neutron without revision numbers lets the last one have it who asks: who is shown after a while has it.
     fn kept(&self, taken: &FloatingIp, port: &str) -> Result<bool, Fault> {
-        sleep(TAKEN_AGAIN);
+        self.scope.call().wait(TAKEN_AGAIN);
         match self.read::<OneFloatingIp>(&Ask::new(
             Service::Network,
             "GET",
@@ -198,7 +197,7 @@ impl Cloud<'_> {
                 break;
             }
             self.scope.call().progress("waiting for the server's network", None);
-            sleep(PORT_POLL);
+            self.scope.call().wait(PORT_POLL);
         }
         Err(Fault::retry("nova.no-port", format!("the server {server} has no port for a floating IP yet")))
     }

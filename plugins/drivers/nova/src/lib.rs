@@ -26,7 +26,6 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use occopus_sdk::{
@@ -145,7 +144,7 @@ fn instead_of_absence(fault: Fault, reaction: Reaction) -> Fault {
 /// Waits for a first creation that was sent before this one began.
 fn outlast(call: &Call, begun: Instant) {
     if !call.cancelled() {
-        sleep(OVERTAKEN.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(MARGIN)));
+        call.wait(OVERTAKEN.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(MARGIN)));
     }
 }
 
