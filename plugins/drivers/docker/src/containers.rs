@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::container::{Container, INSTANCE, Inspected, NewContainer};
 use crate::engine::{Engine, message_of, words};
-use crate::identity::{Reference, is_absence_of};
+use crate::identity::{Reference, is_absence_of, is_id};
 use crate::output;
 
 const PAGE: usize = 500;
@@ -34,10 +34,14 @@ impl Engine<'_> {
         let response = self.change(request)?;
         let said = message_of(&response).unwrap_or_default().to_lowercase();
         match response.status {
-            201 => response.json::<Answer>().map(|answer| Created::New(answer.id)).map_err(|error| {
-                let message = format!("the Docker engine's answer to a creation can't be read: {error}");
-                Fault::unknown_outcome("docker.bad-answer", message)
-            }),
+            201 => {
+                let made = response.json::<Answer>().map_err(|error| error.to_string());
+                let made = made.and_then(|made| is_id(&made.id).then_some(made.id).ok_or("it has no id".to_owned()));
+                made.map(Created::New).map_err(|why| {
+                    let message = format!("the Docker engine's answer to a creation can't be read: {why}");
+                    Fault::unknown_outcome("docker.bad-answer", message)
+                })
+            }
             // Docker's words, and Podman's.
             404 if said.contains("no such image") || said.contains("image not known") => Ok(Created::NoImage),
             409 if !said.is_empty() => Ok(Created::NameTaken),
@@ -54,7 +58,7 @@ impl Engine<'_> {
             // It is on its way in or out.
             404 => Err(Fault::retry("docker.name-busy", format!("the name `{name}` is in use, by no container yet"))),
             200 => {
-                let seen = response.json::<Inspected>().ok().filter(|seen| !seen.id.is_empty());
+                let seen = response.json::<Inspected>().ok().filter(|seen| is_id(&seen.id));
                 let seen = seen.ok_or_else(|| self.stranger("GET /containers/NAME/json", &response))?;
                 if seen.instance() != Some(instance_id) {
                     let message = format!("a container with the name `{name}` exists and is not ours");
@@ -175,7 +179,7 @@ impl Engine<'_> {
             return Err(fault);
         }
         let listed = response.json::<Vec<Container>>().ok();
-        let engines = listed.filter(|listed| listed.iter().all(|container| !container.id.is_empty()));
+        let engines = listed.filter(|listed| listed.iter().all(|container| is_id(&container.id)));
         engines.ok_or_else(|| self.stranger("GET /containers/json", &response))
     }
 

@@ -30,6 +30,7 @@ struct Created {
 
 #[derive(Deserialize)]
 struct Identity {
+    #[serde(deserialize_with = "crate::server::id")]
     id: String,
 }
 
