@@ -79,27 +79,40 @@ impl Shared {
                 .join()
                 .unwrap_or_else(|_| Err(failed("it could not be asked".to_owned())))
         })?;
-        let ([name, version, keyword, summary], section, credentials, needs_network, needs_interfaces) = asked;
-        let schema = |what: &str, text: &str| -> Result<Arc<Value>, RuntimeError> {
-            let value: Value = serde_json::from_str(text)
-                .map_err(|error| failed(format!("its schema of {what} is not JSON: {error}")))?;
-            jsonschema::meta::validate(&value)
-                .map_err(|error| failed(format!("its schema of {what} is invalid: {error}")))?;
-            Ok(Arc::new(value))
-        };
-        Ok(Description {
-            section_schema: schema("the section", &section)?,
-            credentials_schema: (!credentials.is_empty())
-                .then(|| schema("the credentials", &credentials))
-                .transpose()?,
-            name,
-            version,
-            keyword,
-            summary,
-            needs_network,
-            needs_interfaces,
-        })
+        let (words, section, credentials, network, interfaces) = asked;
+        description(words, &section, &credentials, network, interfaces).map_err(failed)
     }
+}
+
+/// Takes in what a plugin says of itself: name, version, keyword and summary, schemas, and needs.
+///
+/// # Errors
+/// In words, when a schema is none.
+pub(crate) fn description(
+    [name, version, keyword, summary]: [String; 4],
+    section: &str,
+    credentials: &str,
+    needs_network: Vec<String>,
+    needs_interfaces: Vec<String>,
+) -> Result<Description, String> {
+    let schema = |what: &str, text: &str| -> Result<Arc<Value>, String> {
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| format!("its schema of {what} is not JSON: {error}"))?;
+        jsonschema::meta::validate(&value).map_err(|error| format!("its schema of {what} is invalid: {error}"))?;
+        Ok(Arc::new(value))
+    };
+    let section_schema = schema("the section", section)?;
+    let credentials_schema = (!credentials.is_empty()).then(|| schema("the credentials", credentials)).transpose()?;
+    Ok(Description {
+        section_schema,
+        credentials_schema,
+        name,
+        version,
+        keyword,
+        summary,
+        needs_network,
+        needs_interfaces,
+    })
 }
 
 fn describing() -> CallContext {

@@ -21,6 +21,9 @@ mod drivers;
 mod error;
 mod explain;
 mod file;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod host;
 mod invoke;

@@ -9,7 +9,6 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::error::chain;
@@ -129,21 +128,25 @@ impl Body for Held {
 }
 
 /// The server's body, up to a number of bytes, each part within a time.
-pub(super) struct BoundedResponse {
-    inner: Incoming,
+pub(super) struct BoundedResponse<B> {
+    inner: B,
     left: u64,
     patience: Duration,
     /// Runs while the reader waits for the server, not while the server waits for the reader.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl BoundedResponse {
-    pub(super) fn new(inner: Incoming, limits: &HttpLimits) -> Self {
+impl<B> BoundedResponse<B> {
+    pub(super) fn new(inner: B, limits: &HttpLimits) -> Self {
         Self { inner, left: limits.response_body, patience: limits.between_bytes, timer: None }
     }
 }
 
-impl Body for BoundedResponse {
+impl<B> Body for BoundedResponse<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error + 'static,
+{
     type Data = Bytes;
     type Error = HttpError;
 

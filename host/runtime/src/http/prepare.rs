@@ -9,7 +9,6 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 use super::body::{BoundedRequest, BoundedResponse, Held, Whole};
 use super::masked::{self, Masked};
@@ -106,12 +105,16 @@ where
 }
 
 /// Returns the part of a response that the guest may see: nothing of the connection, and no value of its credential.
-pub(super) fn answer(
-    response: Response<Incoming>,
+pub(super) fn answer<B>(
+    response: Response<B>,
     limits: &HttpLimits,
     secrets: Option<&CallSecrets>,
     share: Share,
-) -> Result<Response<ResponseBody>, HttpError> {
+) -> Result<Response<ResponseBody>, HttpError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + 'static,
+{
     let (mut parts, content) = response.into_parts();
     let inner = BoundedResponse::new(content, limits).boxed_unsync();
     let mut body = Held { inner, _share: share }.boxed_unsync();
