@@ -11,11 +11,14 @@ use occopus_runtime::fuzz::{Headers, is_searched_for, read, told};
 /// Bytes of a secret.
 const LONGEST: usize = 300;
 
+/// Blanks and control characters in a row: of more, written as escapes, none are read as parts of one value.
+const WIDEST_GAP: usize = 4;
+
 /// Hides the secret in each part of an answer, and looks for it.
 pub(crate) fn hold(bytes: &[u8]) {
     let Some((secret, numbers, before, after)) = input(bytes) else { return };
     // Asterisks stand for what was found, and would hide nothing among their like.
-    if secret.len() > LONGEST || secret.contains('*') || !is_searched_for(secret) {
+    if secret.len() > LONGEST || secret.contains('*') || has_gap(secret) || !is_searched_for(secret) {
         return;
     }
     let form = written(secret, numbers.first().copied().unwrap_or_default());
@@ -103,6 +106,11 @@ fn pieces(text: &[u8], sizes: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     pieces
+}
+
+fn has_gap(secret: &str) -> bool {
+    let blank = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
+    secret.as_bytes().windows(WIDEST_GAP + 1).any(|window| window.iter().all(blank))
 }
 
 fn has(text: &[u8], form: &[u8]) -> bool {
