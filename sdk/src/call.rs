@@ -13,6 +13,11 @@ impl Call {
         Duration::from_millis(self.0.remaining_ms())
     }
 
+    /// Waits for so long. In tests no time passes where the fake host says so.
+    pub fn wait(&self, time: Duration) {
+        self.0.wait(time);
+    }
+
     /// The user gave up: return soon, with a fault that tells what happened.
     pub fn cancelled(&self) -> bool {
         self.0.cancelled()

@@ -87,7 +87,11 @@ impl Templates {
     /// A `give-up` with the pointer, and the line within the text.
     pub fn text(&self, pointer: &str, source: &str) -> Result<String, Fault> {
         // Jinja drops one, so it gets one more.
-        let newline = if self.keeps_newline && source.ends_with('\n') { "\n" } else { "" };
+        let newline = match source.as_bytes().last() {
+            Some(b'\n') if self.keeps_newline => "\n",
+            Some(b'\r') if self.keeps_newline => "\r\n",
+            _ => "",
+        };
         let source = rewrite::rewrite(&format!("{source}{newline}"));
         let rendered = self
             .environment

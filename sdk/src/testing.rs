@@ -30,6 +30,8 @@ pub type Handler = Arc<dyn Fn(&Request) -> Result<Response, HttpError>>;
 pub struct FakeHost {
     /// Until the deadline.
     pub remaining_ms: u64,
+    /// Whether the plugin waits where it says so; otherwise it goes on at once.
+    pub time_passes: bool,
     /// The user gave up.
     pub cancelled: bool,
     /// What requests say of themselves.
@@ -69,6 +71,7 @@ impl Default for FakeHost {
         };
         Self {
             remaining_ms: 60_000,
+            time_passes: true,
             cancelled: false,
             repeated: false,
             user_data: None,

@@ -1,7 +1,9 @@
-//! The project's own tasks: `cargo xtask demo | test | e2e | mutants | bench`.
+//! The project's own tasks: `cargo xtask demo | test | e2e | mutants | fuzz | deny | bench`.
 #![expect(clippy::print_stdout, reason = "a program for people to run by hand")]
 
 mod demo;
+mod deny;
+mod fuzz;
 mod mutants;
 mod tools;
 
@@ -31,6 +33,20 @@ enum Task {
         /// Only mutants whose description contains this.
         filter: Option<String>,
     },
+    /// Hand generated input to what reads foreign bytes, and expect no panic, no hang and no broken promise.
+    Fuzz {
+        /// Which target; all of them, one after the other, when there is none.
+        target: Option<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Check the licences, sources and versions of all dependencies against deny.toml.
+    Deny {
+        /// Also check them against the advisories about Rust crates, which are fetched from github.com.
+        #[arg(long)]
+        advisories: bool,
+    },
     /// Print the figures that the project watches, each beside a baseline or a limit of the same run.
     Bench {
         /// Only benchmarks whose name contains this.
@@ -50,6 +66,8 @@ fn main() -> anyhow::Result<()> {
         Task::Test { arguments } => tools::test(&arguments),
         Task::E2e { bed: Bed::Openstack } => tools::e2e_openstack(),
         Task::Mutants { filter } => mutants::run(filter.as_deref()),
+        Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Task::Deny { advisories } => deny::run(advisories),
         Task::Bench { filter } => tools::bench(filter.as_deref()),
     }
 }

@@ -103,7 +103,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         command.args(words).arg("--workspace").env("OCCOPUS_BIN", &occopus);
         command
     };
-    if !has_nextest() {
+    if !has_subcommand("nextest") {
         return run(tests(&["test"]).args(arguments));
     }
     run(tests(&["nextest", "run"]).args(arguments))?;
@@ -114,8 +114,9 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn has_nextest() -> bool {
-    let version = cargo().args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+/// Whether cargo has this subcommand, which is a program of its own.
+pub(crate) fn has_subcommand(name: &str) -> bool {
+    let version = cargo().args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
 }
 

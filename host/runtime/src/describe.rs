@@ -84,27 +84,40 @@ impl RuntimeCore {
                 .join()
                 .unwrap_or_else(|_| Err(failed("internal error: the call of `describe` panicked".to_owned())))
         })?;
-        let ([name, version, keyword, summary], section, credentials, needs_network, needs_interfaces) = answer;
-        let schema = |part: &str, text: &str| -> Result<Arc<Value>, RuntimeError> {
-            let value: Value = serde_json::from_str(text)
-                .map_err(|error| failed(format!("its schema of {part} is not JSON: {error}")))?;
-            jsonschema::meta::validate(&value)
-                .map_err(|error| failed(format!("its schema of {part} is invalid: {error}")))?;
-            Ok(Arc::new(value))
-        };
-        Ok(Description {
-            section_schema: schema("the section", &section)?,
-            credentials_schema: (!credentials.is_empty())
-                .then(|| schema("the credentials", &credentials))
-                .transpose()?,
-            name,
-            version,
-            keyword,
-            summary,
-            needs_network,
-            needs_interfaces,
-        })
+        let (words, section, credentials, network, interfaces) = answer;
+        description(words, &section, &credentials, network, interfaces).map_err(failed)
     }
+}
+
+/// Builds the description of a plugin from its name, version, keyword and summary, its schemas and its needs.
+///
+/// # Errors
+/// Fails if a schema is not valid, with a message for users.
+pub(crate) fn description(
+    [name, version, keyword, summary]: [String; 4],
+    section: &str,
+    credentials: &str,
+    needs_network: Vec<String>,
+    needs_interfaces: Vec<String>,
+) -> Result<Description, String> {
+    let schema = |part: &str, text: &str| -> Result<Arc<Value>, String> {
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| format!("its schema of {part} is not JSON: {error}"))?;
+        jsonschema::meta::validate(&value).map_err(|error| format!("its schema of {part} is invalid: {error}"))?;
+        Ok(Arc::new(value))
+    };
+    let section_schema = schema("the section", section)?;
+    let credentials_schema = (!credentials.is_empty()).then(|| schema("the credentials", credentials)).transpose()?;
+    Ok(Description {
+        section_schema,
+        credentials_schema,
+        name,
+        version,
+        keyword,
+        summary,
+        needs_network,
+        needs_interfaces,
+    })
 }
 
 fn describe_context() -> CallContext {

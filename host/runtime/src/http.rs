@@ -7,6 +7,8 @@ mod body;
 mod connect;
 mod connection;
 mod error;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod memory;
 mod pool;
 mod prepare;

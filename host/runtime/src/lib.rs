@@ -21,6 +21,9 @@ mod description_check;
 mod drivers;
 mod error;
 mod explain;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod health_checkers;
 mod host;
 mod invoke;

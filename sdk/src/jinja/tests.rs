@@ -128,7 +128,10 @@ fn inserted_lines_fold() {
 
 #[test]
 fn parts_of_a_text_keep_their_last_newline() {
-    assert_eq!(templates().keeping_newlines().text("", "{{ name }}\n").expect("it renders"), "x\n");
+    for end in ["\n", "\r", "\r\n", "\n\n", "\n\r", "\r\r"] {
+        let rendered = templates().keeping_newlines().text("", &format!("{{{{ name }}}}{end}"));
+        assert_eq!(rendered.expect("it renders"), format!("x{end}"));
+    }
 }
 
 /// Pieces of which templates are made, in any order.

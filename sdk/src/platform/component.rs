@@ -38,6 +38,10 @@ impl Context {
         self.0.cancelled()
     }
 
+    pub(crate) fn wait(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
     pub(crate) fn progress(&self, phase: &str, detail: Option<&str>) {
         self.0.progress(phase, detail);
     }

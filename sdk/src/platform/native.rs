@@ -19,6 +19,12 @@ impl Context {
         with(|host| host.cancelled)
     }
 
+    pub(crate) fn wait(&self, time: Duration) {
+        if with(|host| host.time_passes) {
+            std::thread::sleep(time);
+        }
+    }
+
     pub(crate) fn progress(&self, phase: &str, detail: Option<&str>) {
         with(|host| host.progress.push((phase.to_owned(), detail.map(str::to_owned))));
     }

@@ -53,8 +53,7 @@ impl Span {
         let at = from + text.get(from..)?.find(word)?;
         let before = text.get(..at)?;
         let start = before.chars().count();
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-        let line = before.matches('\n').count() + 1;
+        let (line, column) = place(before);
         Some(Self { source: Arc::clone(&self.source), line, column, start, end: start + word.chars().count() })
     }
 
@@ -72,6 +71,13 @@ impl Span {
     pub(crate) fn end(&self) -> (usize, usize) {
         (self.line, self.column + self.bytes().len())
     }
+}
+
+/// Line and column of what follows this text, as the parser counts them: a carriage return ends a line, too.
+fn place(before: &str) -> (usize, usize) {
+    let column = before.rsplit(['\n', '\r']).next().map_or(0, |line| line.chars().count()) + 1;
+    let pairs = before.matches("\r\n").count();
+    (before.matches(['\n', '\r']).count() - pairs + 1, column)
 }
 
 impl PartialEq for Span {
@@ -172,6 +178,15 @@ fn excerpt<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_line_break_ends_one_line() {
+        for (before, at) in
+            [("", (1, 1)), ("a: ", (1, 4)), ("a\r\nb\rc\n", (4, 1)), ("\n\r", (3, 1)), ("é\r\r\néb", (3, 3))]
+        {
+            assert_eq!(place(before), at, "{before:?}");
+        }
+    }
 
     #[test]
     fn long_lines_are_cut_around_the_place() {

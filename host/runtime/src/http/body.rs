@@ -9,7 +9,6 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::error::error_chain;
@@ -136,21 +135,25 @@ impl Body for ReservedBody {
 }
 
 /// The server's body, up to a number of bytes, each part within a time.
-pub(super) struct BoundedResponseBody {
-    inner: Incoming,
+pub(super) struct BoundedResponseBody<B> {
+    inner: B,
     left: u64,
     read_timeout: Duration,
     /// Timer that runs while the reader waits for the server, not while the server waits for the reader.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl BoundedResponseBody {
-    pub(super) fn new(inner: Incoming, limits: &HttpLimits) -> Self {
+impl<B> BoundedResponseBody<B> {
+    pub(super) fn new(inner: B, limits: &HttpLimits) -> Self {
         Self { inner, left: limits.response_body, read_timeout: limits.between_bytes, timer: None }
     }
 }
 
-impl Body for BoundedResponseBody {
+impl<B> Body for BoundedResponseBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error + 'static,
+{
     type Data = Bytes;
     type Error = HttpError;
 

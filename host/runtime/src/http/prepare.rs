@@ -9,7 +9,6 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 use super::body::{BoundedRequestBody, BoundedResponseBody, BufferedBody, ReservedBody};
 use super::memory::{CallBodyMemory, MemoryReservation};
@@ -106,12 +105,16 @@ where
 }
 
 /// Converts a response into what the guest may see: nothing of the connection, and no value of its credential.
-pub(super) fn prepare_response(
-    response: Response<Incoming>,
+pub(super) fn prepare_response<B>(
+    response: Response<B>,
     limits: &HttpLimits,
     secrets: Option<&CallSecrets>,
     reservation: MemoryReservation,
-) -> Result<Response<ResponseBody>, HttpError> {
+) -> Result<Response<ResponseBody>, HttpError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + 'static,
+{
     let (mut parts, content) = response.into_parts();
     let inner = BoundedResponseBody::new(content, limits).boxed_unsync();
     let mut body = ReservedBody { inner, _reservation: reservation }.boxed_unsync();

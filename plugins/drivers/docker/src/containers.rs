@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::container::{Container, INSTANCE_LABEL, Inspected, NewContainer};
 use crate::engine::{Engine, error_text, message_of};
-use crate::identity::{Reference, is_absence_of};
+use crate::identity::{Reference, is_absence_of, is_id};
 use crate::output;
 
 const PAGE_SIZE: usize = 500;
@@ -34,10 +34,15 @@ impl Engine<'_> {
         let response = self.change(request)?;
         let said = message_of(&response).unwrap_or_default().to_lowercase();
         match response.status {
-            201 => response.json::<Answer>().map(|answer| CreateOutcome::New(answer.id)).map_err(|error| {
-                let message = format!("the Docker engine's answer to a creation can't be read: {error}");
-                Fault::unknown_outcome("docker.bad-answer", message)
-            }),
+            201 => {
+                let answer = response.json::<Answer>().map_err(|error| error.to_string());
+                let id =
+                    answer.and_then(|answer| is_id(&answer.id).then_some(answer.id).ok_or("it has no id".to_owned()));
+                id.map(CreateOutcome::New).map_err(|why| {
+                    let message = format!("the Docker engine's answer to a creation can't be read: {why}");
+                    Fault::unknown_outcome("docker.bad-answer", message)
+                })
+            }
             // Docker's words, and Podman's.
             404 if said.contains("no such image") || said.contains("image not known") => Ok(CreateOutcome::NoImage),
             409 if !said.is_empty() => Ok(CreateOutcome::NameTaken),
@@ -54,7 +59,7 @@ impl Engine<'_> {
             // It is on its way in or out.
             404 => Err(Fault::retry("docker.name-busy", format!("the name `{name}` is in use, by no container yet"))),
             200 => {
-                let seen = response.json::<Inspected>().ok().filter(|seen| !seen.id.is_empty());
+                let seen = response.json::<Inspected>().ok().filter(|seen| is_id(&seen.id));
                 let seen = seen.ok_or_else(|| self.foreign_answer_fault("GET /containers/NAME/json", &response))?;
                 if seen.instance() != Some(instance_id) {
                     let message = format!("a container with the name `{name}` exists and is not ours");
@@ -110,7 +115,7 @@ impl Engine<'_> {
             200 | 204 => self.require_absence(id),
             404 if is_absence_of(&response, id) => self.prove_absence(reference),
             409 if error_text(&response).contains("already in progress") => {
-                std::thread::sleep(SETTLE_DELAY);
+                self.scope.call().wait(SETTLE_DELAY);
                 self.prove_absence(reference)
             }
             409 => Err(Fault { reaction: Reaction::Retry, ..self.refusal_fault(DOING, &response) }),
@@ -134,7 +139,7 @@ impl Engine<'_> {
             return Ok(found);
         }
         self.require_engine_of_creation(instance_id)?;
-        std::thread::sleep(SETTLE_DELAY);
+        self.scope.call().wait(SETTLE_DELAY);
         self.by_instance(instance_id)
     }
 
@@ -175,7 +180,7 @@ impl Engine<'_> {
             return Err(fault);
         }
         let listed = response.json::<Vec<Container>>().ok();
-        let engines = listed.filter(|listed| listed.iter().all(|container| !container.id.is_empty()));
+        let engines = listed.filter(|listed| listed.iter().all(|container| is_id(&container.id)));
         engines.ok_or_else(|| self.foreign_answer_fault("GET /containers/json", &response))
     }
 

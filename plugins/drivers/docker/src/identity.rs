@@ -31,6 +31,12 @@ pub(crate) struct Reference {
     pub(crate) engine: Option<String>,
 }
 
+/// Returns whether this can be the id of a container, as engines make them: it stands in paths and in handles.
+pub(crate) fn is_id(text: &str) -> bool {
+    const LONGEST: usize = 128;
+    (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 impl Reference {
     /// Reads a handle of any version.
     pub(crate) fn read(handle: &Handle) -> Result<Self, Fault> {

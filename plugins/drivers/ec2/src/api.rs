@@ -26,7 +26,7 @@ pub(crate) enum Effect {
 /// An EC2 endpoint with a credential.
 pub(crate) struct Api<'a> {
     pub(crate) section: &'a Section,
-    scope: &'a Scope<Section>,
+    pub(crate) scope: &'a Scope<Section>,
     credential: &'a Credential,
     url: String,
     /// When the last answer was given, by the cloud's clock.

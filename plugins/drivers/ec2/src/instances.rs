@@ -1,7 +1,6 @@
 //! What is asked of a cloud about instances.
 
 use std::collections::{BTreeSet, HashMap};
-use std::thread::sleep;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -80,7 +79,7 @@ impl Api<'_> {
                 Err(fault) => fault,
             };
             match pauses.next() {
-                Some(pause) if fault.reaction == Reaction::Retry => sleep(pause),
+                Some(pause) if fault.reaction == Reaction::Retry => self.scope.call().wait(pause),
                 _ => return Err(self.terminate_untagged(&made, fault)),
             }
         }
@@ -131,7 +130,7 @@ impl Api<'_> {
                 Err(fault) if fault.reaction == Reaction::Retry => {}
                 found_or_refused => return found_or_refused,
             }
-            sleep(pause);
+            self.scope.call().wait(pause);
         }
         self.find_without_duplicates(instance_id)
     }

@@ -23,7 +23,6 @@ mod termination;
 mod tests;
 mod xml;
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use occopus_sdk::{
@@ -115,7 +114,9 @@ impl Inventory for Ec2 {
 /// Waits for a first creation that was sent before this one began.
 fn wait_out_first_attempt(call: &Call, begun: Instant) {
     if !call.cancelled() {
-        sleep(FIRST_ATTEMPT_MAX.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(ANSWER_MARGIN)));
+        call.wait(
+            FIRST_ATTEMPT_MAX.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(ANSWER_MARGIN)),
+        );
     }
 }
 

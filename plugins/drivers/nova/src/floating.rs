@@ -1,6 +1,5 @@
 //! Floating IPs, through Neutron (<https://docs.openstack.org/api-ref/network/v2/#floating-ips-floatingips>).
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use occopus_sdk::http::encoded;
@@ -164,7 +163,7 @@ impl Cloud<'_> {
 
     /// A Neutron without revision numbers lets the last one have it who asks: who is shown after a while has it.
     fn confirm_claim(&self, taken: &FloatingIp, port: &str) -> Result<bool, Fault> {
-        sleep(CLAIM_CONFIRM_DELAY);
+        self.scope.call().wait(CLAIM_CONFIRM_DELAY);
         match self.read::<OneFloatingIp>(&ServiceRequest::new(
             Service::Network,
             "GET",
@@ -206,7 +205,7 @@ impl Cloud<'_> {
                 break;
             }
             self.scope.call().progress("waiting for the server's network", None);
-            sleep(PORT_POLL_INTERVAL);
+            self.scope.call().wait(PORT_POLL_INTERVAL);
         }
         Err(Fault::retry("nova.no-port", format!("the server {server} has no port for a floating IP yet")))
     }

@@ -26,7 +26,6 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use occopus_sdk::{
@@ -145,7 +144,9 @@ fn not_an_absence(fault: Fault, reaction: Reaction) -> Fault {
 /// Waits for a first creation that was sent before this one began.
 fn wait_out_first_attempt(call: &Call, begun: Instant) {
     if !call.cancelled() {
-        sleep(FIRST_ATTEMPT_MAX.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(ANSWER_MARGIN)));
+        call.wait(
+            FIRST_ATTEMPT_MAX.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(ANSWER_MARGIN)),
+        );
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use occopus_sdk::{Address, Observed, Owned, Phase};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::handle::{Reference, Tenancy};
@@ -15,6 +16,7 @@ const INFRASTRUCTURE_KEY: &str = "occopus.infrastructure";
 /// A server.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Server {
+    #[serde(deserialize_with = "id")]
     pub(crate) id: String,
     #[serde(default)]
     name: String,
@@ -37,6 +39,15 @@ pub(crate) struct Server {
     task: Option<String>,
     #[serde(default, rename = "OS-EXT-AZ:availability_zone")]
     zone: Option<String>,
+}
+
+/// Reads the id of a server, which stands in paths and in handles: not empty, not long, and without spaces.
+pub(crate) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    const LONGEST: usize = 255;
+    let id = String::deserialize(deserializer)?;
+    let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    let fits = is_plain && (1..=LONGEST).contains(&id.len());
+    if fits { Ok(id) } else { Err(D::Error::custom("a server has no id that can be used")) }
 }
 
 #[derive(Debug, Clone, Deserialize)]

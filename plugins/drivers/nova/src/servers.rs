@@ -1,7 +1,6 @@
 //! What is asked of Nova about servers.
 
 use std::collections::BTreeMap;
-use std::thread::sleep;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -31,6 +30,7 @@ struct CreateAnswer {
 
 #[derive(Deserialize)]
 struct Identity {
+    #[serde(deserialize_with = "crate::server::id")]
     id: String,
 }
 
@@ -139,7 +139,7 @@ impl Cloud<'_> {
                 Err(fault) if fault.reaction == Reaction::Retry => {}
                 found_or_refused => return found_or_refused,
             }
-            sleep(pause);
+            self.scope.call().wait(pause);
         }
         self.find_without_duplicates(instance_id, name)
     }

@@ -568,6 +568,11 @@ fn a_creation_that_a_stranger_answers_is_no_creation() {
             assert!(fine && fault.code != "docker.no-such-image", "{status} {body} {fault:?}");
         }
     }
+    for id in ["", " ", "../images/prune", &"a".repeat(5000)] {
+        let answer = json!({"Id": id, "Warnings": []}).to_string();
+        let fault = script(section(), &[VERSION, INFO, ("POST", create, 201, &answer)]).create("i1", attributes());
+        assert_eq!(fault.unwrap_err().reaction, Reaction::UnknownOutcome, "{id:.20}");
+    }
     // A gateway that gave up waiting may have passed it on.
     let docker = script(section(), &[VERSION, INFO, ("POST", create, 504, "timeout")]);
     assert_eq!(docker.create("i1", attributes()).unwrap_err().reaction, Reaction::UnknownOutcome);

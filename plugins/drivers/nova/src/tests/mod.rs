@@ -132,6 +132,16 @@ fn two_servers_with_one_id_become_one() {
 }
 
 #[test]
+fn a_server_without_an_id_is_not_one_that_was_made() {
+    for id in ["", " ", "server 0", "../flavors", &"a".repeat(5000)] {
+        let cloud = Shared::default();
+        cloud.lock().unwrap().overrides.insert("POST nova", (202, Vec::new(), json!({"server": {"id": id}})));
+        let fault = plain(&cloud).create("instance-1", json!({})).unwrap_err();
+        assert_eq!((fault.reaction, fault.code.as_str()), (Reaction::UnknownOutcome, "nova.bad-answer"), "{id:.20}");
+    }
+}
+
+#[test]
 fn a_lost_answer_leaves_what_find_finds() {
     let cloud = Shared::default();
     cloud.lock().unwrap().lost_answers = vec!["POST nova/v2.1/servers"];
