@@ -115,3 +115,156 @@ fn some_crates_are_named_in_one_room_only() {
         }
     }
 }
+
+/// Words that no doc comment begins with: its first sentence begins with a verb or a noun (`STYLE.md`).
+const FORBIDDEN_FIRST_WORDS: &[&str] =
+    &["How", "It", "Its", "So", "These", "Those", "What", "Where", "Whether", "Who", "Whom", "Whose", "Why"];
+
+/// Names for which the field has a word (`docs/glossary.md`).
+const FORBIDDEN_NAMES: &[&str] =
+    &["Door", "Heard", "Keeper", "Spent", "Steady", "Story", "Told", "Trouble", "Untold", "Wishes", "World"];
+
+/// Lines of a file, and of a function; more wants a reason.
+const MAX_FILE_LINES: usize = 500;
+const MAX_FUNCTION_LINES: usize = 70;
+
+/// Files and functions that are longer, each with its reason.
+const LONGER: &[(&str, &str)] = &[
+    ("host/cli/src/args.rs", "every command with its help"),
+    ("host/cli/src/failure.rs", "every failure with its exit status and help"),
+    ("host/cli/src/report/progress.rs: apply", "one arm for each event"),
+    ("host/engine/src/act/readiness.rs: wait_until_ready", "to be split when the reconciler is"),
+    ("host/engine/src/engine/maintain/reconciler.rs", "to be split into survey, decision and loop"),
+    ("host/engine/src/engine/view.rs: status", "one struct of many fields"),
+    ("host/engine/src/plan.rs: plan_node", "one decision, in the order of its rules"),
+    ("host/engine/src/testing/cloud.rs", "one simulated cloud"),
+    ("host/engine/tests/maintain.rs", "tests of one loop"),
+    ("host/engine/tests/simulation.rs: step", "one arm for each thing that may happen"),
+    ("host/occopus/src/editor.rs: description", "one JSON Schema"),
+    ("host/runtime/src/runtime.rs", "the runtime's public face"),
+    ("host/server/src/supervise/operate.rs: attempt", "one arm for each kind of work"),
+    ("host/server/tests/page/fake.rs: status", "one status with everything in it"),
+    ("plugins/drivers/docker/src/tests/scripted.rs", "one scripted engine"),
+    ("plugins/drivers/ec2/src/refusal.rs: classify", "one table of the API's codes"),
+    ("plugins/drivers/ec2/src/tests/mod.rs", "tests of one driver"),
+    ("sdk/src/jinja/methods.rs: call_text_method", "one arm for each method of Python's str"),
+    ("sdk/src/jinja/tests.rs: pieces", "one table"),
+    ("tests/src/service.rs", "one client of the service for tests"),
+    ("tests/tests/kit.rs: the_conformance_suite_finds_what_is_wrong", "one table of faulty plugins"),
+    ("tests/tests/page.rs: an_infrastructure_is_submitted_watched_scaled_and_destroyed", "one visit of the page"),
+    ("tests/tests/service.rs", "tests of one service"),
+    ("tests/tests/service.rs: the_service_tells_of_itself", "one visit of many routes"),
+    ("tests/tests/service_bad_input.rs", "one table of bad input for each route"),
+    ("tests/tests/service_bad_input.rs: wrong_ids_methods_and_parameters_on_every_route", "one table"),
+    ("tests/tests/service_bad_input.rs: hostile_documents_run_nothing_read_nothing_and_end", "one table"),
+    ("tests/tests/service_fairness.rs: a_reading_token_at_full_strength_keeps_nobody_waiting", "one load"),
+];
+
+/// Sources of the workspace: path and text.
+fn sources() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for part in ["host", "plugins", "sdk/src", "tests/benches", "tests/src", "tests/tests", "xtask/src"] {
+        collect(&root().join(part), &mut files);
+    }
+    let name = |path: &Path| path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+    let read = |path: &std::path::PathBuf| (name(path), std::fs::read_to_string(path).expect("readable"));
+    files.iter().map(read).filter(|(name, _)| !name.ends_with("tests/tidy.rs")).collect()
+}
+
+fn collect(directory: &Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn doc_comments_begin_with_a_verb_or_a_noun() {
+    let mut found = Vec::new();
+    for (name, text) in sources() {
+        let mut is_first = true;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            let Some(comment) = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) else {
+                is_first = true;
+                continue;
+            };
+            let word = comment.trim().split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+            if is_first && FORBIDDEN_FIRST_WORDS.contains(&word) {
+                found.push(format!("{name}:{}: {}", number + 1, comment.trim()));
+            }
+            is_first = false;
+        }
+    }
+    assert!(found.is_empty(), "{} doc comments begin with no verb and no noun:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn types_have_names_of_the_field() {
+    for (name, text) in sources() {
+        for line in text.lines() {
+            let mut words = line.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            let is_type = words.any(|word| matches!(word, "struct" | "enum" | "trait"));
+            let defined = words.next().unwrap_or_default();
+            assert!(!is_type || !FORBIDDEN_NAMES.contains(&defined), "{name}: the field has a word for {defined}");
+        }
+    }
+}
+
+/// Functions of a file with their lengths, as rustfmt lays them out.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<_> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let mut words = line.split_whitespace();
+        let is_function = words.by_ref().take_while(|word| !word.starts_with("//")).any(|word| word == "fn");
+        let Some(name) = words.next().filter(|_| is_function && !line.ends_with(';')) else { continue };
+        let name = name.split(['(', '<']).next().unwrap_or_default();
+        let closing = format!("{}}}", " ".repeat(indent));
+        if let Some(length) = lines[start..].iter().position(|line| *line == closing) {
+            found.push((name.to_owned(), length + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut found = BTreeMap::new();
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        if lines > MAX_FILE_LINES {
+            found.insert(name.clone(), lines);
+        }
+        for (function, lines) in functions(&text) {
+            if lines > MAX_FUNCTION_LINES {
+                found.insert(format!("{name}: {function}"), lines);
+            }
+        }
+    }
+    for (name, lines) in &found {
+        assert!(LONGER.iter().any(|(longer, _)| longer == name), "{name} has {lines} lines");
+    }
+    for (name, _) in LONGER {
+        assert!(found.contains_key(*name), "{name} is not that long: it needs no exception any more");
+    }
+}
+
+#[test]
+fn documents_name_files_that_exist() {
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "STYLE.md", "README.md", "host/engine/SIMULATION.md"] {
+        let text = std::fs::read_to_string(root().join(document)).expect("readable");
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let path = quoted.split(':').next().unwrap_or_default();
+            let is_source = path.contains('/') && path.ends_with(".rs") && !path.contains(['*', ' ', '{']);
+            let folders = ["", "host/", "host/engine/src/", "host/engine/"];
+            let exists = folders.iter().any(|folder| root().join(folder).join(path).exists());
+            assert!(!is_source || exists, "{document} names {path}, which does not exist");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use indexmap::{IndexMap, IndexSet};
-use occopus_model::{Infrastructure, Node};
+use occopus_model::{Infrastructure, Node, section_type};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -175,7 +175,7 @@ fn plan_node<'a>(
             false => obsolete.push(old),
         }
     }
-    let keyword = |resource: &Value| resource.get("type").and_then(Value::as_str).map(str::to_owned);
+    let keyword = |resource: &Value| section_type(resource).map(str::to_owned);
     let drivers = desired.candidates(node).filter_map(|(_, found)| keyword(&found.resource)).collect::<IndexSet<_>>();
     let on = |kind, instance: Option<&InstanceRecord>| match instance {
         Some(record) if kind != ActionKind::Replace => vec![record.driver().to_owned()],

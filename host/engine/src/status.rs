@@ -38,6 +38,12 @@ impl InfrastructureState {
         iter::successors(Some(Self::Building), |state| state.next())
     }
 
+    /// Returns whether an infrastructure may go from this state to another one. Only its removal cannot be turned back:
+    /// observations decide about the others. `docs/lifecycle.md` has the diagram, and a test compares the two.
+    pub fn can_become(self, next: Self) -> bool {
+        self != next && self != Self::Destroying
+    }
+
     /// Returns the state after this one in [`Self::all`]. A state that is missing here does not compile.
     fn next(self) -> Option<Self> {
         Some(match self {
@@ -266,6 +272,49 @@ impl Status {
     }
 }
 
+impl InstanceState {
+    /// Every state, in the order of an instance's life.
+    pub fn all() -> impl Iterator<Item = Self> {
+        iter::successors(Some(Self::Creating), |state| state.next())
+    }
+
+    /// A state that is missing here does not compile.
+    fn next(self) -> Option<Self> {
+        Some(match self {
+            Self::Creating => Self::UnknownOutcome,
+            Self::UnknownOutcome => Self::Pending,
+            Self::Pending => Self::Running,
+            Self::Running => Self::Ready,
+            Self::Ready => Self::Unhealthy,
+            Self::Unhealthy => Self::Stopped,
+            Self::Stopped => Self::Vanished,
+            Self::Vanished => Self::Failed,
+            Self::Failed => Self::Destroying,
+            Self::Destroying => return None,
+        })
+    }
+
+    /// Returns whether the record of an instance may go from this state to another one. `docs/lifecycle.md` has the
+    /// diagram, and a test compares the two.
+    pub fn can_become(self, next: Self) -> bool {
+        use InstanceState::{
+            Creating, Destroying, Failed, Pending, Ready, Running, Stopped, Unhealthy, UnknownOutcome, Vanished,
+        };
+        match self {
+            Creating => matches!(next, UnknownOutcome | Pending | Running | Failed | Destroying),
+            UnknownOutcome => matches!(next, Pending | Running | Failed | Destroying),
+            Pending => matches!(next, Running | Failed | Destroying),
+            Running => matches!(next, Ready | Failed | Destroying),
+            Ready => matches!(next, Unhealthy | Stopped | Vanished | Failed | Destroying),
+            Unhealthy => matches!(next, Ready | Stopped | Vanished | Failed | Destroying),
+            Stopped => matches!(next, Unhealthy | Vanished | Failed | Destroying),
+            Vanished => matches!(next, Unhealthy | Stopped | Failed | Destroying),
+            Failed => matches!(next, Unhealthy | Stopped | Vanished | Destroying),
+            Destroying => false,
+        }
+    }
+}
+
 impl fmt::Display for InfrastructureState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -366,4 +415,45 @@ pub struct Orphan {
     pub removed: bool,
     /// Reason why the machine could not be removed, if that was requested.
     pub message: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{InfrastructureState, InstanceState};
+
+    /// Returns the arrows of one section of `docs/lifecycle.md`, without those of its beginning and its end.
+    fn arrows(heading: &str) -> BTreeSet<(String, String)> {
+        let document = include_str!("../../../docs/lifecycle.md");
+        let section = document.split("\n## ").find(|section| section.starts_with(heading)).expect("a section");
+        let arrows = section.lines().filter_map(|line| line.trim().split_once(" --> "));
+        let arrows = arrows.filter(|(from, to)| *from != "[*]" && !to.starts_with("[*]"));
+        arrows.map(|(from, to)| (from.to_owned(), to.split(':').next().unwrap_or(to).to_owned())).collect()
+    }
+
+    fn name(state: impl ToString) -> String {
+        state.to_string().replace('-', "_")
+    }
+
+    #[test]
+    fn the_diagrams_of_the_documents_have_every_transition() {
+        let instances = InstanceState::all().flat_map(|from| {
+            InstanceState::all().filter(move |to| from.can_become(*to)).map(move |to| (name(from), name(to)))
+        });
+        assert_eq!(instances.collect::<BTreeSet<_>>(), arrows("An instance"));
+        let infrastructures = InfrastructureState::all().flat_map(|from| {
+            InfrastructureState::all().filter(move |to| from.can_become(*to)).map(move |to| (name(from), name(to)))
+        });
+        assert_eq!(infrastructures.collect::<BTreeSet<_>>(), arrows("An infrastructure"));
+    }
+
+    #[test]
+    fn every_state_leads_to_the_removal() {
+        assert_eq!(InstanceState::all().count(), 10);
+        assert!(
+            InstanceState::all()
+                .all(|state| (state == InstanceState::Destroying) != state.can_become(InstanceState::Destroying))
+        );
+    }
 }

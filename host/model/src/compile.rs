@@ -1,4 +1,6 @@
-//! From files to a deployable graph.
+//! Compilation of a description, with its node definitions, to a deployable graph.
+//!
+//! In: files, or one text that came over a network. Out: an [`Infrastructure`], or all diagnostics at once.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +14,14 @@ use crate::placeholders;
 use crate::schema::Schemas;
 use crate::yaml::{AllowedTags, Item, Loader};
 
-/// Where the definitions are when they are not named, beside the description.
+/// Path of the definitions when none are named, relative to the directory of the description.
 const DEFAULT_DEFINITIONS_PATH: &str = "nodes/node_definitions.yaml";
-/// Bytes that the variables of a description over a network may take up when every node has its copy of them.
+/// Maximum bytes of the variables of a description that came over a network, those copied to every node counted for each.
 const MAX_COPIED_VARIABLE_BYTES: usize = 16 << 20;
-/// Implementations that its nodes may get, counted for each node: all of them are looked at.
+/// Maximum candidate implementations of such a description, counted for each node: each of them is checked.
 const MAX_CANDIDATE_IMPLEMENTATIONS: usize = 100_000;
 
-/// What to compile.
+/// Input of [`compile`].
 #[derive(Debug, Clone, Default)]
 pub struct CompileInput {
     /// The infrastructure description.
@@ -27,26 +29,29 @@ pub struct CompileInput {
     /// Files of node definitions, and directories of such files. When empty: `nodes/node_definitions.yaml` beside the
     /// description, if there is one.
     pub definitions: Vec<PathBuf>,
-    /// Definitions that are kept from before, for the types that no file defines.
+    /// Definitions that were imported before, for the types that no file defines.
     pub stored: IndexMap<String, Vec<Implementation>>,
-    /// Names of the events that webhooks may be told of; any when empty.
+    /// Names of the events that webhooks may subscribe to; any when empty.
     pub events: &'static [&'static str],
-    /// Most instances that there may be.
+    /// Maximum numbers of instances.
     pub instances: InstanceLimits,
 }
 
-/// What comes of it.
+/// Result of a compilation.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     /// The graph.
     pub infrastructure: Infrastructure,
-    /// What is doubtful, but no error.
+    /// Doubtful parts that are not errors.
     pub warnings: Diagnostics,
     /// Errors that keep it from being built, though it can be rendered: placeholders of examples, malformed endpoints.
     pub obstacles: Diagnostics,
 }
 
-/// Reads, checks and compiles. All problems are told of at once.
+/// Reads, checks and compiles a description and its definitions.
+///
+/// # Errors
+/// Returns all diagnostics, warnings included, if at least one is an error.
 pub fn compile(input: &CompileInput, schemas: &dyn Schemas) -> Result<Compiled, Diagnostics> {
     let mut loader = Loader::new(AllowedTags::Imports);
     let root = loader.load(&input.description);
@@ -60,7 +65,10 @@ pub fn compile(input: &CompileInput, schemas: &dyn Schemas) -> Result<Compiled, 
 }
 
 /// Compiles a description that came over a network: it imports nothing, and no file is read for it. It may carry its node
-/// definitions, under the keys that they have in files. The name stands for it in messages.
+/// definitions, under the keys that they have in files. `name` stands for it in messages.
+///
+/// # Errors
+/// Returns all diagnostics, warnings included, if at least one is an error.
 pub fn compile_document(
     name: &str,
     text: &str,
@@ -78,50 +86,51 @@ pub fn compile_document(
 
 fn compile_root(
     root: Option<Item>,
-    mut problems: Diagnostics,
+    mut diagnostics: Diagnostics,
     definitions: &[PathBuf],
     stored: &IndexMap<String, Vec<Implementation>>,
     events: &[&str],
     limits: Limits,
     schemas: &dyn Schemas,
 ) -> Result<Compiled, Diagnostics> {
-    let description = root.as_ref().and_then(|root| description::check(root, events, limits, schemas, &mut problems));
+    let description =
+        root.as_ref().and_then(|root| description::check(root, events, limits, schemas, &mut diagnostics));
     let mut defined = Definitions::default();
     if let Some(root) = &root {
-        defined.add_embedded(root, schemas, &mut problems);
+        defined.add_embedded(root, schemas, &mut diagnostics);
     }
-    defined.add_files(definitions, schemas, &mut problems);
-    let linked = |description| link(description, &defined, stored, limits.candidates, &mut problems);
+    defined.add_files(definitions, schemas, &mut diagnostics);
+    let linked = |description| link(description, &defined, stored, limits.candidates, &mut diagnostics);
     let infrastructure = description.map(linked);
     match infrastructure {
-        Some(infrastructure) if !problems.has_errors() => {
-            let (obstacles, warnings) = problems.split();
+        Some(infrastructure) if !diagnostics.has_errors() => {
+            let (obstacles, warnings) = diagnostics.split();
             Ok(Compiled { infrastructure, warnings, obstacles })
         }
-        _ => Err(problems),
+        _ => Err(diagnostics),
     }
 }
 
-/// Gives every node its definitions.
+/// Adds the definitions of all node types, and checks that every node has a candidate.
 fn link(
     description: Description,
     defined: &Definitions,
     stored: &IndexMap<String, Vec<Implementation>>,
     most: usize,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Infrastructure {
     let Description { mut infrastructure, locations: places } = description;
     let mut candidates = 0_usize;
     for (node, place) in infrastructure.nodes.iter().zip(&places) {
-        // Without a type it was told of already.
+        // A missing type is reported already.
         if node.node_type.is_empty() || infrastructure.definitions.contains_key(&node.node_type) {
             continue;
         }
         let implementations = defined.types.get(&node.node_type).or_else(|| stored.get(&node.node_type));
         if let Some(implementations) = implementations {
             infrastructure.definitions.insert(node.node_type.clone(), implementations.clone());
-        } else if !problems.is_full() && !defined.is_incomplete && !defined.invalid.contains(&node.node_type) {
-            problems.push(unknown_type(&node.node_type, &place.node_type, defined, stored));
+        } else if !diagnostics.is_full() && !defined.is_incomplete && !defined.invalid.contains(&node.node_type) {
+            diagnostics.push(unknown_type(&node.node_type, &place.node_type, defined, stored));
         }
     }
     for (node, place) in infrastructure.nodes.iter().zip(&places) {
@@ -129,8 +138,9 @@ fn link(
         candidates = candidates.saturating_add(of_type);
         if candidates > most {
             let message = format!("with node `{}` there are more than {most} choices of an implementation", node.name);
-            let problem = Diagnostic::error("implementations.too-many", message).at(&place.node_type, "this type");
-            problems.push(problem.help("describe fewer nodes of types with many implementations, or fewer of these"));
+            let diagnostic = Diagnostic::error("implementations.too-many", message).at(&place.node_type, "this type");
+            diagnostics
+                .push(diagnostic.help("describe fewer nodes of types with many implementations, or fewer of these"));
             return infrastructure;
         }
         let is_defined =
@@ -140,23 +150,23 @@ fn link(
                 "no implementation of `{}` has what the filter of node `{}` asks for",
                 node.node_type, node.name
             );
-            let problem = Diagnostic::error("filter.nothing", message).at(at, "this filter");
-            problems.push(problem.help("every pair must be in the `resource` section, with an equal value"));
+            let diagnostic = Diagnostic::error("filter.nothing", message).at(at, "this filter");
+            diagnostics.push(diagnostic.help("every pair must be in the `resource` section, with an equal value"));
         }
     }
-    collect_obstacles(&infrastructure, defined, problems);
+    collect_obstacles(&infrastructure, defined, diagnostics);
     description::order_by_templates(&mut infrastructure);
     infrastructure
 }
 
-/// What keeps from being built what a node may become. Other implementations may be left as an example has them.
-fn collect_obstacles(infrastructure: &Infrastructure, defined: &Definitions, problems: &mut Diagnostics) {
+/// Reports the obstacles of all candidate implementations. Those that no node may use can keep the placeholders of an example.
+fn collect_obstacles(infrastructure: &Infrastructure, defined: &Definitions, diagnostics: &mut Diagnostics) {
     for node in &infrastructure.nodes {
         for (number, implementation) in infrastructure.candidates(node) {
             match defined.obstacles.get(&node.node_type) {
-                Some(all) => all.get(number).into_iter().for_each(|own| problems.merge(own.clone())),
-                // Its text was read when it was imported.
-                None => placeholders::find_stored(implementation, problems),
+                Some(all) => all.get(number).into_iter().for_each(|own| diagnostics.merge(own.clone())),
+                // Other checks ran when it was imported.
+                None => placeholders::find_stored(implementation, diagnostics),
             }
         }
     }

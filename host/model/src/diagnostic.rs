@@ -1,4 +1,4 @@
-//! What is wrong with the user's files: where, why, and how to mend it.
+//! Errors and warnings about the user's files, each with its location, its cause and a hint how to fix it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::yaml::{Source, Span};
 
-/// One problem.
+/// An error or a warning about the user's files.
 #[derive(Debug, Clone)]
 pub struct Diagnostic {
     severity: Severity,
@@ -18,11 +18,11 @@ pub struct Diagnostic {
     location: Location,
     labels: Vec<(Span, String)>,
     help: Option<String>,
-    /// It follows from another one that was told.
+    /// Set when it follows from another one that is reported, and so is dropped.
     is_cascading: bool,
-    /// The first of its kind is enough, wherever the others are.
+    /// Set when only the first of its message is reported, wherever the others are.
     is_reported_once: bool,
-    /// The files can be rendered with it, and not be built.
+    /// Set when the files can be rendered, but not be built.
     is_obstacle: bool,
 }
 
@@ -52,38 +52,38 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
-    /// Where it is, and what is there.
+    /// Sets the primary location, with a label for it.
     pub(crate) fn at(mut self, span: &Span, label: impl Into<String>) -> Self {
         self.location = Location::At(span.clone());
         self.labels.insert(0, (span.clone(), label.into()));
         self
     }
 
-    /// In which file it is, when no place in it is to blame.
+    /// Sets the file, without a location in it.
     pub(crate) fn in_file(mut self, path: &Path) -> Self {
         self.location = Location::File(path.to_owned());
         self
     }
 
-    /// Another place that has to do with it.
+    /// Adds another location, with a label for it.
     pub(crate) fn related(mut self, span: &Span, label: impl Into<String>) -> Self {
         self.labels.push((span.clone(), label.into()));
         self
     }
 
-    /// Not to be told when it is about something that is broken anyway.
-    pub(crate) fn cascading(mut self, is_moot: bool) -> Self {
-        self.is_cascading = is_moot;
+    /// Drops it if `is_cascading`: it is about something that is broken anyway.
+    pub(crate) fn cascading(mut self, is_cascading: bool) -> Self {
+        self.is_cascading = is_cascading;
         self
     }
 
-    /// To be told once, however often it applies.
+    /// Marks it to be reported once, however often it applies.
     pub(crate) fn reported_once(mut self) -> Self {
         self.is_reported_once = true;
         self
     }
 
-    /// To be told when something is to be built, and only then.
+    /// Marks it as an obstacle: an error only when something is to be built.
     pub(crate) fn obstacle(mut self) -> Self {
         self.is_obstacle = true;
         self
@@ -95,18 +95,18 @@ impl Diagnostic {
         self
     }
 
-    /// Does it keep the files from being used?
+    /// Returns true for an error, which keeps the files from being used; false for a warning.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 
-    /// Stable code for programs, such as `yaml.duplicate-key`.
+    /// Returns the stable code for programs, such as `yaml.duplicate-key`.
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// For programs: `severity`, `code`, `message`, `file`, `line`, `column`, `end_line`, `end_column`, `help`; null where
-    /// unknown. Lines and columns begin with 1.
+    /// Returns the form for programs: `severity`, `code`, `message`, `file`, `line`, `column`, `end_line`, `end_column`, `help`;
+    /// null where unknown. Lines and columns begin with 1.
     pub fn to_json(&self) -> Value {
         let (file, span) = match &self.location {
             Location::Unknown => (None, None),
@@ -127,7 +127,7 @@ impl Diagnostic {
         })
     }
 
-    /// The file to show an excerpt of.
+    /// Returns the file to show an excerpt of; `None` if its location is unknown or it is secret.
     fn source(&self) -> Option<&Arc<Source>> {
         match &self.location {
             Location::At(span) if !span.source.is_secret => Some(&span.source),
@@ -154,7 +154,7 @@ impl miette::Diagnostic for Diagnostic {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        // Places in other files can't be drawn; they are named.
+        // Locations in other files can't be drawn; they are listed.
         let others: Vec<_> = self
             .labels
             .iter()
@@ -179,68 +179,69 @@ impl miette::Diagnostic for Diagnostic {
     }
 }
 
-/// All that is wrong, in the order in which it was found.
+/// Errors and warnings in the order in which they were found.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Whether no more are kept: nobody reads more, and a broken file can have any number. What is only of use for a problem, and
-    /// takes long to find, is not looked for then.
+    /// Returns true if no more are kept: a broken file can have any number, and nobody reads them all. Costly searches whose only
+    /// result is a diagnostic are skipped then.
     pub(crate) fn is_full(&self) -> bool {
         const MAX_DIAGNOSTICS: usize = 200;
         self.0.len() >= MAX_DIAGNOSTICS
     }
 
-    pub(crate) fn push(&mut self, problem: Diagnostic) {
-        if problem.is_cascading || self.is_full() {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        if diagnostic.is_cascading || self.is_full() {
             return;
         }
         // An alias leads to the same place again.
         let is_known = |known: &Diagnostic| {
-            known.message == problem.message && (problem.is_reported_once || known.location == problem.location)
+            known.message == diagnostic.message
+                && (diagnostic.is_reported_once || known.location == diagnostic.location)
         };
         if !self.0.iter().any(is_known) {
-            self.0.push(problem);
+            self.0.push(diagnostic);
         }
     }
 
-    /// Adds others.
+    /// Adds others, without duplicates.
     pub fn merge(&mut self, others: Self) {
-        for problem in others.0 {
-            self.push(problem);
+        for diagnostic in others.0 {
+            self.push(diagnostic);
         }
     }
 
-    /// One after the other.
+    /// Returns an iterator in the order in which they were found.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
 
-    /// How many.
+    /// Returns the number of errors and warnings.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// None at all.
+    /// Returns true if there are neither errors nor warnings.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// At least one that is more than a warning, and keeps the files from being read.
+    /// Returns true if at least one is an error and not an obstacle.
     pub fn has_errors(&self) -> bool {
-        self.0.iter().any(|problem| problem.is_error() && !problem.is_obstacle)
+        self.0.iter().any(|diagnostic| diagnostic.is_error() && !diagnostic.is_obstacle)
     }
 
-    /// Those that only keep what the files describe from being built, and the others.
+    /// Splits into obstacles and others.
     pub(crate) fn split(self) -> (Self, Self) {
-        let (obstacles, others) = self.0.into_iter().partition(|problem| problem.is_obstacle);
+        let (obstacles, others) = self.0.into_iter().partition(|diagnostic| diagnostic.is_obstacle);
         (Self(obstacles), Self(others))
     }
 
-    /// What keeps something from being built is worth a warning to whoever does not build.
+    /// Turns obstacles into warnings, for callers that build nothing.
     pub(crate) fn with_obstacles_as_warnings(mut self) -> Self {
-        for problem in self.0.iter_mut().filter(|problem| problem.is_obstacle) {
-            problem.severity = Severity::Warning;
+        for diagnostic in self.0.iter_mut().filter(|diagnostic| diagnostic.is_obstacle) {
+            diagnostic.severity = Severity::Warning;
         }
         self
     }
@@ -266,11 +267,11 @@ impl IntoIterator for Diagnostics {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.0.iter().enumerate() {
+        for (at, diagnostic) in self.0.iter().enumerate() {
             if at > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{problem}")?;
+            write!(f, "{diagnostic}")?;
         }
         Ok(())
     }
@@ -278,7 +279,7 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// The known word that an unknown one was probably meant to be.
+/// Returns the known word that an unknown one probably is a misspelling of.
 pub(crate) fn closest_match<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -288,10 +289,10 @@ pub(crate) fn closest_match<'a>(word: &str, known: impl IntoIterator<Item = &'a 
         .map(|(_, known)| known)
 }
 
-/// Words that are listed of many.
+/// Maximum number of words that are listed.
 const MAX_LISTED_WORDS: usize = 50;
 
-/// "did you mean ...?", or the list of what there is.
+/// Returns "did you mean ...?", or the list of known words.
 pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(known) = closest_match(word, known.clone()) {
         return format!("did you mean `{known}`?");

@@ -1,4 +1,4 @@
-//! From a graph back to a description: one document that needs no other file.
+//! Conversion of a graph back to a description: one document that needs no other file.
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use crate::definitions::DEFINITION_KEY_PREFIX;
 use crate::infrastructure::{Implementation, Infrastructure, Mapping, Node};
 
-/// The description that an infrastructure was compiled from, as one self-contained document: imports are resolved, and the
-/// node definitions are in it under their keys. Compiling it gives the infrastructure again, but for the places that it
-/// remembers of files.
+/// Returns the description that an infrastructure was compiled from, as one self-contained document: imports are resolved, and
+/// the node definitions are in it under their keys. Compiling it gives the same infrastructure, except for the locations in
+/// files.
 pub fn document(infrastructure: &Infrastructure) -> Value {
     let mut document = Map::new();
     document.insert("infra_name".to_owned(), json!(infrastructure.name));
-    // It must be there.
+    // The key is required. This fixes its position.
     document.insert("nodes".to_owned(), json!([]));
     if !infrastructure.user_id.is_null() {
         document.insert("user_id".to_owned(), infrastructure.user_id.clone());
@@ -32,7 +32,7 @@ pub fn document(infrastructure: &Infrastructure) -> Value {
     Value::Object(document)
 }
 
-/// Node definitions as a file has them: by `node_def:TYPE`, each a list of implementations.
+/// Returns node definitions as a file has them: by `node_def:TYPE`, each a list of implementations.
 pub fn document_of_definitions(types: &IndexMap<String, Vec<Implementation>>) -> Value {
     definitions(types).collect::<Map<_, _>>().into()
 }
@@ -43,7 +43,7 @@ fn definitions(types: &IndexMap<String, Vec<Implementation>>) -> impl Iterator<I
         .map(|(name, list)| (format!("{DEFINITION_KEY_PREFIX}{name}"), list.iter().map(implementation).collect()))
 }
 
-/// What may as well not be there.
+/// Returns true for a value that can be left out.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -56,7 +56,7 @@ fn is_empty(value: &Value) -> bool {
 fn node(node: &Node, inherited: &Value) -> Value {
     let mut value = json!({"name": node.name, "type": node.node_type});
     let scaling = match &node.scaling_section {
-        // As the existing tool computes it, and what it was computed from is not known.
+        // Written as the existing tool computes it; the original section is not known.
         Value::Null if (node.scaling.min, node.scaling.max) != (1, 1) => json!(node.scaling),
         section => section.clone(),
     };
@@ -73,7 +73,7 @@ fn node(node: &Node, inherited: &Value) -> Value {
     value
 }
 
-/// What has to be merged over the inherited variables to give these.
+/// Returns the variables that have to be merged over the inherited ones to give `all`.
 fn overrides(inherited: &Value, all: &Value) -> Value {
     let (Value::Object(below), Value::Object(all)) = (inherited, all) else { return all.clone() };
     let differing = all.iter().filter(|(key, value)| below.get(*key) != Some(value));
@@ -96,7 +96,7 @@ fn mapping(mapping: &Mapping) -> Value {
     if mapping.synch || !mapping.extra.is_empty() { json!(mapping) } else { json!(mapping.attributes) }
 }
 
-/// An implementation with its sections as they are written in a file.
+/// Returns an implementation with its sections as they are written in a file.
 fn implementation(implementation: &Implementation) -> Value {
     let mut value = json!({"resource": implementation.resource});
     let sections = [

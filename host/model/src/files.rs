@@ -1,4 +1,4 @@
-//! Files that somebody names, and folders that nobody else may change.
+//! Bounded reading of regular files, and directories that only this user may enter.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Reads a regular file. At most `most` bytes and one more are read, so that the caller can say what is too large.
+/// Reads a regular file. At most `most` bytes and one more are read, so that the caller can detect a file that is too large.
 ///
 /// # Errors
-/// When it can't be read, or is no regular file: a pipe, a socket or a device may never answer, or never end.
+/// Fails if it can't be read, or is not a regular file: reading a pipe, a socket or a device may block or never end.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -20,7 +20,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// Reads a regular file of text.
 ///
 /// # Errors
-/// As [`read`], and when it has more than `most` bytes or is not UTF-8.
+/// Fails like [`read`], and if it has more than `most` bytes or is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     let bytes = read(path, most)?;
     if bytes.len() as u64 > most {
@@ -32,9 +32,9 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// As [`read`].
+/// Fails if it can't be opened, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
-    // Otherwise to open a pipe waits for its other end.
+    // Without the flag, opening a pipe blocks until its other end is opened.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let kind = file.metadata()?.file_type();
@@ -47,11 +47,11 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes a folder, with those above it, that only this user may enter, whatever the umask. One that is there is closed to
+/// Creates a directory, with its parents, that only this user may enter, whatever the umask. An existing one is closed to
 /// others.
 ///
 /// # Errors
-/// When it can't be made or closed, or belongs to another user.
+/// Fails if it can't be created or closed, or belongs to another user.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let found = fs::metadata(path)?;

@@ -1,5 +1,5 @@
-//! The compiled form: what the engine works on, and what the store keeps. Everything is resolved and checked; there are
-//! no spans, no files and no secrets in it.
+//! The compiled form of a description, which the engine works on and the store keeps. Everything is resolved and checked; it
+//! contains no spans, no contents of files and no secrets.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -15,20 +15,19 @@ pub struct Infrastructure {
     pub user_id: Value,
     /// The infrastructure's own `variables`; an object.
     pub variables: Value,
-    /// In the order of the description. Names are unique.
+    /// Nodes in the order of the description. Names are unique.
     pub nodes: Vec<Node>,
     /// The definitions of all types that `nodes` name, by type.
     pub definitions: IndexMap<String, Vec<Implementation>>,
-    /// How it is kept alive.
+    /// Limits of healing.
     #[serde(default)]
     pub maintenance: Maintenance,
-    /// Who is told of what happens to it.
+    /// Receivers of its events.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<Webhook>,
 }
 
-/// Most instances that an infrastructure may have, whatever a description asks for: what is planned and kept in memory grows with
-/// them.
+/// Maximum numbers of instances, whatever a description asks for: plans and memory grow with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstanceLimits {
@@ -47,14 +46,14 @@ impl Default for InstanceLimits {
 /// `maintenance`: what differs from the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Maintenance {
-    /// When more than this part of all instances (0 to 100), but more than one, looks dead at once, nothing is replaced.
+    /// Percentage of all instances (0 to 100). If more than this, and more than one, seem dead at once, nothing is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_above_percent: Option<f64>,
-    /// At most this part of all instances (0 to 100), but at least one, is replaced at a time.
+    /// Maximum percentage of all instances (0 to 100), but at least one, that is replaced at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_at_once_percent: Option<f64>,
-    /// Minutes after which instances that their cloud calls dead in every observation are replaced although so many are dead
-    /// that it was held; 0: never.
+    /// Minutes after which a hold ends for instances that their cloud reports dead in every observation: they are replaced. 0:
+    /// never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_minutes: Option<f64>,
 }
@@ -62,13 +61,13 @@ pub struct Maintenance {
 /// An item of `webhooks`: gets an HTTP POST for each stored event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
-    /// By which its credentials are found.
+    /// Name by which its credentials are selected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `http://` or `https://`; otherwise it is among the credentials, as its secret is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Names of the events to be told of; all when empty.
+    /// Names of the events that it receives; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
 }
@@ -81,9 +80,9 @@ pub struct Node {
     /// `type`: a key of [`Infrastructure::definitions`].
     #[serde(rename = "type")]
     pub node_type: String,
-    /// How many instances.
+    /// Range of the number of instances.
     pub scaling: Scaling,
-    /// What the user wrote under `scaling`, for templates; null when absent.
+    /// The user's `scaling` section, for templates; null when absent.
     #[serde(default)]
     pub scaling_section: Value,
     /// Keys and values that the `resource` section of an implementation must have; often empty.
@@ -97,30 +96,30 @@ pub struct Node {
     pub mappings: Mappings,
 }
 
-/// How many instances of a node there are.
+/// Range of the number of instances of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scaling {
-    /// At least 1.
+    /// Minimum, 1 or more.
     pub min: u32,
-    /// At least `min`.
+    /// Maximum, `min` or more.
     pub max: u32,
 }
 
 /// Attribute mappings of a node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mappings {
-    /// From nodes that this one depends on, by their names.
+    /// Mappings from nodes that this one depends on, by their names.
     pub inbound: IndexMap<String, Vec<Mapping>>,
-    /// To nodes that depend on this one, by their names.
+    /// Mappings to nodes that depend on this one, by their names.
     pub outbound: IndexMap<String, Vec<Mapping>>,
 }
 
-/// One attribute that goes along a dependency.
+/// An attribute that is passed along a dependency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mapping {
     /// Source and destination attribute; dotted names are allowed.
     pub attributes: (String, String),
-    /// The source must have it before the destination starts.
+    /// Set when the source must have it before the destination starts.
     #[serde(default)]
     pub synch: bool,
     /// Further keys that the user wrote.
@@ -128,7 +127,7 @@ pub struct Mapping {
     pub extra: Map<String, Value>,
 }
 
-/// One way to make a node: an item of a `node_def:TYPE` list.
+/// An implementation of a node type: an item of a `node_def:TYPE` list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Implementation {
     /// The `resource` section with `type`, templates unrendered.
@@ -144,16 +143,16 @@ pub struct Implementation {
     /// Absolute path of the directory of the file that defines it, for `{{definition_dir}}`; empty when it has none.
     #[serde(default)]
     pub definition_dir: String,
-    /// Where it stands, as `FILE:LINE:COLUMN`, for messages; empty when unknown.
+    /// Location, as `FILE:LINE:COLUMN`, for messages; empty when unknown.
     #[serde(default)]
     pub origin: String,
-    /// Where each string, key and section of it stands, by JSON pointer, as `FILE:LINE:COLUMN`. Lets a fault that comes up
-    /// in the middle of a deployment point at the user's line.
+    /// Location of each string, key and section of it, by JSON pointer, as `FILE:LINE:COLUMN`. A fault during a deployment can
+    /// point at the user's line by it.
     #[serde(default)]
     pub lines: IndexMap<String, String>,
 }
 
-/// When an instance counts as ready.
+/// Conditions under which an instance is ready.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthCheck {
     /// Checkers by keyword (`ping`, `ports`, `urls`, ...), each with what the user wrote under it, in the order in which
@@ -161,18 +160,24 @@ pub struct HealthCheck {
     pub checks: IndexMap<String, Value>,
     /// Seconds of continuous failure after which the instance has failed. Default 600.
     pub timeout: u64,
-    /// Seconds for which a machine that nothing checks must have been running before its instance is ready. Default 1.
+    /// Seconds for which a machine without health checks must have been running before its instance is ready. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_ready_seconds: Option<f64>,
 }
 
+/// Returns the keyword of a section: its `type`, by which the plugin is found.
+pub fn section_type(section: &Value) -> Option<&str> {
+    section.get("type").and_then(Value::as_str)
+}
+
 impl Infrastructure {
-    /// The node with this name.
+    /// Returns the node with this name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
     }
 
-    /// The implementations that a node may use: those of its type whose `resource` has every pair of its filter.
+    /// Returns the implementations that a node may use, with their positions: those of its type whose `resource` has every pair of
+    /// its filter.
     pub fn candidates<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = (usize, &'a Implementation)> {
         self.definitions.get(&node.node_type).into_iter().flatten().enumerate().filter(|(_, implementation)| {
             node.filter.iter().all(|(key, value)| implementation.resource.get(key) == Some(value))

@@ -1,6 +1,7 @@
-//! What the user wrote: read it, resolve it, check it, and compile it to a deployable graph.
+//! Descriptions, node definitions and credentials: reads, resolves and checks them, and compiles them to a deployable graph.
 //!
-//! This crate is pure but for reading the files that it is pointed at: it knows nothing of clouds, plugins, stores or time.
+//! Apart from reading the files that it is given and running commands for values of credentials, this crate is pure: clouds,
+//! plugins and stores are not known here.
 
 mod check;
 mod compile;
@@ -22,7 +23,8 @@ pub use definitions::{read_definition_document, read_definitions, read_definitio
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use document::{document, document_of_definitions};
 pub use infrastructure::{
-    HealthCheck, Implementation, Infrastructure, InstanceLimits, Maintenance, Mapping, Mappings, Node, Scaling, Webhook,
+    HealthCheck, Implementation, Infrastructure, InstanceLimits, Maintenance, Mapping, Mappings, Node, Scaling,
+    Webhook, section_type,
 };
 pub use placeholders::is_placeholder;
 pub use schema::{Schemas, SectionKind};

@@ -1,4 +1,4 @@
-//! What plugins say of their sections, and the check of a section against it.
+//! Schemas of the plugins' sections, and the check of a section against its schema.
 
 mod explain;
 
@@ -25,7 +25,7 @@ pub enum SectionKind {
 }
 
 impl SectionKind {
-    /// The key in a node definition.
+    /// Returns the key in a node definition.
     pub fn key(self) -> &'static str {
         match self {
             Self::Resource => "resource",
@@ -37,37 +37,37 @@ impl SectionKind {
     }
 }
 
-/// What is known of the plugins' sections.
+/// A source of the plugins' schemas and keywords.
 pub trait Schemas {
-    /// The JSON Schema of a section, `type` left out. For [`Section::HealthCheck`] the keyword is the key in the section,
-    /// and the schema is that of its value.
+    /// Returns the JSON Schema of a section, `type` left out. For [`SectionKind::HealthCheck`] the keyword is the key in the
+    /// section, and the schema is that of its value.
     fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Json>>;
 
-    /// Why a keyword that has a schema can't be used all the same; none when it can.
+    /// Returns the reason why a keyword that has a schema can't be used; `None` if it can.
     fn why_unavailable(&self, _section: SectionKind, _keyword: &str) -> Option<String> {
         None
     }
 
-    /// Why nobody can connect to this endpoint of a section; none when somebody may.
+    /// Returns the reason why no connection can be made to this endpoint of a section; `None` if it may be possible.
     fn endpoint_problem(&self, _section: SectionKind, _keyword: &str, _endpoint: &str) -> Option<String> {
         None
     }
 
-    /// Returns why nobody can be told anything at this URL of a webhook; none when somebody may.
+    /// Returns the reason why no event can be sent to this URL of a webhook; `None` if it may be possible.
     fn webhook_problem(&self, _url: &str) -> Option<String> {
         None
     }
 
-    /// The keywords that there are.
+    /// Returns the keywords of a section's plugins.
     fn keywords(&self, section: SectionKind) -> Vec<String>;
 
-    /// The JSON Schema of the credentials that go with a section.
+    /// Returns the JSON Schema of the credentials of a section.
     fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Json>>;
 }
 
-/// Checks a value against a schema, and tells of what does not fit at the user's lines. `omit` is a key of the value that
-/// the schema does not know.
-pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, problems: &mut Diagnostics) {
+/// Checks a value against a schema, and reports errors at the user's lines. `omit` is a key of the value that the schema does
+/// not have.
+pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, diagnostics: &mut Diagnostics) {
     let mut value = item.json();
     if let (Some(key), Some(object)) = (omit, value.as_object_mut()) {
         object.shift_remove(key);
@@ -76,10 +76,10 @@ pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, 
         Ok(validator) => validator,
         Err(error) => {
             let message = format!("{what} can't be checked: the plugin's schema is not valid: {error}");
-            problems.push(Diagnostic::warning("schema.invalid", message).at(&item.at, "not checked"));
+            diagnostics.push(Diagnostic::warning("schema.invalid", message).at(&item.at, "not checked"));
             return;
         }
     };
     let errors: Vec<_> = validator.iter_errors(&value).collect();
-    explain::explain(&errors, schema, item, what, problems);
+    explain::explain(&errors, schema, item, what, diagnostics);
 }

@@ -1,16 +1,16 @@
-//! Texts as templates and terminals take them.
+//! Classification of texts: templates, and characters that terminals do not show as they are.
 
 use serde_json::Value as Json;
 
-/// What begins an expression, a statement and a comment of a template (Jinja2).
+/// Delimiters that open an expression, a statement and a comment of a template (Jinja2).
 const MARKS: [&str; 3] = ["{{", "{%", "{#"];
 
-/// Whether a text becomes another one when it is rendered. A comment does: it is left out.
+/// Returns true for a text that rendering changes. A comment counts: it is left out.
 pub fn has_template(text: &str) -> bool {
     MARKS.iter().any(|mark| text.contains(mark))
 }
 
-/// Whether there is a template in any text of a value.
+/// Returns true if any text in a value is a template.
 pub fn contains_template(value: &Json) -> bool {
     match value {
         Json::String(text) => has_template(text),
@@ -20,8 +20,8 @@ pub fn contains_template(value: &Json) -> bool {
     }
 }
 
-/// Whether a terminal acts on this character, orders text by it, or shows nothing of it (Unicode TR 9 and TR 36, and the separators
-/// that some take for a line break). The joiners U+200C and U+200D are none of these: scripts and emoji are written with them.
+/// Returns true if a terminal acts on this character, orders text by it, or shows nothing of it (Unicode TR 9 and TR 36, and the
+/// separators that some take for a line break). The joiners U+200C and U+200D are allowed: scripts and emoji need them.
 pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(

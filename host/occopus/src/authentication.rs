@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use occopus_engine::Preview;
-use occopus_model::{Credential, Implementation, Infrastructure, Schemas, SectionKind, is_placeholder};
+use occopus_model::{Credential, Implementation, Infrastructure, Schemas, SectionKind, is_placeholder, section_type};
 use occopus_runtime::{CredentialSource, credential_selector};
 use serde_json::Value;
 
@@ -57,7 +57,7 @@ fn check_section(
     schemas: &dyn Schemas,
     credentials: &dyn CredentialSource,
 ) -> Authentication {
-    let keyword = value.get("type").and_then(Value::as_str).unwrap_or_default();
+    let keyword = section_type(value).unwrap_or_default();
     let mut found = Authentication {
         node_type: node_type.to_owned(),
         section: section.key(),

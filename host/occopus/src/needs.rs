@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use occopus_engine::Status;
-use occopus_model::{Infrastructure, contains_template};
+use occopus_model::{Infrastructure, contains_template, section_type};
 use occopus_runtime::PluginKind;
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub type Need = (PluginKind, String);
 
 /// Returns the plugins that a deployment may call.
 pub fn needs_of_description(infrastructure: &Infrastructure) -> Vec<Need> {
-    let typed = |section: &Value| section.get("type").and_then(Value::as_str).map(str::to_owned);
+    let typed = |section: &Value| section_type(section).map(str::to_owned);
     let mut needs = BTreeSet::new();
     for (_, implementation) in infrastructure.nodes.iter().flat_map(|node| infrastructure.candidates(node)) {
         needs.extend(typed(&implementation.resource).map(|keyword| (PluginKind::Driver, keyword)));

@@ -39,13 +39,13 @@ pub(crate) fn hold(bytes: &[u8]) {
 
 fn machine(host: &Host, mut fields: impl Iterator<Item = String>) {
     let handle = fields.next().unwrap_or_default();
-    let phase = fields.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let phase: u8 = fields.next().and_then(|text| text.parse().ok()).unwrap_or_default();
     let message = fields.next();
     let (mut addresses, mut attributes) = (Vec::new(), Vec::new());
     for field in fields {
         match field.split_once('=') {
             Some((name, value)) => attributes.push((name.to_owned(), value.to_owned())),
-            None => addresses.push((field, phase % 2 == 0)),
+            None => addresses.push((field, phase.is_multiple_of(2))),
         }
     }
     let kept = host.machine((2, handle), phase, addresses, attributes, message);

@@ -86,7 +86,10 @@ fn inside(secret: &str, offset: usize) -> String {
     encoded.get(first..last).unwrap_or_default().to_owned()
 }
 
-fn input(bytes: &[u8]) -> Option<(&str, &[u8], &[u8], &[u8])> {
+/// Secret, numbers, text before and text after.
+type Input<'a> = (&'a str, &'a [u8], &'a [u8], &'a [u8]);
+
+fn input(bytes: &[u8]) -> Option<Input<'_>> {
     let mut lines = bytes.splitn(3, |byte| *byte == b'\n');
     let (secret, numbers, text) = (lines.next()?, lines.next()?, lines.next()?);
     let at = text.iter().position(|byte| *byte == 0x1e).unwrap_or(text.len());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use occopus_model::section_type;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -47,7 +48,7 @@ impl ObserveBatcher {
 
     /// Observes one machine. Equal `resource` sections mean the same access to the same cloud.
     pub(super) async fn observe(&self, driver: &Arc<dyn Driver>, scope: &CallScope, handle: &Handle) -> Answer {
-        let kind = scope.section.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let kind = section_type(&scope.section).unwrap_or_default();
         let key = (kind.to_owned(), digest(scope.section.to_string().as_bytes()));
         let (answer, receive) = oneshot::channel();
         let request = ObserveRequest { handle: handle.clone(), answer };

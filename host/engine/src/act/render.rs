@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use occopus_model::{Implementation, Infrastructure, Node, contains_template};
+use occopus_model::{Implementation, Infrastructure, Node, contains_template, section_type};
 use serde_json::{Map, Value, json};
 
 use super::{PeerFacts, context, user_fields};
@@ -27,9 +27,9 @@ pub(crate) async fn render(plugins: &dyn Renderers, of: &RenderInput<'_>) -> Res
     let RenderInput { infra_id, infrastructure, node, implementation, instance, .. } = of;
     let data = context::template_data(infra_id, infrastructure, node, implementation, instance);
     let section = implementation.contextualisation.clone().unwrap_or_else(|| json!({}));
-    let keyword = section.get("type").and_then(Value::as_str).unwrap_or("basic").to_owned();
+    let keyword = section_type(&section).unwrap_or("basic").to_owned();
     let contextualiser = plugins.contextualiser(&keyword).ok_or_else(|| missing_plugin("contextualiser", &keyword))?;
-    let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
+    let driver = section_type(&implementation.resource).unwrap_or_default();
     let open_decisions = plugins.open_decisions(driver);
 
     let resource = render_resource(plugins, of, &data).await?;
@@ -103,7 +103,7 @@ async fn run_config_manager(
     section: &Value,
     data: &Value,
 ) -> Result<(Value, Value), Fault> {
-    let keyword = section.get("type").and_then(Value::as_str).unwrap_or_default();
+    let keyword = section_type(section).unwrap_or_default();
     let manager = plugins.config_manager(keyword);
     // A preview goes on without a missing config manager.
     if manager.is_none() && !of.context.preview {

@@ -109,13 +109,16 @@ impl Build<'_> {
             None => EventKind::InfraStart { name: infrastructure.name.clone() },
             Some(_) => EventKind::InfraUpdated,
         };
-        let created = now.infrastructure.as_ref().map_or_else(|| self.engine.clock.now(), |record| record.created);
-        let record = InfrastructureRecord {
-            name: infrastructure.name.clone(),
+        let new = || InfrastructureRecord {
+            name: String::new(),
             state: InfrastructureState::Building,
             message: None,
-            created,
+            created: self.engine.clock.now(),
         };
+        let mut record = now.infrastructure.clone().unwrap_or_else(new);
+        record.set_state(InfrastructureState::Building);
+        record.name.clone_from(&infrastructure.name);
+        record.message = None;
         let mut writes = vec![
             put(keys::desired(self.id), encode(desired)?),
             put(keys::infrastructure(self.id), encode(record)?),

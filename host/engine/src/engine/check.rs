@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use occopus_model::{Implementation, Infrastructure, InstanceLimits, Node};
-use serde_json::Value;
+use occopus_model::{Implementation, Infrastructure, InstanceLimits, Node, section_type};
 
 use crate::error::EngineError;
 use crate::plan::Targets;
@@ -39,17 +38,17 @@ fn node_plugins(node: &Node, implementation: &Implementation, plugins: &dyn Plug
         let location = Some(line.clone()).filter(|line| !line.is_empty());
         Err(EngineError::NoPlugin { node: node.name.clone(), kind, keyword: keyword.into(), location })
     };
-    let keyword = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
+    let keyword = section_type(&implementation.resource).unwrap_or_default();
     if plugins.driver(keyword).is_none() {
         return missing("driver", keyword, "/resource/type");
     }
     let contextualisation = implementation.contextualisation.as_ref();
-    let keyword = contextualisation.and_then(|section| section.get("type")).and_then(Value::as_str).unwrap_or("basic");
+    let keyword = contextualisation.and_then(section_type).unwrap_or("basic");
     if plugins.contextualiser(keyword).is_none() {
         return missing("contextualiser", keyword, "/contextualisation/type");
     }
     let managed = implementation.config_management.as_ref();
-    if let Some(keyword) = managed.and_then(|section| section.get("type")).and_then(Value::as_str)
+    if let Some(keyword) = managed.and_then(section_type)
         && plugins.config_manager(keyword).is_none()
     {
         return missing("config manager", keyword, "/config_management/type");

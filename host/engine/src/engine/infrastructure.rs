@@ -27,7 +27,7 @@ pub(super) async fn set_state(
     let key = keys::infrastructure(id);
     let unknown = || EngineError::UnknownInfrastructure { id: id.into() };
     let record: InfrastructureRecord = load_record(&*engine.store, &key).await?.ok_or_else(unknown)?;
-    let mut record = InfrastructureRecord { state, message, ..record };
+    let mut record = InfrastructureRecord { message, ..record };
     let (mut events, mut writes) = (events, Vec::new());
     if state == InfrastructureState::Ready {
         // The current description is deployed: a later change that fails rolls back to it.
@@ -35,10 +35,13 @@ pub(super) async fn set_state(
         // Everything was just created or observed: no node waits for another attempt.
         writes.push(Write::DeletePrefix { prefix: keys::all_failing(id) });
     }
-    if !matches!(state, InfrastructureState::Building | InfrastructureState::Destroying) {
+    if matches!(state, InfrastructureState::Building | InfrastructureState::Destroying) {
+        record.set_state(state);
+    } else {
         // The caller gives the cause; the state is what the records say.
-        let (state, _) = view::current_state(&*engine.store, id, &record).await?;
-        record.state = state;
+        let given = InfrastructureRecord { state, ..record.clone() };
+        let (state, _) = view::current_state(&*engine.store, id, &given).await?;
+        record.set_state(state);
         if state != InfrastructureState::Ready {
             events.retain(|event| *event != EventKind::InfraReady);
         }

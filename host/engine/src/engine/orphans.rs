@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use occopus_model::section_type;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +49,7 @@ async fn sweep_owned(
     let mut seen = HashSet::new();
     let ctx = engine.run_context(id, lease, CancellationToken::new());
     for section in sections {
-        let keyword = section.get("type").and_then(Value::as_str).unwrap_or_default();
+        let keyword = section_type(section).unwrap_or_default();
         let failed = |reason: FailureReason| {
             let failure = NodeFailure::new(String::new(), "", keyword.to_owned(), None, reason);
             EngineError::Node { failure: Box::new(failure), rolled_back: false, left: Vec::new() }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
-use occopus_model::{Implementation, Infrastructure, Node};
+use occopus_model::{Implementation, Infrastructure, Node, section_type};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -92,7 +92,7 @@ async fn preview_node(
     let facts = peers.facts_for(index);
     let rendering = RenderInput { infra_id, infrastructure, node, implementation, instance, facts, context };
     let failed = |fault: Fault| {
-        let driver = implementation.resource.get("type").and_then(Value::as_str).unwrap_or_default();
+        let driver = section_type(&implementation.resource).unwrap_or_default();
         let reason = FailureReason::Call { call: "render".into(), fault, attempts: 1, seconds: 0 };
         NodeFailure::new(node.name.clone(), instance, driver.to_owned(), Some(implementation), reason)
     };
@@ -139,7 +139,7 @@ fn create_request(
 
 /// Returns all reasons why the driver would refuse the request. A missing plugin is reported elsewhere.
 async fn check(plugins: &dyn OfflinePlugins, request: &CreateRequest) -> Result<Vec<Detail>, Fault> {
-    let keyword = request.scope.section.get("type").and_then(Value::as_str).unwrap_or_default();
+    let keyword = section_type(&request.scope.section).unwrap_or_default();
     plugins.check(keyword, request).await
 }
 

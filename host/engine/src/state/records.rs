@@ -4,7 +4,7 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use occopus_model::{HealthCheck, Implementation, Infrastructure};
+use occopus_model::{HealthCheck, Implementation, Infrastructure, section_type};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -190,10 +190,18 @@ pub(crate) struct AddressReference {
     pub(crate) address: String,
 }
 
+impl InfrastructureRecord {
+    /// Changes the state.
+    pub(crate) fn set_state(&mut self, state: InfrastructureState) {
+        debug_assert!(self.state == state || self.state.can_become(state), "{} -> {state}", self.state);
+        self.state = state;
+    }
+}
+
 impl InstanceRecord {
     /// Returns the driver's keyword.
     pub(crate) fn driver(&self) -> &str {
-        self.section.get("type").and_then(Value::as_str).unwrap_or_default()
+        section_type(&self.section).unwrap_or_default()
     }
 
     /// Returns whether it is certain that no machine exists: the create call failed for good, or has had no effect so
@@ -238,6 +246,7 @@ impl InstanceRecord {
     /// Changes the state, and the time since which it holds.
     pub(crate) fn set_state(&mut self, state: InstanceState, now: Timestamp) {
         if self.state != state {
+            debug_assert!(self.state.can_become(state), "instance {}: {} -> {state}", self.id, self.state);
             self.state = state;
             self.since = now;
         }

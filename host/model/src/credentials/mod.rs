@@ -1,4 +1,4 @@
-//! The user's credentials: rules that say which go with which section.
+//! The user's credentials: rules that select them for sections of node definitions.
 
 mod rules;
 mod secret;
@@ -16,24 +16,24 @@ use crate::yaml::{AllowedTags, CommandOutputs, CommandPolicy, Loader};
 pub use secret::Secret;
 pub use tls::Tls;
 
-/// What a section's plugin authenticates with.
+/// Credentials that a section's plugin authenticates with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// By the keys that the user wrote.
+    /// Values by the keys that the user wrote.
     pub fields: BTreeMap<String, Secret>,
-    /// With which connections to the section's endpoint are made. No plugin gets it.
+    /// Certificates for connections to the section's endpoint. No plugin gets them.
     pub tls: Tls,
-    /// Where the rule is that chose it, as `FILE:LINE`.
+    /// Location of the rule that selected it, as `FILE:LINE`.
     pub rule: String,
 }
 
-/// More than one rule matches: no choice is made between them.
+/// Error: more than one rule matches a section, and no choice is made between them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("several rules for credentials match `{section}`: {}; add selectors until one is left", rules.join(", "))]
 pub struct AmbiguousCredentials {
-    /// The key of the section.
+    /// Key of the section.
     pub section: &'static str,
-    /// Where the rules are, as `FILE:LINE`.
+    /// Locations of the rules, as `FILE:LINE`.
     pub rules: Vec<String>,
 }
 
@@ -41,22 +41,24 @@ pub struct AmbiguousCredentials {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AuthData(Vec<Rule>);
 
-/// What came of reading a file of credentials.
+/// Result of reading a file of credentials.
 #[derive(Debug)]
 pub struct CredentialsReading {
-    /// The rules; none when something is wrong.
+    /// The rules; `None` if there is an error.
     pub data: Option<AuthData>,
-    /// What is wrong, and what is doubtful.
+    /// Errors and warnings.
     pub diagnostics: Diagnostics,
-    /// The files that values come from, whether they could be read or not. What is read again may differ when they have
-    /// changed.
+    /// Files that values come from, whether they could be read or not. A second reading may differ if they have changed.
     pub files: Vec<PathBuf>,
-    /// What commands have printed.
+    /// Outputs of the commands that were run.
     pub outputs: CommandOutputs,
 }
 
 impl CredentialsReading {
-    /// The rules and what is doubtful, or all that is wrong.
+    /// Returns the rules and the warnings.
+    ///
+    /// # Errors
+    /// Returns all diagnostics if one of them is an error.
     pub fn into_result(self) -> Result<(AuthData, Diagnostics), Diagnostics> {
         match self.data {
             Some(data) => Ok((data, self.diagnostics)),
@@ -68,23 +70,24 @@ impl CredentialsReading {
 #[derive(Debug, Clone, PartialEq)]
 struct Rule {
     section: SectionKind,
-    /// What the section must have.
+    /// Pairs that the section must have.
     selectors: Map<String, Json>,
     credential: Credential,
 }
 
 impl AuthData {
-    /// No rules.
+    /// Returns credentials without rules.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Reads a file, and checks it against what the plugins say of their credentials. Commands are run for values.
+    /// Reads a file, and checks it against the plugins' schemas of credentials. Runs the commands of values that `outputs` lacks;
+    /// blocks until they end.
     pub fn read(path: &Path, outputs: CommandOutputs, schemas: &dyn Schemas) -> CredentialsReading {
         Self::load(path, CommandPolicy::Run(outputs), schemas)
     }
 
-    /// Checks a file like [`AuthData::read`], and runs nothing: some values are stand-ins.
+    /// Checks a file like [`AuthData::read`], but runs nothing: the values of commands are stand-ins.
     pub fn check(path: &Path, schemas: &dyn Schemas) -> CredentialsReading {
         Self::load(path, CommandPolicy::StandIns, schemas)
     }
@@ -93,26 +96,29 @@ impl AuthData {
         let mut loader = Loader::new(AllowedTags::Environment);
         loader.commands = values;
         let root = loader.load(path);
-        let mut problems = loader.diagnostics;
+        let mut diagnostics = loader.diagnostics;
         if root.is_some() {
-            problems.merge(permissions(path));
+            diagnostics.merge(permissions(path));
         }
         let rules = root
-            .map(|root| rules::check(&root, schemas, &mut loader.referenced_files, &mut problems))
+            .map(|root| rules::check(&root, schemas, &mut loader.referenced_files, &mut diagnostics))
             .unwrap_or_default();
         let outputs = match loader.commands {
             CommandPolicy::Run(outputs) => outputs,
             CommandPolicy::StandIns => CommandOutputs::default(),
         };
         CredentialsReading {
-            data: (!problems.has_errors()).then_some(Self(rules)),
-            diagnostics: problems,
+            data: (!diagnostics.has_errors()).then_some(Self(rules)),
+            diagnostics,
             files: loader.referenced_files,
             outputs,
         }
     }
 
-    /// The credential for a section of a node definition; none when no rule matches.
+    /// Returns the credential for a section of a node definition; `None` if no rule matches.
+    ///
+    /// # Errors
+    /// Fails if more than one rule matches.
     pub fn select(&self, section: SectionKind, value: &Json) -> Result<Option<Credential>, AmbiguousCredentials> {
         let matches = |rule: &&Rule| {
             rule.section == section && rule.selectors.iter().all(|(key, wanted)| value.get(key) == Some(wanted))
@@ -132,14 +138,14 @@ impl AuthData {
 #[cfg(unix)]
 fn permissions(path: &Path) -> Diagnostics {
     use std::os::unix::fs::PermissionsExt as _;
-    let mut problems = Diagnostics::default();
+    let mut diagnostics = Diagnostics::default();
     let mode = std::fs::metadata(path).map(|data| data.permissions().mode()).unwrap_or_default();
     if mode & 0o077 != 0 {
         let message = format!("other users of this machine may read or change the credentials in {}", path.display());
-        let problem = Diagnostic::warning("credentials.permissions", message).in_file(path);
-        problems.push(problem.help(format!("chmod 600 {}", path.display())));
+        let diagnostic = Diagnostic::warning("credentials.permissions", message).in_file(path);
+        diagnostics.push(diagnostic.help(format!("chmod 600 {}", path.display())));
     }
-    problems
+    diagnostics
 }
 
 #[cfg(not(unix))]

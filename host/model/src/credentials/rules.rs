@@ -17,17 +17,17 @@ pub(super) fn check(
     root: &Item,
     schemas: &dyn Schemas,
     named: &mut Vec<PathBuf>,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Vec<Rule> {
     let what = "a file of credentials";
-    let Some(entries) = check::mapping(root, what, problems) else { return Vec::new() };
-    check::keys(root, entries, what, &SECTIONS.map(SectionKind::key), &[], problems);
+    let Some(entries) = check::mapping(root, what, diagnostics) else { return Vec::new() };
+    check::keys(root, entries, what, &SECTIONS.map(SectionKind::key), &[], diagnostics);
     let mut rules = Vec::new();
     for section in SECTIONS {
-        // Blank means none.
+        // A blank section has no rules.
         let Some(list) = root.get(section.key()).filter(|list| !check::is_null(list)) else { continue };
-        let items = check::sequence(list, &format!("`{}`", section.key()), problems).unwrap_or_default();
-        rules.extend(items.iter().filter_map(|item| rule(section, item, schemas, named, problems)));
+        let items = check::sequence(list, &format!("`{}`", section.key()), diagnostics).unwrap_or_default();
+        rules.extend(items.iter().filter_map(|item| rule(section, item, schemas, named, diagnostics)));
     }
     rules
 }
@@ -37,11 +37,11 @@ fn rule(
     item: &Item,
     schemas: &dyn Schemas,
     named: &mut Vec<PathBuf>,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<Rule> {
-    let entries = check::mapping(item, "a rule for credentials", problems)?;
+    let entries = check::mapping(item, "a rule for credentials", diagnostics)?;
     let Some(data) = item.get("auth_data") else {
-        problems.push(check::missing_key("auth_data", "a rule for credentials", item));
+        diagnostics.push(check::missing_key("auth_data", "a rule for credentials", item));
         return None;
     };
     let selectors: Map<_, _> = entries
@@ -49,27 +49,27 @@ fn rule(
         .filter(|entry| entry.key != "auth_data")
         .map(|entry| (entry.key.clone(), entry.value.json()))
         .collect();
-    check::mapping(data, "`auth_data`", problems)?;
-    let before = problems.len();
+    check::mapping(data, "`auth_data`", diagnostics)?;
+    let before = diagnostics.len();
     let (tls, data) = match section {
         SectionKind::Resource => {
             let keyword = item.get("type").and_then(|keyword| keyword.str());
             let own = keyword.and_then(|name| schemas.credentials_schema(section, name));
-            tls::extract(data, own.as_deref(), named, problems)
+            tls::extract(data, own.as_deref(), named, diagnostics)
         }
-        // Nothing is connected to for them with certificates.
+        // No connection with certificates is made for the other sections.
         _ => (Tls::default(), data.clone()),
     };
     let data = &data;
-    let fields = fields(data, problems);
+    let fields = fields(data, diagnostics);
     if section == SectionKind::Webhook {
         let entries = data.mapping().unwrap_or_default();
-        check::keys(data, entries, "`auth_data` of a webhook", &["secret", "url"], &[], problems);
+        check::keys(data, entries, "`auth_data` of a webhook", &["secret", "url"], &[], diagnostics);
     } else if let Some(keyword) = item.get("type")
         && let Some(name) = keyword.str()
-        && problems.len() == before
+        && diagnostics.len() == before
     {
-        check_type(section, name, keyword, data, schemas, problems);
+        check_type(section, name, keyword, data, schemas, diagnostics);
     }
     let rule = format!("{}:{}", item.at.source.path.display(), item.at.line);
     Some(Rule { section, selectors, credential: Credential { fields, tls, rule } })
@@ -81,22 +81,22 @@ fn check_type(
     keyword: &Item,
     data: &Item,
     schemas: &dyn Schemas,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) {
     if let Some(schema) = schemas.credentials_schema(section, name) {
-        schema::check(&schema, data, None, &format!("`auth_data` for the type `{name}`"), problems);
+        schema::check(&schema, data, None, &format!("`auth_data` for the type `{name}`"), diagnostics);
         return;
     }
     let known = schemas.keywords(section);
     if !known.iter().any(|known| known == name) {
-        let problem =
+        let diagnostic =
             Diagnostic::warning("plugin.unknown", format!("no plugin serves the type `{name}` of `{}`", section.key()));
         let help = suggestion(name, known.iter().map(String::as_str));
-        problems.push(problem.at(&keyword.at, "this rule is never used").help(help));
+        diagnostics.push(diagnostic.at(&keyword.at, "this rule is never used").help(help));
     }
 }
 
-fn fields(data: &Item, problems: &mut Diagnostics) -> BTreeMap<String, Secret> {
+fn fields(data: &Item, diagnostics: &mut Diagnostics) -> BTreeMap<String, Secret> {
     let mut fields = BTreeMap::new();
     for entry in data.mapping().unwrap_or_default() {
         match entry.value.str() {
@@ -104,8 +104,8 @@ fn fields(data: &Item, problems: &mut Diagnostics) -> BTreeMap<String, Secret> {
                 fields.insert(entry.key.clone(), Secret::new(text.to_owned()));
             }
             None => {
-                let problem = wrong_kind(&format!("`{}`", entry.key), "a text", &entry.value);
-                problems.push(problem.help("put it in quotes"));
+                let diagnostic = wrong_kind(&format!("`{}`", entry.key), "a text", &entry.value);
+                diagnostics.push(diagnostic.help("put it in quotes"));
             }
         }
     }

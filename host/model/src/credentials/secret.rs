@@ -1,20 +1,20 @@
-//! A text that is neither shown nor left in memory.
+//! A text that is neither printed nor left in memory.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret. It is wiped from memory when it is dropped.
+/// A secret text. It is wiped from memory when it is dropped, and its `Debug` form is `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// This text.
+    /// Wraps a text.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text itself.
+    /// Returns the text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }

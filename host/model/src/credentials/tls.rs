@@ -1,4 +1,4 @@
-//! Certificates in a file of credentials: for connections, and for no plugin to see.
+//! Certificates in a file of credentials. The host uses them for connections; no plugin gets them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,59 +9,59 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::files;
 use crate::yaml::Item;
 
-/// The keys, which every rule may have beside those of its plugin.
+/// Keys that every rule may have beside those of its plugin.
 const KEYS: [&str; 3] = ["ca", "client_certificate", "client_key"];
-/// Bytes of a file of certificates.
+/// Maximum bytes of a file of certificates.
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// Certificates for connections to a section's endpoint, in PEM (RFC 7468).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The authorities that are trusted, instead of those of the system.
+    /// Certificates of the authorities that are trusted, instead of those of the system.
     pub ca: Option<String>,
-    /// A certificate, with those up to its authority, and its key.
+    /// Client certificate with its chain up to the authority, and its private key.
     pub client: Option<(String, Secret)>,
 }
 
 impl Tls {
-    /// Whether connections are made as they are without it.
+    /// Returns true if connections are made as they are without certificates.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Takes the certificates out of `auth_data`, and leaves what is for the plugin, also where its schema has such a key of its own.
-/// Each is PEM, or the path of a file with it, which is added to the files.
+/// Takes the certificates out of `auth_data`, and returns them with what remains for the plugin. A key that the plugin's schema
+/// has itself stays. Each certificate is PEM, or the path of a file with it, which is added to `named`.
 pub(super) fn extract(
     data: &Item,
     schema: Option<&Value>,
     named: &mut Vec<PathBuf>,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> (Tls, Item) {
     let properties = schema.and_then(|schema| schema.get("properties"));
     let is_own = |name: &str| properties.is_some_and(|properties| properties.get(name).is_some());
     let ours: Vec<&str> = KEYS.into_iter().filter(|name| !is_own(name)).collect();
     let given = |name: &str| data.get(name).filter(|_| ours.contains(&name));
-    let [ca, certificate, key] = KEYS.map(|name| given(name).and_then(|item| read_pem(name, item, named, problems)));
+    let [ca, certificate, key] = KEYS.map(|name| given(name).and_then(|item| read_pem(name, item, named, diagnostics)));
     for (one, other) in [(KEYS[1], KEYS[2]), (KEYS[2], KEYS[1])] {
         if let Some(item) = given(one).filter(|_| given(other).is_none()) {
-            let problem = Diagnostic::error("credentials.certificate", format!("`{one}` needs `{other}` beside it"));
-            problems.push(problem.at(&item.at, "alone here"));
+            let diagnostic = Diagnostic::error("credentials.certificate", format!("`{one}` needs `{other}` beside it"));
+            diagnostics.push(diagnostic.at(&item.at, "alone here"));
         }
     }
     let client = certificate.zip(key).map(|(certificate, key)| (certificate, Secret::new(key)));
     (Tls { ca, client }, data.without(&ours))
 }
 
-fn read_pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Diagnostics) -> Option<String> {
+fn read_pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, diagnostics: &mut Diagnostics) -> Option<String> {
     let mut refuse = |message: String| {
-        let problem = Diagnostic::error("credentials.certificate", message).at(&item.at, "here");
-        problems.push(problem.help("name a file in PEM, or write the PEM itself as a block (`|`)"));
+        let diagnostic = Diagnostic::error("credentials.certificate", message).at(&item.at, "here");
+        diagnostics.push(diagnostic.help("name a file in PEM, or write the PEM itself as a block (`|`)"));
         None
     };
-    // A broken tag was told of.
+    // A broken tag is reported already.
     let text = item.str()?;
-    // What a command would print, where none is run.
+    // The stand-in for the output of a command that is not run.
     if text.contains("{{") {
         return None;
     }
@@ -82,14 +82,14 @@ fn read_pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, problems: &mut Di
     if !text.contains(wanted) {
         return refuse(format!("`{name}` has no `{wanted}` in it"));
     }
-    // Nothing of it is shown: it may be a key.
+    // Nothing of it is printed: it may be a key.
     if text.lines().any(|line| line.contains("-----") && !is_pem_boundary(line)) {
         return refuse(format!("`{name}` is not PEM: its line breaks are missing"));
     }
     Some(text)
 }
 
-/// Whether a line is the beginning or the end of a piece of PEM, and nothing else.
+/// Returns true for a line that is a boundary of a PEM block, and nothing else.
 fn is_pem_boundary(line: &str) -> bool {
     let inner = line.trim().strip_prefix("-----").and_then(|rest| rest.strip_suffix("-----"));
     inner.is_some_and(|inner| (inner.starts_with("BEGIN ") || inner.starts_with("END ")) && !inner.contains("-----"))

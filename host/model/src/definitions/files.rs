@@ -1,12 +1,12 @@
-//! Which files have node definitions.
+//! Selection of the files that have node definitions.
 
 use std::path::{Path, PathBuf};
 
 use super::DEFINITION_KEY_PREFIX;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
-/// The files that paths name. A directory stands for the files in it that have definitions. None when one can't be read.
-pub(super) fn expand(paths: &[PathBuf], problems: &mut Diagnostics) -> Option<Vec<PathBuf>> {
+/// Returns the files that paths name; `None` if one can't be read. A directory stands for the files in it that have definitions.
+pub(super) fn expand(paths: &[PathBuf], diagnostics: &mut Diagnostics) -> Option<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut is_complete = true;
     for path in paths {
@@ -18,9 +18,9 @@ pub(super) fn expand(paths: &[PathBuf], problems: &mut Diagnostics) -> Option<Ve
             Ok(found) if found.is_empty() => {
                 is_complete = false;
                 let message = format!("no file in {} has node definitions", path.display());
-                let problem = Diagnostic::error("file.nothing", message).in_file(path);
-                problems.push(
-                    problem
+                let diagnostic = Diagnostic::error("file.nothing", message).in_file(path);
+                diagnostics.push(
+                    diagnostic
                         .help("files that end in `.yaml` or `.yml` and have a key such as `'node_def:web'` are read"),
                 );
             }
@@ -28,7 +28,7 @@ pub(super) fn expand(paths: &[PathBuf], problems: &mut Diagnostics) -> Option<Ve
             Err(error) => {
                 is_complete = false;
                 let message = format!("{} can't be read: {error}", path.display());
-                problems.push(Diagnostic::error("file.unreadable", message).in_file(path));
+                diagnostics.push(Diagnostic::error("file.unreadable", message).in_file(path));
             }
         }
     }
@@ -48,7 +48,8 @@ fn in_directory(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Other files in the directory are there to be imported, and need not be YAML at all.
+/// Returns true if a line begins with the key of a definition. Other files of the directory are there to be imported, and
+/// need not be YAML.
 fn mentions_definitions(path: &Path) -> std::io::Result<bool> {
     use std::io::BufRead as _;
     let mut lines = std::io::BufReader::new(crate::files::open(path)?);

@@ -1,4 +1,4 @@
-//! One implementation: its sections, each checked against what its plugin says of it.
+//! An implementation: its sections, each checked against the schema of its plugin.
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -14,20 +14,20 @@ use crate::yaml::{Item, Span};
 
 const SECTIONS: [&str; 4] = ["resource", "contextualisation", "config_management", "health_check"];
 
-/// None when it is not even a mapping; flaws are in `problems`.
-pub(super) fn check(item: &Item, schemas: &dyn Schemas, problems: &mut Diagnostics) -> Option<Implementation> {
-    let entries = check::mapping(item, "an implementation", problems)?;
-    check::keys(item, entries, "an implementation", &SECTIONS, &["resource"], problems);
+/// Checks an implementation. Returns `None` only if it is not a mapping; all other errors are in `diagnostics`.
+pub(super) fn check(item: &Item, schemas: &dyn Schemas, diagnostics: &mut Diagnostics) -> Option<Implementation> {
+    let entries = check::mapping(item, "an implementation", diagnostics)?;
+    check::keys(item, entries, "an implementation", &SECTIONS, &["resource"], diagnostics);
     let mut section = |section: SectionKind| {
         let item = item.get(section.key())?;
-        check_plugin_section(section, item, schemas, problems);
+        check_plugin_section(section, item, schemas, diagnostics);
         Some(item.json())
     };
     let resource = section(SectionKind::Resource);
     let contextualisation = section(SectionKind::Contextualisation);
     let config_management = section(SectionKind::ConfigManagement);
-    let health_check = health::check(item.get("health_check"), schemas, problems);
-    placeholders::find(item, problems);
+    let health_check = health::check(item.get("health_check"), schemas, diagnostics);
+    placeholders::find(item, diagnostics);
 
     let mut lines = IndexMap::new();
     item.visit_spans("", &mut |pointer, at| {
@@ -44,7 +44,7 @@ pub(super) fn check(item: &Item, schemas: &dyn Schemas, problems: &mut Diagnosti
     })
 }
 
-/// Absolute path of the directory of the file that has the implementation; empty when no file has it.
+/// Returns the absolute path of the directory of the implementation's file; empty when no file has it.
 fn directory(item: &Item) -> String {
     let source = &item.node.span.source;
     if !source.is_file {
@@ -55,25 +55,25 @@ fn directory(item: &Item) -> String {
     file.parent().map(|parent| parent.display().to_string()).unwrap_or_default()
 }
 
-fn check_plugin_section(section: SectionKind, item: &Item, schemas: &dyn Schemas, problems: &mut Diagnostics) {
+fn check_plugin_section(section: SectionKind, item: &Item, schemas: &dyn Schemas, diagnostics: &mut Diagnostics) {
     let what = format!("`{}`", section.key());
-    if check::mapping(item, &what, problems).is_none() {
+    if check::mapping(item, &what, diagnostics).is_none() {
         return;
     }
     let known = schemas.keywords(section);
     let Some(keyword) = item.get("type") else {
-        let problem = check::missing_key("type", &what, item);
-        problems.push(problem.help(suggestion("", known.iter().map(String::as_str))));
+        let diagnostic = check::missing_key("type", &what, item);
+        diagnostics.push(diagnostic.help(suggestion("", known.iter().map(String::as_str))));
         return;
     };
-    let Some(name) = check::text(keyword, &format!("`type` of {what}"), problems) else { return };
+    let Some(name) = check::text(keyword, &format!("`type` of {what}"), diagnostics) else { return };
     match schemas.schema(section, name) {
         Some(schema) => {
-            schema::check(&schema, item, Some("type"), &format!("{what} of type `{name}`"), problems);
-            warn_if_unavailable(section, name, &keyword.at, schemas, problems);
-            check_endpoint(section, name, item, schemas, problems);
+            schema::check(&schema, item, Some("type"), &format!("{what} of type `{name}`"), diagnostics);
+            warn_if_unavailable(section, name, &keyword.at, schemas, diagnostics);
+            check_endpoint(section, name, item, schemas, diagnostics);
         }
-        // It is there, but does not tell; the run will.
+        // The plugin is there, but gives no schema. Errors show when it runs.
         None if known.iter().any(|known| known == name) => {}
         None => {
             let list: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
@@ -85,32 +85,39 @@ fn check_plugin_section(section: SectionKind, item: &Item, schemas: &dyn Schemas
             if let Some(meant) = crate::diagnostic::closest_match(name, known.iter().map(String::as_str)) {
                 help = format!("did you mean `{meant}`? {help}");
             }
-            let problem = Diagnostic::error("plugin.unknown", format!("no plugin serves the type `{name}` of {what}"));
-            problems.push(problem.at(&keyword.at, "not known").help(help));
+            let diagnostic =
+                Diagnostic::error("plugin.unknown", format!("no plugin serves the type `{name}` of {what}"));
+            diagnostics.push(diagnostic.at(&keyword.at, "not known").help(help));
         }
     }
 }
 
-/// Tells of an endpoint that nobody could connect to, however it is rendered.
-fn check_endpoint(section: SectionKind, keyword: &str, item: &Item, schemas: &dyn Schemas, problems: &mut Diagnostics) {
+/// Reports an endpoint that no connection can be made to, however it is rendered.
+fn check_endpoint(
+    section: SectionKind,
+    keyword: &str,
+    item: &Item,
+    schemas: &dyn Schemas,
+    diagnostics: &mut Diagnostics,
+) {
     let Some(at) = item.get("endpoint") else { return };
     let Some(text) = at.str().filter(|text| !has_template(text) && !is_placeholder(text)) else { return };
     if let Some(why) = schemas.endpoint_problem(section, keyword, text) {
-        problems.push(Diagnostic::error("value.endpoint", why).at(&at.at, "not an endpoint").obstacle());
+        diagnostics.push(Diagnostic::error("value.endpoint", why).at(&at.at, "not an endpoint").obstacle());
     }
 }
 
-/// Warns of a plugin whose section can be checked, and no more.
+/// Warns of a plugin whose section can be checked, but that can't be called.
 pub(super) fn warn_if_unavailable(
     section: SectionKind,
     keyword: &str,
     at: &Span,
     schemas: &dyn Schemas,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) {
     if let Some(why) = schemas.why_unavailable(section, keyword) {
         let message = format!("nothing can be deployed with `{keyword}`: {why}");
-        let problem = Diagnostic::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed");
-        problems.push(problem.reported_once());
+        let diagnostic = Diagnostic::warning("plugin.unavailable", message).at(at, "checked, but not to be deployed");
+        diagnostics.push(diagnostic.reported_once());
     }
 }

@@ -1,4 +1,4 @@
-//! `dependencies`: which node needs which, and the attributes that go along.
+//! `dependencies`: edges between nodes, and the attributes that are passed along them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::diagnostic::{Diagnostic, Diagnostics, closest_match, suggestion};
 use crate::infrastructure::{Mapping, Node};
 use crate::yaml::{Item, Value, YamlNode};
 
-/// Checks the list, and writes what it says to the nodes. `items` are the nodes as they are written.
-pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &mut Diagnostics) {
+/// Checks the list, and adds the edges and mappings to the nodes. `items` are the nodes as they are written.
+pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], diagnostics: &mut Diagnostics) {
     if check::is_null(list) || list.mapping().is_some_and(<[_]>::is_empty) {
         return;
     }
-    let Some(list) = check::sequence(list, "`dependencies`", problems) else { return };
-    let graph = NodeIndex::new(items, nodes);
+    let Some(list) = check::sequence(list, "`dependencies`", diagnostics) else { return };
+    let index = NodeIndex::new(items, nodes);
     let mut edges = Vec::new();
     let mut mappings = Vec::new();
     for item in list {
         let (connection, mapped) = match item.mapping() {
             Some(entries) => {
-                check_misspelled_keys(item, problems);
+                check_misspelled_keys(item, diagnostics);
                 let Some(connection) = item.get("connection") else {
                     if !entries.iter().any(|entry| closest_match(&entry.key, ["connection"]).is_some()) {
-                        problems.push(check::missing_key("connection", "a dependency", item));
+                        diagnostics.push(check::missing_key("connection", "a dependency", item));
                     }
                     continue;
                 };
@@ -34,13 +34,13 @@ pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &
             }
             None => (item, None),
         };
-        let mapped = mapped.map(|item| all_mappings(item, problems)).unwrap_or_default();
-        if let Some((dependent, dependee)) = graph.resolve_pair(connection, problems) {
+        let mapped = mapped.map(|item| all_mappings(item, diagnostics)).unwrap_or_default();
+        if let Some((dependent, dependee)) = index.resolve_pair(connection, diagnostics) {
             edges.push(Edge { dependent, dependee, at: connection.at.clone() });
             mappings.push((dependent, dependee, mapped));
         }
     }
-    order::check(&edges, nodes, problems);
+    order::check(&edges, nodes, diagnostics);
     for (dependent, dependee, mapped) in mappings {
         if mapped.is_empty() || dependent == dependee {
             continue;
@@ -51,8 +51,8 @@ pub(super) fn check(list: &Item, items: &[Item], nodes: &mut [Node], problems: &
     }
 }
 
-/// Other keys are allowed and do nothing, so a slip in a known one would go unseen.
-fn check_misspelled_keys(item: &Item, problems: &mut Diagnostics) {
+/// Reports misspellings of the known keys. Other keys are allowed and have no effect.
+fn check_misspelled_keys(item: &Item, diagnostics: &mut Diagnostics) {
     let known = ["connection", "mappings"];
     for entry in item.mapping().unwrap_or_default() {
         if known.contains(&entry.key.as_str()) {
@@ -61,18 +61,18 @@ fn check_misspelled_keys(item: &Item, problems: &mut Diagnostics) {
         if let Some(known) =
             closest_match(&entry.key, known).filter(|known| *known != entry.key && item.get(known).is_none())
         {
-            let problem = Diagnostic::error("key.unknown", format!("unknown key `{}` in a dependency", entry.key));
-            problems.push(problem.at(&entry.key_at, "not known here").help(format!("did you mean `{known}`?")));
+            let diagnostic = Diagnostic::error("key.unknown", format!("unknown key `{}` in a dependency", entry.key));
+            diagnostics.push(diagnostic.at(&entry.key_at, "not known here").help(format!("did you mean `{known}`?")));
         }
     }
 }
 
-/// The nodes, to find what a dependency names.
+/// An index of the nodes, to resolve the ends of a dependency.
 struct NodeIndex<'a> {
     items: &'a [Item],
     names: Vec<String>,
     by_name: HashMap<String, usize>,
-    /// By the place of the node in memory, which an alias shares.
+    /// Positions by the address of the node in memory, which an alias shares.
     by_identity: HashMap<*const YamlNode, usize>,
 }
 
@@ -84,29 +84,29 @@ impl<'a> NodeIndex<'a> {
         Self { items, names, by_name, by_identity }
     }
 
-    /// `[dependent, dependee]`.
-    fn resolve_pair(&self, item: &Item, problems: &mut Diagnostics) -> Option<(usize, usize)> {
+    /// Resolves `[dependent, dependee]` to the positions of the nodes.
+    fn resolve_pair(&self, item: &Item, diagnostics: &mut Diagnostics) -> Option<(usize, usize)> {
         let help = "write `[A, B]` for: A needs B";
         let Some(ends) = item.sequence() else {
-            problems.push(wrong_kind("a dependency", "a pair of nodes", item).help(help));
+            diagnostics.push(wrong_kind("a dependency", "a pair of nodes", item).help(help));
             return None;
         };
         let [dependent, dependee] = ends else {
             let message = format!("a dependency is a pair of nodes, and this has {}", ends.len());
-            problems.push(Diagnostic::error("dependency.pair", message).at(&item.at, "not a pair").help(help));
+            diagnostics.push(Diagnostic::error("dependency.pair", message).at(&item.at, "not a pair").help(help));
             return None;
         };
-        // Both are looked up, so that both are told of.
-        let (dependent, dependee) = (self.find(dependent, problems), self.find(dependee, problems));
+        // Both are looked up, so that both are reported.
+        let (dependent, dependee) = (self.find(dependent, diagnostics), self.find(dependee, diagnostics));
         Some((dependent?, dependee?))
     }
 
-    /// By name, by identity (an alias), or as an equal copy.
-    fn find(&self, item: &Item, problems: &mut Diagnostics) -> Option<usize> {
-        let problem = match &item.node.value {
+    /// Finds a node by its name, by identity (an alias), or as an equal copy.
+    fn find(&self, item: &Item, diagnostics: &mut Diagnostics) -> Option<usize> {
+        let diagnostic = match &item.node.value {
             Value::String(name) => match self.by_name.get(name) {
                 Some(at) => return Some(*at),
-                None if problems.is_full() => return None,
+                None if diagnostics.is_full() => return None,
                 None => {
                     let names = self.names.iter().map(String::as_str).filter(|name| !name.is_empty());
                     Diagnostic::error("dependency.unknown", format!("there is no node `{name}`"))
@@ -114,7 +114,7 @@ impl<'a> NodeIndex<'a> {
                 }
             },
             Value::Mapping(_) => {
-                // The one of that name: comparing with all of them would take long for large copies of many.
+                // Only the node of that name is compared: comparing large copies with all nodes would take long.
                 let equal = || {
                     let at = self.by_name.get(item.get("name")?.str()?).copied()?;
                     (self.items.get(at)?.json() == item.json()).then_some(at)
@@ -131,30 +131,30 @@ impl<'a> NodeIndex<'a> {
             )
             .help("name a node, or use an alias of one"),
         };
-        problems.push(problem.at(&item.at, "not a node"));
+        diagnostics.push(diagnostic.at(&item.at, "not a node"));
         None
     }
 }
 
-fn all_mappings(list: &Item, problems: &mut Diagnostics) -> Vec<Mapping> {
-    let items = check::sequence(list, "`mappings`", problems).unwrap_or_default();
-    items.iter().filter_map(|item| mapping(item, problems)).collect()
+fn all_mappings(list: &Item, diagnostics: &mut Diagnostics) -> Vec<Mapping> {
+    let items = check::sequence(list, "`mappings`", diagnostics).unwrap_or_default();
+    items.iter().filter_map(|item| mapping(item, diagnostics)).collect()
 }
 
-/// `[source, destination]`, or a mapping with that as `attributes`.
-fn mapping(item: &Item, problems: &mut Diagnostics) -> Option<Mapping> {
+/// Parses `[source, destination]`, or a mapping with that as `attributes`.
+fn mapping(item: &Item, diagnostics: &mut Diagnostics) -> Option<Mapping> {
     let what = "a mapping of attributes";
     let (pair, synch, extra) = match item.mapping() {
         None => (item, false, Map::new()),
         Some(entries) => {
             let Some(pair) = item.get("attributes") else {
-                problems.push(check::missing_key("attributes", what, item));
+                diagnostics.push(check::missing_key("attributes", what, item));
                 return None;
             };
             let synch = item.get("synch").is_some_and(|synch| match synch.node.value {
                 Value::Bool(value) => value,
                 _ => {
-                    problems.push(wrong_kind("`synch`", "true or false", synch));
+                    diagnostics.push(wrong_kind("`synch`", "true or false", synch));
                     false
                 }
             });
@@ -168,8 +168,8 @@ fn mapping(item: &Item, problems: &mut Diagnostics) -> Option<Mapping> {
     {
         return Some(Mapping { attributes: (source.to_owned(), destination.to_owned()), synch, extra });
     }
-    let problem =
+    let diagnostic =
         Diagnostic::error("mapping.pair", format!("{what} is a pair of texts")).at(&pair.at, "not a pair of texts");
-    problems.push(problem.help("write `[source, destination]`"));
+    diagnostics.push(diagnostic.help("write `[source, destination]`"));
     None
 }

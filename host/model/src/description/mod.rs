@@ -1,4 +1,4 @@
-//! The infrastructure description: checked, and compiled but for the definitions of its types.
+//! The infrastructure description: checked, and compiled except for the definitions of its types.
 
 mod dependencies;
 mod maintenance;
@@ -31,11 +31,11 @@ const KEYS: [&str; 7] = ["infra_name", "nodes", "user_id", "dependencies", "vari
 /// A description without its definitions.
 pub(crate) struct Description {
     pub(crate) infrastructure: Infrastructure,
-    /// Of each node, in the same order.
+    /// Locations of each node, in the same order.
     pub(crate) locations: Vec<NodeLocations>,
 }
 
-/// Where parts of a node are that can only be checked later.
+/// Locations of those parts of a node that can only be checked later.
 pub(crate) struct NodeLocations {
     pub(crate) node_type: Span,
     pub(crate) filter: Option<Span>,
@@ -45,52 +45,52 @@ pub(crate) struct NodeLocations {
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) instances: InstanceLimits,
-    /// Bytes of the variables of all nodes together, those that they share counted for each.
+    /// Maximum bytes of the variables of all nodes together, those that they share counted for each.
     pub(crate) copied_bytes: usize,
-    /// Implementations that its nodes may get, counted for each node.
+    /// Maximum candidate implementations, counted for each node.
     pub(crate) candidates: usize,
 }
 
-/// None when too little of it is there to go on with.
+/// Checks a description. Returns `None` if too little of it is there to go on.
 pub(crate) fn check(
     root: &Item,
     events: &[&str],
     limits: Limits,
     schemas: &dyn Schemas,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<Description> {
     let what = "the infrastructure description";
-    let entries = check::mapping(root, what, problems)?;
+    let entries = check::mapping(root, what, diagnostics)?;
     // A description may carry its node definitions.
     let is_definition =
         |entry: &&Entry| entry.key.strip_prefix(DEFINITION_KEY_PREFIX).is_some_and(|name| !name.is_empty());
     let own: Vec<_> = entries.iter().filter(|entry| !is_definition(entry)).cloned().collect();
-    check::keys(root, &own, what, &KEYS, &["infra_name", "nodes"], problems);
-    own.iter().for_each(|entry| placeholders::find(&entry.value, problems));
-    let infra_name = root.get("infra_name").and_then(|item| name::check(item, "`infra_name`", problems));
+    check::keys(root, &own, what, &KEYS, &["infra_name", "nodes"], diagnostics);
+    own.iter().for_each(|entry| placeholders::find(&entry.value, diagnostics));
+    let infra_name = root.get("infra_name").and_then(|item| name::check(item, "`infra_name`", diagnostics));
     if root.get("user_id").is_none() {
-        let problem = Diagnostic::warning("user_id.missing", "the description has no `user_id`")
+        let diagnostic = Diagnostic::warning("user_id.missing", "the description has no `user_id`")
             .at(&root.at, "`user_id` is missing here");
-        problems.push(problem.help("templates that use it will find nothing"));
+        diagnostics.push(diagnostic.help("templates that use it will find nothing"));
     }
-    let variables = variables(root, "`variables`", problems);
-    let list = check::sequence(root.get("nodes")?, "`nodes`", problems)?;
-    let mut room = Quota::new(limits);
+    let variables = variables(root, "`variables`", diagnostics);
+    let list = check::sequence(root.get("nodes")?, "`nodes`", diagnostics)?;
+    let mut quota = Quota::new(limits);
     let mut checked = Vec::new();
     for item in list {
-        let Some((node, places)) = node::check(item, &variables, problems) else { continue };
-        if !room.take_variables(&node, root, problems) {
+        let Some((node, places)) = node::check(item, &variables, diagnostics) else { continue };
+        if !quota.take_variables(&node, root, diagnostics) {
             break;
         }
-        room.take_instances(&node, item, problems);
+        quota.take_instances(&node, item, diagnostics);
         checked.push((item, (node, places)));
     }
-    check_duplicate_names(&checked, problems);
+    check_duplicate_names(&checked, diagnostics);
 
     let items: Vec<_> = checked.iter().map(|(item, _)| (*item).clone()).collect();
     let (mut nodes, places): (Vec<_>, Vec<_>) = checked.into_iter().map(|(_, node)| node).unzip();
     if let Some(list) = root.get("dependencies") {
-        dependencies::check(list, &items, &mut nodes, problems);
+        dependencies::check(list, &items, &mut nodes, diagnostics);
     }
     let infrastructure = Infrastructure {
         name: infra_name.unwrap_or_default(),
@@ -98,32 +98,38 @@ pub(crate) fn check(
         variables: Json::Object(variables),
         nodes,
         definitions: IndexMap::new(),
-        maintenance: root.get("maintenance").map(|item| maintenance::check(item, problems)).unwrap_or_default(),
-        webhooks: root.get("webhooks").map(|list| webhooks::check(list, events, schemas, problems)).unwrap_or_default(),
+        maintenance: root.get("maintenance").map(|item| maintenance::check(item, diagnostics)).unwrap_or_default(),
+        webhooks: root
+            .get("webhooks")
+            .map(|list| webhooks::check(list, events, schemas, diagnostics))
+            .unwrap_or_default(),
     };
     Some(Description { infrastructure, locations: places })
 }
 
-/// `variables` of the infrastructure or of a node. Blank means none.
-fn variables(item: &Item, what: &str, problems: &mut Diagnostics) -> Map<String, Json> {
+/// Returns `variables` of the infrastructure or of a node; empty for a blank section.
+fn variables(item: &Item, what: &str, diagnostics: &mut Diagnostics) -> Map<String, Json> {
     let Some(item) = item.get("variables").filter(|item| !check::is_null(item)) else { return Map::new() };
-    check::mapping(item, what, problems);
+    check::mapping(item, what, diagnostics);
     match item.json() {
         Json::Object(variables) => variables,
         _ => Map::new(),
     }
 }
 
-fn check_duplicate_names(nodes: &[(&Item, (crate::infrastructure::Node, NodeLocations))], problems: &mut Diagnostics) {
+fn check_duplicate_names(
+    nodes: &[(&Item, (crate::infrastructure::Node, NodeLocations))],
+    diagnostics: &mut Diagnostics,
+) {
     let mut first: HashMap<&str, &Item> = HashMap::new();
     for (item, (node, _)) in nodes {
         let Some(name) = item.get("name").filter(|_| !node.name.is_empty()) else { continue };
         if let Some(first) = first.get(node.name.as_str()) {
-            let problem = Diagnostic::error("name.twice", format!("two nodes have the name `{}`", node.name))
+            let diagnostic = Diagnostic::error("name.twice", format!("two nodes have the name `{}`", node.name))
                 .at(&name.at, "again")
                 .related(&first.at, format!("first in line {}", first.at.line))
                 .help("give one of them another name");
-            problems.push(problem);
+            diagnostics.push(diagnostic);
         } else {
             first.insert(&node.name, name);
         }

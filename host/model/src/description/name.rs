@@ -6,14 +6,14 @@ use crate::yaml::{Item, Value};
 
 const MAX_NAME_LENGTH: usize = 63;
 
-/// The name, when it may be one.
-pub(super) fn check(item: &Item, what: &str, problems: &mut Diagnostics) -> Option<String> {
+/// Returns a valid name.
+pub(super) fn check(item: &Item, what: &str, diagnostics: &mut Diagnostics) -> Option<String> {
     if let Value::Number(_) | Value::Bool(_) = item.node.value {
-        let problem = check::wrong_kind(what, "a text", item);
-        problems.push(problem.help("put it in quotes"));
+        let diagnostic = check::wrong_kind(what, "a text", item);
+        diagnostics.push(diagnostic.help("put it in quotes"));
         return None;
     }
-    let name = check::text(item, what, problems)?;
+    let name = check::text(item, what, diagnostics)?;
     let wrong = |c: &char| !(c.is_ascii_alphanumeric() || *c == '-');
     let reason = if name.is_empty() {
         "it is empty".to_owned()
@@ -24,8 +24,8 @@ pub(super) fn check(item: &Item, what: &str, problems: &mut Diagnostics) -> Opti
     } else {
         return Some(name.to_owned());
     };
-    let problem =
+    let diagnostic =
         Diagnostic::error("name.invalid", format!("{what} can't be a host name: {reason}")).at(&item.at, "not allowed");
-    problems.push(problem.help(format!("letters, digits and hyphens are allowed, {MAX_NAME_LENGTH} at most")));
+    diagnostics.push(diagnostic.help(format!("letters, digits and hyphens are allowed, {MAX_NAME_LENGTH} at most")));
     None
 }

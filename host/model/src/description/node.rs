@@ -1,4 +1,4 @@
-//! One node of a description.
+//! Nodes of a description.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,27 +10,28 @@ use crate::yaml::{Item, Value};
 
 const KEYS: [&str; 5] = ["name", "type", "scaling", "filter", "variables"];
 
-/// None when it is not even a mapping. What is wrong or missing is empty in the result, so that the rest is still checked.
+/// Checks a node. Returns `None` only if it is not a mapping; parts that are wrong or missing are empty in the result, so that
+/// the rest is still checked.
 pub(super) fn check(
     item: &Item,
     inherited: &Map<String, Json>,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<(Node, NodeLocations)> {
-    let entries = check::mapping(item, "a node", problems)?;
-    let before = problems.len();
-    let node_name = item.get("name").and_then(|item| name::check(item, "the `name` of a node", problems));
+    let entries = check::mapping(item, "a node", diagnostics)?;
+    let before = diagnostics.len();
+    let node_name = item.get("name").and_then(|item| name::check(item, "the `name` of a node", diagnostics));
     let what = node_name.as_ref().map_or_else(|| "a node".to_owned(), |name| format!("node `{name}`"));
-    check::keys(item, entries, &what, &KEYS, &["name", "type"], problems);
-    let node_type = item.get("type").and_then(|item| check::text(item, &format!("`type` of {what}"), problems));
+    check::keys(item, entries, &what, &KEYS, &["name", "type"], diagnostics);
+    let node_type = item.get("type").and_then(|item| check::text(item, &format!("`type` of {what}"), diagnostics));
     let scaling = item.get("scaling").filter(|item| !check::is_null(item));
     let filter = item.get("filter");
-    let filter_pairs = filter.map(|item| parse_pairs(item, &format!("`filter` of {what}"), problems));
+    let filter_pairs = filter.map(|item| parse_pairs(item, &format!("`filter` of {what}"), diagnostics));
     let mut merged = inherited.clone();
-    merge(&mut merged, variables(item, &format!("`variables` of {what}"), problems));
+    merge(&mut merged, variables(item, &format!("`variables` of {what}"), diagnostics));
     let node = Node {
         name: node_name.unwrap_or_default(),
         node_type: node_type.unwrap_or_default().to_owned(),
-        scaling: scaling.map_or(Scaling { min: 1, max: 1 }, |item| parse_scaling(item, &what, problems)),
+        scaling: scaling.map_or(Scaling { min: 1, max: 1 }, |item| parse_scaling(item, &what, diagnostics)),
         scaling_section: scaling.map(Item::json).unwrap_or_default(),
         filter: filter_pairs.unwrap_or_default(),
         variables: Json::Object(merged),
@@ -39,24 +40,24 @@ pub(super) fn check(
     };
     let places = NodeLocations {
         node_type: item.get("type").map_or_else(|| item.at.clone(), |item| item.at.clone()),
-        filter: filter.filter(|_| problems.len() == before).map(|item| item.at.clone()),
+        filter: filter.filter(|_| diagnostics.len() == before).map(|item| item.at.clone()),
     };
     Some((node, places))
 }
 
-fn parse_pairs(item: &Item, what: &str, problems: &mut Diagnostics) -> Map<String, Json> {
-    check::mapping(item, what, problems);
+fn parse_pairs(item: &Item, what: &str, diagnostics: &mut Diagnostics) -> Map<String, Json> {
+    check::mapping(item, what, diagnostics);
     match item.json() {
         Json::Object(pairs) => pairs,
         _ => Map::new(),
     }
 }
 
-/// `{min: 5, max: 2}` is 5 to 5, as the existing tool has it.
-fn parse_scaling(item: &Item, what: &str, problems: &mut Diagnostics) -> Scaling {
+/// Parses `scaling`. `{min: 5, max: 2}` is 5 to 5, as in the existing tool.
+fn parse_scaling(item: &Item, what: &str, diagnostics: &mut Diagnostics) -> Scaling {
     let section = format!("`scaling` of {what}");
-    let Some(entries) = check::mapping(item, &section, problems) else { return Scaling { min: 1, max: 1 } };
-    check::keys(item, entries, &section, &["min", "max"], &[], problems);
+    let Some(entries) = check::mapping(item, &section, diagnostics) else { return Scaling { min: 1, max: 1 } };
+    check::keys(item, entries, &section, &["min", "max"], &[], diagnostics);
     let mut limit = |key: &str| {
         let item = item.get(key).filter(|item| !check::is_null(item))?;
         let number = match &item.node.value {
@@ -64,7 +65,7 @@ fn parse_scaling(item: &Item, what: &str, problems: &mut Diagnostics) -> Scaling
             _ => None,
         };
         if number.is_none() {
-            problems.push(wrong_kind(&format!("`{key}` in {section}"), "a whole number from 0", item));
+            diagnostics.push(wrong_kind(&format!("`{key}` in {section}"), "a whole number from 0", item));
         }
         number
     };
@@ -73,12 +74,12 @@ fn parse_scaling(item: &Item, what: &str, problems: &mut Diagnostics) -> Scaling
     let max = wanted_max.unwrap_or(min).max(min);
     if let (Some(wanted), Some(at)) = (wanted_max.filter(|wanted| *wanted < min), item.get("max")) {
         let message = format!("{section}: `max` is {wanted}, less than `min`; it counts as {min}");
-        problems.push(Diagnostic::warning("scaling.order", message).at(&at.at, "less than `min`"));
+        diagnostics.push(Diagnostic::warning("scaling.order", message).at(&at.at, "less than `min`"));
     }
     Scaling { min, max }
 }
 
-/// Puts values over others: mappings are merged, anything else is replaced.
+/// Merges values over others: mappings are merged, anything else is replaced.
 fn merge(below: &mut Map<String, Json>, above: Map<String, Json>) {
     for (key, value) in above {
         match (below.get_mut(&key), value) {

@@ -1,4 +1,4 @@
-//! The order that dependencies give, and cycles, which give none.
+//! The order of the dependencies, and their cycles.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::infrastructure::Node;
@@ -11,8 +11,8 @@ pub(super) struct Edge {
     pub(super) at: Span,
 }
 
-/// Writes `depends_on`, and tells of cycles.
-pub(super) fn check(edges: &[Edge], nodes: &mut [Node], problems: &mut Diagnostics) {
+/// Sets `depends_on`, and reports cycles.
+pub(super) fn check(edges: &[Edge], nodes: &mut [Node], diagnostics: &mut Diagnostics) {
     let mut needs = vec![Vec::new(); nodes.len()];
     for edge in edges {
         needs[edge.dependent].push(edge.dependee);
@@ -24,17 +24,17 @@ pub(super) fn check(edges: &[Edge], nodes: &mut [Node], problems: &mut Diagnosti
         nodes[node].depends_on = names;
     }
     for cycle in cycles(needs) {
-        problems.push(describe_cycle(&cycle, edges, nodes));
+        diagnostics.push(describe_cycle(&cycle, edges, nodes));
     }
 }
 
-/// Cycles that have no node in common, so that each is worth a message. Each begins with its first node.
+/// Returns cycles that have no node in common, so that each is worth a message. Each begins with its first node.
 fn cycles(mut needs: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     let mut found = Vec::new();
     let mut is_left = vec![true; needs.len()];
     loop {
         remove_acyclic(&mut needs, &mut is_left);
-        // What is left needs something that is left: whoever follows that comes round.
+        // Each remaining node needs a remaining one, so following them ends in a cycle.
         let Some(start) = is_left.iter().position(|left| *left) else { return found };
         let mut seen = vec![None; needs.len()];
         let (mut path, mut at) = (Vec::new(), start);
@@ -54,7 +54,7 @@ fn cycles(mut needs: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     }
 }
 
-/// Takes away whatever has all it needs, again and again.
+/// Removes nodes without remaining dependencies until none is left.
 fn remove_acyclic(needs: &mut [Vec<usize>], is_left: &mut [bool]) {
     let mut dependents = vec![Vec::new(); needs.len()];
     let mut missing = vec![0_usize; needs.len()];
@@ -88,10 +88,10 @@ fn describe_cycle(cycle: &[usize], edges: &[Edge], nodes: &[Node]) -> Diagnostic
         let edge = edges.iter().find(|edge| step == [edge.dependent, edge.dependee])?;
         Some((&edge.at, format!("{} needs {}", name(edge.dependent), name(edge.dependee))))
     });
-    let mut problem = Diagnostic::error("dependency.cycle", message)
+    let mut diagnostic = Diagnostic::error("dependency.cycle", message)
         .help("none of them could ever be the first: take out one dependency");
     for (at, (place, label)) in steps.enumerate() {
-        problem = if at == 0 { problem.at(place, label) } else { problem.related(place, label) };
+        diagnostic = if at == 0 { diagnostic.at(place, label) } else { diagnostic.related(place, label) };
     }
-    problem
+    diagnostic
 }

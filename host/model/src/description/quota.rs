@@ -1,4 +1,4 @@
-//! Limits of what a description may ask for in all: few words can stand for any number of instances, and for copies of large variables.
+//! Limits on the total size of a description: few words can stand for any number of instances, and for copies of large variables.
 
 use serde_json::Value as Json;
 
@@ -7,27 +7,28 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::infrastructure::Node;
 use crate::yaml::Item;
 
-/// Bytes that a value takes up beside its text.
+/// Estimated bytes that a value takes up beside its text.
 const VALUE_OVERHEAD_BYTES: usize = 64;
 
-/// Room that is left within the limits.
+/// Usage so far, and its limits.
 pub(super) struct Quota {
     limits: Limits,
-    /// Bytes of variables.
+    /// Bytes of variables so far.
     copied_bytes: usize,
     instances: u64,
-    /// Set when it was told already that there are too many.
+    /// Set once too many instances are reported.
     is_reported: bool,
 }
 
 impl Quota {
-    /// All of it.
+    /// Returns a quota of which nothing is used.
     pub(super) fn new(limits: Limits) -> Self {
         Self { limits, copied_bytes: 0, instances: 0, is_reported: false }
     }
 
-    /// Whether there is room for the variables of a node, those included that all nodes have; says so where these stand if not.
-    pub(super) fn take_variables(&mut self, node: &Node, root: &Item, problems: &mut Diagnostics) -> bool {
+    /// Counts the variables of a node, including those that all nodes share. Returns false, and reports it at the shared variables,
+    /// if they exceed the limit.
+    pub(super) fn take_variables(&mut self, node: &Node, root: &Item, diagnostics: &mut Diagnostics) -> bool {
         if self.limits.copied_bytes == usize::MAX {
             return true;
         }
@@ -40,13 +41,13 @@ impl Quota {
             "every node gets a copy of these variables, which with its own is more than {} MB for all of them",
             self.limits.copied_bytes >> 20
         );
-        let problem = Diagnostic::error("variables.size", message).at(&at.at, "these variables");
-        problems.push(problem.help("give the variables to the nodes that use them, or describe fewer nodes"));
+        let diagnostic = Diagnostic::error("variables.size", message).at(&at.at, "these variables");
+        diagnostics.push(diagnostic.help("give the variables to the nodes that use them, or describe fewer nodes"));
         false
     }
 
-    /// Takes what a node asks for, or says at its line that it is too much.
-    pub(super) fn take_instances(&mut self, node: &Node, item: &Item, problems: &mut Diagnostics) {
+    /// Counts the instances of a node, and reports at its line if there are too many.
+    pub(super) fn take_instances(&mut self, node: &Node, item: &Item, diagnostics: &mut Diagnostics) {
         let (wanted, limits) = (node.scaling.min, self.limits.instances);
         let scaling = item.get("scaling");
         let at = scaling.and_then(|scaling| scaling.get("min")).or(scaling).unwrap_or(item);
@@ -68,11 +69,11 @@ impl Quota {
         };
         let help = "whoever runs Occopus can allow more: `instances: {per_node: ..., per_infrastructure: ...}` in \
                     occopus_config.yaml";
-        problems.push(Diagnostic::error(code, message).at(&at.at, "too many").help(help));
+        diagnostics.push(Diagnostic::error(code, message).at(&at.at, "too many").help(help));
     }
 }
 
-/// About how many bytes a value takes up.
+/// Estimates the bytes that a value takes up.
 fn estimated_size(value: &Json) -> usize {
     VALUE_OVERHEAD_BYTES
         + match value {

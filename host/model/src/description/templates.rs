@@ -1,7 +1,7 @@
-//! Order that nobody declared: a template that asks for the address of an earlier node needs that node.
+//! Implicit dependencies: a template that uses the address of an earlier node depends on that node.
 //!
 //! The existing tool creates nodes of one level one after the other, so descriptions without dependencies work there.
-//! Here they would start at once, and the template would find nothing.
+//! Here they would start concurrently, and the template would find no address.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use serde_json::Value as Json;
 use crate::infrastructure::{Implementation, Infrastructure};
 use crate::text::has_template;
 
-/// Functions of templates that look for a node by its name.
+/// Functions of templates that look up a node by its name.
 const NODE_LOOKUP_FUNCTIONS: [&str; 4] = ["getip", "getprivip", "getipall", "find_node_id"];
 
-/// How a template says which node it means.
+/// An argument by which a template names a node.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Argument {
     Name(String),
@@ -30,11 +30,11 @@ impl Argument {
     }
 }
 
-/// Adds to `depends_on` what templates ask for, where that makes no cycle.
+/// Adds the nodes that templates look up to `depends_on`, unless that makes a cycle.
 pub(crate) fn order_by_templates(infrastructure: &mut Infrastructure) {
     let positions: HashMap<_, _> =
         infrastructure.nodes.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
-    let asked: HashMap<_, _> =
+    let arguments: HashMap<_, _> =
         infrastructure.definitions.iter().map(|(name, list)| (name.clone(), node_arguments(list))).collect();
     let mut needs: Vec<Vec<usize>> = infrastructure
         .nodes
@@ -42,13 +42,13 @@ pub(crate) fn order_by_templates(infrastructure: &mut Infrastructure) {
         .map(|node| node.depends_on.iter().filter_map(|name| positions.get(name).copied()).collect())
         .collect();
     for at in 0..infrastructure.nodes.len() {
-        let names = asked.get(&infrastructure.nodes[at].node_type).map(Vec::as_slice).unwrap_or_default();
+        let names = arguments.get(&infrastructure.nodes[at].node_type).map(Vec::as_slice).unwrap_or_default();
         let variables = &infrastructure.nodes[at].variables;
-        let asked_for = names.iter().filter_map(|argument| positions.get(argument.node(variables)?).copied());
-        // Later nodes may well ask back for this one.
-        let earlier: Vec<_> = asked_for.filter(|other| *other < at).collect();
+        let referenced = names.iter().filter_map(|argument| positions.get(argument.node(variables)?).copied());
+        // Later nodes may look up this one.
+        let earlier: Vec<_> = referenced.filter(|other| *other < at).collect();
         for other in earlier {
-            // Not when it is needed already, maybe through others.
+            // Skipped if there is a path already.
             if !reaches(&needs, at, other) && !reaches(&needs, other, at) {
                 needs[at].push(other);
             }
@@ -100,7 +100,7 @@ fn collect_from_value(value: &Json, names: &mut Vec<Argument>) {
     }
 }
 
-/// The arguments of calls such as `getip('db')` and `getip(variables.target)`.
+/// Collects the arguments of calls such as `getip('db')` and `getip(variables.target)`.
 fn collect_calls(text: &str, names: &mut Vec<Argument>) {
     for function in NODE_LOOKUP_FUNCTIONS {
         for (at, _) in text.match_indices(function) {

@@ -1,4 +1,4 @@
-//! A schema's complaint in plain words, at the user's line.
+//! Errors of JSON Schema validation in plain words, at the user's line.
 
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
@@ -9,20 +9,20 @@ use crate::diagnostic::{Diagnostic, Diagnostics, closest_match, suggestion};
 use crate::text::{contains_template, has_template};
 use crate::yaml::Item;
 
-/// Tells of errors, unless a template is to blame: its value is not known before it is rendered.
+/// Reports errors, except those caused by a template: its value is not known before it is rendered.
 pub(super) fn explain(
     errors: &[ValidationError<'_>],
     schema: &Json,
     whole: &Item,
     what: &str,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) {
     for error in errors.iter().filter(|error| !is_caused_by_template(error) && !is_mistyped(error, errors)) {
-        report(error, schema, whole, what, problems);
+        report(error, schema, whole, what, diagnostics);
     }
 }
 
-/// A key that is missing because it has a slip in it, which is told of by itself.
+/// Returns true for a key that is missing because it is misspelled, which is reported by itself.
 fn is_mistyped(error: &ValidationError<'_>, errors: &[ValidationError<'_>]) -> bool {
     let Kind::Required { property: Json::String(missing) } = error.kind() else { return false };
     errors.iter().filter(|other| other.instance_path() == error.instance_path()).any(|other| match other.kind() {
@@ -33,7 +33,7 @@ fn is_mistyped(error: &ValidationError<'_>, errors: &[ValidationError<'_>]) -> b
     })
 }
 
-fn report(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, problems: &mut Diagnostics) {
+fn report(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, diagnostics: &mut Diagnostics) {
     let pointer = error.instance_path().as_str();
     let (item, _) = whole.resolve_pointer(pointer);
     if item.is_broken() {
@@ -47,43 +47,44 @@ fn report(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, 
 
             for key in unexpected {
                 let at = item.entry(key).map_or(&item.at, |entry| &entry.key_at);
-                problems.push(unknown_key(key, at, &named, &known));
+                diagnostics.push(unknown_key(key, at, &named, &known));
             }
         }
         Kind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
 
-            problems.push(missing_key(key, &named, &item));
+            diagnostics.push(missing_key(key, &named, &item));
         }
-        Kind::Type { kind } => problems.push(wrong_kind(&named, &types(kind), &item)),
+        Kind::Type { kind } => diagnostics.push(wrong_kind(&named, &types(kind), &item)),
         Kind::Enum { options } => {
             let options: Vec<_> = options.as_array().into_iter().flatten().map(text_of).collect();
             let message = format!("{named} can't be {}", displayed(error.instance(), &item));
             let help = suggestion(&text_of(error.instance()), options.iter().map(String::as_str));
-            problems.push(Diagnostic::error("value.choice", message).at(&item.at, "not one of the choices").help(help));
+            diagnostics
+                .push(Diagnostic::error("value.choice", message).at(&item.at, "not one of the choices").help(help));
         }
         Kind::Pattern { .. } if let Some(wanted) = description(error, schema) => {
             let message = format!("{named} can't be {}", displayed(error.instance(), &item));
-            problems.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit").help(wanted));
+            diagnostics.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit").help(wanted));
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            report_alternatives(context, (pointer, &named, &item), schema, whole, what, problems);
+            report_alternatives(context, (pointer, &named, &item), schema, whole, what, diagnostics);
         }
         _ => {
             let message = format!("{named}: {}", error.masked_with("this value"));
-            problems.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit"));
+            diagnostics.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit"));
         }
     }
 }
 
-/// None of several forms fits. The one that fits deepest is probably meant.
+/// Reports a value that fits none of several forms. The one that fits deepest is probably meant.
 fn report_alternatives(
     context: &[Vec<ValidationError<'static>>],
     (pointer, named, item): (&str, &str, &Item),
     schema: &Json,
     whole: &Item,
     what: &str,
-    problems: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) {
     let is_of_type = |errors: &&Vec<ValidationError<'_>>| {
         !errors
@@ -92,7 +93,7 @@ fn report_alternatives(
     };
     match context.iter().filter(is_of_type).min_by_key(|errors| errors.len()) {
         Some(errors) => {
-            explain(errors, schema, whole, what, problems);
+            explain(errors, schema, whole, what, diagnostics);
         }
         None => {
             let mut wanted: Vec<_> = context
@@ -105,12 +106,12 @@ fn report_alternatives(
                 .collect();
             wanted.retain(|wanted| wanted != "empty");
             wanted.dedup();
-            problems.push(wrong_kind(named, &wanted.join(" or "), item));
+            diagnostics.push(wrong_kind(named, &wanted.join(" or "), item));
         }
     }
 }
 
-/// A template is text now and anything later.
+/// Returns true if a template may cause the error: it is a text now, and any value once rendered.
 fn is_caused_by_template(error: &ValidationError<'_>) -> bool {
     let is_template = matches!(&**error.instance(), Json::String(text) if has_template(text));
     match error.kind() {
@@ -125,7 +126,7 @@ fn is_caused_by_template(error: &ValidationError<'_>) -> bool {
     }
 }
 
-/// What a pointer leads to: the last key in it, or an item of that.
+/// Returns a name for the target of a pointer: the last key in it, or an item of that.
 fn name(pointer: &str, what: &str) -> String {
     let (above, last) = match pointer.rsplit_once('/') {
         Some((above, last)) => (above, last.replace("~1", "/").replace("~0", "~")),
@@ -137,18 +138,18 @@ fn name(pointer: &str, what: &str) -> String {
     }
 }
 
-/// The part of the schema that the error is about.
+/// Returns the part of the schema that the error is about.
 fn part<'a>(error: &ValidationError<'_>, schema: &'a Json) -> Option<&'a Json> {
     let path = error.schema_path().as_str();
     schema.pointer(path.rsplit_once('/').map_or("", |(parent, _)| parent))
 }
 
-/// What the schema says in words of what is to be there.
+/// Returns the schema's description of the expected value.
 fn description(error: &ValidationError<'_>, schema: &Json) -> Option<String> {
     part(error, schema)?.get("description")?.as_str().map(str::to_owned)
 }
 
-/// The keys that the schema knows where the error is.
+/// Returns the keys that the schema allows at the error's location.
 fn properties(error: &ValidationError<'_>, schema: &Json) -> Vec<String> {
     let properties = part(error, schema).and_then(|schema| schema.get("properties")).and_then(Json::as_object);
     properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! From the parser's events to nodes, without recursion, so that no input can use up the stack.
+//! Construction of nodes from the parser's events, without recursion, so that no input can exhaust the stack.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use super::loader::Loader;
 use super::{Entry, Item, Source, Span, Value, YamlNode, scalar};
 use crate::diagnostic::Diagnostic;
 
-/// Levels of lists and mappings, aliases followed.
+/// Maximum levels of lists and mappings, aliases followed.
 const MAX_DEPTH: usize = 100;
-/// Nodes of one file, aliases followed: what an alias bomb would blow up. More are taken where they are written out.
+/// Maximum nodes of one file, aliases followed, against alias bombs. A file that writes out many nodes may have more.
 const MAX_NODES: usize = 2_000_000;
-/// Nodes of a text that came over a network, aliases followed: each takes up some hundred bytes while it is checked.
+/// Maximum nodes of a text that came over a network, aliases followed: each takes some hundred bytes while it is checked.
 const MAX_REMOTE_NODES: usize = 150_000;
-/// Bytes of text in it that aliases may repeat.
+/// Maximum bytes of text that aliases may repeat in a text that came over a network.
 const MAX_ALIASED_BYTES: usize = 16 << 20;
-/// How much larger aliases may make a large file.
+/// Maximum factor by which aliases may enlarge a large file.
 const MAX_ALIAS_GROWTH: usize = 16;
 
 /// A list or mapping that is not complete.
@@ -33,7 +33,7 @@ enum Children {
     Mapping { entries: Vec<Entry>, merges: Vec<Item>, key: Option<(String, Span)>, key_index: KeyIndex },
 }
 
-/// Where in the entries of a mapping a key is. Few are searched; a search through a million would take hours.
+/// An index of the keys of a mapping. Small mappings are searched; searching a million entries for each key would take hours.
 #[derive(Default)]
 struct KeyIndex(HashMap<String, usize>);
 
@@ -52,7 +52,7 @@ impl KeyIndex {
     }
 }
 
-/// Why reading stops. The problem is with the loader already.
+/// Error: reading stopped. The loader has the diagnostic already.
 pub(super) struct Aborted;
 
 pub(super) struct Builder<'a> {
@@ -61,7 +61,7 @@ pub(super) struct Builder<'a> {
     stack: Vec<OpenCollection>,
     anchors: HashMap<usize, Arc<YamlNode>>,
     node_count: usize,
-    /// Those of them that are written out.
+    /// Nodes that are written out.
     written_nodes: usize,
     /// Bytes of text that aliases repeat.
     aliased_bytes: usize,
@@ -82,7 +82,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The one document of the file.
+    /// Returns the one document of the file; `None` after an error.
     pub(super) fn run(mut self) -> Option<Item> {
         let source = Arc::clone(&self.source);
         let mut documents = 0;
@@ -113,8 +113,8 @@ impl<'a> Builder<'a> {
         }
         if self.root.is_none() {
             let whole = Span::whole(&source);
-            let problem = Diagnostic::error("yaml.empty", "the file is empty").at(&whole, "nothing is here");
-            self.loader.diagnostics.push(problem);
+            let diagnostic = Diagnostic::error("yaml.empty", "the file is empty").at(&whole, "nothing is here");
+            self.loader.diagnostics.push(diagnostic);
         }
         self.root
     }
@@ -126,11 +126,11 @@ impl<'a> Builder<'a> {
     }
 
     fn fail(&mut self, code: &'static str, message: &str, at: &Span, help: &str) -> Aborted {
-        let mut problem = Diagnostic::error(code, message).at(at, "here");
+        let mut diagnostic = Diagnostic::error(code, message).at(at, "here");
         if !help.is_empty() {
-            problem = problem.help(help);
+            diagnostic = diagnostic.help(help);
         }
-        self.loader.diagnostics.push(problem);
+        self.loader.diagnostics.push(diagnostic);
         Aborted
     }
 
@@ -183,7 +183,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Readers of YAML 1.1, such as cloud-init, take it for another number than it is here.
+    /// Warns of a number that readers of YAML 1.1, such as cloud-init, take for another one.
     fn warn_of_octal(&mut self, text: &str, at: &Span) {
         let help = match at.source.is_secret {
             true => "put it in quotes if it is a text".to_owned(),
@@ -195,8 +195,8 @@ impl<'a> Builder<'a> {
             true => "a number that begins with 0 is read without it".to_owned(),
             false => format!("`{text}` is the number {number}: what is without quotes is read by YAML 1.2"),
         };
-        let problem = Diagnostic::warning("yaml.octal", message).at(at, "a number without its 0");
-        self.loader.diagnostics.push(problem.help(help));
+        let diagnostic = Diagnostic::warning("yaml.octal", message).at(at, "a number without its 0");
+        self.loader.diagnostics.push(diagnostic.help(help));
     }
 
     fn open(&mut self, children: Children, start: Span, anchor: usize, tag: Option<Tag>) -> Result<(), Aborted> {
@@ -263,7 +263,7 @@ impl<'a> Builder<'a> {
         self.add(item)
     }
 
-    /// Puts a complete item where it belongs.
+    /// Adds a complete item to the innermost open collection.
     fn add(&mut self, item: Item) -> Result<(), Aborted> {
         let Some(open) = self.stack.last_mut() else {
             self.root = Some(item);
@@ -290,11 +290,11 @@ impl<'a> Builder<'a> {
                 }
                 if let Some(first) = known.get(entries, &key).and_then(|at| entries.get(at)) {
                     let first = first.key_at.clone();
-                    let problem = Diagnostic::error("yaml.duplicate-key", format!("the key `{key}` is here twice"))
+                    let diagnostic = Diagnostic::error("yaml.duplicate-key", format!("the key `{key}` is here twice"))
                         .at(&key_at, "again")
                         .related(&first, "first here")
                         .help("remove one of them, or give it another name");
-                    self.loader.diagnostics.push(problem);
+                    self.loader.diagnostics.push(diagnostic);
                     return Ok(());
                 }
                 entries.push(Entry { key, key_at, value: item });
@@ -303,7 +303,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// `<<`: what the merged mappings have and this one has not.
+    /// Adds the entries of `<<` mappings that this one does not have.
     fn apply_merges(
         &mut self,
         mut entries: Vec<Entry>,
@@ -337,7 +337,7 @@ fn measure<'a>(items: impl Iterator<Item = (usize, &'a Item)>) -> (usize, usize,
     })
 }
 
-/// A key as text: numbers and booleans as they print.
+/// Returns a key as text: numbers and booleans as they print.
 fn text_of(item: &Item) -> Option<String> {
     match &item.node.value {
         Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! `!command` in credentials: what a program prints, and for how long that is good.
+//! `!command` in credentials: the output of a program, and its lifetime.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use super::{Item, Value};
 use crate::credentials::Secret;
 use crate::diagnostic::Diagnostic;
 
-/// Outputs of commands that were run for values. They are kept as long as they live, so that a file can be read again
-/// without asking the user for a password again.
+/// Outputs of commands that were run for values. They are kept for their lifetime, so that a file can be read again without
+/// prompting the user for a password again.
 #[derive(Debug, Default)]
 pub struct CommandOutputs {
     entries: Vec<CommandOutput>,
@@ -20,29 +20,29 @@ struct CommandOutput {
     words: Vec<String>,
     lifetime: Option<Duration>,
     text: Secret,
-    /// When it ends; never, as far as is known, without one.
+    /// End of its lifetime; `None` without a known one.
     expires_at: Option<Instant>,
 }
 
 impl CommandOutputs {
-    /// Those of them that live at this time, for a reading that begins then.
+    /// Returns the outputs whose lifetime has not ended at `now`, for a reading that begins then.
     #[must_use]
     pub fn unexpired_at(&self, now: Instant) -> Self {
         let lives = |output: &&CommandOutput| output.expires_at.is_none_or(|until| now < until);
         Self { entries: self.entries.iter().filter(lives).cloned().collect(), now: Some(now) }
     }
 
-    /// None, for a reading that begins at this time: every command is run.
+    /// Returns no outputs, for a reading that begins at `now`: every command is run.
     pub fn empty_at(now: Instant) -> Self {
         Self { entries: Vec::new(), now: Some(now) }
     }
 
-    /// When the first of them ends.
+    /// Returns the earliest end of a lifetime.
     pub fn expires_at(&self) -> Option<Instant> {
         self.entries.iter().filter_map(|output| output.expires_at).min()
     }
 
-    /// What a command prints, or has printed.
+    /// Returns the known output of a command, or runs it.
     pub(super) fn get_or_run(&mut self, words: &[String], lifetime: Option<Duration>) -> Result<String, String> {
         let same = |known: &&CommandOutput| known.words == words && known.lifetime == lifetime;
         if let Some(known) = self.entries.iter().find(same) {
@@ -60,7 +60,7 @@ impl CommandOutputs {
     }
 }
 
-/// The words of a command, and how long its output is good: `!command LINE`, `!command [WORD, ...]`, or
+/// Parses a command and the lifetime of its output: `!command LINE`, `!command [WORD, ...]`, or
 /// `!command {run: LINE, lifetime: 50m}`.
 pub(super) fn parse_command(item: &Item) -> Result<(Item, Option<Duration>), Box<Diagnostic>> {
     let Value::Mapping(entries) = &item.node.value else { return Ok((item.clone(), None)) };
@@ -69,8 +69,8 @@ pub(super) fn parse_command(item: &Item) -> Result<(Item, Option<Duration>), Box
         Box::new(Diagnostic::error("credentials.command", message).at(&at.at, "here").help(form))
     };
     if let Some(entry) = entries.iter().find(|entry| entry.key != "run" && entry.key != "lifetime") {
-        let problem = crate::check::unknown_key(&entry.key, &entry.key_at, "`!command`", &["run", "lifetime"]);
-        return Err(Box::new(problem));
+        let diagnostic = crate::check::unknown_key(&entry.key, &entry.key_at, "`!command`", &["run", "lifetime"]);
+        return Err(Box::new(diagnostic));
     }
     let Some(run) = item.get("run") else { return Err(fail("`!command` has no `run`", item)) };
     if command_words(run).is_empty() {
@@ -90,7 +90,7 @@ pub(super) fn parse_command(item: &Item) -> Result<(Item, Option<Duration>), Box
     Ok((run.clone(), lifetime))
 }
 
-/// `90s`, `50m`, `1h30m`, `2d`; more than nothing.
+/// Parses `90s`, `50m`, `1h30m`, `2d`; more than 0.
 fn parse_duration(text: &str) -> Option<Duration> {
     let (mut seconds, mut digits) = (0_u64, String::new());
     for c in text.trim().chars() {
@@ -110,7 +110,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     (digits.is_empty() && seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-/// What a command prints. It may ask the user for a password: it has the terminal.
+/// Runs a command and returns its output. Blocks; the command has the terminal, so it may prompt the user for a password.
 fn run_command(words: &[String]) -> Result<String, String> {
     use std::process::{Command, Stdio};
     let [program, arguments @ ..] = words else { return Err("is empty".to_owned()) };

@@ -1,12 +1,12 @@
-//! Values of files such as `~/.aws/credentials`, as that cloud's own tools find them: they use the `configparser` of Python.
+//! Values of files such as `~/.aws/credentials`, parsed as that cloud's own tools do: with the `configparser` of Python.
 //! <https://docs.python.org/3/library/configparser.html#supported-ini-file-structure>
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
 
-/// The value of a key in a section. A key may be indented, its case does not matter, and `:` is as good as `=`. A line that is
-/// indented more than the key above it belongs to that key's value.
+/// Returns the value of a key in a section. A key may be indented, its case does not matter, and `:` is equal to `=`. A line
+/// that is indented more than the key above it belongs to that key's value.
 pub(super) fn value(text: &str, section: &str, key: &str) -> Option<String> {
     let (mut inside, mut found) = (false, None::<String>);
-    // Of the key to which further lines would belong: how far it is indented, and whether it is the one.
+    // Indentation of the last key, to which further lines may belong, and whether it is the requested one.
     let mut above: Option<(usize, bool)> = None;
     for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
         let content = line.trim();
@@ -38,7 +38,7 @@ pub(super) fn value(text: &str, section: &str, key: &str) -> Option<String> {
     found.map(|found| found.trim().to_owned())
 }
 
-/// A comment after a value needs a blank before it: keys may have these characters in them.
+/// Removes a comment after a value. It needs a blank before it: keys may have these characters in them.
 fn without_comment(value: &str) -> &str {
     let end = [" #", " ;"].iter().filter_map(|mark| value.find(mark)).min().unwrap_or(value.len());
     value[..end].trim()

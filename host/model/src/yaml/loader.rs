@@ -1,5 +1,5 @@
-//! Files and tags: `!yaml_import`, `!text_import`, and in credentials `!env`, `!ini` and `!command`. No other tag does
-//! anything, and in no other file does one run anything.
+//! Loading of files, and the tags `!yaml_import`, `!text_import`, and in credentials `!env`, `!ini` and `!command`. No other tag
+//! has an effect, and only files of credentials run commands.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -12,78 +12,71 @@ use super::{Entry, Item, Source, Span, Value, YamlNode, ini, scalar};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::files;
 
-/// Bytes of one file.
+/// Maximum bytes of one file.
 const MAX_FILE_BYTES: u64 = 32 << 20;
-/// Imports within imports.
+/// Maximum depth of imports within imports.
 const MAX_IMPORT_DEPTH: usize = 32;
-/// Files altogether.
+/// Maximum files altogether.
 const MAX_FILES: usize = 10_000;
 
-/// The key of bytes.
+/// Key of the mapping that stands for bytes.
 const BINARY_KEY: &str = "!!binary";
 
-/// Stands for what a command would print. It looks like a template, of which a plugin's schema expects nothing.
+/// Stand-in for the output of a command. It has the form of a template, which schemas do not check.
 const COMMAND_STAND_IN: &str = "{{ command }}";
 
-/// Which tags are allowed beside the imports.
+/// Tags that are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AllowedTags {
-    /// None, and no imports either: for what comes over a network.
+    /// No tags and no imports: for texts that came over a network.
     Closed,
-    /// None.
+    /// Only imports.
     Imports,
-    /// Also `!env NAME`, `!ini FILE SECTION KEY` and `!command LINE`, for credentials.
+    /// Imports, and `!env NAME`, `!ini FILE SECTION KEY` and `!command LINE`, for credentials.
     Environment,
 }
 
-/// How the values of a file of credentials come about.
+/// Treatment of the commands in a file of credentials.
 #[derive(Debug, Default)]
 pub(crate) enum CommandPolicy {
-    /// Nothing is run: a text without meaning stands for what a command would print.
+    /// Runs nothing: a fixed text stands for the output of a command.
     #[default]
     StandIns,
-    /// Commands are run, unless their outputs are known.
+    /// Runs commands, unless their outputs are known.
     Run(CommandOutputs),
 }
 
-/// Reads files.
+/// A reader of files, with its diagnostics.
 pub(crate) struct Loader {
     pub(crate) diagnostics: Diagnostics,
     tags: AllowedTags,
-    /// The files that are being read, each imported by the one before it.
+    /// Files that are being read, each imported by the one before it.
     stack: Vec<PathBuf>,
     file_count: usize,
-    /// For credentials.
+    /// Treatment of commands, for credentials.
     pub(crate) commands: CommandPolicy,
-    /// What was read or should have been, whatever came of it.
+    /// Files that were read, or could not be.
     pub(crate) referenced_files: Vec<PathBuf>,
 }
 
 impl Loader {
     pub(crate) fn new(tags: AllowedTags) -> Self {
-        let (problems, values) = (Diagnostics::default(), CommandPolicy::default());
-        Self {
-            diagnostics: problems,
-            tags,
-            stack: Vec::new(),
-            file_count: 0,
-            commands: values,
-            referenced_files: Vec::new(),
-        }
+        let (diagnostics, values) = (Diagnostics::default(), CommandPolicy::default());
+        Self { diagnostics, tags, stack: Vec::new(), file_count: 0, commands: values, referenced_files: Vec::new() }
     }
 
-    /// Whether what is read came over a network.
+    /// Returns true for a text that came over a network.
     pub(super) fn is_closed(&self) -> bool {
         matches!(self.tags, AllowedTags::Closed)
     }
 
-    /// Reads a file; its problems are in `problems`, also when there is a result.
+    /// Reads a file. Errors and warnings are in `diagnostics`, also when there is a result.
     pub(crate) fn load(&mut self, path: &Path) -> Option<Item> {
         let source = self.read(path, None)?;
         self.parse(source)
     }
 
-    /// Reads a text that is no file of this machine. The name stands for it in messages.
+    /// Reads a text that is not a file of this machine. `name` stands for it in messages.
     pub(crate) fn load_text(&mut self, name: &str, text: &str) -> Option<Item> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
         self.parse(Arc::new(Source { path: name.into(), text, is_secret: false, is_file: false }))
@@ -96,15 +89,15 @@ impl Loader {
         item
     }
 
-    /// The text of a file. `importer` is the place that names it.
+    /// Returns the text of a file. `importer` is the location that names it.
     fn read(&mut self, path: &Path, importer: Option<&Span>) -> Option<Arc<Source>> {
         self.file_count += 1;
         self.referenced_files.push(path.to_owned());
         let fail = |this: &mut Self, message: String, help: &str| {
-            let problem = Diagnostic::error("file.unreadable", message).help(help);
+            let diagnostic = Diagnostic::error("file.unreadable", message).help(help);
             this.diagnostics.push(match importer {
-                Some(at) => problem.at(at, "named here"),
-                None => problem.in_file(path),
+                Some(at) => diagnostic.at(at, "named here"),
+                None => diagnostic.in_file(path),
             });
             None
         };
@@ -127,7 +120,7 @@ impl Loader {
             }
             _ => {}
         }
-        // Only what somebody names on the command line may be a pipe.
+        // Only a file that is named on the command line may be a pipe.
         let bytes = match importer.map_or_else(|| read_bounded(path), |_| files::read(path, MAX_FILE_BYTES)) {
             Ok(bytes) if is_large(bytes.len() as u64) => {
                 return fail(self, format!("{shown} is too large"), "is it the right file?");
@@ -161,14 +154,14 @@ impl Loader {
         }
     }
 
-    /// What a tag makes of an item. None after a problem.
+    /// Applies a tag to an item. `None` after an error that ends reading.
     pub(super) fn apply_tag(&mut self, tag: &Tag, item: Item) -> Option<Item> {
         let name = format!("{}{}", tag.handle, tag.suffix);
         match name.as_str() {
             "!yaml_import" | "!text_import" if self.tags == AllowedTags::Closed => {
                 let message = format!("`{name}` reads a file, and nothing that comes over a network may");
-                let problem = Diagnostic::error("import.refused", message).at(&item.at, "refused here");
-                self.diagnostics.push(problem.help("write what it would import in its place"));
+                let diagnostic = Diagnostic::error("import.refused", message).at(&item.at, "refused here");
+                self.diagnostics.push(diagnostic.help("write what it would import in its place"));
                 Some(synthetic_item(Value::Broken, &item.at))
             }
             "!yaml_import" => self.import(&item, true),
@@ -187,22 +180,22 @@ impl Loader {
             "tag:yaml.org,2002:binary" => self.binary(item),
             _ => {
                 let shown = name.replace("tag:yaml.org,2002:", "!!");
-                let problem = if name.contains("python") {
+                let diagnostic = if name.contains("python") {
                     Diagnostic::error("yaml.tag", format!("the Python tag `{shown}` is refused, and never run"))
                         .help("write the value itself")
                 } else {
                     Diagnostic::error("yaml.tag", format!("the tag `{shown}` is not known"))
                         .help("known are `!yaml_import` and `!text_import`, and, in credentials, `!env`, `!ini` and `!command`")
                 };
-                self.diagnostics.push(problem.at(&item.at, "here"));
-                // What is wrong with the rest of the file is still found.
+                self.diagnostics.push(diagnostic.at(&item.at, "here"));
+                // Errors in the rest of the file are still found.
                 Some(synthetic_item(Value::Broken, &item.at))
             }
         }
     }
 
-    /// Bytes, in base64. JSON has no bytes: they stay what they are in a mapping with this tag as its only key, which whoever
-    /// writes YAML again takes back.
+    /// Returns bytes, in base64. JSON has no bytes: they become a mapping with this tag as its only key, which a writer of YAML
+    /// turns back into bytes.
     fn binary(&mut self, item: Item) -> Option<Item> {
         let text: String = item.str().unwrap_or_default().split_ascii_whitespace().collect();
         let digits = text.trim_end_matches('=');
@@ -212,9 +205,9 @@ impl Loader {
             || text.len() - digits.len() > 2
             || !digits.chars().all(is_digit)
         {
-            let problem =
+            let diagnostic =
                 Diagnostic::error("yaml.binary", "`!!binary` needs bytes in base64").at(&item.at, "not base64");
-            self.diagnostics.push(problem.help("`base64 FILE` prints them"));
+            self.diagnostics.push(diagnostic.help("`base64 FILE` prints them"));
             return Some(synthetic_item(Value::Broken, &item.at));
         }
         let value = synthetic_item(Value::String(text), &item.at);
@@ -243,7 +236,7 @@ impl Loader {
         Some(synthetic_item(Value::Broken, &item.at))
     }
 
-    /// A value of a file such as those that clouds' own tools keep.
+    /// Returns a value of a file such as those of clouds' own tools.
     fn ini(&mut self, item: &Item) -> Option<Item> {
         let words = command_words(item);
         let found = match words.as_slice() {
@@ -270,19 +263,19 @@ impl Loader {
             Ok(value) => return Some(synthetic_item(Value::String(value), &item.at)),
             Err(why) => why,
         };
-        let problem = Diagnostic::error("credentials.ini", why)
+        let diagnostic = Diagnostic::error("credentials.ini", why)
             .at(&item.at, "asked for here")
             .help("write `!ini FILE SECTION KEY`, such as `!ini ~/.aws/credentials default aws_secret_access_key`");
-        self.diagnostics.push(problem);
+        self.diagnostics.push(diagnostic);
         Some(synthetic_item(Value::Broken, &item.at))
     }
 
-    /// The output of a command without its last line break. The file is the user's own, and so is the command.
+    /// Returns the output of a command without its last line break. The file is the user's own, and so is the command.
     fn command(&mut self, item: &Item) -> Option<Item> {
         let (asked, lifetime) = match command::parse_command(item) {
             Ok(asked) => asked,
-            Err(problem) => {
-                self.diagnostics.push(*problem);
+            Err(diagnostic) => {
+                self.diagnostics.push(*diagnostic);
                 return Some(synthetic_item(Value::Broken, &item.at));
             }
         };
@@ -295,10 +288,10 @@ impl Loader {
                 Err(why) => why,
             },
         };
-        let problem = Diagnostic::error("credentials.command", format!("the command for this value {why}"))
+        let diagnostic = Diagnostic::error("credentials.command", format!("the command for this value {why}"))
             .at(&item.at, "run for this value")
             .help("write `!command` and a line of words, or a list of words; there is no shell");
-        self.diagnostics.push(problem);
+        self.diagnostics.push(diagnostic);
         Some(synthetic_item(Value::Broken, &item.at))
     }
 
@@ -306,28 +299,28 @@ impl Loader {
         let tag = if yaml { "!yaml_import" } else { "!text_import" };
         let nothing = Some(synthetic_item(Value::Broken, &item.at));
         let Some(url) = item.get("url") else {
-            let problem = Diagnostic::error("import.url", format!("`{tag}` needs a mapping with `url`"))
+            let diagnostic = Diagnostic::error("import.url", format!("`{tag}` needs a mapping with `url`"))
                 .at(&item.at, "here")
                 .help(format!("write `{tag}` and, below it, `url: file://NAME`"));
-            self.diagnostics.push(problem);
+            self.diagnostics.push(diagnostic);
             return nothing;
         };
         let Some(name) = url.str().and_then(|text| text.strip_prefix("file://")) else {
-            let problem = Diagnostic::error("import.scheme", format!("`{tag}` reads files, and this names none"))
+            let diagnostic = Diagnostic::error("import.scheme", format!("`{tag}` reads files, and this names none"))
                 .at(&url.at, "no `file://` here")
                 .help("write `file://NAME`; a relative name is meant from the directory of this file");
-            self.diagnostics.push(problem);
+            self.diagnostics.push(diagnostic);
             return nothing;
         };
         let base = url.node.span.source.path.parent().unwrap_or(Path::new(""));
         let path = display_path(&base.join(name));
         if self.stack.contains(&canonical_path(&path)) || self.stack.len() >= MAX_IMPORT_DEPTH {
-            let problem = Diagnostic::error(
+            let diagnostic = Diagnostic::error(
                 "import.cycle",
                 format!("{} imports itself, directly or through others", path.display()),
             )
             .at(&url.at, "imported here again");
-            self.diagnostics.push(problem);
+            self.diagnostics.push(diagnostic);
             return nothing;
         }
         let Some(source) = self.read(&path, Some(&url.at)) else { return nothing };
@@ -339,7 +332,7 @@ impl Loader {
     }
 }
 
-/// A line of words, or a list of them.
+/// Returns the words of a line or of a list.
 pub(super) fn command_words(item: &Item) -> Vec<String> {
     match &item.node.value {
         Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
@@ -348,7 +341,7 @@ pub(super) fn command_words(item: &Item) -> Vec<String> {
     }
 }
 
-/// No more than what is judged too large, whatever the file's size says (`/dev/zero` has none).
+/// Reads at most one byte more than the maximum, whatever size the file has (`/dev/zero` has none).
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
@@ -356,7 +349,7 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a file looks like one of credentials, of which nothing is shown: by its name, or since nobody else may read it.
+/// Returns true if a file may have credentials, so that nothing of it is printed: by its name, or because nobody else may read it.
 fn has_secrets(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     let real = canonical_path(path);
@@ -372,12 +365,12 @@ fn synthetic_item(value: Value, at: &Span) -> Item {
     }
 }
 
-/// To recognise a file by whatever name.
+/// Returns a path that identifies the file, whatever name it was given.
 fn canonical_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// `a/./b` as `a/b`, for messages.
+/// Returns `a/./b` as `a/b`, for messages.
 fn display_path(path: &Path) -> PathBuf {
     path.components().filter(|component| *component != Component::CurDir).collect()
 }

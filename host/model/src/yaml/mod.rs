@@ -1,4 +1,4 @@
-//! YAML as the existing tool reads it, with the place of everything kept.
+//! YAML as the existing tool reads it, with the location of each value.
 
 mod builder;
 mod command;
@@ -16,19 +16,20 @@ pub(crate) use loader::{AllowedTags, CommandPolicy, Loader};
 pub use source::NamedText;
 pub(crate) use source::{Source, Span};
 
-/// A value with its place. Aliases share the node that they name: two aliases of one node are equal by pointer.
+/// A value with its location. Aliases share the node that they name: two aliases of one node are equal by pointer.
 #[derive(Debug)]
 pub(crate) struct YamlNode {
     pub(crate) value: Value,
-    /// Where it is written.
+    /// Location of the value itself.
     pub(crate) span: Span,
-    /// Levels below it, nodes in it with itself, and bytes of their texts, aliases followed. They are bounded while it is read.
+    /// Levels below it; then the nodes in it including itself, and the bytes of their texts. Aliases are followed. All are bounded
+    /// while it is read.
     depth: usize,
     node_count: usize,
     text_bytes: usize,
 }
 
-/// A node at the place where it is used: its own, or that of an alias.
+/// A node at the location where it is used: its own, or that of an alias.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) node: Arc<YamlNode>,
@@ -43,7 +44,7 @@ pub(crate) enum Value {
     String(String),
     Sequence(Vec<Item>),
     Mapping(Vec<Entry>),
-    /// A tag or an import that failed, and was told of.
+    /// A tag or an import that failed, and was reported.
     Broken,
 }
 
@@ -76,7 +77,7 @@ impl Item {
         }
     }
 
-    /// The same mapping without some keys.
+    /// Returns the same mapping without some keys.
     pub(crate) fn without(&self, keys: &[&str]) -> Self {
         let Some(entries) = self.mapping() else { return self.clone() };
         let kept = entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())).cloned().collect();
@@ -91,22 +92,22 @@ impl Item {
         Self { node: Arc::new(node), at: self.at.clone() }
     }
 
-    /// The entry of a mapping.
+    /// Returns the entry of a mapping.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         self.mapping()?.iter().find(|entry| entry.key == key)
     }
 
-    /// The value of an entry of a mapping.
+    /// Returns the value of an entry of a mapping.
     pub(crate) fn get(&self, key: &str) -> Option<&Item> {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    /// What is wrong with it was told.
+    /// Returns true if it failed and was reported.
     pub(crate) fn is_broken(&self) -> bool {
         matches!(self.node.value, Value::Broken)
     }
 
-    /// "a list", for messages.
+    /// Returns the kind of the value for messages, such as "a list".
     pub(crate) fn kind(&self) -> &'static str {
         match &self.node.value {
             Value::Null => "empty",
@@ -132,7 +133,7 @@ impl Item {
         }
     }
 
-    /// What a JSON pointer leads to: the value, and the key if it is an entry of a mapping.
+    /// Resolves a JSON pointer, as far as it leads: returns the value, and the key if it is an entry of a mapping.
     pub(crate) fn resolve_pointer(&self, pointer: &str) -> (Item, Option<Span>) {
         let (mut item, mut key) = (self.clone(), None);
         for step in pointer.split('/').skip(1) {
@@ -153,7 +154,7 @@ impl Item {
         (item, key)
     }
 
-    /// Calls `visit` with the pointer and the place of this item and of everything in it.
+    /// Calls `visit` with the pointer and the location of this item and of everything in it.
     pub(crate) fn visit_spans(&self, pointer: &str, visit: &mut impl FnMut(&str, &Span)) {
         visit(pointer, &self.at);
         match &self.node.value {

@@ -14,7 +14,7 @@ pub(super) fn resolve(text: &str) -> Value {
     integer(text).or_else(|| float(text)).map_or_else(|| Value::String(text.to_owned()), Value::Number)
 }
 
-/// Digits that begin with 0, which YAML 1.1 takes for an octal number: `0644`.
+/// Returns true for digits that begin with 0, which YAML 1.1 takes for an octal number: `0644`.
 pub(super) fn is_old_octal(text: &str) -> bool {
     text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit())
 }

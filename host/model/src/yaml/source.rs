@@ -1,4 +1,4 @@
-//! Files, and places in them.
+//! Files, and locations in them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,22 +10,22 @@ use saphyr_parser::Marker;
 /// A file that was read.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// As the user named it.
+    /// Path as the user named it.
     pub(crate) path: PathBuf,
     pub(crate) text: String,
-    /// It is never shown.
+    /// Set when nothing of it may be printed.
     pub(crate) is_secret: bool,
-    /// Otherwise the path is only a name.
+    /// Set for a file; otherwise the path is only a name.
     pub(crate) is_file: bool,
 }
 
-/// A place in a file. Lines and columns begin with 1.
+/// A location in a file. Lines and columns begin with 1.
 #[derive(Clone)]
 pub(crate) struct Span {
     pub(crate) source: Arc<Source>,
     pub(crate) line: usize,
     pub(crate) column: usize,
-    /// In characters.
+    /// Offset in characters.
     start: usize,
     end: usize,
 }
@@ -41,23 +41,23 @@ impl Span {
         }
     }
 
-    /// The whole file.
+    /// Returns the location that stands for the whole file.
     pub(crate) fn whole(source: &Arc<Source>) -> Self {
         Self { source: Arc::clone(source), line: 1, column: 1, start: 0, end: 0 }
     }
 
-    /// The first place of a word in the file from here on.
+    /// Returns the first location of a word in the file from here on.
     pub(crate) fn find(&self, word: &str) -> Option<Self> {
         let text = &self.source.text;
         let (from, _) = text.char_indices().nth(self.start)?;
         let at = from + text.get(from..)?.find(word)?;
         let before = text.get(..at)?;
         let start = before.chars().count();
-        let (line, column) = place(before);
+        let (line, column) = position(before);
         Some(Self { source: Arc::clone(&self.source), line, column, start, end: start + word.chars().count() })
     }
 
-    /// In bytes, at most to the end of its first line: a message about a section need not underline all of it.
+    /// Returns the location in bytes, at most to the end of its first line: a message about a section need not underline all of it.
     pub(crate) fn bytes(&self) -> SourceSpan {
         let text = &self.source.text;
         let byte = |index: usize| text.char_indices().nth(index).map_or(text.len(), |(at, _)| at);
@@ -67,14 +67,14 @@ impl Span {
         (start, length).into()
     }
 
-    /// Line and column of its end.
+    /// Returns line and column of its end.
     pub(crate) fn end(&self) -> (usize, usize) {
         (self.line, self.column + self.bytes().len())
     }
 }
 
-/// Line and column of what follows this text, as the parser counts them: a carriage return ends a line, too.
-fn place(before: &str) -> (usize, usize) {
+/// Returns line and column of what follows this text, as the parser counts them: a carriage return ends a line, too.
+fn position(before: &str) -> (usize, usize) {
     let column = before.rsplit(['\n', '\r']).next().map_or(0, |line| line.chars().count()) + 1;
     let pairs = before.matches("\r\n").count();
     (before.matches(['\n', '\r']).count() - pairs + 1, column)
@@ -110,7 +110,7 @@ impl SourceCode for Source {
     }
 }
 
-/// A text with a name, of which excerpts are shown.
+/// A text with a name, for excerpts in messages.
 #[derive(Debug)]
 pub struct NamedText {
     name: String,
@@ -118,12 +118,12 @@ pub struct NamedText {
 }
 
 impl NamedText {
-    /// This text. The name stands above its excerpts.
+    /// Wraps a text. `name` stands above its excerpts.
     pub fn new(name: impl Into<String>, text: String) -> Self {
         Self { name: name.into(), text }
     }
 
-    /// The whole of it.
+    /// Returns the whole text.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -140,12 +140,12 @@ impl SourceCode for NamedText {
     }
 }
 
-/// Lines that are longer are no reading for people.
+/// Maximum bytes of a line that is shown as a whole.
 const MAX_WHOLE_LINE_BYTES: usize = 500;
-/// So much of a longer one is shown on both sides of a place.
+/// Bytes of a longer line that are shown on both sides of a location.
 const EXCERPT_CONTEXT_BYTES: usize = 60;
 
-/// The lines around a place; of a line that is too long only what is near.
+/// Returns the lines around a location; of a line that is too long only the part near it.
 fn excerpt<'a>(
     name: String,
     text: &'a str,
@@ -184,7 +184,7 @@ mod tests {
         for (before, at) in
             [("", (1, 1)), ("a: ", (1, 4)), ("a\r\nb\rc\n", (4, 1)), ("\n\r", (3, 1)), ("é\r\r\néb", (3, 3))]
         {
-            assert_eq!(place(before), at, "{before:?}");
+            assert_eq!(position(before), at, "{before:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use occopus::source_location::SourceLocation;
 use occopus::{needs_of_description, rehearse};
 use occopus_engine::Preview;
-use occopus_model::{Diagnostics, Implementation, Infrastructure};
+use occopus_model::{Diagnostics, Implementation, Infrastructure, section_type};
 use occopus_runtime::grants::{self, Interface};
 use serde_json::{Value, json};
 
@@ -95,7 +95,7 @@ fn forbidden_implementation(
     plugins: &[occopus_runtime::PluginInfo],
     used: &Implementation,
 ) -> Option<Value> {
-    let driver = used.resource.get("type").and_then(Value::as_str).unwrap_or_default();
+    let driver = section_type(&used.resource).unwrap_or_default();
     let runs_programs = plugins.iter().any(|plugin| {
         plugin.kind == occopus_runtime::PluginKind::Driver
             && plugin.description.keyword == driver

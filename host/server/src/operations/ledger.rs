@@ -105,13 +105,9 @@ impl Ledger {
             let mut compares = condition.check(before.as_ref().map(|before| &before.work)).await?;
             compares.push(Compare::Modified(key.clone(), revision(entry.as_ref())));
             let mut writes = Vec::new();
-            if let Some(PendingOperation { operation: before, .. }) = before {
-                writes.push(done_write(&Operation {
-                    state: OperationState::Superseded,
-                    ended: Some(now),
-                    message: None,
-                    ..before
-                })?);
+            if let Some(PendingOperation { operation: mut before, .. }) = before {
+                before.set_state(OperationState::Superseded);
+                writes.push(done_write(&Operation { ended: Some(now), message: None, ..before })?);
             }
             writes.push(put_record(
                 key,

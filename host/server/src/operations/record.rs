@@ -64,6 +64,31 @@ pub(crate) enum OperationState {
     Superseded,
 }
 
+impl OperationState {
+    /// Returns whether an operation may go from this state to another one. `docs/lifecycle.md` has the diagram, and a
+    /// test compares the two.
+    pub(crate) fn can_become(self, next: Self) -> bool {
+        match self {
+            Self::Pending => matches!(next, Self::Running | Self::Superseded | Self::Failed),
+            Self::Running => matches!(next, Self::Done | Self::Failed | Self::Superseded),
+            Self::Done | Self::Failed | Self::Superseded => false,
+        }
+    }
+}
+
+impl Operation {
+    /// Changes the state.
+    pub(crate) fn set_state(&mut self, state: OperationState) {
+        debug_assert!(
+            self.state == state || self.state.can_become(state),
+            "operation {}: {:?} -> {state:?}",
+            self.id,
+            self.state
+        );
+        self.state = state;
+    }
+}
+
 /// The work of an operation, with its input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "kebab-case")]
@@ -154,4 +179,24 @@ pub(crate) struct Claim {
     pub(crate) deaths: u32,
     /// Digest of the infrastructure's state when this service began.
     pub(crate) before: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OperationState::{self, Done, Failed, Pending, Running, Superseded};
+
+    #[test]
+    fn the_diagram_of_the_documents_has_every_transition() {
+        let document = include_str!("../../../../docs/lifecycle.md");
+        let section = document.split("\n## ").find(|section| section.starts_with("An operation")).unwrap();
+        let drawn: Vec<_> = section.lines().filter_map(|line| line.trim().split_once(" --> ")).collect();
+        let name = |state: OperationState| format!("{state:?}").to_lowercase();
+        for from in [Pending, Running, Done, Failed, Superseded] {
+            for to in [Pending, Running, Done, Failed, Superseded] {
+                let is_drawn =
+                    drawn.iter().any(|(one, other)| *one == name(from) && other.split(':').next() == Some(&*name(to)));
+                assert_eq!(from.can_become(to), is_drawn, "{from:?} -> {to:?}");
+            }
+        }
+    }
 }

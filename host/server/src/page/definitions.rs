@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use occopus_model::Implementation;
+use occopus_model::{Implementation, section_type};
 use serde_json::{Value, json};
 
 use super::display::path_segment;
@@ -31,7 +31,7 @@ struct Definition {
 
 impl Definition {
     fn new(name: String, implementations: &[Implementation]) -> Self {
-        let driver = |one: &Implementation| one.resource.get("type").and_then(Value::as_str).map(str::to_owned);
+        let driver = |one: &Implementation| section_type(&one.resource).map(str::to_owned);
         let mut drivers: Vec<_> = implementations.iter().filter_map(driver).collect();
         drivers.dedup();
         let sections: Vec<_> = implementations.iter().map(sections).collect();

@@ -32,7 +32,7 @@ impl SupervisorInner {
         if let Some(reason) = self.other_owner(&id).await {
             return self.postpone(operation, reason).await;
         }
-        operation.state = OperationState::Running;
+        operation.set_state(OperationState::Running);
         operation.message = None;
         let isolation = match self.claim(&operation).await {
             Ok(ClaimOutcome::Claimed { isolation }) => isolation,
@@ -90,10 +90,11 @@ impl SupervisorInner {
     }
 
     /// Records the end of an operation, and retries that until it succeeds or the service shuts down.
-    async fn end(&self, operation: Operation, error: Option<ApiError>, forget: bool, failed: Option<FailedBuild>) {
+    async fn end(&self, mut operation: Operation, error: Option<ApiError>, forget: bool, failed: Option<FailedBuild>) {
         let state = if error.is_some() { OperationState::Failed } else { OperationState::Done };
         let (ended, error) = (Some(Timestamp::now()), error.map(ApiError::into_details));
-        let ended = Operation { state, ended, message: None, error, ..operation };
+        operation.set_state(state);
+        let ended = Operation { ended, message: None, error, ..operation };
         tracing::info!(infrastructure = ended.infraid, operation = ended.id, "{:?} ended: {state:?}", ended.kind);
         // A client that sees the end of the operation must not get an answer that was cached before.
         self.feed.invalidate(&ended.infraid);

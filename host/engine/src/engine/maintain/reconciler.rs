@@ -497,7 +497,8 @@ impl<'a> Reconciler<'a> {
         if state == before && message == self.recorded.message && events.is_empty() {
             return Ok(());
         }
-        (self.recorded.state, self.recorded.message) = (state, message);
+        self.recorded.set_state(state);
+        self.recorded.message = message;
         let mut writes = vec![put(keys::infrastructure(self.id), encode(&self.recorded)?)];
         if state == InfrastructureState::Ready {
             // The current description is deployed: a later change that fails rolls back to it.
