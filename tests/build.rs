@@ -1,4 +1,4 @@
-//! Tells the tests for which platform they are built.
+//! Passes the target platform to the tests.
 
 fn main() {
     println!("cargo::rustc-env=HOST_TRIPLE={}", std::env::var("TARGET").unwrap_or_default());

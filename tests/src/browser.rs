@@ -13,20 +13,20 @@ use thirtyfour::{
 
 use crate::skip;
 
-/// For something to come up on a page.
+/// Time within which something must come up on a page.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A browser that ends with its value.
+/// A browser, which ends when its value is dropped.
 pub struct Browser {
-    /// For all that is not made easy here.
+    /// The driver, for everything that has no method here.
     pub driver: WebDriver,
     _chromedriver: Chromedriver,
-    /// Its URL.
+    /// URL of the WebDriver session.
     session: String,
     _profile: TempDir,
 }
 
-/// How large the window is.
+/// Size of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Screen {
     /// 1280 by 900.
@@ -36,10 +36,10 @@ pub enum Screen {
 }
 
 impl Browser {
-    /// Starts `chromedriver` (or what `CHROMEDRIVER` names). None, after saying why, when it can't.
+    /// Starts `chromedriver` (or what `CHROMEDRIVER` names). Returns `None`, and reports the cause, if it does not start.
     ///
     /// # Panics
-    /// When it starts and no browser comes of it.
+    /// Panics if it starts and does not start a browser.
     pub async fn start(test: &str, screen: Screen) -> Option<Self> {
         let program = std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".to_owned());
         let started = Command::new(&program).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
@@ -77,25 +77,25 @@ impl Browser {
             capabilities.add_experimental_option("mobileEmulation", metrics).expect("an option");
         }
         capabilities.set("goog:loggingPrefs", json!({"browser": "ALL"})).expect("a capability");
-        // Its client may be built with TLS, for others of this workspace, and then needs to know by whom. It may know already.
+        // The client may be built with TLS, for other crates of the workspace, and then needs a provider. One may be installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await.expect("a browser");
         let session = format!("http://127.0.0.1:{port}/session/{}", driver.session_id());
         Some(Self { driver, _chromedriver: chromedriver, session, _profile: profile })
     }
 
-    /// Goes to a page.
+    /// Opens a page.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if there is none.
     pub async fn open(&self, url: &str) {
         self.driver.goto(url).await.expect("a page");
     }
 
-    /// The element, once it is there and shown.
+    /// Waits until the element exists and is shown, and returns it.
     ///
     /// # Panics
-    /// When it does not come.
+    /// Panics if this takes longer than the timeout.
     pub async fn wait_for_element(&self, css: &str) -> WebElement {
         self.wait_for(&format!("{css} is shown"), async || {
             let found = self.driver.find(By::Css(css)).await.ok()?;
@@ -104,10 +104,10 @@ impl Browser {
         .await
     }
 
-    /// Waits until the text of an element has this in it.
+    /// Waits until the text of an element contains this one.
     ///
     /// # Panics
-    /// When it does not come to that.
+    /// Panics if this takes longer than the timeout.
     pub async fn wait_for_text(&self, css: &str, text: &str) {
         self.wait_for(&format!("{css} says {text:?}"), async || {
             // It may be replaced at any moment.
@@ -117,29 +117,29 @@ impl Browser {
         .await;
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition is met, and returns its value.
     ///
     /// # Panics
-    /// When it does not come to that: with the page's text, and a picture of it in the temporary directory.
-    pub async fn wait_for<T>(&self, what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
+    /// Panics if this takes longer than the timeout: with the page's text, and a screenshot in the temporary directory.
+    pub async fn wait_for<T>(&self, what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
         let began = Instant::now();
         loop {
-            if let Some(found) = is_so().await {
+            if let Some(found) = condition().await {
                 return found;
             }
             if began.elapsed() > WAIT_TIMEOUT {
                 let text = self.run("return document.body.innerText").await;
                 let picture = self.screenshot("failed").await;
-                panic!("it does not come to it that {what}; {} shows it:\n{text}", picture.display());
+                panic!("timed out waiting until {what}; screenshot: {}\n{text}", picture.display());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Clicks on what is shown.
+    /// Clicks on an element, once it can be clicked.
     ///
     /// # Panics
-    /// When it does not come, or can't be clicked.
+    /// Panics if this takes longer than the timeout.
     pub async fn click(&self, css: &str) {
         self.wait_for(&format!("{css} can be clicked"), async || {
             self.driver.find(By::Css(css)).await.ok()?.click().await.ok()
@@ -147,46 +147,46 @@ impl Browser {
         .await;
     }
 
-    /// Types into a field in place of what is in it.
+    /// Replaces the text of a field.
     ///
     /// # Panics
-    /// When there is no such field.
+    /// Panics if there is no such field.
     pub async fn fill(&self, css: &str, text: &str) {
         let field = self.wait_for_element(css).await;
         field.clear().await.expect("cleared");
         field.send_keys(text).await.expect("typed");
     }
 
-    /// What a script gives.
+    /// Runs a script, and returns its value.
     ///
     /// # Panics
-    /// When it fails.
+    /// Panics if it fails.
     pub async fn run(&self, script: &str) -> Value {
         self.driver.execute(script, Vec::new()).await.expect("a script").json().clone()
     }
 
-    /// What a script gives by its last argument, which is a function.
+    /// Runs a script, and returns the value that it passes to its last argument, a callback.
     ///
     /// # Panics
-    /// When it fails.
+    /// Panics if it fails.
     pub async fn run_async(&self, script: &str) -> Value {
         self.driver.execute_async(script, Vec::new()).await.expect("a script").json().clone()
     }
 
-    /// Errors that the browser has told since the last time: of scripts, of the content security policy, of files that are
-    /// not there.
+    /// Returns the errors that the browser has logged since the last call: of scripts, of the content security policy, of
+    /// missing files.
     ///
     /// # Panics
-    /// When it does not tell.
+    /// Panics if it does not return its log.
     pub async fn console_errors(&self) -> Vec<String> {
         let lines = self.driver.get_log("browser").await.expect("a log").into_iter();
         lines.filter(|line| line.level == "SEVERE").map(|line| line.message).collect()
     }
 
-    /// A picture of the page, in the temporary directory.
+    /// Writes a screenshot of the page into the temporary directory, and returns its path.
     ///
     /// # Panics
-    /// When it can't be taken.
+    /// Panics if it can't be taken.
     pub async fn screenshot(&self, name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("occopus-{name}-{}.png", std::process::id()));
         std::fs::write(&path, self.driver.screenshot_as_png().await.expect("a picture")).expect("written");
@@ -196,12 +196,12 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // When its driver is killed it stays, but it ends with the session.
+        // The browser survives its driver, but ends with the session.
         let _ = ureq::delete(&self.session).call();
     }
 }
 
-/// Ends with its value, whether a browser has come of it or not.
+/// The process of the driver. Killed when dropped, with or without a browser.
 struct Chromedriver(Child);
 
 impl Drop for Chromedriver {

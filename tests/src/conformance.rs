@@ -10,10 +10,10 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/conformance").join(name)
 }
 
-/// Tests a bundled plugin. All checks must pass, but for those that the fixture can't try.
+/// Tests a bundled plugin. All checks must pass, except the `skipped` ones, which the fixture does not support.
 ///
 /// # Panics
-/// When others fail or are left out.
+/// Panics if a check fails, or others are skipped.
 pub fn keeps_its_contract(plugin: &str, fixture_name: &str, variables: &[(&str, &str)], skipped: &[&str]) {
     let occopus = Occopus::new();
     let bundled = occopus_plugins::PLUGINS.iter().find(|bundled| bundled.name == plugin).expect("bundled");

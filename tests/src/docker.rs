@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::skip;
 
-/// The engine and an image in it.
+/// An engine, with the image of the tests.
 pub struct Docker {
     /// `unix://...` or `tcp://...`.
     pub endpoint: String,
@@ -15,7 +15,7 @@ pub struct Docker {
 const IMAGE: &str = "occopus-test-busybox";
 
 impl Docker {
-    /// Connects, and makes the image `occopus-test-busybox:1` if it is missing. None (after saying why) when it can't.
+    /// Connects, and makes the image `occopus-test-busybox:1` if it is missing. Returns `None`, and reports the cause, if this fails.
     pub fn connect(test: &str) -> Option<Self> {
         let endpoint = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
         let docker = Self { endpoint };
@@ -30,23 +30,23 @@ impl Docker {
         Some(docker)
     }
 
-    /// Where a proxy finds it: the path of its socket, or `HOST:PORT`.
+    /// Returns the engine's address for a proxy: the path of its socket, or `HOST:PORT`.
     pub fn server(&self) -> &str {
         let endpoint = self.endpoint.as_str();
         endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("tcp://")).unwrap_or(endpoint)
     }
 
-    /// Runs `docker` with these arguments and gives its standard output, trimmed.
+    /// Runs `docker` with these arguments and returns its standard output, trimmed.
     ///
     /// # Panics
-    /// When it fails.
+    /// Panics if it fails.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().expect("docker starts");
         assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// The ids of all containers of this infrastructure, running or not.
+    /// Returns the ids of all containers of this infrastructure, running or not.
     pub fn containers(&self, infrastructure: &str) -> Vec<String> {
         let filter = format!("label=occopus.infrastructure={infrastructure}");
         self.run(&["ps", "--all", "--quiet", "--filter", &filter]).lines().map(str::to_owned).collect()
@@ -63,7 +63,7 @@ impl Docker {
         command
     }
 
-    /// Imports an image with nothing in it but busybox, as its shell and its tools.
+    /// Imports an image that contains only busybox, as its shell and its tools.
     pub fn make_image(&self, name: &str) -> bool {
         let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).is_file())
         else {

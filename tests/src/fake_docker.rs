@@ -1,16 +1,16 @@
-//! Servers of the same kind as a test's, on which there is nothing.
+//! Empty servers of the same kind as the server of a test.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
-/// Who the empty engine says that it is.
+/// Id of the empty engine.
 const ID: &str = "0a11ab1e-5717-4a6e-8000-57a26e7e1337";
 
 /// Starts an engine with no containers, which answers as Docker does (API 1.43, `docs.docker.com/reference/api/engine`).
-/// The answer is its address; it listens for as long as the process lives.
+/// Returns its address; it listens for as long as the process lives.
 ///
 /// # Panics
-/// Without a free port.
+/// Panics if there is no free port.
 pub fn empty_docker_engine() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -22,7 +22,7 @@ pub fn empty_docker_engine() -> String {
     address
 }
 
-/// One request of a connection.
+/// Serves one request of a connection.
 fn answer(client: TcpStream) -> Option<()> {
     let mut reader = BufReader::new(client);
     let (mut first, mut line, mut length) = (String::new(), String::new(), 0);

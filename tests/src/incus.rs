@@ -1,4 +1,4 @@
-//! Incus (<https://linuxcontainers.org/incus>): a cloud that knows its clients by their certificates.
+//! Incus (<https://linuxcontainers.org/incus>): a cloud that authenticates clients by their certificates.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use crate::processes::signal;
 use crate::skip;
 
-/// Where Debian has the program.
+/// Path of the program on Debian.
 const INSTALLED: &str = "/usr/libexec/incus/incusd";
 
-/// A server of one test. It ends when it is dropped.
+/// A server of one test. Ends when dropped.
 pub struct Incus {
     /// `https://127.0.0.1:PORT`.
     pub endpoint: String,
@@ -29,10 +29,10 @@ pub struct Incus {
 }
 
 impl Incus {
-    /// Starts `incusd` (or what `INCUSD` names), as root. None, after saying why, when it can't.
+    /// Starts `incusd` (or what `INCUSD` names), as root. Returns `None`, and reports the cause, if it does not start.
     ///
     /// # Panics
-    /// When it starts and does not do what it is asked to.
+    /// Panics if it starts and a request fails.
     pub fn start(test: &str) -> Option<Self> {
         let program = std::env::var("INCUSD").unwrap_or_else(|_| INSTALLED.to_owned());
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -73,7 +73,7 @@ impl Incus {
         Some(incus)
     }
 
-    /// Asks over the socket on which everybody is trusted; gives the status.
+    /// Sends a request over the socket, on which every client is trusted, and returns the status.
     fn ask(&self, method: &str, path: &str, body: &str) -> Option<u16> {
         let mut stream = UnixStream::connect(self.state().join("unix.socket")).ok()?;
         let length = body.len();
@@ -92,20 +92,20 @@ impl Incus {
 
 impl Drop for Incus {
     fn drop(&mut self) {
-        // It has nothing that runs, so it ends at once, and unmounts what it has mounted.
+        // Nothing runs in it: it ends at once, and unmounts its file systems.
         signal(self.server.id(), "TERM");
         let _ = self.server.wait();
     }
 }
 
-/// A certificate that nobody signed but its owner, and its key.
+/// Returns a self-signed certificate and its key.
 fn client() -> (String, String) {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["client".to_owned()]).expect("parameters");
     (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
 }
 
-/// What is between the lines of a PEM text: base64 of DER.
+/// Returns the body of a PEM text: base64 of DER.
 fn der(pem: &str) -> String {
     pem.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect()
 }

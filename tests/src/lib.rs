@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: the real binary in a home of its own, and the real servers it is tested against.
+//! Fixtures of the end-to-end tests: the real binary in a home of its own, and the real servers it is tested against.
 
 #![expect(clippy::print_stderr, reason = "tests say what they skipped and why")]
 
@@ -27,16 +27,16 @@ pub use openstack::OpenStack;
 pub use server::{CollectedRequest, CollectedRequests, collect};
 pub use tls::TlsProxy;
 
-/// What to do when a test's server is not there: fail where `CI=true`, otherwise say so and skip.
+/// Reports that a test is skipped, since its server is missing. With `CI=true`, the test fails instead.
 ///
 /// # Panics
-/// Where `CI=true`.
+/// Panics if `CI=true`.
 pub fn skip(test: &str, why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {why}");
     eprintln!("skipped {test}: {why}");
 }
 
-/// Is there a Python for the servers of some tests?
+/// Returns whether there is a Python for the servers of some tests.
 pub fn has_python(test: &str) -> bool {
     let version = std::process::Command::new("python3").arg("--version").output();
     let there = version.is_ok_and(|output| output.status.success());

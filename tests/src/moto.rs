@@ -21,30 +21,30 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts `moto_server` (or what `MOTO_SERVER` names) with one user who may do everything. None, after saying why, when
-    /// it can't.
+    /// Starts `moto_server` (or what `MOTO_SERVER` names) with one user who may do everything. Returns `None`, and
+    /// reports the cause, if it does not start.
     ///
     /// # Panics
-    /// When the server starts and does not answer.
+    /// Panics if the server starts and does not answer.
     pub fn start(test: &str) -> Option<Self> {
-        // So many calls make the user; from then on signatures are checked.
+        // The number of calls that create the user; from then on signatures are checked.
         let mut moto = Self::launch(test, &[("INITIAL_NO_AUTH_ACTION_COUNT", "3")])?;
         moto.make_user();
         Some(moto)
     }
 
-    /// The same, for everybody.
+    /// Starts a server that checks no signatures.
     ///
     /// # Panics
-    /// When the server starts and does not answer.
+    /// Panics if the server starts and does not answer.
     pub fn start_open(test: &str) -> Option<Self> {
         Self::launch(test, &[])
     }
 
-    /// One of another account, which takes everybody's keys.
+    /// Starts a server of another account, which accepts all keys.
     ///
     /// # Panics
-    /// When the server starts and does not answer.
+    /// Panics if the server starts and does not answer.
     pub fn start_with_other_account(test: &str) -> Option<Self> {
         Self::launch(test, &[("MOTO_ACCOUNT_ID", "210987654321")])
     }
@@ -83,10 +83,10 @@ impl Moto {
         (self.access_key, self.secret_key) = self.user("none");
     }
 
-    /// Writes an `auth_data.yaml` with keys of another account, and gives its name.
+    /// Writes an `auth_data.yaml` with keys of another account, and returns its name.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// Panics if the server refuses.
     pub fn write_credentials_of_another_account(&self, occopus: &Occopus) -> &'static str {
         self.ask("POST", "/moto-api/reset-auth", "4").expect("an answer");
         let role = "Action=AssumeRole&RoleArn=arn:aws:iam::444455556666:role/other&RoleSessionName=other";
@@ -96,10 +96,10 @@ impl Moto {
         "other_auth_data.yaml"
     }
 
-    /// Makes a machine with the tags of another one: what a creation leaves that the network delivered twice.
+    /// Makes a machine with the tags of another one, as a creation does that the network delivered twice.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// Panics if the server refuses.
     pub fn duplicate_machine(&self, id: &str) {
         self.ask("POST", "/moto-api/reset-auth", "2").expect("an answer");
         let form = format!("Action=DescribeInstances&InstanceId.1={id}&Version=2016-11-15");
@@ -119,7 +119,7 @@ impl Moto {
         self.ask("POST", "/", &form).expect("an answer");
     }
 
-    /// A user who may do everything, in the account of this access key: its own keys.
+    /// Creates a user who may do everything, in the account of this access key, and returns its keys.
     fn user(&self, access_key: &str) -> (String, String) {
         let everything = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C\
                           %22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
@@ -134,26 +134,26 @@ impl Moto {
         (value(&key, "AccessKeyId"), value(&key, "SecretAccessKey"))
     }
 
-    /// Writes `auth_data.yaml`, and gives its name.
+    /// Writes `auth_data.yaml`, and returns its name.
     pub fn write_credentials(&self, occopus: &Occopus) -> &'static str {
         occopus.write("auth_data.yaml", rule(&self.access_key, &self.secret_key));
         "auth_data.yaml"
     }
 
-    /// The access key and the secret access key.
+    /// Returns the access key and the secret access key.
     pub fn keys(&self) -> [&str; 2] {
         [&self.access_key, &self.secret_key]
     }
 
-    /// The secret access key.
+    /// Returns the secret access key.
     pub fn secret_key(&self) -> &str {
         &self.secret_key
     }
 
-    /// The ids of the machines that live, asked for past the API.
+    /// Returns the ids of the machines that exist, read from moto's own API.
     ///
     /// # Panics
-    /// When the server does not say.
+    /// Panics if the server does not answer.
     pub fn machines(&self) -> Vec<String> {
         let text = self.ask("GET", "/moto-api/data.json", "").expect("an answer");
         let data: Value = serde_json::from_str(&text).expect("JSON");
@@ -162,10 +162,10 @@ impl Moto {
         all.iter().filter(lives).map(|machine| machine["id"].as_str().expect("an id").to_owned()).collect()
     }
 
-    /// The machines that live and have this tag, with all their tags. Of a server that checks no signatures.
+    /// Returns the machines that exist and have this tag, with all their tags. Needs a server that checks no signatures.
     ///
     /// # Panics
-    /// When the server does not say.
+    /// Panics if the server does not answer.
     pub fn tagged(&self, tag: &str, value: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         let mut states = String::new();
         for (at, state) in ["pending", "running", "stopping", "stopped"].iter().enumerate() {
@@ -181,18 +181,18 @@ impl Moto {
         };
         let machine = |text: &str| {
             let id = after(text, "instanceId").expect("an id");
-            // Nothing else in it has keys with values.
+            // Only tags have keys with values here.
             let tags = text.split("<item>").filter_map(|item| Some((after(item, "key")?, after(item, "value")?)));
             (id, tags.collect())
         };
-        // Each was asked for alone.
+        // Each was created by a request of its own.
         text.split("<instancesSet>").skip(1).map(machine).collect()
     }
 
-    /// Ends a machine behind everybody's back.
+    /// Terminates a machine from outside.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// Panics if the server refuses.
     pub fn terminate(&self, id: &str) {
         if !self.secret_key.is_empty() {
             // The next call needs no signature.
@@ -228,7 +228,7 @@ impl Moto {
     }
 }
 
-/// The text of an element.
+/// Returns the text of an element.
 fn value(document: &str, tag: &str) -> String {
     let (_, rest) = document.split_once(&format!("<{tag}>")).expect("an element");
     rest.split('<').next().unwrap_or_default().to_owned()
@@ -240,7 +240,7 @@ fn rule(access_key: &str, secret_key: &str) -> String {
 
 impl Drop for Moto {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = self.server.kill();
         let _ = self.server.wait();
     }

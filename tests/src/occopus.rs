@@ -7,15 +7,15 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The `occopus` program in a fresh home and an empty working directory. What is still deployed at the end is destroyed.
+/// The `occopus` program in a fresh home and an empty working directory. Infrastructures that still exist at the end are destroyed.
 pub struct Occopus {
     program: PathBuf,
     directory: TempDir,
 }
 
-/// A run of the program that has ended.
+/// The result of a run of the program.
 pub struct Finished {
-    /// Exit status; none when it was killed by a signal.
+    /// Exit status; `None` when it was killed by a signal.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -24,10 +24,10 @@ pub struct Finished {
 }
 
 impl Occopus {
-    /// A fresh home.
+    /// Creates a fresh home.
     ///
     /// # Panics
-    /// When there is no program: `cargo xtask test` builds it first.
+    /// Panics if the program is missing: `cargo xtask test` builds it first.
     #[expect(clippy::new_without_default, reason = "it makes a directory and may panic")]
     pub fn new() -> Self {
         let occopus = Self::with_fresh_cache();
@@ -35,23 +35,23 @@ impl Occopus {
         occopus
     }
 
-    /// A fresh home in which no plugin is compiled yet.
+    /// Creates a fresh home in which no plugin is compiled yet.
     ///
     /// # Panics
-    /// When there is no program.
+    /// Panics if the program is missing.
     pub fn with_fresh_cache() -> Self {
         let program = std::env::var_os("OCCOPUS_BIN").map_or_else(program_path, PathBuf::from);
         assert!(program.is_file(), "no program at {}; run `cargo build -p occopus-cli` first", program.display());
         Self { program, directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// Compiled plugins are shared by all tests: a debug build takes seconds for each.
+    /// Links the home to the cache of compiled plugins that all tests share: a debug build takes seconds for each.
     fn share_cache(&self) {
         let shared = self.shared_path("plugins-compiled-for-tests");
         std::fs::create_dir_all(&shared).expect("a directory");
         std::fs::create_dir(self.home()).expect("a directory");
         std::os::unix::fs::symlink(&shared, self.home().join("cache")).expect("a link");
-        // Once: tests that begin together would each compile all plugins.
+        // Locked, since tests that begin together would each compile all plugins.
         let lock = std::fs::File::create(shared.with_extension("lock")).expect("a file");
         lock.lock().expect("a lock");
         let size = std::fs::metadata(&self.program).expect("a program").len().to_string();
@@ -63,22 +63,22 @@ impl Occopus {
         std::fs::write(compiled_for, size).expect("a file");
     }
 
-    /// Where the program is.
+    /// Returns the path of the program.
     pub fn program(&self) -> &Path {
         &self.program
     }
 
-    /// A path that all tests share, so that what takes long is done once.
+    /// Returns a path that all tests share, for results that take long to produce.
     pub fn shared_path(&self, name: &str) -> PathBuf {
         self.program.with_file_name(name)
     }
 
-    /// The working directory.
+    /// Returns the working directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Where the program keeps its state.
+    /// Returns the directory of the program's state.
     pub fn home(&self) -> PathBuf {
         self.directory().join("home")
     }
@@ -91,7 +91,7 @@ impl Occopus {
         path
     }
 
-    /// A command that has not been started.
+    /// Returns a command that is not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.program);
         command
@@ -107,19 +107,19 @@ impl Occopus {
         command
     }
 
-    /// Runs to the end.
+    /// Runs the program until it ends.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
         self.command(arguments).output().expect("the program starts").into()
     }
 
-    /// Runs to the end, which must be a success.
+    /// Runs the program until it ends, which must be a success.
     pub fn ok<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
         let finished = self.run(arguments);
         assert_eq!(finished.code, Some(0), "stdout:\n{}\nstderr:\n{}", finished.stdout, finished.stderr);
         finished
     }
 
-    /// `occopus status` as JSON.
+    /// Returns the output of `occopus status` as JSON.
     pub fn status(&self, id: &str) -> Value {
         let finished = self.ok(["status", "-i", id, "--output", "json"]);
         serde_json::from_str(&finished.stdout).expect("JSON")
@@ -128,7 +128,7 @@ impl Occopus {
 
 impl Drop for Occopus {
     fn drop(&mut self) {
-        // Whatever a failed test left; errors don't matter here.
+        // Removes the rest of a failed test; errors are of no interest here.
         let list = self.run(["maintain", "-l", "--output", "json"]);
         let list: Value = serde_json::from_str(&list.stdout).unwrap_or_default();
         for id in list.as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -138,10 +138,10 @@ impl Drop for Occopus {
 }
 
 impl Finished {
-    /// The infrastructure's id: the last line of standard output.
+    /// Returns the infrastructure's id: the last line of standard output.
     ///
     /// # Panics
-    /// When nothing was printed.
+    /// Panics if nothing was printed.
     pub fn id(&self) -> String {
         self.stdout.lines().last().expect("an id on stdout").to_owned()
     }
@@ -154,7 +154,7 @@ impl From<Output> for Finished {
     }
 }
 
-/// `target/PROFILE/occopus`, from `target/PROFILE/deps/TEST`.
+/// Returns `target/PROFILE/occopus`, derived from `target/PROFILE/deps/TEST`.
 fn program_path() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     test.ancestors().nth(2).expect("target/PROFILE").join("occopus")

@@ -1,4 +1,4 @@
-//! An OpenStack that is there already, as the usual `OS_*` variables of the environment describe it.
+//! An existing OpenStack cloud, described by the usual `OS_*` variables of the environment.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Occopus;
 
-/// A project of an OpenStack cloud, seen by its user.
+/// A project of an OpenStack cloud, used with the credentials of its user.
 pub struct OpenStack {
     /// URL of Keystone.
     pub auth_url: String,
@@ -25,7 +25,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
 }
 
-/// Status, head and body.
+/// Runs `curl`, and returns status, head and body.
 fn curl(arguments: &[&str]) -> (String, String) {
     let output = Command::new("curl").args(["-sS", "-i"]).args(arguments).output().expect("curl runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -34,10 +34,10 @@ fn curl(arguments: &[&str]) -> (String, String) {
 }
 
 impl OpenStack {
-    /// From `OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD` and `OS_PROJECT_ID`, in the domain `Default`.
+    /// Connects as `OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD` and `OS_PROJECT_ID` say, in the domain `Default`.
     ///
     /// # Panics
-    /// When the cloud does not answer.
+    /// Panics if the cloud does not answer.
     pub fn from_environment() -> Self {
         let (auth_url, user) = (variable("OS_AUTH_URL"), variable("OS_USERNAME"));
         let (password, project) = (variable("OS_PASSWORD"), variable("OS_PROJECT_ID"));
@@ -70,7 +70,7 @@ impl OpenStack {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{url}: {error}: {body}"))
     }
 
-    /// `HOST:PORT` of the services that its catalogue names, by variables for fixtures.
+    /// Returns `HOST:PORT` of the services that its catalogue names, by variables for fixtures.
     pub fn services(&self) -> [(&'static str, String); 3] {
         let address = |url: &str| {
             let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -83,17 +83,17 @@ impl OpenStack {
         ]
     }
 
-    /// Ids of all servers of the project.
+    /// Returns the ids of all servers of the project.
     pub fn servers(&self) -> Vec<String> {
         let listed = self.get(&format!("{}/servers", self.compute));
         let servers = listed["servers"].as_array().expect("servers").clone();
         servers.iter().map(|server| server["id"].as_str().expect("an id").to_owned()).collect()
     }
 
-    /// Waits until so many servers are left: they go a while after they are deleted.
+    /// Waits until `count` servers are left: they disappear a while after they are deleted.
     ///
     /// # Panics
-    /// When that takes more than 30 s.
+    /// Panics if that takes more than 30 s.
     pub fn wait_for(&self, count: usize) -> Vec<String> {
         for _ in 0..60 {
             let servers = self.servers();
@@ -105,28 +105,28 @@ impl OpenStack {
         panic!("{:?} instead of {count} servers", self.servers());
     }
 
-    /// Addresses of all floating IPs of the project.
+    /// Returns the addresses of all floating IPs of the project.
     pub fn floating_ips(&self) -> Vec<String> {
         let listed = self.get(&format!("{}/v2.0/floatingips", self.network));
         let all = listed["floatingips"].as_array().expect("floating IPs").clone();
         all.iter().map(|ip| ip["floating_ip_address"].as_str().expect("an address").to_owned()).collect()
     }
 
-    /// Deletes a server behind the program's back.
+    /// Deletes a server from outside.
     pub fn delete(&self, id: &str) {
         let token = format!("x-auth-token: {}", self.token);
         curl(&["-X", "DELETE", "-H", &token, &format!("{}/servers/{id}", self.compute)]);
     }
 
-    /// Writes a file with the user's name and password. The answer is its name.
+    /// Writes a file with the user's name and password, and returns its name.
     pub fn write_credentials(&self, occopus: &Occopus) -> &'static str {
         self.write(occopus, &format!("{{username: {}, password: {}}}", self.user, self.password))
     }
 
-    /// Writes a file with an application credential, which is made for it.
+    /// Creates an application credential, and writes a file with it.
     ///
     /// # Panics
-    /// When there is none to be had.
+    /// Panics if it cannot be created.
     pub fn write_application_credential(&self, occopus: &Occopus) -> &'static str {
         let name = format!("occopus-test-{}", std::process::id());
         let body = json!({"application_credential": {"name": name}}).to_string();
@@ -147,7 +147,7 @@ impl OpenStack {
         "auth_data.yaml"
     }
 
-    /// The password, to be found nowhere.
+    /// Returns the password, which must not appear in any output.
     pub fn password(&self) -> &str {
         &self.password
     }

@@ -1,4 +1,4 @@
-//! Deployments as processes on this machine, and what the machine says of them.
+//! Deployments as processes on this machine, and observations of these processes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::Occopus;
 
-/// A number of seconds to sleep that no other test uses.
+/// Returns a number of seconds to sleep that no other test uses, to recognise a process by.
 pub fn unique_sleep_seconds(test: u32) -> String {
     format!("{}.{test}", 100_000 + std::process::id())
 }
@@ -24,19 +24,19 @@ pub fn write_sleeper(occopus: &Occopus, script: &str, health_check: &str) {
     );
 }
 
-/// How many processes have this argument.
+/// Returns the number of processes that have this argument.
 ///
 /// # Panics
-/// Without `/proc`.
+/// Panics if there is no `/proc`.
 pub fn processes_with(argument: &str) -> usize {
     let commands = processes().filter_map(|path| std::fs::read(path.join("cmdline")).ok());
     commands.filter(|command| command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())).count()
 }
 
-/// Numbers of the processes of each instance, of those that have this argument.
+/// Returns the ids of the processes that have this argument, by instance.
 ///
 /// # Panics
-/// Without `/proc`.
+/// Panics if there is no `/proc`.
 pub fn instances_with(argument: &str) -> BTreeMap<String, Vec<u32>> {
     let mut instances = BTreeMap::<_, Vec<_>>::new();
     for path in processes() {
@@ -57,7 +57,7 @@ pub fn instances_with(argument: &str) -> BTreeMap<String, Vec<u32>> {
 /// Kills the process of an instance, from outside.
 ///
 /// # Panics
-/// When there is none.
+/// Panics if there is none.
 pub fn kill_instance(instance: &str) {
     let wanted = format!("OCCOPUS_INSTANCE_ID={instance}");
     let is_it = |path: &PathBuf| {
@@ -72,7 +72,7 @@ pub fn kill_instance(instance: &str) {
 /// Sends a signal.
 ///
 /// # Panics
-/// When there is no such process.
+/// Panics if there is no such process.
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill runs");
     assert!(status.success(), "kill -{name} {pid}");

@@ -1,25 +1,26 @@
-//! A small HTTP server that collects what is posted to it.
+//! A small HTTP server that collects posted requests.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-/// A request that was taken.
+/// An accepted request.
 #[derive(Debug)]
 pub struct CollectedRequest {
-    /// Its target.
+    /// Request target.
     pub path: String,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// As it came.
+    /// Body as it was received.
     pub body: Vec<u8>,
 }
 
-/// All requests that were taken, in their order.
+/// All accepted requests, in their order.
 pub type CollectedRequests = Arc<Mutex<Vec<CollectedRequest>>>;
 
-/// Answers the first requests with these statuses, and all later ones with 204. Those that it answers with 2xx are taken.
+/// Starts a server that answers the first requests with these statuses, and all later ones with 204. Requests that it
+/// answers with 2xx are accepted.
 pub fn collect(listener: TcpListener, first: &'static [&'static str]) -> CollectedRequests {
     let posted = CollectedRequests::default();
     let taken = posted.clone();
@@ -50,7 +51,7 @@ pub fn collect(listener: TcpListener, first: &'static [&'static str]) -> Collect
             {
                 taken.push(CollectedRequest { path, headers, body });
             }
-            // Whoever does not wait for the answer asks again.
+            // A client that does not wait for the answer repeats the request.
             let _ = write!(reader.get_mut(), "HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
         }
     });

@@ -1,4 +1,4 @@
-//! `occopus serve` with a home of its own, and a client that sends what others would not.
+//! `occopus serve` with a home of its own, and a client that can also send malformed requests.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,17 +14,17 @@ use serde_json::Value;
 use crate::Occopus;
 use crate::processes::signal;
 
-/// Tests ask more often than people.
+/// Configuration with rate limits that tests do not reach.
 pub const NO_RATE_LIMITS: &str =
     "service: {allow_processes: true, requests_per_second: 100000, requests_at_once: 100000}\n";
 
-/// A service. It ends in good order with its value; several may share a home.
+/// A service. Shut down in order when dropped; several may share a home.
 pub struct Service {
-    /// Where its store is.
+    /// Home with the store of the service.
     pub home: Arc<Occopus>,
-    /// Sent with all requests, if there is one.
+    /// Token that is sent with all requests.
     pub token: Option<String>,
-    /// Where it listens.
+    /// Address at which the service listens.
     pub address: SocketAddr,
     process: Child,
     log: Arc<Mutex<String>>,
@@ -32,40 +32,40 @@ pub struct Service {
 }
 
 impl Service {
-    /// In a fresh home, looking at every infrastructure each second.
+    /// Starts a service in a fresh home, with a pass over every infrastructure each second.
     pub fn start() -> Self {
         Self::in_home(Arc::new(Occopus::new()), NO_RATE_LIMITS)
     }
 
-    /// In this home, with this configuration.
+    /// Starts a service in this home, with this configuration.
     pub fn in_home(home: Arc<Occopus>, configuration: &str) -> Self {
         Self::with(home, configuration, &[])
     }
 
-    /// In this home, with this configuration and more arguments.
+    /// Starts a service in this home, with this configuration and more arguments.
     ///
     /// # Panics
-    /// When it does not say within a minute where it listens.
+    /// Panics if it does not print its address within a minute.
     pub fn with(home: Arc<Occopus>, configuration: &str, arguments: &[&str]) -> Self {
         let file = home.write("service.yaml", configuration);
         let mut command = home.command(["serve", "-v", "--cfg"]);
         command.arg(file).args(arguments);
-        for usual in [["--port", "0"], ["-t", "1"]] {
-            if !arguments.contains(&usual[0]) {
-                command.args(usual);
+        for default in [["--port", "0"], ["-t", "1"]] {
+            if !arguments.contains(&default[0]) {
+                command.args(default);
             }
         }
         let mut process = command.spawn().expect("the service starts");
         let log = Arc::default();
         let errors = forward_lines(process.stderr.take().expect("errors"), &log, None);
-        let (sender, said) = mpsc::channel();
+        let (sender, output) = mpsc::channel();
         let _ = forward_lines(process.stdout.take().expect("an output"), &log, Some(sender));
-        let line = said.recv_timeout(Duration::from_secs(60));
+        let line = output.recv_timeout(Duration::from_secs(60));
         let address = line.ok().and_then(|line| line.strip_prefix("listening on http://")?.parse().ok());
         let Some(address) = address else {
             let _ = process.kill();
             let _ = errors.join();
-            panic!("the service does not say where it is: {}", log.lock().expect("a log"));
+            panic!("the service did not print its address: {}", log.lock().expect("a log"));
         };
         let configured = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -75,67 +75,67 @@ impl Service {
         Self { home, token: None, address, process, log, agent: configured.into() }
     }
 
-    /// Another one on the same store.
+    /// Starts another service on the same store.
     pub fn start_second(&self) -> Self {
         let mut other = Self::in_home(self.home.clone(), NO_RATE_LIMITS);
         other.token.clone_from(&self.token);
         other
     }
 
-    /// Its process.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// `kill -9`.
+    /// Kills the process (`kill -9`).
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 
-    /// Asks it to end, and waits until it has. Whether it says that all was well.
+    /// Sends SIGTERM, and waits until the process has ended. Returns whether its exit status is 0.
     ///
     /// # Panics
-    /// When it does not end.
+    /// Panics if it does not end within a minute.
     pub fn stop(&mut self) -> bool {
-        if let Ok(Some(ended)) = self.process.try_wait() {
-            return ended.success();
+        if let Ok(Some(status)) = self.process.try_wait() {
+            return status.success();
         }
         signal(self.pid(), "TERM");
         let began = Instant::now();
         loop {
-            if let Some(ended) = self.process.try_wait().expect("a process") {
-                return ended.success();
+            if let Some(status) = self.process.try_wait().expect("a process") {
+                return status.success();
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not end: {}", self.log());
+            assert!(began.elapsed() < Duration::from_secs(60), "the service does not end: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// What it said, up to now.
+    /// Returns the output of the service so far.
     ///
     /// # Panics
-    /// Never, unless it panicked before.
+    /// Panics never, unless it panicked before.
     pub fn log(&self) -> String {
         self.log.lock().expect("a log").clone()
     }
 
-    /// The URL of a path.
+    /// Returns the URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Makes a token in its store.
+    /// Creates a token in the store of the service.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if the command fails.
     pub fn new_token(&self, name: &str, scope: &str, infrastructures: &[&str]) -> String {
         let mut words = vec!["token", "create", name, "--scope", scope];
         infrastructures.iter().for_each(|id| words.extend(["--infrastructure", id]));
         self.home.ok(words).stdout.trim().to_owned()
     }
 
-    /// A request.
+    /// Prepares a request.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder<'_> {
         let mut request = http::Request::builder().method(method).uri(self.url(path));
         if let Some(token) = &self.token {
@@ -144,39 +144,39 @@ impl Service {
         RequestBuilder { service: self, request, what: format!("{method} {path}") }
     }
 
-    /// GET.
+    /// Sends GET.
     pub fn get(&self, path: &str) -> Answer {
         self.request("GET", path).send("")
     }
 
-    /// POST without a body.
+    /// Sends POST without a body.
     pub fn post(&self, path: &str) -> Answer {
         self.request("POST", path).send("")
     }
 
-    /// Builds, or changes, and waits until that is done.
+    /// Builds or changes an infrastructure, and waits until the operation is done.
     ///
     /// # Panics
-    /// When it fails.
+    /// Panics if it fails.
     pub fn build(&self, id: &str, document: &str) {
         let accepted = self.request("PUT", &format!("/infrastructures/{id}")).send(document).expect(202);
-        let ended = self.wait_for_operation(&accepted);
-        assert_eq!(ended["state"], "done", "{ended:#}\n{}", self.log());
+        let operation = self.wait_for_operation(&accepted);
+        assert_eq!(operation["state"], "done", "{operation:#}\n{}", self.log());
     }
 
-    /// The operation that an answer promises, when it has ended.
+    /// Waits until the operation of an accepted request has ended, and returns it.
     ///
     /// # Panics
-    /// When it does not end within a minute.
+    /// Panics if it does not end within a minute.
     pub fn wait_for_operation(&self, accepted: &Answer) -> Value {
         let path = accepted.json()["operation"].as_str().expect("a path").to_owned();
         self.wait_for_operation_at(&path)
     }
 
-    /// The operation under this path, when it has ended.
+    /// Waits until the operation at this path has ended, and returns it.
     ///
     /// # Panics
-    /// When it does not end within a minute.
+    /// Panics if it does not end within a minute.
     pub fn wait_for_operation_at(&self, path: &str) -> Value {
         let began = Instant::now();
         loop {
@@ -184,38 +184,42 @@ impl Service {
             if !matches!(operation["state"].as_str(), Some("pending" | "running")) {
                 return operation;
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not end: {operation:#}\n{}", self.log());
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "the operation does not end: {operation:#}\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Events of an infrastructure as they happen.
+    /// Opens a stream of events.
     ///
     /// # Panics
-    /// When they are refused.
+    /// Panics if the request is refused.
     pub fn stream(&self, path: &str, last: Option<u64>) -> Stream {
-        let mut ask = self.request("GET", path).header("accept", "text/event-stream");
+        let mut request = self.request("GET", path).header("accept", "text/event-stream");
         if let Some(last) = last {
-            ask = ask.header("last-event-id", &last.to_string());
+            request = request.header("last-event-id", &last.to_string());
         }
-        Stream::open(ask)
+        Stream::open(request)
     }
 
-    /// Sends these bytes, and gives whatever comes until the service closes the connection or is silent for so long.
+    /// Sends these bytes, and returns everything received until the service closes the connection or is silent for `silence`.
     pub fn raw(&self, bytes: &[u8], silence: Duration) -> RawAnswer {
         let mut stream = self.connect();
         stream.set_read_timeout(Some(silence)).expect("a time");
-        // It may not want to hear all.
+        // The service may close the connection before all is sent.
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
         let closed = stream.read_to_end(&mut answer).is_ok();
         RawAnswer { text: String::from_utf8_lossy(&answer).into_owned(), closed }
     }
 
-    /// A connection on which nothing was said yet.
+    /// Opens a connection.
     ///
     /// # Panics
-    /// When there is none to be had.
+    /// Panics if this fails.
     pub fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).expect("a connection")
     }
@@ -223,7 +227,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // In good order, so that its home can destroy what a failed test left.
+        // Shut down in order, so that its home can destroy the infrastructures of a failed test.
         let _ = Command::new("kill").arg(self.process.id().to_string()).stderr(std::process::Stdio::null()).status();
         for _ in 0..300 {
             if !matches!(self.process.try_wait(), Ok(None)) {
@@ -235,7 +239,7 @@ impl Drop for Service {
     }
 }
 
-/// Keeps what comes, and passes each line on.
+/// Appends each line to the log, and sends it on.
 fn forward_lines(
     from: impl std::io::Read + Send + 'static,
     log: &Arc<Mutex<String>>,
@@ -252,7 +256,7 @@ fn forward_lines(
     })
 }
 
-/// A request that was not sent yet.
+/// A request that is not sent yet.
 pub struct RequestBuilder<'a> {
     service: &'a Service,
     request: http::request::Builder,
@@ -260,7 +264,7 @@ pub struct RequestBuilder<'a> {
 }
 
 impl RequestBuilder<'_> {
-    /// With this header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         if name.eq_ignore_ascii_case("authorization")
@@ -272,19 +276,19 @@ impl RequestBuilder<'_> {
         self
     }
 
-    /// Sends it with this body.
+    /// Sends the request with this body.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// Panics if there is no response.
     pub fn send(self, body: impl AsRef<[u8]>) -> Answer {
         let what = self.what.clone();
-        self.try_send(body.as_ref()).unwrap_or_else(|why| panic!("{what}: {why}"))
+        self.try_send(body.as_ref()).unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    /// The same, when there may be no answer.
+    /// Sends the request with this body.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Fails if there is no complete response.
     pub fn try_send(self, body: &[u8]) -> Result<Answer, ureq::Error> {
         let agent = &self.service.agent;
         let response = if body.is_empty() {
@@ -300,31 +304,32 @@ impl RequestBuilder<'_> {
     }
 }
 
-/// What the service answered.
+/// A response of the service.
 pub struct Answer {
     what: String,
-    /// The status.
+    /// HTTP status.
     pub status: u16,
     headers: http::HeaderMap,
     body: Vec<u8>,
 }
 
 impl Answer {
-    /// This status, and no other.
+    /// Asserts the status, and returns the response.
     ///
     /// # Panics
-    /// When it is another.
+    /// Panics if the status is another.
     #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "most only want to know that it is so")]
+    #[expect(clippy::return_self_not_must_use, reason = "most callers only assert the status")]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}: {}", self.what, self.text());
         self
     }
 
-    /// A problem with this status and code, with all fields that clients of the existing service look for.
+    /// Asserts that the body is problem details with this status and code, with all fields that clients of the Python service
+    /// read, and returns it.
     ///
     /// # Panics
-    /// When it is something else.
+    /// Panics if the response is another.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.header("content-type"), "application/problem+json", "{}: {}", self.what, self.text());
@@ -337,36 +342,37 @@ impl Answer {
         problem
     }
 
-    /// A header; empty when there is none.
+    /// Returns a header; an empty text when it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The body.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// When it is no JSON.
+    /// Panics if the body is not JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}: no JSON: {}", self.what, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("{}: the body is not JSON: {}", self.what, self.text()))
     }
 }
 
-/// Whatever came over a connection.
+/// Everything received over a connection.
 pub struct RawAnswer {
-    /// As it came.
+    /// Received text.
     pub text: String,
-    /// The service has closed the connection.
+    /// Set if the service has closed the connection.
     pub closed: bool,
 }
 
 impl RawAnswer {
-    /// Of the first answer.
+    /// Returns the status of the first response.
     pub fn status(&self) -> Option<u16> {
         self.text.strip_prefix("HTTP/1.1 ")?.split(' ').next()?.parse().ok()
     }
@@ -383,24 +389,24 @@ pub struct StreamEvent {
     pub data: Value,
 }
 
-/// Events as they happen.
+/// A stream of events.
 pub struct Stream {
     events: Receiver<StreamEvent>,
 }
 
 impl Stream {
-    fn open(ask: RequestBuilder<'_>) -> Self {
-        let request = ask.request.body(()).expect("a request");
-        // It has no end.
-        let request = ask.service.agent.configure_request(request).timeout_global(None).build();
-        let response = ask.service.agent.run(request).expect("an answer");
-        assert_eq!(response.status(), 200, "{}", ask.what);
+    fn open(builder: RequestBuilder<'_>) -> Self {
+        let request = builder.request.body(()).expect("a request");
+        // The response has no end.
+        let request = builder.service.agent.configure_request(request).timeout_global(None).build();
+        let response = builder.service.agent.run(request).expect("an answer");
+        assert_eq!(response.status(), 200, "{}", builder.what);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut lines = BufReader::new(response.into_body().into_reader()).lines();
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
-            while let Some(told) = next(&mut lines) {
-                if sender.send(told).is_err() {
+            while let Some(event) = next(&mut lines) {
+                if sender.send(event).is_err() {
                     return;
                 }
             }
@@ -408,37 +414,37 @@ impl Stream {
         Self { events }
     }
 
-    /// The next event; none when the stream has ended.
+    /// Waits for the next event; `None` when the stream has ended.
     ///
     /// # Panics
-    /// When there is none for half a minute.
+    /// Panics if there is none for half a minute.
     pub fn next(&self) -> Option<StreamEvent> {
         match self.events.recv_timeout(Duration::from_secs(30)) {
-            Ok(told) => Some(told),
+            Ok(event) => Some(event),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no event for a long time"),
+            Err(RecvTimeoutError::Timeout) => panic!("no event within 30 s"),
         }
     }
 
-    /// All events up to one of this name, that one included.
+    /// Returns all events up to the first one of this name, inclusive.
     ///
     /// # Panics
-    /// When the stream ends before.
+    /// Panics if the stream ends before.
     #[track_caller]
     pub fn until(&self, name: &str) -> Vec<StreamEvent> {
         let mut all = Vec::new();
         loop {
-            let told = self.next().unwrap_or_else(|| panic!("the stream ended before {name}: {all:#?}"));
-            let is_it = told.name == name;
-            all.push(told);
-            if is_it {
+            let event = self.next().unwrap_or_else(|| panic!("the stream ended before {name}: {all:#?}"));
+            let is_last = event.name == name;
+            all.push(event);
+            if is_last {
                 return all;
             }
         }
     }
 }
 
-/// The next event, by the rules of the standard as far as they are used.
+/// Reads the next event, by the rules of the HTML standard as far as they are used.
 fn next(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option<StreamEvent> {
     let (mut id, mut name, mut data) = (None, String::new(), String::new());
     loop {
@@ -455,14 +461,14 @@ fn next(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option<Str
     }
 }
 
-/// A description with sleeping processes as nodes, each line of `nodes` one of the list, and its definitions: `sleeper`, which
-/// is well, and `sick`, which gets well when something listens at this port of this machine.
+/// Returns a description with sleeping processes as nodes, one for each line of `nodes`, and its definitions: `sleeper`, which
+/// is healthy, and `sick`, which gets healthy when something listens at this port of this machine.
 pub fn document(nodes: &[&str], mark: &str, port: u16) -> String {
     let nodes: String = nodes.iter().map(|node| format!("- {node}\n")).collect();
     format!("infra_name: sleepers\nuser_id: tester\nnodes:\n{nodes}{}", definitions(mark, port))
 }
 
-/// The definitions of [`document`].
+/// Returns the definitions of [`document`].
 pub fn definitions(mark: &str, port: u16) -> String {
     let one = |name: &str, more: &str| {
         format!(
@@ -473,29 +479,29 @@ pub fn definitions(mark: &str, port: u16) -> String {
     [one("sleeper", ""), one("sick", &format!(", ports: [{port}], timeout: 60"))].concat()
 }
 
-/// A port at which nobody listens.
+/// Returns a port at which no process listens.
 ///
 /// # Panics
-/// When there is none.
+/// Panics if there is none.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
-/// Waits until it is so.
+/// Waits until a condition is met.
 ///
 /// # Panics
-/// When it is not within a minute.
+/// Panics if this takes more than a minute.
 #[track_caller]
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "still not: {what}");
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(60), "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// Whether a file of the home, its store above all, has this in it.
+/// Returns whether a file of the home, such as its store, contains this text.
 pub fn is_stored(home: &Path, text: &str) -> bool {
     let files = std::fs::read_dir(home).expect("a directory").flatten().map(|entry| entry.path());
     let mut contents = files.filter(|path| path.is_file()).filter_map(|path| std::fs::read(path).ok());

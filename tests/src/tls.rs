@@ -1,4 +1,4 @@
-//! A server behind TLS, which wants clients to show a certificate.
+//! A server behind TLS that requires client certificates.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
-/// TLS before a unix socket. It ends when it is dropped.
+/// A TLS proxy before a unix socket. Ends when dropped.
 pub struct TlsProxy {
     /// `https://localhost:PORT`.
     pub endpoint: String,
@@ -23,10 +23,10 @@ pub struct TlsProxy {
 }
 
 impl TlsProxy {
-    /// Listens on this machine, and leads to the socket.
+    /// Listens on this machine, and forwards connections to the socket.
     ///
     /// # Panics
-    /// When it can't.
+    /// Panics if it cannot listen.
     pub fn in_front_of(socket: &str) -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

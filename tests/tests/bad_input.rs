@@ -1,5 +1,5 @@
-//! What is wrong with the user's files is found before anything is touched: exit status 3, all problems at once, each with
-//! its place.
+//! Errors in the user's files are found before anything is changed: exit status 3, all diagnostics at once, each with its
+//! location.
 
 #![expect(clippy::print_stderr, reason = "tests say what they skipped and why")]
 
@@ -18,7 +18,7 @@ const DEFINITIONS: &str = "'node_def:sleeper':\n\
       contextualisation: {type: basic, attributes: {command: [sleep, '100']}}\n  \
       health_check: {ping: false}\n";
 
-/// `occopus build` of these two files.
+/// Runs `occopus build` on these two files.
 fn build(description: impl AsRef<[u8]>, definitions: impl AsRef<[u8]>) -> Finished {
     let occopus = Occopus::new();
     occopus.write("infra.yaml", description);
@@ -30,7 +30,7 @@ fn build(description: impl AsRef<[u8]>, definitions: impl AsRef<[u8]>) -> Finish
     finished
 }
 
-/// The build is refused, and the message has all of these.
+/// Asserts that the build was refused, with a message that contains all of these words.
 #[track_caller]
 fn refused(finished: &Finished, words: &[&str]) {
     assert_eq!(finished.code, Some(3), "{}", finished.stderr);
@@ -153,8 +153,8 @@ fn a_plugin_that_is_no_component() {
         occopus.write("nodes/node_definitions.yaml", DEFINITIONS);
         occopus.write("home/plugins/broken.wasm", bytes);
         let listed = occopus.run(["plugin", "list"]);
-        let said = listed.stdout + listed.stderr.as_str();
-        assert!(said.contains("broken.wasm") && said.contains(word), "{said}");
+        let message = listed.stdout + listed.stderr.as_str();
+        assert!(message.contains("broken.wasm") && message.contains(word), "{message}");
         assert_eq!(occopus.run(["validate", "infra.yaml"]).code, Some(0), "the other plugins still work");
     }
 }
@@ -165,12 +165,12 @@ fn a_home_that_is_no_folder() {
     occopus.write("infra.yaml", DESCRIPTION);
     occopus.write("nodes/node_definitions.yaml", DEFINITIONS);
     let finished = occopus.command(["build", "infra.yaml"]).env("OCCOPUS_HOME", "/dev/full").output().expect("starts");
-    let said = String::from_utf8_lossy(&finished.stderr).into_owned();
-    assert_eq!(finished.status.code(), Some(1), "{said}");
-    assert!(said.contains("/dev/full") && !said.contains("panicked at"), "{said}");
+    let message = String::from_utf8_lossy(&finished.stderr).into_owned();
+    assert_eq!(finished.status.code(), Some(1), "{message}");
+    assert!(message.contains("/dev/full") && !message.contains("panicked at"), "{message}");
 }
 
-/// A small disk of memory; gone with this.
+/// A small file system in memory, unmounted when dropped.
 struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
@@ -180,7 +180,7 @@ impl<'a> Disk<'a> {
         mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Self(at))
     }
 
-    /// Leaves no byte free.
+    /// Fills the file system.
     fn fill(&self) {
         let mut file = std::fs::File::create(self.0.join("filler")).expect("a file");
         while file.write_all(&[0; 4096]).is_ok() {}
@@ -201,7 +201,7 @@ fn a_store_on_a_full_disk() {
     let path = occopus.directory().join("small");
     std::fs::create_dir(&path).expect("a folder");
     let Some(disk) = Disk::mount(&path) else {
-        // As root only, also in CI.
+        // Mounting needs root, also in CI.
         assert!(std::env::var("USER").as_deref() != Ok("root"), "root can mount");
         return eprintln!("skipped a_store_on_a_full_disk: may not mount a small disk");
     };
@@ -212,7 +212,7 @@ fn a_store_on_a_full_disk() {
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(finished.stderr.contains("full") && finished.stderr.contains("store.db"), "{}", finished.stderr);
     assert!(!finished.stderr.contains("panicked at"), "{}", finished.stderr);
-    // With room again, the same build goes through.
+    // With free space again, the same build succeeds.
     std::fs::remove_file(path.join("filler")).expect("removed");
     occopus.ok(["build", "-i", "full", "infra.yaml"]);
     occopus.ok(["destroy", "-i", "full"]);
@@ -228,7 +228,7 @@ fn screen(text: &str) -> String {
 
 #[test]
 fn nothing_in_a_file_commands_a_terminal() {
-    // Clears the screen, says something else at its top, hides what follows, goes back in the line, and turns text around.
+    // The text clears the screen, writes at its top, hides what follows, goes back in the line, and changes the direction of text.
     let evil = r"\e[2J\e[1;1Hall is well\e[8m\x9b2K\r\u202E";
     for (description, definitions) in [
         (DESCRIPTION.replace("type: sleeper", &format!("type: \"{evil}\"")), DEFINITIONS.to_owned()),
@@ -236,7 +236,7 @@ fn nothing_in_a_file_commands_a_terminal() {
         (format!("{DESCRIPTION}\"{evil}\": 1\n"), DEFINITIONS.to_owned()),
         (DESCRIPTION.to_owned(), DEFINITIONS.replace("type: local", &format!("type: \"{evil}\""))),
         (DESCRIPTION.to_owned(), DEFINITIONS.replace("type: local", &format!("type: local, \"{evil}\": 1"))),
-        // As it is in the file, where an excerpt shows it.
+        // An excerpt shows the text as it is in the file.
         (format!("{DESCRIPTION}dependencies: [\x1b[2J\u{202e}]\n"), DEFINITIONS.to_owned()),
     ] {
         let finished = build(description, definitions);

@@ -1,4 +1,4 @@
-//! Mistakes that only a cloud or a machine would notice otherwise: told by `validate` and `plan`, at the user's line.
+//! Mistakes that otherwise only a cloud or a machine would notice: reported by `validate` and `plan`, at the user's line.
 
 use occopus_tests::{Finished, Occopus};
 use serde_json::Value;
@@ -51,7 +51,7 @@ fn placeholders_and_malformed_endpoints() {
         for command in ["validate", "plan", "build"] {
             says(&occopus.run([command, "infra.yaml"]), 3, &words);
         }
-        // They can be looked at, and kept.
+        // Such files can still be rendered and imported.
         says(&occopus.run(["render", "infra.yaml", "one"]), 0, &[]);
         says(&occopus.run(["import", "nodes/node_definitions.yaml"]), 0, &words);
     }
@@ -81,22 +81,22 @@ fn urls_that_nobody_can_ask() {
 #[test]
 fn credentials_that_are_missing() {
     let occopus = occopus(&ec2("https://example.org", "#cloud-config\n"));
-    let place = occopus.home().join("auth_data.yaml").display().to_string();
-    let words = ["credentials.missing", "accesskey", "node_definitions.yaml:2:", place.as_str()];
+    let path = occopus.home().join("auth_data.yaml").display().to_string();
+    let words = ["credentials.missing", "accesskey", "node_definitions.yaml:2:", path.as_str()];
     says(&occopus.run(["validate", "infra.yaml"]), 0, &words);
     says(&occopus.run(["validate", "--strict", "infra.yaml"]), 3, &words);
     says(&occopus.run(["plan", "infra.yaml"]), 3, &words);
-    let told = occopus.ok(["validate", "infra.yaml", "--output", "json"]);
-    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    let report = occopus.ok(["validate", "infra.yaml", "--output", "json"]);
+    let report: Value = serde_json::from_str(&report.stdout).expect("JSON");
     assert_eq!(
-        (&told["warnings"][0]["code"], &told["warnings"][0]["line"]),
+        (&report["warnings"][0]["code"], &report["warnings"][0]["line"]),
         (&"credentials.missing".into(), &2.into())
     );
-    // Of an example, or empty.
-    for (value, why) in [("replace_with_your_key", "placeholder"), ("''", "an empty value for secretkey")] {
+    // Credentials copied from an example, or empty ones.
+    for (value, message) in [("replace_with_your_key", "placeholder"), ("''", "an empty value for secretkey")] {
         let text = format!("resource:\n- type: ec2\n  auth_data: {{accesskey: a, secretkey: {value}}}\n");
         credentials(&occopus, "auth_data.yaml", &text);
-        says(&occopus.run(["plan", "infra.yaml"]), 3, &[why]);
+        says(&occopus.run(["plan", "infra.yaml"]), 3, &[message]);
     }
 }
 
@@ -109,9 +109,9 @@ fn credentials_that_are_broken() {
     ] {
         credentials(&occopus, "mine.yaml", text);
         for command in ["validate", "plan"] {
-            let told = occopus.run([command, "infra.yaml", "--auth_data_path", "mine.yaml"]);
-            says(&told, 3, &[word, "mine.yaml:"]);
-            assert!(!told.stderr.contains("hush"), "{}", told.stderr);
+            let report = occopus.run([command, "infra.yaml", "--auth_data_path", "mine.yaml"]);
+            says(&report, 3, &[word, "mine.yaml:"]);
+            assert!(!report.stderr.contains("hush"), "{}", report.stderr);
         }
     }
 }
@@ -121,22 +121,22 @@ fn credentials_beside_the_description_are_found_and_nothing_is_run_to_look_at_th
     let occopus = Occopus::new();
     occopus.write("project/infra.yaml", DESCRIPTION);
     occopus.write("project/nodes/node_definitions.yaml", ec2("https://example.org", "#cloud-config\n"));
-    let mark = occopus.directory().join("mark");
-    let command = format!("!command {{run: [sh, -c, 'touch {}; echo s'], lifetime: 1h}}", mark.display());
+    let marker = occopus.directory().join("mark");
+    let command = format!("!command {{run: [sh, -c, 'touch {}; echo s'], lifetime: 1h}}", marker.display());
     let text = format!("resource:\n- type: ec2\n  auth_data:\n    accesskey: a\n    secretkey: {command}\n");
     credentials(&occopus, "project/auth_data.yaml", &text);
     for command in ["validate", "plan"] {
-        let told = occopus.ok([command, "project/infra.yaml"]);
-        assert!(!told.stderr.contains("credentials"), "{}", told.stderr);
-        assert!(!mark.exists(), "{command} runs nothing");
+        let report = occopus.ok([command, "project/infra.yaml"]);
+        assert!(!report.stderr.contains("credentials"), "{}", report.stderr);
+        assert!(!marker.exists(), "{command} runs nothing");
     }
-    let told = occopus.ok(["auth", "check", "project/infra.yaml"]);
-    assert!(told.stdout.contains("project/auth_data.yaml:2"), "{}", told.stdout);
-    assert!(mark.exists());
-    // That of the user's settings comes first.
+    let report = occopus.ok(["auth", "check", "project/infra.yaml"]);
+    assert!(report.stdout.contains("project/auth_data.yaml:2"), "{}", report.stdout);
+    assert!(marker.exists());
+    // The file in the user's settings has precedence.
     credentials(&occopus, "home/auth_data.yaml", "resource:\n- type: ec2\n  auth_data: {accesskey: a, secretkey: s}\n");
-    let told = occopus.ok(["auth", "check", "project/infra.yaml"]);
-    assert!(told.stdout.contains("home/auth_data.yaml:2"), "{}", told.stdout);
+    let report = occopus.ok(["auth", "check", "project/infra.yaml"]);
+    assert!(report.stdout.contains("home/auth_data.yaml:2"), "{}", report.stdout);
 }
 
 #[test]
@@ -155,10 +155,10 @@ fn user_data_that_cloud_init_ignores() {
         let at = format!("node_definitions.yaml:{line}:");
         says(&occopus.run(["validate", "infra.yaml"]), 0, &["cloudinit.ignored", &at]);
         says(&occopus.run(["plan", "infra.yaml"]), 0, &["cloudinit.ignored", &at]);
-        let told = occopus.ok(["validate", "infra.yaml", "--output", "json"]);
-        let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+        let report = occopus.ok(["validate", "infra.yaml", "--output", "json"]);
+        let report: Value = serde_json::from_str(&report.stdout).expect("JSON");
         assert_eq!(
-            (&told["warnings"][0]["code"], &told["warnings"][0]["line"]),
+            (&report["warnings"][0]["code"], &report["warnings"][0]["line"]),
             (&"cloudinit.ignored".into(), &line.into())
         );
         says(&occopus.run(["validate", "--strict", "infra.yaml"]), 3, &["--strict"]);

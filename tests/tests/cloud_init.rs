@@ -1,4 +1,4 @@
-//! What is rendered for cloud-init is what cloud-init itself takes: checked by its own schema.
+//! Rendered user data is valid for cloud-init, by cloud-init's own schema.
 
 use std::process::Command;
 
@@ -58,7 +58,7 @@ fn write(occopus: &Occopus, template: &str) {
     occopus.write("nodes/cloud_init.yaml", template);
 }
 
-/// What the node would get, in a file.
+/// Writes the user data of the node into a file.
 fn rendered(occopus: &Occopus, node: &str) -> std::path::PathBuf {
     let rendered = occopus.ok(["render", "infra.yaml", node, "--output", "json"]).stdout;
     let rendered: serde_json::Value = serde_json::from_str(&rendered).expect("JSON");
@@ -71,16 +71,16 @@ fn cloud_init_takes_what_is_rendered() {
         return skip("cloud_init_takes_what_is_rendered", "there is no cloud-init (Debian: cloud-init)");
     }
     let occopus = Occopus::new();
-    // The first node has no peer; the others are what is looked at.
+    // The first node has no peer; the others are checked.
     write(&occopus, &TEMPLATE.replace("getip('peer')", "cut(infra_name, 0, 2)"));
     for node in ["peer", "one", "two"] {
         let file = rendered(&occopus, node);
         let checked = Command::new("cloud-init").args(["schema", "--config-file"]).arg(&file).output().expect("runs");
-        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &*String::from_utf8_lossy(&checked.stderr);
+        let output = String::from_utf8_lossy(&checked.stdout).into_owned() + &*String::from_utf8_lossy(&checked.stderr);
         let text = std::fs::read_to_string(&file).expect("user data");
-        assert!(checked.status.success() && said.contains("Valid"), "{node}: {said}\n{text}");
+        assert!(checked.status.success() && output.contains("Valid"), "{node}: {output}\n{text}");
     }
-    // The check is worth something: it refuses what is wrong.
+    // A test of the check itself: it rejects wrong data.
     write(&occopus, &TEMPLATE.replace("getip('peer')", "name").replace("lock_passwd: true", "lock_passwd: [true]"));
     let file = rendered(&occopus, "one");
     let checked = Command::new("cloud-init").args(["schema", "--config-file"]).arg(&file).output().expect("runs");

@@ -1,4 +1,4 @@
-//! The bundled plugins keep what their contracts promise: `occopus plugin test`, against real servers.
+//! The bundled plugins keep their contracts: `occopus plugin test`, against real servers.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn docker() {
     let Some(docker) = Docker::connect("docker") else { return };
     let stranger = empty_docker_engine();
     let variables = [("DOCKER_ENDPOINT", docker.endpoint.as_str()), ("STRANGER", &stranger)];
-    // An engine's lists are never late.
+    // The lists of an engine are never late.
     keeps_its_contract("driver-docker", "docker.yaml", &variables, &["wrong-credentials", "late-lists", "secrets"]);
 }
 
@@ -68,9 +68,9 @@ fn an_interrupted_test_leaves_nothing_behind() {
     std::thread::sleep(Duration::from_secs(1));
     processes::signal(running.id(), "INT");
     let output = running.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("FAIL  observe-1000       interrupted") && said.contains("ok    nothing-left"), "{said}");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{report}");
+    assert!(report.contains("FAIL  observe-1000       interrupted") && report.contains("ok    nothing-left"), "{report}");
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn a_creation_that_is_on_its_way_at_an_interruption_is_removed_too() {
     }
     processes::signal(running.id(), "INT");
     let output = running.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("FAIL  create             interrupted") && said.contains("ok    nothing-left"), "{said}");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{report}");
+    assert!(report.contains("FAIL  create             interrupted") && report.contains("ok    nothing-left"), "{report}");
     std::thread::sleep(CREATION_DELAY + Duration::from_secs(1));
-    assert!(moto.machines().is_empty(), "{said}");
+    assert!(moto.machines().is_empty(), "{report}");
 }

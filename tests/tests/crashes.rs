@@ -1,9 +1,9 @@
-//! `kill -9` of the real program, again and again, at any moment of whatever it does: nothing is lost, nothing is doubled.
+//! `kill -9` of the real program, again and again, at any moment of any command: no machine is lost, none is doubled.
 //!
-//! Docker and EC2 are behind a proxy that breaks one request in eight: cuts, lost, late and half answers, throttling, answers of
-//! strangers, old lists, requests that arrive twice, or long after their sender died.
+//! Docker and EC2 are behind a proxy that breaks one request in eight: cuts, lost, late and half answers, throttling, foreign
+//! answers, old lists, requests that arrive twice, or long after their sender died.
 //!
-//! `OCCOPUS_KILLS=1000 cargo test -p occopus-tests --test crashes` kills more often; `OCCOPUS_SEED=17` begins elsewhere.
+//! `OCCOPUS_KILLS=1000 cargo test -p occopus-tests --test crashes` kills more often; `OCCOPUS_SEED=17` sets the first seed.
 #![expect(clippy::print_stderr, reason = "says how often it was killed, and the seed when it fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,10 +35,10 @@ dependencies:
 - [web, cache]
 - [edge, web]
 ";
-/// The least that there are when it is built.
+/// Least number of instances of a complete build.
 const MIN_NODES: usize = 20;
 
-/// The same for clouds that take their time.
+/// Nodes of the deployment on slow clouds.
 const SMALL: &str = "infra_name: crashes
 user_id: tester
 nodes:
@@ -53,20 +53,20 @@ dependencies:
 ";
 const MIN_SMALL_NODES: usize = 8;
 
-/// Of the requests to a cloud so many are meddled with.
+/// Share of the requests to a cloud that get a fault.
 const FAULT_RATIO: f64 = 0.12;
-/// A command adds so many instances at most.
+/// Number of instances that a command adds at most.
 const MAX_SCALE_STEP: u64 = 3;
-/// How often a command is repeated behind faults, before the network gets well.
+/// Number of repetitions of a command behind faults, before the network recovers.
 const MAX_REPAIR_ATTEMPTS: u32 = 3;
 
-/// What a cloud has.
+/// Machines of a cloud.
 trait Cloud {
-    /// Machines of each instance, by the instance's id.
+    /// Returns the machines of each instance, by the instance's id.
     fn machines(&self, id: &str) -> BTreeMap<String, usize>;
-    /// Something outside removes an instance's machine.
+    /// Removes an instance's machine, from outside.
     fn remove_machine(&self, instance: &str);
-    /// What was sent when a process died has arrived after so long.
+    /// Time after which requests of a process that died have arrived.
     fn settle_time(&self) -> Duration;
 }
 
@@ -113,7 +113,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// How often a program is killed. Less on a machine where somebody waits, and on clouds that take their time.
+/// Returns the number of kills. Fewer outside of CI, and on slow clouds.
 fn kills(usual: u64) -> u64 {
     let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     number("OCCOPUS_KILLS").unwrap_or(if in_ci { usual } else { usual.div_ceil(4) })
@@ -123,7 +123,7 @@ fn seed() -> u64 {
     number("OCCOPUS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000))
 }
 
-/// Ids of all instances that have a record; none when there is no infrastructure.
+/// Returns the ids of all instances that have a record; none if there is no infrastructure.
 fn recorded(occopus: &Occopus, id: &str) -> BTreeSet<String> {
     let status = occopus.run(["status", "-i", id, "--output", "json"]);
     let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
@@ -142,7 +142,7 @@ fn nothing_lost_nothing_doubled(occopus: &Occopus, cloud: &dyn Cloud, id: &str, 
     machines
 }
 
-/// A cloud behind a network that is bad.
+/// A cloud behind a faulty network.
 struct FaultyNetwork {
     proxy: Proxy,
     chaos: Arc<Chaos>,
@@ -155,13 +155,13 @@ impl FaultyNetwork {
     }
 }
 
-/// What was known before a command.
+/// Records before a command.
 struct StateBefore {
     instances: BTreeSet<String>,
-    wanted: BTreeMap<String, u64>,
+    targets: BTreeMap<String, u64>,
 }
 
-/// What is deployed, where, and how often the program is killed.
+/// A deployment on a cloud, and the number of kills.
 struct Trial<'a> {
     occopus: &'a Occopus,
     cloud: &'a dyn Cloud,
@@ -178,7 +178,7 @@ impl Trial<'_> {
         self.occopus.run(words.iter().chain(&["-i", self.id])).code
     }
 
-    /// One of the commands that change something, with what may go wrong outside meanwhile.
+    /// Returns one of the commands that change something, with what may go wrong outside meanwhile.
     fn words(&self, rng: &mut Rng) -> Vec<String> {
         let words: Vec<String> = match rng.u8(0..10) {
             0..=3 => vec!["build".into(), "infra.yaml".into(), "--yes".into()],
@@ -195,7 +195,7 @@ impl Trial<'_> {
             machines.iter().filter(|_| rng.u8(0..10) == 0).for_each(|instance| self.cloud.remove_machine(instance));
         }
         if rng.u8(0..6) == 0 {
-            // Then there is something to renew.
+            // Then instances have drifted.
             let greeting = rng.u32(..);
             let rest = self.description.trim_start_matches("variables: {greeting: 0}\n");
             self.occopus.write("infra.yaml", format!("variables: {{greeting: {greeting}}}\n{rest}"));
@@ -203,7 +203,7 @@ impl Trial<'_> {
         words
     }
 
-    /// Waits until what was sent has arrived.
+    /// Waits until all requests have arrived.
     fn settle(&self) {
         std::thread::sleep(self.cloud.settle_time());
         if let Some(network) = &self.network {
@@ -211,7 +211,7 @@ impl Trial<'_> {
         }
     }
 
-    /// The same command again, in the same bad network; when that does not succeed, in one that is well.
+    /// Repeats the command behind the same faults, and without faults if it does not succeed.
     fn repair(&self, words: &[String], what: &str) {
         let mut repair: Vec<&str> = words.iter().map(String::as_str).collect();
         for attempt in 0..2 * MAX_REPAIR_ATTEMPTS {
@@ -219,12 +219,12 @@ impl Trial<'_> {
                 network.chaos.set_paused(true);
             }
             let code = self.run(&repair);
-            // What is destroyed can't be destroyed again.
+            // A destroyed infrastructure cannot be destroyed again.
             if code == Some(0) && repair[0] != "maintain" || repair[0] == "destroy" && self.recorded().is_empty() {
                 self.settle();
                 return;
             }
-            // It may have scaled, and healing says how things are.
+            // It may have scaled, and healing reports the state by its exit status.
             if ["scale", "maintain"].contains(&repair[0]) {
                 repair = vec!["build", "infra.yaml", "--yes"];
             }
@@ -237,19 +237,19 @@ impl Trial<'_> {
         recorded(self.occopus, self.id)
     }
 
-    /// What the store knows, and how many instances of each node there are to be.
+    /// Returns the instances in the store, and the target of each node.
     fn known(&self) -> StateBefore {
         let status = self.occopus.run(["status", "-i", self.id, "--output", "json"]);
         let status: Value = serde_json::from_str(&status.stdout).unwrap_or_default();
         let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
-        let wanted = nodes.iter().map(|node| {
-            let wanted = node["target"].as_u64().max(node["min"].as_u64()).expect("a number");
-            (node["name"].as_str().expect("a name").to_owned(), wanted)
+        let targets = nodes.iter().map(|node| {
+            let target = node["target"].as_u64().max(node["min"].as_u64()).expect("a number");
+            (node["name"].as_str().expect("a name").to_owned(), target)
         });
-        StateBefore { instances: self.recorded(), wanted: wanted.collect() }
+        StateBefore { instances: self.recorded(), targets: targets.collect() }
     }
 
-    /// After a repair there is what is described and nothing else: nothing forgotten, and nothing left over.
+    /// Asserts that after a repair there is what is described and nothing else: nothing forgotten, and nothing left over.
     fn nothing_forgotten_nothing_left_over(&self, before: &StateBefore, words: &[String], what: &str) {
         let machines = self.cloud.machines(self.id);
         let recorded = self.recorded();
@@ -265,10 +265,10 @@ impl Trial<'_> {
             let name = node["name"].as_str().expect("a name");
             let there = node["instances"].as_array().map_or(0, Vec::len) as u64;
             let least = node["min"].as_u64().expect("a number");
-            // The command and its repetition.
+            // The command and its repetition may both have scaled.
             let scaled = if words.iter().any(|word| word == name) { 2 * MAX_SCALE_STEP } else { 0 };
-            let most = before.wanted.get(name).copied().unwrap_or(least).max(least) + scaled;
-            assert!(there <= most, "{what}: a surplus of {name}: {there} instances, {most} wanted: {status:#}");
+            let most = before.targets.get(name).copied().unwrap_or(least).max(least) + scaled;
+            assert!(there <= most, "{what}: a surplus of {name}: {there} instances, at most {most} allowed: {status:#}");
         }
     }
 
@@ -282,7 +282,7 @@ impl Trial<'_> {
         occopus.ok(["build", "-i", id, "infra.yaml", "--yes"]);
         let whole = began.elapsed();
         assert_eq!(cloud.machines(id).len(), self.nodes);
-        // How long each command took when it was last let be.
+        // Duration of each command when it was not killed last.
         let mut took = BTreeMap::new();
         let (mut killed, mut rounds) = (0, 0);
         while killed < self.kills {
@@ -312,7 +312,7 @@ impl Trial<'_> {
             if self.network.is_none() {
                 nothing_lost_nothing_doubled(occopus, cloud, id, &what);
             }
-            // Each time in a bad network; elsewhere a repair that is killed in its turn is more telling.
+            // Each repair behind faults; elsewhere a repair that is killed in its turn is the better test.
             if self.network.is_some() || rng.u8(0..4) == 0 {
                 self.repair(&words, &what);
                 nothing_lost_nothing_doubled(occopus, cloud, id, &what);
@@ -320,7 +320,7 @@ impl Trial<'_> {
             }
         }
         calm(true);
-        // Undisturbed, the same commands lead to what is described.
+        // Without kills and faults, the same commands lead to the description.
         let what = format!("seed {seed}, at the end");
         occopus.ok(["build", "-i", id, "infra.yaml", "--yes"]);
         let machines = nothing_lost_nothing_doubled(occopus, cloud, id, &what);

@@ -2,7 +2,7 @@
 
 use occopus_tests::{Docker, Occopus, TlsProxy};
 
-/// Two containers, the second knows the address of the first.
+/// Writes a description of two containers; the second one gets the address of the first.
 fn write_pair(occopus: &Occopus, docker: &Docker) -> &'static str {
     occopus.write(
         "infra.yaml",
@@ -65,7 +65,7 @@ fn builds_maintains_and_destroys() {
     ]);
     assert!(docker.run(&["logs", &first]).contains("message=Hello from the first node."));
 
-    // Nothing to do: nothing changes.
+    // Without changes, nothing is done.
     occopus.ok(["maintain", "-i", &id]);
     assert_eq!(docker.containers(&id), containers);
 
@@ -99,7 +99,7 @@ fn a_missing_image_leaves_nothing_behind() {
     assert!(!occopus.ok(["maintain", "-l"]).stdout.contains("missing-image"));
 }
 
-/// One container that runs this command, of an image in this form.
+/// Writes a description of one container that runs this command, of an image in this form.
 fn write_one(occopus: &Occopus, endpoint: &str, image: &str, command: &str, health: &str) -> &'static str {
     occopus.write("infra.yaml", "infra_name: one\nuser_id: tester\nnodes:\n- {name: one, type: one}\n");
     occopus.write(
@@ -191,14 +191,14 @@ fn another_engine_behind_the_endpoint_removes_nothing() {
     std::os::unix::fs::symlink(socket, &link).expect("a link");
     let image = "image: 'occopus-test-busybox:1'";
     let endpoint = format!("unix://{}", link.display());
-    // What will not pass is not waited for here.
+    // Permanent faults are not waited for here.
     occopus.write("home/occopus_config.yaml", "unreachable_patience: 2\n");
     let file = write_one(&occopus, &endpoint, image, "[sleep, '1000']", "ping: false\n    timeout: 5");
     let id = occopus.ok(["build", file]).id();
     let containers = docker.containers(&id);
     assert_eq!(containers.len(), 1);
 
-    // An engine that knows none of our containers.
+    // An engine that has none of our containers.
     std::fs::remove_file(&link).expect("removed");
     let listener = std::os::unix::net::UnixListener::bind(&link).expect("a socket");
     std::thread::spawn(move || answer_as_another_engine(&listener));
@@ -230,7 +230,7 @@ fn answer_as_another_engine(listener: &std::os::unix::net::UnixListener) {
             _ => ("404 Not Found", format!(r#"{{"message":"No such container: {container}"}}"#)),
         };
         let answer = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
-        // A client that goes away early is its own business.
+        // A client that disconnects early is ignored.
         let _ = write!(stream, "{answer}Content-Length: {}\r\n\r\n{body}", body.len());
     }
 }
@@ -267,7 +267,7 @@ fn kill_at_any_moment_loses_and_doubles_nothing() {
             assert_eq!(docker.containers(&id).len(), 2, "round {round}: neither lost nor doubled");
         }
         let destroyed = occopus.run(["destroy", "-i", &id]);
-        // Killed before the first record, there is nothing of that name.
+        // Killed before the first record, there is no infrastructure of that name.
         assert!(destroyed.code == Some(0) || docker.containers(&id).is_empty(), "{}", destroyed.stderr);
         assert!(docker.containers(&id).is_empty(), "round {round}: nothing is left");
     }
@@ -282,7 +282,7 @@ fn machines_of_a_lost_store_are_swept() {
     occopus.ok(["build", "-i", &id, file]);
     occopus.ok(["build", "-i", &other, file]);
     assert!(occopus.ok(["destroy", "-i", &id, "--orphans", file]).stdout.contains("no orphans"));
-    // As if it had been made by a process whose store is gone.
+    // As if it had been made by a process whose store is lost.
     let forgetful = Occopus::new();
     let file = write_pair(&forgetful, &docker);
     let listed = forgetful.ok(["destroy", "-i", &id, "--orphans", file, "--dry-run"]);

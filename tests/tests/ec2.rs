@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use occopus_tests::{ForeignAnswer, Moto, Occopus, Proxy, ProxyAction};
 
-/// One node on which others depend. Addresses are invented by the server, so nothing is sent to them.
+/// Writes a description of a node on which others depend. Addresses are invented by the server, so nothing is sent to them.
 fn write(occopus: &Occopus, address: &str, count: usize) {
     occopus.write(
         "infra.yaml",
@@ -26,12 +26,12 @@ fn write(occopus: &Occopus, address: &str, count: usize) {
     );
 }
 
-/// An answer without asking the cloud.
+/// Returns an action that responds instead of forwarding the request.
 fn foreign(status: &'static str, kind: &'static str, body: &'static str) -> ProxyAction {
     ProxyAction::RespondForeign(ForeignAnswer { status, kind, body })
 }
 
-/// The same, for tests in which a cloud does what will not pass: it is not waited for.
+/// Writes the description, and settings without patience, for tests with permanent faults.
 fn write_impatient(occopus: &Occopus, address: &str, count: usize) {
     write(occopus, address, count);
     occopus.write("home/occopus_config.yaml", "unreachable_patience: 2\n");
@@ -53,9 +53,9 @@ fn builds_heals_scales_and_destroys() {
     let before = moto.machines();
     assert_eq!(before.len(), 4);
 
-    let asked = proxy.requests();
+    let requests_before = proxy.requests();
     run(&["maintain", "-i", "it"]);
-    assert_eq!(proxy.requests() - asked, 1, "a pass over one page is one call");
+    assert_eq!(proxy.requests() - requests_before, 1, "a pass over one page is one call");
     assert_eq!(moto.machines(), before);
 
     moto.terminate(&before[2]);
@@ -88,7 +88,7 @@ fn whatever_the_network_does_no_machine_is_lost_or_doubled() {
     write(&occopus, &proxy.address, 8);
     let auth = ["--auth_data_path", moto.write_credentials(&occopus)];
     let run = |command: &[&str]| occopus.run(command.iter().chain(&auth));
-    // It may give up; then the next run goes on where it stopped.
+    // The build may give up; then the next run continues it.
     let again = |command: &[&str]| (0..10).any(|_| run(command).code == Some(0));
     assert!(again(&["build", "infra.yaml", "-i", "it", "--on-failure", "keep"]), "built in the end");
     assert_eq!(moto.machines().len(), 9);
@@ -131,7 +131,7 @@ fn refusals_point_at_what_the_user_wrote() {
     let elsewhere = "307 Temporary Redirect\r\nLocation: http://127.0.0.2:81/";
     let redirecting = Proxy::in_front_of(&moto.address, move |_| ProxyAction::Respond(elsewhere)).expect("a proxy");
     let tls = format!("https://{}", moto.address);
-    for (from, to, said) in [
+    for (from, to, message) in [
         (
             moto.address.as_str(),
             redirecting.address.as_str(),
@@ -151,8 +151,8 @@ fn refusals_point_at_what_the_user_wrote() {
         let failed = command.output().expect("ends");
         let stderr = String::from_utf8_lossy(&failed.stderr);
         assert!(!failed.status.success() && stderr.contains("node_definitions.yaml:"), "{stderr}");
-        assert!(stderr.contains(said), "{said}: {stderr}");
-        assert!(moto.machines().is_empty(), "{said}: {stderr}");
+        assert!(stderr.contains(message), "{message}: {stderr}");
+        assert!(moto.machines().is_empty(), "{message}: {stderr}");
     }
     occopus.write("nodes/node_definitions.yaml", &good);
     let rule = std::fs::read_to_string(occopus.directory().join(auth)).expect("credentials");
@@ -163,7 +163,7 @@ fn refusals_point_at_what_the_user_wrote() {
     assert!(!failed.stderr.contains(moto.secret_key()), "{}", failed.stderr);
 }
 
-/// What happens to the endpoint while machines are there must not look as if they were gone.
+/// Faults of the endpoint must not make machines seem gone.
 #[test]
 fn machines_outlive_what_stands_between_them_and_us() {
     let Some(moto) = Moto::start("machines_outlive_what_stands_between_them_and_us") else { return };
@@ -196,11 +196,11 @@ fn machines_outlive_what_stands_between_them_and_us() {
     *meddling.lock().expect("no panic") = ProxyAction::Forward;
     run(&["maintain", "-i", "it"]);
     assert_eq!(moto.machines(), before);
-    for (between, said) in pages {
+    for (between, message) in pages {
         *meddling.lock().expect("no panic") = between;
         let failed = run(&["destroy", "-i", "it"]);
         let stderr = failed.stderr.replace("\n", " ");
-        assert!(failed.code != Some(0) && stderr.contains(said), "{said}: {stderr}");
+        assert!(failed.code != Some(0) && stderr.contains(message), "{message}: {stderr}");
         assert_eq!(moto.machines(), before, "{stderr}");
     }
     *meddling.lock().expect("no panic") = ProxyAction::Forward;
@@ -210,10 +210,10 @@ fn machines_outlive_what_stands_between_them_and_us() {
 
 #[test]
 fn a_token_that_ends_in_the_middle_of_a_build() {
-    // It takes any key: what counts is what the proxy lets through.
+    // The server accepts any key: the proxy decides.
     let Some(moto) = Moto::start_open("a_token_that_ends_in_the_middle_of_a_build") else { return };
     let occopus = Occopus::new();
-    // A program that gives another token each time, and a cloud that from some request on takes the second one only.
+    // A program that prints another token each time, and a cloud that from some request on accepts the second one only.
     let runs = occopus.write("runs", "");
     let script = format!("echo x >> {0}\necho token-$(wc -l < {0})\n", runs.display());
     let script = occopus.write("token.sh", script);
@@ -249,7 +249,7 @@ fn a_token_that_ends_in_the_middle_of_a_build() {
     assert!(moto.machines().is_empty());
 }
 
-/// EC2 says of a machine of another account what it says of one that is gone.
+/// EC2 answers the same for a machine of another account as for one that is gone.
 #[test]
 fn with_keys_of_another_account_no_machine_is_forgotten_or_made() {
     let Some(moto) = Moto::start("with_keys_of_another_account_no_machine_is_forgotten_or_made") else { return };
@@ -276,7 +276,7 @@ fn with_keys_of_another_account_no_machine_is_forgotten_or_made() {
     }
 }
 
-/// For some seconds after its launch EC2 may not know a machine, in lists and when it is to be terminated.
+/// For some seconds after its launch, a machine may be missing from EC2's lists, and unknown to its termination.
 #[test]
 fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
     let name = "machines_that_the_cloud_does_not_know_yet_are_not_gone";

@@ -1,4 +1,4 @@
-//! What fuzzing found, and what it began with, is handed to the same functions again.
+//! Runs the inputs of the fuzzing corpus through the same functions on stable Rust.
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -21,7 +21,7 @@ mod secrets;
 #[path = "../fuzz/properties/template.rs"]
 mod template;
 
-/// For one input, also without optimisation.
+/// Time for one input, also without optimisation.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn replay(target: &str, hold: fn(&[u8])) {
@@ -47,7 +47,7 @@ macro_rules! replays {
             }
         )+
 
-        /// The names in the other workspace, and in the folder, are those here.
+        /// Asserts that the other workspace, and its directory, have the same names.
         #[test]
         fn every_target_is_replayed() {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");

@@ -1,4 +1,4 @@
-//! `examples/hello`, as the README tells.
+//! `examples/hello`, as the README describes it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,11 +1,11 @@
-//! Client certificates of the credentials, at a real service that knows its clients by them: Incus.
+//! Client certificates of the credentials, at a real service that authenticates clients by them: Incus.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use occopus_tests::{Finished, Incus, Occopus, TlsProxy};
 
-/// A home with the driver `asker` of `tests/fixtures`.
+/// Returns a home with the driver `asker` of `tests/fixtures`.
 fn home() -> Occopus {
     let occopus = Occopus::new();
     let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins/asker.wasm");
@@ -14,7 +14,7 @@ fn home() -> Occopus {
     occopus
 }
 
-/// Describes a node for which the driver gets this path of the endpoint.
+/// Writes a description with one node, for which the driver gets this path of the endpoint.
 fn write_node(occopus: &Occopus, endpoint: &str, path: &str) {
     occopus.write(
         "nodes/node_definitions.yaml",
@@ -38,7 +38,7 @@ fn write_credentials(occopus: &Occopus, authority: &str, client: Option<&(String
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("permissions");
 }
 
-/// What the server answered to the path.
+/// Returns the server's answer for the path.
 fn answer(occopus: &Occopus) -> String {
     let id = occopus.ok(["build", "infra.yaml"]).id();
     let status = occopus.status(&id);
@@ -49,7 +49,7 @@ fn answer(occopus: &Occopus) -> String {
     got[1].as_str().expect("a text").to_owned()
 }
 
-/// Fails at once, and nothing is tried again.
+/// Asserts that the build fails at once, without retries.
 #[track_caller]
 fn fails(occopus: &Occopus, words: &str) -> Finished {
     let built = occopus.run(["build", "infra.yaml"]);
@@ -64,18 +64,18 @@ fn a_client_is_known_by_the_certificate_of_its_credentials() {
     let test = "a_client_is_known_by_the_certificate_of_its_credentials";
     let Some(incus) = Incus::start(test) else { return };
     let occopus = home();
-    // A certificate that is none of the server's clients'.
+    // A certificate that the server does not trust.
     let stranger = TlsProxy::in_front_of("/nowhere.sock").client;
     for (client, trust, status) in
         [(Some(&incus.client), "trusted", "200"), (None, "untrusted", "403"), (Some(&stranger), "untrusted", "403")]
     {
         write_credentials(&occopus, &incus.authority, client);
         write_node(&occopus, &incus.endpoint, "/1.0");
-        let told = answer(&occopus);
-        assert!(told.starts_with("200 ") && told.contains(&format!(r#""auth":"{trust}""#)), "{told}");
+        let answer_text = answer(&occopus);
+        assert!(answer_text.starts_with("200 ") && answer_text.contains(&format!(r#""auth":"{trust}""#)), "{answer_text}");
         write_node(&occopus, &incus.endpoint, "/1.0/instances");
-        let told = answer(&occopus);
-        assert!(told.starts_with(status), "{told}");
+        let answer_text = answer(&occopus);
+        assert!(answer_text.starts_with(status), "{answer_text}");
     }
 }
 
@@ -87,11 +87,11 @@ fn each_fault_of_a_certificate_is_told_and_final() {
     fails(&occopus, "is not trusted here; the credentials may name it (`ca`)");
     write_credentials(&occopus, &other.authority, Some(&incus.client));
     fails(&occopus, "is not trusted here; the credentials may name it (`ca`)");
-    // A key of another certificate.
+    // The key of another certificate.
     write_credentials(&occopus, &incus.authority, Some(&(incus.client.0.clone(), other.client.1)));
-    let said = fails(&occopus, "`client_certificate` and `client_key` in the credentials");
-    assert!(!said.stderr.contains("PRIVATE KEY"), "{}", said.stderr);
-    // The certificate is for the address and for the name of the machine.
+    let failed = fails(&occopus, "`client_certificate` and `client_key` in the credentials");
+    assert!(!failed.stderr.contains("PRIVATE KEY"), "{}", failed.stderr);
+    // The certificate is valid for the address and for the name of the machine.
     write_credentials(&occopus, &incus.authority, Some(&incus.client));
     write_node(&occopus, &incus.endpoint.replace("127.0.0.1", "localhost"), "/1.0");
     fails(&occopus, "not for localhost");

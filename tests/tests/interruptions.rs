@@ -1,4 +1,4 @@
-//! What comes in between: signals, a terminal that is closed, a store that can't be written, a machine that sleeps.
+//! Interruptions: signals, a terminal that is closed, a store that cannot be written, a machine that sleeps.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use occopus_tests::processes::{kill_instance, processes_with, signal, unique_sleep_seconds, write_sleeper};
 use occopus_tests::{Occopus, skip};
 
-/// Three nodes in a row of which the last one never gets healthy.
+/// Writes a description of three nodes in a row of which the last one never gets healthy.
 fn write(occopus: &Occopus, mark: &str, healthy: bool) {
     occopus.write(
         "infra.yaml",
@@ -30,7 +30,7 @@ fn until(what: &str, mut happens: impl FnMut() -> bool) {
     assert!(happened, "{what}");
 }
 
-/// A build that has started everything, and waits for the health of the last node.
+/// Starts a build, and waits until it has started all nodes and waits for the health of the last one.
 fn waiting(occopus: &Occopus, mark: &str) -> Child {
     write(occopus, mark, false);
     let build = occopus.command(["build", "-i", "it", "infra.yaml"]).spawn().expect("starts");
@@ -51,9 +51,9 @@ fn signals_roll_a_build_back() {
         let build = waiting(&occopus, &mark);
         signal(build.id(), name);
         let ended = build.wait_with_output().expect("ends");
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(130), "{name}: {said}");
-        assert!(said.contains("removing what this run made"), "{said}");
+        let message = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(130), "{name}: {message}");
+        assert!(message.contains("removing what this run made"), "{message}");
         is_gone(&occopus, &mark);
     }
 }
@@ -62,7 +62,7 @@ fn signals_roll_a_build_back() {
 fn a_second_signal_stops_at_once_and_says_what_is_left() {
     let occopus = Occopus::new();
     let mark = unique_sleep_seconds(35);
-    // They take their time to end.
+    // The processes take some time to end.
     write(&occopus, &mark, false);
     let path = occopus.directory().join("nodes/node_definitions.yaml");
     let stubborn = format!("trap \"\" TERM; sleep {mark} & wait; sleep {mark}");
@@ -75,9 +75,9 @@ fn a_second_signal_stops_at_once_and_says_what_is_left() {
     std::thread::sleep(Duration::from_millis(300));
     signal(build.id(), "TERM");
     let ended = build.wait_with_output().expect("ends");
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert_eq!(ended.status.code(), Some(5), "{said}");
-    assert!(said.contains("destroy -i it"), "it says how to remove what is left: {said}");
+    let message = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(5), "{message}");
+    assert!(message.contains("destroy -i it"), "it says how to remove what is left: {message}");
     occopus.ok(["destroy", "-i", "it"]);
     is_gone(&occopus, &mark);
 }
@@ -115,7 +115,7 @@ fn a_terminal_that_is_closed_rolls_a_build_back_but_not_under_nohup() {
     }
 }
 
-/// The store on a disk that can be made read-only.
+/// A file system for the store that can be made read-only.
 struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
@@ -177,11 +177,11 @@ fn a_machine_that_has_slept() {
     let owner = || occopus.status("it")["owner"]["holder"].as_str().map(str::to_owned);
     until("it is owned", || owner().is_some());
     signal(keeper.id(), "STOP");
-    // An hour later its lease has ended, as it would have.
+    // An hour later its lease has expired, as it would have.
     let store = rusqlite::Connection::open(occopus.home().join("store.db")).expect("the store");
     let expired = store.execute("UPDATE lease SET expires = expires - 3600000, renewed = renewed - 3600000", ());
     assert_eq!(expired.expect("written"), 1);
-    // Somebody else looks after it meanwhile.
+    // Another process maintains it meanwhile.
     kill_instance(occopus.status("it")["nodes"][0]["instances"][0]["id"].as_str().expect("an id"));
     occopus.ok(["maintain", "-i", "it"]);
     assert_eq!(processes_with(&mark), 3);

@@ -1,11 +1,11 @@
-//! Plugins of others: looked at, installed, pinned, removed.
+//! Third-party plugins: inspected, installed, pinned, removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use occopus_tests::{Occopus, has_python};
 
-/// A plugin that asks for something: the bundled `ping`, as a file.
+/// Writes the bundled `ping`, a plugin that requests a grant, as a file.
 fn ping(occopus: &Occopus) -> PathBuf {
     let ping = occopus_plugins::PLUGINS.iter().find(|plugin| plugin.name == "health-ping").expect("bundled");
     occopus.write("ping.wasm", ping.bytes)
@@ -26,9 +26,9 @@ fn a_file_is_looked_at_before_it_is_installed() {
         assert!(seen.contains(expected), "{expected}: {seen}");
     }
     let text = occopus.write("text.wasm", "not WebAssembly");
-    for (bad, said) in [(path(&text), "is not a component"), ("nowhere.wasm", "can't be read")] {
+    for (bad, message) in [(path(&text), "is not a component"), ("nowhere.wasm", "can't be read")] {
         let failed = occopus.run(["plugin", "check", bad]);
-        assert!(failed.code == Some(1) && failed.stderr.contains(said), "{}", failed.stderr);
+        assert!(failed.code == Some(1) && failed.stderr.contains(message), "{}", failed.stderr);
         assert_eq!(occopus.run(["plugin", "install", "--yes", bad]).code, Some(1));
     }
 }
@@ -38,13 +38,13 @@ fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     let occopus = Occopus::new();
     let file = ping(&occopus);
     let refused = occopus.run(["plugin", "install", "--yes", path(&file)]);
-    let said = refused.stderr.replace('\n', " ");
-    assert!(refused.code == Some(1) && said.contains("it would replace the bundled health-checker `ping`"), "{said}");
+    let message = refused.stderr.replace('\n', " ");
+    assert!(refused.code == Some(1) && message.contains("it would replace the bundled health-checker `ping`"), "{message}");
     let refused = occopus.run(["plugin", "install", "--replace", path(&file)]);
-    let said = refused.stderr.replace('\n', " ");
+    let message = refused.stderr.replace('\n', " ");
     assert!(
-        refused.code == Some(1) && said.contains("consent is required to replace") && said.contains("icmp"),
-        "{said}"
+        refused.code == Some(1) && message.contains("consent is required to replace") && message.contains("icmp"),
+        "{message}"
     );
     let is_installed = || occopus.ok(["plugin", "list"]).stdout.contains("health-checker-ping.wasm");
     assert!(!is_installed());
@@ -65,8 +65,8 @@ fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     let listed = occopus.ok(["plugin", "list"]);
     assert!(!listed.stdout.contains("health-checker-ping.wasm"));
     let pinned = before["sha256"].as_str().expect("a digest");
-    let said = listed.stderr.replace('\n', " ");
-    assert!(said.contains("has changed") && said.contains(pinned), "{said}");
+    let message = listed.stderr.replace('\n', " ");
+    assert!(message.contains("has changed") && message.contains(pinned), "{message}");
 
     occopus.ok(["plugin", "install", "--replace", "--yes", path(&file)]);
     assert!(is_installed());
@@ -75,7 +75,7 @@ fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     assert_eq!(occopus.run(["plugin", "remove", "ping"]).code, Some(1));
 }
 
-/// The driver `impostor`, with other words about itself.
+/// Writes the driver `impostor`, with another description of itself.
 fn impostor(occopus: &Occopus, fields: &[(&str, &str)]) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins/impostor.wasm");
     let mut bytes = fs::read(path).expect("the plugin");
@@ -103,31 +103,31 @@ fn what_a_plugin_gets_is_shown_and_asked_for() {
     };
     let evil = [("NAME", "nova"), ("KEYWORD", "evilnova")];
     for options in [&["--yes"][..], &["--yes", "--replace"]] {
-        let (code, said) = install(&evil, options);
-        assert!(code == Some(1) && said.contains("its name `nova` is that of the bundled driver `nova`"), "{said}");
+        let (code, message) = install(&evil, options);
+        assert!(code == Some(1) && message.contains("its name `nova` is that of the bundled driver `nova`"), "{message}");
     }
     assert!(!occopus.home().join("plugins/driver-nova.wasm").exists());
 
-    // It asks for hosts of its endpoint's, and the configuration has more for its name.
+    // It requests the hosts that its endpoint announces, and the configuration has more for its name.
     let mine = [("NAME", "mine"), ("KEYWORD", "mine"), ("NETWORK", "endpoint announced")];
-    let (code, said) = install(&mine, &[]);
-    assert!(code == Some(1) && said.contains("consent is required to grant announced, reveal to mine"), "{said}");
-    assert!(said.contains("reveal: granted by the configuration, although it does not ask for it"), "{said}");
-    let (code, said) = install(&mine, &["--yes"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, message) = install(&mine, &[]);
+    assert!(code == Some(1) && message.contains("consent is required to grant announced, reveal to mine"), "{message}");
+    assert!(message.contains("reveal: granted by the configuration, although it does not ask for it"), "{message}");
+    let (code, message) = install(&mine, &["--yes"]);
+    assert_eq!(code, Some(0), "{message}");
 
     // Another one of its kind and keyword, and one with its name.
-    let (code, said) = install(&[("NAME", "other"), ("KEYWORD", "mine")], &["--yes"]);
-    assert!(code == Some(1) && said.contains("it would replace the installed driver `mine`"), "{said}");
-    let (code, said) = install(&[("NAME", "mine"), ("KEYWORD", "other")], &["--yes"]);
-    assert!(code == Some(1) && said.contains("its name `mine` is that of the installed driver `mine`"), "{said}");
-    let (code, said) = install(&[("NAME", "other"), ("KEYWORD", "mine")], &["--yes", "--replace"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, message) = install(&[("NAME", "other"), ("KEYWORD", "mine")], &["--yes"]);
+    assert!(code == Some(1) && message.contains("it would replace the installed driver `mine`"), "{message}");
+    let (code, message) = install(&[("NAME", "mine"), ("KEYWORD", "other")], &["--yes"]);
+    assert!(code == Some(1) && message.contains("its name `mine` is that of the installed driver `mine`"), "{message}");
+    let (code, message) = install(&[("NAME", "other"), ("KEYWORD", "mine")], &["--yes", "--replace"]);
+    assert_eq!(code, Some(0), "{message}");
     let list = occopus.ok(["plugin", "list"]);
     assert!(list.stdout.contains("driver-other.wasm") && !list.stdout.contains("driver-mine.wasm"), "{}", list.stdout);
 
-    let (code, said) = install(&[("VERSION", "1.0\n  network: none")], &["--yes"]);
-    assert!(code == Some(1) && said.contains("its version is `1.0\\u{a}  network: none`"), "{said}");
+    let (code, message) = install(&[("VERSION", "1.0\n  network: none")], &["--yes"]);
+    assert!(code == Some(1) && message.contains("its version is `1.0\\u{a}  network: none`"), "{message}");
 }
 
 #[test]
@@ -137,11 +137,11 @@ fn a_file_that_nobody_installed_replaces_nothing() {
     occopus.write("home/plugins/docker.wasm", docker);
     let list = occopus.ok(["plugin", "list"]);
     assert!(!list.stdout.contains("docker.wasm"), "{}", list.stdout);
-    let said = list.stderr.replace('\n', " ");
-    assert!(said.contains("it would replace the bundled driver `docker`") && said.contains("--replace"), "{said}");
+    let message = list.stderr.replace('\n', " ");
+    assert!(message.contains("it would replace the bundled driver `docker`") && message.contains("--replace"), "{message}");
 }
 
-/// Builds a project. The answer is the component.
+/// Builds a project, and returns the component.
 fn build(occopus: &Occopus, project: &str) -> String {
     let mut build = occopus.command(["plugin", "build", project]);
     let built = build.env("CARGO_TARGET_DIR", occopus.shared_path("plugins-built-for-tests")).output().expect("starts");
@@ -150,7 +150,7 @@ fn build(occopus: &Occopus, project: &str) -> String {
     String::from_utf8(built.stdout).expect("a path").trim().to_owned()
 }
 
-/// Replaces something that is there once.
+/// Replaces a text that occurs once.
 fn change(text: &mut String, from: &str, to: &str) {
     assert_eq!(text.matches(from).count(), 1, "{from}");
     *text = text.replace(from, to);
@@ -320,7 +320,7 @@ fn the_conformance_suite_finds_what_is_wrong() {
 fn a_fixture_that_is_wrong_is_refused_with_its_line() {
     let occopus = Occopus::new();
     let ping = ping(&occopus);
-    for (text, said) in [
+    for (text, message) in [
         ("resource: {}\n", "needs `health_check`"),
         ("health_check: true\nport: 1\n", "line 2"),
         ("health_check: 1\n", "`health_check`"),
@@ -329,6 +329,6 @@ fn a_fixture_that_is_wrong_is_refused_with_its_line() {
     ] {
         occopus.write("fixture.yaml", text);
         let failed = occopus.run(["plugin", "test", path(&ping), "--with", "fixture.yaml"]);
-        assert!(failed.code == Some(3) && failed.stderr.contains(said), "{text}: {}", failed.stderr);
+        assert!(failed.code == Some(3) && failed.stderr.contains(message), "{text}: {}", failed.stderr);
     }
 }

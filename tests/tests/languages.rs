@@ -1,17 +1,17 @@
-//! The example plugins in other languages than Rust are built as their users would, and keep their contracts.
+//! The example plugins in other languages than Rust can be built, and keep their contracts.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use occopus_tests::{Occopus, skip};
 
-/// Builds an example with its script, and tests what came of it. Tools are programs, with what they are asked.
+/// Builds an example with its script, and tests the plugin. Tools are programs, with arguments that show that they are installed.
 fn builds_and_conforms(example: &str, component: &str, tools: &[&[&str]]) {
     for tool in tools {
-        let mut asked = Command::new(tool[0]);
-        asked.args(&tool[1..]).stdout(Stdio::null()).stderr(Stdio::null());
-        if !asked.status().is_ok_and(|status| status.success()) {
-            return skip(example, &format!("`{}` is not there (see examples/plugins/README.md)", tool.join(" ")));
+        let mut probe = Command::new(tool[0]);
+        probe.args(&tool[1..]).stdout(Stdio::null()).stderr(Stdio::null());
+        if !probe.status().is_ok_and(|status| status.success()) {
+            return skip(example, &format!("`{}` is not installed (see examples/plugins/README.md)", tool.join(" ")));
         }
     }
     let occopus = Occopus::new();
@@ -19,8 +19,8 @@ fn builds_and_conforms(example: &str, component: &str, tools: &[&[&str]]) {
     let mut build = Command::new(folder.join("build.sh"));
     build.arg(occopus.directory()).env("OCCOPUS", occopus.program()).env("OCCOPUS_HOME", occopus.home());
     let built = build.output().expect("it starts");
-    let said = [built.stdout, built.stderr].concat();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&said));
+    let log = [built.stdout, built.stderr].concat();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&log));
     let mut test = occopus.command(["plugin", "test", component, "--with"]);
     let tested = test.arg(folder.join("conformance.yaml")).output().expect("it starts");
     let report = String::from_utf8_lossy(&tested.stdout);

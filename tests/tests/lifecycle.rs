@@ -1,11 +1,11 @@
-//! Changing, attaching and detaching, as a user does it.
+//! Changing, attaching and detaching, by the commands of a user.
 
 use std::time::Duration;
 
 use occopus_tests::Occopus;
 use occopus_tests::processes::{kill_instance, processes_with, unique_sleep_seconds};
 
-/// `web` is told of the address of `db`.
+/// Writes a description in which `web` gets the address of `db`.
 fn write(occopus: &Occopus, mark: &str, greeting: &str) {
     occopus.write(
         "infra.yaml",
@@ -78,7 +78,7 @@ fn a_type_that_is_no_longer_described_goes_in_order() {
     let mark = unique_sleep_seconds(23);
     write(&occopus, &mark, "hello");
     let id = occopus.ok(["build", "infra.yaml"]).id();
-    // Neither the node nor its type: what runs keeps what is needed to remove it.
+    // Neither the node nor its type is left: instances keep what is needed to remove them.
     let all = std::fs::read_to_string(occopus.directory().join("nodes/node_definitions.yaml")).expect("definitions");
     occopus.write("nodes/node_definitions.yaml", all.split("'node_def:told'").next().expect("the first"));
     occopus.write("infra.yaml", "infra_name: pair\nuser_id: tester\nnodes:\n- {name: db, type: sleeper}\n");
@@ -106,7 +106,7 @@ fn attached_it_is_healed_and_detached_it_is_not() {
         processes_with(&mark) == 3
     });
     assert!(healed, "{:?}", occopus.status(&id));
-    // Whoever owns it does what is asked for.
+    // The owner carries out the request.
     occopus.ok(["scale", "-i", &id, "-n", "web", "-s", "3"]);
     let scaled = (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
@@ -190,7 +190,7 @@ fn a_store_edited_by_hand_is_a_clear_error_and_loses_nothing() {
     assert_eq!(processes_with(&mark), 0);
 }
 
-/// Replaced in a compiled component, so that it was built for a contract that does not exist.
+/// Replaces the version of the contract in a compiled component by one that does not exist.
 fn with_other_contract(component: &[u8]) -> Vec<u8> {
     let (from, to) = (b"/nodes@0.1.0", b"/nodes@9.1.0");
     let mut bytes = component.to_vec();

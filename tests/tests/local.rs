@@ -1,4 +1,4 @@
-//! Deployments as processes on this machine: needs nothing but the binary.
+//! Deployments as processes on this machine: needs only the binary.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use occopus_tests::Occopus;
 use occopus_tests::processes::{kill_instance, processes_with, signal, unique_sleep_seconds, write_sleeper};
 
-/// `count` sleeping processes in a row: each depends on the one before it.
+/// Writes a description of `count` sleeping processes in a row: each depends on the one before it.
 fn write_chain(occopus: &Occopus, count: usize, mark: &str) -> &'static str {
     let mut description = String::from("infra_name: chain\nuser_id: tester\nnodes:\n");
     for at in 0..count {
@@ -97,10 +97,10 @@ fn a_plan_that_asks_first_says_what_the_next_pass_does() {
         let actions = plan["actions"].as_array().expect("actions");
         actions.iter().map(|action| action["kind"].as_str().expect("a kind").to_owned()).collect()
     };
-    assert_eq!(kinds(&[]), ["check", "check"], "what was seen last");
-    let asked = kinds(&["--refresh"]);
-    assert!(asked.len() == 2 && asked != ["check", "check"], "{asked:?}");
-    assert_eq!(kinds(&[]), asked, "that is what was seen last now");
+    assert_eq!(kinds(&[]), ["check", "check"], "the last observations");
+    let refreshed = kinds(&["--refresh"]);
+    assert!(refreshed.len() == 2 && refreshed != ["check", "check"], "{refreshed:?}");
+    assert_eq!(kinds(&[]), refreshed, "these are the last observations now");
     assert_eq!(occopus.status(&id)["nodes"][1]["instances"][0]["state"], "stopped");
     assert_eq!(processes_with(&mark), 1, "a plan changes nothing");
     occopus.ok(["destroy", "-i", &id]);
@@ -267,7 +267,7 @@ fn two_builds_of_one_id_at_once() {
     let occopus = Occopus::new();
     let mark = unique_sleep_seconds(6);
     let file = write_chain(&occopus, 4, &mark);
-    // The owner is stopped in the middle, so that the second meets it for certain.
+    // The owner is stopped in the middle, so that the second one meets it for certain.
     let script = format!("sleep 1; exec sleep {mark}");
     write_sleeper(&occopus, &script, "ping: false\n    ports: [9]\n    timeout: 20");
     let mut first = occopus.command(["build", "-i", "shared", file]).spawn().expect("starts");

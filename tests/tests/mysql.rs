@@ -1,4 +1,4 @@
-//! `mysqldbs` against a real MariaDB, which is itself the node.
+//! `mysqldbs` against a real MariaDB, which is the node itself.
 
 use std::process::Command;
 

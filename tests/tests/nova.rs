@@ -1,4 +1,4 @@
-//! Deployments on a real OpenStack. Too heavy for every run: `cargo xtask e2e --bed openstack` runs them, on the cloud that
+//! Deployments on a real OpenStack. Too slow for every run: `cargo xtask e2e --bed openstack` runs them, on the cloud that
 //! `OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD` and `OS_PROJECT_ID` name, or on one that `tests/beds/openstack.sh` starts. It
 //! needs an image `tiny`, a flavor `m1.tiny`, one network, and for floating IPs an external network `ext` with a router to
 //! it. The project must be empty.
@@ -119,7 +119,7 @@ fn refusals_point_at_what_the_user_wrote() {
     let definitions = occopus.directory().join("nodes/node_definitions.yaml");
     let good = std::fs::read_to_string(&definitions).expect("definitions");
     let nowhere = "11111111-2222-3333-4444-555555555555";
-    for (from, to, said) in [
+    for (from, to, message) in [
         ("image_id: tiny", "image_id: huge", "there is no image `huge`"),
         ("image_id: tiny", &format!("image_id: {nowhere}"), "can't use this image"),
         ("flavor_name: m1.tiny", "flavor_name: m9.huge", "there is no flavor `m9.huge`"),
@@ -133,7 +133,7 @@ fn refusals_point_at_what_the_user_wrote() {
         occopus.write("nodes/node_definitions.yaml", good.replace(from, to));
         let failed = occopus.run(build);
         assert!(failed.code != Some(0) && failed.stderr.contains("node_definitions.yaml:"), "{}", failed.stderr);
-        assert!(failed.stderr.contains(said), "{said}: {}", failed.stderr);
+        assert!(failed.stderr.contains(message), "{message}: {}", failed.stderr);
         cloud.wait_for(0);
     }
     occopus.write("nodes/node_definitions.yaml", &good);
@@ -150,7 +150,7 @@ fn keeps_its_contract() {
     let cloud = OpenStack::from_environment();
     let services = cloud.services();
     let variables: Vec<_> = services.iter().map(|(name, address)| (*name, address.as_str())).collect();
-    // There is one cloud.
+    // All tests use the same cloud.
     occopus_tests::keeps_its_contract("driver-nova", "nova.yaml", &variables, &["another-server", "late-lists"]);
     cloud.wait_for(0);
 }

@@ -16,7 +16,7 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(path).expect("the plugin")
 }
 
-/// A home with these plugins of `tests/fixtures`, and credentials for all.
+/// Returns a home with these plugins of `tests/fixtures`, and credentials for all.
 fn home(plugins: &[&str]) -> Occopus {
     let occopus = Occopus::new();
     for name in plugins {
@@ -28,7 +28,7 @@ fn home(plugins: &[&str]) -> Occopus {
     occopus
 }
 
-/// Nodes, each with its implementation.
+/// Writes a description of these nodes, each with its implementation.
 fn describe(occopus: &Occopus, nodes: &[(&str, &str)]) {
     let names: String = nodes.iter().map(|(name, _)| format!("- {{name: {name}, type: {name}}}\n")).collect();
     occopus.write("infra.yaml", format!("infra_name: own\nuser_id: tester\nnodes:\n{names}"));
@@ -36,7 +36,7 @@ fn describe(occopus: &Occopus, nodes: &[(&str, &str)]) {
     occopus.write("nodes/node_definitions.yaml", definitions);
 }
 
-/// A server that only counts who comes.
+/// Starts a server that counts connections.
 fn listener() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -50,7 +50,7 @@ fn listener() -> (String, Arc<AtomicUsize>) {
     (address, reached)
 }
 
-/// The attribute `got` of the only instance of a node.
+/// Returns the attribute `got` of the only instance of a node.
 fn got(occopus: &Occopus, id: &str, node: &str) -> String {
     let status = occopus.status(id);
     let nodes = status["nodes"].as_array().expect("nodes");
@@ -63,8 +63,8 @@ fn got(occopus: &Occopus, id: &str, node: &str) -> String {
 #[test]
 fn a_contextualiser_redirects_nobodys_credentials() {
     let occopus = home(&["impostor.wasm", "redirector.wasm"]);
-    let (place, reached) = listener();
-    for change in [format!("endpoint: 'http://{place}/v3'"), "type: local".into(), "more: 1".into()] {
+    let (address, reached) = listener();
+    for change in [format!("endpoint: 'http://{address}/v3'"), "type: local".into(), "more: 1".into()] {
         let node = format!(
             "- resource: {{type: impostor, endpoint: 'https://cloud.example.com:5000/v3', do: section}}\n  \
                contextualisation: {{type: redirector, resource: {{{change}}}}}\n  health_check: {{ping: false}}\n"
@@ -74,13 +74,13 @@ fn a_contextualiser_redirects_nobodys_credentials() {
         for command in ["validate", "build"] {
             let refused = occopus.run([command, "infra.yaml"]);
             assert_ne!(refused.code, Some(0), "{command} {change}");
-            let said = refused.stderr.replace('\n', " ");
+            let message = refused.stderr.replace('\n', " ");
             let sets = format!("the contextualiser `redirector` sets `{key}` of the `resource` section");
-            assert!(said.contains(&sets), "{command} {change}: {said}");
+            assert!(message.contains(&sets), "{command} {change}: {message}");
         }
     }
     assert_eq!(reached.load(Ordering::SeqCst), 0);
-    // What the driver leaves open is filled in, and what the user wrote is rendered, whoever the contextualiser is.
+    // A contextualiser fills in keys that the driver leaves open. The user's own text is rendered with any contextualiser.
     for contextualisation in ["type: redirector, resource: {description: filled}", "type: basic"] {
         let node = format!(
             "- resource: {{type: impostor, endpoint: 'https://{{{{name}}}}.example.com', do: section, size: 1}}\n  \
@@ -108,8 +108,8 @@ fn what_runs_on_this_machine_is_what_the_user_named() {
     describe(&occopus, &[("one", &node(""))]);
     for command in ["validate", "build"] {
         let refused = occopus.run([command, "infra.yaml"]);
-        let said = refused.stderr.replace('\n', " ");
-        assert!(refused.code != Some(0) && said.contains("sets the attribute `command`"), "{said}");
+        let message = refused.stderr.replace('\n', " ");
+        assert!(refused.code != Some(0) && message.contains("sets the attribute `command`"), "{message}");
     }
     let own = occopus.directory().join("mine");
     let attributes = format!(", attributes: {{command: [sh, -c, 'touch {} && exec sleep 60']}}", own.display());
@@ -122,12 +122,12 @@ fn what_runs_on_this_machine_is_what_the_user_named() {
 #[test]
 fn previews_of_a_config_manager_with_credentials_reach_nothing() {
     let occopus = home(&["talker.wasm"]);
-    let (place, reached) = listener();
+    let (address, reached) = listener();
     let node = |more: &str| {
         format!(
             "- resource: {{type: local}}\n  contextualisation: {{type: basic, attributes: {{command: [sleep, '60'], \
                env: {{SENT: '{{{{talker.sent}}}}', HAS: '{{{{talker.has_credential}}}}'}}}}}}\n  \
-             config_management: {{type: talker, endpoint: 'http://{place}/'{more}}}\n  health_check: {{ping: false}}\n"
+             config_management: {{type: talker, endpoint: 'http://{address}/'{more}}}\n  health_check: {{ping: false}}\n"
         )
     };
     describe(&occopus, &[("one", &node(""))]);
@@ -141,11 +141,11 @@ fn previews_of_a_config_manager_with_credentials_reach_nothing() {
     let id = occopus.ok(["build", "infra.yaml"]).id();
     occopus.ok(["destroy", "-i", &id]);
     assert_eq!(reached.load(Ordering::SeqCst), 0);
-    // Its variables hide none of the user's.
+    // Variables of the config manager hide none of the user's.
     describe(&occopus, &[("one", &node(", add: {variables: {endpoint: evil}}"))]);
     let refused = occopus.run(["validate", "infra.yaml"]);
-    let said = refused.stderr.replace('\n', " ");
-    assert!(refused.code != Some(0) && said.contains("sets the variable `variables`"), "{said}");
+    let message = refused.stderr.replace('\n', " ");
+    assert!(refused.code != Some(0) && message.contains("sets the variable `variables`"), "{message}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The page of the service, in a real browser, as somebody uses it.
+//! The page of the service, in a real browser.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use occopus_tests::{Browser, Occopus, Screen, skip};
 use serde_json::Value;
 use thirtyfour::{By, Key};
 
-/// A description of two nodes, with definitions of its own.
+/// Returns a description of two nodes, with its definitions.
 fn document(name: &str, test: u32) -> String {
     format!(
         "infra_name: {name}\nuser_id: tester\nnodes:\n- {{name: db, type: sleeper}}\n\
@@ -24,10 +24,10 @@ async fn browser(test: &str, screen: Screen) -> Option<Browser> {
     Browser::start(test, screen).await
 }
 
-/// Nothing that the browser complains of, and nothing from anywhere else.
+/// Asserts that the browser logs no errors, and loads nothing from other origins.
 async fn is_clean(browser: &Browser, service: &Service) {
     let mut complaints = browser.console_errors().await;
-    // Answers that say what is wrong with a request are told by the page.
+    // The page shows error responses itself.
     complaints.retain(|complaint| {
         !["400", "404", "410"].iter().any(|status| complaint.contains(&format!("a status of {status}")))
     });
@@ -59,7 +59,7 @@ async fn an_infrastructure_is_submitted_watched_scaled_and_destroyed() {
     assert_eq!(browser.run(selected).await, "sleper");
     assert_eq!(browser.run("return document.querySelector('.gutter .error').textContent").await, "5");
 
-    // A plan does nothing.
+    // A plan changes nothing.
     write(&browser, &text).await;
     browser.click("[data-does=check]").await;
     browser.wait_for_text(".result h2", "The description is valid").await;
@@ -83,7 +83,7 @@ async fn an_infrastructure_is_submitted_watched_scaled_and_destroyed() {
     }
     browser.wait_for_text("#live", "live").await;
 
-    // What happens is seen without loading the page again.
+    // Changes appear without loading the page again.
     browser.run("window.stayed = true").await;
     browser.fill("input[aria-label^='Instances of web']", "3").await;
     browser.click("button[aria-label='Scale web']").await;
@@ -97,11 +97,11 @@ async fn an_infrastructure_is_submitted_watched_scaled_and_destroyed() {
     browser.click("form[data-url$='/resume'] button").await;
     browser.wait_for_text("#part-head .facts", "by this service").await;
 
-    // Another one's changes, too.
+    // Changes by other clients, too.
     service.request("POST", &format!("/infrastructures/{id}/scaleto/web/2")).send("").expect(200);
     browser.wait_for_text("#part-head", "3 of 3 ready").await;
 
-    // It asks before it destroys.
+    // The page asks for confirmation before it destroys.
     browser.click("[data-opens=destroy]").await;
     let destroy = browser.wait_for_element("dialog .danger").await;
     assert!(!destroy.is_enabled().await.expect("a button"));
@@ -160,7 +160,7 @@ async fn what_could_not_be_built_says_why_and_keeps_its_text() {
     browser.wait_for_text("h1", "unlucky").await;
     browser.wait_for_text("#part-operations", "not healthy").await;
     browser.wait_for_text(".log", "rolling back").await;
-    // Whoever goes back finds the text, and so does whoever follows the link.
+    // The text is still there after going back, and after following the link.
     let text = "return document.querySelector('textarea').value";
     browser.driver.back().await.expect("back");
     browser.wait_for_element("textarea").await;
@@ -187,7 +187,7 @@ async fn a_token_opens_the_page_as_far_as_it_goes() {
     service.build("hidden", &document("hidden", 63));
     let read = service.new_token("reader", "read", &["guarded"]);
     service.token = Some(service.new_token("boss", "admin", &[]));
-    // That there are tokens is seen within a second.
+    // New tokens take effect within a second.
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
 
     browser.open(&service.url("/ui/infrastructures/guarded")).await;
@@ -195,7 +195,7 @@ async fn a_token_opens_the_page_as_far_as_it_goes() {
     browser.fill("#token", "occ_000000000000_nonsense").await;
     browser.click("main form button").await;
     browser.wait_for_element("main [role=alert]").await;
-    // Signing in was refused, which the browser tells as well.
+    // A refused sign-in, which the browser logs as well.
     browser.console_errors().await;
     browser.fill("#token", &read).await;
     browser.click("main form button").await;
@@ -250,7 +250,7 @@ async fn it_fits_a_phone_works_by_keyboard_and_is_accessible() {
     service.request("DELETE", "/infrastructures/small").send("").expect(200);
 }
 
-/// By the rules of axe (<https://github.com/dequelabs/axe-core>), of which `AXE_CORE` names the folder.
+/// Checks the rules of axe (<https://github.com/dequelabs/axe-core>); `AXE_CORE` names its directory.
 async fn is_accessible(browser: &Browser, what: &str) {
     let Some(folder) = std::env::var_os("AXE_CORE").map(PathBuf::from) else {
         return skip("page", "no rules of accessibility (npm install axe-core; AXE_CORE names its folder)");
@@ -264,7 +264,7 @@ async fn is_accessible(browser: &Browser, what: &str) {
     assert_eq!(found, Value::Array(Vec::new()), "{what}: {found:#}");
 }
 
-/// Without a mouse.
+/// Uses the page without a mouse.
 async fn by_keyboard(browser: &Browser, service: &Service) {
     let focused = "const element = document.activeElement; \
                    return [element.tagName, element.className, element.getAttribute('aria-label') || element.textContent]";
@@ -294,13 +294,13 @@ async fn by_keyboard(browser: &Browser, service: &Service) {
         browser.run(focused).await[2].as_str().is_some_and(|text| text.starts_with("Destroy")),
         "the focus is back"
     );
-    // What changes is said.
+    // Changes are announced to screen readers.
     service.request("POST", "/infrastructures/small/scaleto/web/3").send("").expect(200);
     browser.wait_for_text("#part-head", "4 of 4 ready").await;
     browser
-        .wait_for("it is said", async || {
-            let said = browser.run("return document.querySelector('#announce').textContent").await;
-            said.as_str().is_some_and(|said| !said.is_empty()).then_some(())
+        .wait_for("it is announced", async || {
+            let announcement = browser.run("return document.querySelector('#announce').textContent").await;
+            announcement.as_str().is_some_and(|text| !text.is_empty()).then_some(())
         })
         .await;
 }

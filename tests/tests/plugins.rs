@@ -1,11 +1,11 @@
-//! Plugins of the operator's own, good and bad, as users meet them on the command line.
+//! The operator's own plugins, good and bad, on the command line.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use occopus_tests::{Finished, Occopus};
 
-/// A home with the plugin `hostile` of `tests/fixtures`, and a node on which it does this.
+/// Returns a home with the plugin `hostile` of `tests/fixtures`, and a node on which it does this.
 fn hostile(deed: &str) -> Occopus {
     let occopus = Occopus::new();
     let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins/hostile.wasm");
@@ -25,7 +25,7 @@ fn write_credentials(occopus: &Occopus, content: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("permissions");
 }
 
-/// The build fails with these words and leaves nothing.
+/// Asserts that the build fails with these words and leaves nothing behind.
 #[track_caller]
 fn fails(occopus: &Occopus, code: i32, words: &[&str]) -> Finished {
     let built = occopus.run(["build", "infra.yaml"]);

@@ -1,4 +1,4 @@
-//! The README's requests to the service, sent as they stand there.
+//! The README's requests to the service, sent as they are.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// The lines of the README that begin with `curl`.
+/// Returns the lines of the README that begin with `curl`.
 fn requests() -> Vec<String> {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
     readme.lines().filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
@@ -31,7 +31,7 @@ fn the_requests_of_the_readme_do_what_it_says() {
         let address = service.address.to_string();
         let mut line = request.replace("127.0.0.1:5000", &address).replace("/ID", &format!("/{id}"));
         if line.contains("-N") {
-            // It would go on for ever.
+            // The stream has no end.
             line = line.replacen("curl", "curl --max-time 2 -H 'Last-Event-ID: 0'", 1);
         }
         let output = Command::new("sh").args(["-c", &line]).current_dir(root()).output().expect("a shell");
@@ -58,10 +58,10 @@ fn the_requests_of_the_readme_do_what_it_says() {
     assert_eq!(service.get(&format!("/infrastructures/{id}")).status, 404);
 }
 
-fn wait_until(is_so: impl Fn() -> bool) {
+fn wait_until(condition: impl Fn() -> bool) {
     let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it does not come to it");
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(60), "timed out");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

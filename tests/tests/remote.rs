@@ -10,7 +10,7 @@ use occopus_tests::service::{NO_RATE_LIMITS, Service, eventually};
 use occopus_tests::{Finished, Occopus};
 use serde_json::Value;
 
-/// Somebody with files and without any state.
+/// A client with files and without any state.
 struct Client<'a> {
     files: Occopus,
     service: &'a Service,
@@ -47,7 +47,7 @@ impl<'a> Client<'a> {
         serde_json::from_str(&self.ok(words).stdout).expect("JSON")
     }
 
-    /// `web` is told of the address of `db`.
+    /// Writes a description in which `web` gets the address of `db`.
     fn write(&self, mark: &str, greeting: &str) {
         self.files.write(
             "infra.yaml",
@@ -149,21 +149,21 @@ fn mistakes_are_shown_at_the_lines_of_the_user() {
     client.write(&unique_sleep_seconds(62), "hello");
     let path = client.files.directory().join("nodes/node_definitions.yaml");
     let right = std::fs::read_to_string(&path).expect("definitions");
-    // What the client can see itself.
+    // Errors that the client finds itself.
     std::fs::write(&path, right.replacen("health_check", "helth_check", 1)).expect("written");
     let found = client.exits(3, ["validate", "infra.yaml"]);
     assert!(found.stderr.contains("nodes/node_definitions.yaml:8:3"), "{}", found.stderr);
-    // What only the service can: it renders.
+    // Errors that only the service finds, which renders.
     std::fs::write(&path, right.replace("variables.greeting", "variables.greeting|nonsense")).expect("written");
     for words in [&["validate", "infra.yaml"][..], &["plan", "infra.yaml"], &["build", "infra.yaml"]] {
         let found = client.exits(3, words);
         assert!(found.stderr.contains("nodes/node_definitions.yaml:15:"), "{}", found.stderr);
         assert!(found.stderr.contains("filter nonsense is unknown"), "{}", found.stderr);
     }
-    let told = client.exits(3, ["build", "infra.yaml", "--output", "json"]);
-    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
-    assert_eq!((&told["error"]["code"], &told["error"]["problems"][0]["line"]), (&"files.invalid".into(), &15.into()));
-    // In the second line of a text, as a template has it.
+    let report = client.exits(3, ["build", "infra.yaml", "--output", "json"]);
+    let report: Value = serde_json::from_str(&report.stdout).expect("JSON");
+    assert_eq!((&report["error"]["code"], &report["error"]["problems"][0]["line"]), (&"files.invalid".into(), &15.into()));
+    // In the second line of a text, as in a template.
     let env = "env: [\"DB={{getip('db')}}\", \"GREETING={{variables.greeting}}\"]";
     let lines = "env:\n      - |\n        GREETING=\n        {{ variables.greeting|nonsense }}\n      - A=B";
     assert!(right.contains(env));
@@ -263,14 +263,14 @@ fn what_a_service_cannot_do_is_said() {
     assert!(client.ok(["completions", "bash"]).stdout.contains("occopus"));
     client.exits(2, ["completions", "bash", "--server", &service.url("")]);
     let nobody = client.exits(1, ["status", "--server", "http://127.0.0.1:9", "-i", "x", "--output", "json"]);
-    let told: Value = serde_json::from_str(&nobody.stdout).expect("JSON");
-    assert_eq!(told["error"]["code"], "service.unreachable");
+    let report: Value = serde_json::from_str(&nobody.stdout).expect("JSON");
+    assert_eq!(report["error"]["code"], "service.unreachable");
     for words in [["destroy", "-i", "x"], ["suspend", "-i", "x"], ["attach", "-i", "x"], ["events", "-i", "x"]] {
         assert!(client.exits(1, words).stderr.contains("there is no infrastructure"), "{words:?}");
     }
 }
 
-/// Definitions of which one becomes ready when a file is there.
+/// Writes definitions of which one becomes ready when a file exists.
 fn write_patient(client: &Client<'_>, mark: &str, limit: u32) -> std::path::PathBuf {
     let sign = client.files.directory().join("go");
     client.files.write("infra.yaml", "infra_name: slow\nuser_id: u\nnodes: [{name: slow, type: slow}]\n");
@@ -299,9 +299,9 @@ fn a_failed_build_is_rolled_back_and_says_why() {
     assert!(failed.stderr.contains("not healthy"), "{}", failed.stderr);
     assert!(failed.stderr.contains("everything that this run made was removed"), "{}", failed.stderr);
     assert_eq!(processes_with(&mark), 0);
-    let told = client.exits(1, ["build", "infra.yaml", "--output", "json"]);
-    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
-    assert_eq!(told["error"]["exit"], 1);
+    let report = client.exits(1, ["build", "infra.yaml", "--output", "json"]);
+    let report: Value = serde_json::from_str(&report.stdout).expect("JSON");
+    assert_eq!(report["error"]["exit"], 1);
     let kept = client.exits(5, ["build", "infra.yaml", "--on-failure", "keep", "-i", "kept"]);
     assert!(kept.stderr.contains("to remove it: occopus destroy -i kept"), "{}", kept.stderr);
     client.ok(["destroy", "-i", "kept"]);
@@ -326,7 +326,7 @@ fn who_leaves_does_not_stop_the_service_and_who_stays_survives_its_death() {
 
     let stayed = client.command(["build", "infra.yaml", "-i", "slow"]).spawn().expect("starts");
     let files = client.files;
-    // It waits for the service by then.
+    // The client waits for the service by then.
     std::thread::sleep(Duration::from_secs(2));
     service.kill();
     let port = service.address.port().to_string();

@@ -1,4 +1,4 @@
-//! The REST service: what an infrastructure goes through at it, and every route on the way.
+//! The REST service: the life of an infrastructure, and every route on the way.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -42,7 +42,7 @@ fn an_infrastructure_from_beginning_to_end() {
     assert!(ended["by"].is_string() && ended["requested"].is_string() && ended["ended"].is_string(), "{ended}");
     assert_eq!(processes_with(&mark), 2);
 
-    // The existing service's shape.
+    // The shape of the Python service.
     let nodes = service.get(&format!("/infrastructures/{id}")).expect(200);
     for (node, max) in [("db", 1), ("web", 3)] {
         let node = &nodes.json()[node];
@@ -54,7 +54,7 @@ fn an_infrastructure_from_beginning_to_end() {
     let slashed = service.get(&format!("/infrastructures/{id}/")).expect(200);
     assert_eq!(slashed.text(), nodes.text(), "a slash at the end changes nothing");
 
-    // What was not changed is not sent again.
+    // An unchanged response is not sent again.
     for path in ["", "/status", "/description"] {
         let path = format!("/infrastructures/{id}{path}");
         let first = service.get(&path).expect(200);
@@ -116,7 +116,7 @@ fn lists_are_filtered_and_come_in_pages() {
     let page = service.get("/infrastructures?limit=2").expect(200).json();
     assert_eq!(ids(&page), ["one", "two"]);
     let next = page["next"].as_str().expect("there are more");
-    // The last one of the page may go in the meantime.
+    // The last event of the page may be removed in the meantime.
     service.request("DELETE", "/infrastructures/two").send("").expect(200);
     let rest = service.get(&format!("/infrastructures?limit=2&after={next}")).expect(200).json();
     assert_eq!((ids(&rest), &rest["next"]), (vec!["three"], &Value::Null));
@@ -146,7 +146,7 @@ fn a_change_is_planned_made_on_what_it_was_planned_for_and_nothing_else() {
     assert_eq!(service.wait_for_operation(&made)["state"], "done");
     service.request("PUT", path).header("if-none-match", "*").send(pair(&mark)).problem(412, "description.changed");
 
-    // What it is can be posted again, and changes nothing.
+    // Its own description can be posted again, and changes nothing.
     let description = service.get("/infrastructures/changing/description").expect(200);
     assert_eq!(description.header("content-type"), "application/json");
     assert!(description.json()["node_def:sleeper"].is_array(), "with its definitions: {}", description.text());
@@ -158,7 +158,7 @@ fn a_change_is_planned_made_on_what_it_was_planned_for_and_nothing_else() {
     let again = service.get("/infrastructures/changing/description").expect(200);
     assert_eq!((again.text(), again.header("etag")), (description.text(), description.header("etag")));
 
-    // One more node, on what was read.
+    // One more node, in a change of the description that was read.
     let larger = pair(&mark).replace("nodes:\n", "nodes:\n- {name: extra, type: sleeper}\n");
     let tag = description.header("etag");
     let changed = service.request("PUT", path).header("if-match", tag).send(&larger).expect(202);
@@ -166,7 +166,7 @@ fn a_change_is_planned_made_on_what_it_was_planned_for_and_nothing_else() {
     assert_eq!((processes_with(&mark), instances(&service, "changing", "db")), (3, before.clone()));
     service.request("PUT", path).header("if-match", tag).send(pair(&mark)).problem(412, "description.changed");
     assert_eq!(processes_with(&mark), 3, "what came too late has changed nothing");
-    // What has changed is renewed only where that is wished.
+    // Drifted instances are replaced only on request.
     let other = format!("variables: {{greeting: hello}}\n{larger}")
         .replace("attributes: {command:", "attributes: {env: ['G={{variables.greeting}}'], command:");
     service.build("changing", &other);
@@ -281,7 +281,7 @@ fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     });
     let victim = lose();
     stays_lost();
-    // One look, when it is asked for.
+    // One pass, on request.
     let looked = service.post(&at("maintain")).expect(202);
     assert_eq!(service.wait_for_operation(&looked)["kind"], "maintain");
     heals(&victim);
@@ -325,7 +325,7 @@ fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     service.get(&format!("/infrastructures/{id}")).problem(404, "engine.unknown-infrastructure");
     assert_eq!(service.get("/infrastructures").json()["infrastructures"], json!([]));
 
-    // People find it, what happened, and their own text again.
+    // The page shows it, its events, and its text.
     let page = |path: &str| service.request("GET", path).header("accept", "text/html").send("");
     let list = page("/").expect(200).text();
     assert!(list.contains("Could not be built") && list.contains(&format!("/ui/infrastructures/{id}\"")), "{list}");
@@ -337,7 +337,7 @@ fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     }
     let change = page(&format!("/ui/infrastructures/{id}/change?tried")).expect(200).text();
     assert!(change.contains("- {name: web, type: sick}") && change.contains("data-etag=\"\""), "{change}");
-    // Mended, it is built under the same id, and is not told of as failed any more.
+    // With a correct description, it is built under the same id, and is not reported as failed any more.
     let mended = text.replace("type: sick", "type: sleeper");
     let again = service.request("PUT", &format!("/infrastructures/{id}")).header("if-none-match", "*").send(&mended);
     assert_eq!(service.wait_for_operation(&again.expect(202))["state"], "done");
@@ -353,7 +353,7 @@ fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     assert!(tried.contains("- {name: more, type: sick}") && !current.contains("type: sick"), "{tried}\n{current}");
     service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
 
-    // What was made can be kept, to be looked at.
+    // Instances of a failed build can be kept, for inspection.
     let accepted = service.request("PUT", "/infrastructures/broken?on_failure=keep").send(&text).expect(202);
     assert_eq!(service.wait_for_operation(&accepted)["state"], "failed");
     assert_eq!(instances(&service, "broken", "db").len(), 1);
@@ -385,7 +385,7 @@ fn mistakes_are_told_with_their_lines_and_nothing_is_done() {
     service.post("/infrastructures/").problem(400, "body.empty");
 }
 
-/// What a new description begins with on the page.
+/// Returns the initial text of a new description on the page.
 fn starter(service: &Service) -> String {
     let html = service.request("GET", "/ui/new").header("accept", "text/html").send("").expect(200).text();
     let text = html.split_once("<textarea").and_then(|(_, rest)| rest.split_once(">\n")).expect("a text").1;
@@ -401,7 +401,7 @@ fn what_a_new_description_begins_with_can_be_built() {
     assert_eq!(instances(&service, "starter", "client").len(), 2);
     service.request("DELETE", "/infrastructures/starter").send("").expect(200);
     drop(service);
-    // Where nothing may run on the machine of the service, and where only some endpoints may be named.
+    // Without permission for processes on the machine of the service, and with a list of endpoints.
     for (more, endpoint) in
         [("", "unix:///var/run/docker.sock"), ("endpoints: ['https://x', 'tcp://engine:2375']", "tcp://engine:2375")]
     {
@@ -421,7 +421,7 @@ fn a_build_can_be_given_up_or_overtaken() {
     eventually("both run", || processes_with(&mark) == 2);
     let waiting = service.get(first.json()["operation"].as_str().unwrap()).json();
     assert_eq!(waiting["state"], "running");
-    // Another request takes its place.
+    // Another request replaces it.
     let second = service.request("PUT", "/infrastructures/slow").send(document(&PAIR[..1], &mark, port)).expect(202);
     assert_eq!(service.wait_for_operation(&first)["state"], "superseded");
     assert_eq!(service.wait_for_operation(&second)["state"], "done");
@@ -438,7 +438,7 @@ fn a_build_can_be_given_up_or_overtaken() {
     assert_eq!(processes_with(&mark), 0);
     service.get("/infrastructures/slow").problem(404, "engine.unknown-infrastructure");
 
-    // A client waits as long as it likes.
+    // A client chooses how long it waits.
     service.build("slow", &document(&PAIR[..1], &mark, port));
     let gone = service.request("DELETE", "/infrastructures/slow").header("prefer", "wait=30").send("").expect(200);
     assert_eq!(gone.json()["infraid"], "slow");
@@ -458,11 +458,11 @@ fn a_request_with_a_key_is_done_once() {
     assert_eq!(post(&text).expect(202).json(), first.json(), "also when it has ended");
     post(&pair(&mark)).problem(422, "request.key-reused");
     assert_eq!(processes_with(&mark), 1);
-    // At once, too.
+    // Concurrently, too.
     let many: Vec<_> = std::thread::scope(|scope| {
         let one = || {
-            let ask = service.request("POST", "/infrastructures/").header("idempotency-key", "another");
-            ask.send(&text).expect(202).json()["infraid"].as_str().unwrap().to_owned()
+            let request = service.request("POST", "/infrastructures/").header("idempotency-key", "another");
+            request.send(&text).expect(202).json()["infraid"].as_str().unwrap().to_owned()
         };
         let threads: Vec<_> = (0..6).map(|_| scope.spawn(one)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -546,7 +546,7 @@ fn the_service_tells_of_itself() {
     let docs = service.get("/docs").expect(200);
     assert!(docs.header("content-type").starts_with("text/html") && docs.text().contains("/infrastructures/{id}"));
 
-    // From now on nobody comes in without a token.
+    // From now on a token is required.
     let admin = service.new_token("boss", "admin", &[]);
     let limited = service.new_token("limited", "operate", &["other"]);
     for path in ["/healthz", "/readyz", "/openapi.json", "/docs"] {
@@ -584,7 +584,7 @@ fn the_service_tells_of_itself() {
         (&last["who"], &last["infraid"], &last["address"]),
         (&json!("boss"), &json!("known"), &json!("127.0.0.1"))
     );
-    assert!(!json!(entries).to_string().contains(&admin) && !service.log().contains(&admin), "tokens are never told");
+    assert!(!json!(entries).to_string().contains(&admin) && !service.log().contains(&admin), "tokens are never disclosed");
 }
 
 #[test]
@@ -605,11 +605,11 @@ fn webhooks_are_told_of_what_the_service_does() {
         let event = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()["event"].as_str().unwrap().to_owned();
         posted.iter().map(|post| event(&post.body)).collect()
     };
-    eventually("it is told", || names() == ["infrastart", "nodecreated", "infraready"]);
+    eventually("the events are delivered", || names() == ["infrastart", "nodecreated", "infraready"]);
     assert!(posted.lock().unwrap().iter().all(|post| post.headers["webhook-signature"].starts_with("v1,")));
     service.request("DELETE", "/infrastructures/told").send("").expect(200);
-    eventually("its end is told", || names().last().is_some_and(|name| name == "infradrop"));
-    assert_eq!(names().len(), 4, "nothing is told twice");
+    eventually("the end is delivered", || names().last().is_some_and(|name| name == "infradrop"));
+    assert_eq!(names().len(), 4, "no event is delivered twice");
     let (log, secret) = (service.log(), "s3cr3t-of-the-hook");
     assert!(!log.contains(secret) && !is_stored_but_for_credentials(&service, secret));
 }
@@ -675,11 +675,11 @@ fn a_config_manager_reaches_nothing_for_those_who_only_look() {
         home.write("home/auth_data.yaml", "config_management:\n- auth_data: {password: s3cr3t-of-the-manager}\n");
     std::fs::set_permissions(credentials, std::fs::Permissions::from_mode(0o600)).expect("private");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let place = listener.local_addr().expect("an address");
+    let address = listener.local_addr().expect("an address");
     let posted = collect(listener, &[]);
     let service = Service::in_home(home, NO_RATE_LIMITS);
     let text = document(&PAIR[..1], "1", 9);
-    let managed = format!("  config_management: {{type: talker, endpoint: 'http://{place}/'}}\n  health_check:");
+    let managed = format!("  config_management: {{type: talker, endpoint: 'http://{address}/'}}\n  health_check:");
     let text = text.replace("  health_check:", &managed);
     assert!(text.contains("talker"));
     service.request("POST", "/validate").send(&text).expect(200);

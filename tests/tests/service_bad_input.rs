@@ -1,4 +1,4 @@
-//! What nobody should send to the service, on every route: it is refused in words, nothing changes, and others are served.
+//! Malformed requests to the service, on every route: they are refused with an error, change nothing, and others are served.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ struct TestService {
     before: String,
 }
 
-/// A route, as the OpenAPI document tells of it.
+/// A route of the OpenAPI document.
 struct Route {
     method: String,
     path: String,
@@ -29,7 +29,7 @@ struct Route {
 }
 
 impl Route {
-    /// With an infrastructure, and with something for each other parameter.
+    /// Returns the path with an infrastructure, and with values for all other parameters.
     fn at(&self, id: &str) -> String {
         let path =
             self.path.replace("{id}", id).replace("{count}", "1").replace("{node}", "a").replace("{instance}", "x");
@@ -40,7 +40,7 @@ impl Route {
         self.path.contains("{id}")
     }
 
-    /// The least scope that is enough.
+    /// Returns the lowest scope that suffices.
     fn scope(&self) -> &'static str {
         let changes_definitions = self.method != "GET" && self.path.starts_with("/definitions");
         if self.path == "/audit" || changes_definitions {
@@ -89,7 +89,7 @@ impl TestService {
         routes
     }
 
-    /// All that requests could have changed.
+    /// Returns all state that requests could have changed.
     fn state(&self) -> String {
         let get = |path: &str| self.service.get(path).expect(200).json();
         let item = get("/infrastructures")["items"]
@@ -118,7 +118,7 @@ impl Drop for TestService {
     }
 }
 
-/// A refusal in words, and no mistake of the service.
+/// Asserts that the response is an error with a message, and not an internal one.
 #[track_caller]
 fn refused(answer: &Answer, statuses: &[u16], what: &str) -> String {
     assert!(statuses.contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
@@ -129,7 +129,7 @@ fn refused(answer: &Answer, statuses: &[u16], what: &str) -> String {
     code.to_owned()
 }
 
-/// Asks all the time, and knows the longest time that an answer took.
+/// A client that sends requests all the time, and records the longest response time.
 struct Probe<'a> {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::ScopedJoinHandle<'a, Duration>>,
@@ -153,7 +153,7 @@ impl<'a> Probe<'a> {
         Self { stop, thread: Some(thread) }
     }
 
-    /// None had to wait.
+    /// Asserts that no request had to wait.
     fn end(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let longest = self.thread.take().expect("a thread").join().expect("all were answered");
@@ -175,7 +175,7 @@ fn who_may_not_is_told_so_on_every_route() {
     let scopes = ["read", "operate", "admin"];
     let tokens = scopes.map(|scope| service.new_token(scope, scope, &[]));
     let foreign = service.new_token("foreign", "admin", &["other"]);
-    // Good ones are known from now on, however many wrong ones come.
+    // Good tokens are cached from now on, however many wrong ones come.
     for token in tokens.iter().chain([&foreign]) {
         service.request("GET", "/whoami").header("authorization", &format!("Bearer {token}")).send("").expect(200);
     }
@@ -213,10 +213,10 @@ fn who_may_not_is_told_so_on_every_route() {
             assert!(!answer.text().contains("mine"), "{what}: {}", answer.text());
         }
     }
-    let told = service
+    let request = service
         .request("GET", "/info/infrastructure.name?infra_id=mine")
         .header("authorization", &format!("Bearer {foreign}"));
-    assert_eq!(refused(&told.send(""), &[403], "info"), "access.infrastructure");
+    assert_eq!(refused(&request.send(""), &[403], "info"), "access.infrastructure");
     // A good id with a wrong secret is a wrong token, however often it comes.
     let guess = format!("Bearer {}x", &tokens[2][..tokens[2].len() - 1]);
     for _ in 0..40 {
@@ -239,7 +239,7 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
             let what = format!("{} {}", route.method, route.path);
             let body = if route.has_body { text.as_str() } else { "" };
             if route.concerns_one() {
-                // A PUT makes what is unknown, and plans can be made of it.
+                // A PUT creates an unknown infrastructure, and can be planned.
                 let makes = route.has_body;
                 if !makes {
                     let code = refused(&service.request(&route.method, &route.at("unknown")).send(body), &[404], &what);
@@ -267,7 +267,7 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
                     );
                 }
             }
-            // Whatever is not there says what is.
+            // A request for something missing gets the names of what exists.
             let there: Vec<_> =
                 routes.iter().filter(|other| other.path == route.path).map(|other| other.method.as_str()).collect();
             for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"] {
@@ -284,7 +284,7 @@ fn wrong_ids_methods_and_parameters_on_every_route() {
                 );
                 assert!(!allowed.contains(&method));
             }
-            // Parameters after the `?`, of a wrong type or none that there is.
+            // Query parameters of a wrong type, or unknown ones.
             if route.path != "/info/{key}" {
                 for parameter in route.parameters.iter().filter(|parameter| parameter["in"] == "query") {
                     let name = parameter["name"].as_str().expect("a name");
@@ -329,7 +329,7 @@ fn wrong_bodies_on_every_route_that_reads_one() {
             let send = |body: &[u8]| service.request(&route.method, &path).send(body);
             if !route.has_body {
                 if route.method == "POST" {
-                    // Nobody reads it, so nobody minds; but it may not be endless.
+                    // This route reads no body, so it accepts any; but not an endless one.
                     let answer = service.request("POST", &route.at("unknown")).send(&large);
                     refused(&answer, &[413], &what);
                 }
@@ -355,7 +355,7 @@ fn wrong_bodies_on_every_route_that_reads_one() {
                 "a: \0",
                 "%YAML 9.9",
             ] {
-                // No definitions are no mistake.
+                // Missing definitions are not an error.
                 if (text, route.path.as_str()) != ("{}", "/definitions") {
                     refused(&send(text.as_bytes()), &[400], &format!("{what} {text:?}"));
                 }
@@ -436,7 +436,7 @@ fn hostile_documents_run_nothing_read_nothing_and_end() {
         around("!yaml_import {url: 'http://127.0.0.1:1/'}"),
         around("!python_import [os]"),
         around("!text_import {url: 'file:///etc/passwd'}"),
-        // More than there is room for, by few words.
+        // More memory than there is, by few words.
         {
             let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
             for at in 1..12 {
@@ -458,7 +458,7 @@ fn hostile_documents_run_nothing_read_nothing_and_end() {
         around("1").replace("infra_name: sleepers", "infra_name: '../../etc'"),
         around("1").replace("{name: b,", "{name: '../x',"),
         around("1\n---\ninfra_name: other"),
-        // Templates may do nothing to this machine.
+        // Templates have no effect on this machine.
         around("1").replace("[sleep, ", &format!("[sleep, '{{{{cmd(\"touch {}\")}}}}', ", touched.display())),
         around("1").replace("[sleep, ", "[sleep, '{% include \"/etc/passwd\" %}', "),
         around("1").replace("[sleep, ", "[sleep, '{{ \"x\" * 1000000000 }}', "),
@@ -488,7 +488,7 @@ fn hostile_documents_run_nothing_read_nothing_and_end() {
     });
     assert!(!touched.exists(), "nothing has run");
     bench.nothing_has_changed();
-    // A mark of the order of bytes at the beginning is none of this.
+    // A byte order mark at the beginning is allowed.
     service.request("POST", "/validate").send(format!("\u{feff}{}", around("1"))).expect(200);
 }
 
@@ -542,7 +542,7 @@ fn paths_lead_nowhere_else() {
             assert!(!answer.text.contains("root:x:"), "{shown}");
         }
     }
-    // The same under another name is no way around the token.
+    // The same path spelled differently does not bypass the token.
     for path in ["//infrastructures", "/infrastructures/", "//infrastructures//"] {
         assert_eq!(service.request("GET", path).header("authorization", "").send("").status, 401, "{path}");
     }
@@ -590,7 +590,7 @@ fn broken_and_flooding_heads_end_their_connection_only() {
             let status = answer.status();
             let is_refused =
                 status.is_some_and(|status| (400..500).contains(&status)) || (answer.closed && answer.text.is_empty());
-            // What a length is good for is only known to who reads a body, and nobody does here.
+            // A length matters only on routes that read a body, and this one does not.
             let is_harmless = what == "two ways to tell the length"
                 && status == Some(200)
                 && answer.text.matches("HTTP/1.1").count() <= 2;
@@ -611,7 +611,7 @@ fn thousands_of_silent_connections_keep_nobody_out() {
         for at in 0..4000 {
             let Ok(mut stream) = std::net::TcpStream::connect(service.address) else { continue };
             match at % 4 {
-                // Said nothing, half a head, one whole request, and half a body.
+                // Nothing, half a head, one whole request, and half a body.
                 0 => {}
                 1 => drop(stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: ")),
                 2 => drop(

@@ -1,7 +1,7 @@
-//! The service dies and comes back: `kill -9` under load, an end in good order, a stop beyond its lease, and another service on
+//! The service dies and starts again: `kill -9` under load, a shutdown in order, a stop beyond its lease, and another service on
 //! the same store.
 //!
-//! `OCCOPUS_KILLS=300 cargo test -p occopus-tests --test service_crashes` kills more often; `OCCOPUS_SEED=17` begins elsewhere.
+//! `OCCOPUS_KILLS=300 cargo test -p occopus-tests --test service_crashes` kills more often; `OCCOPUS_SEED=17` sets the first seed.
 #![expect(clippy::print_stderr, reason = "says how often it was killed, and the seed when it fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use occopus_tests::{Occopus, collect};
 use serde_json::Value;
 
 const IDS: [&str; 4] = ["one", "two", "three", "four"];
-/// One that takes as long as a test likes.
+/// Id of an infrastructure that becomes ready only when a test wants.
 const SLOW_ID: &str = "slow";
 
 fn number(name: &str) -> Option<u64> {
@@ -31,7 +31,7 @@ fn kills() -> u64 {
     number("OCCOPUS_KILLS").unwrap_or(if in_ci { 40 } else { 8 })
 }
 
-/// Nodes in three layers; the greeting is something to change.
+/// Returns a description of nodes in three layers; the greeting is a variable to change.
 fn layers(mark: &str, greeting: u32) -> String {
     let nodes = [
         "{name: db, type: sleeper}",
@@ -44,10 +44,10 @@ fn layers(mark: &str, greeting: u32) -> String {
     let text = text.replace("attributes: {command", "attributes: {env: ['G={{variables.greeting}}'], command");
     format!("variables: {{greeting: {greeting}}}\n{text}")
 }
-/// The least that there are of [`layers`].
+/// Number of instances of [`layers`].
 const MIN_NODES: usize = 8;
 
-/// Ids of the instances that have a record, of all infrastructures, past the service.
+/// Returns the ids of the instances that have a record, of all infrastructures, read from the store.
 fn recorded(home: &Occopus) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     for id in IDS.iter().chain([&SLOW_ID]) {
@@ -60,7 +60,7 @@ fn recorded(home: &Occopus) -> BTreeSet<String> {
     ids
 }
 
-/// Every process is the only one of its instance, and every one of them is known.
+/// Asserts that every process is the only one of its instance, and has a record.
 #[track_caller]
 fn nothing_lost_nothing_doubled(home: &Occopus, mark: &str, what: &str) {
     let processes = instances_with(mark);
@@ -71,7 +71,7 @@ fn nothing_lost_nothing_doubled(home: &Occopus, mark: &str, what: &str) {
     }
 }
 
-/// Somebody who wants something else of one infrastructure all the time. Gives the paths of what was promised.
+/// Changes one infrastructure all the time. Returns the paths of the accepted operations.
 fn keep_changing(service: &Service, id: &str, mark: &str, mut rng: Rng, stop: &AtomicBool) -> Vec<String> {
     let mut promised = Vec::new();
     let path = format!("/infrastructures/{id}");
@@ -84,9 +84,9 @@ fn keep_changing(service: &Service, id: &str, mark: &str, mut rng: Rng, stop: &A
             8 => ("POST", format!("{path}/scaleup/web"), String::new()),
             _ => ("DELETE", path.clone(), String::new()),
         };
-        let ask = service.request(method, &path).header("prefer", "respond-async");
-        // It was killed meanwhile.
-        let Ok(answer) = ask.try_send(body.as_bytes()) else { return promised };
+        let request = service.request(method, &path).header("prefer", "respond-async");
+        // The service was killed meanwhile.
+        let Ok(answer) = request.try_send(body.as_bytes()) else { return promised };
         match answer.status {
             202 => promised.push(answer.json()["operation"].as_str().expect("a path").to_owned()),
             200 | 404 | 409 => {}
@@ -97,16 +97,16 @@ fn keep_changing(service: &Service, id: &str, mark: &str, mut rng: Rng, stop: &A
     promised
 }
 
-/// Undisturbed, all that was promised comes to an end, all of it is kept alive, and can be removed.
+/// Asserts that, without faults, all accepted operations end, and all infrastructures are maintained and can be removed.
 fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark: &str, seed: u64) {
     let home = &service.home;
     let number: usize = promised.values().map(Vec::len).sum();
     assert!(number > 0, "seed {seed}: nothing was promised");
     for (id, promised) in promised {
-        // The last one first: two clients have asked for them, and their ids tell the time.
+        // The latest first: two clients have created them, and their ids are ordered by time.
         let in_time: BTreeSet<&String> = promised.iter().collect();
         for (at, path) in in_time.into_iter().rev().enumerate() {
-            // Many are kept of each infrastructure, and not all.
+            // Many operations of each infrastructure are kept, but not all.
             if at < 10 {
                 assert_eq!(service.get(path).status, 200, "seed {seed}: {id}: the promise {path} is forgotten");
             }
@@ -121,7 +121,7 @@ fn all_ends_well(service: &Service, promised: &BTreeMap<&str, Vec<String>>, mark
     }
     eventually("all of them are there", || instances_with(mark).len() >= IDS.len() * MIN_NODES);
     nothing_lost_nothing_doubled(home, mark, &format!("seed {seed}, at the end"));
-    // All are kept alive again.
+    // All are maintained again.
     for id in IDS {
         let nodes = service.get(&format!("/infrastructures/{id}")).expect(200).json();
         let victim = nodes["db"]["instances"].as_object().expect("instances").keys().next().expect("one").clone();
@@ -163,7 +163,7 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
                 })
                 .collect();
             std::thread::sleep(Duration::from_millis(rng.u64(300..3000)));
-            // Something outside ends a process.
+            // A process is killed from outside.
             let processes = instances_with(&mark);
             if let Some(pid) = processes.values().flatten().nth(rng.usize(0..20)) {
                 let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
@@ -176,7 +176,7 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
             }
         });
         drop(service);
-        // A child that was just begun has its mark a moment later.
+        // A child that was just started has its argument a moment later.
         std::thread::sleep(Duration::from_millis(200));
         nothing_lost_nothing_doubled(&home, &mark, &what);
     }
@@ -186,7 +186,7 @@ fn killed_again_and_again_under_load_it_comes_back_to_what_was_wanted() {
     all_ends_well(&service, &promised, &mark, seed);
 }
 
-/// What seems lost or doubled while services work: what is on its way looks so for a moment.
+/// Returns what seems lost or doubled while services work: work in progress looks so for a moment.
 fn suspects(home: &Occopus, mark: &str) -> BTreeSet<String> {
     let processes = instances_with(mark);
     let recorded = recorded(home);
@@ -194,7 +194,7 @@ fn suspects(home: &Occopus, mark: &str) -> BTreeSet<String> {
     processes.into_iter().filter(is_suspect).map(|(instance, _)| instance).collect()
 }
 
-/// How long a service is stopped, so that its leases end.
+/// Time for which a service is stopped, so that its leases expire.
 const STOP_BEYOND_LEASE: Duration = Duration::from_secs(18);
 
 #[test]
@@ -318,7 +318,7 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
     let (mark, port) = (unique_sleep_seconds(164), free_port());
     let mut first = Service::start();
     let second = first.start_second();
-    // All at once, by both.
+    // All at once, at both services.
     let accepted: Vec<_> = std::thread::scope(|scope| {
         let wishes: Vec<_> = IDS
             .iter()
@@ -342,10 +342,10 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
         items.iter().map(|item| (text(&item["id"]), text(&item["owner"]["holder"]))).collect()
     };
     eventually("each is kept alive by one", || holders(&second).values().all(|holder| !holder.is_empty()));
-    // Whoever is asked, it is done, by whoever works on it.
+    // The request may go to either service, and is carried out by the owner.
     for (at, id) in IDS.iter().enumerate() {
-        let asked = if at % 2 == 0 { &first } else { &second };
-        asked.post(&format!("/infrastructures/{id}/scaleto/app/5")).expect(200);
+        let service = if at % 2 == 0 { &first } else { &second };
+        service.post(&format!("/infrastructures/{id}/scaleto/app/5")).expect(200);
     }
     eventually("all are scaled", || processes_with(&mark) == IDS.len() * (MIN_NODES + 2));
     nothing_lost_nothing_doubled(&first.home, &mark, "both have scaled");
@@ -401,7 +401,7 @@ fn secrets_are_told_nowhere() {
     service.token = Some(token.clone());
     let webhook = format!("webhooks:\n- url: {hook}\nnodes:\n");
     service.build("told", &document(&["{name: a, type: sleeper}"], &mark, 9).replacen("nodes:\n", &webhook, 1));
-    // A cloud that is not there.
+    // A cloud that is unreachable.
     let cloud = "infra_name: away\nuser_id: tester\nnodes: [{name: m, type: machine}]\nnode_def:machine:\n- resource:\n    type: ec2\n    \
                  endpoint: http://127.0.0.1:9\n    regionname: eu-west-1\n    image_id: ami-03cf127a\n    instance_type: t3.small\n  \
                  contextualisation: {type: cloudinit, context_template: '#cloud-config'}\n  health_check: {ping: false}\n";

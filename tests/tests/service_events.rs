@@ -1,4 +1,4 @@
-//! Events of the service: by the page, and as they happen.
+//! Events of the service: by the page, and as a stream.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use occopus_tests::processes::unique_sleep_seconds;
 use occopus_tests::service::{Service, StreamEvent, document};
 use serde_json::{Value, json};
 
-/// Many nodes in a few layers, so that a build takes a while.
+/// Returns a description of many nodes in a few layers, so that a build takes a while.
 fn large(mark: &str) -> String {
     let nodes: Vec<_> =
         (0..12).map(|at| format!("{{name: n{at}, type: sleeper, scaling: {{min: 2, max: 4}}}}")).collect();
@@ -15,11 +15,11 @@ fn large(mark: &str) -> String {
     document(&nodes, mark, 9).replacen("node_def:", &format!("dependencies:\n{dependencies}node_def:"), 1)
 }
 
-fn ids(told: &[StreamEvent]) -> Vec<u64> {
-    told.iter().filter_map(|told| told.id).collect()
+fn ids(events: &[StreamEvent]) -> Vec<u64> {
+    events.iter().filter_map(|event| event.id).collect()
 }
 
-/// All events by the page.
+/// Returns all events, by the page.
 fn pages(service: &Service, id: &str, limit: usize) -> Vec<Value> {
     let (mut events, mut after) = (Vec::new(), 0);
     loop {
@@ -41,17 +41,17 @@ fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
     let path = "/infrastructures/large/events";
     service.get(path).problem(404, "engine.unknown-infrastructure");
     let accepted = service.request("PUT", "/infrastructures/large").send(large(&mark)).expect(202);
-    // One listens all the time, one comes back again and again.
+    // One client stays connected, one reconnects again and again.
     let steady = service.stream(&format!("{path}?after=0"), None);
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let mut reconnections = 0;
     'all: loop {
-        let stream = service.stream(&format!("{path}?after=0"), ids(&told).last().copied());
+        let stream = service.stream(&format!("{path}?after=0"), ids(&received).last().copied());
         reconnections += 1;
         for _ in 0..7 {
             let next = stream.next().expect("the build goes on");
             let is_last = next.name == "infraready";
-            told.push(next);
+            received.push(next);
             if is_last {
                 break 'all;
             }
@@ -60,25 +60,25 @@ fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
     assert!(reconnections > 10, "{reconnections}");
     assert_eq!(service.wait_for_operation(&accepted)["state"], "done");
     let all = steady.until("infraready");
-    assert_eq!(told, all, "who comes back gets the same");
+    assert_eq!(received, all, "a client that reconnects gets the same");
     let numbers = ids(&all);
     assert!(
         numbers.len() == all.len() && numbers.is_sorted_by(|one, other| one < other),
         "in their order: {numbers:?}"
     );
-    let created = all.iter().filter(|told| told.name == "nodecreated").count();
+    let created = all.iter().filter(|event| event.name == "nodecreated").count();
     assert_eq!((created, all[0].name.as_str()), (24, "infrastart"));
-    for told in &all {
-        assert_eq!((told.data["id"].as_u64(), told.data["event"].as_str()), (told.id, Some(told.name.as_str())));
-        assert_eq!(told.data["infra_id"], "large");
+    for event in &all {
+        assert_eq!((event.data["id"].as_u64(), event.data["event"].as_str()), (event.id, Some(event.name.as_str())));
+        assert_eq!(event.data["infra_id"], "large");
     }
     let paged = pages(&service, "large", 7);
-    let streamed: Vec<_> = all.iter().map(|told| told.data.clone()).collect();
+    let streamed: Vec<_> = all.iter().map(|event| event.data.clone()).collect();
     assert_eq!(paged[..streamed.len()], streamed, "and so does who reads pages");
     let printed = service.home.ok(["events", "-i", "large", "--output", "json"]).stdout;
     assert!(printed.contains("infraready"));
 
-    // From now on, which is where nothing else is said.
+    // Without another position, the stream begins now.
     let from_now = service.stream(path, None);
     let beyond = service.stream(path, Some(1_000_000));
     assert_eq!(beyond.until("infraready").len(), all.len(), "a number that was not reached is of another life");
@@ -87,13 +87,13 @@ fn nothing_is_lost_or_told_twice_over_reconnections_while_it_builds() {
     let last = from_now.until("infradrop");
     assert!(last[0].id > numbers.last().copied(), "{:?}", last[0]);
     assert_eq!(from_now.next(), None);
-    // None is missing, although they are gone with the infrastructure before anybody could read them in the store.
+    // None is missing, although they are gone with the infrastructure before they could be read from the store.
     let dropped = ids(&last);
     assert_eq!(dropped, (dropped[0]..dropped[0] + dropped.len() as u64).collect::<Vec<_>>());
-    assert_eq!(last.iter().filter(|told| told.name == "nodedropped").count(), 24, "{last:#?}");
+    assert_eq!(last.iter().filter(|event| event.name == "nodedropped").count(), 24, "{last:#?}");
     for stream in [steady, beyond] {
         let rest = stream.until("infradrop");
-        assert_eq!((rest.last().and_then(|told| told.id), stream.next()), (None, None), "then it ends");
+        assert_eq!((rest.last().and_then(|event| event.id), stream.next()), (None, None), "then it ends");
     }
     assert_eq!(service.wait_for_operation(&removal)["state"], "done");
     service.get(path).problem(404, "engine.unknown-infrastructure");
@@ -147,8 +147,8 @@ fn who_comes_back_to_another_infrastructure_of_the_same_id_misses_nothing_of_it(
     service.request("DELETE", "/infrastructures/again").send("").expect(200);
     // It has more events than the first one had, so that its numbers would be larger if they began anew.
     service.build("again", &large(&mark).replace("min: 2", "min: 1"));
-    let told = service.stream(path, Some(last)).until("infraready");
-    assert_eq!(told[0].name, "infrastart", "from its beginning");
+    let events = service.stream(path, Some(last)).until("infraready");
+    assert_eq!(events[0].name, "infrastart", "from its beginning");
     let read = service.get(&format!("{path}?after={last}&limit=1")).expect(200).json();
     assert_eq!(read["events"][0]["event"], "infrastart");
     service.request("DELETE", "/infrastructures/again").send("").expect(200);

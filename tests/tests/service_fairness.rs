@@ -1,4 +1,4 @@
-//! One caller does what it can to keep the service from all others, and they hardly notice.
+//! One caller does what it can to block the service for all others, and they hardly notice.
 #![expect(clippy::print_stderr, reason = "says how long the others waited")]
 
 use std::fmt::Write as _;
@@ -11,12 +11,12 @@ use occopus_tests::processes::{signal, unique_sleep_seconds};
 use occopus_tests::service::{NO_RATE_LIMITS, Service, document, eventually, free_port};
 use serde_json::json;
 
-/// Limits as they are without a configuration.
+/// Configuration with the default limits.
 const DEFAULT_LIMITS: &str = "service: {allow_processes: true}\n";
-/// Time for which it goes on.
+/// Duration of the load.
 const ATTACK_DURATION: Duration = Duration::from_secs(12);
 
-/// A description of so many types, whose templates take long.
+/// Returns a description with this number of types, whose templates take long.
 fn heavy(types: usize) -> String {
     let template = "{% for a in range(1000) %}{% for b in range(1000) %}{{ a }}{{ b }}{% endfor %}{% endfor %}";
     let names: Vec<_> = (0..types).map(|at| format!("{{name: n{at}, type: t{at}}}")).collect();
@@ -31,14 +31,14 @@ fn heavy(types: usize) -> String {
     text
 }
 
-/// A description of many nodes.
+/// Returns a description of many nodes.
 fn large(nodes: usize) -> String {
     let names: Vec<_> = (0..nodes).map(|at| format!("{{name: n{at}, type: sleeper}}")).collect();
     let list = document(&["{name: a, type: sleeper}"], "77", 9);
     list.replace("- {name: a, type: sleeper}", &format!("- {}", names.join("\n- ")))
 }
 
-/// The most memory that a process has had, in MB.
+/// Returns the highest resident memory of a process so far, in MB.
 fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
@@ -55,7 +55,7 @@ fn percentile_90(mut times: Vec<Duration>) -> Duration {
 fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
     let service = Service::in_home(Arc::new(Occopus::new()), DEFAULT_LIMITS);
     let small = document(&["{name: a, type: sleeper}"], &unique_sleep_seconds(181), 9);
-    // Plugins are compiled before anybody waits for one.
+    // Plugins are compiled before clients wait for them.
     service.request("POST", "/validate").send(&small).expect(200);
     service.build("one", &small);
     let [reader, operator] = ["read", "operate"].map(|scope| service.new_token(scope, scope, &[]));
@@ -85,7 +85,7 @@ fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
     let ask = |method: &str, path: &str, token: &str| service.request(method, path).header("authorization", token);
     let again = |method: &str, path: &str, token: &str, body: &str| {
         while !stop.load(Ordering::Relaxed) {
-            // What comes of it is of no interest.
+            // The response is of no interest.
             let _ = ask(method, path, token).try_send(body.as_bytes());
         }
     };
@@ -132,7 +132,7 @@ fn a_reading_token_at_full_strength_keeps_nobody_waiting() {
     assert!(memory < 300, "{memory} MB");
     assert!(!service.log().contains("panicked"), "{}", service.log());
     drop(streams);
-    // What was asked for in vain is in the audit, in few and short words.
+    // Refused requests are in the audit, in few and short entries.
     for path in ["/infrastructures/one/attach", &long].repeat(100) {
         let status = service.request("POST", path).header("authorization", &reader).send("").status;
         assert!([403, 404, 429].contains(&status), "{status}");
@@ -205,7 +205,7 @@ fn an_operation_over_which_services_die_is_set_aside_and_can_be_asked_for_again(
     assert!(service.log().contains("set aside"), "{}", service.log());
     let listed = service.get("/infrastructures").json();
     assert_eq!(listed["items"][0]["attached"], json!(false), "{listed:#}");
-    // What is asked for now is done.
+    // Later requests are carried out.
     let _well = std::net::TcpListener::bind(("0.0.0.0", port)).expect("a port");
     service.build("fatal", &text);
     let listed = service.get("/infrastructures").json();

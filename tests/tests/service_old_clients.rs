@@ -1,10 +1,10 @@
-//! What clients of the existing service send, word by word: MiCADO's submitter, and scripts of the autoscaling tutorials.
+//! Requests of clients of the Python service, verbatim: MiCADO's submitter, and scripts of the autoscaling tutorials.
 
 use occopus_tests::processes::{processes_with, unique_sleep_seconds};
 use occopus_tests::service::{Service, eventually};
 use serde_json::{Value, json};
 
-/// A worker that can be scaled, as MiCADO writes it: named by its own rules, with its definitions in another file.
+/// Definition of a worker that can be scaled, as MiCADO writes it: named by its own rules, with its definitions in another file.
 const DESCRIPTION: &str = "user_id: micado@occopus
 infra_name: micado-worker
 nodes:
@@ -35,7 +35,7 @@ fn the_sequence_of_micado() {
     let words = ["infra.yaml", "-i", "micado_worker_infra", "--auth_data_path", "auth_data.yaml", "--parallelize"];
     let built = home.ok(["build"].into_iter().chain(words));
     assert_eq!(built.id(), "micado_worker_infra");
-    // It reads both streams, and takes the build for failed without these words.
+    // The submitter reads both streams, and takes the build for failed without these words.
     assert!(format!("{}{}", built.stdout, built.stderr).contains("Submitted infrastructure: 'micado_worker_infra'"));
     assert_eq!(processes_with(&mark), 1);
     // From then on over HTTP.
@@ -63,7 +63,7 @@ fn the_sequence_of_micado() {
     assert_eq!(unknown.problem(404, "engine.unknown-infrastructure")["status_code"], 300, "so it shows no nodes");
 }
 
-/// `curl -X POST http://occopus:5000/infrastructures/ID/scaleup/NODE`, and `requests.post(URL)`, byte by byte.
+/// Sends `curl -X POST http://occopus:5000/infrastructures/ID/scaleup/NODE`, and `requests.post(URL)`, byte by byte.
 #[test]
 fn scripts_that_scale_send_nothing_but_a_path() {
     let service = Service::start();
@@ -92,7 +92,7 @@ fn scripts_that_scale_send_nothing_but_a_path() {
     );
     assert_eq!(send(&requests, "")["method"], "scaledown");
     eventually("one worker", || processes_with(&mark) == 1);
-    // With a form that nobody needs, as `curl -d ''` sends it.
+    // With a form that has no use, as `curl -d ''` sends it.
     let form =
         curl.replace("Accept:", "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\nAccept:");
     assert_eq!(send(&form, "a=b")["count"], 1);

@@ -1,4 +1,4 @@
-//! What is asked for at the same time, or more than once: one wins, and everything is done once.
+//! Concurrent and repeated requests: one wins, and everything is done once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 const ONE: [&str; 1] = ["{name: db, type: sleeper}"];
 const WEB: [&str; 1] = ["{name: web, type: sleeper, scaling: {min: 1, max: 9}}"];
-/// Clients that do something at once.
+/// Number of concurrent clients.
 const CONCURRENT_CLIENTS: usize = 8;
 
-/// All clients at once; their answers.
-fn concurrently(ask: impl Fn(usize) -> Answer + Sync) -> Vec<Answer> {
+/// Sends a request of each client at once, and returns the responses.
+fn concurrently(send: impl Fn(usize) -> Answer + Sync) -> Vec<Answer> {
     std::thread::scope(|scope| {
-        let ask = &ask;
-        let threads: Vec<_> = (0..CONCURRENT_CLIENTS).map(|client| scope.spawn(move || ask(client))).collect();
+        let send = &send;
+        let threads: Vec<_> = (0..CONCURRENT_CLIENTS).map(|client| scope.spawn(move || send(client))).collect();
         threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
     })
 }
@@ -50,12 +50,12 @@ fn of_several_who_change_what_they_have_seen_one_wins() {
         });
         assert_eq!(statuses(&answers), one_and_others, "round {round}");
         let (winner, won) = answers.iter().enumerate().find(|(_, answer)| answer.status == 202).expect("one");
-        // Whoever looks now sees what was promised, also before anybody has begun with it.
+        // Readers see the accepted description at once, also before the operation has begun.
         let promised = service.get(&format!("{path}/description")).expect(200).json();
-        let wanted = format!("round-{round}-of-{winner}");
-        assert_eq!(promised["infra_name"], wanted);
+        let expected = format!("round-{round}-of-{winner}");
+        assert_eq!(promised["infra_name"], expected);
         assert_eq!(service.wait_for_operation(won)["state"], "done");
-        assert_eq!(service.get(&format!("{path}/description")).expect(200).json()["infra_name"], wanted);
+        assert_eq!(service.get(&format!("{path}/description")).expect(200).json()["infra_name"], expected);
         for lost in answers.iter().filter(|answer| answer.status == 412) {
             lost.problem(412, "description.changed");
         }
@@ -86,7 +86,7 @@ fn a_removal_that_was_promised_is_superseded_by_nothing() {
             assert!([200, 202, 404, 409].contains(&answer.status), "{}: {}", answer.status, answer.text());
         }
     }
-    // Some were asked for again after their removal had ended.
+    // Some were created again after their removal had ended.
     for round in 0..6 {
         let path = format!("/infrastructures/going-{round}");
         let gone = service.request("DELETE", &path).send("").status;
@@ -95,8 +95,8 @@ fn a_removal_that_was_promised_is_superseded_by_nothing() {
     assert_eq!(processes_with(&mark), 0);
 }
 
-/// How each route that changes something is called once it is a request of its own: on the infrastructure `once`, or whatever it
-/// needs. A new route is missing here, and the test says so.
+/// A request for each route that changes something, each with an effect of its own: on the infrastructure `once`, or on another
+/// one. The test fails if a new route is missing here.
 fn requests(text: &str, types: &str, instance: &str) -> Vec<(&'static str, String, String)> {
     let list = types.lines().skip(1).take_while(|line| !line.starts_with("node_def:"));
     let list = list.map(|line| format!("{line}\n")).collect::<String>();
@@ -165,7 +165,7 @@ fn every_request_that_changes_something_is_done_once_under_its_key() {
             assert_eq!(answer(&again), answer(&first), "{route}");
             assert_eq!(again.header("idempotency-replayed"), "true", "{route}");
         }
-        // Another request under the same key is none of these.
+        // Another request under the same key is rejected.
         ask(&format!("{path}?other=1"), body).problem(422, "request.key-reused");
         ask(path, &format!("{body}# other")).problem(422, "request.key-reused");
         let changed = |by: i64| before.and_then(|before| before.checked_add_signed(by));
@@ -195,7 +195,7 @@ fn a_key_is_good_for_one_request_at_once_and_after_the_service_was_killed() {
     service.build("scaled", &document(&WEB, &mark, 9));
     let up = "/infrastructures/scaled/scaleup/web";
     let other = service.start_second();
-    // At once, at two services.
+    // Concurrently, at two services.
     let answers = concurrently(|client| {
         let service = if client % 2 == 0 { &service } else { &other };
         service.request("POST", up).header("idempotency-key", "one more").send("")
@@ -209,7 +209,7 @@ fn a_key_is_good_for_one_request_at_once_and_after_the_service_was_killed() {
     assert_eq!(again.text(), answers[0].text());
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(processes_with(&mark), 2, "and no more");
-    // What failed may be tried again under its key.
+    // A failed request may be repeated under its key.
     let beyond =
         || other.request("POST", "/infrastructures/scaled/scaleto/web/10").header("idempotency-key", "beyond").send("");
     beyond().problem(409, "engine.limits");
@@ -219,7 +219,7 @@ fn a_key_is_good_for_one_request_at_once_and_after_the_service_was_killed() {
         let entries = audit["entries"].as_array().expect("entries");
         entries.iter().filter(|entry| entry["action"].as_str().is_some_and(|found| found == action)).count()
     };
-    assert_eq!(count("POST /infrastructures/{id}/scaleup/{node}"), CONCURRENT_CLIENTS + 1, "each that came is told of");
+    assert_eq!(count("POST /infrastructures/{id}/scaleup/{node}"), CONCURRENT_CLIENTS + 1, "each of them has an event");
     other.request("DELETE", "/infrastructures/scaled").send("").expect(200);
     let none: Value = other.get("/infrastructures").expect(200).json();
     assert_eq!(none["infrastructures"], serde_json::json!([]));

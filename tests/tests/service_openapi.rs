@@ -1,5 +1,5 @@
-//! The OpenAPI document against the service that it describes: schemathesis (<https://schemathesis.readthedocs.io>) asks
-//! whatever it can think of, and looks at each answer.
+//! The OpenAPI document against the service that it describes: schemathesis (<https://schemathesis.readthedocs.io>) generates
+//! requests, and checks each response.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use occopus_tests::service::{NO_RATE_LIMITS, Service, eventually};
 use occopus_tests::{Occopus, skip};
 use serde_json::Value;
 
-/// Requests for each route that are made up.
+/// Number of generated requests for each route.
 const EXAMPLES_PER_ROUTE: &str = "20";
 
 fn program() -> String {
@@ -27,7 +27,7 @@ fn every_answer_is_as_the_document_says() {
     let mut service = Service::with(Arc::new(Occopus::new()), NO_RATE_LIMITS, &["-t", "30"]);
     let document = service.get("/openapi.json").expect(200).json();
     let example = &document["paths"]["/validate"]["post"]["requestBody"]["content"]["application/yaml"]["example"];
-    // Plugins are compiled before anybody waits for one.
+    // Plugins are compiled before clients wait for them.
     service.request("POST", "/validate").send(example.to_string()).expect(200);
     service.token = Some(service.new_token("schemathesis", "admin", &[]));
     eventually("tokens are needed", || {
@@ -50,18 +50,18 @@ fn every_answer_is_as_the_document_says() {
         .env("OCCOPUS_TOKEN", service.token.as_deref().expect("a token"))
         .output()
         .expect("it starts");
-    let said = String::from_utf8_lossy(&run.stdout);
+    let report = String::from_utf8_lossy(&run.stdout);
     let log = service.log();
-    assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success(), "{report}\n{}", String::from_utf8_lossy(&run.stderr));
     assert!(!log.contains("panicked"), "{log}");
-    // It has made some.
+    // The generated requests have created some.
     let left = service.get("/infrastructures").expect(200).json();
     for id in left["infrastructures"].as_array().expect("ids").iter().filter_map(Value::as_str) {
         service.request("DELETE", &format!("/infrastructures/{id}")).send("").expect(200);
     }
 }
 
-/// What generators of clients trip over.
+/// Features of the document that generators of clients do not support.
 #[test]
 fn the_document_is_sound() {
     let service = Service::start();

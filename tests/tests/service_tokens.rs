@@ -1,5 +1,5 @@
-//! Matrix of what each token may do, on every route that there is: the routes, and what they need, are those of the OpenAPI document, and
-//! of the page's own list.
+//! Matrix of the permissions of each token, on every route: the routes, and the scopes that they need, are those of the OpenAPI
+//! document, and of the page's own list.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use occopus_tests::processes::unique_sleep_seconds;
 use occopus_tests::service::{Answer, NO_RATE_LIMITS, Service, document, eventually};
 use serde_json::Value;
 
-/// The infrastructure that limited tokens are for, one for which there is nothing yet, and one that is not theirs.
+/// An infrastructure of the limited tokens, one of theirs that does not exist, and one that is not theirs.
 const OWN: &str = "own-1";
 const NONE: &str = "none-1";
 const FOREIGN: &str = "foreign-4711";
 
 const SCOPES: [&str; 3] = ["read", "operate", "admin"];
 
-/// The page's routes, and what they need, as the API's document says it of its own.
+/// Routes of the page with the scopes that they need, in the form of the OpenAPI document.
 const PAGES: [(&str, &str, &[&str]); 16] = [
     ("GET", "/", &["read"]),
     ("GET", "/ui", &["read"]),
@@ -39,12 +39,12 @@ const PAGES: [(&str, &str, &[&str]); 16] = [
 struct Route {
     method: String,
     path: String,
-    /// A scope, and `unlimited` where a token that is limited to some infrastructures is not enough. Empty: none is needed.
+    /// A scope, and `unlimited` where a token that is limited to some infrastructures is not enough. Empty if none is needed.
     needs: Vec<String>,
     is_page: bool,
 }
 
-/// A token that is good.
+/// A valid token.
 struct Token {
     text: String,
     scope: usize,
@@ -52,7 +52,7 @@ struct Token {
 }
 
 impl Route {
-    /// All of them.
+    /// Returns all routes of the OpenAPI document and of the page.
     fn all(document: &Value) -> Vec<Self> {
         let mut routes = Vec::new();
         for (path, operations) in document["paths"].as_object().expect("paths") {
@@ -75,12 +75,12 @@ impl Route {
         routes
     }
 
-    /// Whether it is about one infrastructure.
+    /// Returns whether the route is about one infrastructure.
     fn is_of_one(&self) -> bool {
         self.path.contains("{id}") || self.path.contains("{key}")
     }
 
-    /// Whether it may be asked, of this infrastructure where it is about one.
+    /// Returns whether the token permits the route, on this infrastructure if it is about one.
     fn allows(&self, token: &Token, id: &str) -> bool {
         let Some(scope) = self.needs.first() else { return true };
         let scope = SCOPES.iter().position(|known| known == scope).expect("a scope");
@@ -92,7 +92,7 @@ impl Route {
         token.scope >= scope && is_enough
     }
 
-    fn ask(&self, service: &Service, id: &str, token: Option<&str>) -> Answer {
+    fn send(&self, service: &Service, id: &str, token: Option<&str>) -> Answer {
         let mut path = self.path.replace("{id}", id);
         for (name, value) in [
             ("{node}", "a"),
@@ -106,14 +106,14 @@ impl Route {
             path = path.replace(name, value);
         }
         path = path.replace("{key}", &format!("infrastructure.name?infra_id={id}"));
-        assert!(!path.contains('{'), "{path}: what is to be put there?");
-        let ask = service.request(&self.method, &path);
-        let ask = match token {
-            Some(token) => ask.header("authorization", &format!("Bearer {token}")),
-            None => ask,
+        assert!(!path.contains('{'), "{path}: unknown parameter");
+        let request = service.request(&self.method, &path);
+        let request = match token {
+            Some(token) => request.header("authorization", &format!("Bearer {token}")),
+            None => request,
         };
-        // No description, no token: nothing comes of it but what is refused before it is read.
-        ask.send(if ["POST", "PUT"].contains(&&*self.method) { "x" } else { "" })
+        // Neither a description nor a token: the request changes nothing, and is refused before or after its body is read.
+        request.send(if ["POST", "PUT"].contains(&&*self.method) { "x" } else { "" })
     }
 }
 
@@ -126,7 +126,7 @@ fn new_token(service: &Service, name: &str, scope: &str, limited: bool, more: &[
     service.home.ok(words).stdout.trim().to_owned()
 }
 
-/// Returns what there is, to be compared.
+/// Returns the state of the service, for comparison.
 fn all(service: &Service, token: &str) -> Vec<Value> {
     let get = |path: &str| service.request("GET", path).header("authorization", &format!("Bearer {token}")).send("");
     let of_one = |id: &str| {
@@ -165,8 +165,8 @@ fn every_token_may_do_on_every_route_what_it_is_for_and_nothing_else() {
         let what = format!("{} {}", route.method, route.path);
         let is_public = route.needs.is_empty();
         for token in bad.iter().map(|token| Some(token.as_str())).chain([None, Some(""), Some("occ_x")]) {
-            let status = route.ask(&service, OWN, token).status;
-            // Whoever signs in gives the token in the form.
+            let status = route.send(&service, OWN, token).status;
+            // A sign-in sends the token in the form.
             let is_let_in = status != 401 || (is_public && route.path == "/ui/login");
             assert_eq!(is_let_in, is_public, "{what}: {status}");
         }
@@ -174,21 +174,21 @@ fn every_token_may_do_on_every_route_what_it_is_for_and_nothing_else() {
             let ids: &[&str] = if route.is_of_one() { &[OWN, FOREIGN] } else { &[OWN] };
             for id in ids {
                 let allowed = route.allows(token, id);
-                // What is allowed is tried where nothing comes of it.
+                // Permitted requests are sent where they change nothing.
                 let changes = route.method != "GET";
                 let id = if allowed && changes && route.is_of_one() { NONE } else { id };
-                let answer = route.ask(&service, id, Some(&token.text));
-                let asked =
+                let answer = route.send(&service, id, Some(&token.text));
+                let request =
                     format!("{what} of {id}, {} limited {}: {}", SCOPES[token.scope], token.limited, answer.status);
                 let hidden = if route.is_page && route.is_of_one() { 404 } else { 403 };
                 match (allowed, is_public) {
-                    (true, false) => assert!(![401, 403].contains(&answer.status), "{asked}: {}", answer.text()),
+                    (true, false) => assert!(![401, 403].contains(&answer.status), "{request}: {}", answer.text()),
                     (true, true) => {}
-                    (false, _) => assert_eq!(answer.status, hidden, "{asked}: {}", answer.text()),
+                    (false, _) => assert_eq!(answer.status, hidden, "{request}: {}", answer.text()),
                 }
-                assert!(answer.status < 500, "{asked}: {}", answer.text());
+                assert!(answer.status < 500, "{request}: {}", answer.text());
                 if token.limited && id != FOREIGN {
-                    assert!(!answer.text().contains(FOREIGN), "{asked} tells of another one: {}", answer.text());
+                    assert!(!answer.text().contains(FOREIGN), "{request} discloses another one: {}", answer.text());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The file in which state is kept, as whoever operates it sees it.
+//! The file of the store, as its operator uses it.
 
 use occopus_tests::Occopus;
 use occopus_tests::processes::write_sleeper;
@@ -26,13 +26,13 @@ fn a_damaged_store_is_told_can_be_read_and_takes_no_writes() {
     let failed = occopus.run(["store", "check"]);
     assert_eq!(failed.code, Some(1), "{}", failed.stdout);
     assert!(failed.stderr.contains("is damaged") && failed.stderr.contains("backup"), "{}", failed.stderr);
-    // As after a power cut.
+    // As after a power failure.
     std::fs::write(path.with_extension("db-users"), "written\n").expect("written");
     let refused = occopus.run(["build", "infra.yaml", "-i", "kept"]);
     assert_ne!(refused.code, Some(0));
     assert!(refused.stderr.contains("nothing is written to it"), "{}", refused.stderr);
     let listed = occopus.run(["status"]);
     assert!(listed.stderr.contains("is damaged"), "it says so: {}", listed.stderr);
-    // So that nothing is destroyed at the end of the test.
+    // The home must not destroy anything at the end of the test.
     std::fs::remove_file(&path).expect("removed");
 }

@@ -20,7 +20,7 @@ fn passes_actions_and_plugin_calls_are_traced_and_counted() {
     };
     run(&["build", "-i", "traced", "infra.yaml"], &endpoint);
     run(&["maintain", "-i", "traced"], &endpoint);
-    // Nobody listens there: that is no reason to fail.
+    // No process listens there, which must not fail the command.
     run(&["destroy", "-i", "traced"], "http://127.0.0.1:9");
     let posted = posted.lock().unwrap();
     let sent = |path: &str, word: &str| {

@@ -1,4 +1,4 @@
-//! Webhooks against a server that misbehaves: it fails at first, and is away for a while.
+//! Webhooks against a faulty server: it fails at first, and is unreachable for a while.
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the hello example, for real, in a state directory of its own.
+//! `cargo xtask demo`: deploys the hello example in a state directory of its own.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::tools;
 
-/// The port on which the example's frontends listen.
+/// Port of the example's frontends.
 const FRONTEND_PORT: u16 = 8080;
 
 /// Builds, deploys, shows and destroys the example.
@@ -32,7 +32,7 @@ pub(crate) fn run() -> Result<()> {
 
 struct Demo {
     occopus: PathBuf,
-    /// Where `occopus` keeps everything, so that the demo touches nothing of the user's.
+    /// State directory of `occopus`, so that the demo changes nothing of the user's.
     home: PathBuf,
 }
 
@@ -43,7 +43,7 @@ impl Demo {
         command
     }
 
-    /// Deploys the example and gives the infrastructure's id: the last line of standard output.
+    /// Deploys the example and returns the infrastructure's id: the last line of standard output.
     fn build(&self) -> Result<String> {
         let description = "examples/hello/infra-hello.yaml";
         println!("\n$ occopus build {description}");
@@ -69,14 +69,14 @@ impl Demo {
     }
 }
 
-/// The address of the first instance of the node `frontend`.
+/// Returns the address of the first instance of the node `frontend`.
 fn frontend_address(status: &Value) -> Option<&str> {
     let nodes = status.get("nodes")?.as_array()?;
     let frontend = nodes.iter().find(|node| node["name"] == "frontend")?;
     frontend["instances"][0]["addresses"][0]["value"].as_str()
 }
 
-/// The body of a page. The plainest HTTP there is, so that the demo needs no client.
+/// Returns the body of a page. Minimal HTTP, so that the demo needs no client.
 fn fetch(address: &str, port: u16) -> Result<String> {
     let mut stream =
         TcpStream::connect((address, port)).with_context(|| format!("could not reach {address}:{port}"))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask deny`: what the dependencies are allowed to be.
+//! `cargo xtask deny`: checks of the dependencies.
 
 use anyhow::{Result, bail};
 

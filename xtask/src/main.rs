@@ -15,7 +15,7 @@ use clap::Parser;
 enum Task {
     /// Build everything, deploy examples/hello on this machine, show it working, tear it down.
     Demo,
-    /// Run all tests. Those that need a server which is not there say so and are skipped (with CI=true they fail).
+    /// Run all tests. Those whose server is missing report so and are skipped (with CI=true they fail).
     Test {
         /// Passed on to `cargo nextest run` where that is installed, otherwise to `cargo test`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -23,21 +23,21 @@ enum Task {
     },
     /// Run the tests that need a whole cloud.
     E2e {
-        /// Which one. For `openstack`, OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and OS_PROJECT_ID describe one that is there;
+        /// Cloud to use. For `openstack`, OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and OS_PROJECT_ID describe an existing one;
         /// otherwise one is installed and started (as root on Debian 12: `tests/beds/openstack.sh`).
         #[arg(long)]
         bed: Bed,
     },
-    /// Break the engine on purpose, in a copy, and expect its simulation to notice.
+    /// Break the engine on purpose, in a copy, and check that its simulation notices.
     Mutants {
         /// Only mutants whose description contains this.
         filter: Option<String>,
     },
-    /// Hand generated input to what reads foreign bytes, and expect no panic, no hang and no broken promise.
+    /// Run code that reads foreign bytes on generated input: no panic, no hang, no violated property.
     Fuzz {
-        /// Which target; all of them, one after the other, when there is none.
+        /// Name of the target; without it, all of them run, one after the other.
         target: Option<String>,
-        /// How long each runs.
+        /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
@@ -47,7 +47,7 @@ enum Task {
         #[arg(long)]
         advisories: bool,
     },
-    /// Print the figures that the project watches, each beside a baseline or a limit of the same run.
+    /// Print the figures of the project, each beside a baseline or a limit of the same run.
     Bench {
         /// Only benchmarks whose name contains this.
         filter: Option<String>,

@@ -5,27 +5,27 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// What plugins and the example's services are compiled for.
+/// Target of plugins and of the example's services.
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
-/// The root of the workspace.
+/// Returns the root of the workspace.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Where cargo puts what it builds.
+/// Returns cargo's target directory.
 pub(crate) fn target_directory() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |path| root().join(path))
 }
 
-/// A cargo command in the root of the workspace.
+/// Returns a cargo command in the root of the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
-/// Runs a command to its end; an error unless it succeeds.
+/// Runs a command to its end; fails unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("could not start {:?}", command.get_program()))?;
     if !status.success() {
@@ -61,7 +61,7 @@ fn guest_target_installed() -> Result<bool> {
     Ok(output.status.success() && Path::new(libraries.trim()).is_dir())
 }
 
-/// Builds the `occopus` program and gives its path.
+/// Builds the `occopus` program and returns its path.
 pub(crate) fn build_occopus(release: bool) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--quiet", "--package", "occopus-cli", "--bin", "occopus"]);
@@ -72,7 +72,7 @@ pub(crate) fn build_occopus(release: bool) -> Result<PathBuf> {
     Ok(target_directory().join(if release { "release" } else { "debug" }).join("occopus"))
 }
 
-/// Builds the services of `examples/hello` and puts them where its node definitions look for them.
+/// Builds the services of `examples/hello` and copies them to the paths in its node definitions.
 pub(crate) fn build_hello_services() -> Result<()> {
     let services = ["backend", "frontend"];
     let target = target_directory().join("plugins");
@@ -92,7 +92,7 @@ pub(crate) fn build_hello_services() -> Result<()> {
     Ok(())
 }
 
-/// Runs all tests of the workspace: with cargo-nextest where it is installed, since most of them wait for something and many can
+/// Runs all tests of the workspace: with cargo-nextest if it is installed, since most of them wait for something and many can
 /// wait at a time.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     ensure_guest_target()?;
@@ -107,14 +107,14 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         return run(tests(&["test"]).args(arguments));
     }
     run(tests(&["nextest", "run"]).args(arguments))?;
-    // nextest runs no examples of documentation.
+    // nextest does not run doc tests.
     if arguments.iter().all(|argument| argument == "--no-fail-fast") {
         run(tests(&["test", "--doc", "--quiet"]).args(arguments))?;
     }
     Ok(())
 }
 
-/// Whether cargo has this subcommand, which is a program of its own.
+/// Returns whether cargo has this subcommand, which is a program of its own.
 pub(crate) fn has_subcommand(name: &str) -> bool {
     let version = cargo().args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
@@ -130,8 +130,8 @@ pub(crate) fn bench(filter: Option<&str>) -> Result<()> {
     run(command.args(filter).env("OCCOPUS_BIN", occopus))
 }
 
-/// Runs the tests of an OpenStack, one after the other: they share it. It is the one that `OS_AUTH_URL` and its kin describe,
-/// otherwise one that is started for them.
+/// Runs the tests of an OpenStack, one after the other, since they share it: an existing one, which `OS_AUTH_URL` and its kin
+/// describe, or one that is started for them.
 pub(crate) fn e2e_openstack() -> Result<()> {
     let started = if std::env::var_os("OS_AUTH_URL").is_some() { Vec::new() } else { start_openstack()? };
     ensure_guest_target()?;
@@ -140,7 +140,7 @@ pub(crate) fn e2e_openstack() -> Result<()> {
     run(cargo().args(tests).envs(started))
 }
 
-/// The variables that describe it. It goes on when the tests have ended.
+/// Starts an OpenStack, and returns the variables that describe it. It is not stopped after the tests.
 fn start_openstack() -> Result<Vec<(String, String)>> {
     let script = "tests/beds/openstack.sh";
     let output = Command::new(script).arg("up").stderr(std::process::Stdio::inherit()).output();

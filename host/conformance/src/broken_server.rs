@@ -1,32 +1,32 @@
-//! Servers that are none.
+//! Servers that break the protocol.
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-/// What a server does with a connection.
+/// Behaviour of a server on a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ServerBehaviour {
-    /// It takes it and says nothing.
+    /// Accepts it and sends nothing.
     Silent,
-    /// It takes it and closes it.
+    /// Accepts it and closes it.
     Closing,
-    /// It sends bytes that mean nothing.
+    /// Sends meaningless bytes.
     Garbage,
 }
 
-/// Listens for as long as the process lives. The answer is the port.
-pub(crate) fn listen(manner: ServerBehaviour) -> io::Result<u16> {
+/// Listens for as long as the process lives. Returns the port.
+pub(crate) fn listen(behaviour: ServerBehaviour) -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            std::thread::spawn(move || match manner {
+            std::thread::spawn(move || match behaviour {
                 ServerBehaviour::Silent => std::thread::sleep(Duration::from_secs(60)),
                 ServerBehaviour::Closing => {}
                 ServerBehaviour::Garbage => {
                     let noise: Vec<u8> = (0_u32..4096).map(|at| (at * at / 7 % 251) as u8).collect();
-                    // Whoever has heard enough goes.
+                    // Ends when the client closes the connection.
                     while stream.write_all(&noise).is_ok() {
                         std::thread::sleep(Duration::from_millis(10));
                     }

@@ -1,4 +1,4 @@
-//! The promises of a config manager. The host asks it for variables, in calls that reach nothing.
+//! Checks of a config manager's contract. The host requests variables from it, in calls without network access.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use serde_json::Value;
 use crate::report::{ProgressEvent, Suite};
 use crate::testbed::Testbed;
 
-pub(crate) async fn run(suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>, bed: &Testbed) {
-    let Some(manager) = bed.runtime.config_manager(bed.keyword()) else { return };
-    let ask = async |section: Value| -> Result<Value, Fault> {
-        let scope = CallScope { context: bed.call(bed.call_timeout()), section: Arc::new(section) };
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>, testbed: &Testbed) {
+    let Some(manager) = testbed.runtime.config_manager(testbed.keyword()) else { return };
+    let call = async |section: Value| -> Result<Value, Fault> {
+        let scope = CallScope { context: testbed.call(testbed.call_timeout()), section: Arc::new(section) };
         let answer = manager.template_data(&scope).await;
-        bed.meter.record(&answer);
+        testbed.meter.record(&answer);
         answer
     };
     suite
         .check("template-data", async || {
-            let data = ask(bed.section.clone()).await?;
-            match &bed.fixture.expected {
+            let data = call(testbed.section.clone()).await?;
+            match &testbed.fixture.expected {
                 Some(expected) if *expected != data => Err(format!("it should be {expected} and is {data}").into()),
                 Some(_) => Ok("as expected".to_owned()),
                 None => Ok("the fixture expects nothing of it".to_owned()),
@@ -28,11 +28,11 @@ pub(crate) async fn run(suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>, bed: 
         .await;
     suite
         .check("template-data-again", async || {
-            if ask(bed.section.clone()).await? != ask(bed.section.clone()).await? {
+            if call(testbed.section.clone()).await? != call(testbed.section.clone()).await? {
                 return Err("the same section gives other variables".into());
             }
             Ok("the same section, the same variables".to_owned())
         })
         .await;
-    bed.check_refusals(suite, ask).await;
+    testbed.check_refusals(suite, call).await;
 }

@@ -1,4 +1,4 @@
-//! The promises of a contextualiser.
+//! Checks of a contextualiser's contract.
 
 use std::sync::Arc;
 
@@ -8,44 +8,44 @@ use serde_json::{Value, json};
 use crate::report::{CheckError, ProgressEvent, Suite, TestResult};
 use crate::testbed::Testbed;
 
-pub(crate) async fn run(suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>, bed: &Testbed) {
-    let Some(contextualiser) = bed.runtime.contextualiser(bed.keyword()) else { return };
-    let render = async |section: Value| render(bed, &*contextualiser, section).await;
+pub(crate) async fn run(suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>, testbed: &Testbed) {
+    let Some(contextualiser) = testbed.runtime.contextualiser(testbed.keyword()) else { return };
+    let render = async |section: Value| render(testbed, &*contextualiser, section).await;
     suite
         .check("render", async || {
-            let rendered = render(bed.section.clone()).await?;
-            expected(bed, &rendered)
+            let rendered = render(testbed.section.clone()).await?;
+            expected(testbed, &rendered)
         })
         .await;
     suite
         .check("render-again", async || {
-            if render(bed.section.clone()).await? != render(bed.section.clone()).await? {
+            if render(testbed.section.clone()).await? != render(testbed.section.clone()).await? {
                 return Err("the same inputs give other answers".into());
             }
             Ok("the same inputs, the same answer".to_owned())
         })
         .await;
-    bed.check_refusals(suite, render).await;
+    testbed.check_refusals(suite, render).await;
 }
 
-async fn render(bed: &Testbed, contextualiser: &dyn Contextualiser, section: Value) -> Result<Rendered, Fault> {
+async fn render(testbed: &Testbed, contextualiser: &dyn Contextualiser, section: Value) -> Result<Rendered, Fault> {
     let request = ContextRequest {
-        context: bed.call(bed.call_timeout()),
+        context: testbed.call(testbed.call_timeout()),
         section: Arc::new(section),
-        resource: Arc::new(bed.fixture.resource.clone().unwrap_or_else(|| json!({}))),
-        template_data: Value::Object(bed.fixture.variables.clone()),
+        resource: Arc::new(testbed.fixture.resource.clone().unwrap_or_else(|| json!({}))),
+        template_data: Value::Object(testbed.fixture.variables.clone()),
         connections: json!([]),
         instances: Arc::default(),
     };
     let answer = contextualiser.render(&request).await;
-    bed.meter.record(&answer);
+    testbed.meter.record(&answer);
     answer
 }
 
-fn expected(bed: &Testbed, rendered: &Rendered) -> TestResult {
+fn expected(testbed: &Testbed, rendered: &Rendered) -> TestResult {
     let user_data = rendered.user_data.as_deref().map(String::from_utf8_lossy);
     let size = user_data.as_ref().map_or(0, |data| data.len());
-    let Some(expected) = &bed.fixture.expected else {
+    let Some(expected) = &testbed.fixture.expected else {
         return Ok(format!("{size} bytes of user data; the fixture expects nothing of it"));
     };
     let answer = json!({ "user_data": user_data, "attributes": rendered.attributes });

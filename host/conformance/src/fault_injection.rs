@@ -1,4 +1,4 @@
-//! What clouds and networks do, put between a plugin and its server.
+//! Faults of clouds and networks, injected between a plugin and its server.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::testbed::Testbed;
 /// A fault with its name.
 pub(crate) type NamedFault = (&'static str, ProxyAction);
 
-/// What a cloud and its network may do to a call that only reads: the call may be made again.
+/// Faults of a cloud and its network for calls that only read. Such a call may be repeated.
 pub(crate) const READ_FAULTS: [NamedFault; 6] = [
     ("status 429", ProxyAction::Respond("429 Too Many Requests\r\nRetry-After: 7")),
     ("status 500", ProxyAction::Respond("500 Internal Server Error")),
@@ -24,11 +24,11 @@ pub(crate) const READ_FAULTS: [NamedFault; 6] = [
     ("half an answer", ProxyAction::TruncateAnswer),
 ];
 
-/// What may happen to a call that changes something, beside [`HICCUPS`].
+/// Fault for calls that change something, beside [`READ_FAULTS`].
 pub(crate) const FAULT_AFTER_EFFECT: NamedFault =
     ("status 500 after the server acted", ProxyAction::FailAfter("500 Internal Server Error"));
 
-/// The name of a throttled call among [`HICCUPS`], and after how long it may be repeated.
+/// Name of the throttling fault among [`READ_FAULTS`], and the delay after which the call may be repeated.
 pub(crate) const THROTTLING_FAULT: (&str, Duration) = ("status 429", Duration::from_secs(7));
 
 const JSON: &str = "application/json";
@@ -62,10 +62,10 @@ pub(crate) const FOREIGN_ANSWERS: [NamedFault; 13] = [
     ("a gateway's status 502", foreign_answer("502 Bad Gateway", HTML, "<html><h1>502 Bad Gateway</h1></html>")),
 ];
 
-/// A proxy, and what it is to do next.
+/// A proxy with a plan of faults.
 pub(crate) struct FaultProxy {
     proxy: Proxy,
-    /// Before the servers that the endpoint names.
+    /// Proxies in front of the servers that the endpoint names.
     others: Vec<Proxy>,
     plan: Arc<Mutex<FaultPlan>>,
     /// The section that works, through the proxy.
@@ -76,7 +76,7 @@ pub(crate) struct FaultProxy {
 enum FaultPlan {
     #[default]
     Forward,
-    /// The request after so many, once.
+    /// A fault for one request, after so many others.
     Once(usize, ProxyAction),
     Always(ProxyAction),
 }
@@ -85,11 +85,11 @@ impl FaultPlan {
     fn next(&mut self) -> ProxyAction {
         match self {
             Self::Forward => ProxyAction::Forward,
-            Self::Always(meddling) => *meddling,
-            Self::Once(0, meddling) => {
-                let meddling = *meddling;
+            Self::Always(action) => *action,
+            Self::Once(0, action) => {
+                let action = *action;
                 *self = Self::Forward;
-                meddling
+                action
             }
             Self::Once(before, _) => {
                 *before -= 1;
@@ -99,10 +99,10 @@ impl FaultPlan {
     }
 }
 
-/// The server of an endpoint (`HOST:PORT`, or a socket), and the path on it.
+/// Splits an endpoint into the server (`HOST:PORT`, or a socket) and the path on it.
 fn server_of(endpoint: &str) -> Result<(String, &str), CheckError> {
     if let Some(socket) = endpoint.strip_prefix("unix://") {
-        // Two slashes are taken for three, as elsewhere.
+        // Two slashes count as three, as elsewhere.
         return Ok((format!("/{}", socket.trim_start_matches('/')), ""));
     }
     let Some(rest) = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("tcp://")) else {
@@ -114,13 +114,13 @@ fn server_of(endpoint: &str) -> Result<(String, &str), CheckError> {
 }
 
 impl FaultProxy {
-    /// Proxies before a fixture's endpoint, and before other servers that it names in its answers.
-    pub(crate) fn in_front_of(bed: &Testbed) -> Result<Self, CheckError> {
-        let Some(endpoint) = bed.section.get("endpoint").and_then(Value::as_str) else {
+    /// Starts proxies in front of a fixture's endpoint, and of other servers that it names in its answers.
+    pub(crate) fn in_front_of(testbed: &Testbed) -> Result<Self, CheckError> {
+        let Some(endpoint) = testbed.section.get("endpoint").and_then(Value::as_str) else {
             return Err(CheckError::Skipped("the section has no `endpoint`".to_owned()));
         };
         let (server, path) = server_of(endpoint)?;
-        let stranger = bed.fixture.stranger.as_ref();
+        let stranger = testbed.fixture.stranger.as_ref();
         let stranger = stranger.map(|stranger| server_of(&stranger.endpoint).map(|(server, _)| server)).transpose()?;
         let plan = Arc::new(Mutex::new(FaultPlan::default()));
         let planned = || {
@@ -129,7 +129,7 @@ impl FaultProxy {
         };
         let failed = |error: std::io::Error| CheckError::Failed(error.to_string());
         let (mut others, mut names) = (Vec::new(), Vec::new());
-        for service in &bed.fixture.services {
+        for service in &testbed.fixture.services {
             let backend = Backend { address: service.clone(), ..Backend::default() };
             let proxy = Proxy::start(backend, planned()).map_err(failed)?;
             names.push((service.clone(), proxy.address.clone()));
@@ -137,29 +137,32 @@ impl FaultProxy {
         }
         let proxy =
             Proxy::start(Backend { address: server, replacements: names, stranger }, planned()).map_err(failed)?;
-        let section =
-            merge_patched(&bed.section, &serde_json::json!({"endpoint": format!("http://{}{path}", proxy.address)}));
+        let section = merge_patched(
+            &testbed.section,
+            &serde_json::json!({"endpoint": format!("http://{}{path}", proxy.address)}),
+        );
         Ok(Self { proxy, others, plan, section: Arc::new(section) })
     }
 
-    pub(crate) fn inject_once(&self, after: usize, meddling: ProxyAction) {
-        self.set(FaultPlan::Once(after, meddling));
+    pub(crate) fn inject_once(&self, after: usize, action: ProxyAction) {
+        self.set(FaultPlan::Once(after, action));
     }
 
-    pub(crate) fn inject_always(&self, meddling: ProxyAction) {
-        self.set(FaultPlan::Always(meddling));
+    pub(crate) fn inject_always(&self, action: ProxyAction) {
+        self.set(FaultPlan::Always(action));
     }
 
     pub(crate) fn clear(&self) {
         self.set(FaultPlan::Forward);
     }
 
-    /// Remembers what is said from now on.
+    /// Records all answers from now on.
     pub(crate) fn start_recording(&self) {
         self.proxies().for_each(|proxy| proxy.replay_cache.record());
     }
 
-    /// Says of what has these words what was recorded of what has the others.
+    /// Hides what has the first words of the pairs: for a while, requests about it get the answers that were recorded for the second
+    /// words.
     pub(crate) fn hide(&self, words: &[(String, String)], time: Duration) {
         self.proxies().for_each(|proxy| proxy.replay_cache.hide(words.to_vec(), time));
     }
@@ -169,15 +172,15 @@ impl FaultProxy {
         self.proxies().for_each(|proxy| proxy.replay_cache.show());
     }
 
-    /// So far.
+    /// Returns the number of requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.proxies().map(Proxy::requests).sum()
     }
 
-    /// Waits until so many requests have come, but not for ever.
-    pub(crate) async fn wait_for_requests(&self, requests: usize, patience: Duration) {
+    /// Waits until so many requests have come, or until the time-out.
+    pub(crate) async fn wait_for_requests(&self, requests: usize, timeout: Duration) {
         let began = Instant::now();
-        while self.requests() < requests && began.elapsed() < patience {
+        while self.requests() < requests && began.elapsed() < timeout {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -191,66 +194,66 @@ impl FaultProxy {
     }
 }
 
-/// For a call that only reads: every fault must let it be repeated, and no answer may be `wrong`.
+/// Checks that a call that only reads may be repeated after each fault, and that no answer is `wrong`.
 pub(crate) async fn check_read_faults<T>(
     faults: &FaultProxy,
-    bed: &Testbed,
+    testbed: &Testbed,
     call: impl AsyncFn() -> Result<T, Fault>,
     wrong: impl Fn(&T) -> bool,
 ) -> TestResult {
     let requests = count_requests(faults, &call, &wrong).await?;
-    for (name, meddling) in READ_FAULTS {
+    for (name, action) in READ_FAULTS {
         for after in 0..requests {
-            let place = format!("{name} at request {} of {requests}", after + 1);
-            bed.set_step(&place);
-            faults.inject_once(after, meddling);
+            let step = format!("{name} at request {} of {requests}", after + 1);
+            testbed.set_step(&step);
+            faults.inject_once(after, action);
             let answer = call().await;
             faults.clear();
             match answer {
-                Ok(answer) if wrong(&answer) => return Err(format!("{place}: it is taken for an answer").into()),
+                Ok(answer) if wrong(&answer) => return Err(format!("{step}: it is taken for an answer").into()),
                 Ok(_) => {}
-                Err(fault) => require_retriable(&place, name, &fault)?,
+                Err(fault) => require_retriable(&step, name, &fault)?,
             }
         }
     }
     Ok(format!("{} faults at {requests} requests", READ_FAULTS.len() * requests))
 }
 
-/// For a call that only reads: from the answers of strangers, at one request or at all, nothing follows.
+/// Checks that a call that only reads concludes nothing from the answers of other servers, at one request or at all.
 pub(crate) async fn check_foreign_answers<T>(
     faults: &FaultProxy,
-    bed: &Testbed,
+    testbed: &Testbed,
     call: impl AsyncFn() -> Result<T, Fault>,
     wrong: impl Fn(&T) -> bool,
 ) -> TestResult {
     let requests = count_requests(faults, &call, &wrong).await?;
-    for (name, meddling) in FOREIGN_ANSWERS {
+    for (name, action) in FOREIGN_ANSWERS {
         for after in (0..requests).map(Some).chain([None]) {
-            let place = match after {
+            let step = match after {
                 Some(after) => format!("{name} at request {} of {requests}", after + 1),
                 None => format!("{name} at all requests"),
             };
-            bed.set_step(&place);
+            testbed.set_step(&step);
             match after {
-                Some(after) => faults.inject_once(after, meddling),
-                None => faults.inject_always(meddling),
+                Some(after) => faults.inject_once(after, action),
+                None => faults.inject_always(action),
             }
             let answer = call().await;
             faults.clear();
             match answer {
                 Ok(answer) if wrong(&answer) => {
                     let why = "it is believed, though it is not what the service says of this machine";
-                    return Err(format!("{place}: {why}").into());
+                    return Err(format!("{step}: {why}").into());
                 }
                 Ok(_) => {}
-                Err(fault) => require_inconclusive(&place, &fault)?,
+                Err(fault) => require_inconclusive(&step, &fault)?,
             }
         }
     }
     Ok(format!("{} answers of others at {requests} requests, and at all", FOREIGN_ANSWERS.len()))
 }
 
-/// How many requests a call takes, whose answer must be right.
+/// Counts the requests of a call without faults. Fails if its answer is wrong.
 async fn count_requests<T>(
     faults: &FaultProxy,
     call: &impl AsyncFn() -> Result<T, Fault>,
@@ -264,25 +267,26 @@ async fn count_requests<T>(
     Ok(faults.requests() - before)
 }
 
-/// A hiccup of the cloud must not end a deployment, and who is told when to come again must say so.
-pub(crate) fn require_retriable(place: &str, hiccup: &str, fault: &Fault) -> Result<(), CheckError> {
+/// Checks the reaction to a transient fault: it must not end a deployment, and a throttled call must report the delay of
+/// `Retry-After`.
+pub(crate) fn require_retriable(step: &str, name: &str, fault: &Fault) -> Result<(), CheckError> {
     let (throttled, delay) = THROTTLING_FAULT;
     if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {
-        return Err(format!("{place} must be `retry` or `unknown-outcome`: {}", describe_fault(fault)).into());
+        return Err(format!("{step} must be `retry` or `unknown-outcome`: {}", describe_fault(fault)).into());
     }
-    let heeded = fault.retry_after.is_some_and(|after| after >= delay);
-    if hiccup == throttled && (fault.reaction != Reaction::Retry || !heeded) {
+    let has_delay = fault.retry_after.is_some_and(|after| after >= delay);
+    if name == throttled && (fault.reaction != Reaction::Retry || !has_delay) {
         return Err(
-            format!("{place} must be `retry`, with the delay of `Retry-After`: {}", describe_fault(fault)).into()
+            format!("{step} must be `retry`, with the delay of `Retry-After`: {}", describe_fault(fault)).into()
         );
     }
     Ok(())
 }
 
-/// The answer of a stranger is no answer: whoever gets it looks again.
-pub(crate) fn require_inconclusive(place: &str, fault: &Fault) -> Result<(), CheckError> {
+/// Checks the reaction to an answer of another server: nothing follows from it, and the call is repeated.
+pub(crate) fn require_inconclusive(step: &str, fault: &Fault) -> Result<(), CheckError> {
     match fault.reaction {
         Reaction::Retry | Reaction::UnknownOutcome | Reaction::Denied => Ok(()),
-        _ => Err(format!("{place} must be `retry`, or `denied` where it is refused: {}", describe_fault(fault)).into()),
+        _ => Err(format!("{step} must be `retry`, or `denied` where it is refused: {}", describe_fault(fault)).into()),
     }
 }

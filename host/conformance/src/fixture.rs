@@ -1,4 +1,4 @@
-//! The file that says how a plugin is to be tested.
+//! The file that configures the test of a plugin.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,75 +6,75 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// What the suite needs to know of a plugin's outside world.
+/// A description of a plugin's environment for the suite.
 ///
 /// In the file's text `{port}` and `{stranger_port}` stand for free ports of this machine, and `${NAME}` for a variable of the
 /// environment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fixture {
-    /// A server to start; without one, it is there already.
+    /// A server to start; `None` if it runs already.
     pub server: Option<ServerProgram>,
-    /// Of a driver: a section that works.
+    /// Valid section of a driver.
     pub resource: Option<Value>,
-    /// Other servers (`HOST:PORT`) that the endpoint names in its answers. Faults are put before them as well.
+    /// Other servers (`HOST:PORT`) that the endpoint names in its answers. Faults are injected in front of them as well.
     pub services: Vec<String>,
-    /// Another server of the same kind, healthy and with nothing on it: what it says is not about the machines of the first.
+    /// Another server of the same kind, healthy and without machines: its answers are not about the machines of the first.
     pub stranger: Option<Stranger>,
-    /// For how long the lists of this cloud may lack what was just made. 0 when they never do.
+    /// Seconds for which the lists of this cloud may lack a new machine. 0 if they never do.
     pub lists_lag_seconds: u64,
-    /// Of a health checker: a section for which the server is healthy.
+    /// Section of a health checker for which the server is healthy.
     pub health_check: Option<Value>,
-    /// Of a contextualiser: a section that works.
+    /// Valid section of a contextualiser.
     pub contextualisation: Option<Value>,
-    /// Of a config manager: a section that works.
+    /// Valid section of a config manager.
     pub config_management: Option<Value>,
-    /// The credentials, if it takes any.
+    /// Credentials, if the plugin takes any.
     pub auth_data: BTreeMap<String, String>,
     /// Credentials that the server refuses.
     pub wrong_auth_data: BTreeMap<String, String>,
     /// Sections that must be refused.
     pub refused: Vec<RefusedSection>,
-    /// Of a driver: what a contextualiser would give for the first boot.
+    /// User data for a driver's machines, as a contextualiser would return it.
     pub user_data: Option<String>,
-    /// Of a driver: what a contextualiser would give for the driver.
+    /// Attributes for a driver, as a contextualiser would return them.
     pub attributes: Map<String, Value>,
-    /// Of a driver: how many machines are made to be observed together. They may be asked for more than once.
+    /// Number of a driver's machines that are observed together; each may be observed more than once in a call. Default 3.
     pub machines: usize,
-    /// How long a machine may take until it runs.
+    /// Seconds until a machine must run. Default 120.
     pub timeout_seconds: u64,
-    /// Of a health checker: the addresses of the node. By default this machine's.
+    /// Addresses of the node for a health checker. By default this machine's.
     pub addresses: Vec<String>,
-    /// Of a health checker: when the answer is that the node is not healthy.
+    /// Cases for which a health checker must report the node as unhealthy.
     pub unhealthy: Vec<UnhealthyCase>,
-    /// Of a health checker: is whatever takes connections healthy for it?
+    /// Set for a health checker for which any server that accepts connections is healthy.
     pub any_server_is_healthy: bool,
     /// Variables for templates.
     pub variables: Map<String, Value>,
-    /// Of a contextualiser (`user_data`, `attributes`) and a config manager: the right answer.
+    /// Expected answer of a contextualiser (`user_data`, `attributes`) or a config manager.
     pub expected: Option<Value>,
 }
 
-/// A program that is the server.
+/// A program that runs the server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerProgram {
-    /// With its arguments. It runs in the fixture's folder, and is ready when it takes connections at `{port}`.
+    /// The program with its arguments. It runs in the fixture's directory, and is ready when it accepts connections at `{port}`.
     pub command: Vec<String>,
 }
 
-/// A server that is not the one that is asked for.
+/// A server of the same kind that is not the one under test.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stranger {
-    /// Where it is, as in the section.
+    /// Endpoint, as in the section.
     pub endpoint: String,
-    /// A program to start, if it is not there already. It is ready when it takes connections at `{stranger_port}`.
+    /// A program to start; empty if the server runs already. It is ready when it accepts connections at `{stranger_port}`.
     #[serde(default)]
     pub command: Vec<String>,
 }
 
-/// Ports of the servers that are started.
+/// Ports of the servers to start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ports {
     pub(crate) server: u16,
@@ -85,7 +85,7 @@ pub(crate) struct Ports {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RefusedSection {
-    /// What is other than in the section that works: a JSON merge patch (RFC 7396).
+    /// Changes to the valid section: a JSON merge patch (RFC 7396).
     pub change: Value,
     /// The reaction of the fault, as the contract spells it. By default `give-up`.
     #[serde(default)]
@@ -95,47 +95,47 @@ pub struct RefusedSection {
     pub at: Option<String>,
 }
 
-/// Something that is not healthy.
+/// A case in which the node is not healthy.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UnhealthyCase {
-    /// What is other than in the section that works: a JSON merge patch (RFC 7396).
+    /// Changes to the valid section: a JSON merge patch (RFC 7396).
     pub change: Option<Value>,
     /// Addresses instead of the fixture's.
     pub addresses: Option<Vec<String>>,
 }
 
-/// Why a fixture can't be used.
+/// Error: a fixture can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FixtureError {
-    /// The file.
+    /// The file can't be read.
     #[error("the fixture {path} can't be read: {source}")]
     Unreadable {
-        /// Its path.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
-    /// What is in it.
+    /// The content is not valid.
     #[error("the fixture {path} is not usable: {message}")]
     Invalid {
-        /// Its path.
+        /// Path of the file.
         path: PathBuf,
-        /// Why, with the line.
+        /// Cause, with the line.
         message: String,
     },
-    /// Its server.
+    /// The server does not start.
     #[error("the fixture {path} has no server: {message}")]
     NoServer {
-        /// Its path.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         message: String,
     },
 }
 
 impl Fixture {
-    /// From a text, with these ports.
+    /// Parses a fixture from a text, with these ports.
     pub(crate) fn parse(text: &str, ports: Ports, path: &Path) -> Result<Self, FixtureError> {
         let invalid = |message: String| FixtureError::Invalid { path: path.to_owned(), message };
         let text = text.replace("{port}", &ports.server.to_string());
@@ -156,9 +156,9 @@ impl Fixture {
     }
 }
 
-/// Puts variables of the environment into a text. Comments are left alone.
+/// Replaces variables of the environment in a text. Comments are left as they are.
 fn expand_variables(text: &str) -> Result<String, String> {
-    let mut filled = String::with_capacity(text.len());
+    let mut expanded = String::with_capacity(text.len());
     for (index, line) in text.lines().enumerate() {
         let mut rest = line;
         let is_comment = rest.trim_start().starts_with('#');
@@ -168,15 +168,15 @@ fn expand_variables(text: &str) -> Result<String, String> {
             };
             let value = std::env::var(name);
             let value = value.map_err(|_| format!("line {}: the environment has no variable `{name}`", index + 1))?;
-            filled.extend([before, &value]);
+            expanded.extend([before, &value]);
             rest = after;
         }
-        filled.extend([rest, "\n"]);
+        expanded.extend([rest, "\n"]);
     }
-    Ok(filled)
+    Ok(expanded)
 }
 
-/// RFC 7396.
+/// Returns `target` with a JSON merge patch (RFC 7396) applied.
 pub(crate) fn merge_patched(target: &Value, patch: &Value) -> Value {
     let Some(changes) = patch.as_object() else { return patch.clone() };
     let mut merged = target.as_object().cloned().unwrap_or_default();

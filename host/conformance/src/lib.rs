@@ -1,7 +1,7 @@
-//! The conformance suite of `occopus plugin test`: does a plugin keep what its contract promises, also when the network
-//! and the cloud do not? It needs the component and a [`Fixture`], which says where a real server is.
+//! The conformance suite of `occopus plugin test`: checks that a plugin fulfils its contract, also when the network or the cloud
+//! fails. It needs the component and a [`Fixture`], which names a real server.
 //!
-//! Whatever it makes it removes again.
+//! All machines that it creates are removed again.
 
 mod broken_server;
 mod chaos;
@@ -34,51 +34,51 @@ use crate::meter::Meter;
 use crate::report::Suite;
 use crate::testbed::Testbed;
 
-/// Why nothing could be tested.
+/// Error: nothing could be tested.
 #[derive(Debug, thiserror::Error)]
 pub enum ConformanceError {
-    /// The file that says how.
+    /// The fixture can't be used.
     #[error(transparent)]
     Fixture(#[from] FixtureError),
-    /// The plugin.
+    /// The plugin can't be loaded.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// It is no plugin, or can't say what it is.
+    /// The component is not a plugin, or can't describe itself.
     #[error("{0}")]
     Unusable(String),
-    /// What it runs on.
+    /// An operation of the operating system failed.
     #[error("the tests can't be run: {0}")]
     Io(#[from] std::io::Error),
 }
 
-/// What is tested, with what.
+/// A plugin with its fixture, and options of the test.
 #[derive(Clone)]
 pub struct Subject {
     /// The plugin.
     pub plugin: PluginSource,
     /// The fixture's file.
     pub fixture: PathBuf,
-    /// For compiled plugins.
+    /// Directory for compiled plugins.
     pub cache_dir: PathBuf,
-    /// Ends the tests early; what was made is removed all the same.
+    /// Ends the tests early; machines are removed all the same.
     pub stop: StopSignal,
 }
 
-/// Runs all checks for a plugin of this kind, and tells of each when it has ended or takes its time. Blocks.
+/// Runs all checks for a plugin of its kind, and reports each one that ends or is still running after some seconds. Blocks.
 ///
-/// The plugin is granted what it asks for.
+/// The plugin gets all grants that it requests.
 ///
 /// # Errors
-/// When nothing could be tested. That a check failed is in the report.
-pub fn run(subject: &Subject, tell: impl FnMut(&ProgressEvent<'_>) + Send) -> Result<Report, ConformanceError> {
+/// Fails if nothing could be tested. Failed checks are in the report.
+pub fn run(subject: &Subject, on_progress: impl FnMut(&ProgressEvent<'_>) + Send) -> Result<Report, ConformanceError> {
     let meter = Meter::default();
-    // A thread and a runtime of its own: everything that is logged while it runs is the plugin's doing.
+    // A thread and a runtime of its own: everything that is logged there comes from the plugin.
     std::thread::scope(|scope| {
         let work = || {
             let subscriber = tracing_subscriber::registry().with(meter.clone());
-            let _all_is_heard = tracing::subscriber::set_default(subscriber);
+            let _recording = tracing::subscriber::set_default(subscriber);
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            tokio.block_on(test(subject, &meter, Suite::new(tell, subject.stop.clone(), meter.clone())))
+            tokio.block_on(test(subject, &meter, Suite::new(on_progress, subject.stop.clone(), meter.clone())))
         };
         scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -89,13 +89,13 @@ async fn test(
     meter: &Meter,
     mut suite: Suite<impl FnMut(&ProgressEvent<'_>) + Send>,
 ) -> Result<Report, ConformanceError> {
-    let bed = Testbed::prepare(subject, meter.clone()).await?;
-    match bed.kind {
-        PluginKind::Driver => driver::run(&mut suite, &bed).await,
-        PluginKind::HealthChecker => health::run(&mut suite, &bed).await,
-        PluginKind::Contextualiser => contextualiser::run(&mut suite, &bed).await,
-        PluginKind::ConfigManager => config_manager::run(&mut suite, &bed).await,
+    let testbed = Testbed::prepare(subject, meter.clone()).await?;
+    match testbed.kind {
+        PluginKind::Driver => driver::run(&mut suite, &testbed).await,
+        PluginKind::HealthChecker => health::run(&mut suite, &testbed).await,
+        PluginKind::Contextualiser => contextualiser::run(&mut suite, &testbed).await,
+        PluginKind::ConfigManager => config_manager::run(&mut suite, &testbed).await,
     }
-    bed.check_leaks(&mut suite).await;
-    Ok(suite.report(&bed.name, bed.kind))
+    testbed.check_leaks(&mut suite).await;
+    Ok(suite.report(&testbed.name, testbed.kind))
 }

@@ -1,4 +1,4 @@
-//! Hears everything that is logged, and what each call used up.
+//! A recorder of everything that is logged, and of the resources that each call used.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{Debug, Write as _};
@@ -10,22 +10,22 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// What the calls of one function used up.
+/// Resources that the calls of one function used.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Usage {
-    /// Of the contract.
+    /// Function of the contract.
     pub function: String,
-    /// How many calls.
+    /// Number of calls.
     pub calls: usize,
-    /// The one that took longest.
+    /// Seconds of the slowest call.
     pub slowest_seconds: f64,
-    /// Bytes of linear memory, of the one that took most.
+    /// Maximum bytes of linear memory of a call.
     pub memory_bytes: u64,
 }
 
-/// More is not kept.
+/// Maximum bytes of the log that are kept.
 const MAX_LOG_BYTES: usize = 64 << 20;
-/// Lines of a plugin that are kept for each check, and letters of each.
+/// Maximum lines of a plugin that are kept for each check, and characters of each.
 const MAX_OUTPUT_LINES: usize = 200;
 const MAX_LINE_CHARS: usize = 500;
 
@@ -34,42 +34,42 @@ pub(crate) struct Meter(Arc<Mutex<MeterState>>);
 
 #[derive(Debug, Default)]
 struct MeterState {
-    /// Everything, one after the other.
+    /// The whole log.
     text: String,
     usage: BTreeMap<String, Usage>,
-    /// What the plugin wrote during the check at hand.
+    /// Lines that the plugin wrote during the current check.
     output: VecDeque<String>,
-    /// What the check at hand tries.
+    /// Current step of the current check.
     step: String,
 }
 
 impl Meter {
-    /// A check begins.
+    /// Clears the output and the step for a new check.
     pub(crate) fn begin_check(&self) {
-        let mut heard = self.lock();
-        heard.output.clear();
-        heard.step.clear();
+        let mut state = self.lock();
+        state.output.clear();
+        state.step.clear();
     }
 
-    /// What the check at hand tries now.
-    pub(crate) fn set_step(&self, place: &str) {
-        place.clone_into(&mut self.lock().step);
+    /// Sets the current step of the current check.
+    pub(crate) fn set_step(&self, step: &str) {
+        step.clone_into(&mut self.lock().step);
     }
 
     pub(crate) fn step(&self) -> String {
         self.lock().step.clone()
     }
 
-    /// The last lines of the plugin during the check at hand.
+    /// Returns the last lines of the plugin during the current check.
     pub(crate) fn output(&self) -> Vec<String> {
         self.lock().output.iter().cloned().collect()
     }
 
-    /// Keeps what was not logged, and will be.
-    pub(crate) fn record(&self, said: &dyn Debug) {
-        let mut heard = self.lock();
-        if heard.text.len() < MAX_LOG_BYTES {
-            let _ = writeln!(heard.text, "{said:?}");
+    /// Appends a value to the log.
+    pub(crate) fn record(&self, value: &dyn Debug) {
+        let mut state = self.lock();
+        if state.text.len() < MAX_LOG_BYTES {
+            let _ = writeln!(state.text, "{value:?}");
         }
     }
 
@@ -140,15 +140,15 @@ impl<S: Subscriber> Layer<S> for Meter {
         event.record(&mut fields);
         self.record(&fields.text);
         if event.metadata().target() == "plugin" {
-            let mut heard = self.lock();
-            if heard.output.len() == MAX_OUTPUT_LINES {
-                heard.output.pop_front();
+            let mut state = self.lock();
+            if state.output.len() == MAX_OUTPUT_LINES {
+                state.output.pop_front();
             }
-            heard.output.push_back(fields.message.chars().take(MAX_LINE_CHARS).collect());
+            state.output.push_back(fields.message.chars().take(MAX_LINE_CHARS).collect());
         }
         if event.metadata().target() == "occopus::metrics" && !fields.call.function.is_empty() {
-            let mut heard = self.lock();
-            let usage = heard.usage.entry(fields.call.function.clone()).or_default();
+            let mut state = self.lock();
+            let usage = state.usage.entry(fields.call.function.clone()).or_default();
             usage.function = fields.call.function;
             usage.calls += 1;
             usage.slowest_seconds = usage.slowest_seconds.max(fields.call.slowest_seconds);

@@ -1,4 +1,4 @@
-//! A proxy that breaks what it forwards: what networks, load balancers and overloaded servers do.
+//! A proxy that injects faults of networks, load balancers and overloaded servers.
 
 mod replay;
 
@@ -12,86 +12,86 @@ use std::time::{Duration, Instant};
 
 pub(crate) use replay::ReplayCache;
 
-/// What to do with a request.
+/// Treatment of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum ProxyAction {
     /// Forward it.
     Forward,
-    /// Forward it, after a while: also when its sender is gone by then.
+    /// Forward it after a delay, even if its sender is gone by then.
     Delay(Duration),
-    /// Forward it, and keep the answer back for a while.
+    /// Forward it, and delay the answer.
     DelayAnswer(Duration),
-    /// Answer with this status line, without asking the server.
+    /// Answer with this status line, without forwarding.
     Respond(&'static str),
-    /// Answer with this page, without asking the server.
+    /// Answer with this page, without forwarding.
     RespondPage(&'static str),
-    /// Answer as another server would, without asking this one.
+    /// Answer as another server would, without forwarding.
     RespondForeign(ForeignAnswer),
-    /// Answer with status 400 and everything that was sent, without asking the server.
+    /// Answer with status 400 and the whole request, without forwarding.
     Echo,
-    /// Close the connection without asking the server.
+    /// Close the connection without forwarding.
     CloseConnection,
-    /// Let the server act, and lose its answer.
+    /// Forward it, and drop the answer.
     LoseAnswer,
-    /// Let the server act, and send half of its answer.
+    /// Forward it, and send half of the answer.
     TruncateAnswer,
-    /// Let the server act, and answer with this status line.
+    /// Forward it, and answer with this status line.
     FailAfter(&'static str),
-    /// Let the server act twice, as networks that repeat do, and send its first answer.
+    /// Forward it twice, as networks that repeat do, and send the first answer.
     Duplicate,
-    /// Send what the server said to the same question some seconds ago. A question that is new, or changes something, passes.
+    /// Send the server's answer to the same request some seconds ago. A request that is new, or changes something, is forwarded.
     StaleAnswer,
-    /// Let the stranger answer: a server of the same kind that is another one.
+    /// Forward it to the stranger: another server of the same kind.
     AskStranger,
 }
 
-/// An answer of a server that is not the one that was asked for.
+/// An answer of a server that is not the one under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignAnswer {
-    /// `404 Not Found`.
+    /// Status, such as `404 Not Found`.
     pub status: &'static str,
-    /// Its media type.
+    /// Media type.
     pub kind: &'static str,
-    /// All of it.
+    /// The whole body.
     pub body: &'static str,
 }
 
 /// A request as it came.
 #[derive(Debug)]
 pub struct Request {
-    /// With its first line, without `Connection`.
+    /// Headers with the first line, without `Connection`.
     head: String,
     body: Vec<u8>,
 }
 
 impl Request {
-    /// `GET` and so on.
+    /// Returns the method, such as `GET`.
     pub fn method(&self) -> &str {
         self.head.split(' ').next().unwrap_or_default()
     }
 
-    /// The path with the query.
+    /// Returns the path with the query.
     pub fn target(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// The body, as text.
+    /// Returns the body as text.
     pub fn body(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
 
-    /// Whether it changes nothing: by its method, or by the action of an API that has one method for all.
+    /// Returns true if it changes nothing: by its method, or by the action of an API that has one method for all.
     pub fn only_reads(&self) -> bool {
         matches!(self.method(), "GET" | "HEAD") || self.body().contains("Action=Describe")
     }
 
-    /// The question, whoever asks it and when.
+    /// Returns a key that is equal for equal requests.
     fn cache_key(&self) -> String {
         format!("{} {} {}", self.method(), self.target(), self.body())
     }
 }
 
-/// A server between two others. Listens for as long as the process lives.
+/// A proxy between a client and a server. Listens for as long as the process lives.
 #[derive(Debug)]
 pub struct Proxy {
     /// `127.0.0.1:PORT`.
@@ -101,72 +101,76 @@ pub struct Proxy {
     pub(crate) replay_cache: Arc<ReplayCache>,
 }
 
-/// What is behind a proxy.
+/// The servers behind a proxy.
 #[derive(Debug, Default)]
 pub(crate) struct Backend {
     /// `HOST:PORT`, or the path of a socket.
     pub(crate) address: String,
-    /// What to replace in its answers: addresses of other servers, by those of the proxies before them.
+    /// Replacements in its answers: addresses of other servers, by those of the proxies in front of them.
     pub(crate) replacements: Vec<(String, String)>,
     /// Another server of the same kind.
     pub(crate) stranger: Option<String>,
 }
 
 impl Proxy {
-    /// Before a server: `HOST:PORT`, or the path of a socket. `meddle` is asked for each request, with its body.
+    /// Starts a proxy in front of a server: `HOST:PORT`, or the path of a socket. `choose_action` is called for each request, with
+    /// its body.
     ///
     /// # Errors
-    /// Without a free port.
-    pub fn in_front_of(server: &str, meddle: impl Fn(&str) -> ProxyAction + Send + Sync + 'static) -> io::Result<Self> {
-        Self::inspecting(server, move |request| meddle(&request.body()))
+    /// Fails if there is no free port.
+    pub fn in_front_of(
+        server: &str,
+        choose_action: impl Fn(&str) -> ProxyAction + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        Self::inspecting(server, move |request| choose_action(&request.body()))
     }
 
-    /// As [`Proxy::before`], for those who want to see all of the request.
+    /// Starts a proxy like [`Proxy::in_front_of`]; `choose_action` gets the whole request.
     ///
     /// # Errors
-    /// Without a free port.
+    /// Fails if there is no free port.
     pub fn inspecting(
         server: &str,
-        meddle: impl Fn(&Request) -> ProxyAction + Send + Sync + 'static,
+        choose_action: impl Fn(&Request) -> ProxyAction + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        Self::start(Backend { address: server.to_owned(), ..Backend::default() }, meddle)
+        Self::start(Backend { address: server.to_owned(), ..Backend::default() }, choose_action)
     }
 
     pub(crate) fn start(
         backend: Backend,
-        meddle: impl Fn(&Request) -> ProxyAction + Send + Sync + 'static,
+        choose_action: impl Fn(&Request) -> ProxyAction + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
-        let (count, on_their_way, tape) = (Arc::default(), Arc::default(), Arc::new(ReplayCache::default()));
+        let (count, in_flight, replay_cache) = (Arc::default(), Arc::default(), Arc::new(ReplayCache::default()));
         let proxy = Self {
             address,
             count: Arc::clone(&count),
-            in_flight: Arc::clone(&on_their_way),
-            replay_cache: Arc::clone(&tape),
+            in_flight: Arc::clone(&in_flight),
+            replay_cache: Arc::clone(&replay_cache),
         };
-        let served =
-            Arc::new(ProxyState { backend, tape, count, in_flight: on_their_way, choose_action: Box::new(meddle) });
+        let state =
+            Arc::new(ProxyState { backend, replay_cache, count, in_flight, choose_action: Box::new(choose_action) });
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let served = Arc::clone(&served);
-                // A connection that breaks ends its thread, and that is what it is for.
-                std::thread::spawn(move || served.serve(client));
+                let state = Arc::clone(&state);
+                // A broken connection ends only its own thread.
+                std::thread::spawn(move || state.serve(client));
             }
         });
         Ok(proxy)
     }
 
-    /// Returns how many requests have come so far.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Waits until nothing is on its way to the server, but not for ever. Blocks. False when there still is.
-    pub fn wait_until_idle(&self, patience: Duration) -> bool {
+    /// Waits until no request is in flight to the server, or until the time-out. Blocks. Returns false after a time-out.
+    pub fn wait_until_idle(&self, timeout: Duration) -> bool {
         let began = Instant::now();
         while self.in_flight.load(Ordering::SeqCst) > 0 {
-            if began.elapsed() > patience {
+            if began.elapsed() > timeout {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -175,16 +179,16 @@ impl Proxy {
     }
 }
 
-/// What the threads of a proxy share.
+/// State that the threads of a proxy share.
 struct ProxyState {
     backend: Backend,
-    tape: Arc<ReplayCache>,
+    replay_cache: Arc<ReplayCache>,
     count: Arc<AtomicUsize>,
     in_flight: Arc<AtomicUsize>,
     choose_action: Box<dyn Fn(&Request) -> ProxyAction + Send + Sync>,
 }
 
-/// Counts a request for as long as it is on its way.
+/// A guard that counts a request for as long as it is in flight.
 struct InFlight<'a>(&'a AtomicUsize);
 
 impl Drop for InFlight<'_> {
@@ -198,11 +202,11 @@ impl ProxyState {
         let mut reader = BufReader::new(client);
         let request = read_request(&mut reader)?;
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let _on_its_way = InFlight(&self.in_flight);
+        let _in_flight = InFlight(&self.in_flight);
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut client = reader.into_inner();
-        let meddling = (self.choose_action)(&request);
-        let whole = match meddling {
+        let action = (self.choose_action)(&request);
+        let whole = match action {
             ProxyAction::CloseConnection => return client.shutdown(Shutdown::Both).ok(),
             ProxyAction::Respond(status) => Some(build_answer(status, "", b"")),
             ProxyAction::RespondPage(page) => Some(build_answer("200 OK", "text/html", page.as_bytes())),
@@ -210,7 +214,7 @@ impl ProxyState {
             ProxyAction::Echo => {
                 Some(build_answer("400 Bad Request", "", &[request.head.as_bytes(), request.body.as_slice()].concat()))
             }
-            ProxyAction::StaleAnswer => self.tape.stale_answer(&request),
+            ProxyAction::StaleAnswer => self.replay_cache.stale_answer(&request),
             ProxyAction::Delay(pause) => {
                 std::thread::sleep(pause);
                 None
@@ -221,42 +225,42 @@ impl ProxyState {
             client.write_all(&whole).ok()?;
             return client.shutdown(Shutdown::Both).ok();
         }
-        let answer = self.ask(&request, meddling)?;
-        let sent = match meddling {
+        let answer = self.ask(&request, action)?;
+        let sent = match action {
             ProxyAction::LoseAnswer => &[],
             ProxyAction::TruncateAnswer => answer.get(..answer.len() / 2)?,
             _ => answer.as_slice(),
         };
-        if let ProxyAction::DelayAnswer(pause) = meddling {
+        if let ProxyAction::DelayAnswer(pause) = action {
             std::thread::sleep(pause);
         }
         client.write_all(sent).ok()?;
         client.shutdown(Shutdown::Both).ok()
     }
 
-    /// The server's answer, or what is made of it.
-    fn ask(&self, request: &Request, meddling: ProxyAction) -> Option<Vec<u8>> {
-        let server = match (meddling, &self.backend.stranger) {
+    /// Forwards a request, and returns the server's answer or its replacement.
+    fn ask(&self, request: &Request, action: ProxyAction) -> Option<Vec<u8>> {
+        let server = match (action, &self.backend.stranger) {
             (ProxyAction::AskStranger, Some(stranger)) => stranger,
             _ => &self.backend.address,
         };
-        if let Some(hidden) = self.tape.hidden_answer(request) {
+        if let Some(hidden) = self.replay_cache.hidden_answer(request) {
             return Some(hidden);
         }
         let answered = with_connection_close(forward(server, request).ok()?);
-        match meddling {
-            // Whatever it says the second time is nobody's business.
+        match action {
+            // The second answer is ignored.
             ProxyAction::Duplicate => drop(forward(server, request)),
             ProxyAction::FailAfter(status) => return Some(build_answer(status, "", b"")),
             _ => {}
         }
         let answered = replace_addresses(answered, &self.backend.replacements);
-        self.tape.record_answer(request, &answered);
+        self.replay_cache.record_answer(request, &answered);
         Some(answered)
     }
 }
 
-/// None when it breaks off.
+/// Reads a request; `None` if the connection breaks off.
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     let (mut head, mut length) = (String::new(), 0);
     loop {
@@ -278,10 +282,10 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     Some(Request { head, body })
 }
 
-/// An answer that is not the server's.
+/// Builds an answer that is not the server's.
 fn build_answer(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     let kind = if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
-    // These have no body, and may not say how long it is.
+    // Answers with status 204 have no body, and may not have a length.
     let length = if status.starts_with("204") { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     [format!("HTTP/1.1 {status}\r\nConnection: close\r\n{kind}{length}\r\n").as_bytes(), body].concat()
 }
@@ -301,8 +305,8 @@ fn forward(server: &str, request: &Request) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The connection ends with the answer, which has to say so: whoever believes that it stays open sends the next request into a
-/// closed one. Not every server repeats the wish of the request.
+/// Sets `Connection: close` in an answer, since the connection ends with it: otherwise a client would send its next request on
+/// the closed connection. Not every server repeats the header of the request.
 fn with_connection_close(answer: Vec<u8>) -> Vec<u8> {
     let Some(length) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return answer };
     let (head, rest) = answer.split_at(length);
@@ -316,7 +320,7 @@ fn with_connection_close(answer: Vec<u8>) -> Vec<u8> {
     closing
 }
 
-/// Only where the length is known in advance.
+/// Replaces addresses in an answer, if it has a `Content-Length`.
 fn replace_addresses(answer: Vec<u8>, names: &[(String, String)]) -> Vec<u8> {
     let text = String::from_utf8_lossy(&answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return answer };

@@ -1,4 +1,4 @@
-//! A driver whose answers are heard, so that secrets in them are found.
+//! A driver whose answers are recorded, so that secrets in them are found.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::meter::Meter;
 pub(crate) struct RecordingDriver {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) meter: Meter,
-    /// Creations on their way, also those that nobody waits for any more.
+    /// Creations in flight, also those that nobody waits for any more.
     pub(crate) creations: TaskTracker,
 }
 
@@ -24,7 +24,8 @@ impl RecordingDriver {
 
 #[async_trait]
 impl Driver for RecordingDriver {
-    /// It goes on when its caller is interrupted: a machine that came after the tidying up would stay.
+    /// Creates a machine in a task that outlives an interrupted caller: otherwise a machine that is created after the final removal
+    /// would stay.
     async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault> {
         let (driver, request) = (Arc::clone(&self.driver), request.clone());
         let creation = self.creations.spawn(async move { driver.create(&request).await });

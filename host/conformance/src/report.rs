@@ -1,4 +1,4 @@
-//! What came of it.
+//! The suite, which runs checks, and its report.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -11,76 +11,76 @@ use serde::Serialize;
 
 use crate::meter::{Meter, Usage};
 
-/// How a check ended.
+/// Outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// As the contract promises.
+    /// The contract is fulfilled.
     Passed,
-    /// Not as the contract promises.
+    /// The contract is violated.
     Failed,
-    /// It could not be tried with this fixture.
+    /// Not possible with this fixture.
     Skipped,
-    /// It was not tried, because a check that it builds on failed.
+    /// Not tried, because a check that it depends on failed.
     Untried,
 }
 
-/// One promise of the contract.
+/// A check of one requirement of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// Its name.
+    /// Name of the check.
     pub name: &'static str,
-    /// How it ended.
+    /// Outcome.
     pub outcome: Outcome,
-    /// What was seen, or why it failed or was left out.
+    /// Observation, or the reason why it failed or was left out.
     pub note: String,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
     /// The last lines that the plugin wrote meanwhile: its log, standard output and standard error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
 }
 
-/// What is told while the suite runs.
+/// A progress report while the suite runs.
 #[derive(Debug)]
 pub enum ProgressEvent<'a> {
-    /// A check takes its time.
+    /// A check is still running.
     InProgress {
-        /// Its name.
+        /// Name of the check.
         check: &'static str,
-        /// What it tries at the moment; may be empty.
+        /// Current step; may be empty.
         step: String,
-        /// Since it began.
+        /// Seconds since it began.
         seconds: u64,
     },
     /// A check has ended.
     Ended(&'a Check),
 }
 
-/// Between two lines about a check that takes its time.
+/// Time between two reports of a check that is still running.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All checks of one plugin.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The plugin's name.
+    /// Name of the plugin.
     pub plugin: String,
-    /// Its kind.
+    /// Kind of the plugin.
     pub kind: PluginKind,
-    /// In the order in which they ran.
+    /// Checks in the order in which they ran.
     pub checks: Vec<Check>,
-    /// By function.
+    /// Resources that its calls used, by function.
     pub usage: Vec<Usage>,
 }
 
 impl Report {
-    /// How many checks ended like this.
+    /// Returns the number of checks with this outcome.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.checks.iter().filter(|check| check.outcome == outcome).count()
     }
 }
 
-/// Why a check did not pass.
+/// Error: a check did not pass.
 pub(crate) enum CheckError {
     Failed(String),
     Skipped(String),
@@ -104,17 +104,17 @@ impl From<Fault> for CheckError {
     }
 }
 
-/// A check gives what was seen.
+/// Result of a check: the observation, or the error.
 pub(crate) type TestResult = Result<String, CheckError>;
 
-/// A fault in one line.
+/// Describes a fault in one line.
 pub(crate) fn describe_fault(fault: &Fault) -> String {
     let details: Vec<_> = fault.details.iter().map(|detail| format!("{} {}", detail.pointer, detail.message)).collect();
     let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
     format!("{:?} `{}`: {}{details}", fault.reaction, fault.code, fault.message)
 }
 
-/// Runs checks and keeps what came of them.
+/// A runner of checks, with their outcomes so far.
 pub(crate) struct Suite<T> {
     checks: Vec<Check>,
     /// Checks that were not tried, with the one that failed.
@@ -125,11 +125,11 @@ pub(crate) struct Suite<T> {
 }
 
 impl<T: FnMut(&ProgressEvent<'_>)> Suite<T> {
-    pub(crate) fn new(tell: T, stop: StopSignal, meter: Meter) -> Self {
-        Self { checks: Vec::new(), causes: BTreeMap::new(), meter, on_progress: tell, stop }
+    pub(crate) fn new(on_progress: T, stop: StopSignal, meter: Meter) -> Self {
+        Self { checks: Vec::new(), causes: BTreeMap::new(), meter, on_progress, stop }
     }
 
-    /// As [`Suite::check`], unless a check failed on which this one builds: nothing would be learnt from it.
+    /// Runs a check like [`Suite::check`], unless one that it depends on failed: it would prove nothing.
     pub(crate) async fn check_after(
         &mut self,
         needed: &[&'static str],
@@ -148,35 +148,35 @@ impl<T: FnMut(&ProgressEvent<'_>)> Suite<T> {
         false
     }
 
-    /// True when it passed. It is given up when the user has had enough.
+    /// Runs a check and returns true if it passed. It is interrupted by the stop signal.
     pub(crate) async fn check(&mut self, name: &'static str, work: impl AsyncFnOnce() -> TestResult) -> bool {
         let stop = self.stop.clone();
-        let until_stopped = async || {
+        let work_until_stopped = async || {
             tokio::select! {
                 biased;
                 () = stop.requested() => Err(CheckError::Failed("interrupted".to_owned())),
-                checked = work() => checked,
+                result = work() => result,
             }
         };
-        self.check_always(name, until_stopped).await
+        self.check_always(name, work_until_stopped).await
     }
 
-    /// The same, also when the user has had enough: for tidying up.
+    /// Runs a check like [`Suite::check`], also after the stop signal: for cleaning up.
     pub(crate) async fn check_always(&mut self, name: &'static str, work: impl AsyncFnOnce() -> TestResult) -> bool {
         let began = Instant::now();
         self.meter.begin_check();
         let mut work = pin!(work());
-        let checked = loop {
+        let result = loop {
             tokio::select! {
                 biased;
-                checked = &mut work => break checked,
+                result = &mut work => break result,
                 () = tokio::time::sleep(PROGRESS_INTERVAL) => {
                     let (step, seconds) = (self.meter.step(), began.elapsed().as_secs());
                     (self.on_progress)(&ProgressEvent::InProgress { check: name, step, seconds });
                 }
             }
         };
-        let (outcome, note) = match checked {
+        let (outcome, note) = match result {
             Ok(note) => (Outcome::Passed, note),
             Err(CheckError::Failed(note)) => (Outcome::Failed, note),
             Err(CheckError::Skipped(note)) => (Outcome::Skipped, note),
@@ -196,7 +196,7 @@ impl<T: FnMut(&ProgressEvent<'_>)> Suite<T> {
     }
 }
 
-/// To milliseconds.
+/// Returns seconds, rounded to milliseconds.
 fn round_to_millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

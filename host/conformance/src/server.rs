@@ -1,4 +1,4 @@
-//! The server of a fixture: started for the tests, and ended with them.
+//! Processes of a fixture's servers: started for the tests, and killed with them.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long it may take until it takes connections.
+/// Time until a server must accept connections.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct ServerProcess(Child);
 
 impl ServerProcess {
-    /// Starts it in this folder, and waits until it takes connections at this port.
+    /// Starts a server in this directory, and waits until it accepts connections at this port.
     pub(crate) async fn start(command: &[String], folder: &Path, port: u16) -> Result<Self, String> {
         let [name, arguments @ ..] = command else {
             return Err("`server.command` is empty".to_owned());
@@ -23,7 +23,7 @@ impl ServerProcess {
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            // With all that it starts.
+            // So that its children are killed with it.
             .process_group(0)
             .spawn()
             .map_err(|error| format!("the server `{name}` does not start: {error}"))?;
@@ -53,7 +53,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// A port of this machine that nobody listens at.
+/// Returns a port of this machine that nobody listens at.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -1,4 +1,4 @@
-//! What all kinds of plugins are tested on: a runtime with this one plugin, the fixture, and its server.
+//! The test bed of all kinds of plugins: a runtime with this one plugin, the fixture, and its server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,17 +23,17 @@ use crate::{ConformanceError, Subject};
 
 pub(crate) struct Testbed {
     pub(crate) kind: PluginKind,
-    /// The plugin's.
+    /// Name of the plugin.
     pub(crate) name: String,
     pub(crate) fixture: Fixture,
-    /// Of this kind, with which it works.
+    /// Valid section of this kind.
     pub(crate) section: Value,
-    /// With the credentials that are right.
+    /// Runtime with the right credentials.
     pub(crate) runtime: Arc<Runtime>,
-    /// With those that are wrong.
+    /// Runtime with wrong credentials.
     pub(crate) unauthorized_runtime: Option<Arc<Runtime>>,
     pub(crate) meter: Meter,
-    /// Id of the infrastructure that never was.
+    /// Id of an infrastructure that does not exist.
     pub(crate) infrastructure: String,
     description: Description,
     text: String,
@@ -42,7 +42,7 @@ pub(crate) struct Testbed {
     _servers: Vec<ServerProcess>,
 }
 
-/// One credential for everything.
+/// A source with one credential for all sections.
 struct FixedCredential(Option<Credential>);
 
 impl CredentialSource for FixedCredential {
@@ -59,33 +59,38 @@ impl Testbed {
         let ports = Ports { server: free_port()?, stranger: free_port()? };
         let fixture = Fixture::parse(&text, ports, path)?;
         let invalid = |message: String| FixtureError::Invalid { path: path.clone(), message };
-        // Without grants it can be asked what it is, and what it needs.
+        // Without grants the plugin can describe itself and the grants that it needs.
         let runtime = runtime(subject, Grants::default(), &BTreeMap::new())?;
         let info = runtime.list().pop();
         let unusable = || runtime.load_errors().pop().unwrap_or_else(|| "it can't be used".to_owned());
         let info = info.ok_or_else(|| ConformanceError::Unusable(unusable()))?;
-        let it = &info.description;
+        let description = &info.description;
         let section = section_of(&fixture, info.kind).map_err(invalid)?;
-        check_section(&section, info.kind, it).map_err(invalid)?;
-        let grants = || Ok::<_, FixtureError>(Grants::of([(it.name.clone(), requested_grants(it).map_err(invalid)?)]));
+        check_section(&section, info.kind, description).map_err(invalid)?;
+        let grants = || {
+            Ok::<_, FixtureError>(Grants::of([(
+                description.name.clone(),
+                requested_grants(description).map_err(invalid)?,
+            )]))
+        };
         let wrong = Some(&fixture.wrong_auth_data).filter(|wrong| !wrong.is_empty());
-        let stranger = match wrong {
+        let unauthorized_runtime = match wrong {
             Some(wrong) => Some(self::runtime(subject, grants()?, wrong)?),
             None => None,
         };
         let runtime = self::runtime(subject, grants()?, &fixture.auth_data)?;
-        for runtime in [Some(&runtime), stranger.as_ref()].into_iter().flatten() {
-            runtime.preload(&[(info.kind, it.keyword.clone())], &|_| {})?;
+        for runtime in [Some(&runtime), unauthorized_runtime.as_ref()].into_iter().flatten() {
+            runtime.preload(&[(info.kind, description.keyword.clone())], &|_| {})?;
         }
         let servers = start_servers(&fixture, ports, path).await?;
         Ok(Self {
             kind: info.kind,
-            name: it.name.clone(),
+            name: description.name.clone(),
             description: info.description,
             section,
             fixture,
             runtime,
-            unauthorized_runtime: stranger,
+            unauthorized_runtime,
             meter,
             infrastructure: Uuid::new_v4().to_string(),
             text,
@@ -95,12 +100,12 @@ impl Testbed {
         })
     }
 
-    /// What the user writes to choose it.
+    /// Returns the keyword by which a user selects the plugin.
     pub(crate) fn keyword(&self) -> &str {
         &self.description.keyword
     }
 
-    /// How long a call may usually take.
+    /// Returns the usual time limit of a call.
     pub(crate) fn call_timeout(&self) -> Duration {
         Duration::from_secs(self.fixture.timeout_seconds)
     }
@@ -117,28 +122,28 @@ impl Testbed {
         }
     }
 
-    /// The section that works, if `{port}` were this one.
+    /// Returns the valid section with another `{port}`.
     pub(crate) fn section_at(&self, port: u16) -> Result<Value, CheckError> {
         let ports = Ports { server: port, ..self.ports };
         let fixture = Fixture::parse(&self.text, ports, &self.subject.fixture).map_err(|error| error.to_string())?;
         Ok(section_of(&fixture, self.kind)?)
     }
 
-    /// Says where a check is, for those who wait for it.
-    pub(crate) fn set_step(&self, place: &str) {
-        self.meter.set_step(place);
+    /// Sets the current step of a check, for progress reports.
+    pub(crate) fn set_step(&self, step: &str) {
+        self.meter.set_step(step);
     }
 
-    /// Whoever has wrong credentials must be told so.
+    /// Returns the runtime with wrong credentials. Skips the check if there is none.
     pub(crate) fn unauthorized_runtime(&self) -> Result<&Runtime, CheckError> {
         match (&self.unauthorized_runtime, &self.description.credentials_schema) {
-            (Some(stranger), _) => Ok(stranger),
+            (Some(runtime), _) => Ok(runtime),
             (None, None) => Err(CheckError::Skipped("it takes no credentials".to_owned())),
             (None, Some(_)) => Err(CheckError::Skipped("the fixture has no `wrong_auth_data`".to_owned())),
         }
     }
 
-    /// Every section that must be refused is.
+    /// Checks that every section of `refused` is refused as the fixture expects.
     pub(crate) async fn check_refusals<T>(
         &self,
         suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>,
@@ -156,10 +161,10 @@ impl Testbed {
                         return Err(format!("{change} is taken").into());
                     };
                     let reaction = serde_json::to_value(fault.reaction).unwrap_or_default();
-                    let wanted = refused.reaction.as_deref().unwrap_or("give-up");
-                    if reaction != wanted {
+                    let expected = refused.reaction.as_deref().unwrap_or("give-up");
+                    if reaction != expected {
                         return Err(
-                            format!("{change} must be refused with `{wanted}`: {}", describe_fault(&fault)).into()
+                            format!("{change} must be refused with `{expected}`: {}", describe_fault(&fault)).into()
                         );
                     }
                     let points_there = |at: &String| {
@@ -182,7 +187,7 @@ impl Testbed {
             .await;
     }
 
-    /// Nothing that was logged or answered may have a secret in it.
+    /// Checks that no secret is in what was logged or answered.
     pub(crate) async fn check_leaks(&self, suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>) {
         suite
             .check("secrets", async || {
@@ -191,19 +196,19 @@ impl Testbed {
                 };
                 let public = occopus_runtime::secrets::public_fields(schema);
                 let secret = self.fixture.auth_data.iter().filter(|(name, _)| !public.contains(*name));
-                let mut looked_for = 0;
+                let mut searched = 0;
                 for (name, value) in secret {
                     if value.len() < 6 {
                         return Err(CheckError::Skipped(format!("`{name}` is too short to be looked for")));
                     }
-                    looked_for += 1;
+                    searched += 1;
                     for form in [value.clone(), BASE64_STANDARD.encode(value)] {
                         if self.meter.contains(&form) {
                             return Err(format!("`{name}` is in a log line, a fault or an answer").into());
                         }
                     }
                 }
-                Ok(format!("none of {looked_for} in what was logged and answered"))
+                Ok(format!("none of {searched} in what was logged and answered"))
             })
             .await;
     }
@@ -223,7 +228,7 @@ async fn start_servers(fixture: &Fixture, ports: Ports, path: &Path) -> Result<V
     Ok(started)
 }
 
-/// The key of a kind's section in a node definition.
+/// Returns the key of a kind's section in a node definition.
 pub(crate) fn key_of(kind: PluginKind) -> &'static str {
     match kind {
         PluginKind::Driver => "resource",
@@ -243,30 +248,30 @@ fn section_of(fixture: &Fixture, kind: PluginKind) -> Result<Value, String> {
     section.clone().ok_or_else(|| format!("a {} needs `{}`", kind.name(), key_of(kind)))
 }
 
-/// The fixture's section must be one that the plugin takes.
-fn check_section(section: &Value, kind: PluginKind, it: &Description) -> Result<(), String> {
+/// Checks the fixture's section against the plugin's keyword and schema.
+fn check_section(section: &Value, kind: PluginKind, description: &Description) -> Result<(), String> {
     let mut section = section.clone();
     if kind != PluginKind::HealthChecker {
         let keyword = section.as_object_mut().and_then(|section| section.remove("type"));
-        if keyword.as_ref() != Some(&Value::from(it.keyword.as_str())) {
-            return Err(format!("`{}.type` must be {}", key_of(kind), it.keyword));
+        if keyword.as_ref() != Some(&Value::from(description.keyword.as_str())) {
+            return Err(format!("`{}.type` must be {}", key_of(kind), description.keyword));
         }
     }
-    let validator = jsonschema::validator_for(&it.section_schema).map_err(|error| error.to_string())?;
+    let validator = jsonschema::validator_for(&description.section_schema).map_err(|error| error.to_string())?;
     match validator.iter_errors(&section).next() {
         Some(error) => Err(format!("`{}{}`: {error}", key_of(kind), error.instance_path())),
         None => Ok(()),
     }
 }
 
-/// Everything that it asks for beyond what each call gives.
-fn requested_grants(it: &Description) -> Result<PluginGrants, String> {
-    let usual = ["endpoint", "node-address"];
-    let network = it.needs_network.iter().filter(|need| !usual.contains(&need.as_str()));
+/// Returns the grants that the plugin requests beyond those that each call has.
+fn requested_grants(description: &Description) -> Result<PluginGrants, String> {
+    let implicit = ["endpoint", "node-address"];
+    let network = description.needs_network.iter().filter(|need| !implicit.contains(&need.as_str()));
     let network: Result<Vec<NetworkTarget>, _> = network.map(|need| need.parse()).collect();
     let interfaces: BTreeSet<Interface> = Interface::ALL
         .into_iter()
-        .filter(|interface| it.needs_interfaces.iter().any(|need| need == interface.name()))
+        .filter(|interface| description.needs_interfaces.iter().any(|need| need == interface.name()))
         .collect();
     Ok(PluginGrants { network: network.map_err(|error| format!("{error}"))?, interfaces, sha256: None })
 }
@@ -290,14 +295,14 @@ fn runtime(
     Ok(Runtime::new(config, vec![subject.plugin.clone()], Arc::new(FixedCredential(credential)))?)
 }
 
-/// For processes that a driver starts.
+/// Returns the directory for the state of processes that a driver starts.
 fn state_dir() -> PathBuf {
     std::env::temp_dir().join(format!("occopus-conformance-{}", std::process::id()))
 }
 
 impl Drop for Testbed {
     fn drop(&mut self) {
-        // It is there only if there were processes.
+        // The directory exists only if there were processes.
         let _ = std::fs::remove_dir_all(state_dir());
     }
 }

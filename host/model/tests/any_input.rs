@@ -1,4 +1,4 @@
-//! Whatever a file has in it, it is read or refused: without a panic, and soon.
+//! Tests that any content of a file is read or refused: without a panic, and in time.
 
 mod common;
 
@@ -8,25 +8,25 @@ use std::time::{Duration, Instant};
 use common::{Files, WEB};
 use proptest::prelude::*;
 
-/// Reads a text as each kind of file, and renders what is said.
+/// Reads a text as each kind of file, and renders the diagnostics.
 fn read(content: &[u8]) {
     let files = Files::new();
     for result in [files.compile(content, WEB), files.compile("infra_name: a\nnodes: []\n", content)] {
         match result {
             Ok(compiled) => drop(files.render(&compiled.warnings)),
-            Err(problems) => {
-                assert!(problems.has_errors());
-                drop(files.render(&problems));
-                problems.iter().for_each(|problem| drop(problem.to_json()));
+            Err(diagnostics) => {
+                assert!(diagnostics.has_errors());
+                drop(files.render(&diagnostics));
+                diagnostics.iter().for_each(|diagnostic| drop(diagnostic.to_json()));
             }
         }
     }
     match files.credentials(content) {
-        Ok((_, problems)) | Err(problems) => drop(files.render(&problems)),
+        Ok((_, diagnostics)) | Err(diagnostics) => drop(files.render(&diagnostics)),
     }
 }
 
-/// Pieces of which descriptions are made, in any order.
+/// Generates pieces of descriptions in any order.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "infra_name",
@@ -94,7 +94,7 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }
 
-/// Correct files with one piece exchanged.
+/// Generates correct files with one piece exchanged.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     const WHOLE: &str = "infra_name: a\nuser_id: u\nvariables: &V {x: {y: [1, 2]}, z: ~}\nnodes:\n- &A\n  name: one\n  type: web\n  \
         variables: {<<: *V, z: 5}\n- &B {name: two, type: web, scaling: {min: 1, max: 5}, filter: {type: local}}\ndependencies:\n\
@@ -132,7 +132,7 @@ proptest! {
     }
 }
 
-/// Reads it as each kind of file, in good time.
+/// Reads a text as each kind of file, within a minute.
 fn read_soon(what: &str, content: &str) {
     let began = Instant::now();
     read(content.as_bytes());
@@ -182,13 +182,13 @@ fn aliases_multiply() {
     }
     read_soon("mappings of aliases", &merges);
     let files = Files::new();
-    let problems = files.compile(&merges, WEB).expect_err("too many");
-    assert!(files.render(&problems).contains("alias"));
+    let diagnostics = files.compile(&merges, WEB).expect_err("too many");
+    assert!(files.render(&diagnostics).contains("alias"));
 }
 
 #[test]
 fn files_that_are_too_large() {
     let files = Files::new();
-    let problems = files.compile("#".repeat(50 << 20), WEB).expect_err("too large");
-    assert!(files.render(&problems).contains("too large"));
+    let diagnostics = files.compile("#".repeat(50 << 20), WEB).expect_err("too large");
+    assert!(files.render(&diagnostics).contains("too large"));
 }

@@ -1,44 +1,44 @@
-//! What a user sees of broken files. Each case is read on its own; the snapshots have them all.
+//! Snapshots of the diagnostics of broken files. Each case is read on its own; a snapshot has all cases of a test.
 
 mod common;
 
 use common::{Files, WEB};
 
-/// Lets each case make its text, and puts them one after the other.
-fn all<'a>(cases: impl IntoIterator<Item = &'a str>, told: impl Fn(&Files, &str) -> String) -> String {
+/// Concatenates the texts of all cases.
+fn all<'a>(cases: impl IntoIterator<Item = &'a str>, render: impl Fn(&Files, &str) -> String) -> String {
     let mut text = String::new();
     for case in cases {
         let files = Files::new();
         let shown = if case.len() > 400 { format!("{}...", &case[..60]) } else { case.to_owned() };
-        text += &format!("##### {}\n{}\n\n", shown.trim_end().replace('\n', "\n#     "), told(&files, case));
+        text += &format!("##### {}\n{}\n\n", shown.trim_end().replace('\n', "\n#     "), render(&files, case));
     }
     text
 }
 
 fn of_description(files: &Files, description: &str) -> String {
-    let problems = match files.compile(description, WEB) {
+    let diagnostics = match files.compile(description, WEB) {
         Ok(compiled) => compiled.warnings,
-        Err(problems) => problems,
+        Err(diagnostics) => diagnostics,
     };
-    assert!(!problems.is_empty(), "nothing is said of {description}");
-    files.render(&problems)
+    assert!(!diagnostics.is_empty(), "no diagnostics of {description}");
+    files.render(&diagnostics)
 }
 
 fn of_definitions(files: &Files, definitions: &str) -> String {
     let description = "infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n";
-    let problems = files.compile(description, definitions).expect_err(definitions);
-    files.render(&problems)
+    let diagnostics = files.compile(description, definitions).expect_err(definitions);
+    files.render(&diagnostics)
 }
 
 fn of_credentials(files: &Files, content: &str) -> String {
-    let problems = match files.credentials(content) {
+    let diagnostics = match files.credentials(content) {
         Ok((_, warnings)) => warnings,
-        Err(problems) => problems,
+        Err(diagnostics) => diagnostics,
     };
-    assert!(!problems.is_empty(), "nothing is said of {content}");
-    let text = files.render(&problems);
+    assert!(!diagnostics.is_empty(), "no diagnostics of {content}");
+    let text = files.render(&diagnostics);
     assert!(!text.contains("hush"), "{text}");
-    let json: Vec<_> = problems.iter().map(|problem| problem.to_json().to_string()).collect();
+    let json: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.to_json().to_string()).collect();
     assert!(!json.join("").contains("hush"), "{json:?}");
     text
 }

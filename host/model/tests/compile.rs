@@ -1,4 +1,4 @@
-//! What correct files are compiled to.
+//! Tests of the compilation of correct files.
 
 mod common;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 #[track_caller]
 fn compiled(files: &Files, description: &str, definitions: &str) -> Compiled {
-    files.compile(description, definitions).unwrap_or_else(|problems| panic!("{}", files.render(&problems)))
+    files.compile(description, definitions).unwrap_or_else(|diagnostics| panic!("{}", files.render(&diagnostics)))
 }
 
 const TWO: &str =
@@ -207,8 +207,8 @@ fn a_directory_stands_for_its_files_with_definitions() {
     assert_eq!(types.keys().collect::<Vec<_>>(), ["web", "db"]);
     assert!(warnings.is_empty());
     files.write("defs/c.yaml", WEB);
-    let problems = read_definitions(&[files.path("defs")], &Plugins).expect_err("twice");
-    assert!(files.render(&problems).contains("defined twice"), "{}", files.render(&problems));
+    let diagnostics = read_definitions(&[files.path("defs")], &Plugins).expect_err("twice");
+    assert!(files.render(&diagnostics).contains("defined twice"), "{}", files.render(&diagnostics));
     let empty = read_definitions(&[files.path("defs/none")], &Plugins).expect_err("nothing there");
     assert_eq!(empty.len(), 1);
 }
@@ -235,7 +235,7 @@ fn certificates_are_for_the_host_and_read_from_files() {
     let rule = |own: &str| format!("resource:\n- {{type: other, auth_data: {{{own}}}}}\n");
     let (auth, _) = files
         .credentials(rule("ca: ca.pem, client_certificate: ca.pem, client_key: key.pem, token: t"))
-        .unwrap_or_else(|problems| panic!("{}", files.render(&problems)));
+        .unwrap_or_else(|diagnostics| panic!("{}", files.render(&diagnostics)));
     let found = auth.select(SectionKind::Resource, &json!({"type": "other"})).expect("one rule").expect("a credential");
     assert_eq!(found.fields.keys().collect::<Vec<_>>(), ["token"]);
     assert_eq!(found.tls.ca.as_deref(), Some(CERTIFICATE));
@@ -247,8 +247,8 @@ fn certificates_are_for_the_host_and_read_from_files() {
         ("ca: key.pem", "`ca` has no `BEGIN CERTIFICATE-----` in it"),
         (&format!("client_certificate: ca.pem, client_key: \"{folded}\""), "its line breaks are missing"),
     ] {
-        let problems = files.credentials(rule(own)).expect_err(own);
-        let shown = files.render(&problems);
+        let diagnostics = files.credentials(rule(own)).expect_err(own);
+        let shown = files.render(&diagnostics);
         assert!(shown.contains(words) && !shown.contains("MIG"), "{shown}");
     }
 }
@@ -262,7 +262,7 @@ fn credentials_are_chosen_by_all_their_selectors() {
         - {type: cloud, image: i, auth_data: {accesskey: C, secretkey: !env PATH}}\n\
         config_management:\n- {type: chef, auth_data: {client_key: !text_import {url: file://key.pem}}}\n";
     let content = content.replace("!env PATH", "S3");
-    let (auth, _) = files.credentials(content).unwrap_or_else(|problems| panic!("{}", files.render(&problems)));
+    let (auth, _) = files.credentials(content).unwrap_or_else(|diagnostics| panic!("{}", files.render(&diagnostics)));
     let chosen = |section, value| {
         let credential = auth.select(section, &value).expect("one rule")?;
         Some(credential.fields.into_iter().map(|(key, value)| (key, value.expose().to_owned())).collect::<Vec<_>>())
@@ -345,10 +345,10 @@ fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_el
     let definitions = "'node_def:web':\n- resource:\n    type: cloud\n    endpoint: replace_with_endpoint_of_ec2\n    image: replace_with_image_or_remove\n  contextualisation:\n    type: cloudinit\n    context_template: !text_import\n      url: file://../user_data.sh\n- resource: {type: cloud, endpoint: nonsense, image: i}\n'node_def:unused':\n- resource: {type: cloud, endpoint: replace_with_x, image: i}\n";
     let nodes = "infra_name: a\nuser_id: u\nvariables: {p: replace_with_password}\nnodes: [{name: n, type: web}]\n";
     let compiled = compiled(&files, nodes, definitions);
-    let told: Vec<_> = compiled.obstacles.iter().map(|problem| problem.to_json()).collect();
-    let at = |told: &serde_json::Value| {
-        let file = told["file"].as_str().and_then(|file| file.rsplit('/').next()).unwrap_or_default().to_owned();
-        (file, told["line"].as_u64().unwrap_or(0), told["code"].as_str().unwrap_or_default().to_owned())
+    let obstacles: Vec<_> = compiled.obstacles.iter().map(|diagnostic| diagnostic.to_json()).collect();
+    let at = |obstacles: &serde_json::Value| {
+        let file = obstacles["file"].as_str().and_then(|file| file.rsplit('/').next()).unwrap_or_default().to_owned();
+        (file, obstacles["line"].as_u64().unwrap_or(0), obstacles["code"].as_str().unwrap_or_default().to_owned())
     };
     let (placeholder, endpoint) = ("value.placeholder".to_owned(), "value.endpoint".to_owned());
     let wanted = [
@@ -359,17 +359,17 @@ fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_el
         ("user_data.sh".to_owned(), 3, placeholder.clone()),
         ("node_definitions.yaml".to_owned(), 10, endpoint),
     ];
-    assert_eq!(told.iter().map(at).collect::<Vec<_>>(), wanted, "{told:#?}");
-    assert!(told.iter().all(|told| told["severity"] == "error"));
-    assert!(told[2]["help"].as_str().is_some_and(|help| help.contains("remove the line")), "{told:?}");
-    // What is imported is only warned of; what was imported so is found when it is used.
+    assert_eq!(obstacles.iter().map(at).collect::<Vec<_>>(), wanted, "{obstacles:#?}");
+    assert!(obstacles.iter().all(|obstacles| obstacles["severity"] == "error"));
+    assert!(obstacles[2]["help"].as_str().is_some_and(|help| help.contains("remove the line")), "{obstacles:?}");
+    // Placeholders in an import are only warnings; in an implementation that was imported they are obstacles when it is used.
     let path = files.path("nodes/node_definitions.yaml");
     let (stored, warnings) = read_definitions(std::slice::from_ref(&path), &Plugins).expect("it can be imported");
     assert!(warnings.iter().any(|warning| warning.code() == "value.placeholder" && !warning.is_error()));
     std::fs::remove_file(path).expect("removed");
     let input = CompileInput { description: files.path("infra.yaml"), stored, ..CompileInput::default() };
     let compiled = compile(&input, &Plugins).expect("compiles");
-    assert!(compiled.obstacles.iter().any(|problem| problem.to_string().contains("was imported with it")));
+    assert!(compiled.obstacles.iter().any(|diagnostic| diagnostic.to_string().contains("was imported with it")));
 }
 
 #[test]
@@ -385,9 +385,9 @@ fn numbers_that_yaml_1_1_reads_otherwise_are_warned_of() {
     let definitions = "'node_def:web':\n- resource: {type: local}\n  contextualisation:\n    type: cloudinit\n    context_template:\n      write_files:\n      - {path: /x, permissions: 0644, content: !!binary 'AAEC/w=='}\n";
     let compiled = compiled(&files, "infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
     let [warning] = compiled.warnings.iter().collect::<Vec<_>>()[..] else { panic!("{}", compiled.warnings) };
-    let told = warning.to_json();
-    assert_eq!((told["code"].as_str(), told["line"].as_u64()), (Some("yaml.octal"), Some(7)));
-    assert!(told["help"].as_str().is_some_and(|help| help.contains("`'0644'`")), "{told}");
+    let obstacles = warning.to_json();
+    assert_eq!((obstacles["code"].as_str(), obstacles["line"].as_u64()), (Some("yaml.octal"), Some(7)));
+    assert!(obstacles["help"].as_str().is_some_and(|help| help.contains("`'0644'`")), "{obstacles}");
     let implementation = &compiled.infrastructure.definitions["web"][0];
     let file = &implementation.contextualisation.as_ref().expect("a section")["context_template"]["write_files"][0];
     assert_eq!(file["content"], json!({"!!binary": "AAEC/w=="}));
@@ -397,8 +397,8 @@ fn numbers_that_yaml_1_1_reads_otherwise_are_warned_of() {
 fn a_number_that_should_be_a_text_is_shown_in_quotes() {
     let files = Files::new();
     let definitions = "'node_def:web':\n- resource: {type: local, directory: 3.10}\n";
-    let problems = files.compile("infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
-    assert!(files.render(&problems.expect_err("no text")).contains("put it in quotes: `'3.10'`"));
+    let diagnostics = files.compile("infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
+    assert!(files.render(&diagnostics.expect_err("no text")).contains("put it in quotes: `'3.10'`"));
     let secret = files.credentials("resource: [{type: cloud, auth_data: {accesskey: 31, secretkey: S}}]\n");
     let secret = files.render(&secret.expect_err("no text"));
     assert!(secret.contains("put it in quotes") && !secret.contains("31"), "{secret}");
@@ -409,7 +409,7 @@ fn lines_that_are_too_long_are_cut_around_the_place() {
     let files = Files::new();
     let definitions =
         format!("'node_def:web': [{{resource: {{type: local, directory: '/{}', prot: 1}}}}]\n", "x".repeat(16_000));
-    let problems = files.compile("infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
-    let shown = files.render(&problems.expect_err("an unknown key"));
+    let diagnostics = files.compile("infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
+    let shown = files.render(&diagnostics.expect_err("an unknown key"));
     assert!(shown.contains("prot: 1") && shown.contains("not known here") && shown.len() < 1000, "{shown}");
 }

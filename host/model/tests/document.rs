@@ -1,4 +1,4 @@
-//! Descriptions that come over a network: one text, no files.
+//! Tests of descriptions that come over a network: one text, no files.
 
 mod common;
 
@@ -15,8 +15,8 @@ fn compiled(text: &str) -> Result<Compiled, Diagnostics> {
     compile_document("description", text, &IndexMap::new(), &[], InstanceLimits::default(), &Plugins)
 }
 
-fn codes(problems: &Diagnostics) -> Vec<&str> {
-    problems.iter().map(|problem| problem.code()).collect()
+fn codes(diagnostics: &Diagnostics) -> Vec<&str> {
+    diagnostics.iter().map(|diagnostic| diagnostic.code()).collect()
 }
 
 #[test]
@@ -44,13 +44,13 @@ fn files_may_carry_them_too_but_not_twice() {
 fn nothing_is_imported_and_problems_have_lines() {
     let text = "infra_name: pair\nuser_id: me\nnodes:\n- {name: a, type: web}\nvariables:\n  \
                 secret: !text_import\n    url: file:///etc/passwd\n  more: !yaml_import {url: 'file://x'}\n";
-    let problems = compiled(text).expect_err("refused");
-    assert_eq!(codes(&problems), ["import.refused", "import.refused", "type.unknown"]);
-    let first = problems.iter().next().expect("one").to_json();
+    let diagnostics = compiled(text).expect_err("refused");
+    assert_eq!(codes(&diagnostics), ["import.refused", "import.refused", "type.unknown"]);
+    let first = diagnostics.iter().next().expect("one").to_json();
     assert_eq!((&first["file"], &first["line"]), (&"description".into(), &6.into()));
     for tag in ["!env HOME", "!command 'id'", "!!python/object/apply:os.system ['id']", "!python_import x"] {
-        let problems = compiled(&format!("infra_name: pair\nuser_id: {tag}\nnodes: []\n")).expect_err(tag);
-        assert_eq!(codes(&problems), ["yaml.tag"], "{tag}");
+        let diagnostics = compiled(&format!("infra_name: pair\nuser_id: {tag}\nnodes: []\n")).expect_err(tag);
+        assert_eq!(codes(&diagnostics), ["yaml.tag"], "{tag}");
     }
 }
 
@@ -58,13 +58,13 @@ fn nothing_is_imported_and_problems_have_lines() {
 fn definitions_come_in_one_document_or_one_by_one() {
     let (types, _) = read_definitions_document("definitions", common::WEB, &Plugins).expect("read");
     assert_eq!(types.len(), 1);
-    let problems = read_definitions_document("definitions", "web: []\n", &Plugins).expect_err("no definition");
-    assert_eq!(codes(&problems), ["key.unknown"]);
+    let diagnostics = read_definitions_document("definitions", "web: []\n", &Plugins).expect_err("no definition");
+    assert_eq!(codes(&diagnostics), ["key.unknown"]);
     let (list, _) = read_definition_document("web", "- resource: {type: local}\n", "web", &Plugins).expect("read");
     assert_eq!(list.len(), 1);
-    let problems =
+    let diagnostics =
         read_definition_document("web", "- resource: {type: lokal}\n", "web", &Plugins).expect_err("no plugin");
-    assert_eq!(codes(&problems), ["plugin.unknown"]);
+    assert_eq!(codes(&diagnostics), ["plugin.unknown"]);
     assert!(read_definition_document("web", "", "web", &Plugins).is_err());
 }
 
@@ -76,8 +76,9 @@ fn few_words_ask_for_no_more_than_is_allowed_and_the_line_is_told() {
     let limits = InstanceLimits { per_node: 100, per_infrastructure: 150 };
     let compiled = |nodes: &str| compile_document("description", &with(nodes), &IndexMap::new(), &[], limits, &Plugins);
     let refused = |nodes: &str| {
-        let problems = compiled(nodes).expect_err(nodes);
-        let found: Vec<_> = problems.iter().map(|problem| (problem.code().to_owned(), problem.to_json())).collect();
+        let diagnostics = compiled(nodes).expect_err(nodes);
+        let found: Vec<_> =
+            diagnostics.iter().map(|diagnostic| (diagnostic.code().to_owned(), diagnostic.to_json())).collect();
         found.into_iter().map(|(code, json)| (code, json["line"].as_u64().unwrap_or_default())).collect::<Vec<_>>()
     };
     let node = |name: &str, min: &str| format!("- name: {name}\n  type: web\n  scaling:\n    min: {min}\n");
@@ -85,7 +86,7 @@ fn few_words_ask_for_no_more_than_is_allowed_and_the_line_is_told() {
     assert_eq!(refused(&node("a", "4000000000")), [too_many(7)]);
     assert_eq!(refused(&node("a", "101")), [too_many(7)]);
     assert_eq!(refused(&[node("a", "100"), node("b", "51"), node("c", "1")].concat()), [too_many(11)]);
-    // So many may be asked for later, within the same limits.
+    // Scaling later is allowed within the same limits.
     let highest = compiled(&format!("{}    max: 4000000000\n", node("a", "100"))).expect("compiles");
     assert_eq!(highest.infrastructure.nodes[0].scaling.max, 4_000_000_000);
     assert!(compiled(&[node("a", "100"), node("b", "50")].concat()).is_ok());
@@ -97,10 +98,10 @@ fn few_words_stand_for_no_more_text_than_there_is_room_for() {
     let head = "infra_name: pair\nuser_id: me\n";
     let definition = "'node_def:web':\n- resource:\n    type: local\n";
     let large = "x".repeat(50_000);
-    // Every node has a copy of the variables of all.
+    // Every node has a copy of the shared variables.
     let shared = format!("{head}variables: {{a: {large}}}\nnodes:\n{nodes}{definition}");
     assert_eq!(codes(&compiled(&shared).expect_err("too much")), ["variables.size"]);
-    // Aliases repeat what they name.
+    // Aliases repeat their nodes.
     let own = nodes.replace("web}", "web, variables: {a: *a}}").replacen("*a", &format!("&a {large}"), 1);
     assert_eq!(codes(&compiled(&format!("{head}nodes:\n{own}{definition}")).expect_err("too much")), ["yaml.size"]);
     let sections = (0..2000).fold(String::new(), |text, at| {
@@ -112,7 +113,7 @@ fn few_words_stand_for_no_more_text_than_there_is_room_for() {
     assert_eq!(codes(&compiled(&many).expect_err("too many")), ["yaml.size"]);
     let choices = format!("{head}nodes:\n{nodes}'node_def:web':\n{}", "- resource: {type: local}\n".repeat(100));
     assert_eq!(codes(&compiled(&choices).expect_err("too many")), ["implementations.too-many"]);
-    // The same in files is the user's own.
+    // These limits do not apply to files.
     let files = Files::new();
     assert!(files.compile(shared.replace(definition, ""), common::WEB).is_ok());
 }

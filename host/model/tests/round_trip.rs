@@ -1,4 +1,4 @@
-//! What is compiled can be written again, as one document.
+//! Tests that a compiled infrastructure can be written as one document and compiled again.
 
 mod common;
 
@@ -20,13 +20,13 @@ fn compiled(text: &str) -> Compiled {
         InstanceLimits::default(),
         &Plugins,
     )
-    .unwrap_or_else(|problems| {
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        panic!("{text}\n{}", problems.join("\n"))
+    .unwrap_or_else(|diagnostics| {
+        let diagnostics: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+        panic!("{text}\n{}", diagnostics.join("\n"))
     })
 }
 
-/// Without what it remembers of files, and with dependencies in an order of their own.
+/// Removes the locations in files, and sorts the dependencies.
 fn plain(mut infrastructure: Infrastructure) -> Infrastructure {
     for implementation in infrastructure.definitions.values_mut().flatten() {
         implementation.lines.clear();
@@ -95,7 +95,7 @@ fn definitions_alone_come_back() {
     assert_eq!(written["node_def:a"][0]["health_check"], json!({"ping": false, "urls": ["{{ip}}"], "timeout": 600}));
 }
 
-/// Any value, with texts that YAML could take for something else.
+/// Generates values, with texts that YAML could take for something else.
 fn value() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         "[ -~]{0,12}",
@@ -123,7 +123,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn object(values: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<String, Value>> {
-    // Few names, so that those of nodes and of the infrastructure meet.
+    // Few names, so that those of nodes and of the infrastructure coincide.
     prop::collection::btree_map(prop_oneof!["[abc]", "[ -;=-~]{1,8}"], values, 0..4)
         .prop_map(|map| map.into_iter().collect())
 }

@@ -1,4 +1,4 @@
-//! Looking for damage: what SQLite itself can find. A change of a value that leaves the structure as it is can't be seen here.
+//! Checks for damage, as far as SQLite itself can find it. A changed value that leaves the structure intact is not detected.
 
 use std::path::Path;
 
@@ -7,27 +7,27 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::open::{identify, store_error, unavailable};
 
-/// The most problems that are told of one file.
+/// Maximum problems that are reported of one file.
 const MAX_REPORTED_PROBLEMS: usize = 20;
 
-/// What was found in a store.
+/// Result of the check of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckReport {
-    /// How many entries can be read.
+    /// Number of entries that can be read.
     pub entries: u64,
-    /// How large the file is.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// How much of it is free, and is used for what comes next.
+    /// Bytes of it that are free, and are used for later writes.
     pub free_bytes: u64,
-    /// What is wrong, in SQLite's words; empty when nothing is.
+    /// Problems in SQLite's words; empty if there are none.
     pub problems: Vec<String>,
 }
 
-/// Checks the store in this file from beginning to end; takes time in proportion to its size, and changes nothing.
+/// Checks the whole store in this file. Blocks; takes time in proportion to its size, and changes nothing.
 ///
 /// # Errors
-/// [`StoreError::Unusable`] for a file that is no store, or one of a newer version; [`StoreError::Unavailable`] when there is
-/// none, or it can't be read.
+/// Returns [`StoreError::Unusable`] for a file that is not a store, or one of a newer version; [`StoreError::Unavailable`] if
+/// there is no file, or it can't be read.
 pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     let connection = open_for_check(path)?;
     let sql = |error: rusqlite::Error| store_error(path, &error);
@@ -43,15 +43,16 @@ pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     Ok(CheckReport { entries, bytes: pages * size, free_bytes: free * size, problems })
 }
 
-/// Writes the store anew, without what is free, so that the file shrinks, and shrinks by itself from then on. It needs as much
-/// room again for a moment, and waits until nobody writes.
+/// Rewrites the store without its free pages, so that the file shrinks, and shrinks by itself from then on. Blocks until nobody
+/// writes. Needs as much room again meanwhile.
 ///
 /// # Errors
-/// As [`check`], and [`StoreError::Unavailable`] when the room or the time is not there.
+/// Fails like [`check`]. Returns [`StoreError::Unusable`] if the store is damaged, and [`StoreError::Unavailable`] if the disk is
+/// full or other processes keep it busy.
 pub fn compact(path: &Path) -> Result<(), StoreError> {
     drop(open_for_check(path)?);
     let connection = crate::open::open(path)?;
-    // What is damaged would be written anew as it is.
+    // Damaged content would be copied as it is.
     if let Some(damage) = find_damage(&connection).map_err(|error| store_error(path, &error))? {
         return Err(crate::open::damaged(path, &damage));
     }
@@ -60,9 +61,10 @@ pub fn compact(path: &Path) -> Result<(), StoreError> {
         .map_err(|error| store_error(path, &error))
 }
 
-/// The first problem of a store, if it has any; cheaper than [`check`]. In a large one, indices are not compared with tables.
+/// Returns the first problem of a store, if it has any; cheaper than [`check`]. In a large one, indices are not compared with
+/// tables.
 pub(crate) fn find_damage(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    /// Of so many pages (100 MiB) all is looked at within about a second.
+    /// Maximum pages (100 MiB) of a full check, which takes about a second.
     const FULL_CHECK_MAX_PAGES: u64 = 25_600;
     let check =
         if pragma(connection, "page_count")? <= FULL_CHECK_MAX_PAGES { "integrity_check" } else { "quick_check" };
@@ -80,10 +82,10 @@ fn open_for_check(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// What one of SQLite's checks says. One that breaks off over what it reads has found something, too.
+/// Runs one of SQLite's checks and returns the problems. One that fails on corrupt content has found a problem, too.
 fn run_check(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
     let mut found = Vec::new();
-    let mut look = || -> rusqlite::Result<()> {
+    let mut collect = || -> rusqlite::Result<()> {
         let mut statement = connection.prepare(&format!("PRAGMA {check}({MAX_REPORTED_PROBLEMS})"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -91,11 +93,11 @@ fn run_check(connection: &Connection, check: &str) -> rusqlite::Result<Vec<Strin
         }
         Ok(())
     };
-    match look() {
+    match collect() {
         Err(error) if crate::open::is_corruption(&error) => found.push(error.to_string()),
-        looked => looked?,
+        outcome => outcome?,
     }
-    found.retain(|said| said != "ok");
+    found.retain(|line| line != "ok");
     Ok(found)
 }
 

@@ -1,5 +1,5 @@
-//! What each access costs, counted in steps of SQLite's virtual machine: nothing may cost more because there is more of what it
-//! is not about. A range without an end, or a statement without an index, is found here.
+//! Tests of the cost of each access, counted in steps of SQLite's virtual machine: it may not grow with unrelated entries. They
+//! find a range without an end, or a statement without an index.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::{lease, read, watch, write};
 
-/// Entries of others, before and after what is asked for, and as many that were removed.
+/// Unrelated entries, before and after those that are accessed, and as many that were removed.
 const FEW_ENTRIES: u64 = 20;
 const MANY_ENTRIES: u64 = 4000;
 
@@ -18,7 +18,7 @@ fn put(key: String) -> Write {
     Write::Put { key, value: b"{}".to_vec(), lease: None }
 }
 
-/// A store with a small infrastructure in the middle of many entries, and of many that were removed.
+/// Creates a store with a small infrastructure amid `others` entries, and as many that were removed.
 fn store(others: u64) -> (tempfile::TempDir, Connection, u64) {
     let directory = tempfile::tempdir().expect("a directory");
     let connection = crate::open::open(&directory.path().join("state.db")).expect("a store");
@@ -89,7 +89,7 @@ fn nothing_costs_more_with_what_it_is_not_about() {
     ];
     let ((_here, mut small, early), (_there, mut large, late)) = (store(FEW_ENTRIES), store(MANY_ENTRIES));
     for (what, access) in accesses {
-        // Statements are prepared the first time, which is counted, too.
+        // The first call prepares the statements, which is counted, too.
         let (few, many) = (
             count_steps(&mut small, |store| access(store, early)),
             count_steps(&mut large, |store| access(store, late)),

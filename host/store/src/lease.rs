@@ -1,13 +1,13 @@
-//! Leases: rows with an end. A lease is measured with the machine's wall clock, since several processes have to agree on it.
-//! When the clock jumps back behind a lease's last renewal, the lease is taken to have begun now, so that it can't outlive
-//! its time by the jump.
+//! Leases: rows with an expiry time. It is measured with the machine's wall clock, since several processes have to agree on it.
+//! If the clock jumps back behind a lease's last renewal, the lease counts as renewed now, so that it can't outlive its time by
+//! the jump.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use occopus_engine::ports::LeaseId;
 use rusqlite::{Connection, params};
 
-/// Milliseconds since 1970.
+/// Returns the milliseconds since 1970.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -35,13 +35,13 @@ pub(crate) fn keep_alive(connection: &Connection, lease: LeaseId) -> rusqlite::R
     Ok(kept > 0)
 }
 
-/// Ends a lease; the entries go with the next purge, which the caller runs in the same transaction.
+/// Ends a lease; its entries are removed by the next purge, which the caller runs in the same transaction.
 pub(crate) fn revoke(connection: &Connection, lease: LeaseId) -> rusqlite::Result<()> {
     connection.prepare_cached("UPDATE lease SET expires = 0 WHERE id = ?1")?.execute([lease.cast_signed()])?;
     Ok(())
 }
 
-/// The keys that hang on ended leases. The leases are removed; the caller removes the keys.
+/// Removes the leases that have ended, and returns their keys, which the caller removes.
 pub(crate) fn purge(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let now = now();
     connection

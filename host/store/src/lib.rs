@@ -1,8 +1,8 @@
-//! Where state lives: the engine's [`Store`](occopus_engine::ports::Store) in one SQLite file.
+//! The engine's [`Store`](occopus_engine::ports::Store) in one SQLite file.
 //!
-//! Several processes may use one file at once. Writes are durable when they return: SQLite runs in WAL mode with
-//! `synchronous=FULL`, so that a power cut takes nothing that was acknowledged. Writers that wait at the same time share one
-//! such step (group commit).
+//! Several processes may use one file concurrently. Writes are durable when they return: SQLite runs in WAL mode with
+//! `synchronous=FULL`, so that a power cut loses nothing that was acknowledged. Writers that wait at the same time share one
+//! commit (group commit). The meaning of keys and values is not known here.
 
 mod check;
 mod lease;

@@ -1,4 +1,4 @@
-//! Opening the file: who may read it, whose it is, and of which version.
+//! Opening of the file: permissions, identification, migration to the current version, and SQLite's errors in plain words.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -13,14 +13,14 @@ use url::Url;
 /// Marks a SQLite file as ours: "occo".
 const APPLICATION_ID: i32 = 0x6f63_636f;
 
-/// How long SQLite waits by itself for another process that writes.
+/// Time that SQLite itself waits for another process that writes.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long it is tried again after that: a process that was stopped in the middle of a write keeps all others waiting.
+/// Time for which a call is retried after that: a process that was stopped in the middle of a write keeps all others waiting.
 const BUSY_RETRY_LIMIT: Duration = Duration::from_secs(30);
 const BUSY_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What brings a store from one version to the next. Append only; the version is the number of steps done.
+/// Migrations from each version to the next. Append only; the version is the number of steps done.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE entry (
         key TEXT PRIMARY KEY,
@@ -44,7 +44,7 @@ const MIGRATIONS: &[&str] = &["
     INSERT INTO counter VALUES (0);
 "];
 
-/// A connection to the store in this file; makes it when there is none.
+/// Opens a connection to the store in this file, and creates the file, with its directory, if there is none.
 pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     if let Some(parent) = path.parent() {
         std::fs::DirBuilder::new()
@@ -53,7 +53,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
             .create(parent)
             .map_err(|error| unavailable(path, &format!("its directory can't be made: {error}")))?;
     }
-    // SQLite would make the file readable by others, and its companions take over the file's mode.
+    // SQLite would make the file readable by others; its companion files get the file's mode.
     match OpenOptions::new().create(true).append(true).mode(0o600).open(path) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem && path.is_file() => return open_read_only(path),
@@ -62,44 +62,45 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     let sql = |error: rusqlite::Error| store_error(path, &error);
     let mut connection = Connection::open(path).map_err(sql)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
-    // Before anything is changed in it: it may be another program's.
+    // First of all, since the file may be another program's: nothing in it is changed before.
     identify(&connection, path)?;
     retry_while_busy(|| prepare(&connection)).map_err(sql)?;
     migrate(&mut connection, path)?;
     Ok(connection)
 }
 
-/// Tries again for a while what other processes keep from being done. Nothing was done when it says so.
+/// Retries `work` while other processes keep the file busy, at most for [`BUSY_RETRY_LIMIT`] after the first attempt began.
+/// Blocks. A busy error means that nothing was done.
 pub(crate) fn retry_while_busy<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         match work() {
-            Err(error) if is_busy(&error) && begun.elapsed() < BUSY_RETRY_LIMIT => {
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_RETRY_LIMIT => {
                 std::thread::sleep(BUSY_RETRY_INTERVAL)
             }
-            done => return done,
+            outcome => return outcome,
         }
     }
 }
 
-/// Whether other processes were in the way.
+/// Returns true if other processes kept the file busy.
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed))
 }
 
-/// Whether there was no room on the disk. One without room for the journal's index is told like a broken one.
+/// Returns true if the disk was full. SQLite reports one without room for the journal's index like a broken one.
 pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
 }
 
-/// Whether what was read is not what SQLite writes.
+/// Returns true if the content is not what SQLite writes.
 pub(crate) fn is_corruption(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Nobody can write to it, so it may be read without locks. What a process that died had not yet moved from the journal into
-/// the file can't be seen this way.
+/// Opens a store on a read-only disk. Nobody can write to it, so it is read without locks. The journal is not read this way, so
+/// a store that has one is refused.
 fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     let mut journal = path.as_os_str().to_owned();
     journal.push("-wal");
@@ -111,13 +112,13 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(url, flags).map_err(|error| store_error(path, &error))?;
     match identify(&connection, path)? {
-        FileContent::Store(done) if done == MIGRATIONS.len() => Ok(connection),
+        FileContent::Store(version) if version == MIGRATIONS.len() => Ok(connection),
         _ => Err(unavailable(path, "its disk is read-only, and it is not of this version of Occopus")),
     }
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    // Has an effect on new files only: pages that have become free can be given back without writing the file anew.
+    // Has an effect on new files only: free pages can be returned to the disk without rewriting the file.
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
@@ -131,12 +132,12 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     }
     let sql = |error: rusqlite::Error| store_error(path, &error);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
-    // Another process may have done it.
-    let done = match identify(&transaction, path)? {
+    // Another process may have migrated it meanwhile.
+    let version = match identify(&transaction, path)? {
         FileContent::Empty => 0,
-        FileContent::Store(done) => done,
+        FileContent::Store(version) => version,
     };
-    for step in MIGRATIONS.iter().skip(done) {
+    for step in MIGRATIONS.iter().skip(version) {
         transaction.execute_batch(step).map_err(sql)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
@@ -146,16 +147,16 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     transaction.commit().map_err(sql)
 }
 
-/// What a file is.
+/// Content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileContent {
     /// An empty database.
     Empty,
-    /// A store of this version, which this program can read.
+    /// A store of this version, which this program supports.
     Store(usize),
 }
 
-/// Says what a file is, and refuses all that this program can't read, in words.
+/// Identifies the content of a file. Fails if this program can't read it.
 pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<FileContent, StoreError> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let read = || -> rusqlite::Result<_> {
@@ -169,11 +170,11 @@ pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<FileConte
             Err(unusable(path, "it is a database of another program. Name another file"))
         }
         (_, version, _) => match usize::try_from(version) {
-            Ok(done @ 1..) if done <= known => Ok(FileContent::Store(done)),
-            Ok(done @ 1..) => Err(unusable(
+            Ok(version @ 1..) if version <= known => Ok(FileContent::Store(version)),
+            Ok(version @ 1..) => Err(unusable(
                 path,
                 &format!(
-                    "it was written by a newer version of Occopus (format {done}; this program knows up to {known}). \
+                    "it was written by a newer version of Occopus (format {version}; this program knows up to {known}). \
                      Use that version, or name another file"
                 ),
             )),
@@ -196,7 +197,7 @@ fn unusable(path: &Path, why: &str) -> StoreError {
     StoreError::Unusable { message: format!("the store {} can't be used: {why}", path.display()) }
 }
 
-/// It can be read as far as it is readable, and nothing is written to it any more.
+/// Returns the error of a damaged store: it is read as far as possible, and no longer written.
 pub(crate) fn damaged(path: &Path, damage: &str) -> StoreError {
     let damage = damage.split_whitespace().collect::<Vec<_>>().join(" ");
     unusable(
@@ -207,7 +208,7 @@ pub(crate) fn damaged(path: &Path, damage: &str) -> StoreError {
     )
 }
 
-/// SQLite's errors in words of what to do.
+/// Returns an error of SQLite in plain words, with what to do.
 pub(crate) fn store_error(path: &Path, error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => unusable(path, "it is not a database. Move it away, or name another file"),
@@ -215,7 +216,7 @@ pub(crate) fn store_error(path: &Path, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DiskFull) => {
             unavailable(path, "the disk is full. Nothing was written; make room and try again")
         }
-        // A disk without room for the journal's index is told like a broken one.
+        // SQLite reports a disk without room for the journal's index like a broken one.
         Some(ErrorCode::SystemIoFailure) => {
             let message = format!("reading or writing failed ({error}). Is the disk full, or broken?");
             unavailable(path, &message)

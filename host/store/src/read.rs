@@ -1,4 +1,4 @@
-//! Reading entries. An entry whose lease has ended is not there, even before a write removes it.
+//! Reading of entries. An entry whose lease has ended is not returned, even before a write removes it.
 
 use occopus_engine::ports::{Entry, Revision};
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -9,22 +9,22 @@ use crate::lease::now;
 const LIVE_ENTRY_CONDITION: &str = "(entry.lease IS NULL OR EXISTS (
     SELECT 1 FROM lease WHERE lease.id = entry.lease AND lease.expires > ?1))";
 
-/// Where a range of keys ends. It is bound in every statement, also where nothing ends it: SQLite reads an index only as far
-/// as a condition of the plain form `key < ?` says, and to the end of the table otherwise.
+/// Upper end of a range of keys. It is bound in every statement, even if unbounded: SQLite limits the scan of an index only by a
+/// condition of the plain form `key < ?`, and scans to the end of the table otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RangeEnd {
-    /// Before this text.
+    /// All keys before this text.
     Before(String),
-    /// With the last key there is.
+    /// All keys.
     Unbounded,
 }
 
 impl RangeEnd {
-    /// The end of all keys that start with this.
+    /// Returns the end of all keys that start with `prefix`.
     pub(crate) fn of_prefix(prefix: &str) -> Self {
         let mut end: Vec<char> = prefix.chars().collect();
         while let Some(last) = end.pop() {
-            // The next scalar value; surrogates are no characters.
+            // The next scalar value; surrogates are not characters.
             let next = match last {
                 '\u{d7ff}' => Some('\u{e000}'),
                 other => char::from_u32(u32::from(other) + 1),
@@ -42,7 +42,7 @@ impl ToSql for RangeEnd {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Before(text) => ValueRef::Text(text.as_bytes()),
-            // SQLite puts every BLOB after every text.
+            // SQLite orders every BLOB after every text.
             Self::Unbounded => ValueRef::Blob(&[]),
         }))
     }
@@ -52,7 +52,7 @@ pub(crate) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry { key: row.get(0)?, value: row.get(1)?, created: unsigned(row, 2)?, modified: unsigned(row, 3)? })
 }
 
-/// SQLite's integers are signed; ours never go below zero.
+/// Reads an unsigned integer. SQLite's integers are signed; ours are never negative.
 pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::unsigned_abs)
 }
@@ -74,7 +74,7 @@ pub(crate) fn range(
 ) -> rusqlite::Result<Vec<Entry>> {
     // Keys are compared by their bytes, as UTF-8 text is in SQLite by default; `after` may lie before the prefix.
     let from = match after {
-        // No text lies between these two.
+        // No text lies between `after` and this.
         Some(after) if after >= prefix => format!("{after}\0"),
         _ => prefix.to_owned(),
     };

@@ -1,4 +1,4 @@
-//! The store: one thread that writes, one connection that reads.
+//! The store: a thread that writes, and a connection that reads.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel, sync_channel};
@@ -15,10 +15,10 @@ use crate::users_file::UsersFile;
 use crate::writer::{Job, WriteOutcome, WriteTask, Writer};
 use crate::{check, lease, read, watch as watching, write};
 
-/// How long to wait at the end for what is still being written.
+/// Time that [`SqliteStore::quiesce`] waits for pending writes.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The engine's store in one SQLite file. Cheap to clone.
+/// The engine's store in one SQLite file. Cheap to clone; clones share the connection and the writing thread.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<StoreInner>,
@@ -29,14 +29,14 @@ struct StoreInner {
     reader: Mutex<Connection>,
     writer: Sender<Job>,
     file_status: Arc<FileStatus>,
-    /// Raised after every write of this process.
+    /// Notified after every write of this process.
     write_notifications: watch::Receiver<()>,
 }
 
-/// In which state the file is.
+/// State of the file.
 pub(crate) struct FileStatus {
     pub(crate) users_file: UsersFile,
-    /// Found once: then nothing is written any more.
+    /// Damage, once it is found. Nothing is written from then on.
     damage: OnceLock<String>,
 }
 
@@ -51,60 +51,60 @@ impl FileStatus {
 }
 
 impl SqliteStore {
-    /// Opens the store in this file, and makes it (with its directory) when there is none. When the last process that wrote to
-    /// it was interrupted, it is checked first, which takes time in proportion to its size; one that is damaged can be read as
-    /// far as that goes, and takes no writes: [`SqliteStore::damage`].
+    /// Opens the store in this file, and creates it (with its directory) if there is none. Blocks. If the last process that wrote
+    /// to it was interrupted, it is checked first, which takes time in proportion to its size; a damaged one is read as far as
+    /// possible, and refuses writes: [`SqliteStore::damage`].
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] for a file that is no store, or one of a newer version; [`StoreError::Unavailable`] when
+    /// Returns [`StoreError::Unusable`] for a file that is not a store, or one of a newer version; [`StoreError::Unavailable`] if
     /// it can't be read or written.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
         let reader = open(&path)?;
-        let presence = UsersFile::acquire(&path);
-        let (was_unclean, damage) = (presence.was_unclean(), OnceLock::new());
+        let users_file = UsersFile::acquire(&path);
+        let (was_unclean, damage) = (users_file.was_unclean(), OnceLock::new());
         if was_unclean {
             match check::find_damage(&reader).map_err(|error| store_error(&path, &error))? {
                 Some(found) => drop(damage.set(found)),
-                None => presence.mark_checked(),
+                None => users_file.mark_checked(),
             }
         }
-        let health = Arc::new(FileStatus { users_file: presence, damage });
+        let file_status = Arc::new(FileStatus { users_file, damage });
         let (writer, jobs) = channel();
-        let (told, written) = watch::channel(());
-        let writing =
-            Writer { path: path.clone(), file_status: health.clone(), write_notifier: told, connection: None };
+        let (notifier, notifications) = watch::channel(());
+        let writer_thread =
+            Writer { path: path.clone(), file_status: file_status.clone(), write_notifier: notifier, connection: None };
         std::thread::Builder::new()
             .name("occopus-store".to_owned())
-            .spawn(move || writing.run(&jobs))
+            .spawn(move || writer_thread.run(&jobs))
             .map_err(|error| StoreError::Unavailable { message: format!("no thread for the store: {error}") })?;
         Ok(Self {
             shared: Arc::new(StoreInner {
                 path,
                 reader: Mutex::new(reader),
                 writer,
-                file_status: health,
-                write_notifications: written,
+                file_status,
+                write_notifications: notifications,
             }),
         })
     }
 
-    /// Why nothing is written to the store any more, if it is damaged.
+    /// Returns the error of every write, if the store is damaged.
     pub fn damage(&self) -> Option<StoreError> {
         self.shared.file_status.damage().map(|damage| crate::open::damaged(&self.shared.path, damage))
     }
 
-    /// Says that this process has written all it had to write: the next one need not check the store. Waits a moment for what
-    /// is being written. It can be written to afterwards, too.
+    /// Marks the store as clean after pending writes, so that the next process need not check it. Blocks until then, at most 5
+    /// seconds. Later writes are allowed.
     pub fn quiesce(&self) {
-        let (done, told) = sync_channel(1);
+        let (done, finished) = sync_channel(1);
         if self.shared.writer.send(Job::Quiesce(done)).is_ok() {
-            // What takes longer is checked by whoever opens it next.
-            let _ = told.recv_timeout(FLUSH_TIMEOUT);
+            // After a time-out the store stays marked, and whoever opens it next checks it.
+            let _ = finished.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 
-    /// Reads off the asynchronous threads.
+    /// Runs a read on a blocking thread.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -127,19 +127,19 @@ impl SqliteStore {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<WriteOutcome> + Send + 'static,
     ) -> Result<WriteOutcome, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let ended = || StoreError::Unknown { message: "the store's writer has ended".to_owned() };
-        self.shared.writer.send(Job::Work(WriteTask { work: Box::new(work), reply: answer })).map_err(|_| ended())?;
-        answered.await.map_err(|_| ended())?
+        let (reply, received) = oneshot::channel();
+        let writer_ended = || StoreError::Unknown { message: "the store's writer has ended".to_owned() };
+        self.shared.writer.send(Job::Work(WriteTask { work: Box::new(work), reply })).map_err(|_| writer_ended())?;
+        received.await.map_err(|_| writer_ended())?
     }
 
-    /// Told after every write of this process.
+    /// Returns a receiver that is notified after every write of this process.
     pub(crate) fn write_notifications(&self) -> watch::Receiver<()> {
         self.shared.write_notifications.clone()
     }
 }
 
-/// What a job gives back, when it is not of the kind that was asked for. Can't happen; said in words all the same.
+/// Returns the error for an outcome that is not of the requested kind, which can't happen.
 fn mismatched_reply() -> StoreError {
     StoreError::Unknown { message: "internal error: mismatched reply from the store".to_owned() }
 }

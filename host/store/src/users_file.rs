@@ -1,9 +1,9 @@
-//! Who uses a store now, and whether the last one left it in good order.
+//! Detection of an interrupted last user of a store.
 //!
-//! Beside the store lies a small file, `STORE-users`. Whoever uses the store holds a shared lock on it, and whoever writes puts
-//! a word into it before. Who leaves as the last one takes the word out. So the word without anybody's lock says that the last
-//! user was killed, or that the power went: then what is in the store is checked before it is believed. Where there are no
-//! locks, nothing is known, and nothing is checked.
+//! Beside the store lies a small file, `STORE-users`. Each user of the store holds a shared lock on it, and writes a mark into it
+//! before the first write to the store. The last user that leaves removes the mark. A mark without a lock means that the last
+//! user was killed, or that the power failed: then the store is checked before it is used. Where locks do not work, nothing is
+//! checked.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -11,20 +11,20 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Stands in the file while there is something that could be lost.
+/// Content of the file while there are writes that could be lost.
 const DIRTY_MARK: &[u8] = b"written\n";
 
-/// The place of one user among those of a store.
+/// A user's lock on the users file of a store.
 pub(crate) struct UsersFile {
-    /// None where it can't be made or locked.
+    /// `None` if it can't be created or locked.
     file: Option<File>,
     was_unclean: bool,
-    /// Our word is in it.
+    /// Set when this process has written its mark.
     is_marked_dirty: AtomicBool,
 }
 
 impl UsersFile {
-    /// Takes a place among the users of the store in this file.
+    /// Registers a user of the store in this file. Never fails: without a lock, nothing is detected.
     pub(crate) fn acquire(store: &Path) -> Self {
         let nobody = Self { file: None, was_unclean: false, is_marked_dirty: AtomicBool::new(false) };
         let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(users_file_path(store));
@@ -37,12 +37,12 @@ impl UsersFile {
         Self { file: Some(file), was_unclean, ..nobody }
     }
 
-    /// Whether nobody used the store, and the last one who did was interrupted.
+    /// Returns true if nobody else uses the store, and its last user was interrupted.
     pub(crate) fn was_unclean(&self) -> bool {
         self.was_unclean
     }
 
-    /// Says, before the first write, that something is going to be written. An error costs a check that would be made later.
+    /// Writes the mark before the first write. If that fails, an interruption is not detected.
     pub(crate) fn mark_dirty(&self) {
         if self.is_marked_dirty.swap(true, Ordering::AcqRel) {
             return;
@@ -54,21 +54,21 @@ impl UsersFile {
         }
     }
 
-    /// Everything that was written is there. The next write says again that something is written.
+    /// Removes the mark once everything is written. The next write sets it again.
     pub(crate) fn mark_clean(&self) {
         if self.is_marked_dirty.swap(false, Ordering::AcqRel) {
             self.clear_mark();
         }
     }
 
-    /// It was interrupted, and nothing is wrong with it all the same.
+    /// Removes the mark of an interrupted user after a check that found no damage.
     pub(crate) fn mark_checked(&self) {
         self.clear_mark();
     }
 
     fn clear_mark(&self) {
         let Some(file) = self.file.as_ref() else { return };
-        // Others who are here do it when they leave.
+        // Other users do it when they leave.
         if file.try_lock().is_ok() {
             let _ = file.set_len(0);
         }

@@ -1,5 +1,5 @@
-//! Watching: what changed since a revision, again and again. Other processes tell nothing, so the file is looked at in
-//! short intervals; `data_version` says for almost nothing whether another process has written.
+//! Watches: streams of the changes after a revision. Writes of this process notify them; for those of other processes, the
+//! revision in the file is polled.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use crate::SqliteStore;
 use crate::read::{RangeEnd, entry, revision, unsigned};
 
-/// Between two looks at the file.
+/// Time between two polls of the file.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 struct Watcher {
@@ -22,10 +22,10 @@ struct Watcher {
 }
 
 pub(crate) fn changes(store: SqliteStore, prefix: String, after: Revision) -> Changes {
-    let watching = Watcher { store, prefix, seen: after, ready: VecDeque::new() };
-    Box::pin(stream::unfold(watching, |mut watching| async {
-        let next = watching.next().await;
-        Some((next, watching))
+    let watcher = Watcher { store, prefix, seen: after, ready: VecDeque::new() };
+    Box::pin(stream::unfold(watcher, |mut watcher| async {
+        let next = watcher.next().await;
+        Some((next, watcher))
     }))
 }
 
@@ -48,7 +48,7 @@ impl Watcher {
     }
 }
 
-/// The newest revision, and what changed after `seen` up to it, in the order of the revisions.
+/// Returns the newest revision, and the changes after `seen` up to it, in the order of the revisions.
 pub(crate) fn changes_since(
     connection: &Connection,
     prefix: &str,
@@ -64,7 +64,7 @@ pub(crate) fn changes_since(
         let entry = entry(row)?;
         Ok(Change { revision: entry.modified, key: entry.key.clone(), entry: Some(entry) })
     };
-    // By itself, SQLite would go through all keys with the prefix: all of the store, for those who watch everything.
+    // Without the hint, SQLite would scan all keys with the prefix: the whole store, for a watch of everything.
     let mut changes = transaction
         .prepare_cached(
             "SELECT key, value, created, modified FROM entry INDEXED BY entry_by_revision

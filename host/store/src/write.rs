@@ -1,4 +1,4 @@
-//! Transactions on one connection, inside a transaction of SQLite that the caller began.
+//! Transactions of the engine on one connection, inside a transaction of SQLite that the caller began.
 
 use occopus_engine::ports::{CommitOutcome, Compare, LeaseId, Revision, Transaction, Write};
 use rusqlite::{Connection, params};
@@ -6,10 +6,11 @@ use rusqlite::{Connection, params};
 use crate::lease;
 use crate::read::{self, RangeEnd};
 
-/// Revisions whose removals are kept for watchers. A watcher that lags behind by more misses some, and sees their absence when it reads.
+/// Revisions whose removals are kept for watchers. A watcher that lags behind by more misses some; it finds the entries absent
+/// when it reads.
 const MAX_KEPT_REMOVALS: u64 = 100_000;
 
-/// Checks and writes. All of a batch's transactions, expired leases first.
+/// Compares and writes; returns [`CommitOutcome::Conflict`] without writing if a comparison fails.
 pub(crate) fn apply(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<CommitOutcome> {
     for compare in &transaction.compares {
         let Compare::Modified(key, wanted) = compare;
@@ -32,7 +33,7 @@ pub(crate) fn apply(connection: &Connection, transaction: &Transaction) -> rusql
     Ok(CommitOutcome::Committed(revision))
 }
 
-/// Removes what hung on leases that have ended.
+/// Removes the entries of leases that have ended.
 pub(crate) fn purge(connection: &Connection) -> rusqlite::Result<()> {
     let expired = lease::purge(connection)?;
     if !expired.is_empty() {
@@ -91,7 +92,7 @@ fn record_removal(connection: &Connection, revision: Revision, key: &str) -> rus
     prune_removals(connection, revision)
 }
 
-/// Forgets removals that no watcher waits for any more. Costs next to nothing when there are none.
+/// Forgets the removals of old revisions. Cheap if there are none.
 fn prune_removals(connection: &Connection, revision: Revision) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM removed WHERE revision < ?1")?

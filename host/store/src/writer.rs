@@ -1,4 +1,4 @@
-//! The thread that writes: takes all that waits, and makes it durable in one step.
+//! The thread that writes: takes all waiting tasks, and commits them in one durable transaction.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::open::{is_corruption, is_full, open, retry_while_busy, store_error};
 use crate::sqlite::FileStatus;
 use crate::write;
 
-/// The most jobs that share one durable step; bounds how long the first one waits.
+/// Maximum tasks of one transaction; bounds how long the first one waits.
 const MAX_GROUP_TASKS: usize = 512;
-/// After so long without a job, there is time to give back what the file does not need.
+/// Time without a job after which free pages are returned to the disk.
 const VACUUM_IDLE_DELAY: Duration = Duration::from_secs(5);
-/// Where there is always something to do, that is done once in so many steps.
+/// Number of transactions after which that is done in a store that is never idle.
 const VACUUM_EVERY_STEPS: u32 = 4096;
-/// Free pages that are kept for what comes next, 4 MiB, beside a quarter of the file.
+/// Free pages (4 MiB) that are always kept for later writes. More are returned only if they are a quarter of the file.
 const MIN_KEPT_FREE_PAGES: u64 = 1024;
-/// With less free on the disk, the journal is moved into the file after each step, before it grows: later there might be no
-/// room to do so. By itself, SQLite does it when the journal has 4 MiB.
+/// Free bytes of the disk below which the journal is moved into the file after each transaction, before it grows: later there
+/// might be no room to do so. By itself, SQLite does it when the journal has 4 MiB.
 const LOW_DISK_BYTES: u64 = 16 << 20;
-/// Pages that are given back in one step. Writers wait for it.
+/// Pages that are returned to the disk at once. Writers wait for it.
 const VACUUM_BATCH_PAGES: u32 = 512;
 
-/// Something to do inside a transaction of SQLite. It may be begun again.
+/// Work inside a transaction of SQLite. It may be run again after a rollback.
 pub(crate) type Work = Box<dyn Fn(&Connection) -> rusqlite::Result<WriteOutcome> + Send>;
 
 pub(crate) enum WriteOutcome {
@@ -39,7 +39,7 @@ pub(crate) enum WriteOutcome {
 
 pub(crate) enum Job {
     Work(WriteTask),
-    /// Nothing more is going to be written for now. Told when all that came before is done.
+    /// Marks the store as clean, since nothing more is written for now. The reply is sent when all earlier jobs are done.
     Quiesce(SyncSender<()>),
 }
 
@@ -48,22 +48,22 @@ pub(crate) struct WriteTask {
     pub(crate) reply: oneshot::Sender<Result<WriteOutcome, StoreError>>,
 }
 
-/// What the writing thread works with.
+/// State of the writing thread.
 pub(crate) struct Writer {
     pub(crate) path: PathBuf,
     pub(crate) file_status: Arc<FileStatus>,
     pub(crate) write_notifier: watch::Sender<()>,
-    /// Opened by the first write: a program that only reads does not pay for it.
+    /// Opened by the first write, so that a program that only reads does not pay for it.
     pub(crate) connection: Option<Connection>,
 }
 
 impl Writer {
-    /// Until nobody can send a job any more.
+    /// Runs jobs until all senders are dropped. Blocks.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
         let mut steps = 0_u32;
-        let mut later = None;
+        let mut pending = None;
         loop {
-            let first = match later.take() {
+            let first = match pending.take() {
                 Some(job) => job,
                 None => match self.next_job(jobs) {
                     Ok(job) => job,
@@ -84,8 +84,8 @@ impl Writer {
             {
                 match next {
                     Job::Work(task) => group.push(task),
-                    rest => {
-                        later = Some(rest);
+                    job => {
+                        pending = Some(job);
                         break;
                     }
                 }
@@ -107,7 +107,7 @@ impl Writer {
     }
 
     fn next_job(&self, jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
-        // Without a write of ours there is nothing to give back.
+        // Without a write of this process there is nothing to return.
         match self.connection {
             Some(_) => jobs.recv_timeout(VACUUM_IDLE_DELAY),
             None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -116,9 +116,9 @@ impl Writer {
 
     fn quiesce(&self, job: Job) {
         self.mark_clean();
-        if let Job::Quiesce(done) = job {
-            // Nobody waits any more: fine.
-            let _ = done.send(());
+        if let Job::Quiesce(reply) = job {
+            // Fails only if nobody waits any more.
+            let _ = reply.send(());
         }
     }
 
@@ -129,8 +129,8 @@ impl Writer {
         self.file_status.users_file.mark_dirty();
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => match open(&self.path) {
-                Ok(opened) => none.insert(opened),
+            slot => match open(&self.path) {
+                Ok(opened) => slot.insert(opened),
                 Err(error) => return fail_all(group, &error),
             },
         };
@@ -138,11 +138,11 @@ impl Writer {
             Ok(outcomes) => {
                 send_replies(&self.path, group, outcomes);
                 if is_disk_almost_full(&self.path) {
-                    // What is in the journal is as durable as what is in the file.
+                    // Failing is harmless: the journal is as durable as the file.
                     let _ = checkpoint(connection, "PASSIVE");
                 }
             }
-            // One that there is no room for must not keep the others from being written.
+            // A task that there is no room for must not fail the others.
             Err(error) if is_full(&error) && group.len() > 1 => {
                 for task in group {
                     match commit_or_make_room(connection, std::slice::from_ref(&task)) {
@@ -160,10 +160,10 @@ impl Writer {
         }
     }
 
-    /// Gives room back to the disk when much of the file has become free.
+    /// Returns free pages to the disk if much of the file has become free.
     fn vacuum(&self) {
         let Some(connection) = &self.connection else { return };
-        let given = || -> rusqlite::Result<()> {
+        let vacuum = || -> rusqlite::Result<()> {
             let free = pragma(connection, "freelist_count")?;
             if free <= MIN_KEPT_FREE_PAGES || free < pragma(connection, "page_count")? / 4 {
                 return Ok(());
@@ -173,22 +173,23 @@ impl Writer {
             while rows.next()?.is_some() {}
             Ok(())
         };
-        // It is done another time.
-        let _ = given();
+        // An error is ignored: it is done another time.
+        let _ = vacuum();
     }
 }
 
-/// One durable step: what became of each job. An error means that nothing of all that was written.
+/// Commits a group in one durable transaction, and returns the outcome of each task. An error means that nothing was written.
+/// Retries while other processes keep the file busy, and once after making room on a full disk.
 fn commit_or_make_room(
     connection: &mut Connection,
     group: &[WriteTask],
 ) -> rusqlite::Result<Vec<rusqlite::Result<WriteOutcome>>> {
     match retry_while_busy(|| commit(connection, group)) {
-        // What is in the journal goes into the file, and the journal is used from its beginning: that may make room.
+        // The journal is moved into the file and truncated, which may make room.
         Err(error) if is_full(&error) && checkpoint(connection, "TRUNCATE").is_ok() => {
             retry_while_busy(|| commit(connection, group))
         }
-        done => done,
+        outcome => outcome,
     }
 }
 
@@ -197,7 +198,7 @@ fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result<()> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()))
 }
 
-/// Whether the disk is almost full.
+/// Returns true if the disk is almost full.
 fn is_disk_almost_full(path: &Path) -> bool {
     rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < LOW_DISK_BYTES)
 }
@@ -207,31 +208,31 @@ fn commit(connection: &mut Connection, group: &[WriteTask]) -> rusqlite::Result<
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     write::purge(&transaction)?;
     for task in group {
-        // A job that fails takes back its own changes, not those of its neighbours.
+        // A task that fails rolls back its own changes, not those of the others.
         let savepoint = transaction.savepoint()?;
-        let done = (task.work)(&savepoint);
-        match done {
+        let outcome = (task.work)(&savepoint);
+        match outcome {
             Ok(_) => savepoint.commit()?,
-            // These are not about the job.
+            // These errors concern the whole group.
             Err(error) if is_full(&error) || is_corruption(&error) => return Err(error),
             Err(_) => savepoint.finish()?,
         }
-        outcomes.push(done);
+        outcomes.push(outcome);
     }
     transaction.commit()?;
     Ok(outcomes)
 }
 
 fn send_replies(path: &Path, group: Vec<WriteTask>, outcomes: Vec<rusqlite::Result<WriteOutcome>>) {
-    for (task, done) in group.into_iter().zip(outcomes) {
-        // Nobody waits any more: fine.
-        let _ = task.reply.send(done.map_err(|error| store_error(path, &error)));
+    for (task, outcome) in group.into_iter().zip(outcomes) {
+        // Fails only if nobody waits any more.
+        let _ = task.reply.send(outcome.map_err(|error| store_error(path, &error)));
     }
 }
 
 fn fail_all(group: Vec<WriteTask>, error: &StoreError) {
     for task in group {
-        // Nobody waits any more: fine.
+        // Fails only if nobody waits any more.
         let _ = task.reply.send(Err(clone_error(error)));
     }
 }

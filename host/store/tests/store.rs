@@ -1,9 +1,9 @@
-//! What the engine relies on, on real files.
+//! Tests of the guarantees that the engine relies on, on real files.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a skip is told, and the killed writer reports by its output"
+    reason = "a skip is reported, and the killed writer reports by its output"
 )]
 
 use std::collections::BTreeMap;
@@ -201,7 +201,7 @@ async fn a_full_disk_writes_nothing() {
     std::process::Command::new("umount").arg("-l").arg(&disk).status().expect("unmounted");
 }
 
-/// A small disk, where the machine lets us make one.
+/// Mounts a small disk; `None` without the permission.
 fn small_disk(fixture: &Fixture, kibibytes: u32) -> Option<PathBuf> {
     let disk = fixture.directory.path().join("disk");
     std::fs::create_dir(&disk).expect("a directory");
@@ -217,7 +217,7 @@ fn small_disk(fixture: &Fixture, kibibytes: u32) -> Option<PathBuf> {
 #[tokio::test]
 async fn a_journal_without_room_to_grow_is_worked_in_and_writes_go_on() {
     let fixture = fixture();
-    // Less than what the journal grows to before SQLite works it in by itself.
+    // Less than the journal's size at which SQLite moves it into the file by itself.
     let Some(disk) = small_disk(&fixture, 2048) else { return };
     let store = SqliteStore::open(disk.join("state.db")).expect("a store");
     for number in 0..600 {
@@ -229,7 +229,7 @@ async fn a_journal_without_room_to_grow_is_worked_in_and_writes_go_on() {
     std::process::Command::new("umount").arg("-l").arg(&disk).status().expect("unmounted");
 }
 
-/// A connection that holds the right to write.
+/// Opens a connection that holds the write lock.
 fn lock_for_writing(path: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(path).expect("opened");
     connection.execute_batch("BEGIN IMMEDIATE").expect("begun");
@@ -243,7 +243,7 @@ async fn who_writes_for_long_is_waited_for() {
     let blocker = lock_for_writing(&fixture.path());
     let waiting = fixture.store.commit(writes(vec![put("a", "2")]));
     let freed = async {
-        // Longer than SQLite itself waits.
+        // Longer than SQLite's own time-out.
         tokio::time::sleep(Duration::from_secs(12)).await;
         drop(blocker);
     };
@@ -264,8 +264,8 @@ async fn other_programs_files_and_odd_versions_are_refused_in_words_and_left_as_
     let connection = rusqlite::Connection::open(fixture.path()).expect("opened");
     for version in [0, -1, i64::from(i32::MIN)] {
         connection.pragma_update(None, "user_version", version).expect("set");
-        let said = open_error(&fixture.path());
-        assert!(said.contains(&format!("number {version}")) && said.contains("damaged"), "{said}");
+        let message = open_error(&fixture.path());
+        assert!(message.contains(&format!("number {version}")) && message.contains("damaged"), "{message}");
     }
     connection.pragma_update(None, "user_version", 1).expect("set");
     assert!(SqliteStore::open(fixture.path()).is_ok());
@@ -288,7 +288,7 @@ async fn after_an_interruption_damage_is_found_told_and_not_written_to() {
     let report = occopus_store::check(&path).expect("checked");
     assert_eq!((report.entries, report.problems), (2000, Vec::new()));
     let Fixture { directory, store } = fixture;
-    // In good order, it is believed without a look at all of it.
+    // A clean store is not checked.
     store.quiesce();
     drop(store);
     let users = path.with_file_name("state.db-users");
@@ -298,15 +298,15 @@ async fn after_an_interruption_damage_is_found_told_and_not_written_to() {
     bytes[middle..middle + 30].iter_mut().for_each(|byte| *byte ^= 0x55);
     std::fs::write(&path, &bytes).expect("written");
     assert!(!occopus_store::check(&path).expect("checked").problems.is_empty());
-    // As a process leaves it that is killed.
+    // As a killed process leaves it.
     std::fs::write(&users, b"written\n").expect("written");
     for _ in 0..2 {
         let store = SqliteStore::open(&path).expect("it can be read");
-        let told = store.damage().expect("it is damaged").to_string();
-        assert!(told.contains("damaged") && told.contains("occopus store check"), "{told}");
+        let damage = store.damage().expect("it is damaged").to_string();
+        assert!(damage.contains("damaged") && damage.contains("occopus store check"), "{damage}");
         assert!(store.get("n/00000/0").await.is_ok(), "what is whole can be read");
-        let refused = store.commit(writes(vec![put("a", "1")])).await;
-        assert!(matches!(&refused, Err(StoreError::Unusable { message }) if *message == told), "{refused:?}");
+        let result = store.commit(writes(vec![put("a", "1")])).await;
+        assert!(matches!(&result, Err(StoreError::Unusable { message }) if *message == damage), "{result:?}");
         assert!(store.grant_lease(Duration::from_secs(1)).await.is_err());
         assert!(occopus_store::compact(&path).is_err());
     }
@@ -329,8 +329,8 @@ async fn after_an_interruption_a_row_that_an_index_lacks_is_found() {
     bytes[at..at + key.len()].copy_from_slice(other);
     std::fs::write(&path, &bytes).expect("written");
     std::fs::write(path.with_file_name("state.db-users"), b"written\n").expect("written");
-    let told = SqliteStore::open(&path).expect("it can be read").damage().expect("it is damaged").to_string();
-    assert!(told.contains("missing from index"), "{told}");
+    let damage = SqliteStore::open(&path).expect("it can be read").damage().expect("it is damaged").to_string();
+    assert!(damage.contains("missing from index"), "{damage}");
     drop(directory);
 }
 
@@ -355,7 +355,7 @@ async fn the_file_shrinks_when_much_is_removed() {
     assert_eq!(fixture.store.get("k").await.expect("ok").expect("k").value, b"1");
 }
 
-/// Not a test by itself: the process that the next test kills. Prints each number once its commit has been acknowledged.
+/// Process that the next test kills; not a test by itself. Prints each number once its commit has been acknowledged.
 #[tokio::test]
 async fn writer_to_be_killed() {
     let Ok(path) = std::env::var("OCCOPUS_TEST_STORE") else { return };

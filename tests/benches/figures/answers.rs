@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use crate::measure::{line, median, ratio};
 
-/// As pieces come from a connection.
+/// Size of the pieces, as they come from a connection.
 const CHUNK_BYTES: usize = 16 << 10;
-/// Of a thousand machines or so.
+/// Size of the answer, as for about a thousand machines.
 const ANSWER_BYTES: usize = 1 << 20;
 
-/// An answer of a cloud: labels, addresses, and here and there an escape.
+/// Returns an answer of a cloud: labels, addresses, and here and there an escape.
 fn answer() -> Vec<u8> {
     let machine = |number: usize| {
         json!({

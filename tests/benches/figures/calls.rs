@@ -36,7 +36,7 @@ pub(crate) fn run() {
     rendering(&tokio, &runtime);
 }
 
-/// The least that a call can do: a driver's answer about one machine, known in advance.
+/// A minimal call: a driver's answer about one machine, known in advance.
 fn least(tokio: &tokio::runtime::Runtime, runtime: &Runtime) {
     let driver = runtime.driver("fixture-driver").expect("the fixture");
     let scope = CallScope { context: context(), section: Arc::new(json!({"type": "fixture-driver"})) };

@@ -1,4 +1,4 @@
-//! What each bundled plugin costs before its first call: bytes, compiling, and loading what was compiled before.
+//! Costs of each bundled plugin before its first call: bytes, compilation, and loading of compiled code.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use occopus_plugins::{Bundled, PLUGINS};
 use crate::measure::{median, time};
 use crate::sandboxes::{bundled, of};
 
-/// Loads it as a process does that has just begun.
+/// Loads a plugin as a process does that has just started.
 fn load(plugin: &Bundled, directory: &Path) {
     let runtime = of(directory, vec![bundled(plugin)]);
     let info = runtime.list().pop().expect("a plugin");

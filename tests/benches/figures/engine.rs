@@ -1,4 +1,4 @@
-//! What engine, sandboxes and store add to the time that the cloud takes.
+//! Overhead of engine, sandboxes and store over the time that the cloud takes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::measure::{amount, cpu, line, peak_memory, ratio, reset_peak_memory};
 use crate::sandboxes::runtime;
 use crate::store::{CountingStore, WriteCounts};
 
-/// Layers in which each node depends on one of the layer below. All have this `resource` section, and these checks.
+/// Returns layers in which each node depends on one of the layer below. All have this `resource` section, and these checks.
 pub(crate) fn layers(layers: usize, width: usize, resource: Value, checks: Value) -> Infrastructure {
     let name = |layer: usize, n: usize| format!("l{layer}-{n}");
     let nodes = (0..layers).flat_map(|layer| {
@@ -31,7 +31,7 @@ pub(crate) fn layers(layers: usize, width: usize, resource: Value, checks: Value
     infrastructure
 }
 
-/// An engine over real sandboxes and the real store, on two threads.
+/// Builds an engine over real sandboxes and the real store, on two threads.
 pub(crate) struct Sandboxed {
     pub(crate) tokio: tokio::runtime::Runtime,
     pub(crate) engine: Engine,
@@ -39,7 +39,7 @@ pub(crate) struct Sandboxed {
     _directory: tempfile::TempDir,
 }
 
-/// Settings without the waits and limits that protect users: machines that nothing checks are ready at once, and an infrastructure
+/// Settings without the waits and limits that protect users: machines without checks are ready at once, and an infrastructure
 /// may have any number of instances.
 pub(crate) fn unbounded_settings() -> Settings {
     let instance_limits = InstanceLimits { per_node: u32::MAX, per_infrastructure: u32::MAX };
@@ -60,7 +60,7 @@ impl Sandboxed {
         ];
         plugins.preload(&wanted, &|_| {}).expect("compiled");
         let engine = Engine::new(plugins, store, Arc::new(SystemClock));
-        // The simulated cloud takes any number of calls at a time; a real one is sent 32 at a time.
+        // The simulated cloud accepts any number of calls at a time; a real one gets 32 at a time.
         let engine = engine.with_settings(Settings { calls_per_endpoint: 2_000, ..unbounded_settings() });
         Self { tokio, engine, written, _directory: directory }
     }
@@ -90,7 +90,7 @@ pub(crate) fn run() {
     }
 }
 
-/// Nodes that take their time: create 1 s, ready 0.5 s later.
+/// Nodes that take time: create 1 s, ready 0.5 s later.
 fn slow() {
     let path = Duration::from_millis(1_500) * 10;
     line("create 1 s, ready 0.5 s later, 10 layers: the critical path", path);
@@ -109,7 +109,7 @@ fn slow() {
     }
 }
 
-/// Nodes that cost nothing.
+/// Nodes that take no time.
 fn free(width: usize, build_limit: Duration, plan_limit: Duration) {
     let nodes = width * 10;
     let sandboxed = Sandboxed::new();

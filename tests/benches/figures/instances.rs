@@ -16,7 +16,7 @@ pub(crate) fn run() {
     let Some(moto) = Moto::start_open("instances") else { return };
     for count in COUNTS {
         println!(" {count} instances");
-        // Once through a proxy, to learn which calls are made.
+        // Once through a proxy, to record the calls.
         let calls = Arc::new(Mutex::new(Vec::new()));
         let heard = calls.clone();
         let proxy = Proxy::in_front_of(&moto.address, move |body| {
@@ -87,7 +87,7 @@ fn home(address: &str, count: usize) -> Occopus {
     occopus
 }
 
-/// A client that does nothing but send and wait.
+/// A client that only sends and waits.
 struct PlainClient {
     address: String,
     stream: BufReader<TcpStream>,
@@ -130,7 +130,7 @@ impl PlainClient {
     }
 }
 
-/// The ids of instances in an answer.
+/// Returns the ids of instances in an answer.
 fn ids(answer: &str) -> Vec<String> {
     let rest = answer.split("<instanceId>").skip(1);
     rest.filter_map(|rest| rest.split('<').next()).map(str::to_owned).collect()

@@ -81,7 +81,7 @@ pub(crate) fn run() {
     count("its peak memory in MiB", f64::from(peak_kib(&occopus)) / 1024.0);
 }
 
-/// The most memory that `occopus validate` has resident, looked at every millisecond.
+/// Returns the highest resident memory of `occopus validate`, sampled every millisecond.
 fn peak_kib(occopus: &Occopus) -> u32 {
     let mut child = occopus.command(["validate", "infra.yaml"]).spawn().expect("starts");
     let status = format!("/proc/{}/status", child.id());

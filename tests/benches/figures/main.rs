@@ -1,4 +1,4 @@
-//! The figures that the project watches: `cargo xtask bench [FILTER]`. Each stands beside a baseline or a limit that was
+//! The figures of the project: `cargo xtask bench [FILTER]`. Each stands beside a baseline or a limit that was
 //! measured in the same run; quote ratios, not absolute times.
 #![expect(clippy::print_stdout, reason = "prints a report")]
 

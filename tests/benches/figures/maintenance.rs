@@ -1,4 +1,4 @@
-//! What it costs to look after nodes that are well.
+//! Costs of the maintenance of healthy nodes.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::{Sandboxed, layers};
 use crate::measure::{amount, cpu, line};
 use crate::store::CountingStore;
 
-/// The engine's own work, in nodes for each second of one core.
+/// The engine's own work, in nodes per second of one core.
 const MIN_NODES_PER_CORE_SECOND: f64 = 20_000.0;
 
 pub(crate) fn run() {
@@ -56,7 +56,7 @@ fn native(nodes: usize) {
     amount("  calls of the cloud", (fakes.cloud.count("observe") - asked) as f64, "");
 }
 
-/// So many nodes, with the `ports` check against a port that answers.
+/// Returns this number of nodes, with the `ports` check against a port that answers.
 fn with_ports(nodes: usize) -> Sandboxed {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -83,7 +83,7 @@ fn idle(nodes: usize, time: Duration) {
     sandboxed.tokio.block_on(async {
         let engine = sandboxed.engine.clone();
         let keeping = tokio::spawn(async move { engine.maintain("bench", options, run).await });
-        // The first pass looks at everything at once.
+        // The first pass surveys everything at once.
         tokio::time::sleep(Duration::from_secs(11)).await;
         let busy = cpu();
         tokio::time::sleep(time).await;

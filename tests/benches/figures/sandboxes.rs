@@ -18,7 +18,7 @@ impl CredentialSource for NoCredentials {
     }
 }
 
-/// With its state in this directory.
+/// Creates a runtime with its state in this directory.
 pub(crate) fn runtime(directory: &Path) -> Arc<Runtime> {
     let fixtures = ["0.1.0/driver.wasm", "simulated.wasm"].map(|name| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins").join(name);
@@ -28,7 +28,7 @@ pub(crate) fn runtime(directory: &Path) -> Arc<Runtime> {
     of(directory, occopus_plugins::PLUGINS.iter().map(bundled).chain(fixtures).collect())
 }
 
-/// With these plugins only.
+/// Creates a runtime with these plugins only.
 pub(crate) fn of(directory: &Path, plugins: Vec<PluginSource>) -> Arc<Runtime> {
     let config = RuntimeConfig {
         cache_dir: directory.join("cache"),

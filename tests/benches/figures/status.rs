@@ -1,4 +1,4 @@
-//! `occopus status` as a whole process, beside the least that the program can do, and the first start of a fresh cache.
+//! `occopus status` as a whole process, beside the minimum of the program, and the first start with a fresh cache.
 
 use std::path::Path;
 

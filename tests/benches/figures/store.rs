@@ -1,4 +1,4 @@
-//! The real store, with a counter of what is written.
+//! The real store, with a counter of its writes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use occopus_engine::ports::{Changes, CommitOutcome, Entry, LeaseId, Revision, Store, StoreError, Transaction, Write};
 use occopus_store::SqliteStore;
 
-/// What was written so far.
+/// Number of writes so far.
 #[derive(Default)]
 pub(crate) struct WriteCounts {
     transactions: AtomicU64,
@@ -17,13 +17,13 @@ pub(crate) struct WriteCounts {
 }
 
 impl WriteCounts {
-    /// Transactions and bytes since the last time that this was asked.
+    /// Returns transactions and bytes since the last call.
     pub(crate) fn take(&self) -> (u64, u64) {
         (self.transactions.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
     }
 }
 
-/// The store in a directory.
+/// Opens the store in a directory.
 pub(crate) struct CountingStore {
     store: SqliteStore,
     written: Arc<WriteCounts>,

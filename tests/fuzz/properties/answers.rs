@@ -1,4 +1,4 @@
-//! Answers of servers in a text: what a driver is asked for, and what it hears.
+//! Answers of servers in a text: the call of a driver, and the answers that it receives.
 //!
 //! The first line names the call and its variants. After each line `~` follows an answer: a line with its status (or `lost`,
 //! `none`) and its headers, separated by tabs, and the body.
@@ -27,10 +27,10 @@ pub(crate) struct Exchange {
     pub(crate) answer: Response,
 }
 
-/// All of a call.
+/// All exchanges of a call.
 pub(crate) type Heard = Rc<RefCell<Vec<Exchange>>>;
 
-/// What a driver says in the end.
+/// Result of a driver.
 pub(crate) enum Said {
     Machine(Observed),
     Machines(Vec<Observed>),
@@ -49,12 +49,12 @@ impl<'a> Input<'a> {
         Self { first: first.trim(), answers: parts.collect() }
     }
 
-    /// Whether the first line has this word.
+    /// Returns whether the first line has this word.
     pub(crate) fn wants(&self, word: &str) -> bool {
         self.first.split_ascii_whitespace().any(|one| one == word)
     }
 
-    /// A host whose server gives these answers, one after the other, and then no more.
+    /// Returns a host whose server gives these answers, one after the other, and then none.
     pub(crate) fn host(&self) -> (FakeHost, Heard) {
         let heard = Heard::default();
         let log = Rc::clone(&heard);
@@ -88,7 +88,7 @@ impl<'a> Input<'a> {
         said
     }
 
-    /// What holds of every driver.
+    /// Asserts the properties of every driver.
     fn check(&self, said: &Said, handles: &[Handle]) {
         match said {
             Said::Machine(machine) => fits(&machine.handle),
@@ -103,7 +103,7 @@ impl<'a> Input<'a> {
             }
             Said::Failed(fault) => {
                 assert!(!fault.code.is_empty() && !fault.message.trim().is_empty(), "{fault:?}");
-                // The host takes it for the machine's absence, which is for `destroy` to prove.
+                // The host takes it for the machine's absence, which `destroy` must prove.
                 let is_absence = fault.reaction == Reaction::NotFound && !self.wants("tail");
                 assert!(!is_absence, "absence is said by an answer and not by a fault: {fault:?}");
             }
@@ -118,7 +118,7 @@ fn fits(handle: &Handle) {
 }
 
 impl Exchange {
-    /// Whether the method is this one and the path, without query, ends so.
+    /// Returns whether the method is this one and the path, without query, ends so.
     pub(crate) fn asked(&self, method: &str, path: &str) -> bool {
         let url = self.request.url.split('?').next().unwrap_or_default();
         self.request.method == method && url.ends_with(path)
@@ -128,7 +128,7 @@ impl Exchange {
         self.answer.is_success()
     }
 
-    /// The body as JSON, read as drivers read it; null when it is none.
+    /// Returns the body as JSON, read as drivers read it; null if it is not JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text()).unwrap_or_default()
     }
@@ -138,7 +138,7 @@ impl Exchange {
     }
 }
 
-/// Whether this text is one of the texts in a value, at any depth.
+/// Returns whether this text is one of the texts in a value, at any depth.
 pub(crate) fn has_text(value: &Value, text: &str) -> bool {
     match value {
         Value::String(own) => own == text,
@@ -148,7 +148,7 @@ pub(crate) fn has_text(value: &Value, text: &str) -> bool {
     }
 }
 
-/// The pieces between lines `~`.
+/// Returns the pieces between lines `~`.
 fn parts(bytes: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     let mut rest = bytes;

@@ -1,7 +1,7 @@
-//! Whatever a guest hands to the host: it is kept within bounds and without secrets, reaches only what is granted, or is refused in
-//! words.
+//! Input of a guest to the host: it is kept within bounds and without secrets, reaches only what is granted, or is refused with
+//! a message.
 //!
-//! The input has fields with `\u{1e}` between them; the first one says what they are.
+//! The input has fields with `\u{1e}` between them; the first one names their kind.
 
 use std::net::IpAddr;
 
@@ -10,17 +10,17 @@ use occopus_runtime::secrets::AwsRequest;
 
 const ENDPOINT: &str = "https://cloud.example.org:8443/v1";
 const AUTHORITY: &str = "cloud.example.org:8443";
-/// Stands in inputs where the guest has the secret, which it got in some way, and where it puts a placeholder.
+/// Markers in inputs, for the secret that the guest has obtained in some way, and for a placeholder.
 const SECRET: &str = "correct-horse-9";
 const PLACEHOLDER: &str = "PLACEHOLDER";
-/// Bounds of the contract, with what stands for what was cut off.
+/// Bounds of the contract, with the marker of text that was cut off.
 const HANDLE: usize = 4 << 10;
 const ADDRESSES: usize = 64;
 const ATTRIBUTES: usize = 256;
 const MESSAGE: usize = (4 << 10) + 8;
 const DETAILS: usize = 32;
 
-/// Hands the fields to the host.
+/// Passes the fields to the host.
 pub(crate) fn hold(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut fields = text.split('\u{1e}').map(str::to_owned);
@@ -127,7 +127,7 @@ fn token(host: &Host, mut fields: impl Iterator<Item = String>) {
     }
 }
 
-/// Lines for the log, endpoints, grants.
+/// Passes the text to the host as a log line, as an endpoint and as a grant.
 fn words(host: &Host, text: &str) {
     for warning in host.log(text) {
         tells_nothing(&format!("{warning:?}"));

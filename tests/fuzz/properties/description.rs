@@ -1,4 +1,4 @@
-//! Whatever a file has in it: it is read or refused, what is told of it lies in it, and what was accepted can be stored, and
+//! Input of a file: it is read or refused, the locations of diagnostics lie in it, and an accepted description can be stored, and
 //! written again.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const NAME: &str = "description";
 const EVENTS: &[&str] = &["nodecreated", "hold"];
-/// Diagnostics that are drawn as a user sees them; others are only looked at.
+/// Number of diagnostics that are rendered as a user sees them; others are only inspected.
 const DRAWN: usize = 3;
 
 /// Reads the input as each kind of file.
@@ -38,7 +38,7 @@ fn as_document(text: &str) -> Result<Infrastructure, Diagnostics> {
     Ok(compiled.infrastructure)
 }
 
-/// With the imports and tags that files may have, among files that it may import.
+/// Reads the input with the imports and tags that files may have, among files that it may import.
 fn as_files(bytes: &[u8]) {
     let folder = Folder::new();
     let file = folder.write("infra.yaml", bytes);
@@ -57,7 +57,7 @@ fn as_files(bytes: &[u8]) {
     check_in(&AuthData::check(&file, &Plugins).diagnostics, &file, &text);
 }
 
-/// As the store keeps it, and as the document that is given to whoever asks for it.
+/// Checks an accepted description in the form of the store, and as the document that clients get.
 fn comes_back(infrastructure: &Infrastructure) {
     let stored = serde_json::to_string(infrastructure).expect("it can be stored");
     let read: Infrastructure = serde_json::from_str(&stored).expect("it can be read again");
@@ -69,7 +69,7 @@ fn comes_back(infrastructure: &Infrastructure) {
     }
 }
 
-/// Without what it remembers of files, and with dependencies in an order of their own.
+/// Removes the locations in files, and sorts the dependencies.
 fn plain(mut infrastructure: Infrastructure) -> Infrastructure {
     for implementation in infrastructure.definitions.values_mut().flatten() {
         implementation.lines.clear();
@@ -110,12 +110,12 @@ fn check_in(diagnostics: &Diagnostics, file: &Path, text: &str) {
     }
 }
 
-/// As YAML counts them.
+/// Splits text into lines as YAML does.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
-/// A folder with a file that can be imported; gone afterwards.
+/// A directory with a file that can be imported; removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -137,7 +137,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left is a temporary file.
+        // A leftover is a temporary file.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever answers in the place of a Docker engine: the driver says that a container is gone only by the engine's own word.
+//! Answers in the place of a Docker engine's: the driver reports a container as gone only if the engine itself does.
 
 use occopus_driver_docker::Docker;
 use occopus_sdk::{Handle, Phase, testing};

@@ -1,4 +1,4 @@
-//! Whatever answers in the place of EC2: the driver says that a machine is gone only by the word of its own account.
+//! Answers in the place of EC2's: the driver reports a machine as gone only if EC2 does, to keys of its own account.
 
 use occopus_driver_ec2::Ec2;
 use occopus_sdk::{Handle, Phase, testing};
@@ -45,7 +45,7 @@ pub(crate) fn hold(bytes: &[u8]) {
     }
 }
 
-/// The end of this machine, or an answer to somebody of its account.
+/// Returns whether this is the end of this machine, or an answer to a caller of its account.
 fn proves(exchange: &Exchange) -> bool {
     let text = exchange.text();
     let ends = ["terminated", "shutting-down"].iter().any(|state| text.contains(state));

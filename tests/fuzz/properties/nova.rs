@@ -1,4 +1,4 @@
-//! Whatever answers in the place of OpenStack: the driver says that a server is gone only by the word of Nova, for a token of
+//! Answers in the place of OpenStack's: the driver reports a server as gone only if Nova does, to a token of
 //! its own project.
 
 use occopus_driver_nova::Nova;
@@ -43,13 +43,13 @@ pub(crate) fn hold(bytes: &[u8]) {
     }
 }
 
-/// Shown on its way to its end, or unknown to Nova of its own project.
+/// Asserts that the server was shown as deleted, or is unknown to the Nova of its own project.
 fn gone(heard: &[Exchange]) {
     let is_unknown = heard.iter().any(is_login) && heard.iter().any(says_unknown);
     assert!(heard.iter().any(shows_end) || is_unknown, "Nova of its project did not say that it is gone");
 }
 
-/// A token of the server's project. Where the answer names none, it is the one that was asked for.
+/// Returns whether the token is of the server's project. If the answer names none, it is the requested one.
 fn is_login(exchange: &Exchange) -> bool {
     let body = exchange.json();
     let project = &body["token"]["project"];

@@ -1,5 +1,5 @@
-//! A server repeats a secret in some form, somewhere in an answer that comes in any pieces: the guest does not read it. Nor is it in
-//! what a plugin says, if that has it.
+//! A server repeats a secret in some form, somewhere in an answer that comes in any pieces: the guest does not read it, nor is it in
+//! the output of a plugin that has it.
 //!
 //! The input: a line with the secret, a line with numbers (the form, and the sizes of the pieces), and then the text before the
 //! secret and the text behind it, with `\u{1e}` between them.
@@ -8,16 +8,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use occopus_runtime::fuzz::{Headers, is_searched_for, read, redacted};
 
-/// Bytes of a secret.
+/// Length of a secret in bytes.
 const LONGEST: usize = 300;
 
-/// Blanks and control characters in a row: of more, written as escapes, none are read as parts of one value.
+/// Number of blanks and control characters in a row that are still read as part of a value when written as escapes.
 const WIDEST_GAP: usize = 4;
 
-/// Hides the secret in each part of an answer, and looks for it.
+/// Hides the secret in each part of an answer, and searches for it.
 pub(crate) fn hold(bytes: &[u8]) {
     let Some((secret, numbers, before, after)) = input(bytes) else { return };
-    // Asterisks stand for what was found, and would hide nothing among their like.
+    // Asterisks replace a found value, and would hide nothing among their like.
     if secret.len() > LONGEST || secret.contains('*') || has_gap(secret) || !is_searched_for(secret) {
         return;
     }
@@ -40,7 +40,7 @@ fn in_bodies(secret: &str, text: &[u8], form: &[u8], numbers: &[u8]) {
     let pieces = pieces(text, numbers);
     let in_pieces = read(secret, &Headers::new(), pieces, &Headers::new()).expect("an answer").body;
     assert_eq!(shown(&in_pieces), shown(&whole), "in pieces it is another");
-    // Some of it behind the body.
+    // Some of it in the trailers.
     let (body, trailer) = text.split_at(text.len() / 2);
     let trailers = vec![("x-rest".to_owned(), trailer.to_vec())];
     let read = read(secret, &Headers::new(), vec![body.to_vec()], &trailers).expect("an answer");
@@ -57,7 +57,7 @@ fn in_heads(secret: &str, text: &[u8], form: &[u8]) {
     assert!(!has(&joined, form), "{} is in {}", shown(form), shown(&joined));
 }
 
-/// The secret as servers may write it.
+/// Returns the secret in the forms of servers.
 fn written(secret: &str, form: u8) -> Vec<u8> {
     let json = serde_json::Value::from(secret).to_string();
     let json = json.get(1..json.len() - 1).unwrap_or_default().to_owned();
@@ -78,7 +78,7 @@ fn written(secret: &str, form: u8) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Base64 of the secret behind so many other bytes: those characters that hold nothing else.
+/// Returns base64 of the secret after this number of other bytes: only the characters that hold nothing else.
 fn inside(secret: &str, offset: usize) -> String {
     let bytes = [vec![b'x'; offset].as_slice(), secret.as_bytes(), b"xx"].concat();
     let encoded = STANDARD.encode(&bytes);
@@ -96,7 +96,7 @@ fn input(bytes: &[u8]) -> Option<Input<'_>> {
     Some((std::str::from_utf8(secret).ok()?, numbers, &text[..at], text.get(at + 1..).unwrap_or_default()))
 }
 
-/// Pieces of sizes that repeat.
+/// Splits the text into pieces of sizes that repeat.
 fn pieces(text: &[u8], sizes: &[u8]) -> Vec<Vec<u8>> {
     let sizes: Vec<usize> = sizes.iter().map(|size| usize::from(size % 32)).chain([7]).collect();
     let (mut pieces, mut rest) = (Vec::new(), text);

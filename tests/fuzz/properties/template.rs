@@ -1,4 +1,4 @@
-//! Whatever a template has in it: it is rendered or refused, within its limits, and what is no template stays as it is.
+//! Input of a template: it is rendered or refused, within its limits, and text that is not a template is unchanged.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use occopus_sdk::testing::FakeFacts;
 use occopus_sdk::{Address, Facts, Instance};
 use serde_json::{Value, json};
 
-/// Bytes of what is rendered, at most: 64 for each of the work that a template may do.
+/// Largest size of rendered text in bytes: 64 for each unit of the work that a template may do.
 const LONGEST: usize = 64 * 500_000;
 
 /// Renders the input in each of the ways in which templates are rendered.

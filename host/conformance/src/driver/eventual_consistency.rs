@@ -1,6 +1,7 @@
-//! Clouds whose lists lag behind: what was just made is not in them yet, and the service itself says that it is not there.
+//! Checks of a driver on clouds whose lists lag behind: a new machine is not in them yet, and the service itself reports that it
+//! does not exist.
 //!
-//! The proxy says of a new machine what the service said of one that never was.
+//! The proxy answers for a new machine what the service answered for one that never existed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,95 +14,105 @@ use crate::fault_injection::FaultProxy;
 use crate::proxy::ProxyAction;
 use crate::report::{CheckError, ProgressEvent, Suite};
 
-/// With a machine that is there.
+/// Runs the checks. `handle` is of a machine that exists.
 pub(crate) async fn run(
     suite: &mut Suite<impl FnMut(&ProgressEvent<'_>)>,
-    m: &Machines<'_>,
-    f: &FaultProxy,
+    machines: &Machines<'_>,
+    proxy: &FaultProxy,
     handle: &Handle,
 ) {
     suite
         .check_after(&[CREATE_CHECK, DESTROY_CHECK, "find"], "late-lists", async || {
-            let lag = m.bed.fixture.lists_lag_seconds;
+            let lag = machines.testbed.fixture.lists_lag_seconds;
             if lag == 0 {
                 return Err(CheckError::Skipped("the fixture says of no `lists_lag_seconds`".to_owned()));
             }
             let lag = Duration::from_secs(lag);
-            check_observe(m, f, handle, lag).await?;
-            check_destroy(m, f, handle, lag).await?;
-            check_find(m, f, lag).await?;
+            check_observe(machines, proxy, handle, lag).await?;
+            check_destroy(machines, proxy, handle, lag).await?;
+            check_find(machines, proxy, lag).await?;
             Ok(format!("what is not in the lists for {} s is not gone", lag.as_secs()))
         })
         .await;
 }
 
-/// Makes a machine that is hidden, while `ask` was asked before about one that never was.
+/// Creates a hidden machine. The answers to `ask` about a machine that never existed are recorded before, and replayed for it.
 async fn with_hidden_machine<T>(
-    m: &Machines<'_>,
-    f: &FaultProxy,
+    machines: &Machines<'_>,
+    proxy: &FaultProxy,
     model: &Handle,
     lag: Duration,
     ask: impl AsyncFn(&Handle) -> T,
 ) -> Result<(String, Handle), CheckError> {
-    // Two handles show which of their words change from machine to machine.
-    let other = m.create(&m.new_id()).await?;
-    m.destroy(&other).await?;
-    let nobody = nonexistent_handle(model, &other).ok_or("the handles of two machines are the same")?;
-    f.start_recording();
-    let _ = ask(&nobody).await;
-    let id = m.new_id();
-    let made = m.driver.create(&m.request(&id, Arc::clone(&f.section), false)).await?.handle;
-    f.hide(&differing_words(&made, &nobody), lag);
+    // Two handles show which of their words differ between machines.
+    let other = machines.create(&machines.new_id()).await?;
+    machines.destroy(&other).await?;
+    let nonexistent = nonexistent_handle(model, &other).ok_or("the handles of two machines are the same")?;
+    proxy.start_recording();
+    let _ = ask(&nonexistent).await;
+    let id = machines.new_id();
+    let made = machines.driver.create(&machines.request(&id, Arc::clone(&proxy.section), false)).await?.handle;
+    proxy.hide(&differing_words(&made, &nonexistent), lag);
     Ok((id, made))
 }
 
-async fn check_observe(m: &Machines<'_>, f: &FaultProxy, model: &Handle, lag: Duration) -> Result<(), CheckError> {
-    let scope = || m.scope_of(Arc::clone(&f.section), m.bed.call_timeout());
-    let ask = async |handle: &Handle| m.driver.observe(&scope(), std::slice::from_ref(handle)).await;
-    let (_, made) = with_hidden_machine(m, f, model, lag, ask).await?;
+async fn check_observe(
+    machines: &Machines<'_>,
+    proxy: &FaultProxy,
+    model: &Handle,
+    lag: Duration,
+) -> Result<(), CheckError> {
+    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let ask = async |handle: &Handle| machines.driver.observe(&scope(), std::slice::from_ref(handle)).await;
+    let (_, made) = with_hidden_machine(machines, proxy, model, lag, ask).await?;
     let seen = ask(&made).await;
-    f.show();
+    proxy.show();
     if seen.is_ok_and(|seen| seen.iter().any(|one| one.phase == Phase::Gone)) {
         return Err("`observe` says that a machine is gone which was just made, because it is not in a list yet".into());
     }
-    m.destroy(&made).await?;
+    machines.destroy(&made).await?;
     Ok(())
 }
 
-async fn check_destroy(m: &Machines<'_>, f: &FaultProxy, model: &Handle, lag: Duration) -> Result<(), CheckError> {
-    let scope = || m.scope_of(Arc::clone(&f.section), m.bed.call_timeout());
-    let ask = async |handle: &Handle| m.driver.destroy(&scope(), handle).await;
-    let (id, made) = with_hidden_machine(m, f, model, lag, ask).await?;
+async fn check_destroy(
+    machines: &Machines<'_>,
+    proxy: &FaultProxy,
+    model: &Handle,
+    lag: Duration,
+) -> Result<(), CheckError> {
+    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let ask = async |handle: &Handle| machines.driver.destroy(&scope(), handle).await;
+    let (id, made) = with_hidden_machine(machines, proxy, model, lag, ask).await?;
     let removed = ask(&made).await;
-    f.show();
-    // What was sent for it may take effect now.
+    proxy.show();
+    // Requests that were sent may take effect now.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let is_there = !m.list_of_instance(&id).await?.is_empty();
+    let is_there = !machines.list_of_instance(&id).await?.is_empty();
     if removed.is_ok() && is_there {
-        m.destroy(&made).await?;
+        machines.destroy(&made).await?;
         return Err("`destroy` is content with a machine that was just made, because it is not in a list yet".into());
     }
     if is_there {
-        m.destroy(&made).await?;
+        machines.destroy(&made).await?;
     }
     Ok(())
 }
 
-/// The answer to the creation is lost, and the lists are late.
-async fn check_find(m: &Machines<'_>, f: &FaultProxy, lag: Duration) -> Result<(), CheckError> {
-    let scope = || m.scope_of(Arc::clone(&f.section), m.bed.call_timeout());
-    let (nobody, id) = (m.new_id(), m.new_id());
-    f.start_recording();
-    let _ = m.driver.find(&scope(), &nobody).await;
-    f.hide(&[(id.clone(), nobody)], lag);
-    f.inject_always(ProxyAction::LoseAnswer);
-    let lost = m.driver.create(&m.request(&id, Arc::clone(&f.section), false)).await;
-    f.clear();
-    let found = m.driver.find(&scope(), &id).await;
-    f.show();
-    let is_there = m.driver.find(&scope(), &id).await?;
+/// Checks `find` after the answer to a creation was lost, with lists that lag.
+async fn check_find(machines: &Machines<'_>, proxy: &FaultProxy, lag: Duration) -> Result<(), CheckError> {
+    let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
+    let (nonexistent, id) = (machines.new_id(), machines.new_id());
+    proxy.start_recording();
+    let _ = machines.driver.find(&scope(), &nonexistent).await;
+    proxy.hide(&[(id.clone(), nonexistent)], lag);
+    proxy.inject_always(ProxyAction::LoseAnswer);
+    let lost = machines.driver.create(&machines.request(&id, Arc::clone(&proxy.section), false)).await;
+    proxy.clear();
+    let found = machines.driver.find(&scope(), &id).await;
+    proxy.show();
+    let is_there = machines.driver.find(&scope(), &id).await?;
     if let Some(made) = &is_there {
-        m.destroy(&made.handle).await?;
+        machines.destroy(&made.handle).await?;
     }
     if lost.is_err() && matches!(found, Ok(None)) && is_there.is_some() {
         return Err("`find` says that nothing was made, because it is not in a list yet".into());
@@ -109,7 +120,7 @@ async fn check_find(m: &Machines<'_>, f: &FaultProxy, lag: Duration) -> Result<(
     Ok(())
 }
 
-/// A handle like that of a machine, of a machine that never was: what changes from one to the other is changed once more.
+/// Returns a handle of a machine that never existed: the words that differ between the two handles are changed once more.
 fn nonexistent_handle(one: &Handle, other: &Handle) -> Option<Handle> {
     let (ours, theirs) = (words(&one.data), words(&other.data));
     if ours.len() != theirs.len() || one.data == other.data {
@@ -122,7 +133,7 @@ fn nonexistent_handle(one: &Handle, other: &Handle) -> Option<Handle> {
     Some(Handle { data, ..one.clone() })
 }
 
-/// Words of a handle with those of another that stand in their place.
+/// Returns the words of a handle that differ from another's, each with its counterpart.
 fn differing_words(one: &Handle, other: &Handle) -> Vec<(String, String)> {
     let both = words(&one.data).into_iter().zip(words(&other.data));
     both.filter(|(word, other)| word != other).map(|(word, other)| (word.to_owned(), other.to_owned())).collect()
@@ -133,7 +144,7 @@ fn words(data: &str) -> Vec<&str> {
     data.split(|letter| !is_part(letter)).filter(|word| !word.is_empty()).collect()
 }
 
-/// Of the same shape: the last digit but three, or the first one, is another one.
+/// Returns a word of the same shape: the last digit but three, or the first one, is changed.
 fn altered(word: &str) -> String {
     let digits: Vec<usize> = word.match_indices(|letter: char| letter.is_ascii_digit()).map(|(at, _)| at).collect();
     let Some(&at) = digits.iter().rev().nth(3).or(digits.first()) else { return format!("{word}0") };
@@ -151,7 +162,7 @@ mod tests {
 
     #[test]
     fn nobody_looks_like_somebody() {
-        for (one, other, nobody) in [
+        for (one, other, nonexistent) in [
             ("i-0a1b2c3d4", "i-0a1b2c3f5", "i-0a9b2c3d4"),
             (
                 r#"{"id":"i-12345","account":"42"}"#,
@@ -160,7 +171,7 @@ mod tests {
             ),
             ("cloud/00000001", "cloud/00000002", "cloud/00009001"),
         ] {
-            assert_eq!(nonexistent_handle(&handle(one), &handle(other)), Some(handle(nobody)), "{one}");
+            assert_eq!(nonexistent_handle(&handle(one), &handle(other)), Some(handle(nonexistent)), "{one}");
         }
         assert_eq!(nonexistent_handle(&handle("a"), &handle("a")), None);
     }

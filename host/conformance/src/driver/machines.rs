@@ -1,4 +1,4 @@
-//! Machines of a driver, made and removed as the engine would.
+//! Machines of a driver, created and removed as the engine would.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,34 +17,34 @@ use crate::recording_driver::RecordingDriver;
 use crate::report::{CheckError, TestResult, describe_fault};
 use crate::testbed::Testbed;
 
-/// Between two looks.
+/// Time between two observations.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Calls at the same time.
+/// Maximum concurrent calls.
 const MAX_CONCURRENT_CALLS: usize = 32;
-/// How often a call is repeated.
+/// Maximum attempts of a call.
 const MAX_ATTEMPTS: usize = 5;
-/// How long a cloud may take until its lists have what was made.
+/// Maximum time until a cloud's lists have a new machine.
 const MAX_LIST_LAG: Duration = Duration::from_secs(10);
 
 pub(crate) struct Machines<'a> {
-    pub(crate) bed: &'a Testbed,
+    pub(crate) testbed: &'a Testbed,
     pub(crate) driver: Arc<dyn Driver>,
     section: Arc<Value>,
-    /// The ids that were used.
+    /// Instance ids that were used.
     ids: Mutex<Vec<String>>,
-    /// Calls of `create` that have not ended, whoever waits for them.
+    /// Calls of `create` that have not ended, even if nobody waits for them any more.
     creations: TaskTracker,
 }
 
 impl<'a> Machines<'a> {
-    pub(crate) fn new(bed: &'a Testbed) -> Option<Self> {
+    pub(crate) fn new(testbed: &'a Testbed) -> Option<Self> {
         let creations = TaskTracker::new();
-        let driver = recording_driver(bed, &bed.runtime, &creations)?;
-        Some(Self { bed, driver, section: Arc::new(bed.section.clone()), ids: Mutex::default(), creations })
+        let driver = recording_driver(testbed, &testbed.runtime, &creations)?;
+        Some(Self { testbed, driver, section: Arc::new(testbed.section.clone()), ids: Mutex::default(), creations })
     }
 
     pub(crate) fn driver_of(&self, runtime: &Runtime) -> Result<Arc<dyn Driver>, CheckError> {
-        Ok(recording_driver(self.bed, runtime, &self.creations).ok_or("there is no driver")?)
+        Ok(recording_driver(self.testbed, runtime, &self.creations).ok_or("there is no driver")?)
     }
 
     pub(crate) fn new_id(&self) -> String {
@@ -58,23 +58,23 @@ impl<'a> Machines<'a> {
     }
 
     pub(crate) fn scope(&self) -> CallScope {
-        self.scope_of(self.section(), self.bed.call_timeout())
+        self.scope_of(self.section(), self.testbed.call_timeout())
     }
 
     pub(crate) fn scope_of(&self, section: Arc<Value>, timeout: Duration) -> CallScope {
-        CallScope { context: self.bed.call(timeout), section }
+        CallScope { context: self.testbed.call(timeout), section }
     }
 
     pub(crate) fn request(&self, id: &str, section: Arc<Value>, repeated: bool) -> CreateRequest {
         CreateRequest {
-            scope: self.scope_of(section, self.bed.call_timeout()),
+            scope: self.scope_of(section, self.testbed.call_timeout()),
             instance_id: id.to_owned(),
             node_name: "node".to_owned(),
-            infrastructure_id: self.bed.infrastructure.clone(),
+            infrastructure_id: self.testbed.infrastructure.clone(),
             infrastructure_name: "conformance".to_owned(),
             machine_name: format!("occopus-conformance-node-{}", id.get(..8).unwrap_or(id)),
-            user_data: self.bed.fixture.user_data.clone().map(String::into_bytes),
-            attributes: Value::Object(self.bed.fixture.attributes.clone()),
+            user_data: self.testbed.fixture.user_data.clone().map(String::into_bytes),
+            attributes: Value::Object(self.testbed.fixture.attributes.clone()),
             repeated,
         }
     }
@@ -87,7 +87,7 @@ impl<'a> Machines<'a> {
         self.driver.destroy(&self.scope(), handle).await
     }
 
-    /// Some at a time.
+    /// Runs [`MAX_CONCURRENT_CALLS`] calls at a time.
     pub(crate) async fn destroy_all(&self, handles: &[Handle]) -> Result<(), Fault> {
         for some in handles.chunks(MAX_CONCURRENT_CALLS) {
             try_join_all(some.iter().map(|handle| self.destroy(handle))).await?;
@@ -95,7 +95,7 @@ impl<'a> Machines<'a> {
         Ok(())
     }
 
-    /// Some at a time.
+    /// Runs [`MAX_CONCURRENT_CALLS`] calls at a time.
     pub(crate) async fn create_all(&self, ids: &[String]) -> Result<Vec<Handle>, Fault> {
         let mut handles = Vec::with_capacity(ids.len());
         for some in ids.chunks(MAX_CONCURRENT_CALLS) {
@@ -104,17 +104,17 @@ impl<'a> Machines<'a> {
         Ok(handles)
     }
 
-    /// Waits until it runs.
+    /// Waits until the machine runs.
     pub(crate) async fn wait_until_running(&self, handle: &Handle) -> Result<ObservedMachine, CheckError> {
         self.wait_for_phase(handle, Phase::Running).await
     }
 
-    /// Waits until it is gone.
+    /// Waits until the machine is gone.
     pub(crate) async fn wait_until_gone(&self, handle: &Handle) -> Result<ObservedMachine, CheckError> {
         self.wait_for_phase(handle, Phase::Gone).await
     }
 
-    /// What the cloud says of it now.
+    /// Returns the current phase of the machine.
     pub(crate) async fn phase(&self, handle: &Handle) -> Result<Phase, CheckError> {
         let seen = self.driver.observe(&self.scope(), std::slice::from_ref(handle)).await?;
         Ok(seen.first().ok_or("`observe` gives no answer")?.phase)
@@ -129,9 +129,9 @@ impl<'a> Machines<'a> {
                 return Ok(seen);
             }
             let ended = matches!(seen.phase, Phase::Failed | Phase::Stopped | Phase::Gone) && phase == Phase::Running;
-            // Nothing has begun to happen to it.
+            // The removal has had no effect.
             let untouched = phase == Phase::Gone && seen.phase == Phase::Running && began.elapsed() > MAX_REMOVAL_LAG;
-            if ended || untouched || began.elapsed() > self.bed.call_timeout() {
+            if ended || untouched || began.elapsed() > self.testbed.call_timeout() {
                 let why = seen.message.map(|why| format!(" ({why})")).unwrap_or_default();
                 let after = began.elapsed().as_secs();
                 return Err(format!("it should be {phase:?} and is {:?} after {after} s{why}", seen.phase).into());
@@ -140,9 +140,9 @@ impl<'a> Machines<'a> {
         }
     }
 
-    /// Goes on after a call of `create` that failed, as the engine does.
+    /// Finds or creates the machine after a failed call of `create`, as the engine does.
     pub(crate) async fn recover_create(&self, id: &str, section: Arc<Value>) -> Result<Handle, CheckError> {
-        let scope = self.scope_of(Arc::clone(&section), self.bed.call_timeout());
+        let scope = self.scope_of(Arc::clone(&section), self.testbed.call_timeout());
         let mut last = None;
         for _ in 0..MAX_ATTEMPTS {
             match self.driver.find(&scope, id).await {
@@ -163,7 +163,7 @@ impl<'a> Machines<'a> {
         Err(format!("after a fault it can't be made any more: {why}").into())
     }
 
-    /// There is exactly one machine of this id.
+    /// Returns the only machine of this id. Fails if there is not exactly one within [`MAX_LIST_LAG`].
     pub(crate) async fn require_exactly_one(&self, id: &str) -> Result<Handle, CheckError> {
         let began = Instant::now();
         loop {
@@ -182,7 +182,7 @@ impl<'a> Machines<'a> {
         }
     }
 
-    /// The machines of an id: by the inventory where there is one.
+    /// Returns the machines of an id: from the inventory if the driver has one, otherwise by `find`.
     pub(crate) async fn list_of_instance(&self, id: &str) -> Result<Vec<Handle>, Fault> {
         match self.list_owned().await? {
             Some(owned) => Ok(owned
@@ -197,7 +197,7 @@ impl<'a> Machines<'a> {
         }
     }
 
-    /// All machines of these tests that are there. None when the driver can't tell.
+    /// Returns all existing machines of these tests; `None` if the driver can't list them.
     pub(crate) async fn list_owned(&self) -> Result<Option<Vec<OwnedMachine>>, Fault> {
         let (mut owned, mut cursor) = (Vec::new(), None);
         loop {
@@ -206,7 +206,7 @@ impl<'a> Machines<'a> {
                 page => page?,
             };
             let ours = |one: &OwnedMachine| {
-                one.infrastructure_id == self.bed.infrastructure && one.observed.phase != Phase::Gone
+                one.infrastructure_id == self.testbed.infrastructure && one.observed.phase != Phase::Gone
             };
             owned.extend(page.machines.into_iter().filter(ours));
             cursor = page.cursor;
@@ -216,15 +216,15 @@ impl<'a> Machines<'a> {
         }
     }
 
-    /// Whether the cloud says so of all of them.
+    /// Returns true if the cloud reports all of them as running.
     async fn are_all_running(&self, handles: &[Handle]) -> bool {
         let seen = self.driver.observe(&self.scope(), handles).await.unwrap_or_default();
         !seen.is_empty() && seen.iter().all(|one| one.phase == Phase::Running)
     }
 
-    /// Removes every machine of these tests, and says whether there are any after that.
+    /// Removes every machine of these tests. Fails if some are left.
     pub(crate) async fn remove_all(&self) -> TestResult {
-        // Of an interrupted check. Each call ends by its deadline.
+        // Creations of an interrupted check. Each call ends by its deadline.
         self.creations.close();
         self.creations.wait().await;
         let began = Instant::now();
@@ -244,9 +244,9 @@ impl<'a> Machines<'a> {
             if left.is_empty() {
                 return Ok(format!("{} ids were used, and none has a machine", ids.len()));
             }
-            // They may be on their way out; but when they all run as before, nothing happens to them.
+            // They may be shutting down; but if they all still run, the removal has no effect.
             let untouched = self.are_all_running(&left).await && began.elapsed() > MAX_REMOVAL_LAG;
-            if untouched || began.elapsed() > self.bed.call_timeout() {
+            if untouched || began.elapsed() > self.testbed.call_timeout() {
                 let handles: Vec<_> = left.iter().take(10).map(|handle| handle.data.as_str()).collect();
                 return Err(
                     format!("{} machines can't be removed, and are left: {}", left.len(), handles.join(", ")).into()
@@ -261,7 +261,7 @@ impl<'a> Machines<'a> {
     }
 }
 
-fn recording_driver(bed: &Testbed, runtime: &Runtime, creations: &TaskTracker) -> Option<Arc<dyn Driver>> {
-    let driver = runtime.driver(bed.keyword())?;
-    Some(Arc::new(RecordingDriver { driver, meter: bed.meter.clone(), creations: creations.clone() }))
+fn recording_driver(testbed: &Testbed, runtime: &Runtime, creations: &TaskTracker) -> Option<Arc<dyn Driver>> {
+    let driver = runtime.driver(testbed.keyword())?;
+    Some(Arc::new(RecordingDriver { driver, meter: testbed.meter.clone(), creations: creations.clone() }))
 }

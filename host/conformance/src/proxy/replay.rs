@@ -1,4 +1,4 @@
-//! What a server said before, to be said again: lists that are late.
+//! Replay of a server's earlier answers, to simulate lists that lag behind.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,45 +6,45 @@ use std::time::{Duration, Instant};
 
 use super::{Request, replace_addresses};
 
-/// How old the answer to a stale question may be.
+/// Maximum age of a stale answer.
 const STALE_AGE: Duration = Duration::from_secs(5);
-/// More questions are not remembered.
+/// Maximum number of requests whose answers are kept.
 const MAX_REMEMBERED_ANSWERS: usize = 10_000;
 
-/// The memory of a proxy.
+/// Recorded answers of a proxy.
 #[derive(Debug, Default)]
 pub(crate) struct ReplayCache(Mutex<ReplayState>);
 
 #[derive(Debug, Default)]
 struct ReplayState {
-    /// The last answer to each question that only reads, which is replaced when it is old.
+    /// Answer to each request that only reads; replaced when it is older than [`STALE_AGE`].
     last_answers: HashMap<String, (Instant, Vec<u8>)>,
-    /// Every answer, while it is recorded.
+    /// All answers since the recording began.
     recorded: Option<HashMap<String, Vec<u8>>>,
     hiding: Option<HidingRule>,
 }
 
-/// What the server said of something that is not there is said of something that is.
+/// A rule that replays the server's answers about a nonexistent object for an existing one.
 #[derive(Debug)]
 struct HidingRule {
     until: Instant,
-    /// Words of what is hidden, with those of what is not there.
+    /// Words of the hidden object, with those of the nonexistent one.
     words: Vec<(String, String)>,
     answers: HashMap<String, Vec<u8>>,
 }
 
 impl ReplayCache {
-    /// Records all that is said from now on.
+    /// Records all answers from now on.
     pub(crate) fn record(&self) {
         self.lock().recorded = Some(HashMap::new());
     }
 
-    /// Hides something for a while: questions about it get the answers that were recorded, when the questions were about
-    /// something that is not there. Each pair has a word of the one, and the same of the other.
+    /// Hides an object for a while: requests about it get the answers that were recorded for a nonexistent one. Each pair has a word
+    /// of the hidden object, and its counterpart of the nonexistent one.
     pub(crate) fn hide(&self, words: Vec<(String, String)>, time: Duration) {
-        let mut memory = self.lock();
-        let answers = memory.recorded.take().unwrap_or_default();
-        memory.hiding = Some(HidingRule { until: Instant::now() + time, words, answers });
+        let mut state = self.lock();
+        let answers = state.recorded.take().unwrap_or_default();
+        state.hiding = Some(HidingRule { until: Instant::now() + time, words, answers });
     }
 
     /// Ends the hiding.
@@ -53,35 +53,38 @@ impl ReplayCache {
     }
 
     pub(super) fn record_answer(&self, request: &Request, answer: &[u8]) {
-        let mut memory = self.lock();
-        let question = request.cache_key();
-        if let Some(recorded) = &mut memory.recorded {
-            recorded.insert(question.clone(), answer.to_owned());
+        let mut state = self.lock();
+        let key = request.cache_key();
+        if let Some(recorded) = &mut state.recorded {
+            recorded.insert(key.clone(), answer.to_owned());
         }
-        let is_old = memory.last_answers.get(&question).is_none_or(|(since, _)| since.elapsed() > STALE_AGE);
-        if request.only_reads() && is_old && memory.last_answers.len() < MAX_REMEMBERED_ANSWERS {
-            memory.last_answers.insert(question, (Instant::now(), answer.to_owned()));
+        let is_old = state.last_answers.get(&key).is_none_or(|(since, _)| since.elapsed() > STALE_AGE);
+        if request.only_reads() && is_old && state.last_answers.len() < MAX_REMEMBERED_ANSWERS {
+            state.last_answers.insert(key, (Instant::now(), answer.to_owned()));
         }
     }
 
-    /// What was said to the same question not long ago.
+    /// Returns the answer to the same request, if it is not older than [`STALE_AGE`].
     pub(super) fn stale_answer(&self, request: &Request) -> Option<Vec<u8>> {
-        let memory = self.lock();
-        let (since, answer) = memory.last_answers.get(&request.cache_key()).filter(|_| request.only_reads())?;
+        let state = self.lock();
+        let (since, answer) = state.last_answers.get(&request.cache_key()).filter(|_| request.only_reads())?;
         (since.elapsed() <= STALE_AGE).then(|| answer.clone())
     }
 
     pub(super) fn hidden_answer(&self, request: &Request) -> Option<Vec<u8>> {
-        let memory = self.lock();
-        let hiding = memory.hiding.as_ref().filter(|hiding| Instant::now() < hiding.until)?;
-        let question =
-            hiding.words.iter().fold(request.cache_key(), |question, (it, nobody)| question.replace(it, nobody));
-        let answer = hiding.answers.get(&question)?.clone();
-        let back: Vec<_> = hiding.words.iter().map(|(it, nobody)| (nobody.clone(), it.clone())).collect();
-        Some(replace_addresses(answer, &back))
+        let state = self.lock();
+        let hiding = state.hiding.as_ref().filter(|hiding| Instant::now() < hiding.until)?;
+        let key = hiding
+            .words
+            .iter()
+            .fold(request.cache_key(), |key, (hidden, nonexistent)| key.replace(hidden, nonexistent));
+        let answer = hiding.answers.get(&key)?.clone();
+        let replacements: Vec<_> =
+            hiding.words.iter().map(|(hidden, nonexistent)| (nonexistent.clone(), hidden.clone())).collect();
+        Some(replace_addresses(answer, &replacements))
     }
 
-    /// The memory is whole at any time, also after a panic.
+    /// Locks the state, also after a panic: it is consistent at any time.
     fn lock(&self) -> MutexGuard<'_, ReplayState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Files in a directory of their own, plugins that are only described, and problems as a user sees them.
+//! Helpers: files in a temporary directory, schemas of fictitious plugins, and diagnostics as a user sees them.
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
@@ -11,7 +11,7 @@ use occopus_model::{AuthData, CommandOutputs, CompileInput, Compiled, Diagnostic
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Plugins with sections of every shape.
+/// Schemas with sections of every shape.
 pub(crate) struct Plugins;
 
 impl Schemas for Plugins {
@@ -98,7 +98,7 @@ impl Schemas for Plugins {
     }
 }
 
-/// A directory that is gone afterwards.
+/// A temporary directory.
 pub(crate) struct Files(TempDir);
 
 impl Files {
@@ -117,7 +117,7 @@ impl Files {
         path
     }
 
-    /// A description with definitions beside it.
+    /// Compiles a description with its definitions.
     pub(crate) fn compile(
         &self,
         description: impl AsRef<[u8]>,
@@ -134,15 +134,15 @@ impl Files {
         AuthData::read(&path, CommandOutputs::empty_at(Instant::now()), &Plugins).into_result()
     }
 
-    /// As a user sees them, but without colours and without the directory.
-    pub(crate) fn render(&self, problems: &Diagnostics) -> String {
+    /// Renders diagnostics as a user sees them, but without colours and without the directory.
+    pub(crate) fn render(&self, diagnostics: &Diagnostics) -> String {
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
             .with_links(false)
             .without_cause_chain()
             .with_wrap_lines(false);
         let mut text = String::new();
-        for problem in problems {
-            handler.render_report(&mut text, problem).expect("renders");
+        for diagnostic in diagnostics {
+            handler.render_report(&mut text, diagnostic).expect("renders");
         }
         let text = text.replace(&format!("{}/", self.0.path().display()), "");
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
@@ -158,5 +158,5 @@ fn restrict(path: &Path) {
 #[cfg(not(unix))]
 fn restrict(_: &Path) {}
 
-/// Definitions of a type `web` that work.
+/// Valid definitions of a type `web`.
 pub(crate) const WEB: &str = "'node_def:web':\n- resource:\n    type: local\n";

@@ -27,34 +27,34 @@ use crate::measure::cpu_of;
 /// Holds the [`Setup`] in the child.
 const SETUP_VARIABLE: &str = "OCCOPUS_FIGURES_SERVICE";
 
-/// Nobody is refused for asking too often: that is not what is measured.
+/// Configuration without rate limits, which are not measured.
 const UNLIMITED_RATE: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
-/// What the child is to be.
+/// Setup of the child.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Setup {
-    /// How long a machine takes to be made.
+    /// Time that the creation of a machine takes.
     pub(crate) create: Duration,
-    /// How long it takes to run then.
+    /// Time until it runs after that.
     pub(crate) boot: Duration,
-    /// Whether it wants a token.
+    /// Set if the service requires a token.
     pub(crate) closed: bool,
 }
 
-/// Where it listens.
+/// Addresses of the child.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Addresses {
-    /// The service.
+    /// Address of the service.
     pub(crate) service: SocketAddr,
-    /// A constant body behind the layers and the guard of the service.
+    /// Address of a constant body behind the layers and the guard of the service.
     pub(crate) guarded: SocketAddr,
-    /// A constant body behind nothing.
+    /// Address of a constant body without them.
     pub(crate) bare: SocketAddr,
-    /// For those who need one.
+    /// Token, if one is required.
     pub(crate) token: Option<String>,
 }
 
-/// A child that ends with this.
+/// A child, which ends when this is dropped.
 pub(crate) struct Child {
     process: std::process::Child,
     pub(crate) addresses: Addresses,
@@ -62,7 +62,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts it with an empty store, and waits until it has compiled or loaded its plugins.
+    /// Starts a child with an empty store, and waits until it has compiled or loaded its plugins.
     pub(crate) fn start(setup: Setup) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         let program = std::env::current_exe().expect("the path of this program");
@@ -80,7 +80,7 @@ impl Child {
         child
     }
 
-    /// Waits until it does next to nothing.
+    /// Waits until it is almost idle.
     pub(crate) fn wait_until_idle(&self) {
         loop {
             let before = cpu_of(self.id());
@@ -103,7 +103,7 @@ impl Drop for Child {
     }
 }
 
-/// Is this process such a child? Then it serves until its parent is gone.
+/// Serves until the parent has ended, if this process is such a child.
 pub(crate) fn is_child() -> bool {
     let Ok(setup) = std::env::var(SETUP_VARIABLE) else { return false };
     let setup = serde_json::from_str(&setup).expect("a setup");
@@ -119,7 +119,7 @@ async fn run(home: &Path, setup: Setup) {
     let mut config = Config::in_folder(home);
     // Plugins are compiled once for all children.
     config.directories.cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins-compiled-for-figures");
-    // The cloud takes as many calls at a time as one likes.
+    // The cloud accepts any number of calls at a time.
     config.calls_per_endpoint = NonZeroUsize::new(2_000);
     let anything = serde_json::json!({"type": "object"});
     let occopus = Occopus::new(config)

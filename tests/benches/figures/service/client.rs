@@ -1,4 +1,4 @@
-//! A client that asks one thing.
+//! A client that sends one request.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::child::Child;
 
-/// What was answered.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
@@ -20,14 +20,14 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
-    /// The value of a header, by its name in small letters.
+    /// Returns the value of a header, by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
     }
 }
 
-/// Sends a request, and reads the answer to the end.
+/// Sends a request, and reads the response to the end.
 pub(crate) fn ask(address: SocketAddr, token: Option<&str>, method: &str, path: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_nodelay(true).expect("an option");
@@ -48,14 +48,14 @@ pub(crate) fn ask(address: SocketAddr, token: Option<&str>, method: &str, path: 
     Answer { status, head, body }
 }
 
-/// A build under way.
+/// A build in progress.
 pub(crate) struct Building {
     began: Instant,
     operation: String,
 }
 
 impl Building {
-    /// How long it took from the beginning to the end, which is waited for.
+    /// Waits for the end, and returns the duration of the build.
     pub(crate) fn end(self, child: &Child) -> Duration {
         loop {
             let operation = child.ask("GET", &self.operation, "").json();
@@ -69,14 +69,14 @@ impl Building {
 }
 
 impl Child {
-    /// Asks the service.
+    /// Sends a request to the service.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
         let answer = ask(self.addresses.service, self.addresses.token.as_deref(), method, path, body.as_bytes());
         assert!(answer.status < 300, "{method} {path}: {}{}", answer.head, String::from_utf8_lossy(&answer.body));
         answer
     }
 
-    /// Builds a description under this id, and gives how long that took.
+    /// Builds a description under this id, and returns the duration.
     pub(crate) fn build(&self, id: &str, description: &str) -> Duration {
         self.begin(id, description).end(self)
     }
@@ -88,7 +88,7 @@ impl Child {
         Building { began, operation: accepted["operation"].as_str().expect("a path").to_owned() }
     }
 
-    /// The number of the last event of an infrastructure.
+    /// Returns the number of the last event of an infrastructure.
     pub(crate) fn last_event(&self, id: &str) -> u64 {
         let mut last = 0;
         loop {
@@ -102,7 +102,7 @@ impl Child {
     }
 }
 
-/// Layers in which each node depends on one of the layer below.
+/// Returns layers in which each node depends on one of the layer below.
 pub(crate) fn description(layers: usize, width: usize) -> String {
     use std::fmt::Write as _;
     let mut text = String::from("infra_name: figures\nuser_id: bench\nnodes:\n");

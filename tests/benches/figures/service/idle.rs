@@ -1,4 +1,4 @@
-//! What the service takes when there is little to do, and how soon it does what it is asked.
+//! Costs of a service with little to do, and its reaction times.
 
 use std::time::{Duration, Instant};
 
@@ -31,19 +31,19 @@ fn memory(child: &Child, what: &str) {
     amount("  without compiled plugins and the program, which are files", own_memory(child.id()) as f64 / MEBI, "MiB");
 }
 
-/// Of a core, in percent.
+/// Returns the processor time in percent of a core.
 fn share(child: &Child, time: Duration) -> f64 {
     let before = cpu_of(child.id());
     std::thread::sleep(time);
     (cpu_of(child.id()) - before).as_secs_f64() / time.as_secs_f64() * 100.0
 }
 
-/// From the answer to a request for another number of instances.
+/// Measures the time from the response to a request for another number of instances.
 fn reaction(child: &Child) {
     child.build("scaled", &description(1, 1));
     let (mut begun, mut done) = (Vec::new(), Vec::new());
     for round in 0..21 {
-        // Not always at the same moment between two passes.
+        // At varying moments between two passes.
         std::thread::sleep(Duration::from_millis(300 + round * 137 % 400));
         let last = child.last_event("scaled");
         let first = Watchers::open(child.addresses.service, "scaled", last, 1);

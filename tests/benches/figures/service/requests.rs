@@ -33,7 +33,7 @@ pub(crate) fn run() {
     while_it_builds();
 }
 
-/// Every change makes another answer.
+/// Every change makes another response.
 fn while_it_builds() {
     let slow = Setup { create: Duration::from_secs(1), boot: Duration::from_millis(500), closed: false };
     let description = description(10, 100);
@@ -58,7 +58,7 @@ fn compare(child: &Child, tag: &str) {
         ("the service", at.service, &token),
         ("the service, If-None-Match: 304", at.service, &tagged),
     ];
-    // In turn, so that what else the machine does is shared among them.
+    // Alternating, so that other load of the machine is shared among them.
     let mut rates = measured.map(|_| Vec::new());
     for _ in 0..ROUNDS {
         for ((_, address, headers), rates) in measured.iter().zip(&mut rates) {

@@ -9,18 +9,18 @@ use crate::measure::{amount, line, median_of_numbers, own_memory};
 
 const STREAMS: usize = 1_000;
 const ROUNDS: usize = 3;
-/// The infrastructure.
+/// Id of the infrastructure.
 const ID: &str = "thousand";
 
-/// What was seen of one build.
+/// Measurements of one build.
 struct BuildFigures {
     took: Duration,
-    /// Until the last stream had the last event.
+    /// Time until the last stream had the last event.
     delivered_after: Duration,
-    /// Of the service, in bytes: before the streams were open, when they were, and after the build.
+    /// Memory of the service in bytes: before the streams were open, when they were, and after the build.
     memory: [f64; 3],
     events: u64,
-    /// Of all events at all clients, in microseconds, sorted.
+    /// Delays of all events at all clients, in microseconds, sorted.
     latencies: Vec<u32>,
 }
 
@@ -72,7 +72,7 @@ fn rounds(setup: Setup) {
     amount("memory of an open stream, after the build", more / STREAMS as f64 / 1024.0, "KiB");
 }
 
-/// One node is there before, so that streams can be opened.
+/// One node exists before, so that streams can be opened.
 fn build(setup: Setup, streams: usize) -> BuildFigures {
     let child = Child::start(setup);
     child.build(ID, &description(1, 1));

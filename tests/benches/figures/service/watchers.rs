@@ -1,4 +1,4 @@
-//! Clients that listen to events, each on a connection of its own, in this process.
+//! Clients that receive events, each on a connection of its own, in this process.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// So many events at most.
+/// Highest number of events.
 const MAX_EVENTS: usize = 20_000;
-/// Clients that come from one address.
+/// Number of clients of one address.
 const CLIENTS_PER_ADDRESS: usize = 250;
 
-/// Many clients, until they are asked what they have heard.
+/// Many clients, until their results are collected.
 pub(crate) struct Watchers {
     tokio: tokio::runtime::Runtime,
     tasks: Vec<JoinHandle<Received>>,
@@ -24,21 +24,21 @@ pub(crate) struct Watchers {
     cancel: CancellationToken,
 }
 
-/// What one client has heard.
+/// Results of one client.
 #[derive(Default)]
 pub(crate) struct Received {
-    /// Microseconds from the time in an event until it has arrived.
+    /// Microseconds from the time in an event until its arrival.
     pub(crate) latencies: Vec<u32>,
-    /// An event was missed, came twice, or out of order.
+    /// Set if an event was missed, came twice, or out of order.
     pub(crate) disorder: Option<String>,
 }
 
 impl Watchers {
-    /// So many streams of the events after this one. They are open when this returns.
+    /// Opens this number of streams of the events after this one. They are open when this returns.
     pub(crate) fn open(address: SocketAddr, id: &str, after: u64, streams: usize) -> Self {
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-        // An event's time is read by the first who hears of it.
+        // The time of an event is parsed by the first client that receives it.
         let times: Arc<[AtomicI64]> = (0..MAX_EVENTS).map(|_| AtomicI64::new(0)).collect();
         let enough = CancellationToken::new();
         let reached: Vec<Arc<AtomicU64>> = (0..streams).map(|_| Arc::default()).collect();
@@ -49,7 +49,7 @@ impl Watchers {
             );
             let client =
                 Client { last: after, reached: reached.clone(), times: times.clone(), heard: Received::default() };
-            // One address has not all of the service's event streams.
+            // One address may not have all of the service's event streams.
             let from = Ipv4Addr::new(127, 0, 0, u8::try_from(1 + number / CLIENTS_PER_ADDRESS).expect("few"));
             let stream = tokio.block_on(client.connect(from, address, &request));
             let enough = enough.clone();
@@ -65,7 +65,7 @@ impl Watchers {
         Self { tokio, tasks, reached, cancel: enough }
     }
 
-    /// Waits until all have come to this event, and gives what they have heard.
+    /// Waits until all have received this event, and returns their results.
     pub(crate) fn until(self, last: u64) -> Vec<Received> {
         let began = Instant::now();
         while self.reached.iter().any(|reached| reached.load(Ordering::Relaxed) < last) {
@@ -147,7 +147,7 @@ struct Chunks {
 }
 
 impl Chunks {
-    /// Adds all that has arrived; false at the end.
+    /// Adds all that has arrived; returns false at the end.
     async fn take(&mut self, text: &mut Vec<u8>) -> bool {
         loop {
             let mut begin = 0;
@@ -168,7 +168,7 @@ impl Chunks {
         }
     }
 
-    /// Where the content of the chunk is that begins here, if all of it is there.
+    /// Returns the range of the content of the chunk that begins here, if all of it has arrived.
     fn chunk(&self, begin: usize) -> Option<(usize, usize)> {
         let rest = self.read.get(begin..)?;
         let line = rest.windows(2).position(|pair| pair == b"\r\n")?;

@@ -4,24 +4,24 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-/// What came of a run.
+/// Results of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
     /// Requests per second.
     pub(crate) requests: f64,
-    /// Half of them were faster.
+    /// Median latency.
     pub(crate) median: Duration,
-    /// Of a hundred, one was slower.
+    /// Latency at the 99th percentile.
     pub(crate) p99: Duration,
 }
 
-/// Is it there?
+/// Returns whether `wrk` is installed.
 pub(crate) fn is_there() -> bool {
-    // It ends with 1 when it only tells its version.
+    // `wrk` exits with 1 when it only prints its version.
     Command::new("wrk").arg("--version").output().is_ok()
 }
 
-/// Sixteen connections that ask one after the other, for so long.
+/// Runs sixteen connections that send one request after the other, for this time.
 pub(crate) fn run(address: SocketAddr, path: &str, headers: &[String], time: Duration) -> Rate {
     let mut command = Command::new("wrk");
     command.args(["--threads", "1", "--connections", "16", "--latency", "--duration"]);
@@ -43,7 +43,7 @@ pub(crate) fn run(address: SocketAddr, path: &str, headers: &[String], time: Dur
     }
 }
 
-/// As `wrk` writes it: `1.23ms`.
+/// Parses a time as `wrk` prints it: `1.23ms`.
 fn duration(text: &str) -> Duration {
     let unit = text.find(char::is_alphabetic).expect("a unit");
     let (number, unit) = text.split_at(unit);
