@@ -9,7 +9,7 @@ use std::{env, fs};
 
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "plugin";
-/// The folders of `plugins/`, with the beginning of the name of each package in it.
+/// Folders of `plugins/`, with which the names of their packages begin.
 const PLUGIN_FOLDERS: [&str; 4] = ["drivers", "health", "context", "config"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -43,7 +43,7 @@ fn variable(name: &str) -> Result<String, Box<dyn Error>> {
     env::var(name).map_err(|error| format!("{name}: {error}; run this through cargo").into())
 }
 
-/// Names of plugins (`driver-docker`) with those of their packages (`occopus-driver-docker`).
+/// Returns the names of plugins (`driver-docker`) with those of their packages (`occopus-driver-docker`).
 fn packages(plugins: &Path) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
     let mut found = BTreeMap::new();
     for kind in PLUGIN_FOLDERS {
@@ -63,8 +63,8 @@ fn packages(plugins: &Path) -> Result<BTreeMap<String, String>, Box<dyn Error>> 
     Ok(found)
 }
 
-/// One folder for all profiles of the host, since the plugins are the same for each. Not the host's own target folder:
-/// the cargo that runs this script holds its lock.
+/// Returns one folder for all profiles of the host, since the plugins are the same for each. It is not the host's own
+/// target folder: the cargo that runs this script holds its lock.
 fn target_folder(out: &Path) -> PathBuf {
     let host = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).unwrap_or(out);
     host.join("plugins")
@@ -89,8 +89,8 @@ fn build<'a>(root: &Path, target: &Path, packages: impl Iterator<Item = &'a Stri
     for package in packages {
         cargo.args(["--package", package]);
     }
-    // What the outer cargo set for the host's build (flags, wrappers such as clippy's, the features of this package) is not
-    // meant for the plugins.
+    // Variables that the outer cargo set for the host's build (flags, wrappers such as clippy's, the features of this
+    // package) are not meant for the plugins.
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(is_for_the_host) {
             cargo.env_remove(name);

@@ -1,4 +1,4 @@
-//! What a plugin says of itself.
+//! Description of a plugin by itself.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -6,15 +6,16 @@ use schemars::generate::SchemaSettings;
 /// The constant part of a plugin's description. Begin with `..About::DRIVER` or its kin.
 #[derive(Debug, Clone, Copy)]
 pub struct About {
-    /// For people: `docker`.
+    /// Name for people, such as `docker`.
     pub name: &'static str,
-    /// By semantic versioning; usually `env!("CARGO_PKG_VERSION")`.
+    /// Version by semantic versioning, usually `env!("CARGO_PKG_VERSION")`.
     pub version: &'static str,
-    /// What the user writes to choose this plugin.
+    /// Text by which the user chooses this plugin.
     pub keyword: &'static str,
-    /// One line for `occopus plugin list`.
+    /// Line for `occopus plugin list`.
     pub summary: &'static str,
-    /// Network targets: `endpoint`, `announced` (what the endpoint names in its answers), `node-address` or `HOST:PORT`.
+    /// Network targets: `endpoint`, `announced` (hosts that the endpoint names in its answers), `node-address` or
+    /// `HOST:PORT`.
     pub network: &'static [&'static str],
     /// Host interfaces beyond the ordinary ones: `icmp`, `process`, `reveal`.
     pub interfaces: &'static [&'static str],
@@ -23,9 +24,9 @@ pub struct About {
 impl About {
     /// A plugin that only computes, as a contextualiser does.
     pub const CONTEXT: Self = Self { name: "", version: "", keyword: "", summary: "", network: &[], interfaces: &[] };
-    /// A driver that talks to the `endpoint` of its section.
+    /// A driver that connects to the `endpoint` of its section.
     pub const DRIVER: Self = Self { network: &["endpoint"], ..Self::CONTEXT };
-    /// A health checker that talks to the node.
+    /// A health checker that connects to the node.
     pub const HEALTH: Self = Self { network: &["node-address"], ..Self::CONTEXT };
 }
 
@@ -33,10 +34,10 @@ impl About {
 #[derive(Debug, Clone, Copy)]
 pub enum NoCredentials {}
 
-/// What a driver logs in with: a struct of strings with a JSON Schema, or [`NoCredentials`]. A field that is no secret
+/// Credentials of a driver: a struct of strings with a JSON Schema, or [`NoCredentials`]. A field that is not secret
 /// carries `#[schemars(extend("x-public" = true))]`.
 pub trait Credentials {
-    /// Their JSON Schema; empty when there are none.
+    /// Returns their JSON Schema; empty if there are none.
     fn schema() -> String;
 }
 
@@ -52,7 +53,7 @@ impl<T: JsonSchema> Credentials for T {
     }
 }
 
-/// The JSON Schema (draft 2020-12) of a type. Subschemas are inlined, so that it can be read in one piece.
+/// Returns the JSON Schema (draft 2020-12) of a type. Subschemas are inlined, so that it can be read in one piece.
 pub(crate) fn schema<T: JsonSchema>() -> String {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<T>().as_value().to_string()

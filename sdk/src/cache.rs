@@ -9,12 +9,12 @@ use crate::platform;
 pub struct Cache(pub(crate) ());
 
 impl Cache {
-    /// What was put under this key.
+    /// Returns the value under this key, unless it has expired or vanished.
     pub fn get(self, key: &str) -> Option<Vec<u8>> {
         platform::cache_get(key)
     }
 
-    /// Keeps a value; at most one hour.
+    /// Keeps a value, for an hour at most.
     pub fn put(self, key: &str, value: &[u8], lifetime: Duration) {
         platform::cache_put(key, value, lifetime);
     }

@@ -9,17 +9,16 @@ use crate::{About, Cache, Call, Credential, Credentials, Fault};
 
 pub use crate::bindings::config::exports::occopus::config::manager::Phase as ConfigPhase;
 
-/// A config manager. Every function is idempotent and may be repeated. What a manager without a server does not need, it
-/// leaves as it is.
+/// A config manager. Every function is idempotent and may be repeated. The defaults suit a manager without a server.
 pub trait ConfigManager: 'static {
     /// The `config_management` section without `type`, rendered; put `deny_unknown_fields` on it.
     type Section: DeserializeOwned + JsonSchema;
-    /// What it logs in with; [`crate::NoCredentials`] when nothing.
+    /// Credentials that it logs in with, or [`crate::NoCredentials`].
     type Credentials: Credentials;
-    /// What it says of itself.
+    /// Name, version and needs of the plugin.
     const ABOUT: About;
 
-    /// Variables that it adds to the templates of a node: an object. Pure: no network, and no credential.
+    /// Returns the variables that it adds to the templates of a node, an object. Pure: no network, and no credential.
     ///
     /// # Errors
     /// A fault that says what the host should do.
@@ -27,7 +26,7 @@ pub trait ConfigManager: 'static {
         Ok(json!({}))
     }
 
-    /// Before the first node: makes what the infrastructure needs on the server.
+    /// Makes what the infrastructure needs on the server. Called before the first node is created.
     ///
     /// # Errors
     /// A fault that says what the host should do.
@@ -35,7 +34,7 @@ pub trait ConfigManager: 'static {
         Ok(())
     }
 
-    /// After the last node: removes it. Ok when it is not there.
+    /// Removes what [`ConfigManager::prepare`] made. Called after the last node is gone; succeeds if it does not exist.
     ///
     /// # Errors
     /// A fault that says what the host should do.
@@ -43,7 +42,7 @@ pub trait ConfigManager: 'static {
         Ok(())
     }
 
-    /// Before the machine is created.
+    /// Registers a node. Called before its machine is created.
     ///
     /// # Errors
     /// A fault that says what the host should do.
@@ -51,7 +50,7 @@ pub trait ConfigManager: 'static {
         Ok(())
     }
 
-    /// After the machine is gone. Ok when it is not there.
+    /// Removes a node. Called after its machine is gone; succeeds if it does not exist.
     ///
     /// # Errors
     /// A fault that says what the host should do.
@@ -59,7 +58,7 @@ pub trait ConfigManager: 'static {
         Ok(())
     }
 
-    /// Has each node been configured? As many answers as ids, in their order.
+    /// Returns the phase of each node: as many as ids, in their order.
     ///
     /// # Errors
     /// A fault that says what the host should do.
@@ -67,7 +66,7 @@ pub trait ConfigManager: 'static {
         Ok(vec![ConfigPhase::Ready; instance_ids.len()])
     }
 
-    /// An attribute of a node by its dotted name; none when it has none.
+    /// Returns an attribute of a node by its dotted name, if it has it.
     ///
     /// # Errors
     /// A fault that says what the host should do.
@@ -76,33 +75,33 @@ pub trait ConfigManager: 'static {
     }
 }
 
-/// One access to one configuration server, for one infrastructure.
+/// Access to one configuration server, for one infrastructure.
 pub struct ConfigScope<S> {
-    /// What the user wrote.
+    /// Section that the user wrote.
     pub section: S,
-    /// Of the infrastructure.
+    /// Id of the infrastructure.
     pub infrastructure_id: String,
     pub(crate) call: Call,
     pub(crate) credential: Option<Credential>,
 }
 
 impl<S> ConfigScope<S> {
-    /// The call in progress: time left, cancellation, progress.
+    /// Returns the call in progress: time left, cancellation, progress.
     pub fn call(&self) -> &Call {
         &self.call
     }
 
-    /// The HTTP client.
+    /// Returns the HTTP client.
     pub fn http(&self) -> Http {
         Http::new(&self.call)
     }
 
-    /// A small memory across calls.
+    /// Returns the memory across calls.
     pub fn cache(&self) -> Cache {
         Cache(())
     }
 
-    /// None when no rule of the user's credentials matches.
+    /// Returns the credential; none if no rule of the user's credentials matches.
     pub fn credential(&self) -> Option<&Credential> {
         self.credential.as_ref()
     }

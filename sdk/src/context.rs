@@ -12,10 +12,10 @@ use crate::{About, Address, Call, Fault};
 pub trait Contextualiser: 'static {
     /// The `contextualisation` section without `type`.
     type Section: DeserializeOwned + JsonSchema;
-    /// What it says of itself.
+    /// Name, version and needs of the plugin.
     const ABOUT: About;
 
-    /// Renders for one node.
+    /// Renders the sections of one node.
     ///
     /// # Errors
     /// A template error is `give-up`, with the pointer of the string that failed.
@@ -24,7 +24,7 @@ pub trait Contextualiser: 'static {
 
 /// The node to contextualise.
 pub struct ContextRequest<S> {
-    /// What the user wrote, templates unrendered.
+    /// Section that the user wrote, with templates unrendered.
     pub section: S,
     /// The `resource` section, unrendered.
     pub resource: Value,
@@ -32,13 +32,13 @@ pub struct ContextRequest<S> {
     pub template_data: Value,
     /// The node's connections: an array of objects.
     pub connections: Value,
-    /// What templates may ask for.
+    /// Facts for the functions of templates.
     pub facts: Arc<dyn Facts>,
     pub(crate) call: Call,
 }
 
 impl<S> ContextRequest<S> {
-    /// The call in progress.
+    /// Returns the call in progress.
     pub fn call(&self) -> &Call {
         &self.call
     }
@@ -47,34 +47,34 @@ impl<S> ContextRequest<S> {
 /// An instance that exists already.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// Its identity.
+    /// Identity of the instance.
     pub instance_id: String,
     /// The node's name in the description.
     pub node_name: String,
     /// The first one is the node's address.
     pub addresses: Vec<Address>,
-    /// All that is known of it, an object.
+    /// Data that the host has of it, an object.
     pub data: Value,
 }
 
-/// What the host knows when a template asks.
+/// Facts of the host, for the functions of templates.
 pub trait Facts: Send + Sync {
-    /// The instances of a node, oldest first; of all nodes when no name is given.
+    /// Returns the instances of a node, oldest first; those of all nodes if there is no name.
     fn instances(&self, node_name: Option<&str>) -> Vec<Instance>;
 
     /// Runs a command on the host, if the operator allowed it and granted `process` to this plugin.
     ///
     /// # Errors
-    /// `denied` when not allowed.
+    /// `denied` if it is not allowed.
     fn command(&self, line: &str) -> Result<String, Fault>;
 }
 
-/// What was rendered.
+/// Rendered sections.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rendered {
-    /// For the machine's first boot.
+    /// User data for the machine's first boot.
     pub user_data: Option<Vec<u8>>,
-    /// For the driver, an object.
+    /// Attributes for the driver, an object.
     pub attributes: Value,
     /// Keys for the `resource` section, an object: those that the driver's schema marks with `"x-fillable": true`. The host renders
     /// what the user wrote there itself.

@@ -11,31 +11,31 @@ use crate::{About, Address, Cache, Call, Credential, Credentials, Detail, Fault}
 pub trait Driver: 'static {
     /// The `resource` section without `type`; put `deny_unknown_fields` on it.
     type Section: DeserializeOwned + JsonSchema;
-    /// What it logs in with; [`crate::NoCredentials`] when nothing.
+    /// Credentials that it logs in with, or [`crate::NoCredentials`].
     type Credentials: Credentials;
-    /// What it says of itself.
+    /// Name, version and needs of the plugin.
     const ABOUT: About;
 
-    /// Creates the machine, or answers with the one that carries this instance id already. Return as soon as the
-    /// cloud's id is known. On `give-up`, `denied`, `no-capacity` leave nothing behind.
+    /// Creates the machine, or returns the one that carries this instance id already. Return as soon as the cloud's id
+    /// is known. On `give-up`, `denied`, `no-capacity` leave nothing behind.
     ///
     /// # Errors
     /// A fault that says what the host should do.
     fn create(request: &NodeRequest<Self::Section>) -> Result<Observed, Fault>;
 
-    /// The machine that carries this instance id. None means that nothing exists and nothing will appear.
+    /// Finds the machine that carries this instance id. None means that none exists and none will appear.
     ///
     /// # Errors
     /// A fault that says what the host should do.
     fn find(scope: &Scope<Self::Section>, instance_id: &str) -> Result<Option<Observed>, Fault>;
 
-    /// As many answers as handles, in the same order; `Gone` for what does not exist.
+    /// Observes machines: as many answers as handles, in the same order; `Gone` for one that does not exist.
     ///
     /// # Errors
     /// A fault that says what the host should do.
     fn observe(scope: &Scope<Self::Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault>;
 
-    /// Removes the machine and everything made for it. Ok when it does not exist.
+    /// Removes the machine and everything made for it. Succeeds if it does not exist.
     ///
     /// # Errors
     /// A fault that says what the host should do.
@@ -52,46 +52,46 @@ pub trait Driver: 'static {
     /// fails. Empty when it wrote nothing.
     ///
     /// # Errors
-    /// `unsupported` (the default) when the cloud keeps no output; otherwise a fault that says what the host should do.
+    /// `unsupported` (the default) if the cloud keeps no output; otherwise a fault that says what the host should do.
     fn tail(_scope: &Scope<Self::Section>, _handle: &Handle, _lines: u32) -> Result<String, Fault> {
         Err(Fault::unsupported("driver.no-output", "this driver keeps no output of its machines"))
     }
 }
 
-/// The optional ability to list everything that carries our mark, for the sweep for orphans.
+/// Optional list of all machines that carry our ownership label, for the sweep for orphans.
 pub trait Inventory: Driver {
-    /// One page, from the cursor of the page before.
+    /// Lists one page, from the cursor of the page before.
     ///
     /// # Errors
     /// A fault that says what the host should do.
     fn list_owned(scope: &Scope<Self::Section>, cursor: Option<&str>) -> Result<Page, Fault>;
 }
 
-/// One access to one cloud.
+/// Access to one cloud.
 pub struct Scope<S> {
-    /// What the user wrote.
+    /// Section that the user wrote.
     pub section: S,
     pub(crate) call: Call,
     pub(crate) credential: Option<Credential>,
 }
 
 impl<S> Scope<S> {
-    /// The call in progress: time left, cancellation, progress.
+    /// Returns the call in progress: time left, cancellation, progress.
     pub fn call(&self) -> &Call {
         &self.call
     }
 
-    /// The HTTP client.
+    /// Returns the HTTP client.
     pub fn http(&self) -> Http {
         Http::new(&self.call)
     }
 
-    /// A small memory across calls.
+    /// Returns the memory across calls.
     pub fn cache(&self) -> Cache {
         Cache(())
     }
 
-    /// None when no rule of the user's credentials matches.
+    /// Returns the credential; none if no rule of the user's credentials matches.
     pub fn credential(&self) -> Option<&Credential> {
         self.credential.as_ref()
     }
@@ -111,38 +111,38 @@ pub struct NodeRequest<S> {
     pub infrastructure_name: String,
     /// A readable unique name of at most 80 characters.
     pub machine_name: String,
-    /// What the contextualiser rendered for the first boot.
+    /// User data for the first boot, from the contextualiser.
     pub user_data: Option<Vec<u8>>,
     /// The rendered attributes, an object: `command`, `env` and the like.
     pub attributes: Value,
-    /// Our mark, to be put on the machine.
+    /// Ownership label, to be put on the machine.
     pub labels: Vec<(String, String)>,
-    /// May an earlier `create` under this id have reached the cloud? When false, nothing exists under it.
+    /// Set if an earlier `create` under this id may have reached the cloud. If not, nothing exists under it.
     pub repeated: bool,
 }
 
 /// The driver's own reference to a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handle {
-    /// Of the format of `data`.
+    /// Version of the format of `data`.
     pub version: u32,
-    /// At most 4 KiB.
+    /// Reference in the driver's own format, at most 4 KiB.
     pub data: String,
 }
 
 impl Handle {
-    /// A handle in this format.
+    /// Returns a handle in this format.
     pub fn new(version: u32, data: impl Into<String>) -> Self {
         Self { version, data: data.into() }
     }
 }
 
-/// Where a machine is in its life.
+/// State of a machine in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Being made, booting, or anything that may still become running.
     Pending,
-    /// Up, as far as the cloud can tell.
+    /// Up, as far as the cloud shows.
     Running,
     /// Exists and does not run.
     Stopped,
@@ -154,23 +154,23 @@ pub enum Phase {
     Unknown,
 }
 
-/// What the cloud says of a machine.
+/// Observation of a machine: what the cloud says of it in one answer.
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// The driver's reference.
     pub handle: Handle,
-    /// Where it is in its life.
+    /// State in its life.
     pub phase: Phase,
     /// The first one is the node's address.
     pub addresses: Vec<Address>,
-    /// For people and templates: id, image, zone.
+    /// Attributes for people and templates: id, image, zone.
     pub attributes: Vec<(String, String)>,
     /// Reason why it is stopped or failed, in the cloud's words, or why it is unknown.
     pub message: Option<String>,
 }
 
 impl Observed {
-    /// A machine with nothing known but its phase.
+    /// Returns an observation of which nothing is known but the phase.
     pub fn new(handle: Handle, phase: Phase) -> Self {
         Self { handle, phase, addresses: Vec::new(), attributes: Vec::new(), message: None }
     }
@@ -189,7 +189,7 @@ impl Observed {
         self
     }
 
-    /// Says why it is stopped or failed.
+    /// Sets the reason why it is stopped, failed or unknown.
     #[must_use]
     pub fn because(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());
@@ -197,22 +197,22 @@ impl Observed {
     }
 }
 
-/// A machine that carries our mark.
+/// A machine that carries our ownership label.
 #[derive(Debug, Clone)]
 pub struct Owned {
-    /// From its mark.
+    /// Id from its ownership label.
     pub instance_id: String,
-    /// From its mark.
+    /// Id from its ownership label.
     pub infrastructure_id: String,
-    /// What the cloud says of it.
+    /// Observation of the machine.
     pub observed: Observed,
 }
 
-/// One page of them.
+/// Page of an inventory.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     /// The machines.
     pub machines: Vec<Owned>,
-    /// For the next page; none on the last.
+    /// Cursor for the next page; none on the last.
     pub cursor: Option<String>,
 }

@@ -1,29 +1,29 @@
-//! Why a call failed, said in terms of what the host should do next.
+//! Faults: reasons why a call failed, in terms of what the host should do next.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::Reaction;
 
-/// One thing that the user should see beside the message.
+/// A remark for the user beside the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detail {
     /// JSON pointer into the section, such as `/ports/0`, or empty.
     pub pointer: String,
-    /// One sentence.
+    /// Text of one sentence.
     pub message: String,
 }
 
-/// Why a call failed. Never put a secret here.
+/// Reason why a call failed. It never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What the host should do.
+    /// Reaction of the host.
     pub reaction: Reaction,
     /// A stable code of the plugin's own, such as `docker.no-such-image`.
     pub code: String,
-    /// For people: what failed, and the server's own words.
+    /// Message for people: what failed, and the server's own words.
     pub message: String,
-    /// Not before this time has passed, when the server says so.
+    /// Time before which the call is not repeated, if the server gave one.
     pub retry_after: Option<Duration>,
     /// Request ids, positions in the user's section and the like.
     pub details: Vec<Detail>,
@@ -43,44 +43,44 @@ macro_rules! reactions {
 }
 
 reactions! {
-    /// Nothing happened; the same call may succeed later.
+    /// Returns a fault of a call that had no effect; the same call may succeed later.
     retry => Retry,
-    /// It will not succeed until the user changes something.
+    /// Returns a fault of a call that will not succeed until the user changes something.
     give_up => GiveUp,
-    /// It may have happened.
+    /// Returns a fault of a call that may have had its effect.
     unknown_outcome => UnknownOutcome,
-    /// The thing does not exist.
+    /// Returns a fault of a call on a thing that does not exist.
     not_found => NotFound,
-    /// Something that is not ours is in the way.
+    /// Returns a fault of a call that met something that is not ours.
     conflict => Conflict,
-    /// Credentials missing, wrong or without permission.
+    /// Returns a fault of credentials that are missing, wrong or without permission.
     denied => Denied,
-    /// No capacity or quota.
+    /// Returns a fault of a cloud without capacity, or of a quota that is used up.
     no_capacity => NoCapacity,
-    /// The cloud cannot do that.
+    /// Returns a fault of a call that the cloud does not support.
     unsupported => Unsupported,
 }
 
 impl Fault {
-    /// A fault with this reaction.
+    /// Returns a fault with this reaction.
     pub fn new(reaction: Reaction, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reaction, code: code.into(), message: message.into(), retry_after: None, details: Vec::new() }
     }
 
-    /// Points at a place in the user's section, by JSON pointer.
+    /// Adds a remark on a place in the user's section, by JSON pointer.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, message: impl Into<String>) -> Self {
         self.details.push(Detail { pointer: pointer.into(), message: message.into() });
         self
     }
 
-    /// Adds something that the user should see, such as a request id.
+    /// Adds a remark for the user, such as a request id.
     #[must_use]
     pub fn detail(self, message: impl Into<String>) -> Self {
         self.at("", message)
     }
 
-    /// Not before this time has passed.
+    /// Sets the time before which the call is not repeated.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);

@@ -1,4 +1,4 @@
-//! Health checkers: look at one node, once.
+//! Health checkers: check one node, once.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -11,25 +11,25 @@ pub use crate::bindings::health::exports::occopus::health::checker::Verdict;
 
 /// A health checker. Thresholds, time-outs and what follows are the host's.
 pub trait HealthChecker: 'static {
-    /// What the user writes under the checker's key in `health_check`.
+    /// Section that the user writes under the checker's key in `health_check`.
     type Section: DeserializeOwned + JsonSchema;
-    /// What it says of itself.
+    /// Name, version and needs of the plugin.
     const ABOUT: About;
 
-    /// One look.
+    /// Checks the node once.
     ///
     /// # Errors
-    /// A fault means that the section can't be used, not that the node is unhealthy.
+    /// A fault if the section can't be used. An unhealthy node is not an error.
     fn check(target: &Target<Self::Section>) -> Result<Observation, Fault>;
 }
 
-/// The node to look at.
+/// The node to check.
 pub struct Target<S> {
-    /// What the user wrote.
+    /// Section that the user wrote.
     pub section: S,
-    /// The node's address: the first that the driver gave.
+    /// Address of the node: the first that the driver gave.
     pub address: String,
-    /// All of them.
+    /// All addresses of the node.
     pub addresses: Vec<Address>,
     /// The node's name in the description.
     pub node_name: String,
@@ -41,25 +41,25 @@ pub struct Target<S> {
 }
 
 impl<S> Target<S> {
-    /// The call in progress.
+    /// Returns the call in progress.
     pub fn call(&self) -> &Call {
         &self.call
     }
 
-    /// The HTTP client.
+    /// Returns the HTTP client.
     pub fn http(&self) -> Http {
         Http::new(&self.call)
     }
 }
 
-/// The result of one look.
+/// Result of one check.
 #[derive(Debug, Clone)]
 pub struct Observation {
     /// The conclusion.
     pub verdict: Verdict,
-    /// One line: `port 80: connection refused`.
+    /// Reason in one line: `port 80: connection refused`.
     pub reason: String,
-    /// What was looked at, with the result of each.
+    /// Parts of the check, with the result of each.
     pub details: Vec<(String, String)>,
 }
 
@@ -68,17 +68,17 @@ impl Observation {
         Self { verdict, reason: reason.into(), details: Vec::new() }
     }
 
-    /// All is well.
+    /// Returns the result of a check that found the node healthy.
     pub fn healthy(reason: impl Into<String>) -> Self {
         Self::new(Verdict::Healthy, reason)
     }
 
-    /// It is not.
+    /// Returns the result of a check that found the node unhealthy.
     pub fn unhealthy(reason: impl Into<String>) -> Self {
         Self::new(Verdict::Unhealthy, reason)
     }
 
-    /// Nothing can be concluded; our own fault, not the node's.
+    /// Returns the result of a check that proves nothing: it failed on its own side, not on the node's.
     pub fn cannot_tell(reason: impl Into<String>) -> Self {
         Self::new(Verdict::CannotTell, reason)
     }

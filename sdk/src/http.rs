@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{Call, Fault, platform};
 
-/// How long to wait for a connection, unless the request says otherwise.
+/// Time-out for a connection, unless the request sets another.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is left of a call's time, so that the plugin can still answer after a request timed out.
+/// Time that is left of a call after a request has timed out, so that the plugin can still answer.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// The HTTP client of a call.
@@ -24,7 +24,7 @@ impl Http {
         Self { remaining: call.remaining().saturating_sub(ANSWER_MARGIN) }
     }
 
-    /// A request with this method.
+    /// Returns a request with this method.
     pub fn request(self, method: &str, url: impl Into<String>) -> Request {
         Request {
             method: method.to_owned(),
@@ -36,27 +36,27 @@ impl Http {
         }
     }
 
-    /// A GET request.
+    /// Returns a GET request.
     pub fn get(self, url: impl Into<String>) -> Request {
         self.request("GET", url)
     }
 
-    /// A HEAD request.
+    /// Returns a HEAD request.
     pub fn head(self, url: impl Into<String>) -> Request {
         self.request("HEAD", url)
     }
 
-    /// A POST request.
+    /// Returns a POST request.
     pub fn post(self, url: impl Into<String>) -> Request {
         self.request("POST", url)
     }
 
-    /// A PUT request.
+    /// Returns a PUT request.
     pub fn put(self, url: impl Into<String>) -> Request {
         self.request("PUT", url)
     }
 
-    /// A DELETE request.
+    /// Returns a DELETE request.
     pub fn delete(self, url: impl Into<String>) -> Request {
         self.request("DELETE", url)
     }
@@ -66,17 +66,17 @@ impl Http {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
-    /// `GET`, `POST` and so on.
+    /// Method: `GET`, `POST` and so on.
     pub method: String,
-    /// The whole URL.
+    /// Whole URL.
     pub url: String,
-    /// In order.
+    /// Headers in order.
     pub headers: Vec<(String, String)>,
-    /// Empty when none.
+    /// Body; empty if there is none.
     pub body: Vec<u8>,
-    /// For the connection.
+    /// Time-out for the connection.
     pub connect_timeout: Duration,
-    /// For the first byte of the answer, and between two of its pieces.
+    /// Time-out for the first byte of the answer, and between two of its pieces.
     pub answer_timeout: Duration,
 }
 
@@ -102,22 +102,23 @@ impl Request {
 
     /// Sets the body to JSON, and the content type.
     pub fn json(self, value: &impl Serialize) -> Self {
-        // What can't be written as JSON (a map with keys that are no strings) becomes `null`, which any server refuses.
+        // A value that can't be written as JSON (a map whose keys are not strings) becomes `null`, which any server
+        // refuses.
         let body = serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec());
         self.header("content-type", "application/json").body(body)
     }
 
-    /// Gives up when there is no connection, or no answer, after these times.
+    /// Sets the time-outs for the connection and for the answer.
     pub fn timeouts(mut self, connect: Duration, answer: Duration) -> Self {
         self.connect_timeout = connect;
         self.answer_timeout = answer;
         self
     }
 
-    /// Sends it, and reads the whole answer.
+    /// Sends the request, and reads the whole answer. Blocks.
     ///
     /// # Errors
-    /// When there is no whole answer. A status of 400 and above is an answer.
+    /// Fails if there is no whole answer. A status of 400 and above is an answer.
     pub fn send(self) -> Result<Response, HttpError> {
         platform::send(self)
     }
@@ -126,46 +127,47 @@ impl Request {
 /// An answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Response {
-    /// 200 and so on.
+    /// Status: 200 and so on.
     pub status: u16,
-    /// In order.
+    /// Headers in order.
     pub headers: Vec<(String, String)>,
-    /// All of it.
+    /// Whole body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// Is the status 2xx?
+    /// Returns true if the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The first header of this name, without regard to case.
+    /// Returns the first header of this name, without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// When to come again, by the server's `Retry-After` in seconds (RFC 9110, section 10.2.3).
+    /// Returns the time before which the request is not repeated, by the server's `Retry-After` in seconds (RFC 9110,
+    /// section 10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
         self.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body from JSON.
+    /// Reads the body as JSON.
     ///
     /// # Errors
-    /// When it is not JSON of that shape.
+    /// Fails if it is not JSON of that shape.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
 }
 
-/// Percent-encoded for a path's segment or a query (RFC 3986, section 2.1): all but unreserved characters.
+/// Percent-encodes a segment of a path or a query (RFC 3986, section 2.1): all but unreserved characters.
 pub fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -177,28 +179,28 @@ pub fn encoded(text: &str) -> String {
     encoded
 }
 
-/// Did the server see the request?
+/// Kinds of failed requests, by whether the server has seen the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpErrorKind {
-    /// No: no connection was made.
+    /// Unseen: no connection was made.
     NotSent,
-    /// Perhaps: the answer was lost or came too late.
+    /// Perhaps seen: the answer was lost or came too late.
     MaybeSent,
-    /// No: the host refused.
+    /// Unseen: the host refused.
     Refused,
 }
 
 /// A request without an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpError {
-    /// Did the server see it?
+    /// Kind, by whether the server has seen the request.
     pub kind: HttpErrorKind,
-    /// What happened.
+    /// Description of the failure.
     pub message: String,
 }
 
 impl HttpError {
-    /// As the fault of a call that only reads: it may be repeated.
+    /// Returns the fault of a call that only reads: it may be repeated.
     pub fn of_reading(self, code: &str) -> Fault {
         match self.kind {
             HttpErrorKind::Refused => Fault::denied(code, self.message),
@@ -206,7 +208,7 @@ impl HttpError {
         }
     }
 
-    /// As the fault of a call that changes something: it may be repeated only if it was not sent.
+    /// Returns the fault of a call that changes something: it may be repeated only if it was not sent.
     pub fn of_change(self, code: &str) -> Fault {
         match self.kind {
             HttpErrorKind::Refused => Fault::denied(code, self.message),

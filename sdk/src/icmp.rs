@@ -1,13 +1,13 @@
-//! One ICMP echo. Ask for `icmp` in [`crate::About::interfaces`].
+//! ICMP echo. Needs `icmp` in [`crate::About::interfaces`].
 
 use std::time::Duration;
 
 use crate::{Fault, platform};
 
-/// The round trip; none when no answer came in time.
+/// Sends an echo and returns the round-trip time; none if no answer came in time.
 ///
 /// # Errors
-/// `denied` when not granted.
+/// `denied` if `icmp` is not granted.
 pub fn echo(address: &str, timeout: Duration) -> Result<Option<Duration>, Fault> {
     platform::echo(address, timeout)
 }

@@ -28,12 +28,12 @@ use serde_json::Value as Json;
 
 use crate::{Facts, Fault};
 
-/// Bounds the work of one template: roughly this many instructions, or 64 times as many bytes.
+/// Bound of the work of one template: roughly this many instructions, or 64 times as many bytes.
 const MAX_FUEL: u64 = 500_000;
-/// Of macros that call each other. A component's stack is small.
+/// Depth of macros that call each other. A component's stack is small.
 const MAX_RECURSION: usize = 50;
 
-/// An environment with its variables.
+/// Environment of templates, with its variables.
 pub struct Templates {
     environment: Environment<'static>,
     variables: BTreeMap<String, Value>,
@@ -41,7 +41,7 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// With these variables, an object.
+    /// Returns an environment with these variables, an object.
     pub fn new(variables: &Json) -> Self {
         let mut environment = Environment::new();
         environment.set_fuel(Some(MAX_FUEL));
@@ -59,29 +59,29 @@ impl Templates {
         self
     }
 
-    /// Adds the functions that ask for facts: `getip` and its kin. They hide variables of the same name.
+    /// Adds the functions that need facts, such as `getip`. They hide variables of the same name.
     #[must_use]
     pub fn with_facts(mut self, facts: &Arc<dyn Facts>) -> Self {
         self.variables.extend(functions::all(facts).into_iter().map(|(name, value)| (name.to_owned(), value)));
         self
     }
 
-    /// Texts keep their last newline: they are parts of a greater text, such as a YAML document.
+    /// Keeps the last newline of texts: they are parts of a greater text, such as a YAML document.
     #[must_use]
     pub fn keeping_newlines(mut self) -> Self {
         self.keeps_newline = true;
         self
     }
 
-    /// What is inserted is folded as inside a double-quoted YAML text: a line break becomes a space, and n empty lines
-    /// become n line breaks. Existing cloud-init descriptions write keys with empty lines between their lines for this.
+    /// Folds inserted texts as inside a double-quoted YAML text: a line break becomes a space, and n empty lines become
+    /// n line breaks. Existing cloud-init descriptions write keys with empty lines between their lines for this.
     #[must_use]
     pub fn folding(mut self) -> Self {
         self.environment.set_formatter(|out, _, value| Ok(out.write_str(&fold(&python::str(value)))?));
         self
     }
 
-    /// Renders one text. The pointer says where in the user's section it stands.
+    /// Renders one text. The pointer gives its place in the user's section.
     ///
     /// # Errors
     /// A `give-up` with the pointer, and the line within the text.
@@ -125,21 +125,22 @@ impl Templates {
     }
 }
 
-/// A value as Python's `str()` prints it: `True`, `None`, `['a', 'b']`, `{'k': 'v'}`.
+/// Returns a value as Python's `str()` prints it: `True`, `None`, `['a', 'b']`, `{'k': 'v'}`.
 pub fn python_str(value: &Json) -> String {
     python::str(&Value::from(Serde(value)))
 }
 
-/// One step of a JSON pointer (RFC 6901).
+/// Escapes a key as one step of a JSON pointer (RFC 6901).
 pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// A text for another reader, such as a shell or Docker, that has marks of a template in it.
+/// Explains a syntax error. Often the text is for another reader, such as a shell or Docker, and contains delimiters of
+/// a template.
 fn explain_syntax(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
-    const HINT: &str = "marks that are for another program go between `{% raw %}` and `{% endraw %}`";
+    const HINT: &str = "delimiters for another program go between `{% raw %}` and `{% endraw %}`";
     let detail = error.detail().unwrap_or("the template can't be read").to_owned();
-    // An empty `{% if %}` is told better by the engine.
+    // The engine explains an empty `{% if %}` better.
     let at_the_end = detail.contains("end of") && detail != "unexpected end of block";
     let unclosed = unclosed::find(source).filter(|_| at_the_end);
     let (what, line) = match unclosed {
@@ -150,12 +151,12 @@ fn explain_syntax(pointer: &str, source: &str, error: &minijinja::Error) -> Faul
         None => (detail, error.line()),
     };
     let text = line.and_then(|line| source.lines().nth(line.checked_sub(1)?)).map(str::trim);
-    let place = match text.filter(|text| !text.is_empty() && text.len() <= 100 && !text.contains("|__")) {
+    let position = match text.filter(|text| !text.is_empty() && text.len() <= 100 && !text.contains("|__")) {
         Some(text) => format!("in `{text}`"),
         None => "here".to_owned(),
     };
-    let place = line.map_or_else(|| place.clone(), |line| format!("line {line}: {place}"));
-    Fault::give_up("template.failed", what).at(pointer, place).detail(HINT)
+    let position = line.map_or_else(|| position.clone(), |line| format!("line {line}: {position}"));
+    Fault::give_up("template.failed", what).at(pointer, position).detail(HINT)
 }
 
 fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
@@ -165,22 +166,22 @@ fn explain(pointer: &str, source: &str, error: &minijinja::Error) -> Fault {
     // A refused `cmd` is the host's fault, and keeps its reaction and its advice.
     let cause = error.source().and_then(|source| source.downcast_ref::<Fault>());
     let what = match error.kind() {
-        ErrorKind::UndefinedError => "a part of something that is not defined is asked for".to_owned(),
+        ErrorKind::UndefinedError => "an attribute or item of an undefined value is used".to_owned(),
         ErrorKind::OutOfFuel => "the template works too long, or would never end".to_owned(),
         kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
     };
-    // Which of several expressions it is.
+    // The expression that failed, of several on one line.
     let expression = error.range().and_then(|range| source.get(attribute_path(source, range))).map(str::trim);
     let is_shown = |it: &&str| !it.is_empty() && it.len() <= 100 && !it.contains('\n') && !it.contains("__");
-    let place = match expression.filter(is_shown) {
+    let position = match expression.filter(is_shown) {
         Some(expression) => format!("at `{expression}`"),
         None => "here".to_owned(),
     };
-    let place = error.line().map_or_else(|| place.clone(), |line| format!("line {line}: {place}"));
-    cause.cloned().unwrap_or_else(|| Fault::give_up("template.failed", what)).at(pointer, place)
+    let position = error.line().map_or_else(|| position.clone(), |line| format!("line {line}: {position}"));
+    cause.cloned().unwrap_or_else(|| Fault::give_up("template.failed", what)).at(pointer, position)
 }
 
-/// An attribute with what it is an attribute of: the engine names `.b.c` of `a.b.c`.
+/// Widens the range of an attribute to the value that it is an attribute of: the engine names `.b.c` of `a.b.c`.
 fn attribute_path(source: &str, range: Range<usize>) -> Range<usize> {
     let before = source.get(..range.start).unwrap_or_default();
     let is_attribute = source.get(range.clone()).is_some_and(|text| text.starts_with('.'));

@@ -1,4 +1,5 @@
-//! What to run on a node: `command` and `env`, as contextualisers hand them to drivers of processes and containers.
+//! Command and environment of a node: `command` and `env`, as contextualisers hand them to drivers of processes and
+//! containers.
 
 use serde_json::Value;
 
@@ -16,6 +17,9 @@ pub struct Launch {
 impl Launch {
     /// Reads the attributes of a request. `command` is a list, or a text that is split as a shell does (quotes, no
     /// variables); `env` is a list of `NAME=VALUE` or a mapping.
+    ///
+    /// # Errors
+    /// `give-up` if one of them has another form.
     pub fn read(attributes: &Value) -> Result<Self, Fault> {
         Ok(Self {
             command: command(attributes.get("command").unwrap_or(&Value::Null))
@@ -71,7 +75,7 @@ fn environment(value: &Value) -> Result<Vec<(String, Option<String>)>, String> {
     }
 }
 
-/// The text of a scalar. YAML makes numbers and booleans of what was meant as text.
+/// Returns the text of a scalar. YAML reads some texts as numbers and booleans.
 fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

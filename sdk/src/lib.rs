@@ -1,4 +1,4 @@
-//! Write an Occopus plugin.
+//! SDK for Occopus plugins.
 //!
 //! A plugin is a struct for what the user writes, a trait, and one macro:
 //!
@@ -57,13 +57,14 @@ mod text;
 
 pub mod http;
 pub mod icmp;
+pub mod idempotent;
 pub mod jinja;
 pub mod log;
 pub mod process;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-/// What wit-bindgen makes of the contract, for the export macros.
+/// Bindings that wit-bindgen makes of the contract, for the export macros.
 #[doc(hidden)]
 pub mod bindings {
     pub use occopus_bindings_config as config;

@@ -1,4 +1,4 @@
-//! Processes on the machine of the host. Ask for `process` in [`crate::About::interfaces`].
+//! Processes on the machine of the host. Needs `process` in [`crate::About::interfaces`].
 
 use std::time::Duration;
 
@@ -9,47 +9,47 @@ pub use crate::bindings::imports::occopus::host::process::{Command, Ending, Proc
 /// Starts a process in a group of its own. Idempotent by instance id.
 ///
 /// # Errors
-/// The host's.
+/// A fault of the host.
 pub fn start(instance_id: &str, command: &Command) -> Result<Process, Fault> {
     platform::process_start(instance_id, command)
 }
 
-/// By instance id; `Gone` where there is none.
+/// Returns processes by instance id; `Gone` where there is none.
 ///
 /// # Errors
-/// The host's.
+/// A fault of the host.
 pub fn inspect(instance_ids: &[String]) -> Result<Vec<Process>, Fault> {
     platform::process_inspect(instance_ids)
 }
 
-/// Ends the group: SIGTERM, after the grace SIGKILL; then forgets it. Idempotent.
+/// Ends the group with SIGTERM, and after the grace with SIGKILL; then forgets it. Idempotent.
 ///
 /// # Errors
-/// The host's.
+/// A fault of the host.
 pub fn stop(instance_id: &str, grace: Duration) -> Result<(), Fault> {
     platform::process_stop(instance_id, grace)
 }
 
-/// All that was started and not stopped, a page at a time.
+/// Lists all processes that were started and not stopped, a page at a time.
 ///
 /// # Errors
-/// The host's.
+/// A fault of the host.
 pub fn list_all(cursor: Option<&str>) -> Result<(Vec<Process>, Option<String>), Fault> {
     platform::process_list_all(cursor)
 }
 
-/// How processes ended, by instance id; none for one that runs, and when nobody knows it.
+/// Returns the endings of processes by instance id; none for one that runs, or whose ending is unknown.
 ///
 /// # Errors
-/// The host's.
+/// A fault of the host.
 pub fn endings(instance_ids: &[String]) -> Result<Vec<Option<Ending>>, Fault> {
     platform::process_endings(instance_ids)
 }
 
-/// The last lines that a process wrote, oldest first, at most so many.
+/// Returns the last lines that a process wrote, oldest first, at most `lines`.
 ///
 /// # Errors
-/// The host's.
+/// A fault of the host.
 pub fn tail(instance_id: &str, lines: u32) -> Result<String, Fault> {
     platform::process_tail(instance_id, lines)
 }

@@ -23,30 +23,30 @@ use crate::{
     Target,
 };
 
-/// Answers HTTP requests.
+/// Function that answers HTTP requests.
 pub type Handler = Arc<dyn Fn(&Request) -> Result<Response, HttpError>>;
 
-/// A host of a test's own making. What the plugin did is in its fields afterwards.
+/// A fake host, made by a test. Its fields record what the plugin did.
 pub struct FakeHost {
-    /// Until the deadline.
+    /// Time until the deadline.
     pub remaining_ms: u64,
-    /// Whether the plugin waits where it says so; otherwise it goes on at once.
+    /// Set if [`Call::wait`] waits; otherwise it returns at once.
     pub time_passes: bool,
-    /// The user gave up.
+    /// Set if the user cancelled the call.
     pub cancelled: bool,
-    /// What requests say of themselves.
+    /// Value of `repeated` in requests.
     pub repeated: bool,
-    /// What the contextualiser rendered.
+    /// User data from the contextualiser.
     pub user_data: Option<Vec<u8>>,
-    /// Fields of the credential; none when empty.
+    /// Fields of the credential; no credential if empty.
     pub credential: BTreeMap<String, String>,
-    /// Answers requests; refuses all by default.
+    /// Handler of HTTP requests; refuses all by default.
     pub http: Handler,
-    /// What was requested.
+    /// HTTP requests that were sent.
     pub requests: Vec<Request>,
-    /// What was logged.
+    /// Lines that were logged.
     pub log: Vec<String>,
-    /// What was reported as progress.
+    /// Progress that was reported.
     pub progress: Vec<(String, Option<String>)>,
     /// Warnings: code, message, pointer.
     pub warnings: Vec<(String, String, String)>,
@@ -58,9 +58,9 @@ pub struct FakeHost {
     pub processes: BTreeMap<String, Process>,
     /// The command of each started process.
     pub commands: BTreeMap<String, Command>,
-    /// How processes ended, by instance id.
+    /// Endings of processes by instance id.
     pub endings: BTreeMap<String, Ending>,
-    /// What processes wrote, by instance id.
+    /// Output of processes by instance id.
     pub outputs: BTreeMap<String, String>,
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn with<R>(work: impl FnOnce(&mut FakeHost) -> R) -> R {
     HOST.with_borrow_mut(work)
 }
 
-/// Looks at, or changes, the fake host of this thread.
+/// Reads or changes the fake host of this thread.
 pub fn host<R>(work: impl FnOnce(&mut FakeHost) -> R) -> R {
     with(work)
 }
@@ -161,7 +161,7 @@ pub struct DriverHarness<T: Driver> {
 /// Puts a driver on a fake host, with this `resource` section.
 ///
 /// # Errors
-/// When the driver's type can't take the section.
+/// Fails if the section does not fit the driver's type.
 pub fn driver<T: Driver>(host: FakeHost, section_json: Value) -> Result<DriverHarness<T>, Fault> {
     install(host);
     section::<T::Section>(&section_json.to_string())?;
@@ -181,23 +181,23 @@ impl<T: Driver> DriverHarness<T> {
     /// `create` of a node with these attributes.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Fails if the driver does.
     pub fn create(&self, instance_id: &str, attributes: Value) -> Result<Observed, Fault> {
         T::create(&self.request(instance_id, attributes)?)
     }
 
-    /// `check` of a node with these attributes.
+    /// Calls `check` on a node with these attributes.
     ///
     /// # Errors
-    /// When the driver's type can't take the section.
+    /// Fails if the section does not fit the driver's type.
     pub fn check(&self, attributes: Value) -> Result<Vec<Detail>, Fault> {
         Ok(T::check(&self.request("00000000-0000-4000-8000-000000000000", attributes)?))
     }
 
-    /// `tail`.
+    /// Calls `tail`.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Fails if the driver does.
     pub fn tail(&self, handle: &Handle, lines: u32) -> Result<String, Fault> {
         T::tail(&self.scope()?, handle, lines)
     }
@@ -218,45 +218,45 @@ impl<T: Driver> DriverHarness<T> {
         })
     }
 
-    /// `find`.
+    /// Calls `find`.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Fails if the driver does.
     pub fn find(&self, instance_id: &str) -> Result<Option<Observed>, Fault> {
         T::find(&self.scope()?, instance_id)
     }
 
-    /// `observe`.
+    /// Calls `observe`.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Fails if the driver does.
     pub fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
         T::observe(&self.scope()?, handles)
     }
 
-    /// `destroy`.
+    /// Calls `destroy`.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Fails if the driver does.
     pub fn destroy(&self, handle: &Handle) -> Result<(), Fault> {
         T::destroy(&self.scope()?, handle)
     }
 }
 
 impl<T: Inventory> DriverHarness<T> {
-    /// `list_owned`.
+    /// Calls `list_owned`.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// Fails if the driver does.
     pub fn list_owned(&self, cursor: Option<&str>) -> Result<Page, Fault> {
         T::list_owned(&self.scope()?, cursor)
     }
 }
 
-/// One check of a node at this address.
+/// Checks a node at this address once.
 ///
 /// # Errors
-/// Those of the checker.
+/// Fails if the checker does.
 pub fn check<T: HealthChecker>(
     host: FakeHost,
     section_json: &Value,
@@ -275,14 +275,14 @@ pub fn check<T: HealthChecker>(
     })
 }
 
-/// Instances that a template may ask for.
+/// Instances that templates find.
 #[derive(Debug, Clone, Default)]
 pub struct FakeFacts(pub Vec<Instance>);
 
 impl Facts for FakeFacts {
     fn instances(&self, node_name: Option<&str>) -> Vec<Instance> {
-        let wanted = |instance: &&Instance| node_name.is_none_or(|name| instance.node_name == name);
-        self.0.iter().filter(wanted).cloned().collect()
+        let is_of_node = |instance: &&Instance| node_name.is_none_or(|name| instance.node_name == name);
+        self.0.iter().filter(is_of_node).cloned().collect()
     }
 
     fn command(&self, line: &str) -> Result<String, Fault> {
@@ -290,10 +290,10 @@ impl Facts for FakeFacts {
     }
 }
 
-/// Renders with these instances in existence.
+/// Renders the sections of a node, with these instances in existence.
 ///
 /// # Errors
-/// Those of the contextualiser.
+/// Fails if the contextualiser does.
 pub fn render<T: Contextualiser>(
     section_json: &Value,
     resource: Value,
@@ -311,10 +311,10 @@ pub fn render<T: Contextualiser>(
     })
 }
 
-/// The template data of a config manager.
+/// Returns the template data of a config manager.
 ///
 /// # Errors
-/// Those of the config manager.
+/// Fails if the config manager does.
 pub fn template_data<T: ConfigManager>(section_json: &Value) -> Result<Value, Fault> {
     install(FakeHost::default());
     T::template_data(&ConfigScope {
@@ -325,7 +325,7 @@ pub fn template_data<T: ConfigManager>(section_json: &Value) -> Result<Value, Fa
     })
 }
 
-/// The JSON Schema that the host gets for a section.
+/// Returns the JSON Schema that the host gets for a section.
 pub fn section_schema<T: schemars::JsonSchema>() -> Value {
     serde_json::from_str(&crate::about::schema::<T>()).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 pub struct Text(String);
 
 impl Text {
-    /// None when there is nothing but spaces in it.
+    /// Returns the text without spaces around it; none if nothing is left.
     pub fn given(&self) -> Option<&str> {
         Some(self.0.trim()).filter(|text| !text.is_empty())
     }

@@ -1,15 +1,15 @@
-//! The `NAME` config manager: what templates are told.
+//! The `NAME` config manager: variables for templates.
 
 use occopus_sdk::{About, ConfigManager, ConfigScope, Fault, NoCredentials};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What the user writes below `config_management`.
+/// Section that the user writes below `config_management`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// What the node is to be.
+    /// Roles of the node.
     pub roles: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ impl ConfigManager for Plugin {
         ..About::CONTEXT
     };
 
-    /// Variables for the node's template: here `{{ NAME.roles }}`.
+    /// Returns variables for the node's template: here `{{ NAME.roles }}`.
     fn template_data(scope: &ConfigScope<Section>) -> Result<Value, Fault> {
         Ok(json!({ "NAME": { "roles": scope.section.roles.join(" ") } }))
     }

@@ -1,4 +1,4 @@
-//! The `NAME` contextualiser: what a machine is told at its first boot.
+//! The `NAME` contextualiser: user data for a machine's first boot.
 
 use occopus_sdk::jinja::Templates;
 use occopus_sdk::{About, ContextRequest, Contextualiser, Fault, Rendered};
@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-/// What the user writes below `contextualisation`.
+/// Section that the user writes below `contextualisation`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// The template of the machine's user data.
+    /// Template of the machine's user data.
     pub user_data: String,
 }
 
@@ -27,7 +27,7 @@ impl Contextualiser for Plugin {
         ..About::CONTEXT
     };
 
-    /// Pure: the same request gives the same answer, and nothing is reached.
+    /// Renders the user data. Pure: the same request gives the same answer, without network.
     fn render(request: &ContextRequest<Section>) -> Result<Rendered, Fault> {
         let templates = Templates::new(&request.template_data).with_facts(&request.facts);
         // The first argument is where the text stands in the section: mistakes are shown there.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-/// What the user writes below `resource`.
+/// Section that the user writes below `resource`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
@@ -18,12 +18,12 @@ pub struct Section {
     pub size: String,
 }
 
-/// What the user writes into `auth_data.yaml`. The values stay with the host.
+/// Credentials that the user writes into `auth_data.yaml`. The values stay with the host.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "for its schema")]
 #[schemars(deny_unknown_fields)]
 pub struct Credentials {
-    /// The key of the API.
+    /// Key of the API.
     key: String,
 }
 
@@ -37,7 +37,7 @@ struct Machine {
     infrastructure: String,
 }
 
-/// A page of machines.
+/// Page of machines.
 #[derive(Deserialize)]
 struct Machines {
     machines: Vec<Machine>,
@@ -58,8 +58,8 @@ impl Driver for Plugin {
         ..About::DRIVER
     };
 
-    /// The instance's id is the token of the creation: this cloud makes one machine for it, however often it is asked.
-    /// A cloud without tokens must be asked with `find` before, when `request.repeated`.
+    /// Creates a machine. The instance's id is the token of the creation: this cloud makes one machine for it, however
+    /// often it is requested. For a cloud without tokens there is `occopus_sdk::idempotent`.
     fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
         let body = json!({
             "instance": request.instance_id,
@@ -69,20 +69,20 @@ impl Driver for Plugin {
             "user_data": request.user_data.as_deref().map(String::from_utf8_lossy),
         });
         let call = call(&request.scope, "POST", "/machines")?.json(&body);
-        // Was the answer lost, then the machine may be there: `of_change` says so, and the host asks `find`.
+        // If the answer was lost, the machine may exist: `of_change` says so, and the host calls `find`.
         let response = call.send().map_err(|error| error.of_change("NAME.unreachable"))?;
         // So it may be when the answer says nothing, such as a 500 or the page of something in between.
         let (cloud, machine) = read::<Machine>(response, Reaction::UnknownOutcome)?;
         Ok(machine.observed(&cloud))
     }
 
-    /// None is believed of the cloud alone: of an answer that carries its name.
+    /// Finds a machine. None is believed only if the answer carries the cloud's name.
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
         let (cloud, found) = list(scope, &format!("/machines?instance={}", encoded(instance_id)))?;
         Ok(found.machines.into_iter().next().map(|machine| machine.observed(&cloud)))
     }
 
-    /// As many answers as handles, in their order.
+    /// Observes machines: as many answers as handles, in their order.
     fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
         let mut machines = Vec::new();
         let mut next = Some(String::new());
@@ -130,7 +130,8 @@ impl Inventory for Plugin {
 }
 
 impl Machine {
-    /// The handle has the cloud's name beside the machine's, to know later who may speak of it.
+    /// Returns the observation. Its handle has the cloud's name beside the machine's id, so that later answers of
+    /// another cloud prove nothing.
     fn observed(self, cloud: &str) -> Observed {
         let phase = match self.state.as_str() {
             "starting" => Phase::Pending,
@@ -144,7 +145,7 @@ impl Machine {
     }
 }
 
-/// A call with the key in its head. The driver never sees the key: the host puts it where the placeholder is.
+/// Returns a call with the key in a header. The driver never sees the key: the host puts it where the placeholder is.
 fn call(scope: &Scope<Section>, method: &str, path: &str) -> Result<Request, Fault> {
     let url = scope.call().url_for(&scope.section.endpoint)?;
     let credential =
@@ -157,13 +158,13 @@ fn list(scope: &Scope<Section>, path: &str) -> Result<(String, Machines), Fault>
     get(scope, path)
 }
 
-/// What only reads: the answer, and the cloud that gave it.
+/// Sends a call that only reads; returns the cloud that answered, and the content.
 fn get<T: serde::de::DeserializeOwned>(scope: &Scope<Section>, path: &str) -> Result<(String, T), Fault> {
     let response = call(scope, "GET", path)?.send().map_err(|error: HttpError| error.of_reading("NAME.unreachable"))?;
     read(response, Reaction::Retry)
 }
 
-/// The number of a machine, when it is a machine of this cloud.
+/// Returns the id of a machine, if it is a machine of this cloud.
 fn is_of<'a>(handle: &'a Handle, cloud: &str) -> Result<&'a str, Fault> {
     match handle.data.split_once('/') {
         Some((its, id)) if its == cloud => Ok(id),
@@ -175,7 +176,8 @@ fn name_of_cloud(response: &Response) -> Option<&str> {
     response.header("cloud")
 }
 
-/// The answer, and the cloud that gave it. `nothing_said` is the reaction to answers that say nothing about the request.
+/// Reads the answer; returns the cloud that gave it, and the content. `nothing_said` is the reaction to answers that
+/// prove nothing about the request.
 fn read<T: serde::de::DeserializeOwned>(response: Response, nothing_said: Reaction) -> Result<(String, T), Fault> {
     let response = accepted(response, nothing_said)?;
     let unreadable = |error| Fault::new(nothing_said, "NAME.bad-answer", format!("the answer can't be read: {error}"));
@@ -183,7 +185,7 @@ fn read<T: serde::de::DeserializeOwned>(response: Response, nothing_said: Reacti
     Ok((name_of_cloud(&response).unwrap_or_default().to_owned(), content))
 }
 
-/// Refusals, in terms of what the host should do next.
+/// Returns refusals as faults, in terms of what the host should do next.
 fn accepted(response: Response, nothing_said: Reaction) -> Result<Response, Fault> {
     let said = words(&response);
     let is_the_cloud = name_of_cloud(&response).is_some();

@@ -1,4 +1,4 @@
-//! The `NAME` health checker: does the node answer with this line?
+//! The `NAME` health checker: checks that the node answers with a line.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
@@ -7,13 +7,13 @@ use occopus_sdk::{About, Fault, HealthChecker, Observation, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What the user writes below `health_check.NAME`.
+/// Section that the user writes below `health_check.NAME`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// The port to connect to. The checker may connect to the node at hand, and nowhere else.
+    /// Port to connect to. The checker may connect to the node at hand, and nowhere else.
     pub port: u16,
-    /// How the first line begins.
+    /// Beginning of the first line.
     pub begins: String,
 }
 
@@ -30,7 +30,7 @@ impl HealthChecker for Plugin {
         ..About::HEALTH
     };
 
-    /// One look, without waiting for better times: the host comes again. A fault is for what will never work.
+    /// Checks once, without waiting: the host repeats checks. A fault means that the section will never work.
     fn check(target: &Target<Section>) -> Result<Observation, Fault> {
         let mut line = String::new();
         let read = TcpStream::connect((target.address.as_str(), target.section.port))

@@ -173,7 +173,7 @@ fn errors_in_templates_as_json() {
     let diagnostic = serde_json::from_str::<Value>(&stdout).expect("JSON")["error"]["problems"][0].take();
     assert_eq!(
         diagnostic["message"],
-        "node client: a part of something that is not defined is asked for: at `nowhere.at_all`"
+        "node client: an attribute or item of an undefined value is used: at `nowhere.at_all`"
     );
     assert_eq!((&diagnostic["line"], &diagnostic["column"]), (&Value::from(12), &Value::from(7)), "{diagnostic}");
 }

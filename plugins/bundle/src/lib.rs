@@ -3,13 +3,13 @@
 /// A plugin that comes with the program.
 #[derive(Debug, Clone, Copy)]
 pub struct Bundled {
-    /// Kind and keyword: `driver-docker`.
+    /// Kind and keyword, such as `driver-docker`.
     pub name: &'static str,
     /// The component.
     pub bytes: &'static [u8],
 }
 
-/// All of them, by name.
+/// All bundled plugins, by name.
 pub static PLUGINS: &[Bundled] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
 
 #[cfg(test)]
@@ -23,7 +23,7 @@ mod tests {
         let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
         assert!(names.contains(&"health-ports") && names.contains(&"driver-local"), "{names:?}");
         for plugin in PLUGINS {
-            assert!(plugin.bytes.starts_with(COMPONENT), "{} is no component", plugin.name);
+            assert!(plugin.bytes.starts_with(COMPONENT), "{} is not a component", plugin.name);
         }
     }
 }

@@ -38,7 +38,7 @@ impl From<Fault> for wit::Fault {
     }
 }
 
-/// `describe`, for the world in this module.
+/// Implementation of `describe` for the world in this module.
 macro_rules! describe {
     ($world:ident, $plugin:ident, $credentials:expr) => {{
         let about = $plugin::ABOUT;
@@ -83,7 +83,7 @@ fn node_request<S: serde::de::DeserializeOwned>(request: &driver_inputs::NodeReq
     })
 }
 
-/// The exports of a driver, for both worlds.
+/// Exports of a driver, for both worlds.
 macro_rules! driver_world {
     ($world:ident, $bound:ident) => {
         const _: () = {

@@ -1,4 +1,4 @@
-//! From the contract's types to this crate's and back, and the macros that make a component of a plugin.
+//! Conversions between the contract's types and this crate's, and the macros that make a component of a plugin.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -65,7 +65,7 @@ macro_rules! export_config_manager {
     };
 }
 
-/// The user's section as the plugin's type. `type` belongs to the host and is taken out.
+/// Reads the user's section as the plugin's type. `type` belongs to the host and is taken out.
 pub(crate) fn section<S: DeserializeOwned>(json: &str) -> Result<S, Fault> {
     let mut value: Value = serde_json::from_str(json)
         .map_err(|error| Fault::give_up("occopus.bad-section", format!("the section is not JSON: {error}")))?;
@@ -89,7 +89,7 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     steps.collect()
 }
 
-/// JSON from the host; null when it is none.
+/// Reads JSON from the host; null if it is not JSON.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()

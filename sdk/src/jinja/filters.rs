@@ -6,7 +6,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::{functions, json, methods, mutable, python, rewrite, wrap};
 
-/// Puts all of them into an environment.
+/// Registers all of them in an environment.
 pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter("b64encode", functions::b64encode);
     environment.add_filter("string", |value: Value| python::str(&value));
@@ -45,7 +45,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(methods::call_builtin_method);
 }
 
-/// Arguments by place or by name, in the order of these names.
+/// Returns arguments that were given by position or by name, in the order of these names.
 pub(super) fn arguments<const N: usize>(
     given: Rest<ValueOrKwargs>,
     names: [&str; N],
@@ -81,7 +81,7 @@ pub(super) fn usize_or(value: Option<&Value>, otherwise: usize) -> Result<usize,
     }
 }
 
-/// Pays for bytes before they are there.
+/// Charges fuel for bytes before they are made.
 pub(super) fn charge_fuel(state: &State, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(u64::try_from(bytes / 64).unwrap_or(u64::MAX))
 }
@@ -98,7 +98,7 @@ fn indent(state: &mut State, text: Value, given: Rest<ValueOrKwargs>) -> Result<
         None => "    ".to_owned(),
     };
     let is_set = |value: &Option<Value>| value.as_ref().is_some_and(Value::is_true);
-    // With one line break more, as there: the last one of the text is kept.
+    // Jinja2 adds one line break too: the last one of the text is kept.
     let text = format!("{}\n", python::str(&text));
     let mut out = String::new();
     for (at, line) in python::lines(&text).into_iter().enumerate() {
@@ -186,7 +186,7 @@ fn filesizeformat(value: Value, binary: Option<Value>, named: Kwargs) -> Result<
     Ok(shown)
 }
 
-/// A text, or the pairs of a query.
+/// Encodes a text, or the pairs of a query.
 fn urlencode(value: Value) -> Result<String, Error> {
     if value.as_str().is_some() || !matches!(value.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::Iterable) {
         return Ok(percent_encode(&python::str(&value), false));
@@ -224,7 +224,8 @@ fn percent_encode(text: &str, is_query: bool) -> String {
     out
 }
 
-/// One of several. Rendering again must give the same, so chance is a matter of the node and of what there is to choose from.
+/// Chooses one of several. Rendering again must give the same, so the choice depends on the node and on the items
+/// alone.
 fn random(state: &mut State, items: Value) -> Result<Value, Error> {
     let all: Vec<_> = match items.as_str() {
         Some(text) => text.chars().map(Value::from).collect(),
@@ -241,7 +242,7 @@ fn random(state: &mut State, items: Value) -> Result<Value, Error> {
     Ok(chosen.cloned().unwrap_or_default())
 }
 
-/// The engine's own takes arguments by name only.
+/// Indents a text. The engine's own filter takes arguments by name only.
 fn dictsort(state: &mut State, mapping: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     const NAMES: [&str; 3] = ["case_sensitive", "by", "reverse"];
     let given = arguments(given, NAMES)?;
@@ -250,7 +251,7 @@ fn dictsort(state: &mut State, mapping: Value, given: Rest<ValueOrKwargs>) -> Re
     minijinja::filters::dictsort(&mapping, named.collect())
 }
 
-/// `%`: a text is formatted, a number divided.
+/// Implements `%`: a text is formatted, a number divided.
 fn remainder(state: &mut State, left: Value, right: Value) -> Result<Value, Error> {
     let Some(text) = left.as_str() else { return number_remainder(&left, &right) };
     let is_named = text.contains("%(");
@@ -260,7 +261,7 @@ fn remainder(state: &mut State, left: Value, right: Value) -> Result<Value, Erro
     state.apply_filter("format", &arguments)
 }
 
-/// A format with its values as Python prints them: `%r` is known, `%d` takes what is no integer, `%s` anything.
+/// Formats values as Python prints them: `%r` is known, `%d` takes numbers that are not integers, `%s` anything.
 fn python_format(text: &str, values: Vec<Value>) -> (String, Vec<Value>) {
     let (mut format, mut rest) = (String::new(), text);
     let mut values = values.into_iter();
@@ -331,7 +332,7 @@ fn number_remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     Ok(Value::from(left - right * (left / right).floor()))
 }
 
-/// A whole number; the default where it is none.
+/// Reads a whole number; the default if it is not one.
 fn int(value: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let [default, base] = arguments(given, ["default", "base"])?;
     let default = default.unwrap_or_else(|| Value::from(0));
@@ -367,7 +368,7 @@ fn truncated(number: f64) -> Option<Value> {
     number.is_finite().then(|| Value::from(number as i128))
 }
 
-/// A float; the default where it is none.
+/// Reads a float; the default if it is not one.
 fn float(value: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let [default] = arguments(given, ["default"])?;
     let found = match (value.as_str(), value.kind()) {
@@ -379,7 +380,7 @@ fn float(value: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     Ok(found.map(Value::from).or(default).unwrap_or_else(|| Value::from(0.0)))
 }
 
-/// For HTML. What is escaped already is left, unless it is forced.
+/// Escapes a text for HTML. One that is escaped already is left, unless it is forced.
 fn escape(text: &Value, is_forced: bool) -> Value {
     if text.is_safe() && !is_forced {
         return text.clone();

@@ -1,4 +1,5 @@
-//! What templates may ask for: `getip`, `getprivip`, `getipall`, `find_node_id`, `cut`, `cmd`, and the filter `b64encode`.
+//! Functions of templates that need facts: `getip`, `getprivip`, `getipall`, `find_node_id`, `cut`, `cmd`, and the
+//! filter `b64encode`.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use minijinja::{Error, ErrorKind, Value};
 
 use crate::{Address, Facts, Instance};
 
-/// The functions by name.
+/// Returns the functions by name.
 pub(super) fn all(facts: &Arc<dyn Facts>) -> Vec<(&'static str, Value)> {
     let by = |answer: fn(&dyn Facts, &Value) -> Result<Value, Error>| {
         let facts = Arc::clone(facts);
@@ -42,16 +43,17 @@ pub(super) fn all(facts: &Arc<dyn Facts>) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The instances of the node with this name. An undefined name (`getip(master)` without quotes) means every node.
+/// Returns the instances of the node with this name. An undefined name (`getip(master)` without quotes) means every
+/// node.
 fn instances_of(facts: &dyn Facts, name: &Value) -> Result<Vec<Instance>, Error> {
-    let wanted = match name.as_str() {
+    let node_name = match name.as_str() {
         Some(name) => Some(name),
         None if name.is_undefined() || name.is_none() => None,
-        None => return Err(invalid_operation(format!("a node is asked for by its name, not by {name}"))),
+        None => return Err(invalid_operation(format!("a node is named by a text, not by {name}"))),
     };
-    let found = facts.instances(wanted);
+    let found = facts.instances(node_name);
     if found.is_empty() {
-        return Err(invalid_operation(match wanted {
+        return Err(invalid_operation(match node_name {
             Some(name) => format!("there is no instance of node `{name}` (yet); does this node depend on it?"),
             None => "there is no instance of any node yet".to_owned(),
         }));
@@ -67,7 +69,7 @@ fn first_address(instance: &Instance) -> Result<Value, Error> {
     address_or_error(instance, instance.addresses.first())
 }
 
-/// The first internal one. A cloud without internal addresses has only the others to give.
+/// Returns the first internal address, or the first one of a machine without internal addresses.
 fn private_address(instance: &Instance) -> Result<Value, Error> {
     let internal = instance.addresses.iter().find(|address| address.internal);
     address_or_error(instance, internal.or(instance.addresses.first()))
@@ -78,7 +80,7 @@ fn address_or_error(instance: &Instance, address: Option<&Address>) -> Result<Va
     address.map(|address| Value::from(&address.value)).ok_or_else(none)
 }
 
-/// Despite its name: the data of the first instance, or of all.
+/// Returns the data of the first instance, or of all, despite its name.
 fn find_node(facts: &dyn Facts, name: &Value, options: &Kwargs) -> Result<Value, Error> {
     let all = options.get::<Option<bool>>("allnodes")?.unwrap_or(false);
     options.assert_all_used()?;
@@ -87,11 +89,11 @@ fn find_node(facts: &dyn Facts, name: &Value, options: &Kwargs) -> Result<Value,
     Ok(if all { data.collect() } else { data.next().unwrap_or_default() })
 }
 
-/// Python's `text[start:end]`.
+/// Returns Python's `text[start:end]`.
 fn cut(text: &str, start: Option<i64>, end: Option<i64>) -> String {
     let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
-    let place = |index: i64| if index < 0 { index.saturating_add(length).max(0) } else { index.min(length) };
-    let (start, end) = (place(start.unwrap_or(0)), place(end.unwrap_or(length)));
+    let position = |index: i64| if index < 0 { index.saturating_add(length).max(0) } else { index.min(length) };
+    let (start, end) = (position(start.unwrap_or(0)), position(end.unwrap_or(length)));
     let count = |index: i64| usize::try_from(index).unwrap_or(0);
     text.chars().skip(count(start)).take(count(end.saturating_sub(start))).collect()
 }

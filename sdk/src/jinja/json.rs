@@ -6,7 +6,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 use super::filters::{arguments, charge_fuel, usize_or};
 use super::python;
 
-/// JSON that may stand in HTML: keys sorted, nothing but ASCII, and no `<`, `>`, `&` and `'`.
+/// Writes JSON that may stand in HTML: keys sorted, nothing but ASCII, and no `<`, `>`, `&` and `'`.
 pub(super) fn tojson(state: &mut State, value: Value, given: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let [indent] = arguments(given, ["indent"])?;
     let indent = indent.filter(|indent| !indent.is_none()).map(|indent| usize_or(Some(&indent), 0)).transpose()?;

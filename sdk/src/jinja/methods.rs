@@ -3,7 +3,7 @@
 use minijinja::value::{ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// A method of a value that has none of its own.
+/// Calls a method of a value that has no methods of its own.
 pub(super) fn call_builtin_method(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -100,14 +100,15 @@ fn call_text_method(state: &State<'_, '_>, text: &str, method: &str, args: &[Val
     }))
 }
 
-/// How much is missing to a width, paid for.
+/// Returns the number of characters that are missing to a width, and charges fuel for them.
 fn padding(state: &State<'_, '_>, text: &str, width: usize) -> Result<usize, Error> {
     let missing = width.saturating_sub(text.chars().count());
     state.consume_fuel(u64::try_from(missing / 64).unwrap_or(u64::MAX))?;
     Ok(missing)
 }
 
-/// `center`, `ljust` and `rjust`. Where the sides can't be equal, Python gives the odd one to the left of an odd width.
+/// Implements `center`, `ljust` and `rjust`. If the sides can't be equal, Python gives the odd one to the left of an
+/// odd width.
 pub(super) fn justified(
     state: &State<'_, '_>,
     text: &str,

@@ -8,10 +8,10 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::methods;
 
-/// Items of one list or mapping. More than this no template needs.
+/// Maximum number of items of a list or mapping. No template needs more.
 const MAX_ITEMS: usize = 100_000;
 
-/// How deep lists and mappings may be in one another, and how much is looked through to find out.
+/// Maximum depth of lists and mappings within one another, and of the values that are visited to find it out.
 const MAX_NESTING: usize = 32;
 const MAX_VISITED: usize = 10_000;
 
@@ -23,14 +23,14 @@ pub(super) struct List(Mutex<Vec<Value>>);
 #[derive(Debug, Default)]
 pub(super) struct Mapping(Mutex<Vec<(Value, Value)>>);
 
-/// A list with these items.
+/// Makes a list with these items.
 pub(super) fn list(items: &Value) -> Result<Value, Error> {
     let list = List::default();
     extend(&list, items)?;
     Ok(Value::from_object(list))
 }
 
-/// A mapping with these entries: of a mapping, of pairs, or named.
+/// Makes a mapping with these entries: of a mapping, of pairs, or named.
 pub(super) fn mapping(entries: Option<&Value>, named: &Kwargs) -> Result<Value, Error> {
     let mapping = Mapping::default();
     update(&mapping, entries, named)?;
@@ -80,7 +80,7 @@ fn update(mapping: &Mapping, entries: Option<&Value>, named: &Kwargs) -> Result<
     Ok(())
 }
 
-/// Refuses what is in itself, or would take too long to find out: whoever reads it would never come to an end.
+/// Refuses a value that contains the target, or is too large to find out: reading it would never end.
 fn check_acyclic(target: *const (), new: &Value) -> Result<(), Error> {
     let mut seen = 0;
     match contains(target, new, 0, &mut seen) {
@@ -120,7 +120,7 @@ fn set(entries: &mut Vec<(Value, Value)>, key: Value, value: Value) {
     }
 }
 
-/// A place in a list as Python counts: from its end below zero.
+/// Returns an index into a list as Python counts: negative ones from its end.
 fn python_index(index: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
     let index = if index < 0 { index + length } else { index };
@@ -128,14 +128,14 @@ fn python_index(index: i64, length: usize) -> Option<usize> {
 }
 
 impl List {
-    /// It is whole at any time.
+    /// Locks the value. It is consistent at any time, so a poisoned lock is taken.
     fn items(&self) -> MutexGuard<'_, Vec<Value>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Mapping {
-    /// It is whole at any time.
+    /// Locks the value. It is consistent at any time, so a poisoned lock is taken.
     fn entries(&self) -> MutexGuard<'_, Vec<(Value, Value)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -286,14 +286,14 @@ impl Object for Mapping {
     }
 }
 
-/// Takes values by turns.
+/// Object that returns its values in turn.
 #[derive(Debug)]
 pub(super) struct Cycler {
     items: Vec<Value>,
     next: Mutex<usize>,
 }
 
-/// `cycler('odd', 'even')`.
+/// Makes the object of `cycler('odd', 'even')`.
 pub(super) fn cycler(items: Rest<Value>) -> Result<Value, Error> {
     if items.is_empty() {
         return Err(invalid_operation("`cycler` needs one value at least"));

@@ -3,7 +3,7 @@
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
-/// Python's `str()`.
+/// Returns Python's `str()`.
 pub(super) fn str(value: &Value) -> String {
     match value.as_str() {
         Some(text) => text.to_owned(),
@@ -11,7 +11,7 @@ pub(super) fn str(value: &Value) -> String {
     }
 }
 
-/// Python's `splitlines()`.
+/// Returns Python's `splitlines()`.
 pub(super) fn lines(text: &str) -> Vec<&str> {
     const BREAKS: [char; 10] =
         ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
@@ -28,7 +28,7 @@ pub(super) fn lines(text: &str) -> Vec<&str> {
     lines
 }
 
-/// Python's `repr()`.
+/// Returns Python's `repr()`.
 pub(super) fn repr(value: &Value) -> String {
     match value.kind() {
         ValueKind::Undefined => String::new(),
@@ -44,7 +44,7 @@ pub(super) fn repr(value: &Value) -> String {
     }
 }
 
-/// A float: with an exponent from 1e16 on, and below 1e-4.
+/// Prints a float: with an exponent from 1e16 on, and below 1e-4.
 pub(super) fn float(number: f64) -> String {
     let size = number.abs();
     if !number.is_finite() {
@@ -82,7 +82,7 @@ fn mapping(value: &Value) -> String {
     format!("{{{}}}", keys.map(entry).collect::<Vec<_>>().join(", "))
 }
 
-/// Single quotes, unless that alone avoids escapes.
+/// Quotes a text: with double quotes if that alone avoids escapes, otherwise with single ones.
 fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);

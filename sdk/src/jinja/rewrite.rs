@@ -1,12 +1,12 @@
-//! What Jinja2 takes and the engine does not, said in the engine's terms: `'%s' % x`, which is a remainder to the engine, and
-//! lists and mappings that a template changes (`list.append(x)`).
+//! Rewrites what Jinja2 takes and the engine does not: `'%s' % x`, which is a remainder to the engine, and lists and
+//! mappings that a template changes (`list.append(x)`).
 //!
-//! Only the insides of `{{ }}` and `{% %}` are touched, and line breaks stay where they are. What can't be read is left as it
-//! is: the engine has the better message.
+//! Only the insides of `{{ }}` and `{% %}` are touched, and line breaks stay where they are. An expression that can't
+//! be read is left as it is: the engine has the better message.
 
 /// The filter that stands for `%`.
 pub(super) const REMAINDER_FILTER: &str = "__remainder";
-/// The functions that make what can be changed.
+/// Functions that make mutable values.
 pub(super) const LIST_FUNCTION: &str = "__list";
 pub(super) const MAPPING_FUNCTION: &str = "__mapping";
 
@@ -24,7 +24,7 @@ const MUTATING_METHODS: &[&str] = &[
     ".sort(",
     ".update(",
 ];
-/// Words that are no operands.
+/// Words that are not operands.
 const KEYWORDS: &[&str] = &["and", "else", "if", "in", "is", "not", "or", "recursive"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ enum TokenKind {
 struct Token<'s> {
     kind: TokenKind,
     text: &'s str,
-    /// In bytes of the template.
+    /// Position in bytes of the template.
     at: usize,
 }
 
@@ -52,7 +52,7 @@ impl Token<'_> {
         self.at + self.text.len()
     }
 
-    /// Whether a value may end with it.
+    /// Returns true if a value may end with it.
     fn ends_value(&self) -> bool {
         match self.kind {
             TokenKind::Name => !KEYWORDS.contains(&self.text),
@@ -62,7 +62,7 @@ impl Token<'_> {
     }
 }
 
-/// The template in the engine's terms.
+/// Rewrites a template in the engine's terms.
 pub(super) fn rewrite(source: &str) -> String {
     let has_changes = MUTATING_METHODS.iter().any(|change| source.contains(change));
     let mut edits = Vec::new();
@@ -77,7 +77,7 @@ pub(super) fn rewrite(source: &str) -> String {
             rewrite_literals(&tokens, &mut edits);
         }
     }
-    // Of those at one place, an end comes before a beginning.
+    // At one position, an end comes before a beginning.
     edits.sort_by_key(|edit: &Edit| (edit.at, edit.order));
     let (mut out, mut copied) = (String::new(), 0);
     for edit in edits {
@@ -95,7 +95,7 @@ struct Edit {
     text: String,
 }
 
-/// The insides of `{{ }}` and `{% %}`.
+/// Returns the ranges of the insides of `{{ }}` and `{% %}`.
 fn expressions(source: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -121,7 +121,7 @@ fn expressions(source: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// Where an expression ends: at its mark outside of texts and brackets.
+/// Returns the end of an expression: its delimiter outside of texts and brackets.
 fn end_of(source: &str, from: usize, close: &str) -> Option<usize> {
     let (mut depth, mut at) = (0_usize, from);
     while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
@@ -143,7 +143,7 @@ fn end_of(source: &str, from: usize, close: &str) -> Option<usize> {
     None
 }
 
-/// Behind `{% endraw %}`.
+/// Returns the position behind `{% endraw %}`.
 fn end_of_raw(source: &str, from: usize) -> usize {
     let mut at = from;
     while let Some(open) = source.get(at..).and_then(|rest| rest.find("{%")).map(|open| at + open) {
@@ -156,7 +156,7 @@ fn end_of_raw(source: &str, from: usize) -> usize {
     source.len()
 }
 
-/// Bytes of the text that begins here, quotes included.
+/// Returns the bytes of the text that begins here, quotes included.
 fn text_length(rest: &str) -> Option<usize> {
     let quote = rest.chars().next()?;
     let mut is_escaped = false;
@@ -196,7 +196,7 @@ fn tokens(inside: &str, start: usize) -> Option<Vec<Token<'_>>> {
     Some(tokens)
 }
 
-/// `1`, `1.5`, `1e-3`; the dot of `1.x` is none of it.
+/// Returns the bytes of a number: `1`, `1.5`, `1e-3`; without the dot of `1.x`.
 fn number_length(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     let digits = |mut at: usize| {
@@ -216,7 +216,7 @@ fn number_length(rest: &str) -> usize {
     end
 }
 
-/// `LEFT % RIGHT` becomes `LEFT |__remainder(RIGHT)`, where nothing binds its left side more.
+/// Rewrites `LEFT % RIGHT` as `LEFT |__remainder(RIGHT)`, unless an operator binds its left side more.
 fn rewrite_remainders(tokens: &[Token<'_>], edits: &mut Vec<Edit>) {
     for (at, token) in tokens.iter().enumerate().filter(|(_, token)| token.is("%")) {
         let Some(left) = left_operand(tokens, at) else { continue };
@@ -232,7 +232,7 @@ fn rewrite_remainders(tokens: &[Token<'_>], edits: &mut Vec<Edit>) {
     }
 }
 
-/// The first token of the value that ends before this one.
+/// Returns the first token of the value that ends before this one.
 fn left_operand(tokens: &[Token<'_>], end: usize) -> Option<usize> {
     let mut at = end.checked_sub(1)?;
     loop {
@@ -258,7 +258,7 @@ fn left_operand(tokens: &[Token<'_>], end: usize) -> Option<usize> {
     }
 }
 
-/// The last token of the value that begins here.
+/// Returns the last token of the value that begins here.
 fn right_operand(tokens: &[Token<'_>], start: usize) -> Option<usize> {
     let mut at = start;
     while tokens.get(at).is_some_and(|token| token.is("-") || token.is("+")) {
@@ -323,7 +323,7 @@ fn matching_close(tokens: &[Token<'_>], open: usize) -> Option<usize> {
     None
 }
 
-/// Lists and mappings that are written out become such as can be changed.
+/// Rewrites literal lists and mappings as mutable ones.
 fn rewrite_literals(tokens: &[Token<'_>], edits: &mut Vec<Edit>) {
     // `[a, b] = ...` and `for [a, b] in ...` name variables.
     let is_target = |at: usize| {

@@ -251,7 +251,7 @@ fn pieces() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// It renders or it fails, and what it renders has bounds.
+    /// Renders or fails, and the result is bounded.
     #[test]
     fn any_template_comes_to_an_end(source in pieces()) {
         if let Ok(text) = templates().text("", &source) {

@@ -1,19 +1,19 @@
-//! Marks and blocks of a template that have no end: the engine only knows where the text ends.
+//! Finds delimiters and blocks of a template that have no end. The engine reports only the end of the text.
 
 /// Blocks that have an end of their own. `set` has one only without a value.
 const BLOCKS: [&str; 9] = ["if", "for", "macro", "call", "filter", "with", "block", "autoescape", "set"];
 
-/// Marks without an end, and where they begin.
+/// A delimiter or block without an end.
 #[derive(Debug, PartialEq)]
 pub(super) struct Unclosed {
-    /// In the text.
+    /// Position in the text, in bytes.
     pub(super) at: usize,
-    /// In a sentence.
+    /// Description in a sentence.
     pub(super) what: String,
 }
 
-/// Returns the first mark without its end, otherwise the innermost block without its end. Only for texts that the engine has
-/// refused: an end that stands within a text in quotes counts.
+/// Returns the first delimiter without its end, otherwise the innermost block without its end. Only for texts that the
+/// engine has refused: an end that stands within a text in quotes counts.
 pub(super) fn find(source: &str) -> Option<Unclosed> {
     let (mut at, mut blocks) = (0, Vec::new());
     while let Some((open, mark, end)) = next_mark(source, at) {
@@ -32,7 +32,7 @@ pub(super) fn find(source: &str) -> Option<Unclosed> {
         }
         let inside = inside.trim_matches(['-', '+']).trim();
         match inside.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default() {
-            // Nothing in it is a mark.
+            // Nothing in it is a delimiter.
             "raw" => at = after_raw(source, at)?,
             name if name.starts_with("end") => drop(blocks.pop()),
             "set" if inside.contains('=') => {}
@@ -44,14 +44,14 @@ pub(super) fn find(source: &str) -> Option<Unclosed> {
     Some(Unclosed { at, what: format!("`{{% {inside} %}}` has no `{{% end{name} %}}`") })
 }
 
-/// The next of the three marks, with its end.
+/// Returns the next of the three delimiters, with its end.
 fn next_mark(source: &str, from: usize) -> Option<(usize, &'static str, &'static str)> {
     let rest = source.get(from..)?;
     let marks = [("{{", "}}"), ("{%", "%}"), ("{#", "#}")];
     marks.into_iter().filter_map(|(mark, end)| Some((from + rest.find(mark)?, mark, end))).min()
 }
 
-/// None when it is the raw text that has no end, which the engine says itself.
+/// Returns the position behind a raw text; none if it has no end, which the engine reports itself.
 fn after_raw(source: &str, from: usize) -> Option<usize> {
     let rest = source.get(from..)?;
     let tag = rest.match_indices("{%").find(|(at, _)| {

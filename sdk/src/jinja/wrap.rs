@@ -1,6 +1,6 @@
 //! Lines of a width, as Python's `textwrap` makes them (<https://docs.python.org/3/library/textwrap.html>), for `wordwrap`.
 
-/// The lines of one paragraph.
+/// Returns the lines of one paragraph.
 pub(super) fn wrap(text: &str, width: usize, break_long: bool, on_hyphens: bool) -> Vec<String> {
     let mut chunks = chunks(text, on_hyphens);
     chunks.reverse();
@@ -47,7 +47,7 @@ fn break_word(chunks: &mut [Vec<char>], line: &mut Vec<Vec<char>>, room: usize, 
     line.push(std::mem::replace(word, rest));
 }
 
-/// Words and the blanks between them; words in pieces where they have hyphens.
+/// Splits a text into words and the blanks between them, and words at their hyphens.
 fn chunks(text: &str, on_hyphens: bool) -> Vec<Vec<char>> {
     let text: Vec<char> = text.chars().collect();
     let mut chunks = Vec::new();
@@ -66,7 +66,8 @@ fn is_space(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | ' ')
 }
 
-/// Where the piece of a word ends that begins here: behind a hyphen between letters, before or behind a dash, or at its end.
+/// Returns the end of the piece of a word that begins here: behind a hyphen between letters, before or behind a dash,
+/// or at its end.
 fn end_of_piece(text: &[char], start: usize, end: usize) -> usize {
     let at = |index: usize| text.get(index).copied().unwrap_or(' ');
     let before = |index: usize, back: usize| index.checked_sub(back).map_or(' ', at);

@@ -1,4 +1,4 @@
-//! In a component: the imports.
+//! The host of a component, through its imports.
 
 use std::time::Duration;
 
@@ -185,7 +185,7 @@ pub(crate) fn send(request: Request) -> Result<Response, HttpError> {
     })
 }
 
-/// What the host's error codes (`wasi:http`) mean for the question whether the server may have acted.
+/// Reads the host's error codes (`wasi:http`) as an answer to whether the server may have acted.
 fn explain(error: &wstd::http::Error) -> HttpError {
     use HttpErrorKind::{MaybeSent, NotSent, Refused};
     let Some(code) = error.downcast_ref::<ErrorCode>() else {

@@ -1,4 +1,4 @@
-//! The host, twice with the same functions: for real, and as the fake of [`crate::testing`].
+//! The host, in two implementations with the same functions: the real one, and the fake of [`crate::testing`].
 
 #[cfg(target_arch = "wasm32")]
 mod component;

@@ -1,4 +1,4 @@
-//! In a test: the fake host of this thread.
+//! The host of a test: the fake of this thread.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ impl Context {
         with(|host| host.warnings.push((code.to_owned(), message.to_owned(), pointer.to_owned())));
     }
 
-    /// As the host does, but a unix socket keeps its path readable: `http://unix-PATH`, slashes as dashes.
+    /// Returns the URL as the host does, but the path of a unix socket stays readable: `http://unix-PATH`, slashes as
+    /// dashes.
     pub(crate) fn url_for(&self, endpoint: &str) -> Result<String, Fault> {
         let endpoint = endpoint.trim_end_matches('/');
         match endpoint.split_once("://") {
@@ -65,7 +66,7 @@ impl Credential {
     }
 }
 
-/// Placeholders and signatures of the fake are readable, so that tests can compare them: `<secret FIELD>`.
+/// A secret whose placeholders and signatures are readable, so that tests can compare them: `<secret FIELD>`.
 pub(crate) struct Secret(String);
 
 impl Secret {
@@ -164,7 +165,7 @@ pub(crate) fn process_tail(instance_id: &str, lines: u32) -> Result<String, Faul
     })
 }
 
-/// The handler is taken out while it runs, since it may call back.
+/// Sends a request to the test's handler, which is cloned first, since it may call back.
 pub(crate) fn send(request: Request) -> Result<Response, HttpError> {
     let handler = with(|host: &mut FakeHost| {
         host.requests.push(request.clone());

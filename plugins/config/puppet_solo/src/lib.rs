@@ -1,4 +1,4 @@
-//! `puppet_solo`: Puppet without a server. What to apply goes to the node by its cloud-init template.
+//! `puppet_solo`: Puppet without a server. Manifests and modules reach the node by its cloud-init template.
 
 use occopus_sdk::jinja::python_str;
 use occopus_sdk::{About, ConfigManager, ConfigScope, Fault, NoCredentials};
@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What the user writes. Every text in it is a template.
+/// Section that the user writes. Every text in it is a template.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
@@ -33,8 +33,8 @@ impl ConfigManager for PuppetSolo {
         ..About::CONTEXT
     };
 
-    /// `puppet.modules`, `puppet.manifests` and `puppet.attributes`, each as one text. Existing templates take the text of
-    /// the attributes apart as Python prints them: `{'name': 'value'} {'other': 'value'}`.
+    /// Returns `puppet.modules`, `puppet.manifests` and `puppet.attributes`, each as one text. Existing templates parse
+    /// the text of the attributes as Python prints them: `{'name': 'value'} {'other': 'value'}`.
     fn template_data(scope: &ConfigScope<Section>) -> Result<Value, Fault> {
         let text = |items: &[Value]| items.iter().map(python_str).collect::<Vec<_>>().join(" ");
         let section = &scope.section;

@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// What the user writes.
+/// Section that the user writes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// For the driver or the config manager. Every text in it is a template.
+    /// Attributes for the driver or the config manager. Every text in it is a template.
     #[serde(default)]
     attributes: Map<String, Value>,
 }

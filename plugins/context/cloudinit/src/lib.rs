@@ -9,21 +9,21 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// What cloud-init recognises its configuration by.
+/// First line by which cloud-init recognises its configuration.
 const HEADER: &str = "#cloud-config";
 
-/// What the user writes.
+/// Section that the user writes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
     /// A text, or the cloud-config document itself. Every text in it is a template.
     #[schemars(required)]
     context_template: Option<Template>,
-    /// For the driver or the config manager. Every text in it is a template.
+    /// Attributes for the driver or the config manager. Every text in it is a template.
     attributes: Option<Map<String, Value>>,
 }
 
-/// Both forms.
+/// Forms of `context_template`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Template {
@@ -61,7 +61,7 @@ impl Contextualiser for CloudInit {
         };
         if let Some(text) = &user_data {
             check(text, source_lines)?;
-            // Lines that templates insert move those below them: only what stands above them keeps its number.
+            // Lines that templates insert move those below them: only the lines above keep their numbers.
             for doubt in lint::lint(text) {
                 let message = format!("line {}: {}", doubt.line, doubt.message);
                 request.call().warn(doubt.code, &message, "/context_template");
@@ -74,7 +74,7 @@ impl Contextualiser for CloudInit {
     }
 }
 
-/// A document was once rendered as a whole, so its top keys may be templates too.
+/// Renders a document. The existing tool renders it as a whole, so its top keys may be templates too.
 fn render_document(templates: &Templates, document: &Map<String, Value>) -> Result<Value, Fault> {
     let mut rendered = Map::new();
     for (key, value) in document {
@@ -84,13 +84,13 @@ fn render_document(templates: &Templates, document: &Map<String, Value>) -> Resu
     Ok(Value::Object(rendered))
 }
 
-/// A broken configuration would only be noticed on the machine, where nobody looks.
+/// Checks the configuration, whose mistakes would otherwise show only in a log on the machine.
 fn check(user_data: &str, source_lines: Option<usize>) -> Result<(), Fault> {
     if !user_data.starts_with(HEADER) {
         return Ok(());
     }
     serde_yaml_ng::from_str::<serde_yaml_ng::Value>(user_data).map(|_| ()).map_err(|error| {
-        // Where nothing that was inserted has moved the lines, the line is the user's own.
+        // The line is the user's own if inserted texts have not moved the lines.
         let line = error.location().map(|location| location.line());
         let same = source_lines == Some(user_data.trim_end().lines().count());
         let place = line.filter(|_| same).map(|line| format!("line {line}: ")).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! What cloud-init makes of user data, by its first line. It ignores what it does not recognise, and says so only in a log on
-//! the machine. The rules are those of its `handlers.type_from_starts_with`, `templater.detect_template` and
-//! `util.load_yaml`.
+//! Checks how cloud-init reads user data, by its first line. It ignores what it does not recognise, and reports that
+//! only in a log on the machine. The rules are those of its `handlers.type_from_starts_with`,
+//! `templater.detect_template` and `util.load_yaml`.
 
 use serde_yaml_ng::Value;
 
@@ -8,13 +8,13 @@ use crate::HEADER;
 
 const JINJA: &str = "## template: jinja";
 const SCRIPT: &str = "#!";
-/// How user data may begin, in small letters, besides templates.
+/// Beginnings of user data besides templates, in small letters.
 const USER_DATA_PREFIXES: &[&str] =
     &["#include", SCRIPT, HEADER, "#part-handler", "#cloud-boothook", "#cloud-config-archive", "#cloud-config-jsonp"];
-/// So many bytes are searched for the header of a MIME message.
+/// Number of bytes that are searched for the header of a MIME message.
 const MIME_SEARCH_BYTES: usize = 4096;
 
-/// Why cloud-init does not do what the user wants, at a line of the user data, from 1.
+/// Reason why cloud-init does not do what the user wants, at a line of the user data, from 1.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Warning {
     pub(crate) code: &'static str,
@@ -26,7 +26,7 @@ fn ignored(line: usize, message: impl Into<String>) -> Warning {
     Warning { code: "cloudinit.ignored", line, message: message.into() }
 }
 
-/// Finds out whether cloud-init will use it.
+/// Returns the reasons why cloud-init will not use the user data.
 pub(crate) fn lint(text: &str) -> Vec<Warning> {
     let begins = text.trim_start();
     if begins.is_empty() || is_mime(text) {
@@ -52,7 +52,7 @@ pub(crate) fn lint(text: &str) -> Vec<Warning> {
     doubts
 }
 
-/// Blank lines, or spaces, before the first words.
+/// Warns of blank lines, or spaces, before the first words.
 fn above(begins: &str) -> Warning {
     let small = begins.to_ascii_lowercase();
     if begins.starts_with(SCRIPT) {
@@ -89,7 +89,7 @@ fn unrecognised(begins: &str, line: usize) -> Warning {
     ignored(line, format!("cloud-init ignores this user data: {why}"))
 }
 
-/// What cloud-init renders itself before it looks at it again.
+/// Checks a template, which cloud-init renders itself before it reads the result.
 fn template(begins: &str, line: usize) -> Option<Warning> {
     let (_, behind) = begins.split_once('\n').unwrap_or((begins, ""));
     let line_behind = line + 1;
@@ -121,7 +121,7 @@ fn template(begins: &str, line: usize) -> Option<Warning> {
     }
 }
 
-/// The template with something in the place of each expression, line by line as it was.
+/// Returns the template with a stand-in for each expression; its lines stay the same.
 fn stand_ins(template: &str) -> String {
     let mut out = String::new();
     let mut rest = template;
@@ -138,7 +138,7 @@ fn stand_ins(template: &str) -> String {
                 continue;
             }
         };
-        // One without an end is told of by cloud-init.
+        // cloud-init reports an expression without an end.
         let end = rest.find(close).map_or(rest.len(), |end| end + close.len());
         out.push_str(stand_in);
         out.extend(rest[..end].chars().filter(|c| *c == '\n'));
@@ -147,7 +147,8 @@ fn stand_ins(template: &str) -> String {
     out + rest
 }
 
-/// cloud-init takes mappings only. What is no YAML at all is told elsewhere.
+/// Warns of a configuration that is not a mapping, which cloud-init ignores. A text that is not YAML is reported
+/// elsewhere.
 fn not_a_mapping(config: &str, line: usize) -> Option<Warning> {
     match serde_yaml_ng::from_str::<Value>(config) {
         Ok(Value::Mapping(_) | Value::Null | Value::Tagged(_)) | Err(_) => None,
@@ -169,7 +170,7 @@ fn has_carriage_return(script: &str) -> bool {
     script.split('\n').next().is_some_and(|line| line.ends_with('\r'))
 }
 
-/// The number of the first line that is not blank, from 1.
+/// Returns the number of the first line that is not blank, from 1.
 fn first_line(text: &str) -> usize {
     text.lines().position(|line| !line.trim().is_empty()).map_or(1, |at| at + 1)
 }

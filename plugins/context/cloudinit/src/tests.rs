@@ -134,7 +134,7 @@ fn what_is_written_reads_back() {
     }
 }
 
-/// Code and line of each warning.
+/// Returns code and line of each warning.
 fn warned(template: &str) -> Vec<(String, usize)> {
     rendered(json!({"context_template": template}), json!({})).expect("it renders");
     occopus_sdk::testing::host(|host| {

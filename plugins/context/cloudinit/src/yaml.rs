@@ -3,14 +3,14 @@
 
 use serde_json::{Map, Value};
 
-/// A document in block style, with a newline at the end.
+/// Writes a document in block style, with a newline at the end.
 pub(crate) fn write(value: &Value) -> String {
     let mut text = lines(value).join("\n");
     text.push('\n');
     text
 }
 
-/// The lines of a value, as they stand below its key without indentation.
+/// Returns the lines of a value below its key, without indentation.
 fn lines(value: &Value) -> Vec<String> {
     if let Some(bytes) = binary(value) {
         return vec![format!("!!binary {bytes}")];
@@ -25,10 +25,10 @@ fn lines(value: &Value) -> Vec<String> {
     }
 }
 
-/// Bytes in base64: what a user's `!!binary` is in JSON.
+/// Returns bytes in base64, which stand for a user's `!!binary` in JSON.
 fn binary(value: &Value) -> Option<&str> {
     let bytes = value.as_object().filter(|fields| fields.len() == 1)?.get("!!binary")?.as_str()?;
-    // What a template made of it may be anything.
+    // A template may have changed it.
     let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
     (!bytes.is_empty() && bytes.chars().all(is_digit)).then_some(bytes)
 }
@@ -80,10 +80,10 @@ fn scalar(text: &str) -> Vec<String> {
     }
 }
 
-/// Can it stand without quotes, and be nothing but a text?
+/// Returns true if the text needs no quotes to be read as a text.
 fn is_plain(text: &str) -> bool {
-    // `yes` and `no` are texts in YAML 1.2, in which users write, and booleans in 1.1, in which cloud-init reads: without
-    // quotes they arrive as what who writes `package_upgrade: yes` means, and as the existing tool passes them on.
+    // `yes` and `no` are texts in YAML 1.2, in which users write, and booleans in 1.1, in which cloud-init reads:
+    // without quotes they arrive as meant in `package_upgrade: yes`, and as the existing tool passes them on.
     const OTHER_TYPES: [&str; 3] = ["null", "true", "false"];
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_')
         && text.chars().all(|c| c == ' ' || c.is_ascii_graphic())
@@ -93,7 +93,8 @@ fn is_plain(text: &str) -> bool {
         && !OTHER_TYPES.contains(&text.to_ascii_lowercase().as_str())
 }
 
-/// Several lines that a literal block gives back as they are, without help from indentation and chomping indicators.
+/// Returns true for several lines that a literal block gives back as they are, without help from indentation and
+/// chomping indicators.
 fn is_block(text: &str) -> bool {
     text.contains('\n')
         && !text.starts_with(['\n', ' ', '\t'])
@@ -102,12 +103,12 @@ fn is_block(text: &str) -> bool {
         && text.chars().all(|c| matches!(c, '\n' | '\t') || !needs_escape(c))
 }
 
-/// Not printable in YAML, or a line break to some readers.
+/// Returns true for a character that is not printable in YAML, or is a line break to some readers.
 fn needs_escape(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
-/// Double quotes, with JSON's escapes, which YAML has too.
+/// Quotes a text with double quotes and JSON's escapes, which YAML has too.
 fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {

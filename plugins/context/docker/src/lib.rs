@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// What the user writes. Every text in it is a template.
+/// Section that the user writes. Every text in it is a template.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
     /// Variables of the container: a list of `NAME=VALUE`, or a mapping.
     env: Environment,
-    /// What to run instead of the image's own command.
+    /// Command to run instead of the image's own.
     #[serde(default)]
     command: Option<Command>,
     /// Further variables for the templates: a mapping, or a text that renders to one in YAML.
@@ -94,7 +94,7 @@ fn context_variables(templates: &Templates, variables: &Variables) -> Result<Val
     match serde_yaml_ng::from_str(&text).map_err(|error| unusable(format!("after rendering: {error}")))? {
         Value::Object(fields) => Ok(Value::Object(fields)),
         Value::Null => Ok(json!({})),
-        _ => Err(unusable("after rendering it is no mapping".to_owned())),
+        _ => Err(unusable("after rendering it is not a mapping".to_owned())),
     }
 }
 

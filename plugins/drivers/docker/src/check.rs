@@ -1,26 +1,26 @@
-//! What can be wrong with a section, seen without an engine.
+//! Checks of a section that need no engine.
 
 use occopus_sdk::{Detail, Launch, NodeRequest};
 
 use crate::section::{ORIGIN_HELP, Section};
 
-/// All that `create` would refuse before it asks the engine.
+/// Returns all mistakes that `create` would refuse without the engine.
 pub(crate) fn check_request(request: &NodeRequest<Section>) -> Vec<Detail> {
     let section = &request.scope.section;
     let mut found = Vec::new();
-    let mut tell = |pointer: &str, message: String| found.push(Detail { pointer: pointer.to_owned(), message });
+    let mut add = |pointer: &str, message: String| found.push(Detail { pointer: pointer.to_owned(), message });
     if let Some(why) = wrong_endpoint(request) {
-        tell("/endpoint", why);
+        add("/endpoint", why);
     }
     if let Err((pointer, why)) = section.image() {
-        tell(pointer, why);
+        add(pointer, why);
     }
     if section.origin().is_none() {
         let origin = section.origin.as_deref().unwrap_or_default();
-        tell("/origin", format!("`{origin}` is not an origin of an image: {ORIGIN_HELP}"));
+        add("/origin", format!("`{origin}` is not an origin of an image: {ORIGIN_HELP}"));
     }
     if let Err(fault) = Launch::read(&request.attributes) {
-        tell("", fault.message);
+        add("", fault.message);
     }
     found
 }
@@ -30,7 +30,7 @@ fn wrong_endpoint(request: &NodeRequest<Section>) -> Option<String> {
     let Some(path) = endpoint.strip_prefix("unix:") else {
         return request.scope.call().url_for(endpoint).err().map(|fault| fault.message);
     };
-    // Whether a socket may be used is asked when it is used.
+    // The permission to use a socket is checked when it is used.
     let named = path.strip_prefix("//").map(|path| path.trim_matches('/')).filter(|path| {
         !path.is_empty() && !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
     });

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Reference;
 
-/// Carries the instance's id. Set by the host on every machine.
+/// Label with the instance's id. Set by the host on every machine.
 pub(crate) const INSTANCE_LABEL: &str = "occopus.instance";
 const INFRASTRUCTURE_LABEL: &str = "occopus.infrastructure";
-/// Carries the name under which this driver created the container. `docker commit` copies labels into the image, and every
-/// container of that image has them; but a name has only one container.
+/// Label with the name under which this driver created the container. `docker commit` copies labels into the image, and
+/// every container of that image has them; but a name has only one container.
 const CONTAINER_NAME_LABEL: &str = "occopus.container";
-/// Signals that end a command are told as 128 and the signal's number.
+/// Base of exit statuses of commands that a signal ended: 128 and the signal's number.
 const SIGNAL_EXIT_BASE: i64 = 128;
 
 /// The body of `POST /containers/create`.
@@ -56,7 +56,7 @@ pub(crate) struct Container {
     image: String,
     state: String,
     status: String,
-    /// In seconds since 1970, by the engine's clock.
+    /// Time of creation in seconds since 1970, by the engine's clock.
     pub(crate) created: i64,
     labels: Option<BTreeMap<String, String>>,
     network_settings: Option<NetworkSettings>,
@@ -86,13 +86,13 @@ impl Container {
         self.labels.as_ref()?.get(name).map(String::as_str)
     }
 
-    /// Returns the instance for which this driver created the container; none for a container of somebody else, also when its
+    /// Returns the instance for which this driver created the container; none for a foreign container, also when its
     /// image carries our labels.
     pub(crate) fn instance(&self) -> Option<&str> {
         let instance = self.label(INSTANCE_LABEL)?;
         let ours = match self.label(CONTAINER_NAME_LABEL) {
             Some(name) => self.names.iter().any(|one| one.trim_start_matches('/') == name),
-            // Created by a version that did not write down the name; it ends in the end of the instance's id.
+            // Created by a version that did not record the name; it ends in the end of the instance's id.
             None => {
                 let end = instance.char_indices().rev().nth(7).map_or(instance, |(at, _)| &instance[at..]);
                 self.name().ends_with(&safe_name(end))
@@ -101,7 +101,7 @@ impl Container {
         ours.then_some(instance)
     }
 
-    /// None when the container is not ours.
+    /// Returns the entry of the inventory; none if the container is not ours.
     pub(crate) fn owned(&self, engine: Option<&str>) -> Option<Owned> {
         Some(Owned {
             instance_id: self.instance()?.to_owned(),
@@ -123,9 +123,10 @@ impl Container {
         }
     }
 
-    /// Whether only [`Inspected`] tells why the container is as it is: it ended, or it may restart by itself.
+    /// Returns true if only [`Inspected`] has the reason for the container's state: it ended, or it may restart by
+    /// itself.
     pub(crate) fn needs_inspection(&self, now: i64) -> bool {
-        /// So many seconds may pass between the creation of a container and its first start.
+        /// Maximum number of seconds between the creation of a container and its first start.
         const MAX_START_DELAY_S: i64 = 10;
         let was_started_again = |up: i64| now - self.created > up + MAX_START_DELAY_S;
         match self.state.as_str() {
@@ -135,28 +136,30 @@ impl Container {
         }
     }
 
-    /// From `Up 3 seconds`, or `Up 3 seconds (healthy)`; none for a container that has been running for a minute.
+    /// Reads the seconds from `Up 3 seconds`, or `Up 3 seconds (healthy)`; none for a container that has been running
+    /// for a minute.
     fn seconds_up(&self) -> Option<i64> {
         let up = self.status.strip_prefix("Up ")?.split(" (").next()?;
         let number = up.strip_suffix(" seconds").or_else(|| up.strip_suffix(" second"))?;
         if number == "Less than a" { Some(0) } else { number.parse().ok() }
     }
 
-    /// Created, and not started since.
+    /// Returns true if it was created, and not started since.
     pub(crate) fn never_started(&self) -> bool {
         Self::is_created_state(&self.state)
     }
 
-    /// Docker's word for it, and Podman's.
+    /// Returns true for Docker's state of a container that was never started, and Podman's.
     pub(crate) fn is_created_state(state: &str) -> bool {
         matches!(state, "created" | "configured" | "initialized")
     }
 
-    /// The states of Docker, and those that Podman adds.
+    /// Returns the phase for the states of Docker, and those that Podman adds.
     fn phase(&self) -> Phase {
         match self.state.as_str() {
             new if Self::is_created_state(new) => Phase::Pending,
-            // Not ready, and not dead: `docker commit` pauses a container for a moment, and who pauses one by hand means to go on.
+            // Not ready, and not dead: `docker commit` pauses a container for a moment, and one that is paused by hand
+            // is meant to go on.
             "restarting" | "paused" => Phase::Pending,
             "running" => Phase::Running,
             // Not gone yet: a removal may fail.
@@ -167,7 +170,7 @@ impl Container {
         }
     }
 
-    /// What the list alone tells; [`Inspected::message`] tells more.
+    /// Returns the reason that the list has; [`Inspected::message`] has more.
     fn message(&self) -> Option<String> {
         match self.state.as_str() {
             "exited" | "stopped" => Some(self.exit_code().map_or("the container ended".to_owned(), describe_exit)),
@@ -179,12 +182,12 @@ impl Container {
         }
     }
 
-    /// From `Exited (3) 2 seconds ago`. The age is left out: it differs in every answer.
+    /// Reads the exit status from `Exited (3) 2 seconds ago`. The age is left out: it differs in every answer.
     fn exit_code(&self) -> Option<i64> {
         self.status.split_once('(')?.1.split_once(')')?.0.parse().ok()
     }
 
-    /// All lie in networks of the engine's machine.
+    /// Returns its addresses, all in networks of the engine's machine.
     fn addresses(&self) -> Vec<Address> {
         let networks = || self.network_settings.iter().flat_map(|settings| &settings.networks).flatten();
         let ipv4 = networks().map(|(_, network)| &network.ipv4);
@@ -196,7 +199,7 @@ impl Container {
     }
 }
 
-/// The end of a container in words.
+/// Describes the end of a container.
 fn describe_exit(code: i64) -> String {
     match code - SIGNAL_EXIT_BASE {
         signal @ 1..=64 => format!("the container ended by signal {signal} (exit status {code})"),
@@ -231,17 +234,17 @@ struct State {
 }
 
 impl Inspected {
-    /// The instance whose id is on it.
+    /// Returns the instance id that it carries.
     pub(crate) fn instance(&self) -> Option<&str> {
         self.config.as_ref()?.labels.as_ref()?.get(INSTANCE_LABEL).map(String::as_str)
     }
 
-    /// Created, and not started since.
+    /// Returns true if it was created, and not started since.
     pub(crate) fn never_started(&self) -> bool {
         self.state.as_ref().is_some_and(|state| Container::is_created_state(&state.status))
     }
 
-    /// Adds what an entry of the list does not tell.
+    /// Adds what an entry of the list lacks.
     pub(crate) fn explain(&self, mut seen: Observed) -> Observed {
         seen.message = self.message().or(seen.message);
         if self.restart_count > 0 {
@@ -272,7 +275,7 @@ impl Inspected {
     }
 }
 
-/// A name that the engine takes: letters, digits, `_`, `.`, `-`, the first one a letter or digit.
+/// Returns a name that the engine accepts: letters, digits, `_`, `.`, `-`, the first one a letter or digit.
 pub(crate) fn safe_name(name: &str) -> String {
     let safe: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '-' }).collect();

@@ -1,4 +1,4 @@
-//! What is asked of an engine about containers.
+//! Calls of an engine that create, start, remove and list containers.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::identity::{Reference, is_absence_of, is_id};
 use crate::output;
 
 const PAGE_SIZE: usize = 500;
-/// An engine lists a container a moment after it has begun to create it.
+/// Delay after which an engine lists a container that it has begun to create.
 const SETTLE_DELAY: Duration = Duration::from_millis(500);
 
-/// How the engine answers a creation.
+/// Answers of the engine to a creation.
 pub(crate) enum CreateOutcome {
     New(String),
     NameTaken,
@@ -52,11 +52,11 @@ impl Engine<'_> {
         }
     }
 
-    /// The container that has the name of ours: its id, and whether it was ever started.
+    /// Adopts the container that has the name of ours; returns its id, and true if it was ever started.
     pub(crate) fn adopt(&self, name: &str, instance_id: &str) -> Result<(String, bool), Fault> {
         let response = self.read(&format!("/containers/{}/json", encoded(name)))?;
         match response.status {
-            // It is on its way in or out.
+            // It is being created or removed.
             404 => Err(Fault::retry("docker.name-busy", format!("the name `{name}` is in use, by no container yet"))),
             200 => {
                 let seen = response.json::<Inspected>().ok().filter(|seen| is_id(&seen.id));
@@ -71,7 +71,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Starts a container; ok when it runs already. Whatever else, it is there, unless the fault is `not-found`.
+    /// Starts a container; succeeds if it runs already. It exists after a fault too, unless that is `not-found`.
     pub(crate) fn start(&self, id: &str) -> Result<(), Fault> {
         let response = self.change(self.post(&format!("/containers/{}/start", encoded(id)))).map_err(|mut fault| {
             fault.reaction = Reaction::UnknownOutcome;
@@ -92,12 +92,12 @@ impl Engine<'_> {
         }
     }
 
-    /// Starts what has just been created. When that fails nothing is left behind.
+    /// Starts a container that has just been created, and removes it if that fails.
     pub(crate) fn start_or_remove(&self, reference: &Reference) -> Result<(), Fault> {
         self.start(&reference.container).map_err(|fault| match fault.reaction {
             Reaction::UnknownOutcome => fault,
             _ => match self.remove(reference) {
-                // Somebody removed it before it was started: it may be created again.
+                // It was removed before it was started: it may be created again.
                 Ok(()) if fault.reaction == Reaction::NotFound => Fault { reaction: Reaction::Retry, ..fault },
                 Ok(()) => fault,
                 Err(removal) => Fault { reaction: Reaction::UnknownOutcome, ..fault.detail(removal.message) },
@@ -111,7 +111,7 @@ impl Engine<'_> {
         let id = &reference.container;
         let response = self.change(self.delete(&format!("/containers/{}?force=true&v=true", encoded(id))))?;
         match response.status {
-            // What is in between may say so too, and has removed nothing.
+            // A gateway may answer so too, and has removed nothing.
             200 | 204 => self.require_absence(id),
             404 if is_absence_of(&response, id) => self.prove_absence(reference),
             409 if error_text(&response).contains("already in progress") => {
@@ -123,7 +123,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The containers of an instance, oldest first.
+    /// Lists the containers of an instance, oldest first.
     pub(crate) fn by_instance(&self, instance_id: &str) -> Result<Vec<Container>, Fault> {
         let mut listed = self.list(&json!({"label": [format!("{INSTANCE_LABEL}={instance_id}")]}), None)?;
         listed.retain(|container| container.instance() == Some(instance_id));
@@ -131,8 +131,8 @@ impl Engine<'_> {
         Ok(listed)
     }
 
-    /// The same, once nothing is on its way in the engine: it may still be at work on a creation whose connection broke. None
-    /// only when the engine itself shows none in two answers.
+    /// Lists the containers of an instance once creations under way have settled: the engine may still be at work on
+    /// one whose connection broke. Empty only if the engine itself shows none in two answers.
     pub(crate) fn by_instance_after_settling(&self, instance_id: &str) -> Result<Vec<Container>, Fault> {
         let found = self.by_instance(instance_id)?;
         if !found.is_empty() {
@@ -143,21 +143,21 @@ impl Engine<'_> {
         self.by_instance(instance_id)
     }
 
-    /// Containers with our mark, newest first, and the cursor for the rest.
+    /// Lists containers with our ownership label, newest first, with the cursor for the rest.
     pub(crate) fn list_labelled(&self, cursor: Option<&str>) -> Result<(Vec<Container>, Option<String>), Fault> {
         let ours = json!({"label": [INSTANCE_LABEL]});
         let mut listed = match cursor {
             None => self.list(&ours, Some(PAGE_SIZE))?,
             Some(last) => match self.list(&json!({"label": [INSTANCE_LABEL], "before": [last]}), Some(PAGE_SIZE)) {
                 Ok(listed) => listed,
-                // The container that the cursor names is gone, so where to go on is not known: all of the rest is within
-                // all of them.
+                // The container that the cursor names is gone, so the position is unknown: the rest is among all of
+                // them.
                 Err(fault) if fault.code == LOST_CURSOR_CODE => return Ok((self.list(&ours, None)?, None)),
                 Err(fault) => return Err(fault),
             },
         };
         if listed.is_empty() && cursor.is_none() {
-            // Anything answers with an empty list; only an engine tells its id.
+            // Anything may answer with an empty list; only an engine sends its id.
             self.identify()?;
             listed = self.list(&ours, Some(PAGE_SIZE))?;
         }
@@ -172,9 +172,9 @@ impl Engine<'_> {
             self.read(&format!("/containers/json?all=true{limit}&filters={}", encoded(&filters.to_string())))?;
         if response.status != 200 {
             let mut fault = self.refusal_fault("list its containers", &response);
-            let place = filters["before"][0].as_str().unwrap_or_default();
+            let cursor = filters["before"][0].as_str().unwrap_or_default();
             let said = message_of(&response).unwrap_or_default().to_lowercase();
-            if !place.is_empty() && said.contains("no such container") {
+            if !cursor.is_empty() && said.contains("no such container") {
                 fault.code = LOST_CURSOR_CODE.to_owned();
             }
             return Err(fault);
@@ -184,14 +184,14 @@ impl Engine<'_> {
         engines.ok_or_else(|| self.foreign_answer_fault("GET /containers/json", &response))
     }
 
-    /// The last lines of a container's output.
+    /// Returns the last lines of a container's output.
     pub(crate) fn tail(&self, id: &str, lines: u32) -> Result<String, Fault> {
         let path = format!("/containers/{}/logs?stdout=true&stderr=true&tail={lines}", encoded(id));
         let response = self.read(&path)?;
         match response.status {
             200 => Ok(output::text(&response.body)),
             404 if is_absence_of(&response, id) => Err(Fault::not_found("docker.not-found", error_text(&response))),
-            // Docker's answer where the logs go to another place.
+            // Docker's answer if the logs go elsewhere.
             500 | 501 if error_text(&response).contains("does not support reading") => {
                 Err(Fault::unsupported("docker.no-output", error_text(&response)))
             }
@@ -203,12 +203,12 @@ impl Engine<'_> {
 /// Code of the fault for a page of the inventory whose beginning has been removed.
 const LOST_CURSOR_CODE: &str = "docker.lost-place";
 
-/// Nothing but a change by the user helps.
+/// Returns true if only a change by the user helps.
 pub(crate) fn is_final(fault: &Fault) -> bool {
     matches!(fault.reaction, Reaction::GiveUp | Reaction::Unsupported)
 }
 
-/// Adds what the user can do about refusals that concern the command.
+/// Adds help on refusals that concern the command.
 fn with_command_hint(fault: Fault) -> Fault {
     let message = &fault.message;
     if message.contains("No command specified") {

@@ -1,4 +1,4 @@
-//! One Docker engine: its address, the version of its API, and its refusals as faults.
+//! Client of one Docker engine: its address, the version of its API, and its refusals as faults.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use serde::Deserialize;
 
 use crate::section::Section;
 
-/// All that this driver uses is the same in every version from 1.24 on. Engines refuse what is newer than they are, and
-/// lately also what is old.
+/// Version of the API that is used if the engine supports it. All that this driver uses is the same in every version
+/// from 1.24 on. Engines refuse versions that are newer than they are, and lately also old ones.
 const PREFERRED_API_VERSION: Version = Version(1, 44);
-/// An engine may be upgraded while the host runs.
+/// Time for which a version is cached. An engine may be upgraded while the host runs.
 const VERSION_LIFETIME: Duration = Duration::from_secs(300);
 
 /// A Docker engine.
 pub(crate) struct Engine<'a> {
     pub(crate) scope: &'a Scope<Section>,
-    /// With the version.
+    /// URL with the version.
     base: String,
 }
 
 impl<'a> Engine<'a> {
-    /// Agrees on a version, by asking the engine unless that was done a short while ago.
+    /// Agrees on a version with the engine, unless that was done a short while ago.
     pub(crate) fn connect(scope: &'a Scope<Section>) -> Result<Self, Fault> {
         let endpoint = &scope.section.endpoint;
         let root = scope.call().url_for(endpoint).map_err(|fault| {
@@ -55,28 +55,28 @@ impl<'a> Engine<'a> {
         Ok(format!("{major}.{minor}"))
     }
 
-    /// `GET`; a lost answer may be asked for again.
+    /// Sends a `GET`, which may be repeated if the answer is lost.
     pub(crate) fn read(&self, path: &str) -> Result<Response, Fault> {
         let request = self.scope.http().get(format!("{}{path}", self.base));
         request.send().map_err(|error| self.connection_fault(error, HttpError::of_reading))
     }
 
-    /// `POST`; whoever calls must know what a lost answer means.
+    /// Returns a `POST`; the caller must know the effect of a lost answer.
     pub(crate) fn post(&self, path: &str) -> Request {
         self.scope.http().post(format!("{}{path}", self.base))
     }
 
-    /// `DELETE`.
+    /// Returns a `DELETE`.
     pub(crate) fn delete(&self, path: &str) -> Request {
         self.scope.http().delete(format!("{}{path}", self.base))
     }
 
-    /// Sends what changes something: a lost answer is an unknown outcome.
+    /// Sends a request that changes something: a lost answer is an unknown outcome.
     pub(crate) fn change(&self, request: Request) -> Result<Response, Fault> {
         request.send().map_err(|error| self.connection_fault(error, HttpError::of_change))
     }
 
-    /// The fault for an answer that did not come.
+    /// Returns the fault for an answer that did not come.
     pub(crate) fn connection_fault(&self, error: HttpError, typed: fn(HttpError, &str) -> Fault) -> Fault {
         let endpoint = &self.scope.section.endpoint;
         let mut fault = typed(error, "docker.unreachable");
@@ -84,10 +84,10 @@ impl<'a> Engine<'a> {
         fault.at("/endpoint", "is this where the engine listens, and may this user connect to it?")
     }
 
-    /// The fault for an answer that is a refusal, of a call that only reads or that had no effect.
+    /// Returns the fault for an answer that is a refusal, of a call that only reads or that had no effect.
     ///
-    /// A status that is no engine's, or one without an engine's words, comes from something in between (a gateway, a page
-    /// while the engine is away): it says nothing about the engine, and the call may be made again.
+    /// A status that is not an engine's, or one without an engine's words, comes from something in between (a gateway,
+    /// a page while the engine is away): it proves nothing about the engine, and the call may be repeated.
     pub(crate) fn refusal_fault(&self, doing: &str, response: &Response) -> Fault {
         let words = error_text(response);
         let message = format!("the Docker engine at {} can't {doing}: {words}", self.scope.section.endpoint);
@@ -106,8 +106,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The fault for a refusal of a call that changes something. What answered in the engine's place may have passed the call
-    /// on before, so only the engine's own words prove that nothing happened.
+    /// Returns the fault for a refusal of a call that changes something. A gateway may have passed the call on before,
+    /// so only the engine's own words prove that nothing happened.
     pub(crate) fn refused_change_fault(&self, doing: &str, response: &Response) -> Fault {
         let fault = self.refusal_fault(doing, response);
         let passed_on = matches!(response.status, 0..=399 | 502 | 504);
@@ -115,16 +115,16 @@ impl<'a> Engine<'a> {
         if passed_on || silent { Fault { reaction: Reaction::UnknownOutcome, ..fault } } else { fault }
     }
 
-    /// The fault for an answer that no Docker engine gives.
+    /// Returns the fault for an answer that no Docker engine gives.
     pub(crate) fn foreign_answer_fault(&self, asked: &str, response: &Response) -> Fault {
         let endpoint = &self.scope.section.endpoint;
-        let message = format!("what listens at {endpoint} does not answer like a Docker engine");
+        let message = format!("the server at {endpoint} does not answer like a Docker engine");
         let said = format!("{asked} was answered with status {}: {}", response.status, error_text(response));
         Fault::retry("docker.no-engine", message).at("/endpoint", said)
     }
 }
 
-/// The message of a refusal as engines write it; none when something else refuses.
+/// Returns the message of a refusal as engines write it; none if something else refuses.
 pub(crate) fn message_of(response: &Response) -> Option<String> {
     #[derive(Deserialize)]
     struct Refusal {
@@ -137,7 +137,7 @@ fn is_refusal(response: &Response) -> bool {
     message_of(response).is_some()
 }
 
-/// The engine's own words, at most a few lines of them.
+/// Returns the engine's own words, at most a few lines of them.
 pub(crate) fn error_text(response: &Response) -> String {
     truncate(&message_of(response).unwrap_or_else(|| response.text()))
 }
@@ -152,7 +152,7 @@ pub(crate) fn truncate(text: &str) -> String {
     }
 }
 
-/// What `GET /version` says of versions.
+/// Versions in the answer to `GET /version`.
 #[derive(Deserialize)]
 struct Versions {
     #[serde(rename = "ApiVersion")]

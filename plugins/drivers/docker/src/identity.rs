@@ -1,4 +1,4 @@
-//! Which engine answers, and the proof that it has no container of an id.
+//! Identity of the engine that answers, and the proof that it has no container of an id.
 //!
 //! Between this program and an engine there may be gateways that answer for it, and behind an endpoint there may be another
 //! engine tomorrow. So a container counts as gone only when the engine on which it was created says so of the container's
@@ -17,16 +17,16 @@ use crate::engine::{Engine, message_of};
 const HANDLE_VERSION_ID_ONLY: u32 = 1;
 /// Version of handles that hold a [`Reference`] as JSON.
 const HANDLE_VERSION_WITH_ENGINE: u32 = 2;
-/// How long an engine's id is taken from the cache for new handles. Proofs of absence always ask.
+/// Time for which an engine's id is taken from the cache for new handles. Proofs of absence always request it.
 const ENGINE_ID_CACHE_LIFETIME: Duration = Duration::from_secs(10);
-/// How long the engine of a creation with an unknown outcome is remembered; the host keeps nothing longer.
+/// Time for which the engine of a creation with an unknown outcome is remembered; the host keeps nothing longer.
 const CREATION_CACHE_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// A container, and the engine on which it was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reference {
     pub(crate) container: String,
-    /// None when the engine does not tell its id, and in handles of earlier versions.
+    /// Id of the engine; none if it does not send one, and in handles of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) engine: Option<String>,
 }
@@ -57,14 +57,14 @@ impl Reference {
     }
 }
 
-/// What an engine says of one container.
+/// Presence of one container on an engine.
 pub(crate) enum Presence {
     Present(Box<Inspected>),
-    /// The answer names the container's id.
+    /// Absent: the answer names the container's id.
     Absent,
 }
 
-/// The part of `GET /info` that tells engines apart.
+/// The part of `GET /info` that distinguishes engines.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Info {
@@ -81,7 +81,7 @@ impl Info {
     fn identity(self, podman: bool) -> Option<String> {
         let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         if podman {
-            // Podman makes up another `ID` for each answer.
+            // Podman sends another `ID` in each answer.
             return Some(format!("podman {} {}", given(self.name)?, given(self.root)?));
         }
         given(self.id)
@@ -89,13 +89,13 @@ impl Info {
 }
 
 impl Engine<'_> {
-    /// Returns the engine's id for new handles; it may be some seconds old. None when a gateway forbids to ask.
+    /// Returns the engine's id for new handles; it may be some seconds old. None if a gateway forbids the request.
     pub(crate) fn id(&self) -> Result<Option<String>, Fault> {
         let known = self.scope.cache().get(&self.engine_id_cache_key()).and_then(|bytes| String::from_utf8(bytes).ok());
         known.map_or_else(|| self.identify(), |known| Ok(Some(known)))
     }
 
-    /// Asks the engine for its id. None when a gateway forbids to ask, as one that passes on only some calls does.
+    /// Requests the engine's id. None if a gateway forbids it, as one that passes on only some calls does.
     pub(crate) fn identify(&self) -> Result<Option<String>, Fault> {
         let response = self.read("/info")?;
         match response.status {
@@ -120,7 +120,7 @@ impl Engine<'_> {
     /// Checks that the engine that answered with this id is the one of a creation.
     ///
     /// # Errors
-    /// `retry` when it is another one, or can't be known; nothing is concluded from its answers then.
+    /// `retry` if it is another one, `denied` if its id is unknown; nothing is concluded from its answers then.
     pub(crate) fn require_same(&self, created_on: Option<&str>, answering: Option<&str>) -> Result<(), Fault> {
         let Some(created_on) = created_on else { return Ok(()) };
         let endpoint = &self.scope.section.endpoint;
@@ -137,14 +137,14 @@ impl Engine<'_> {
             None => Err(Fault::denied(
                 "docker.engine-unknown",
                 format!(
-                    "{endpoint} forbids to ask for the engine's id, so it is not known whether it is the right one"
+                    "{endpoint} forbids requests for the engine's id, so it is not known whether it is the right one"
                 ),
             )
             .at("/endpoint", "allow `GET /info`")),
         }
     }
 
-    /// Asks for one container by its id.
+    /// Inspects one container by its id.
     pub(crate) fn inspect(&self, container: &str) -> Result<Presence, Fault> {
         let response = self.read(&format!("/containers/{}/json", encoded(container)))?;
         match response.status {
@@ -160,7 +160,7 @@ impl Engine<'_> {
     /// Proves that a container that an answer lacked is not there: the engine of its creation says so of its id.
     ///
     /// # Errors
-    /// When it is there, or nothing is proven.
+    /// Fails if it exists, or nothing is proven.
     pub(crate) fn prove_absence(&self, reference: &Reference) -> Result<(), Fault> {
         let answering = self.identify()?;
         self.require_same(reference.engine.as_deref(), answering.as_deref())?;
@@ -170,7 +170,7 @@ impl Engine<'_> {
     /// Checks that the engine does not know the container.
     ///
     /// # Errors
-    /// `retry` when it is there.
+    /// `retry` if it exists.
     pub(crate) fn require_absence(&self, container: &str) -> Result<(), Fault> {
         match self.inspect(container)? {
             Presence::Absent => Ok(()),
@@ -181,7 +181,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Remembers which engine got a creation whose outcome is unknown.
+    /// Remembers the engine of a creation whose outcome is unknown.
     pub(crate) fn remember_creation(&self, instance_id: &str, engine: Option<&str>, fault: Fault) -> Fault {
         if let (Reaction::UnknownOutcome, Some(engine)) = (fault.reaction, engine) {
             self.scope.cache().put(&creation_cache_key(instance_id), engine.as_bytes(), CREATION_CACHE_LIFETIME);
@@ -189,7 +189,7 @@ impl Engine<'_> {
         fault
     }
 
-    /// Checks that the engine answers that got the creation of this instance, as far as that is remembered.
+    /// Checks that the engine that answers got the creation of this instance, as far as that is remembered.
     pub(crate) fn require_engine_of_creation(&self, instance_id: &str) -> Result<(), Fault> {
         let answering = self.identify()?;
         let remembered = self.scope.cache().get(&creation_cache_key(instance_id));
@@ -202,8 +202,8 @@ fn creation_cache_key(instance_id: &str) -> String {
     format!("created-on {instance_id}")
 }
 
-/// Whether a refusal is an engine's own and says that this container does not exist. Docker writes `No such container: ID`,
-/// Podman `no container with name or ID "ID" found: no such container`.
+/// Returns true if a refusal is an engine's own and says that this container does not exist. Docker writes `No such
+/// container: ID`, Podman `no container with name or ID "ID" found: no such container`.
 pub(crate) fn is_absence_of(response: &Response, container: &str) -> bool {
     let Some(message) = message_of(response) else { return false };
     !container.is_empty() && message.to_lowercase().contains("no such container") && message.contains(container)

@@ -8,7 +8,8 @@ use crate::engine::{Engine, error_text, message_of, truncate};
 use crate::image_reference::Image;
 use crate::section::Origin;
 
-/// Makes the engine fetch the image. It stops by itself when the connection ends, so a lost answer may be tried again.
+/// Makes the engine pull or import the image. The engine stops when the connection ends, so that the call may be
+/// repeated after a lost answer.
 pub(crate) fn pull(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image) -> Result<(), Fault> {
     let call = engine.scope.call();
     let (name, tag) = (encoded(&image.name), encoded(&image.version));
@@ -27,7 +28,7 @@ pub(crate) fn pull(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image) -> R
     let request = engine.post(&path).timeouts(std::time::Duration::from_secs(10), call.remaining());
     let response = request.send().map_err(|error| engine.connection_fault(error, HttpError::of_reading))?;
     if response.is_success() {
-        // The engine has answered 200 before it begins; how it ended is in the stream of progress.
+        // The engine answers 200 before it begins; the outcome is in the stream of progress.
         return match stream_error(&response) {
             None => Ok(()),
             Some(error) => Err(pull_fault(engine, origin, image, error, !matches!(origin, Origin::Url(_)))),
@@ -43,7 +44,7 @@ pub(crate) fn pull(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image) -> R
     })
 }
 
-/// The image is not there, and nothing can be done about it.
+/// Returns the fault for an image that does not exist.
 pub(crate) fn missing_image_fault(engine: &Engine<'_>, image: &Image) -> Fault {
     let section = &engine.scope.section;
     let message = format!("the Docker engine at {} has no image `{image}`", section.endpoint);
@@ -65,7 +66,7 @@ fn pull_fault(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image, why: Stri
     let fault = if says(&["no space left on device"]) {
         Fault::no_capacity(code, message)
     } else if says(&["unauthorized", "access denied", "authentication required"]) {
-        // Registries answer so for what does not exist, too.
+        // Registries answer so for images that do not exist, too.
         Fault::denied(code, message)
     } else if may_pass
         && !says(&["unsupported protocol scheme", "manifest unknown", "no matching manifest", "not found"])
@@ -77,7 +78,7 @@ fn pull_fault(engine: &Engine<'_>, origin: &Origin<'_>, image: &Image, why: Stri
     fault.at(pointer, why)
 }
 
-/// The first error in a stream of progress: JSON objects, one after the other.
+/// Returns the first error in a stream of progress: JSON objects, one after the other.
 fn stream_error(response: &Response) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn an_error_within_a_success_is_seen() {
-        // As Docker 20.10 answered for a tarball that is none.
+        // The answer of Docker 20.10 for a file that is not a tarball.
         let broken = "{\"status\":\"Downloading from http://127.0.0.1:18999/bad.tar\"}\r\n{}\r\n\
             {\"errorDetail\":{\"message\":\"Error processing tar file(exit status 1): unexpected EOF\"},\
             \"error\":\"Error processing tar file(exit status 1): unexpected EOF\"}\r\n";

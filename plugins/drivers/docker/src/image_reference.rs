@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The tag of an image for which none is given.
+/// Tag of an image for which none is given.
 const DEFAULT_TAG: &str = "latest";
 const MAX_NAME_LENGTH: usize = 255;
 const MAX_TAG_LENGTH: usize = 128;
@@ -19,7 +19,7 @@ impl Image {
     /// Reads the keys `image`, which may end in `:TAG`, `@DIGEST` or both, and `tag`.
     ///
     /// # Errors
-    /// The key that is wrong, and why.
+    /// Returns the key that is wrong, and the reason.
     pub(crate) fn read(image: &str, tag: Option<&str>) -> Result<Self, (&'static str, String)> {
         let image = image.trim();
         let (rest, digest) = image.split_once('@').map_or((image, None), |(rest, digest)| (rest, Some(digest)));
@@ -54,7 +54,7 @@ impl Image {
     }
 }
 
-/// As the engine takes it.
+/// Written as the engine takes it.
 impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.version.contains(':') { '@' } else { ':' };
@@ -70,7 +70,7 @@ fn wrong_name(name: &str) -> Option<&'static str> {
     // The first part is a registry when it looks like a host.
     let registry = parts.len() > 1 && (parts[0].contains(['.', ':']) || parts[0] == "localhost");
     if registry && !is_registry(parts.remove(0)) {
-        return Some("before the first slash stands no registry (`HOST` or `HOST:PORT`)");
+        return Some("the part before the first slash is not a registry (`HOST` or `HOST:PORT`)");
     }
     if parts.iter().any(|part| part.is_empty()) {
         return Some("a part between slashes is empty");

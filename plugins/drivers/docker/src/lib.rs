@@ -1,12 +1,12 @@
-//! The `docker` driver: a node is a container on a Docker engine (or on Podman, which speaks the same language).
+//! The `docker` driver: a node is a container on a Docker engine (or on Podman, which has the same API).
 //!
-//! - The container's name is made of the instance's id, so the engine itself refuses a second one for the same instance;
-//!   the first one is then taken.
+//! - The container's name is made of the instance's id, so that the engine itself refuses a second one for the same
+//!   instance; the first one is adopted then.
 //! - A container is gone only when the engine on which it was created says so of its id (`identity`).
-//! - An image that the engine has is never fetched again: a node that is replaced or added later must be the same as its
-//!   siblings, and a registry that is away must not keep a node from being healed. Who wants a newer image writes
-//!   another tag, or pulls it. Images stay when containers go.
-//! - `destroy` kills: what should be saved at the end must be saved before. Anonymous volumes go with the container.
+//! - An image that the engine has is never pulled again: a node that is replaced or added later must be the same as its
+//!   siblings, and an unreachable registry must not keep a node from being healed. For a newer image the user writes
+//!   another tag, or pulls it. Images stay when containers are removed.
+//! - `destroy` kills the container, and removes its anonymous volumes with it.
 
 mod check;
 mod container;
@@ -67,7 +67,7 @@ impl Driver for Docker {
             .map_err(|fault| engine.remember_creation(&request.instance_id, engine_id.as_deref(), fault))
     }
 
-    /// Also finishes what an interrupted `create` began: a container that nobody starts would be pending for ever.
+    /// Also finishes an interrupted `create`: a container that is never started would be pending for ever.
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
         let engine = Engine::connect(scope)?;
         let found = engine.by_instance_after_settling(instance_id)?;
@@ -90,7 +90,7 @@ impl Driver for Docker {
                 Err(fault) => return Err(into_retry(fault)),
             }
         }
-        // It is there, whatever this look at it says.
+        // It exists, even if this observation fails.
         Ok(Some(engine.observe_one(&reference).unwrap_or_else(|| Observed::new(reference.handle(), Phase::Pending))))
     }
 
@@ -116,7 +116,7 @@ impl Driver for Docker {
     }
 }
 
-/// A call that finds may always be made again, whatever became of what it finished on the way.
+/// Turns an unknown outcome into `retry`: a search may always be repeated.
 fn into_retry(fault: Fault) -> Fault {
     let again = matches!(fault.reaction, Reaction::UnknownOutcome | Reaction::NotFound);
     if again { Fault { reaction: Reaction::Retry, ..fault } } else { fault }
@@ -146,7 +146,7 @@ fn create_on(
     if !started {
         engine.start_or_remove(&reference)?;
     }
-    // It is there, whatever this look at it says.
+    // It exists, even if this observation fails.
     Ok(engine.observe_one(&reference).unwrap_or_else(|| Observed::new(reference.handle(), Phase::Pending)))
 }
 
@@ -162,7 +162,8 @@ impl Inventory for Docker {
     }
 }
 
-/// The same at every attempt and unique for each instance: that is what makes `create` idempotent.
+/// Returns the container's name: the same at every attempt and unique for each instance, which makes `create`
+/// idempotent.
 fn container_name(request: &NodeRequest<Section>) -> String {
     container::safe_name(&match request.scope.section.name.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => format!("{name}-{}", request.instance_id),

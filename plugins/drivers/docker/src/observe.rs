@@ -1,4 +1,4 @@
-//! Many containers at once.
+//! Observation of many containers at once.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,14 +10,14 @@ use crate::container::Container;
 use crate::engine::Engine;
 use crate::identity::{Presence, Reference};
 
-/// Ids in one query: 73 bytes each, and proxies take lines of 8 KiB.
+/// Maximum number of ids in one query: 73 bytes each, and proxies take lines of 8 KiB.
 const MAX_IDS_PER_QUERY: usize = 100;
-/// So many missing containers are asked for one by one, more of them by a second list.
+/// Maximum number of missing containers that are inspected one by one; more are looked up by a second list.
 const MAX_SINGLE_LOOKUPS: usize = 8;
-/// So many containers that ended or restart are looked at more closely in one call.
+/// Maximum number of containers that ended or restart and are inspected in one call.
 const MAX_INSPECTIONS: usize = 20;
 
-/// What is known of a container that the list lacks.
+/// Proof that a container that the list lacks is gone, or the reason why there is none.
 type AbsenceProof = Result<(), Fault>;
 
 impl Engine<'_> {
@@ -46,7 +46,7 @@ impl Engine<'_> {
         Ok(handles.iter().zip(&references).map(of).collect())
     }
 
-    /// Looks at one container that was just created or found; none when the list does not show it.
+    /// Observes one container that was just created or found; none if the list does not show it.
     pub(crate) fn observe_one(&self, reference: &Reference) -> Option<Observed> {
         let listed = self.list_by_ids(&[&reference.container]).ok()?;
         let container = listed.get(&reference.container)?;
@@ -62,7 +62,7 @@ impl Engine<'_> {
         Ok(seen)
     }
 
-    /// Asks a second time for containers that the list lacks: ok for those that are proven to be gone.
+    /// Looks up containers that the list lacks a second time: ok for those that are proven to be gone.
     fn prove_missing<'a>(&self, absent: &[&'a Reference]) -> HashMap<&'a str, AbsenceProof> {
         if absent.is_empty() {
             return HashMap::new();
@@ -85,7 +85,7 @@ impl Engine<'_> {
         found
     }
 
-    /// Asks for a few by their ids; for many by a second list, and for one of them by its id, which no other engine knows.
+    /// Looks up a few by their ids; many by a second list, and one of them by its id, which no other engine knows.
     fn prove_missing_on_same_engine<'a>(&self, some: &[&'a Reference]) -> Vec<(&'a str, AbsenceProof)> {
         if some.len() <= MAX_SINGLE_LOOKUPS {
             return some.iter().map(|one| (one.container.as_str(), self.require_absence(&one.container))).collect();
@@ -105,7 +105,8 @@ impl Engine<'_> {
         some.iter().map(|reference| of(&reference.container)).collect()
     }
 
-    /// Adds why a container ended or how often it restarted, for so many containers.
+    /// Observes a container of the list. Adds the reason of its end or the number of its restarts, for up to `left`
+    /// containers.
     fn observe_listed(&self, container: &Container, left: &mut usize) -> Observed {
         let seen = container.observed(None);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -115,7 +116,7 @@ impl Engine<'_> {
         *left -= 1;
         match self.inspect(&container.id) {
             Ok(Presence::Present(inspected)) => inspected.explain(seen),
-            // The list has said what matters.
+            // The list has what matters.
             Ok(Presence::Absent) | Err(_) => seen,
         }
     }

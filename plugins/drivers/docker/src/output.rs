@@ -1,6 +1,7 @@
-//! What a container wrote, out of the engine's stream.
+//! Output of a container, from the engine's stream.
 
-/// Before each piece: the stream's number, three zeros, and the length of the piece in four bytes, the highest first.
+/// Length of the header of each piece: the stream's number, three zeros, and the length of the piece in four bytes, the
+/// highest first.
 const FRAME_HEADER_BYTES: usize = 8;
 
 /// Returns the text of `GET /containers/ID/logs`: standard output and error in the order in which they were written. A
@@ -10,14 +11,14 @@ pub(crate) fn text(stream: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// None when the stream has no headers.
+/// Joins the pieces; none if the stream has no headers.
 fn demultiplexed(mut stream: &[u8]) -> Option<Vec<u8>> {
     let mut whole = Vec::with_capacity(stream.len());
     while !stream.is_empty() {
         let (header, rest) = stream.split_at_checked(FRAME_HEADER_BYTES)?;
         let [0..=2, 0, 0, 0, a, b, c, d] = *header else { return None };
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
-        // The last piece may be cut.
+        // The last piece may be cut off.
         let (piece, rest) = rest.split_at(length.min(rest.len()));
         whole.extend_from_slice(piece);
         stream = rest;

@@ -1,4 +1,4 @@
-//! What the user writes.
+//! Section that the user writes.
 
 use occopus_sdk::Fault;
 use schemars::JsonSchema;
@@ -6,17 +6,17 @@ use serde::Deserialize;
 
 use crate::image_reference::Image;
 
-/// What `origin` may be, for people.
+/// Values of `origin`, for people.
 pub(crate) const ORIGIN_HELP: &str = "write `dockerhub`, `local` or the URL (http, https) of a tarball";
 
 /// A container on a Docker engine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// Where the engine listens: `unix:///var/run/docker.sock`, `tcp://HOST:2375`, `http://` or `https://`.
+    /// Address of the engine: `unix:///var/run/docker.sock`, `tcp://HOST:2375`, `http://` or `https://`.
     pub endpoint: String,
-    /// Where the image comes from when the engine does not have it: `dockerhub` (any registry, by the image's name),
-    /// `local` (nowhere: it must be there), or the URL of a root file system's tarball. By default it is pulled.
+    /// Origin of the image if the engine does not have it: `dockerhub` (any registry, by the image's name), `local`
+    /// (none: it must be there), or the URL of a root file system's tarball. By default it is pulled.
     #[serde(default)]
     pub origin: Option<String>,
     /// Name of the image, such as `nginx` or `registry.example.org:5000/team/app`. It may end in `:TAG` or `@DIGEST`.
@@ -25,12 +25,12 @@ pub struct Section {
     /// Tag of the image, or a digest (`sha256:...`); `latest` by default.
     #[serde(default)]
     pub tag: Option<String>,
-    /// How the containers' names begin. The instance's id follows, since a node may have several containers.
+    /// Beginning of the containers' names. The instance's id follows, since a node may have several containers.
     #[serde(default)]
     pub name: Option<String>,
 }
 
-/// Where the image comes from when the engine does not have it.
+/// Origin of the image if the engine does not have it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Origin<'a> {
     Registry,
@@ -39,27 +39,27 @@ pub(crate) enum Origin<'a> {
 }
 
 impl Section {
-    /// None when `origin` is nothing that this driver knows.
+    /// Returns the origin; none if this driver does not know it.
     pub(crate) fn origin(&self) -> Option<Origin<'_>> {
         match self.origin.as_deref().map(str::trim).unwrap_or_default() {
             "" | "dockerhub" | "registry" => Some(Origin::Registry),
             "local" => Some(Origin::Local),
-            // The engine adds `http://` where a host stands alone, and fetches by nothing else than HTTP.
+            // The engine adds `http://` to a host without a scheme, and fetches by HTTP only.
             url if url.contains("://") && !url.starts_with("http://") && !url.starts_with("https://") => None,
             url if url.contains(['/', '.']) => Some(Origin::Url(url)),
             _ => None,
         }
     }
 
-    /// The image that `image` and `tag` name together.
+    /// Returns the image that `image` and `tag` name together.
     ///
     /// # Errors
-    /// The key that is wrong, and why.
+    /// Returns the key that is wrong, and the reason.
     pub(crate) fn image(&self) -> Result<Image, (&'static str, String)> {
         Image::read(&self.image, self.tag.as_deref())
     }
 
-    /// The same as a fault.
+    /// Returns the image, or a fault.
     pub(crate) fn image_or_fault(&self) -> Result<Image, Fault> {
         self.image().map_err(|(pointer, why)| {
             Fault::give_up("docker.bad-image", format!("the image can't be used: {why}")).at(pointer, why)

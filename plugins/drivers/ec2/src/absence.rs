@@ -1,5 +1,5 @@
-//! What it means that an answer does not show a machine. EC2 says the same of a machine that is gone, of one that was made
-//! a moment ago, and of one in another account or region.
+//! Judgement of machines that an answer does not show. EC2 says the same of a machine that is gone, of one that was
+//! made a moment ago, and of one in another account or region.
 
 use jiff::Timestamp;
 use occopus_sdk::{Fault, Reaction};
@@ -10,19 +10,19 @@ use crate::handle::{Reference, plain};
 use crate::instances::owner_of_reservations;
 use crate::xml::{items, text};
 
-/// A new machine may be unknown for so many seconds
+/// Seconds for which a new machine may be unknown
 /// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
 const VISIBILITY_DELAY_S: i64 = 120;
-/// The same by this machine's clock, when the cloud does not tell its time: a signature is good for minutes only, so the
+/// The same by this machine's clock, if the cloud does not send its time: a signature is good for minutes only, so the
 /// clocks do not differ by an hour.
 const VISIBILITY_DELAY_BY_LOCAL_CLOCK_S: i64 = 3600 + VISIBILITY_DELAY_S;
 
-/// What follows for a machine that these credentials do not see.
+/// State of a machine that these credentials do not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absence {
-    /// It does not exist any more.
+    /// The machine does not exist any more.
     Gone,
-    /// It may be too young to be seen.
+    /// The machine may be too young to be seen.
     TooEarly,
 }
 
@@ -31,8 +31,7 @@ impl Api<'_> {
     /// section, which stands for the account where the handle does not name one.
     ///
     /// # Errors
-    /// `denied` when it may be there all the same, since these credentials belong to another account, or whose they are
-    /// can't be told.
+    /// `denied` if it may exist all the same: these credentials belong to another account, or their account is unknown.
     pub(crate) fn judge_absence(&self, machine: &Reference, others_seen: bool) -> Result<Absence, Fault> {
         if self.is_too_early(machine) {
             return Ok(Absence::TooEarly);
@@ -40,7 +39,7 @@ impl Api<'_> {
         let id = &machine.id;
         let here = self.section.signing_region();
         if let Some(region) = machine.region.as_deref().filter(|region| *region != here) {
-            let message = format!("{id} was made in the region {region}, and this endpoint is asked for {here}");
+            let message = format!("{id} was made in region {region}, and requests of this section are for {here}");
             return Err(Fault::denied("ec2.other-region", message)
                 .at("/regionname", format!("write {region}, and the endpoint of that region")));
         }
@@ -66,7 +65,10 @@ impl Api<'_> {
         }
     }
 
-    /// Ok unless these credentials are known to belong to another account: then waiting is of no use.
+    /// Checks that these credentials are not known to belong to another account, for which waiting is of no use.
+    ///
+    /// # Errors
+    /// `denied` if they belong to another account.
     pub(crate) fn require_no_other_account(&self, machine: &Reference) -> Result<(), Fault> {
         let Some(account) = &machine.account else { return Ok(()) };
         match self.account()? {
@@ -75,7 +77,8 @@ impl Api<'_> {
         }
     }
 
-    /// By the cloud's own clock, both times. A machine whose launch time nobody knows is old enough.
+    /// Returns true if the machine may be too young to be seen, with both times by the cloud's own clock. A machine
+    /// without a known launch time is old enough.
     fn is_too_early(&self, machine: &Reference) -> bool {
         let Some(launched) = machine.launched else { return false };
         match self.cloud_time() {
@@ -84,8 +87,9 @@ impl Api<'_> {
         }
     }
 
-    /// The account that these credentials belong to, by what it owns: machines that were listed in this call, the security
-    /// group that each network has and no other account sees, any machine. None when the cloud does not tell.
+    /// Returns the account that these credentials belong to, by what it owns: machines that were listed in this call,
+    /// the security group that each network has and no other account sees, any machine. None if the cloud does not name
+    /// it.
     fn account(&self) -> Result<Option<String>, Fault> {
         if let Some(known) = self.known_account() {
             return Ok(Some(known));
@@ -94,7 +98,7 @@ impl Api<'_> {
         let found = match self.call(Effect::None, groups, owner_of_groups) {
             Ok(found) => found,
             Err(fault) if fault.reaction == Reaction::Retry => return Err(fault),
-            // A user who may not do this is named in the refusal, with the account.
+            // The refusal names a user who may not do this, with the account.
             Err(fault) => account_in_arn(&fault.message),
         };
         if let Some(account) = found {
@@ -116,12 +120,12 @@ fn other_account_fault(id: &str, ours: &str, account: &str) -> Fault {
         .detail(format!("Give the rule in auth_data.yaml an access key of account {account}."))
 }
 
-/// An owner's id. Some clouds put the same word for everybody in its place.
+/// Reads an owner's id. Some clouds put the same word for everybody in its place.
 pub(crate) fn owner(node: Node) -> Option<String> {
     text(node, "ownerId").and_then(plain).filter(|id| id.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
-/// None when it is another document; inside, the one owner of all groups.
+/// Returns the one owner of all groups; the outer one is none if it is another document.
 fn owner_of_groups(document: &Document) -> Option<Option<String>> {
     let root = document.root_element();
     if root.tag_name().name() != "DescribeSecurityGroupsResponse" {
@@ -130,13 +134,13 @@ fn owner_of_groups(document: &Document) -> Option<Option<String>> {
     Some(common_owner(items(root, "securityGroupInfo").map(owner)))
 }
 
-/// The value that all agree on.
+/// Returns the owner, if it is the same for all.
 pub(crate) fn common_owner(mut owners: impl Iterator<Item = Option<String>>) -> Option<String> {
     let first = owners.next()??;
     owners.all(|other| other.as_ref() == Some(&first)).then_some(first)
 }
 
-/// From `User: arn:aws:iam::123456789012:user/NAME is not authorized to perform: ...`.
+/// Reads the account from `User: arn:aws:iam::123456789012:user/NAME is not authorized to perform: ...`.
 fn account_in_arn(words: &str) -> Option<String> {
     let (_, arn) = words.split_once("User: arn:")?;
     let account = arn.split(':').nth(3)?;

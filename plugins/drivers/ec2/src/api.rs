@@ -1,4 +1,4 @@
-//! One EC2 endpoint: signed calls, and answers as XML
+//! Client of one EC2 endpoint: signed calls, and answers as XML
 //! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>).
 
 use std::cell::{Cell, RefCell};
@@ -14,12 +14,12 @@ use crate::sign::sign;
 
 const API_VERSION: &str = "2016-11-15";
 
-/// What a lost answer means.
+/// Possible effect of a call whose answer is lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Nothing: the call only reads, or may be repeated.
+    /// Effect excluded: the call only reads, or may be repeated.
     None,
-    /// The cloud may have acted.
+    /// Effect possible: the cloud may have acted.
     Possible,
 }
 
@@ -29,13 +29,13 @@ pub(crate) struct Api<'a> {
     pub(crate) scope: &'a Scope<Section>,
     credential: &'a Credential,
     url: String,
-    /// When the last answer was given, by the cloud's clock.
+    /// Time of the last answer, by the cloud's clock.
     time: Cell<Option<Timestamp>>,
-    /// To whom the machines belong that were listed.
+    /// Account that owns the machines that were listed.
     account: RefCell<Option<String>>,
 }
 
-/// The parameters of a call, in order.
+/// Parameters of a call, in order.
 pub(crate) struct Form(String);
 
 impl Form {
@@ -55,7 +55,7 @@ impl Form {
         self.0.push_str(&encoded(value));
     }
 
-    /// The filter with this number, counted from 1.
+    /// Adds the filter with this number, counted from 1.
     pub(crate) fn filter<'t>(mut self, number: usize, name: &str, values: impl IntoIterator<Item = &'t str>) -> Self {
         self.push(&format!("Filter.{number}.Name"), name);
         for (index, value) in values.into_iter().enumerate() {
@@ -79,12 +79,12 @@ impl<'a> Api<'a> {
         Ok(Self { section, scope, credential, url, time: Cell::default(), account: RefCell::default() })
     }
 
-    /// When the last answer was given, by the cloud's clock; none when it did not say.
+    /// Returns the time of the last answer, by the cloud's clock; none if it had none.
     pub(crate) fn cloud_time(&self) -> Option<Timestamp> {
         self.time.get()
     }
 
-    /// The account that answers in this call, as far as it is known.
+    /// Returns the account that answers in this call, as far as it is known.
     pub(crate) fn known_account(&self) -> Option<String> {
         self.account.borrow().clone()
     }
@@ -95,7 +95,7 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// Sends a call. The answer is a document of this call, or a fault.
+    /// Sends a call, and reads the document that answers it.
     pub(crate) fn call<T>(
         &self,
         effect: Effect,
@@ -124,7 +124,7 @@ impl<'a> Api<'a> {
         fault.at("/endpoint", "is this where the API listens?")
     }
 
-    /// A success whose content was cut off, or that comes from something else.
+    /// Returns the fault for a success whose content was cut off, or that comes from something else.
     fn unreadable_fault(&self, effect: Effect, response: &Response) -> Fault {
         let endpoint = &self.section.endpoint;
         let start: String = response.text().trim().chars().take(200).collect();
@@ -136,8 +136,8 @@ impl<'a> Api<'a> {
         if is_xml {
             return Fault::retry("ec2.bad-answer", format!("the answer of the EC2 API at {endpoint} is cut off"));
         }
-        // It may stand in front of the API for a while, and says nothing about machines.
-        Fault::retry("ec2.not-ec2", format!("what listens at {endpoint} does not answer like an EC2 API"))
+        // Something else answers in place of the API, perhaps for a while, and proves nothing about machines.
+        Fault::retry("ec2.not-ec2", format!("the server at {endpoint} does not answer like an EC2 API"))
             .at("/endpoint", format!("it answered: {start}"))
     }
 }

@@ -1,4 +1,4 @@
-//! What a machine wrote to its console, as evidence when it fails
+//! Output of a machine on its console, as evidence when it fails
 //! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html>).
 
 use base64::Engine as _;
@@ -11,10 +11,10 @@ use crate::instances::expect_document;
 use crate::xml::text;
 
 impl Api<'_> {
-    /// The last lines of the console. Empty when the machine wrote nothing yet.
+    /// Returns the last lines of the console. Empty if the machine wrote nothing yet.
     ///
     /// # Errors
-    /// `unsupported` when the cloud has no console for it, or does not show it to this user.
+    /// `unsupported` if the cloud has no console for it, or does not show it to this user.
     pub(crate) fn console(&self, id: &str, lines: u32) -> Result<String, Fault> {
         let form = || Form::new("GetConsoleOutput").add("InstanceId", id);
         // Some instance types keep what they wrote at their start only, and refuse to show the latest.
@@ -29,13 +29,13 @@ impl Api<'_> {
             Err(fault) if fault.reaction == Reaction::Retry && fault.code != crate::refusal::NOT_FOUND_CODE => {
                 Err(fault)
             }
-            // What the machine is looked at for must not be hidden by this.
+            // The reason for which the host wants the output must not be hidden by this.
             Err(fault) => Err(Fault { reaction: Reaction::Unsupported, ..fault }),
         }
     }
 }
 
-/// None when it is another document, or not base64.
+/// Decodes the output; none if it is another document, or not base64.
 fn output(document: &Document) -> Option<String> {
     expect_document("GetConsoleOutputResponse")(document)?;
     let encoded: String = text(document.root_element(), "output").unwrap_or("").split_whitespace().collect();

@@ -1,24 +1,24 @@
-//! Handles: which machine, and by what its absence can be proven.
+//! Handles: the machine, and what its absence can be proven by.
 
 use occopus_sdk::Handle;
 
-/// Of the format of [`Reference`]. Version 1 was `i-0123@1700000000`, or the id alone.
+/// Version of the format of [`Reference`]. Version 1 was `i-0123@1700000000`, or the id alone.
 pub(crate) const HANDLE_VERSION: u32 = 2;
-/// Bytes of one value. A handle may have 4 KiB.
+/// Maximum length of one value. A handle may have 4 KiB.
 const MAX_VALUE_BYTES: usize = 256;
 
-/// The content of a handle: `i-0123@1700000000 account=123456789012 region=eu-west-1 instance=UUID`. All but the id may be
+/// Content of a handle: `i-0123@1700000000 account=123456789012 region=eu-west-1 instance=UUID`. All but the id may be
 /// missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) id: String,
-    /// When it was launched, by the cloud's clock.
+    /// Launch time in seconds since 1970, by the cloud's clock.
     pub(crate) launched: Option<i64>,
-    /// The account that owns it.
+    /// Account that owns it.
     pub(crate) account: Option<String>,
-    /// The region that requests were signed for.
+    /// Region that requests were signed for.
     pub(crate) region: Option<String>,
-    /// The id that it carries as a tag.
+    /// Instance id that it carries as a tag.
     pub(crate) instance: Option<String>,
 }
 
@@ -30,13 +30,13 @@ impl Reference {
         let (id, launched) = first.split_once('@').unwrap_or((first, ""));
         let mut reference = Self { id: id.to_owned(), launched: launched.parse().ok(), ..Self::default() };
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-            let place = match name {
+            let field = match name {
                 "account" => &mut reference.account,
                 "region" => &mut reference.region,
                 "instance" => &mut reference.instance,
                 _ => continue,
             };
-            *place = plain(value);
+            *field = plain(value);
         }
         reference
     }
@@ -55,7 +55,7 @@ impl Reference {
     }
 }
 
-/// A value that can stand in a handle and in a filter: not long, and without spaces and wildcards.
+/// Returns a value that can stand in a handle and in a filter: not long, and without spaces and wildcards.
 pub(crate) fn plain(value: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/');
     let value = value.trim();

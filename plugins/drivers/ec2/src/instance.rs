@@ -8,24 +8,24 @@ use roxmltree::Node;
 use crate::handle::{Reference, plain};
 use crate::xml::{child, items, text};
 
-/// Carries the instance's id. Set by the host on every machine.
+/// Tag with the instance's id. Set by the host on every machine.
 pub(crate) const INSTANCE_TAG: &str = "occopus.instance";
 const INFRASTRUCTURE_TAG: &str = "occopus.infrastructure";
 
-/// Where a machine is.
+/// Account and region of a machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tenancy {
     pub(crate) account: Option<String>,
     pub(crate) region: String,
 }
 
-/// A machine.
+/// An instance as the API shows it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ec2Instance {
     pub(crate) id: String,
-    /// The account that owns it, and the region that was asked.
+    /// Account that owns it, and region that it is in.
     tenancy: Tenancy,
-    /// The client token of its creation.
+    /// Client token of its creation.
     token: Option<String>,
     state: String,
     reason: Option<String>,
@@ -39,14 +39,14 @@ pub(crate) struct Ec2Instance {
 }
 
 impl Ec2Instance {
-    /// An entry of an `instancesSet`.
-    pub(crate) fn read(item: Node, home: &Tenancy) -> Option<Self> {
+    /// Reads an entry of an `instancesSet`.
+    pub(crate) fn read(item: Node, tenancy: &Tenancy) -> Option<Self> {
         let owned = |name: &str| text(item, name).map(str::to_owned);
         let within = |outer: &str, name: &str| child(item, outer).and_then(|node| text(node, name)).map(str::to_owned);
         let attribute = |name: &str, value: Option<String>| Some((name.to_owned(), value?));
         let id = plain(text(item, "instanceId")?)?;
         Some(Self {
-            tenancy: home.clone(),
+            tenancy: tenancy.clone(),
             token: owned("clientToken"),
             state: within("instanceState", "name").unwrap_or_default(),
             reason: within("stateReason", "message").or_else(|| owned("reason")),
@@ -77,28 +77,28 @@ impl Ec2Instance {
         self.tags.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The id that it carries.
+    /// Returns the instance id that it carries.
     pub(crate) fn instance_id(&self) -> Option<&str> {
         self.tag(INSTANCE_TAG)
     }
 
-    /// The account that owns it, where the cloud says so.
+    /// Returns the account that owns it, if the cloud names it.
     pub(crate) fn account(&self) -> Option<&String> {
         self.tenancy.account.as_ref()
     }
 
-    /// Notes tags that were added after its creation.
+    /// Records tags that were added after its creation.
     pub(crate) fn with_tags<'t>(mut self, tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Self {
         self.tags.extend(tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
         self
     }
 
-    /// Which of two machines with one id stays: the older one, and all who look agree on it.
-    pub(crate) fn age_key(&self) -> (Option<Timestamp>, &str) {
-        (self.launched, &self.id)
+    /// Returns the time of its launch, by the cloud's clock.
+    pub(crate) fn launched(&self) -> Option<Timestamp> {
+        self.launched
     }
 
-    /// Neither terminated nor about to be.
+    /// Returns true unless it is terminated or about to be.
     pub(crate) fn is_alive(&self) -> bool {
         !matches!(self.phase(), Phase::Gone)
     }
@@ -111,7 +111,7 @@ impl Ec2Instance {
         })
     }
 
-    /// All that its absence can later be judged by.
+    /// Returns what its absence can later be judged by.
     pub(crate) fn reference(&self) -> Reference {
         Reference {
             id: self.id.clone(),
@@ -140,8 +140,8 @@ impl Ec2Instance {
         }
     }
 
-    /// Was it made by a request for this id? The console's "launch more like this" copies the tags, and not the token;
-    /// clouds that ignore tokens do not show them, or show something of their own.
+    /// Returns true if it was made by a request for this id. The console's "launch more like this" copies the tags, and
+    /// not the token; clouds that ignore tokens do not show them, or show something of their own.
     pub(crate) fn was_created_for(&self, instance_id: &str, tokens_count: bool) -> bool {
         self.tag(INSTANCE_TAG) == Some(instance_id)
             && !(tokens_count && self.token.as_ref().is_some_and(|token| token != instance_id))

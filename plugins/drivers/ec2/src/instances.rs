@@ -1,11 +1,12 @@
-//! What is asked of a cloud about instances.
+//! Calls of the API that create, list and tag instances.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use occopus_sdk::{Fault, Handle, NodeRequest, Observed, Phase, Reaction, log};
+use occopus_sdk::idempotent::{self, Machines};
+use occopus_sdk::{Fault, Handle, NodeRequest, Observed, Phase, Reaction};
 use roxmltree::{Document, Node};
 
 use crate::absence::{Absence, common_owner, owner};
@@ -16,21 +17,21 @@ use crate::preflight::user_data_too_long;
 use crate::section::Section;
 use crate::xml::{child, items, text};
 
-/// Values of a filter, by the API's own limit.
+/// Maximum number of values of a filter, by the API's own limit.
 const MAX_IDS_PER_QUERY: usize = 200;
-/// Entries of a page, by the API's own limit.
+/// Maximum number of entries of a page, by the API's own limit.
 const PAGE_SIZE: &str = "1000";
-/// Lists lag behind what was created: looked at again after these.
-const SETTLE_DELAYS: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3)];
+/// Pauses before the next look-up of an instance that the cloud does not show yet.
+const SETTLE_DELAYS: &[Duration] = &[Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3)];
 const LIVE_STATES: [&str; 4] = ["pending", "running", "stopping", "stopped"];
 
-/// A page of instances, and the token of the next.
+/// Page of instances, and the token of the next.
 type InstancePage = (Vec<Ec2Instance>, Option<String>);
 /// Instances by their ids.
 type InstancesById = HashMap<String, Ec2Instance>;
 
 impl Api<'_> {
-    /// Makes one.
+    /// Launches an instance.
     pub(crate) fn launch(&self, request: &NodeRequest<Section>) -> Result<Ec2Instance, Fault> {
         let section = self.section;
         let mut form = Form::new("RunInstances")
@@ -65,9 +66,9 @@ impl Api<'_> {
         })
     }
 
-    /// For clouds that ignore tags at creation. They may not know the machine for a moment.
+    /// Tags an instance, on clouds that ignore tags at creation. They may not know it for a moment.
     pub(crate) fn add_tags(&self, made: Ec2Instance, request: &NodeRequest<Section>) -> Result<Ec2Instance, Fault> {
-        let mut pauses = SETTLE_DELAYS.into_iter();
+        let mut pauses = SETTLE_DELAYS.iter();
         loop {
             let mut form = Form::new("CreateTags").add("ResourceId.1", &made.id);
             for (index, (key, value)) in tags(request).into_iter().enumerate() {
@@ -79,13 +80,13 @@ impl Api<'_> {
                 Err(fault) => fault,
             };
             match pauses.next() {
-                Some(pause) if fault.reaction == Reaction::Retry => self.scope.call().wait(pause),
+                Some(pause) if fault.reaction == Reaction::Retry => self.scope.call().wait(*pause),
                 _ => return Err(self.terminate_untagged(&made, fault)),
             }
         }
     }
 
-    /// What can't be marked could not be found again: it is taken back.
+    /// Terminates an instance that can't be tagged, since it could not be found again.
     fn terminate_untagged(&self, made: &Ec2Instance, fault: Fault) -> Fault {
         match self.terminate(&made.reference()) {
             Ok(()) => fault,
@@ -94,57 +95,17 @@ impl Api<'_> {
         }
     }
 
-    /// Those that carry this id and live, the oldest first. None means that the API itself shows none.
-    pub(crate) fn find_by_instance(&self, instance_id: &str) -> Result<Vec<Ec2Instance>, Fault> {
-        let form = || {
-            Form::new("DescribeInstances").filter(1, &format!("tag:{INSTANCE_TAG}"), [instance_id]).filter(
-                2,
-                "instance-state-name",
-                LIVE_STATES,
-            )
-        };
-        let mut found = self.list_all(form)?;
-        // A cloud without filters lists everything.
-        found.retain(|instance| instance.is_alive() && instance.was_created_for(instance_id, self.section.is_amazon()));
-        found.sort_by(|a, b| a.age_key().cmp(&b.age_key()));
-        Ok(found)
-    }
-
-    /// The one that stays of those which carry this id. What else carries it is terminated: a cloud that ignores the
-    /// client token may have made two.
-    pub(crate) fn find_without_duplicates(&self, instance_id: &str) -> Result<Option<Ec2Instance>, Fault> {
-        let mut found = self.find_by_instance(instance_id)?.into_iter();
-        let one = found.next();
-        for other in found {
-            log::warn(format!("{} carries the id of {instance_id} too: it is terminated", other.id));
-            self.terminate(&other.reference())?;
-        }
-        Ok(one)
-    }
-
-    /// The same, once lists had time to show it. A look that fails on the way is made up for by the next one.
-    pub(crate) fn find_after_settling(&self, instance_id: &str) -> Result<Option<Ec2Instance>, Fault> {
-        for pause in SETTLE_DELAYS {
-            match self.find_without_duplicates(instance_id) {
-                Ok(None) => {}
-                Err(fault) if fault.reaction == Reaction::Retry => {}
-                found_or_refused => return found_or_refused,
-            }
-            self.scope.call().wait(pause);
-        }
-        self.find_without_duplicates(instance_id)
-    }
-
     pub(crate) fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
         let machines: Vec<Reference> = handles.iter().map(Reference::of).collect();
-        // By the mark: that shows twins too. Not as `InstanceId`: there, one that is missing fails the whole call.
-        let marks = machines.iter().filter_map(|machine| machine.instance.as_deref());
-        let mut seen = self.find_by_filter(&format!("tag:{INSTANCE_TAG}"), marks)?;
-        // Those of old handles, those whose tags were removed, and those that are gone.
+        // Listed by the ownership label, which shows twins too. Not by `InstanceId`: there, one that is missing fails
+        // the whole call.
+        let instance_ids = machines.iter().filter_map(|machine| machine.instance.as_deref());
+        let mut seen = self.find_by_filter(&format!("tag:{INSTANCE_TAG}"), instance_ids)?;
+        // The others: those of old handles, those whose tags were removed, and those that are gone.
         let others = machines.iter().map(|machine| machine.id.as_str()).filter(|id| !seen.contains_key(*id));
         let others: Vec<String> = others.map(str::to_owned).collect();
         seen.extend(self.find_by_filter("instance-id", others.iter().map(String::as_str))?);
-        self.remove_duplicates(&machines, &seen);
+        self.remove_twins(&machines, &seen);
         let any = machines.iter().any(|machine| seen.contains_key(&machine.id));
         let answers = machines.iter().zip(handles).map(|(machine, handle)| match seen.get(&machine.id) {
             Some(instance) => Ok(observed(instance, machine, handle)),
@@ -153,11 +114,21 @@ impl Api<'_> {
         answers.collect()
     }
 
-    /// What a machine is that no list shows. When it can't be told, that fails the call, unless others can be told of.
+    /// Terminates what carries the id of a machine that is alive, beside that machine: a creation that the network
+    /// delivered twice to a cloud that ignores client tokens.
+    fn remove_twins(&self, machines: &[Reference], seen: &InstancesById) {
+        if !self.creates_once() {
+            let observed: Vec<_> =
+                machines.iter().map(|machine| (machine.instance.as_deref(), machine.id.as_str())).collect();
+            idempotent::remove_twins(self, &observed, seen.values().filter(|instance| instance.is_alive()));
+        }
+    }
+
+    /// Judges a machine that no list shows. If that is not possible, the call fails, unless other machines were seen.
     fn observe_missing(&self, machine: &Reference, handle: &Handle, others_seen: bool) -> Result<Observed, Fault> {
         let unknown = |why: String| Observed::new(handle.clone(), Phase::Unknown).because(why);
         let judged = match self.judge_absence(machine, others_seen) {
-            // It is not late for whoever will never see it.
+            // Credentials of another account will never see it, so waiting is of no use.
             Ok(Absence::TooEarly) => match self.require_no_other_account(machine) {
                 Err(fault) if fault.reaction == Reaction::Denied => Err(fault),
                 _ => Ok(Absence::TooEarly),
@@ -172,12 +143,12 @@ impl Api<'_> {
         }
     }
 
-    /// The machine with this id, if these credentials see it.
+    /// Finds the machine with this id, if these credentials see it.
     pub(crate) fn find_by_id(&self, id: &str) -> Result<Option<Ec2Instance>, Fault> {
         Ok(self.find_by_filter("instance-id", std::iter::once(id))?.remove(id))
     }
 
-    /// Instances for which a filter has one of these values.
+    /// Lists the instances for which a filter has one of these values.
     fn find_by_filter<'t>(&self, filter: &str, values: impl Iterator<Item = &'t str>) -> Result<InstancesById, Fault> {
         let values: Vec<&str> = values.collect::<BTreeSet<_>>().into_iter().collect();
         let mut seen = InstancesById::with_capacity(values.len());
@@ -192,7 +163,7 @@ impl Api<'_> {
         Tenancy { account, region: self.section.signing_region().to_owned() }
     }
 
-    /// What carries our mark, a page.
+    /// Lists a page of the instances that carry our ownership label.
     pub(crate) fn list_tagged(&self, cursor: Option<&str>) -> Result<InstancePage, Fault> {
         let form = Form::new("DescribeInstances").filter(1, "tag-key", [INSTANCE_TAG]).filter(
             2,
@@ -207,7 +178,7 @@ impl Api<'_> {
         loop {
             let (page, next) = self.list_page(form(), cursor.as_deref())?;
             all.extend(page);
-            // A server that repeats itself would keep us for ever.
+            // A server that repeats its cursor would never end.
             if next.is_none() || next == cursor {
                 return Ok(all);
             }
@@ -225,17 +196,60 @@ impl Api<'_> {
         Ok(page)
     }
 
-    /// None when it is no answer to `DescribeInstances`, or an entry can't be read.
+    /// Reads a page; none if it is not an answer to `DescribeInstances`, or an entry can't be read.
     fn parse_page(&self, document: &Document) -> Option<InstancePage> {
         let instances = reservations(document)?.flat_map(|reservation| {
-            let home = self.tenancy(owner(reservation));
-            items(reservation, "instancesSet").map(move |item| Ec2Instance::read(item, &home))
+            let tenancy = self.tenancy(owner(reservation));
+            items(reservation, "instancesSet").map(move |item| Ec2Instance::read(item, &tenancy))
         });
         Some((instances.collect::<Option<_>>()?, text(document.root_element(), "nextToken").map(str::to_owned)))
     }
 }
 
-/// With the handle that was asked for. One of an old version is replaced by what is known now.
+impl Machines for Api<'_> {
+    type Machine = Ec2Instance;
+
+    /// Launch times are whole seconds. Lists of clouds that ignore client tokens come from one database.
+    const LIST_LAG: Duration = Duration::from_secs(1);
+    const SEARCH_PAUSES: &'static [Duration] = SETTLE_DELAYS;
+
+    fn creates_once(&self) -> bool {
+        self.section.is_amazon()
+    }
+
+    fn list(&self, instance_id: &str) -> Result<Vec<Ec2Instance>, Fault> {
+        let form = || {
+            Form::new("DescribeInstances").filter(1, &format!("tag:{INSTANCE_TAG}"), [instance_id]).filter(
+                2,
+                "instance-state-name",
+                LIVE_STATES,
+            )
+        };
+        let mut found = self.list_all(form)?;
+        // A cloud without filters lists everything.
+        found.retain(|instance| instance.is_alive() && instance.was_created_for(instance_id, self.creates_once()));
+        Ok(found)
+    }
+
+    fn destroy(&self, instance: &Ec2Instance) -> Result<(), Fault> {
+        self.terminate(&instance.reference())
+    }
+
+    fn id(instance: &Ec2Instance) -> &str {
+        &instance.id
+    }
+
+    fn instance_id(instance: &Ec2Instance) -> Option<&str> {
+        instance.instance_id()
+    }
+
+    fn created(instance: &Ec2Instance) -> impl Ord {
+        instance.launched()
+    }
+}
+
+/// Returns the observation under the handle that the host gave. A handle of an old version is replaced by what is known
+/// now.
 fn observed(instance: &Ec2Instance, machine: &Reference, handle: &Handle) -> Observed {
     let seen = instance.observed();
     if handle.version < HANDLE_VERSION {
@@ -246,12 +260,12 @@ fn observed(instance: &Ec2Instance, machine: &Reference, handle: &Handle) -> Obs
     Observed { handle: handle.clone(), ..seen }
 }
 
-/// Takes answers of this name, and no other documents.
+/// Returns a reader that accepts documents of this name only.
 pub(crate) fn expect_document(name: &str) -> impl FnOnce(&Document) -> Option<()> {
     move |document| (document.root_element().tag_name().name() == name).then_some(())
 }
 
-/// None when it is no answer to `DescribeInstances`.
+/// Returns the reservations; none if it is not an answer to `DescribeInstances`.
 fn reservations<'a, 'i>(document: &'a Document<'i>) -> Option<impl Iterator<Item = Node<'a, 'i>>> {
     let root = document.root_element();
     expect_document("DescribeInstancesResponse")(document)?;
@@ -259,12 +273,12 @@ fn reservations<'a, 'i>(document: &'a Document<'i>) -> Option<impl Iterator<Item
     Some(items(root, "reservationSet"))
 }
 
-/// The account whose machines are listed; none in it when there are none.
+/// Returns the account whose machines are listed; the inner one is none if there are no machines.
 pub(crate) fn owner_of_reservations(document: &Document) -> Option<Option<String>> {
     Some(common_owner(reservations(document)?.map(owner)))
 }
 
-/// The user's, ours, and a name where the user gives none: lists in consoles show it.
+/// Returns the user's tags, the ownership label, and a name if the user gives none: lists in consoles show it.
 pub(crate) fn tags(request: &NodeRequest<Section>) -> Vec<(&str, &str)> {
     let own = request.scope.section.tags.iter().flatten().map(|(key, value)| (key.as_str(), &**value));
     let mut tags: Vec<(&str, &str)> = own.filter(|(key, _)| !key.starts_with("occopus.")).collect();

@@ -1,10 +1,10 @@
 //! The `ec2` driver: a node is an instance on Amazon EC2, or on a cloud that speaks its Query API.
 //!
-//! - The instance's id is the client token of its creation, and a tag from its first moment. Amazon keeps a second machine
-//!   from being made for one token; other clouds ignore tokens, so whoever repeats a creation looks for the tag before and
-//!   after, and of two machines with one id the older one stays. The last look waits for what may still arrive.
-//! - What the first attempt costs is one call. Observation takes 200 instances in one.
-//! - That a machine is gone is believed only of the account and the region that made it, which its handle names, and only two
+//! - The instance's id is the client token of its creation, and a tag from its first moment. Amazon makes one machine
+//!   for one token; other clouds ignore tokens, so that a repeated creation searches for the tag before and after, and
+//!   of two machines with one id the older one stays (`occopus_sdk::idempotent`).
+//! - A first attempt costs one call. An observation takes 200 instances in one.
+//! - A machine counts as gone only for the account and the region that made it, which its handle names, and only two
 //!   minutes after its launch, by the cloud's own clock: see `absence`.
 //! - `destroy` terminates at once. It does not stop before, as the existing tool did: some machines can't be stopped.
 
@@ -23,22 +23,13 @@ mod termination;
 mod tests;
 mod xml;
 
-use std::time::{Duration, Instant};
-
-use occopus_sdk::{
-    About, Call, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Reaction, Scope,
-};
+use occopus_sdk::idempotent::{self, Creation, Outcome};
+use occopus_sdk::{About, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Scope};
 
 use api::Api;
 use handle::Reference;
 use instance::Ec2Instance;
 pub use section::{Credentials, Section};
-
-/// A first creation that took longer may have been overtaken by another owner of the infrastructure, and looks for
-/// itself. One that took less has arrived when whoever repeats it has waited for as long.
-const FIRST_ATTEMPT_MAX: Duration = Duration::from_secs(5);
-/// Time for the answer that says what happened.
-const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
 /// The driver.
 pub struct Ec2;
@@ -56,31 +47,17 @@ impl Driver for Ec2 {
     };
 
     fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
+        let creation = Creation::begin(request);
         let api = Api::new(&request.scope)?;
-        let begun = Instant::now();
-        if request.repeated
-            && let Some(there) = api.find_without_duplicates(&request.instance_id)?
-        {
-            return Ok(there.observed());
-        }
-        let mut made = api.launch(request)?;
-        if made.instance_id().is_none() {
-            made = api.add_tags(made, request)?;
-        }
-        if request.repeated && !request.scope.section.is_amazon() {
-            wait_out_first_attempt(request.scope.call(), begun);
-        } else if !request.repeated && begun.elapsed() < FIRST_ATTEMPT_MAX {
-            return Ok(made.observed());
-        }
-        match api.find_after_settling(&request.instance_id) {
-            Ok(one) => Ok(one.unwrap_or(made).observed()),
-            // It is there, and perhaps not alone: `find` will tell.
-            Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
-        }
+        let (Outcome::Found(instance) | Outcome::Made(instance)) = creation.run(&api, || {
+            let made = api.launch(request)?;
+            if made.instance_id().is_some() { Ok(made) } else { api.add_tags(made, request) }
+        })?;
+        Ok(instance.observed())
     }
 
     fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
-        Ok(Api::new(scope)?.find_after_settling(instance_id)?.map(|instance| instance.observed()))
+        Ok(idempotent::find(&Api::new(scope)?, scope.call(), instance_id)?.map(|instance| instance.observed()))
     }
 
     fn observe(scope: &Scope<Section>, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
@@ -108,15 +85,6 @@ impl Inventory for Ec2 {
         let (instances, cursor) = Api::new(scope)?.list_tagged(cursor)?;
         let machines = instances.iter().filter(|instance| instance.is_alive()).filter_map(Ec2Instance::owned).collect();
         Ok(Page { machines, cursor })
-    }
-}
-
-/// Waits for a first creation that was sent before this one began.
-fn wait_out_first_attempt(call: &Call, begun: Instant) {
-    if !call.cancelled() {
-        call.wait(
-            FIRST_ATTEMPT_MAX.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(ANSWER_MARGIN)),
-        );
     }
 }
 

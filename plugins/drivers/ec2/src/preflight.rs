@@ -1,12 +1,13 @@
-//! What `create` would refuse without asking the cloud, or Amazon would refuse whatever it has: forms, limits, values that are
-//! missing. Other clouds with this API have ids of their own forms: of theirs, only what can't be sent is refused.
+//! Checks that need no cloud: what `create` would refuse, or Amazon would refuse whatever it has (forms, limits,
+//! missing values). Other clouds with this API have ids of their own forms: of theirs, only what can't be sent is
+//! refused.
 
 use occopus_sdk::{Detail, NodeRequest, Text};
 
 use crate::instances::tags;
 use crate::section::Section;
 
-/// Bytes before base64, by the API's own limit.
+/// Maximum length of user data before base64, by the API's own limit.
 pub(crate) const MAX_USER_DATA_BYTES: usize = 16 << 10;
 /// Amazon's limits of tags (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>).
 const MAX_TAGS: usize = 50;
@@ -44,14 +45,14 @@ pub(crate) fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
     found.0
 }
 
-/// What is said of user data that EC2 does not take.
+/// Returns a message if EC2 does not take user data of this length.
 pub(crate) fn user_data_too_long(data: &[u8]) -> Option<String> {
     let length = data.len();
     (length > MAX_USER_DATA_BYTES)
         .then(|| format!("the user data has {length} bytes; EC2 takes {MAX_USER_DATA_BYTES} at most"))
 }
 
-/// It is part of a request, or of its signature.
+/// Checks a value that is part of a request, or of its signature.
 fn check_single_word(found: &mut Mistakes, pointer: &str, what: &str, value: &Text) {
     match value.given() {
         None => found.add(pointer, format!("it is empty; write {what}")),
@@ -62,7 +63,7 @@ fn check_single_word(found: &mut Mistakes, pointer: &str, what: &str, value: &Te
     }
 }
 
-/// Amazon's own forms of ids.
+/// Checks ids against Amazon's own forms.
 fn check_amazon_ids(found: &mut Mistakes, section: &Section) {
     let image = section.image_id.trim();
     if !is_id(image, "ami-") && !image.starts_with("resolve:ssm:") {
@@ -111,7 +112,7 @@ fn check_amazon_tags(found: &mut Mistakes, request: &NodeRequest<Section>) {
     }
 }
 
-/// `ami-` and 8 or 17 hexadecimal digits.
+/// Returns true for a prefix such as `ami-` and 8 or 17 hexadecimal digits.
 fn is_id(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix)
         .is_some_and(|rest| matches!(rest.len(), 8 | 17) && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))

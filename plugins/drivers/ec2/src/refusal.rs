@@ -12,7 +12,7 @@ use roxmltree::Document;
 use crate::api::Effect;
 use crate::xml::text;
 
-/// What an error document says.
+/// Content of an error document.
 pub(crate) struct Refusal {
     pub(crate) code: String,
     message: String,
@@ -32,11 +32,12 @@ impl Refusal {
     }
 }
 
-/// The code of the API's own answer about a machine that it does not see.
+/// Code of the API's own answer about a machine that it does not see.
 pub(crate) const NOT_FOUND_CODE: &str = "ec2.InvalidInstanceID.NotFound";
-/// Signatures are good for five minutes; clocks that differ by more than this are worth a word.
+/// Minimum clock skew that is reported. Signatures are good for five minutes.
 const MIN_REPORTED_SKEW_S: i64 = 240;
-/// How long to wait where the API says nothing about it: its buckets refill by a few tokens a second.
+/// Delay before a throttled call is repeated, if the API does not give one: its buckets refill by a few tokens a
+/// second.
 const DEFAULT_THROTTLE_DELAY: Duration = Duration::from_secs(2);
 
 pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal: Option<Refusal>) -> Fault {
@@ -64,12 +65,13 @@ pub(crate) fn fault(endpoint: &str, effect: Effect, response: &Response, refusal
     }
 }
 
-/// When an answer was given, by its `Date`.
+/// Returns the time of an answer, by its `Date`.
 pub(crate) fn answer_time(response: &Response) -> Option<Timestamp> {
     DateTimeParser::new().parse_timestamp(response.header("date")?).ok()
 }
 
-/// Of the clocks, by the answer's `Date`. Clouds call a signature of the wrong time a wrong key, and many say no more.
+/// Describes the clock skew, by the answer's `Date`. Clouds report a signature of the wrong time as a wrong key, and
+/// many say no more.
 fn describe_skew(response: &Response, now: Timestamp) -> Option<String> {
     let theirs = answer_time(response)?;
     let ahead = now.as_second() - theirs.as_second();
@@ -78,7 +80,7 @@ fn describe_skew(response: &Response, now: Timestamp) -> Option<String> {
         .then(|| format!("This machine's clock is {} minutes {side} the cloud's.", ahead.abs() / 60))
 }
 
-/// The reaction, with a hint and the place in the section that it is about.
+/// Returns the reaction, and the place in the section that it is about with a hint.
 fn classify(code: &str, words: &str, status: u16, effect: Effect) -> (Reaction, &'static str, &'static str) {
     use Reaction::{Conflict, Denied, GiveUp, NoCapacity, Retry, UnknownOutcome, Unsupported};
     let about = |prefix: &str| code.starts_with(prefix);
@@ -189,8 +191,8 @@ fn fault_without_document(endpoint: &str, effect: Effect, response: &Response) -
     }
 }
 
-/// Something else: a creation has not happened. It may stand in front of the API for a while, so that whoever looks for
-/// machines or removes them looks again.
+/// Returns the fault for an answer of something else: a creation has not happened. It may answer in place of the API
+/// for a while, so that searches and removals are repeated.
 fn foreign_answer_fault(effect: Effect, message: String) -> Fault {
     let reaction = if effect == Effect::Possible { Reaction::GiveUp } else { Reaction::Retry };
     Fault::new(reaction, "ec2.not-ec2", format!("{message}, and not like an EC2 API"))

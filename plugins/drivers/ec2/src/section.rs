@@ -1,4 +1,4 @@
-//! What the user writes.
+//! Section and credentials that the user writes.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct Section {
     pub regionname: Text,
     /// The machine image, such as `ami-0abcdef1234567890`.
     pub image_id: Text,
-    /// Such as `t3.small`.
+    /// Instance type, such as `t3.small`.
     pub instance_type: Text,
     /// The key pair whose public key the machine gets.
     #[serde(default)]
@@ -36,34 +36,34 @@ pub struct Section {
     pub name: Option<Text>,
 }
 
-/// What requests are signed with.
+/// Credentials that requests are signed with.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "for its schema: the values stay with the host")]
 #[schemars(deny_unknown_fields)]
 pub struct Credentials {
-    /// The id of the access key.
+    /// Id of the access key.
     accesskey: String,
-    /// The secret access key.
+    /// Secret access key.
     secretkey: String,
-    /// Of temporary credentials.
+    /// Session token of temporary credentials.
     #[serde(default)]
     session_token: Option<String>,
 }
 
 impl Section {
-    /// Region to sign for. Amazon's own endpoints name it, which counts more than what stands beside them.
+    /// Returns the region to sign for. The one in Amazon's own endpoints counts more than `regionname`.
     pub(crate) fn signing_region(&self) -> &str {
         region_of_amazon(&self.endpoint).unwrap_or(self.regionname.trim())
     }
 
-    /// Amazon itself, which honours client tokens.
+    /// Returns true for Amazon itself, which honours client tokens.
     pub(crate) fn is_amazon(&self) -> bool {
         region_of_amazon(&self.endpoint).is_some()
     }
 }
 
-/// From `ec2.REGION.amazonaws.com`, `ec2-fips.REGION.amazonaws.com`, `ec2.REGION.api.aws`, `ec2.amazonaws.com` and
-/// `vpce-ID.ec2.REGION.vpce.amazonaws.com`.
+/// Reads the region from `ec2.REGION.amazonaws.com`, `ec2-fips.REGION.amazonaws.com`, `ec2.REGION.api.aws`,
+/// `ec2.amazonaws.com` and `vpce-ID.ec2.REGION.vpce.amazonaws.com`.
 fn region_of_amazon(endpoint: &str) -> Option<&str> {
     let after_scheme = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let host = after_scheme.split(['/', ':']).next()?;

@@ -1,6 +1,6 @@
 //! The `local` driver: a node is a process on the machine of the host, with a loopback address of its own.
 //!
-//! The host starts, watches and stops processes; this plugin only says which. They go on when the host ends.
+//! The host starts, watches and stops processes at this plugin's request. They go on when the host ends.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use occopus_sdk::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Of the format of a handle: the instance's id.
+/// Version of the format of a handle: the instance's id.
 const HANDLE_VERSION: u32 = 1;
 
 /// A process on this machine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// Where the command runs. By default where the host was started.
+    /// Directory in which the command runs; by default the one in which the host was started.
     #[serde(default)]
     pub directory: Option<String>,
     /// Seconds between the request to end and the kill.
@@ -73,7 +73,8 @@ impl Driver for Local {
         process::stop(&handle.data, Duration::from_secs(scope.section.stop_grace.into()))
     }
 
-    /// Whether the directory and the program exist shows when the process is started: a check sees no files.
+    /// Checks the command and the form of the directory. A check has no files: a missing directory or program shows
+    /// when the process is started.
     fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
         let detail = |pointer: &str, message: String| Detail { pointer: pointer.to_owned(), message };
         let mut found: Vec<Detail> =
@@ -90,7 +91,7 @@ impl Driver for Local {
     }
 }
 
-/// What to run; every mistake in it that shows without running it is an error.
+/// Returns the command to run. Every mistake in it that shows without running it is an error.
 fn command(request: &NodeRequest<Section>) -> Result<Command, Fault> {
     let launch = Launch::read(&request.attributes)?;
     let argv = launch.command.ok_or_else(|| {
@@ -142,11 +143,11 @@ fn owned(process: Process) -> Owned {
     }
 }
 
-/// Many, and for those that ended how they did.
+/// Returns observations of processes, with the endings of those that ended.
 fn observed_with_endings(processes: Vec<Process>) -> Vec<Observed> {
     let exited = processes.iter().filter(|process| process.state == State::Exited);
     let ids: Vec<String> = exited.map(|process| process.instance_id.clone()).collect();
-    // How they ended is evidence; that they did is known without it.
+    // Endings are evidence only: without them it is known that the processes ended.
     let endings = if ids.is_empty() { Ok(Vec::new()) } else { process::endings(&ids) };
     let mut endings = endings.unwrap_or_default().into_iter();
     let with_ending = |process: Process| {
@@ -161,7 +162,7 @@ fn observed_with_endings(processes: Vec<Process>) -> Vec<Observed> {
     processes.into_iter().map(with_ending).collect()
 }
 
-/// A process is known by its instance's id: the host finds it by that.
+/// Returns the observation of a process. Its handle is the instance's id, by which the host finds it.
 fn observed(process: Process) -> Observed {
     let handle = Handle::new(HANDLE_VERSION, process.instance_id);
     let phase = match process.state {

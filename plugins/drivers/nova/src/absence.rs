@@ -1,5 +1,5 @@
-//! What it means that Nova does not know a server. It says the same of one that is gone, and of one of another project or
-//! region.
+//! Judgement of servers that Nova does not know. Nova says the same of a server that is gone, and of one of another
+//! project or region.
 
 use occopus_sdk::Fault;
 
@@ -7,15 +7,15 @@ use crate::cloud::Cloud;
 use crate::handle::Reference;
 
 impl Cloud<'_> {
-    /// Ok when this token opens the project and the region that the server was made in, so that Nova's word that there is no
-    /// such server means that it is gone.
+    /// Checks that this token opens the project and the region that the server was made in, so that the server is gone
+    /// if Nova says that there is no such server.
     ///
     /// # Errors
-    /// `denied` when it may be there all the same.
+    /// `denied` if it may exist all the same.
     pub(crate) fn require_same_tenancy(&self, server: &Reference) -> Result<(), Fault> {
         let (id, made, here) = (&server.id, &server.tenancy, self.tenancy());
         let cloud = &self.section.endpoint;
-        // Handles of version 1 name no project. The section does, and with an application credential it may be wrong.
+        // Handles of version 1 name no project. The section does, and may be wrong with an application credential.
         let written = self.section.project_id.trim();
         let project = made.project.as_deref().unwrap_or(written);
         match here.project.as_deref() {
@@ -46,7 +46,7 @@ impl Cloud<'_> {
             None => Ok(()),
             Some((what, made, here)) => {
                 let message =
-                    format!("the server {id} was made by {what} {made} of {cloud}, and {what} {here} is asked for it");
+                    format!("the server {id} was made by {what} {made} of {cloud}, and requests go to {what} {here}");
                 Err(Fault::denied("nova.other-region", message).at("/region_name", "write the region of the server"))
             }
         }

@@ -1,4 +1,4 @@
-//! Where the services of a cloud are
+//! Catalogue of the services of a cloud
 //! (<https://docs.openstack.org/api-ref/identity/v3/#password-authentication-with-scoped-authorization>).
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    /// As the catalogue calls it.
+    /// Returns the name of the service in the catalogue.
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Compute => "compute",
@@ -26,7 +26,7 @@ impl Service {
         }
     }
 
-    /// A catalogue may name the service or a version of it.
+    /// Returns the URL of the version that is used. A catalogue may name the service or a version of it.
     pub(crate) fn versioned(self, url: &str) -> String {
         let url = url.trim_end_matches('/');
         let has_version = url.split('/').skip(3).any(|part| {
@@ -41,7 +41,7 @@ impl Service {
     }
 }
 
-/// One entry of the catalogue in a token.
+/// Entry of the catalogue in a token.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Entry {
     #[serde(rename = "type")]
@@ -66,7 +66,7 @@ impl Endpoint {
     }
 }
 
-/// The public URL of a service, in the region that the section names, and the name of that region.
+/// Returns the public URL of a service, in the region that the section names, and the name of that region.
 pub(crate) fn find_endpoint(
     catalogue: &[Entry],
     service: Service,
@@ -76,13 +76,13 @@ pub(crate) fn find_endpoint(
     let endpoints = catalogue.iter().filter(|entry| entry.kind == kind).flat_map(|entry| &entry.endpoints);
     let public: Vec<&Endpoint> =
         endpoints.filter(|endpoint| matches!(endpoint.interface.as_str(), "public" | "publicURL")).collect();
-    let wanted = section.region();
-    if let Some(endpoint) = public.iter().find(|endpoint| wanted.is_none() || endpoint.region() == wanted) {
+    let requested = section.region();
+    if let Some(endpoint) = public.iter().find(|endpoint| requested.is_none() || endpoint.region() == requested) {
         return Ok((service.versioned(&endpoint.url), endpoint.region().map(str::to_owned)));
     }
     let regions: BTreeSet<&str> = public.iter().filter_map(|endpoint| endpoint.region()).collect();
     let cloud = &section.endpoint;
-    match wanted {
+    match requested {
         Some(region) if !regions.is_empty() => {
             let known = regions.into_iter().collect::<Vec<_>>().join(", ");
             Err(Fault::give_up(

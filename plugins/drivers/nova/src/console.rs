@@ -1,4 +1,4 @@
-//! What a server wrote to its console, as evidence when it fails
+//! Output of a server on its console, as evidence when it fails
 //! (<https://docs.openstack.org/api-ref/compute/#show-console-output-os-getconsoleoutput-action>).
 
 use occopus_sdk::http::encoded;
@@ -17,10 +17,10 @@ struct Console {
 }
 
 impl Cloud<'_> {
-    /// The last lines of the console. Empty when the server wrote nothing yet.
+    /// Returns the last lines of the console. Empty if the server wrote nothing yet.
     ///
     /// # Errors
-    /// `unsupported` when the cloud has no console for it, or does not show it to this user.
+    /// `unsupported` if the cloud has no console for it, or does not show it to this user.
     pub(crate) fn console(&self, id: &str, lines: u32) -> Result<String, Fault> {
         let path = format!("/servers/{}/action", encoded(id));
         let body = json!({"os-getConsoleOutput": {"length": lines}});
@@ -32,7 +32,7 @@ impl Cloud<'_> {
             // Not ready, which is the answer of a server that is being made or that failed before it ran.
             Err(fault) if fault.code == BUSY_CODE => Err(unsupported(fault)),
             Err(fault) if fault.reaction == Reaction::Retry => Err(fault),
-            // What the server is looked at for must not be hidden by this.
+            // The reason for which the host wants the output must not be hidden by this.
             Err(fault) => Err(unsupported(fault)),
         }
     }
@@ -42,7 +42,7 @@ fn unsupported(fault: Fault) -> Fault {
     Fault { reaction: Reaction::Unsupported, ..fault }
 }
 
-/// Some clouds give more than was asked for.
+/// Returns the last lines. Some clouds give more than was requested.
 fn last_lines(text: &str, lines: u32) -> String {
     let all: Vec<&str> = text.lines().map(str::trim_end).collect();
     let all = all.strip_suffix(&[""]).unwrap_or(&all);

@@ -1,4 +1,4 @@
-//! The end of servers: asked for, and confirmed.
+//! Deletion of servers: requested, and confirmed.
 
 use occopus_sdk::http::encoded;
 use occopus_sdk::{Fault, log};
@@ -9,10 +9,10 @@ use crate::handle::Reference;
 use crate::server::Server;
 
 impl Cloud<'_> {
-    /// Deletes a server, and whatever else carries its id.
+    /// Deletes a server, and all others that carry its instance id.
     ///
     /// # Errors
-    /// When Nova does not confirm it.
+    /// Fails if Nova does not confirm it.
     pub(crate) fn destroy(&self, server: &Reference) -> Result<(), Fault> {
         for other in self.delete(server)? {
             log::warn(format!("the server {} carries the same id as {}: it is deleted", other.id, server.id));
@@ -21,8 +21,9 @@ impl Cloud<'_> {
         Ok(())
     }
 
-    /// Deletes a server, and the floating IP that was allocated for it. Ok when Nova shows that it is being deleted, or says
-    /// in its own project that there is no such server. The answer are others that carry its id and live.
+    /// Deletes a server, and the floating IP that was allocated for it. Succeeds if Nova shows that it is being
+    /// deleted, or says in its own project that there is no such server. Returns other servers that carry its instance
+    /// id and are alive.
     pub(crate) fn delete(&self, server: &Reference) -> Result<Vec<Server>, Fault> {
         if self.section.wants_floating_ip() {
             self.release_floating_ip(&server.id)?;

@@ -13,12 +13,12 @@ use crate::handle::Reference;
 use crate::section::given;
 use crate::servers::has_next;
 
-/// A server has its port a few seconds after it was made.
+/// Maximum number of polls for a server's port, which it has a few seconds after its creation.
 const MAX_PORT_POLLS: usize = 60;
 const PORT_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Who found the same address free has asked for it by then.
+/// Delay after which another caller that found the same address free has claimed it.
 const CLAIM_CONFIRM_DELAY: Duration = Duration::from_secs(1);
-/// Time for the answer that says what happened.
+/// Time that is left for the answer to the host.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize)]
@@ -70,7 +70,7 @@ struct Networks {
     networks: Vec<Named>,
 }
 
-/// On those that the driver allocated. Others are the user's, and stay.
+/// Returns the description of floating IPs that the driver allocated for a server. Others are the user's, and stay.
 fn ownership_label(server: &str) -> String {
     format!("occopus.server={server}")
 }
@@ -86,7 +86,7 @@ impl FloatingIp {
 }
 
 impl Cloud<'_> {
-    /// Gives the server a floating IP: one of the user's that nobody uses, or a new one.
+    /// Assigns a floating IP to the server: one of the user's that is not in use, or a new one.
     pub(crate) fn assign_floating_ip(&self, server: &str) -> Result<Address, Fault> {
         let port = self.port_of(server)?;
         if let Some(there) = self.list_floating_ips(&[("port_id", &port)])?.first() {
@@ -101,15 +101,15 @@ impl Cloud<'_> {
         let body = json!({"floatingip": {
             "floating_network_id": network, "port_id": port, "description": ownership_label(server),
         }});
-        let ask = ServiceRequest {
+        let call = ServiceRequest {
             effect: Effect::Possible,
             body: Some(&body),
             ..ServiceRequest::new(Service::Network, "POST", "/floatingips")
         };
-        self.read::<OneFloatingIp>(&ask).map(|made| made.floatingip.address())
+        self.read::<OneFloatingIp>(&call).map(|made| made.floatingip.address())
     }
 
-    /// Gives back what was allocated for this server.
+    /// Releases the floating IPs that were allocated for this server.
     pub(crate) fn release_floating_ip(&self, server: &str) -> Result<(), Fault> {
         for ours in self.list_floating_ips(&[("description", &ownership_label(server))])? {
             // A cloud without this filter lists all.
@@ -122,7 +122,7 @@ impl Cloud<'_> {
         Ok(())
     }
 
-    /// Nova may show a floating IP a while after Neutron has it.
+    /// Adds floating IPs that Nova does not show yet and Neutron has.
     pub(crate) fn add_floating_addresses(&self, servers: &mut [Observed]) -> Result<(), Fault> {
         let lacks = |server: &Observed| {
             server.phase == Phase::Running && server.addresses.iter().all(|address| address.internal)
@@ -141,18 +141,18 @@ impl Cloud<'_> {
         Ok(())
     }
 
-    /// Associates one that is free, unless another one was quicker.
+    /// Associates a free floating IP; false if another caller was quicker.
     fn claim_floating_ip(&self, free: &FloatingIp, port: &str) -> Result<bool, Fault> {
         let body = json!({"floatingip": {"port_id": port}});
         let path = format!("/floatingips/{}", encoded(&free.id));
         let expected: Vec<(&str, String)> =
             free.revision_number.map(|number| ("if-match", format!("revision_number={number}"))).into_iter().collect();
-        let ask = ServiceRequest {
+        let call = ServiceRequest {
             body: Some(&body),
             headers: &expected,
             ..ServiceRequest::new(Service::Network, "PUT", &path)
         };
-        match self.send(&ask) {
+        match self.send(&call) {
             Ok(_) if free.revision_number.is_none() => self.confirm_claim(free, port),
             Ok(_) => Ok(true),
             // Changed since it was listed (412), taken (409), or gone.
@@ -161,7 +161,8 @@ impl Cloud<'_> {
         }
     }
 
-    /// A Neutron without revision numbers lets the last one have it who asks: who is shown after a while has it.
+    /// Returns true if the floating IP still has this port after a while. A Neutron without revision numbers gives it
+    /// to the last caller.
     fn confirm_claim(&self, taken: &FloatingIp, port: &str) -> Result<bool, Fault> {
         self.scope.call().wait(CLAIM_CONFIRM_DELAY);
         match self.read::<OneFloatingIp>(&ServiceRequest::new(
@@ -180,8 +181,8 @@ impl Cloud<'_> {
         loop {
             let mut query = query.to_vec();
             query.extend(marker.as_deref().map(|marker| ("marker", marker)));
-            let ask = ServiceRequest { query: &query, ..ServiceRequest::new(Service::Network, "GET", "/floatingips") };
-            let page: FloatingIps = self.read(&ask)?;
+            let call = ServiceRequest { query: &query, ..ServiceRequest::new(Service::Network, "GET", "/floatingips") };
+            let page: FloatingIps = self.read(&call)?;
             let next = page.floatingips.last().filter(|_| has_next(&page.floatingips_links)).map(|ip| ip.id.clone());
             all.extend(page.floatingips);
             if next.is_none() || next == marker {
@@ -211,19 +212,18 @@ impl Cloud<'_> {
     }
 
     fn external_network(&self) -> Result<String, Fault> {
-        let wanted = given(self.section.floating_ip_pool.as_ref());
+        let pool = given(self.section.floating_ip_pool.as_ref());
         let query = [("router:external", "true"), ("fields", "id"), ("fields", "name")];
-        let ask = ServiceRequest { query: &query, ..ServiceRequest::new(Service::Network, "GET", "/networks") };
-        let networks = self.read::<Networks>(&ask)?.networks;
+        let call = ServiceRequest { query: &query, ..ServiceRequest::new(Service::Network, "GET", "/networks") };
+        let networks = self.read::<Networks>(&call)?.networks;
         let names: Vec<&str> = networks.iter().map(|network| network.name.as_str()).collect();
-        let found =
-            networks.iter().find(|network| wanted.is_none_or(|wanted| network.name == wanted || network.id == wanted));
+        let found = networks.iter().find(|network| pool.is_none_or(|pool| network.name == pool || network.id == pool));
         if let Some(network) = found {
             return Ok(network.id.clone());
         }
-        let message = wanted.map_or_else(
+        let message = pool.map_or_else(
             || "the cloud has no external network to take a floating IP from".to_owned(),
-            |wanted| format!("the cloud has no external network `{wanted}`"),
+            |pool| format!("the cloud has no external network `{pool}`"),
         );
         let known =
             if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };

@@ -1,23 +1,23 @@
-//! Handles: which server, and by what its absence can be proven.
+//! Handles: the server, and what its absence can be proven by.
 
 use occopus_sdk::Handle;
 use occopus_sdk::http::encoded;
 
-/// Of the format of [`Reference`]. Version 1 was the server's id alone.
+/// Version of the format of [`Reference`]. Version 1 was the server's id alone.
 pub(crate) const HANDLE_VERSION: u32 = 2;
-/// Bytes of one value. A handle may have 4 KiB.
+/// Maximum length of one value. A handle may have 4 KiB.
 const MAX_VALUE_BYTES: usize = 512;
 
-/// The content of a handle: `ID project=ID region=NAME nova=URL instance=UUID name=NAME`, all but the name percent-encoded.
+/// Content of a handle: `ID project=ID region=NAME nova=URL instance=UUID name=NAME`, all but the name percent-encoded.
 /// All but the id may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) id: String,
-    /// Where it was made.
+    /// Project and region in which it was made.
     pub(crate) tenancy: Tenancy,
-    /// The id that it carries in its metadata.
+    /// Instance id that it carries in its metadata.
     pub(crate) instance: Option<String>,
-    /// Its name, which makes lists short.
+    /// Name of the server, which makes lists short.
     pub(crate) name: Option<String>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Reference {
 pub(crate) struct Tenancy {
     pub(crate) project: Option<String>,
     pub(crate) region: Option<String>,
-    /// The URL of Nova. Counts where the region has no name.
+    /// URL of Nova. Counts if the region has no name.
     pub(crate) nova: Option<String>,
 }
 
@@ -37,11 +37,11 @@ impl Tenancy {
 }
 
 impl Reference {
-    pub(crate) fn new(id: &str, home: Tenancy, instance: Option<&str>, name: &str) -> Self {
+    pub(crate) fn new(id: &str, tenancy: Tenancy, instance: Option<&str>, name: &str) -> Self {
         let is_good =
             |name: &&str| !name.is_empty() && name.len() <= MAX_VALUE_BYTES && !name.contains(char::is_control);
         let name = Some(name.trim()).filter(is_good).map(str::to_owned);
-        Self { id: id.to_owned(), tenancy: home, instance: instance.and_then(value), name }
+        Self { id: id.to_owned(), tenancy, instance: instance.and_then(value), name }
     }
 
     /// Reads handles of all versions.
@@ -54,14 +54,14 @@ impl Reference {
         let id = parts.next().unwrap_or_default().to_owned();
         let mut reference = Self { id, name: name.map(str::to_owned), ..Self::default() };
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-            let place = match name {
+            let field = match name {
                 "project" => &mut reference.tenancy.project,
                 "region" => &mut reference.tenancy.region,
                 "nova" => &mut reference.tenancy.nova,
                 "instance" => &mut reference.instance,
                 _ => continue,
             };
-            *place = Some(value.to_owned());
+            *field = Some(value.to_owned());
         }
         reference
     }
@@ -94,8 +94,8 @@ mod tests {
     fn handles_of_all_versions_are_read() {
         let old = Reference::of(&Handle::new(1, "server-0"));
         assert_eq!(old, Reference { id: "server-0".to_owned(), ..Reference::default() });
-        let home = Tenancy::new(Some("p-1"), Some("Region One"), "http://nova:8774/v2.1");
-        let full = Reference::new("server-0", home, Some("u-1"), "web name=1");
+        let tenancy = Tenancy::new(Some("p-1"), Some("Region One"), "http://nova:8774/v2.1");
+        let full = Reference::new("server-0", tenancy, Some("u-1"), "web name=1");
         let handle = full.handle();
         let text = "server-0 project=p-1 region=Region%20One nova=http://nova:8774/v2.1 instance=u-1 name=web name=1";
         assert_eq!(handle, Handle::new(2, text));

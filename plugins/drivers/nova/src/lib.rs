@@ -1,10 +1,9 @@
 //! The `nova` driver: a node is a server of OpenStack.
 //!
-//! - Nova has no idempotency token. The instance's id stands in the server's metadata, whoever repeats a creation looks for
-//!   it before and after, and of two servers with one id the older one stays. The last look waits for what may still
-//!   arrive.
-//! - That a server is gone is believed only in Nova's own words, and only of the project and the region that made it, which
-//!   its handle names: see `absence`.
+//! - Nova has no idempotency token. The instance's id is in the server's metadata, a repeated creation searches for it
+//!   before and after, and of two servers with one id the older one stays (`occopus_sdk::idempotent`).
+//! - A server counts as gone only if Nova itself says so, for the project and the region that made it, which its handle
+//!   names: see `absence`.
 //! - One login serves all calls for as long as the token lives.
 //! - A floating IP is associated through Neutron, and released again if the driver allocated it.
 
@@ -26,22 +25,16 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
-
+use occopus_sdk::idempotent::{self, Creation, Outcome};
 use occopus_sdk::{
-    About, Call, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Phase, Reaction, Scope,
+    About, Detail, Driver, Fault, Handle, Inventory, NodeRequest, Observed, Page, Phase, Reaction, Scope,
 };
 
 use cloud::Cloud;
 use handle::Reference;
 pub use section::{Credentials, Section};
 use server::Server;
-
-/// A first creation that took longer may have been overtaken by another owner of the infrastructure, and looks for
-/// itself. One that took less has arrived when whoever repeats it has waited for as long.
-const FIRST_ATTEMPT_MAX: Duration = Duration::from_secs(5);
-/// Time for the answer that says what happened.
-const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+use servers::Servers;
 
 /// The driver.
 pub struct Nova;
@@ -94,8 +87,9 @@ impl Inventory for Nova {
     fn list_owned(scope: &Scope<Section>, cursor: Option<&str>) -> Result<Page, Fault> {
         let list = |cloud: Cloud| {
             let (servers, cursor) = cloud.list_page(None, cursor)?;
-            let home = cloud.tenancy();
-            let machines = servers.iter().filter(|server| server.is_alive()).filter_map(|server| server.owned(&home));
+            let tenancy = cloud.tenancy();
+            let machines =
+                servers.iter().filter(|server| server.is_alive()).filter_map(|server| server.owned(&tenancy));
             Ok(Page { machines: machines.collect(), cursor })
         };
         Cloud::for_existing_servers(scope).and_then(list).map_err(|fault| not_an_absence(fault, Reaction::Retry))
@@ -103,54 +97,33 @@ impl Inventory for Nova {
 }
 
 fn create(request: &NodeRequest<Section>) -> Result<Observed, Fault> {
-    let begun = Instant::now();
+    let creation = Creation::begin(request);
     let cloud = Cloud::new(&request.scope)?;
-    let name = servers::name(request);
-    if request.repeated
-        && let Some(there) = cloud.find_without_duplicates(&request.instance_id, Some(name))?
-    {
-        return finish_creation(&cloud, &there.reference(cloud.tenancy()), Some(&there));
-    }
-    let made = cloud.create_server(request)?;
-    if request.repeated {
-        wait_out_first_attempt(request.scope.call(), begun);
-    } else if begun.elapsed() < FIRST_ATTEMPT_MAX {
-        return finish_creation(&cloud, &made, None);
-    }
-    match cloud.find_after_settling(&request.instance_id, Some(name)) {
-        Ok(Some(one)) => finish_creation(&cloud, &one.reference(cloud.tenancy()), Some(&one)),
-        Ok(None) => finish_creation(&cloud, &made, None),
-        // It is there, and perhaps not alone: `find` will tell.
-        Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
+    let servers = Servers { cloud: &cloud, name: Some(servers::name(request)) };
+    match creation.run(&servers, || cloud.create_server(request))? {
+        Outcome::Found(server) => finish_creation(&cloud, &server.reference(cloud.tenancy()), Some(&server)),
+        Outcome::Made(made) => finish_creation(&cloud, &made, None),
     }
 }
 
 fn find(scope: &Scope<Section>, instance_id: &str) -> Result<Option<Observed>, Fault> {
     let cloud = Cloud::for_existing_servers(scope)?;
-    let Some(server) = cloud.find_after_settling(instance_id, None)? else { return Ok(None) };
+    let servers = Servers { cloud: &cloud, name: None };
+    let Some(server) = idempotent::find(&servers, scope.call(), instance_id)? else { return Ok(None) };
     match finish_creation(&cloud, &server.reference(cloud.tenancy()), Some(&server)) {
         Ok(observed) => Ok(Some(observed)),
-        // It was taken back.
+        // It was deleted.
         Err(fault) if is_final(fault.reaction) => Ok(None),
         Err(fault) => Err(fault),
     }
 }
 
-/// That something is not there, a network or a list, must not be taken for a server that is gone.
+/// Replaces `not-found`: a network or a list that does not exist must not be taken for a server that is gone.
 fn not_an_absence(fault: Fault, reaction: Reaction) -> Fault {
     if fault.reaction == Reaction::NotFound { Fault { reaction, ..fault } } else { fault }
 }
 
-/// Waits for a first creation that was sent before this one began.
-fn wait_out_first_attempt(call: &Call, begun: Instant) {
-    if !call.cancelled() {
-        call.wait(
-            FIRST_ATTEMPT_MAX.saturating_sub(begun.elapsed()).min(call.remaining().saturating_sub(ANSWER_MARGIN)),
-        );
-    }
-}
-
-/// Gives the server what belongs to it. One that can't have it is taken back.
+/// Assigns the floating IP to the server. A server that can't have one is deleted.
 fn finish_creation(cloud: &Cloud, made: &Reference, server: Option<&Server>) -> Result<Observed, Fault> {
     let mut observed = match server {
         Some(server) => server.observed(&cloud.tenancy()),
@@ -170,12 +143,12 @@ fn finish_creation(cloud: &Cloud, made: &Reference, server: Option<&Server>) -> 
             Err(_) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }
                 .detail(format!("the server {} was made for this and can't be deleted yet", made.id))),
         },
-        // It is there: what is missing is done by `find`, or by the next attempt.
+        // It exists: `find` or the next attempt assigns what is missing.
         Err(fault) => Err(Fault { reaction: Reaction::UnknownOutcome, ..fault }),
     }
 }
 
-/// Trying again would not help.
+/// Returns true if a repetition would not help.
 fn is_final(reaction: Reaction) -> bool {
     !matches!(reaction, Reaction::Retry | Reaction::UnknownOutcome)
 }

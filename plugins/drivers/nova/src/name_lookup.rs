@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::catalogue::Service;
 use crate::cloud::{Cloud, ServiceRequest};
 
-/// How long a name stands for the same id, so that a hundred nodes need not ask a hundred times.
+/// Time for which the id of a name is cached, so that a hundred nodes do not look it up a hundred times.
 const NAME_CACHE_LIFETIME: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
@@ -36,26 +36,26 @@ struct Flavor {
 
 impl Cloud<'_> {
     pub(crate) fn image(&self) -> Result<String, Fault> {
-        let wanted = self.section.image_id.trim();
-        if is_uuid(wanted) {
+        let name_or_id = self.section.image_id.trim();
+        if is_uuid(name_or_id) {
             // Nova says so when there is no such image.
-            return Ok(wanted.to_owned());
+            return Ok(name_or_id.to_owned());
         }
-        self.cached_id("image", wanted, || {
-            let query = [("name", wanted)];
-            let ask = ServiceRequest { query: &query, ..ServiceRequest::new(Service::Image, "GET", "/images") };
-            let found = self.read::<Images>(&ask)?.images;
-            require_unique(found, wanted, ("image", "images", "/image_id"))
+        self.cached_id("image", name_or_id, || {
+            let query = [("name", name_or_id)];
+            let call = ServiceRequest { query: &query, ..ServiceRequest::new(Service::Image, "GET", "/images") };
+            let found = self.read::<Images>(&call)?.images;
+            require_unique(found, name_or_id, ("image", "images", "/image_id"))
         })
     }
 
     pub(crate) fn flavor(&self) -> Result<String, Fault> {
-        let wanted = self.section.flavor_name.trim();
-        self.cached_id("flavor", wanted, || {
+        let name_or_id = self.section.flavor_name.trim();
+        self.cached_id("flavor", name_or_id, || {
             match self.read::<Flavor>(&ServiceRequest::new(
                 Service::Compute,
                 "GET",
-                &format!("/flavors/{}", encoded(wanted)),
+                &format!("/flavors/{}", encoded(name_or_id)),
             )) {
                 Ok(found) => return Ok(found.flavor.id),
                 Err(fault) if fault.reaction == Reaction::NotFound => {}
@@ -78,11 +78,16 @@ impl Cloud<'_> {
                 }
                 all.extend(page);
             }
-            require_unique(all, wanted, ("flavor", "flavors", "/flavor_name"))
+            require_unique(all, name_or_id, ("flavor", "flavors", "/flavor_name"))
         })
     }
 
-    fn cached_id(&self, kind: &str, name: &str, ask: impl FnOnce() -> Result<String, Fault>) -> Result<String, Fault> {
+    fn cached_id(
+        &self,
+        kind: &str,
+        name: &str,
+        look_up: impl FnOnce() -> Result<String, Fault>,
+    ) -> Result<String, Fault> {
         let section = self.section;
         let region = section.region().unwrap_or_default();
         let key = format!("{kind}\n{}\n{}\n{region}\n{name}", section.endpoint, section.project_id.trim());
@@ -90,7 +95,7 @@ impl Cloud<'_> {
         if let Some(id) = cache.get(&key).and_then(|id| String::from_utf8(id).ok()) {
             return Ok(id);
         }
-        let id = ask()?;
+        let id = look_up()?;
         cache.put(&key, id.as_bytes(), NAME_CACHE_LIFETIME);
         Ok(id)
     }
@@ -98,17 +103,17 @@ impl Cloud<'_> {
 
 fn require_unique(
     found: Vec<Entry>,
-    wanted: &str,
+    name_or_id: &str,
     (kind, kinds, pointer): (&str, &str, &str),
 ) -> Result<String, Fault> {
-    let mut matching = found.into_iter().filter(|entry| entry.name.as_deref() == Some(wanted));
+    let mut matching = found.into_iter().filter(|entry| entry.name.as_deref() == Some(name_or_id));
     match (matching.next(), matching.next()) {
         (Some(one), None) => Ok(one.id),
         (Some(_), Some(_)) => {
-            Err(Fault::give_up(format!("nova.ambiguous-{kind}"), format!("several {kinds} are called `{wanted}`"))
+            Err(Fault::give_up(format!("nova.ambiguous-{kind}"), format!("several {kinds} are called `{name_or_id}`"))
                 .at(pointer, "write the id of the one that you mean"))
         }
-        (None, _) => Err(Fault::give_up(format!("nova.no-such-{kind}"), format!("there is no {kind} `{wanted}`"))
+        (None, _) => Err(Fault::give_up(format!("nova.no-such-{kind}"), format!("there is no {kind} `{name_or_id}`"))
             .at(pointer, format!("no {kind} that this project may use has this id or name"))),
     }
 }

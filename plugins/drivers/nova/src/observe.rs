@@ -1,14 +1,15 @@
-//! A look at many servers.
+//! Observation of many servers.
 
 use std::collections::{HashMap, HashSet};
 
-use occopus_sdk::{Fault, Handle, Observed, Phase, Reaction, log};
+use occopus_sdk::{Fault, Handle, Observed, Phase, Reaction, idempotent};
 
 use crate::cloud::Cloud;
 use crate::handle::{HANDLE_VERSION, Reference};
 use crate::server::Server;
+use crate::servers::Servers;
 
-/// So many are asked for one by one; more are looked up in the list of all.
+/// Maximum number of servers that are looked up by name or id; more are looked up in the list of all.
 const MAX_SINGLE_LOOKUPS: usize = 2;
 
 /// Servers by their ids.
@@ -16,11 +17,11 @@ type ServersById = HashMap<String, Server>;
 
 impl Cloud<'_> {
     pub(crate) fn observe(&self, handles: &[Handle]) -> Result<Vec<Observed>, Fault> {
-        let wanted: Vec<Reference> = handles.iter().map(Reference::of).collect();
-        let mut seen = self.list_by_references(&wanted)?;
-        // A list may leave out what is in a part of the cloud that is down: whoever is missing is asked for.
+        let references: Vec<Reference> = handles.iter().map(Reference::of).collect();
+        let mut seen = self.list_by_references(&references)?;
+        // A list may lack servers in a part of the cloud that is down: those that are missing are looked up by id.
         let mut unclear = HashMap::new();
-        for server in &wanted {
+        for server in &references {
             if seen.contains_key(&server.id) || unclear.contains_key(&server.id) {
                 continue;
             }
@@ -31,9 +32,9 @@ impl Cloud<'_> {
                 Err(fault) => return Err(fault),
             }
         }
-        self.remove_duplicates(&wanted, &seen);
-        // When nothing can be told of any of them, that is what is told.
-        if wanted.iter().all(|server| unclear.contains_key(&server.id))
+        self.remove_twins(&references, &seen);
+        // If nothing is known of any of them, the call fails.
+        if references.iter().all(|server| unclear.contains_key(&server.id))
             && let Some((_, fault)) = unclear.drain().next()
         {
             return Err(fault);
@@ -43,21 +44,21 @@ impl Cloud<'_> {
             (None, Some(fault)) => Observed::new(handle.clone(), Phase::Unknown).because(fault.message.clone()),
             (None, None) => Observed::new(handle.clone(), Phase::Gone),
         };
-        let mut observed: Vec<Observed> = wanted.iter().zip(handles).map(answer).collect();
+        let mut observed: Vec<Observed> = references.iter().zip(handles).map(answer).collect();
         if self.section.wants_floating_ip() {
             self.add_floating_addresses(&mut observed)?;
         }
         Ok(observed)
     }
 
-    /// What lists show: of all servers, or of those with the name of one. Twins are among them.
-    fn list_by_references(&self, wanted: &[Reference]) -> Result<ServersById, Fault> {
+    /// Lists all servers, or those with the names of the given ones. Twins are among them.
+    fn list_by_references(&self, references: &[Reference]) -> Result<ServersById, Fault> {
         let mut seen = ServersById::new();
         let mut add = |servers: Vec<Server>| seen.extend(servers.into_iter().map(|server| (server.id.clone(), server)));
-        if wanted.len() > MAX_SINGLE_LOOKUPS {
+        if references.len() > MAX_SINGLE_LOOKUPS {
             add(self.list_all(None)?);
         } else {
-            let names: HashSet<&str> = wanted.iter().filter_map(|server| server.name.as_deref()).collect();
+            let names: HashSet<&str> = references.iter().filter_map(|server| server.name.as_deref()).collect();
             for name in names {
                 add(self.list_all(Some(name))?);
             }
@@ -65,32 +66,20 @@ impl Cloud<'_> {
         Ok(seen)
     }
 
-    /// With the handle that was asked for. One of an old version is replaced by what is known now.
+    /// Returns the observation under the handle that the host gave. A handle of an old version is replaced by what is
+    /// known now.
     fn observed(&self, server: &Server, handle: &Handle) -> Observed {
         let seen = server.observed(&self.tenancy());
         let handle = if handle.version < HANDLE_VERSION { seen.handle } else { handle.clone() };
         Observed { handle, ..seen }
     }
 
-    /// Deletes what carries the id of a server that lives, beside that server: a creation that the network delivered twice.
-    /// One that can't be deleted now is seen again at the next look.
-    fn remove_duplicates(&self, wanted: &[Reference], seen: &ServersById) {
-        let lives = |server: &&Reference| seen.get(&server.id).is_some_and(Server::is_alive);
-        let owners: HashMap<&str, &str> = wanted
-            .iter()
-            .filter(lives)
-            .filter_map(|server| Some((server.instance.as_deref()?, server.id.as_str())))
-            .collect();
-        let is_wanted = |id: &str| wanted.iter().any(|server| server.id == id);
-        for other in seen.values().filter(|other| other.is_alive()) {
-            let Some(owner) = other.instance_id().and_then(|mark| owners.get(mark)) else { continue };
-            if *owner == other.id || is_wanted(&other.id) {
-                continue;
-            }
-            log::warn(format!("the server {} carries the same id as {owner}: it is deleted", other.id));
-            if let Err(fault) = self.delete(&other.reference(self.tenancy())) {
-                log::warn(format!("the server {} can't be deleted yet: {fault}", other.id));
-            }
-        }
+    /// Deletes what carries the id of a server that is alive, beside that server: a creation that the network delivered
+    /// twice.
+    fn remove_twins(&self, references: &[Reference], seen: &ServersById) {
+        let observed: Vec<_> =
+            references.iter().map(|server| (server.instance.as_deref(), server.id.as_str())).collect();
+        let servers = Servers { cloud: self, name: None };
+        idempotent::remove_twins(&servers, &observed, seen.values().filter(|server| server.is_alive()));
     }
 }

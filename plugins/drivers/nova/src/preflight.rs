@@ -1,4 +1,4 @@
-//! What `create` would refuse without asking the cloud, or Nova would refuse whatever it has.
+//! Checks that need no cloud: what `create` would refuse, or Nova would refuse whatever it has.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,9 +6,9 @@ use occopus_sdk::{Detail, NodeRequest};
 
 use crate::section::{Section, given};
 
-/// Bytes in base64, by the API's own limit.
+/// Maximum length of user data in base64, by the API's own limit.
 const MAX_USER_DATA_BYTES: usize = 65_535;
-/// Characters of names, by the API's own limit.
+/// Maximum length of names, by the API's own limit.
 const MAX_NAME_CHARS: usize = 255;
 
 pub(crate) fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
@@ -44,14 +44,14 @@ pub(crate) fn check(request: &NodeRequest<Section>) -> Vec<Detail> {
     found
 }
 
-/// What is said of user data that Nova does not take.
+/// Returns a message if Nova does not take user data of this length.
 pub(crate) fn user_data_too_long(encoded: &str) -> Option<String> {
     let length = encoded.len();
     (length > MAX_USER_DATA_BYTES)
         .then(|| format!("the user data has {length} bytes in base64; Nova takes {MAX_USER_DATA_BYTES} at most"))
 }
 
-/// As Nova has it: dashes and braces do not count.
+/// Returns true for a UUID as Nova reads it: dashes and braces do not count.
 fn is_uuid(text: &str) -> bool {
     let text = text.trim_start_matches("urn:").trim_start_matches("uuid:").trim_matches(['{', '}']);
     let digits = text.bytes().filter(|byte| *byte != b'-');

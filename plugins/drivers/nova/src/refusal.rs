@@ -10,13 +10,13 @@ use serde_json::{Map, Value};
 use crate::catalogue::Service;
 use crate::cloud::Effect;
 
-/// How long to wait where the service does not say.
+/// Delay before a throttled call is repeated, if the service does not give one.
 const DEFAULT_THROTTLE_DELAY: Duration = Duration::from_secs(2);
 
-/// The code of status 409 to what may be asked again: the server is in a state of its life in which it can't be done.
+/// Code of a status 409 that may be repeated: the server is in a state in which the call is not possible.
 pub(crate) const BUSY_CODE: &str = "nova.busy";
 
-/// What the service says, from any of the shapes in which services of OpenStack say it.
+/// Returns the service's message, from any of the shapes in which services of OpenStack send it.
 pub(crate) fn error_text(response: &Response) -> String {
     let text = response.text();
     let said = serde_json::from_str::<Value>(&text).ok().and_then(|body| {
@@ -31,7 +31,7 @@ pub(crate) fn error_text(response: &Response) -> String {
     })
 }
 
-/// With the request's id, and when to come again.
+/// Adds the request's id, and the time before which the call is not repeated.
 pub(crate) fn with_request_id(mut fault: Fault, response: &Response) -> Fault {
     let id = ["x-openstack-request-id", "x-compute-request-id"].iter().find_map(|name| response.header(name));
     if let Some(id) = id {
@@ -47,7 +47,7 @@ pub(crate) fn with_request_id(mut fault: Fault, response: &Response) -> Fault {
 pub(crate) fn fault(endpoint: &str, service: Service, effect: Effect, response: &Response) -> Fault {
     let said = error_text(response);
     if response.status == 404 && !is_service_not_found(service, response) {
-        // A page or a word of something in between says nothing about what was asked for.
+        // A page or a word of something in between proves nothing about the request.
         let reaction = if effect == Effect::Possible { Reaction::GiveUp } else { Reaction::Retry };
         let message =
             format!("what answers for {} of the cloud at {endpoint} is not OpenStack: {said}", service.kind());
@@ -73,8 +73,8 @@ pub(crate) fn fault(endpoint: &str, service: Service, effect: Effect, response: 
     with_request_id(fault, response)
 }
 
-/// Is this a 404 as the service itself gives it? Nova: `{"itemNotFound": {"code": 404, "message": "..."}}`. Neutron:
-/// `{"NeutronError": {"type": "FloatingIPNotFound", "message": "...", "detail": ""}}`.
+/// Returns true for a 404 as the service itself sends it. Nova: `{"itemNotFound": {"code": 404, "message": "..."}}`.
+/// Neutron: `{"NeutronError": {"type": "FloatingIPNotFound", "message": "...", "detail": ""}}`.
 fn is_service_not_found(service: Service, response: &Response) -> bool {
     let name = match service {
         Service::Compute => "itemNotFound",
@@ -98,7 +98,7 @@ fn code(reaction: Reaction) -> &'static str {
     }
 }
 
-/// The reaction, with a hint and the place in the section that it is about.
+/// Returns the reaction, and the place in the section that it is about with a hint.
 fn classify(said: &str, status: u16, effect: Effect) -> (Reaction, &'static str, &'static str) {
     use Reaction::{Conflict, Denied, GiveUp, NoCapacity, NotFound, Retry, UnknownOutcome, Unsupported};
     let lower = said.to_lowercase();

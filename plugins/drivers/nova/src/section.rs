@@ -1,4 +1,4 @@
-//! What the user writes.
+//! Section and credentials that the user writes.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ pub struct Section {
     /// Id of the network. May be left out where the project has one.
     #[serde(default)]
     pub network_id: Option<Text>,
-    /// The server gets a floating IP when this is there, whatever it says.
+    /// The server gets a floating IP if this key is there, with any value.
     #[serde(default, deserialize_with = "is_there")]
     #[schemars(with = "serde_json::Value")]
     pub floating_ip: bool,
@@ -41,7 +41,7 @@ pub struct Section {
     /// Name of the user's domain.
     #[serde(default)]
     pub user_domain_name: Option<Text>,
-    /// Where the catalogue has several regions.
+    /// Name of the region, if the catalogue has several.
     #[serde(default)]
     pub region_name: Option<Text>,
     /// The server boots from a volume of this many GB; 0 means 50.
@@ -54,7 +54,7 @@ pub struct Section {
     #[serde(default)]
     #[allow(dead_code, reason = "for people")]
     pub name: Option<Text>,
-    /// Not used.
+    /// Accepted and not used.
     #[serde(default)]
     #[allow(dead_code, reason = "the existing tool takes it")]
     pub tenant_name: Option<Text>,
@@ -65,7 +65,7 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
 }
 
 impl Section {
-    /// Keystone's version 3, without a slash at its end.
+    /// Returns the URL of Keystone's version 3, without a slash at its end.
     pub(crate) fn identity(&self, url: &str) -> String {
         let url = url.trim_end_matches('/');
         let (parent, last) = url.rsplit_once('/').unwrap_or(("", url));

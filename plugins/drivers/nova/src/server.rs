@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::handle::{Reference, Tenancy};
 
-/// Carries the instance's id. Set by the host on every machine.
+/// Key with the instance's id. Set by the host on every machine.
 pub(crate) const INSTANCE_KEY: &str = "occopus.instance";
 const INFRASTRUCTURE_KEY: &str = "occopus.infrastructure";
 
-/// A server.
+/// A server as Nova shows it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Server {
     #[serde(deserialize_with = "id")]
@@ -30,7 +30,7 @@ pub(crate) struct Server {
     created: String,
     #[serde(default)]
     fault: Option<ServerFault>,
-    /// An object, or an empty text when the server boots from a volume.
+    /// Image: an object, or an empty text if the server boots from a volume.
     #[serde(default)]
     image: Value,
     #[serde(default)]
@@ -70,27 +70,27 @@ impl NetworkAddress {
 }
 
 impl Server {
-    /// Does it carry this instance's id?
+    /// Returns true if it carries this instance id.
     pub(crate) fn carries(&self, instance_id: &str) -> bool {
         self.instance_id() == Some(instance_id)
     }
 
-    /// The id that it carries.
+    /// Returns the instance id that it carries.
     pub(crate) fn instance_id(&self) -> Option<&str> {
         self.metadata.get(INSTANCE_KEY).map(String::as_str)
     }
 
-    /// All that its absence can later be judged by.
-    pub(crate) fn reference(&self, home: Tenancy) -> Reference {
-        Reference::new(&self.id, home, self.instance_id(), &self.name)
+    /// Returns what its absence can later be judged by.
+    pub(crate) fn reference(&self, tenancy: Tenancy) -> Reference {
+        Reference::new(&self.id, tenancy, self.instance_id(), &self.name)
     }
 
-    /// Which of two servers with one id stays: the older one, and all who look agree on it.
-    pub(crate) fn age_key(&self) -> (&str, &str) {
-        (&self.created, &self.id)
+    /// Returns the time of its creation, as ISO 8601 in UTC, which sorts by time.
+    pub(crate) fn created(&self) -> &str {
+        &self.created
     }
 
-    /// Neither deleted nor about to be.
+    /// Returns true unless it is deleted or about to be.
     pub(crate) fn is_alive(&self) -> bool {
         self.phase() != Phase::Gone
     }
@@ -99,15 +99,15 @@ impl Server {
         self.addresses.values().flatten().any(NetworkAddress::is_floating)
     }
 
-    pub(crate) fn owned(&self, home: &Tenancy) -> Option<Owned> {
+    pub(crate) fn owned(&self, tenancy: &Tenancy) -> Option<Owned> {
         Some(Owned {
             instance_id: self.instance_id()?.to_owned(),
             infrastructure_id: self.metadata.get(INFRASTRUCTURE_KEY).cloned().unwrap_or_default(),
-            observed: self.observed(home),
+            observed: self.observed(tenancy),
         })
     }
 
-    pub(crate) fn observed(&self, home: &Tenancy) -> Observed {
+    pub(crate) fn observed(&self, tenancy: &Tenancy) -> Observed {
         let phase = self.phase();
         let id = |value: &Value| value.get("id").and_then(Value::as_str).map(str::to_owned);
         let attributes = [
@@ -123,7 +123,7 @@ impl Server {
             _ => None,
         };
         Observed {
-            handle: self.reference(home.clone()).handle(),
+            handle: self.reference(tenancy.clone()).handle(),
             phase,
             addresses: self.addresses(),
             attributes: attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
@@ -149,7 +149,7 @@ impl Server {
         }
     }
 
-    /// Floating ones come first: they are what others can reach.
+    /// Returns its addresses, floating ones first: others can reach those.
     fn addresses(&self) -> Vec<Address> {
         let all = || self.addresses.values().flatten();
         let floating = all().filter(|address| address.is_floating()).map(|address| (address, false));

@@ -1,4 +1,4 @@
-//! What is asked of Nova about servers.
+//! Calls of Nova that create, list and show servers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use occopus_sdk::http::encoded;
-use occopus_sdk::{Fault, NodeRequest, Reaction, log};
+use occopus_sdk::idempotent::Machines;
+use occopus_sdk::{Fault, NodeRequest, Reaction};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,11 +18,8 @@ use crate::preflight::user_data_too_long;
 use crate::section::{Section, given};
 use crate::server::Server;
 
-/// GB of a volume whose size is given as 0, as the existing tool has it.
+/// Size in GB of a volume whose size is given as 0, as the existing tool has it.
 const DEFAULT_VOLUME_GB: u32 = 50;
-/// What was sent may take a while to be there: looked at again after these.
-const SETTLE_DELAYS: [Duration; 4] =
-    [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3), Duration::from_secs(5)];
 
 #[derive(Deserialize)]
 struct CreateAnswer {
@@ -46,18 +44,56 @@ struct ServerPage {
     servers_links: Vec<Value>,
 }
 
-/// Is there another page? The link itself is of no use: it may name a host behind a proxy.
+/// Returns true if there is another page. The link itself is of no use: it may name a host behind a proxy.
 pub(crate) fn has_next(links: &[Value]) -> bool {
     links.iter().any(|link| link.get("rel").and_then(Value::as_str) == Some("next"))
 }
 
-/// The server's name in Nova.
+/// The servers of a project, as far as their identity is concerned.
+pub(crate) struct Servers<'a> {
+    pub(crate) cloud: &'a Cloud<'a>,
+    /// The name of those that are searched for, if it is known. It makes lists short.
+    pub(crate) name: Option<&'a str>,
+}
+
+impl Machines for Servers<'_> {
+    type Machine = Server;
+
+    /// Times of creation are whole seconds. Lists come from the database that servers are written to.
+    const LIST_LAG: Duration = Duration::from_secs(1);
+    const SEARCH_PAUSES: &'static [Duration] =
+        &[Duration::from_millis(500), Duration::from_millis(1500), Duration::from_secs(3), Duration::from_secs(5)];
+
+    fn list(&self, instance_id: &str) -> Result<Vec<Server>, Fault> {
+        let mut found = self.cloud.list_all(self.name)?;
+        found.retain(|server| server.is_alive() && server.carries(instance_id));
+        Ok(found)
+    }
+
+    fn destroy(&self, server: &Server) -> Result<(), Fault> {
+        self.cloud.delete(&server.reference(self.cloud.tenancy())).map(drop)
+    }
+
+    fn id(server: &Server) -> &str {
+        &server.id
+    }
+
+    fn instance_id(server: &Server) -> Option<&str> {
+        server.instance_id()
+    }
+
+    fn created(server: &Server) -> impl Ord {
+        server.created()
+    }
+}
+
+/// Returns the server's name in Nova.
 pub(crate) fn name(request: &NodeRequest<Section>) -> &str {
     given(request.scope.section.server_name.as_ref()).unwrap_or(&request.machine_name)
 }
 
 impl Cloud<'_> {
-    /// Makes one.
+    /// Creates a server.
     pub(crate) fn create_server(&self, request: &NodeRequest<Section>) -> Result<Reference, Fault> {
         let section = self.section;
         let (image, flavor) = (self.image()?, self.flavor()?);
@@ -68,7 +104,7 @@ impl Cloud<'_> {
         });
         match section.volume_size {
             None => server["imageRef"] = json!(image),
-            // Nova makes the volume, and takes it back when the server can't be made.
+            // Nova makes the volume, and removes it if the server can't be made.
             Some(size) => {
                 server["block_device_mapping_v2"] = json!([{
                     "boot_index": "0",
@@ -104,47 +140,16 @@ impl Cloud<'_> {
             server["user_data"] = json!(data);
         }
         let body = json!({"server": server});
-        let ask = ServiceRequest {
+        let call = ServiceRequest {
             effect: Effect::Possible,
             body: Some(&body),
             ..ServiceRequest::new(Service::Compute, "POST", "/servers")
         };
-        let id = self.read::<CreateAnswer>(&ask)?.server.id;
+        let id = self.read::<CreateAnswer>(&call)?.server.id;
         Ok(Reference::new(&id, self.tenancy(), Some(&request.instance_id), name(request)))
     }
 
-    /// The one that stays of those which carry this id; what else carries it is deleted. `name` makes the list short.
-    pub(crate) fn find_without_duplicates(
-        &self,
-        instance_id: &str,
-        name: Option<&str>,
-    ) -> Result<Option<Server>, Fault> {
-        let mut found = self.list_all(name)?;
-        found.retain(|server| server.is_alive() && server.carries(instance_id));
-        found.sort_by(|a, b| a.age_key().cmp(&b.age_key()));
-        let mut found = found.into_iter();
-        let one = found.next();
-        for other in found {
-            log::warn(format!("the server {} carries the id of {instance_id} too: it is deleted", other.id));
-            self.delete(&other.reference(self.tenancy()))?;
-        }
-        Ok(one)
-    }
-
-    /// The same, once what was sent had time to arrive. A look that fails on the way is made up for by the next one.
-    pub(crate) fn find_after_settling(&self, instance_id: &str, name: Option<&str>) -> Result<Option<Server>, Fault> {
-        for pause in SETTLE_DELAYS {
-            match self.find_without_duplicates(instance_id, name) {
-                Ok(None) => {}
-                Err(fault) if fault.reaction == Reaction::Retry => {}
-                found_or_refused => return found_or_refused,
-            }
-            self.scope.call().wait(pause);
-        }
-        self.find_without_duplicates(instance_id, name)
-    }
-
-    /// A page, and where the next one begins.
+    /// Lists a page; returns it with the marker of the next.
     pub(crate) fn list_page(
         &self,
         name: Option<&str>,
@@ -173,13 +178,13 @@ impl Cloud<'_> {
         }
     }
 
-    /// The server itself; none when Nova of its own project and region says that there is no such server.
+    /// Shows a server; none if Nova of its own project and region says that there is no such server.
     pub(crate) fn show(&self, server: &Reference) -> Result<Option<Server>, Fault> {
         let path = format!("/servers/{}", encoded(&server.id));
-        let ask = ServiceRequest::new(Service::Compute, "GET", &path);
-        match self.read::<ServerAnswer>(&ask) {
+        let call = ServiceRequest::new(Service::Compute, "GET", &path);
+        match self.read::<ServerAnswer>(&call) {
             Ok(shown) if shown.server.id == server.id => Ok(Some(shown.server)),
-            Ok(_) => Err(self.unreadable_fault(&ask, "it is about another server")),
+            Ok(_) => Err(self.unreadable_fault(&call, "it is about another server")),
             Err(fault) if fault.reaction == Reaction::NotFound => {
                 self.require_same_tenancy(server)?;
                 Ok(None)
@@ -189,7 +194,7 @@ impl Cloud<'_> {
     }
 }
 
-/// Nova takes names for regular expressions.
+/// Returns a regular expression for a name, since Nova takes names for such.
 fn name_pattern(name: &str) -> String {
     let mut pattern = String::from("^");
     for letter in name.chars() {

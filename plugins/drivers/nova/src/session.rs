@@ -16,18 +16,18 @@ use crate::handle::Tenancy;
 use crate::refusal::{self, error_text};
 use crate::section::Section;
 
-/// The code of an answer that is not Keystone's.
+/// Code of an answer that is not Keystone's.
 pub(crate) const NOT_KEYSTONE_CODE: &str = "nova.not-keystone";
-/// A token is no longer used this long before its end.
+/// Seconds before its end from which a token is no longer used.
 const TOKEN_EXPIRY_MARGIN_S: i64 = 300;
 
 /// A token with the services that it opens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub(crate) token: String,
-    /// The project that the token opens.
+    /// Project that the token opens.
     project: Option<String>,
-    /// The region of Nova.
+    /// Region of Nova.
     region: Option<String>,
     compute: String,
     image: Option<String>,
@@ -57,7 +57,7 @@ struct Project {
 }
 
 impl Token {
-    /// Seconds for which it is good, by the cloud's own clock: this machine's may differ.
+    /// Returns the seconds for which it is good, by the cloud's own clock: this machine's may differ.
     fn lifetime(&self, response: &Response) -> i64 {
         let answered = || DateTimeParser::new().parse_timestamp(response.header("date")?).ok();
         match (self.issued_at.or_else(answered), self.expires_at) {
@@ -68,7 +68,7 @@ impl Token {
 }
 
 impl Session {
-    /// The one of an earlier call, if its token is good for a while yet.
+    /// Returns the session of an earlier call, if its token is good for a while yet.
     pub(crate) fn cached(scope: &Scope<Section>) -> Option<Self> {
         serde_json::from_slice(&scope.cache().get(&cache_key(scope))?).ok()
     }
@@ -95,7 +95,7 @@ impl Session {
         let project = answer.token.project.as_ref().map(|project| project.id.clone());
         let session = Self {
             token,
-            // Where the answer does not name it, it is the one that was asked for.
+            // If the answer does not name it, it is the one that was requested.
             project: project.or_else(|| login_project(scope).map(str::to_owned)),
             region,
             compute,
@@ -110,7 +110,7 @@ impl Session {
         Ok(session)
     }
 
-    /// What the token opens.
+    /// Returns the part of the cloud that the token opens.
     pub(crate) fn tenancy(&self) -> Tenancy {
         Tenancy::new(self.project.as_deref(), self.region.as_deref(), &self.compute)
     }
@@ -129,7 +129,8 @@ impl Session {
     }
 }
 
-/// Of the cache, which is kept apart for each rule of the credentials. What a rule says may change.
+/// Returns the key in the cache, which is kept apart for each rule of the credentials. The content of a rule may
+/// change.
 fn cache_key(scope: &Scope<Section>) -> String {
     let section = &scope.section;
     let region = section.region().unwrap_or_default();
@@ -139,12 +140,12 @@ fn cache_key(scope: &Scope<Section>) -> String {
     format!("session\n{}\n{project}\n{}\n{region}\n{user}", section.endpoint, section.user_domain())
 }
 
-/// An application credential has its own project.
+/// Returns true for an application credential, which has its own project.
 fn is_application_credential(credential: &Credential) -> bool {
     credential.fields().iter().any(|field| field == "type")
 }
 
-/// The project that a login with a password asks for.
+/// Returns the project that a login with a password requests.
 fn login_project(scope: &Scope<Section>) -> Option<&str> {
     let by_password = scope.credential().is_some_and(|credential| !is_application_credential(credential));
     by_password.then(|| scope.section.project_id.trim())
@@ -211,6 +212,6 @@ fn login_fault(section: &Section, response: &Response) -> Fault {
 
 fn foreign_answer_fault(section: &Section, response: &Response) -> Fault {
     let message =
-        format!("what listens at {} does not answer like Keystone (status {})", section.endpoint, response.status);
+        format!("the server at {} does not answer like Keystone (status {})", section.endpoint, response.status);
     Fault::give_up(NOT_KEYSTONE_CODE, message).at("/endpoint", "is this the URL of Keystone, version 3?")
 }

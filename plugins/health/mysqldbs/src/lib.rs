@@ -1,4 +1,4 @@
-//! `mysqldbs`: can these users log in to these databases of a MySQL or MariaDB server on the node?
+//! `mysqldbs`: checks that users can log in to databases of a MySQL or MariaDB server on the node.
 
 mod login;
 mod packet;
@@ -13,9 +13,9 @@ use occopus_sdk::{About, Fault, HealthChecker, Observation, Target, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// MySQL's own.
+/// Default port of MySQL.
 const DEFAULT_PORT: u16 = 3306;
-/// How long to wait for a connection, and for each answer.
+/// Time-out for a connection, and for each answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Databases.
@@ -23,15 +23,15 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 #[serde(transparent)]
 pub struct Databases(#[schemars(length(min = 1))] Vec<Database>);
 
-/// One database, and who logs in to it.
+/// A database, and the user who logs in to it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    /// Its name.
+    /// Name of the database.
     name: Text,
-    /// The user.
+    /// User.
     user: Text,
-    /// The user's password.
+    /// Password of the user.
     pass: Text,
 }
 
@@ -77,12 +77,12 @@ fn check(host: &str, port: u16, database: &Database) -> Result<(), String> {
     let addresses = (host, port).to_socket_addrs().map_err(|error| format!("`{host}` can't be resolved: {error}"))?;
     let mut why = format!("`{host}` has no address");
     for address in addresses {
-        // In WASI 0.2 `connect_timeout` may take a refused connection for an open one; who is connected has a peer.
+        // In WASI 0.2 `connect_timeout` may take a refused connection for an open one; an open one has a peer.
         let connected =
             TcpStream::connect_timeout(&address, TIMEOUT).and_then(|stream| stream.peer_addr().map(|_| stream));
         match connected {
             Ok(stream) => {
-                // Where a platform has no timeouts, the end of the call is the bound.
+                // On a platform without time-outs, the end of the call is the bound.
                 let _ = stream.set_read_timeout(Some(TIMEOUT)).and_then(|()| stream.set_write_timeout(Some(TIMEOUT)));
                 return login::login(stream, &database.user, &database.pass, &database.name);
             }

@@ -1,4 +1,4 @@
-//! The handshake and the two ways of proving a password
+//! The handshake, and two authentication methods
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html>).
 
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ const PROTOCOL_41: u32 = 1 << 9;
 const SECURE_CONNECTION: u32 = 1 << 15;
 const PLUGIN_AUTH: u32 = 1 << 19;
 const SSL: u32 = 1 << 11;
-/// `ER_ACCESS_DENIED_ERROR`: also what a user gets who may only log in with TLS.
+/// `ER_ACCESS_DENIED_ERROR`: also sent to a user who may only log in with TLS.
 const DENIED: u16 = 1045;
 /// `ER_SECURE_TRANSPORT_REQUIRED`.
 const TLS_REQUIRED: u16 = 3159;
@@ -25,13 +25,13 @@ const UTF8MB4: u8 = 45;
 const NATIVE: &str = "mysql_native_password";
 const CACHING_SHA2: &str = "caching_sha2_password";
 
-/// Logs in, and out again. The error says why not, without the password.
+/// Logs in, and out again. The error is the reason, without the password.
 pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, database: &str) -> Result<(), String> {
     let mut packets = Packets::new(stream);
     let greeting = packets.receive()?;
     let Greeting { mut nonce, mut plugin, has_tls } = parse_greeting(&greeting)?;
     let refused = |rest: &[u8]| error_text(rest) + tls_hint(rest, has_tls);
-    // A server may name a way that is not known here; then it is asked for the one that is.
+    // A server may name a method that is not known here; then a known one is requested.
     if plugin != CACHING_SHA2 {
         NATIVE.clone_into(&mut plugin);
     }
@@ -41,7 +41,7 @@ pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, datab
         match answer.split_first() {
             Some((0x00, _)) => break,
             Some((0xff, rest)) => return Err(refused(rest)),
-            Some((0xfe, [])) => return Err("the server asks for a password of before MySQL 4.1".to_owned()),
+            Some((0xfe, [])) => return Err("the server requires a password of before MySQL 4.1".to_owned()),
             Some((0xfe, rest)) => {
                 let mut reader = Reader(rest);
                 plugin = reader.text();
@@ -60,15 +60,15 @@ pub(crate) fn login(stream: impl Read + Write, user: &str, password: &str, datab
     Ok(())
 }
 
-/// What the server's first packet says.
+/// First packet of the server.
 struct Greeting {
     nonce: Vec<u8>,
-    /// The way of proof.
+    /// Authentication method.
     plugin: String,
     has_tls: bool,
 }
 
-/// The words that a server leaves out when it wants TLS, which this check does not speak.
+/// Returns a hint for servers that require TLS, which this check does not support.
 fn tls_hint(rest: &[u8], has_tls: bool) -> &'static str {
     match Reader(rest).short() {
         Some(TLS_REQUIRED) => "; this check logs in without TLS: `ports: [3306]` is what it can do for this server",
@@ -107,7 +107,7 @@ fn parse_greeting(greeting: &[u8]) -> Result<Greeting, String> {
     read(reader).ok_or_else(strange)
 }
 
-/// HandshakeResponse41.
+/// Returns a `HandshakeResponse41`.
 fn response(user: &str, password: &str, database: &str, nonce: &[u8], plugin: &str) -> Vec<u8> {
     let flags = LONG_PASSWORD | CONNECT_WITH_DB | PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH;
     let mut packet = flags.to_le_bytes().to_vec();
@@ -129,7 +129,9 @@ fn response(user: &str, password: &str, database: &str, nonce: &[u8], plugin: &s
 
 fn proof(plugin: &str, password: &str, nonce: &[u8]) -> Result<Vec<u8>, String> {
     if !matches!(plugin, NATIVE | CACHING_SHA2) {
-        return Err(format!("the server wants the login by `{plugin}`, which this check does not know"));
+        return Err(format!(
+            "the server requires the authentication method `{plugin}`, which this check does not support"
+        ));
     }
     if password.is_empty() {
         return Ok(Vec::new());
@@ -147,7 +149,7 @@ fn proof(plugin: &str, password: &str, nonce: &[u8]) -> Result<Vec<u8>, String> 
     }
 }
 
-/// The server has not seen this password since it started: it gets it, encrypted for its own key.
+/// Sends the password, encrypted with the server's key: the server has not seen it since it started.
 fn prove_in_full<S: Read + Write>(packets: &mut Packets<S>, password: &str, nonce: &[u8]) -> Result<(), String> {
     packets.send(&[0x02])?;
     let answer = packets.receive()?;
@@ -166,7 +168,7 @@ fn prove_in_full<S: Read + Write>(packets: &mut Packets<S>, password: &str, nonc
     packets.send(&encrypted)
 }
 
-/// `ERR_Packet` after its first byte.
+/// Reads an `ERR_Packet` after its first byte.
 fn error_text(rest: &[u8]) -> String {
     let mut reader = Reader(rest);
     let number = reader.short().unwrap_or(0);
@@ -180,7 +182,7 @@ fn xor(left: &[u8], right: &[u8]) -> Vec<u8> {
     left.iter().zip(right).map(|(a, b)| a ^ b).collect()
 }
 
-/// Without the zero at its end.
+/// Returns the nonce without the zero at its end.
 fn without_trailing_zero(nonce: &[u8]) -> &[u8] {
     nonce.strip_suffix(&[0]).unwrap_or(nonce)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-/// Nothing in a login is longer.
+/// Maximum length of a packet in a login.
 const MAX_PACKET_BYTES: usize = 64 << 10;
 
 /// A connection with the number of the next packet.
@@ -37,7 +37,7 @@ impl<S: Read + Write> Packets<S> {
         self.stream.write_all(&packet).and_then(|()| self.stream.flush()).map_err(connection_error)
     }
 
-    /// The next packet begins a new exchange.
+    /// Resets the sequence number, since the next packet begins a new exchange.
     pub(crate) fn reset_sequence(&mut self) {
         self.sequence = 0;
     }
@@ -51,7 +51,7 @@ fn connection_error(error: std::io::Error) -> String {
     }
 }
 
-/// Reads a packet from its beginning. Nothing is there beyond its end.
+/// Reader of a packet. Beyond its end it returns nothing.
 pub(crate) struct Reader<'p>(pub(crate) &'p [u8]);
 
 impl<'p> Reader<'p> {
@@ -69,7 +69,7 @@ impl<'p> Reader<'p> {
         self.bytes(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
     }
 
-    /// Up to a zero, or to the end.
+    /// Reads a text up to a zero, or to the end.
     pub(crate) fn text(&mut self) -> String {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
         let text = String::from_utf8_lossy(&self.0[..end]).into_owned();

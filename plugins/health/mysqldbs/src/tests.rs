@@ -1,4 +1,4 @@
-//! Against servers that speak the other half of the protocol, and a real one where there is one.
+//! The check against servers that speak the other half of the protocol, and against a real one if there is one.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -45,14 +45,14 @@ fn greeting(plugin: &str) -> Vec<u8> {
     packet
 }
 
-/// The proof in a response: after the fixed part and the user's name.
+/// Returns the proof in a response: after the fixed part and the user's name.
 fn proof_in(response: &[u8]) -> Vec<u8> {
     let user_end = 32 + response[32..].iter().position(|byte| *byte == 0).unwrap();
     let length = usize::from(response[user_end + 1]);
     response[user_end + 2..user_end + 2 + length].to_vec()
 }
 
-/// What a server that takes one login answers, and what the check makes of it.
+/// Runs the check against a server that takes one login.
 fn against(pass: &str, server: impl FnOnce(&mut TcpStream) + Send + 'static) -> Observation {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

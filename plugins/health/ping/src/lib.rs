@@ -1,4 +1,4 @@
-//! `ping`: does the node answer an ICMP echo?
+//! `ping`: checks that the node answers an ICMP echo.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use occopus_sdk::{About, Fault, HealthChecker, Observation, Target, icmp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// As long as the existing tool waits.
+/// Time-out of an echo, as in the existing tool.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Many networks drop echoes, and nobody asked for this check.
+/// Help for networks that drop echoes, since this check is on by default.
 const HELP: &str = "`ping` is checked unless `health_check` has `ping: false`";
 
 /// `true` to check; `false` switches the check off, and it is not called.

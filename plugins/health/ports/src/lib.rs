@@ -1,4 +1,4 @@
-//! `ports`: does the node accept TCP connections on all of these ports?
+//! `ports`: checks that the node accepts TCP connections on all of these ports.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -8,7 +8,7 @@ use occopus_sdk::{About, Fault, HealthChecker, Observation, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How long to wait for one port. Less than the host waits between two checks of a slow node.
+/// Time-out for one port. Less than the host's pause between two checks of a slow node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Port numbers.
@@ -62,7 +62,7 @@ fn connect(host: &str, port: u16) -> Result<(), String> {
 }
 
 fn connect_to(address: SocketAddr) -> Result<(), String> {
-    // In WASI 0.2 `connect_timeout` may take a refused connection for an open one; who is connected has a peer.
+    // In WASI 0.2 `connect_timeout` may take a refused connection for an open one; an open one has a peer.
     match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).and_then(|stream| stream.peer_addr()) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotConnected => Err("connection refused".to_owned()),

@@ -1,4 +1,4 @@
-//! `urls`: does each of these URLs answer with success?
+//! `urls`: checks that each of these URLs answers with success.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use occopus_sdk::{About, Fault, HealthChecker, Observation, Target, Verdict};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// For each request.
+/// Time-out for each request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many redirects to follow.
+/// Maximum number of redirects that are followed.
 const MAX_REDIRECTS: usize = 10;
 /// Statuses of servers that have no answer to HEAD (RFC 9110, sections 15.5.6 and 15.6.2).
 const METHOD_NOT_ALLOWED: u16 = 405;
 const NOT_IMPLEMENTED: u16 = 501;
 
-/// URLs, each a template that knows `ip`, `variables`, `node_id` and `instance_data`.
+/// URLs, each a template with `ip`, `variables`, `node_id` and `instance_data`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Urls(Vec<Url>);
@@ -59,7 +59,7 @@ impl HealthChecker for UrlsChecker {
         let mut observation = Observation::healthy("all URLs answer");
         for url in urls {
             let (verdict, result) = check_url(target.http(), &url);
-            // The first complaint is the reason, but a certain one counts for more than an uncertain one.
+            // The first failure is the reason, but a certain one counts for more than an uncertain one.
             let worse = match observation.verdict {
                 Verdict::Healthy => verdict != Verdict::Healthy,
                 Verdict::CannotTell => verdict == Verdict::Unhealthy,
@@ -81,7 +81,7 @@ fn is_http(url: &str) -> bool {
         .is_some_and(|rest| !rest.starts_with(['/', '?', '#']) && !rest.is_empty())
 }
 
-/// One URL, and those it leads to. What is said of another URL than the first names it.
+/// Checks a URL and its redirects. A reason about another URL than the first names it.
 fn check_url(http: Http, first: &str) -> (Verdict, String) {
     let mut url = first.to_owned();
     for _ in 0..=MAX_REDIRECTS {
@@ -108,7 +108,7 @@ fn check_url(http: Http, first: &str) -> (Verdict, String) {
     (Verdict::Unhealthy, format!("more than {MAX_REDIRECTS} redirects, the last one to {url}"))
 }
 
-/// HEAD, or GET where the server does not know HEAD or does not allow it; the answer, and to which of them.
+/// Sends HEAD, or GET if the server does not support or allow HEAD; returns the answer and the method.
 fn head_or_get(http: Http, url: &str) -> Result<(Response, &'static str), HttpError> {
     let sent = url.split('#').next().unwrap_or_default();
     let response = http.head(sent).timeouts(REQUEST_TIMEOUT, REQUEST_TIMEOUT).send()?;
@@ -118,7 +118,7 @@ fn head_or_get(http: Http, url: &str) -> Result<(Response, &'static str), HttpEr
     Ok((http.get(sent).timeouts(REQUEST_TIMEOUT, REQUEST_TIMEOUT).send()?, "GET"))
 }
 
-/// Where a `Location` leads from here (RFC 9110, section 10.2.2). Steps such as `..` are left to the server.
+/// Resolves a `Location` (RFC 9110, section 10.2.2). Steps such as `..` are left to the server.
 fn join(base: &str, location: &str) -> String {
     if location.contains("://") {
         return location.to_owned();

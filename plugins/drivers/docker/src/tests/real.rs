@@ -1,5 +1,5 @@
-//! The same driver on a real engine: the one at `DOCKER_HOST`, or at the usual socket. Images are made here; no registry is
-//! asked.
+//! The same driver on a real engine: the one at `DOCKER_HOST`, or at the usual socket. Images are made here; no
+//! registry is used.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -16,19 +16,19 @@ use super::bridge;
 use crate::Docker;
 use crate::identity::Reference;
 
-/// The handle of a container that was never there, on the engine of another one.
+/// Returns the handle of a container that never existed, on the engine of another one.
 fn beside(handle: &Handle, container: String) -> Handle {
     Reference { container, ..Reference::read(handle).expect("a handle of this driver") }.handle()
 }
 
-/// A real engine, and the mark of one test in it.
+/// A real engine, and the label of one test in it.
 struct Engine {
     endpoint: String,
     test_label: String,
 }
 
 impl Engine {
-    /// None, with a line that says so, when there is no engine. On CI that is an error.
+    /// Connects to the engine; prints a line and returns none if there is no engine. On CI that is an error.
     #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
     fn connect(test: &str) -> Option<Self> {
         let endpoint = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
@@ -50,7 +50,7 @@ impl Engine {
         bridge::send(&self.endpoint, &request(method, path, body)).expect("the engine answers")
     }
 
-    /// A driver whose requests reach the engine. `meddle` may break what comes back.
+    /// Returns a driver whose requests reach the engine. `meddle` may break the answers.
     fn driver(
         &self,
         section: &Value,
@@ -67,7 +67,7 @@ impl Engine {
         self.driver(section, |_, response| Ok(response))
     }
 
-    /// Imports an image with `busybox` in it, when there is none yet.
+    /// Imports an image with `busybox` in it, unless there is one.
     fn image(&self) -> Value {
         // Tests run at once; the second import would leave the first one's image without a name.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -92,7 +92,7 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Removes what a failed test left.
+    /// Removes containers that a failed test left.
     fn drop(&mut self) {
         let ask = |method, path: &str| bridge::send(&self.endpoint, &request(method, path, Vec::new())).ok();
         let listed = ask("GET", "/containers/json?all=1").and_then(|response| response.json::<Vec<Value>>().ok());
@@ -117,7 +117,7 @@ fn request(method: &str, path: &str, body: Vec<u8>) -> Request {
     }
 }
 
-/// A tarball with a static busybox.
+/// Returns a tarball with a static busybox.
 fn root() -> Vec<u8> {
     let script = "set -e; T=$(mktemp -d); trap 'rm -rf $T' EXIT; mkdir $T/bin $T/tmp; cp $(command -v busybox) $T/bin/busybox; \
                   for a in sh sleep true; do ln -s busybox $T/bin/$a; done; tar -C $T -cf - .";
@@ -355,7 +355,7 @@ fn serve_tarballs() -> String {
                 _ => ("404 Not Found", b"nothing here".as_slice()),
             };
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            // A client that goes away early is its own business.
+            // A client that disconnects early is not an error.
             let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.write_all(body));
         }
     });
@@ -382,7 +382,7 @@ fn images_are_imported_from_a_url() {
     assert_eq!(observed.phase, Phase::Running);
     docker.destroy(&observed.handle).unwrap();
 
-    // The image is there now, so the URL is not asked again.
+    // The image exists now, so the URL is not requested again.
     let docker = engine.honest(&section("missing.tar"));
     let observed = docker.create(&id, sleeping()).unwrap();
     docker.destroy(&observed.handle).unwrap();

@@ -1,4 +1,4 @@
-//! Recorded answers of Docker 20.10 (API 1.41), in the order in which they are asked for.
+//! Recorded answers of Docker 20.10 (API 1.41), in the order of the requests.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ const ID: &str = "dfd44c8185e1a69f410f009b51f3ec79feb24ee647d22bb09c2c7bdf48795c
 const VERSION: (&str, &str, u16, &str) = ("GET", "/version", 200, r#"{"ApiVersion":"1.41","MinAPIVersion":"1.12"}"#);
 const INFO: (&str, &str, u16, &str) = ("GET", "/v1.41/info", 200, r#"{"ID":"ENGINE:1"}"#);
 const OTHER_INFO: (&str, &str, u16, &str) = ("GET", "/v1.41/info", 200, r#"{"ID":"ENGINE:2"}"#);
-/// Answers of what is not the engine, whatever it is asked.
+/// Answers that are not the engine's, to any request.
 const FOREIGN_ANSWERS: [(u16, &str); 9] = [
     (404, "<!DOCTYPE html><h1>Not Found</h1>"),
     (404, r#"{"message": "no Route matched with those values"}"#),
@@ -30,7 +30,7 @@ const FOREIGN_ANSWERS: [(u16, &str); 9] = [
 const LOST_ANSWER: u16 = 0;
 const NO_CONNECTION: u16 = 1;
 
-/// Answers each request by the next line, and insists that it is the one that was expected.
+/// Answers each request by the next line, and checks that it is the expected one.
 fn script(section: Value, lines: &[(&str, &str, u16, &str)]) -> DriverHarness<Docker> {
     let lines: VecDeque<_> = lines
         .iter()
@@ -57,7 +57,7 @@ fn script(section: Value, lines: &[(&str, &str, u16, &str)]) -> DriverHarness<Do
     testing::driver::<Docker>(host, section).unwrap()
 }
 
-/// The handle of a container that was created on the first engine.
+/// Returns the handle of a container that was created on the first engine.
 fn handle(id: impl Into<String>) -> Handle {
     Reference { container: id.into(), engine: Some("ENGINE:1".to_owned()) }.handle()
 }

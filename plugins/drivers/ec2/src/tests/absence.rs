@@ -1,4 +1,5 @@
-//! When a machine counts as gone: never by an answer that comes too early, from another account or from another region.
+//! Conditions under which a machine counts as gone: never by an answer that comes too early, from another account or
+//! from another region.
 
 use super::*;
 
@@ -56,7 +57,7 @@ fn with_keys_of_another_account_nothing_is_gone() {
         "{:?}",
         seen[0].message
     );
-    // A user who may not look at security groups is told by the refusal.
+    // The refusal names the account of a user who may not list security groups.
     let words = "You are not authorized. User: arn:aws:iam::777788889999:user/x is not authorized to perform";
     let denied = refusal(403, "UnauthorizedOperation", words).text();
     cloud.lock().unwrap().overrides.insert("DescribeSecurityGroups", (403, Vec::new(), denied));

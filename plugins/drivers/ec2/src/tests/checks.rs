@@ -1,4 +1,4 @@
-//! What is refused before anything is made, and what a machine wrote.
+//! Mistakes that are refused before anything is made, and the output of machines.
 
 use super::*;
 

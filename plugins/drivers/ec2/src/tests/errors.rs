@@ -1,4 +1,4 @@
-//! Every error that the API, or what stands in its place, can give to any call. What only a creation can be told is in
+//! Every error that the API, or what stands in its place, can give to any call. Refusals of creations alone are in
 //! `refusals_say_what_to_do`.
 
 use std::thread;
@@ -16,7 +16,7 @@ const CALLS: [&str; 5] = ["create", "find", "observe", "destroy", "list-owned"];
 
 type Answer = Result<Response, HttpError>;
 
-/// What comes of a call when everything is answered so.
+/// Returns the fault of a call if every request has this answer.
 fn failed(call: &str, answer: &Answer) -> Fault {
     let answer = answer.clone();
     let host =
@@ -33,8 +33,8 @@ fn failed(call: &str, answer: &Answer) -> Fault {
     fault.unwrap_or_else(|| panic!("`{call}` takes it for success"))
 }
 
-/// In every call: the code and the reaction (with `retry`, a change may have happened), the key that is pointed at, and
-/// words of the message or of a detail. `find` looks more than once, so all are tried at the same time.
+/// Checks every call: the code and the reaction (with `retry`, a change may have happened), the key that is pointed at,
+/// and words of the message or of a detail. `find` lists more than once, so all are tried at the same time.
 fn in_every_call(cases: &[(&str, Answer, Reaction, &str, &str)]) {
     thread::scope(|scope| {
         for (code, answer, reaction, pointer, said) in cases {
@@ -149,7 +149,7 @@ fn other_servers_are_recognised() {
     let xhtml = Response { status: 200, headers: Vec::new(), body: b"<?xml version=\"1.0\"?><html/>".to_vec() };
     for call in CALLS {
         let fault = failed(call, &Ok(xhtml.clone()));
-        // What a creation came to is not known.
+        // The outcome of a creation is unknown.
         let reaction = if call == "create" { Reaction::UnknownOutcome } else { Reaction::Retry };
         assert_eq!((fault.code.as_str(), fault.reaction), ("ec2.bad-answer", reaction), "{call}");
         let (code, reaction) = if call == "create" {
@@ -166,7 +166,7 @@ fn other_servers_are_recognised() {
         ("MethodNotAllowed", says(405, "MethodNotAllowed", "not here"), Reaction::GiveUp, "/endpoint", other),
         ("denied", without_document(403), Reaction::Denied, "", "status 403"),
     ]);
-    // Whatever stands in front of the API, nothing is concluded from it: a creation was not made, others look again.
+    // Nothing is concluded from what answers in place of the API: a creation was not made, other calls are repeated.
     let json = |status, body: &str| Ok(Response { status, headers: Vec::new(), body: body.as_bytes().to_vec() });
     let strangers = [
         without_document(404),

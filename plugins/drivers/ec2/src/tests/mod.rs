@@ -1,4 +1,4 @@
-//! The driver against answers in the shape of the API. A small cloud keeps machines, and can be told to misbehave.
+//! The driver against answers in the shape of the API. A small cloud keeps machines, and can be set to misbehave.
 
 mod absence;
 mod checks;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::Ec2;
 
-/// One machine of the cloud.
+/// A machine of the cloud.
 #[derive(Debug, Clone)]
 struct Machine {
     id: String,
@@ -36,24 +36,24 @@ const ACCOUNT: &str = "111122223333";
 #[derive(Debug)]
 struct Cloud {
     machines: Vec<Machine>,
-    /// Whose credentials these are.
+    /// Account of the credentials.
     account: &'static str,
-    /// Lists and removals do not know machines that are younger.
+    /// Age below which lists and removals do not know a machine.
     visibility_delay: SignedDuration,
-    /// How far the clock of the cloud is ahead.
+    /// Time by which the clock of the cloud is ahead.
     clock_skew: SignedDuration,
-    /// Tells nobody's account and not its time.
+    /// Set if it sends neither accounts nor its time.
     hides_account_and_time: bool,
-    /// The network delivers creations twice.
+    /// Set if the network delivers creations twice.
     duplicates_creations: bool,
     console: Option<&'static str>,
     calls: Vec<HashMap<String, String>>,
     ignores_tags: bool,
-    /// The answer to a call of this name, instead of the honest one.
+    /// Answers to calls of these names, instead of the real ones.
     overrides: HashMap<&'static str, Answer>,
-    /// These act, and their answers are lost.
+    /// Calls that take effect and whose answers are lost.
     lost_answers: Vec<&'static str>,
-    /// Once a machine was made, nothing can be listed any more.
+    /// Set if lists fail once a machine was made.
     fails_after_run: bool,
 }
 
@@ -275,7 +275,7 @@ fn driver(cloud: &Shared, section: Value) -> DriverHarness<Ec2> {
     testing::driver::<Ec2>(host, section).unwrap()
 }
 
-/// With too little time to wait for a first creation that is still on its way.
+/// Repeats creations, with too little time to wait for a first one that is still on its way.
 fn repeated() {
     testing::host(|host| (host.repeated, host.remaining_ms) = (true, 5_000));
 }
@@ -387,7 +387,7 @@ fn a_repeated_creation_that_cannot_look_again_is_not_sure() {
     section["endpoint"] = json!("https://ec2.eu-west-1.amazonaws.com");
     let ec2 = driver(&cloud, section);
     repeated();
-    // The look before succeeds, the one after does not.
+    // The search before succeeds, the one after does not.
     cloud.lock().unwrap().fails_after_run = true;
     let fault = ec2.create("id-1", json!({})).unwrap_err();
     assert_eq!(fault.reaction, Reaction::UnknownOutcome);

@@ -1,4 +1,4 @@
-//! When a server counts as gone: in Nova's own words, of its own project and region.
+//! Conditions under which a server counts as gone: Nova says so, for its own project and region.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is refused before anything is made, and what a server wrote.
+//! Mistakes that are refused before anything is made, and the output of servers.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A small cloud that keeps servers, and can be told to misbehave.
+//! A small cloud that keeps servers, and can be set to misbehave.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,26 +11,26 @@ pub(super) type Answer = (u16, Vec<(String, String)>, Value);
 
 #[derive(Debug)]
 pub(super) struct Cloud {
-    /// What tokens open; servers of others are not shown.
+    /// Project that tokens open; servers of others are not shown.
     pub(super) project: Option<&'static str>,
     pub(super) region: &'static str,
-    /// The network delivers creations twice.
+    /// Set if the network delivers creations twice.
     pub(super) duplicates_creations: bool,
-    /// Deletions are accepted, and nothing happens.
+    /// Set if deletions are accepted and have no effect.
     pub(super) ignores_deletions: bool,
     pub(super) servers: Vec<Value>,
     pub(super) floating: Vec<Value>,
     pub(super) calls: Vec<(String, Value)>,
     pub(super) logins: usize,
-    /// When tokens end, by the cloud's clock.
+    /// Expiry of tokens, by the cloud's clock.
     pub(super) token_expiry: Option<&'static str>,
     /// Tokens up to this number are no longer good.
     pub(super) revoked: usize,
-    /// The answer to a call that begins so, instead of the honest one.
+    /// Answers to calls that begin so, instead of the real ones.
     pub(super) overrides: BTreeMap<&'static str, Answer>,
-    /// These act, and their answers are lost.
+    /// Calls that take effect and whose answers are lost.
     pub(super) lost_answers: Vec<&'static str>,
-    /// The port that takes a free address right after somebody else did.
+    /// Port that takes a free address right after another one did.
     pub(super) competing_port: Option<&'static str>,
 }
 

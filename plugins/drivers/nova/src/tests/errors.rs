@@ -1,4 +1,4 @@
-//! Every error that the services, or what stands in their place, can give to any call. What only a creation can be told is
+//! Every error that the services, or what stands in their place, can give to any call. Refusals of creations alone are
 //! in `refusals_say_where_and_what_to_do`.
 
 use std::sync::{Arc, PoisonError};
@@ -17,7 +17,7 @@ const CALLS: [&str; 5] = ["create", "find", "observe", "destroy", "list-owned"];
 
 type Answer = Result<Response, HttpError>;
 
-/// What comes of a call with this section when every request that begins with one of these is answered so.
+/// Returns the fault of a call with this section if every request that begins with one of these has this answer.
 fn failed(call: &str, more: &Value, starts: &'static [&'static str], answer: &Answer) -> Fault {
     let cloud = Shared::default();
     let server = json!({"name": "n", "metadata": {"occopus.instance": "instance-1"}, "flavorRef": "4"});
@@ -50,7 +50,7 @@ fn failed(call: &str, more: &Value, starts: &'static [&'static str], answer: &An
 /// a detail.
 struct Case(&'static str, Answer, [Reaction; 2], &'static str, &'static str);
 
-/// `find` looks more than once, so all are tried at the same time.
+/// Checks every call. `find` lists more than once, so all are tried at the same time.
 fn in_every_call(starts: &'static [&'static str], cases: &[Case]) {
     thread::scope(|scope| {
         for Case(code, answer, [creating, others], pointer, said) in cases {
@@ -188,7 +188,7 @@ fn regions_that_are_not_there() {
     }
 }
 
-/// Tokens of a cloud whose clock is elsewhere are good all the same.
+/// Checks that tokens of a cloud whose clock differs are good all the same.
 #[test]
 fn clocks_that_differ_cost_nothing() {
     let cloud = Shared::default();
