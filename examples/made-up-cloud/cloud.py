@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A small made-up cloud, to write a driver against: `cloud.py PORT [KEY]`. It keeps nothing.
+"""A small made-up cloud, to write a driver against: `cloud.py PORT [KEY]`. It stores nothing on disk.
 
     POST   /machines              {"instance", "infrastructure", "name", "size", "user_data"}
-                                  one machine for each instance, however often it is asked
+                                  one machine for each instance, also when repeated
     GET    /machines?instance=ID  the machine of this instance, or none
     GET    /machines?after=ID     the machines after this one, 100 at most; "next" is there when there are more
     DELETE /machines/ID
@@ -65,7 +65,7 @@ class Cloud(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         if self.headers.get("Authorization") != f"Bearer {KEY}":
-            return self.answer(401, {"error": "this is not the key"})
+            return self.answer(401, {"error": "wrong key"})
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if url.path == "/" and self.command == "GET":
@@ -77,19 +77,19 @@ class Cloud(BaseHTTPRequestHandler):
                 return self.list(query)
             if url.path.startswith("/machines/") and self.command == "DELETE":
                 return self.destroy(url.path.removeprefix("/machines/"))
-        return self.answer(404, {"error": "there is nothing here"})
+        return self.answer(404, {"error": "not found"})
 
     do_GET = do_POST = do_DELETE = handle_call
 
     def create(self, body):
         global count
         try:
-            wanted = json.loads(body)
-            instance, infrastructure = str(wanted["instance"]), str(wanted["infrastructure"])
+            request = json.loads(body)
+            instance, infrastructure = str(request["instance"]), str(request["infrastructure"])
         except (ValueError, KeyError, TypeError):
             return self.answer(400, {"error": "a machine needs `instance` and `infrastructure`, in JSON"})
-        if wanted.get("size") not in SIZES:
-            return self.answer(422, {"error": f"there is no size {wanted.get('size')}; there are {', '.join(SIZES)}"})
+        if request.get("size") not in SIZES:
+            return self.answer(422, {"error": f"unknown size {request.get('size')}; the sizes are {', '.join(SIZES)}"})
         if instance in by_instance:
             return self.answer(200, shown(by_instance[instance]))
         if len(machines) >= ROOM:
@@ -113,7 +113,7 @@ class Cloud(BaseHTTPRequestHandler):
     def destroy(self, number):
         machine = machines.pop(number, None)
         if machine is None:
-            return self.answer(404, {"error": f"there is no machine {number}"})
+            return self.answer(404, {"error": f"machine {number} not found"})
         del by_instance[machine["instance"]]
         return self.answer(200, {})
 
@@ -124,6 +124,6 @@ class Cloud(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not sys.argv[1].isdigit():
         sys.exit(__doc__)
-    # As many connections as come at once.
+    # Number of connections that may wait to be accepted.
     ThreadingHTTPServer.request_queue_size = 128
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Cloud).serve_forever()

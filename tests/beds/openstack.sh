@@ -1,6 +1,6 @@
 #!/bin/bash
 # A whole OpenStack on this machine, for tests: Keystone, Glance, Placement, Neutron and Nova as Debian 12 packages them, with
-# Nova's fake hypervisor. Nothing of it touches the machine: it lives in a root of its own and listens on 127.0.0.1.
+# Nova's fake hypervisor. It changes nothing on the machine: it has a root of its own and listens on 127.0.0.1.
 #
 #   openstack.sh up      installs it (once: 10 minutes, 2.3 GB), starts it, and prints the variables that describe it
 #   openstack.sh down    ends it
@@ -65,7 +65,7 @@ install_packages() {
 
 database() { echo "mysql+pymysql://os:os@localhost/$1?unix_socket=/run/mysqld/mysqld.sock&charset=utf8"; }
 
-# user NAME: what a service says to Keystone
+# user NAME: the credentials of a service for Keystone
 user() {
     printf '%s\n' "auth_url = $AUTH" "auth_type = password" "project_domain_name = Default" \
         "user_domain_name = Default" "region_name = RegionOne" "project_name = service" "username = $1" "password = secret"
@@ -108,7 +108,7 @@ connection = $(database placement)
 auth_strategy = keystone
 $(checks placement)
 X
-    # Without a real network, nobody tells Nova that a port is plugged.
+    # Without a real network, Nova gets no event that a port is plugged.
     cat >"$ROOT/etc/nova/nova.conf" <<X
 [DEFAULT]
 use_stderr = true
@@ -275,7 +275,7 @@ start() {
     [ -e "$BED/is-filled" ] || fill
 }
 
-# What the tests need. There is no agent of the network; one that was heard of in the far future will do.
+# Resources of the tests. There is no agent of the network; a record of one that was alive in the far future suffices.
 fill() {
     admin '
 import socket, time

@@ -228,7 +228,7 @@ fn screen(text: &str) -> String {
 
 #[test]
 fn nothing_in_a_file_commands_a_terminal() {
-    // The text clears the screen, writes at its top, hides what follows, goes back in the line, and changes the direction of text.
+    // Clears the screen, writes at its top, hides what follows, goes back in the line, and changes the direction of text.
     let evil = r"\e[2J\e[1;1Hall is well\e[8m\x9b2K\r\u202E";
     for (description, definitions) in [
         (DESCRIPTION.replace("type: sleeper", &format!("type: \"{evil}\"")), DEFINITIONS.to_owned()),

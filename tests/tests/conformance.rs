@@ -70,7 +70,10 @@ fn an_interrupted_test_leaves_nothing_behind() {
     let output = running.wait_with_output().expect("it ends");
     let report = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(130), "{report}");
-    assert!(report.contains("FAIL  observe-1000       interrupted") && report.contains("ok    nothing-left"), "{report}");
+    assert!(
+        report.contains("FAIL  observe-1000       interrupted") && report.contains("ok    nothing-left"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -99,7 +102,10 @@ fn a_creation_that_is_on_its_way_at_an_interruption_is_removed_too() {
     let output = running.wait_with_output().expect("it ends");
     let report = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(130), "{report}");
-    assert!(report.contains("FAIL  create             interrupted") && report.contains("ok    nothing-left"), "{report}");
+    assert!(
+        report.contains("FAIL  create             interrupted") && report.contains("ok    nothing-left"),
+        "{report}"
+    );
     std::thread::sleep(CREATION_DELAY + Duration::from_secs(1));
     assert!(moto.machines().is_empty(), "{report}");
 }

@@ -35,7 +35,7 @@ dependencies:
 - [web, cache]
 - [edge, web]
 ";
-/// Least number of instances of a complete build.
+/// Number of instances of a complete build, by the lower limits.
 const MIN_NODES: usize = 20;
 
 /// Nodes of the deployment on slow clouds.
@@ -268,7 +268,10 @@ impl Trial<'_> {
             // The command and its repetition may both have scaled.
             let scaled = if words.iter().any(|word| word == name) { 2 * MAX_SCALE_STEP } else { 0 };
             let most = before.targets.get(name).copied().unwrap_or(least).max(least) + scaled;
-            assert!(there <= most, "{what}: a surplus of {name}: {there} instances, at most {most} allowed: {status:#}");
+            assert!(
+                there <= most,
+                "{what}: a surplus of {name}: {there} instances, at most {most} allowed: {status:#}"
+            );
         }
     }
 

@@ -276,7 +276,7 @@ fn with_keys_of_another_account_no_machine_is_forgotten_or_made() {
     }
 }
 
-/// For some seconds after its launch, a machine may be missing from EC2's lists, and unknown to its termination.
+/// A machine may be missing from EC2's lists, and unknown to its termination, for some seconds after its launch.
 #[test]
 fn machines_that_the_cloud_does_not_know_yet_are_not_gone() {
     let name = "machines_that_the_cloud_does_not_know_yet_are_not_gone";

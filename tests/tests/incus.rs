@@ -72,7 +72,10 @@ fn a_client_is_known_by_the_certificate_of_its_credentials() {
         write_credentials(&occopus, &incus.authority, client);
         write_node(&occopus, &incus.endpoint, "/1.0");
         let answer_text = answer(&occopus);
-        assert!(answer_text.starts_with("200 ") && answer_text.contains(&format!(r#""auth":"{trust}""#)), "{answer_text}");
+        assert!(
+            answer_text.starts_with("200 ") && answer_text.contains(&format!(r#""auth":"{trust}""#)),
+            "{answer_text}"
+        );
         write_node(&occopus, &incus.endpoint, "/1.0/instances");
         let answer_text = answer(&occopus);
         assert!(answer_text.starts_with(status), "{answer_text}");

@@ -173,10 +173,10 @@ fn a_machine_that_has_slept() {
     let mark = unique_sleep_seconds(39);
     write(&occopus, &mark, true);
     occopus.ok(["build", "-i", "it", "infra.yaml"]);
-    let keeper = occopus.command(["maintain", "-i", "it", "--cyclic", "-t", "0.2"]).spawn().expect("starts");
+    let maintainer = occopus.command(["maintain", "-i", "it", "--cyclic", "-t", "0.2"]).spawn().expect("starts");
     let owner = || occopus.status("it")["owner"]["holder"].as_str().map(str::to_owned);
     until("it is owned", || owner().is_some());
-    signal(keeper.id(), "STOP");
+    signal(maintainer.id(), "STOP");
     // An hour later its lease has expired, as it would have.
     let store = rusqlite::Connection::open(occopus.home().join("store.db")).expect("the store");
     let expired = store.execute("UPDATE lease SET expires = expires - 3600000, renewed = renewed - 3600000", ());
@@ -186,10 +186,10 @@ fn a_machine_that_has_slept() {
     occopus.ok(["maintain", "-i", "it"]);
     assert_eq!(processes_with(&mark), 3);
     kill_instance(occopus.status("it")["nodes"][1]["instances"][0]["id"].as_str().expect("an id"));
-    signal(keeper.id(), "CONT");
-    until("it is looked after again", || processes_with(&mark) == 3 && owner().is_some());
-    signal(keeper.id(), "TERM");
-    let ended = keeper.wait_with_output().expect("ends");
+    signal(maintainer.id(), "CONT");
+    until("it is maintained again", || processes_with(&mark) == 3 && owner().is_some());
+    signal(maintainer.id(), "TERM");
+    let ended = maintainer.wait_with_output().expect("ends");
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
     assert_eq!(processes_with(&mark), 3, "neither lost nor doubled");
     occopus.ok(["destroy", "-i", "it"]);

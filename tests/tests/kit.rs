@@ -39,7 +39,10 @@ fn an_installed_plugin_is_pinned_and_has_what_was_agreed_to() {
     let file = ping(&occopus);
     let refused = occopus.run(["plugin", "install", "--yes", path(&file)]);
     let message = refused.stderr.replace('\n', " ");
-    assert!(refused.code == Some(1) && message.contains("it would replace the bundled health-checker `ping`"), "{message}");
+    assert!(
+        refused.code == Some(1) && message.contains("it would replace the bundled health-checker `ping`"),
+        "{message}"
+    );
     let refused = occopus.run(["plugin", "install", "--replace", path(&file)]);
     let message = refused.stderr.replace('\n', " ");
     assert!(
@@ -104,7 +107,10 @@ fn what_a_plugin_gets_is_shown_and_asked_for() {
     let evil = [("NAME", "nova"), ("KEYWORD", "evilnova")];
     for options in [&["--yes"][..], &["--yes", "--replace"]] {
         let (code, message) = install(&evil, options);
-        assert!(code == Some(1) && message.contains("its name `nova` is that of the bundled driver `nova`"), "{message}");
+        assert!(
+            code == Some(1) && message.contains("its name `nova` is that of the bundled driver `nova`"),
+            "{message}"
+        );
     }
     assert!(!occopus.home().join("plugins/driver-nova.wasm").exists());
 
@@ -138,7 +144,10 @@ fn a_file_that_nobody_installed_replaces_nothing() {
     let list = occopus.ok(["plugin", "list"]);
     assert!(!list.stdout.contains("docker.wasm"), "{}", list.stdout);
     let message = list.stderr.replace('\n', " ");
-    assert!(message.contains("it would replace the bundled driver `docker`") && message.contains("--replace"), "{message}");
+    assert!(
+        message.contains("it would replace the bundled driver `docker`") && message.contains("--replace"),
+        "{message}"
+    );
 }
 
 /// Builds a project, and returns the component.

@@ -162,7 +162,10 @@ fn mistakes_are_shown_at_the_lines_of_the_user() {
     }
     let report = client.exits(3, ["build", "infra.yaml", "--output", "json"]);
     let report: Value = serde_json::from_str(&report.stdout).expect("JSON");
-    assert_eq!((&report["error"]["code"], &report["error"]["problems"][0]["line"]), (&"files.invalid".into(), &15.into()));
+    assert_eq!(
+        (&report["error"]["code"], &report["error"]["problems"][0]["line"]),
+        (&"files.invalid".into(), &15.into())
+    );
     // In the second line of a text, as in a template.
     let env = "env: [\"DB={{getip('db')}}\", \"GREETING={{variables.greeting}}\"]";
     let lines = "env:\n      - |\n        GREETING=\n        {{ variables.greeting|nonsense }}\n      - A=B";

@@ -68,7 +68,7 @@ fn an_infrastructure_from_beginning_to_end() {
     }
     let status = service.get(&format!("/infrastructures/{id}/status")).expect(200).json();
     let here = service.home.status(id);
-    assert_eq!(status["nodes"], here["nodes"], "as the command line tells it");
+    assert_eq!(status["nodes"], here["nodes"], "as the command line shows it");
     let fresh = service.get(&format!("/infrastructures/{id}/status?refresh=true")).expect(200).json();
     assert_eq!(fresh["state"], "ready");
     let cost = service.get(&format!("/infrastructures/{id}/cost")).expect(200).json();
@@ -109,7 +109,7 @@ fn lists_are_filtered_and_come_in_pages() {
     assert_eq!((&item["id"], &item["name"], &item["state"]), (&json!("two"), &json!("name-of-two"), &json!("ready")));
     assert_eq!((&item["suspended"], &item["attached"]), (&json!(false), &json!(true)));
     assert!(item["created"].is_string());
-    eventually("it is kept alive", || {
+    eventually("it is maintained", || {
         service.get("/infrastructures").json()["items"][1]["owner"]["holder"].is_string()
     });
 
@@ -275,7 +275,7 @@ fn attached_is_healed_and_detached_or_suspended_is_left_alone() {
     for _ in 0..2 {
         assert_eq!(service.post(&at("detach")).expect(200).json(), json!({"infraid": "kept"}));
     }
-    eventually("nobody works on it", || {
+    eventually("it has no owner", || {
         let item = service.get("/infrastructures").json()["items"][0].clone();
         item["attached"] == false && item["owner"].is_null()
     });
@@ -330,10 +330,10 @@ fn a_build_that_fails_is_rolled_back_and_says_why_and_where() {
     let list = page("/").expect(200).text();
     assert!(list.contains("Could not be built") && list.contains(&format!("/ui/infrastructures/{id}\"")), "{list}");
     let failed = page(&format!("/ui/infrastructures/{id}")).expect(410).text();
-    for told in
+    for text in
         ["sleepers", "could not be built", "web: failed", "not healthy", "rolling back 2 instances", "/change?tried"]
     {
-        assert!(failed.contains(told), "{told}: {failed}");
+        assert!(failed.contains(text), "{text}: {failed}");
     }
     let change = page(&format!("/ui/infrastructures/{id}/change?tried")).expect(200).text();
     assert!(change.contains("- {name: web, type: sick}") && change.contains("data-etag=\"\""), "{change}");
@@ -584,7 +584,10 @@ fn the_service_tells_of_itself() {
         (&last["who"], &last["infraid"], &last["address"]),
         (&json!("boss"), &json!("known"), &json!("127.0.0.1"))
     );
-    assert!(!json!(entries).to_string().contains(&admin) && !service.log().contains(&admin), "tokens are never disclosed");
+    assert!(
+        !json!(entries).to_string().contains(&admin) && !service.log().contains(&admin),
+        "tokens are never disclosed"
+    );
 }
 
 #[test]

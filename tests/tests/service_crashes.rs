@@ -1,7 +1,8 @@
 //! The service dies and starts again: `kill -9` under load, a shutdown in order, a stop beyond its lease, and another service on
 //! the same store.
 //!
-//! `OCCOPUS_KILLS=300 cargo test -p occopus-tests --test service_crashes` kills more often; `OCCOPUS_SEED=17` sets the first seed.
+//! `OCCOPUS_KILLS=300 cargo test -p occopus-tests --test service_crashes` kills more often; `OCCOPUS_SEED=17` sets the first
+//! seed.
 #![expect(clippy::print_stderr, reason = "says how often it was killed, and the seed when it fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -305,10 +306,10 @@ fn a_build_that_the_end_of_the_service_interrupts_is_finished_by_the_next() {
     let service = Service::in_home(home, NO_RATE_LIMITS);
     let operation = accepted.json()["operation"].as_str().expect("a path").to_owned();
     eventually("it is taken up", || service.get(&operation).expect(200).json()["state"] == "running");
-    let gate = TcpListener::bind(("0.0.0.0", port)).expect("the port");
+    let listener = TcpListener::bind(("0.0.0.0", port)).expect("the port");
     assert_eq!(service.wait_for_operation(&accepted)["state"], "done");
     assert_eq!(instances_with(&mark), before, "with the same processes");
-    drop(gate);
+    drop(listener);
     service.request("DELETE", "/infrastructures/slow").send("").expect(200);
     assert_eq!(processes_with(&mark), 0);
 }
@@ -341,7 +342,7 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         items.iter().map(|item| (text(&item["id"]), text(&item["owner"]["holder"]))).collect()
     };
-    eventually("each is kept alive by one", || holders(&second).values().all(|holder| !holder.is_empty()));
+    eventually("each is maintained by one", || holders(&second).values().all(|holder| !holder.is_empty()));
     // The request may go to either service, and is carried out by the owner.
     for (at, id) in IDS.iter().enumerate() {
         let service = if at % 2 == 0 { &first } else { &second };
@@ -359,9 +360,9 @@ fn two_services_on_one_store_share_the_work_and_one_takes_over_when_the_other_di
     eventually("the other one has all", || {
         holders(&second).values().all(|holder| !holder.is_empty() && !holder.starts_with(&dead))
     });
-    let gate = TcpListener::bind(("0.0.0.0", port)).expect("the port");
+    let listener = TcpListener::bind(("0.0.0.0", port)).expect("the port");
     assert_eq!(second.wait_for_operation(&promised)["state"], "done");
-    drop(gate);
+    drop(listener);
     for id in IDS {
         let nodes = second.get(&format!("/infrastructures/{id}")).expect(200).json();
         let victim = nodes["db"]["instances"].as_object().expect("instances").keys().next().expect("one").clone();

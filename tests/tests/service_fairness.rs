@@ -1,4 +1,4 @@
-//! One caller does what it can to block the service for all others, and they hardly notice.
+//! Fairness of the service: one caller does what it can to block all others, and they hardly notice.
 #![expect(clippy::print_stderr, reason = "says how long the others waited")]
 
 use std::fmt::Write as _;

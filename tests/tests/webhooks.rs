@@ -77,7 +77,7 @@ fn what_could_not_be_told_is_told_by_the_next_run() {
     assert_eq!(names(&posted), ["infrastart", "nodecreated", "infraready"]);
     occopus.ok(["maintain", "-i", &built.id()]);
     std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(names(&posted).len(), 3, "nothing is told twice");
+    assert_eq!(names(&posted).len(), 3, "no event is delivered twice");
     occopus.ok(["destroy", "-i", &built.id()]);
 }
 

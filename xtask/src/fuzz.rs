@@ -55,7 +55,10 @@ fn fuzz(name: &str, seconds: u32) -> Result<()> {
     command.args(["--", &format!("-max_total_time={seconds}"), &format!("-timeout={SECONDS}")]);
     command.args([&format!("-max_len={BYTES}"), &format!("-artifact_prefix={}/", finds.display())]);
     tools::run(&mut command).with_context(|| {
-        format!("an input that fails is in {}: copy it into tests/fuzz/corpus/{name}, and fix its cause", finds.display())
+        format!(
+            "an input that fails is in {}: copy it into tests/fuzz/corpus/{name}, and fix its cause",
+            finds.display()
+        )
     })
 }
 

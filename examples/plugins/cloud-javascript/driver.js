@@ -25,7 +25,7 @@ export const plugin = {
 };
 
 export const nodes = {
-  // The instance's id is the token of the creation: this cloud makes one machine for it, however often it is asked.
+  // The instance's id is the token of the creation: this cloud makes one machine for it, also when the request is repeated.
   async create(request) {
     const scope = request.scope();
     const userData = request.userData();
@@ -36,25 +36,25 @@ export const nodes = {
       size: section(scope).size,
       user_data: userData === undefined ? null : new TextDecoder().decode(userData),
     };
-    // Was the answer lost, or says it nothing (a 500, a page of something in between), then the machine may be there: the host
-    // asks `find`.
+    // If the answer was lost, or gives no information (a 500, a page of something in between), the machine may exist: the host
+    // calls `find`.
     const [cloud, machine] = read(await call(scope, "POST", "/machines", body, "unknown-outcome"), "unknown-outcome");
     return observed(machine, cloud);
   },
 
-  // None is believed of the cloud alone: of an answer that carries its name.
+  // Only an answer of the cloud itself, which carries its name, can prove that there is no machine.
   async find(scope, instanceId) {
     const [cloud, { machines }] = await list(scope, `instance=${encodeURIComponent(instanceId)}`);
     return machines.length > 0 ? observed(machines[0], cloud) : undefined;
   },
 
-  // As many answers as handles, in their order.
+  // Returns as many answers as handles, in their order.
   async observe(scope, handles) {
     const machines = new Map();
     let next = "";
     while (next !== undefined) {
       const [cloud, page] = await list(scope, `after=${encodeURIComponent(next)}`);
-      // What is not on another cloud's list is not gone.
+      // A machine that is missing from another cloud's list is not gone.
       handles.forEach((handle) => idOf(handle, cloud));
       page.machines.map((machine) => observed(machine, cloud)).forEach((seen) => machines.set(seen.handle.data, seen));
       next = page.next;
@@ -69,7 +69,7 @@ export const nodes = {
     const [cloud] = read(await call(scope, "GET", "/"));
     const id = idOf(handle, cloud);
     const response = await call(scope, "DELETE", `/machines/${encodeURIComponent(id)}`);
-    // Gone already is fine, when this cloud says so of this machine.
+    // A machine that is gone already is removed, if this cloud reports so for this machine.
     if (response.status === 404 && response.cloud === cloud && response.text.includes(id)) return;
     read(response);
   },
@@ -91,7 +91,7 @@ function section(scope) {
   return JSON.parse(scope.section());
 }
 
-// The handle has the cloud's name beside the machine's, to know later who may speak of it.
+// The handle has the cloud's name beside the machine's, to recognise later answers of this cloud.
 function observed(machine, cloud) {
   const phases = { starting: "pending", running: "running", stopped: "stopped" };
   return {
@@ -104,21 +104,21 @@ function observed(machine, cloud) {
 
 async function list(scope, query) {
   const [cloud, page] = read(await call(scope, "GET", `/machines?${query}`));
-  if (!Array.isArray(page.machines)) throw fault("retry", "made_up.bad-answer", "the answer is no list of machines");
+  if (!Array.isArray(page.machines)) throw fault("retry", "made_up.bad-answer", "the answer is not a list of machines");
   return [cloud, page];
 }
 
-// The number of a machine, when it is a machine of this cloud.
+// Returns the number of a machine; fails if it is not a machine of this cloud.
 function idOf(handle, cloud) {
-  const [its, id] = handle.data.split("/");
-  if (its !== cloud) throw fault("retry", "made_up.another-cloud", `${handle.data} is not of the cloud ${cloud}`);
+  const [owner, id] = handle.data.split("/");
+  if (owner !== cloud) throw fault("retry", "made_up.another-cloud", `${handle.data} is not of the cloud ${cloud}`);
   return id;
 }
 
-// A call with the key in its head. The driver never sees the key: the host puts it where the placeholder is.
+// Sends a request with the key in its head. The driver never sees the key: the host replaces the placeholder by it.
 async function call(scope, method, path, body, reaction = "retry") {
   const key = scope.credential()?.secret("key")?.placeholder("plain");
-  if (key === undefined) throw fault("denied", "made_up.no-credential", "there is no key for this cloud");
+  if (key === undefined) throw fault("denied", "made_up.no-credential", "the credentials have no key for this cloud");
   const url = scope.context().urlFor(section(scope).endpoint) + path;
   try {
     const response = await fetch(url, {
@@ -133,35 +133,36 @@ async function call(scope, method, path, body, reaction = "retry") {
   }
 }
 
-// The cloud that answered, and its answer. `nothingSaid` is the reaction to answers that say nothing about the request.
-function read(response, nothingSaid = "retry") {
-  const text = accepted(response, nothingSaid).text;
+// Returns the cloud that answered, and its answer. `noInformation` is the reaction to answers without information about the
+// request.
+function read(response, noInformation = "retry") {
+  const text = accepted(response, noInformation).text;
   try {
     return [response.cloud, JSON.parse(text)];
   } catch (error) {
-    throw fault(nothingSaid, "made_up.bad-answer", `the answer can't be read: ${error.message}`);
+    throw fault(noInformation, "made_up.bad-answer", `cannot parse the answer: ${error.message}`);
   }
 }
 
-// Refusals, in terms of what the host should do next.
-function accepted(response, nothingSaid) {
+// Throws faults for refusals, with the reaction of the host.
+function accepted(response, noInformation) {
   const { status, cloud } = response;
   const isTheCloud = cloud !== null;
   if (status >= 200 && status < 300 && isTheCloud) return response;
-  const said = words(response);
+  const message = words(response);
   const delay = Number(response.retryAfter);
   const after = delay > 0 ? BigInt(delay * 1000) : undefined;
-  if (status === 401 || status === 403) throw fault("denied", "made_up.denied", said);
-  if (status === 429) throw fault("retry", "made_up.throttled", said, after);
-  if (status === 507 && isTheCloud) throw fault("no-capacity", "made_up.full", said, after);
-  if (status >= 500) throw fault(nothingSaid, "made_up.server-error", said, after);
-  // A gateway, a portal, another program at this address: nothing follows from what it says.
-  if (!isTheCloud) throw fault(nothingSaid, "made_up.not-the-cloud", `that is not the cloud's answer: ${said}`);
+  if (status === 401 || status === 403) throw fault("denied", "made_up.denied", message);
+  if (status === 429) throw fault("retry", "made_up.throttled", message, after);
+  if (status === 507 && isTheCloud) throw fault("no-capacity", "made_up.full", message, after);
+  if (status >= 500) throw fault(noInformation, "made_up.server-error", message, after);
+  // A gateway, a portal, another program at this address: its answer gives no information.
+  if (!isTheCloud) throw fault(noInformation, "made_up.not-the-cloud", `the answer is not from the cloud: ${message}`);
   if (status === 422) {
     const here = { pointer: "/size", message: "no such size here" };
-    throw fault("give-up", "made_up.bad-size", said, undefined, [here]);
+    throw fault("give-up", "made_up.bad-size", message, undefined, [here]);
   }
-  throw fault("give-up", "made_up.refused", said);
+  throw fault("give-up", "made_up.refused", message);
 }
 
 function words(response) {

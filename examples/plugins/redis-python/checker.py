@@ -3,7 +3,7 @@
 The user writes `health_check: {redis: {port: 6379}}`.
 """
 
-import encodings.idna  # noqa: F401  Looked up by name when a socket connects; what is not imported here is not there.
+import encodings.idna  # noqa: F401  Looked up by name when a socket connects; only modules imported here are in the component.
 import json
 import socket
 
@@ -14,7 +14,7 @@ from wit_world.exports.plugin import Description, Needs
 from wit_world.imports.inputs import Target
 from wit_world.imports.types import Detail, Fault, Reaction
 
-# Seconds for one look. Less than the host waits between two of them.
+# Seconds for one check. Less than the pause of the host between two of them.
 TIMEOUT = 3.0
 
 SECTION = {
@@ -42,14 +42,14 @@ class Checker(exports.Checker):
         section = json.loads(target.section())
         port = section.get("port", 6379)
         if not isinstance(port, int):
-            # For what will never work, and where in the user's section it is.
+            # A permanent error, with its place in the user's section.
             detail = Detail(pointer="/port", message="a number is needed here")
-            raise Err(Fault(Reaction.GIVE_UP, "redis.bad-port", "the port is no number", None, [detail]))
+            raise Err(Fault(Reaction.GIVE_UP, "redis.bad-port", "the port is not a number", None, [detail]))
         try:
             answer = ping(target.address(), port)
         except OSError as error:
             return Observation(Verdict.UNHEALTHY, f"port {port}: {error}", [])
-        # A server that wants a password is there as well.
+        # A server that requires a password is running as well.
         if answer.startswith((b"+PONG", b"-NOAUTH")):
             return Observation(Verdict.HEALTHY, "it answers PING", [])
         return Observation(Verdict.UNHEALTHY, f"it answers {answer[:40]!r}", [])

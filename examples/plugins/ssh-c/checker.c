@@ -8,7 +8,7 @@
 
 #include "ssh.h"
 
-// For one look. Less than the host waits between two of them.
+// Time for one check. Less than the pause of the host between two of them.
 static const uint64_t TIMEOUT_NS = 3000000000;
 
 static const char SCHEMA[] =
@@ -28,7 +28,7 @@ void exports_occopus_types_plugin_describe(exports_occopus_types_plugin_descript
   ssh_string_dup(it->needs.network.ptr, "node-address");
 }
 
-// Waits for one thing, but not for ever. False when the time is over.
+// Waits until one thing is ready. Returns false when the time is over.
 static bool wait_for(wasi_io_poll_own_pollable_t thing, wasi_io_poll_own_pollable_t timer) {
   wasi_io_poll_borrow_pollable_t both[] = {wasi_io_poll_borrow_pollable(thing), wasi_io_poll_borrow_pollable(timer)};
   wasi_io_poll_list_borrow_pollable_t list = {both, 2};
@@ -46,13 +46,13 @@ static const char *words(wasi_sockets_network_error_code_t code) {
     case WASI_SOCKETS_NETWORK_ERROR_CODE_CONNECTION_REFUSED: return "connection refused";
     case WASI_SOCKETS_NETWORK_ERROR_CODE_CONNECTION_RESET: return "connection reset";
     case WASI_SOCKETS_NETWORK_ERROR_CODE_REMOTE_UNREACHABLE: return "unreachable";
-    case WASI_SOCKETS_NETWORK_ERROR_CODE_NAME_UNRESOLVABLE: return "its name has no address";
+    case WASI_SOCKETS_NETWORK_ERROR_CODE_NAME_UNRESOLVABLE: return "the name has no address";
     case WASI_SOCKETS_NETWORK_ERROR_CODE_TIMEOUT: return "no answer in time";
     default: return "the connection failed";
   }
 }
 
-// The first address of a name, with a port. A number is its own answer.
+// Returns the first address of a name, with a port. A numeric address is returned as it is.
 static const char *resolve(wasi_sockets_network_borrow_network_t network, ssh_string_t *name, uint16_t port,
                            wasi_io_poll_own_pollable_t timer, wasi_sockets_network_ip_socket_address_t *to) {
   wasi_sockets_ip_name_lookup_own_resolve_address_stream_t own;
@@ -66,13 +66,13 @@ static const char *resolve(wasi_sockets_network_borrow_network_t network, ssh_st
     if (code != WASI_SOCKETS_NETWORK_ERROR_CODE_WOULD_BLOCK) {
       why = words(code);
     } else if (!wait_for(wasi_sockets_ip_name_lookup_method_resolve_address_stream_subscribe(stream), timer)) {
-      why = "its name was not looked up in time";
+      why = "the name was not resolved in time";
     }
     if (why != NULL) break;
   }
   wasi_sockets_ip_name_lookup_resolve_address_stream_drop_own(own);
   if (why != NULL) return why;
-  if (!found.is_some) return "its name has no address";
+  if (!found.is_some) return "the name has no address";
   memset(to, 0, sizeof *to);
   to->tag = found.val.tag;
   if (found.val.tag == WASI_SOCKETS_NETWORK_IP_ADDRESS_IPV4) {
@@ -94,22 +94,22 @@ static const char *greeting(wasi_io_streams_borrow_input_stream_t input, wasi_io
     wasi_io_streams_stream_error_t error;
     if (!wasi_io_streams_method_input_stream_read(input, 4 - seen, &part, &error)) {
       wasi_io_streams_stream_error_free(&error);
-      return "it closes the connection without a greeting";
+      return "the server closed the connection without a greeting";
     }
     bool fits = memcmp(part.ptr, WANTED + seen, part.len) == 0;
     size_t length = part.len;
     ssh_list_u8_free(&part);
-    if (!fits) return "what it sends is no SSH greeting";
+    if (!fits) return "the server did not send an SSH greeting";
     seen += length;
     if (length == 0 && !wait_for(wasi_io_streams_method_input_stream_subscribe(input), timer)) {
-      return "it does not greet in time";
+      return "the server sent no greeting in time";
     }
   }
   return NULL;
 }
 
-// None when all is well.
-static const char *look(ssh_string_t *name, uint16_t port, wasi_io_poll_own_pollable_t timer) {
+// Checks the server once. Returns NULL if it is healthy, otherwise the cause.
+static const char *check_once(ssh_string_t *name, uint16_t port, wasi_io_poll_own_pollable_t timer) {
   wasi_sockets_network_own_network_t own_network = wasi_sockets_instance_network_instance_network();
   wasi_sockets_network_borrow_network_t network = wasi_sockets_network_borrow_network(own_network);
   wasi_sockets_network_ip_socket_address_t to;
@@ -137,7 +137,7 @@ static const char *look(ssh_string_t *name, uint16_t port, wasi_io_poll_own_poll
   return why;
 }
 
-// The port in the section. The host has checked it against the schema; 0 when it was not asked to.
+// Returns the port in the section, which the host has checked against the schema; 0 if it is not a port.
 static long port_of(const ssh_string_t *section) {
   char text[256];
   snprintf(text, sizeof text, "%.*s", (int)section->len, (const char *)section->ptr);
@@ -147,14 +147,14 @@ static long port_of(const ssh_string_t *section) {
   return value == NULL ? 0 : strtol(value + 1, NULL, 10);
 }
 
-// One look, without waiting for better times: the host comes again. A fault is for what will never work.
+// Checks once, without retries: the host repeats the check. A fault is for errors that are permanent.
 bool exports_occopus_health_checker_check(exports_occopus_health_checker_borrow_target_t target,
                                           exports_occopus_health_checker_observation_t *seen,
                                           exports_occopus_health_checker_fault_t *fault) {
   ssh_string_t section, address;
   occopus_health_inputs_method_target_section(target, &section);
   occopus_health_inputs_method_target_address(target, &address);
-  // What was lent is given back before the end of the call.
+  // Borrowed handles are dropped before the end of the call.
   occopus_health_inputs_target_drop_borrow(target);
   long port = port_of(&section);
   ssh_string_free(&section);
@@ -163,7 +163,7 @@ bool exports_occopus_health_checker_check(exports_occopus_health_checker_borrow_
     memset(fault, 0, sizeof *fault);
     fault->reaction = OCCOPUS_TYPES_TYPES_REACTION_GIVE_UP;
     ssh_string_dup(&fault->code, "ssh.bad-port");
-    ssh_string_dup(&fault->message, "the port is no number");
+    ssh_string_dup(&fault->message, "the port is not a number");
     fault->details.ptr = malloc(sizeof(occopus_types_types_detail_t));
     fault->details.len = 1;
     ssh_string_dup(&fault->details.ptr->pointer, "/port");
@@ -171,7 +171,7 @@ bool exports_occopus_health_checker_check(exports_occopus_health_checker_borrow_
     return false;
   }
   wasi_io_poll_own_pollable_t timer = wasi_clocks_monotonic_clock_subscribe_duration(TIMEOUT_NS);
-  const char *why = look(&address, (uint16_t)port, timer);
+  const char *why = check_once(&address, (uint16_t)port, timer);
   wasi_io_poll_pollable_drop_own(timer);
   ssh_string_free(&address);
   char reason[128];

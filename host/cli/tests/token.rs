@@ -76,7 +76,7 @@ fn errors_are_reported() {
     let (code, _, error) = create(&["ci", "--scope", "read"]);
     assert!(code == Some(1) && error.contains("a token called `ci` already exists"), "{error}");
     let (code, _, error) = create(&["x", "--scope", "all"]);
-    assert!(code == Some(2) && error.contains("there are `read`, `operate` and `admin`"), "{error}");
+    assert!(code == Some(2) && error.contains("unknown scope `all`: use `read`, `operate` or `admin`"), "{error}");
     for wrong in ["soon", "-1d", "0s", "99999y"] {
         let (code, _, error) = create(&["x", "--scope", "read", &format!("--expires={wrong}")]);
         assert_eq!(code, Some(2), "{wrong}: {error}");

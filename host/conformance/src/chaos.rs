@@ -1,4 +1,5 @@
-//! Random faults from a seed, without end: what a bad network and an overloaded cloud do to a program that runs for hours.
+//! Random faults from a seed, without end: what a bad network and an overloaded cloud do to a program that runs for
+//! hours.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,7 +25,8 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// Starts a proxy in front of a server (`HOST:PORT`, or the path of a socket) that injects faults into a share of the requests.
+    /// Starts a proxy in front of a server (`HOST:PORT`, or the path of a socket) that injects faults into a share of
+    /// the requests.
     ///
     /// # Errors
     /// Fails if there is no free port.

@@ -85,8 +85,8 @@ async fn check_create_again(machines: &Machines<'_>, id: &str, handle: &Handle) 
     Ok("one machine".to_owned())
 }
 
-/// Checks concurrent creations by an owner that has lost its lease and has not noticed it yet, and by the new owner. If a proxy
-/// is possible, the last request of the old owner is delayed until the new one may have ended.
+/// Checks concurrent creations by an owner that has lost its lease and has not noticed it yet, and by the new owner. If
+/// a proxy is possible, the last request of the old owner is delayed until the new one may have ended.
 async fn check_concurrent_create(machines: &Machines<'_>) -> TestResult {
     let faults = FaultProxy::in_front_of(machines.testbed);
     let section = faults.as_ref().map_or_else(|_| machines.section(), |faults| Arc::clone(&faults.section));
@@ -168,32 +168,33 @@ async fn check_observe(machines: &Machines<'_>, handle: &Handle) -> TestResult {
     let seen = machines.driver.observe(&machines.scope(), &both).await?;
     let answered: Vec<_> = seen.into_iter().map(|one| one.handle).collect();
     if answered != both {
-        return Err(format!("the answers are not in the order of the questions: {answered:?}").into());
+        return Err(format!("the answers are not in the order of the handles: {answered:?}").into());
     }
     machines.destroy(&other).await?;
     machines.wait_until_gone(&other).await?;
     let seen = machines.driver.observe(&machines.scope(), &[handle.clone(), other, handle.clone()]).await?;
     let phases: Vec<_> = seen.iter().map(|one| one.phase).collect();
     if phases != [Phase::Running, Phase::Gone, Phase::Running] {
-        return Err(format!("of a machine, one that is gone, and the first again it says {phases:?}").into());
+        return Err(format!("for a machine, one that is gone, and the first again it reports {phases:?}").into());
     }
-    Ok("in the order of the questions, and one that is gone".to_owned())
+    Ok("in the order of the handles, and one that is gone".to_owned())
 }
 
 async fn check_observe_many(machines: &Machines<'_>) -> TestResult {
     let ids: Vec<_> = (0..machines.testbed.fixture.machines).map(|_| machines.new_id()).collect();
     let handles = machines.create_all(&ids).await?;
-    let asked: Vec<_> = handles.iter().cycle().take(MANY_HANDLES.max(handles.len())).cloned().collect();
+    let requested: Vec<_> = handles.iter().cycle().take(MANY_HANDLES.max(handles.len())).cloned().collect();
     let began = Instant::now();
-    let seen = machines.driver.observe(&machines.scope(), &asked).await?;
+    let seen = machines.driver.observe(&machines.scope(), &requested).await?;
     let time = began.elapsed();
-    let wrong = seen.iter().zip(&asked).find(|(seen, asked)| seen.handle != **asked || seen.phase == Phase::Gone);
-    if let Some((seen, asked)) = wrong {
-        return Err(format!("asked about {asked:?}, it says that {:?} is {:?}", seen.handle, seen.phase).into());
+    let wrong =
+        seen.iter().zip(&requested).find(|(seen, requested)| seen.handle != **requested || seen.phase == Phase::Gone);
+    if let Some((seen, requested)) = wrong {
+        return Err(format!("for {requested:?} it reports {:?} as {:?}", seen.handle, seen.phase).into());
     }
     machines.destroy_all(&handles).await?;
-    let (asked, made, time) = (asked.len(), handles.len(), time.as_millis());
-    Ok(format!("{asked} questions about {made} machines in one call, {time} ms"))
+    let (requested, made, time) = (requested.len(), handles.len(), time.as_millis());
+    Ok(format!("{requested} handles of {made} machines in one call, {time} ms"))
 }
 
 async fn check_destroy_again(machines: &Machines<'_>) -> TestResult {
@@ -206,11 +207,11 @@ async fn check_destroy_again(machines: &Machines<'_>) -> TestResult {
     let began = Instant::now();
     while machines.driver.find(&machines.scope(), &id).await?.is_some_and(|found| found.phase != Phase::Gone) {
         if began.elapsed() > machines.testbed.call_timeout().min(MAX_REMOVAL_LAG) {
-            return Err("`find` goes on finding it, though `observe` says that it is gone".into());
+            return Err("`find` still finds it, though `observe` reports it as gone".into());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Ok("no complaint, and it is gone".to_owned())
+    Ok("no error, and it is gone".to_owned())
 }
 
 /// Checks that wrong credentials are never reported as a machine that is gone.

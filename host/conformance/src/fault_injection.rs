@@ -38,8 +38,8 @@ const fn foreign_answer(status: &'static str, kind: &'static str, body: &'static
     ProxyAction::RespondForeign(ForeignAnswer { status, kind, body })
 }
 
-/// Answers of something that is not the service: gateways, proxies, portals and other programs at the same address. Nothing
-/// follows from them: no machine is gone, none is removed, and no inventory is empty.
+/// Answers of something that is not the service: gateways, proxies, portals and other programs at the same address.
+/// Nothing follows from them: no machine is gone, none is removed, and no inventory is empty.
 pub(crate) const FOREIGN_ANSWERS: [NamedFault; 13] = [
     ("a web page", foreign_answer("200 OK", HTML, "<!DOCTYPE html><title>Welcome</title><h1>It works!</h1>")),
     (
@@ -161,8 +161,8 @@ impl FaultProxy {
         self.proxies().for_each(|proxy| proxy.replay_cache.record());
     }
 
-    /// Hides what has the first words of the pairs: for a while, requests about it get the answers that were recorded for the second
-    /// words.
+    /// Hides what has the first words of the pairs: for a while, requests about it get the answers that were recorded
+    /// for the second words.
     pub(crate) fn hide(&self, words: &[(String, String)], time: Duration) {
         self.proxies().for_each(|proxy| proxy.replay_cache.hide(words.to_vec(), time));
     }
@@ -210,7 +210,7 @@ pub(crate) async fn check_read_faults<T>(
             let answer = call().await;
             faults.clear();
             match answer {
-                Ok(answer) if wrong(&answer) => return Err(format!("{step}: it is taken for an answer").into()),
+                Ok(answer) if wrong(&answer) => return Err(format!("{step}: it is accepted as an answer").into()),
                 Ok(_) => {}
                 Err(fault) => require_retriable(&step, name, &fault)?,
             }
@@ -242,7 +242,7 @@ pub(crate) async fn check_foreign_answers<T>(
             faults.clear();
             match answer {
                 Ok(answer) if wrong(&answer) => {
-                    let why = "it is believed, though it is not what the service says of this machine";
+                    let why = "it is accepted, though the service does not report this of the machine";
                     return Err(format!("{step}: {why}").into());
                 }
                 Ok(_) => {}
@@ -267,8 +267,8 @@ async fn count_requests<T>(
     Ok(faults.requests() - before)
 }
 
-/// Checks the reaction to a transient fault: it must not end a deployment, and a throttled call must report the delay of
-/// `Retry-After`.
+/// Checks the reaction to a transient fault: it must not end a deployment, and a throttled call must report the delay
+/// of `Retry-After`.
 pub(crate) fn require_retriable(step: &str, name: &str, fault: &Fault) -> Result<(), CheckError> {
     let (throttled, delay) = THROTTLING_FAULT;
     if !matches!(fault.reaction, Reaction::Retry | Reaction::UnknownOutcome) {

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 /// A description of a plugin's environment for the suite.
 ///
-/// In the file's text `{port}` and `{stranger_port}` stand for free ports of this machine, and `${NAME}` for a variable of the
-/// environment.
+/// Replaced in the file's text: `{port}` and `{stranger_port}` by free ports of this machine, `${NAME}` by a variable
+/// of the environment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fixture {
@@ -17,9 +17,11 @@ pub struct Fixture {
     pub server: Option<ServerProgram>,
     /// Valid section of a driver.
     pub resource: Option<Value>,
-    /// Other servers (`HOST:PORT`) that the endpoint names in its answers. Faults are injected in front of them as well.
+    /// Other servers (`HOST:PORT`) that the endpoint names in its answers. Faults are injected in front of them as
+    /// well.
     pub services: Vec<String>,
-    /// Another server of the same kind, healthy and without machines: its answers are not about the machines of the first.
+    /// Another server of the same kind, healthy and without machines: its answers are not about the machines of the
+    /// first.
     pub stranger: Option<Stranger>,
     /// Seconds for which the lists of this cloud may lack a new machine. 0 if they never do.
     pub lists_lag_seconds: u64,
@@ -39,7 +41,8 @@ pub struct Fixture {
     pub user_data: Option<String>,
     /// Attributes for a driver, as a contextualiser would return them.
     pub attributes: Map<String, Value>,
-    /// Number of a driver's machines that are observed together; each may be observed more than once in a call. Default 3.
+    /// Number of a driver's machines that are observed together; each may be observed more than once in a call. Default
+    /// 3.
     pub machines: usize,
     /// Seconds until a machine must run. Default 120.
     pub timeout_seconds: u64,
@@ -59,7 +62,8 @@ pub struct Fixture {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerProgram {
-    /// The program with its arguments. It runs in the fixture's directory, and is ready when it accepts connections at `{port}`.
+    /// The program with its arguments. It runs in the fixture's directory, and is ready when it accepts connections at
+    /// `{port}`.
     pub command: Vec<String>,
 }
 
@@ -69,7 +73,8 @@ pub struct ServerProgram {
 pub struct Stranger {
     /// Endpoint, as in the section.
     pub endpoint: String,
-    /// A program to start; empty if the server runs already. It is ready when it accepts connections at `{stranger_port}`.
+    /// A program to start; empty if the server runs already. It is ready when it accepts connections at
+    /// `{stranger_port}`.
     #[serde(default)]
     pub command: Vec<String>,
 }
@@ -167,7 +172,8 @@ fn expand_variables(text: &str) -> Result<String, String> {
                 return Err(format!("line {}: `${{` has no end", index + 1));
             };
             let value = std::env::var(name);
-            let value = value.map_err(|_| format!("line {}: the environment has no variable `{name}`", index + 1))?;
+            let value =
+                value.map_err(|_| format!("line {}: the environment variable `{name}` is not set", index + 1))?;
             expanded.extend([before, &value]);
             rest = after;
         }

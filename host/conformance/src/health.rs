@@ -116,7 +116,7 @@ async fn check_other_port(checker: &Checker<'_>, port: u16) -> TestResult {
         return Err(format!("it may take {DEADLINE:?} and took {took:?}").into());
     }
     match seen {
-        Ok(seen) if seen.verdict == Verdict::Healthy => Err(format!("it says healthy: {}", seen.reason).into()),
+        Ok(seen) if seen.verdict == Verdict::Healthy => Err(format!("it reports healthy: {}", seen.reason).into()),
         // The host ends a check that waits until the end of its call, and repeats it. Any other fault is a crash.
         Ok(seen) => {
             match seen.details.iter().find(|(what, code)| what == "fault" && code != "occopus.plugin-timeout") {

@@ -1,5 +1,5 @@
-//! The conformance suite of `occopus plugin test`: checks that a plugin fulfils its contract, also when the network or the cloud
-//! fails. It needs the component and a [`Fixture`], which names a real server.
+//! The conformance suite of `occopus plugin test`: checks that a plugin fulfils its contract, also when the network or
+//! the cloud fails. It needs the component and a [`Fixture`], which names a real server.
 //!
 //! All machines that it creates are removed again.
 
@@ -64,7 +64,8 @@ pub struct Subject {
     pub stop: StopSignal,
 }
 
-/// Runs all checks for a plugin of its kind, and reports each one that ends or is still running after some seconds. Blocks.
+/// Runs all checks for a plugin of its kind, and reports each one that ends or is still running after some seconds.
+/// Blocks.
 ///
 /// The plugin gets all grants that it requests.
 ///

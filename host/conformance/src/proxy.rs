@@ -39,7 +39,8 @@ pub enum ProxyAction {
     FailAfter(&'static str),
     /// Forward it twice, as networks that repeat do, and send the first answer.
     Duplicate,
-    /// Send the server's answer to the same request some seconds ago. A request that is new, or changes something, is forwarded.
+    /// Send the server's answer to the same request some seconds ago. A request that is new, or changes something, is
+    /// forwarded.
     StaleAnswer,
     /// Forward it to the stranger: another server of the same kind.
     AskStranger,
@@ -113,8 +114,8 @@ pub(crate) struct Backend {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of a server: `HOST:PORT`, or the path of a socket. `choose_action` is called for each request, with
-    /// its body.
+    /// Starts a proxy in front of a server: `HOST:PORT`, or the path of a socket. `choose_action` is called for each
+    /// request, with its body.
     ///
     /// # Errors
     /// Fails if there is no free port.
@@ -166,7 +167,8 @@ impl Proxy {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Waits until no request is in flight to the server, or until the time-out. Blocks. Returns false after a time-out.
+    /// Waits until no request is in flight to the server, or until the time-out. Blocks. Returns false after a
+    /// time-out.
     pub fn wait_until_idle(&self, timeout: Duration) -> bool {
         let began = Instant::now();
         while self.in_flight.load(Ordering::SeqCst) > 0 {
@@ -225,7 +227,7 @@ impl ProxyState {
             client.write_all(&whole).ok()?;
             return client.shutdown(Shutdown::Both).ok();
         }
-        let answer = self.ask(&request, action)?;
+        let answer = self.forward_request(&request, action)?;
         let sent = match action {
             ProxyAction::LoseAnswer => &[],
             ProxyAction::TruncateAnswer => answer.get(..answer.len() / 2)?,
@@ -239,7 +241,7 @@ impl ProxyState {
     }
 
     /// Forwards a request, and returns the server's answer or its replacement.
-    fn ask(&self, request: &Request, action: ProxyAction) -> Option<Vec<u8>> {
+    fn forward_request(&self, request: &Request, action: ProxyAction) -> Option<Vec<u8>> {
         let server = match (action, &self.backend.stranger) {
             (ProxyAction::AskStranger, Some(stranger)) => stranger,
             _ => &self.backend.address,
@@ -305,8 +307,8 @@ fn forward(server: &str, request: &Request) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Sets `Connection: close` in an answer, since the connection ends with it: otherwise a client would send its next request on
-/// the closed connection. Not every server repeats the header of the request.
+/// Sets `Connection: close` in an answer, since the connection ends with it: otherwise a client would send its next
+/// request on the closed connection. Not every server repeats the header of the request.
 fn with_connection_close(answer: Vec<u8>) -> Vec<u8> {
     let Some(length) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return answer };
     let (head, rest) = answer.split_at(length);

@@ -24,8 +24,8 @@ impl RecordingDriver {
 
 #[async_trait]
 impl Driver for RecordingDriver {
-    /// Creates a machine in a task that outlives an interrupted caller: otherwise a machine that is created after the final removal
-    /// would stay.
+    /// Creates a machine in a task that outlives an interrupted caller: otherwise a machine that is created after the
+    /// final removal would stay.
     async fn create(&self, request: &CreateRequest) -> Result<ObservedMachine, Fault> {
         let (driver, request) = (Arc::clone(&self.driver), request.clone());
         let creation = self.creations.spawn(async move { driver.create(&request).await });

@@ -19,9 +19,9 @@ pub enum Outcome {
     Passed,
     /// The contract is violated.
     Failed,
-    /// Not possible with this fixture.
+    /// Skipped, because it is not possible with this fixture.
     Skipped,
-    /// Not tried, because a check that it depends on failed.
+    /// Left out, because a check that it depends on failed.
     Untried,
 }
 

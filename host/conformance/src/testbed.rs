@@ -158,7 +158,7 @@ impl Testbed {
                 for refused in all {
                     let change = &refused.change;
                     let Err(fault) = call(merge_patched(&self.section, change)).await else {
-                        return Err(format!("{change} is taken").into());
+                        return Err(format!("{change} is accepted").into());
                     };
                     let reaction = serde_json::to_value(fault.reaction).unwrap_or_default();
                     let expected = refused.reaction.as_deref().unwrap_or("give-up");
@@ -199,7 +199,7 @@ impl Testbed {
                 let mut searched = 0;
                 for (name, value) in secret {
                     if value.len() < 6 {
-                        return Err(CheckError::Skipped(format!("`{name}` is too short to be looked for")));
+                        return Err(CheckError::Skipped(format!("`{name}` is too short to search for")));
                     }
                     searched += 1;
                     for form in [value.clone(), BASE64_STANDARD.encode(value)] {
@@ -208,7 +208,7 @@ impl Testbed {
                         }
                     }
                 }
-                Ok(format!("none of {searched} in what was logged and answered"))
+                Ok(format!("none of {searched} in logs and answers"))
             })
             .await;
     }

@@ -38,10 +38,10 @@ impl InfrastructureState {
         iter::successors(Some(Self::Building), |state| state.next())
     }
 
-    /// Returns whether an infrastructure may go from this state to another one. Only its removal cannot be turned back:
-    /// observations decide about the others. `docs/lifecycle.md` has the diagram, and a test compares the two.
+    /// Returns whether an infrastructure may go from this state to another one. A removal ends, or what is left is built
+    /// again; observations decide about the other states. `docs/lifecycle.md` has the diagram, and a test compares the two.
     pub fn can_become(self, next: Self) -> bool {
-        self != next && self != Self::Destroying
+        self != next && (self != Self::Destroying || next == Self::Building)
     }
 
     /// Returns the state after this one in [`Self::all`]. A state that is missing here does not compile.
@@ -304,7 +304,7 @@ impl InstanceState {
             Creating => matches!(next, UnknownOutcome | Pending | Running | Failed | Destroying),
             UnknownOutcome => matches!(next, Pending | Running | Failed | Destroying),
             Pending => matches!(next, Running | Failed | Destroying),
-            Running => matches!(next, Ready | Failed | Destroying),
+            Running => matches!(next, Pending | Ready | Failed | Destroying),
             Ready => matches!(next, Unhealthy | Stopped | Vanished | Failed | Destroying),
             Unhealthy => matches!(next, Ready | Stopped | Vanished | Failed | Destroying),
             Stopped => matches!(next, Unhealthy | Vanished | Failed | Destroying),

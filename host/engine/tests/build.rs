@@ -223,6 +223,12 @@ async fn instances_that_can_not_be_removed_are_reported_and_kept() {
     assert_eq!((report.left[0].node.as_str(), report.left[0].state), ("db", InstanceState::Destroying));
     let status = fakes.engine.status("test", false).await.unwrap();
     assert_eq!(status.state, InfrastructureState::Destroying);
+    let maintained = fakes.maintain().await;
+    assert!(
+        matches!(maintained, Err(EngineError::Destroying { .. })),
+        "what was to go is not brought back: {maintained:?}"
+    );
+    assert_eq!(fakes.cloud.nodes(), ["db"]);
     assert!(fakes.destroy().await.unwrap().left.is_empty());
     assert_eq!(fakes.store.live_keys(), Vec::<String>::new());
 }

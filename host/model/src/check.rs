@@ -4,19 +4,19 @@ use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::yaml::{Entry, Item, Span, Value};
 
 /// Returns the diagnostic "WHAT must be WANTED, and it is ...", with a hint for likely mistakes.
-pub(crate) fn wrong_kind(what: &str, wanted: &str, item: &Item) -> Diagnostic {
+pub(crate) fn wrong_kind(what: &str, expected: &str, item: &Item) -> Diagnostic {
     let label = format!("this is {}", item.kind());
-    let diagnostic = Diagnostic::error("value.kind", format!("{what} must be {wanted}, and it is {}", item.kind()))
+    let diagnostic = Diagnostic::error("value.kind", format!("{what} must be {expected}, and it is {}", item.kind()))
         .at(&item.at, label)
         .cascading(item.is_broken());
     match item.str() {
-        Some("yes" | "Yes" | "YES" | "on" | "On" | "ON") if wanted.contains("true or false") => {
+        Some("yes" | "Yes" | "YES" | "on" | "On" | "ON") if expected.contains("true or false") => {
             diagnostic.help("in YAML 1.2 only `true` and `false` are truth values: write `true`")
         }
-        Some("no" | "No" | "NO" | "off" | "Off" | "OFF") if wanted.contains("true or false") => {
+        Some("no" | "No" | "NO" | "off" | "Off" | "OFF") if expected.contains("true or false") => {
             diagnostic.help("in YAML 1.2 only `true` and `false` are truth values: write `false`")
         }
-        None if wanted.contains("a text") => match as_written(item) {
+        None if expected.contains("a text") => match as_written(item) {
             Some(text) => diagnostic.help(format!("put it in quotes: `'{text}'`")),
             None if matches!(item.node.value, Value::Number(_) | Value::Bool(_)) => diagnostic.help("put it in quotes"),
             None => diagnostic,
@@ -25,7 +25,8 @@ pub(crate) fn wrong_kind(what: &str, wanted: &str, item: &Item) -> Diagnostic {
     }
 }
 
-/// Returns a number or truth value as it is written in the file: `3.10`, where the value is 3.1. `None` for secret files.
+/// Returns a number or truth value as it is written in the file: `3.10`, where the value is 3.1. `None` for secret
+/// files.
 pub(crate) fn as_written(item: &Item) -> Option<&str> {
     let is_plain = matches!(item.node.value, Value::Number(_) | Value::Bool(_));
     let span = &item.node.span;

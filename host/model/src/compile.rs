@@ -1,6 +1,6 @@
 //! Compilation of a description, with its node definitions, to a deployable graph.
 //!
-//! In: files, or one text that came over a network. Out: an [`Infrastructure`], or all diagnostics at once.
+//! Input is files, or one text that came over a network. Output is an [`Infrastructure`], or all diagnostics at once.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,8 @@ use crate::yaml::{AllowedTags, Item, Loader};
 
 /// Path of the definitions when none are named, relative to the directory of the description.
 const DEFAULT_DEFINITIONS_PATH: &str = "nodes/node_definitions.yaml";
-/// Maximum bytes of the variables of a description that came over a network, those copied to every node counted for each.
+/// Maximum bytes of the variables of a description that came over a network, those copied to every node counted for
+/// each.
 const MAX_COPIED_VARIABLE_BYTES: usize = 16 << 20;
 /// Maximum candidate implementations of such a description, counted for each node: each of them is checked.
 const MAX_CANDIDATE_IMPLEMENTATIONS: usize = 100_000;
@@ -64,8 +65,8 @@ pub fn compile(input: &CompileInput, schemas: &dyn Schemas) -> Result<Compiled, 
     compile_root(root, loader.diagnostics, &paths, &input.stored, input.events, limits, schemas)
 }
 
-/// Compiles a description that came over a network: it imports nothing, and no file is read for it. It may carry its node
-/// definitions, under the keys that they have in files. `name` stands for it in messages.
+/// Compiles a description that came over a network: it imports nothing, and no file is read for it. It may carry its
+/// node definitions, under the keys that they have in files. `name` stands for it in messages.
 ///
 /// # Errors
 /// Returns all diagnostics, warnings included, if at least one is an error.
@@ -146,10 +147,8 @@ fn link(
         let is_defined =
             infrastructure.definitions.contains_key(&node.node_type) && !defined.invalid.contains(&node.node_type);
         if let (true, Some(at), None) = (is_defined, &place.filter, infrastructure.candidates(node).next()) {
-            let message = format!(
-                "no implementation of `{}` has what the filter of node `{}` asks for",
-                node.node_type, node.name
-            );
+            let message =
+                format!("no implementation of `{}` matches the filter of node `{}`", node.node_type, node.name);
             let diagnostic = Diagnostic::error("filter.nothing", message).at(at, "this filter");
             diagnostics.push(diagnostic.help("every pair must be in the `resource` section, with an equal value"));
         }
@@ -159,7 +158,8 @@ fn link(
     infrastructure
 }
 
-/// Reports the obstacles of all candidate implementations. Those that no node may use can keep the placeholders of an example.
+/// Reports the obstacles of all candidate implementations. Those that no node may use can keep the placeholders of an
+/// example.
 fn collect_obstacles(infrastructure: &Infrastructure, defined: &Definitions, diagnostics: &mut Diagnostics) {
     for node in &infrastructure.nodes {
         for (number, implementation) in infrastructure.candidates(node) {

@@ -105,8 +105,8 @@ impl Diagnostic {
         self.code
     }
 
-    /// Returns the form for programs: `severity`, `code`, `message`, `file`, `line`, `column`, `end_line`, `end_column`, `help`;
-    /// null where unknown. Lines and columns begin with 1.
+    /// Returns the form for programs: `severity`, `code`, `message`, `file`, `line`, `column`, `end_line`,
+    /// `end_column`, `help`; null where unknown. Lines and columns begin with 1.
     pub fn to_json(&self) -> Value {
         let (file, span) = match &self.location {
             Location::Unknown => (None, None),
@@ -184,8 +184,8 @@ impl miette::Diagnostic for Diagnostic {
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Returns true if no more are kept: a broken file can have any number, and nobody reads them all. Costly searches whose only
-    /// result is a diagnostic are skipped then.
+    /// Returns true if no more are kept: a broken file can have any number, and nobody reads them all. Costly searches
+    /// whose only result is a diagnostic are skipped then.
     pub(crate) fn is_full(&self) -> bool {
         const MAX_DIAGNOSTICS: usize = 200;
         self.0.len() >= MAX_DIAGNOSTICS

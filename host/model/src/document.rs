@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use crate::definitions::DEFINITION_KEY_PREFIX;
 use crate::infrastructure::{Implementation, Infrastructure, Mapping, Node};
 
-/// Returns the description that an infrastructure was compiled from, as one self-contained document: imports are resolved, and
-/// the node definitions are in it under their keys. Compiling it gives the same infrastructure, except for the locations in
-/// files.
+/// Returns the description that an infrastructure was compiled from, as one self-contained document: imports are
+/// resolved, and the node definitions are in it under their keys. Compiling it gives the same infrastructure, except
+/// for the locations in files.
 pub fn document(infrastructure: &Infrastructure) -> Value {
     let mut document = Map::new();
     document.insert("infra_name".to_owned(), json!(infrastructure.name));

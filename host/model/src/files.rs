@@ -7,7 +7,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Reads a regular file. At most `most` bytes and one more are read, so that the caller can detect a file that is too large.
+/// Reads a regular file. At most `most` bytes and one more are read, so that the caller can detect a file that is too
+/// large.
 ///
 /// # Errors
 /// Fails if it can't be read, or is not a regular file: reading a pipe, a socket or a device may block or never end.
@@ -47,8 +48,8 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Creates a directory, with its parents, that only this user may enter, whatever the umask. An existing one is closed to
-/// others.
+/// Creates a directory, with its parents, that only this user may enter, whatever the umask. An existing one is closed
+/// to others.
 ///
 /// # Errors
 /// Fails if it can't be created or closed, or belongs to another user.

@@ -1,5 +1,5 @@
-//! The compiled form of a description, which the engine works on and the store keeps. Everything is resolved and checked; it
-//! contains no spans, no contents of files and no secrets.
+//! The compiled form of a description, which the engine works on and the store keeps. Everything is resolved and
+//! checked; it contains no spans, no contents of files and no secrets.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -46,14 +46,15 @@ impl Default for InstanceLimits {
 /// `maintenance`: what differs from the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Maintenance {
-    /// Percentage of all instances (0 to 100). If more than this, and more than one, seem dead at once, nothing is replaced.
+    /// Percentage of all instances (0 to 100). If more than this, and more than one, seem dead at once, nothing is
+    /// replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_above_percent: Option<f64>,
     /// Maximum percentage of all instances (0 to 100), but at least one, that is replaced at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_at_once_percent: Option<f64>,
-    /// Minutes after which a hold ends for instances that their cloud reports dead in every observation: they are replaced. 0:
-    /// never.
+    /// Minutes after which a hold ends for instances that their cloud reports dead in every observation: they are
+    /// replaced. 0: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_minutes: Option<f64>,
 }
@@ -146,8 +147,8 @@ pub struct Implementation {
     /// Location, as `FILE:LINE:COLUMN`, for messages; empty when unknown.
     #[serde(default)]
     pub origin: String,
-    /// Location of each string, key and section of it, by JSON pointer, as `FILE:LINE:COLUMN`. A fault during a deployment can
-    /// point at the user's line by it.
+    /// Location of each string, key and section of it, by JSON pointer, as `FILE:LINE:COLUMN`. A fault during a
+    /// deployment can point at the user's line by it.
     #[serde(default)]
     pub lines: IndexMap<String, String>,
 }
@@ -155,12 +156,13 @@ pub struct Implementation {
 /// Conditions under which an instance is ready.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// Checkers by keyword (`ping`, `ports`, `urls`, ...), each with what the user wrote under it, in the order in which
-    /// they run. A check that is switched off (`ping: false`) is not listed.
+    /// Checkers by keyword (`ping`, `ports`, `urls`, ...), each with what the user wrote under it, in the order in
+    /// which they run. A check that is switched off (`ping: false`) is not listed.
     pub checks: IndexMap<String, Value>,
     /// Seconds of continuous failure after which the instance has failed. Default 600.
     pub timeout: u64,
-    /// Seconds for which a machine without health checks must have been running before its instance is ready. Default 1.
+    /// Seconds for which a machine without health checks must have been running before its instance is ready. Default
+    /// 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_ready_seconds: Option<f64>,
 }
@@ -176,8 +178,8 @@ impl Infrastructure {
         self.nodes.iter().find(|node| node.name == name)
     }
 
-    /// Returns the implementations that a node may use, with their positions: those of its type whose `resource` has every pair of
-    /// its filter.
+    /// Returns the implementations that a node may use, with their positions: those of its type whose `resource` has
+    /// every pair of its filter.
     pub fn candidates<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = (usize, &'a Implementation)> {
         self.definitions.get(&node.node_type).into_iter().flatten().enumerate().filter(|(_, implementation)| {
             node.filter.iter().all(|(key, value)| implementation.resource.get(key) == Some(value))

@@ -1,7 +1,8 @@
-//! Descriptions, node definitions and credentials: reads, resolves and checks them, and compiles them to a deployable graph.
+//! Descriptions, node definitions and credentials: reads, resolves and checks them, and compiles them to a deployable
+//! graph.
 //!
-//! Apart from reading the files that it is given and running commands for values of credentials, this crate is pure: clouds,
-//! plugins and stores are not known here.
+//! Apart from reading the files that it is given and running commands for values of credentials, this crate is pure:
+//! clouds, plugins and stores are not known here.
 
 mod check;
 mod compile;

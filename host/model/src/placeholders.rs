@@ -1,4 +1,5 @@
-//! Placeholders that examples leave to the user: `replace_with_...`. A description with them can be rendered, but not be built.
+//! Placeholders that examples leave to the user: `replace_with_...`. A description with them can be rendered, but not
+//! be built.
 
 use serde_json::Value as Json;
 
@@ -59,9 +60,9 @@ fn find_stored_in(value: &Json, pointer: &str, implementation: &Implementation, 
 }
 
 fn report(item: &Item, text: &str, diagnostics: &mut Diagnostics) {
-    let small = text.to_ascii_lowercase();
+    let lowercase = text.to_ascii_lowercase();
     let mut reported = Vec::new();
-    for (at, _) in small.match_indices(PLACEHOLDER_PREFIX) {
+    for (at, _) in lowercase.match_indices(PLACEHOLDER_PREFIX) {
         let rest = &text[at..];
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
         let word = &rest[..end];

@@ -39,8 +39,8 @@ impl SectionKind {
 
 /// A source of the plugins' schemas and keywords.
 pub trait Schemas {
-    /// Returns the JSON Schema of a section, `type` left out. For [`SectionKind::HealthCheck`] the keyword is the key in the
-    /// section, and the schema is that of its value.
+    /// Returns the JSON Schema of a section, `type` left out. For [`SectionKind::HealthCheck`] the keyword is the key
+    /// in the section, and the schema is that of its value.
     fn schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Json>>;
 
     /// Returns the reason why a keyword that has a schema can't be used; `None` if it can.
@@ -65,8 +65,8 @@ pub trait Schemas {
     fn credentials_schema(&self, section: SectionKind, keyword: &str) -> Option<Arc<Json>>;
 }
 
-/// Checks a value against a schema, and reports errors at the user's lines. `omit` is a key of the value that the schema does
-/// not have.
+/// Checks a value against a schema, and reports errors at the user's lines. `omit` is a key of the value that the
+/// schema does not have.
 pub(crate) fn check(schema: &Json, item: &Item, omit: Option<&str>, what: &str, diagnostics: &mut Diagnostics) {
     let mut value = item.json();
     if let (Some(key), Some(object)) = (omit, value.as_object_mut()) {

@@ -20,8 +20,9 @@ pub fn contains_template(value: &Json) -> bool {
     }
 }
 
-/// Returns true if a terminal acts on this character, orders text by it, or shows nothing of it (Unicode TR 9 and TR 36, and the
-/// separators that some take for a line break). The joiners U+200C and U+200D are allowed: scripts and emoji need them.
+/// Returns true if a terminal acts on this character, orders text by it, or shows nothing of it (Unicode TR 9 and TR
+/// 36, and the separators that some take for a line break). The joiners U+200C and U+200D are allowed: scripts and
+/// emoji need them.
 pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(

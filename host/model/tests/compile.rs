@@ -346,9 +346,9 @@ fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_el
     let nodes = "infra_name: a\nuser_id: u\nvariables: {p: replace_with_password}\nnodes: [{name: n, type: web}]\n";
     let compiled = compiled(&files, nodes, definitions);
     let obstacles: Vec<_> = compiled.obstacles.iter().map(|diagnostic| diagnostic.to_json()).collect();
-    let at = |obstacles: &serde_json::Value| {
-        let file = obstacles["file"].as_str().and_then(|file| file.rsplit('/').next()).unwrap_or_default().to_owned();
-        (file, obstacles["line"].as_u64().unwrap_or(0), obstacles["code"].as_str().unwrap_or_default().to_owned())
+    let at = |obstacle: &serde_json::Value| {
+        let file = obstacle["file"].as_str().and_then(|file| file.rsplit('/').next()).unwrap_or_default().to_owned();
+        (file, obstacle["line"].as_u64().unwrap_or(0), obstacle["code"].as_str().unwrap_or_default().to_owned())
     };
     let (placeholder, endpoint) = ("value.placeholder".to_owned(), "value.endpoint".to_owned());
     let wanted = [
@@ -360,9 +360,10 @@ fn what_examples_leave_to_the_user_keeps_it_from_being_built_and_from_nothing_el
         ("node_definitions.yaml".to_owned(), 10, endpoint),
     ];
     assert_eq!(obstacles.iter().map(at).collect::<Vec<_>>(), wanted, "{obstacles:#?}");
-    assert!(obstacles.iter().all(|obstacles| obstacles["severity"] == "error"));
+    assert!(obstacles.iter().all(|obstacle| obstacle["severity"] == "error"));
     assert!(obstacles[2]["help"].as_str().is_some_and(|help| help.contains("remove the line")), "{obstacles:?}");
-    // Placeholders in an import are only warnings; in an implementation that was imported they are obstacles when it is used.
+    // Placeholders in an import are only warnings; in an implementation that was imported they are obstacles when it is
+    // used.
     let path = files.path("nodes/node_definitions.yaml");
     let (stored, warnings) = read_definitions(std::slice::from_ref(&path), &Plugins).expect("it can be imported");
     assert!(warnings.iter().any(|warning| warning.code() == "value.placeholder" && !warning.is_error()));
@@ -385,9 +386,9 @@ fn numbers_that_yaml_1_1_reads_otherwise_are_warned_of() {
     let definitions = "'node_def:web':\n- resource: {type: local}\n  contextualisation:\n    type: cloudinit\n    context_template:\n      write_files:\n      - {path: /x, permissions: 0644, content: !!binary 'AAEC/w=='}\n";
     let compiled = compiled(&files, "infra_name: a\nuser_id: u\nnodes: [{name: n, type: web}]\n", definitions);
     let [warning] = compiled.warnings.iter().collect::<Vec<_>>()[..] else { panic!("{}", compiled.warnings) };
-    let obstacles = warning.to_json();
-    assert_eq!((obstacles["code"].as_str(), obstacles["line"].as_u64()), (Some("yaml.octal"), Some(7)));
-    assert!(obstacles["help"].as_str().is_some_and(|help| help.contains("`'0644'`")), "{obstacles}");
+    let json = warning.to_json();
+    assert_eq!((json["code"].as_str(), json["line"].as_u64()), (Some("yaml.octal"), Some(7)));
+    assert!(json["help"].as_str().is_some_and(|help| help.contains("`'0644'`")), "{json}");
     let implementation = &compiled.infrastructure.definitions["web"][0];
     let file = &implementation.contextualisation.as_ref().expect("a section")["context_template"]["write_files"][0];
     assert_eq!(file["content"], json!({"!!binary": "AAEC/w=="}));

@@ -1,4 +1,5 @@
-//! Checks for damage, as far as SQLite itself can find it. A changed value that leaves the structure intact is not detected.
+//! Checks for damage, as far as SQLite itself can find it. A changed value that leaves the structure intact is not
+//! detected.
 
 use std::path::Path;
 
@@ -26,8 +27,8 @@ pub struct CheckReport {
 /// Checks the whole store in this file. Blocks; takes time in proportion to its size, and changes nothing.
 ///
 /// # Errors
-/// Returns [`StoreError::Unusable`] for a file that is not a store, or one of a newer version; [`StoreError::Unavailable`] if
-/// there is no file, or it can't be read.
+/// Returns [`StoreError::Unusable`] for a file that is not a store, or one of a newer version;
+/// [`StoreError::Unavailable`] if there is no file, or it can't be read.
 pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     let connection = open_for_check(path)?;
     let sql = |error: rusqlite::Error| store_error(path, &error);
@@ -43,12 +44,12 @@ pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     Ok(CheckReport { entries, bytes: pages * size, free_bytes: free * size, problems })
 }
 
-/// Rewrites the store without its free pages, so that the file shrinks, and shrinks by itself from then on. Blocks until nobody
-/// writes. Needs as much room again meanwhile.
+/// Rewrites the store without its free pages, so that the file shrinks, and shrinks by itself from then on. Blocks
+/// until nobody writes. Needs as much room again meanwhile.
 ///
 /// # Errors
-/// Fails like [`check`]. Returns [`StoreError::Unusable`] if the store is damaged, and [`StoreError::Unavailable`] if the disk is
-/// full or other processes keep it busy.
+/// Fails like [`check`]. Returns [`StoreError::Unusable`] if the store is damaged, and [`StoreError::Unavailable`] if
+/// the disk is full or other processes keep it busy.
 pub fn compact(path: &Path) -> Result<(), StoreError> {
     drop(open_for_check(path)?);
     let connection = crate::open::open(path)?;
@@ -61,8 +62,8 @@ pub fn compact(path: &Path) -> Result<(), StoreError> {
         .map_err(|error| store_error(path, &error))
 }
 
-/// Returns the first problem of a store, if it has any; cheaper than [`check`]. In a large one, indices are not compared with
-/// tables.
+/// Returns the first problem of a store, if it has any; cheaper than [`check`]. In a large one, indices are not
+/// compared with tables.
 pub(crate) fn find_damage(connection: &Connection) -> rusqlite::Result<Option<String>> {
     /// Maximum pages (100 MiB) of a full check, which takes about a second.
     const FULL_CHECK_MAX_PAGES: u64 = 25_600;

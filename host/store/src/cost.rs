@@ -1,5 +1,5 @@
-//! Tests of the cost of each access, counted in steps of SQLite's virtual machine: it may not grow with unrelated entries. They
-//! find a range without an end, or a statement without an index.
+//! Tests of the cost of each access, counted in steps of SQLite's virtual machine: it may not grow with unrelated
+//! entries. They find a range without an end, or a statement without an index.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,6 @@
-//! Leases: rows with an expiry time. It is measured with the machine's wall clock, since several processes have to agree on it.
-//! If the clock jumps back behind a lease's last renewal, the lease counts as renewed now, so that it can't outlive its time by
-//! the jump.
+//! Leases: rows with an expiry time. It is measured with the machine's wall clock, since several processes have to
+//! agree on it. If the clock jumps back behind a lease's last renewal, the lease counts as renewed now, so that it
+//! can't outlive its time by the jump.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,8 +1,8 @@
 //! The engine's [`Store`](occopus_engine::ports::Store) in one SQLite file.
 //!
 //! Several processes may use one file concurrently. Writes are durable when they return: SQLite runs in WAL mode with
-//! `synchronous=FULL`, so that a power cut loses nothing that was acknowledged. Writers that wait at the same time share one
-//! commit (group commit). The meaning of keys and values is not known here.
+//! `synchronous=FULL`, so that a power cut loses nothing that was acknowledged. Writers that wait at the same time
+//! share one commit (group commit). The meaning of keys and values is not known here.
 
 mod check;
 mod lease;

@@ -1,4 +1,5 @@
-//! Opening of the file: permissions, identification, migration to the current version, and SQLite's errors in plain words.
+//! Opening of the file: permissions, identification, migration to the current version, and SQLite's errors in plain
+//! words.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -16,7 +17,8 @@ const APPLICATION_ID: i32 = 0x6f63_636f;
 /// Time that SQLite itself waits for another process that writes.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for which a call is retried after that: a process that was stopped in the middle of a write keeps all others waiting.
+/// Time for which a call is retried after that: a process that was stopped in the middle of a write keeps all others
+/// waiting.
 const BUSY_RETRY_LIMIT: Duration = Duration::from_secs(30);
 const BUSY_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -51,7 +53,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
             .recursive(true)
             .mode(0o700)
             .create(parent)
-            .map_err(|error| unavailable(path, &format!("its directory can't be made: {error}")))?;
+            .map_err(|error| unavailable(path, &format!("its directory can't be created: {error}")))?;
     }
     // SQLite would make the file readable by others; its companion files get the file's mode.
     match OpenOptions::new().create(true).append(true).mode(0o600).open(path) {
@@ -69,8 +71,8 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Retries `work` while other processes keep the file busy, at most for [`BUSY_RETRY_LIMIT`] after the first attempt began.
-/// Blocks. A busy error means that nothing was done.
+/// Retries `work` while other processes keep the file busy, at most for [`BUSY_RETRY_LIMIT`] after the first attempt
+/// began. Blocks. A busy error means that nothing was done.
 pub(crate) fn retry_while_busy<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let started = Instant::now();
     loop {
@@ -99,13 +101,13 @@ pub(crate) fn is_corruption(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Opens a store on a read-only disk. Nobody can write to it, so it is read without locks. The journal is not read this way, so
-/// a store that has one is refused.
+/// Opens a store on a read-only disk. Nobody can write to it, so it is read without locks. The journal is not read this
+/// way, so a store that has one is refused.
 fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     let mut journal = path.as_os_str().to_owned();
     journal.push("-wal");
     if std::fs::metadata(journal).is_ok_and(|journal| journal.len() > 0) {
-        return Err(unavailable(path, "its disk is read-only, and it has a journal that must be worked in first"));
+        return Err(unavailable(path, "its disk is read-only, and it has a journal that must be applied first"));
     }
     let url = Url::from_file_path(path).map(|url| format!("{url}?immutable=1"));
     let url = url.map_err(|()| unavailable(path, "its disk is read-only, and its path is not absolute"))?;
@@ -163,18 +165,18 @@ pub(crate) fn identify(connection: &Connection, path: &Path) -> Result<FileConte
         let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
         Ok((number("application_id")?, number("user_version")?, tables))
     };
-    let known = MIGRATIONS.len();
+    let supported = MIGRATIONS.len();
     match retry_while_busy(read).map_err(|error| store_error(path, &error))? {
         (0, 0, 0) => Ok(FileContent::Empty),
         (application, _, _) if application != i64::from(APPLICATION_ID) => {
             Err(unusable(path, "it is a database of another program. Name another file"))
         }
         (_, version, _) => match usize::try_from(version) {
-            Ok(version @ 1..) if version <= known => Ok(FileContent::Store(version)),
+            Ok(version @ 1..) if version <= supported => Ok(FileContent::Store(version)),
             Ok(version @ 1..) => Err(unusable(
                 path,
                 &format!(
-                    "it was written by a newer version of Occopus (format {version}; this program knows up to {known}). \
+                    "it was written by a newer version of Occopus (format {version}; this program supports up to {supported}). \
                      Use that version, or name another file"
                 ),
             )),
@@ -203,7 +205,7 @@ pub(crate) fn damaged(path: &Path, damage: &str) -> StoreError {
     unusable(
         path,
         &format!(
-            "it is damaged ({damage}), so nothing is written to it. `occopus store check` tells more; restore it from a backup"
+            "it is damaged ({damage}), so nothing is written to it. `occopus store check` shows details; restore it from a backup"
         ),
     )
 }

@@ -9,8 +9,8 @@ use crate::lease::now;
 const LIVE_ENTRY_CONDITION: &str = "(entry.lease IS NULL OR EXISTS (
     SELECT 1 FROM lease WHERE lease.id = entry.lease AND lease.expires > ?1))";
 
-/// Upper end of a range of keys. It is bound in every statement, even if unbounded: SQLite limits the scan of an index only by a
-/// condition of the plain form `key < ?`, and scans to the end of the table otherwise.
+/// Upper end of a range of keys. It is bound in every statement, even if unbounded: SQLite limits the scan of an index
+/// only by a condition of the plain form `key < ?`, and scans to the end of the table otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RangeEnd {
     /// All keys before this text.

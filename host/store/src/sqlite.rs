@@ -51,13 +51,13 @@ impl FileStatus {
 }
 
 impl SqliteStore {
-    /// Opens the store in this file, and creates it (with its directory) if there is none. Blocks. If the last process that wrote
-    /// to it was interrupted, it is checked first, which takes time in proportion to its size; a damaged one is read as far as
-    /// possible, and refuses writes: [`SqliteStore::damage`].
+    /// Opens the store in this file, and creates it (with its directory) if there is none. Blocks. If the last process
+    /// that wrote to it was interrupted, it is checked first, which takes time in proportion to its size; a damaged one
+    /// is read as far as possible, and refuses writes: [`SqliteStore::damage`].
     ///
     /// # Errors
-    /// Returns [`StoreError::Unusable`] for a file that is not a store, or one of a newer version; [`StoreError::Unavailable`] if
-    /// it can't be read or written.
+    /// Returns [`StoreError::Unusable`] for a file that is not a store, or one of a newer version;
+    /// [`StoreError::Unavailable`] if it can't be read or written.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
         let reader = open(&path)?;
@@ -74,10 +74,9 @@ impl SqliteStore {
         let (notifier, notifications) = watch::channel(());
         let writer_thread =
             Writer { path: path.clone(), file_status: file_status.clone(), write_notifier: notifier, connection: None };
-        std::thread::Builder::new()
-            .name("occopus-store".to_owned())
-            .spawn(move || writer_thread.run(&jobs))
-            .map_err(|error| StoreError::Unavailable { message: format!("no thread for the store: {error}") })?;
+        std::thread::Builder::new().name("occopus-store".to_owned()).spawn(move || writer_thread.run(&jobs)).map_err(
+            |error| StoreError::Unavailable { message: format!("the store's thread can't be started: {error}") },
+        )?;
         Ok(Self {
             shared: Arc::new(StoreInner {
                 path,
@@ -94,8 +93,8 @@ impl SqliteStore {
         self.shared.file_status.damage().map(|damage| crate::open::damaged(&self.shared.path, damage))
     }
 
-    /// Marks the store as clean after pending writes, so that the next process need not check it. Blocks until then, at most 5
-    /// seconds. Later writes are allowed.
+    /// Marks the store as clean after pending writes, so that the next process need not check it. Blocks until then, at
+    /// most 5 seconds. Later writes are allowed.
     pub fn quiesce(&self) {
         let (done, finished) = sync_channel(1);
         if self.shared.writer.send(Job::Quiesce(done)).is_ok() {
@@ -119,8 +118,9 @@ impl SqliteStore {
                 store_error(&shared.path, &error)
             })
         });
-        read.await
-            .unwrap_or_else(|error| Err(StoreError::Unavailable { message: format!("reading broke off: {error}") }))
+        read.await.unwrap_or_else(|error| {
+            Err(StoreError::Unavailable { message: format!("internal error: reading from the store failed: {error}") })
+        })
     }
 
     async fn write(

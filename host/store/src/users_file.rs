@@ -1,9 +1,9 @@
 //! Detection of an interrupted last user of a store.
 //!
-//! Beside the store lies a small file, `STORE-users`. Each user of the store holds a shared lock on it, and writes a mark into it
-//! before the first write to the store. The last user that leaves removes the mark. A mark without a lock means that the last
-//! user was killed, or that the power failed: then the store is checked before it is used. Where locks do not work, nothing is
-//! checked.
+//! Beside the store lies a small file, `STORE-users`. Each user of the store holds a shared lock on it, and writes a
+//! mark into it before the first write to the store. The last user that leaves removes the mark. A mark without a lock
+//! means that the last user was killed, or that the power failed: then the store is checked before it is used. Where
+//! locks do not work, nothing is checked.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -26,15 +26,15 @@ pub(crate) struct UsersFile {
 impl UsersFile {
     /// Registers a user of the store in this file. Never fails: without a lock, nothing is detected.
     pub(crate) fn acquire(store: &Path) -> Self {
-        let nobody = Self { file: None, was_unclean: false, is_marked_dirty: AtomicBool::new(false) };
+        let unlocked = Self { file: None, was_unclean: false, is_marked_dirty: AtomicBool::new(false) };
         let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(users_file_path(store));
-        let Ok(file) = opened else { return nobody };
-        let alone = file.try_lock().is_ok();
-        let was_unclean = alone && file.metadata().is_ok_and(|file| file.len() > 0);
+        let Ok(file) = opened else { return unlocked };
+        let is_alone = file.try_lock().is_ok();
+        let was_unclean = is_alone && file.metadata().is_ok_and(|file| file.len() > 0);
         if file.try_lock_shared().is_err() {
-            return nobody;
+            return unlocked;
         }
-        Self { file: Some(file), was_unclean, ..nobody }
+        Self { file: Some(file), was_unclean, ..unlocked }
     }
 
     /// Returns true if nobody else uses the store, and its last user was interrupted.

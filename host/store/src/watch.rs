@@ -1,5 +1,5 @@
-//! Watches: streams of the changes after a revision. Writes of this process notify them; for those of other processes, the
-//! revision in the file is polled.
+//! Watches: streams of the changes after a revision. Writes of this process notify them; for those of other processes,
+//! the revision in the file is polled.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -6,16 +6,16 @@ use rusqlite::{Connection, params};
 use crate::lease;
 use crate::read::{self, RangeEnd};
 
-/// Revisions whose removals are kept for watchers. A watcher that lags behind by more misses some; it finds the entries absent
-/// when it reads.
+/// Revisions whose removals are kept for watchers. A watcher that lags behind by more misses some; it finds the entries
+/// absent when it reads.
 const MAX_KEPT_REMOVALS: u64 = 100_000;
 
 /// Compares and writes; returns [`CommitOutcome::Conflict`] without writing if a comparison fails.
 pub(crate) fn apply(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<CommitOutcome> {
     for compare in &transaction.compares {
-        let Compare::Modified(key, wanted) = compare;
+        let Compare::Modified(key, expected) = compare;
         let actual = read::get(connection, key)?.map_or(0, |entry| entry.modified);
-        if actual != *wanted {
+        if actual != *expected {
             return Ok(CommitOutcome::Conflict);
         }
     }

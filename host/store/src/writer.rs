@@ -22,8 +22,8 @@ const VACUUM_IDLE_DELAY: Duration = Duration::from_secs(5);
 const VACUUM_EVERY_STEPS: u32 = 4096;
 /// Free pages (4 MiB) that are always kept for later writes. More are returned only if they are a quarter of the file.
 const MIN_KEPT_FREE_PAGES: u64 = 1024;
-/// Free bytes of the disk below which the journal is moved into the file after each transaction, before it grows: later there
-/// might be no room to do so. By itself, SQLite does it when the journal has 4 MiB.
+/// Free bytes of the disk below which the journal is moved into the file after each transaction, before it grows: later
+/// there might be no room to do so. By itself, SQLite does it when the journal has 4 MiB.
 const LOW_DISK_BYTES: u64 = 16 << 20;
 /// Pages that are returned to the disk at once. Writers wait for it.
 const VACUUM_BATCH_PAGES: u32 = 512;
@@ -39,7 +39,8 @@ pub(crate) enum WriteOutcome {
 
 pub(crate) enum Job {
     Work(WriteTask),
-    /// Marks the store as clean, since nothing more is written for now. The reply is sent when all earlier jobs are done.
+    /// Marks the store as clean, since nothing more is written for now. The reply is sent when all earlier jobs are
+    /// done.
     Quiesce(SyncSender<()>),
 }
 
@@ -178,8 +179,8 @@ impl Writer {
     }
 }
 
-/// Commits a group in one durable transaction, and returns the outcome of each task. An error means that nothing was written.
-/// Retries while other processes keep the file busy, and once after making room on a full disk.
+/// Commits a group in one durable transaction, and returns the outcome of each task. An error means that nothing was
+/// written. Retries while other processes keep the file busy, and once after making room on a full disk.
 fn commit_or_make_room(
     connection: &mut Connection,
     group: &[WriteTask],

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// Bytes of a handle, by the contract.
 const LONGEST_HANDLE: usize = 4 << 10;
 
-/// One input.
+/// An input of the targets for drivers.
 pub(crate) struct Input<'a> {
     first: &'a str,
     answers: Vec<&'a [u8]>,

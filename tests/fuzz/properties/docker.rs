@@ -34,10 +34,10 @@ pub(crate) fn hold(bytes: &[u8]) {
             assert!(heard.iter().any(named), "no answer names {id}");
         }
         Said::Machines(machines) if machines.iter().any(|machine| machine.phase == Phase::Gone) => {
-            assert!(heard.iter().any(says_absent), "nobody said that it is gone");
+            assert!(heard.iter().any(says_absent), "the server did not report it as gone");
             assert!(input.wants("old") || heard.iter().any(is_its_engine), "another engine said so");
         }
-        Said::Removed => assert!(heard.iter().any(says_absent), "nobody said that it is gone"),
+        Said::Removed => assert!(heard.iter().any(says_absent), "the server did not report it as gone"),
         Said::Nothing => {
             let lists = heard.iter().filter(|exchange| is_list(exchange)).count();
             assert!(lists >= 2, "two lists prove it, and {lists} were shown");

@@ -36,9 +36,9 @@ pub(crate) fn hold(bytes: &[u8]) {
             assert!(!id.is_empty() && heard.iter().any(named), "no answer names `{id}`");
         }
         Said::Machines(machines) if machines.iter().any(|machine| machine.phase == Phase::Gone) => {
-            assert!(heard.iter().any(proves), "nobody said that it is gone");
+            assert!(heard.iter().any(proves), "the server did not report it as gone");
         }
-        Said::Removed => assert!(heard.iter().any(proves), "nobody said that it is gone"),
+        Said::Removed => assert!(heard.iter().any(proves), "the server did not report it as gone"),
         Said::Nothing => assert!(heard.iter().any(is_list), "no list was shown"),
         Said::Page(page) if page.machines.is_empty() => assert!(heard.iter().any(is_list), "no list was shown"),
         _ => {}

@@ -1,5 +1,5 @@
-//! A server repeats a secret in some form, somewhere in an answer that comes in any pieces: the guest does not read it, nor is it in
-//! the output of a plugin that has it.
+//! A server repeats a secret in some form, somewhere in an answer that comes in any pieces: the guest does not read it, nor
+//! is it in the output of a plugin that has it.
 //!
 //! The input: a line with the secret, a line with numbers (the form, and the sizes of the pieces), and then the text before the
 //! secret and the text behind it, with `\u{1e}` between them.

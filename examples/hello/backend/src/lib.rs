@@ -1,6 +1,6 @@
-//! The backend of the hello example: says who it is and greets.
+//! The backend of the hello example: answers with its name, its address and a greeting.
 //!
-//! On any other target than WebAssembly this crate is empty.
+//! Empty on other targets than WebAssembly.
 
 #[cfg(target_arch = "wasm32")]
 mod service {

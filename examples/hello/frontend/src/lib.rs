@@ -1,6 +1,6 @@
 //! The frontend of the hello example: a page that shows what the backend answers.
 //!
-//! On any other target than WebAssembly this crate is empty.
+//! Empty on other targets than WebAssembly.
 
 #[cfg(target_arch = "wasm32")]
 mod service {
@@ -14,9 +14,9 @@ mod service {
         let name = env::var("NAME").unwrap_or_else(|_| "frontend".into());
         let address = env::var("OCCOPUS_ADDRESS").unwrap_or_else(|_| "an unknown address".into());
         let backend = env::var("BACKEND").unwrap_or_else(|_| "127.0.0.1:8080".into());
-        let (status, answer) = match ask(&backend).await {
+        let (status, answer) = match fetch(&backend).await {
             Ok(answer) => (StatusCode::OK, answer),
-            // The status tells the health check, the page tells people.
+            // The status is for the health check, the page for people.
             Err(error) => (StatusCode::BAD_GATEWAY, format!("No answer from the backend at {backend}: {error}")),
         };
         let page = format!(
@@ -28,7 +28,7 @@ mod service {
         Ok(Response::builder().status(status).header("content-type", "text/html; charset=utf-8").body(page.into())?)
     }
 
-    async fn ask(backend: &str) -> Result<String, Error> {
+    async fn fetch(backend: &str) -> Result<String, Error> {
         let mut client = Client::new();
         client.set_connect_timeout(Duration::from_secs(2));
         client.set_first_byte_timeout(Duration::from_secs(5));
@@ -39,7 +39,7 @@ mod service {
         Ok(response.body_mut().str_contents().await?.to_owned())
     }
 
-    /// Text as HTML shows it.
+    /// Escapes a text for HTML.
     fn escape(text: &str) -> String {
         text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
     }

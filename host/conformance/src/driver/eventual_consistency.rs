@@ -1,5 +1,5 @@
-//! Checks of a driver on clouds whose lists lag behind: a new machine is not in them yet, and the service itself reports that it
-//! does not exist.
+//! Checks of a driver on clouds whose lists lag behind: a new machine is not in them yet, and the service itself
+//! reports that it does not exist.
 //!
 //! The proxy answers for a new machine what the service answered for one that never existed.
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(
         .check_after(&[CREATE_CHECK, DESTROY_CHECK, "find"], "late-lists", async || {
             let lag = machines.testbed.fixture.lists_lag_seconds;
             if lag == 0 {
-                return Err(CheckError::Skipped("the fixture says of no `lists_lag_seconds`".to_owned()));
+                return Err(CheckError::Skipped("the fixture has no `lists_lag_seconds`".to_owned()));
             }
             let lag = Duration::from_secs(lag);
             check_observe(machines, proxy, handle, lag).await?;
@@ -36,20 +36,21 @@ pub(crate) async fn run(
         .await;
 }
 
-/// Creates a hidden machine. The answers to `ask` about a machine that never existed are recorded before, and replayed for it.
+/// Creates a hidden machine. The answers to `call` about a machine that never existed are recorded before, and replayed
+/// for it.
 async fn with_hidden_machine<T>(
     machines: &Machines<'_>,
     proxy: &FaultProxy,
     model: &Handle,
     lag: Duration,
-    ask: impl AsyncFn(&Handle) -> T,
+    call: impl AsyncFn(&Handle) -> T,
 ) -> Result<(String, Handle), CheckError> {
     // Two handles show which of their words differ between machines.
     let other = machines.create(&machines.new_id()).await?;
     machines.destroy(&other).await?;
     let nonexistent = nonexistent_handle(model, &other).ok_or("the handles of two machines are the same")?;
     proxy.start_recording();
-    let _ = ask(&nonexistent).await;
+    let _ = call(&nonexistent).await;
     let id = machines.new_id();
     let made = machines.driver.create(&machines.request(&id, Arc::clone(&proxy.section), false)).await?.handle;
     proxy.hide(&differing_words(&made, &nonexistent), lag);
@@ -63,12 +64,12 @@ async fn check_observe(
     lag: Duration,
 ) -> Result<(), CheckError> {
     let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
-    let ask = async |handle: &Handle| machines.driver.observe(&scope(), std::slice::from_ref(handle)).await;
-    let (_, made) = with_hidden_machine(machines, proxy, model, lag, ask).await?;
-    let seen = ask(&made).await;
+    let call = async |handle: &Handle| machines.driver.observe(&scope(), std::slice::from_ref(handle)).await;
+    let (_, made) = with_hidden_machine(machines, proxy, model, lag, call).await?;
+    let seen = call(&made).await;
     proxy.show();
     if seen.is_ok_and(|seen| seen.iter().any(|one| one.phase == Phase::Gone)) {
-        return Err("`observe` says that a machine is gone which was just made, because it is not in a list yet".into());
+        return Err("`observe` reports a new machine as gone, because it is not in a list yet".into());
     }
     machines.destroy(&made).await?;
     Ok(())
@@ -81,16 +82,18 @@ async fn check_destroy(
     lag: Duration,
 ) -> Result<(), CheckError> {
     let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
-    let ask = async |handle: &Handle| machines.driver.destroy(&scope(), handle).await;
-    let (id, made) = with_hidden_machine(machines, proxy, model, lag, ask).await?;
-    let removed = ask(&made).await;
+    let call = async |handle: &Handle| machines.driver.destroy(&scope(), handle).await;
+    let (id, made) = with_hidden_machine(machines, proxy, model, lag, call).await?;
+    let removed = call(&made).await;
     proxy.show();
     // Requests that were sent may take effect now.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let is_there = !machines.list_of_instance(&id).await?.is_empty();
     if removed.is_ok() && is_there {
         machines.destroy(&made).await?;
-        return Err("`destroy` is content with a machine that was just made, because it is not in a list yet".into());
+        return Err(
+            "`destroy` reports success for a new machine that still runs, because it is not in a list yet".into()
+        );
     }
     if is_there {
         machines.destroy(&made).await?;
@@ -115,12 +118,13 @@ async fn check_find(machines: &Machines<'_>, proxy: &FaultProxy, lag: Duration) 
         machines.destroy(&made.handle).await?;
     }
     if lost.is_err() && matches!(found, Ok(None)) && is_there.is_some() {
-        return Err("`find` says that nothing was made, because it is not in a list yet".into());
+        return Err("`find` does not find a new machine, because it is not in a list yet".into());
     }
     Ok(())
 }
 
-/// Returns a handle of a machine that never existed: the words that differ between the two handles are changed once more.
+/// Returns a handle of a machine that never existed: the words that differ between the two handles are changed once
+/// more.
 fn nonexistent_handle(one: &Handle, other: &Handle) -> Option<Handle> {
     let (ours, theirs) = (words(&one.data), words(&other.data));
     if ours.len() != theirs.len() || one.data == other.data {

@@ -62,7 +62,8 @@ pub(crate) async fn run(
     suite.check_after(&[CREATE_CHECK], "echo", async || check_echo(machines, proxy, id, handle).await).await;
 }
 
-/// Returns true if an inventory wrongly lacks the machine of this id. On a cloud with other machines it may be on a later page.
+/// Returns true if an inventory wrongly lacks the machine of this id. On a cloud with other machines it may be on a
+/// later page.
 pub(super) fn is_missing_from(page: &OwnedPage, id: &str) -> bool {
     page.cursor.is_none() && !page.machines.iter().any(|one| one.instance_id == id)
 }
@@ -99,9 +100,9 @@ async fn check_create(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult
     Ok(format!("{} faults at {requests} requests", (READ_FAULTS.len() + 1) * requests))
 }
 
-/// Checks the reaction of a failed creation. `retry` means that nothing happened, and the engine relies on it. It is right as
-/// long as nothing was created, and wrong from then on: a creation of several requests that is refused after its first effect
-/// has an unknown outcome.
+/// Checks the reaction of a failed creation. `retry` means that nothing happened, and the engine relies on it. It is
+/// right as long as nothing was created, and wrong from then on: a creation of several requests that is refused after
+/// its first effect has an unknown outcome.
 async fn check_reaction(
     machines: &Machines<'_>,
     id: &str,
@@ -154,14 +155,14 @@ async fn check_destroy(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResul
 /// Checks calls whose server acts, but answers after the deadline.
 async fn check_late_answer(machines: &Machines<'_>, proxy: &FaultProxy, id: &str, handle: &Handle) -> TestResult {
     let scope = || machines.scope_of(Arc::clone(&proxy.section), LATE_CALL_DEADLINE);
-    let ended = |call: &str, began: Instant, fault: Option<Fault>| -> Result<(), CheckError> {
+    let require_deadline = |call: &str, began: Instant, fault: Option<Fault>| -> Result<(), CheckError> {
         let took = began.elapsed();
         if took > LATE_CALL_DEADLINE + Duration::from_millis(500) {
             return Err(format!("`{call}` may take {LATE_CALL_DEADLINE:?} and took {took:?}").into());
         }
         match fault {
             Some(fault) => require_retriable(&format!("late answers to `{call}`"), "", &fault),
-            None => Err(format!("`{call}` knows the answer before it came").into()),
+            None => Err(format!("`{call}` succeeded before the answer came").into()),
         }
     };
     proxy.inject_always(ProxyAction::DelayAnswer(LATE_ANSWER_DELAY));
@@ -169,25 +170,25 @@ async fn check_late_answer(machines: &Machines<'_>, proxy: &FaultProxy, id: &str
     let mut request = machines.request(&new, Arc::clone(&proxy.section), false);
     request.scope = scope();
     let began = Instant::now();
-    ended("create", began, machines.driver.create(&request).await.err())?;
+    require_deadline("create", began, machines.driver.create(&request).await.err())?;
     let began = Instant::now();
-    ended("find", began, machines.driver.find(&scope(), id).await.err())?;
+    require_deadline("find", began, machines.driver.find(&scope(), id).await.err())?;
     let began = Instant::now();
-    ended("observe", began, machines.driver.observe(&scope(), std::slice::from_ref(handle)).await.err())?;
+    require_deadline("observe", began, machines.driver.observe(&scope(), std::slice::from_ref(handle)).await.err())?;
     proxy.clear();
     let made = machines.recover_create(&new, machines.section()).await?;
     machines.require_exactly_one(&new).await?;
     proxy.inject_always(ProxyAction::DelayAnswer(LATE_ANSWER_DELAY));
     let began = Instant::now();
-    ended("destroy", began, machines.driver.destroy(&scope(), &made).await.err())?;
+    require_deadline("destroy", began, machines.driver.destroy(&scope(), &made).await.err())?;
     proxy.clear();
     machines.destroy(&made).await?;
     machines.wait_until_gone(&made).await?;
     Ok(format!("every call ends by its deadline of {LATE_CALL_DEADLINE:?}"))
 }
 
-/// Checks the calls on a server that repeats what it was sent, credentials included. The check for leaks at the end searches
-/// the driver's messages for them.
+/// Checks the calls on a server that repeats what it was sent, credentials included. The check for leaks at the end
+/// searches the driver's messages for them.
 async fn check_echo(machines: &Machines<'_>, proxy: &FaultProxy, id: &str, handle: &Handle) -> TestResult {
     let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
     proxy.inject_always(ProxyAction::Echo);

@@ -1,8 +1,8 @@
-//! Checks of a driver on answers that are not the cloud's: of gateways, portals, other programs, and of another server of the
-//! same kind.
+//! Checks of a driver on answers that are not the cloud's: of gateways, portals, other programs, and of another server
+//! of the same kind.
 //!
-//! Only the service that created a machine may report that it is gone, that it does not exist, that it is removed, or that there
-//! are no machines.
+//! Only the service that created a machine may report that it is gone, that it does not exist, that it is removed, or
+//! that there are no machines.
 
 use std::sync::Arc;
 
@@ -43,12 +43,12 @@ pub(crate) async fn run(
         .check_after(&[CREATE_CHECK], "strangers-observe", async || {
             for handles in handle_batches(handle) {
                 let observe = async || machines.driver.observe(&scope(), &handles).await;
-                let asked = handles.len();
-                let about = |error| with_step(&format!("asked about {asked}"), error);
+                let count = handles.len();
+                let about = |error| with_step(&format!("{count} handles"), error);
                 check_foreign_answers(proxy, machines.testbed, observe, |seen| is_wrong(seen)).await.map_err(about)?;
             }
             Ok(format!(
-                "{} answers of others at each request and at all, asked about one and about {MANY_HANDLES}",
+                "{} answers of others at each request and at all, for one handle and for {MANY_HANDLES}",
                 FOREIGN_ANSWERS.len()
             ))
         })
@@ -81,8 +81,8 @@ fn is_wrong(seen: &[ObservedMachine]) -> bool {
     seen.iter().any(|one| !matches!(one.phase, Phase::Running | Phase::Pending | Phase::Unknown))
 }
 
-/// Checks that no answer of another server is taken for a creation; and that there is one machine in the end if only one of the
-/// answers was not the cloud's.
+/// Checks that no answer of another server is taken for a creation; and that there is one machine in the end if only
+/// one of the answers was not the cloud's.
 async fn check_create(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult {
     let request = |id: &str| machines.request(id, Arc::clone(&proxy.section), false);
     for (name, action) in FOREIGN_ANSWERS {
@@ -91,7 +91,7 @@ async fn check_create(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResult
         let answer = machines.driver.create(&request(&machines.new_id())).await;
         proxy.clear();
         if answer.is_ok() {
-            return Err(format!("{name} at all requests: it is taken for a machine").into());
+            return Err(format!("{name} at all requests: it is accepted as a creation").into());
         }
     }
     let before = proxy.requests();
@@ -148,10 +148,11 @@ async fn check_destroy(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResul
             let answer = machines.driver.destroy(&scope(), &handle).await;
             proxy.clear();
             match (answer, after) {
-                (Ok(()), None) => return Err(format!("{step}: it is taken for a removal").into()),
+                (Ok(()), None) => return Err(format!("{step}: it is accepted as a removal").into()),
                 (Ok(()), Some(_)) => {
-                    let still_running =
-                        |_| CheckError::Failed(format!("{step}: it is taken for a removal, and the machine runs on"));
+                    let still_running = |_| {
+                        CheckError::Failed(format!("{step}: it is accepted as a removal, and the machine still runs"))
+                    };
                     machines.wait_until_gone(&handle).await.map_err(still_running)?;
                 }
                 (Err(fault), _) => require_inconclusive(&step, &fault)?,
@@ -169,7 +170,8 @@ async fn check_destroy(machines: &Machines<'_>, proxy: &FaultProxy) -> TestResul
     Ok(format!("{} answers of others at {requests} requests, and at all", FOREIGN_ANSWERS.len()))
 }
 
-/// Checks the calls on a healthy server of the same kind without machines: an engine behind the name of another, another account.
+/// Checks the calls on a healthy server of the same kind without machines: an engine behind the name of another,
+/// another account.
 async fn check_other_server(machines: &Machines<'_>, proxy: &FaultProxy, handle: &Handle) -> TestResult {
     let Some(stranger) = &machines.testbed.fixture.stranger else {
         return Err(CheckError::Skipped("the fixture has no `stranger`".to_owned()));
@@ -187,14 +189,14 @@ async fn check_other_server(machines: &Machines<'_>, proxy: &FaultProxy, handle:
     }
     let scope = || machines.scope_of(Arc::clone(&proxy.section), machines.testbed.call_timeout());
     for handles in handle_batches(handle) {
-        let step = format!("asked about {} at another server of the same kind", handles.len());
+        let step = format!("{} handles at another server of the same kind", handles.len());
         machines.testbed.set_step(&step);
         proxy.inject_always(ProxyAction::AskStranger);
         let seen = machines.driver.observe(&scope(), &handles).await;
         proxy.clear();
         match seen {
             Ok(seen) if is_wrong(&seen) => {
-                return Err(format!("{step}: `observe` says that the machine is {:?}", seen[0].phase).into());
+                return Err(format!("{step}: `observe` reports the machine as {:?}", seen[0].phase).into());
             }
             Ok(_) => {}
             Err(fault) => require_inconclusive(&step, &fault)?,
@@ -205,11 +207,11 @@ async fn check_other_server(machines: &Machines<'_>, proxy: &FaultProxy, handle:
     proxy.clear();
     match removed {
         Ok(()) => {
-            Err("another server of the same kind has no such machine, and `destroy` takes that for a removal".into())
+            Err("another server of the same kind has no such machine, and `destroy` accepts that as a removal".into())
         }
         Err(fault) => {
             require_inconclusive("`destroy` at another server of the same kind", &fault)?;
-            Ok("`observe` and `destroy` ask who answers".to_owned())
+            Ok("`observe` and `destroy` verify which server answers".to_owned())
         }
     }
 }

@@ -160,7 +160,7 @@ impl<'a> Machines<'a> {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         let why = last.map(|fault| describe_fault(&fault)).unwrap_or_default();
-        Err(format!("after a fault it can't be made any more: {why}").into())
+        Err(format!("it can't be created after a fault: {why}").into())
     }
 
     /// Returns the only machine of this id. Fails if there is not exactly one within [`MAX_LIST_LAG`].
@@ -242,14 +242,14 @@ impl<'a> Machines<'a> {
                 }
             };
             if left.is_empty() {
-                return Ok(format!("{} ids were used, and none has a machine", ids.len()));
+                return Ok(format!("{} ids were used, and no machine is left", ids.len()));
             }
             // They may be shutting down; but if they all still run, the removal has no effect.
             let untouched = self.are_all_running(&left).await && began.elapsed() > MAX_REMOVAL_LAG;
             if untouched || began.elapsed() > self.testbed.call_timeout() {
                 let handles: Vec<_> = left.iter().take(10).map(|handle| handle.data.as_str()).collect();
                 return Err(
-                    format!("{} machines can't be removed, and are left: {}", left.len(), handles.join(", ")).into()
+                    format!("{} machines are left and can't be removed: {}", left.len(), handles.join(", ")).into()
                 );
             }
             self.destroy_all(&left).await?;

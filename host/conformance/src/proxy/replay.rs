@@ -39,8 +39,8 @@ impl ReplayCache {
         self.lock().recorded = Some(HashMap::new());
     }
 
-    /// Hides an object for a while: requests about it get the answers that were recorded for a nonexistent one. Each pair has a word
-    /// of the hidden object, and its counterpart of the nonexistent one.
+    /// Hides an object for a while: requests about it get the answers that were recorded for a nonexistent one. Each
+    /// pair has a word of the hidden object, and its counterpart of the nonexistent one.
     pub(crate) fn hide(&self, words: Vec<(String, String)>, time: Duration) {
         let mut state = self.lock();
         let answers = state.recorded.take().unwrap_or_default();

@@ -48,7 +48,8 @@ pub struct CredentialsReading {
     pub data: Option<AuthData>,
     /// Errors and warnings.
     pub diagnostics: Diagnostics,
-    /// Files that values come from, whether they could be read or not. A second reading may differ if they have changed.
+    /// Files that values come from, whether they could be read or not. A second reading may differ if they have
+    /// changed.
     pub files: Vec<PathBuf>,
     /// Outputs of the commands that were run.
     pub outputs: CommandOutputs,
@@ -81,8 +82,8 @@ impl AuthData {
         Self::default()
     }
 
-    /// Reads a file, and checks it against the plugins' schemas of credentials. Runs the commands of values that `outputs` lacks;
-    /// blocks until they end.
+    /// Reads a file, and checks it against the plugins' schemas of credentials. Runs the commands of values that
+    /// `outputs` lacks; blocks until they end.
     pub fn read(path: &Path, outputs: CommandOutputs, schemas: &dyn Schemas) -> CredentialsReading {
         Self::load(path, CommandPolicy::Run(outputs), schemas)
     }
@@ -121,7 +122,7 @@ impl AuthData {
     /// Fails if more than one rule matches.
     pub fn select(&self, section: SectionKind, value: &Json) -> Result<Option<Credential>, AmbiguousCredentials> {
         let matches = |rule: &&Rule| {
-            rule.section == section && rule.selectors.iter().all(|(key, wanted)| value.get(key) == Some(wanted))
+            rule.section == section && rule.selectors.iter().all(|(key, expected)| value.get(key) == Some(expected))
         };
         let found: Vec<_> = self.0.iter().filter(matches).collect();
         match found.as_slice() {

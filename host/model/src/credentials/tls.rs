@@ -30,8 +30,8 @@ impl Tls {
     }
 }
 
-/// Takes the certificates out of `auth_data`, and returns them with what remains for the plugin. A key that the plugin's schema
-/// has itself stays. Each certificate is PEM, or the path of a file with it, which is added to `named`.
+/// Takes the certificates out of `auth_data`, and returns them with what remains for the plugin. A key that the
+/// plugin's schema has itself stays. Each certificate is PEM, or the path of a file with it, which is added to `named`.
 pub(super) fn extract(
     data: &Item,
     schema: Option<&Value>,
@@ -40,21 +40,22 @@ pub(super) fn extract(
 ) -> (Tls, Item) {
     let properties = schema.and_then(|schema| schema.get("properties"));
     let is_own = |name: &str| properties.is_some_and(|properties| properties.get(name).is_some());
-    let ours: Vec<&str> = KEYS.into_iter().filter(|name| !is_own(name)).collect();
-    let given = |name: &str| data.get(name).filter(|_| ours.contains(&name));
-    let [ca, certificate, key] = KEYS.map(|name| given(name).and_then(|item| read_pem(name, item, named, diagnostics)));
+    let host_keys: Vec<&str> = KEYS.into_iter().filter(|name| !is_own(name)).collect();
+    let present = |name: &str| data.get(name).filter(|_| host_keys.contains(&name));
+    let [ca, certificate, key] =
+        KEYS.map(|name| present(name).and_then(|item| read_pem(name, item, named, diagnostics)));
     for (one, other) in [(KEYS[1], KEYS[2]), (KEYS[2], KEYS[1])] {
-        if let Some(item) = given(one).filter(|_| given(other).is_none()) {
+        if let Some(item) = present(one).filter(|_| present(other).is_none()) {
             let diagnostic = Diagnostic::error("credentials.certificate", format!("`{one}` needs `{other}` beside it"));
             diagnostics.push(diagnostic.at(&item.at, "alone here"));
         }
     }
     let client = certificate.zip(key).map(|(certificate, key)| (certificate, Secret::new(key)));
-    (Tls { ca, client }, data.without(&ours))
+    (Tls { ca, client }, data.without(&host_keys))
 }
 
 fn read_pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, diagnostics: &mut Diagnostics) -> Option<String> {
-    let mut refuse = |message: String| {
+    let mut report = |message: String| {
         let diagnostic = Diagnostic::error("credentials.certificate", message).at(&item.at, "here");
         diagnostics.push(diagnostic.help("name a file in PEM, or write the PEM itself as a block (`|`)"));
         None
@@ -75,16 +76,16 @@ fn read_pem(name: &str, item: &Item, named: &mut Vec<PathBuf>, diagnostics: &mut
         named.push(path.clone());
         match files::read_text(&path, MAX_PEM_BYTES) {
             Ok(text) => text,
-            Err(error) => return refuse(format!("`{name}`: {} can't be read: {error}", path.display())),
+            Err(error) => return report(format!("`{name}`: {} can't be read: {error}", path.display())),
         }
     };
-    let wanted = if name == KEYS[2] { "PRIVATE KEY-----" } else { "BEGIN CERTIFICATE-----" };
-    if !text.contains(wanted) {
-        return refuse(format!("`{name}` has no `{wanted}` in it"));
+    let marker = if name == KEYS[2] { "PRIVATE KEY-----" } else { "BEGIN CERTIFICATE-----" };
+    if !text.contains(marker) {
+        return report(format!("`{name}` has no `{marker}` in it"));
     }
     // Nothing of it is printed: it may be a key.
     if text.lines().any(|line| line.contains("-----") && !is_pem_boundary(line)) {
-        return refuse(format!("`{name}` is not PEM: its line breaks are missing"));
+        return report(format!("`{name}` is not PEM: its line breaks are missing"));
     }
     Some(text)
 }

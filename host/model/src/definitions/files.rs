@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::DEFINITION_KEY_PREFIX;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
-/// Returns the files that paths name; `None` if one can't be read. A directory stands for the files in it that have definitions.
+/// Returns the files that paths name; `None` if one can't be read. A directory stands for the files in it that have
+/// definitions.
 pub(super) fn expand(paths: &[PathBuf], diagnostics: &mut Diagnostics) -> Option<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut is_complete = true;
@@ -48,8 +49,8 @@ fn in_directory(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns true if a line begins with the key of a definition. Other files of the directory are there to be imported, and
-/// need not be YAML.
+/// Returns true if a line begins with the key of a definition. Other files of the directory are there to be imported,
+/// and need not be YAML.
 fn mentions_definitions(path: &Path) -> std::io::Result<bool> {
     use std::io::BufRead as _;
     let mut lines = std::io::BufReader::new(crate::files::open(path)?);

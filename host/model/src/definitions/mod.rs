@@ -64,7 +64,8 @@ pub fn read_definitions_document(
     definitions.without_errors(diagnostics)
 }
 
-/// Reads the list of implementations of one type from a text that came over a network. `name` stands for it in messages.
+/// Reads the list of implementations of one type from a text that came over a network. `name` stands for it in
+/// messages.
 ///
 /// # Errors
 /// Returns all diagnostics if one of them is an error.

@@ -121,7 +121,7 @@ impl<'a> NodeIndex<'a> {
                 };
                 match self.by_identity.get(&Arc::as_ptr(&item.node)).copied().or_else(equal) {
                     Some(at) => return Some(at),
-                    None => Diagnostic::error("dependency.unknown", "this is none of the nodes")
+                    None => Diagnostic::error("dependency.unknown", "this is not one of the nodes")
                         .help("name a node, or use an alias of one"),
                 }
             }

@@ -10,8 +10,8 @@ use crate::yaml::{Item, Value};
 
 const KEYS: [&str; 5] = ["name", "type", "scaling", "filter", "variables"];
 
-/// Checks a node. Returns `None` only if it is not a mapping; parts that are wrong or missing are empty in the result, so that
-/// the rest is still checked.
+/// Checks a node. Returns `None` only if it is not a mapping; parts that are wrong or missing are empty in the result,
+/// so that the rest is still checked.
 pub(super) fn check(
     item: &Item,
     inherited: &Map<String, Json>,

@@ -88,8 +88,8 @@ fn describe_cycle(cycle: &[usize], edges: &[Edge], nodes: &[Node]) -> Diagnostic
         let edge = edges.iter().find(|edge| step == [edge.dependent, edge.dependee])?;
         Some((&edge.at, format!("{} needs {}", name(edge.dependent), name(edge.dependee))))
     });
-    let mut diagnostic = Diagnostic::error("dependency.cycle", message)
-        .help("none of them could ever be the first: take out one dependency");
+    let mut diagnostic =
+        Diagnostic::error("dependency.cycle", message).help("none of them could start first: remove one dependency");
     for (at, (place, label)) in steps.enumerate() {
         diagnostic = if at == 0 { diagnostic.at(place, label) } else { diagnostic.related(place, label) };
     }

@@ -1,4 +1,5 @@
-//! Limits on the total size of a description: few words can stand for any number of instances, and for copies of large variables.
+//! Limits on the total size of a description: few words can stand for any number of instances, and for copies of large
+//! variables.
 
 use serde_json::Value as Json;
 
@@ -26,8 +27,8 @@ impl Quota {
         Self { limits, copied_bytes: 0, instances: 0, is_reported: false }
     }
 
-    /// Counts the variables of a node, including those that all nodes share. Returns false, and reports it at the shared variables,
-    /// if they exceed the limit.
+    /// Counts the variables of a node, including those that all nodes share. Returns false, and reports it at the
+    /// shared variables, if they exceed the limit.
     pub(super) fn take_variables(&mut self, node: &Node, root: &Item, diagnostics: &mut Diagnostics) -> bool {
         if self.limits.copied_bytes == usize::MAX {
             return true;
@@ -48,13 +49,13 @@ impl Quota {
 
     /// Counts the instances of a node, and reports at its line if there are too many.
     pub(super) fn take_instances(&mut self, node: &Node, item: &Item, diagnostics: &mut Diagnostics) {
-        let (wanted, limits) = (node.scaling.min, self.limits.instances);
+        let (requested, limits) = (node.scaling.min, self.limits.instances);
         let scaling = item.get("scaling");
         let at = scaling.and_then(|scaling| scaling.get("min")).or(scaling).unwrap_or(item);
-        self.instances = self.instances.saturating_add(wanted.into());
-        let (code, message) = if wanted > limits.per_node {
+        self.instances = self.instances.saturating_add(requested.into());
+        let (code, message) = if requested > limits.per_node {
             let message =
-                format!("node `{}` asks for {wanted} instances; a node may have {}", node.name, limits.per_node);
+                format!("node `{}` asks for {requested} instances; a node may have {}", node.name, limits.per_node);
             ("scaling.too-many", message)
         } else if self.instances > limits.per_infrastructure.into() && !self.is_reported {
             self.is_reported = true;
@@ -67,7 +68,7 @@ impl Quota {
         } else {
             return;
         };
-        let help = "whoever runs Occopus can allow more: `instances: {per_node: ..., per_infrastructure: ...}` in \
+        let help = "the operator of Occopus can allow more: `instances: {per_node: ..., per_infrastructure: ...}` in \
                     occopus_config.yaml";
         diagnostics.push(Diagnostic::error(code, message).at(&at.at, "too many").help(help));
     }

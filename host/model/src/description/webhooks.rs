@@ -56,7 +56,7 @@ fn url(at: &Item, schemas: &dyn Schemas, diagnostics: &mut Diagnostics) -> Optio
     }
     if let Some(why) = schemas.webhook_problem(url) {
         let diagnostic = Diagnostic::error("webhook.url", format!("the `url` of a webhook can't be used: {why}"));
-        diagnostics.push(diagnostic.at(&at.at, "nobody can be told here"));
+        diagnostics.push(diagnostic.at(&at.at, "no event can be sent here"));
         return None;
     }
     Some(url.to_owned())

@@ -63,9 +63,9 @@ fn report(error: &ValidationError<'_>, schema: &Json, whole: &Item, what: &str, 
             diagnostics
                 .push(Diagnostic::error("value.choice", message).at(&item.at, "not one of the choices").help(help));
         }
-        Kind::Pattern { .. } if let Some(wanted) = description(error, schema) => {
+        Kind::Pattern { .. } if let Some(expected) = description(error, schema) => {
             let message = format!("{named} can't be {}", displayed(error.instance(), &item));
-            diagnostics.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit").help(wanted));
+            diagnostics.push(Diagnostic::error("value.invalid", message).at(&item.at, "does not fit").help(expected));
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
             report_alternatives(context, (pointer, &named, &item), schema, whole, what, diagnostics);
@@ -96,7 +96,7 @@ fn report_alternatives(
             explain(errors, schema, whole, what, diagnostics);
         }
         None => {
-            let mut wanted: Vec<_> = context
+            let mut expected: Vec<_> = context
                 .iter()
                 .flatten()
                 .filter_map(|error| match error.kind() {
@@ -104,9 +104,9 @@ fn report_alternatives(
                     _ => None,
                 })
                 .collect();
-            wanted.retain(|wanted| wanted != "empty");
-            wanted.dedup();
-            diagnostics.push(wrong_kind(named, &wanted.join(" or "), item));
+            expected.retain(|expected| expected != "empty");
+            expected.dedup();
+            diagnostics.push(wrong_kind(named, &expected.join(" or "), item));
         }
     }
 }

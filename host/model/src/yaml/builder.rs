@@ -13,7 +13,8 @@ use crate::diagnostic::Diagnostic;
 const MAX_DEPTH: usize = 100;
 /// Maximum nodes of one file, aliases followed, against alias bombs. A file that writes out many nodes may have more.
 const MAX_NODES: usize = 2_000_000;
-/// Maximum nodes of a text that came over a network, aliases followed: each takes some hundred bytes while it is checked.
+/// Maximum nodes of a text that came over a network, aliases followed: each takes some hundred bytes while it is
+/// checked.
 const MAX_REMOTE_NODES: usize = 150_000;
 /// Maximum bytes of text that aliases may repeat in a text that came over a network.
 const MAX_ALIASED_BYTES: usize = 16 << 20;
@@ -33,7 +34,8 @@ enum Children {
     Mapping { entries: Vec<Entry>, merges: Vec<Item>, key: Option<(String, Span)>, key_index: KeyIndex },
 }
 
-/// An index of the keys of a mapping. Small mappings are searched; searching a million entries for each key would take hours.
+/// An index of the keys of a mapping. Small mappings are searched; searching a million entries for each key would take
+/// hours.
 #[derive(Default)]
 struct KeyIndex(HashMap<String, usize>);
 
@@ -174,7 +176,7 @@ impl<'a> Builder<'a> {
                 }
                 None => Err(self.fail(
                     "yaml.alias",
-                    "this alias names an anchor around itself",
+                    "this alias names an anchor that contains it",
                     &at,
                     "an alias stands for something that is complete above it",
                 )),

@@ -7,8 +7,8 @@ use super::{Item, Value};
 use crate::credentials::Secret;
 use crate::diagnostic::Diagnostic;
 
-/// Outputs of commands that were run for values. They are kept for their lifetime, so that a file can be read again without
-/// prompting the user for a password again.
+/// Outputs of commands that were run for values. They are kept for their lifetime, so that a file can be read again
+/// without prompting the user for a password again.
 #[derive(Debug, Default)]
 pub struct CommandOutputs {
     entries: Vec<CommandOutput>,
@@ -110,7 +110,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
     (digits.is_empty() && seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-/// Runs a command and returns its output. Blocks; the command has the terminal, so it may prompt the user for a password.
+/// Runs a command and returns its output. Blocks; the command has the terminal, so it may prompt the user for a
+/// password.
 fn run_command(words: &[String]) -> Result<String, String> {
     use std::process::{Command, Stdio};
     let [program, arguments @ ..] = words else { return Err("is empty".to_owned()) };

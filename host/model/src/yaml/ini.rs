@@ -1,9 +1,10 @@
-//! Values of files such as `~/.aws/credentials`, parsed as that cloud's own tools do: with the `configparser` of Python.
+//! Values of files such as `~/.aws/credentials`, parsed as that cloud's own tools do: with the `configparser` of
+//! Python.
 //! <https://docs.python.org/3/library/configparser.html#supported-ini-file-structure>
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
 
-/// Returns the value of a key in a section. A key may be indented, its case does not matter, and `:` is equal to `=`. A line
-/// that is indented more than the key above it belongs to that key's value.
+/// Returns the value of a key in a section. A key may be indented, its case does not matter, and `:` is equal to `=`. A
+/// line that is indented more than the key above it belongs to that key's value.
 pub(super) fn value(text: &str, section: &str, key: &str) -> Option<String> {
     let (mut inside, mut found) = (false, None::<String>);
     // Indentation of the last key, to which further lines may belong, and whether it is the requested one.

@@ -1,5 +1,5 @@
-//! Loading of files, and the tags `!yaml_import`, `!text_import`, and in credentials `!env`, `!ini` and `!command`. No other tag
-//! has an effect, and only files of credentials run commands.
+//! Loading of files, and the tags `!yaml_import`, `!text_import`, and in credentials `!env`, `!ini` and `!command`. No
+//! other tag has an effect, and only files of credentials run commands.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const COMMAND_STAND_IN: &str = "{{ command }}";
 /// Tags that are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AllowedTags {
-    /// No tags and no imports: for texts that came over a network.
+    /// Empty set, without imports: for texts that came over a network.
     Closed,
     /// Only imports.
     Imports,
@@ -149,7 +149,7 @@ impl Loader {
                 let line =
                     error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count()
                         + 1;
-                fail(self, format!("{shown} is not UTF-8: line {line} has bytes that are no text"), "save it as UTF-8")
+                fail(self, format!("{shown} is not UTF-8: line {line} has bytes that are not text"), "save it as UTF-8")
             }
         }
     }
@@ -194,8 +194,8 @@ impl Loader {
         }
     }
 
-    /// Returns bytes, in base64. JSON has no bytes: they become a mapping with this tag as its only key, which a writer of YAML
-    /// turns back into bytes.
+    /// Returns bytes, in base64. JSON has no bytes: they become a mapping with this tag as its only key, which a writer
+    /// of YAML turns back into bytes.
     fn binary(&mut self, item: Item) -> Option<Item> {
         let text: String = item.str().unwrap_or_default().split_ascii_whitespace().collect();
         let digits = text.trim_end_matches('=');
@@ -229,8 +229,8 @@ impl Loader {
             return Some(synthetic_item(Value::String(value), &item.at));
         }
         self.diagnostics.push(
-            Diagnostic::error("credentials.environment", format!("the environment has no `{name}`"))
-                .at(&item.at, "asked for here")
+            Diagnostic::error("credentials.environment", format!("the environment variable `{name}` is not set"))
+                .at(&item.at, "requested here")
                 .help("set it, or write another name"),
         );
         Some(synthetic_item(Value::Broken, &item.at))
@@ -257,14 +257,14 @@ impl Loader {
                     None => Err(format!("{} has no `{key}` in `[{section}]`", path.display())),
                 })
             }
-            _ => Err("this names no file, section and key".to_owned()),
+            _ => Err("this does not name a file, a section and a key".to_owned()),
         };
         let why = match found {
             Ok(value) => return Some(synthetic_item(Value::String(value), &item.at)),
             Err(why) => why,
         };
         let diagnostic = Diagnostic::error("credentials.ini", why)
-            .at(&item.at, "asked for here")
+            .at(&item.at, "requested here")
             .help("write `!ini FILE SECTION KEY`, such as `!ini ~/.aws/credentials default aws_secret_access_key`");
         self.diagnostics.push(diagnostic);
         Some(synthetic_item(Value::Broken, &item.at))
@@ -272,8 +272,8 @@ impl Loader {
 
     /// Returns the output of a command without its last line break. The file is the user's own, and so is the command.
     fn command(&mut self, item: &Item) -> Option<Item> {
-        let (asked, lifetime) = match command::parse_command(item) {
-            Ok(asked) => asked,
+        let (words, lifetime) = match command::parse_command(item) {
+            Ok(parsed) => parsed,
             Err(diagnostic) => {
                 self.diagnostics.push(*diagnostic);
                 return Some(synthetic_item(Value::Broken, &item.at));
@@ -283,7 +283,7 @@ impl Loader {
             CommandPolicy::StandIns => {
                 return Some(synthetic_item(Value::String(COMMAND_STAND_IN.to_owned()), &item.at));
             }
-            CommandPolicy::Run(outputs) => match outputs.get_or_run(&command_words(&asked), lifetime) {
+            CommandPolicy::Run(outputs) => match outputs.get_or_run(&command_words(&words), lifetime) {
                 Ok(text) => return Some(synthetic_item(Value::String(text), &item.at)),
                 Err(why) => why,
             },
@@ -349,7 +349,8 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Returns true if a file may have credentials, so that nothing of it is printed: by its name, or because nobody else may read it.
+/// Returns true if a file may have credentials, so that nothing of it is printed: by its name, or because nobody else
+/// may read it.
 fn has_secrets(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     let real = canonical_path(path);

@@ -22,8 +22,8 @@ pub(crate) struct YamlNode {
     pub(crate) value: Value,
     /// Location of the value itself.
     pub(crate) span: Span,
-    /// Levels below it; then the nodes in it including itself, and the bytes of their texts. Aliases are followed. All are bounded
-    /// while it is read.
+    /// Levels below it; then the nodes in it including itself, and the bytes of their texts. Aliases are followed. All
+    /// are bounded while it is read.
     depth: usize,
     node_count: usize,
     text_bytes: usize,

@@ -57,7 +57,8 @@ impl Span {
         Some(Self { source: Arc::clone(&self.source), line, column, start, end: start + word.chars().count() })
     }
 
-    /// Returns the location in bytes, at most to the end of its first line: a message about a section need not underline all of it.
+    /// Returns the location in bytes, at most to the end of its first line: a message about a section need not
+    /// underline all of it.
     pub(crate) fn bytes(&self) -> SourceSpan {
         let text = &self.source.text;
         let byte = |index: usize| text.char_indices().nth(index).map_or(text.len(), |(at, _)| at);

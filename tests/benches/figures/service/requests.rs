@@ -45,7 +45,7 @@ fn while_it_builds() {
     println!(" GET while 1,000 nodes build, 16 at a time without a pause");
     let (median, p99) = (rate.median.as_secs_f64() * 1e3, rate.p99.as_secs_f64() * 1e3);
     println!("  {:<58} {:>12.0} /s   median {median:.2} ms, p99 {p99:.2} ms", "requests", rate.requests);
-    ratio("the build, of one that nobody asks about", built, alone, 1.25);
+    ratio("the build, without requests for it", built, alone, 1.25);
 }
 
 fn compare(child: &Child, tag: &str) {

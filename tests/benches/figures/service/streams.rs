@@ -87,7 +87,7 @@ fn build(setup: Setup, streams: usize) -> BuildFigures {
     let took = child.build(ID, &description(10, 100));
     let last = child.last_event(ID);
     let heard = watchers.until(last);
-    let told = began.elapsed();
+    let delivered_after = began.elapsed();
     let memory = [before, open, memory()];
     let mut late: Vec<u32> = heard.iter().flat_map(|heard| heard.latencies.iter().copied()).collect();
     late.sort_unstable();
@@ -95,5 +95,5 @@ fn build(setup: Setup, streams: usize) -> BuildFigures {
         assert!(disorder.is_none(), "{disorder:?}");
         assert!(late.len() as u64 >= last - after, "{} of {} events", late.len(), last - after);
     }
-    BuildFigures { took, delivered_after: told, memory, events: last - after, latencies: late }
+    BuildFigures { took, delivered_after, memory, events: last - after, latencies: late }
 }

@@ -120,6 +120,10 @@ impl<'a> Reconciler<'a> {
     /// one. `options.release` is for the first complete pass and is reset after it, so that it does not apply again
     /// after a lost lease.
     pub(super) async fn run(mut self, options: &mut MaintainOptions) -> Result<(), EngineError> {
+        if self.recorded.state == InfrastructureState::Destroying {
+            // Only its owner's removal, or another build, may follow: nothing that was to go comes back by itself.
+            return Err(EngineError::Destroying { id: self.id.into() });
+        }
         let cyclic = options.cyclic;
         let mut spread = Duration::ZERO;
         let mut last_survey = self.engine.clock.uptime();
