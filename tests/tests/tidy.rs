@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What a room may know. Everything else that belongs to this workspace, it may not.
+/// Crates that a crate may depend on. Everything else that belongs to this workspace, it may not.
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("occopus-model", &[]),
     ("occopus-engine", &["occopus-model"]),
@@ -44,7 +44,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("occopus-bindings-imports", &[]),
 ];
 
-/// Crates that only one room may name.
+/// Crates that only one crate of the workspace may name.
 const EXCLUSIVE_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("wasmtime", &["occopus-runtime"]),
     ("axum", &["occopus-server"]),
@@ -58,7 +58,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// What is built on this platform; that much is on the machine already.
+/// Returns the metadata of the packages for this platform, which are on the machine already.
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", env!("HOST_TRIPLE")])
@@ -87,12 +87,12 @@ fn workspace() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn arrows_between_rooms_go_one_way() {
+fn arrows_between_crates_go_one_way() {
     let workspace = workspace();
-    for (room, allowed) in ALLOWED_DEPENDENCIES {
-        let known: Vec<_> = workspace[*room].iter().filter(|name| workspace.contains_key(*name)).collect();
+    for (crate_name, allowed) in ALLOWED_DEPENDENCIES {
+        let known: Vec<_> = workspace[*crate_name].iter().filter(|name| workspace.contains_key(*name)).collect();
         for name in known {
-            assert!(allowed.contains(&name.as_str()), "{room} must not know {name}");
+            assert!(allowed.contains(&name.as_str()), "{crate_name} must not know {name}");
         }
     }
     for (name, dependencies) in workspace.iter().filter(|(name, _)| {
@@ -106,12 +106,12 @@ fn arrows_between_rooms_go_one_way() {
 }
 
 #[test]
-fn some_crates_are_named_in_one_room_only() {
+fn some_crates_are_named_in_one_crate_only() {
     let workspace = workspace();
-    for (dependency, rooms) in EXCLUSIVE_DEPENDENCIES {
-        for (room, dependencies) in &workspace {
+    for (dependency, crates) in EXCLUSIVE_DEPENDENCIES {
+        for (crate_name, dependencies) in &workspace {
             let named = dependencies.contains(*dependency);
-            assert!(!named || rooms.contains(&room.as_str()), "{room} must not name {dependency}");
+            assert!(!named || crates.contains(&crate_name.as_str()), "{crate_name} must not name {dependency}");
         }
     }
 }

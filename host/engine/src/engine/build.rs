@@ -206,6 +206,11 @@ impl Build<'_> {
             let mut writes = vec![put(keys::desired(self.id), encode(desired)?)];
             writes.push(Write::Delete { key: keys::previous(self.id) });
             if let Some(infrastructure) = &before.infrastructure {
+                let mut infrastructure = infrastructure.clone();
+                if infrastructure.state == InfrastructureState::Destroying {
+                    // The build took the place of that removal, which nobody asks for any more.
+                    infrastructure.state = InfrastructureState::Degraded;
+                }
                 writes.push(put(keys::infrastructure(self.id), encode(infrastructure)?));
             }
             self.write(writes, vec![EventKind::InfraUpdated]).await?;
